@@ -1,0 +1,49 @@
+//! Every size that a peer can influence, with its default and the reason for it.
+//!
+//! Durations live with those who own clocks (`anyport_server::Timeouts`); counts of connections too.
+
+/// Sizes beyond which a peer is refused. Plain data; `Limits::default()` is what the server uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of a request line; a longer first line is raw bytes, not HTTP. 8 KiB, as nginx takes.
+    pub request_line: usize,
+    /// Bytes of an HTTP head, request line and fields and the empty line. 16 KiB: cookies of a browser fit.
+    pub head: usize,
+    /// Fields of an HTTP head. 100, as hyper and Go take.
+    pub fields: usize,
+    /// Bytes of a preface line or an `END` line, line feed included. A name of 255 bytes percent-encoded takes 765.
+    pub preface_line: usize,
+    /// Bytes of a text message that carries an offer or an end over WebSocket.
+    pub offer: usize,
+    /// Bytes of a candidate for bare frames that are held in memory before they go raw into the part file.
+    pub held_candidate: usize,
+    /// Payload bytes of one frame. Payload is streamed, so this bounds nothing in memory: files have no limit.
+    pub frame: u64,
+    /// Payload bytes of one message, summed over its fragments. Streamed too, unless a service assembles it.
+    pub message: u64,
+    /// Bytes of one message that the echo service takes and gives back, inclusive.
+    pub echo_message: u64,
+    /// Bytes of one message on the library engine, which assembles each message before it hands it over.
+    pub library_message: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_line: 8 * 1024,
+            head: 16 * 1024,
+            fields: 100,
+            preface_line: 4 * 1024,
+            offer: 16 * 1024,
+            held_candidate: 1024 * 1024,
+            frame: MAX_FRAME,
+            message: u64::MAX,
+            echo_message: 16 * 1024 * 1024,
+            library_message: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// The longest payload that a frame can announce: the most significant bit must be 0 (RFC 6455 §5.2).
+pub const MAX_FRAME: u64 = (1 << 63) - 1;

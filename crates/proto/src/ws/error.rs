@@ -1,0 +1,95 @@
+//! What a peer can break, and with which close code it is told.
+
+use super::{CloseCode, Opcode};
+
+/// A rule of RFC 6455 that the peer broke. Terminal: after one, the stream cannot be understood any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// RSV bits without an extension that gives them a meaning.
+    #[error("reserved bits {0:#05b} are set, and no extension was negotiated")]
+    ReservedBits(u8),
+    /// Opcode 3 to 7 or 11 to 15.
+    #[error("opcode {0:#x} is reserved")]
+    ReservedOpcode(u8),
+    /// A control frame with FIN 0.
+    #[error("a {0:?} frame is fragmented")]
+    FragmentedControl(Opcode),
+    /// A control frame with more than 125 bytes of payload, decided from its first two bytes.
+    #[error("a {0:?} frame announces more than 125 bytes")]
+    ControlTooLong(Opcode),
+    /// A server received an unmasked frame.
+    #[error("a client's frame is not masked")]
+    NotMasked,
+    /// A client received a masked frame.
+    #[error("a server's frame is masked")]
+    Masked,
+    /// A length in more bytes than it needs.
+    #[error("length {0} is not in its shortest form")]
+    LengthNotMinimal(u64),
+    /// A 64-bit length with its most significant bit set.
+    #[error("the top bit of a 64-bit length is set")]
+    LengthTopBit,
+    /// A continuation frame with no message to continue.
+    #[error("a continuation frame continues no message")]
+    ContinuationWithoutStart,
+    /// A new message before the last one ended.
+    #[error("a {0:?} frame begins a message inside another one")]
+    MessageInsideMessage(Opcode),
+    /// One frame above the limit, decided from its header.
+    #[error("a frame of {announced} bytes exceeds the limit of {limit}")]
+    FrameTooLong {
+        /// What the header says.
+        announced: u64,
+        /// What we take.
+        limit: u64,
+    },
+    /// A message above the limit, summed over its fragments, decided from the header that oversteps it.
+    #[error("a message of at least {announced} bytes exceeds the limit of {limit}")]
+    MessageTooLong {
+        /// The sum so far, this frame included.
+        announced: u64,
+        /// What we take.
+        limit: u64,
+    },
+    /// Text that is not UTF-8.
+    #[error("text is not valid UTF-8")]
+    NotUtf8,
+    /// A Close frame with half a code.
+    #[error("a Close frame has one byte of payload")]
+    CloseOfOneByte,
+    /// A close code that may not stand in a frame.
+    #[error("close code {0} may not be sent")]
+    CloseCode(u16),
+    /// A close reason that is not UTF-8.
+    #[error("a close reason is not valid UTF-8")]
+    CloseReasonNotUtf8,
+}
+
+impl Violation {
+    /// The close code to send before giving up (§7.4.1).
+    pub const fn close_code(&self) -> CloseCode {
+        match self {
+            Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => CloseCode::TOO_BIG,
+            Self::NotUtf8 | Self::CloseReasonNotUtf8 => CloseCode::INVALID_DATA,
+            _ => CloseCode::PROTOCOL_ERROR,
+        }
+    }
+
+    /// Where the rule stands.
+    pub const fn section(&self) -> &'static str {
+        match self {
+            Self::ReservedBits(_)
+            | Self::ReservedOpcode(_)
+            | Self::LengthNotMinimal(_)
+            | Self::LengthTopBit => "RFC 6455 §5.2",
+            Self::FragmentedControl(_) | Self::ControlTooLong(_) => "RFC 6455 §5.5",
+            Self::NotMasked | Self::Masked => "RFC 6455 §5.1",
+            Self::ContinuationWithoutStart | Self::MessageInsideMessage(_) => "RFC 6455 §5.4",
+            Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => "RFC 6455 §10.4",
+            Self::NotUtf8 => "RFC 6455 §8.1",
+            Self::CloseOfOneByte | Self::CloseReasonNotUtf8 => "RFC 6455 §5.5.1",
+            Self::CloseCode(_) => "RFC 6455 §7.4",
+        }
+    }
+}

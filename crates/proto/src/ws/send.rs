@@ -1,0 +1,132 @@
+//! The sending half: messages and control frames → bytes.
+//!
+//! A client's sender masks each frame with a fresh key; a server's does not mask. Bulk senders take only the header
+//! from here ([`Sender::begin`]) and put the payload behind it themselves, without a copy.
+
+use super::header::{self, Encoded, Header};
+use super::{CloseCode, KeySource, Kind, Mask, Opcode, close};
+
+/// Which part of its message a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fragment {
+    /// The whole message.
+    Whole,
+    /// The first of several frames.
+    First,
+    /// Neither the first nor the last.
+    Middle,
+    /// The last of several frames.
+    Last,
+}
+
+/// Nothing may follow a Close that we sent (RFC 6455 §5.5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a Close has been sent; nothing may follow it")]
+pub struct Closing;
+
+/// Writes frames as one end of the connection.
+pub struct Sender {
+    keys: Option<Box<dyn KeySource>>,
+    close_sent: bool,
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender")
+            .field("masks", &self.keys.is_some())
+            .field("close_sent", &self.close_sent)
+            .finish()
+    }
+}
+
+impl Sender {
+    /// A server's: frames are not masked.
+    pub const fn server() -> Self {
+        Self { keys: None, close_sent: false }
+    }
+
+    /// A client's: each frame is masked with the next key of `keys`, which must be unpredictable (§10.3).
+    pub fn client(keys: impl KeySource + 'static) -> Self {
+        Self { keys: Some(Box::new(keys)), close_sent: false }
+    }
+
+    /// Whether our Close is on its way.
+    pub const fn close_sent(&self) -> bool {
+        self.close_sent
+    }
+
+    /// The header of a data frame with `length` bytes of payload, and the mask to apply to them if there is one.
+    ///
+    /// # Errors
+    /// [`Closing`] after our Close.
+    pub fn begin(
+        &mut self,
+        kind: Kind,
+        fragment: Fragment,
+        length: u64,
+    ) -> Result<(Encoded, Option<Mask>), Closing> {
+        if self.close_sent {
+            return Err(Closing);
+        }
+        let opcode = match fragment {
+            Fragment::Whole | Fragment::First => kind.opcode(),
+            Fragment::Middle | Fragment::Last => Opcode::Continuation,
+        };
+        let fin = matches!(fragment, Fragment::Whole | Fragment::Last);
+        Ok(self.header(opcode, fin, length))
+    }
+
+    /// Appends a whole message to `out`.
+    ///
+    /// # Errors
+    /// [`Closing`] after our Close; `out` is as it was.
+    pub fn message(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Closing> {
+        if self.close_sent {
+            return Err(Closing);
+        }
+        self.frame(kind.opcode(), payload, out);
+        Ok(())
+    }
+
+    /// Appends a ping; nothing after our Close. Payload beyond 125 bytes is cut off.
+    pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.control(Opcode::Ping, payload, out);
+    }
+
+    /// Appends the answer to a ping; nothing after our Close.
+    pub fn pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.control(Opcode::Pong, payload, out);
+    }
+
+    /// Appends a Close, once: a second one is not sent. The reason is cut to 123 bytes on a character's border.
+    pub fn close(&mut self, code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
+        self.control(Opcode::Close, &close::encode(code, reason), out);
+        self.close_sent = true;
+    }
+
+    fn control(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+        if !self.close_sent {
+            self.frame(opcode, &payload[..payload.len().min(125)], out);
+        }
+    }
+
+    fn frame(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+        let (header, mask) = self.header(opcode, true, payload.len() as u64);
+        out.extend_from_slice(&header);
+        let start = out.len();
+        out.extend_from_slice(payload);
+        if let Some(mut mask) = mask {
+            mask.apply(&mut out[start..]);
+        }
+    }
+
+    fn header(&mut self, opcode: Opcode, fin: bool, length: u64) -> (Encoded, Option<Mask>) {
+        let key = self.keys.as_mut().map(|keys| keys.next_key());
+        (header::encode(&Header { fin, opcode, key, length }), key.map(Mask::new))
+    }
+}
