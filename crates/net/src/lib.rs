@@ -1,1 +1,17 @@
-//! (being written)
+//! Sockets: listen, dial, options, and the one loop that moves bytes. Knows descriptors and bytes, no protocol.
+//!
+//! - [`listen`]: names → listening sockets, dual-stack, one port
+//! - [`dial`]: names → a connected socket, every address tried in getaddrinfo's order
+//! - [`congestion`]: which congestion control a socket uses
+//! - [`copy`]: read → step → write, blocking and async, the same step for both
+//! - [`linger`]: close so that the peer reads our last words
+//! - [`prefixed`]: bytes already read, then the socket
+//!
+//! The only crate of the workspace in which `unsafe` may stand; so far it needs none.
+
+pub mod congestion;
+pub mod copy;
+pub mod dial;
+pub mod linger;
+pub mod listen;
+pub mod prefixed;

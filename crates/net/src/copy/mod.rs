@@ -1,0 +1,59 @@
+//! The bulk loop: read into one reused buffer, hand it to a step, write what the step replies (DESIGN section 8).
+//!
+//! There is one step and there are two loops around it: [`blocking`] on a thread of its own for bulk transfers, and
+//! [`cooperative`] among the tasks of the runtime for everything else. The raw receiver and the WebSocket receiver are
+//! the same loop with another step, so that any measured difference is the codec's.
+
+mod blocking;
+mod cooperative;
+
+pub use blocking::pump as pump_blocking;
+pub use cooperative::{Pumped, pump as pump_cooperative};
+
+use std::time::{Duration, Instant};
+
+/// What happened on the socket.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Bytes came; the step may change them in place.
+    Bytes(&'a mut [u8], Instant),
+    /// The peer sent FIN.
+    EndOfStream,
+    /// Nothing came for [`Step::patience`].
+    Silence,
+}
+
+/// Whether the loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Read on.
+    Continue,
+    /// Write the replies, then stop.
+    Finish,
+}
+
+/// A session, as the loops see it: bytes in, replies out.
+pub trait Step {
+    /// How long silence may last before it is told.
+    fn patience(&self) -> Duration;
+
+    /// Takes one input whole and appends what the peer is to be sent to `replies`, which is written out before the
+    /// next read: so a peer that does not read stops being read.
+    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow;
+
+    /// Whether a step may wait for a disk, so that the runtime must be told.
+    fn may_block(&self) -> bool;
+
+    /// Whether this is a bulk transfer that deserves a thread of its own.
+    fn is_bulk(&self) -> bool;
+}
+
+/// Replies beyond this are given back to the allocator after they are written, so that an idle connection holds little.
+const KEPT_REPLIES: usize = 64 * 1024;
+
+fn trim(replies: &mut Vec<u8>) {
+    replies.clear();
+    if replies.capacity() > KEPT_REPLIES {
+        *replies = Vec::new();
+    }
+}

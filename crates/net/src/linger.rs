@@ -1,0 +1,57 @@
+//! Closing so that the peer reads our last words.
+//!
+//! `close(2)` with unread bytes in the receive queue sends RST, and RST may discard the receipt or the Close frame that
+//! is still on its way. So: FIN first, then read on until the peer's FIN, for a bounded time and count, then close.
+
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// How long the peer may go on sending after our FIN.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How much it may send in that time.
+pub const LINGER_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Half-closes a blocking socket and reads what still comes, within [`LINGER_TIME`] and [`LINGER_BYTES`].
+pub fn close_blocking(mut socket: &TcpStream, scratch: &mut [u8]) {
+    let deadline = Instant::now() + LINGER_TIME;
+    let mut drained = 0;
+    if socket.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    while drained < LINGER_BYTES {
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else { return };
+        if socket.set_read_timeout(Some(left.max(Duration::from_millis(1)))).is_err() {
+            return;
+        }
+        match socket.read(scratch) {
+            Ok(0) => return,
+            Ok(count) => drained += count as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// The same for a socket of the runtime.
+///
+/// Cancel safe: yes; what was drained was to be thrown away.
+pub async fn close(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let drain = async {
+        if socket.shutdown().await.is_err() {
+            return;
+        }
+        let mut drained = 0;
+        let mut scratch = [0; 8 * 1024];
+        while drained < LINGER_BYTES {
+            match socket.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => drained += count as u64,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
+}
