@@ -1,1 +1,21 @@
-//! (being written)
+//! The opening handshake of WebSocket, both sides (RFC 6455 §4).
+//!
+//! Heads go in and bytes come out: who owns the socket reads a head with [`crate::http1`], asks [`accept`] or
+//! [`verify`], and writes what it gets. Neither side offers or answers an extension.
+//!
+//! ```text
+//!   client                                       server
+//!   request(target, key) ──► GET, Upgrade ──►    accept(head, policy) ──► Acceptance or Refusal
+//!   verify(head, key, offered)  ◄── 101 ◄──      response
+//! ```
+
+mod client;
+mod key;
+mod server;
+
+pub use client::{ClientTarget, RequestError, ResponseError, Verified, request, verify};
+pub use key::Key;
+pub use server::{Acceptance, OriginPolicy, Policy, Refusal, accept};
+
+/// The only version of the protocol that is spoken (RFC 6455 §4.1).
+const VERSION: &str = "13";

@@ -1,0 +1,647 @@
+//! The head of a request: request line and fields, under strict rules (RFC 9112 §2 to §6).
+//!
+//! [`HeadReader`] takes bytes in any cut and keeps at most [`Limits::head`] of them. It looks at each byte once, so a
+//! peer that sends its head in single bytes costs no more than one that sends it whole. What belongs to the head is
+//! told as `used`: the bytes behind it are frames or content, and stay with the caller.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
+use http::{Method, StatusCode, Version};
+
+use super::fields;
+use super::response::plain_response;
+use super::scan::Scan;
+use crate::limits::Limits;
+
+/// Reads the head of one request, then of the next.
+#[derive(Debug, Default)]
+pub struct HeadReader {
+    scan: Scan,
+}
+
+/// What a reader made of the bytes that it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed<H> {
+    /// The head goes on; all of the input was taken.
+    NeedMore,
+    /// The head is whole, and the reader is ready for another.
+    Done {
+        /// The head.
+        head: H,
+        /// How many bytes of this input belonged to it.
+        used: usize,
+    },
+}
+
+impl HeadReader {
+    /// A reader at the first byte of a request.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes of the stream.
+    ///
+    /// # Errors
+    /// At the first byte that breaks a rule, or, for rules that need the whole head, at its end. An error is terminal:
+    /// each later call repeats it.
+    pub fn push(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+    ) -> Result<Pushed<RequestHead>, HeadError> {
+        self.scan.push(input, limits, limits.request_line, RequestHead::parse)
+    }
+}
+
+/// The head of a request that kept all the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHead {
+    /// The method, as sent.
+    pub method: Method,
+    /// The request target, as sent; [`RequestHead::path`] and [`RequestHead::query`] take it apart.
+    pub target: String,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// All fields, repeated ones in their order.
+    pub fields: HeaderMap,
+    raw: Vec<u8>,
+}
+
+impl RequestHead {
+    /// The path of the target, percent-encoded as sent: what stands before `?`, without scheme and host.
+    /// `*` for the server as a whole, empty for the target of a CONNECT.
+    pub fn path(&self) -> &str {
+        let path = self.target_parts().path_and_query.split('?').next().unwrap_or_default();
+        if path.is_empty() && self.method != Method::CONNECT { "/" } else { path }
+    }
+
+    /// The query of the target, without its `?`; none when there is no `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.target_parts().path_and_query.split_once('?').map(|(_, query)| query)
+    }
+
+    /// Host and port that the request is for: those of an absolute target, else the Host field (RFC 9112 §3.2.2).
+    /// Empty when an HTTP/1.0 client named none.
+    pub fn host(&self) -> &str {
+        let named = self.fields.get(header::HOST).and_then(|value| value.to_str().ok());
+        self.target_parts().authority.or(named).unwrap_or_default()
+    }
+
+    /// Whether the client asks to speak WebSocket from here on (RFC 6455 §4.2.1). Says nothing about the rest of the
+    /// opening handshake, which [`crate::ws::handshake`] checks.
+    pub fn is_websocket_upgrade(&self) -> bool {
+        self.has_token(header::UPGRADE, "websocket")
+    }
+
+    /// The comma-separated elements of all fields of that name, in order, without empty ones (RFC 9110 §5.6.1).
+    /// Fields with bytes above ASCII are left out: no token has any.
+    pub fn field_tokens(&self, name: HeaderName) -> impl Iterator<Item = &str> {
+        fields::tokens(&self.fields, name)
+    }
+
+    /// Whether the fields of that name list `token`, ignoring case.
+    pub fn has_token(&self, name: HeaderName, token: &str) -> bool {
+        fields::has_token(&self.fields, name, token)
+    }
+
+    /// The announced content length; none when there is no such field.
+    pub fn content_length(&self) -> Option<u64> {
+        self.fields.get(header::CONTENT_LENGTH).and_then(fields::content_length)
+    }
+
+    /// The bytes of the head exactly as they came, the empty line included.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    fn parse(raw: Vec<u8>, limits: &Limits) -> Result<Self, HeadError> {
+        let mut slots = vec![httparse::EMPTY_HEADER; field_slots(&raw, limits)];
+        let mut parsed = httparse::Request::new(&mut slots);
+        let complete = parsed.parse(&raw).map_err(|error| request_error(error, &raw, limits))?;
+        let (httparse::Status::Complete(length), Some(method), Some(target), Some(minor)) =
+            (complete, parsed.method, parsed.path, parsed.version)
+        else {
+            return Err(HeadError::RequestLine);
+        };
+        // The scan found one head and nothing behind it; another opinion of the parser is a disagreement to refuse.
+        if length != raw.len() {
+            return Err(HeadError::RequestLine);
+        }
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::RequestLine)?;
+        let version = version(minor);
+        let target = target.to_owned();
+        let fields = fields::collect(parsed.headers, limits)?;
+        check_target(&method, &target)?;
+        check_host(&fields, version)?;
+        fields::check_content(&fields, version)?;
+        Ok(Self { method, target, version, fields, raw })
+    }
+
+    fn target_parts(&self) -> TargetParts<'_> {
+        if self.method == Method::CONNECT {
+            return TargetParts { authority: Some(&self.target), path_and_query: "" };
+        }
+        split_absolute(&self.target)
+            .unwrap_or(TargetParts { authority: None, path_and_query: &self.target })
+    }
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeadError {
+    /// A line ends in LF without CR.
+    #[error("line ends in a bare line feed (RFC 9112 §2.2)")]
+    BareLineFeed,
+    /// A CR that no LF follows.
+    #[error("carriage return without line feed (RFC 9112 §2.2)")]
+    StrayCarriageReturn,
+    /// A control byte other than a tab.
+    #[error("control byte 0x{0:02x} in the head (RFC 9110 §5.5)")]
+    ControlByte(u8),
+    /// An empty line where the start line should be.
+    #[error("empty line before the start line (RFC 9112 §2.2)")]
+    EmptyStartLine,
+    /// A field line that begins with white space.
+    #[error("field line begins with white space (RFC 9112 §5.2)")]
+    FoldedField,
+    /// The request line is not `method SP target SP version`.
+    #[error("malformed request line (RFC 9112 §3)")]
+    RequestLine,
+    /// The status line is not `version SP status SP reason`.
+    #[error("malformed status line (RFC 9112 §4)")]
+    StatusLine,
+    /// A version of HTTP that is not spoken here.
+    #[error("version of HTTP is neither 1.0 nor 1.1 (RFC 9110 §15.6.6)")]
+    Version,
+    /// The request target has none of the four forms, or one that does not fit the method.
+    #[error("malformed request target (RFC 9112 §3.2)")]
+    Target,
+    /// A field line without a name, or with white space before its colon.
+    #[error("malformed field name (RFC 9112 §5.1)")]
+    FieldName,
+    /// A field value with a byte that no value may hold.
+    #[error("malformed field value (RFC 9110 §5.5)")]
+    FieldValue,
+    /// An HTTP/1.1 request without Host.
+    #[error("no Host field (RFC 9112 §3.2)")]
+    MissingHost,
+    /// More than one Host.
+    #[error("more than one Host field (RFC 9112 §3.2)")]
+    RepeatedHost,
+    /// A Host that is not `host` or `host:port`.
+    #[error("malformed Host field (RFC 9112 §3.2)")]
+    Host,
+    /// A Content-Length that is not one number.
+    #[error("malformed Content-Length (RFC 9112 §6.3)")]
+    ContentLength,
+    /// More than one Content-Length, be they equal.
+    #[error("more than one Content-Length (RFC 9112 §6.3)")]
+    RepeatedContentLength,
+    /// Both Content-Length and Transfer-Encoding.
+    #[error("Content-Length beside Transfer-Encoding (RFC 9112 §6.1)")]
+    LengthBesideEncoding,
+    /// Transfer-Encoding in HTTP/1.0, which does not know it.
+    #[error("Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1)")]
+    EncodingInHttp10,
+    /// The request line is longer than [`Limits::request_line`].
+    #[error("request line exceeds the limit of {limit} bytes (RFC 9110 §15.5.15)")]
+    StartLineTooLong {
+        /// The limit, line end included.
+        limit: usize,
+    },
+    /// The head is longer than [`Limits::head`].
+    #[error("head exceeds the limit of {limit} bytes (RFC 6585 §5)")]
+    TooLong {
+        /// The limit, empty line included.
+        limit: usize,
+    },
+    /// The head has more fields than [`Limits::fields`].
+    #[error("more than {limit} fields (RFC 6585 §5)")]
+    TooManyFields {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl HeadError {
+    /// The status with which a server refuses the request.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::StartLineTooLong { .. } => StatusCode::URI_TOO_LONG,
+            Self::TooLong { .. } | Self::TooManyFields { .. } => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The whole response with which a server refuses the request: one line that names the rule.
+    pub fn response(&self) -> Vec<u8> {
+        plain_response(self.status(), &[], &format!("{self}\n"), true)
+    }
+}
+
+struct TargetParts<'a> {
+    authority: Option<&'a str>,
+    path_and_query: &'a str,
+}
+
+/// Takes `http://host:port/path?query` apart; none for any other form.
+fn split_absolute(target: &str) -> Option<TargetParts<'_>> {
+    let (scheme, rest) = target.split_once("://")?;
+    if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return None;
+    }
+    let (authority, path_and_query) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    Some(TargetParts { authority: Some(authority), path_and_query })
+}
+
+/// The four forms of RFC 9112 §3.2. A fragment is for the client alone and never part of a target.
+fn check_target(method: &Method, target: &str) -> Result<(), HeadError> {
+    let fits = if *method == Method::CONNECT {
+        is_authority(target)
+    } else if let Some(absolute) = split_absolute(target) {
+        absolute.authority.is_some_and(is_authority)
+    } else {
+        target.starts_with('/') || (target == "*" && *method == Method::OPTIONS)
+    };
+    if fits && !target.contains('#') { Ok(()) } else { Err(HeadError::Target) }
+}
+
+fn check_host(fields: &HeaderMap, version: Version) -> Result<(), HeadError> {
+    let mut hosts = fields.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_11 => Err(HeadError::MissingHost),
+        (None, _) => Ok(()),
+        (Some(_), Some(_)) => Err(HeadError::RepeatedHost),
+        (Some(host), None) if is_host(host) => Ok(()),
+        (Some(_), None) => Err(HeadError::Host),
+    }
+}
+
+/// Empty is allowed: so says a client whose target has no host.
+fn is_host(value: &HeaderValue) -> bool {
+    value.is_empty() || value.to_str().is_ok_and(is_authority)
+}
+
+/// Host and optional port. User information in either place is a lure, and deprecated (RFC 9110 §4.2.4).
+pub(crate) fn is_authority(text: &str) -> bool {
+    !text.contains('@') && text.parse::<Authority>().is_ok()
+}
+
+/// Slots for as many fields as there are lines, not for as many as a generous limit allows.
+pub(super) fn field_slots(raw: &[u8], limits: &Limits) -> usize {
+    limits.fields.min(raw.iter().filter(|byte| **byte == b'\n').count())
+}
+
+pub(super) fn version(minor: u8) -> Version {
+    if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
+}
+
+fn request_error(error: httparse::Error, raw: &[u8], limits: &Limits) -> HeadError {
+    match error {
+        httparse::Error::Version if names_other_version(raw) => HeadError::Version,
+        other => field_error(other, limits).unwrap_or(HeadError::RequestLine),
+    }
+}
+
+/// What the parser says about a field; none when it speaks of the start line.
+pub(super) fn field_error(error: httparse::Error, limits: &Limits) -> Option<HeadError> {
+    match error {
+        httparse::Error::HeaderName => Some(HeadError::FieldName),
+        httparse::Error::HeaderValue => Some(HeadError::FieldValue),
+        httparse::Error::TooManyHeaders => Some(HeadError::TooManyFields { limit: limits.fields }),
+        _ => None,
+    }
+}
+
+/// Whether the third and last word is `HTTP/d.d`. The parser only says that the version is none of its own.
+fn names_other_version(raw: &[u8]) -> bool {
+    let line = raw.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    let (Some(version), None) = (words.next(), words.next()) else { return false };
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyport_testkit::{cut_at, every_cut};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn push_all(
+        pieces: &[&[u8]],
+        limits: &Limits,
+    ) -> Result<Option<(RequestHead, usize)>, HeadError> {
+        let mut reader = HeadReader::new();
+        let mut before = 0;
+        for piece in pieces {
+            if let Pushed::Done { head, used } = reader.push(piece, limits)? {
+                return Ok(Some((head, before + used)));
+            }
+            before += piece.len();
+        }
+        Ok(None)
+    }
+
+    fn read(wire: &str) -> RequestHead {
+        match push_all(&[wire.as_bytes()], &Limits::default()) {
+            Ok(Some((head, _))) => head,
+            other => panic!("{wire:?} gave {other:?}"),
+        }
+    }
+
+    /// The same in every cut.
+    fn error(wire: &str) -> HeadError {
+        let whole = match push_all(&[wire.as_bytes()], &Limits::default()) {
+            Err(error) => error,
+            other => panic!("{wire:?} gave {other:?}"),
+        };
+        every_cut(wire.as_bytes(), |pieces| {
+            assert_eq!(push_all(pieces, &Limits::default()), Err(whole.clone()), "{wire:?}");
+        });
+        whole
+    }
+
+    #[test]
+    fn io_3_bytes_behind_the_head_stay_with_the_caller_in_every_cut() {
+        let head = b"GET /a?b=c HTTP/1.1\r\nHost: example.com\r\nX: \t 1 \r\nx: 2\r\n\r\n";
+        let wire = [&head[..], b"\x81\x80\x00\x00\x00\x00"].concat();
+        every_cut(&wire, |pieces| {
+            let (read, used) = push_all(pieces, &Limits::default()).unwrap().unwrap();
+            assert_eq!(used, head.len());
+            assert_eq!(read.raw(), head);
+            assert_eq!((read.method, read.version), (Method::GET, Version::HTTP_11));
+            assert_eq!(read.target, "/a?b=c");
+            assert_eq!(read.fields.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
+        });
+    }
+
+    #[test]
+    fn reader_is_ready_for_the_next_request() {
+        let limits = Limits::default();
+        let wire = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut reader = HeadReader::new();
+        let Ok(Pushed::Done { head, used }) = reader.push(wire, &limits) else { panic!("no head") };
+        assert_eq!(head.target, "/1");
+        let Ok(Pushed::Done { head, .. }) = reader.push(&wire[used..], &limits) else {
+            panic!("no second head")
+        };
+        assert_eq!(head.target, "/2");
+    }
+
+    #[test]
+    fn an_error_is_terminal() {
+        let mut reader = HeadReader::new();
+        let limits = Limits::default();
+        assert_eq!(reader.push(b"GET / HTTP/1.1\n", &limits), Err(HeadError::BareLineFeed));
+        let good = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(reader.push(good, &limits), Err(HeadError::BareLineFeed));
+        let mut reader = HeadReader::new();
+        let lonely = b"GET / HTTP/1.1\r\n\r\n";
+        assert_eq!(reader.push(lonely, &limits), Err(HeadError::MissingHost));
+        assert_eq!(reader.push(good, &limits), Err(HeadError::MissingHost));
+    }
+
+    #[test]
+    fn target_is_taken_apart() {
+        let table = [
+            ("GET /", "/", None, "field"),
+            ("GET /a/b?c?d", "/a/b", Some("c?d"), "field"),
+            ("GET /a?", "/a", Some(""), "field"),
+            ("GET /?x=http://y/z", "/", Some("x=http://y/z"), "field"),
+            ("GET http://h/p?q", "/p", Some("q"), "h"),
+            ("GET HTTP://h:81", "/", None, "h:81"),
+            ("GET ws://h?q", "/", Some("q"), "h"),
+            ("OPTIONS *", "*", None, "field"),
+            ("CONNECT h:443", "", None, "h:443"),
+        ];
+        for (start, path, query, host) in table {
+            let head = read(&format!("{start} HTTP/1.1\r\nHost: field\r\n\r\n"));
+            assert_eq!((head.path(), head.query(), head.host()), (path, query, host), "{start}");
+        }
+    }
+
+    #[test]
+    fn tokens_of_comma_lists_and_repeated_fields_are_merged() {
+        let head = read(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nConnection: ,\tx ,,\r\n\
+             Upgrade: h2c, WebSocket\r\n\r\n",
+        );
+        let tokens: Vec<&str> = head.field_tokens(header::CONNECTION).collect();
+        assert_eq!(tokens, ["keep-alive", "Upgrade", "x"]);
+        assert!(head.is_websocket_upgrade());
+        assert!(
+            !read("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websockets\r\n\r\n")
+                .is_websocket_upgrade()
+        );
+    }
+
+    #[test]
+    fn hs_9_malformed_heads_are_refused_by_rule_in_every_cut() {
+        let host = "GET / HTTP/1.1\r\nHost: a\r\n";
+        let table = [
+            ("GET / HTTP/1.1\n".to_owned(), HeadError::BareLineFeed),
+            ("GET / HTTP/1.1\r\nHost: a\n\r\n".to_owned(), HeadError::BareLineFeed),
+            (format!("{host}\n"), HeadError::BareLineFeed),
+            (format!("{host}A: b\rc\r\n\r\n"), HeadError::StrayCarriageReturn),
+            (format!("{host}A: b\r\r\n\r\n"), HeadError::StrayCarriageReturn),
+            (format!("{host}A: b\0\r\n\r\n"), HeadError::ControlByte(0)),
+            (format!("{host}A: b\x7f\r\n\r\n"), HeadError::ControlByte(0x7f)),
+            ("GET /\x01 HTTP/1.1\r\n\r\n".to_owned(), HeadError::ControlByte(1)),
+            ("\r\nGET / HTTP/1.1\r\n\r\n".to_owned(), HeadError::EmptyStartLine),
+            (format!("{host} A: b\r\n\r\n"), HeadError::FoldedField),
+            (format!("{host}\tb\r\n\r\n"), HeadError::FoldedField),
+            ("GET / HTTP/1.1\r\n Host: a\r\n\r\n".to_owned(), HeadError::FoldedField),
+            (" GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::RequestLine),
+            ("GET /\tHTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::RequestLine),
+            ("GET /\r\nHost: a\r\n\r\n".to_owned(), HeadError::RequestLine),
+            ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::RequestLine),
+            ("GET / me HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::RequestLine),
+            ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n".to_owned(), HeadError::RequestLine),
+            ("GET / FTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::RequestLine),
+            ("PRI * HTTP/2.0\r\n\r\n".to_owned(), HeadError::Version),
+            ("GET / HTTP/1.2\r\nHost: a\r\n\r\n".to_owned(), HeadError::Version),
+            ("GET a HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::Target),
+            ("GET * HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::Target),
+            ("GET /#a HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::Target),
+            ("GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::Target),
+            ("GET http://u@h/a HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::Target),
+            ("CONNECT /a HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), HeadError::Target),
+            (format!("{host}A : b\r\n\r\n"), HeadError::FieldName),
+            (format!("{host}: b\r\n\r\n"), HeadError::FieldName),
+            (format!("{host}A\r\n\r\n"), HeadError::FieldName),
+            (format!("{host}A(: b\r\n\r\n"), HeadError::FieldName),
+            ("GET / HTTP/1.1\r\n\r\n".to_owned(), HeadError::MissingHost),
+            (format!("{host}Host: a\r\n\r\n"), HeadError::RepeatedHost),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(), HeadError::Host),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(), HeadError::Host),
+            ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n".to_owned(), HeadError::Host),
+            (format!("{host}Content-Length: +5\r\n\r\n"), HeadError::ContentLength),
+            (format!("{host}Content-Length: 5, 5\r\n\r\n"), HeadError::ContentLength),
+            (format!("{host}Content-Length:\r\n\r\n"), HeadError::ContentLength),
+            (
+                format!("{host}Content-Length: 18446744073709551616\r\n\r\n"),
+                HeadError::ContentLength,
+            ),
+            (
+                format!("{host}Content-Length: 5\r\ncontent-length: 5\r\n\r\n"),
+                HeadError::RepeatedContentLength,
+            ),
+            (
+                format!("{host}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
+                HeadError::LengthBesideEncoding,
+            ),
+            (
+                "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+                HeadError::EncodingInHttp10,
+            ),
+        ];
+        for (wire, expected) in table {
+            assert_eq!(error(&wire), expected, "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn what_strict_rules_still_allow() {
+        assert_eq!(read("GET / HTTP/1.0\r\n\r\n").host(), "");
+        assert_eq!(read("GET / HTTP/1.1\r\nHost:\r\n\r\n").host(), "");
+        for host in ["[::1]:8331", "localhost:8331", "a_b.example", "192.0.2.1"] {
+            assert_eq!(read(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).host(), host);
+        }
+        let head = read("PUT /ü HTTP/1.1\r\nHost: a\r\nContent-Length: 007\r\nX: ü\r\nY:\r\n\r\n");
+        assert_eq!((head.path(), head.content_length()), ("/ü", Some(7)));
+        assert_eq!(head.fields["x"].as_bytes(), "ü".as_bytes());
+    }
+
+    #[test]
+    fn each_refusal_names_its_rule_and_its_status() {
+        let table = [
+            (HeadError::BareLineFeed, 400),
+            (HeadError::Version, 505),
+            (HeadError::StartLineTooLong { limit: 1 }, 414),
+            (HeadError::TooLong { limit: 1 }, 431),
+            (HeadError::TooManyFields { limit: 1 }, 431),
+        ];
+        for (error, status) in table {
+            assert_eq!(error.status().as_u16(), status);
+            let response = String::from_utf8(error.response()).unwrap();
+            assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
+            assert!(response.contains("RFC"), "{response}");
+        }
+    }
+
+    /// tungstenite CVE-2023-43669: parsing from 0 on each read made this quadratic.
+    #[test]
+    fn hs_7_ten_mebibytes_of_head_in_single_bytes_are_refused_at_the_cap() {
+        let limits = Limits::default();
+        let mut wire = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: ".to_vec();
+        wire.resize(10 * 1024 * 1024, b'x');
+        let mut reader = HeadReader::new();
+        let mut taken = 0;
+        for byte in &wire {
+            match reader.push(std::slice::from_ref(byte), &limits) {
+                Ok(pushed) => {
+                    assert_eq!(pushed, Pushed::NeedMore);
+                    taken += 1;
+                }
+                Err(error) => assert_eq!(error, HeadError::TooLong { limit: limits.head }),
+            }
+            assert!(reader.scan.held() <= limits.head);
+        }
+        assert_eq!(taken, limits.head);
+        assert_eq!(push_all(&[&wire], &limits), Err(HeadError::TooLong { limit: limits.head }));
+    }
+
+    #[test]
+    fn hs_7_head_may_fill_its_limits_exactly() {
+        let limits = Limits::default();
+        let head = |length: usize| {
+            let frame = "GET / HTTP/1.1\r\nHost: a\r\nA: \r\n\r\n".len();
+            format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "x".repeat(length - frame))
+        };
+        assert_eq!(read(&head(limits.head)).raw().len(), limits.head);
+        let too_long = push_all(&[head(limits.head + 1).as_bytes()], &limits);
+        assert_eq!(too_long, Err(HeadError::TooLong { limit: limits.head }));
+
+        let line = |length: usize| {
+            let frame = "GET / HTTP/1.1\r\n".len();
+            format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length - frame))
+        };
+        let limit = limits.request_line;
+        assert_eq!(read(&line(limit)).target.len(), limit - "GET  HTTP/1.1\r\n".len());
+        let too_long = push_all(&[line(limit + 1).as_bytes()], &limits);
+        assert_eq!(too_long, Err(HeadError::StartLineTooLong { limit }));
+    }
+
+    #[test]
+    fn hs_8_one_field_too_many_is_refused_with_431() {
+        let limits = Limits::default();
+        let head = |fields: usize| {
+            let fields: String = (1..fields).map(|number| format!("X-{number}: y\r\n")).collect();
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+        };
+        assert_eq!(read(&head(limits.fields)).fields.len(), limits.fields);
+        for fields in [limits.fields + 1, limits.fields + 500] {
+            let expected = Err(HeadError::TooManyFields { limit: limits.fields });
+            assert_eq!(push_all(&[head(fields).as_bytes()], &limits), expected, "{fields}");
+        }
+        let mut none = limits;
+        none.fields = 0;
+        let expected = Err(HeadError::TooManyFields { limit: 0 });
+        assert_eq!(push_all(&[head(1).as_bytes()], &none), expected);
+        let generous = Limits { fields: usize::MAX, head: usize::MAX, ..limits };
+        assert!(matches!(
+            push_all(&[head(40_000).as_bytes()], &generous),
+            Err(HeadError::TooManyFields { .. })
+        ));
+    }
+
+    /// Bytes that come far: pieces of heads in any order, and noise between them.
+    fn head_like() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"GET / HTTP/1.1\r\n".to_vec()),
+            Just(b"POST http://a/b?c HTTP/1.0\r\n".to_vec()),
+            Just(b"Host: a\r\n".to_vec()),
+            Just(b"Content-Length: 3\r\n".to_vec()),
+            Just(b"Transfer-Encoding: chunked\r\n".to_vec()),
+            Just(b"A: b, c\r\n".to_vec()),
+            Just(b"\r\n".to_vec()),
+            "[A-Za-z]{1,8}:[ -~]{0,12}\r\n".prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..4),
+        ];
+        prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_never_change_the_answer_and_memory_is_bounded(
+            wire in head_like(),
+            places in prop::collection::vec(any::<usize>(), 0..6),
+            cap in 0_usize..200,
+        ) {
+            let limits = Limits { head: cap, fields: 3, ..Limits::default() };
+            let whole = push_all(&[&wire], &limits);
+            prop_assert_eq!(&push_all(&cut_at(&wire, &places), &limits), &whole);
+            let single: Vec<&[u8]> = wire.chunks(1).collect();
+            prop_assert_eq!(&push_all(&single, &limits), &whole);
+            if let Ok(Some((head, used))) = whole {
+                prop_assert_eq!(head.raw(), &wire[..used]);
+                prop_assert!(used <= cap);
+                prop_assert!(head.fields.len() <= 3);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(wire in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut reader = HeadReader::new();
+            let limits = Limits { head: 100, ..Limits::default() };
+            let _answer = reader.push(&wire, &limits);
+            prop_assert!(reader.scan.held() <= 100);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Responses: the head of one that a server sent us (RFC 9112 §4), and short plain ones that we send.
+//!
+//! The reader is the same machine as for requests, with the same rules on lines, fields and content length.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
+
+use super::fields;
+use super::head::{HeadError, Pushed, field_error, field_slots, version};
+use super::scan::Scan;
+use crate::limits::Limits;
+
+/// Reads the head of one response, then of the next.
+#[derive(Debug, Default)]
+pub struct ResponseHeadReader {
+    scan: Scan,
+}
+
+impl ResponseHeadReader {
+    /// A reader at the first byte of a response.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes of the stream.
+    ///
+    /// # Errors
+    /// At the first byte that breaks a rule, or, for rules that need the whole head, at its end. An error is terminal:
+    /// each later call repeats it.
+    pub fn push(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+    ) -> Result<Pushed<ResponseHead>, HeadError> {
+        self.scan.push(input, limits, limits.head, ResponseHead::parse)
+    }
+}
+
+/// The head of a response that kept all the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// The status; the reason phrase means nothing and is left out.
+    pub status: StatusCode,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// All fields, repeated ones in their order.
+    pub fields: HeaderMap,
+    raw: Vec<u8>,
+}
+
+impl ResponseHead {
+    /// The comma-separated elements of all fields of that name, in order, without empty ones (RFC 9110 §5.6.1).
+    pub fn field_tokens(&self, name: HeaderName) -> impl Iterator<Item = &str> {
+        fields::tokens(&self.fields, name)
+    }
+
+    /// Whether the fields of that name list `token`, ignoring case.
+    pub fn has_token(&self, name: HeaderName, token: &str) -> bool {
+        fields::has_token(&self.fields, name, token)
+    }
+
+    /// The announced content length; none when there is no such field.
+    pub fn content_length(&self) -> Option<u64> {
+        self.fields.get(header::CONTENT_LENGTH).and_then(fields::content_length)
+    }
+
+    /// The bytes of the head exactly as they came, the empty line included.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    fn parse(raw: Vec<u8>, limits: &Limits) -> Result<Self, HeadError> {
+        let mut slots = vec![httparse::EMPTY_HEADER; field_slots(&raw, limits)];
+        let mut parsed = httparse::Response::new(&mut slots);
+        let complete = parsed.parse(&raw).map_err(|error| match error {
+            httparse::Error::Version if raw.starts_with(b"HTTP/") => HeadError::Version,
+            other => field_error(other, limits).unwrap_or(HeadError::StatusLine),
+        })?;
+        let (httparse::Status::Complete(length), Some(code), Some(minor)) =
+            (complete, parsed.code, parsed.version)
+        else {
+            return Err(HeadError::StatusLine);
+        };
+        if length != raw.len() {
+            return Err(HeadError::StatusLine);
+        }
+        let status = StatusCode::from_u16(code).map_err(|_| HeadError::StatusLine)?;
+        let version = version(minor);
+        let fields = fields::collect(parsed.headers, limits)?;
+        fields::check_content(&fields, version)?;
+        Ok(Self { status, version, fields, raw })
+    }
+}
+
+/// A complete HTTP/1.1 response of plain text, after which the connection closes.
+///
+/// `with_body` is false in answer to HEAD: the length is told, the text is not sent. A field of `extra` that would not
+/// be a field on the wire is left out: a lost field is better than a response that an echoed line end splits in two.
+pub fn plain_response(
+    status: StatusCode,
+    extra: &[(&str, &str)],
+    body: &str,
+    with_body: bool,
+) -> Vec<u8> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut text = format!("HTTP/1.1 {} {reason}\r\n", status.as_str());
+    for (name, value) in extra {
+        if is_field(name, value) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    text.push_str(&format!(
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len(),
+    ));
+    if with_body {
+        text.push_str(body);
+    }
+    text.into_bytes()
+}
+
+/// Whether name and value make one field on the wire, neither less nor more.
+pub(crate) fn is_field(name: &str, value: &str) -> bool {
+    name.parse::<HeaderName>().is_ok() && value.parse::<HeaderValue>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyport_testkit::every_cut;
+
+    use super::*;
+
+    fn read(wire: &[u8]) -> Result<Pushed<ResponseHead>, HeadError> {
+        ResponseHeadReader::new().push(wire, &Limits::default())
+    }
+
+    fn error(wire: &str) -> HeadError {
+        match read(wire.as_bytes()) {
+            Err(error) => error,
+            Ok(pushed) => panic!("{wire:?} was taken as {pushed:?}"),
+        }
+    }
+
+    #[test]
+    fn response_head_is_the_same_in_every_cut_and_leaves_what_follows() {
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+        let wire = [&head[..], b"\x81\x00"].concat();
+        every_cut(&wire, |pieces| {
+            let mut reader = ResponseHeadReader::new();
+            let mut before = 0;
+            for piece in pieces {
+                if let Pushed::Done { head: read, used } =
+                    reader.push(piece, &Limits::default()).unwrap()
+                {
+                    assert_eq!(read.status, StatusCode::SWITCHING_PROTOCOLS);
+                    assert!(read.has_token(header::UPGRADE, "WebSocket"));
+                    assert_eq!(read.raw(), head);
+                    assert_eq!(before + used, head.len());
+                    return;
+                }
+                before += piece.len();
+            }
+            panic!("no head in {pieces:02x?}");
+        });
+    }
+
+    #[test]
+    fn malformed_responses_are_refused_by_rule() {
+        assert_eq!(error("HTTP/1.1 099 x\r\n\r\n"), HeadError::StatusLine);
+        assert_eq!(error("HTTP/1.1 20 OK\r\n\r\n"), HeadError::StatusLine);
+        assert_eq!(error("HTTP/2.0 200 OK\r\n\r\n"), HeadError::Version);
+        assert_eq!(error("SSH-2.0-OpenSSH_9.6\r\n\r\n"), HeadError::StatusLine);
+        assert_eq!(error("HTTP/1.1 200 OK\nA: b\n\n"), HeadError::BareLineFeed);
+        assert_eq!(error("HTTP/1.1 200 OK\r\nA : b\r\n\r\n"), HeadError::FieldName);
+        assert_eq!(error("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n"), HeadError::FoldedField);
+        let twice = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n";
+        assert_eq!(error(twice), HeadError::RepeatedContentLength);
+    }
+
+    #[test]
+    fn reason_phrase_may_be_absent() {
+        assert!(matches!(read(b"HTTP/1.1 200\r\n\r\n"), Ok(Pushed::Done { used: 16, .. })));
+    }
+
+    #[test]
+    fn plain_response_is_complete_and_closes() {
+        let wire = plain_response(StatusCode::NOT_FOUND, &[("X-Extra", "1")], "no ü\n", true);
+        let expected = "HTTP/1.1 404 Not Found\r\nX-Extra: 1\r\n\
+            Content-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\nConnection: close\r\n\r\n\
+            no ü\n";
+        assert_eq!(String::from_utf8(wire).unwrap(), expected);
+    }
+
+    #[test]
+    fn plain_response_to_head_tells_the_length_and_sends_no_body() {
+        let wire = plain_response(StatusCode::OK, &[], "body", false);
+        let Pushed::Done { head, used } = read(&wire).unwrap() else { panic!("no head") };
+        assert_eq!((head.content_length(), used), (Some(4), wire.len()));
+    }
+
+    #[test]
+    fn plain_response_cannot_be_split_by_a_field() {
+        let extra = [("A", "1\r\nSet-Cookie: x"), ("B\r\n", "2"), ("C", "3")];
+        let wire = plain_response(StatusCode::OK, &extra, "", true);
+        let Pushed::Done { head, .. } = read(&wire).unwrap() else { panic!("no head") };
+        assert!(head.fields.contains_key("c"));
+        assert_eq!(head.fields.len(), 4);
+    }
+}

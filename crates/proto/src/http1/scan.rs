@@ -1,0 +1,114 @@
+//! The incremental scan for the end of a head (RFC 9112 §2.1, §2.2).
+//!
+//! Each byte is looked at once, however the network cuts the stream; parsing happens once, when the head is whole.
+//! Whatever can be refused from the lines alone is refused at the byte that decides, and so every cut gives the same
+//! answer: bare line feeds, stray carriage returns, control bytes, folded fields, and all limits.
+
+use super::head::{HeadError, Pushed};
+use crate::limits::Limits;
+
+/// Keeps the bytes of one head until its empty line.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    bytes: Vec<u8>,
+    /// Lines that have ended, the start line included.
+    lines: usize,
+    line_start: usize,
+    after_carriage_return: bool,
+    /// A violation is terminal: nobody knows any more where the next head begins.
+    failed: Option<HeadError>,
+}
+
+impl Scan {
+    /// Takes the bytes up to the end of the head, then has `parse` read all of it and starts anew.
+    pub(super) fn push<H>(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+        start_line: usize,
+        parse: impl FnOnce(Vec<u8>, &Limits) -> Result<H, HeadError>,
+    ) -> Result<Pushed<H>, HeadError> {
+        let pushed = match &self.failed {
+            Some(error) => Err(error.clone()),
+            None => self.find_end(input, limits, start_line),
+        };
+        let pushed = pushed.and_then(|used| match used {
+            None => Ok(Pushed::NeedMore),
+            Some(used) => {
+                let whole = std::mem::take(self).bytes;
+                Ok(Pushed::Done { head: parse(whole, limits)?, used })
+            }
+        });
+        if let Err(error) = &pushed {
+            *self = Self { failed: Some(error.clone()), ..Self::default() };
+        }
+        pushed
+    }
+
+    /// Bytes kept in memory.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn find_end(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+        start_line: usize,
+    ) -> Result<Option<usize>, HeadError> {
+        let held = self.bytes.len();
+        for (index, byte) in input.iter().enumerate() {
+            if self.take(held + index, *byte, limits, start_line)? {
+                let used = index + 1;
+                self.bytes.extend_from_slice(&input[..used]);
+                return Ok(Some(used));
+            }
+        }
+        self.bytes.extend_from_slice(input);
+        Ok(None)
+    }
+
+    /// Looks at the byte at position `at` of the head; true when it is the last one.
+    fn take(
+        &mut self,
+        at: usize,
+        byte: u8,
+        limits: &Limits,
+        start_line: usize,
+    ) -> Result<bool, HeadError> {
+        if at >= limits.head {
+            return Err(HeadError::TooLong { limit: limits.head });
+        }
+        if self.lines == 0 && at >= start_line {
+            return Err(HeadError::StartLineTooLong { limit: start_line });
+        }
+        let first_of_line = at == self.line_start;
+        match byte {
+            b'\n' if self.after_carriage_return => return self.end_line(at),
+            _ if self.after_carriage_return => return Err(HeadError::StrayCarriageReturn),
+            b'\n' => return Err(HeadError::BareLineFeed),
+            b'\r' => self.after_carriage_return = true,
+            b' ' | b'\t' if first_of_line && self.lines > 0 => return Err(HeadError::FoldedField),
+            b'\t' => {}
+            _ if byte.is_ascii_control() => return Err(HeadError::ControlByte(byte)),
+            _ if first_of_line && self.lines > limits.fields => {
+                return Err(HeadError::TooManyFields { limit: limits.fields });
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    /// True when the line that ends at `at` is the empty one behind the fields.
+    fn end_line(&mut self, at: usize) -> Result<bool, HeadError> {
+        let empty = at == self.line_start + 1;
+        if empty && self.lines == 0 {
+            return Err(HeadError::EmptyStartLine);
+        }
+        self.lines += 1;
+        self.line_start = at + 1;
+        self.after_carriage_return = false;
+        Ok(empty)
+    }
+}
