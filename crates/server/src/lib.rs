@@ -1,1 +1,119 @@
-//! (being written)
+//! The server of anyport: one port that finds out what each client speaks, and receives files from all of them.
+//!
+//! ```text
+//!   accept ──► detect ──► session ──► service ──► sink ──► Receipt
+//! ```
+//!
+//! - `accept` awaits nothing but a permit and accept
+//! - `detect` reads the first bytes until the protocol is known
+//! - `session` speaks one protocol: raw, preface, http1, ws (also bare frames), or the library engine
+//! - `service` does something with the data: files, echo
+//! - `sink` is where bytes rest: file, memory, discard
+//! - `connection` is the only file that knows the order of these
+//!
+//! ```no_run
+//! # struct Quiet;
+//! # impl anyport_server::Observer for Quiet {
+//! #     fn receipt(&self, _: &anyport_proto::transfer::receipt::Receipt) {}
+//! #     fn interrupted(&self, _: &anyport_server::Interrupted) {}
+//! #     fn refused(&self, _: &anyport_server::Refused) {}
+//! # }
+//! # async fn example() -> std::io::Result<()> {
+//! let listeners = vec![std::net::TcpListener::bind("127.0.0.1:8331")?];
+//! let server = anyport_server::Server::new(anyport_server::Config::new("."), listeners, Quiet)?;
+//! server.run(async { std::future::pending().await }).await;
+//! # Ok(()) }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod config;
+mod connection;
+mod detect;
+mod observe;
+mod route;
+mod service;
+mod session;
+mod shutdown;
+mod sink;
+
+pub use config::{Config, Fsync, SinkKind, Timeouts};
+pub use observe::{Interrupted, Observer, Refused};
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use connection::Stages;
+use service::files::Files;
+use shutdown::Stop;
+
+/// A server that is bound and not running yet.
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<Config>,
+    files: Arc<Files>,
+    listeners: Vec<tokio::net::TcpListener>,
+}
+
+impl Server {
+    /// Takes over `listeners`, so that whoever starts a server knows its ports before it runs. Must be called within a
+    /// multi-thread tokio runtime.
+    ///
+    /// # Errors
+    /// The directory cannot be opened, or a listener cannot be given to the runtime.
+    pub fn new(
+        config: Config,
+        listeners: Vec<TcpListener>,
+        observer: impl Observer,
+    ) -> io::Result<Self> {
+        let files = Arc::new(Files::open(&config, Arc::new(observer))?);
+        let listeners = listeners
+            .into_iter()
+            .map(|listener| {
+                listener.set_nonblocking(true)?;
+                tokio::net::TcpListener::from_std(listener)
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self { config: Arc::new(config), files, listeners })
+    }
+
+    /// The addresses it listens on, in the order of its listeners.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(tokio::net::TcpListener::local_addr).collect()
+    }
+
+    /// Serves until `shutdown` is ready; then takes nothing new, lets running transfers finish for
+    /// [`Timeouts::drain`], and gives up the rest.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let stop = Stop::default();
+        let permits = Arc::new(Semaphore::new(self.config.max_connections));
+        let stages = Stages {
+            lanes: Arc::new(Semaphore::new(self.config.bulk_threads)),
+            stop: stop.clone(),
+        };
+        for listener in self.listeners {
+            stop.tasks.spawn(accept::run(
+                listener,
+                self.config.clone(),
+                self.files.clone(),
+                permits.clone(),
+                stages.clone(),
+            ));
+        }
+        shutdown.await;
+        stop.draining.cancel();
+        stop.tasks.close();
+        if tokio::time::timeout(self.config.timeouts.drain, stop.tasks.wait()).await.is_err() {
+            tracing::warn!(connections = stop.tasks.len(), "the grace period is over");
+            stop.abort();
+            stop.tasks.wait().await;
+        }
+    }
+}

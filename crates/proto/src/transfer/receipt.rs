@@ -1,1 +1,385 @@
-//! (being written)
+//! The receiver's answer after a file has arrived: what came, how fast, where it rests.
+//!
+//! A receipt is a number that people compare, so it says how it was come by: which protocol and
+//! engine, what ended the file, whether the sender confirmed that it was whole. The same facts are
+//! a JSON object, a line of raw TCP ([`super::preface::Reply`]), and a line of the log
+//! ([`Receipt::human_line`]).
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::units::format_rate;
+use super::words::{quoted, spelled};
+
+/// What the receiver says of one file that it took whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Object", from = "Object")]
+pub struct Receipt {
+    /// What the sender spoke.
+    pub protocol: Protocol,
+    /// Which implementation received it.
+    pub engine: Engine,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// From the first to the last byte of content.
+    pub seconds: f64,
+    /// From the first byte until it was safe on the storage; none when the sink keeps nothing.
+    pub durable_seconds: Option<f64>,
+    /// Of the whole content; none when nothing was hashed.
+    pub digest: Option<Digest>,
+    /// What ended the file.
+    pub end: EndKind,
+    /// Whether the sender said that this is the whole file; a killed one looks like a finished one
+    /// otherwise.
+    pub confirmed: bool,
+    /// The name that the sender asked for, only when it is not the one that was stored.
+    pub name: Option<String>,
+    /// Where it was stored; none when the sink keeps no file.
+    pub path: Option<String>,
+}
+
+impl Receipt {
+    /// Bytes per second of [`Receipt::seconds`]; none when no time passed that could be measured.
+    pub fn rate(&self) -> Option<f64> {
+        let rate = self.bytes as f64 / self.seconds;
+        (self.seconds.is_finite() && self.seconds > 0.0 && rate.is_finite()).then_some(rate)
+    }
+
+    /// The receipt as one JSON object that begins with `"event":"receipt"`, for a stream of events.
+    pub fn event_json(&self) -> String {
+        #[derive(Serialize)]
+        struct Event<'a> {
+            event: &'static str,
+            #[serde(flatten)]
+            receipt: &'a Receipt,
+        }
+        serde_json::to_string(&Event { event: "receipt", receipt: self })
+            .expect("keys are strings and seconds are finite once rounded")
+    }
+
+    /// One line of a log, for people.
+    pub fn human_line(&self) -> String {
+        let Self { protocol, engine, peer, bytes, end, .. } = self;
+        let unit = if *bytes == 1 { "byte" } else { "bytes" };
+        // Milliseconds say nothing of a small file on loopback.
+        let seconds = match round_to_micros(self.seconds) {
+            short if short < 0.1 => format!("{short:.6}"),
+            long => format!("{long:.3}"),
+        };
+        let mut line = format!("{protocol}/{engine} {peer} {bytes} {unit} in {seconds} s");
+        if let Some(rate) = self.rate() {
+            line.push_str(&format!(", {}", format_rate(rate)));
+        }
+        match &self.digest {
+            Some(digest) => line.push_str(&format!(", {digest}")),
+            None => line.push_str(", no digest"),
+        }
+        line.push_str(&format!(", end {end}"));
+        if !self.confirmed {
+            line.push_str(" (unconfirmed: the sender announced no size)");
+        }
+        match &self.path {
+            Some(path) => line.push_str(&format!(", stored as {path}")),
+            None => line.push_str(", not stored"),
+        }
+        if let Some(name) = &self.name {
+            line.push_str(&format!(" (asked for {})", quoted(name)));
+        }
+        line
+    }
+}
+
+/// What a sender speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Nothing but bytes, or the preface and bytes.
+    Raw,
+    /// WebSocket with its opening handshake.
+    Ws,
+    /// WebSocket frames without an opening handshake.
+    Frames,
+    /// A request of HTTP.
+    Http,
+}
+
+spelled!(Protocol, "protocol": Raw = "raw", Ws = "ws", Frames = "frames", Http = "http");
+
+/// Which implementation of a protocol received a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// The project's own.
+    Own,
+    /// A library, for comparison.
+    Library,
+}
+
+spelled!(Engine, "engine": Own = "own", Library = "library");
+
+/// What ended a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndKind {
+    /// The announced size was reached.
+    Size,
+    /// A close of the protocol.
+    Close,
+    /// The end of the stream.
+    Fin,
+}
+
+spelled!(EndKind, "end": Size = "size", Close = "close", Fin = "fin");
+
+/// Seconds as they are written: whole microseconds, and 0 for what was not measured (JSON has no
+/// infinity).
+pub(super) fn round_to_micros(seconds: f64) -> f64 {
+    if seconds.is_finite() && seconds > 0.0 { (seconds * MICROS).round() / MICROS } else { 0.0 }
+}
+
+/// The rate as it is written: whole bytes per second.
+pub(super) fn whole_rate(receipt: &Receipt) -> Option<u64> {
+    receipt.rate().map(|rate| rate.round() as u64)
+}
+
+const MICROS: f64 = 1e6;
+
+/// The receipt as a JSON object: the keys in this order, the rate written and never read.
+#[derive(Serialize, Deserialize)]
+struct Object {
+    protocol: Protocol,
+    engine: Engine,
+    peer: SocketAddr,
+    bytes: u64,
+    seconds: f64,
+    durable_seconds: Option<f64>,
+    #[serde(skip_deserializing)]
+    rate: Option<u64>,
+    digest: Option<Digest>,
+    end: EndKind,
+    confirmed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    path: Option<String>,
+}
+
+impl From<Receipt> for Object {
+    fn from(receipt: Receipt) -> Self {
+        let rate = whole_rate(&receipt);
+        let Receipt { protocol, engine, peer, bytes, digest, end, confirmed, name, path, .. } =
+            receipt;
+        Self {
+            protocol,
+            engine,
+            peer,
+            bytes,
+            seconds: round_to_micros(receipt.seconds),
+            durable_seconds: receipt.durable_seconds.map(round_to_micros),
+            rate,
+            digest,
+            end,
+            confirmed,
+            name,
+            path,
+        }
+    }
+}
+
+impl From<Object> for Receipt {
+    fn from(object: Object) -> Self {
+        let Object { protocol, engine, peer, bytes, digest, end, confirmed, name, path, .. } =
+            object;
+        Self {
+            protocol,
+            engine,
+            peer,
+            bytes,
+            // Also on reading: serde_json may miss the nearest number by one unit in the last
+            // place.
+            seconds: round_to_micros(object.seconds),
+            durable_seconds: object.durable_seconds.map(round_to_micros),
+            digest,
+            end,
+            confirmed,
+            name,
+            path,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn whole() -> Receipt {
+        Receipt {
+            protocol: Protocol::Ws,
+            engine: Engine::Own,
+            peer: "127.0.0.1:40312".parse().unwrap(),
+            bytes: 1_017_558_069,
+            seconds: 0.409,
+            durable_seconds: Some(0.512),
+            digest: Some(Digest::blake3([0xab; 32])),
+            end: EndKind::Close,
+            confirmed: true,
+            name: None,
+            path: Some("photo.jpg".to_owned()),
+        }
+    }
+
+    fn discarded() -> Receipt {
+        Receipt {
+            protocol: Protocol::Raw,
+            peer: "[::1]:5".parse().unwrap(),
+            bytes: 1,
+            seconds: 0.0,
+            durable_seconds: None,
+            digest: None,
+            end: EndKind::Fin,
+            confirmed: false,
+            path: None,
+            ..whole()
+        }
+    }
+
+    /// Receipts with times as they are written.
+    pub(in crate::transfer) fn any_receipt() -> impl Strategy<Value = Receipt> {
+        let seconds = || any::<u32>().prop_map(|micros| f64::from(micros) / 1e6);
+        let kinds = (
+            prop::sample::select(vec![
+                Protocol::Raw,
+                Protocol::Ws,
+                Protocol::Frames,
+                Protocol::Http,
+            ]),
+            prop::sample::select(vec![Engine::Own, Engine::Library]),
+            prop::sample::select(vec![EndKind::Size, EndKind::Close, EndKind::Fin]),
+        );
+        let digest = any::<[u8; 32]>().prop_map(Digest::sha256);
+        let times = (seconds(), prop::option::of(seconds()));
+        let texts = (prop::option::of(any::<String>()), prop::option::of(any::<String>()));
+        (
+            kinds,
+            any::<SocketAddr>(),
+            any::<u64>(),
+            times,
+            prop::option::of(digest),
+            any::<bool>(),
+            texts,
+        )
+            .prop_map(|(kinds, peer, bytes, times, digest, confirmed, texts)| {
+                let ((protocol, engine, end), (seconds, durable_seconds)) = (kinds, times);
+                // Flow labels and scopes are not part of how an address is written.
+                let peer = SocketAddr::new(peer.ip(), peer.port());
+                let (name, path) = texts;
+                Receipt {
+                    protocol,
+                    engine,
+                    peer,
+                    bytes,
+                    seconds,
+                    durable_seconds,
+                    digest,
+                    end,
+                    confirmed,
+                    name,
+                    path,
+                }
+            })
+    }
+
+    #[test]
+    fn the_object_has_exactly_its_keys_in_order() {
+        let hex = "ab".repeat(32);
+        assert_eq!(
+            serde_json::to_string(&whole()).unwrap(),
+            format!(
+                r#"{{"protocol":"ws","engine":"own","peer":"127.0.0.1:40312","bytes":1017558069,"seconds":0.409,"durable_seconds":0.512,"rate":2487917039,"digest":"blake3:{hex}","end":"close","confirmed":true,"path":"photo.jpg"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_absent_is_null_but_the_name_is_left_out() {
+        assert_eq!(
+            serde_json::to_string(&discarded()).unwrap(),
+            r#"{"protocol":"raw","engine":"own","peer":"[::1]:5","bytes":1,"seconds":0.0,"durable_seconds":null,"rate":null,"digest":null,"end":"fin","confirmed":false,"path":null}"#
+        );
+    }
+
+    #[test]
+    fn the_event_comes_first() {
+        let event = whole().event_json();
+        let object = serde_json::to_string(&whole()).unwrap();
+        assert_eq!(event, format!(r#"{{"event":"receipt",{}"#, object.strip_prefix('{').unwrap()));
+        assert_eq!(serde_json::from_str::<Receipt>(&event).unwrap(), whole());
+    }
+
+    #[test]
+    fn seconds_are_written_in_whole_microseconds() {
+        let receipt = Receipt { seconds: 0.123_456_789, durable_seconds: Some(1e-9), ..whole() };
+        let json = serde_json::to_value(&receipt).unwrap();
+        assert_eq!(json["seconds"], 0.123_457);
+        assert_eq!(json["durable_seconds"], 0.0);
+    }
+
+    #[test]
+    fn a_rate_needs_time_that_was_measured() {
+        assert_eq!(Receipt { bytes: 10, seconds: 4.0, ..whole() }.rate(), Some(2.5));
+        for seconds in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE / 4.0] {
+            let receipt = Receipt { bytes: u64::MAX, seconds, ..whole() };
+            assert_eq!(receipt.rate(), None, "{seconds}");
+            assert!(receipt.event_json().contains(r#""rate":null"#));
+        }
+    }
+
+    #[test]
+    fn the_human_line_says_it_all() {
+        let hex = "ab".repeat(32);
+        assert_eq!(
+            whole().human_line(),
+            format!(
+                "ws/own 127.0.0.1:40312 1017558069 bytes in 0.409 s, 2.49 GB/s, blake3:{hex}, end close, stored as photo.jpg"
+            )
+        );
+    }
+
+    #[test]
+    fn the_human_line_hides_neither_doubt_nor_loss() {
+        assert_eq!(
+            discarded().human_line(),
+            "raw/own [::1]:5 1 byte in 0.000000 s, no digest, end fin (unconfirmed: the sender announced no size), not stored"
+        );
+        let renamed = Receipt { name: Some("a\u{1b}.jpg".to_owned()), ..whole() };
+        assert!(renamed.human_line().ends_with(r#"stored as photo.jpg (asked for "a\u{1b}.jpg")"#));
+    }
+
+    #[test]
+    fn a_bad_word_in_the_object_is_told() {
+        let json = serde_json::to_string(&whole()).unwrap().replace("\"ws\"", "\"wss\"");
+        let error = serde_json::from_str::<Receipt>(&json).unwrap_err().to_string();
+        assert!(
+            error.starts_with("unknown protocol \"wss\"; known are raw, ws, frames, http"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn engines_and_ends_read_back() {
+        assert_eq!("library".parse(), Ok(Engine::Library));
+        assert_eq!("fin".parse(), Ok(EndKind::Fin));
+        let error = "reset".parse::<EndKind>().unwrap_err().to_string();
+        assert_eq!(error, "unknown end \"reset\"; known are size, close, fin");
+    }
+
+    proptest! {
+        #[test]
+        fn a_receipt_survives_being_written_and_read(receipt in any_receipt()) {
+            let json = serde_json::to_string(&receipt).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Receipt>(&json).unwrap(), receipt);
+        }
+    }
+}

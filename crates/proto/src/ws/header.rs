@@ -3,11 +3,7 @@
 //! A header is 2 to 14 bytes. [`decode`] looks at the start of the receive buffer and answers without consuming, so the
 //! caller may append and ask again. What can be refused is refused at the first byte that shows it: a control frame
 //! that is too long from its second byte, a length in a longer form than it needs as soon as it is read.
-#![warn(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    clippy::arithmetic_side_effects
-)]
+#![warn(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use super::{Opcode, Role, Violation};
 

@@ -250,7 +250,7 @@ impl Receiver {
             let announced = header.length;
             return Err(Violation::FrameTooLong { announced, limit: self.max_frame });
         }
-        let message = self.message.get_or_insert(Message {
+        let message = self.message.get_or_insert_with(|| Message {
             kind,
             announced: 0,
             told: false,

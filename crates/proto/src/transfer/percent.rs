@@ -1,0 +1,72 @@
+//! Percent-encoding, strictly: what does not decode to UTF-8 is refused, never guessed at.
+
+use percent_encoding::{
+    AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode,
+};
+
+/// Why a percent-encoded text could not be decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DecodeError {
+    /// A percent sign without two hexadecimal digits behind it; holds the sign and what follows.
+    Malformed(String),
+    /// The bytes are no UTF-8.
+    NotUtf8,
+}
+
+pub(super) fn decode(text: &str) -> Result<String, DecodeError> {
+    // The crate lets a stray percent sign pass as itself; then "100%25" and "100%" would name one
+    // file.
+    for (at, _) in text.match_indices('%') {
+        let escape: String = text[at..].chars().take(3).collect();
+        let digits = escape.chars().skip(1);
+        if escape.len() != 3 || !digits.into_iter().all(|c| c.is_ascii_hexdigit()) {
+            return Err(DecodeError::Malformed(escape));
+        }
+    }
+    match percent_decode_str(text).decode_utf8() {
+        Ok(decoded) => Ok(decoded.into_owned()),
+        Err(_) => Err(DecodeError::NotUtf8),
+    }
+}
+
+/// Encodes all but the unreserved characters (RFC 3986 §2.3): fit for a URL and for a preface.
+pub(super) fn encode_name(name: &str) -> String {
+    utf8_percent_encode(name, RESERVED).to_string()
+}
+
+/// Encodes what would break a line into words; the rest stays readable.
+pub(super) fn encode_value(value: &str) -> String {
+    utf8_percent_encode(value, BREAKING).to_string()
+}
+
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const BREAKING: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percent_sign_without_two_digits_is_named() {
+        for (text, escape) in
+            [("a%zz", "%zz"), ("a%4", "%4"), ("a%", "%"), ("%+1x", "%+1"), ("%é1", "%é1")]
+        {
+            assert_eq!(decode(text), Err(DecodeError::Malformed(escape.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_refused() {
+        assert_eq!(decode("%ff"), Err(DecodeError::NotUtf8));
+        assert_eq!(decode("%C3%A4 ä"), Ok("ä ä".to_owned()));
+    }
+
+    #[test]
+    fn both_encodings_decode_to_the_same_text() {
+        let text = "a b%/\\\t\n=ü~\u{202e}";
+        assert_eq!(encode_name(text), "a%20b%25%2F%5C%09%0A%3D%C3%BC~%E2%80%AE");
+        assert_eq!(encode_value(text), "a%20b%25/\\%09%0A=%C3%BC~%E2%80%AE");
+        assert_eq!(decode(&encode_name(text)).unwrap(), text);
+        assert_eq!(decode(&encode_value(text)).unwrap(), text);
+    }
+}

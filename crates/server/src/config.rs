@@ -1,0 +1,110 @@
+//! How a server behaves. Plain data: flags never leak in here, and defaults stand beside their reasons.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyport_net::congestion::Congestion;
+use anyport_proto::limits::Limits;
+use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::receipt::Engine;
+
+/// Everything a [`crate::Server`] can be told.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The served directory.
+    pub directory: PathBuf,
+    /// Where received bytes rest.
+    pub sink: SinkKind,
+    /// What is on disk before a receipt is given.
+    pub fsync: Fsync,
+    /// The digest of transfers that name none themselves.
+    pub digest: Algorithm,
+    /// Who speaks WebSocket.
+    pub engine: Engine,
+    /// Congestion control of accepted sockets.
+    pub congestion: Congestion,
+    /// Bulk transfers that have a thread of their own; past that number the async loop serves.
+    pub bulk_threads: usize,
+    /// Bytes of the bulk loop's buffer. About the size of L2, so that what was read is unmasked while it is hot.
+    pub bulk_buffer: usize,
+    /// Connections at once; further ones wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// Bytes of the largest file.
+    pub max_size: u64,
+    /// Bytes that all memory sinks together may hold.
+    pub max_memory: u64,
+    /// Sizes of the wire.
+    pub limits: Limits,
+    /// Durations.
+    pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// The defaults, for `directory`.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            directory: directory.into(),
+            sink: SinkKind::default(),
+            fsync: Fsync::default(),
+            digest: Algorithm::default(),
+            engine: Engine::Own,
+            congestion: Congestion::default(),
+            bulk_threads: 2 * cores,
+            bulk_buffer: 256 * 1024,
+            max_connections: 1024,
+            max_size: u64::MAX,
+            max_memory: 4 * 1024 * 1024 * 1024,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// Where received bytes rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SinkKind {
+    /// A file in the served directory.
+    #[default]
+    File,
+    /// Memory, until the receipt is given: for measuring.
+    Memory,
+    /// Nowhere: for measuring.
+    Discard,
+}
+
+/// What is on disk before a receipt is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// The file and its directory entry.
+    #[default]
+    File,
+    /// Nothing is waited for.
+    None,
+}
+
+/// How long a peer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From a client's first byte to the verdict; then it is raw. Also the silence that proves bare frames.
+    pub detect: Duration,
+    /// From the first byte of an opening handshake to its last.
+    pub handshake: Duration,
+    /// Silence after which a connection is given up, and a transfer is interrupted.
+    pub idle: Duration,
+    /// What running transfers get to finish when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            detect: Duration::from_secs(3),
+            handshake: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            drain: Duration::from_secs(30),
+        }
+    }
+}

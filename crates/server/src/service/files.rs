@@ -1,0 +1,359 @@
+//! Receives files: a name, a digest while the bytes come, one receipt at the end, whatever carried them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyport_proto::transfer::digest::{Algorithm, Digest, Hasher};
+use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::offer::{End, Offer};
+use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+
+use crate::config::{Config, SinkKind};
+use crate::observe::{Interrupted, Observer, Refused};
+use crate::sink::{AnySink, Directory, MemoryBudget, memory_sink};
+
+/// Where files land, shared by all connections of a server.
+pub(crate) struct Files {
+    directory: Arc<Directory>,
+    memory: Arc<MemoryBudget>,
+    sink: SinkKind,
+    digest: Algorithm,
+    max_size: u64,
+    observer: Arc<dyn Observer>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+/// Who sends a file, and over what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    pub(crate) protocol: Protocol,
+    pub(crate) engine: Engine,
+    pub(crate) peer: SocketAddr,
+}
+
+impl Files {
+    pub(crate) fn open(config: &Config, observer: Arc<dyn Observer>) -> io::Result<Self> {
+        Ok(Self {
+            directory: Arc::new(Directory::open(&config.directory, config.fsync)?),
+            memory: Arc::new(MemoryBudget::new(config.max_memory)),
+            sink: config.sink,
+            digest: config.digest,
+            max_size: config.max_size,
+            observer,
+        })
+    }
+
+    /// Bytes of the largest file that could be taken now; a header that announces more is no header of a file.
+    pub(crate) fn largest_possible(&self) -> u64 {
+        let free = match self.sink {
+            // Free space that cannot be asked does not bound what may be announced.
+            SinkKind::File => self.directory.free_bytes().unwrap_or(u64::MAX),
+            SinkKind::Memory | SinkKind::Discard => u64::MAX,
+        };
+        free.min(self.max_size)
+    }
+
+    /// Begins to receive a file. What the offer says is checked here, before any content.
+    ///
+    /// # Errors
+    /// A name that cannot be made safe, a size above the limit or the free space, a directory that cannot be written.
+    /// The refusal has been told to the observer.
+    pub(crate) fn begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
+        self.try_begin(source, offer).inspect_err(|refusal| {
+            self.refused(source.protocol.as_str(), source.peer, refusal.message.clone());
+        })
+    }
+
+    fn try_begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
+        let name = match &offer.name {
+            Some(asked) => Some(FileName::sanitize(asked).map_err(|error| {
+                Refusal::new(RefusalCode::BadName, format!("cannot store {asked:?}: {error}"))
+            })?),
+            None => None,
+        };
+        if let Some(size) = offer.size {
+            self.check_size(size)?;
+        }
+        let sink = match self.sink {
+            SinkKind::File => AnySink::File(
+                self.directory
+                    .create_part()
+                    .map_err(|error| storage_refusal("cannot create a file", &error))?,
+            ),
+            SinkKind::Memory => memory_sink(self.memory.clone()),
+            SinkKind::Discard => AnySink::Discard,
+        };
+        Ok(Upload {
+            hasher: Hasher::new(offer.digest.unwrap_or(self.digest)),
+            files: self.clone(),
+            source,
+            name,
+            offer,
+            sink: Some(sink),
+            bytes: 0,
+            clock: None,
+        })
+    }
+
+    /// Tells of a peer that was refused before a transfer began.
+    pub(crate) fn refused(&self, protocol: &'static str, peer: SocketAddr, reason: String) {
+        tracing::debug!(%peer, protocol, reason, "refused");
+        self.observer.refused(&Refused { protocol, peer, reason });
+    }
+
+    fn check_size(&self, size: u64) -> Result<(), Refusal> {
+        if size > self.max_size {
+            let limit = self.max_size;
+            let message =
+                format!("a file of {size} bytes exceeds the limit of {limit} (--max-size)");
+            return Err(Refusal::new(RefusalCode::TooLarge, message));
+        }
+        let possible = self.largest_possible();
+        if size > possible {
+            let message = format!("a file of {size} bytes does not fit: {possible} bytes are free");
+            return Err(Refusal::new(RefusalCode::NoSpace, message));
+        }
+        Ok(())
+    }
+}
+
+/// One file on its way in. Ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts as
+/// interrupted by the server itself.
+pub(crate) struct Upload {
+    files: Arc<Files>,
+    source: Source,
+    name: Option<FileName>,
+    offer: Offer,
+    /// Taken when the upload ends.
+    sink: Option<AnySink>,
+    hasher: Hasher,
+    bytes: u64,
+    clock: Option<Clock>,
+}
+
+/// From the first content byte, as it was read, to the last, as it was stored.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    first: Instant,
+    last: Instant,
+}
+
+impl Upload {
+    /// Content bytes still to come, if the sender announced how many there are.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.offer.size.map(|size| size.saturating_sub(self.bytes))
+    }
+
+    pub(crate) fn may_block(&self) -> bool {
+        self.sink.as_ref().is_some_and(AnySink::may_block)
+    }
+
+    pub(crate) fn can_rewrite(&self) -> bool {
+        self.sink.as_ref().is_some_and(AnySink::can_rewrite)
+    }
+
+    /// Another protocol than was thought carries this file.
+    pub(crate) const fn set_protocol(&mut self, protocol: Protocol) {
+        self.source.protocol = protocol;
+    }
+
+    /// Takes content that was read at `read_at`.
+    ///
+    /// # Errors
+    /// More than was announced or allowed, or a sink that takes no more; then the upload must be interrupted.
+    pub(crate) fn write(&mut self, content: &[u8], read_at: Instant) -> Result<(), Refusal> {
+        // No byte, no clock: it starts with the first one.
+        if content.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.bytes.saturating_add(content.len() as u64);
+        if let Some(size) = self.offer.size
+            && bytes > size
+        {
+            let message = format!("more than the announced {size} bytes came");
+            return Err(Refusal::new(RefusalCode::SizeMismatch, message));
+        }
+        if bytes > self.files.max_size {
+            self.files.check_size(bytes)?;
+        }
+        self.store(content)?;
+        self.bytes = bytes;
+        let last = Instant::now();
+        self.clock.get_or_insert(Clock { first: read_at, last }).last = last;
+        Ok(())
+    }
+
+    /// Turns back to the start: what was stored raw is about to be decoded in place, by [`Self::read_back`] and
+    /// [`Self::write`]. The clock goes on.
+    pub(crate) fn begin_rewrite(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            sink.begin_rewrite();
+        }
+        self.hasher = Hasher::new(self.hasher.algorithm());
+        self.bytes = 0;
+    }
+
+    /// The next bytes as they were stored before [`Self::begin_rewrite`]; 0 at their end.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub(crate) fn read_back(&mut self, buffer: &mut [u8]) -> Result<usize, Refusal> {
+        let Some(sink) = &mut self.sink else { return Ok(0) };
+        sink.read_back(buffer).map_err(|error| storage_refusal("cannot read a part file", &error))
+    }
+
+    /// Checks what the sender said of the end, makes the file durable and visible, and gives the receipt.
+    ///
+    /// # Errors
+    /// Size or digest differ from what was announced, or storing failed: nothing was published, and the interruption
+    /// has been told.
+    pub(crate) fn finish(mut self, kind: EndKind, end: &End) -> Result<Receipt, Refusal> {
+        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::None));
+        let digest = hasher.finish();
+        if let Err(refusal) = self.check_end(end, digest.as_ref()) {
+            return Err(self.abandon(refusal));
+        }
+        // An upload ends once, and until then it has its sink.
+        let Some(sink) = self.sink.take() else {
+            return Err(Refusal::new(RefusalCode::Storage, "the upload has ended already"));
+        };
+        let name = self.name.clone().unwrap_or_else(|| unnamed(self.source.protocol));
+        let stored = match sink.finish(&name) {
+            Ok(stored) => stored,
+            Err(error) => {
+                let refusal = storage_refusal(&format!("cannot store {name}"), &error);
+                return Err(self.abandon(refusal));
+            }
+        };
+        let (seconds, durable_seconds) = match self.clock {
+            Some(clock) => (clock.last - clock.first, clock.first.elapsed()),
+            None => (Duration::ZERO, Duration::ZERO),
+        };
+        let path = stored.name.map(|name| name.as_str().to_owned());
+        let receipt = Receipt {
+            protocol: self.source.protocol,
+            engine: self.source.engine,
+            peer: self.source.peer,
+            bytes: self.bytes,
+            seconds: seconds.as_secs_f64(),
+            durable_seconds: path.is_some().then_some(durable_seconds.as_secs_f64()),
+            digest,
+            end: kind,
+            confirmed: kind != EndKind::Fin,
+            name: self.offer.name.take().filter(|asked| path.as_ref().is_some_and(|p| p != asked)),
+            path,
+        };
+        self.files.observer.receipt(&receipt);
+        Ok(receipt)
+    }
+
+    /// Ends an upload that will not be whole: nothing is published, the part is kept.
+    pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
+        let part = self.sink.take().and_then(AnySink::keep_part);
+        self.tell_interrupted(reason.into(), part);
+    }
+
+    /// Ends an upload for `refusal`; what came is of no use, so nothing is kept. Gives the refusal back.
+    pub(crate) fn abandon(mut self, refusal: Refusal) -> Refusal {
+        self.sink = None;
+        self.tell_interrupted(refusal.message.clone(), None);
+        refusal
+    }
+
+    fn check_end(&self, end: &End, digest: Option<&Digest>) -> Result<(), Refusal> {
+        let announced = end.bytes.or(self.offer.size);
+        if let Some(announced) = announced
+            && announced != self.bytes
+        {
+            let came = self.bytes;
+            let message = format!("the sender announced {announced} bytes, {came} came");
+            return Err(Refusal::new(RefusalCode::SizeMismatch, message));
+        }
+        match (&end.digest, digest) {
+            (Some(theirs), Some(ours)) if theirs.algorithm() != ours.algorithm() => {
+                let message = format!("the end names {theirs}, but {} was asked", ours.algorithm());
+                Err(Refusal::new(RefusalCode::BadRequest, message))
+            }
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                let message = format!("the sender's digest is {theirs}, what came has {ours}");
+                Err(Refusal::new(RefusalCode::DigestMismatch, message).with_hint(
+                    "the file changed while it was sent, or was damaged on the way; send it again",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn store(&mut self, content: &[u8]) -> Result<(), Refusal> {
+        if let Some(sink) = &mut self.sink {
+            sink.write(content).map_err(|error| {
+                storage_refusal(&format!("cannot write at byte {}", self.bytes), &error)
+            })?;
+        }
+        self.hasher.update(content);
+        Ok(())
+    }
+
+    fn tell_interrupted(&self, reason: String, part: Option<String>) {
+        self.files.observer.interrupted(&Interrupted {
+            protocol: self.source.protocol,
+            engine: self.source.engine,
+            peer: self.source.peer,
+            bytes: self.bytes,
+            name: self.offer.name.clone(),
+            reason,
+            part,
+        });
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Still there: neither finished nor interrupted, so the server itself gave up.
+        if let Some(sink) = self.sink.take() {
+            let part = sink.keep_part();
+            self.tell_interrupted("the server stopped".to_owned(), part);
+        }
+    }
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload")
+            .field("source", &self.source)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What went wrong on our disk, in words that reach the sender.
+fn storage_refusal(what: &str, error: &io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Refusal::new(RefusalCode::NoSpace, format!("{what}: {error}"))
+                .with_hint("free some space on the server, then send it again")
+        }
+        _ => Refusal::new(RefusalCode::Storage, format!("{what}: {error}")),
+    }
+}
+
+/// `<UTC yyyymmdd-hhmmss>-<protocol>-<4 characters>.bin`
+fn unnamed(protocol: Protocol) -> FileName {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = [0; 4];
+    // Without randomness the names may repeat; then a number is appended, as for every name.
+    let _ = getrandom::fill(&mut random);
+    let tail: String =
+        random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    let name = format!("{now}-{protocol}-{tail}.bin");
+    FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
+}

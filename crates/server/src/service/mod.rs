@@ -1,0 +1,4 @@
+//! What is done with the data. A service knows no protocol: sessions hand it content and take its answers.
+
+pub(crate) mod echo;
+pub(crate) mod files;

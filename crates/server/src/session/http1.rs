@@ -1,0 +1,150 @@
+//! HTTP/1.1: an opening handshake of WebSocket, or one helpful line (until files are served over plain HTTP).
+
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::{Flow, Input};
+use anyport_proto::http1::{HeadReader, Pushed, RequestHead, plain_response};
+use anyport_proto::transfer::offer::FILE_SUBPROTOCOL;
+use anyport_proto::transfer::receipt::Engine;
+use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, accept};
+use http::{Method, StatusCode};
+
+use super::ws::Ws;
+use super::{Context, Next, Session};
+use crate::route::{Route, RouteError, route};
+
+pub(crate) struct Http1 {
+    context: Context,
+    reader: HeadReader,
+    /// When the head must be whole: counted from its first byte, so that trickling does not help.
+    deadline: Option<Instant>,
+    upgrade: Option<Upgrade>,
+}
+
+/// An upgrade that this session checked and another engine answers.
+pub(crate) struct Upgrade {
+    /// The head as it came, and what followed it.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) route: Route,
+    pub(crate) subprotocol: Option<String>,
+}
+
+impl Http1 {
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, reader: HeadReader::new(), deadline: None, upgrade: None }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        match self.deadline {
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()).max(AT_ONCE),
+            None => self.context.config.timeouts.handshake,
+        }
+    }
+
+    pub(super) const fn take_upgrade(&mut self) -> Option<Upgrade> {
+        self.upgrade.take()
+    }
+
+    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Next {
+        match input {
+            Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
+            Input::EndOfStream => {
+                self.refused("the stream ended inside a request head".to_owned());
+                Next::Flow(Flow::Finish)
+            }
+            Input::Silence => self.late(replies),
+        }
+    }
+
+    fn bytes(&mut self, bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Next {
+        let timeout = self.context.config.timeouts.handshake;
+        if at > *self.deadline.get_or_insert(at + timeout) {
+            return self.late(replies);
+        }
+        match self.reader.push(bytes, &self.context.config.limits) {
+            Ok(Pushed::NeedMore) => Next::Flow(Flow::Continue),
+            Ok(Pushed::Done { head, used }) => {
+                let (_, rest) = bytes.split_at_mut(used);
+                self.answer(&head, rest, at, replies)
+            }
+            Err(error) => {
+                self.refused(error.to_string());
+                replies.extend_from_slice(&error.response());
+                Next::Flow(Flow::Finish)
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        head: &RequestHead,
+        rest: &mut [u8],
+        at: Instant,
+        replies: &mut Vec<u8>,
+    ) -> Next {
+        if !head.is_websocket_upgrade() {
+            self.refused(format!("plain HTTP {} {}", head.method, head.path()));
+            let with_body = head.method != Method::HEAD;
+            let line = self.helpful_line();
+            replies.extend(plain_response(StatusCode::NOT_IMPLEMENTED, &[], &line, with_body));
+            return Next::Flow(Flow::Finish);
+        }
+        let route = match route(head.path()) {
+            Ok(route) => route,
+            Err(error) => {
+                let status = match &error {
+                    RouteError::NotFound(_) => StatusCode::NOT_FOUND,
+                    RouteError::BadName { .. } => StatusCode::BAD_REQUEST,
+                };
+                self.refused(error.to_string());
+                replies.extend(plain_response(status, &[], &format!("{error}\n"), true));
+                return Next::Flow(Flow::Finish);
+            }
+        };
+        let subprotocols: &[&str] = match route {
+            Route::Upload { .. } => &[FILE_SUBPROTOCOL],
+            Route::Echo => &[],
+        };
+        let policy = Policy { subprotocols, origin: OriginPolicy::SameHost };
+        let Acceptance { response, subprotocol } = match accept(head, &policy) {
+            Ok(acceptance) => acceptance,
+            Err(refusal) => {
+                self.refused(refusal.to_string());
+                replies.extend(refusal.response());
+                return Next::Flow(Flow::Finish);
+            }
+        };
+        if self.context.config.engine == Engine::Library {
+            let bytes = [head.raw(), rest].concat();
+            self.upgrade = Some(Upgrade { bytes, route, subprotocol });
+            return Next::Flow(Flow::Finish);
+        }
+        replies.extend_from_slice(&response);
+        let mut ws = Ws::handshaken(self.context.clone(), route, subprotocol.is_some());
+        // Frames that came with the head in one read are the first input.
+        let flow =
+            if rest.is_empty() { Flow::Continue } else { ws.step(Input::Bytes(rest, at), replies) };
+        Next::Become(Session::Ws(Box::new(ws)), flow)
+    }
+
+    fn late(&self, replies: &mut Vec<u8>) -> Next {
+        let timeout = self.context.config.timeouts.handshake;
+        self.refused(format!("the request head was not whole within {timeout:?}"));
+        let line = format!("the request head must be whole within {timeout:?}\n");
+        replies.extend(plain_response(StatusCode::REQUEST_TIMEOUT, &[], &line, true));
+        Next::Flow(Flow::Finish)
+    }
+
+    fn refused(&self, reason: String) {
+        self.context.files.refused("http", self.context.peer, reason);
+    }
+
+    fn helpful_line(&self) -> String {
+        "anyport does not serve plain HTTP yet: send a file with `nc -N HOST PORT < FILE`, \
+         `websocat -b ws://HOST:PORT/files/NAME < FILE` or `anyport send FILE tcp://HOST:PORT/`\n"
+            .to_owned()
+    }
+}
+
+/// The shortest wait that a socket option can express.
+const AT_ONCE: Duration = Duration::from_millis(1);

@@ -1,0 +1,258 @@
+//! WebSocket on tokio-tungstenite: the same services behind another engine, for comparison and as a second opinion.
+//!
+//! The library assembles each message before it hands it over, so messages have a limit here
+//! (`Limits::library_message`), and it answers a Close by itself, so its clients get no close reason.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use anyport_net::prefixed::Prefixed;
+use anyport_proto::transfer::receipt::{Engine, Protocol};
+use anyport_proto::ws::{CloseCode, Kind};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
+
+use super::http1::Upgrade;
+use super::ws::upload::Outlet;
+use super::ws::{MessageService, Piece};
+use super::{Context, idle_reason};
+
+/// Serves one connection, from the request head on, until it is closed. What broke it has been told.
+///
+/// Cancel safe: no; dropped in the middle, a running transfer is interrupted.
+pub(crate) async fn serve(stream: TcpStream, upgrade: Upgrade, context: Context) {
+    let Upgrade { bytes, route, subprotocol } = upgrade;
+    let announced = subprotocol.is_some();
+    let limits = &context.config.limits;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(context.config.bulk_buffer)
+        .max_message_size(Some(limits.library_message))
+        .max_frame_size(Some(limits.library_message));
+    let stream = Stamped::new(Prefixed::new(bytes, stream));
+    #[expect(
+        clippy::result_large_err,
+        reason = "tungstenite's callback returns its own response type"
+    )]
+    let answer = move |_: &Request, response: Response| choose(subprotocol.as_deref(), response);
+    let accepted =
+        tokio_tungstenite::accept_hdr_async_with_config(stream, answer, Some(config)).await;
+    let mut socket = match accepted {
+        Ok(socket) => socket,
+        Err(error) => {
+            context.files.refused("ws", context.peer, error.to_string());
+            return;
+        }
+    };
+    let source = context.source(Protocol::Ws, Engine::Library);
+    let service = MessageService::new(&context, source, route, announced);
+    receive(&mut socket, service, &context).await;
+    anyport_net::linger::close(socket.get_mut()).await;
+}
+
+#[expect(clippy::result_large_err, reason = "tungstenite's callback returns its own response type")]
+fn choose(subprotocol: Option<&str>, mut response: Response) -> Result<Response, ErrorResponse> {
+    if let Some(chosen) = subprotocol.and_then(|name| HeaderValue::from_str(name).ok()) {
+        response.headers_mut().insert("sec-websocket-protocol", chosen);
+    }
+    Ok(response)
+}
+
+async fn receive(
+    socket: &mut WebSocketStream<Stamped<Prefixed<TcpStream>>>,
+    mut service: MessageService,
+    context: &Context,
+) {
+    let idle = context.config.timeouts.idle;
+    let mut outbox = Outbox::default();
+    let mut peer_closed = false;
+    loop {
+        let Ok(next) = tokio::time::timeout(idle, socket.next()).await else {
+            let reason = idle_reason(idle);
+            service.broken(&reason);
+            outbox.close(Some(CloseCode::POLICY), &reason);
+            let _ = outbox.send(socket).await;
+            return;
+        };
+        let at = socket.get_mut().first_read_since_last_asked();
+        match next {
+            Some(Ok(message)) => tokio::task::block_in_place(|| {
+                take(&mut service, message, at, &mut peer_closed, &mut outbox);
+            }),
+            Some(Err(error)) => {
+                let violation = violation(&error);
+                if let Some(code) = violation {
+                    context.files.refused("ws", context.peer, error.to_string());
+                    outbox.close(Some(code), &error.to_string());
+                }
+                if !peer_closed {
+                    service.broken(&error.to_string());
+                }
+                let _ = outbox.send(socket).await;
+                return;
+            }
+            None => {
+                if !peer_closed {
+                    service.end_of_stream(true, &mut outbox);
+                }
+                return;
+            }
+        }
+        // A Close of theirs has been answered by the library; only ours still has to be sent.
+        if peer_closed {
+            outbox.close = None;
+        }
+        let closing = outbox.close.is_some();
+        if outbox.send(socket).await.is_err() || closing {
+            return;
+        }
+    }
+}
+
+fn take(
+    service: &mut MessageService,
+    message: Message,
+    at: Instant,
+    peer_closed: &mut bool,
+    outbox: &mut Outbox,
+) {
+    let (kind, data) = match message {
+        Message::Text(text) => (Kind::Text, Bytes::from(text)),
+        Message::Binary(data) => (Kind::Binary, data),
+        Message::Close(frame) => {
+            *peer_closed = true;
+            let (code, reason) = match &frame {
+                Some(frame) => {
+                    (CloseCode::from_wire(frame.code.into()).ok(), frame.reason.as_str())
+                }
+                None => (None, ""),
+            };
+            service.closed(code, reason, outbox);
+            return;
+        }
+        // The library has answered pings itself.
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return,
+    };
+    service.data(Piece { kind, data: &data, end: true, at }, outbox);
+}
+
+/// The close code for an error that is the peer's fault; `None` for a broken connection.
+const fn violation(error: &Error) -> Option<CloseCode> {
+    match error {
+        Error::Capacity(_) => Some(CloseCode::TOO_BIG),
+        Error::Utf8(_) => Some(CloseCode::INVALID_DATA),
+        Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => None,
+        Error::Protocol(_) => Some(CloseCode::PROTOCOL_ERROR),
+        _ => None,
+    }
+}
+
+/// What a step wants to be sent.
+#[derive(Default)]
+struct Outbox {
+    messages: Vec<Message>,
+    close: Option<CloseFrame>,
+}
+
+impl Outlet for Outbox {
+    fn message(&mut self, kind: Kind, payload: &[u8]) {
+        self.messages.push(match (kind, std::str::from_utf8(payload)) {
+            (Kind::Text, Ok(text)) => Message::text(text),
+            _ => Message::binary(payload.to_vec()),
+        });
+    }
+
+    fn close(&mut self, code: Option<CloseCode>, reason: &str) {
+        let code = code.unwrap_or(CloseCode::NORMAL).value();
+        let reason = &reason[..reason.floor_char_boundary(123)];
+        self.close = Some(CloseFrame {
+            code: coding::CloseCode::from(code),
+            reason: Utf8Bytes::from(reason),
+        });
+    }
+}
+
+impl Outbox {
+    async fn send(
+        &mut self,
+        socket: &mut WebSocketStream<Stamped<Prefixed<TcpStream>>>,
+    ) -> Result<(), Error> {
+        for message in self.messages.drain(..) {
+            socket.send(message).await?;
+        }
+        match self.close.take() {
+            Some(frame) => socket.close(Some(frame)).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Notes when bytes came, as the library tells of a message only when it is whole.
+struct Stamped<S> {
+    inner: S,
+    /// The first read since it was last asked for.
+    first: Option<Instant>,
+    last: Instant,
+}
+
+impl<S> Stamped<S> {
+    fn new(inner: S) -> Self {
+        Self { inner, first: None, last: Instant::now() }
+    }
+
+    /// When the bytes of the message that was just handed over began to come.
+    const fn first_read_since_last_asked(&mut self) -> Instant {
+        match self.first.take() {
+            Some(first) => first,
+            // It came in the same read as the message before it.
+            None => self.last,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stamped<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.last = Instant::now();
+            let last = self.last;
+            self.first.get_or_insert(last);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stamped<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,140 @@
+//! One protocol spoken on a connection. Sessions are steps of the bulk loop (`anyport_net::copy`): bytes in, replies
+//! out, no await anywhere; so the same session runs among the tasks of the runtime and on a thread of its own.
+//!
+//! ```text
+//!   Raw ──proof of frames──► Ws          Http1 ──upgrade──► Ws
+//!   Preface                              Refusing (TLS and HTTP/2, until they are served)
+//! ```
+
+mod http1;
+pub(crate) mod library;
+mod preface;
+mod raw;
+mod refusing;
+mod ws;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyport_net::copy::{Flow, Input, Step};
+use anyport_proto::detect::Verdict;
+use anyport_proto::transfer::receipt::{Engine, Protocol};
+
+use crate::config::Config;
+use crate::service::files::{Files, Source};
+
+/// What every session of a server shares, and whom it talks to.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) config: Arc<Config>,
+    pub(crate) files: Arc<Files>,
+    pub(crate) peer: SocketAddr,
+}
+
+impl Context {
+    fn source(&self, protocol: Protocol, engine: Engine) -> Source {
+        Source { protocol, engine, peer: self.peer }
+    }
+}
+
+/// The session of a connection, whichever it is.
+pub(crate) enum Session {
+    Raw(Box<raw::Raw>),
+    Preface(Box<preface::Preface>),
+    Http1(Box<http1::Http1>),
+    Ws(Box<ws::Ws>),
+    Refusing(refusing::Refusing),
+}
+
+/// What a session wants after a step.
+enum Next {
+    Flow(Flow),
+    /// Another protocol from here on; it has taken what was left of the input.
+    Become(Session, Flow),
+}
+
+impl Session {
+    /// The session for a verdict. Its first input is the prefix that the verdict was found from.
+    pub(crate) fn new(verdict: Verdict, context: Context) -> Self {
+        match verdict {
+            Verdict::Raw => Self::Raw(Box::new(raw::Raw::plain(context))),
+            Verdict::FrameCandidate => Self::Raw(Box::new(raw::Raw::candidate(context))),
+            Verdict::Preface => Self::Preface(Box::new(preface::Preface::new(context))),
+            Verdict::Http1 => Self::Http1(Box::new(http1::Http1::new(context))),
+            Verdict::Tls => Self::Refusing(refusing::Refusing::tls(context)),
+            Verdict::Http2 => Self::Refusing(refusing::Refusing::http2(context)),
+        }
+    }
+
+    /// The request head of an upgrade that another engine is to answer, once it is whole; and what followed it.
+    pub(crate) fn take_upgrade(&mut self) -> Option<http1::Upgrade> {
+        match self {
+            Self::Http1(session) => session.take_upgrade(),
+            _ => None,
+        }
+    }
+
+    /// The connection broke; what was running is interrupted.
+    pub(crate) fn broken(&mut self, reason: &str) {
+        match self {
+            Self::Raw(session) => session.broken(reason),
+            Self::Preface(session) => session.broken(reason),
+            Self::Ws(session) => session.broken(reason),
+            Self::Http1(_) | Self::Refusing(_) => {}
+        }
+    }
+}
+
+impl Step for Session {
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Raw(session) => session.patience(),
+            Self::Preface(session) => session.patience(),
+            Self::Http1(session) => session.patience(),
+            Self::Ws(session) => session.patience(),
+            Self::Refusing(session) => session.patience(),
+        }
+    }
+
+    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        let next = match self {
+            Self::Raw(session) => session.step(input, replies),
+            Self::Preface(session) => Next::Flow(session.step(input, replies)),
+            Self::Http1(session) => session.step(input, replies),
+            Self::Ws(session) => Next::Flow(session.step(input, replies)),
+            Self::Refusing(session) => Next::Flow(session.step(replies)),
+        };
+        match next {
+            Next::Flow(flow) => flow,
+            Next::Become(session, flow) => {
+                *self = session;
+                flow
+            }
+        }
+    }
+
+    fn may_block(&self) -> bool {
+        match self {
+            Self::Raw(session) => session.may_block(),
+            Self::Preface(session) => session.may_block(),
+            Self::Ws(session) => session.may_block(),
+            // The step that ends a head may begin a file.
+            Self::Http1(_) => true,
+            Self::Refusing(_) => false,
+        }
+    }
+
+    fn is_bulk(&self) -> bool {
+        match self {
+            Self::Raw(_) | Self::Preface(_) => true,
+            Self::Ws(session) => session.is_bulk(),
+            Self::Http1(_) | Self::Refusing(_) => false,
+        }
+    }
+}
+
+/// "nothing came for 60 s"
+fn idle_reason(idle: Duration) -> String {
+    format!("nothing came for {idle:?}")
+}

@@ -1,0 +1,213 @@
+//! Raw TCP with a preface: lines that a person can type, named files one after the other (DESIGN section 6).
+//!
+//! ```text
+//!   ANYPORT/1 PUT photo.jpg size=5␊ hello END␊      ──►  ANYPORT/1 RECEIPT …␊        and the next line
+//!   ANYPORT/1 PUT notes.txt␊ content until FIN       ──►  ANYPORT/1 RECEIPT …␊
+//! ```
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::{Flow, Input};
+use anyport_proto::transfer::offer::{End, Offer};
+use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
+use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+
+use super::{Context, idle_reason};
+use crate::service::files::Upload;
+
+pub(crate) struct Preface {
+    context: Context,
+    line: LineReader,
+    state: State,
+}
+
+enum State {
+    /// Between files, or inside a preface line.
+    Request,
+    /// Content until its announced size, or until FIN.
+    Content(Upload),
+    /// All content is here; its `END` line is not.
+    End(Upload),
+    /// Refused; what still comes is drained by the lingering close.
+    Refused,
+}
+
+impl Preface {
+    pub(super) fn new(context: Context) -> Self {
+        let line = LineReader::new(context.config.limits.preface_line);
+        Self { context, line, state: State::Request }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.context.config.timeouts.idle
+    }
+
+    pub(super) fn may_block(&self) -> bool {
+        match &self.state {
+            // The step that ends a request line begins a file.
+            State::Request => true,
+            State::Content(upload) | State::End(upload) => upload.may_block(),
+            State::Refused => false,
+        }
+    }
+
+    pub(super) fn broken(&mut self, reason: &str) {
+        if let State::Content(upload) | State::End(upload) =
+            std::mem::replace(&mut self.state, State::Refused)
+        {
+            upload.interrupt(reason);
+        }
+    }
+
+    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        let stepped = match input {
+            Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
+            Input::EndOfStream => self.end_of_stream(replies),
+            Input::Silence => self.silence(replies),
+        };
+        stepped.unwrap_or_else(|refusal| {
+            replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+            Flow::Finish
+        })
+    }
+
+    fn bytes(
+        &mut self,
+        mut bytes: &[u8],
+        at: Instant,
+        replies: &mut Vec<u8>,
+    ) -> Result<Flow, Refusal> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Refused) {
+                State::Content(mut upload) => {
+                    let wanted = upload
+                        .left()
+                        .map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+                    let (content, rest) = bytes.split_at(wanted.min(bytes.len()));
+                    bytes = rest;
+                    if let Err(refusal) = upload.write(content, at) {
+                        return Err(upload.abandon(refusal));
+                    }
+                    if upload.left() != Some(0) {
+                        self.state = State::Content(upload);
+                        return Ok(Flow::Continue);
+                    }
+                    self.state = State::End(upload);
+                }
+                State::Request => {
+                    self.state = State::Request;
+                    let Some(line) = self.take_line(&mut bytes)? else { return Ok(Flow::Continue) };
+                    self.request(&line, replies)?;
+                }
+                State::End(upload) => {
+                    self.state = State::End(upload);
+                    let Some(line) = self.take_line(&mut bytes)? else { return Ok(Flow::Continue) };
+                    self.end(&line, replies)?;
+                }
+                State::Refused => return Ok(Flow::Finish),
+            }
+        }
+    }
+
+    fn request(&mut self, line: &[u8], replies: &mut Vec<u8>) -> Result<(), Refusal> {
+        let offer = match preface::parse_request(line) {
+            Ok(Request::Put(offer)) => offer,
+            Ok(Request::Other(verb)) => {
+                let message = format!("{verb} is not served yet; PUT is");
+                return Err(self.refuse_line(Refusal::new(RefusalCode::NotSupported, message)));
+            }
+            Err(error) => {
+                let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string())
+                    .with_hint("ANYPORT/1 PUT NAME size=BYTES");
+                return Err(self.refuse_line(refusal));
+            }
+        };
+        let Offer { resume, .. } = offer;
+        let source = self.context.source(Protocol::Raw, Engine::Own);
+        self.state = State::Refused;
+        let upload = self.context.files.begin(source, offer)?;
+        if resume {
+            // Nothing is kept to go on from, and the sender waits to hear where to begin.
+            replies.extend_from_slice(Reply::Go { offset: 0 }.to_line().as_bytes());
+        }
+        self.state = State::Content(upload);
+        Ok(())
+    }
+
+    fn end(&mut self, line: &[u8], replies: &mut Vec<u8>) -> Result<(), Refusal> {
+        let State::End(upload) = std::mem::replace(&mut self.state, State::Request) else {
+            return Ok(());
+        };
+        let end = match preface::parse_end(line) {
+            Ok(end) => end,
+            Err(error) => {
+                let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string())
+                    .with_hint("after the announced bytes comes END or END blake3:HEX");
+                return Err(upload.abandon(refusal));
+            }
+        };
+        let receipt = upload.finish(EndKind::Size, &end)?;
+        replies.extend_from_slice(Reply::Receipt(receipt).to_line().as_bytes());
+        Ok(())
+    }
+
+    fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Result<Flow, Refusal> {
+        match std::mem::replace(&mut self.state, State::Refused) {
+            State::Content(upload) if upload.left().is_none() => {
+                let receipt = upload.finish(EndKind::Fin, &End::default())?;
+                replies.extend_from_slice(Reply::Receipt(receipt).to_line().as_bytes());
+            }
+            State::Content(upload) | State::End(upload) => {
+                let reason = match upload.left() {
+                    Some(left) if left > 0 => {
+                        format!("the stream ended {left} bytes before the announced size")
+                    }
+                    _ => "the stream ended before its END line".to_owned(),
+                };
+                upload.interrupt(reason.clone());
+                return Err(Refusal::new(RefusalCode::Interrupted, reason));
+            }
+            State::Request if self.line.is_empty() => {}
+            State::Request => {
+                let refusal =
+                    Refusal::new(RefusalCode::BadRequest, "the stream ended inside a line");
+                return Err(self.refuse_line(refusal));
+            }
+            State::Refused => {}
+        }
+        Ok(Flow::Finish)
+    }
+
+    fn silence(&mut self, replies: &mut Vec<u8>) -> Result<Flow, Refusal> {
+        let reason = idle_reason(self.context.config.timeouts.idle);
+        let refusal = Refusal::new(RefusalCode::Interrupted, reason.clone());
+        replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+        self.broken(&reason);
+        Ok(Flow::Finish)
+    }
+
+    /// The next whole line from the front of `bytes`, and `bytes` after it.
+    fn take_line(&mut self, bytes: &mut &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        let pushed = match self.line.push(bytes) {
+            Ok(pushed) => pushed,
+            Err(error) => {
+                let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string());
+                return Err(match std::mem::replace(&mut self.state, State::Refused) {
+                    State::Content(upload) | State::End(upload) => upload.abandon(refusal),
+                    State::Request | State::Refused => self.refuse_line(refusal),
+                });
+            }
+        };
+        *bytes = &bytes[pushed.used..];
+        Ok(pushed.line.map(Cow::into_owned))
+    }
+
+    /// No transfer began, so no upload tells of this.
+    fn refuse_line(&mut self, refusal: Refusal) -> Refusal {
+        self.state = State::Refused;
+        self.context.files.refused("raw", self.context.peer, refusal.message.clone());
+        refusal
+    }
+}

@@ -1,0 +1,51 @@
+//! Protocols that are recognised and not served yet: told so in their own language, rather than stored as a file.
+
+use std::time::Duration;
+
+use anyport_net::copy::Flow;
+
+use super::Context;
+
+/// Answers once and ends.
+pub(crate) struct Refusing {
+    context: Context,
+    protocol: &'static str,
+    reason: &'static str,
+    answer: &'static [u8],
+}
+
+impl Refusing {
+    /// A fatal alert, `handshake_failure` (RFC 8446 §6): what a TLS client understands before any handshake.
+    pub(crate) const fn tls(context: Context) -> Self {
+        Self {
+            context,
+            protocol: "tls",
+            reason: "TLS is not served yet",
+            answer: &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28],
+        }
+    }
+
+    /// An empty SETTINGS frame, then GOAWAY with HTTP_1_1_REQUIRED (RFC 9113 §6.8, §7).
+    pub(crate) const fn http2(context: Context) -> Self {
+        Self {
+            context,
+            protocol: "http2",
+            reason: "HTTP/2 is not served yet",
+            answer: &[
+                0, 0, 0, 4, 0, 0, 0, 0, 0, // SETTINGS, no payload
+                0, 0, 8, 7, 0, 0, 0, 0, 0, // GOAWAY, 8 bytes
+                0, 0, 0, 0, 0, 0, 0, 0x0d, // last stream 0, HTTP_1_1_REQUIRED
+            ],
+        }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.context.config.timeouts.handshake
+    }
+
+    pub(super) fn step(&self, replies: &mut Vec<u8>) -> Flow {
+        replies.extend_from_slice(self.answer);
+        self.context.files.refused(self.protocol, self.context.peer, self.reason.to_owned());
+        Flow::Finish
+    }
+}

@@ -1,0 +1,242 @@
+//! WebSocket on the project's own engine: with an opening handshake, or as bare frames without one.
+//!
+//! This file drives the machine of `anyport_proto::ws`; what messages mean is in [`upload`] and the echo service, which
+//! the library engine uses too.
+
+pub(super) mod upload;
+
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::{Flow, Input};
+use anyport_proto::transfer::receipt::{Engine, Protocol};
+use anyport_proto::transfer::refusal::Refusal;
+use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender, Violation};
+
+use self::upload::{MessageUpload, Outlet, code_for};
+use super::{Context, idle_reason};
+use crate::route::Route;
+use crate::service::echo::Echo;
+use crate::service::files::{Source, Upload};
+
+pub(crate) struct Ws {
+    context: Context,
+    receiver: Receiver,
+    sender: Sender,
+    protocol: Protocol,
+    service: MessageService,
+}
+
+/// What is done with messages, whichever engine receives them.
+pub(super) enum MessageService {
+    Upload(Box<MessageUpload>),
+    Echo(Echo),
+}
+
+impl MessageService {
+    /// The service of a route. `announced`: the client speaks the subprotocol of transfers.
+    pub(super) fn new(context: &Context, source: Source, route: Route, announced: bool) -> Self {
+        match route {
+            Route::Upload { name } => {
+                Self::Upload(Box::new(MessageUpload::new(context, source, name, announced)))
+            }
+            Route::Echo => Self::Echo(Echo::default()),
+        }
+    }
+
+    /// A piece of a message.
+    pub(super) fn data(&mut self, piece: Piece<'_>, outlet: &mut dyn Outlet) {
+        match self {
+            Self::Upload(upload) => upload.data(piece, outlet),
+            Self::Echo(echo) => {
+                if let Some(message) = echo.data(piece.data, piece.end) {
+                    outlet.message(piece.kind, &message);
+                }
+            }
+        }
+    }
+
+    /// The peer's Close.
+    pub(super) fn closed(
+        &mut self,
+        code: Option<CloseCode>,
+        reason: &str,
+        outlet: &mut dyn Outlet,
+    ) {
+        match self {
+            Self::Upload(upload) => upload.closed(code, reason, outlet),
+            Self::Echo(_) => outlet.close(code, ""),
+        }
+    }
+
+    /// The peer's FIN without a Close. `between_messages`: nothing is cut.
+    pub(super) fn end_of_stream(&mut self, between_messages: bool, outlet: &mut dyn Outlet) {
+        match self {
+            Self::Upload(upload) => upload.end_of_stream(between_messages, outlet),
+            Self::Echo(_) => {}
+        }
+    }
+
+    /// The connection is given up for `reason`.
+    pub(super) fn broken(&mut self, reason: &str) {
+        match self {
+            Self::Upload(upload) => upload.broken(reason),
+            Self::Echo(_) => {}
+        }
+    }
+}
+
+/// A piece of a data message.
+pub(super) struct Piece<'a> {
+    pub(super) kind: Kind,
+    pub(super) data: &'a [u8],
+    pub(super) end: bool,
+    /// When it was read.
+    pub(super) at: Instant,
+}
+
+impl Ws {
+    /// After an opening handshake.
+    pub(super) fn handshaken(context: Context, route: Route, announced: bool) -> Self {
+        Self::new(context, Protocol::Ws, route, announced)
+    }
+
+    /// Bare frames, proven before anything went into a sink.
+    pub(super) fn bare(context: Context, announced: bool) -> Self {
+        Self::new(context, Protocol::Frames, Route::Upload { name: None }, announced)
+    }
+
+    /// Bare frames, proven after they went raw into a sink: decodes what is there in place.
+    ///
+    /// # Errors
+    /// The stored bytes cannot be read back.
+    pub(super) fn bare_from_stored(
+        context: Context,
+        stored: Upload,
+        since: Instant,
+        replies: &mut Vec<u8>,
+    ) -> Result<(Self, Flow), Refusal> {
+        let mut ws = Self::bare(context, false);
+        if let MessageService::Upload(upload) = &mut ws.service {
+            upload.resume(stored);
+        }
+        let mut buffer = vec![0; REWRITE_BUFFER];
+        let mut flow = Flow::Continue;
+        while flow == Flow::Continue
+            && let MessageService::Upload(upload) = &mut ws.service
+        {
+            let count = upload.read_back(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            flow = ws.bytes(&mut buffer[..count], since, replies);
+        }
+        Ok((ws, flow))
+    }
+
+    fn new(context: Context, protocol: Protocol, route: Route, announced: bool) -> Self {
+        let limits = &context.config.limits;
+        let mut receiver = Receiver::new(Role::Server, limits);
+        if route == Route::Echo {
+            receiver = receiver.with_message_limit(limits.echo_message);
+        }
+        let source = context.source(protocol, Engine::Own);
+        let service = MessageService::new(&context, source, route, announced);
+        Self { context, receiver, sender: Sender::server(), protocol, service }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.context.config.timeouts.idle
+    }
+
+    pub(super) fn may_block(&self) -> bool {
+        matches!(&self.service, MessageService::Upload(upload) if upload.may_block())
+    }
+
+    pub(super) const fn is_bulk(&self) -> bool {
+        matches!(self.service, MessageService::Upload(_))
+    }
+
+    pub(super) fn broken(&mut self, reason: &str) {
+        self.service.broken(reason);
+    }
+
+    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        match input {
+            Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
+            Input::EndOfStream => {
+                let between_messages = self.receiver.at_message_border();
+                let mut outlet = Frames { sender: &mut self.sender, replies };
+                self.service.end_of_stream(between_messages, &mut outlet);
+                Flow::Finish
+            }
+            Input::Silence => {
+                let reason = idle_reason(self.context.config.timeouts.idle);
+                self.sender.close(Some(CloseCode::POLICY), &reason, replies);
+                self.service.broken(&reason);
+                Flow::Finish
+            }
+        }
+    }
+
+    fn bytes(&mut self, mut bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Flow {
+        while !bytes.is_empty() && !self.sender.close_sent() {
+            let used = match self.receiver.feed(bytes) {
+                Ok((used, event)) => {
+                    let mut outlet = Frames { sender: &mut self.sender, replies };
+                    match event {
+                        Some(Event::Data { kind, data, end, .. }) => {
+                            self.service.data(Piece { kind, data, end, at }, &mut outlet);
+                        }
+                        Some(Event::Ping(payload)) => self.sender.pong(payload, replies),
+                        Some(Event::Close { code, reason }) => {
+                            self.service.closed(code, reason, &mut outlet);
+                        }
+                        Some(Event::Pong(_)) | None => {}
+                    }
+                    used
+                }
+                Err(violation) => {
+                    self.violated(violation, replies);
+                    break;
+                }
+            };
+            bytes = &mut std::mem::take(&mut bytes)[used..];
+        }
+        if self.sender.close_sent() { Flow::Finish } else { Flow::Continue }
+    }
+
+    fn violated(&mut self, violation: Violation, replies: &mut Vec<u8>) {
+        let section = violation.section();
+        let reason = format!("{violation} ({section})");
+        tracing::debug!(peer = %self.context.peer, protocol = %self.protocol, reason, "violation");
+        self.context.files.refused(self.protocol.as_str(), self.context.peer, reason.clone());
+        self.sender.close(Some(violation.close_code()), &reason, replies);
+        self.service.broken(&reason);
+    }
+}
+
+/// The outlet of the own engine: frames appended to the replies.
+struct Frames<'a> {
+    sender: &'a mut Sender,
+    replies: &'a mut Vec<u8>,
+}
+
+impl Outlet for Frames<'_> {
+    fn message(&mut self, kind: Kind, payload: &[u8]) {
+        // After our Close nothing may follow, and what a service still had to say is void.
+        let _ = self.sender.message(kind, payload, self.replies);
+    }
+
+    fn close(&mut self, code: Option<CloseCode>, reason: &str) {
+        self.sender.close(code, reason, self.replies);
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        let hint = refusal.hint.as_deref().unwrap_or_default();
+        let separator = if hint.is_empty() { "" } else { "; " };
+        self.close(Some(code_for(refusal.code)), &format!("{}{separator}{hint}", refusal.message));
+    }
+}
+
+/// What a stored candidate is decoded with: a piece at a time, in place.
+const REWRITE_BUFFER: usize = 64 * 1024;

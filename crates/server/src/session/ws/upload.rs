@@ -1,0 +1,237 @@
+//! A file in messages (DESIGN section 6), on either engine.
+//!
+//! Clients that announced themselves (subprotocol `anyport.file.1`, or bare frames opened with a ping `anyport/1`)
+//! send offers and ends as text and content as binary, and get receipts as text, file after file. For every other
+//! client all payloads in order are the file, and a Close between messages is its end.
+
+use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::offer::{End, FileMessage, FileReply, Offer};
+use anyport_proto::transfer::receipt::{EndKind, Receipt};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::ws::{CloseCode, Kind};
+
+use super::Piece;
+use crate::service::files::{Source, Upload};
+use crate::session::Context;
+
+/// Where a service's answers go; the engine encodes them.
+pub(in crate::session) trait Outlet {
+    /// Sends a whole message.
+    fn message(&mut self, kind: Kind, payload: &[u8]);
+    /// Begins the closing handshake, or answers the peer's.
+    fn close(&mut self, code: Option<CloseCode>, reason: &str);
+    /// Closes, with the code that the refusal means.
+    fn refuse(&mut self, refusal: &Refusal) {
+        self.close(Some(code_for(refusal.code)), &refusal.message);
+    }
+}
+
+/// The close code that tells a refusal (RFC 6455 §7.4.1).
+pub(in crate::session) const fn code_for(code: RefusalCode) -> CloseCode {
+    match code {
+        RefusalCode::NoSpace | RefusalCode::Storage => CloseCode::INTERNAL,
+        RefusalCode::TooLarge => CloseCode::TOO_BIG,
+        RefusalCode::DigestMismatch | RefusalCode::SizeMismatch => CloseCode::INVALID_DATA,
+        _ => CloseCode::POLICY,
+    }
+}
+
+pub(in crate::session) struct MessageUpload {
+    context: Context,
+    source: Source,
+    /// From the path; used up by the first file.
+    name: Option<FileName>,
+    announced: bool,
+    current: Option<Upload>,
+    /// A text message of an announced client, collected up to `Limits::offer`.
+    text: Vec<u8>,
+    /// Whether a message has begun and not ended.
+    in_message: bool,
+}
+
+impl MessageUpload {
+    pub(super) fn new(
+        context: &Context,
+        source: Source,
+        name: Option<FileName>,
+        announced: bool,
+    ) -> Self {
+        Self {
+            context: context.clone(),
+            source,
+            name,
+            announced,
+            current: None,
+            text: Vec::new(),
+            in_message: false,
+        }
+    }
+
+    pub(super) fn may_block(&self) -> bool {
+        // Before the first piece there is no upload, and beginning one creates a file.
+        self.current.as_ref().is_none_or(Upload::may_block)
+    }
+
+    /// Goes on with an upload that was begun elsewhere.
+    pub(super) fn resume(&mut self, upload: Upload) {
+        self.current = Some(upload);
+    }
+
+    /// The next bytes that the running upload stored raw; 0 at their end, or when it has ended.
+    pub(super) fn read_back(&mut self, buffer: &mut [u8]) -> Result<usize, Refusal> {
+        self.current.as_mut().map_or(Ok(0), |upload| upload.read_back(buffer))
+    }
+
+    pub(super) fn data(&mut self, piece: Piece<'_>, outlet: &mut dyn Outlet) {
+        self.in_message = !piece.end;
+        let taken = if self.announced && piece.kind == Kind::Text {
+            self.text(&piece, outlet)
+        } else {
+            self.content(&piece)
+        };
+        if let Err(refusal) = taken {
+            self.refuse(refusal, outlet);
+        }
+    }
+
+    pub(super) fn closed(
+        &mut self,
+        code: Option<CloseCode>,
+        reason: &str,
+        outlet: &mut dyn Outlet,
+    ) {
+        let Some(upload) = self.current.take() else {
+            outlet.close(code, "");
+            return;
+        };
+        if self.in_message || !matches!(code, None | Some(CloseCode::NORMAL)) {
+            let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
+            let place = if self.in_message { "inside a message" } else { "before the end" };
+            upload.interrupt(format!("the sender closed {place} ({code} {reason:?})"));
+            outlet.close(None, "");
+            return;
+        }
+        self.finish(upload, EndKind::Close, outlet);
+    }
+
+    pub(super) fn end_of_stream(&mut self, between_messages: bool, outlet: &mut dyn Outlet) {
+        let Some(upload) = self.current.take() else { return };
+        if !between_messages || self.in_message {
+            upload.interrupt("the stream ended inside a frame or message");
+        } else if self.announced {
+            upload.interrupt("the stream ended without a closing handshake");
+        } else {
+            self.finish(upload, EndKind::Fin, outlet);
+        }
+    }
+
+    pub(super) fn broken(&mut self, reason: &str) {
+        if let Some(upload) = self.current.take() {
+            upload.interrupt(reason);
+        }
+    }
+
+    /// Content that needs no further word: a Close or FIN is its end.
+    fn finish(&mut self, upload: Upload, end: EndKind, outlet: &mut dyn Outlet) {
+        match upload.finish(end, &End::default()) {
+            Ok(receipt) if self.announced => {
+                outlet.message(Kind::Text, FileReply::Receipt(receipt).to_json().as_bytes());
+                outlet.close(Some(CloseCode::NORMAL), "");
+            }
+            Ok(receipt) => outlet.close(Some(CloseCode::NORMAL), &close_reason(&receipt)),
+            Err(refusal) => self.refuse(refusal, outlet),
+        }
+    }
+
+    fn content(&mut self, piece: &Piece<'_>) -> Result<(), Refusal> {
+        let upload = match &mut self.current {
+            Some(upload) => upload,
+            None => {
+                let name = self.name.take().map(|name| name.as_str().to_owned());
+                let offer = Offer { name, ..Offer::default() };
+                self.current.insert(self.context.files.begin(self.source, offer)?)
+            }
+        };
+        upload.write(piece.data, piece.at)
+    }
+
+    fn text(&mut self, piece: &Piece<'_>, outlet: &mut dyn Outlet) -> Result<(), Refusal> {
+        let limit = self.context.config.limits.offer;
+        if self.text.len() + piece.data.len() > limit {
+            let message = format!("an offer or end exceeds the limit of {limit} bytes");
+            return Err(self.out_of_place(Refusal::new(RefusalCode::TooLarge, message)));
+        }
+        self.text.extend_from_slice(piece.data);
+        if !piece.end {
+            return Ok(());
+        }
+        let text = std::mem::take(&mut self.text);
+        let bad = |error: &dyn std::fmt::Display| {
+            Refusal::new(RefusalCode::BadRequest, format!("text message: {error}"))
+                .with_hint(r#"{"offer":{"name":"x","size":1}} or {"end":{"bytes":1}}"#)
+        };
+        let message = std::str::from_utf8(&text)
+            .map_err(|error| bad(&error))
+            .and_then(|text| FileMessage::from_json(text).map_err(|error| bad(&error)))
+            .map_err(|refusal| self.out_of_place(refusal))?;
+        match message {
+            FileMessage::Offer(_) if self.current.is_some() => {
+                let message = "an offer came before the last file's end";
+                Err(Refusal::new(RefusalCode::BadRequest, message))
+            }
+            FileMessage::Offer(mut offer) => {
+                // What the path names wins: it is what the person typed.
+                offer.name = self.path_name().or(offer.name);
+                let resume = offer.resume;
+                self.current = Some(self.context.files.begin(self.source, offer)?);
+                if resume {
+                    // Nothing is kept to go on from, and the sender waits to hear where to begin.
+                    outlet.message(Kind::Text, FileReply::Go { offset: 0 }.to_json().as_bytes());
+                }
+                Ok(())
+            }
+            FileMessage::End(end) => {
+                let Some(upload) = self.current.take() else {
+                    let message = "an end came without content before it";
+                    return Err(self.out_of_place(Refusal::new(RefusalCode::BadRequest, message)));
+                };
+                let receipt = upload.finish(EndKind::Size, &end)?;
+                outlet.message(Kind::Text, FileReply::Receipt(receipt).to_json().as_bytes());
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal, outlet: &mut dyn Outlet) {
+        let refusal = match self.current.take() {
+            Some(upload) => upload.abandon(refusal),
+            None => refusal,
+        };
+        if self.announced {
+            outlet.message(Kind::Text, FileReply::Error(refusal.clone()).to_json().as_bytes());
+        }
+        outlet.refuse(&refusal);
+    }
+
+    /// A refusal for something that no running upload will tell of.
+    fn out_of_place(&self, refusal: Refusal) -> Refusal {
+        if self.current.is_none() {
+            let protocol = self.source.protocol.as_str();
+            self.context.files.refused(protocol, self.context.peer, refusal.message.clone());
+        }
+        refusal
+    }
+
+    fn path_name(&mut self) -> Option<String> {
+        self.name.take().map(|name| name.as_str().to_owned())
+    }
+}
+
+/// What a client that knows nothing of anyport can read in its close event: `whole 1017 blake3:…`.
+fn close_reason(receipt: &Receipt) -> String {
+    let bytes = receipt.bytes;
+    match &receipt.digest {
+        Some(digest) => format!("whole {bytes} {digest}"),
+        None => format!("whole {bytes}"),
+    }
+}

@@ -1,0 +1,67 @@
+//! Stopping: take nothing new, let transfers finish for a grace period, then abort what is left.
+
+use std::collections::HashMap;
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Every running connection, and the two stages of stopping them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop {
+    /// Nothing new is taken.
+    pub(crate) draining: CancellationToken,
+    /// What still runs is given up.
+    pub(crate) aborted: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    lanes: Arc<Lanes>,
+}
+
+/// Sockets of transfers on threads of their own, which no token reaches.
+#[derive(Debug, Default)]
+struct Lanes {
+    next: AtomicU64,
+    sockets: Mutex<HashMap<u64, Arc<TcpStream>>>,
+}
+
+impl Stop {
+    /// Registers a lane's socket until the guard is dropped.
+    pub(crate) fn register(&self, socket: Arc<TcpStream>) -> Registered {
+        let id = self.lanes.next.fetch_add(1, Ordering::Relaxed);
+        self.lanes.sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
+        // An abort that ran before the insertion did not see this socket.
+        if self.aborted.is_cancelled() {
+            self.shut_lanes();
+        }
+        Registered { id, lanes: self.lanes.clone() }
+    }
+
+    /// Gives up what still runs.
+    pub(crate) fn abort(&self) {
+        self.aborted.cancel();
+        self.shut_lanes();
+    }
+
+    fn shut_lanes(&self) {
+        let sockets = self.lanes.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        for socket in sockets.values() {
+            // Already gone is fine: that is what we want.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// A lane's place in the registry.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    id: u64,
+    lanes: Arc<Lanes>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.lanes.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}

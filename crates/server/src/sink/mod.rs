@@ -1,0 +1,91 @@
+//! Where bytes rest: a file, memory, or nowhere. A sink sees neither protocol nor service.
+//!
+//! `write` appends; `finish` makes the bytes visible under a name. A sink that is dropped without `finish` leaves
+//! nothing visible. Sinks that can be read back can also be rewritten in place: what was stored raw is decoded, and as
+//! decoding only drops bytes, the write position never overtakes the read position.
+
+mod discard;
+mod file;
+mod memory;
+
+pub(crate) use file::Directory;
+pub(crate) use memory::MemoryBudget;
+
+use std::io;
+use std::sync::Arc;
+
+use anyport_proto::transfer::file_name::FileName;
+
+/// Which sink; an enum, so that the bulk path is one visible call.
+#[derive(Debug)]
+pub(crate) enum AnySink {
+    File(file::FileSink),
+    Memory(memory::MemorySink),
+    Discard,
+}
+
+/// An empty sink in memory, within `budget`.
+pub(crate) const fn memory_sink(budget: Arc<MemoryBudget>) -> AnySink {
+    AnySink::Memory(memory::MemorySink::new(budget))
+}
+
+/// What `finish` made of a sink.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    /// The name under which it can now be found; `None` where nothing is kept.
+    pub(crate) name: Option<FileName>,
+}
+
+impl AnySink {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(sink) => sink.write(bytes),
+            Self::Memory(sink) => sink.write(bytes),
+            Self::Discard => discard::write(bytes),
+        }
+    }
+
+    /// Whether `write` may wait for a disk.
+    pub(crate) const fn may_block(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
+    /// Whether what was written can be read back and rewritten.
+    pub(crate) const fn can_rewrite(&self) -> bool {
+        !matches!(self, Self::Discard)
+    }
+
+    /// Turns both positions to the start: from now on `write` overwrites, and `read_back` gives what stood there.
+    pub(crate) const fn begin_rewrite(&mut self) {
+        match self {
+            Self::File(sink) => sink.begin_rewrite(),
+            Self::Memory(sink) => sink.begin_rewrite(),
+            Self::Discard => {}
+        }
+    }
+
+    /// The next bytes that were written before `begin_rewrite`; 0 at their end.
+    pub(crate) fn read_back(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(sink) => sink.read_back(buffer),
+            Self::Memory(sink) => Ok(sink.read_back(buffer)),
+            Self::Discard => Ok(0),
+        }
+    }
+
+    /// Makes the bytes visible under `name`, or under the next free name made from it.
+    pub(crate) fn finish(self, name: &FileName) -> io::Result<Stored> {
+        match self {
+            Self::File(sink) => sink.finish(name).map(|name| Stored { name: Some(name) }),
+            Self::Memory(_) | Self::Discard => Ok(Stored::default()),
+        }
+    }
+
+    /// Keeps what is there hidden, for a later resume, and says where; `None` where nothing is kept.
+    pub(crate) fn keep_part(self) -> Option<String> {
+        match self {
+            Self::File(sink) => sink.keep_part(),
+            Self::Memory(_) | Self::Discard => None,
+        }
+    }
+}
