@@ -1,1 +1,57 @@
-fn main() {}
+//! The `anyport` command: flags, output, exit codes. Everything else is in the crates below it.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod commands;
+mod exit;
+mod flags;
+mod output;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::exit::Exit;
+use crate::flags::{Anyport, Command};
+
+fn main() -> ExitCode {
+    let flags = Anyport::parse();
+    output::start_logging(flags.verbose);
+    let done = match &flags.command {
+        Command::Serve(serve) => commands::serve::run(serve),
+        Command::Send(send) => commands::send::run(send),
+        Command::Bench(bench) => bench::run(bench),
+    };
+    done.unwrap_or_else(|failure| {
+        output::print_failure(&failure);
+        failure.exit
+    })
+    .into()
+}
+
+/// A command that did not do its work: what to print, and how to exit.
+#[derive(Debug)]
+struct Failure {
+    error: anyhow::Error,
+    hint: Option<String>,
+    exit: Exit,
+}
+
+impl Failure {
+    fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { error: error.into(), hint: None, exit }
+    }
+
+    fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}

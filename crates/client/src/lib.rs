@@ -1,1 +1,18 @@
-//! (being written)
+//! The client of anyport: `target → dial → channel (raw · ws · frames · library) → send`.
+//!
+//! Sending is one blocking loop a channel: read from the file into a reused buffer, digest, mask, write. Between writes
+//! the socket is asked, without waiting, whether the server has something to say, so that a refusal is heard early.
+
+#![forbid(unsafe_code)]
+
+mod channel;
+mod content;
+mod error;
+mod keys;
+mod send;
+mod target;
+
+pub use content::{OpenError, Source};
+pub use error::{Blame, SendError};
+pub use send::{Engine, Options, Sent, send};
+pub use target::{Scheme, Target, TargetError};

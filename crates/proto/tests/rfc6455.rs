@@ -1,4 +1,5 @@
 //! The receiving half by the rules of RFC 6455, over every cut of the stream.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use anyport_proto::limits::Limits;
 use anyport_proto::ws::{
@@ -124,7 +125,9 @@ fn section_5_7_examples() {
         ("01 03 48656c 80 02 6c6f", hello),
         ("89 05 48656c6c6f", Seen::Ping(b"Hello".to_vec())),
     ] {
-        every_cut(&hex(wire), |pieces| assert_eq!(receive(client(), pieces).seen, [seen.clone()]));
+        every_cut(&hex(wire), |pieces| {
+            assert_eq!(receive(client(), pieces).seen, std::slice::from_ref(&seen))
+        });
     }
 }
 

@@ -164,6 +164,7 @@ pub fn encode(header: &Header) -> Encoded {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
     use anyport_testkit::hex;

@@ -1,0 +1,114 @@
+//! `anyport send`.
+
+use std::io::IsTerminal;
+
+use anyport_client::{Engine, Options, Scheme, SendError, Sent, Source, Target, send};
+use anyport_proto::transfer::units::{format_bytes, format_rate};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::Failure;
+use crate::exit::Exit;
+use crate::flags;
+use crate::output::{to_stderr, to_stdout};
+
+pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
+    let target: Target = flags.target.parse().map_err(|error| {
+        Failure::new(Exit::Usage, error).with_hint("the last word is the target: tcp://HOST:PORT/")
+    })?;
+    let options = options(flags, &target)?;
+    let mut sources = Vec::new();
+    for file in &flags.files {
+        let source = Source::open(file).map_err(|error| Failure::new(Exit::Failed, error))?;
+        sources.push(source);
+    }
+    let bar = progress_bar(flags, &sources);
+    let mut lost = None;
+    let done = send(sources, &target, &options, &|count| bar.inc(count), &mut |sent| {
+        // The bar must not stand in the middle of a receipt.
+        bar.suspend(|| {
+            if let Err(error) = print(flags, &sent) {
+                lost.get_or_insert(error);
+            }
+        });
+    });
+    bar.finish_and_clear();
+    done.map_err(|error: SendError| {
+        let hint = error.hint();
+        Failure { hint, ..Failure::new(error.blame().into(), error) }
+    })?;
+    match lost {
+        Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Failed, error))
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
+    let usage = |message: &str, hint: &str| {
+        Err(Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint))
+    };
+    if flags.plain && target.scheme != Scheme::Tcp {
+        return usage("--plain sends nothing but bytes, so it needs tcp://", "leave out --plain");
+    }
+    if flags.plain && target.file_name().is_ok_and(|name| name.is_some()) {
+        return usage("--plain carries no name, but the target has one", "use tcp://HOST:PORT/");
+    }
+    if flags.engine == flags::Engine::Library && target.scheme != Scheme::Ws {
+        return usage("the library speaks WebSocket only, with a handshake", "use ws://HOST:PORT/");
+    }
+    let mut options = Options::default();
+    options.plain = flags.plain;
+    options.engine = match flags.engine {
+        flags::Engine::Own => Engine::Own,
+        flags::Engine::Library => Engine::Library,
+    };
+    options.frame_size = flags.frame_size;
+    options.digest = flags.digest;
+    options.congestion = flags.congestion.clone();
+    options.connect_timeout = flags.connect_timeout;
+    Ok(options)
+}
+
+fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
+    if flags.quiet {
+        return Ok(());
+    }
+    let Some(receipt) = &sent.receipt else {
+        let (bytes, peer) = (sent.bytes, sent.peer);
+        to_stderr(&format!("sent {bytes} bytes to {peer}, which gave no receipt"));
+        return Ok(());
+    };
+    if flags.json {
+        return to_stdout(&receipt.event_json());
+    }
+    let rate = receipt.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
+    let digest = receipt.digest.as_ref().map(|digest| format!(", {digest}")).unwrap_or_default();
+    let stored = receipt
+        .path
+        .as_ref()
+        .map_or_else(|| "not stored".to_owned(), |path| format!("stored as {path}"));
+    let confirmed = if receipt.confirmed { "" } else { ", unconfirmed (no size was announced)" };
+    let (bytes, seconds) = (format_bytes(receipt.bytes), receipt.seconds);
+    to_stdout(&format!("{stored}: {bytes} in {seconds:.3} s{rate}{digest}{confirmed}"))
+}
+
+/// On stderr, and only where a person sees it.
+fn progress_bar(flags: &flags::Send, sources: &[Source]) -> ProgressBar {
+    if flags.quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let sizes: Option<u64> = sources.iter().map(Source::size).sum();
+    let (bar, template) = match sizes {
+        Some(total) => (ProgressBar::new(total), KNOWN),
+        None => (ProgressBar::new_spinner(), UNKNOWN),
+    };
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style);
+    bar
+}
+
+const KNOWN: &str =
+    "{wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+const UNKNOWN: &str = "{spinner} {decimal_bytes} {decimal_bytes_per_sec} {elapsed}";

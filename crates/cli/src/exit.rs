@@ -1,0 +1,45 @@
+//! Exit codes, in one place.
+
+use std::process::ExitCode;
+
+use anyport_client::Blame;
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Done, and verified where there was something to verify.
+    Done = 0,
+    /// Something failed that no other code names.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// The name does not resolve, or nobody listens.
+    Unreachable = 3,
+    /// The other side said no.
+    Refused = 4,
+    /// What arrived is not what was sent.
+    Mismatch = 5,
+    /// Broken off; sending again may work.
+    BrokenOff = 6,
+    /// Stopped by Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl From<Blame> for Exit {
+    fn from(blame: Blame) -> Self {
+        match blame {
+            Blame::Unreachable => Self::Unreachable,
+            Blame::Refused => Self::Refused,
+            Blame::Mismatch => Self::Mismatch,
+            Blame::BrokenOff => Self::BrokenOff,
+            _ => Self::Failed,
+        }
+    }
+}

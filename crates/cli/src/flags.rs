@@ -1,0 +1,268 @@
+//! Every flag of every command; the doc comments are the help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyport_net::congestion::Congestion;
+use anyport_proto::transfer::digest::Algorithm;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::values;
+
+/// One port. Any client. A whole file. A number you can believe.
+#[derive(Debug, Parser)]
+#[command(name = "anyport", version, max_term_width = 100)]
+pub(crate) struct Anyport {
+    /// Say more on stderr: once for info, twice for debug, three times for trace
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Receive files on one port, whatever the client speaks
+    Serve(Serve),
+    /// Send files to a server
+    Send(Send),
+    /// Compare the ways of sending on the same file
+    Bench(Bench),
+}
+
+/// Receive files on one port, whatever the client speaks: raw TCP, WebSocket, WebSocket frames without a handshake.
+///
+/// Each file lands in DIR complete or not at all, and ends in a receipt on stdout.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Directory that files land in
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) directory: PathBuf,
+
+    /// Address to listen on, HOST:PORT; port 0 picks a free one; repeatable [default: 127.0.0.1:8331 and [::1]:8331]
+    #[arg(long, short, value_name = "ADDR")]
+    pub(crate) bind: Vec<String>,
+
+    /// Allow addresses beyond this machine: whoever reaches them may upload
+    #[arg(long)]
+    pub(crate) open: bool,
+
+    /// Where received bytes rest; memory and discard are for measuring
+    #[arg(long, value_name = "SINK", default_value = "file", help_heading = "Files")]
+    pub(crate) sink: Sink,
+
+    /// What is on disk before a receipt is given
+    #[arg(long, value_name = "WHAT", default_value = "file", help_heading = "Files")]
+    pub(crate) fsync: Fsync,
+
+    /// Digest of files whose sender names none: blake3, sha256 or none
+    #[arg(long, value_name = "ALGORITHM", default_value = "blake3", help_heading = "Files")]
+    pub(crate) digest: Algorithm,
+
+    /// Largest file, in bytes or with a unit (64MiB, 2GB) [default: no limit]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
+    pub(crate) max_size: Option<u64>,
+
+    /// What all files in memory may take together, with --sink memory
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "4GiB", help_heading = "Files")]
+    pub(crate) max_memory: u64,
+
+    /// Who speaks WebSocket
+    #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "Connections")]
+    pub(crate) engine: Engine,
+
+    /// Connections at once; further ones wait
+    #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
+    pub(crate) max_conns: u32,
+
+    /// How long after its first byte a client may stay undecided before it is raw TCP
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, help_heading = "Connections")]
+    pub(crate) detect_timeout: Duration,
+
+    /// How long an opening handshake may take
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration, help_heading = "Connections")]
+    pub(crate) handshake_timeout: Duration,
+
+    /// Silence after which a connection is given up and a transfer interrupted
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration, help_heading = "Connections")]
+    pub(crate) idle_timeout: Duration,
+
+    /// What running transfers get to finish when the server stops
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration, help_heading = "Connections")]
+    pub(crate) drain_timeout: Duration,
+
+    /// Congestion control of accepted sockets: auto, system or a name
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Speed")]
+    pub(crate) congestion: Congestion,
+
+    /// Bulk transfers with a thread of their own [default: 2 for each core]
+    #[arg(long, value_name = "COUNT", help_heading = "Speed")]
+    pub(crate) bulk_threads: Option<usize>,
+
+    /// Buffer of a bulk transfer
+    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB", help_heading = "Speed")]
+    pub(crate) bulk_buffer: usize,
+
+    /// One JSON object a line on stdout, for machines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Send files to a server, and check its receipts.
+///
+/// TARGET is tcp://HOST:PORT/ (raw TCP), ws://HOST:PORT/ (WebSocket) or frames://HOST:PORT/ (WebSocket frames without
+/// a handshake); a path names the file: tcp://HOST:PORT/NAME. Without a port it is 8331.
+///
+/// Exit codes: 0 sent and verified, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused, 5 what arrived differs,
+/// 6 broken off.
+#[derive(Debug, Args)]
+pub(crate) struct Send {
+    /// Files to send; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Where to: tcp://HOST:PORT/, ws://HOST:PORT/ or frames://HOST:PORT/
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: String,
+
+    /// Send nothing but the bytes over tcp://, as nc -N does
+    #[arg(long)]
+    pub(crate) plain: bool,
+
+    /// Who speaks WebSocket; library is for ws:// only
+    #[arg(long, value_name = "ENGINE", default_value = "own")]
+    pub(crate) engine: Engine,
+
+    /// Payload of one WebSocket frame
+    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB")]
+    pub(crate) frame_size: usize,
+
+    /// Digest that both sides compute: blake3, sha256 or none
+    #[arg(long, value_name = "ALGORITHM", default_value = "blake3")]
+    pub(crate) digest: Algorithm,
+
+    /// Congestion control of our socket: auto, system or a name
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) congestion: Congestion,
+
+    /// How long one address may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
+    pub(crate) connect_timeout: Duration,
+
+    /// Neither progress nor receipts, only errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// Receipts as one JSON object a line
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+}
+
+/// Compare the six pairs of client and server on the same file, each in processes of its own over loopback.
+///
+/// Every round runs all pairs in a shuffled order; a first round warms up and is dropped. Seconds are the receiver's,
+/// from the first to the last content byte. The bytes of every run are checked, and the digest of what one further,
+/// untimed run of each pair stored.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// File to send
+    #[arg(long, value_name = "FILE", conflicts_with = "size")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Size of a file of random bytes to make and send
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "1017558069")]
+    pub(crate) size: u64,
+
+    /// Measured rounds
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+
+    /// Where the timed runs' bytes rest
+    #[arg(long, value_name = "SINK", default_value = "discard")]
+    pub(crate) sink: Sink,
+
+    /// Directory for what the servers store and for the made file [default: memory-backed, if it has room]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) disk: Option<PathBuf>,
+
+    /// Payload of one WebSocket frame
+    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB")]
+    pub(crate) frame_size: usize,
+
+    /// Congestion control of every sender: auto, system or a name
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) congestion: Congestion,
+
+    /// One JSON object a pair on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who speaks WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// The project's own
+    Own,
+    /// tokio-tungstenite, for comparison
+    Library,
+}
+
+impl Engine {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Library => "library",
+        }
+    }
+}
+
+/// Where received bytes rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sink {
+    /// Nowhere
+    Discard,
+    /// Memory, until the receipt is given
+    Memory,
+    /// A file
+    File,
+}
+
+impl Sink {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Discard => "discard",
+            Self::Memory => "memory",
+            Self::File => "file",
+        }
+    }
+}
+
+/// What is on disk before a receipt is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fsync {
+    /// The file and its directory entry
+    File,
+    /// Nothing is waited for
+    None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_fit_together() {
+        Anyport::command().debug_assert();
+    }
+
+    #[test]
+    fn the_last_word_of_send_is_the_target() {
+        let flags = Anyport::parse_from(["anyport", "send", "a", "-", "tcp://h/"]);
+        let Command::Send(send) = flags.command else { panic!() };
+        assert_eq!(send.files, [PathBuf::from("a"), PathBuf::from("-")]);
+        assert_eq!(send.target, "tcp://h/");
+        assert!(Anyport::try_parse_from(["anyport", "send", "tcp://h/"]).is_err());
+    }
+}

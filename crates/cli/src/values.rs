@@ -1,0 +1,77 @@
+//! Values as people write them on a command line: `64KiB`, `1GB`, `10s`.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// Bytes: a number, or a number with kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024).
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "t" | "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return Err("expected bytes, as in 65536, 64KiB, 1MB or 2GiB".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a number of bytes".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "more bytes than can be counted".to_owned())
+}
+
+/// Bytes that fit a buffer and are not none.
+pub(crate) fn buffer(text: &str) -> Result<usize, String> {
+    const LARGEST: u64 = 1 << 30;
+    match bytes(text)? {
+        0 => Err("must be at least 1 byte".to_owned()),
+        more if more > LARGEST => Err("must be at most 1GiB".to_owned()),
+        fits => usize::try_from(fits).map_err(|error| error.to_string()),
+    }
+}
+
+/// A duration of more than nothing: `500ms`, `3s`, `1m30s`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a duration, as in 500ms, 3s or 2m".to_owned();
+    let parsed: SignedDuration = text.parse().map_err(|_| wrong())?;
+    match Duration::try_from(parsed) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("must be more than nothing".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_units() {
+        for (text, expected) in [
+            ("1017558069", 1_017_558_069),
+            ("64KiB", 65536),
+            ("64 KiB", 65536),
+            ("1MB", 1_000_000),
+            ("2g", 2_000_000_000),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "KiB", "1x", "-1", "99999999999TiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert!(buffer("0").is_err());
+        assert!(buffer("2GiB").is_err());
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        for text in ["0s", "-1s", "3", "soon"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

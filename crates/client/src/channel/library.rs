@@ -1,0 +1,221 @@
+//! WebSocket on tokio-tungstenite: the comparison, and a second opinion.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+use anyport_proto::transfer::offer::{End, FILE_SUBPROTOCOL, FileMessage, FileReply, Offer};
+use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::ws::handshake::ResponseError;
+use futures_util::{SinkExt, StreamExt};
+use tokio::runtime::Runtime;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::{
+    CloseFrame, WebSocketConfig, frame::coding::CloseCode,
+};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::has_something_to_say;
+use crate::content::Content;
+use crate::error::SendError;
+use crate::target::Target;
+
+pub(crate) struct LibraryChannel {
+    runtime: Runtime,
+    socket: WebSocketStream<tokio::net::TcpStream>,
+    /// The same socket, to ask whether the server has something to say.
+    watched: TcpStream,
+    peer: SocketAddr,
+    announced: bool,
+}
+
+impl LibraryChannel {
+    pub(crate) fn handshake(
+        stream: TcpStream,
+        peer: SocketAddr,
+        target: &Target,
+    ) -> Result<Self, SendError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(SendError::Runtime)?;
+        let library = |error| gave_up(peer, 0, error);
+        let mut request = target.to_string().into_client_request().map_err(library)?;
+        let protocol = HeaderValue::from_static(FILE_SUBPROTOCOL);
+        request.headers_mut().insert("sec-websocket-protocol", protocol);
+        let watched = stream.try_clone().map_err(SendError::Runtime)?;
+        stream.set_nonblocking(true).map_err(SendError::Runtime)?;
+        let (socket, announced) = runtime.block_on(async {
+            let stream = tokio::net::TcpStream::from_std(stream).map_err(SendError::Runtime)?;
+            let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+            let connected =
+                tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
+            let (socket, response) = connected.map_err(library)?;
+            Ok::<_, SendError>((socket, response.headers().contains_key("sec-websocket-protocol")))
+        })?;
+        Ok(Self { runtime, socket, watched, peer, announced })
+    }
+
+    /// Whether a second file can follow the first on this connection.
+    pub(crate) const fn takes_more(&self) -> bool {
+        self.announced
+    }
+
+    pub(crate) fn transfer(
+        &mut self,
+        offer: &Offer,
+        content: &mut Content,
+        frame_size: usize,
+        progress: &dyn Fn(u64),
+    ) -> Result<Option<Receipt>, SendError> {
+        let Self { runtime, socket, watched, peer, announced } = self;
+        let (peer, announced) = (*peer, *announced);
+        runtime.block_on(async {
+            let offer = announced.then_some(offer);
+            let written = write(socket, watched, offer, content, frame_size, progress).await;
+            if !announced {
+                return match written {
+                    Ok(()) => Ok(None),
+                    Err(Stopped::Local(error)) => Err(error),
+                    Err(Stopped::Library(error)) => Err(gave_up(peer, content.bytes(), error)),
+                };
+            }
+            if let Err(Stopped::Local(error)) = written {
+                return Err(error);
+            }
+            match (answer(socket, peer).await, written) {
+                (Ok(text), _) => match FileReply::from_json(&text) {
+                    Ok(FileReply::Receipt(receipt)) => Ok(Some(receipt)),
+                    Ok(FileReply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
+                    Ok(FileReply::Go { .. }) | Err(_) => {
+                        Err(SendError::Answer { peer, answer: text.chars().take(200).collect() })
+                    }
+                },
+                (Err(Unheard::Told(error)), _) => Err(error),
+                (Err(Unheard::Library(_)), Err(Stopped::Library(error)))
+                | (Err(Unheard::Library(error)), _) => Err(gave_up(peer, content.bytes(), error)),
+            }
+        })
+    }
+
+    pub(crate) fn close(mut self) -> Result<(), SendError> {
+        let peer = self.peer;
+        let socket = &mut self.socket;
+        self.runtime.block_on(async {
+            let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+            socket.close(Some(close)).await.map_err(|error| gave_up(peer, 0, error))?;
+            loop {
+                match socket.next().await {
+                    None | Some(Err(_)) => return Ok(()),
+                    Some(Ok(Message::Close(Some(frame)))) if frame.code != CloseCode::Normal => {
+                        let (code, reason) = (frame.code.into(), frame.reason.to_string());
+                        return Err(SendError::Closed { peer, code, reason });
+                    }
+                    Some(Ok(_)) => {}
+                }
+            }
+        })
+    }
+}
+
+enum Stopped {
+    Local(SendError),
+    Library(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+enum Unheard {
+    Told(SendError),
+    Library(Error),
+}
+
+async fn write(
+    socket: &mut WebSocketStream<tokio::net::TcpStream>,
+    watched: &TcpStream,
+    offer: Option<&Offer>,
+    content: &mut Content,
+    frame_size: usize,
+    progress: &dyn Fn(u64),
+) -> Result<(), Stopped> {
+    if let Some(offer) = offer {
+        socket.send(Message::text(FileMessage::Offer(offer.clone()).to_json())).await?;
+    }
+    loop {
+        let message = read_message(content, frame_size).map_err(Stopped::Local)?;
+        if message.is_empty() {
+            break;
+        }
+        let count = message.len() as u64;
+        socket.send(Message::binary(message)).await?;
+        progress(count);
+        if has_something_to_say(watched) {
+            // Before the end that can only be a refusal.
+            return Ok(());
+        }
+    }
+    if offer.is_some() {
+        let end = End { bytes: Some(content.bytes()), digest: content.digest_so_far() };
+        socket.send(Message::text(FileMessage::End(end).to_json())).await?;
+    }
+    Ok(())
+}
+
+/// One message's payload; the library takes it over, so each is memory of its own.
+fn read_message(content: &mut Content, frame_size: usize) -> Result<Vec<u8>, SendError> {
+    let left = content.left().and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+    let mut message = vec![0; frame_size.min(left)];
+    let mut filled = 0;
+    while filled < message.len() {
+        match content.read(&mut message[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    message.truncate(filled);
+    Ok(message)
+}
+
+async fn answer(
+    socket: &mut WebSocketStream<tokio::net::TcpStream>,
+    peer: SocketAddr,
+) -> Result<String, Unheard> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+            Some(Ok(Message::Close(frame))) => {
+                let (code, reason) = frame
+                    .map_or((NO_CODE, String::new()), |f| (f.code.into(), f.reason.to_string()));
+                return Err(Unheard::Told(SendError::Closed { peer, code, reason }));
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(Unheard::Library(error)),
+            None => return Err(Unheard::Library(Error::ConnectionClosed)),
+        }
+    }
+}
+
+fn gave_up(peer: SocketAddr, sent: u64, error: Error) -> SendError {
+    match error {
+        Error::Io(source) => SendError::BrokenOff { peer, sent, source },
+        Error::ConnectionClosed | Error::AlreadyClosed => {
+            let source = io::Error::new(io::ErrorKind::UnexpectedEof, error);
+            SendError::BrokenOff { peer, sent, source }
+        }
+        Error::Http(response) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let body = String::from_utf8_lossy(body).into_owned();
+            let source = ResponseError::Status { status: response.status() };
+            SendError::Handshake { peer, body, source }
+        }
+        other => SendError::Library { peer, source: Box::new(other) },
+    }
+}
+
+/// Stands for a Close without a code (RFC 6455 §7.1.5).
+const NO_CODE: u16 = 1005;

@@ -1,0 +1,32 @@
+//! Ways to carry a file: one module a protocol, mirroring the server's sessions.
+
+pub(crate) mod library;
+pub(crate) mod raw;
+pub(crate) mod ws;
+
+use std::io;
+use std::net::TcpStream;
+
+use rustix::net::{RecvFlags, recv};
+
+/// Bytes of the buffer that content goes through. About the size of L2.
+const BUFFER: usize = 256 * 1024;
+
+/// The longest answer that is read: a receipt, a refusal, a response to a handshake.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// Whether the server has said something, or has gone, without waiting for it.
+fn has_something_to_say(stream: &TcpStream) -> bool {
+    let mut byte = [0; 1];
+    match recv(stream, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+        Ok(_) => true,
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => false,
+        // An error that the next read will tell in full.
+        Err(_) => true,
+    }
+}
+
+/// The end of a stream where an answer was due.
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")
+}

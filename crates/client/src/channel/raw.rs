@@ -1,0 +1,141 @@
+//! Raw TCP: the preface, content, an `END` line, a receipt line; or nothing but the bytes.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use anyport_proto::transfer::offer::Offer;
+use anyport_proto::transfer::preface::{Reply, end_line, put_line};
+use anyport_proto::transfer::receipt::Receipt;
+
+use super::{BUFFER, LONGEST_ANSWER, ended, has_something_to_say};
+use crate::content::Content;
+use crate::error::SendError;
+
+pub(crate) struct RawChannel {
+    stream: TcpStream,
+    peer: SocketAddr,
+    plain: bool,
+    half_closed: bool,
+    buffer: Vec<u8>,
+    /// Bytes that came behind the last answer's line.
+    unread: Vec<u8>,
+}
+
+impl RawChannel {
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, plain: bool) -> Self {
+        Self {
+            stream,
+            peer,
+            plain,
+            half_closed: false,
+            buffer: vec![0; BUFFER],
+            unread: Vec::new(),
+        }
+    }
+
+    /// Whether a second file can follow the first: not where a half-close was the end.
+    pub(crate) const fn takes_more(&self) -> bool {
+        !self.half_closed
+    }
+
+    pub(crate) fn transfer(
+        &mut self,
+        offer: &Offer,
+        content: &mut Content,
+        progress: &dyn Fn(u64),
+    ) -> Result<Option<Receipt>, SendError> {
+        let written = self.write(offer, content, progress);
+        // A write that failed may have failed because the server said no: its word is worth more than ours.
+        let answer = self.answer();
+        let broken =
+            |source| SendError::BrokenOff { peer: self.peer, sent: content.bytes(), source };
+        match (written, answer) {
+            (Err(Stopped::Local(error)), _) => Err(error),
+            (_, Ok(Some(line))) => self.understand(&line),
+            (Err(Stopped::Broken(error)), _) => Err(broken(error)),
+            // A peer that is no anyport says nothing to plain bytes, and closes.
+            (Ok(()), Ok(None)) if self.plain => Ok(None),
+            (Ok(()), Ok(None)) => Err(broken(ended())),
+            (Ok(()), Err(error)) => Err(broken(error)),
+        }
+    }
+
+    fn write(
+        &mut self,
+        offer: &Offer,
+        content: &mut Content,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), Stopped> {
+        if !self.plain {
+            self.stream.write_all(put_line(offer).as_bytes())?;
+        }
+        loop {
+            let count = content.read(&mut self.buffer).map_err(Stopped::Local)?;
+            if count == 0 {
+                break;
+            }
+            self.stream.write_all(&self.buffer[..count])?;
+            progress(count as u64);
+            if has_something_to_say(&self.stream) {
+                // Before the end that can only be a refusal.
+                return Ok(());
+            }
+        }
+        if self.plain || content.size().is_none() {
+            self.half_closed = true;
+            self.stream.shutdown(Shutdown::Write)?;
+        } else {
+            self.stream.write_all(end_line(content.digest_so_far().as_ref()).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The next line, or `None` when the stream ended between lines.
+    fn answer(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(at) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let rest = self.unread.split_off(at + 1);
+                let mut line = std::mem::replace(&mut self.unread, rest);
+                line.pop();
+                return Ok(Some(line));
+            }
+            if self.unread.len() > LONGEST_ANSWER {
+                return Ok(Some(std::mem::take(&mut self.unread)));
+            }
+            let mut piece = [0; 4096];
+            match self.stream.read(&mut piece) {
+                Ok(0) if self.unread.is_empty() => return Ok(None),
+                Ok(0) => return Ok(Some(std::mem::take(&mut self.unread))),
+                Ok(count) => self.unread.extend_from_slice(&piece[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn understand(&self, line: &[u8]) -> Result<Option<Receipt>, SendError> {
+        let peer = self.peer;
+        match Reply::parse(line) {
+            Ok(Reply::Receipt(receipt)) => Ok(Some(receipt)),
+            Ok(Reply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
+            Ok(Reply::Go { .. }) | Err(_) => Err(SendError::Answer { peer, answer: cut(line) }),
+        }
+    }
+}
+
+/// Why writing stopped.
+enum Stopped {
+    Local(SendError),
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+fn cut(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    text.chars().take(200).collect()
+}

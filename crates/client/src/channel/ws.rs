@@ -1,0 +1,472 @@
+//! WebSocket on the project's own engine, with an opening handshake or as bare frames.
+//!
+//! Content goes out as binary messages of one frame each: several small frames in one write, a large one in several.
+//! Payload is read to where it stands in the outgoing buffer and masked there, so nothing is copied.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use anyport_proto::http1::{Pushed, ResponseHeadReader};
+use anyport_proto::limits::Limits;
+use anyport_proto::transfer::offer::{End, FILE_SUBPROTOCOL, FileMessage, FileReply, Offer};
+use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, request, verify};
+use anyport_proto::ws::header::{MAX_HEADER, encoded_len};
+use anyport_proto::ws::proof::GREETING;
+use anyport_proto::ws::{CloseCode, Event, Fragment, Kind, Mask, Receiver, Role, Sender};
+
+use super::{BUFFER, LONGEST_ANSWER, ended, has_something_to_say};
+use crate::content::Content;
+use crate::error::SendError;
+use crate::keys::{RandomKeys, handshake_key};
+use crate::target::Target;
+
+pub(crate) struct WsChannel {
+    stream: TcpStream,
+    peer: SocketAddr,
+    receiver: Receiver,
+    sender: Sender,
+    /// The server takes offers and gives receipts.
+    announced: bool,
+    /// Small frames that go out before the next content: the greeting, offers, pongs.
+    pending: Vec<u8>,
+    /// Bytes that came behind the handshake's response.
+    early: Vec<u8>,
+    inbox: Inbox,
+}
+
+/// What the server said.
+#[derive(Default)]
+struct Inbox {
+    /// A text message, as far as it came.
+    partial: Vec<u8>,
+    texts: VecDeque<Vec<u8>>,
+    closed: Option<(Option<CloseCode>, String)>,
+}
+
+impl WsChannel {
+    /// No handshake: a ping that says who we are comes first, so that the server need not guess.
+    pub(crate) fn bare(stream: TcpStream, peer: SocketAddr) -> Self {
+        let mut channel = Self::new(stream, peer, true, Vec::new());
+        channel.sender.ping(GREETING, &mut channel.pending);
+        channel
+    }
+
+    pub(crate) fn handshake(
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        target: &Target,
+    ) -> Result<Self, SendError> {
+        let key = Key::from_bytes(handshake_key());
+        let offered = [FILE_SUBPROTOCOL];
+        let authority = target.authority();
+        let asked = ClientTarget {
+            host: &authority,
+            path: &target.path,
+            subprotocols: &offered,
+            fields: &[],
+        };
+        let request = request(&asked, &key)?;
+        let broken = |source| SendError::BrokenOff { peer, sent: 0, source };
+        stream.write_all(&request).map_err(broken)?;
+
+        let limits = Limits::default();
+        let mut reader = ResponseHeadReader::new();
+        let mut piece = [0; 4096];
+        let (head, early) = loop {
+            let count = stream.read(&mut piece).map_err(broken)?;
+            if count == 0 {
+                return Err(broken(ended()));
+            }
+            match reader.push(&piece[..count], &limits) {
+                Ok(Pushed::NeedMore) => {}
+                Ok(Pushed::Done { head, used }) => break (head, piece[used..count].to_vec()),
+                Err(source) => return Err(SendError::NotHttp { peer, source }),
+            }
+        };
+        match verify(&head, &key, &offered) {
+            Ok(verified) => Ok(Self::new(stream, peer, verified.subprotocol.is_some(), early)),
+            Err(source) => {
+                let body = match source {
+                    ResponseError::Status { .. } => {
+                        explanation(&mut stream, early, head.content_length())
+                    }
+                    _ => String::new(),
+                };
+                Err(SendError::Handshake { peer, body, source })
+            }
+        }
+    }
+
+    fn new(stream: TcpStream, peer: SocketAddr, announced: bool, early: Vec<u8>) -> Self {
+        Self {
+            stream,
+            peer,
+            receiver: Receiver::new(Role::Client, &Limits::default()),
+            sender: Sender::client(RandomKeys::new()),
+            announced,
+            pending: Vec::new(),
+            early,
+            inbox: Inbox::default(),
+        }
+    }
+
+    /// Whether a second file can follow the first on this connection.
+    pub(crate) const fn takes_more(&self) -> bool {
+        self.announced
+    }
+
+    pub(crate) fn transfer(
+        &mut self,
+        offer: &Offer,
+        content: &mut Content,
+        frame_size: usize,
+        progress: &dyn Fn(u64),
+    ) -> Result<Option<Receipt>, SendError> {
+        let written = self.write(offer, content, frame_size, progress);
+        if let Err(Stopped::Local(error)) = written {
+            return Err(error);
+        }
+        // A server that does not know the subprotocol says nothing before the Close.
+        if !self.announced && written.is_ok() {
+            return Ok(None);
+        }
+        // A write that failed may have failed because the server said no: its word is worth more than ours.
+        let peer = self.peer;
+        match (self.answer(), written) {
+            (Ok(text), _) => match FileReply::from_json(&text) {
+                Ok(FileReply::Receipt(receipt)) => Ok(Some(receipt)),
+                Ok(FileReply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
+                Ok(FileReply::Go { .. }) | Err(_) => {
+                    Err(SendError::Answer { peer, answer: text.chars().take(200).collect() })
+                }
+            },
+            (Err(Unheard::Broken(_)), Err(Stopped::Broken(source)))
+            | (Err(Unheard::Broken(source)), _) => {
+                Err(SendError::BrokenOff { peer, sent: content.bytes(), source })
+            }
+            (Err(Unheard::Told(error)), _) => Err(error),
+        }
+    }
+
+    /// The closing handshake; the server closes TCP first (RFC 6455 §7.1.1).
+    pub(crate) fn close(mut self) -> Result<(), SendError> {
+        let mut close = Vec::new();
+        self.sender.close(Some(CloseCode::NORMAL), "", &mut close);
+        let peer = self.peer;
+        let broken = |source| SendError::BrokenOff { peer, sent: 0, source };
+        self.stream.write_all(&close).map_err(broken)?;
+        while self.inbox.closed.is_none() {
+            match self.hear() {
+                Ok(()) => {}
+                // All receipts are here; a server that leaves without its Close took nothing from us.
+                Err(Unheard::Broken(_)) if self.announced => return Ok(()),
+                Err(Unheard::Broken(source)) => return Err(broken(source)),
+                Err(Unheard::Told(error)) => return Err(error),
+            }
+        }
+        let _ = self.stream.shutdown(Shutdown::Write);
+        match self.inbox.closed.take() {
+            Some((Some(code), reason)) if code != CloseCode::NORMAL => {
+                Err(SendError::Closed { peer, code: code.value(), reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(
+        &mut self,
+        offer: &Offer,
+        content: &mut Content,
+        frame_size: usize,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), Stopped> {
+        if self.announced {
+            self.say(&FileMessage::Offer(offer.clone()))?;
+        }
+        self.flush()?;
+        let mut framer = Framer::new(frame_size);
+        loop {
+            let batch = framer.fill(content, &mut self.sender).map_err(Stopped::Local)?;
+            if batch.bytes.is_empty() {
+                break;
+            }
+            self.stream.write_all(batch.bytes)?;
+            progress(batch.content);
+            let between_frames = batch.ends_a_frame;
+            if has_something_to_say(&self.stream) {
+                // Pings are collected, and answered where a frame of ours ends.
+                if self.hear().is_err() || self.inbox.has_word() {
+                    return Ok(());
+                }
+            }
+            if between_frames {
+                self.flush()?;
+            }
+        }
+        if self.announced {
+            let (bytes, digest) = (Some(content.bytes()), content.digest_so_far());
+            self.say(&FileMessage::End(End { bytes, digest }))?;
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, message: &FileMessage) -> Result<(), Stopped> {
+        let closing = |error| Stopped::Broken(io::Error::other(error));
+        let text = message.to_json();
+        self.sender.message(Kind::Text, text.as_bytes(), &mut self.pending).map_err(closing)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            self.stream.write_all(&self.pending)?;
+            self.pending.clear();
+        }
+        Ok(())
+    }
+
+    /// The server's next text message.
+    fn answer(&mut self) -> Result<String, Unheard> {
+        loop {
+            if let Some(text) = self.inbox.texts.pop_front() {
+                // The receiver has checked that it is UTF-8.
+                return Ok(String::from_utf8_lossy(&text).into_owned());
+            }
+            if let Some((code, reason)) = self.inbox.closed.take() {
+                let code = code.map_or(NO_CODE, CloseCode::value);
+                return Err(Unheard::Told(SendError::Closed { peer: self.peer, code, reason }));
+            }
+            self.hear()?;
+            self.flush().map_err(Unheard::Broken)?;
+        }
+    }
+
+    /// Reads what comes next and sorts it into the inbox.
+    fn hear(&mut self) -> Result<(), Unheard> {
+        let mut piece = [0; 4096];
+        let mut early = std::mem::take(&mut self.early);
+        let mut bytes = if early.is_empty() {
+            let count = loop {
+                match self.stream.read(&mut piece) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read.map_err(Unheard::Broken)?,
+                }
+            };
+            if count == 0 {
+                return Err(Unheard::Broken(ended()));
+            }
+            &mut piece[..count]
+        } else {
+            &mut early[..]
+        };
+        while !bytes.is_empty() {
+            let (used, event) = match self.receiver.feed(bytes) {
+                Ok(fed) => fed,
+                Err(violation) => {
+                    let peer = self.peer;
+                    return Err(Unheard::Told(SendError::Violation { peer, violation }));
+                }
+            };
+            match event {
+                Some(Event::Data { kind: Kind::Text, data, end, .. }) => {
+                    let room = LONGEST_ANSWER.saturating_sub(self.inbox.partial.len());
+                    self.inbox.partial.extend_from_slice(&data[..data.len().min(room)]);
+                    if end {
+                        self.inbox.texts.push_back(std::mem::take(&mut self.inbox.partial));
+                    }
+                }
+                Some(Event::Ping(payload)) => self.sender.pong(payload, &mut self.pending),
+                Some(Event::Close { code, reason }) => {
+                    self.inbox.closed = Some((code, reason.to_owned()));
+                }
+                // Nobody asked for bytes.
+                Some(Event::Data { kind: Kind::Binary, .. } | Event::Pong(_)) | None => {}
+            }
+            bytes = &mut std::mem::take(&mut bytes)[used..];
+        }
+        Ok(())
+    }
+}
+
+impl Inbox {
+    fn has_word(&self) -> bool {
+        !self.texts.is_empty() || self.closed.is_some()
+    }
+}
+
+/// Lays frames into one buffer that is written at once.
+struct Framer {
+    buffer: Vec<u8>,
+    frame_size: usize,
+    /// Payload still to come in the current frame.
+    left: u64,
+    mask: Option<Mask>,
+}
+
+/// What one write sends.
+struct Batch<'a> {
+    bytes: &'a [u8],
+    content: u64,
+    ends_a_frame: bool,
+}
+
+impl Framer {
+    fn new(frame_size: usize) -> Self {
+        let frames = (BUFFER / frame_size.max(1)).clamp(1, BUFFER / MAX_HEADER);
+        let payload = BUFFER.min(frame_size * frames);
+        Self { buffer: vec![0; payload + frames * MAX_HEADER], frame_size, left: 0, mask: None }
+    }
+
+    /// The next batch; empty at the end of the content.
+    fn fill(&mut self, content: &mut Content, sender: &mut Sender) -> Result<Batch<'_>, SendError> {
+        if content.left().is_none() {
+            return self.fill_unsized(content, sender);
+        }
+        let mut at = 0;
+        let mut read = 0;
+        loop {
+            if self.left == 0 {
+                let length = content.left().unwrap_or_default().min(self.frame_size as u64);
+                let header_len = encoded_len(length, true);
+                if length == 0 || self.buffer.len() - at <= header_len {
+                    break;
+                }
+                at += self.begin(sender, length, at);
+            }
+            let room = (self.buffer.len() - at) as u64;
+            let count = self.left.min(room);
+            if count == 0 {
+                break;
+            }
+            // At most the buffer's length.
+            let end = at + usize::try_from(count).unwrap_or(0);
+            content.read_exact(&mut self.buffer[at..end])?;
+            if let Some(mask) = &mut self.mask {
+                mask.apply(&mut self.buffer[at..end]);
+            }
+            self.left -= count;
+            read += count;
+            at = end;
+        }
+        Ok(Batch { bytes: &self.buffer[..at], content: read, ends_a_frame: self.left == 0 })
+    }
+
+    /// Nobody knows how much is left, so a frame is what one read gives: its header is put in front of it afterwards.
+    fn fill_unsized(
+        &mut self,
+        content: &mut Content,
+        sender: &mut Sender,
+    ) -> Result<Batch<'_>, SendError> {
+        let room = self.frame_size.min(self.buffer.len() - MAX_HEADER);
+        let count = content.read(&mut self.buffer[MAX_HEADER..MAX_HEADER + room])?;
+        if count == 0 {
+            return Ok(Batch { bytes: &[], content: 0, ends_a_frame: true });
+        }
+        let start = MAX_HEADER - encoded_len(count as u64, true);
+        self.begin(sender, count as u64, start);
+        self.left = 0;
+        let end = MAX_HEADER + count;
+        if let Some(mask) = &mut self.mask {
+            mask.apply(&mut self.buffer[MAX_HEADER..end]);
+        }
+        Ok(Batch { bytes: &self.buffer[start..end], content: count as u64, ends_a_frame: true })
+    }
+
+    /// Writes a header at `at` and gives its length.
+    fn begin(&mut self, sender: &mut Sender, length: u64, at: usize) -> usize {
+        // Our Close comes after all content.
+        let Ok((header, mask)) = sender.begin(Kind::Binary, Fragment::Whole, length) else {
+            return 0;
+        };
+        self.buffer[at..at + header.len()].copy_from_slice(&header);
+        self.left = length;
+        self.mask = mask;
+        header.len()
+    }
+}
+
+/// Why writing stopped.
+enum Stopped {
+    Local(SendError),
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// Why no answer came.
+enum Unheard {
+    Told(SendError),
+    Broken(io::Error),
+}
+
+/// The body of a refusal, as far as it comes.
+fn explanation(stream: &mut TcpStream, mut body: Vec<u8>, length: Option<u64>) -> String {
+    let longest = LONGEST_ANSWER as u64;
+    let left = length.unwrap_or(longest).min(longest).saturating_sub(body.len() as u64);
+    // A server that stops in the middle has explained enough.
+    let _ = stream.take(left).read_to_end(&mut body);
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+/// Stands for a Close without a code (RFC 6455 §7.1.5).
+const NO_CODE: u16 = 1005;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Source;
+    use anyport_proto::transfer::digest::Algorithm;
+
+    /// All frames of `bytes` as the server would receive them: payload lengths, and the payload.
+    fn framed(bytes: &[u8], frame_size: usize) -> (Vec<usize>, Vec<u8>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let mut content = Source::open(file.path()).unwrap().into_content(Algorithm::None);
+        let mut sender = Sender::client(RandomKeys::new());
+        let mut framer = Framer::new(frame_size);
+        let mut receiver = Receiver::new(Role::Server, &Limits::default());
+        let (mut lengths, mut received, mut frame) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let batch = framer.fill(&mut content, &mut sender).unwrap();
+            if batch.bytes.is_empty() {
+                assert!(receiver.at_message_border());
+                return (lengths, received);
+            }
+            let ends_a_frame = batch.ends_a_frame;
+            let mut wire = batch.bytes.to_vec();
+            let mut rest = &mut wire[..];
+            while !rest.is_empty() {
+                let (used, event) = receiver.feed(rest).unwrap();
+                if let Some(Event::Data { data, end, .. }) = event {
+                    received.extend_from_slice(data);
+                    frame += data.len();
+                    if end {
+                        lengths.push(std::mem::take(&mut frame));
+                    }
+                }
+                rest = &mut std::mem::take(&mut rest)[used..];
+            }
+            assert_eq!(receiver.at_frame_border(), ends_a_frame);
+        }
+    }
+
+    #[test]
+    fn frames_hold_the_content_in_the_size_asked() {
+        let bytes = anyport_testkit::noise(1_000_003, 8);
+        for frame_size in [1000, 65_535, 65_536, BUFFER, BUFFER + 1, 700_000, 10_000_000] {
+            let (lengths, received) = framed(&bytes, frame_size);
+            assert_eq!(received, bytes, "frames of {frame_size}");
+            let (last, full) = lengths.split_last().unwrap();
+            assert!(full.iter().all(|length| *length == frame_size), "frames of {frame_size}");
+            assert_eq!(*last, bytes.len() - full.len() * frame_size);
+        }
+        assert_eq!(framed(&bytes[..10], 1).0, [1; 10]);
+        assert_eq!(framed(&[], 65_536), (vec![], vec![]));
+    }
+}

@@ -1,0 +1,216 @@
+//! Why sending failed, and whose fault it was.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyport_net::dial::DialError;
+use anyport_proto::transfer::digest::Digest;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::ws::Violation;
+use anyport_proto::ws::handshake::{RequestError, ResponseError};
+
+use crate::target::TargetError;
+
+/// Who is to blame, from which the exit code follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Blame {
+    /// Something on our side.
+    Local,
+    /// The name does not resolve, or nobody listens.
+    Unreachable,
+    /// The server said no.
+    Refused,
+    /// What arrived is not what was sent.
+    Mismatch,
+    /// The connection broke off; sending again may work.
+    BrokenOff,
+}
+
+/// Why sending failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No connection came about.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The path of the URL is no name.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A socket option could not be set.
+    #[error("cannot set the congestion control {name}")]
+    Congestion {
+        /// As asked.
+        name: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The runtime of the library engine could not be started.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// A file could not be read.
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file became shorter than announced.
+    #[error("{path} shrank from {announced} to {read} bytes while it was sent", path = path.display())]
+    Shrank {
+        /// Which.
+        path: PathBuf,
+        /// Its size when it was opened.
+        announced: u64,
+        /// What could be read.
+        read: u64,
+    },
+    /// The URL cannot stand in a request.
+    #[error("cannot ask for a WebSocket")]
+    Request(#[from] RequestError),
+    /// The server's answer to the handshake is no acceptance.
+    #[error("{peer} did not accept a WebSocket{said}", said = quoted(body))]
+    Handshake {
+        /// The server.
+        peer: SocketAddr,
+        /// Its explanation, if it gave one.
+        body: String,
+        /// What is wrong with its answer.
+        #[source]
+        source: ResponseError,
+    },
+    /// What came back is no HTTP at all.
+    #[error("{peer} does not speak HTTP")]
+    NotHttp {
+        /// The server.
+        peer: SocketAddr,
+        /// What is wrong with its answer.
+        #[source]
+        source: anyport_proto::http1::HeadError,
+    },
+    /// The server broke a rule of RFC 6455.
+    #[error("{peer} broke the WebSocket protocol: {violation} ({section})", section = violation.section())]
+    Violation {
+        /// The server.
+        peer: SocketAddr,
+        /// The rule.
+        violation: Violation,
+    },
+    /// The library engine gave up.
+    #[error("the WebSocket library gave up on {peer}")]
+    Library {
+        /// The server.
+        peer: SocketAddr,
+        /// What it said.
+        #[source]
+        source: Box<tokio_tungstenite::tungstenite::Error>,
+    },
+    /// The server refused, in its own words.
+    #[error("{peer} refused: {refusal}")]
+    Refused {
+        /// The server.
+        peer: SocketAddr,
+        /// What it said.
+        refusal: Refusal,
+    },
+    /// The server closed the WebSocket before it gave a receipt.
+    #[error("{peer} closed the WebSocket with {code}{said}", said = quoted(reason))]
+    Closed {
+        /// The server.
+        peer: SocketAddr,
+        /// Its close code; 1005 stands for none.
+        code: u16,
+        /// Its reason.
+        reason: String,
+    },
+    /// The server's answer is not of the protocol.
+    #[error("{peer} answered something that is no receipt: {answer:?}")]
+    Answer {
+        /// The server.
+        peer: SocketAddr,
+        /// What it said, cut.
+        answer: String,
+    },
+    /// The connection ended.
+    #[error("the connection to {peer} broke off after {sent} bytes")]
+    BrokenOff {
+        /// The server.
+        peer: SocketAddr,
+        /// Content bytes handed to the kernel.
+        sent: u64,
+        /// What the kernel said; an unexpected end of the stream if it was closed in order.
+        #[source]
+        source: io::Error,
+    },
+    /// The receipt says another count.
+    #[error("{peer} received {theirs} bytes, {ours} were sent")]
+    BytesDiffer {
+        /// The server.
+        peer: SocketAddr,
+        /// Ours.
+        ours: u64,
+        /// The receipt's.
+        theirs: u64,
+    },
+    /// The receipt says another digest.
+    #[error("{peer} received {theirs}, {ours} was sent")]
+    DigestDiffers {
+        /// The server.
+        peer: SocketAddr,
+        /// Ours.
+        ours: Digest,
+        /// The receipt's.
+        theirs: Digest,
+    },
+}
+
+impl SendError {
+    /// Who is to blame.
+    pub const fn blame(&self) -> Blame {
+        match self {
+            Self::Dial(_) => Blame::Unreachable,
+            Self::Handshake { .. } | Self::NotHttp { .. } | Self::Closed { .. } => Blame::Refused,
+            Self::Refused { refusal, .. } => match refusal.code {
+                RefusalCode::DigestMismatch | RefusalCode::SizeMismatch => Blame::Mismatch,
+                RefusalCode::Interrupted => Blame::BrokenOff,
+                _ => Blame::Refused,
+            },
+            Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => Blame::Mismatch,
+            Self::BrokenOff { .. } => Blame::BrokenOff,
+            _ => Blame::Local,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Dial(DialError::Connect { address, source })
+                if source.kind() == io::ErrorKind::ConnectionRefused =>
+            {
+                Some(format!("is a server running there? try: anyport serve --bind {address}"))
+            }
+            Self::Dial(DialError::Resolve { .. }) => {
+                Some("check the spelling of the host".to_owned())
+            }
+            Self::Refused { refusal, .. } => refusal.hint.clone(),
+            Self::Congestion { .. } => Some(
+                "see net.ipv4.tcp_allowed_congestion_control, or use --congestion auto".to_owned(),
+            ),
+            Self::NotHttp { .. } => Some("is that an anyport server? tcp:// may work".to_owned()),
+            Self::BrokenOff { .. } => Some("nothing was published; send it again".to_owned()),
+            Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => {
+                Some("do not trust the stored file; send it again".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}

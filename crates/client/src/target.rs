@@ -1,0 +1,189 @@
+//! Where to send, as people write it: `ws://host:port/files/NAME`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyport_proto::transfer::file_name::FileName;
+
+/// The port where none is written.
+const DEFAULT_PORT: u16 = 8331;
+
+/// How bytes travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// Raw TCP with the preface.
+    Tcp,
+    /// WebSocket with an opening handshake.
+    Ws,
+    /// WebSocket frames without one.
+    Frames,
+}
+
+impl Scheme {
+    /// As it stands in a URL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Ws => "ws",
+            Self::Frames => "frames",
+        }
+    }
+}
+
+/// A parsed URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// How bytes travel.
+    pub scheme: Scheme,
+    /// A name or a numeric address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The path, beginning with `/`, percent-encoded as written; with the query, if there is one.
+    pub path: String,
+}
+
+/// Why a URL is none that can be sent to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// No `://`.
+    #[error("{0:?} has no scheme; write tcp://, ws:// or frames:// before it")]
+    NoScheme(String),
+    /// A scheme of another world.
+    #[error("scheme {0:?} is not known; known are tcp, ws, frames")]
+    UnknownScheme(String),
+    /// Nothing between `://` and `/`.
+    #[error("{0:?} names no host")]
+    NoHost(String),
+    /// A port that is no number from 1 to 65535.
+    #[error("port {0:?} is no number from 1 to 65535")]
+    BadPort(String),
+    /// A path that names no file.
+    #[error("{path:?} cannot be a file's name: {reason}")]
+    BadName {
+        /// The path as written.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        let (scheme, rest) =
+            url.split_once("://").ok_or_else(|| TargetError::NoScheme(url.to_owned()))?;
+        let scheme = match scheme {
+            "tcp" => Scheme::Tcp,
+            "ws" => Scheme::Ws,
+            "frames" => Scheme::Frames,
+            other => return Err(TargetError::UnknownScheme(other.to_owned())),
+        };
+        let (authority, path) = match rest.find(['/', '?', '#']) {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let (host, port) = split_port(authority)?;
+        if host.is_empty() {
+            return Err(TargetError::NoHost(url.to_owned()));
+        }
+        // A fragment never leaves the client (RFC 6455 §3).
+        let path = path.split('#').next().unwrap_or("/");
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        Ok(Self { scheme, host: host.to_owned(), port, path: format!("{slash}{path}") })
+    }
+}
+
+impl Target {
+    /// The host field of a request: brackets around an IPv6 address, the port always.
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    /// The name that the path gives the file: `/NAME` or `/files/NAME`. `None` for `/`.
+    ///
+    /// # Errors
+    /// [`TargetError::BadName`].
+    pub fn file_name(&self) -> Result<Option<String>, TargetError> {
+        let path = self.path.split('?').next().unwrap_or("/");
+        let name = path.strip_prefix("/files/").unwrap_or_else(|| path.trim_start_matches('/'));
+        if name.is_empty() {
+            return Ok(None);
+        }
+        match FileName::from_percent_encoded(name) {
+            Ok(name) => Ok(Some(name.as_str().to_owned())),
+            Err(error) => {
+                Err(TargetError::BadName { path: path.to_owned(), reason: error.to_string() })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme.as_str(), self.authority(), self.path)
+    }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn split_port(authority: &str) -> Result<(&str, u16), TargetError> {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or(port))),
+        None => match authority.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let port = match port {
+        None => DEFAULT_PORT,
+        Some(text) => match text.parse() {
+            Ok(port) if port > 0 => port,
+            _ => return Err(TargetError::BadPort(text.to_owned())),
+        },
+    };
+    Ok((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        url.parse().unwrap()
+    }
+
+    #[test]
+    fn urls_are_read_as_people_write_them() {
+        let full = target("ws://example.org:9000/files/a%20b.txt?x=1#part");
+        assert_eq!((full.scheme, full.host.as_str(), full.port), (Scheme::Ws, "example.org", 9000));
+        assert_eq!(full.path, "/files/a%20b.txt?x=1");
+        assert_eq!(full.file_name(), Ok(Some("a b.txt".to_owned())));
+        assert_eq!(target("tcp://localhost").to_string(), "tcp://localhost:8331/");
+        assert_eq!(target("frames://[::1]:8332/").authority(), "[::1]:8332");
+        assert_eq!(target("tcp://[::1]").host, "::1");
+        assert_eq!(target("tcp://h/x.bin").file_name(), Ok(Some("x.bin".to_owned())));
+        assert_eq!(target("ws://h:1?q").path, "/?q");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (url, message) in [
+            (
+                "localhost:8331",
+                r#""localhost:8331" has no scheme; write tcp://, ws:// or frames:// before it"#,
+            ),
+            ("ftp://h", r#"scheme "ftp" is not known; known are tcp, ws, frames"#),
+            ("ws:///x", r#""ws:///x" names no host"#),
+            ("ws://h:0/", r#"port "0" is no number from 1 to 65535"#),
+            ("ws://h:http/", r#"port "http" is no number from 1 to 65535"#),
+        ] {
+            assert_eq!(url.parse::<Target>().unwrap_err().to_string(), message);
+        }
+        assert!(target("tcp://h/..").file_name().is_err());
+    }
+}
