@@ -29,7 +29,7 @@ const SERVER: [(&str, &[&str]); 8] = [
 ];
 
 /// A file that grows beyond this is two rooms: split it, or say here why not.
-const LONGEST: usize = 600;
+const LONGEST: usize = 500;
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -55,10 +55,12 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Product code: what stands before the tests of a file.
+/// Product code: what stands before the tests of a file, without comments.
 fn product(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    text.split("#[cfg(test)]").next().unwrap().to_owned()
+    let product = text.split("#[cfg(test)]").next().unwrap();
+    let lines = product.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Words that follow `prefix` anywhere in `text`: `crate::` gives the modules that are used by their path.
@@ -157,5 +159,5 @@ fn files_are_rooms_and_not_halls() {
         println!("{lines:5} {}", file.display());
     }
     let (lines, file) = lengths.last().unwrap();
-    assert!(*lines <= LONGEST, "{} has {lines} lines of product code", file.display());
+    assert!(*lines <= LONGEST, "{} has {lines} lines of code", file.display());
 }
