@@ -23,17 +23,14 @@ pub(crate) struct Anyport {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Receive files on one port, whatever the client speaks
     Serve(Serve),
-    /// Send files to a server
     Send(Send),
-    /// Compare the ways of sending on the same file
     Bench(Bench),
 }
 
-/// Receive files on one port, whatever the client speaks: raw TCP, WebSocket, WebSocket frames without a handshake.
+/// Receive files on one port, whatever the client speaks.
 ///
-/// Each file lands in DIR complete or not at all, and ends in a receipt on stdout.
+/// That is raw TCP (nc), raw TCP with anyport's preface, WebSocket, and WebSocket frames without a handshake. Each file lands in DIR complete or not at all, and ends in a receipt on stdout.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Directory that files land in
@@ -112,7 +109,7 @@ pub(crate) struct Serve {
 /// Send files to a server, and check its receipts.
 ///
 /// TARGET is tcp://HOST:PORT/ (raw TCP), ws://HOST:PORT/ (WebSocket) or frames://HOST:PORT/ (WebSocket frames without
-/// a handshake); a path names the file: tcp://HOST:PORT/NAME. Without a port it is 8331.
+/// a handshake). A path names the file: tcp://HOST:PORT/NAME, ws://HOST:PORT/files/NAME. Without a port it is 8331.
 ///
 /// Exit codes: 0 sent and verified, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused, 5 what arrived differs,
 /// 6 broken off.
@@ -159,9 +156,9 @@ pub(crate) struct Send {
     pub(crate) json: bool,
 }
 
-/// Compare the six pairs of client and server on the same file, each in processes of its own over loopback.
+/// Compare the ways of sending on the same file.
 ///
-/// Every round runs all pairs in a shuffled order; a first round warms up and is dropped. Seconds are the receiver's,
+/// Six pairs of client and server run in processes of their own over loopback. Every round runs all pairs in a shuffled order; a first round warms up and is dropped. Seconds are the receiver's,
 /// from the first to the last content byte. The bytes of every run are checked, and the digest of what one further,
 /// untimed run of each pair stored.
 #[derive(Debug, Args)]
