@@ -1,6 +1,5 @@
 //! `anyport serve`.
 
-use std::cell::Cell;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use anyport_proto::transfer::receipt;
 use anyport_server::{Config, Fsync, Server, SinkKind};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 use crate::exit::Exit;
@@ -29,46 +29,43 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async {
-        let directory = flags.directory.display().to_string();
-        let server = Server::new(config, listeners, Printer::new(flags.json))
-            .with_context(|| format!("cannot serve {directory}"))
-            .map_err(|error| {
-                Failure::from(error).with_hint("DIR must be a directory that exists")
-            })?;
-        let addresses = server.addresses().context("cannot ask for our own addresses")?;
-        announce(flags, &addresses)?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
-        let exit = Cell::new(Exit::Done);
-        let shutdown = async {
-            tokio::select! {
-                _ = interrupt.recv() => exit.set(Exit::Interrupted),
-                _ = terminate.recv() => {}
-            }
-            to_stderr("stopping: running transfers may finish; once more stops at once");
-        };
-        let mut running = std::pin::pin!(server.run(shutdown));
-        // The first signal is heard inside; a second one here, as its stream is a new one.
-        tokio::select! {
-            () = &mut running => {}
-            () = second_signal() => {}
-        }
-        Ok(exit.get())
-    })
+    let exit = runtime.block_on(serve(flags, config, listeners));
+    // After a second signal transfers still run on threads of their own, and nobody wants to wait for them.
+    runtime.shutdown_background();
+    exit
 }
 
-/// Ready at the second SIGINT or SIGTERM.
-async fn second_signal() {
-    let streams = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = streams else {
-        return std::future::pending().await;
-    };
-    for _ in 0..2 {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+async fn serve(
+    flags: &flags::Serve,
+    config: Config,
+    listeners: Vec<TcpListener>,
+) -> Result<Exit, Failure> {
+    let directory = flags.directory.display().to_string();
+    let server = Server::new(config, listeners, Printer::new(flags.json))
+        .with_context(|| format!("cannot serve {directory}"))
+        .map_err(|error| Failure::from(error).with_hint("DIR must be a directory that exists"))?;
+    let addresses = server.addresses().context("cannot ask for our own addresses")?;
+    // Signals are heard from before the first line, as whoever reads it may send one.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
+    announce(flags, &addresses)?;
+
+    let stopping = CancellationToken::new();
+    let mut running = std::pin::pin!(server.run(stopping.clone().cancelled_owned()));
+    let mut exit = Exit::Done;
+    loop {
+        let signalled = tokio::select! {
+            () = &mut running => return Ok(exit),
+            _ = interrupt.recv() => Exit::Interrupted,
+            _ = terminate.recv() => Exit::Done,
+        };
+        if stopping.is_cancelled() {
+            to_stderr("stopped at once; transfers that ran were interrupted");
+            return Ok(signalled);
         }
+        to_stderr("stopping: running transfers may finish; once more stops at once");
+        exit = signalled;
+        stopping.cancel();
     }
 }
 
