@@ -11,6 +11,8 @@ pub(crate) mod library;
 mod preface;
 mod raw;
 mod refusing;
+#[cfg(test)]
+mod tests;
 mod ws;
 
 use std::net::SocketAddr;

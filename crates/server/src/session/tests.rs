@@ -1,0 +1,211 @@
+//! Sessions without sockets: whatever the cuts and the limits, the same bytes are stored (DESIGN section 5).
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyport_proto::detect::detect_at_end;
+use anyport_proto::limits::Limits;
+use anyport_proto::transfer::digest::Hasher;
+use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::ws::proof::{Proof, Standing};
+use anyport_proto::ws::{Event, Fragment, KeySource, Kind, Receiver, Role, Sender};
+use anyport_testkit::{cut_at, noise};
+use proptest::prelude::*;
+
+use super::*;
+use crate::observe::{Interrupted, Observer, Refused};
+
+/// What became of a connection.
+#[derive(Debug, Default, PartialEq)]
+struct Outcome {
+    /// Protocol and content of each published file.
+    files: Vec<(Protocol, Vec<u8>)>,
+    interrupted: usize,
+}
+
+#[derive(Default)]
+struct Seen {
+    receipts: Mutex<Vec<Receipt>>,
+    interrupted: Mutex<usize>,
+}
+
+impl Observer for Arc<Seen> {
+    fn receipt(&self, receipt: &Receipt) {
+        self.receipts.lock().unwrap().push(receipt.clone());
+    }
+    fn interrupted(&self, _: &Interrupted) {
+        *self.interrupted.lock().unwrap() += 1;
+    }
+    fn refused(&self, _: &Refused) {}
+}
+
+/// Serves `pieces` and then FIN, without a socket.
+fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut config = Config::new(scratch.path());
+    config.fsync = crate::config::Fsync::None;
+    config.limits.held_candidate = held_candidate;
+    let seen = Arc::new(Seen::default());
+    let files = Arc::new(Files::open(&config, Arc::new(seen.clone())).unwrap());
+    let verdict = detect_at_end(&pieces.concat(), &config.limits);
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut session = Session::new(verdict, Context { config: Arc::new(config), files, peer });
+    let mut replies = Vec::new();
+    let mut flow = Flow::Continue;
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        if flow == Flow::Continue {
+            flow = session.step(Input::Bytes(&mut piece.to_vec(), Instant::now()), &mut replies);
+        }
+    }
+    if flow == Flow::Continue {
+        session.step(Input::EndOfStream, &mut replies);
+    }
+    drop(session);
+    let stored = |receipt: &Receipt| read(scratch.path(), receipt);
+    let files = seen.receipts.lock().unwrap().iter().map(stored).collect();
+    Outcome { files, interrupted: *seen.interrupted.lock().unwrap() }
+}
+
+fn read(directory: &Path, receipt: &Receipt) -> (Protocol, Vec<u8>) {
+    let content = std::fs::read(directory.join(receipt.path.as_ref().unwrap())).unwrap();
+    assert_eq!(content.len() as u64, receipt.bytes);
+    let mut hasher = Hasher::new(receipt.digest.unwrap().algorithm());
+    hasher.update(&content);
+    assert_eq!(hasher.finish(), receipt.digest);
+    (receipt.protocol, content)
+}
+
+/// What a connection that begins like a frame must come to, by the rule and not by the session.
+fn by_the_rule(wire: &[u8]) -> Outcome {
+    let mut proof = Proof::new(&Limits::default(), u64::MAX);
+    let standing = match proof.feed(wire) {
+        Standing::Open => proof.end_of_stream(),
+        decided => decided,
+    };
+    if !matches!(standing, Standing::Proven(_)) {
+        return Outcome { files: vec![(Protocol::Raw, wire.to_vec())], interrupted: 0 };
+    }
+    let mut receiver = Receiver::new(Role::Server, &Limits::default());
+    let mut wire = wire.to_vec();
+    let mut rest = &mut wire[..];
+    let mut content = Vec::new();
+    let mut begun = false;
+    while !rest.is_empty() && !receiver.is_closed() {
+        let Ok((used, event)) = receiver.feed(rest) else {
+            return Outcome { files: vec![], interrupted: usize::from(begun) };
+        };
+        if let Some(Event::Data { data, .. }) = event {
+            content.extend_from_slice(data);
+            begun = true;
+        }
+        rest = &mut std::mem::take(&mut rest)[used..];
+    }
+    if receiver.at_message_border() {
+        let files = if begun { vec![(Protocol::Frames, content)] } else { vec![] };
+        Outcome { files, interrupted: 0 }
+    } else {
+        Outcome { files: vec![], interrupted: usize::from(begun) }
+    }
+}
+
+struct Keys(u64);
+impl KeySource for Keys {
+    fn next_key(&mut self) -> [u8; 4] {
+        self.0 += 1;
+        noise(4, self.0).try_into().unwrap()
+    }
+}
+
+fn frame(kind: Kind, fragment: Fragment, payload: &[u8], key: u64) -> Vec<u8> {
+    let mut sender = Sender::client(Keys(key));
+    let (header, mask) = sender.begin(kind, fragment, payload.len() as u64).unwrap();
+    let mut payload = payload.to_vec();
+    mask.unwrap().apply(&mut payload);
+    [header.to_vec(), payload].concat()
+}
+
+fn messages(count: usize, length: usize) -> Vec<u8> {
+    let one = |i| frame(Kind::Binary, Fragment::Whole, &noise(length, i), i);
+    (0..count as u64).flat_map(one).collect()
+}
+
+#[test]
+fn frames_proven_late_are_decoded_from_the_first_byte_on() {
+    let wire = messages(9, 1000);
+    let content: Vec<u8> = (0..9).flat_map(|i| noise(1000, i)).collect();
+    let expected = Outcome { files: vec![(Protocol::Frames, content)], interrupted: 0 };
+    for held in [0, 100, 5000, 1 << 20] {
+        for piece in [1, 7, 500, 100_000] {
+            assert_eq!(
+                serve(&wire.chunks(piece).collect::<Vec<_>>(), held),
+                expected,
+                "{held} {piece}"
+            );
+        }
+    }
+}
+
+#[test]
+fn seven_headers_and_a_broken_eighth_are_raw() {
+    let mut wire = messages(7, 300);
+    wire.extend_from_slice(b"\xff this is no header, and the file goes on");
+    let expected = Outcome { files: vec![(Protocol::Raw, wire.clone())], interrupted: 0 };
+    for held in [0, 1000, 1 << 20] {
+        for piece in [1, 100, 100_000] {
+            assert_eq!(serve(&wire.chunks(piece).collect::<Vec<_>>(), held), expected);
+        }
+    }
+}
+
+fn any_wire() -> impl Strategy<Value = Vec<u8>> {
+    let part = prop_oneof![
+        4 => (prop::collection::vec(any::<u8>(), 0..200), any::<u64>(), 0..3_u8).prop_map(
+            |(payload, key, shape)| match shape {
+                0 => frame(Kind::Binary, Fragment::Whole, &payload, key),
+                1 => [
+                    frame(Kind::Binary, Fragment::First, &payload, key),
+                    frame(Kind::Binary, Fragment::Last, b"end", key),
+                ]
+                .concat(),
+                _ => frame(Kind::Text, Fragment::Whole, b"plain text", key),
+            }
+        ),
+        1 => prop::collection::vec(any::<u8>(), 1..50),
+    ];
+    let first = (prop::collection::vec(any::<u8>(), 1..100), any::<u64>())
+        .prop_map(|(payload, key)| frame(Kind::Binary, Fragment::Whole, &payload, key));
+    (first, prop::collection::vec(part, 0..12)).prop_map(|(first, parts)| {
+        let mut wire = first;
+        parts.iter().for_each(|part| wire.extend_from_slice(part));
+        wire
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// DT-1: a candidate comes to what the rule says, whatever the cuts and however much of it is held in memory.
+    #[test]
+    fn dt_1_candidates_come_to_what_the_rule_says(
+        wire in any_wire(),
+        places in prop::collection::vec(any::<usize>(), 0..8),
+        held in prop_oneof![Just(0_usize), 1..400_usize, Just(1 << 20)],
+    ) {
+        let outcome = serve(&cut_at(&wire, &places), held);
+        let expected = by_the_rule(&wire);
+        prop_assert_eq!(outcome, expected);
+    }
+
+    /// Bytes that begin like nothing else are stored as they came.
+    #[test]
+    fn raw_bytes_are_stored_as_they_came(
+        wire in prop::collection::vec(any::<u8>(), 1..3000),
+        places in prop::collection::vec(any::<usize>(), 0..8),
+    ) {
+        let verdict = detect_at_end(&wire, &Limits::default());
+        prop_assume!(verdict == Verdict::Raw);
+        let expected = Outcome { files: vec![(Protocol::Raw, wire.clone())], interrupted: 0 };
+        prop_assert_eq!(serve(&cut_at(&wire, &places), 1 << 20), expected);
+    }
+}
