@@ -65,6 +65,14 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "4GiB", help_heading = "Files")]
     pub(crate) max_memory: u64,
 
+    /// What unfinished messages and undecided bytes may take together
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "256MiB", help_heading = "Connections")]
+    pub(crate) max_buffered: u64,
+
+    /// How long the hidden part of an interrupted transfer is kept
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = values::duration, help_heading = "Files")]
+    pub(crate) keep_parts: Duration,
+
     /// Who speaks WebSocket
     #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "Connections")]
     pub(crate) engine: Engine,
@@ -94,8 +102,8 @@ pub(crate) struct Serve {
     pub(crate) congestion: Congestion,
 
     /// Bulk transfers with a thread of their own [default: 2 for each core]
-    #[arg(long, value_name = "COUNT", help_heading = "Speed")]
-    pub(crate) bulk_threads: Option<usize>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=256), help_heading = "Speed")]
+    pub(crate) bulk_threads: Option<u16>,
 
     /// Buffer of a bulk transfer
     #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB", help_heading = "Speed")]
@@ -143,7 +151,11 @@ pub(crate) struct Send {
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) congestion: Congestion,
 
-    /// How long one address may take to answer
+    /// How long the server may neither take bytes nor answer
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = values::duration)]
+    pub(crate) timeout: Duration,
+
+    /// How long one address, or a handshake, may take to answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(crate) connect_timeout: Duration,
 
@@ -168,7 +180,7 @@ pub(crate) struct Bench {
     pub(crate) file: Option<PathBuf>,
 
     /// Size of a file of random bytes to make and send
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "1017558069")]
+    #[arg(long, value_name = "BYTES", value_parser = values::some_bytes, default_value = "1017558069")]
     pub(crate) size: u64,
 
     /// Measured rounds

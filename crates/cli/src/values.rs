@@ -24,11 +24,18 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "more bytes than can be counted".to_owned())
 }
 
+/// Bytes, and at least one.
+pub(crate) fn some_bytes(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        0 => Err("must be at least 1 byte".to_owned()),
+        some => Ok(some),
+    }
+}
+
 /// Bytes that fit a buffer and are not none.
 pub(crate) fn buffer(text: &str) -> Result<usize, String> {
     const LARGEST: u64 = 1 << 30;
-    match bytes(text)? {
-        0 => Err("must be at least 1 byte".to_owned()),
+    match some_bytes(text)? {
         more if more > LARGEST => Err("must be at most 1GiB".to_owned()),
         fits => usize::try_from(fits).map_err(|error| error.to_string()),
     }

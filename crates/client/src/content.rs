@@ -1,26 +1,25 @@
 //! What is sent: a file or standard input, digested while it is read.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyport_proto::transfer::digest::{Algorithm, Digest, Hasher};
 
 use crate::error::SendError;
 
-/// An open source of bytes.
-#[derive(Debug)]
+/// Something to send: looked at, and opened when its turn comes.
+#[derive(Debug, Clone)]
 pub struct Source {
-    file: File,
-    /// As the user wrote it, for messages.
-    label: PathBuf,
+    /// As the user wrote it.
+    path: PathBuf,
+    /// Bytes to be sent, where that is known before it is opened.
     size: Option<u64>,
-    name: Option<String>,
 }
 
-/// Why a source could not be opened.
+/// Why a source cannot be sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -42,28 +41,20 @@ pub enum OpenError {
 }
 
 impl Source {
-    /// A file by its path, or standard input for `-`. A regular file's size is announced and exactly so much is sent;
-    /// pipes and devices are sent until they end.
+    /// A file by its path, or standard input for `-`.
     ///
     /// # Errors
-    /// The file cannot be opened, or is a directory.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Open { path: path.to_owned(), source };
-        let from_stdin = path == Path::new("-");
-        let file = if from_stdin {
-            File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?)
-        } else {
-            File::open(path).map_err(failed)?
-        };
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(OpenError::Directory { path: path.to_owned() });
+    /// There is no such file, or it is a directory.
+    pub fn new(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let path = path.into();
+        if is_stdin(&path) {
+            return Ok(Self { path, size: None });
         }
-        // Standard input may stand anywhere in a file, so only its end tells how long it is.
-        let size = (metadata.is_file() && !from_stdin).then(|| metadata.size());
-        let name = path.file_name().filter(|_| !from_stdin);
-        let name = name.map(|name| name.to_string_lossy().into_owned());
-        Ok(Self { file, label: path.to_owned(), size, name })
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => Err(OpenError::Directory { path }),
+            Ok(metadata) => Ok(Self { path, size: regular_size(&metadata) }),
+            Err(source) => Err(OpenError::Open { path, source }),
+        }
     }
 
     /// Bytes to be sent, where that is known.
@@ -72,30 +63,55 @@ impl Source {
     }
 
     /// The last component of its path; `None` for standard input.
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+    pub fn name(&self) -> Option<String> {
+        let name = self.path.file_name().filter(|_| !is_stdin(&self.path));
+        name.map(|name| name.to_string_lossy().into_owned())
     }
 
-    pub(crate) fn into_content(self, digest: Algorithm) -> Content {
-        Content { source: self, hasher: Hasher::new(digest), bytes: 0 }
+    /// Opens it. A regular file's size is announced as it is now, and exactly so much is sent; pipes and devices are sent
+    /// until they end.
+    pub(crate) fn open(self, digest: Algorithm) -> Result<Content, OpenError> {
+        let failed = |source| OpenError::Open { path: self.path.clone(), source };
+        let (file, size) = if is_stdin(&self.path) {
+            // Standard input may stand anywhere in a file, so only its end tells how long it is.
+            (File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None)
+        } else {
+            let file = File::open(&self.path).map_err(failed)?;
+            let size = regular_size(&file.metadata().map_err(failed)?);
+            // Files of /proc and /sys say they are empty, and are not.
+            let lies = size == Some(0) && file.read_at(&mut [0], 0).is_ok_and(|count| count > 0);
+            (file, size.filter(|_| !lies))
+        };
+        Ok(Content { file, label: self.path, size, hasher: Hasher::new(digest), bytes: 0 })
     }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn regular_size(metadata: &Metadata) -> Option<u64> {
+    metadata.is_file().then_some(metadata.len())
 }
 
 /// A source while it is being sent.
 pub(crate) struct Content {
-    source: Source,
+    file: File,
+    /// As the user wrote it, for messages.
+    label: PathBuf,
+    size: Option<u64>,
     hasher: Hasher,
     bytes: u64,
 }
 
 impl Content {
     pub(crate) fn size(&self) -> Option<u64> {
-        self.source.size
+        self.size
     }
 
     /// Bytes still to be read, where that is known.
     pub(crate) fn left(&self) -> Option<u64> {
-        self.source.size.map(|size| size - self.bytes)
+        self.size.map(|size| size - self.bytes)
     }
 
     /// Bytes read so far.
@@ -112,8 +128,8 @@ impl Content {
             return Ok(0);
         }
         loop {
-            match self.source.file.read(buffer) {
-                Ok(0) if self.source.size.is_some() => return Err(self.shrank()),
+            match self.file.read(buffer) {
+                Ok(0) if self.size.is_some() => return Err(self.shrank()),
                 Ok(count) => {
                     self.hasher.update(&buffer[..count]);
                     self.bytes += count as u64;
@@ -121,7 +137,7 @@ impl Content {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
-                    return Err(SendError::Read { path: self.source.label.clone(), source });
+                    return Err(SendError::Read { path: self.label.clone(), source });
                 }
             }
         }
@@ -149,8 +165,8 @@ impl Content {
 
     fn shrank(&self) -> SendError {
         SendError::Shrank {
-            path: self.source.label.clone(),
-            announced: self.source.size.unwrap_or_default(),
+            path: self.label.clone(),
+            announced: self.size.unwrap_or_default(),
             read: self.bytes,
         }
     }

@@ -10,6 +10,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::Violation;
 use anyport_proto::ws::handshake::{RequestError, ResponseError};
 
+use crate::content::OpenError;
 use crate::target::TargetError;
 
 /// Who is to blame, from which the exit code follows.
@@ -50,6 +51,9 @@ pub enum SendError {
     /// The runtime of the library engine could not be started.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
+    /// A file could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// A file could not be read.
     #[error("cannot read {path}", path = path.display())]
     Read {
@@ -146,6 +150,16 @@ pub enum SendError {
         #[source]
         source: io::Error,
     },
+    /// A server that gives no receipts spoke before everything was sent.
+    #[error("{peer} answered before everything was sent, after {sent} bytes{said}", said = quoted(answer))]
+    Early {
+        /// The server.
+        peer: SocketAddr,
+        /// Content bytes handed to the kernel.
+        sent: u64,
+        /// What it said.
+        answer: String,
+    },
     /// The receipt says another count.
     #[error("{peer} received {theirs} bytes, {ours} were sent")]
     BytesDiffer {
@@ -180,7 +194,7 @@ impl SendError {
                 _ => Blame::Refused,
             },
             Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => Blame::Mismatch,
-            Self::BrokenOff { .. } => Blame::BrokenOff,
+            Self::BrokenOff { .. } | Self::Early { .. } => Blame::BrokenOff,
             _ => Blame::Local,
         }
     }
@@ -201,7 +215,9 @@ impl SendError {
                 "see net.ipv4.tcp_allowed_congestion_control, or use --congestion auto".to_owned(),
             ),
             Self::NotHttp { .. } => Some("is that an anyport server? tcp:// may work".to_owned()),
-            Self::BrokenOff { .. } => Some("nothing was published; send it again".to_owned()),
+            Self::BrokenOff { .. } => {
+                Some("the server publishes whole files only; send it again".to_owned())
+            }
             Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => {
                 Some("do not trust the stored file; send it again".to_owned())
             }

@@ -41,8 +41,10 @@ pub struct Options {
     pub digest: Algorithm,
     /// Congestion control of our socket.
     pub congestion: Congestion,
-    /// How long one address may take to answer.
+    /// How long one address may take to answer, and a handshake.
     pub connect_timeout: Duration,
+    /// How long the server may neither take bytes nor answer.
+    pub timeout: Duration,
 }
 
 impl Default for Options {
@@ -54,6 +56,8 @@ impl Default for Options {
             digest: Algorithm::default(),
             congestion: Congestion::Auto,
             connect_timeout: Duration::from_secs(10),
+            // A receipt comes after fsync, and a slow disk may have gigabytes to write.
+            timeout: Duration::from_secs(300),
         }
     }
 }
@@ -89,17 +93,14 @@ pub fn send(
     progress: &dyn Fn(u64),
     sent: &mut dyn FnMut(Sent),
 ) -> Result<(), SendError> {
-    let name = target.file_name()?;
+    // A path names one file; of several each keeps its own name.
+    let name = target.file_name()?.filter(|_| sources.len() == 1);
     let mut channel = None;
     for source in sources {
-        let offer = Offer {
-            // A path names one file; of several each keeps its own name.
-            name: name.clone().or_else(|| source.name().map(str::to_owned)),
-            size: source.size(),
-            digest: Some(options.digest),
-            ..Offer::default()
-        };
-        let mut content = source.into_content(options.digest);
+        let name = name.clone().or_else(|| source.name());
+        let mut content = source.open(options.digest)?;
+        let digest = Some(options.digest);
+        let offer = Offer { name, size: content.size(), digest, ..Offer::default() };
         let open = match &mut channel {
             Some(open) => open,
             none => none.insert(Channel::open(target, options)?),
@@ -153,16 +154,24 @@ impl Channel {
     fn open(target: &Target, options: &Options) -> Result<Self, SendError> {
         let stream = dial(&target.host, target.port, options.connect_timeout)?;
         let (peer, congestion) = prepare(&stream, options)?;
-        let kind = match (target.scheme, options.engine) {
-            (Scheme::Tcp, _) => Kind::Raw(RawChannel::new(stream, peer, options.plain)),
-            (Scheme::Frames, _) => Kind::Ws(Box::new(WsChannel::bare(stream, peer))),
-            (Scheme::Ws, Engine::Own) => {
-                Kind::Ws(Box::new(WsChannel::handshake(stream, peer, target)?))
-            }
-            (Scheme::Ws, Engine::Library) => {
-                Kind::Library(Box::new(LibraryChannel::handshake(stream, peer, target)?))
-            }
-        };
+        // Handshakes are short; then the longer patience of a transfer holds.
+        set_patience(&stream, options.connect_timeout);
+        let patient = stream.try_clone();
+        let kind =
+            match (target.scheme, options.engine) {
+                (Scheme::Tcp, _) => Kind::Raw(RawChannel::new(stream, peer, options.plain)),
+                (Scheme::Frames, _) => Kind::Ws(Box::new(WsChannel::bare(stream, peer))),
+                (Scheme::Ws, Engine::Own) => {
+                    Kind::Ws(Box::new(WsChannel::handshake(stream, peer, target)?))
+                }
+                (Scheme::Ws, Engine::Library) => Kind::Library(Box::new(
+                    LibraryChannel::handshake(stream, peer, target, options.connect_timeout)?,
+                )),
+            };
+        // Without a second handle the short patience stays, which is worse for a slow disk and no error.
+        if let Ok(stream) = patient {
+            set_patience(&stream, options.timeout);
+        }
         Ok(Self { peer, congestion, kind })
     }
 
@@ -176,9 +185,7 @@ impl Channel {
         match &mut self.kind {
             Kind::Raw(channel) => channel.transfer(offer, content, progress),
             Kind::Ws(channel) => channel.transfer(offer, content, options.frame_size, progress),
-            Kind::Library(channel) => {
-                channel.transfer(offer, content, options.frame_size, progress)
-            }
+            Kind::Library(channel) => channel.transfer(offer, content, options, progress),
         }
     }
 
@@ -217,6 +224,12 @@ fn prepare(stream: &TcpStream, options: &Options) -> Result<(SocketAddr, String)
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
     let _ = stream.set_nodelay(true);
     Ok((peer, congestion))
+}
+
+/// How long a read or write may wait. A socket that takes no time-out is used without one.
+fn set_patience(stream: &TcpStream, patience: Duration) {
+    let _ = stream.set_read_timeout(Some(patience));
+    let _ = stream.set_write_timeout(Some(patience));
 }
 
 /// Only for a socket that has lost its peer between connect and the first question.

@@ -46,6 +46,17 @@ impl std::fmt::Display for Congestion {
 }
 
 impl Congestion {
+    /// Whether the system takes a named algorithm, asked with a listening socket, which hands it on to those it accepts.
+    ///
+    /// # Errors
+    /// What the system says against it.
+    pub fn check(&self, listener: impl AsFd) -> io::Result<()> {
+        match self {
+            Self::Named(name) => Ok(sockopt::set_tcp_congestion(listener, name)?),
+            Self::Auto | Self::System => Ok(()),
+        }
+    }
+
     /// Sets a connected socket as asked, and gives the name of the algorithm it now uses.
     ///
     /// # Errors

@@ -1,23 +1,27 @@
 //! Bytes that were already read, then the socket: for libraries that want to read a stream from its start.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream whose first bytes come from memory. The memory is given back once they are read.
+/// A stream whose first bytes come from memory, piece by piece: no read gives bytes of two pieces, so a reader that
+/// wants nothing behind a head gets nothing. The memory is given back as it is read.
 #[derive(Debug)]
 pub struct Prefixed<S> {
-    prefix: Vec<u8>,
+    pieces: VecDeque<Vec<u8>>,
+    /// Bytes of the first piece that have been read.
     read: usize,
     inner: S,
 }
 
 impl<S> Prefixed<S> {
-    /// `prefix`, then whatever `inner` gives.
-    pub const fn new(prefix: Vec<u8>, inner: S) -> Self {
-        Self { prefix, read: 0, inner }
+    /// `pieces` in order, then whatever `inner` gives.
+    pub fn new(pieces: impl IntoIterator<Item = Vec<u8>>, inner: S) -> Self {
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        Self { pieces, read: 0, inner }
     }
 }
 
@@ -28,15 +32,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let left = &this.prefix[this.read..];
-        if left.is_empty() {
+        let Some(piece) = this.pieces.front() else {
             return Pin::new(&mut this.inner).poll_read(context, buffer);
-        }
+        };
+        let left = &piece[this.read..];
         let count = left.len().min(buffer.remaining());
         buffer.put_slice(&left[..count]);
         this.read += count;
-        if this.read == this.prefix.len() {
-            this.prefix = Vec::new();
+        if this.read == piece.len() {
+            this.pieces.pop_front();
             this.read = 0;
         }
         Poll::Ready(Ok(()))
@@ -67,12 +71,16 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     #[tokio::test]
-    async fn prefix_comes_first_and_once() {
-        let mut stream = Prefixed::new(b"head".to_vec(), &b" and body"[..]);
-        let mut start = [0; 2];
-        stream.read_exact(&mut start).await.unwrap();
+    async fn pieces_come_first_one_by_one_and_once() {
+        let pieces = [b"head".to_vec(), Vec::new(), b"frames".to_vec()];
+        let mut stream = Prefixed::new(pieces, &b" and the rest"[..]);
+        let mut buffer = [0; 100];
+        assert_eq!(stream.read(&mut buffer[..2]).await.unwrap(), 2);
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 2);
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 6);
+        assert_eq!(&buffer[..6], b"frames");
         let mut rest = String::new();
         stream.read_to_string(&mut rest).await.unwrap();
-        assert_eq!((&start, rest.as_str()), (b"he", "ad and body"));
+        assert_eq!(rest, " and the rest");
     }
 }

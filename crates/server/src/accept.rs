@@ -1,4 +1,4 @@
-//! The accept loop: awaits nothing but a permit and accept, so that no client can hold up another.
+//! The accept loop: awaits nothing but accept and a permit, so that no client can hold up another.
 
 use std::io;
 use std::sync::Arc;
@@ -8,36 +8,48 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::connection::{self, Stages};
 use crate::service::files::Files;
 use crate::session::Context;
 
+/// What all connections share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) files: Arc<Files>,
+    pub(crate) buffered: Arc<Budget>,
+}
+
 /// Accepts until draining.
 pub(crate) async fn run(
     listener: TcpListener,
-    config: Arc<Config>,
-    files: Arc<Files>,
+    shared: Shared,
     permits: Arc<Semaphore>,
     stages: Stages,
 ) {
     let draining = stages.stop.draining.clone();
     loop {
-        let next = async {
-            let permit = permits.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = draining.cancelled() => return,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
-        // The semaphore is never closed.
-        let Ok(permit) = permit else { return };
         match accepted {
             Ok((stream, peer)) => {
-                prepare(&stream, &config);
-                let context = Context { config: config.clone(), files: files.clone(), peer };
+                // After accept, not before: a listener that waits for clients must not hold a permit that another
+                // listener's client needs.
+                let permit = tokio::select! {
+                    biased;
+                    () = draining.cancelled() => return,
+                    permit = permits.clone().acquire_owned() => permit,
+                };
+                // The semaphore is never closed.
+                let Ok(permit) = permit else { return };
+                prepare(&stream, &shared.config);
+                let Shared { config, files, buffered } = shared.clone();
+                let context = Context { config, files, buffered, peer };
                 let connection = connection::serve(stream, context, stages.clone());
                 stages.stop.tasks.spawn(async move {
                     connection.await;

@@ -34,6 +34,10 @@ pub struct Config {
     pub max_size: u64,
     /// Bytes that all memory sinks together may hold.
     pub max_memory: u64,
+    /// Bytes that unfinished messages and candidates for bare frames may hold in memory, all together.
+    pub max_buffered: u64,
+    /// How long the part of an interrupted transfer is kept after its last byte. Longer than [`Timeouts::idle`].
+    pub keep_parts: Duration,
     /// Sizes of the wire.
     pub limits: Limits,
     /// Durations.
@@ -56,6 +60,8 @@ impl Config {
             max_connections: 1024,
             max_size: u64::MAX,
             max_memory: 4 * 1024 * 1024 * 1024,
+            max_buffered: 256 * 1024 * 1024,
+            keep_parts: Duration::from_secs(24 * 60 * 60),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

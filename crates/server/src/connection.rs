@@ -6,17 +6,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Input, Pumped, Step, pump_blocking, pump_cooperative};
 use anyport_net::linger;
-use anyport_proto::detect::Verdict;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::block_in_place;
+use tokio::time::timeout;
 
 use crate::detect::{self, Detected};
-use crate::session::{Context, Session, library};
+use crate::session::{Context, Session, Upgrade, library};
 use crate::shutdown::Stop;
 
 /// What a connection needs beside its session.
@@ -48,34 +49,21 @@ pub(crate) async fn serve(mut stream: TcpStream, context: Context, stages: Stage
             return;
         }
     };
-    let verdict = detected.verdict;
+    let protocol = detected.verdict;
     let prefix = detected.prefix.len();
-    tracing::debug!(%peer, protocol = %verdict, prefix, elapsed = ?started.elapsed(), "detected");
-    let aborted = stages.stop.aborted.clone();
-    // Not biased: an abort comes once, after the grace period.
-    tokio::select! {
-        () = aborted.cancelled() => tracing::warn!(%peer, protocol = %verdict, "aborted"),
-        () = run(stream, detected, verdict, context, stages) => {}
-    }
-    tracing::debug!(%peer, protocol = %verdict, elapsed = ?started.elapsed(), "connection ended");
-}
-
-async fn run(
-    stream: TcpStream,
-    detected: Detected,
-    verdict: Verdict,
-    context: Context,
-    stages: Stages,
-) {
-    let mut session = Session::new(verdict, context.clone());
+    tracing::debug!(%peer, %protocol, prefix, elapsed = ?started.elapsed(), "detected");
+    // Beginning a session may ask the file system how much is free.
+    let session = block_in_place(|| Session::new(protocol, context.clone()));
+    let mut session = Supervised { session, stop: stages.stop.clone() };
     match converse(stream, &mut session, detected, &context).await {
-        Ok(Conversation::Ended(mut stream)) => match session.take_upgrade() {
-            Some(upgrade) => library::serve(stream, upgrade, context).await,
+        Ok(Conversation::Ended(mut stream)) => match session.session.take_upgrade() {
+            Some(upgrade) => library(stream, upgrade, context, &stages.stop).await,
             None => linger::close(&mut stream).await,
         },
         Ok(Conversation::Bulk(stream)) => bulk(stream, session, context, stages).await,
-        Err(error) => broken(&mut session, &context, &error),
+        Err(error) => session.broken(&error),
     }
+    tracing::debug!(%peer, %protocol, elapsed = ?started.elapsed(), "connection ended");
 }
 
 /// How the first part of a connection ended.
@@ -88,49 +76,64 @@ enum Conversation {
 /// The session among the tasks of the runtime, from the prefix on.
 async fn converse(
     mut stream: TcpStream,
-    session: &mut Session,
+    session: &mut Supervised,
     detected: Detected,
     context: &Context,
 ) -> io::Result<Conversation> {
     let Detected { mut prefix, first_byte, ended, .. } = detected;
     let mut replies = Vec::new();
-    let mut flow = tokio::task::block_in_place(|| {
-        session.step(Input::Bytes(&mut prefix, first_byte), &mut replies)
+    let flow = block_in_place(|| {
+        match session.step(Input::Bytes(&mut prefix, first_byte), &mut replies) {
+            Flow::Continue if ended => session.step(Input::EndOfStream, &mut replies),
+            flow => flow,
+        }
     });
-    if flow == Flow::Continue && ended {
-        flow = tokio::task::block_in_place(|| session.step(Input::EndOfStream, &mut replies));
-    }
     drop(prefix);
     if !replies.is_empty() {
-        stream.write_all(&replies).await?;
+        // What answers a prefix of a few KiB fits the socket's empty send buffer.
+        timeout(context.config.timeouts.idle, stream.write_all(&replies)).await??;
     }
     if flow == Flow::Finish || ended {
         return Ok(Conversation::Ended(stream));
     }
     let mut buffer = vec![0; SMALL_BUFFER.min(context.config.bulk_buffer)];
-    match pump_cooperative(&mut stream, &mut buffer, session, BULK_AFTER).await? {
+    match pump(&mut stream, &mut buffer, session, BULK_AFTER).await? {
         Pumped::Finished => Ok(Conversation::Ended(stream)),
         Pumped::Bulk => Ok(Conversation::Bulk(stream)),
     }
 }
 
+/// The cooperative loop, until the session finishes or the server gives up what still runs.
+async fn pump(
+    stream: &mut TcpStream,
+    buffer: &mut [u8],
+    session: &mut Supervised,
+    bulk_after: u64,
+) -> io::Result<Pumped> {
+    let stop = session.stop.clone();
+    tokio::select! {
+        biased;
+        () = stop.aborted.cancelled() => Err(io::Error::other(STOPPED)),
+        pumped = pump_cooperative(stream, buffer, session, bulk_after, stop.draining.cancelled()) => pumped,
+    }
+}
+
 /// The rest of a bulk transfer: on a thread of its own while there is one, else among the tasks.
-async fn bulk(mut stream: TcpStream, mut session: Session, context: Context, stages: Stages) {
+async fn bulk(mut stream: TcpStream, mut session: Supervised, context: Context, stages: Stages) {
     if let Ok(permit) = stages.lanes.clone().try_acquire_owned() {
-        return lane(stream, session, context, stages, permit).await;
+        return lane(stream, session, context, permit).await;
     }
     let mut buffer = vec![0; context.config.bulk_buffer];
-    match pump_cooperative(&mut stream, &mut buffer, &mut session, u64::MAX).await {
+    match pump(&mut stream, &mut buffer, &mut session, u64::MAX).await {
         Ok(_) => linger::close(&mut stream).await,
-        Err(error) => broken(&mut session, &context, &error),
+        Err(error) => session.broken(&error),
     }
 }
 
 async fn lane(
     stream: TcpStream,
-    mut session: Session,
+    mut session: Supervised,
     context: Context,
-    stages: Stages,
     permit: OwnedSemaphorePermit,
 ) {
     let blocking = stream.into_std().and_then(|stream| {
@@ -139,15 +142,16 @@ async fn lane(
     });
     let socket = match blocking {
         Ok(socket) => socket,
-        Err(error) => return broken(&mut session, &context, &error),
+        Err(error) => return session.broken(&error),
     };
-    let registered = stages.stop.register(socket.clone());
-    let thread = tokio::task::spawn_blocking(move || {
+    let stop = session.stop.clone();
+    let registered = stop.register(socket.clone());
+    let thread = stop.tasks.spawn_blocking(move || {
         let _held = (registered, permit);
         let mut buffer = vec![0; context.config.bulk_buffer];
         match pump_blocking(&socket, &mut buffer, &mut session) {
             Ok(()) => linger::close_blocking(&socket, &mut buffer),
-            Err(error) => broken(&mut session, &context, &error),
+            Err(error) => session.broken(&error),
         }
     });
     if let Err(error) = thread.await {
@@ -155,10 +159,63 @@ async fn lane(
     }
 }
 
-fn broken(session: &mut Session, context: &Context, error: &io::Error) {
-    tracing::debug!(peer = %context.peer, %error, "connection broken");
-    session.broken(&format!("the connection broke: {error}"));
+async fn library(stream: TcpStream, upgrade: Upgrade, context: Context, stop: &Stop) {
+    let peer = context.peer;
+    tokio::select! {
+        biased;
+        // The transfer that is dropped with it says that it was given up.
+        () = stop.aborted.cancelled() => tracing::debug!(%peer, "aborted"),
+        () = library::serve(stream, upgrade, context) => {}
+    }
 }
+
+/// A session that hears when the server stops. An abort shuts its socket, which must not look like the sender's FIN.
+struct Supervised {
+    session: Session,
+    stop: Stop,
+}
+
+impl Supervised {
+    fn broken(&mut self, error: &io::Error) {
+        let reason = if self.stop.aborted.is_cancelled() {
+            STOPPED.to_owned()
+        } else {
+            format!("the connection broke: {error}")
+        };
+        // What was held in memory goes to the disk as a part.
+        block_in_place(|| self.session.broken(&reason));
+    }
+}
+
+impl Step for Supervised {
+    fn patience(&self) -> Duration {
+        self.session.patience()
+    }
+
+    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        if self.stop.aborted.is_cancelled() {
+            self.session.broken(STOPPED);
+            return Flow::Finish;
+        }
+        match self.session.step(input, replies) {
+            // Between two files is a good place to stop.
+            Flow::Continue if self.stop.draining.is_cancelled() => {
+                self.session.step(Input::Stopping, replies)
+            }
+            flow => flow,
+        }
+    }
+
+    fn may_block(&self) -> bool {
+        self.session.may_block()
+    }
+
+    fn is_bulk(&self) -> bool {
+        self.session.is_bulk()
+    }
+}
+
+const STOPPED: &str = "the server stopped";
 
 /// Bytes that a transfer must have brought before it gets a thread of its own: below, the hop costs more than it saves.
 const BULK_AFTER: u64 = 512 * 1024;

@@ -21,13 +21,14 @@
 //! # async fn example() -> std::io::Result<()> {
 //! let listeners = vec![std::net::TcpListener::bind("127.0.0.1:8331")?];
 //! let server = anyport_server::Server::new(anyport_server::Config::new("."), listeners, Quiet)?;
-//! server.run(async { std::future::pending().await }).await;
+//! server.run(std::future::pending(), std::future::pending()).await;
 //! # Ok(()) }
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod accept;
+mod budget;
 mod config;
 mod connection;
 mod detect;
@@ -47,6 +48,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use accept::Shared;
+use budget::Budget;
 use connection::Stages;
 use service::files::Files;
 use shutdown::Stop;
@@ -89,11 +92,16 @@ impl Server {
         self.listeners.iter().map(tokio::net::TcpListener::local_addr).collect()
     }
 
-    /// Serves until `shutdown` is ready; then takes nothing new, lets running transfers finish for
-    /// [`Timeouts::drain`], and gives up the rest.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    /// Serves until `drain` is ready; then takes nothing new and lets running transfers finish, until `abort` is ready
+    /// or [`Timeouts::drain`] has passed; then gives up the rest. Nothing half is published by that.
+    pub async fn run(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let stop = Stop::default();
         let permits = Arc::new(Semaphore::new(self.config.max_connections));
+        let shared = Shared {
+            config: self.config.clone(),
+            files: self.files,
+            buffered: Arc::new(Budget::new(self.config.max_buffered)),
+        };
         let stages = Stages {
             lanes: Arc::new(Semaphore::new(self.config.bulk_threads)),
             stop: stop.clone(),
@@ -101,19 +109,26 @@ impl Server {
         for listener in self.listeners {
             stop.tasks.spawn(accept::run(
                 listener,
-                self.config.clone(),
-                self.files.clone(),
+                shared.clone(),
                 permits.clone(),
                 stages.clone(),
             ));
         }
-        shutdown.await;
+        drain.await;
         stop.draining.cancel();
         stop.tasks.close();
-        if tokio::time::timeout(self.config.timeouts.drain, stop.tasks.wait()).await.is_err() {
-            tracing::warn!(connections = stop.tasks.len(), "the grace period is over");
-            stop.abort();
-            stop.tasks.wait().await;
+        let grace = tokio::time::sleep(self.config.timeouts.drain);
+        tokio::select! {
+            () = stop.tasks.wait() => return,
+            () = grace => tracing::warn!(connections = stop.tasks.len(), "the grace period is over"),
+            () = abort => {}
+        }
+        stop.abort();
+        if tokio::time::timeout(ABORT_TIME, stop.tasks.wait()).await.is_err() {
+            tracing::error!(connections = stop.tasks.len(), "connections do not end; leaving them");
         }
     }
 }
+
+/// What aborted connections get to put their parts away.
+const ABORT_TIME: std::time::Duration = std::time::Duration::from_secs(5);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use anyport_proto::transfer::digest::{Algorithm, Hasher};
 
+use crate::exit::Exit;
 use crate::flags;
 
 /// Where a bench works.
@@ -38,6 +39,7 @@ impl Workplace {
             .prefix("anyport-bench-")
             .tempdir_in(&parent)
             .with_context(|| format!("cannot work in {}", parent.display()))?;
+        remove_when_interrupted(scratch.path());
         let stored = scratch.path().join("stored");
         std::fs::create_dir(&stored).context("cannot make a directory for what is stored")?;
         let (file, label) = match &flags.file {
@@ -50,6 +52,23 @@ impl Workplace {
         };
         Ok(Self { file, size, label, stored, _scratch: scratch })
     }
+}
+
+/// Ctrl-C must not leave gigabytes in memory. Servers and senders of the same terminal hear it too, and end.
+#[expect(
+    clippy::exit,
+    reason = "the main thread waits for a process or for a file system, not for signals"
+)]
+fn remove_when_interrupted(scratch: &Path) {
+    let scratch = scratch.to_owned();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(tokio::signal::ctrl_c())?;
+        let _ = std::fs::remove_dir_all(&scratch);
+        std::process::exit(Exit::Interrupted as i32);
+        #[expect(unreachable_code, reason = "tells the type of errors above")]
+        Ok::<(), std::io::Error>(())
+    });
 }
 
 /// Memory-backed, so that no disk is measured by accident; the ordinary place where that is too small for the file

@@ -18,7 +18,7 @@ pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
     let options = options(flags, &target)?;
     let mut sources = Vec::new();
     for file in &flags.files {
-        let source = Source::open(file).map_err(|error| Failure::new(Exit::Failed, error))?;
+        let source = Source::new(file).map_err(|error| Failure::new(Exit::Failed, error))?;
         sources.push(source);
     }
     let bar = progress_bar(flags, &sources);
@@ -54,6 +54,10 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     if flags.plain && target.file_name().is_ok_and(|name| name.is_some()) {
         return usage("--plain carries no name, but the target has one", "use tcp://HOST:PORT/");
     }
+    if flags.files.len() > 1 && target.file_name().is_ok_and(|name| name.is_some()) {
+        let hint = "leave the name out of the target; each file keeps its own";
+        return usage("the target names one file, but several are to be sent", hint);
+    }
     if flags.engine == flags::Engine::Library && target.scheme != Scheme::Ws {
         return usage("the library speaks WebSocket only, with a handshake", "use ws://HOST:PORT/");
     }
@@ -67,6 +71,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     options.digest = flags.digest;
     options.congestion = flags.congestion.clone();
     options.connect_timeout = flags.connect_timeout;
+    options.timeout = flags.timeout;
     Ok(options)
 }
 

@@ -50,22 +50,23 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
     announce(flags, &addresses)?;
 
-    let stopping = CancellationToken::new();
-    let mut running = std::pin::pin!(server.run(stopping.clone().cancelled_owned()));
+    let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
+    let server = server.run(drain.clone().cancelled_owned(), abort.clone().cancelled_owned());
+    let mut server = std::pin::pin!(server);
     let mut exit = Exit::Done;
     loop {
-        let signalled = tokio::select! {
-            () = &mut running => return Ok(exit),
+        exit = tokio::select! {
+            () = &mut server => return Ok(exit),
             _ = interrupt.recv() => Exit::Interrupted,
             _ = terminate.recv() => Exit::Done,
         };
-        if stopping.is_cancelled() {
-            to_stderr("stopped at once; transfers that ran were interrupted");
-            return Ok(signalled);
+        if drain.is_cancelled() {
+            to_stderr("stopping at once: transfers that run are interrupted");
+            abort.cancel();
+        } else {
+            to_stderr("stopping: running transfers may finish; once more stops at once");
+            drain.cancel();
         }
-        to_stderr("stopping: running transfers may finish; once more stops at once");
-        exit = signalled;
-        stopping.cancel();
     }
 }
 
@@ -88,13 +89,22 @@ fn listen(flags: &flags::Serve) -> Result<Vec<TcpListener>, Failure> {
         return Err(Failure::new(Exit::Usage, anyhow!("{wide} reaches beyond this machine"))
             .with_hint("add --open if whoever reaches it may upload into DIR"));
     }
-    listen::listen(&addresses).map_err(|error| {
+    let listeners = listen::listen(&addresses).map_err(|error| {
         let hint = match &error {
             ListenError::Bind { address, source } => bind_hint(*address, source),
             _ => None,
         };
         Failure { hint, ..Failure::new(Exit::Failed, error) }
-    })
+    })?;
+    for listener in &listeners {
+        flags.congestion.check(listener).map_err(|error| {
+            let error = anyhow!(error)
+                .context(format!("cannot use congestion control {}", flags.congestion));
+            Failure::new(Exit::Usage, error)
+                .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
+        })?;
+    }
+    Ok(listeners)
 }
 
 fn bind_hint(address: SocketAddr, error: &std::io::Error) -> Option<String> {
@@ -154,9 +164,11 @@ fn config(flags: &flags::Serve) -> Config {
     config.digest = flags.digest;
     config.max_size = flags.max_size.unwrap_or(config.max_size);
     config.max_memory = flags.max_memory;
+    config.max_buffered = flags.max_buffered;
+    config.keep_parts = flags.keep_parts;
     config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
     config.congestion = flags.congestion.clone();
-    config.bulk_threads = flags.bulk_threads.unwrap_or(config.bulk_threads);
+    config.bulk_threads = flags.bulk_threads.map_or(config.bulk_threads, usize::from);
     config.bulk_buffer = flags.bulk_buffer;
     config.timeouts.detect = flags.detect_timeout;
     config.timeouts.handshake = flags.handshake_timeout;

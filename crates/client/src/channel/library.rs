@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::task::Poll;
+use std::time::Duration;
 
 use anyport_proto::transfer::offer::{End, FILE_SUBPROTOCOL, FileMessage, FileReply, Offer};
 use anyport_proto::transfer::receipt::Receipt;
@@ -19,6 +21,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::has_something_to_say;
 use crate::content::Content;
 use crate::error::SendError;
+use crate::send::Options;
 use crate::target::Target;
 
 pub(crate) struct LibraryChannel {
@@ -35,6 +38,7 @@ impl LibraryChannel {
         stream: TcpStream,
         peer: SocketAddr,
         target: &Target,
+        patience: Duration,
     ) -> Result<Self, SendError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -49,8 +53,10 @@ impl LibraryChannel {
         let (socket, announced) = runtime.block_on(async {
             let stream = tokio::net::TcpStream::from_std(stream).map_err(SendError::Runtime)?;
             let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-            let connected =
-                tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
+            let connecting =
+                tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+            let late = |_| library(Error::Io(io::ErrorKind::TimedOut.into()));
+            let connected = tokio::time::timeout(patience, connecting).await.map_err(late)?;
             let (socket, response) = connected.map_err(library)?;
             Ok::<_, SendError>((socket, response.headers().contains_key("sec-websocket-protocol")))
         })?;
@@ -66,17 +72,21 @@ impl LibraryChannel {
         &mut self,
         offer: &Offer,
         content: &mut Content,
-        frame_size: usize,
+        options: &Options,
         progress: &dyn Fn(u64),
     ) -> Result<Option<Receipt>, SendError> {
         let Self { runtime, socket, watched, peer, announced } = self;
         let (peer, announced) = (*peer, *announced);
+        let (frame_size, patience) = (options.frame_size, options.timeout);
         runtime.block_on(async {
             let offer = announced.then_some(offer);
             let written = write(socket, watched, offer, content, frame_size, progress).await;
             if !announced {
                 return match written {
-                    Ok(()) => Ok(None),
+                    Ok(Written::All) => Ok(None),
+                    Ok(Written::UntilAnswered(answer)) => {
+                        Err(SendError::Early { peer, sent: content.bytes(), answer })
+                    }
                     Err(Stopped::Local(error)) => Err(error),
                     Err(Stopped::Library(error)) => Err(gave_up(peer, content.bytes(), error)),
                 };
@@ -84,7 +94,11 @@ impl LibraryChannel {
             if let Err(Stopped::Local(error)) = written {
                 return Err(error);
             }
-            match (answer(socket, peer).await, written) {
+            let answered = match &written {
+                Ok(Written::UntilAnswered(text)) => Ok(text.clone()),
+                _ => patiently(patience, answer(socket, peer)).await,
+            };
+            match (answered, written) {
                 (Ok(text), _) => match FileReply::from_json(&text) {
                     Ok(FileReply::Receipt(receipt)) => Ok(Some(receipt)),
                     Ok(FileReply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
@@ -100,21 +114,28 @@ impl LibraryChannel {
     }
 
     pub(crate) fn close(mut self) -> Result<(), SendError> {
-        let peer = self.peer;
+        let (peer, announced) = (self.peer, self.announced);
         let socket = &mut self.socket;
         self.runtime.block_on(async {
             let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-            socket.close(Some(close)).await.map_err(|error| gave_up(peer, 0, error))?;
-            loop {
-                match socket.next().await {
-                    None | Some(Err(_)) => return Ok(()),
-                    Some(Ok(Message::Close(Some(frame)))) if frame.code != CloseCode::Normal => {
-                        let (code, reason) = (frame.code.into(), frame.reason.to_string());
-                        return Err(SendError::Closed { peer, code, reason });
+            let closing = async {
+                socket.close(Some(close)).await.map_err(|error| gave_up(peer, 0, error))?;
+                loop {
+                    match socket.next().await {
+                        None | Some(Err(_)) => return Ok(()),
+                        Some(Ok(Message::Close(Some(frame))))
+                            if frame.code != CloseCode::Normal =>
+                        {
+                            let (code, reason) = (frame.code.into(), frame.reason.to_string());
+                            return Err(SendError::Closed { peer, code, reason });
+                        }
+                        Some(Ok(_)) => {}
                     }
-                    Some(Ok(_)) => {}
                 }
-            }
+            };
+            let closed = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+            // All receipts are here and have been checked; how the server says goodbye changes nothing.
+            if announced { Ok(()) } else { closed.unwrap_or(Ok(())) }
         })
     }
 }
@@ -142,7 +163,7 @@ async fn write(
     content: &mut Content,
     frame_size: usize,
     progress: &dyn Fn(u64),
-) -> Result<(), Stopped> {
+) -> Result<Written, Stopped> {
     if let Some(offer) = offer {
         socket.send(Message::text(FileMessage::Offer(offer.clone()).to_json())).await?;
     }
@@ -154,16 +175,52 @@ async fn write(
         let count = message.len() as u64;
         socket.send(Message::binary(message)).await?;
         progress(count);
-        if has_something_to_say(watched) {
-            // Before the end that can only be a refusal.
-            return Ok(());
+        if has_something_to_say(watched)
+            && let Some(text) = hear(socket, offer.is_some()).await?
+        {
+            return Ok(Written::UntilAnswered(text));
         }
     }
     if offer.is_some() {
         let end = End { bytes: Some(content.bytes()), digest: content.digest_so_far() };
         socket.send(Message::text(FileMessage::End(end).to_json())).await?;
     }
-    Ok(())
+    Ok(Written::All)
+}
+
+/// Takes what the server said in the middle of a transfer; the library answers pings while it reads. Text is a refusal
+/// where offers are known, and nobody's business elsewhere.
+async fn hear(
+    socket: &mut WebSocketStream<tokio::net::TcpStream>,
+    announced: bool,
+) -> Result<Option<String>, Error> {
+    // One poll, as a ping gives no message to wait for.
+    let polled = std::future::poll_fn(|context| Poll::Ready(socket.poll_next_unpin(context))).await;
+    match polled {
+        Poll::Ready(Some(Ok(Message::Text(text)))) if announced => Ok(Some(text.to_string())),
+        Poll::Ready(Some(Ok(Message::Close(frame)))) => {
+            Ok(Some(frame.map_or_else(String::new, |frame| frame.reason.to_string())))
+        }
+        Poll::Ready(Some(Err(error))) => Err(error),
+        Poll::Ready(None) => Err(Error::ConnectionClosed),
+        Poll::Ready(Some(Ok(_))) | Poll::Pending => Ok(None),
+    }
+}
+
+/// How far writing came.
+enum Written {
+    All,
+    /// The server said this before everything was sent.
+    UntilAnswered(String),
+}
+
+/// `wait`, but not longer than `patience`.
+async fn patiently<T>(
+    patience: Duration,
+    wait: impl Future<Output = Result<T, Unheard>>,
+) -> Result<T, Unheard> {
+    let late = |_| Unheard::Library(Error::Io(io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(patience, wait).await.map_err(late)?
 }
 
 /// One message's payload; the library takes it over, so each is memory of its own.
@@ -216,6 +273,9 @@ fn gave_up(peer: SocketAddr, sent: u64, error: Error) -> SendError {
         other => SendError::Library { peer, source: Box::new(other) },
     }
 }
+
+/// How long the server may take to answer our Close (RFC 6455 §7.1.1).
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Stands for a Close without a code (RFC 6455 §7.1.5).
 const NO_CODE: u16 = 1005;

@@ -2,10 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::preface::{Reply, end_line, put_line};
 use anyport_proto::transfer::receipt::Receipt;
+
+use socket2::SockRef;
 
 use super::{BUFFER, LONGEST_ANSWER, ended, has_something_to_say};
 use crate::content::Content;
@@ -44,19 +47,26 @@ impl RawChannel {
         content: &mut Content,
         progress: &dyn Fn(u64),
     ) -> Result<Option<Receipt>, SendError> {
-        let written = self.write(offer, content, progress);
+        let written = match self.write(offer, content, progress) {
+            Err(Stopped::Local(error)) => {
+                // Our FIN would tell a server that was promised no size that this was the whole file. A reset does not.
+                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                return Err(error);
+            }
+            Err(Stopped::Broken(error)) => Err(error),
+            Ok(complete) => Ok(complete),
+        };
         // A write that failed may have failed because the server said no: its word is worth more than ours.
         let answer = self.answer();
         let broken =
             |source| SendError::BrokenOff { peer: self.peer, sent: content.bytes(), source };
         match (written, answer) {
-            (Err(Stopped::Local(error)), _) => Err(error),
             (_, Ok(Some(line))) => self.understand(&line),
-            (Err(Stopped::Broken(error)), _) => Err(broken(error)),
+            (Err(error), _) => Err(broken(error)),
             // A peer that is no anyport says nothing to plain bytes, and closes.
-            (Ok(()), Ok(None)) if self.plain => Ok(None),
-            (Ok(()), Ok(None)) => Err(broken(ended())),
-            (Ok(()), Err(error)) => Err(broken(error)),
+            (Ok(Written::All), Ok(None)) if self.plain => Ok(None),
+            (Ok(_), Ok(None)) => Err(broken(ended())),
+            (Ok(_), Err(error)) => Err(broken(error)),
         }
     }
 
@@ -65,7 +75,7 @@ impl RawChannel {
         offer: &Offer,
         content: &mut Content,
         progress: &dyn Fn(u64),
-    ) -> Result<(), Stopped> {
+    ) -> Result<Written, Stopped> {
         if !self.plain {
             self.stream.write_all(put_line(offer).as_bytes())?;
         }
@@ -78,7 +88,7 @@ impl RawChannel {
             progress(count as u64);
             if has_something_to_say(&self.stream) {
                 // Before the end that can only be a refusal.
-                return Ok(());
+                return Ok(Written::UntilInterrupted);
             }
         }
         if self.plain || content.size().is_none() {
@@ -87,7 +97,7 @@ impl RawChannel {
         } else {
             self.stream.write_all(end_line(content.digest_so_far().as_ref()).as_bytes())?;
         }
-        Ok(())
+        Ok(Written::All)
     }
 
     /// The next line, or `None` when the stream ended between lines.
@@ -121,6 +131,13 @@ impl RawChannel {
             Ok(Reply::Go { .. }) | Err(_) => Err(SendError::Answer { peer, answer: cut(line) }),
         }
     }
+}
+
+/// How far writing came.
+enum Written {
+    All,
+    /// The server spoke, or went, before everything was sent.
+    UntilInterrupted,
 }
 
 /// Why writing stopped.

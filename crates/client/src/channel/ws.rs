@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use anyport_proto::http1::{Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
@@ -128,13 +129,16 @@ impl WsChannel {
         if let Err(Stopped::Local(error)) = written {
             return Err(error);
         }
-        // A server that does not know the subprotocol says nothing before the Close.
-        if !self.announced && written.is_ok() {
+        let peer = self.peer;
+        // A server that does not know the subprotocol says nothing before the Close that we could wait for.
+        if !self.announced && matches!(written, Ok(Written::All)) {
             return Ok(None);
         }
         // A write that failed may have failed because the server said no: its word is worth more than ours.
-        let peer = self.peer;
         match (self.answer(), written) {
+            (Ok(answer), _) if !self.announced => {
+                Err(SendError::Early { peer, sent: content.bytes(), answer })
+            }
             (Ok(text), _) => match FileReply::from_json(&text) {
                 Ok(FileReply::Receipt(receipt)) => Ok(Some(receipt)),
                 Ok(FileReply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
@@ -156,12 +160,18 @@ impl WsChannel {
         self.sender.close(Some(CloseCode::NORMAL), "", &mut close);
         let peer = self.peer;
         let broken = |source| SendError::BrokenOff { peer, sent: 0, source };
+        let _ = self.stream.set_read_timeout(Some(CLOSE_TIMEOUT));
+        if self.announced {
+            // All receipts are here and have been checked; how the server says goodbye changes nothing.
+            if self.stream.write_all(&close).is_ok() {
+                while self.inbox.closed.is_none() && self.hear().is_ok() {}
+            }
+            return Ok(());
+        }
         self.stream.write_all(&close).map_err(broken)?;
         while self.inbox.closed.is_none() {
             match self.hear() {
                 Ok(()) => {}
-                // All receipts are here; a server that leaves without its Close took nothing from us.
-                Err(Unheard::Broken(_)) if self.announced => return Ok(()),
                 Err(Unheard::Broken(source)) => return Err(broken(source)),
                 Err(Unheard::Told(error)) => return Err(error),
             }
@@ -181,7 +191,7 @@ impl WsChannel {
         content: &mut Content,
         frame_size: usize,
         progress: &dyn Fn(u64),
-    ) -> Result<(), Stopped> {
+    ) -> Result<Written, Stopped> {
         if self.announced {
             self.say(&FileMessage::Offer(offer.clone()))?;
         }
@@ -196,9 +206,10 @@ impl WsChannel {
             progress(batch.content);
             let between_frames = batch.ends_a_frame;
             if has_something_to_say(&self.stream) {
-                // Pings are collected, and answered where a frame of ours ends.
-                if self.hear().is_err() || self.inbox.has_word() {
-                    return Ok(());
+                // Pings are collected, and answered where a frame of ours ends. What a server says that knows no offers
+                // is its own affair, unless it closes.
+                if self.hear().is_err() || self.inbox.interrupts(self.announced) {
+                    return Ok(Written::UntilInterrupted);
                 }
             }
             if between_frames {
@@ -210,7 +221,7 @@ impl WsChannel {
             self.say(&FileMessage::End(End { bytes, digest }))?;
             self.flush()?;
         }
-        Ok(())
+        Ok(Written::All)
     }
 
     fn say(&mut self, message: &FileMessage) -> Result<(), Stopped> {
@@ -291,7 +302,11 @@ impl WsChannel {
 }
 
 impl Inbox {
-    fn has_word(&self) -> bool {
+    /// Whether going on makes no sense. What is said to nobody's question is forgotten.
+    fn interrupts(&mut self, announced: bool) -> bool {
+        if !announced {
+            self.texts.clear();
+        }
         !self.texts.is_empty() || self.closed.is_some()
     }
 }
@@ -387,6 +402,13 @@ impl Framer {
     }
 }
 
+/// How far writing came.
+enum Written {
+    All,
+    /// The server spoke, or went, before everything was sent.
+    UntilInterrupted,
+}
+
 /// Why writing stopped.
 enum Stopped {
     Local(SendError),
@@ -414,6 +436,9 @@ fn explanation(stream: &mut TcpStream, mut body: Vec<u8>, length: Option<u64>) -
     String::from_utf8_lossy(&body).into_owned()
 }
 
+/// How long the server may take to answer our Close (RFC 6455 §7.1.1).
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Stands for a Close without a code (RFC 6455 §7.1.5).
 const NO_CODE: u16 = 1005;
 
@@ -427,7 +452,7 @@ mod tests {
     fn framed(bytes: &[u8], frame_size: usize) -> (Vec<usize>, Vec<u8>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        let mut content = Source::open(file.path()).unwrap().into_content(Algorithm::None);
+        let mut content = Source::new(file.path()).unwrap().open(Algorithm::None).unwrap();
         let mut sender = Sender::client(RandomKeys::new());
         let mut framer = Framer::new(frame_size);
         let mut receiver = Receiver::new(Role::Server, &Limits::default());

@@ -21,6 +21,8 @@ pub enum Input<'a> {
     EndOfStream,
     /// Nothing came for [`Step::patience`].
     Silence,
+    /// The program stops: what runs may finish, nothing new begins.
+    Stopping,
 }
 
 /// Whether the loop goes on.

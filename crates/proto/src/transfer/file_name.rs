@@ -22,19 +22,17 @@ impl FileName {
     /// What is safe already stays as it is; [`FileName::changed_from`] tells.
     pub fn sanitize(asked: &str) -> Result<Self, NameError> {
         let last = asked.rsplit(SEPARATORS).next().unwrap_or_default().trim();
-        match last {
-            "" => return Err(NameError::Empty { asked: asked.to_owned() }),
-            "." | ".." => return Err(NameError::Directory { asked: asked.to_owned() }),
-            _ => {}
-        }
         let visible = unhidden(last.replace(is_offending, "_"));
-        if visible.len() <= MAX_NAME_LEN {
-            return Ok(Self(visible));
-        }
         let (stem, extension) = split_extension(&visible);
         let kept = cut(stem, MAX_NAME_LEN - extension.len());
-        // Without an extension the cut may have laid bare a space at the end.
-        Ok(Self(format!("{kept}{extension}").trim_end().to_owned()))
+        // Without an extension the cut may have laid bare spaces at the end.
+        let name = format!("{kept}{extension}").trim_end().to_owned();
+        // Looked at last: `..`, 253 spaces and a letter become `..` only by the cut.
+        match name.as_str() {
+            "" => Err(NameError::Empty { asked: asked.to_owned() }),
+            "." | ".." => Err(NameError::Directory { asked: asked.to_owned() }),
+            _ => Ok(Self(name)),
+        }
     }
 
     /// Decodes the name of a URL or a preface and makes it safe; a decoded `/` separates like any
@@ -201,6 +199,14 @@ mod tests {
         assert!(!text.to_lowercase().starts_with(".anyport-"), "{text:?}");
         assert_eq!(Path::new("/dir").join(name).parent(), Some(Path::new("/dir")), "{text:?}");
         assert_eq!(&FileName::sanitize(text).unwrap(), name, "sanitizing twice differs from once");
+    }
+
+    #[test]
+    fn a_cut_lays_no_directory_bare() {
+        for dots in [".", ".."] {
+            let asked = format!("{dots}{}x", " ".repeat(260));
+            assert!(matches!(FileName::sanitize(&asked), Err(NameError::Directory { .. })));
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ impl CloseCode {
     pub const POLICY: Self = Self(1008);
     /// A message longer than we take.
     pub const TOO_BIG: Self = Self(1009);
+    /// Too much is going on; the same may work later.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// Our side broke: a full disk, a failing write.
     pub const INTERNAL: Self = Self(1011);
 

@@ -1,15 +1,61 @@
 //! Gives back each message as it came.
 
-/// Collects one message at a time. The session's receiver bounds its length before a byte of it is kept.
-#[derive(Debug, Default)]
+use crate::budget::Share;
+
+/// Collects one message at a time. The session's receiver bounds its length before a byte of it is kept, and the
+/// server's budget bounds what all of them keep together.
+#[derive(Debug)]
 pub(crate) struct Echo {
     message: Vec<u8>,
+    share: Share,
 }
 
+/// All connections together hold as much as they may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutOfMemory;
+
 impl Echo {
+    pub(crate) const fn new(share: Share) -> Self {
+        Self { message: Vec::new(), share }
+    }
+
+    /// Whether no message has begun.
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// Takes a piece; at the end of the message, gives the message back.
-    pub(crate) fn data(&mut self, piece: &[u8], end: bool) -> Option<Vec<u8>> {
+    ///
+    /// # Errors
+    /// The budget has no room for the piece; the message is given up.
+    pub(crate) fn data(&mut self, piece: &[u8], end: bool) -> Result<Option<Vec<u8>>, OutOfMemory> {
+        if !self.share.grow(piece.len()) {
+            self.message = Vec::new();
+            self.share.clear();
+            return Err(OutOfMemory);
+        }
         self.message.extend_from_slice(piece);
-        end.then(|| std::mem::take(&mut self.message))
+        if !end {
+            return Ok(None);
+        }
+        self.share.clear();
+        Ok(Some(std::mem::take(&mut self.message)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+    use std::sync::Arc;
+
+    #[test]
+    fn messages_come_back_whole_within_the_budget_of_all() {
+        let budget = Arc::new(Budget::new(10));
+        let (mut one, mut two) = (Echo::new(budget.share()), Echo::new(budget.share()));
+        assert_eq!(one.data(b"12345", false), Ok(None));
+        assert_eq!(two.data(b"123456", false), Err(OutOfMemory));
+        assert_eq!(one.data(b"678", true), Ok(Some(b"12345678".to_vec())));
+        assert_eq!(two.data(b"1234567890", true), Ok(Some(b"1234567890".to_vec())));
     }
 }

@@ -11,14 +11,15 @@ use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
+use crate::budget::Budget;
 use crate::config::{Config, SinkKind};
 use crate::observe::{Interrupted, Observer, Refused};
-use crate::sink::{AnySink, Directory, MemoryBudget, memory_sink};
+use crate::sink::{AnySink, Directory, memory_sink};
 
 /// Where files land, shared by all connections of a server.
 pub(crate) struct Files {
     directory: Arc<Directory>,
-    memory: Arc<MemoryBudget>,
+    memory: Arc<Budget>,
     sink: SinkKind,
     digest: Algorithm,
     max_size: u64,
@@ -42,8 +43,12 @@ pub(crate) struct Source {
 impl Files {
     pub(crate) fn open(config: &Config, observer: Arc<dyn Observer>) -> io::Result<Self> {
         Ok(Self {
-            directory: Arc::new(Directory::open(&config.directory, config.fsync)?),
-            memory: Arc::new(MemoryBudget::new(config.max_memory)),
+            directory: Arc::new(Directory::open(
+                &config.directory,
+                config.fsync,
+                config.keep_parts,
+            )?),
+            memory: Arc::new(Budget::new(config.max_memory)),
             sink: config.sink,
             digest: config.digest,
             max_size: config.max_size,
@@ -88,7 +93,7 @@ impl Files {
                     .create_part()
                     .map_err(|error| storage_refusal("cannot create a file", &error))?,
             ),
-            SinkKind::Memory => memory_sink(self.memory.clone()),
+            SinkKind::Memory => memory_sink(self.memory.share()),
             SinkKind::Discard => AnySink::Discard,
         };
         Ok(Upload {
@@ -150,6 +155,11 @@ impl Upload {
     /// Content bytes still to come, if the sender announced how many there are.
     pub(crate) fn left(&self) -> Option<u64> {
         self.offer.size.map(|size| size.saturating_sub(self.bytes))
+    }
+
+    /// Whether the sender announced a size.
+    pub(crate) const fn is_sized(&self) -> bool {
+        self.offer.size.is_some()
     }
 
     pub(crate) fn may_block(&self) -> bool {
@@ -238,13 +248,14 @@ impl Upload {
             None => (Duration::ZERO, Duration::ZERO),
         };
         let path = stored.name.map(|name| name.as_str().to_owned());
+        let durable = path.is_some() && self.files.directory.is_durable();
         let receipt = Receipt {
             protocol: self.source.protocol,
             engine: self.source.engine,
             peer: self.source.peer,
             bytes: self.bytes,
             seconds: seconds.as_secs_f64(),
-            durable_seconds: path.is_some().then_some(durable_seconds.as_secs_f64()),
+            durable_seconds: durable.then_some(durable_seconds.as_secs_f64()),
             digest,
             end: kind,
             confirmed: kind != EndKind::Fin,
@@ -269,10 +280,8 @@ impl Upload {
     }
 
     fn check_end(&self, end: &End, digest: Option<&Digest>) -> Result<(), Refusal> {
-        let announced = end.bytes.or(self.offer.size);
-        if let Some(announced) = announced
-            && announced != self.bytes
-        {
+        let differs = |announced: &u64| *announced != self.bytes;
+        if let Some(announced) = [self.offer.size, end.bytes].into_iter().flatten().find(differs) {
             let came = self.bytes;
             let message = format!("the sender announced {announced} bytes, {came} came");
             return Err(Refusal::new(RefusalCode::SizeMismatch, message));
@@ -320,7 +329,7 @@ impl Drop for Upload {
         // Still there: neither finished nor interrupted, so the server itself gave up.
         if let Some(sink) = self.sink.take() {
             let part = sink.keep_part();
-            self.tell_interrupted("the server stopped".to_owned(), part);
+            self.tell_interrupted("the server gave the transfer up".to_owned(), part);
         }
     }
 }

@@ -23,8 +23,10 @@ pub(crate) struct Http1 {
 
 /// An upgrade that this session checked and another engine answers.
 pub(crate) struct Upgrade {
-    /// The head as it came, and what followed it.
-    pub(crate) bytes: Vec<u8>,
+    /// The head as it came.
+    pub(crate) head: Vec<u8>,
+    /// What followed it in the same read.
+    pub(crate) rest: Vec<u8>,
     pub(crate) route: Route,
     pub(crate) subprotocol: Option<String>,
 }
@@ -53,7 +55,16 @@ impl Http1 {
                 Next::Flow(Flow::Finish)
             }
             Input::Silence => self.late(replies),
+            Input::Stopping => Next::Flow(Flow::Continue),
         }
+    }
+
+    /// Nothing runs before a head is whole.
+    #[expect(clippy::unused_self, reason = "asked of each session alike")]
+    pub(super) fn stop(&self, replies: &mut Vec<u8>) -> bool {
+        let line = "the server is stopping\n";
+        replies.extend(plain_response(StatusCode::SERVICE_UNAVAILABLE, &[], line, true));
+        true
     }
 
     fn bytes(&mut self, bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Next {
@@ -115,8 +126,8 @@ impl Http1 {
             }
         };
         if self.context.config.engine == Engine::Library {
-            let bytes = [head.raw(), rest].concat();
-            self.upgrade = Some(Upgrade { bytes, route, subprotocol });
+            let (head, rest) = (head.raw().to_vec(), rest.to_vec());
+            self.upgrade = Some(Upgrade { head, rest, route, subprotocol });
             return Next::Flow(Flow::Finish);
         }
         replies.extend_from_slice(&response);

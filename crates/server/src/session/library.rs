@@ -1,7 +1,10 @@
 //! WebSocket on tokio-tungstenite: the same services behind another engine, for comparison and as a second opinion.
 //!
 //! The library assembles each message before it hands it over, so messages have a limit here
-//! (`Limits::library_message`), and it answers a Close by itself, so its clients get no close reason.
+//! (`Limits::library_message`), and it answers a Close by itself, so its clients get no close reason. It does not say
+//! whether a stream without a Close ended inside a frame, so that is an interruption here, always.
+//!
+//! It owns its stream, so this session cannot be a step of the bulk loop and has a loop of its own.
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +17,8 @@ use anyport_proto::ws::{CloseCode, Kind};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::block_in_place;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -24,32 +29,36 @@ use super::http1::Upgrade;
 use super::ws::upload::Outlet;
 use super::ws::{MessageService, Piece};
 use super::{Context, idle_reason};
+use crate::route::Route;
 
 /// Serves one connection, from the request head on, until it is closed. What broke it has been told.
 ///
 /// Cancel safe: no; dropped in the middle, a running transfer is interrupted.
 pub(crate) async fn serve(stream: TcpStream, upgrade: Upgrade, context: Context) {
-    let Upgrade { bytes, route, subprotocol } = upgrade;
+    let Upgrade { head, rest, route, subprotocol } = upgrade;
     let announced = subprotocol.is_some();
     let limits = &context.config.limits;
+    let longest = match route {
+        Route::Upload { .. } => limits.library_message,
+        Route::Echo => usize::try_from(limits.echo_message).unwrap_or(usize::MAX),
+    };
     let config = WebSocketConfig::default()
         .read_buffer_size(context.config.bulk_buffer)
-        .max_message_size(Some(limits.library_message))
-        .max_frame_size(Some(limits.library_message));
-    let stream = Stamped::new(Prefixed::new(bytes, stream));
+        .max_message_size(Some(longest))
+        .max_frame_size(Some(longest));
+    // Two pieces, as the library refuses a head that frames follow in the same read.
+    let stream = Stamped::new(Prefixed::new([head, rest], stream));
     #[expect(
         clippy::result_large_err,
         reason = "tungstenite's callback returns its own response type"
     )]
     let answer = move |_: &Request, response: Response| choose(subprotocol.as_deref(), response);
-    let accepted =
-        tokio_tungstenite::accept_hdr_async_with_config(stream, answer, Some(config)).await;
-    let mut socket = match accepted {
-        Ok(socket) => socket,
-        Err(error) => {
-            context.files.refused("ws", context.peer, error.to_string());
-            return;
-        }
+    let accepting = tokio_tungstenite::accept_hdr_async_with_config(stream, answer, Some(config));
+    let mut socket = match timeout(context.config.timeouts.handshake, accepting).await {
+        Ok(Ok(socket)) => socket,
+        // The head has been checked, so this is a connection that broke.
+        Ok(Err(error)) => return context.files.refused("ws", context.peer, error.to_string()),
+        Err(late) => return context.files.refused("ws", context.peer, late.to_string()),
     };
     let source = context.source(Protocol::Ws, Engine::Library);
     let service = MessageService::new(&context, source, route, announced);
@@ -74,43 +83,47 @@ async fn receive(
     let mut outbox = Outbox::default();
     let mut peer_closed = false;
     loop {
-        let Ok(next) = tokio::time::timeout(idle, socket.next()).await else {
-            let reason = idle_reason(idle);
-            service.broken(&reason);
-            outbox.close(Some(CloseCode::POLICY), &reason);
-            let _ = outbox.send(socket).await;
-            return;
+        let next = match timeout(idle, socket.next()).await {
+            Ok(next) => next,
+            // A long message on a slow path is not silence.
+            Err(_) if socket.get_ref().last.elapsed() < idle => continue,
+            Err(_) => {
+                let reason = idle_reason(idle);
+                service.broken(&reason);
+                outbox.close(Some(CloseCode::POLICY), &reason);
+                let _ = timeout(idle, outbox.send(socket)).await;
+                return;
+            }
         };
         let at = socket.get_mut().first_read_since_last_asked();
         match next {
-            Some(Ok(message)) => tokio::task::block_in_place(|| {
+            Some(Ok(message)) => block_in_place(|| {
                 take(&mut service, message, at, &mut peer_closed, &mut outbox);
             }),
             Some(Err(error)) => {
-                let violation = violation(&error);
-                if let Some(code) = violation {
-                    context.files.refused("ws", context.peer, error.to_string());
+                if peer_closed {
+                    return;
+                }
+                let told = block_in_place(|| service.broken(&error.to_string()));
+                if let Some(code) = violation(&error) {
+                    if !told {
+                        context.files.refused("ws", context.peer, error.to_string());
+                    }
                     outbox.close(Some(code), &error.to_string());
-                }
-                if !peer_closed {
-                    service.broken(&error.to_string());
-                }
-                let _ = outbox.send(socket).await;
-                return;
-            }
-            None => {
-                if !peer_closed {
-                    service.end_of_stream(true, &mut outbox);
+                    let _ = timeout(idle, outbox.send(socket)).await;
                 }
                 return;
             }
+            None => return,
         }
-        // A Close of theirs has been answered by the library; only ours still has to be sent.
+        // The library answers their Close by itself, in the next read; after it nothing may be sent.
         if peer_closed {
-            outbox.close = None;
+            outbox = Outbox::default();
+            continue;
         }
         let closing = outbox.close.is_some();
-        if outbox.send(socket).await.is_err() || closing {
+        let sent = timeout(idle, outbox.send(socket)).await;
+        if closing || !matches!(sent, Ok(Ok(()))) {
             return;
         }
     }

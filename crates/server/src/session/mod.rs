@@ -15,6 +15,8 @@ mod refusing;
 mod tests;
 mod ws;
 
+pub(crate) use http1::Upgrade;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use anyport_net::copy::{Flow, Input, Step};
 use anyport_proto::detect::Verdict;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::service::files::{Files, Source};
 
@@ -31,6 +34,8 @@ use crate::service::files::{Files, Source};
 pub(crate) struct Context {
     pub(crate) config: Arc<Config>,
     pub(crate) files: Arc<Files>,
+    /// What unfinished messages and candidates may hold, all connections together.
+    pub(crate) buffered: Arc<Budget>,
     pub(crate) peer: SocketAddr,
 }
 
@@ -70,10 +75,21 @@ impl Session {
     }
 
     /// The request head of an upgrade that another engine is to answer, once it is whole; and what followed it.
-    pub(crate) fn take_upgrade(&mut self) -> Option<http1::Upgrade> {
+    pub(crate) fn take_upgrade(&mut self) -> Option<Upgrade> {
         match self {
             Self::Http1(session) => session.take_upgrade(),
             _ => None,
+        }
+    }
+
+    /// The server stops: whether nothing runs here that should be waited for. The peer is told so in `replies`.
+    fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Raw(session) => session.is_idle(),
+            Self::Preface(session) => session.stop(replies),
+            Self::Http1(session) => session.stop(replies),
+            Self::Ws(session) => session.stop(replies),
+            Self::Refusing(_) => true,
         }
     }
 
@@ -100,6 +116,9 @@ impl Step for Session {
     }
 
     fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        if matches!(input, Input::Stopping) {
+            return if self.stop(replies) { Flow::Finish } else { Flow::Continue };
+        }
         let next = match self {
             Self::Raw(session) => session.step(input, replies),
             Self::Preface(session) => Next::Flow(session.step(input, replies)),

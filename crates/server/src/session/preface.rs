@@ -53,6 +53,16 @@ impl Preface {
         }
     }
 
+    /// Whether it stands between two files; the peer, who may be about to send another, is told.
+    pub(super) fn stop(&self, replies: &mut Vec<u8>) -> bool {
+        let between = matches!(self.state, State::Request) && self.line.is_empty();
+        if between {
+            let refusal = Refusal::new(RefusalCode::Busy, "the server is stopping");
+            replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+        }
+        between || matches!(self.state, State::Refused)
+    }
+
     pub(super) fn broken(&mut self, reason: &str) {
         if let State::Content(upload) | State::End(upload) =
             std::mem::replace(&mut self.state, State::Refused)
@@ -66,6 +76,7 @@ impl Preface {
             Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
             Input::EndOfStream => self.end_of_stream(replies),
             Input::Silence => self.silence(replies),
+            Input::Stopping => Ok(Flow::Continue),
         };
         stepped.unwrap_or_else(|refusal| {
             replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());

@@ -14,6 +14,7 @@ use anyport_proto::ws::proof::{Evidence, Proof, Standing};
 
 use super::ws::Ws;
 use super::{Context, Next, Session, idle_reason};
+use crate::budget::Share;
 use crate::service::files::Upload;
 
 pub(crate) struct Raw {
@@ -26,6 +27,8 @@ struct Candidate {
     proof: Proof,
     /// Bytes that have not gone into the sink; all of them until the limit is reached, none afterwards.
     held: Vec<u8>,
+    /// What they take of the server's budget.
+    share: Share,
     /// When the first of them was read.
     since: Option<Instant>,
 }
@@ -37,7 +40,8 @@ impl Raw {
 
     pub(super) fn candidate(context: Context) -> Self {
         let proof = Proof::new(&context.config.limits, context.files.largest_possible());
-        let candidate = Candidate { proof, held: Vec::new(), since: None };
+        let share = context.buffered.share();
+        let candidate = Candidate { proof, held: Vec::new(), share, since: None };
         Self { context, upload: None, candidate: Some(candidate) }
     }
 
@@ -54,6 +58,12 @@ impl Raw {
         self.upload.as_ref().is_none_or(Upload::may_block)
     }
 
+    /// Whether no byte has come.
+    pub(super) fn is_idle(&self) -> bool {
+        let holds = |candidate: &Candidate| !candidate.held.is_empty();
+        self.upload.is_none() && !self.candidate.as_ref().is_some_and(holds)
+    }
+
     pub(super) fn broken(&mut self, reason: &str) {
         // What a candidate held is raw until proven, and a broken raw transfer keeps what came.
         let _ = self.settle_raw();
@@ -67,6 +77,7 @@ impl Raw {
             Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
             Input::EndOfStream => self.end_of_stream(replies),
             Input::Silence => self.silence(replies),
+            Input::Stopping => Ok(Next::Flow(Flow::Continue)),
         };
         stepped.unwrap_or_else(|refusal| {
             let refusal = match self.upload.take() {
@@ -153,11 +164,15 @@ impl Raw {
         let limit = self.context.config.limits.held_candidate;
         let Some(candidate) = &mut self.candidate else { return Ok(()) };
         let stored_already = self.upload.is_some();
-        if !stored_already && candidate.held.len() + bytes.len() <= limit {
+        if !stored_already
+            && candidate.held.len() + bytes.len() <= limit
+            && candidate.share.grow(bytes.len())
+        {
             candidate.held.extend_from_slice(bytes);
             return Ok(());
         }
         let held = std::mem::take(&mut candidate.held);
+        candidate.share.clear();
         self.store(&held, since)?;
         self.store(bytes, since)?;
         if !self.upload.as_ref().is_some_and(Upload::can_rewrite) {
@@ -215,6 +230,6 @@ impl Raw {
         };
         upload.begin_rewrite();
         upload.set_protocol(Protocol::Frames);
-        Ws::bare_from_stored(self.context.clone(), upload, since, replies)
+        Ok(Ws::bare_from_stored(self.context.clone(), upload, since, replies))
     }
 }

@@ -50,7 +50,9 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let files = Arc::new(Files::open(&config, Arc::new(seen.clone())).unwrap());
     let verdict = detect_at_end(&pieces.concat(), &config.limits);
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let mut session = Session::new(verdict, Context { config: Arc::new(config), files, peer });
+    let buffered = Arc::new(Budget::new(config.max_buffered));
+    let context = Context { config: Arc::new(config), files, buffered, peer };
+    let mut session = Session::new(verdict, context);
     let mut replies = Vec::new();
     let mut flow = Flow::Continue;
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {

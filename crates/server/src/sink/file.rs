@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyport_proto::transfer::file_name::FileName;
 use rustix::fs::{AtFlags, CWD, RenameFlags};
@@ -16,8 +17,12 @@ use rustix::io::Errno;
 
 use crate::config::Fsync;
 
-/// How many names made from one are tried before giving up: `photo.jpg`, `photo-1.jpg`, …
-const NAME_ATTEMPTS: u32 = 100_000;
+/// How many names made from one are tried in order: `photo.jpg`, `photo-1.jpg`, … Then numbers are drawn by lot, as a
+/// peer that repeats one name must not make each file dearer than the last.
+const NAMES_IN_ORDER: u32 = 1000;
+
+/// How many are drawn before giving up.
+const NAMES_BY_LOT: u32 = 100;
 
 /// The directory that files land in.
 #[derive(Debug)]
@@ -26,15 +31,44 @@ pub(crate) struct Directory {
     /// For its fsync.
     handle: File,
     fsync: Fsync,
+    /// How long a part is kept after its last byte.
+    keep_parts: Duration,
 }
 
 impl Directory {
-    pub(crate) fn open(path: &Path, fsync: Fsync) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, fsync: Fsync, keep_parts: Duration) -> io::Result<Self> {
         let handle = OpenOptions::new()
             .read(true)
             .custom_flags(rustix::fs::OFlags::DIRECTORY.bits().cast_signed())
             .open(path)?;
-        Ok(Self { path: path.to_owned(), handle, fsync })
+        let directory = Self { path: path.to_owned(), handle, fsync, keep_parts };
+        directory.sweep_parts();
+        Ok(directory)
+    }
+
+    /// Whether a receipt says that the file is on the disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.fsync == Fsync::File
+    }
+
+    /// Removes parts that nobody has written to for `keep_parts`. What cannot be looked at is left alone.
+    fn sweep_parts(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let age =
+                |entry: &std::fs::DirEntry| entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+            if name.starts_with(PART_PREFIX)
+                && name.ends_with(PART_SUFFIX)
+                && age(&entry).is_some_and(|age| age > self.keep_parts)
+            {
+                match std::fs::remove_file(entry.path()) {
+                    Ok(()) => tracing::info!(part = %name, "removed an old part"),
+                    Err(error) => tracing::warn!(part = %name, %error, "cannot remove an old part"),
+                }
+            }
+        }
     }
 
     /// Bytes that an upload could still take here.
@@ -46,7 +80,7 @@ impl Directory {
     pub(crate) fn create_part(self: &Arc<Self>) -> io::Result<FileSink> {
         let mut id = [0; 8];
         getrandom::fill(&mut id)?;
-        let name = format!(".anyport-{:016x}.part", u64::from_be_bytes(id));
+        let name = format!("{PART_PREFIX}{:016x}{PART_SUFFIX}", u64::from_be_bytes(id));
         let path = self.path.join(&name);
         // `create_new`: a part is never shared, and a link that lies in wait is not followed.
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
@@ -60,6 +94,9 @@ impl Directory {
         })
     }
 }
+
+const PART_PREFIX: &str = ".anyport-";
+const PART_SUFFIX: &str = ".part";
 
 #[derive(Debug)]
 pub(crate) struct FileSink {
@@ -102,26 +139,33 @@ impl FileSink {
     }
 
     pub(super) fn finish(mut self, name: &FileName) -> io::Result<FileName> {
-        if self.raw_len > self.write_at {
-            self.file.set_len(self.write_at)?;
-        }
-        if self.directory.fsync == Fsync::File {
+        self.cut_raw_tail()?;
+        let durable = self.directory.is_durable();
+        if durable {
             self.file.sync_all()?;
         }
         let Some(part) = &self.part else { return Err(io::ErrorKind::NotFound.into()) };
         let published = publish(&self.directory.path, &part.path, name)?;
-        self.part = None;
-        if self.directory.fsync == Fsync::File {
-            self.directory.handle.sync_all()?;
+        if durable && let Err(error) = self.directory.handle.sync_all() {
+            // The sender is about to hear that nothing was stored, so nothing must be seen.
+            let _ = std::fs::rename(self.directory.path.join(&published), &part.path);
+            return Err(error);
         }
+        self.part = None;
         Ok(published)
+    }
+
+    /// After a rewrite the file is longer than what was decoded.
+    fn cut_raw_tail(&self) -> io::Result<()> {
+        if self.raw_len > self.write_at { self.file.set_len(self.write_at) } else { Ok(()) }
     }
 
     pub(super) fn keep_part(mut self) -> Option<String> {
         // An empty part is of no use to anybody.
-        if self.write_at == 0 {
+        if self.write_at == 0 || self.cut_raw_tail().is_err() {
             return None;
         }
+        self.directory.sweep_parts();
         self.part.take().map(|part| part.name)
     }
 }
@@ -139,8 +183,12 @@ impl Drop for FileSink {
 /// Renames `part` to `name`, or to the first numbered name that is free. Never over another file, also when many do so
 /// at once: the kernel decides who has a name.
 fn publish(directory: &Path, part: &Path, name: &FileName) -> io::Result<FileName> {
-    for attempt in 0..NAME_ATTEMPTS {
-        let candidate = if attempt == 0 { name.clone() } else { name.numbered(attempt) };
+    for attempt in 0..NAMES_IN_ORDER + NAMES_BY_LOT {
+        let candidate = match attempt {
+            0 => name.clone(),
+            in_order if in_order < NAMES_IN_ORDER => name.numbered(in_order),
+            _ => name.numbered(getrandom::u32()?),
+        };
         match rename_exclusive(part, &directory.join(&candidate)) {
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
@@ -149,7 +197,7 @@ fn publish(directory: &Path, part: &Path, name: &FileName) -> io::Result<FileNam
     }
     Err(io::Error::new(
         io::ErrorKind::AlreadyExists,
-        format!("{NAME_ATTEMPTS} files are named like {name} already"),
+        format!("more than {NAMES_IN_ORDER} files are named like {name}"),
     ))
 }
 
@@ -158,7 +206,9 @@ fn rename_exclusive(from: &Path, to: &Path) -> Result<(), Errno> {
         // File systems without RENAME_NOREPLACE: a link is exclusive too.
         Err(Errno::INVAL | Errno::NOSYS) => {
             rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
-            rustix::fs::unlink(from)
+            // The file is there under its name; a second, hidden one is swept later.
+            let _ = rustix::fs::unlink(from);
+            Ok(())
         }
         done => done,
     }
@@ -177,8 +227,10 @@ mod tests {
     }
 
     fn directory(path: &Path) -> Arc<Directory> {
-        Arc::new(Directory::open(path, Fsync::File).unwrap())
+        Arc::new(Directory::open(path, Fsync::File, DAY).unwrap())
     }
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     fn name(text: &str) -> FileName {
         FileName::sanitize(text).unwrap()
@@ -209,6 +261,34 @@ mod tests {
         let part = sink.keep_part().unwrap();
         assert_eq!(names(scratch.path()), [part]);
         assert_eq!(directory.create_part().unwrap().keep_part(), None);
+    }
+
+    #[test]
+    fn a_kept_part_holds_what_was_decoded_and_no_raw_tail() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut sink = directory(scratch.path()).create_part().unwrap();
+        sink.write(b"h-e-l-l-o-").unwrap();
+        sink.begin_rewrite();
+        sink.write(b"hel").unwrap();
+        let part = sink.keep_part().unwrap();
+        assert_eq!(std::fs::read(scratch.path().join(part)).unwrap(), b"hel");
+    }
+
+    #[test]
+    fn parts_are_kept_for_a_time() {
+        let scratch = tempfile::tempdir().unwrap();
+        let fresh = scratch.path().join(".anyport-0123.part");
+        let old = scratch.path().join(".anyport-4567.part");
+        let other = scratch.path().join("old.part");
+        let long_ago = std::time::SystemTime::now() - 2 * DAY;
+        for path in [&fresh, &old, &other] {
+            let file = File::create(path).unwrap();
+            if path != &fresh {
+                file.set_modified(long_ago).unwrap();
+            }
+        }
+        directory(scratch.path());
+        assert_eq!(names(scratch.path()), [".anyport-0123.part", "old.part"]);
     }
 
     #[test]

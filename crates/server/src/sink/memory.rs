@@ -1,41 +1,15 @@
 //! Memory, until the receipt is given: what keeping a file costs without any file system.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::budget::Share;
 
 /// Fresh memory is taken in blocks, so that growing never copies.
 const BLOCK: usize = 1024 * 1024;
 
-/// What all memory sinks of a server may hold together.
-#[derive(Debug)]
-pub(crate) struct MemoryBudget {
-    limit: u64,
-    taken: AtomicU64,
-}
-
-impl MemoryBudget {
-    pub(crate) const fn new(limit: u64) -> Self {
-        Self { limit, taken: AtomicU64::new(0) }
-    }
-
-    fn take(&self, bytes: u64) -> io::Result<()> {
-        let take = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(drop).map_err(
-            |_| {
-                let limit = self.limit;
-                io::Error::new(
-                    io::ErrorKind::StorageFull,
-                    format!("the memory sinks hold their limit of {limit} bytes (--max-memory)"),
-                )
-            },
-        )
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct MemorySink {
-    budget: Arc<MemoryBudget>,
+    share: Share,
     blocks: Vec<Box<[u8]>>,
     write_at: usize,
     read_at: usize,
@@ -44,15 +18,17 @@ pub(crate) struct MemorySink {
 }
 
 impl MemorySink {
-    pub(crate) const fn new(budget: Arc<MemoryBudget>) -> Self {
-        Self { budget, blocks: Vec::new(), write_at: 0, read_at: 0, raw_len: 0 }
+    pub(crate) const fn new(share: Share) -> Self {
+        Self { share, blocks: Vec::new(), write_at: 0, read_at: 0, raw_len: 0 }
     }
 
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let (block, offset) = (self.write_at / BLOCK, self.write_at % BLOCK);
             if block == self.blocks.len() {
-                self.budget.take(BLOCK as u64)?;
+                if !self.share.grow(BLOCK) {
+                    return Err(full(self.share.limit()));
+                }
                 self.blocks.push(vec![0; BLOCK].into_boxed_slice());
             }
             let count = bytes.len().min(BLOCK - offset);
@@ -81,34 +57,34 @@ impl MemorySink {
     }
 }
 
-impl Drop for MemorySink {
-    fn drop(&mut self) {
-        let held = self.blocks.len() * BLOCK;
-        self.budget.taken.fetch_sub(held as u64, Ordering::Relaxed);
-    }
+fn full(limit: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::StorageFull,
+        format!("the files in memory hold their limit of {limit} bytes (--max-memory)"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
+    use std::sync::Arc;
 
     #[test]
-    fn the_budget_is_shared_exact_and_given_back() {
-        let budget = Arc::new(MemoryBudget::new(2 * BLOCK as u64));
-        let mut one = MemorySink::new(budget.clone());
+    fn the_limit_is_exact_and_given_back() {
+        let budget = Arc::new(Budget::new(2 * BLOCK as u64));
+        let mut one = MemorySink::new(budget.share());
         one.write(&vec![1; BLOCK]).unwrap();
-        let mut two = MemorySink::new(budget.clone());
+        let mut two = MemorySink::new(budget.share());
         two.write(&vec![2; BLOCK]).unwrap();
         assert_eq!(two.write(&[3]).unwrap_err().kind(), io::ErrorKind::StorageFull);
         drop(one);
         two.write(&[3]).unwrap();
-        drop(two);
-        assert_eq!(budget.taken.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn what_was_written_is_read_back_while_it_is_rewritten() {
-        let mut sink = MemorySink::new(Arc::new(MemoryBudget::new(u64::MAX)));
+        let mut sink = MemorySink::new(Arc::new(Budget::new(u64::MAX)).share());
         let raw = anyport_testkit::noise(BLOCK + 1000, 1);
         sink.write(&raw).unwrap();
         sink.begin_rewrite();

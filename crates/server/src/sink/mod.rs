@@ -9,12 +9,12 @@ mod file;
 mod memory;
 
 pub(crate) use file::Directory;
-pub(crate) use memory::MemoryBudget;
 
 use std::io;
-use std::sync::Arc;
 
 use anyport_proto::transfer::file_name::FileName;
+
+use crate::budget::Share;
 
 /// Which sink; an enum, so that the bulk path is one visible call.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ pub(crate) enum AnySink {
     Discard,
 }
 
-/// An empty sink in memory, within `budget`.
-pub(crate) const fn memory_sink(budget: Arc<MemoryBudget>) -> AnySink {
-    AnySink::Memory(memory::MemorySink::new(budget))
+/// An empty sink in memory, within `share`.
+pub(crate) const fn memory_sink(share: Share) -> AnySink {
+    AnySink::Memory(memory::MemorySink::new(share))
 }
 
 /// What `finish` made of a sink.

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Input};
 use anyport_proto::transfer::receipt::{Engine, Protocol};
-use anyport_proto::transfer::refusal::Refusal;
 use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender, Violation};
 
-use self::upload::{MessageUpload, Outlet, code_for};
+use self::upload::{MessageUpload, Outlet};
 use super::{Context, idle_reason};
 use crate::route::Route;
-use crate::service::echo::Echo;
+use crate::service::echo::{Echo, OutOfMemory};
 use crate::service::files::{Source, Upload};
 
 pub(crate) struct Ws {
@@ -39,7 +38,7 @@ impl MessageService {
             Route::Upload { name } => {
                 Self::Upload(Box::new(MessageUpload::new(context, source, name, announced)))
             }
-            Route::Echo => Self::Echo(Echo::default()),
+            Route::Echo => Self::Echo(Echo::new(context.buffered.share())),
         }
     }
 
@@ -47,11 +46,19 @@ impl MessageService {
     pub(super) fn data(&mut self, piece: Piece<'_>, outlet: &mut dyn Outlet) {
         match self {
             Self::Upload(upload) => upload.data(piece, outlet),
-            Self::Echo(echo) => {
-                if let Some(message) = echo.data(piece.data, piece.end) {
-                    outlet.message(piece.kind, &message);
-                }
-            }
+            Self::Echo(echo) => match echo.data(piece.data, piece.end) {
+                Ok(Some(message)) => outlet.message(piece.kind, &message),
+                Ok(None) => {}
+                Err(OutOfMemory) => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), OUT_OF_MEMORY),
+            },
+        }
+    }
+
+    /// Whether nothing runs that the server should wait for when it stops.
+    pub(super) const fn is_idle(&self) -> bool {
+        match self {
+            Self::Upload(upload) => upload.is_idle(),
+            Self::Echo(echo) => echo.is_idle(),
         }
     }
 
@@ -76,11 +83,11 @@ impl MessageService {
         }
     }
 
-    /// The connection is given up for `reason`.
-    pub(super) fn broken(&mut self, reason: &str) {
+    /// The connection is given up for `reason`. False where no transfer ran that tells of it.
+    pub(super) fn broken(&mut self, reason: &str) -> bool {
         match self {
             Self::Upload(upload) => upload.broken(reason),
-            Self::Echo(_) => {}
+            Self::Echo(_) => false,
         }
     }
 }
@@ -106,15 +113,12 @@ impl Ws {
     }
 
     /// Bare frames, proven after they went raw into a sink: decodes what is there in place.
-    ///
-    /// # Errors
-    /// The stored bytes cannot be read back.
     pub(super) fn bare_from_stored(
         context: Context,
         stored: Upload,
         since: Instant,
         replies: &mut Vec<u8>,
-    ) -> Result<(Self, Flow), Refusal> {
+    ) -> (Self, Flow) {
         let mut ws = Self::bare(context, false);
         if let MessageService::Upload(upload) = &mut ws.service {
             upload.resume(stored);
@@ -124,13 +128,17 @@ impl Ws {
         while flow == Flow::Continue
             && let MessageService::Upload(upload) = &mut ws.service
         {
-            let count = upload.read_back(&mut buffer)?;
-            if count == 0 {
-                break;
+            match upload.read_back(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => flow = ws.bytes(&mut buffer[..count], since, replies),
+                Err(refusal) => {
+                    let mut outlet = Frames { sender: &mut ws.sender, replies };
+                    upload.refuse(refusal, &mut outlet);
+                    flow = Flow::Finish;
+                }
             }
-            flow = ws.bytes(&mut buffer[..count], since, replies);
         }
-        Ok((ws, flow))
+        (ws, flow)
     }
 
     fn new(context: Context, protocol: Protocol, route: Route, announced: bool) -> Self {
@@ -160,6 +168,15 @@ impl Ws {
         self.service.broken(reason);
     }
 
+    /// Says goodbye if nothing runs.
+    pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
+        let idle = self.service.is_idle() && self.receiver.at_message_border();
+        if idle {
+            self.sender.close(Some(CloseCode::GOING_AWAY), "the server is stopping", replies);
+        }
+        idle
+    }
+
     pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
         match input {
             Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
@@ -175,6 +192,7 @@ impl Ws {
                 self.service.broken(&reason);
                 Flow::Finish
             }
+            Input::Stopping => Flow::Continue,
         }
     }
 
@@ -209,9 +227,10 @@ impl Ws {
         let section = violation.section();
         let reason = format!("{violation} ({section})");
         tracing::debug!(peer = %self.context.peer, protocol = %self.protocol, reason, "violation");
-        self.context.files.refused(self.protocol.as_str(), self.context.peer, reason.clone());
         self.sender.close(Some(violation.close_code()), &reason, replies);
-        self.service.broken(&reason);
+        if !self.service.broken(&reason) {
+            self.context.files.refused(self.protocol.as_str(), self.context.peer, reason);
+        }
     }
 }
 
@@ -230,13 +249,10 @@ impl Outlet for Frames<'_> {
     fn close(&mut self, code: Option<CloseCode>, reason: &str) {
         self.sender.close(code, reason, self.replies);
     }
-
-    fn refuse(&mut self, refusal: &Refusal) {
-        let hint = refusal.hint.as_deref().unwrap_or_default();
-        let separator = if hint.is_empty() { "" } else { "; " };
-        self.close(Some(code_for(refusal.code)), &format!("{}{separator}{hint}", refusal.message));
-    }
 }
+
+/// Why an echo is refused that alone is not too long.
+const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";
 
 /// What a stored candidate is decoded with: a piece at a time, in place.
 const REWRITE_BUFFER: usize = 64 * 1024;

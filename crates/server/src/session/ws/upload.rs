@@ -22,7 +22,11 @@ pub(in crate::session) trait Outlet {
     fn close(&mut self, code: Option<CloseCode>, reason: &str);
     /// Closes, with the code that the refusal means.
     fn refuse(&mut self, refusal: &Refusal) {
-        self.close(Some(code_for(refusal.code)), &refusal.message);
+        let reason = match &refusal.hint {
+            Some(hint) => format!("{}; {hint}", refusal.message),
+            None => refusal.message.clone(),
+        };
+        self.close(Some(code_for(refusal.code)), &reason);
     }
 }
 
@@ -31,6 +35,7 @@ pub(in crate::session) const fn code_for(code: RefusalCode) -> CloseCode {
     match code {
         RefusalCode::NoSpace | RefusalCode::Storage => CloseCode::INTERNAL,
         RefusalCode::TooLarge => CloseCode::TOO_BIG,
+        RefusalCode::Busy => CloseCode::TRY_AGAIN_LATER,
         RefusalCode::DigestMismatch | RefusalCode::SizeMismatch => CloseCode::INVALID_DATA,
         _ => CloseCode::POLICY,
     }
@@ -43,6 +48,8 @@ pub(in crate::session) struct MessageUpload {
     name: Option<FileName>,
     announced: bool,
     current: Option<Upload>,
+    /// The running upload was offered, so only an `end` message is its end.
+    offered: bool,
     /// A text message of an announced client, collected up to `Limits::offer`.
     text: Vec<u8>,
     /// Whether a message has begun and not ended.
@@ -62,6 +69,7 @@ impl MessageUpload {
             name,
             announced,
             current: None,
+            offered: false,
             text: Vec::new(),
             in_message: false,
         }
@@ -105,10 +113,14 @@ impl MessageUpload {
             return;
         };
         if self.in_message || !matches!(code, None | Some(CloseCode::NORMAL)) {
-            let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
             let place = if self.in_message { "inside a message" } else { "before the end" };
-            upload.interrupt(format!("the sender closed {place} ({code} {reason:?})"));
+            interrupt_closed(upload, place, code, reason);
             outlet.close(None, "");
+            return;
+        }
+        if self.offered {
+            interrupt_closed(upload, "without an end message", code, reason);
+            outlet.close(Some(CloseCode::POLICY), "an offered file ends with an end message");
             return;
         }
         self.finish(upload, EndKind::Close, outlet);
@@ -125,19 +137,19 @@ impl MessageUpload {
         }
     }
 
-    pub(super) fn broken(&mut self, reason: &str) {
-        if let Some(upload) = self.current.take() {
-            upload.interrupt(reason);
-        }
+    /// False where no transfer ran that tells of it.
+    pub(super) fn broken(&mut self, reason: &str) -> bool {
+        self.current.take().map(|upload| upload.interrupt(reason)).is_some()
+    }
+
+    /// Whether no file is on its way.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.current.is_none() && !self.in_message && self.text.is_empty()
     }
 
     /// Content that needs no further word: a Close or FIN is its end.
     fn finish(&mut self, upload: Upload, end: EndKind, outlet: &mut dyn Outlet) {
         match upload.finish(end, &End::default()) {
-            Ok(receipt) if self.announced => {
-                outlet.message(Kind::Text, FileReply::Receipt(receipt).to_json().as_bytes());
-                outlet.close(Some(CloseCode::NORMAL), "");
-            }
             Ok(receipt) => outlet.close(Some(CloseCode::NORMAL), &close_reason(&receipt)),
             Err(refusal) => self.refuse(refusal, outlet),
         }
@@ -184,6 +196,7 @@ impl MessageUpload {
                 offer.name = self.path_name().or(offer.name);
                 let resume = offer.resume;
                 self.current = Some(self.context.files.begin(self.source, offer)?);
+                self.offered = true;
                 if resume {
                     // Nothing is kept to go on from, and the sender waits to hear where to begin.
                     outlet.message(Kind::Text, FileReply::Go { offset: 0 }.to_json().as_bytes());
@@ -195,14 +208,17 @@ impl MessageUpload {
                     let message = "an end came without content before it";
                     return Err(self.out_of_place(Refusal::new(RefusalCode::BadRequest, message)));
                 };
-                let receipt = upload.finish(EndKind::Size, &end)?;
+                self.offered = false;
+                let sized = upload.is_sized() || end.bytes.is_some();
+                let kind = if sized { EndKind::Size } else { EndKind::Close };
+                let receipt = upload.finish(kind, &end)?;
                 outlet.message(Kind::Text, FileReply::Receipt(receipt).to_json().as_bytes());
                 Ok(())
             }
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal, outlet: &mut dyn Outlet) {
+    pub(super) fn refuse(&mut self, refusal: Refusal, outlet: &mut dyn Outlet) {
         let refusal = match self.current.take() {
             Some(upload) => upload.abandon(refusal),
             None => refusal,
@@ -225,6 +241,11 @@ impl MessageUpload {
     fn path_name(&mut self) -> Option<String> {
         self.name.take().map(|name| name.as_str().to_owned())
     }
+}
+
+fn interrupt_closed(upload: Upload, place: &str, code: Option<CloseCode>, reason: &str) {
+    let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
+    upload.interrupt(format!("the sender closed {place} ({code} {reason:?})"));
 }
 
 /// What a client that knows nothing of anyport can read in its close event: `whole 1017 blake3:…`.

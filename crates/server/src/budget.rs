@@ -1,0 +1,79 @@
+//! Memory that peers can make the server hold, bounded for all connections together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// So many bytes and no more.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: u64,
+    taken: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) const fn new(limit: u64) -> Self {
+        Self { limit, taken: AtomicU64::new(0) }
+    }
+
+    pub(crate) const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// An empty share of it.
+    pub(crate) fn share(self: &Arc<Self>) -> Share {
+        Share { budget: self.clone(), held: 0 }
+    }
+}
+
+/// What one holder has of a budget; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    budget: Arc<Budget>,
+    held: u64,
+}
+
+impl Share {
+    /// Takes `bytes` more; false, and nothing taken, where the budget has no more to give.
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let Budget { limit, taken } = &*self.budget;
+        let take = |taken: u64| taken.checked_add(bytes).filter(|sum| sum <= limit);
+        let grown = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        self.held += if grown { bytes } else { 0 };
+        grown
+    }
+
+    /// Gives all of it back.
+    pub(crate) fn clear(&mut self) {
+        self.budget.taken.fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
+    }
+
+    /// The limit of the budget that it is a share of.
+    pub(crate) fn limit(&self) -> u64 {
+        self.budget.limit()
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_shared_exact_and_given_back() {
+        let budget = Arc::new(Budget::new(10));
+        let (mut one, mut two) = (budget.share(), budget.share());
+        assert!(one.grow(6));
+        assert!(two.grow(4));
+        assert!(!two.grow(1));
+        one.clear();
+        assert!(two.grow(6));
+        drop(two);
+        assert_eq!(budget.taken.load(Ordering::Relaxed), 0);
+    }
+}
