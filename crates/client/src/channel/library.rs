@@ -12,6 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::runtime::Runtime;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::{
     CloseFrame, WebSocketConfig, frame::coding::CloseCode,
@@ -260,7 +261,9 @@ async fn answer(
 fn gave_up(peer: SocketAddr, sent: u64, error: Error) -> SendError {
     match error {
         Error::Io(source) => SendError::BrokenOff { peer, sent, source },
-        Error::ConnectionClosed | Error::AlreadyClosed => {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             let source = io::Error::new(io::ErrorKind::UnexpectedEof, error);
             SendError::BrokenOff { peer, sent, source }
         }

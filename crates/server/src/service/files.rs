@@ -254,11 +254,11 @@ impl Upload {
             engine: self.source.engine,
             peer: self.source.peer,
             bytes: self.bytes,
-            seconds: seconds.as_secs_f64(),
-            durable_seconds: durable.then_some(durable_seconds.as_secs_f64()),
+            seconds: in_microseconds(seconds),
+            durable_seconds: durable.then(|| in_microseconds(durable_seconds)),
             digest,
             end: kind,
-            confirmed: kind != EndKind::Fin,
+            confirmed: is_confirmed(kind, self.source.engine),
             name: self.offer.name.take().filter(|asked| path.as_ref().is_some_and(|p| p != asked)),
             path,
         };
@@ -341,6 +341,21 @@ impl std::fmt::Debug for Upload {
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether the end of a file was told, and not only seen. A FIN may be a killed sender's, and the library hides from us
+/// whether a Close came inside a message.
+fn is_confirmed(kind: EndKind, engine: Engine) -> bool {
+    match kind {
+        EndKind::Size => true,
+        EndKind::Close => engine == Engine::Own,
+        EndKind::Fin => false,
+    }
+}
+
+/// As precise as receipts are written, so that everybody computes the same rate from them.
+fn in_microseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
 /// What went wrong on our disk, in words that reach the sender.

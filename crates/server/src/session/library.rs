@@ -2,7 +2,8 @@
 //!
 //! The library assembles each message before it hands it over, so messages have a limit here
 //! (`Limits::library_message`), and it answers a Close by itself, so its clients get no close reason. It does not say
-//! whether a stream without a Close ended inside a frame, so that is an interruption here, always.
+//! whether a stream without a Close ended inside a frame, so that is an interruption here, always; and as it drops a
+//! message that a Close cuts, the end of a file by Close is never confirmed here.
 //!
 //! It owns its stream, so this session cannot be a step of the bulk loop and has a loop of its own.
 
@@ -12,10 +13,12 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use anyport_net::prefixed::Prefixed;
+use anyport_proto::http1::plain_response;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::ws::{CloseCode, Kind};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
@@ -47,23 +50,32 @@ pub(crate) async fn serve(stream: TcpStream, upgrade: Upgrade, context: Context)
         .max_message_size(Some(longest))
         .max_frame_size(Some(longest));
     // Two pieces, as the library refuses a head that frames follow in the same read.
-    let stream = Stamped::new(Prefixed::new([head, rest], stream));
+    let mut stream = Stamped::new(Prefixed::new([head, rest], stream));
     #[expect(
         clippy::result_large_err,
         reason = "tungstenite's callback returns its own response type"
     )]
     let answer = move |_: &Request, response: Response| choose(subprotocol.as_deref(), response);
-    let accepting = tokio_tungstenite::accept_hdr_async_with_config(stream, answer, Some(config));
-    let mut socket = match timeout(context.config.timeouts.handshake, accepting).await {
-        Ok(Ok(socket)) => socket,
-        // The head has been checked, so this is a connection that broke.
-        Ok(Err(error)) => return context.files.refused("ws", context.peer, error.to_string()),
-        Err(late) => return context.files.refused("ws", context.peer, late.to_string()),
+    let accepting =
+        tokio_tungstenite::accept_hdr_async_with_config(&mut stream, answer, Some(config));
+    let refusal = match timeout(context.config.timeouts.handshake, accepting).await {
+        Ok(Ok(mut socket)) => {
+            let source = context.source(Protocol::Ws, Engine::Library);
+            let service = MessageService::new(&context, source, route, announced);
+            receive(&mut socket, service, &context).await;
+            None
+        }
+        // We took the head, so the library reads it in another way than we do.
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(late) => Some(late.to_string()),
     };
-    let source = context.source(Protocol::Ws, Engine::Library);
-    let service = MessageService::new(&context, source, route, announced);
-    receive(&mut socket, service, &context).await;
-    anyport_net::linger::close(socket.get_mut()).await;
+    if let Some(reason) = refusal {
+        let line = format!("the WebSocket library does not take this handshake: {reason}\n");
+        let response = plain_response(StatusCode::BAD_REQUEST, &[], &line, true);
+        let _ = timeout(context.config.timeouts.handshake, stream.write_all(&response)).await;
+        context.files.refused("ws", context.peer, reason);
+    }
+    anyport_net::linger::close(&mut stream).await;
 }
 
 #[expect(clippy::result_large_err, reason = "tungstenite's callback returns its own response type")]
@@ -75,7 +87,7 @@ fn choose(subprotocol: Option<&str>, mut response: Response) -> Result<Response,
 }
 
 async fn receive(
-    socket: &mut WebSocketStream<Stamped<Prefixed<TcpStream>>>,
+    socket: &mut WebSocketStream<&mut Stamped<Prefixed<TcpStream>>>,
     mut service: MessageService,
     context: &Context,
 ) {
@@ -197,7 +209,7 @@ impl Outlet for Outbox {
 impl Outbox {
     async fn send(
         &mut self,
-        socket: &mut WebSocketStream<Stamped<Prefixed<TcpStream>>>,
+        socket: &mut WebSocketStream<&mut Stamped<Prefixed<TcpStream>>>,
     ) -> Result<(), Error> {
         for message in self.messages.drain(..) {
             socket.send(message).await?;

@@ -1,0 +1,21 @@
+//! The program as a user meets it: real processes, real sockets, real files.
+//!
+//! - `harness` starts servers and senders, waits for events, compares what arrived
+//! - `wire` writes frames and prefaces by hand, for peers that know nothing of this workspace
+//! - `matrix` each of our clients against each engine
+//! - `real_clients` tools that know nothing of anyport
+//! - `lookalikes` files that begin like something else, and bare frames that are some
+//! - `interruptions` transfers that break off; nothing is published
+//! - `refusals` mistakes of peers and users, and what they are told
+//! - `serving` one process for many clients, starting and stopping
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod harness;
+mod interruptions;
+mod lookalikes;
+mod matrix;
+mod real_clients;
+mod refusals;
+mod serving;
+mod wire;
