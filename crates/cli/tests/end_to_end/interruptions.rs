@@ -184,6 +184,30 @@ fn fin_between_messages(server: &Server) {
     let _ = read_text(&mut stream);
 }
 
+/// Both sizes that were announced must be the size that came.
+#[test]
+fn contradicting_sizes_are_refused_and_an_offered_file_needs_its_end() {
+    let server = Server::start(&[]);
+    for (offer, end, reason) in [
+        (r#"{"offer":{"name":"x","size":10}}"#, r#"{"end":{"bytes":5}}"#, "announced 10 bytes"),
+        (r#"{"offer":{"name":"x"}}"#, r#"{"end":{"bytes":6}}"#, "announced 6 bytes"),
+        (r#"{"offer":{"name":"x"}}"#, "", "without an end message"),
+    ] {
+        let mut stream = announced(server.port());
+        let mut wire = frame(TEXT, offer.as_bytes());
+        wire.extend(frame(BINARY, b"12345"));
+        wire.extend(if end.is_empty() {
+            close_frame(1000, "")
+        } else {
+            frame(TEXT, end.as_bytes())
+        });
+        stream.write_all(&wire).unwrap();
+        let event = server.next_interrupted();
+        assert!(event["reason"].as_str().unwrap().contains(reason), "{event}");
+        assert_eq!(server.published(), Vec::<String>::new());
+    }
+}
+
 /// Closing a socket with unread bytes in it sends RST (RFC 2525 §2.17), so the server must have
 /// sent some.
 fn reset(stream: TcpStream) {

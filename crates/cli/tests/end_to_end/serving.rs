@@ -1,15 +1,17 @@
 //! One process for many clients: in a row, at once, starting and stopping.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyport_testkit::noise;
 use serde_json::Value;
 
 use crate::harness::{Expected, Running, Sample, Server, anyport, blake3, skip, start};
 use crate::wire::{
-    BINARY, close_frame, connect, converse, frame, read_close, read_text, websocket,
+    BINARY, TEXT, announced, close_frame, connect, converse, frame, read_close, read_frame,
+    read_line, read_text, websocket,
 };
 
 #[test]
@@ -118,7 +120,7 @@ fn connections_beyond_the_limit_wait_their_turn() {
 }
 
 /// A raw transfer that has brought `first` of `size` bytes, and nothing more yet.
-fn half_a_transfer(server: &Server, size: usize, first: &[u8]) -> std::net::TcpStream {
+fn half_a_transfer(server: &Server, size: usize, first: &[u8]) -> TcpStream {
     let mut stream = connect(server.port());
     stream.write_all(format!("ANYPORT/1 PUT half.bin size={size}\n").as_bytes()).unwrap();
     stream.write_all(first).unwrap();
@@ -160,7 +162,7 @@ fn nothing_new_is_taken_while_stopping() {
     // One that has not said what it wants is not waited for.
     assert_eq!(read_text(&mut { undecided }), "");
     crate::harness::wait_until("a closed port", || {
-        std::net::TcpStream::connect(("127.0.0.1", server.port())).err()
+        TcpStream::connect(("127.0.0.1", server.port())).err()
     });
     converse(&mut running, b"worldEND\n");
     assert_eq!(server.next_receipt()["bytes"], 10);
@@ -177,6 +179,81 @@ fn a_transfer_beyond_the_drain_time_is_interrupted() {
         assert_eq!(server.wait().code(), Some(0));
         assert_eq!(server.published(), Vec::<String>::new());
         drop(stream);
+    }
+}
+
+/// An abort shuts the socket, and that must not look like the FIN that ends a raw file.
+#[test]
+fn an_aborted_raw_transfer_publishes_nothing() {
+    for size in BEFORE_AND_AFTER_THE_LANE {
+        let mut server = Server::start(&["--drain-timeout", "300ms"]);
+        let mut stream = connect(server.port());
+        stream.write_all(&noise(size, 1)).unwrap();
+        server.growing_part();
+        server.signal("TERM");
+        let event = server.next_interrupted();
+        assert_eq!((&event["protocol"], &event["bytes"]), (&"raw".into(), &size.into()), "{event}");
+        assert_eq!(server.wait().code(), Some(0));
+        assert_eq!(server.published(), Vec::<String>::new());
+    }
+}
+
+/// Connections between two files, and echoes between two messages, are told and not waited for.
+#[test]
+fn idle_sessions_are_told_that_the_server_stops() {
+    let mut server = Server::start(&[]);
+    let mut echo = websocket(server.port(), "/echo");
+    let mut upload = announced(server.port());
+    let mut preface = connect(server.port());
+    preface.write_all(b"ANYPORT/1 PUT x size=1\n1END\n").unwrap();
+    assert!(read_line(&mut preface).starts_with("ANYPORT/1 RECEIPT "));
+    server.next_receipt();
+    server.signal("TERM");
+    assert_eq!(read_close(&mut echo).0, Some(1001));
+    assert_eq!(read_close(&mut upload).0, Some(1001));
+    assert_eq!(read_line(&mut preface), "ANYPORT/1 ERROR busy the server is stopping");
+    drop((echo, upload, preface));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// A sender that never pauses must not keep the others of its thread from running.
+#[test]
+fn endless_senders_among_the_tasks_do_not_starve_others() {
+    let flags = ["--bulk-threads", "0", "--sink", "discard", "--idle-timeout", "5s"];
+    let server = Server::start(&flags);
+    let zeros = vec![0; 1 << 20];
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let mut stream = connect(server.port());
+            let (zeros, stop) = (&zeros, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    stream.write_all(zeros).unwrap();
+                }
+            });
+        }
+        let mut echo = websocket(server.port(), "/echo");
+        for _ in 0..20 {
+            echo.write_all(&frame(TEXT, b"still there?")).unwrap();
+            assert_eq!(read_frame(&mut echo), (TEXT, b"still there?".to_vec()));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    for _ in 0..8 {
+        server.next_receipt();
+    }
+}
+
+/// A listener that waits for clients holds no permit that another listener's client needs.
+#[test]
+fn one_connection_at_a_time_may_come_by_either_family() {
+    let server = Server::start_on(&["127.0.0.1:0", "[::1]:0"], &["--max-conns", "1"]);
+    for address in server.addresses() {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"content").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert!(read_text(&mut stream).starts_with("ANYPORT/1 RECEIPT "), "{address}");
     }
 }
 

@@ -29,8 +29,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, fram
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use super::http1::Upgrade;
-use super::ws::upload::Outlet;
-use super::ws::{MessageService, Piece};
+use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
 use crate::route::Route;
 

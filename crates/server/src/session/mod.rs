@@ -8,6 +8,7 @@
 
 mod http1;
 pub(crate) mod library;
+mod messages;
 mod preface;
 mod raw;
 mod refusing;

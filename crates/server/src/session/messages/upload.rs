@@ -10,38 +10,11 @@ use anyport_proto::transfer::receipt::{EndKind, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Kind};
 
-use super::Piece;
+use super::{Outlet, Piece};
 use crate::service::files::{Source, Upload};
 use crate::session::Context;
 
-/// Where a service's answers go; the engine encodes them.
-pub(in crate::session) trait Outlet {
-    /// Sends a whole message.
-    fn message(&mut self, kind: Kind, payload: &[u8]);
-    /// Begins the closing handshake, or answers the peer's.
-    fn close(&mut self, code: Option<CloseCode>, reason: &str);
-    /// Closes, with the code that the refusal means.
-    fn refuse(&mut self, refusal: &Refusal) {
-        let reason = match &refusal.hint {
-            Some(hint) => format!("{}; {hint}", refusal.message),
-            None => refusal.message.clone(),
-        };
-        self.close(Some(code_for(refusal.code)), &reason);
-    }
-}
-
-/// The close code that tells a refusal (RFC 6455 §7.4.1).
-pub(in crate::session) const fn code_for(code: RefusalCode) -> CloseCode {
-    match code {
-        RefusalCode::NoSpace | RefusalCode::Storage => CloseCode::INTERNAL,
-        RefusalCode::TooLarge => CloseCode::TOO_BIG,
-        RefusalCode::Busy => CloseCode::TRY_AGAIN_LATER,
-        RefusalCode::DigestMismatch | RefusalCode::SizeMismatch => CloseCode::INVALID_DATA,
-        _ => CloseCode::POLICY,
-    }
-}
-
-pub(in crate::session) struct MessageUpload {
+pub(crate) struct MessageUpload {
     context: Context,
     source: Source,
     /// From the path; used up by the first file.
@@ -57,7 +30,7 @@ pub(in crate::session) struct MessageUpload {
 }
 
 impl MessageUpload {
-    pub(super) fn new(
+    pub(in crate::session) fn new(
         context: &Context,
         source: Source,
         name: Option<FileName>,
@@ -75,22 +48,22 @@ impl MessageUpload {
         }
     }
 
-    pub(super) fn may_block(&self) -> bool {
+    pub(in crate::session) fn may_block(&self) -> bool {
         // Before the first piece there is no upload, and beginning one creates a file.
         self.current.as_ref().is_none_or(Upload::may_block)
     }
 
     /// Goes on with an upload that was begun elsewhere.
-    pub(super) fn resume(&mut self, upload: Upload) {
+    pub(in crate::session) fn resume(&mut self, upload: Upload) {
         self.current = Some(upload);
     }
 
     /// The next bytes that the running upload stored raw; 0 at their end, or when it has ended.
-    pub(super) fn read_back(&mut self, buffer: &mut [u8]) -> Result<usize, Refusal> {
+    pub(in crate::session) fn read_back(&mut self, buffer: &mut [u8]) -> Result<usize, Refusal> {
         self.current.as_mut().map_or(Ok(0), |upload| upload.read_back(buffer))
     }
 
-    pub(super) fn data(&mut self, piece: Piece<'_>, outlet: &mut dyn Outlet) {
+    pub(in crate::session) fn data(&mut self, piece: Piece<'_>, outlet: &mut dyn Outlet) {
         self.in_message = !piece.end;
         let taken = if self.announced && piece.kind == Kind::Text {
             self.text(&piece, outlet)
@@ -102,7 +75,7 @@ impl MessageUpload {
         }
     }
 
-    pub(super) fn closed(
+    pub(in crate::session) fn closed(
         &mut self,
         code: Option<CloseCode>,
         reason: &str,
@@ -126,7 +99,11 @@ impl MessageUpload {
         self.finish(upload, EndKind::Close, outlet);
     }
 
-    pub(super) fn end_of_stream(&mut self, between_messages: bool, outlet: &mut dyn Outlet) {
+    pub(in crate::session) fn end_of_stream(
+        &mut self,
+        between_messages: bool,
+        outlet: &mut dyn Outlet,
+    ) {
         let Some(upload) = self.current.take() else { return };
         if !between_messages || self.in_message {
             upload.interrupt("the stream ended inside a frame or message");
@@ -138,12 +115,12 @@ impl MessageUpload {
     }
 
     /// False where no transfer ran that tells of it.
-    pub(super) fn broken(&mut self, reason: &str) -> bool {
+    pub(in crate::session) fn broken(&mut self, reason: &str) -> bool {
         self.current.take().map(|upload| upload.interrupt(reason)).is_some()
     }
 
     /// Whether no file is on its way.
-    pub(super) const fn is_idle(&self) -> bool {
+    pub(in crate::session) const fn is_idle(&self) -> bool {
         self.current.is_none() && !self.in_message && self.text.is_empty()
     }
 
@@ -218,7 +195,7 @@ impl MessageUpload {
         }
     }
 
-    pub(super) fn refuse(&mut self, refusal: Refusal, outlet: &mut dyn Outlet) {
+    pub(in crate::session) fn refuse(&mut self, refusal: Refusal, outlet: &mut dyn Outlet) {
         let refusal = match self.current.take() {
             Some(upload) => upload.abandon(refusal),
             None => refusal,

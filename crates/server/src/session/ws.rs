@@ -1,9 +1,7 @@
 //! WebSocket on the project's own engine: with an opening handshake, or as bare frames without one.
 //!
-//! This file drives the machine of `anyport_proto::ws`; what messages mean is in [`upload`] and the echo service, which
-//! the library engine uses too.
-
-pub(super) mod upload;
+//! This file drives the machine of `anyport_proto::ws`; what messages mean is in [`super::messages`], which the library
+//! engine uses too.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +9,10 @@ use anyport_net::copy::{Flow, Input};
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender, Violation};
 
-use self::upload::{MessageUpload, Outlet};
+use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
 use crate::route::Route;
-use crate::service::echo::{Echo, OutOfMemory};
-use crate::service::files::{Source, Upload};
+use crate::service::files::Upload;
 
 pub(crate) struct Ws {
     context: Context,
@@ -23,82 +20,6 @@ pub(crate) struct Ws {
     sender: Sender,
     protocol: Protocol,
     service: MessageService,
-}
-
-/// What is done with messages, whichever engine receives them.
-pub(super) enum MessageService {
-    Upload(Box<MessageUpload>),
-    Echo(Echo),
-}
-
-impl MessageService {
-    /// The service of a route. `announced`: the client speaks the subprotocol of transfers.
-    pub(super) fn new(context: &Context, source: Source, route: Route, announced: bool) -> Self {
-        match route {
-            Route::Upload { name } => {
-                Self::Upload(Box::new(MessageUpload::new(context, source, name, announced)))
-            }
-            Route::Echo => Self::Echo(Echo::new(context.buffered.share())),
-        }
-    }
-
-    /// A piece of a message.
-    pub(super) fn data(&mut self, piece: Piece<'_>, outlet: &mut dyn Outlet) {
-        match self {
-            Self::Upload(upload) => upload.data(piece, outlet),
-            Self::Echo(echo) => match echo.data(piece.data, piece.end) {
-                Ok(Some(message)) => outlet.message(piece.kind, &message),
-                Ok(None) => {}
-                Err(OutOfMemory) => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), OUT_OF_MEMORY),
-            },
-        }
-    }
-
-    /// Whether nothing runs that the server should wait for when it stops.
-    pub(super) const fn is_idle(&self) -> bool {
-        match self {
-            Self::Upload(upload) => upload.is_idle(),
-            Self::Echo(echo) => echo.is_idle(),
-        }
-    }
-
-    /// The peer's Close.
-    pub(super) fn closed(
-        &mut self,
-        code: Option<CloseCode>,
-        reason: &str,
-        outlet: &mut dyn Outlet,
-    ) {
-        match self {
-            Self::Upload(upload) => upload.closed(code, reason, outlet),
-            Self::Echo(_) => outlet.close(code, ""),
-        }
-    }
-
-    /// The peer's FIN without a Close. `between_messages`: nothing is cut.
-    pub(super) fn end_of_stream(&mut self, between_messages: bool, outlet: &mut dyn Outlet) {
-        match self {
-            Self::Upload(upload) => upload.end_of_stream(between_messages, outlet),
-            Self::Echo(_) => {}
-        }
-    }
-
-    /// The connection is given up for `reason`. False where no transfer ran that tells of it.
-    pub(super) fn broken(&mut self, reason: &str) -> bool {
-        match self {
-            Self::Upload(upload) => upload.broken(reason),
-            Self::Echo(_) => false,
-        }
-    }
-}
-
-/// A piece of a data message.
-pub(super) struct Piece<'a> {
-    pub(super) kind: Kind,
-    pub(super) data: &'a [u8],
-    pub(super) end: bool,
-    /// When it was read.
-    pub(super) at: Instant,
 }
 
 impl Ws {
@@ -250,9 +171,6 @@ impl Outlet for Frames<'_> {
         self.sender.close(code, reason, self.replies);
     }
 }
-
-/// Why an echo is refused that alone is not too long.
-const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";
 
 /// What a stored candidate is decoded with: a piece at a time, in place.
 const REWRITE_BUFFER: usize = 64 * 1024;

@@ -1,0 +1,120 @@
+//! What messages mean, whichever engine received them: the services of WebSocket, and the outlet of their answers.
+
+mod upload;
+
+use std::time::Instant;
+
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::ws::{CloseCode, Kind};
+
+use self::upload::MessageUpload;
+use super::Context;
+use crate::route::Route;
+use crate::service::echo::{Echo, OutOfMemory};
+use crate::service::files::Source;
+
+/// What is done with messages, whichever engine receives them.
+pub(super) enum MessageService {
+    Upload(Box<MessageUpload>),
+    Echo(Echo),
+}
+
+impl MessageService {
+    /// The service of a route. `announced`: the client speaks the subprotocol of transfers.
+    pub(super) fn new(context: &Context, source: Source, route: Route, announced: bool) -> Self {
+        match route {
+            Route::Upload { name } => {
+                Self::Upload(Box::new(MessageUpload::new(context, source, name, announced)))
+            }
+            Route::Echo => Self::Echo(Echo::new(context.buffered.share())),
+        }
+    }
+
+    /// A piece of a message.
+    pub(super) fn data(&mut self, piece: Piece<'_>, outlet: &mut dyn Outlet) {
+        match self {
+            Self::Upload(upload) => upload.data(piece, outlet),
+            Self::Echo(echo) => match echo.data(piece.data, piece.end) {
+                Ok(Some(message)) => outlet.message(piece.kind, &message),
+                Ok(None) => {}
+                Err(OutOfMemory) => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), OUT_OF_MEMORY),
+            },
+        }
+    }
+
+    /// Whether nothing runs that the server should wait for when it stops.
+    pub(super) const fn is_idle(&self) -> bool {
+        match self {
+            Self::Upload(upload) => upload.is_idle(),
+            Self::Echo(echo) => echo.is_idle(),
+        }
+    }
+
+    /// The peer's Close.
+    pub(super) fn closed(
+        &mut self,
+        code: Option<CloseCode>,
+        reason: &str,
+        outlet: &mut dyn Outlet,
+    ) {
+        match self {
+            Self::Upload(upload) => upload.closed(code, reason, outlet),
+            Self::Echo(_) => outlet.close(code, ""),
+        }
+    }
+
+    /// The peer's FIN without a Close. `between_messages`: nothing is cut.
+    pub(super) fn end_of_stream(&mut self, between_messages: bool, outlet: &mut dyn Outlet) {
+        match self {
+            Self::Upload(upload) => upload.end_of_stream(between_messages, outlet),
+            Self::Echo(_) => {}
+        }
+    }
+
+    /// The connection is given up for `reason`. False where no transfer ran that tells of it.
+    pub(super) fn broken(&mut self, reason: &str) -> bool {
+        match self {
+            Self::Upload(upload) => upload.broken(reason),
+            Self::Echo(_) => false,
+        }
+    }
+}
+
+/// A piece of a data message.
+pub(super) struct Piece<'a> {
+    pub(super) kind: Kind,
+    pub(super) data: &'a [u8],
+    pub(super) end: bool,
+    /// When it was read.
+    pub(super) at: Instant,
+}
+
+/// Where a service's answers go; the engine encodes them.
+pub(super) trait Outlet {
+    /// Sends a whole message.
+    fn message(&mut self, kind: Kind, payload: &[u8]);
+    /// Begins the closing handshake, or answers the peer's.
+    fn close(&mut self, code: Option<CloseCode>, reason: &str);
+    /// Closes, with the code that the refusal means.
+    fn refuse(&mut self, refusal: &Refusal) {
+        let reason = match &refusal.hint {
+            Some(hint) => format!("{}; {hint}", refusal.message),
+            None => refusal.message.clone(),
+        };
+        self.close(Some(code_for(refusal.code)), &reason);
+    }
+}
+
+/// The close code that tells a refusal (RFC 6455 §7.4.1).
+pub(super) const fn code_for(code: RefusalCode) -> CloseCode {
+    match code {
+        RefusalCode::NoSpace | RefusalCode::Storage => CloseCode::INTERNAL,
+        RefusalCode::TooLarge => CloseCode::TOO_BIG,
+        RefusalCode::Busy => CloseCode::TRY_AGAIN_LATER,
+        RefusalCode::DigestMismatch | RefusalCode::SizeMismatch => CloseCode::INVALID_DATA,
+        _ => CloseCode::POLICY,
+    }
+}
+
+/// Why an echo is refused that alone is not too long.
+const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";
