@@ -37,7 +37,7 @@ pub(crate) struct Serve {
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) directory: PathBuf,
 
-    /// Address to listen on, HOST:PORT; port 0 picks a free one; repeatable [default: 127.0.0.1:8331 and [::1]:8331]
+    /// Address to listen on, HOST:PORT; port 0 picks a free one; repeatable (default: both loopback addresses, port 8331)
     #[arg(long, short, value_name = "ADDR")]
     pub(crate) bind: Vec<String>,
 

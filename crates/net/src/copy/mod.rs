@@ -1,7 +1,7 @@
 //! The bulk loop: read into one reused buffer, hand it to a step, write what the step replies (DESIGN section 8).
 //!
-//! There is one step and there are two loops around it: [`blocking`] on a thread of its own for bulk transfers, and
-//! [`cooperative`] among the tasks of the runtime for everything else. The raw receiver and the WebSocket receiver are
+//! There is one step and there are two loops around it: [`pump_blocking`] on a thread of its own for bulk transfers, and
+//! [`pump_cooperative`] among the tasks of the runtime for everything else. The raw receiver and the WebSocket receiver are
 //! the same loop with another step, so that any measured difference is the codec's.
 
 mod blocking;
