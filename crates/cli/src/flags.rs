@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
+use anyport_proto::detect::ProtocolName;
 use anyport_proto::transfer::digest::Algorithm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -80,6 +81,14 @@ pub(crate) struct Serve {
     /// Connections at once; further ones wait
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     pub(crate) max_conns: u32,
+
+    /// Take only clients that speak one of PROTOCOL,…: raw, http, ws, frames, tls
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Connections")]
+    pub(crate) only: Vec<ProtocolName>,
+
+    /// Look at nothing: every byte of every client is raw
+    #[arg(long, conflicts_with = "only", help_heading = "Connections")]
+    pub(crate) no_detect: bool,
 
     /// How long after its first byte a client may stay undecided before it is raw TCP
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, help_heading = "Connections")]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
+use anyport_proto::detect::Allowed;
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::receipt::Engine;
@@ -14,6 +15,8 @@ use anyport_proto::transfer::receipt::Engine;
 pub struct Config {
     /// The served directory.
     pub directory: PathBuf,
+    /// The protocols that are taken.
+    pub allowed: Allowed,
     /// Where received bytes rest.
     pub sink: SinkKind,
     /// What is on disk before a receipt is given.
@@ -50,6 +53,7 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             directory: directory.into(),
+            allowed: Allowed::ALL,
             sink: SinkKind::default(),
             fsync: Fsync::default(),
             digest: Algorithm::default(),

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use anyport_proto::detect::{Detection, Verdict, detect, detect_at_end, max_prefix};
+use anyport_proto::detect::{Detection, Verdict, detect_among, detect_at_end_among, max_prefix};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -40,7 +40,7 @@ pub(crate) async fn read(stream: &mut TcpStream, config: &Config) -> io::Result<
     let first_byte = Instant::now();
     let deadline = tokio::time::Instant::now() + config.timeouts.detect;
     loop {
-        if let Detection::Known(verdict) = detect(&prefix, limits) {
+        if let Detection::Known(verdict) = detect_among(&prefix, limits, config.allowed) {
             return Ok(Some(Detected { verdict, prefix, first_byte, ended: false }));
         }
         if prefix.len() == prefix.capacity() {
@@ -51,7 +51,7 @@ pub(crate) async fn read(stream: &mut TcpStream, config: &Config) -> io::Result<
             Err(_) => false,
         };
         if ended || tokio::time::Instant::now() >= deadline {
-            let verdict = detect_at_end(&prefix, limits);
+            let verdict = detect_at_end_among(&prefix, limits, config.allowed);
             return Ok(Some(Detected { verdict, prefix, first_byte, ended }));
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use anyport_net::listen::{self, ListenError};
+use anyport_proto::detect::Allowed;
 use anyport_proto::transfer::receipt;
 use anyport_server::{Config, Fsync, Server, SinkKind};
 use serde_json::json;
@@ -160,6 +161,11 @@ fn config(flags: &flags::Serve) -> Config {
     config.engine = match flags.engine {
         flags::Engine::Own => receipt::Engine::Own,
         flags::Engine::Library => receipt::Engine::Library,
+    };
+    config.allowed = match flags.only.as_slice() {
+        _ if flags.no_detect => Allowed::UNDETECTED,
+        [] => Allowed::ALL,
+        only => only.iter().fold(Allowed::NONE, |allowed, name| allowed.allow(*name)),
     };
     config.digest = flags.digest;
     config.max_size = flags.max_size.unwrap_or(config.max_size);

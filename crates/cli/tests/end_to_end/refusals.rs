@@ -636,3 +636,44 @@ fn help_and_version_go_to_stdout() {
         assert_eq!(outcome.stderr, "", "{arguments:?}");
     }
 }
+
+/// What a listener does not take it does not look for, and what is left is refused in words.
+#[test]
+fn only_some_protocols_are_taken_where_so_told() {
+    let request = upgrade("/files/x", "");
+    let raw = Server::start(&["--only", "raw"]);
+    for first in [request.as_bytes(), &frame(BINARY, b"a frame")] {
+        let mut stream = connect(raw.port());
+        converse(&mut stream, first);
+        assert_eq!(raw.stored(&raw.next_receipt()), first);
+    }
+
+    let ws = Server::start(&["--only", "ws"]);
+    let mut stream = connect(ws.port());
+    assert!(converse(&mut stream, b"a raw file\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    ws.next_refused();
+    let mut stream = websocket(ws.port(), "/files/x");
+    stream.write_all(&[frame(BINARY, b"content"), close_frame(1000, "")].concat()).unwrap();
+    assert_eq!(ws.stored(&ws.next_receipt()), b"content");
+
+    let frames = Server::start(&["--only", "frames"]);
+    for first in
+        [b"a raw file".to_vec(), [frame(BINARY, b"a frame"), b"and more".to_vec()].concat()]
+    {
+        let mut stream = connect(frames.port());
+        let answer = converse(&mut stream, &first);
+        assert!(answer.starts_with("ANYPORT/1 ERROR not-supported "), "{answer:?}");
+        assert!(frames.next_refused()["reason"].as_str().unwrap().contains("--only"));
+    }
+    assert_eq!(frames.published(), Vec::<String>::new());
+
+    let http = Server::start(&["--only", "http"]);
+    let mut stream = connect(http.port());
+    assert!(converse(&mut stream, request.as_bytes()).starts_with("HTTP/1.1 403 "));
+
+    let blind = Server::start(&["--no-detect"]);
+    let mut stream = connect(blind.port());
+    converse(&mut stream, b"ANYPORT/1 PUT x size=1\n");
+    assert_eq!(blind.stored(&blind.next_receipt()), b"ANYPORT/1 PUT x size=1\n");
+    anyport(&["serve", "--only", "ftp"]).exits(2).says("known are raw, http, ws, frames, tls");
+}

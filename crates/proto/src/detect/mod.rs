@@ -11,10 +11,13 @@
 //!              all "no"  ──► Known(Raw)
 //! ```
 
+pub use allowed::{Allowed, ProtocolName, UnknownProtocol};
+
 use std::fmt;
 
 use crate::limits::Limits;
 
+mod allowed;
 mod http1;
 mod http2;
 mod preface;
@@ -72,8 +75,14 @@ pub enum Detection {
 
 /// Judges the first bytes of a connection. Call again with a longer prefix, always from the first byte.
 pub fn detect(prefix: &[u8], limits: &Limits) -> Detection {
+    detect_among(prefix, limits, Allowed::ALL)
+}
+
+/// The same for a listener that takes only some protocols. What is left then is raw, also where raw is not taken: the
+/// caller decides what that means.
+pub fn detect_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Detection {
     let mut pending: Option<usize> = None;
-    for (verdict, probe) in PRECEDENCE {
+    for (verdict, probe) in PRECEDENCE.into_iter().filter(|(verdict, _)| allowed.probes(*verdict)) {
         match (probe(prefix, limits), pending) {
             (Probe::Yes, None) => return Detection::Known(verdict),
             // A probe of higher precedence may still say yes; until it says no, this yes cannot count.
@@ -91,7 +100,12 @@ pub fn detect(prefix: &[u8], limits: &Limits) -> Detection {
 
 /// The verdict when no more bytes come, by end of stream or deadline: what is undecided then is raw.
 pub fn detect_at_end(prefix: &[u8], limits: &Limits) -> Verdict {
-    match detect(prefix, limits) {
+    detect_at_end_among(prefix, limits, Allowed::ALL)
+}
+
+/// The same for a listener that takes only some protocols.
+pub fn detect_at_end_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Verdict {
+    match detect_among(prefix, limits, allowed) {
         Detection::Known(verdict) => verdict,
         Detection::NeedMore { .. } => Verdict::Raw,
     }

@@ -100,6 +100,13 @@ impl Http1 {
             replies.extend(plain_response(StatusCode::NOT_IMPLEMENTED, &[], &line, with_body));
             return Next::Flow(Flow::Finish);
         }
+        if !self.context.config.allowed.ws {
+            let reason = "WebSocket is not taken here (--only)";
+            self.refused(reason.to_owned());
+            let line = format!("{reason}\n");
+            replies.extend(plain_response(StatusCode::FORBIDDEN, &[], &line, true));
+            return Next::Flow(Flow::Finish);
+        }
         let route = match route(head.path()) {
             Ok(route) => route,
             Err(error) => {

@@ -65,7 +65,13 @@ enum Next {
 impl Session {
     /// The session for a verdict. Its first input is the prefix that the verdict was found from.
     pub(crate) fn new(verdict: Verdict, context: Context) -> Self {
+        let allowed = context.config.allowed;
         match verdict {
+            // Where raw is not taken, what is no other protocol is a broken request, or nothing we know.
+            Verdict::Raw if !allowed.raw && (allowed.http || allowed.ws) => {
+                Self::Http1(Box::new(http1::Http1::new(context)))
+            }
+            Verdict::Raw if !allowed.raw => Self::Refusing(refusing::Refusing::raw(context)),
             Verdict::Raw => Self::Raw(Box::new(raw::Raw::plain(context))),
             Verdict::FrameCandidate => Self::Raw(Box::new(raw::Raw::candidate(context))),
             Verdict::Preface => Self::Preface(Box::new(preface::Preface::new(context))),

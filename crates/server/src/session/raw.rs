@@ -185,13 +185,18 @@ impl Raw {
 
     /// The candidate is raw: stores what was held.
     fn settle_raw(&mut self) -> Result<(), Refusal> {
-        if let Some(candidate) = self.candidate.take()
-            && let Some(since) = candidate.since
-            && !candidate.held.is_empty()
-        {
-            self.store(&candidate.held, since)?;
+        let Some(candidate) = self.candidate.take() else { return Ok(()) };
+        if !self.context.config.allowed.raw {
+            let reason = "raw bytes are not taken here (--only)";
+            if self.upload.is_none() {
+                self.context.files.refused("raw", self.context.peer, reason.to_owned());
+            }
+            return Err(Refusal::new(RefusalCode::NotSupported, reason));
         }
-        Ok(())
+        match candidate.since {
+            Some(since) => self.store(&candidate.held, since),
+            None => Ok(()),
+        }
     }
 
     fn store(&mut self, bytes: &[u8], at: Instant) -> Result<(), Refusal> {

@@ -1,4 +1,5 @@
-//! Protocols that are recognised and not served yet: told so in their own language, rather than stored as a file.
+//! Protocols that are recognised and not served, yet or here: told so in their own language, rather than stored as a
+//! file.
 
 use std::time::Duration;
 
@@ -15,6 +16,16 @@ pub(crate) struct Refusing {
 }
 
 impl Refusing {
+    /// A line, for whoever looks at what came back.
+    pub(crate) const fn raw(context: Context) -> Self {
+        Self {
+            context,
+            protocol: "raw",
+            reason: "raw bytes are not taken here (--only)",
+            answer: b"ANYPORT/1 ERROR not-supported raw bytes are not taken here\n",
+        }
+    }
+
     /// A fatal alert, `handshake_failure` (RFC 8446 §6): what a TLS client understands before any handshake.
     pub(crate) const fn tls(context: Context) -> Self {
         Self {
