@@ -1,7 +1,9 @@
 //! What the user sees: receipts to stdout, all else to stderr.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_server::{Interrupted, Observer, Refused};
@@ -47,33 +49,73 @@ pub(crate) fn to_stdout(line: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// A server's events, for people or for machines.
+/// A server's events, for people or for machines. A thread of its own writes them, so that a reader of stdout who
+/// pauses holds up no transfer.
 #[derive(Debug)]
 pub(crate) struct Printer {
     json: bool,
-    /// Whether stdout has failed; said once.
-    lost: Mutex<bool>,
+    lines: SyncSender<String>,
+    /// Lines that found the queue full since the last one that did not.
+    lost: AtomicU64,
 }
 
+/// Ends when all lines of a printer that is gone have been written.
+#[derive(Debug)]
+pub(crate) struct Printed(Receiver<()>);
+
+/// Lines that wait for a reader of stdout; further ones are counted and lost.
+const QUEUE: usize = 4096;
+
+/// What the last lines get to be written when the server ends.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 impl Printer {
-    pub(crate) const fn new(json: bool) -> Self {
-        Self { json, lost: Mutex::new(false) }
+    pub(crate) fn start(json: bool) -> (Self, Printed) {
+        let (lines, queue) = sync_channel::<String>(QUEUE);
+        let (done, printed) = sync_channel(1);
+        std::thread::spawn(move || {
+            let mut failed = false;
+            for line in queue {
+                // A server goes on when nobody reads its receipts any more: its senders still get theirs.
+                if let Err(error) = to_stdout(&line)
+                    && !std::mem::replace(&mut failed, true)
+                {
+                    tracing::warn!(%error, "cannot print receipts");
+                }
+            }
+            let _ = done.send(());
+        });
+        (Self { json, lines, lost: AtomicU64::new(0) }, Printed(printed))
     }
 
-    /// A server goes on when nobody reads its receipts any more: its senders still get theirs.
-    fn print(&self, line: &str) {
-        if let Err(error) = to_stdout(line) {
-            let mut lost = self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if !std::mem::replace(&mut *lost, true) {
-                tracing::warn!(%error, "cannot print receipts");
-            }
+    fn print(&self, line: String) {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 && self.lines.try_send(self.loss(lost)).is_err() {
+            self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+        } else if self.lines.try_send(line).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn loss(&self, lost: u64) -> String {
+        if self.json {
+            json!({ "event": "lost", "lines": lost }).to_string()
+        } else {
+            format!("{lost} lines are lost: nobody read them in time")
+        }
+    }
+}
+
+impl Printed {
+    /// Waits for the last lines, but not for a reader who never reads.
+    pub(crate) fn wait(&self) {
+        let _ = self.0.recv_timeout(LAST_LINES);
     }
 }
 
 impl Observer for Printer {
     fn receipt(&self, receipt: &Receipt) {
-        self.print(&if self.json { receipt.event_json() } else { receipt.human_line() });
+        self.print(if self.json { receipt.event_json() } else { receipt.human_line() });
     }
 
     fn interrupted(&self, transfer: &Interrupted) {
@@ -83,11 +125,11 @@ impl Observer for Printer {
                 "event": "interrupted", "protocol": protocol, "engine": engine, "peer": peer,
                 "bytes": bytes, "name": name, "reason": reason, "part": part,
             });
-            return self.print(&event.to_string());
+            return self.print(event.to_string());
         }
         let name = name.as_ref().map(|name| format!(" of {name:?}")).unwrap_or_default();
         let part = part.as_ref().map(|part| format!(", kept as {part}")).unwrap_or_default();
-        self.print(&format!(
+        self.print(format!(
             "{protocol}/{engine} {peer} interrupted after {bytes} bytes{name}: {reason}{part}"
         ));
     }
@@ -97,8 +139,8 @@ impl Observer for Printer {
         if self.json {
             let event =
                 json!({ "event": "refused", "protocol": protocol, "peer": peer, "reason": reason });
-            return self.print(&event.to_string());
+            return self.print(event.to_string());
         }
-        self.print(&format!("{protocol} {peer} refused: {reason}"));
+        self.print(format!("{protocol} {peer} refused: {reason}"));
     }
 }

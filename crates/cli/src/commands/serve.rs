@@ -30,7 +30,9 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let exit = runtime.block_on(serve(flags, config, listeners));
+    let (printer, printed) = Printer::start(flags.json);
+    let exit = runtime.block_on(serve(flags, config, listeners, printer));
+    printed.wait();
     // After a second signal transfers still run on threads of their own, and nobody wants to wait for them.
     runtime.shutdown_background();
     exit
@@ -40,9 +42,10 @@ async fn serve(
     flags: &flags::Serve,
     config: Config,
     listeners: Vec<TcpListener>,
+    printer: Printer,
 ) -> Result<Exit, Failure> {
     let directory = flags.directory.display().to_string();
-    let server = Server::new(config, listeners, Printer::new(flags.json))
+    let server = Server::new(config, listeners, printer)
         .with_context(|| format!("cannot serve {directory}"))
         .map_err(|error| Failure::from(error).with_hint("DIR must be a directory that exists"))?;
     let addresses = server.addresses().context("cannot ask for our own addresses")?;

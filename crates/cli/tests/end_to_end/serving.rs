@@ -458,3 +458,31 @@ fn memory_stays_flat_for_an_unproven_frame() {
     let grown = server.peak_memory() - before;
     assert!(grown < 16 * 1024 * 1024, "{grown} bytes more");
 }
+
+/// Whoever reads stdout may pause, or go: senders get their receipts all the same.
+#[test]
+fn a_reader_who_pauses_holds_up_no_sender() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+        .args(["serve", "--json", "--sink", "discard", "--bind", "127.0.0.1:0"])
+        .arg(directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let listening: Value = serde_json::from_str(&line).unwrap();
+    let address = listening["addr"].as_str().unwrap();
+    // Far more than a pipe holds: 64 KiB, at about 250 bytes a receipt.
+    let files = 600;
+    let mut stream = TcpStream::connect(address).unwrap();
+    for _ in 0..files {
+        stream.write_all(b"ANYPORT/1 PUT x size=1\n1END\n").unwrap();
+        assert!(read_line(&mut stream).starts_with("ANYPORT/1 RECEIPT "));
+    }
+    let told = stdout.lines().take(files).filter(|line| line.as_ref().unwrap().contains("receipt"));
+    assert_eq!(told.count(), files);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
