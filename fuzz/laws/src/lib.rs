@@ -1,0 +1,257 @@
+//! The laws that the fuzz targets hold the parsers to: what must be true of any bytes whatever.
+//!
+//! The targets themselves (`fuzz/fuzz_targets`) are one line each; the corpora are replayed by the ordinary tests of this
+//! crate, without a fuzzer. The first byte of an input often says how the rest is cut.
+
+#![forbid(unsafe_code)]
+
+use anyport_proto::detect::{self, Detection, detect_at_end, max_prefix};
+use anyport_proto::http1::{HeadReader, Pushed, ResponseHeadReader};
+use anyport_proto::limits::Limits;
+use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::offer::{FileMessage, FileReply};
+use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
+use anyport_proto::ws::handshake::{Key, OriginPolicy, Policy, accept, verify};
+use anyport_proto::ws::proof::{Proof, Standing};
+use anyport_proto::ws::{Event, Kind, Receiver, Role, Violation};
+
+/// Takes any bytes, and panics where they break the law.
+pub type Law = fn(&[u8]);
+
+/// Every target by its name, for the replay of corpora.
+pub const TARGETS: [(&str, Law); 9] = [
+    ("detect", detect),
+    ("ws_server", ws_server),
+    ("ws_client", ws_client),
+    ("http_head", http_head),
+    ("handshake", handshake),
+    ("preface", preface),
+    ("offer", offer),
+    ("file_name", file_name),
+    ("proof", proof),
+];
+
+/// Cutting never changes a verdict, a known verdict never changes, and `max_prefix` bytes always decide.
+pub fn detect(input: &[u8]) {
+    let limits = Limits::default();
+    let whole = detect_at_end(input, &limits);
+    let mut known = None;
+    for length in 0..=input.len().min(64) {
+        match (detect::detect(&input[..length], &limits), known) {
+            (Detection::Known(verdict), None) => known = Some(verdict),
+            (now, Some(verdict)) => assert_eq!(now, Detection::Known(verdict), "after {length}"),
+            (Detection::NeedMore { at_least }, None) => assert!(at_least > length),
+        }
+    }
+    if let Some(verdict) = known {
+        assert_eq!(whole, verdict);
+    }
+    if input.len() >= max_prefix(&limits) {
+        assert!(matches!(detect::detect(input, &limits), Detection::Known(_)));
+    }
+}
+
+/// A server's receiver gives the same events whatever the cuts, and takes every byte or refuses for ever.
+pub fn ws_server(input: &[u8]) {
+    ws_law(Role::Server, input);
+}
+
+/// The same for a client's.
+pub fn ws_client(input: &[u8]) {
+    ws_law(Role::Client, input);
+}
+
+/// A head is the same whatever the cuts, costs its limit at most, and never panics; also a response's.
+pub fn http_head(input: &[u8]) {
+    let limits = Limits::default();
+    let (step, wire) = cut(input);
+    let read = |step: usize| {
+        let mut reader = HeadReader::new();
+        let mut taken = 0;
+        for piece in wire.chunks(step) {
+            match reader.push(piece, &limits) {
+                Ok(Pushed::NeedMore) => taken += piece.len(),
+                Ok(Pushed::Done { head, used }) => {
+                    assert_eq!(head.raw(), &wire[..taken + used]);
+                    return Ok(Some(taken + used));
+                }
+                Err(error) => {
+                    assert!(error.status().is_client_error() || error.status().is_server_error());
+                    return Err(error.status());
+                }
+            }
+            assert!(taken <= limits.head, "{taken} bytes without an end");
+        }
+        Ok(None)
+    };
+    let whole = read(wire.len().max(1));
+    if let (Ok(cut), Ok(whole)) = (read(step), &whole) {
+        assert_eq!(cut, *whole);
+    }
+    let _ = ResponseHeadReader::new().push(wire, &limits);
+}
+
+/// Whatever head is accepted has all that RFC 6455 §4.2.1 asks for, and no other field answers for us.
+pub fn handshake(input: &[u8]) {
+    let limits = Limits::default();
+    if let Ok(Pushed::Done { head, .. }) = HeadReader::new().push(input, &limits) {
+        let policy = Policy { subprotocols: &["anyport.file.1"], origin: OriginPolicy::SameHost };
+        match accept(&head, &policy) {
+            Ok(acceptance) => {
+                assert!(head.is_websocket_upgrade());
+                let mut reader = ResponseHeadReader::new();
+                let response = reader.push(&acceptance.response, &limits);
+                let Ok(Pushed::Done { head: response, .. }) = response else {
+                    panic!("our own response is not read: {response:?}")
+                };
+                let key = head.fields.get("sec-websocket-key").map(|key| key.as_bytes());
+                let key = key.and_then(Key::from_field).unwrap_or_else(|| panic!("no key"));
+                let offered = acceptance.subprotocol.as_deref();
+                let offered: Vec<&str> = offered.into_iter().collect();
+                assert!(verify(&response, &key, &offered).is_ok());
+            }
+            Err(refusal) => assert!(refusal.response().starts_with(b"HTTP/1.1 4")),
+        }
+    }
+}
+
+/// A line is the same whatever the cuts; what is read is written and read again as the same.
+pub fn preface(input: &[u8]) {
+    let (step, wire) = cut(input);
+    let line = |step: usize| {
+        let mut reader = LineReader::new(Limits::default().preface_line);
+        for piece in wire.chunks(step) {
+            match reader.push(piece) {
+                Ok(pushed) => {
+                    if let Some(line) = pushed.line {
+                        return Some(line.into_owned());
+                    }
+                }
+                Err(_) => return None,
+            }
+        }
+        None
+    };
+    let whole = line(wire.len().max(1));
+    assert_eq!(line(step), whole);
+    let Some(line) = whole else { return };
+    if let Ok(Request::Put(offer)) = preface::parse_request(&line) {
+        let written = preface::put_line(&offer);
+        let again = preface::parse_request(written.trim_end_matches('\n').as_bytes());
+        assert_eq!(again, Ok(Request::Put(offer)));
+    }
+    let _ = preface::parse_end(&line);
+    if let Ok(reply) = Reply::parse(&line) {
+        assert!(Reply::parse(reply.to_line().trim_end_matches('\n').as_bytes()).is_ok());
+    }
+}
+
+/// What is read is written and read again as the same.
+pub fn offer(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(message) = FileMessage::from_json(text) {
+        assert_eq!(FileMessage::from_json(&message.to_json()), Ok(message));
+    }
+    if let Ok(reply) = FileReply::from_json(text) {
+        assert!(FileReply::from_json(&reply.to_json()).is_ok());
+    }
+}
+
+/// A name stays in its directory, shows itself, and is what it is made from when it is made again.
+pub fn file_name(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let made = [FileName::sanitize(text), FileName::from_percent_encoded(text)];
+    for name in made.into_iter().flatten() {
+        for name in [name.numbered(7), name] {
+            let text = name.as_str();
+            assert!(
+                !text.is_empty() && text.len() <= 255 && text != "." && text != "..",
+                "{text:?}"
+            );
+            assert!(!text.contains(['/', '\0', '\n', '\r', '\u{1b}', '\u{202e}']), "{text:?}");
+            assert!(!text.starts_with(".anyport-"), "{text:?}");
+            assert_eq!(FileName::sanitize(text).as_ref(), Ok(&name));
+            assert_eq!(FileName::from_percent_encoded(&name.percent_encoded()), Ok(name.clone()));
+        }
+    }
+}
+
+/// A candidate comes to the same whatever the cuts, and once decided stays so.
+pub fn proof(input: &[u8]) {
+    let (step, wire) = cut(input);
+    let stands = |step: usize| {
+        let mut proof = Proof::new(&Limits::default(), u64::MAX);
+        let mut decided = None;
+        for piece in wire.chunks(step) {
+            let standing = proof.feed(piece);
+            if let Some(decided) = decided {
+                assert_eq!(standing, decided);
+            } else if standing != Standing::Open {
+                decided = Some(standing);
+            }
+        }
+        proof.end_of_stream()
+    };
+    assert_eq!(stands(step), stands(wire.len().max(1)));
+}
+
+/// Pieces of one to 64 bytes, as the first byte says.
+fn cut(input: &[u8]) -> (usize, &[u8]) {
+    match input {
+        [first, rest @ ..] => (usize::from(first % 64) + 1, rest),
+        [] => (1, input),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Message(Kind, Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<u16>, String),
+}
+
+fn ws_law(role: Role, input: &[u8]) {
+    let (step, wire) = cut(input);
+    let whole = receive(role, wire, wire.len().max(1));
+    assert_eq!(receive(role, wire, step), whole);
+}
+
+fn receive(role: Role, wire: &[u8], step: usize) -> (Vec<Seen>, Option<Violation>) {
+    let mut receiver = Receiver::new(role, &Limits::default());
+    let (mut seen, mut message) = (Vec::new(), Vec::new());
+    for piece in wire.chunks(step) {
+        let mut piece = piece.to_vec();
+        let mut rest = &mut piece[..];
+        while !rest.is_empty() {
+            let used = match receiver.feed(rest) {
+                Ok((used, event)) => {
+                    match event {
+                        Some(Event::Data { kind, data, end, .. }) => {
+                            message.extend_from_slice(data);
+                            if end {
+                                seen.push(Seen::Message(kind, std::mem::take(&mut message)));
+                            }
+                        }
+                        Some(Event::Ping(payload)) => seen.push(Seen::Ping(payload.to_vec())),
+                        Some(Event::Pong(payload)) => seen.push(Seen::Pong(payload.to_vec())),
+                        Some(Event::Close { code, reason }) => {
+                            seen.push(Seen::Close(
+                                code.map(|code| code.value()),
+                                reason.to_owned(),
+                            ));
+                        }
+                        None => assert_eq!(used, rest.len(), "bytes left and nothing told"),
+                    }
+                    used
+                }
+                Err(violation) => {
+                    assert_eq!(receiver.feed(&mut [0]), Err(violation), "a violation is terminal");
+                    return (seen, Some(violation));
+                }
+            };
+            rest = &mut std::mem::take(&mut rest)[used..];
+        }
+    }
+    (seen, None)
+}
