@@ -183,6 +183,19 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// The connection ended; a time-out of ours is called so.
+    pub(crate) fn broken_off(peer: SocketAddr, sent: u64, source: io::Error) -> Self {
+        let source = match source.kind() {
+            // What a blocking socket says when its time-out has passed.
+            io::ErrorKind::WouldBlock => io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the server neither took bytes nor answered in time (--timeout)",
+            ),
+            _ => source,
+        };
+        Self::BrokenOff { peer, sent, source }
+    }
+
     /// Who is to blame.
     pub const fn blame(&self) -> Blame {
         match self {
@@ -226,7 +239,9 @@ impl SendError {
     }
 }
 
+/// The first line of what a peer said, and not too much of it: it may be a page.
 fn quoted(text: &str) -> String {
-    let text = text.trim();
-    if text.is_empty() { String::new() } else { format!(": {text}") }
+    let line = text.trim().lines().next().unwrap_or_default();
+    let shown: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
+    if shown.is_empty() { String::new() } else { format!(": {shown}") }
 }

@@ -76,11 +76,11 @@ impl FromStr for Target {
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         let (scheme, rest) =
             url.split_once("://").ok_or_else(|| TargetError::NoScheme(url.to_owned()))?;
-        let scheme = match scheme {
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
             "tcp" => Scheme::Tcp,
             "ws" => Scheme::Ws,
             "frames" => Scheme::Frames,
-            other => return Err(TargetError::UnknownScheme(other.to_owned())),
+            _ => return Err(TargetError::UnknownScheme(scheme.to_owned())),
         };
         let (authority, path) = match rest.find(['/', '?', '#']) {
             Some(at) => rest.split_at(at),
@@ -113,6 +113,10 @@ impl Target {
         let name = path.strip_prefix("/files/").unwrap_or_else(|| path.trim_start_matches('/'));
         if name.is_empty() {
             return Ok(None);
+        }
+        if name.contains('/') {
+            let reason = "names have no directories yet".to_owned();
+            return Err(TargetError::BadName { path: path.to_owned(), reason });
         }
         match FileName::from_percent_encoded(name) {
             Ok(name) => Ok(Some(name.as_str().to_owned())),
@@ -185,5 +189,7 @@ mod tests {
             assert_eq!(url.parse::<Target>().unwrap_err().to_string(), message);
         }
         assert!(target("tcp://h/..").file_name().is_err());
+        assert!(target("tcp://h/a/b").file_name().is_err());
+        assert_eq!(target("TCP://h").scheme, Scheme::Tcp);
     }
 }

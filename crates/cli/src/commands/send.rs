@@ -1,6 +1,7 @@
 //! `anyport send`.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use anyport_client::{Engine, Options, Scheme, SendError, Sent, Source, Target, send};
 use anyport_proto::transfer::units::{format_bytes, format_rate};
@@ -38,6 +39,9 @@ pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
     })?;
     match lost {
         Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let error = anyhow::anyhow!(error);
+            let error =
+                error.context("everything was sent and verified, but stdout cannot be written");
             Err(Failure::new(Exit::Failed, error))
         }
         _ => Ok(Exit::Done),
@@ -54,6 +58,13 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     if flags.plain && target.file_name().is_ok_and(|name| name.is_some()) {
         return usage("--plain carries no name, but the target has one", "use tcp://HOST:PORT/");
     }
+    if flags.plain && flags.files.iter().any(|file| is_empty(file)) {
+        return usage("an empty file is nothing to see over --plain", "leave out --plain");
+    }
+    if flags.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
+        return usage("standard input can be sent once", "leave out the second -");
+    }
+    target.file_name().map_err(|error| Failure::new(Exit::Usage, error))?;
     if flags.files.len() > 1 && target.file_name().is_ok_and(|name| name.is_some()) {
         let hint = "leave the name out of the target; each file keeps its own";
         return usage("the target names one file, but several are to be sent", hint);
@@ -75,6 +86,12 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     Ok(options)
 }
 
+/// Whether a file is known to hold nothing.
+fn is_empty(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
+        && std::fs::read(file).is_ok_and(|content| content.is_empty())
+}
+
 fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
     if flags.quiet {
         return Ok(());
@@ -93,9 +110,16 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
         .path
         .as_ref()
         .map_or_else(|| "not stored".to_owned(), |path| format!("stored as {path}"));
-    let confirmed = if receipt.confirmed { "" } else { ", unconfirmed (no size was announced)" };
+    // Bytes have been compared with ours, and the digest where both computed the same one.
+    let ours = sent.digest.map(|digest| digest.algorithm());
+    let theirs = receipt.digest.map(|digest| digest.algorithm());
+    let verified = match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours == theirs => ", verified",
+        (None, _) | (_, None) => "",
+        _ => ", digests not compared: the server used another one",
+    };
     let (bytes, seconds) = (format_bytes(receipt.bytes), receipt.seconds);
-    to_stdout(&format!("{stored}: {bytes} in {seconds:.3} s{rate}{digest}{confirmed}"))
+    to_stdout(&format!("{stored}: {bytes} in {seconds:.3} s{rate}{digest}{verified}"))
 }
 
 /// On stderr, and only where a person sees it.

@@ -24,6 +24,11 @@ const DEFAULT_ADDRESSES: [&str; 2] = ["127.0.0.1:8331", "[::1]:8331"];
 const DEFAULT_PORT: u16 = 8331;
 
 pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
+    if flags.keep_parts < flags.idle_timeout {
+        // The part of a transfer that pauses would look like one that nobody comes back to.
+        let error = anyhow!("--keep-parts must be at least --idle-timeout");
+        return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
+    }
     let listeners = listen(flags)?;
     let config = config(flags);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -212,18 +217,19 @@ fn announce(flags: &flags::Serve, addresses: &[SocketAddr]) -> Result<(), Failur
     to_stderr(&format!("  websocat -b -B 1048576 ws://{host}:{port}/files/NAME < FILE"));
     to_stderr(&format!("  anyport send FILE tcp://{host}:{port}/"));
     if addresses.iter().all(is_loopback) {
-        to_stderr("only this machine reaches it; wider: anyport serve --open --bind 0.0.0.0:8331");
+        to_stderr(&format!(
+            "only this machine reaches it; wider: anyport serve --open --bind 0.0.0.0:{port}"
+        ));
     } else {
         to_stderr("OPEN: whoever reaches these addresses may upload");
     }
     Ok(())
 }
 
-/// An address that can be dialled: the any-address stands for every one of this machine.
+/// What to dial: the any-address stands for every name and address of this machine.
 fn reachable_ip(address: SocketAddr) -> String {
     match address {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => "127.0.0.1".to_owned(),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => "::1".to_owned(),
+        any if any.ip().is_unspecified() => "HOST".to_owned(),
         other => other.ip().to_string(),
     }
 }

@@ -360,8 +360,8 @@ const HOSTILE: [(&str, Option<&str>); 11] = [
     ("../../x", Some("x")),
     ("/etc/passwd", Some("passwd")),
     ("a/../b", Some("b")),
-    (r"..\..\windows.ini", Some("windows.ini")),
-    (r"C:\autoexec.bat", Some("autoexec.bat")),
+    (r"..\..\windows.ini", Some(".._.._windows.ini")),
+    (r"C:\autoexec.bat", Some("C:_autoexec.bat")),
     (".anyport-x.part", Some("_.anyport-x.part")),
     ("bell\u{7}\u{1b}[2J\n\0.txt", Some("bell__[2J__.txt")),
     ("right\u{202e}left", Some("right_left")),
@@ -676,4 +676,46 @@ fn only_some_protocols_are_taken_where_so_told() {
     converse(&mut stream, b"ANYPORT/1 PUT x size=1\n");
     assert_eq!(blind.stored(&blind.next_receipt()), b"ANYPORT/1 PUT x size=1\n");
     anyport(&["serve", "--only", "ftp"]).exits(2).says("known are raw, http, ws, frames, tls");
+}
+
+#[test]
+fn what_cannot_be_meant_is_wrong_usage() {
+    let sample = Sample::new("x.bin", b"content");
+    let empty = Sample::new("empty.bin", b"");
+    let path = sample.path();
+    for (arguments, words) in [
+        (vec!["send", "-", "-", "tcp://127.0.0.1:1/"], "standard input can be sent once"),
+        (vec!["send", path, path, "tcp://127.0.0.1:1/name"], "names one file"),
+        (vec!["send", path, "tcp://127.0.0.1:1/a/b"], "no directories yet"),
+        (vec!["send", "--plain", empty.path(), "tcp://127.0.0.1:1/"], "empty file"),
+        (vec!["serve", "--keep-parts", "1s"], "--keep-parts must be at least --idle-timeout"),
+    ] {
+        anyport(&arguments).exits(2).says(words);
+    }
+}
+
+/// A digest that was sent is never passed over: none was computed to hold it against.
+#[test]
+fn a_digest_beside_digest_none_is_refused() {
+    let server = Server::start(&[]);
+    let mut stream = connect(server.port());
+    let end = format!("END sha256:{:064}\n", 0);
+    let answer =
+        converse(&mut stream, format!("ANYPORT/1 PUT n size=5 digest=none\nhello{end}").as_bytes());
+    assert!(answer.starts_with("ANYPORT/1 ERROR bad-request "), "{answer:?}");
+    assert_eq!(server.published(), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_that_never_answers_is_called_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sample = Sample::new("x.bin", b"content");
+    for scheme in ["tcp", "ws", "frames"] {
+        let url = format!("{scheme}://127.0.0.1:{port}/");
+        let flags = ["send", "--timeout", "300ms", "--connect-timeout", "300ms"];
+        anyport(&[&flags[..], &[sample.path(), &url]].concat())
+            .exits(6)
+            .says("in time (--timeout)");
+    }
 }

@@ -58,8 +58,7 @@ impl RawChannel {
         };
         // A write that failed may have failed because the server said no: its word is worth more than ours.
         let answer = self.answer();
-        let broken =
-            |source| SendError::BrokenOff { peer: self.peer, sent: content.bytes(), source };
+        let broken = |source| SendError::broken_off(self.peer, content.bytes(), source);
         match (written, answer) {
             (_, Ok(Some(line))) => self.understand(&line),
             (Err(error), _) => Err(broken(error)),

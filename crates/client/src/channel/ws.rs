@@ -69,7 +69,7 @@ impl WsChannel {
             fields: &[],
         };
         let request = request(&asked, &key)?;
-        let broken = |source| SendError::BrokenOff { peer, sent: 0, source };
+        let broken = |source| SendError::broken_off(peer, 0, source);
         stream.write_all(&request).map_err(broken)?;
 
         let limits = Limits::default();
@@ -148,7 +148,7 @@ impl WsChannel {
             },
             (Err(Unheard::Broken(_)), Err(Stopped::Broken(source)))
             | (Err(Unheard::Broken(source)), _) => {
-                Err(SendError::BrokenOff { peer, sent: content.bytes(), source })
+                Err(SendError::broken_off(peer, content.bytes(), source))
             }
             (Err(Unheard::Told(error)), _) => Err(error),
         }
@@ -159,7 +159,7 @@ impl WsChannel {
         let mut close = Vec::new();
         self.sender.close(Some(CloseCode::NORMAL), "", &mut close);
         let peer = self.peer;
-        let broken = |source| SendError::BrokenOff { peer, sent: 0, source };
+        let broken = |source| SendError::broken_off(peer, 0, source);
         let _ = self.stream.set_read_timeout(Some(CLOSE_TIMEOUT));
         if self.announced {
             // All receipts are here and have been checked; how the server says goodbye changes nothing.

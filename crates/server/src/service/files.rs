@@ -42,12 +42,14 @@ pub(crate) struct Source {
 
 impl Files {
     pub(crate) fn open(config: &Config, observer: Arc<dyn Observer>) -> io::Result<Self> {
+        let directory =
+            Arc::new(Directory::open(&config.directory, config.fsync, config.keep_parts)?);
+        if config.sink == SinkKind::File {
+            // Whoever starts the server should hear that it cannot write, and not its first sender.
+            drop(directory.create_part()?);
+        }
         Ok(Self {
-            directory: Arc::new(Directory::open(
-                &config.directory,
-                config.fsync,
-                config.keep_parts,
-            )?),
+            directory,
             memory: Arc::new(Budget::new(config.max_memory)),
             sink: config.sink,
             digest: config.digest,
@@ -192,7 +194,9 @@ impl Upload {
             return Err(Refusal::new(RefusalCode::SizeMismatch, message));
         }
         if bytes > self.files.max_size {
-            self.files.check_size(bytes)?;
+            let limit = self.files.max_size;
+            let message = format!("more than the limit of {limit} bytes came (--max-size)");
+            return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
         self.store(content)?;
         self.bytes = bytes;
@@ -226,6 +230,7 @@ impl Upload {
     /// Size or digest differ from what was announced, or storing failed: nothing was published, and the interruption
     /// has been told.
     pub(crate) fn finish(mut self, kind: EndKind, end: &End) -> Result<Receipt, Refusal> {
+        let ended = Instant::now();
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::None));
         let digest = hasher.finish();
         if let Err(refusal) = self.check_end(end, digest.as_ref()) {
@@ -243,10 +248,9 @@ impl Upload {
                 return Err(self.abandon(refusal));
             }
         };
-        let (seconds, durable_seconds) = match self.clock {
-            Some(clock) => (clock.last - clock.first, clock.first.elapsed()),
-            None => (Duration::ZERO, Duration::ZERO),
-        };
+        let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
+        // Without the time that the sender took to say that this was the end.
+        let durable_seconds = seconds + ended.elapsed();
         let path = stored.name.map(|name| name.as_str().to_owned());
         let durable = path.is_some() && self.files.directory.is_durable();
         let receipt = Receipt {
@@ -296,6 +300,10 @@ impl Upload {
                 Err(Refusal::new(RefusalCode::DigestMismatch, message).with_hint(
                     "the file changed while it was sent, or was damaged on the way; send it again",
                 ))
+            }
+            (Some(theirs), None) => {
+                let message = format!("the end names {theirs}, but no digest was computed (none)");
+                Err(Refusal::new(RefusalCode::BadRequest, message))
             }
             _ => Ok(()),
         }

@@ -93,7 +93,8 @@ impl MessageUpload {
         }
         if self.offered {
             interrupt_closed(upload, "without an end message", code, reason);
-            outlet.close(Some(CloseCode::POLICY), "an offered file ends with an end message");
+            let message = "an offered file ends with an end message";
+            self.refuse(Refusal::new(RefusalCode::Interrupted, message), outlet);
             return;
         }
         self.finish(upload, EndKind::Close, outlet);

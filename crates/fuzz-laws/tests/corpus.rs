@@ -7,7 +7,7 @@ use anyport_testkit::noise;
 
 #[test]
 fn corpora_hold_the_laws() {
-    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus");
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     for (name, law) in TARGETS {
         let mut inputs = 0;
         for entry in std::fs::read_dir(corpora.join(name)).unwrap() {
