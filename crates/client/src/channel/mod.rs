@@ -9,6 +9,8 @@ use std::net::TcpStream;
 
 use rustix::net::{RecvFlags, recv};
 
+use crate::error::SendError;
+
 /// Bytes of the buffer that content goes through. About the size of L2.
 const BUFFER: usize = 256 * 1024;
 
@@ -29,4 +31,23 @@ fn has_something_to_say(stream: &TcpStream) -> bool {
 /// The end of a stream where an answer was due.
 fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")
+}
+
+/// How far writing came.
+enum Written {
+    All,
+    /// The server spoke, or went, before everything was sent.
+    UntilInterrupted,
+}
+
+/// Why writing stopped.
+enum Stopped {
+    Local(SendError),
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
 }

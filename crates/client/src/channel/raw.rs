@@ -10,7 +10,7 @@ use anyport_proto::transfer::receipt::Receipt;
 
 use socket2::SockRef;
 
-use super::{BUFFER, LONGEST_ANSWER, ended, has_something_to_say};
+use super::{BUFFER, LONGEST_ANSWER, Stopped, Written, ended, has_something_to_say};
 use crate::content::Content;
 use crate::error::SendError;
 
@@ -129,25 +129,6 @@ impl RawChannel {
             Ok(Reply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
             Ok(Reply::Go { .. }) | Err(_) => Err(SendError::Answer { peer, answer: cut(line) }),
         }
-    }
-}
-
-/// How far writing came.
-enum Written {
-    All,
-    /// The server spoke, or went, before everything was sent.
-    UntilInterrupted,
-}
-
-/// Why writing stopped.
-enum Stopped {
-    Local(SendError),
-    Broken(io::Error),
-}
-
-impl From<io::Error> for Stopped {
-    fn from(error: io::Error) -> Self {
-        Self::Broken(error)
     }
 }
 

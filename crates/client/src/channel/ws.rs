@@ -17,7 +17,7 @@ use anyport_proto::ws::header::{MAX_HEADER, encoded_len};
 use anyport_proto::ws::proof::GREETING;
 use anyport_proto::ws::{CloseCode, Event, Fragment, Kind, Mask, Receiver, Role, Sender};
 
-use super::{BUFFER, LONGEST_ANSWER, ended, has_something_to_say};
+use super::{BUFFER, LONGEST_ANSWER, Stopped, Written, ended, has_something_to_say};
 use crate::content::Content;
 use crate::error::SendError;
 use crate::keys::{RandomKeys, handshake_key};
@@ -399,25 +399,6 @@ impl Framer {
         self.left = length;
         self.mask = mask;
         header.len()
-    }
-}
-
-/// How far writing came.
-enum Written {
-    All,
-    /// The server spoke, or went, before everything was sent.
-    UntilInterrupted,
-}
-
-/// Why writing stopped.
-enum Stopped {
-    Local(SendError),
-    Broken(io::Error),
-}
-
-impl From<io::Error> for Stopped {
-    fn from(error: io::Error) -> Self {
-        Self::Broken(error)
     }
 }
 
