@@ -78,6 +78,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "Connections")]
     pub(crate) engine: Engine,
 
+    /// Compress WebSocket messages with clients that offer it (permessage-deflate, RFC 7692)
+    #[arg(long, help_heading = "Connections")]
+    pub(crate) deflate: bool,
+
     /// Connections at once; further ones wait
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     pub(crate) max_conns: u32,
@@ -151,6 +155,10 @@ pub(crate) struct Send {
     /// Payload of one WebSocket frame
     #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB")]
     pub(crate) frame_size: usize,
+
+    /// Offer to compress the messages of ws:// (permessage-deflate, RFC 7692); for text over a slow network
+    #[arg(long)]
+    pub(crate) deflate: bool,
 
     /// Digest that both sides compute: blake3, sha256 or none
     #[arg(long, value_name = "ALGORITHM", default_value = "blake3")]

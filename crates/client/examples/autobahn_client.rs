@@ -54,7 +54,8 @@ impl Session {
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;
         let key = Key::from_bytes(random);
-        let target = ClientTarget { host: server, path, subprotocols: &[], fields: &[] };
+        let target =
+            ClientTarget { host: server, path, subprotocols: &[], fields: &[], deflate: true };
         stream.write_all(&request(&target, &key)?)?;
         let limits = Limits::default();
         let mut reader = ResponseHeadReader::new();
@@ -65,11 +66,16 @@ impl Session {
                 return Err("the server closed in the handshake".into());
             }
             if let Pushed::Done { head, used } = reader.push(&piece[..count], &limits)? {
-                verify(&head, &key, &[])?;
-                let receiver =
+                let verified = verify(&head, &key, &target)?;
+                let mut receiver =
                     Receiver::new(Role::Client, &limits).with_message_limit(limits.echo_message);
+                let mut sender = Sender::client(Random);
+                if let Some(agreed) = &verified.deflate {
+                    receiver = receiver.with_deflate(agreed);
+                    sender = sender.with_deflate(agreed);
+                }
                 let early = piece[used..count].to_vec();
-                return Ok(Self { stream, receiver, sender: Sender::client(Random), early });
+                return Ok(Self { stream, receiver, sender, early });
             }
         }
     }
@@ -85,11 +91,12 @@ impl Session {
         loop {
             let mut replies = Vec::new();
             let mut rest = &mut bytes[..];
-            while !rest.is_empty() && !self.sender.close_sent() {
+            while !self.sender.close_sent() {
                 let used = match self.receiver.feed(rest) {
-                    Ok((used, event)) => {
+                    Ok((_, None)) => break,
+                    Ok((used, Some(event))) => {
                         match event {
-                            Some(Event::Data { kind, data, end, .. }) => {
+                            Event::Data { kind, data, end, .. } => {
                                 message.extend_from_slice(data);
                                 if end
                                     && let Some(reply) = answer(kind, &std::mem::take(&mut message))
@@ -97,11 +104,11 @@ impl Session {
                                     self.sender.message(kind, &reply, &mut replies)?;
                                 }
                             }
-                            Some(Event::Ping(payload)) => self.sender.pong(payload, &mut replies),
-                            Some(Event::Close { code, .. }) => {
+                            Event::Ping(payload) => self.sender.pong(payload, &mut replies),
+                            Event::Close { code, .. } => {
                                 self.sender.close(code, "", &mut replies);
                             }
-                            Some(Event::Pong(_)) | None => {}
+                            Event::Pong(_) => {}
                         }
                         used
                     }

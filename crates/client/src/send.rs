@@ -37,6 +37,8 @@ pub struct Options {
     pub engine: Engine,
     /// Payload bytes of one frame.
     pub frame_size: usize,
+    /// Whether to offer permessage-deflate; `ws://` and the own engine only.
+    pub deflate: bool,
     /// The digest that both sides compute.
     pub digest: Algorithm,
     /// Congestion control of our socket.
@@ -53,6 +55,7 @@ impl Default for Options {
             plain: false,
             engine: Engine::Own,
             frame_size: DEFAULT_FRAME_SIZE,
+            deflate: false,
             digest: Algorithm::default(),
             congestion: Congestion::Auto,
             connect_timeout: Duration::from_secs(10),
@@ -162,7 +165,7 @@ impl Channel {
                 (Scheme::Tcp, _) => Kind::Raw(RawChannel::new(stream, peer, options.plain)),
                 (Scheme::Frames, _) => Kind::Ws(Box::new(WsChannel::bare(stream, peer))),
                 (Scheme::Ws, Engine::Own) => {
-                    Kind::Ws(Box::new(WsChannel::handshake(stream, peer, target)?))
+                    Kind::Ws(Box::new(WsChannel::handshake(stream, peer, target, options.deflate)?))
                 }
                 (Scheme::Ws, Engine::Library) => Kind::Library(Box::new(
                     LibraryChannel::handshake(stream, peer, target, options.connect_timeout)?,

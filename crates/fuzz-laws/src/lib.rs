@@ -11,18 +11,19 @@ use anyport_proto::limits::Limits;
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::offer::{FileMessage, FileReply};
 use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
-use anyport_proto::ws::handshake::{Key, OriginPolicy, Policy, accept, verify};
+use anyport_proto::ws::handshake::{ClientTarget, Key, OriginPolicy, Policy, accept, verify};
 use anyport_proto::ws::proof::{Proof, Standing};
-use anyport_proto::ws::{Event, Kind, Receiver, Role, Violation};
+use anyport_proto::ws::{DeflateParameters, Event, Kind, Receiver, Role, Sender, Violation};
 
 /// Takes any bytes, and panics where they break the law.
 pub type Law = fn(&[u8]);
 
 /// Every target by its name, for the replay of corpora.
-pub const TARGETS: [(&str, Law); 9] = [
+pub const TARGETS: [(&str, Law); 10] = [
     ("detect", detect),
     ("ws_server", ws_server),
     ("ws_client", ws_client),
+    ("deflate", deflate),
     ("http_head", http_head),
     ("handshake", handshake),
     ("preface", preface),
@@ -95,7 +96,11 @@ pub fn http_head(input: &[u8]) {
 pub fn handshake(input: &[u8]) {
     let limits = Limits::default();
     if let Ok(Pushed::Done { head, .. }) = HeadReader::new().push(input, &limits) {
-        let policy = Policy { subprotocols: &["anyport.file.1"], origin: OriginPolicy::SameHost };
+        let policy = Policy {
+            subprotocols: &["anyport.file.1"],
+            origin: OriginPolicy::SameHost,
+            deflate: true,
+        };
         match accept(&head, &policy) {
             Ok(acceptance) => {
                 assert!(head.is_websocket_upgrade());
@@ -108,7 +113,15 @@ pub fn handshake(input: &[u8]) {
                 let key = key.and_then(Key::from_field).unwrap_or_else(|| panic!("no key"));
                 let offered = acceptance.subprotocol.as_deref();
                 let offered: Vec<&str> = offered.into_iter().collect();
-                assert!(verify(&response, &key, &offered).is_ok());
+                let target = ClientTarget {
+                    host: "localhost",
+                    path: "/",
+                    subprotocols: &offered,
+                    fields: &[],
+                    deflate: acceptance.deflate.is_some(),
+                };
+                let verified = verify(&response, &key, &target).map(|verified| verified.deflate);
+                assert_eq!(verified, Ok(acceptance.deflate));
             }
             Err(refusal) => assert!(refusal.response().starts_with(b"HTTP/1.1 4")),
         }
@@ -213,35 +226,64 @@ enum Seen {
 
 fn ws_law(role: Role, input: &[u8]) {
     let (step, wire) = cut(input);
-    let whole = receive(role, wire, wire.len().max(1));
-    assert_eq!(receive(role, wire, step), whole);
+    let receiver = || Receiver::new(role, &Limits::default());
+    let whole = receive(receiver(), wire, wire.len().max(1));
+    assert_eq!(receive(receiver(), wire, step), whole);
 }
 
-fn receive(role: Role, wire: &[u8], step: usize) -> (Vec<Seen>, Option<Violation>) {
-    let mut receiver = Receiver::new(role, &Limits::default());
+/// Compressed frames of a server give the same whatever the cuts, within the limit; and what our sender compresses, our
+/// receiver inflates to the same.
+pub fn deflate(input: &[u8]) {
+    let [choice, input @ ..] = input else { return };
+    let agreed = DeflateParameters {
+        server_no_context_takeover: choice & 1 != 0,
+        client_no_context_takeover: choice & 2 != 0,
+        server_max_window_bits: Some(9 + (choice >> 2) % 7),
+        client_max_window_bits: None,
+    };
+    let mut limits = Limits::default();
+    limits.inflated_message = 64 * 1024;
+    let receiver = || Receiver::new(Role::Client, &limits).with_deflate(&agreed);
+    let (step, wire) = cut(input);
+    let whole = receive(receiver(), wire, wire.len().max(1));
+    assert_eq!(receive(receiver(), wire, step), whole);
+
+    let mut sender = Sender::server().with_deflate(&agreed);
+    let (mut wire, mut sent) = (Vec::new(), Vec::new());
+    for message in input.chunks(input.len().div_ceil(3).max(1)) {
+        assert!(sender.message(Kind::Binary, message, &mut wire).is_ok());
+        sent.push(Seen::Message(Kind::Binary, message.to_vec()));
+    }
+    assert_eq!(receive(receiver(), &wire, step), (sent, None));
+}
+
+fn receive(mut receiver: Receiver, wire: &[u8], step: usize) -> (Vec<Seen>, Option<Violation>) {
     let (mut seen, mut message) = (Vec::new(), Vec::new());
     for piece in wire.chunks(step) {
         let mut piece = piece.to_vec();
         let mut rest = &mut piece[..];
-        while !rest.is_empty() {
+        loop {
             let used = match receiver.feed(rest) {
-                Ok((used, event)) => {
+                Ok((used, None)) => {
+                    assert_eq!(used, rest.len(), "bytes left and nothing told");
+                    break;
+                }
+                Ok((used, Some(event))) => {
                     match event {
-                        Some(Event::Data { kind, data, end, .. }) => {
+                        Event::Data { kind, data, end, .. } => {
                             message.extend_from_slice(data);
                             if end {
                                 seen.push(Seen::Message(kind, std::mem::take(&mut message)));
                             }
                         }
-                        Some(Event::Ping(payload)) => seen.push(Seen::Ping(payload.to_vec())),
-                        Some(Event::Pong(payload)) => seen.push(Seen::Pong(payload.to_vec())),
-                        Some(Event::Close { code, reason }) => {
+                        Event::Ping(payload) => seen.push(Seen::Ping(payload.to_vec())),
+                        Event::Pong(payload) => seen.push(Seen::Pong(payload.to_vec())),
+                        Event::Close { code, reason } => {
                             seen.push(Seen::Close(
                                 code.map(|code| code.value()),
                                 reason.to_owned(),
                             ));
                         }
-                        None => assert_eq!(used, rest.len(), "bytes left and nothing told"),
                     }
                     used
                 }

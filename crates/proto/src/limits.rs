@@ -22,7 +22,9 @@ pub struct Limits {
     pub frame: u64,
     /// Payload bytes of one message, summed over its fragments. Streamed too, unless a service assembles it.
     pub message: u64,
-    /// Bytes of one message that the echo service takes and gives back, inclusive.
+    /// Bytes that one compressed message inflates to. Streamed as well: nothing is allocated for them.
+    pub inflated_message: u64,
+    /// Bytes of one message that the echo service takes and gives back, inclusive; inflated, if it came compressed.
     pub echo_message: u64,
     /// Bytes of one message on the library engine, which assembles each message before it hands it over.
     pub library_message: usize,
@@ -39,6 +41,7 @@ impl Default for Limits {
             held_candidate: 1024 * 1024,
             frame: MAX_FRAME,
             message: u64::MAX,
+            inflated_message: u64::MAX,
             echo_message: 16 * 1024 * 1024,
             library_message: 64 * 1024 * 1024,
         }

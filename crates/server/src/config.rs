@@ -25,6 +25,8 @@ pub struct Config {
     pub digest: Algorithm,
     /// Who speaks WebSocket.
     pub engine: Engine,
+    /// Whether permessage-deflate is agreed to where a client offers it; engine own only.
+    pub deflate: bool,
     /// Congestion control of accepted sockets.
     pub congestion: Congestion,
     /// Bulk transfers that have a thread of their own; past that number the async loop serves.
@@ -58,6 +60,7 @@ impl Config {
             fsync: Fsync::default(),
             digest: Algorithm::default(),
             engine: Engine::Own,
+            deflate: false,
             congestion: Congestion::default(),
             bulk_threads: 2 * cores,
             bulk_buffer: 256 * 1024,

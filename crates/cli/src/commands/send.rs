@@ -72,6 +72,12 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     if flags.engine == flags::Engine::Library && target.scheme != Scheme::Ws {
         return usage("the library speaks WebSocket only, with a handshake", "use ws://HOST:PORT/");
     }
+    if flags.deflate && target.scheme != Scheme::Ws {
+        return usage("--deflate is agreed on in a WebSocket handshake", "use ws://HOST:PORT/");
+    }
+    if flags.deflate && flags.engine == flags::Engine::Library {
+        return usage("the library does not compress", "leave out --deflate or --engine library");
+    }
     let mut options = Options::default();
     options.plain = flags.plain;
     options.engine = match flags.engine {
@@ -79,6 +85,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
         flags::Engine::Library => Engine::Library,
     };
     options.frame_size = flags.frame_size;
+    options.deflate = flags.deflate;
     options.digest = flags.digest;
     options.congestion = flags.congestion.clone();
     options.connect_timeout = flags.connect_timeout;

@@ -29,6 +29,12 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
         let error = anyhow!("--keep-parts must be at least --idle-timeout");
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
     }
+    if flags.deflate && flags.engine == flags::Engine::Library {
+        let error = anyhow!("the library does not compress");
+        return Err(
+            Failure::new(Exit::Usage, error).with_hint("leave out --deflate or --engine library")
+        );
+    }
     let listeners = listen(flags)?;
     let config = config(flags);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -175,6 +181,7 @@ fn config(flags: &flags::Serve) -> Config {
         [] => Allowed::ALL,
         only => only.iter().fold(Allowed::NONE, |allowed, name| allowed.allow(*name)),
     };
+    config.deflate = flags.deflate;
     config.digest = flags.digest;
     config.max_size = flags.max_size.unwrap_or(config.max_size);
     config.max_memory = flags.max_memory;

@@ -58,6 +58,7 @@ impl WsChannel {
         mut stream: TcpStream,
         peer: SocketAddr,
         target: &Target,
+        deflate: bool,
     ) -> Result<Self, SendError> {
         let key = Key::from_bytes(handshake_key());
         let offered = [FILE_SUBPROTOCOL];
@@ -67,6 +68,7 @@ impl WsChannel {
             path: &target.path,
             subprotocols: &offered,
             fields: &[],
+            deflate,
         };
         let request = request(&asked, &key)?;
         let broken = |source| SendError::broken_off(peer, 0, source);
@@ -86,8 +88,15 @@ impl WsChannel {
                 Err(source) => return Err(SendError::NotHttp { peer, source }),
             }
         };
-        match verify(&head, &key, &offered) {
-            Ok(verified) => Ok(Self::new(stream, peer, verified.subprotocol.is_some(), early)),
+        match verify(&head, &key, &asked) {
+            Ok(verified) => {
+                let mut channel = Self::new(stream, peer, verified.subprotocol.is_some(), early);
+                if let Some(agreed) = &verified.deflate {
+                    channel.receiver = channel.receiver.with_deflate(agreed);
+                    channel.sender = channel.sender.with_deflate(agreed);
+                }
+                Ok(channel)
+            }
             Err(source) => {
                 let body = match source {
                     ResponseError::Status { .. } => {
@@ -272,32 +281,32 @@ impl WsChannel {
         } else {
             &mut early[..]
         };
-        while !bytes.is_empty() {
+        loop {
             let (used, event) = match self.receiver.feed(bytes) {
-                Ok(fed) => fed,
+                Ok((_, None)) => return Ok(()),
+                Ok((used, Some(event))) => (used, event),
                 Err(violation) => {
                     let peer = self.peer;
                     return Err(Unheard::Told(SendError::Violation { peer, violation }));
                 }
             };
             match event {
-                Some(Event::Data { kind: Kind::Text, data, end, .. }) => {
+                Event::Data { kind: Kind::Text, data, end, .. } => {
                     let room = LONGEST_ANSWER.saturating_sub(self.inbox.partial.len());
                     self.inbox.partial.extend_from_slice(&data[..data.len().min(room)]);
                     if end {
                         self.inbox.texts.push_back(std::mem::take(&mut self.inbox.partial));
                     }
                 }
-                Some(Event::Ping(payload)) => self.sender.pong(payload, &mut self.pending),
-                Some(Event::Close { code, reason }) => {
+                Event::Ping(payload) => self.sender.pong(payload, &mut self.pending),
+                Event::Close { code, reason } => {
                     self.inbox.closed = Some((code, reason.to_owned()));
                 }
                 // Nobody asked for bytes.
-                Some(Event::Data { kind: Kind::Binary, .. } | Event::Pong(_)) | None => {}
+                Event::Data { kind: Kind::Binary, .. } | Event::Pong(_) => {}
             }
             bytes = &mut std::mem::take(&mut bytes)[used..];
         }
-        Ok(())
     }
 }
 
@@ -318,6 +327,8 @@ struct Framer {
     /// Payload still to come in the current frame.
     left: u64,
     mask: Option<Mask>,
+    /// Whole frames, where messages are compressed.
+    compressed: Vec<u8>,
 }
 
 /// What one write sends.
@@ -331,11 +342,15 @@ impl Framer {
     fn new(frame_size: usize) -> Self {
         let frames = (BUFFER / frame_size.max(1)).clamp(1, BUFFER / MAX_HEADER);
         let payload = BUFFER.min(frame_size * frames);
-        Self { buffer: vec![0; payload + frames * MAX_HEADER], frame_size, left: 0, mask: None }
+        let buffer = vec![0; payload + frames * MAX_HEADER];
+        Self { buffer, frame_size, left: 0, mask: None, compressed: Vec::new() }
     }
 
     /// The next batch; empty at the end of the content.
     fn fill(&mut self, content: &mut Content, sender: &mut Sender) -> Result<Batch<'_>, SendError> {
+        if sender.compresses() {
+            return self.fill_compressed(content, sender);
+        }
         if content.left().is_none() {
             return self.fill_unsized(content, sender);
         }
@@ -387,6 +402,22 @@ impl Framer {
             mask.apply(&mut self.buffer[MAX_HEADER..end]);
         }
         Ok(Batch { bytes: &self.buffer[start..end], content: count as u64, ends_a_frame: true })
+    }
+
+    /// Each message is compressed on its own, a frame size of content at most.
+    fn fill_compressed(
+        &mut self,
+        content: &mut Content,
+        sender: &mut Sender,
+    ) -> Result<Batch<'_>, SendError> {
+        self.compressed.clear();
+        let room = self.frame_size.min(self.buffer.len());
+        let count = content.read(&mut self.buffer[..room])?;
+        if count > 0 {
+            // Our Close comes after all content.
+            let _ = sender.message(Kind::Binary, &self.buffer[..count], &mut self.compressed);
+        }
+        Ok(Batch { bytes: &self.compressed, content: count as u64, ends_a_frame: true })
     }
 
     /// Writes a header at `at` and gives its length.

@@ -2,12 +2,12 @@
 
 use super::{CloseCode, Opcode};
 
-/// A rule of RFC 6455 that the peer broke. Terminal: after one, the stream cannot be understood any more.
+/// A rule of RFC 6455 or 7692 that the peer broke. Terminal: after one, the stream cannot be understood any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// RSV bits without an extension that gives them a meaning.
-    #[error("reserved bits {0:#05b} are set, and no extension was negotiated")]
+    /// RSV bits without an extension that gives them a meaning on this frame.
+    #[error("reserved bits {0:#05b} are set, and no agreed extension gives them a meaning here")]
     ReservedBits(u8),
     /// Opcode 3 to 7 or 11 to 15.
     #[error("opcode {0:#x} is reserved")]
@@ -52,6 +52,15 @@ pub enum Violation {
         /// What we take.
         limit: u64,
     },
+    /// A compressed message above the limit, counted as it is inflated.
+    #[error("a compressed message inflates to more than the limit of {limit} bytes")]
+    InflatedTooLong {
+        /// What we take.
+        limit: u64,
+    },
+    /// Compressed payload that cannot be inflated, or that ends inside a block.
+    #[error("compressed payload is not whole DEFLATE blocks")]
+    NotDeflate,
     /// Text that is not UTF-8.
     #[error("text is not valid UTF-8")]
     NotUtf8,
@@ -70,8 +79,10 @@ impl Violation {
     /// The close code to send before giving up (§7.4.1).
     pub const fn close_code(&self) -> CloseCode {
         match self {
-            Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => CloseCode::TOO_BIG,
-            Self::NotUtf8 | Self::CloseReasonNotUtf8 => CloseCode::INVALID_DATA,
+            Self::FrameTooLong { .. }
+            | Self::MessageTooLong { .. }
+            | Self::InflatedTooLong { .. } => CloseCode::TOO_BIG,
+            Self::NotDeflate | Self::NotUtf8 | Self::CloseReasonNotUtf8 => CloseCode::INVALID_DATA,
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }
@@ -86,7 +97,10 @@ impl Violation {
             Self::FragmentedControl(_) | Self::ControlTooLong(_) => "RFC 6455 §5.5",
             Self::NotMasked | Self::Masked => "RFC 6455 §5.1",
             Self::ContinuationWithoutStart | Self::MessageInsideMessage(_) => "RFC 6455 §5.4",
-            Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => "RFC 6455 §10.4",
+            Self::FrameTooLong { .. }
+            | Self::MessageTooLong { .. }
+            | Self::InflatedTooLong { .. } => "RFC 6455 §10.4",
+            Self::NotDeflate => "RFC 7692 §7.2.2",
             Self::NotUtf8 => "RFC 6455 §8.1",
             Self::CloseOfOneByte | Self::CloseReasonNotUtf8 => "RFC 6455 §5.5.1",
             Self::CloseCode(_) => "RFC 6455 §7.4",

@@ -32,6 +32,8 @@ pub enum Decoded<T> {
 pub struct Header {
     /// Whether this frame is the last of its message.
     pub fin: bool,
+    /// RSV1: this frame begins a compressed message (RFC 7692 §7.2.3).
+    pub compressed: bool,
     /// What the frame is for.
     pub opcode: Opcode,
     /// The mask key; `None` on a server's frames.
@@ -40,15 +42,27 @@ pub struct Header {
     pub length: u64,
 }
 
+/// What RSV1 means on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rsv1 {
+    /// Nothing: it must be 0.
+    Reserved,
+    /// On the first frame of a data message, that the message is compressed: permessage-deflate was agreed on.
+    Deflate,
+}
+
 /// Decodes the header of a frame that `receiver` receives.
 ///
 /// # Errors
 /// The rule that the sender broke. Control frames are checked here too, as their rules need nothing but the header.
-pub fn decode(input: &[u8], receiver: Role) -> Result<Decoded<Header>, Violation> {
+pub fn decode(input: &[u8], receiver: Role, rsv1: Rsv1) -> Result<Decoded<Header>, Violation> {
     let [first, rest @ ..] = input else { return Ok(Decoded::NeedMore { at_least: 2 }) };
     let fin = first & 0x80 != 0;
     let reserved = (first >> 4) & 0b111;
-    if reserved != 0 {
+    let begins_message = matches!(first & 0x0f, 1 | 2);
+    // RFC 7692 §6.1: not on continuation frames, and not on control frames.
+    let compressed = reserved == 0b100 && rsv1 == Rsv1::Deflate && begins_message;
+    if reserved != 0 && !compressed {
         return Err(Violation::ReservedBits(reserved));
     }
     let opcode = Opcode::from_wire(*first)?;
@@ -96,12 +110,15 @@ pub fn decode(input: &[u8], receiver: Role) -> Result<Decoded<Header>, Violation
         short => (u64::from(short), rest, 2),
     };
     if !masked {
-        return Ok(Decoded::Done { value: Header { fin, opcode, key: None, length }, used });
+        return Ok(Decoded::Done {
+            value: Header { fin, compressed, opcode, key: None, length },
+            used,
+        });
     }
     let Some(key) = rest.first_chunk::<4>() else {
         return Ok(Decoded::NeedMore { at_least: used + 4 });
     };
-    let value = Header { fin, opcode, key: Some(*key), length };
+    let value = Header { fin, compressed, opcode, key: Some(*key), length };
     Ok(Decoded::Done { value, used: used + 4 })
 }
 
@@ -145,7 +162,9 @@ pub fn encode(header: &Header) -> Encoded {
         length = length.saturating_add(part.len() as u8);
     };
     let mask_bit = if header.key.is_some() { 0x80 } else { 0 };
-    put(&[if header.fin { 0x80 } else { 0 } | header.opcode as u8]);
+    let fin = if header.fin { 0x80 } else { 0 };
+    let rsv1 = if header.compressed { 0x40 } else { 0 };
+    put(&[fin | rsv1 | header.opcode as u8]);
     match header.length {
         short @ 0..=125 => put(&[mask_bit | short as u8]),
         medium @ 126..=0xffff => {
@@ -170,7 +189,7 @@ mod tests {
     use anyport_testkit::hex;
 
     fn from_client(wire: &str) -> Result<Decoded<Header>, Violation> {
-        decode(&hex(wire), Role::Server)
+        decode(&hex(wire), Role::Server, Rsv1::Reserved)
     }
 
     #[test]
@@ -181,10 +200,28 @@ mod tests {
     }
 
     #[test]
+    fn pd_4_rsv1_stands_on_the_first_frame_of_a_data_message_alone() {
+        let deflate = |wire| decode(&hex(wire), Role::Server, Rsv1::Deflate);
+        for (wire, compressed) in
+            [("c1 80 00000000", true), ("42 80 00000000", true), ("81 80 00000000", false)]
+        {
+            let Ok(Decoded::Done { value, .. }) = deflate(wire) else { panic!("{wire}") };
+            assert_eq!(value.compressed, compressed, "{wire}");
+            assert_eq!(encode(&value)[..], hex(wire));
+        }
+        for first in ["c0", "40", "c8", "c9", "ca", "c3"] {
+            assert_eq!(deflate(first), Err(Violation::ReservedBits(0b100)), "{first}");
+        }
+        for first in ["a1", "91", "e1", "d2", "f1"] {
+            assert!(matches!(deflate(first), Err(Violation::ReservedBits(_))), "{first}");
+        }
+    }
+
+    #[test]
     fn fr_2_reserved_opcodes_are_refused() {
         for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf_u8] {
             assert_eq!(
-                decode(&[0x80 | opcode], Role::Server),
+                decode(&[0x80 | opcode], Role::Server, Rsv1::Reserved),
                 Err(Violation::ReservedOpcode(opcode))
             );
         }
@@ -216,7 +253,7 @@ mod tests {
     fn mk_1_and_2_masks_go_one_way() {
         assert_eq!(from_client("8105"), Err(Violation::NotMasked));
         assert_eq!(from_client("8900"), Err(Violation::NotMasked));
-        assert_eq!(decode(&hex("8185"), Role::Client), Err(Violation::Masked));
+        assert_eq!(decode(&hex("8185"), Role::Client, Rsv1::Reserved), Err(Violation::Masked));
     }
 
     #[test]
@@ -225,16 +262,19 @@ mod tests {
             [0, 1, 125, 126, 127, 65535, 65536, 1 << 31, (1 << 32) + 1, crate::limits::MAX_FRAME]
         {
             for key in [None, Some([1, 2, 3, 4])] {
-                let header = Header { fin: true, opcode: Opcode::Binary, key, length };
+                let header =
+                    Header { fin: true, compressed: false, opcode: Opcode::Binary, key, length };
                 let wire = encode(&header);
                 let role = if key.is_some() { Role::Server } else { Role::Client };
                 assert_eq!(wire.len(), encoded_len(length, key.is_some()));
                 assert_eq!(
-                    decode(&wire, role),
+                    decode(&wire, role, Rsv1::Reserved),
                     Ok(Decoded::Done { value: header, used: wire.len() })
                 );
                 for cut in 0..wire.len() {
-                    let Ok(Decoded::NeedMore { at_least }) = decode(&wire[..cut], role) else {
+                    let Ok(Decoded::NeedMore { at_least }) =
+                        decode(&wire[..cut], role, Rsv1::Reserved)
+                    else {
                         panic!("{cut} of {} bytes decided", wire.len())
                     };
                     assert!(at_least > cut && at_least <= wire.len(), "{cut}: {at_least}");

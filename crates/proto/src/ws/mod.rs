@@ -1,11 +1,11 @@
-//! WebSocket (RFC 6455) as a machine that never owns payload.
+//! WebSocket (RFC 6455, with permessage-deflate of RFC 7692) as a machine that never owns payload.
 //!
 //! ```text
 //!             ┌───────────── Receiver ─────────────┐
-//!  bytes ───► │ header ► mask ► UTF-8 ► message    │ ───► Event::Data { data: your own buffer, unmasked }
+//!  bytes ───► │ header ► mask ► inflate ► UTF-8    │ ───► Event::Data { data: your own buffer, unmasked }
 //!             └────────────────────────────────────┘      Event::Ping / Pong / Close
 //!             ┌────────────── Sender ──────────────┐
-//!  bytes ◄─── │ header ◄ mask ◄ close state        │ ◄─── message / ping / pong / close
+//!  bytes ◄─── │ header ◄ mask ◄ deflate ◄ state    │ ◄─── message / ping / pong / close
 //!             └────────────────────────────────────┘
 //! ```
 //!
@@ -13,6 +13,7 @@
 //! channel) decides what answers what; [`handshake`] comes before them, or, for bare frames, does not come at all.
 
 pub mod close;
+mod deflate;
 pub mod error;
 pub mod handshake;
 pub mod header;
@@ -24,6 +25,7 @@ pub mod send;
 mod utf8;
 
 pub use close::CloseCode;
+pub use deflate::DeflateParameters;
 pub use error::Violation;
 pub use header::Header;
 pub use mask::{KeySource, Mask};

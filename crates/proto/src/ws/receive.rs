@@ -1,10 +1,12 @@
 //! The receiving half: bytes in any cut → events.
 //!
 //! Payload is unmasked in the caller's buffer and lent back; nothing is assembled, and a declared length allocates
-//! nothing. Control frames are whole before they are told, in 125 bytes that the receiver keeps. One violation is
-//! terminal: from then on every call gives the same answer.
+//! nothing. Compressed payload is lent out of the inflater's window instead, a piece at a time. Control frames are whole
+//! before they are told, in 125 bytes that the receiver keeps. One violation is terminal: from then on every call gives
+//! the same answer.
 
-use super::header::{self, Decoded, MAX_HEADER};
+use super::deflate::{DeflateParameters, Inflated, Inflater, NotDeflate};
+use super::header::{self, Decoded, MAX_HEADER, Rsv1};
 use super::utf8::{NotUtf8, Utf8};
 use super::{CloseCode, Header, Kind, Mask, Opcode, Role, Violation, close};
 use crate::limits::Limits;
@@ -19,7 +21,7 @@ pub enum Event<'a> {
         /// This piece is the message's first.
         start: bool,
         /// The payload; empty for an empty frame.
-        data: &'a mut [u8],
+        data: &'a [u8],
         /// This piece is the message's last.
         end: bool,
     },
@@ -36,12 +38,14 @@ pub enum Event<'a> {
     },
 }
 
-/// Reads frames as one end of the connection. Holds no payload and no heap memory.
+/// Reads frames as one end of the connection. Holds no payload, and no heap memory unless a compressed message came.
 #[derive(Debug)]
 pub struct Receiver {
     role: Role,
     max_frame: u64,
     max_message: u64,
+    max_inflated: u64,
+    deflate: Option<Box<Deflate>>,
     state: State,
     /// The first bytes of a header that a read cut.
     partial: [u8; MAX_HEADER],
@@ -65,10 +69,26 @@ enum State {
     Failed(Violation),
 }
 
+/// The receiving side of permessage-deflate.
+struct Deflate {
+    /// Whether messages may refer to earlier ones.
+    takeover: bool,
+    /// Made at the first compressed message.
+    inflater: Option<Inflater>,
+}
+
+impl std::fmt::Debug for Deflate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deflate").field("takeover", &self.takeover).finish_non_exhaustive()
+    }
+}
+
 /// A data message that has begun and not ended.
 #[derive(Debug)]
 struct Message {
     kind: Kind,
+    /// Payload is compressed; so far it inflated to so many bytes.
+    inflated: Option<u64>,
     /// Payload announced so far, this frame included.
     announced: u64,
     /// Whether a piece of it has been told.
@@ -83,6 +103,8 @@ impl Receiver {
             role,
             max_frame: limits.frame,
             max_message: limits.message,
+            max_inflated: limits.inflated_message,
+            deflate: None,
             state: State::Header,
             partial: [0; MAX_HEADER],
             partial_len: 0,
@@ -92,15 +114,28 @@ impl Receiver {
         }
     }
 
-    /// The same with another limit for one message.
+    /// The same with another limit for one message, inflated if it comes compressed.
     #[must_use]
     pub const fn with_message_limit(mut self, limit: u64) -> Self {
         self.max_message = limit;
+        self.max_inflated = limit;
+        self
+    }
+
+    /// The same after permessage-deflate was agreed on.
+    #[must_use]
+    pub fn with_deflate(mut self, agreed: &DeflateParameters) -> Self {
+        let takeover = match self.role {
+            Role::Server => !agreed.client_no_context_takeover,
+            Role::Client => !agreed.server_no_context_takeover,
+        };
+        self.deflate = Some(Box::new(Deflate { takeover, inflater: None }));
         self
     }
 
     /// Takes bytes from the front of `input` and says how many it took and what they mean, one event at most.
-    /// Call again with the rest until all is taken. `None` beside a count: nothing is complete yet.
+    /// Call again with the rest until there is no event: then all is taken. A few compressed bytes may become many
+    /// pieces, so there may be a further event although nothing is left of `input`.
     ///
     /// # Errors
     /// The first rule that the peer broke, and the same again on each further call.
@@ -121,7 +156,10 @@ impl Receiver {
     /// may go over up to so many with [`Self::skip`] instead of handing them in.
     pub const fn skippable(&self) -> u64 {
         match (&self.state, &self.message) {
-            (State::Payload { left, .. }, Some(Message { kind: Kind::Binary, .. })) => *left,
+            (
+                State::Payload { left, .. },
+                Some(Message { kind: Kind::Binary, inflated: None, .. }),
+            ) => *left,
             _ => 0,
         }
     }
@@ -166,6 +204,13 @@ impl Receiver {
 
     fn advance(&mut self, input: &mut [u8]) -> Result<(usize, Option<Told>), Violation> {
         let mut used = 0;
+        if let State::Failed(violation) = self.state {
+            return Err(violation);
+        }
+        // What was taken comes before what follows it.
+        if let Some(told) = self.inflate()? {
+            return Ok((0, Some(told)));
+        }
         if matches!(self.state, State::Header) {
             match self.read_header(input)? {
                 Decoded::NeedMore { .. } => return Ok((input.len(), None)),
@@ -178,6 +223,11 @@ impl Receiver {
         let (_, rest) = input.split_at_mut(used);
         let told = match self.state {
             State::Header => None,
+            State::Payload { fin, left, mask } if self.is_compressed() => {
+                let (taken, told) = self.read_compressed(rest, fin, left, mask)?;
+                used += taken;
+                told
+            }
             State::Payload { fin, left, mask } => {
                 let (taken, told) = self.read_payload(rest, fin, left, mask)?;
                 let start = used;
@@ -205,10 +255,18 @@ impl Receiver {
         Ok((used, told))
     }
 
+    const fn rsv1(&self) -> Rsv1 {
+        if self.deflate.is_some() { Rsv1::Deflate } else { Rsv1::Reserved }
+    }
+
+    fn is_compressed(&self) -> bool {
+        self.message.as_ref().is_some_and(|message| message.inflated.is_some())
+    }
+
     /// A header at the front of `input`, together with what earlier reads left of it. `used` counts bytes of `input`.
     fn read_header(&mut self, input: &[u8]) -> Result<Decoded<Header>, Violation> {
         if self.partial_len == 0 {
-            let decoded = header::decode(input, self.role)?;
+            let decoded = header::decode(input, self.role, self.rsv1())?;
             if let Decoded::NeedMore { .. } = decoded {
                 self.partial[..input.len()].copy_from_slice(input);
                 self.partial_len = input.len();
@@ -219,7 +277,8 @@ impl Receiver {
         for (taken, byte) in input.iter().enumerate() {
             self.partial[self.partial_len] = *byte;
             self.partial_len += 1;
-            let decoded = header::decode(&self.partial[..self.partial_len], self.role)?;
+            let partial = &self.partial[..self.partial_len];
+            let decoded = header::decode(partial, self.role, self.rsv1())?;
             if let Decoded::Done { value, used } = decoded {
                 debug_assert_eq!(used, before + taken + 1);
                 self.partial_len = 0;
@@ -252,14 +311,23 @@ impl Receiver {
         }
         let message = self.message.get_or_insert_with(|| Message {
             kind,
+            inflated: header.compressed.then_some(0),
             announced: 0,
             told: false,
             utf8: Utf8::default(),
         });
         message.announced = message.announced.saturating_add(header.length);
-        if message.announced > self.max_message {
-            let announced = message.announced;
-            return Err(Violation::MessageTooLong { announced, limit: self.max_message });
+        let limit = match message.inflated {
+            Some(_) => longest_compressed(self.max_inflated),
+            None => self.max_message,
+        };
+        if message.announced > limit {
+            return Err(Violation::MessageTooLong { announced: message.announced, limit });
+        }
+        if header.compressed
+            && let Some(deflate) = &mut self.deflate
+        {
+            deflate.inflater.get_or_insert_with(|| Inflater::new(deflate.takeover)).begin();
         }
         self.state = State::Payload { fin: header.fin, left: header.length, mask };
         self.headers += 1;
@@ -297,6 +365,83 @@ impl Receiver {
         Ok((taken, Some((first, end))))
     }
 
+    /// The same for a compressed message: bytes taken, and what they inflate to.
+    fn read_compressed(
+        &mut self,
+        input: &[u8],
+        fin: bool,
+        mut left: u64,
+        mut mask: Option<Mask>,
+    ) -> Result<(usize, Option<Told>), Violation> {
+        let mut used = 0;
+        loop {
+            // `enter_frame` made one when the message began.
+            let Some(inflater) = self.deflate.as_mut().and_then(|it| it.inflater.as_mut()) else {
+                return Ok((used, None));
+            };
+            let longest = usize::try_from(left).unwrap_or(usize::MAX).min(inflater.room());
+            let piece = &input[used..];
+            let piece = &piece[..piece.len().min(longest)];
+            if piece.is_empty() && left > 0 {
+                self.state = State::Payload { fin, left, mask };
+                return Ok((used, None));
+            }
+            if !piece.is_empty() {
+                inflater.stage(piece, |bytes| {
+                    if let Some(mask) = &mut mask {
+                        mask.apply(bytes);
+                    }
+                });
+            }
+            used += piece.len();
+            left -= piece.len() as u64;
+            if left == 0 && fin {
+                inflater.end();
+            }
+            self.state = if left == 0 { State::Header } else { State::Payload { fin, left, mask } };
+            if let Some(told) = self.inflate()? {
+                return Ok((used, Some(told)));
+            }
+            if left == 0 {
+                // A frame without a byte of the message is told as an empty one.
+                let first =
+                    self.message.as_mut().is_some_and(|it| !std::mem::replace(&mut it.told, true));
+                return Ok((used, Some(Told::Inflated { start: 0, end: 0, first, last: false })));
+            }
+        }
+    }
+
+    /// The next piece of what was taken of a compressed message; `None` where that is all told.
+    fn inflate(&mut self) -> Result<Option<Told>, Violation> {
+        let Some(inflater) = self.deflate.as_mut().and_then(|it| it.inflater.as_mut()) else {
+            return Ok(None);
+        };
+        while inflater.is_pending() {
+            let inflated = inflater.inflate().map_err(|NotDeflate| Violation::NotDeflate)?;
+            let Inflated { start, end, last } = inflated;
+            let Some(message) = &mut self.message else { return Ok(None) };
+            let piece = &inflater.window()[start..end];
+            let sum = message.inflated.unwrap_or_default();
+            let room = usize::try_from(self.max_inflated - sum).unwrap_or(usize::MAX);
+            let within = &piece[..piece.len().min(room)];
+            message.inflated = Some(sum + within.len() as u64);
+            if message.kind == Kind::Text {
+                message.utf8.push(within).map_err(not_utf8)?;
+            }
+            if within.len() < piece.len() {
+                return Err(Violation::InflatedTooLong { limit: self.max_inflated });
+            }
+            if message.kind == Kind::Text && last {
+                message.utf8.finish().map_err(not_utf8)?;
+            }
+            if start < end || last {
+                let first = !std::mem::replace(&mut message.told, true);
+                return Ok(Some(Told::Inflated { start, end, first, last }));
+            }
+        }
+        Ok(None)
+    }
+
     fn finish_control(
         &mut self,
         opcode: Opcode,
@@ -315,15 +460,27 @@ impl Receiver {
         Ok(Told::Control { opcode, length })
     }
 
+    /// The kind of the current message, which ends if `end` says so.
+    fn leave_message(&mut self, end: bool) -> Kind {
+        let kind = self.message.as_ref().map_or(Kind::Binary, |message| message.kind);
+        if end {
+            self.message = None;
+        }
+        kind
+    }
+
     /// Lends out what `advance` found. Apart from it, so that no borrow of the event is held while state changes.
-    fn event<'a>(&'a mut self, told: Told, input: &'a mut [u8]) -> Event<'a> {
+    fn event<'a>(&'a mut self, told: Told, input: &'a [u8]) -> Event<'a> {
         match told {
             Told::Data { start, taken, first, end } => {
-                let kind = self.message.as_ref().map_or(Kind::Binary, |message| message.kind);
-                if end {
-                    self.message = None;
-                }
-                Event::Data { kind, start: first, data: &mut input[start..start + taken], end }
+                let kind = self.leave_message(end);
+                Event::Data { kind, start: first, data: &input[start..start + taken], end }
+            }
+            Told::Inflated { start, end, first, last } => {
+                let kind = self.leave_message(last);
+                let inflater = self.deflate.as_ref().and_then(|it| it.inflater.as_ref());
+                let data = inflater.map_or(&[][..], |inflater| &inflater.window()[start..end]);
+                Event::Data { kind, start: first, data, end: last }
             }
             Told::Control { opcode, length } => {
                 let payload = &self.control[..length];
@@ -344,8 +501,28 @@ impl Receiver {
 /// An event by position, before anything is borrowed.
 #[derive(Debug, Clone, Copy)]
 enum Told {
-    Data { start: usize, taken: usize, first: bool, end: bool },
-    Control { opcode: Opcode, length: usize },
+    Data {
+        start: usize,
+        taken: usize,
+        first: bool,
+        end: bool,
+    },
+    /// A part of the inflater's window.
+    Inflated {
+        start: usize,
+        end: usize,
+        first: bool,
+        last: bool,
+    },
+    Control {
+        opcode: Opcode,
+        length: usize,
+    },
+}
+
+/// What a message of `limit` bytes may take on the wire: what does not compress grows, and each flush adds a few bytes.
+const fn longest_compressed(limit: u64) -> u64 {
+    limit.saturating_mul(2).saturating_add(1024)
 }
 
 const fn not_utf8(_: NotUtf8) -> Violation {

@@ -1,8 +1,10 @@
 //! The sending half: messages and control frames → bytes.
 //!
 //! A client's sender masks each frame with a fresh key; a server's does not mask. Bulk senders take only the header
-//! from here ([`Sender::begin`]) and put the payload behind it themselves, without a copy.
+//! from here ([`Sender::begin`]) and put the payload behind it themselves, without a copy; such frames are never
+//! compressed.
 
+use super::deflate::{DeflateParameters, Deflater, SMALLEST_WINDOW};
 use super::header::{self, Encoded, Header};
 use super::{CloseCode, KeySource, Kind, Mask, Opcode, close};
 
@@ -27,6 +29,7 @@ pub struct Closing;
 /// Writes frames as one end of the connection.
 pub struct Sender {
     keys: Option<Box<dyn KeySource>>,
+    deflater: Option<Box<Deflater>>,
     close_sent: bool,
 }
 
@@ -34,6 +37,7 @@ impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender")
             .field("masks", &self.keys.is_some())
+            .field("deflates", &self.deflater.is_some())
             .field("close_sent", &self.close_sent)
             .finish()
     }
@@ -42,12 +46,30 @@ impl std::fmt::Debug for Sender {
 impl Sender {
     /// A server's: frames are not masked.
     pub const fn server() -> Self {
-        Self { keys: None, close_sent: false }
+        Self { keys: None, deflater: None, close_sent: false }
     }
 
     /// A client's: each frame is masked with the next key of `keys`, which must be unpredictable (§10.3).
     pub fn client(keys: impl KeySource + 'static) -> Self {
-        Self { keys: Some(Box::new(keys)), close_sent: false }
+        Self { keys: Some(Box::new(keys)), deflater: None, close_sent: false }
+    }
+
+    /// The same after permessage-deflate was agreed on: messages are compressed, unless the peer asked for a window that
+    /// we could not keep.
+    #[must_use]
+    pub fn with_deflate(mut self, agreed: &DeflateParameters) -> Self {
+        let (window_bits, no_takeover) = match self.keys {
+            Some(_) => (agreed.client_max_window_bits, agreed.client_no_context_takeover),
+            None => (agreed.server_max_window_bits, agreed.server_no_context_takeover),
+        };
+        let honest = window_bits.is_none_or(|bits| bits >= SMALLEST_WINDOW);
+        self.deflater = honest.then(|| Box::new(Deflater::new(window_bits, !no_takeover)));
+        self
+    }
+
+    /// Whether [`Self::message`] compresses.
+    pub const fn compresses(&self) -> bool {
+        self.deflater.is_some()
     }
 
     /// Whether our Close is on its way.
@@ -73,10 +95,10 @@ impl Sender {
             Fragment::Middle | Fragment::Last => Opcode::Continuation,
         };
         let fin = matches!(fragment, Fragment::Whole | Fragment::Last);
-        Ok(self.header(opcode, fin, length))
+        Ok(self.header(opcode, fin, false, length))
     }
 
-    /// Appends a whole message to `out`.
+    /// Appends a whole message to `out`, compressed if that was agreed on.
     ///
     /// # Errors
     /// [`Closing`] after our Close; `out` is as it was.
@@ -89,7 +111,17 @@ impl Sender {
         if self.close_sent {
             return Err(Closing);
         }
-        self.frame(kind.opcode(), payload, out);
+        // An empty message takes less as it is.
+        match self.deflater.take() {
+            Some(mut deflater) if !payload.is_empty() => {
+                self.frame(kind.opcode(), true, deflater.message(payload), out);
+                self.deflater = Some(deflater);
+            }
+            none_or_empty => {
+                self.deflater = none_or_empty;
+                self.frame(kind.opcode(), false, payload, out);
+            }
+        }
         Ok(())
     }
 
@@ -111,12 +143,12 @@ impl Sender {
 
     fn control(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
         if !self.close_sent {
-            self.frame(opcode, &payload[..payload.len().min(125)], out);
+            self.frame(opcode, false, &payload[..payload.len().min(125)], out);
         }
     }
 
-    fn frame(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
-        let (header, mask) = self.header(opcode, true, payload.len() as u64);
+    fn frame(&mut self, opcode: Opcode, compressed: bool, payload: &[u8], out: &mut Vec<u8>) {
+        let (header, mask) = self.header(opcode, true, compressed, payload.len() as u64);
         out.extend_from_slice(&header);
         let start = out.len();
         out.extend_from_slice(payload);
@@ -125,8 +157,14 @@ impl Sender {
         }
     }
 
-    fn header(&mut self, opcode: Opcode, fin: bool, length: u64) -> (Encoded, Option<Mask>) {
+    fn header(
+        &mut self,
+        opcode: Opcode,
+        fin: bool,
+        compressed: bool,
+        length: u64,
+    ) -> (Encoded, Option<Mask>) {
         let key = self.keys.as_mut().map(|keys| keys.next_key());
-        (header::encode(&Header { fin, opcode, key, length }), key.map(Mask::new))
+        (header::encode(&Header { fin, compressed, opcode, key, length }), key.map(Mask::new))
     }
 }

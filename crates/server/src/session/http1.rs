@@ -123,8 +123,10 @@ impl Http1 {
             Route::Upload { .. } => &[FILE_SUBPROTOCOL],
             Route::Echo => &[],
         };
-        let policy = Policy { subprotocols, origin: OriginPolicy::SameHost };
-        let Acceptance { response, subprotocol } = match accept(head, &policy) {
+        // The library engine knows no compression.
+        let deflate = self.context.config.deflate && self.context.config.engine == Engine::Own;
+        let policy = Policy { subprotocols, origin: OriginPolicy::SameHost, deflate };
+        let Acceptance { response, subprotocol, deflate } = match accept(head, &policy) {
             Ok(acceptance) => acceptance,
             Err(refusal) => {
                 self.refused(refusal.to_string());
@@ -138,7 +140,8 @@ impl Http1 {
             return Next::Flow(Flow::Finish);
         }
         replies.extend_from_slice(&response);
-        let mut ws = Ws::handshaken(self.context.clone(), route, subprotocol.is_some());
+        let mut ws =
+            Ws::handshaken(self.context.clone(), route, subprotocol.is_some(), deflate.as_ref());
         // Frames that came with the head in one read are the first input.
         let flow =
             if rest.is_empty() { Flow::Continue } else { ws.step(Input::Bytes(rest, at), replies) };

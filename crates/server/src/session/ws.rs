@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Input};
 use anyport_proto::transfer::receipt::{Engine, Protocol};
-use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender, Violation};
+use anyport_proto::ws::{
+    CloseCode, DeflateParameters, Event, Kind, Receiver, Role, Sender, Violation,
+};
 
 use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
@@ -24,8 +26,18 @@ pub(crate) struct Ws {
 
 impl Ws {
     /// After an opening handshake.
-    pub(super) fn handshaken(context: Context, route: Route, announced: bool) -> Self {
-        Self::new(context, Protocol::Ws, route, announced)
+    pub(super) fn handshaken(
+        context: Context,
+        route: Route,
+        announced: bool,
+        deflate: Option<&DeflateParameters>,
+    ) -> Self {
+        let mut ws = Self::new(context, Protocol::Ws, route, announced);
+        if let Some(agreed) = deflate {
+            ws.receiver = ws.receiver.with_deflate(agreed);
+            ws.sender = ws.sender.with_deflate(agreed);
+        }
+        ws
     }
 
     /// Bare frames, proven before anything went into a sink.
@@ -118,19 +130,20 @@ impl Ws {
     }
 
     fn bytes(&mut self, mut bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Flow {
-        while !bytes.is_empty() && !self.sender.close_sent() {
+        while !self.sender.close_sent() {
             let used = match self.receiver.feed(bytes) {
-                Ok((used, event)) => {
+                Ok((_, None)) => break,
+                Ok((used, Some(event))) => {
                     let mut outlet = Frames { sender: &mut self.sender, replies };
                     match event {
-                        Some(Event::Data { kind, data, end, .. }) => {
+                        Event::Data { kind, data, end, .. } => {
                             self.service.data(Piece { kind, data, end, at }, &mut outlet);
                         }
-                        Some(Event::Ping(payload)) => self.sender.pong(payload, replies),
-                        Some(Event::Close { code, reason }) => {
+                        Event::Ping(payload) => self.sender.pong(payload, replies),
+                        Event::Close { code, reason } => {
                             self.service.closed(code, reason, &mut outlet);
                         }
-                        Some(Event::Pong(_)) | None => {}
+                        Event::Pong(_) => {}
                     }
                     used
                 }

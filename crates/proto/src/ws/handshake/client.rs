@@ -7,11 +7,13 @@ use http::StatusCode;
 use http::header::{self, HeaderName};
 
 use super::VERSION;
+use super::extensions::{self, Disagreement, Malformed};
 use super::key::Key;
 use super::server::{Sole, sole};
 use crate::http1::ResponseHead;
 use crate::http1::head::is_authority;
 use crate::http1::response::is_field;
+use crate::ws::DeflateParameters;
 
 /// Where a client connects to, and what it says beyond the handshake itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct ClientTarget<'a> {
     pub subprotocols: &'a [&'a str],
     /// Further fields: credentials, an origin.
     pub fields: &'a [(&'a str, &'a str)],
+    /// Whether to offer permessage-deflate (RFC 7692).
+    pub deflate: bool,
 }
 
 /// The head of an opening handshake. `key` must be a new one for each connection.
@@ -41,6 +45,9 @@ pub fn request(target: &ClientTarget<'_>, key: &Key) -> Result<Vec<u8>, RequestE
         let offer = target.subprotocols.join(", ");
         text.push_str(&format!("Sec-WebSocket-Protocol: {offer}\r\n"));
     }
+    if target.deflate {
+        text.push_str(&format!("Sec-WebSocket-Extensions: {}\r\n", extensions::OFFER));
+    }
     for (name, value) in target.fields {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -53,13 +60,19 @@ pub fn request(target: &ClientTarget<'_>, key: &Key) -> Result<Vec<u8>, RequestE
 pub struct Verified {
     /// One of the offered subprotocols, or none.
     pub subprotocol: Option<String>,
+    /// How messages may be compressed, if at all.
+    pub deflate: Option<DeflateParameters>,
 }
 
-/// Checks the answer to [`request`]. Bytes behind the head are frames.
+/// Checks the answer to [`request`] with the same `target` and `key`. Bytes behind the head are frames.
 ///
 /// # Errors
 /// When the answer is not that of a WebSocket server to this very request; the connection must then be closed.
-pub fn verify(head: &ResponseHead, key: &Key, offered: &[&str]) -> Result<Verified, ResponseError> {
+pub fn verify(
+    head: &ResponseHead,
+    key: &Key,
+    target: &ClientTarget<'_>,
+) -> Result<Verified, ResponseError> {
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(ResponseError::Status { status: head.status });
     }
@@ -77,10 +90,10 @@ pub fn verify(head: &ResponseHead, key: &Key, offered: &[&str]) -> Result<Verifi
         }
         Sole::One(_) => {}
     }
-    if head.fields.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
-        return Err(ResponseError::Extension);
-    }
-    Ok(Verified { subprotocol: agreed_subprotocol(head, offered)? })
+    let answered =
+        extensions::parse(&head.fields).map_err(|Malformed| ResponseError::MalformedExtensions)?;
+    let deflate = extensions::agreed(&answered, target.deflate)?;
+    Ok(Verified { subprotocol: agreed_subprotocol(head, target.subprotocols)?, deflate })
 }
 
 /// Why an opening handshake cannot be sent.
@@ -152,9 +165,18 @@ pub enum ResponseError {
     /// `Sec-WebSocket-Accept` answers another key: a cached answer, or no WebSocket server.
     #[error("answer's Sec-WebSocket-Accept does not fit the key (RFC 6455 §4.1)")]
     WrongAccept,
-    /// An extension, though none was offered.
+    /// An extension that was not offered.
     #[error("server uses an extension that was not offered (RFC 6455 §4.1)")]
     Extension,
+    /// More than the one extension that was offered.
+    #[error("server uses more extensions than were offered (RFC 6455 §4.1)")]
+    RepeatedExtension,
+    /// permessage-deflate with unknown, repeated or impossible parameters.
+    #[error("answer's permessage-deflate has parameters that cannot be taken (RFC 7692 §7.1)")]
+    DeflateParameters,
+    /// `Sec-WebSocket-Extensions` does not follow its grammar.
+    #[error("answer's Sec-WebSocket-Extensions is malformed (RFC 6455 §9.1)")]
+    MalformedExtensions,
     /// More than one subprotocol.
     #[error("server chose more than one subprotocol (RFC 6455 §11.3.4)")]
     RepeatedSubprotocol,
@@ -164,6 +186,16 @@ pub enum ResponseError {
         /// What was answered.
         name: String,
     },
+}
+
+impl From<Disagreement> for ResponseError {
+    fn from(disagreement: Disagreement) -> Self {
+        match disagreement {
+            Disagreement::NotOffered => Self::Extension,
+            Disagreement::Many => Self::RepeatedExtension,
+            Disagreement::Parameters => Self::DeflateParameters,
+        }
+    }
 }
 
 fn check_target(target: &ClientTarget<'_>) -> Result<(), RequestError> {
@@ -236,6 +268,7 @@ mod tests {
         path: "/chat?room=1",
         subprotocols: &[],
         fields: &[],
+        deflate: false,
     };
 
     fn key() -> Key {
@@ -258,7 +291,8 @@ mod tests {
 
     fn answer(fields: &[&str], offered: &[&str]) -> Result<Verified, ResponseError> {
         let wire = format!("HTTP/1.1 101 Switching\r\n{}\r\n\r\n", fields.join("\r\n"));
-        verify(&read_response(wire.as_bytes()), &key(), offered)
+        let target = ClientTarget { subprotocols: offered, ..TARGET };
+        verify(&read_response(wire.as_bytes()), &key(), &target)
     }
 
     const GOOD: [&str; 3] = [
@@ -277,13 +311,13 @@ mod tests {
         assert_eq!(head.fields["authorization"].as_bytes(), "Bearer ü".as_bytes());
         let policy = Policy { subprotocols: &["a", "b"], ..Policy::default() };
         let acceptance = accept(&head, &policy).unwrap();
-        let verified = verify(&read_response(&acceptance.response), &key(), &offered).unwrap();
+        let verified = verify(&read_response(&acceptance.response), &key(), &target).unwrap();
         assert_eq!(verified.subprotocol.as_deref(), Some("a"));
     }
 
     #[test]
     fn hs_6_answer_must_be_that_of_a_websocket_server_to_this_key() {
-        assert_eq!(answer(&GOOD, &[]), Ok(Verified { subprotocol: None }));
+        assert_eq!(answer(&GOOD, &[]), Ok(Verified { subprotocol: None, deflate: None }));
         let [upgrade, connection, accept] = GOOD;
         let table: &[(&[&str], ResponseError)] = &[
             (&[connection, accept], ResponseError::NoUpgrade),
@@ -306,9 +340,24 @@ mod tests {
     }
 
     #[test]
+    fn pd_1_what_our_client_offers_our_server_agrees_to_if_it_may() {
+        let target = ClientTarget { deflate: true, ..TARGET };
+        let head = read_request(&request(&target, &key()).unwrap()).unwrap();
+        for deflate in [true, false] {
+            let policy = Policy { deflate, ..Policy::default() };
+            let acceptance = accept(&head, &policy).unwrap();
+            let verified = verify(&read_response(&acceptance.response), &key(), &target).unwrap();
+            assert_eq!(verified.deflate, acceptance.deflate);
+            assert_eq!(verified.deflate.is_some(), deflate);
+        }
+        let malformed = [&GOOD[..], &["Sec-WebSocket-Extensions: a;"]].concat();
+        assert_eq!(answer(&malformed, &[]), Err(ResponseError::MalformedExtensions));
+    }
+
+    #[test]
     fn hs_6_other_status_is_told() {
         let head = read_response(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno\n");
-        let error = verify(&head, &key(), &[]).unwrap_err();
+        let error = verify(&head, &key(), &TARGET).unwrap_err();
         assert_eq!(error, ResponseError::Status { status: StatusCode::FORBIDDEN });
         assert!(error.to_string().contains("403 Forbidden"));
     }
@@ -380,7 +429,7 @@ mod tests {
             value in "[ -~\\r\\n\\tü]{0,8}",
         ) {
             let fields = [(name.as_str(), value.as_str())];
-            let target = ClientTarget { host: &host, path: &path, fields: &fields, subprotocols: &["a"] };
+            let target = ClientTarget { host: &host, path: &path, fields: &fields, subprotocols: &["a"], deflate: false };
             if let Ok(wire) = request(&target, &key()) {
                 let head = read_request(&wire);
                 prop_assert!(head.is_some(), "{:?}", wire.escape_ascii().to_string());

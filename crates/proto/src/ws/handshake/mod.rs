@@ -1,15 +1,16 @@
 //! The opening handshake of WebSocket, both sides (RFC 6455 §4).
 //!
 //! Heads go in and bytes come out: who owns the socket reads a head with [`crate::http1`], asks [`accept`] or
-//! [`verify`], and writes what it gets. Neither side offers or answers an extension.
+//! [`verify`], and writes what it gets. The one extension is permessage-deflate, for those who ask for it.
 //!
 //! ```text
 //!   client                                       server
 //!   request(target, key) ──► GET, Upgrade ──►    accept(head, policy) ──► Acceptance or Refusal
-//!   verify(head, key, offered)  ◄── 101 ◄──      response
+//!   verify(head, key, target)   ◄── 101 ◄──      response
 //! ```
 
 mod client;
+mod extensions;
 mod key;
 mod server;
 

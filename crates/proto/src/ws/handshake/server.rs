@@ -1,14 +1,16 @@
 //! The server's side of the opening handshake (RFC 6455 §4.2).
 //!
 //! A refusal is an answer, too: a whole HTTP response with one line that names the rule, so that whoever writes a
-//! client reads why. No extension is answered, whatever is offered.
+//! client reads why. An extension is answered only where the policy has one.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
 use super::VERSION;
+use super::extensions::{self, Malformed};
 use super::key::Key;
 use crate::http1::{RequestHead, plain_response};
+use crate::ws::DeflateParameters;
 
 /// What a server asks of an opening handshake beyond the RFC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,6 +19,8 @@ pub struct Policy<'a> {
     pub subprotocols: &'a [&'a str],
     /// Which web pages may connect.
     pub origin: OriginPolicy,
+    /// Whether permessage-deflate is agreed to (RFC 7692).
+    pub deflate: bool,
 }
 
 /// Which web pages may connect. Browsers send the cookies of a host with each handshake, whatever page starts it, and
@@ -38,6 +42,8 @@ pub struct Acceptance {
     pub response: Vec<u8>,
     /// The subprotocol that was agreed on, one of the policy's.
     pub subprotocol: Option<String>,
+    /// How messages may be compressed, if at all.
+    pub deflate: Option<DeflateParameters>,
 }
 
 /// Answers an opening handshake. Bytes behind the head are the client's first frames: it need not wait for the answer.
@@ -50,8 +56,10 @@ pub fn accept(head: &RequestHead, policy: &Policy<'_>) -> Result<Acceptance, Ref
     check_no_content(head)?;
     check_origin(head, policy.origin)?;
     let subprotocol = choose_subprotocol(head, policy.subprotocols);
-    let response = switching_protocols(&key, subprotocol);
-    Ok(Acceptance { response, subprotocol: subprotocol.map(str::to_owned) })
+    let offers = extensions::parse(&head.fields).map_err(|Malformed| Refusal::Extensions)?;
+    let deflate = if policy.deflate { extensions::choose(&offers) } else { None };
+    let response = switching_protocols(&key, subprotocol, deflate.as_ref());
+    Ok(Acceptance { response, subprotocol: subprotocol.map(str::to_owned), deflate })
 }
 
 /// Why an opening handshake is refused.
@@ -88,6 +96,9 @@ pub enum Refusal {
     /// A `Sec-WebSocket-Key` that is not base64 of 16 bytes.
     #[error("Sec-WebSocket-Key is not base64 of 16 bytes (RFC 6455 §4.2.1)")]
     MalformedKey,
+    /// `Sec-WebSocket-Extensions` does not follow its grammar.
+    #[error("Sec-WebSocket-Extensions is malformed (RFC 6455 §9.1)")]
+    Extensions,
     /// The request announces content. What one reader takes for content, another takes for frames.
     #[error("WebSocket handshake announces content (RFC 9110 §7.8)")]
     Content,
@@ -113,6 +124,7 @@ impl Refusal {
             | Self::MissingKey
             | Self::RepeatedKey
             | Self::MalformedKey
+            | Self::Extensions
             | Self::Content => StatusCode::BAD_REQUEST,
         }
     }
@@ -215,7 +227,11 @@ fn choose_subprotocol<'a>(head: &RequestHead, ours: &[&'a str]) -> Option<&'a st
     ours.iter().copied().find(|name| offered(name))
 }
 
-fn switching_protocols(key: &Key, subprotocol: Option<&str>) -> Vec<u8> {
+fn switching_protocols(
+    key: &Key,
+    subprotocol: Option<&str>,
+    deflate: Option<&DeflateParameters>,
+) -> Vec<u8> {
     let mut text = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n",
@@ -223,6 +239,9 @@ fn switching_protocols(key: &Key, subprotocol: Option<&str>) -> Vec<u8> {
     );
     if let Some(name) = subprotocol {
         text.push_str(&format!("Sec-WebSocket-Protocol: {name}\r\n"));
+    }
+    if let Some(agreed) = deflate {
+        text.push_str(&format!("Sec-WebSocket-Extensions: {}\r\n", extensions::answer(agreed)));
     }
     text.push_str("\r\n");
     text.into_bytes()
@@ -357,6 +376,21 @@ mod tests {
         let twice = and(&["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="], &Policy::default());
         let (refusal, response) = refused(twice);
         assert_eq!((refusal, response.status), (Refusal::RepeatedKey, StatusCode::BAD_REQUEST));
+    }
+
+    #[test]
+    fn pd_1_extensions_are_answered_by_policy_and_checked_by_grammar() {
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
+        let silent = and(&[offer], &Policy::default()).expect("accepted");
+        assert_eq!(silent.deflate, None);
+        assert!(!String::from_utf8_lossy(&silent.response).contains("Extensions"));
+        let policy = Policy { deflate: true, ..Policy::default() };
+        let agreed = and(&[offer], &policy).expect("accepted");
+        assert!(agreed.deflate.is_some());
+        let text = String::from_utf8(agreed.response).expect("text");
+        assert!(text.contains("\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"), "{text}");
+        let malformed = and(&["Sec-WebSocket-Extensions: a;;b"], &Policy::default());
+        assert_eq!(refused(malformed).0, Refusal::Extensions);
     }
 
     #[test]

@@ -1,0 +1,59 @@
+//! Messages → compressed payload (RFC 7692 §7.2.1).
+
+use flate2::{Compress, Compression, FlushCompress};
+
+use super::{LARGEST_WINDOW, TAIL};
+
+/// Compresses one message after the other.
+pub(in crate::ws) struct Deflater {
+    /// Made at the first message.
+    stream: Option<Compress>,
+    window_bits: u8,
+    takeover: bool,
+    compressed: Vec<u8>,
+}
+
+impl Deflater {
+    /// `window_bits`: 9 to 15; `None` is 15. `takeover`: a message may refer to earlier ones.
+    pub(in crate::ws) fn new(window_bits: Option<u8>, takeover: bool) -> Self {
+        let window_bits = window_bits.unwrap_or(LARGEST_WINDOW);
+        Self { stream: None, window_bits, takeover, compressed: Vec::new() }
+    }
+
+    /// The payload of the frame that carries `message`, until the next call.
+    pub(in crate::ws) fn message(&mut self, message: &[u8]) -> &[u8] {
+        let stream = self
+            .stream
+            .get_or_insert_with(|| Compress::new_with_window_bits(LEVEL, false, self.window_bits));
+        if !self.takeover {
+            stream.reset();
+        }
+        let out = &mut self.compressed;
+        out.clear();
+        out.shrink_to(KEPT);
+        let mut rest = message;
+        loop {
+            out.reserve(rest.len().clamp(LEAST_ROOM, MOST_ROOM));
+            let before = stream.total_in();
+            // Deflating fails only for a stream that ended, and this one never does.
+            let _ = stream.compress_vec(rest, out, FlushCompress::Sync);
+            let taken = usize::try_from(stream.total_in() - before).unwrap_or(rest.len());
+            rest = rest.get(taken..).unwrap_or_default();
+            // Room left over means that the flush is complete.
+            if rest.is_empty() && out.len() < out.capacity() {
+                break;
+            }
+        }
+        out.strip_suffix(&TAIL).unwrap_or(out)
+    }
+}
+
+/// Fast: the sender's core is what a transfer waits for.
+const LEVEL: Compression = Compression::fast();
+
+/// Of the output that one message needed, so much is kept for the next.
+const KEPT: usize = 64 * 1024;
+
+/// Room for output asked for at once. More than the six bytes of a flush marker, so that none is written twice.
+const LEAST_ROOM: usize = 64;
+const MOST_ROOM: usize = 64 * 1024;

@@ -1,0 +1,182 @@
+//! Compressed payload → pieces of the message (RFC 7692 §7.2.2), in memory of a fixed size.
+//!
+//! Each message is inflated as a DEFLATE stream of its own that ends: behind its payload go the four bytes that the peer
+//! left away, and an empty final block as a probe. zlib reaches the end of the probe only if the payload ended at the
+//! border of a block, so a message that was cut is found, which appending the four bytes alone does not show. What
+//! earlier messages said (context takeover) is given to the stream as its dictionary; so is what came before a block
+//! with BFINAL inside a message, which ends zlib's stream and not the message (§7.2.3.4).
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::{LARGEST_WINDOW, TAIL};
+
+/// The payload does not inflate, or ends inside a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ws) struct NotDeflate;
+
+/// What [`Inflater::inflate`] gave: a piece of [`Inflater::window`], which may be empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ws) struct Inflated {
+    pub(in crate::ws) start: usize,
+    pub(in crate::ws) end: usize,
+    /// The message ended with it.
+    pub(in crate::ws) last: bool,
+}
+
+/// Inflates one message after the other.
+pub(in crate::ws) struct Inflater {
+    stream: Decompress,
+    takeover: bool,
+    /// What was inflated last, up to `at`. Its last 32 KiB are what the peer may refer to.
+    window: Box<[u8]>,
+    at: usize,
+    /// Compressed bytes that were taken and not inflated yet.
+    staged: Vec<u8>,
+    staged_from: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// All that was staged is inflated.
+    Hungry,
+    /// There is more to inflate, or the window was full before zlib had given everything.
+    Pending,
+    /// The same, and nothing more comes for this message.
+    Ending,
+}
+
+impl Inflater {
+    /// `takeover`: a message may refer to what earlier ones said.
+    pub(in crate::ws) fn new(takeover: bool) -> Self {
+        Self {
+            stream: Decompress::new_with_window_bits(false, LARGEST_WINDOW),
+            takeover,
+            window: vec![0; WINDOW].into_boxed_slice(),
+            at: 0,
+            staged: Vec::with_capacity(STAGE + BEHIND.len()),
+            staged_from: 0,
+            state: State::Hungry,
+        }
+    }
+
+    /// Begins a message.
+    pub(in crate::ws) fn begin(&mut self) {
+        if !self.takeover {
+            self.at = 0;
+        }
+        self.staged.clear();
+        self.staged_from = 0;
+        self.state = State::Hungry;
+        self.restart();
+    }
+
+    /// Whether [`Self::inflate`] is to be called before more is staged.
+    pub(in crate::ws) fn is_pending(&self) -> bool {
+        self.state != State::Hungry
+    }
+
+    /// How many bytes can be staged now.
+    pub(in crate::ws) fn room(&self) -> usize {
+        if self.is_pending() { 0 } else { STAGE }
+    }
+
+    /// Takes the next compressed bytes, at most [`Self::room`], and lets `unmask` change them.
+    pub(in crate::ws) fn stage(&mut self, bytes: &[u8], unmask: impl FnOnce(&mut [u8])) {
+        debug_assert!(bytes.len() <= self.room(), "staged more than there is room for");
+        self.staged.clear();
+        self.staged_from = 0;
+        self.staged.extend_from_slice(bytes);
+        unmask(&mut self.staged);
+        self.state = State::Pending;
+    }
+
+    /// No more bytes of this message come.
+    pub(in crate::ws) fn end(&mut self) {
+        self.staged.extend_from_slice(&BEHIND);
+        self.state = State::Ending;
+    }
+
+    /// Inflates what is staged, until the window is full or nothing is left.
+    pub(in crate::ws) fn inflate(&mut self) -> Result<Inflated, NotDeflate> {
+        if self.at == self.window.len() {
+            self.window.copy_within(WINDOW - CONTEXT.., 0);
+            self.at = CONTEXT;
+        }
+        let start = self.at;
+        loop {
+            let (taken, given) = (self.stream.total_in(), self.stream.total_out());
+            let status = self.stream.decompress(
+                &self.staged[self.staged_from..],
+                &mut self.window[self.at..],
+                FlushDecompress::None,
+            );
+            // Both are at most the length of the slices that were lent.
+            self.staged_from += usize::try_from(self.stream.total_in() - taken).unwrap_or(0);
+            self.at += usize::try_from(self.stream.total_out() - given).unwrap_or(0);
+            let moved = self.stream.total_in() != taken || self.stream.total_out() != given;
+            let left = self.staged.len() - self.staged_from;
+            let full = self.at == self.window.len();
+            let Ok(status) = status else {
+                // What came before the fault is told first, so that what is told does not depend on the cut. The next
+                // call meets the fault again: zlib stays in it.
+                if moved && self.at > start {
+                    return Ok(Inflated { start, end: self.at, last: false });
+                }
+                return Err(NotDeflate);
+            };
+            match (status, self.state) {
+                (Status::StreamEnd, State::Ending) if left <= BEHIND.len() => {
+                    // The probe's end; or a BFINAL block that stood at the payload's end, with its own tail left away
+                    // as of any other block, or with nothing left away.
+                    if ![0, PROBE_LEN, BEHIND.len()].contains(&left) {
+                        return Err(NotDeflate);
+                    }
+                    self.state = State::Hungry;
+                    return Ok(Inflated { start, end: self.at, last: true });
+                }
+                (Status::StreamEnd, _) => self.restart(),
+                // There is input and room, and zlib takes neither. Never seen; here so that it could not spin.
+                _ if !moved && left > 0 && !full => return Err(NotDeflate),
+                // Ending, and zlib took everything without seeing the probe: the payload ended inside a block.
+                (_, State::Ending) if left == 0 && !full => return Err(NotDeflate),
+                (_, State::Pending) if left == 0 && !full => self.state = State::Hungry,
+                _ => {}
+            }
+            if full || self.state == State::Hungry {
+                return Ok(Inflated { start, end: self.at, last: false });
+            }
+        }
+    }
+
+    /// The memory that pieces are lent out of.
+    pub(in crate::ws) fn window(&self) -> &[u8] {
+        &self.window
+    }
+
+    /// A new stream for zlib that knows what came before.
+    fn restart(&mut self) {
+        self.stream.reset(false);
+        let context = &self.window[self.at.saturating_sub(CONTEXT)..self.at];
+        if !context.is_empty() {
+            // Refused only for a stream with a zlib header.
+            let _ = self.stream.set_dictionary(context);
+        }
+    }
+}
+
+/// As far as DEFLATE looks back (RFC 1951 §2).
+const CONTEXT: usize = 32 * 1024;
+
+/// Context and room for as much again.
+const WINDOW: usize = 2 * CONTEXT;
+
+/// Compressed bytes that are taken at once.
+const STAGE: usize = 4 * 1024;
+
+/// Behind the payload: the tail that the peer left away, and the probe, an empty stored block with BFINAL.
+const BEHIND: [u8; 9] = {
+    let [a, b, c, d] = TAIL;
+    [a, b, c, d, 0x01, 0x00, 0x00, 0xff, 0xff]
+};
+const PROBE_LEN: usize = 5;
