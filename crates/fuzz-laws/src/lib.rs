@@ -12,6 +12,7 @@ use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::offer::{FileMessage, FileReply};
 use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
 use anyport_proto::ws::handshake::{ClientTarget, Key, OriginPolicy, Policy, accept, verify};
+use anyport_proto::ws::header::{self, Decoded, MAX_HEADER, Rsv1};
 use anyport_proto::ws::proof::{Proof, Standing};
 use anyport_proto::ws::{DeflateParameters, Event, Kind, Receiver, Role, Sender, Violation};
 
@@ -19,8 +20,9 @@ use anyport_proto::ws::{DeflateParameters, Event, Kind, Receiver, Role, Sender, 
 pub type Law = fn(&[u8]);
 
 /// Every target by its name, for the replay of corpora.
-pub const TARGETS: [(&str, Law); 10] = [
+pub const TARGETS: [(&str, Law); 11] = [
     ("detect", detect),
+    ("header", header),
     ("ws_server", ws_server),
     ("ws_client", ws_client),
     ("deflate", deflate),
@@ -49,6 +51,31 @@ pub fn detect(input: &[u8]) {
     }
     if input.len() >= max_prefix(&limits) {
         assert!(matches!(detect::detect(input, &limits), Detection::Known(_)));
+    }
+}
+
+/// A header that is taken is written again as the same bytes; one that is not whole asks for more than there is; and a
+/// longer input never changes an answer.
+pub fn header(input: &[u8]) {
+    for role in [Role::Server, Role::Client] {
+        for rsv1 in [Rsv1::Reserved, Rsv1::Deflate] {
+            let mut answer = None;
+            for length in 0..=input.len().min(MAX_HEADER + 1) {
+                let decoded = header::decode(&input[..length], role, rsv1);
+                if let Some(answer) = answer {
+                    assert_eq!(decoded, answer, "{role:?}, {rsv1:?}, {length} bytes");
+                    continue;
+                }
+                match decoded {
+                    Ok(Decoded::NeedMore { at_least }) => assert!(at_least > length),
+                    Ok(Decoded::Done { value, used }) => {
+                        assert_eq!(header::encode(&value)[..], input[..used]);
+                        answer = Some(decoded);
+                    }
+                    Err(_) => answer = Some(decoded),
+                }
+            }
+        }
     }
 }
 

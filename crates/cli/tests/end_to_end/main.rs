@@ -6,11 +6,13 @@
 //! - `real_clients` tools that know nothing of anyport
 //! - `lookalikes` files that begin like something else, and bare frames that are some
 //! - `interruptions` transfers that break off; nothing is published
+//! - `compression` permessage-deflate, both roles
 //! - `refusals` mistakes of peers and users, and what they are told
 //! - `serving` one process for many clients, starting and stopping
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod compression;
 mod harness;
 mod interruptions;
 mod lookalikes;

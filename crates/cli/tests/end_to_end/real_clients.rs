@@ -107,7 +107,7 @@ fn websocat_brings_a_named_file() {
 }
 
 /// Runs `script` after the prelude, where PyPI `websockets` is installed.
-fn python(server: &Server, script: &str) -> Option<Outcome> {
+pub(crate) fn python(server: &Server, script: &str) -> Option<Outcome> {
     let mut probe = peer("python3")?;
     if !probe.args(["-c", "import websockets.sync.client"]).output().unwrap().status.success() {
         skip("no PyPI websockets");

@@ -119,7 +119,7 @@ pub(crate) fn announced(port: u16) -> TcpStream {
     websocket_with(port, "/", "Sec-WebSocket-Protocol: anyport.file.1\r\n")
 }
 
-fn websocket_with(port: u16, path: &str, fields: &str) -> TcpStream {
+pub(crate) fn websocket_with(port: u16, path: &str, fields: &str) -> TcpStream {
     let mut stream = connect(port);
     stream.write_all(upgrade(path, fields).as_bytes()).unwrap();
     let head = read_head(&mut stream);
