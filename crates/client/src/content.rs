@@ -1,13 +1,16 @@
 //! What is sent: a file or standard input, digested while it is read.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use anyport_net::copy::send_file;
 use anyport_proto::transfer::digest::{Algorithm, Digest, Hasher};
 
+use crate::channel::Stopped;
 use crate::error::SendError;
 
 /// Something to send: looked at, and opened when its turn comes.
@@ -141,6 +144,36 @@ impl Content {
                 }
             }
         }
+    }
+
+    /// Sends what is next over `stream` without looking at it, if nobody asked for a digest: at most `count` bytes, 0 at
+    /// the end. `None`: it must be read after all.
+    pub(crate) fn send_unseen(
+        &mut self,
+        stream: &TcpStream,
+        count: usize,
+    ) -> Result<Option<usize>, Stopped> {
+        let Some(left) = self.left().filter(|_| !self.hasher.wants_content()) else {
+            return Ok(None);
+        };
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(count);
+        if count == 0 {
+            return Ok(Some(0));
+        }
+        // A source with a size was opened by us, and is read from its first byte on.
+        let Some(sent) = send_file(stream, &self.file, self.bytes, count)? else {
+            // Reading goes on where sending stopped.
+            let at = SeekFrom::Start(self.bytes);
+            self.file.seek(at).map_err(|source| {
+                Stopped::Local(SendError::Read { path: self.label.clone(), source })
+            })?;
+            return Ok(None);
+        };
+        if sent == 0 {
+            return Err(Stopped::Local(self.shrank()));
+        }
+        self.bytes += sent as u64;
+        Ok(Some(sent))
     }
 
     /// Fills `buffer`, which must not be more than what is left of the announced size.

@@ -45,6 +45,23 @@ fn killed(engine: &str, scheme: &str, flags: &[&str], protocol: &str) {
     assert_eq!(event["name"], "large.bin", "{event}");
 }
 
+/// A file that gets shorter while it is sent cannot be whole, whether it is read or sent unseen.
+#[test]
+fn a_source_that_shrinks_is_an_interruption() {
+    for digest in ["blake3", "none"] {
+        let server = Server::start(&["--bulk-buffer", "1KiB", "--fsync", "none"]);
+        let size = 1 << 30;
+        let sample = Sample::sparse("shrinks.bin", size);
+        let sender = start(&["send", "--digest", digest, sample.path(), &server.url("tcp", "")]);
+        server.growing_part();
+        std::fs::OpenOptions::new().write(true).open(sample.path()).unwrap().set_len(1).unwrap();
+        sender.outcome().exits(1).says("shrank");
+        let event = server.next_interrupted();
+        assert!(event["bytes"].as_u64().unwrap() < size, "{event}");
+        assert_eq!(server.published(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_server_that_dies_is_a_connection_that_broke_off() {
     for scheme in ["tcp", "ws", "frames"] {

@@ -47,6 +47,27 @@ fn every_websocket_client_brings_every_size_to_the_library_engine() {
     every_size("library", &ON_LIBRARY);
 }
 
+/// Without a digest nobody looks at the content on its way out, and the kernel sends it.
+#[test]
+fn every_size_arrives_when_nobody_looks_at_it() {
+    let server = Server::start(&[]);
+    for size in SIZES {
+        let content = noise(size, size as u64);
+        let sample = Sample::new("unseen.bin", &content);
+        anyport(&["send", "--digest", "none", sample.path(), &server.url("tcp", "")]).succeeds();
+        let receipt = server.next_receipt();
+        assert_eq!(receipt["end"], "size", "{receipt}");
+        assert_same_bytes(&server.stored(&receipt), &content);
+    }
+    // What a pipe or /proc gives has no size to announce, and is read.
+    let lines = "all of it\n".repeat(50_000);
+    let url = server.url("tcp", "");
+    anyport_with_input(&["send", "--digest", "none", "-", &url], lines.as_bytes()).succeeds();
+    assert_same_bytes(&server.stored(&server.next_receipt()), lines.as_bytes());
+    anyport(&["send", "--digest", "none", "/proc/version", &url]).succeeds();
+    assert_eq!(server.stored(&server.next_receipt()), std::fs::read("/proc/version").unwrap());
+}
+
 fn every_size(engine: &str, clients: &[Client]) {
     let server = Server::start(&["--engine", engine]);
     for size in SIZES {

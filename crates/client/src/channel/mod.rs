@@ -14,6 +14,9 @@ use crate::error::SendError;
 /// Bytes of the buffer that content goes through. About the size of L2.
 const BUFFER: usize = 256 * 1024;
 
+/// Bytes that the kernel sends by itself before we look whether the server has said something.
+const UNSEEN: usize = 1024 * 1024;
+
 /// The longest answer that is read: a receipt, a refusal, a response to a handshake.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
@@ -41,7 +44,7 @@ enum Written {
 }
 
 /// Why writing stopped.
-enum Stopped {
+pub(crate) enum Stopped {
     Local(SendError),
     Broken(io::Error),
 }

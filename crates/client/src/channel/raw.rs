@@ -10,7 +10,7 @@ use anyport_proto::transfer::receipt::Receipt;
 
 use socket2::SockRef;
 
-use super::{BUFFER, LONGEST_ANSWER, Stopped, Written, ended, has_something_to_say};
+use super::{BUFFER, LONGEST_ANSWER, Stopped, UNSEEN, Written, ended, has_something_to_say};
 use crate::content::Content;
 use crate::error::SendError;
 
@@ -79,11 +79,17 @@ impl RawChannel {
             self.stream.write_all(put_line(offer).as_bytes())?;
         }
         loop {
-            let count = content.read(&mut self.buffer).map_err(Stopped::Local)?;
+            let count = match content.send_unseen(&self.stream, UNSEEN)? {
+                Some(sent) => sent,
+                None => {
+                    let count = content.read(&mut self.buffer).map_err(Stopped::Local)?;
+                    self.stream.write_all(&self.buffer[..count])?;
+                    count
+                }
+            };
             if count == 0 {
                 break;
             }
-            self.stream.write_all(&self.buffer[..count])?;
             progress(count as u64);
             if has_something_to_say(&self.stream) {
                 // Before the end that can only be a refusal.

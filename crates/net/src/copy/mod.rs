@@ -6,9 +6,11 @@
 
 mod blocking;
 mod cooperative;
+mod file;
 
 pub use blocking::pump as pump_blocking;
 pub use cooperative::{Pumped, pump as pump_cooperative};
+pub use file::send_file;
 
 use std::time::{Duration, Instant};
 

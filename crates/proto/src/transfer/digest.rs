@@ -148,6 +148,11 @@ impl Hasher {
         Self { state }
     }
 
+    /// Whether it wants to see the content at all: not for [`Algorithm::None`].
+    pub const fn wants_content(&self) -> bool {
+        !matches!(self.state, State::None)
+    }
+
     /// Takes the next bytes of the content.
     pub fn update(&mut self, content: &[u8]) {
         match &mut self.state {
