@@ -5,8 +5,8 @@
 //!   message ──► Deflater ──► payload of one frame with RSV1
 //! ```
 //!
-//! Off unless it was agreed on, and no memory before the first compressed message: a window of 64 KiB and about 45 KiB
-//! of zlib's for one direction, about 200 KiB of zlib's for the other. Both are bounded, whatever the peer sends.
+//! Off unless it was agreed on, and no memory before the first compressed message; then about 400 KiB a connection for
+//! both directions together (measured: bench/records/2026-11-21-memory.md), whatever the peer sends.
 
 mod compress;
 mod inflate;
