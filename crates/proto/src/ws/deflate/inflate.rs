@@ -117,29 +117,22 @@ impl Inflater {
             let moved = self.stream.total_in() != taken || self.stream.total_out() != given;
             let left = self.staged.len() - self.staged_from;
             let full = self.at == self.window.len();
-            let Ok(status) = status else {
-                // What came before the fault is told first, so that what is told does not depend on the cut. The next
-                // call meets the fault again: zlib stays in it.
-                if moved && self.at > start {
-                    return Ok(Inflated { start, end: self.at, last: false });
-                }
-                return Err(NotDeflate);
-            };
+            let Ok(status) = status else { return self.fault(start) };
             match (status, self.state) {
                 (Status::StreamEnd, State::Ending) if left <= BEHIND.len() => {
                     // The probe's end; or a BFINAL block that stood at the payload's end, with its own tail left away
                     // as of any other block, or with nothing left away.
                     if ![0, PROBE_LEN, BEHIND.len()].contains(&left) {
-                        return Err(NotDeflate);
+                        return self.fault(start);
                     }
                     self.state = State::Hungry;
                     return Ok(Inflated { start, end: self.at, last: true });
                 }
                 (Status::StreamEnd, _) => self.restart(),
                 // There is input and room, and zlib takes neither. Never seen; here so that it could not spin.
-                _ if !moved && left > 0 && !full => return Err(NotDeflate),
+                _ if !moved && left > 0 && !full => return self.fault(start),
                 // Ending, and zlib took everything without seeing the probe: the payload ended inside a block.
-                (_, State::Ending) if left == 0 && !full => return Err(NotDeflate),
+                (_, State::Ending) if left == 0 && !full => return self.fault(start),
                 (_, State::Pending) if left == 0 && !full => self.state = State::Hungry,
                 _ => {}
             }
@@ -147,6 +140,15 @@ impl Inflater {
                 return Ok(Inflated { start, end: self.at, last: false });
             }
         }
+    }
+
+    /// What came before a fault is told first, so that what is told does not depend on the cut. The next call meets the
+    /// fault again, as zlib stays in it.
+    const fn fault(&self, start: usize) -> Result<Inflated, NotDeflate> {
+        if self.at > start {
+            return Ok(Inflated { start, end: self.at, last: false });
+        }
+        Err(NotDeflate)
     }
 
     /// The memory that pieces are lent out of.
