@@ -8,6 +8,7 @@ use anyport_proto::detect::ProtocolName;
 use anyport_proto::transfer::digest::Algorithm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::listen::Listen;
 use crate::values;
 
 /// One port. Any client. A whole file. A number you can believe.
@@ -41,6 +42,13 @@ pub(crate) struct Serve {
     /// Address to listen on, HOST:PORT; port 0 picks a free one; repeatable (default: both loopback addresses, port 8331)
     #[arg(long, short, value_name = "ADDR")]
     pub(crate) bind: Vec<String>,
+
+    /// The same with what is set for this listener alone: any://ADDR[?only=raw,http&detect-timeout=5s&detect=off]; repeatable
+    ///
+    /// SERVICE is any: the client asks for what it wants. only, detect-timeout and detect=off (or on) are --only,
+    /// --detect-timeout and --no-detect for this listener, which else has what those say. Each port 0 is another free one.
+    #[arg(long, value_name = "SERVICE://ADDR")]
+    pub(crate) listen: Vec<Listen>,
 
     /// Allow addresses beyond this machine: whoever reaches them may upload
     #[arg(long)]

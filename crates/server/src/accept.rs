@@ -9,10 +9,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::budget::Budget;
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
 use crate::connection::{self, Stages};
 use crate::service::files::Files;
 use crate::session::Context;
+
+/// A listening socket, and what is set for it.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) socket: TcpListener,
+    pub(crate) config: Arc<ListenerConfig>,
+}
 
 /// What all connections share.
 #[derive(Clone)]
@@ -23,18 +30,13 @@ pub(crate) struct Shared {
 }
 
 /// Accepts until draining.
-pub(crate) async fn run(
-    listener: TcpListener,
-    shared: Shared,
-    permits: Arc<Semaphore>,
-    stages: Stages,
-) {
+pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>, stages: Stages) {
     let draining = stages.stop.draining.clone();
     loop {
         let accepted = tokio::select! {
             biased;
             () = draining.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = listener.socket.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -49,7 +51,8 @@ pub(crate) async fn run(
                 let Ok(permit) = permit else { return };
                 prepare(&stream, &shared.config);
                 let Shared { config, files, buffered } = shared.clone();
-                let context = Context { config, files, buffered, peer };
+                let listener = listener.config.clone();
+                let context = Context { config, listener, files, buffered, peer };
                 let connection = connection::serve(stream, context, stages.clone());
                 stages.stop.tasks.spawn(async move {
                     connection.await;

@@ -15,8 +15,6 @@ use anyport_proto::transfer::receipt::Engine;
 pub struct Config {
     /// The served directory.
     pub directory: PathBuf,
-    /// The protocols that are taken.
-    pub allowed: Allowed,
     /// Where received bytes rest.
     pub sink: SinkKind,
     /// What is on disk before a receipt is given.
@@ -53,7 +51,6 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             directory: directory.into(),
-            allowed: Allowed::ALL,
             sink: SinkKind::default(),
             fsync: Fsync::default(),
             digest: Algorithm::default(),
@@ -69,6 +66,22 @@ impl Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
+    }
+}
+
+/// What is set for one listener alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerConfig {
+    /// The protocols that are taken.
+    pub allowed: Allowed,
+    /// From a client's first byte to the verdict; then it is raw. Also the silence that proves bare frames.
+    pub detect_timeout: Duration,
+}
+
+impl Default for ListenerConfig {
+    fn default() -> Self {
+        Self { allowed: Allowed::ALL, detect_timeout: Duration::from_secs(3) }
     }
 }
 
@@ -98,8 +111,6 @@ pub enum Fsync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From a client's first byte to the verdict; then it is raw. Also the silence that proves bare frames.
-    pub detect: Duration,
     /// From the first byte of an opening handshake to its last.
     pub handshake: Duration,
     /// Silence after which a connection is given up, and a transfer is interrupted.
@@ -111,7 +122,6 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            detect: Duration::from_secs(3),
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(30),

@@ -36,7 +36,7 @@ pub(crate) async fn serve(mut stream: TcpStream, context: Context, stages: Stage
     let detected = tokio::select! {
         biased;
         () = stages.stop.draining.cancelled() => return,
-        detected = detect::read(&mut stream, &context.config) => detected,
+        detected = detect::read(&mut stream, &context.config, &context.listener) => detected,
     };
     let detected = match detected {
         Ok(Some(detected)) => detected,

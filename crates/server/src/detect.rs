@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
 
 /// What the first bytes said.
 pub(crate) struct Detected {
@@ -26,7 +26,11 @@ pub(crate) struct Detected {
 ///
 /// # Errors
 /// What reading the socket said.
-pub(crate) async fn read(stream: &mut TcpStream, config: &Config) -> io::Result<Option<Detected>> {
+pub(crate) async fn read(
+    stream: &mut TcpStream,
+    config: &Config,
+    listener: &ListenerConfig,
+) -> io::Result<Option<Detected>> {
     let limits = &config.limits;
     let mut prefix = Vec::with_capacity(FIRST_READ);
     // A client without a byte is no transfer and no error: a port scan, a health check, a browser's spare connection.
@@ -38,9 +42,9 @@ pub(crate) async fn read(stream: &mut TcpStream, config: &Config) -> io::Result<
         return Ok(None);
     }
     let first_byte = Instant::now();
-    let deadline = tokio::time::Instant::now() + config.timeouts.detect;
+    let deadline = tokio::time::Instant::now() + listener.detect_timeout;
     loop {
-        if let Detection::Known(verdict) = detect_among(&prefix, limits, config.allowed) {
+        if let Detection::Known(verdict) = detect_among(&prefix, limits, listener.allowed) {
             return Ok(Some(Detected { verdict, prefix, first_byte, ended: false }));
         }
         if prefix.len() == prefix.capacity() {
@@ -51,7 +55,7 @@ pub(crate) async fn read(stream: &mut TcpStream, config: &Config) -> io::Result<
             Err(_) => false,
         };
         if ended || tokio::time::Instant::now() >= deadline {
-            let verdict = detect_at_end_among(&prefix, limits, config.allowed);
+            let verdict = detect_at_end_among(&prefix, limits, listener.allowed);
             return Ok(Some(Detected { verdict, prefix, first_byte, ended }));
         }
     }

@@ -5,6 +5,7 @@
 //! - `matrix` each of our clients against each engine
 //! - `real_clients` tools that know nothing of anyport
 //! - `lookalikes` files that begin like something else, and bare frames that are some
+//! - `listeners` what is set for one listener alone
 //! - `interruptions` transfers that break off; nothing is published
 //! - `refusals` mistakes of peers and users, and what they are told
 //! - `serving` one process for many clients, starting and stopping
@@ -13,6 +14,7 @@
 
 mod harness;
 mod interruptions;
+mod listeners;
 mod lookalikes;
 mod matrix;
 mod real_clients;

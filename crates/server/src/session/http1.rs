@@ -100,7 +100,7 @@ impl Http1 {
             replies.extend(plain_response(StatusCode::NOT_IMPLEMENTED, &[], &line, with_body));
             return Next::Flow(Flow::Finish);
         }
-        if !self.context.config.allowed.ws {
+        if !self.context.listener.allowed.ws {
             let reason = "WebSocket is not taken here (--only)";
             self.refused(reason.to_owned());
             let line = format!("{reason}\n");

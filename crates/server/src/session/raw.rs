@@ -46,10 +46,11 @@ impl Raw {
     }
 
     pub(super) fn patience(&self) -> Duration {
-        let timeouts = &self.context.config.timeouts;
         match &self.candidate {
-            Some(candidate) if candidate.proof.awaits_silence() => timeouts.detect,
-            _ => timeouts.idle,
+            Some(candidate) if candidate.proof.awaits_silence() => {
+                self.context.listener.detect_timeout
+            }
+            _ => self.context.config.timeouts.idle,
         }
     }
 
@@ -186,7 +187,7 @@ impl Raw {
     /// The candidate is raw: stores what was held.
     fn settle_raw(&mut self) -> Result<(), Refusal> {
         let Some(candidate) = self.candidate.take() else { return Ok(()) };
-        if !self.context.config.allowed.raw {
+        if !self.context.listener.allowed.raw {
             let reason = "raw bytes are not taken here (--only)";
             if self.upload.is_none() {
                 self.context.files.refused("raw", self.context.peer, reason.to_owned());
