@@ -90,6 +90,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     pub(crate) max_conns: u32,
 
+    /// Connections at once that have said nothing, or not enough to know what they speak; past it the one that has been silent for longest is closed [default: 256, or --max-conns if that is less]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
+    pub(crate) max_undecided: Option<u32>,
+
     /// Take only clients that speak one of PROTOCOL,…: raw, http, ws, frames, tls
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Connections")]
     pub(crate) only: Vec<ProtocolName>,

@@ -31,6 +31,9 @@ pub struct Config {
     pub bulk_buffer: usize,
     /// Connections at once; further ones wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Connections without a byte, or whose protocol is not known yet, at once; at most [`Self::max_connections`] makes
+    /// sense. Past it the one that has been silent for longest gives way.
+    pub max_undecided: usize,
     /// Bytes of the largest file.
     pub max_size: u64,
     /// Bytes that all memory sinks together may hold.
@@ -59,6 +62,7 @@ impl Config {
             bulk_threads: 2 * cores,
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
+            max_undecided: 256,
             max_size: u64::MAX,
             max_memory: 4 * 1024 * 1024 * 1024,
             max_buffered: 256 * 1024 * 1024,

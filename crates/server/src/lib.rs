@@ -31,6 +31,7 @@ mod accept;
 mod budget;
 mod config;
 mod connection;
+mod counters;
 mod detect;
 mod observe;
 mod route;
@@ -38,8 +39,10 @@ mod service;
 mod session;
 mod shutdown;
 mod sink;
+mod undecided;
 
 pub use config::{Config, Fsync, ListenerConfig, SinkKind, Timeouts};
+pub use counters::{Class, Counters, Decided, SilentEnd, Snapshot};
 pub use observe::{Interrupted, Observer, Refused};
 
 use std::io;
@@ -51,8 +54,10 @@ use tokio::sync::Semaphore;
 use accept::{Bound, Shared};
 use budget::Budget;
 use connection::Stages;
+use counters::Counting;
 use service::files::Files;
 use shutdown::Stop;
+use undecided::Undecided;
 
 /// A listening socket, and what is set for the connections that it accepts.
 #[derive(Debug)]
@@ -75,6 +80,7 @@ impl From<TcpListener> for Listener {
 pub struct Server {
     config: Arc<Config>,
     files: Arc<Files>,
+    counters: Arc<Counters>,
     listeners: Vec<Bound>,
 }
 
@@ -89,6 +95,8 @@ impl Server {
         listeners: Vec<Listener>,
         observer: impl Observer,
     ) -> io::Result<Self> {
+        let counters = Arc::<Counters>::default();
+        let observer = Counting { observer, counters: counters.clone() };
         let files = Arc::new(Files::open(&config, Arc::new(observer))?);
         let listeners = listeners
             .into_iter()
@@ -98,7 +106,7 @@ impl Server {
                 Ok(Bound { socket, config: Arc::new(config) })
             })
             .collect::<io::Result<_>>()?;
-        Ok(Self { config: Arc::new(config), files, listeners })
+        Ok(Self { config: Arc::new(config), files, counters, listeners })
     }
 
     /// The addresses it listens on, in the order of its listeners.
@@ -107,6 +115,11 @@ impl Server {
     /// What the kernel said.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(|listener| listener.socket.local_addr()).collect()
+    }
+
+    /// What it counts, also while it runs and after it has ended.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 
     /// Serves until `drain` is ready; then takes nothing new and lets running transfers finish, until `abort` is ready
@@ -118,6 +131,8 @@ impl Server {
             config: self.config.clone(),
             files: self.files,
             buffered: Arc::new(Budget::new(self.config.max_buffered)),
+            undecided: Arc::new(Undecided::new(self.config.max_undecided)),
+            counters: self.counters,
         };
         let stages = Stages {
             lanes: Arc::new(Semaphore::new(self.config.bulk_threads)),

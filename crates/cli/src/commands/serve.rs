@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use anyport_proto::detect::Allowed;
 use anyport_proto::transfer::receipt;
-use anyport_server::{Config, Fsync, Listener, ListenerConfig, Server, SinkKind};
+use anyport_server::{Config, Fsync, Listener, ListenerConfig, Server, SinkKind, Snapshot};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -15,12 +15,16 @@ use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
 use crate::listen::{self, is_loopback};
-use crate::output::{Printer, to_stderr, to_stdout};
+use crate::output::{Printer, summary_event, to_stderr, to_stdout};
 
 pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
     if flags.keep_parts < flags.idle_timeout {
         // The part of a transfer that pauses would look like one that nobody comes back to.
         let error = anyhow!("--keep-parts must be at least --idle-timeout");
+        return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
+    }
+    if flags.max_undecided.is_some_and(|undecided| undecided > flags.max_conns) {
+        let error = anyhow!("--max-undecided must be at most --max-conns");
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
     }
     let listeners = listen::listen(flags)?;
@@ -30,11 +34,15 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
         .build()
         .context("cannot start the runtime")?;
     let (printer, printed) = Printer::start(flags.json);
-    let exit = runtime.block_on(serve(flags, config, listeners, printer));
-    printed.wait();
+    let served = runtime.block_on(serve(flags, config, listeners, printer));
+    let summary = served.as_ref().ok().map(|(_, summary)| summary);
+    printed.finish(summary.filter(|_| flags.json).map(summary_event));
+    if let Some(summary) = summary.filter(|summary| !flags.json && summary.connections > 0) {
+        to_stderr(&format!("served {summary}"));
+    }
     // After a second signal transfers still run on threads of their own, and nobody wants to wait for them.
     runtime.shutdown_background();
-    exit
+    served.map(|(exit, _)| exit)
 }
 
 async fn serve(
@@ -42,7 +50,7 @@ async fn serve(
     config: Config,
     listeners: Vec<Listener>,
     printer: Printer,
-) -> Result<Exit, Failure> {
+) -> Result<(Exit, Snapshot), Failure> {
     let directory = flags.directory.display().to_string();
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
     let server = Server::new(config, listeners, printer)
@@ -54,6 +62,7 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
     announce(flags, &listening)?;
+    let counters = server.counters();
 
     let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
     let server = server.run(drain.clone().cancelled_owned(), abort.clone().cancelled_owned());
@@ -61,7 +70,7 @@ async fn serve(
     let mut exit = Exit::Done;
     loop {
         exit = tokio::select! {
-            () = &mut server => return Ok(exit),
+            () = &mut server => return Ok((exit, counters.snapshot())),
             _ = interrupt.recv() => Exit::Interrupted,
             _ = terminate.recv() => Exit::Done,
         };
@@ -96,6 +105,10 @@ fn config(flags: &flags::Serve) -> Config {
     config.max_buffered = flags.max_buffered;
     config.keep_parts = flags.keep_parts;
     config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
+    config.max_undecided = match flags.max_undecided {
+        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        None => config.max_undecided.min(config.max_connections),
+    };
     config.congestion = flags.congestion.clone();
     config.bulk_threads = flags.bulk_threads.map_or(config.bulk_threads, usize::from);
     config.bulk_buffer = flags.bulk_buffer;

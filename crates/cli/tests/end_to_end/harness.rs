@@ -211,8 +211,13 @@ impl Server {
         wait_until("the server's end", || self.child.try_wait().unwrap())
     }
 
-    /// Stops it, and gives the events that nobody has asked for.
-    pub(crate) fn stop(mut self) -> Vec<Value> {
+    /// Stops it, and gives the events that nobody has asked for; the last one, its summary, is no surprise.
+    pub(crate) fn stop(self) -> Vec<Value> {
+        let (events, _) = self.stop_with_summary();
+        events
+    }
+
+    pub(crate) fn stop_with_summary(mut self) -> (Vec<Value>, Value) {
         self.signal("TERM");
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{status}");
@@ -221,7 +226,9 @@ impl Server {
         while let Ok(event) = self.events.recv_timeout(DEADLINE) {
             events.push(event);
         }
-        events
+        let summary = events.pop().unwrap();
+        assert_eq!(summary["event"], "summary", "{summary}");
+        (events, summary)
     }
 
     /// Most resident memory that it ever had, in bytes.

@@ -5,6 +5,7 @@
 //! - `matrix` each of our clients against each engine
 //! - `real_clients` tools that know nothing of anyport
 //! - `lookalikes` files that begin like something else, and bare frames that are some
+//! - `crowds` many who say nothing, and what is counted
 //! - `listeners` what is set for one listener alone
 //! - `interruptions` transfers that break off; nothing is published
 //! - `refusals` mistakes of peers and users, and what they are told
@@ -12,6 +13,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod crowds;
 mod harness;
 mod interruptions;
 mod listeners;

@@ -28,6 +28,7 @@ use anyport_proto::transfer::receipt::{Engine, Protocol};
 
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig};
+use crate::counters::Counters;
 use crate::service::files::{Files, Source};
 
 /// What every session of a server shares, and whom it talks to.
@@ -39,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) files: Arc<Files>,
     /// What unfinished messages and candidates may hold, all connections together.
     pub(crate) buffered: Arc<Budget>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) peer: SocketAddr,
 }
 

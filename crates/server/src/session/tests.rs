@@ -52,7 +52,8 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let buffered = Arc::new(Budget::new(config.max_buffered));
     let listener = Arc::default();
-    let context = Context { config: Arc::new(config), listener, files, buffered, peer };
+    let counters = Arc::default();
+    let context = Context { config: Arc::new(config), listener, files, buffered, counters, peer };
     let mut session = Session::new(verdict, context);
     let mut replies = Vec::new();
     let mut flow = Flow::Continue;
