@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyport_net::congestion::Congestion;
 use anyport_proto::detect::ProtocolName;
 use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::ws::handshake::Origin;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::listen::Listen;
@@ -85,6 +86,10 @@ pub(crate) struct Serve {
     /// Who speaks WebSocket
     #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "Connections")]
     pub(crate) engine: Engine,
+
+    /// Web pages of ORIGIN, https://HOST[:PORT], may open a WebSocket too, not only those of this host; repeatable
+    #[arg(long, value_name = "ORIGIN", help_heading = "Connections")]
+    pub(crate) allow_origin: Vec<Origin>,
 
     /// Connections at once; further ones wait
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]

@@ -8,6 +8,7 @@ use anyport_proto::detect::Allowed;
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::receipt::Engine;
+use anyport_proto::ws::handshake::Origin;
 
 /// Everything a [`crate::Server`] can be told.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Config {
     pub fsync: Fsync,
     /// The digest of transfers that name none themselves.
     pub digest: Algorithm,
+    /// Whose web pages may open a WebSocket, beside those of the host that they connect to.
+    pub allowed_origins: Vec<Origin>,
     /// Who speaks WebSocket.
     pub engine: Engine,
     /// Congestion control of accepted sockets.
@@ -57,6 +60,7 @@ impl Config {
             sink: SinkKind::default(),
             fsync: Fsync::default(),
             digest: Algorithm::default(),
+            allowed_origins: Vec::new(),
             engine: Engine::Own,
             congestion: Congestion::default(),
             bulk_threads: 2 * cores,

@@ -99,6 +99,7 @@ fn config(flags: &flags::Serve) -> Config {
         flags::Engine::Own => receipt::Engine::Own,
         flags::Engine::Library => receipt::Engine::Library,
     };
+    config.allowed_origins.clone_from(&flags.allow_origin);
     config.digest = flags.digest;
     config.max_size = flags.max_size.unwrap_or(config.max_size);
     config.max_memory = flags.max_memory;

@@ -123,7 +123,8 @@ impl Http1 {
             Route::Upload { .. } => &[FILE_SUBPROTOCOL],
             Route::Echo => &[],
         };
-        let policy = Policy { subprotocols, origin: OriginPolicy::SameHost };
+        let origin = OriginPolicy::SameHostOr(&self.context.config.allowed_origins);
+        let policy = Policy { subprotocols, origin };
         let Acceptance { response, subprotocol } = match accept(head, &policy) {
             Ok(acceptance) => acceptance,
             Err(refusal) => {
