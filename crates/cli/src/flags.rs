@@ -87,7 +87,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "Connections")]
     pub(crate) engine: Engine,
 
-    /// Web pages of ORIGIN, https://HOST[:PORT], may open a WebSocket too, not only those of this host; repeatable
+    /// Let web pages of ORIGIN (https://app.example.com) open a WebSocket, beside those of this host; repeatable
     #[arg(long, value_name = "ORIGIN", help_heading = "Connections")]
     pub(crate) allow_origin: Vec<Origin>,
 
@@ -111,9 +111,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, help_heading = "Connections")]
     pub(crate) detect_timeout: Duration,
 
-    /// How long an opening handshake may take
+    /// How long an opening handshake, a preface line or an offer may take, from its first byte
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration, help_heading = "Connections")]
     pub(crate) handshake_timeout: Duration,
+
+    /// How long a message may take that is kept until it is whole (/echo), from its first byte; files have no such limit
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration, help_heading = "Connections")]
+    pub(crate) message_timeout: Duration,
 
     /// Silence after which a connection is given up and a transfer interrupted
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration, help_heading = "Connections")]

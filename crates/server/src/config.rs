@@ -119,8 +119,11 @@ pub enum Fsync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From the first byte of an opening handshake to its last.
+    /// From the first byte of an opening handshake to its last; of a preface line and of an offer too.
     pub handshake: Duration,
+    /// From the first byte of a message that a service keeps until it is whole (echo) to its last. Uploads are streamed and
+    /// know only [`Self::idle`].
+    pub message: Duration,
     /// Silence after which a connection is given up, and a transfer is interrupted.
     pub idle: Duration,
     /// What running transfers get to finish when the server stops.
@@ -131,6 +134,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
+            message: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(30),
         }

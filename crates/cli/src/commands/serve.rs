@@ -114,6 +114,7 @@ fn config(flags: &flags::Serve) -> Config {
     config.bulk_threads = flags.bulk_threads.map_or(config.bulk_threads, usize::from);
     config.bulk_buffer = flags.bulk_buffer;
     config.timeouts.handshake = flags.handshake_timeout;
+    config.timeouts.message = flags.message_timeout;
     config.timeouts.idle = flags.idle_timeout;
     config.timeouts.drain = flags.drain_timeout;
     config

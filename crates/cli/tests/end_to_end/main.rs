@@ -9,6 +9,7 @@
 //! - `listeners` what is set for one listener alone
 //! - `interruptions` transfers that break off; nothing is published
 //! - `refusals` mistakes of peers and users, and what they are told
+//! - `slowness` what trickles, and what may take its time
 //! - `serving` one process for many clients, starting and stopping
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -22,4 +23,5 @@ mod matrix;
 mod real_clients;
 mod refusals;
 mod serving;
+mod slowness;
 mod wire;

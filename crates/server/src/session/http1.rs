@@ -9,6 +9,7 @@ use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, accept};
 use http::{Method, StatusCode};
 
+use super::due::AT_ONCE;
 use super::ws::Ws;
 use super::{Context, Next, Session};
 use crate::route::{Route, RouteError, route};
@@ -164,6 +165,3 @@ impl Http1 {
             .to_owned()
     }
 }
-
-/// The shortest wait that a socket option can express.
-const AT_ONCE: Duration = Duration::from_millis(1);

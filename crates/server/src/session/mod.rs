@@ -6,6 +6,7 @@
 //!   Preface                              Refusing (TLS and HTTP/2, until they are served)
 //! ```
 
+mod due;
 mod http1;
 pub(crate) mod library;
 mod messages;
