@@ -87,11 +87,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "Connections")]
     pub(crate) engine: Engine,
 
-    /// Let web pages of ORIGIN (https://app.example.com) open a WebSocket, beside those of this host; repeatable
+    /// Web pages of ORIGIN (scheme, host and port, as browsers write it) may open a WebSocket, beside those of this host; repeatable
     #[arg(long, value_name = "ORIGIN", help_heading = "Connections")]
     pub(crate) allow_origin: Vec<Origin>,
 
-    /// Connections at once; further ones wait
+    /// Connections at once; further ones wait until one ends, or take the place of one that has said nothing
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     pub(crate) max_conns: u32,
 

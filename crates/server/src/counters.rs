@@ -210,10 +210,8 @@ impl SilentEnd {
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connections, receipts, bytes, interrupted, refused, .. } = self;
-        write!(
-            f,
-            "{connections} connections, {receipts} files of {bytes} bytes, {interrupted} interrupted, {refused} refused"
-        )?;
+        write!(f, "connections {connections}, files {receipts}, bytes {bytes}")?;
+        write!(f, ", interrupted {interrupted}, refused {refused}")?;
         let mut before = "; detected";
         for (decided, class, count) in &self.decisions {
             write!(f, "{before} {} {count} ({})", decided.as_str(), class.as_str())?;

@@ -38,7 +38,7 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
     let summary = served.as_ref().ok().map(|(_, summary)| summary);
     printed.finish(summary.filter(|_| flags.json).map(summary_event));
     if let Some(summary) = summary.filter(|summary| !flags.json && summary.connections > 0) {
-        to_stderr(&format!("served {summary}"));
+        to_stderr(&format!("served: {summary}"));
     }
     // After a second signal transfers still run on threads of their own, and nobody wants to wait for them.
     runtime.shutdown_background();

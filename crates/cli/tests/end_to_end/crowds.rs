@@ -1,7 +1,8 @@
 //! Many who say nothing, and how each decision is told and counted.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -120,6 +121,29 @@ fn each_decision_is_counted_with_the_class_of_its_reason() {
     blind.next_receipt();
     let (_, summary) = blind.stop_with_summary();
     assert_eq!(summary["decisions"], json!({ "raw": { "forced": 1 } }), "{summary}");
+}
+
+#[test]
+fn people_get_the_summary_as_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+        .args(["serve", "--listen", "any://127.0.0.1:0"])
+        .arg(directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let listening = lines.find_map(|line| {
+        line.trim().strip_prefix("listening on 127.0.0.1:").map(|port| port.parse().unwrap())
+    });
+    converse(&mut connect(listening.unwrap()), b"raw");
+    let kill = format!("kill -TERM {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let last = lines.last().unwrap();
+    let expected = "served: connections 1, files 1, bytes 3, interrupted 0, refused 0; detected raw 1 (end-of-stream)";
+    assert_eq!(last, expected);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
