@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyport_net::congestion::Congestion;
 use anyport_proto::detect::ProtocolName;
 use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::ws::handshake::Origin;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::listen::Listen;
 use crate::values;
 
 /// One port. Any client. A whole file. A number you can believe.
@@ -41,6 +43,13 @@ pub(crate) struct Serve {
     /// Address to listen on, HOST:PORT; port 0 picks a free one; repeatable (default: both loopback addresses, port 8331)
     #[arg(long, short, value_name = "ADDR")]
     pub(crate) bind: Vec<String>,
+
+    /// The same with what is set for this listener alone: any://ADDR[?only=raw,http&detect-timeout=5s&detect=off]; repeatable
+    ///
+    /// SERVICE is any: the client asks for what it wants. only, detect-timeout and detect=off (or on) are --only,
+    /// --detect-timeout and --no-detect for this listener, which else has what those say. Each port 0 is another free one.
+    #[arg(long, value_name = "SERVICE://ADDR")]
+    pub(crate) listen: Vec<Listen>,
 
     /// Allow addresses beyond this machine: whoever reaches them may upload
     #[arg(long)]
@@ -82,9 +91,17 @@ pub(crate) struct Serve {
     #[arg(long, help_heading = "Connections")]
     pub(crate) deflate: bool,
 
-    /// Connections at once; further ones wait
+    /// Web pages of ORIGIN (scheme, host and port, as browsers write it) may open a WebSocket, beside those of this host; repeatable
+    #[arg(long, value_name = "ORIGIN", help_heading = "Connections")]
+    pub(crate) allow_origin: Vec<Origin>,
+
+    /// Connections at once; further ones wait until one ends, or take the place of one that has said nothing
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     pub(crate) max_conns: u32,
+
+    /// Connections at once that have said nothing, or not enough to know what they speak; past it the one that has been silent for longest is closed [default: 256, or --max-conns if that is less]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
+    pub(crate) max_undecided: Option<u32>,
 
     /// Take only clients that speak one of PROTOCOL,…: raw, http, ws, frames, tls
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Connections")]
@@ -98,9 +115,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, help_heading = "Connections")]
     pub(crate) detect_timeout: Duration,
 
-    /// How long an opening handshake may take
+    /// How long an opening handshake, a preface line or an offer may take, from its first byte
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration, help_heading = "Connections")]
     pub(crate) handshake_timeout: Duration,
+
+    /// How long a message may take that is kept until it is whole (/echo), from its first byte; files have no such limit
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration, help_heading = "Connections")]
+    pub(crate) message_timeout: Duration,
 
     /// Silence after which a connection is given up and a transfer interrupted
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration, help_heading = "Connections")]

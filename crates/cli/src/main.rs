@@ -6,6 +6,7 @@ mod bench;
 mod commands;
 mod exit;
 mod flags;
+mod listen;
 mod output;
 mod values;
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_server::{Interrupted, Observer, Refused};
+use anyport_server::{Interrupted, Observer, Refused, Snapshot};
 use serde_json::json;
 
 use crate::Failure;
@@ -59,9 +59,12 @@ pub(crate) struct Printer {
     lost: AtomicU64,
 }
 
-/// Ends when all lines of a printer that is gone have been written.
+/// What is left of a printer that has been given away.
 #[derive(Debug)]
-pub(crate) struct Printed(Receiver<()>);
+pub(crate) struct Printed {
+    lines: SyncSender<String>,
+    done: Receiver<()>,
+}
 
 /// Lines that wait for a reader of stdout; further ones are counted and lost.
 const QUEUE: usize = 4096;
@@ -85,7 +88,8 @@ impl Printer {
             }
             let _ = done.send(());
         });
-        (Self { json, lines, lost: AtomicU64::new(0) }, Printed(printed))
+        let printed = Printed { lines: lines.clone(), done: printed };
+        (Self { json, lines, lost: AtomicU64::new(0) }, printed)
     }
 
     fn print(&self, line: String) {
@@ -107,10 +111,34 @@ impl Printer {
 }
 
 impl Printed {
-    /// Waits for the last lines, but not for a reader who never reads.
-    pub(crate) fn wait(&self) {
-        let _ = self.0.recv_timeout(LAST_LINES);
+    /// Prints `last` and waits until all is written, but not for a reader who never reads.
+    pub(crate) fn finish(self, last: Option<String>) {
+        let Self { lines, done } = self;
+        if let Some(last) = last {
+            // A reader who pauses loses this line too.
+            let _ = lines.try_send(last);
+        }
+        drop(lines);
+        let _ = done.recv_timeout(LAST_LINES);
     }
+}
+
+/// What a server has done, for machines.
+pub(crate) fn summary_event(summary: &Snapshot) -> String {
+    let mut silent = json!({});
+    for (end, count) in &summary.silent {
+        silent[end.as_str()] = json!(count);
+    }
+    let mut decisions = json!({});
+    for (decided, class, count) in &summary.decisions {
+        decisions[decided.as_str()][class.as_str()] = json!(count);
+    }
+    let Snapshot { connections, receipts, bytes, interrupted, refused, .. } = summary;
+    json!({
+        "event": "summary", "connections": connections, "receipts": receipts, "bytes": bytes,
+        "interrupted": interrupted, "refused": refused, "decisions": decisions, "silent": silent,
+    })
+    .to_string()
 }
 
 impl Observer for Printer {

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use anyport_proto::detect::{self, Detection, detect_at_end, max_prefix};
+use anyport_proto::detect::{self, Allowed, Detection, detect_at_end, max_prefix};
 use anyport_proto::http1::{HeadReader, Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::file_name::FileName;
@@ -34,12 +34,15 @@ pub const TARGETS: [(&str, Law); 11] = [
     ("proof", proof),
 ];
 
-/// Cutting never changes a verdict, a known verdict never changes, and `max_prefix` bytes always decide.
+/// Cutting never changes a verdict, a known verdict and its reason never change, and `max_prefix` bytes always decide.
 pub fn detect(input: &[u8]) {
     let limits = Limits::default();
     let whole = detect_at_end(input, &limits);
     let mut known = None;
+    let mut reason = None;
     for length in 0..=input.len().min(64) {
+        let decided = detect::decide(&input[..length], &limits, Allowed::ALL, None);
+        assert_eq!(decided.map(|now| *reason.get_or_insert(now)), decided, "after {length}");
         match (detect::detect(&input[..length], &limits), known) {
             (Detection::Known(verdict), None) => known = Some(verdict),
             (now, Some(verdict)) => assert_eq!(now, Detection::Known(verdict), "after {length}"),
@@ -47,6 +50,7 @@ pub fn detect(input: &[u8]) {
         }
     }
     if let Some(verdict) = known {
+        assert_eq!(reason.map(|decision| decision.verdict), known);
         assert_eq!(whole, verdict);
     }
     if input.len() >= max_prefix(&limits) {

@@ -9,10 +9,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::budget::Budget;
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
 use crate::connection::{self, Stages};
+use crate::counters::Counters;
 use crate::service::files::Files;
 use crate::session::Context;
+use crate::undecided::Undecided;
+
+/// A listening socket, and what is set for it.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) socket: TcpListener,
+    pub(crate) config: Arc<ListenerConfig>,
+}
 
 /// What all connections share.
 #[derive(Clone)]
@@ -20,24 +29,26 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) files: Arc<Files>,
     pub(crate) buffered: Arc<Budget>,
+    pub(crate) undecided: Arc<Undecided>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// Accepts until draining.
-pub(crate) async fn run(
-    listener: TcpListener,
-    shared: Shared,
-    permits: Arc<Semaphore>,
-    stages: Stages,
-) {
+pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>, stages: Stages) {
     let draining = stages.stop.draining.clone();
     loop {
         let accepted = tokio::select! {
             biased;
             () = draining.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = listener.socket.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
+                shared.counters.accepted();
+                if permits.available_permits() == 0 {
+                    // A crowd that says nothing must not keep this one waiting.
+                    shared.undecided.close_oldest_silent();
+                }
                 // After accept, not before: a listener that waits for clients must not hold a permit that another
                 // listener's client needs.
                 let permit = tokio::select! {
@@ -48,9 +59,11 @@ pub(crate) async fn run(
                 // The semaphore is never closed.
                 let Ok(permit) = permit else { return };
                 prepare(&stream, &shared.config);
-                let Shared { config, files, buffered } = shared.clone();
-                let context = Context { config, files, buffered, peer };
-                let connection = connection::serve(stream, context, stages.clone());
+                let Shared { config, files, buffered, undecided, counters } = shared.clone();
+                let listener = listener.config.clone();
+                let context = Context { config, listener, files, buffered, counters, peer };
+                let connection =
+                    connection::serve(stream, undecided.enter(), context, stages.clone());
                 stages.stop.tasks.spawn(async move {
                     connection.await;
                     drop(permit);

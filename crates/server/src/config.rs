@@ -8,6 +8,7 @@ use anyport_proto::detect::Allowed;
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::receipt::Engine;
+use anyport_proto::ws::handshake::Origin;
 
 /// Everything a [`crate::Server`] can be told.
 #[derive(Debug, Clone)]
@@ -15,14 +16,14 @@ use anyport_proto::transfer::receipt::Engine;
 pub struct Config {
     /// The served directory.
     pub directory: PathBuf,
-    /// The protocols that are taken.
-    pub allowed: Allowed,
     /// Where received bytes rest.
     pub sink: SinkKind,
     /// What is on disk before a receipt is given.
     pub fsync: Fsync,
     /// The digest of transfers that name none themselves.
     pub digest: Algorithm,
+    /// Whose web pages may open a WebSocket, beside those of the host that they connect to.
+    pub allowed_origins: Vec<Origin>,
     /// Who speaks WebSocket.
     pub engine: Engine,
     /// Whether permessage-deflate is agreed to where a client offers it; engine own only.
@@ -35,6 +36,9 @@ pub struct Config {
     pub bulk_buffer: usize,
     /// Connections at once; further ones wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Connections without a byte, or whose protocol is not known yet, at once; at most [`Self::max_connections`] makes
+    /// sense. Past it the one that has been silent for longest gives way.
+    pub max_undecided: usize,
     /// Bytes of the largest file.
     pub max_size: u64,
     /// Bytes that all memory sinks together may hold.
@@ -55,16 +59,17 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             directory: directory.into(),
-            allowed: Allowed::ALL,
             sink: SinkKind::default(),
             fsync: Fsync::default(),
             digest: Algorithm::default(),
+            allowed_origins: Vec::new(),
             engine: Engine::Own,
             deflate: false,
             congestion: Congestion::default(),
             bulk_threads: 2 * cores,
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
+            max_undecided: 256,
             max_size: u64::MAX,
             max_memory: 4 * 1024 * 1024 * 1024,
             max_buffered: 256 * 1024 * 1024,
@@ -72,6 +77,22 @@ impl Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
+    }
+}
+
+/// What is set for one listener alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerConfig {
+    /// The protocols that are taken.
+    pub allowed: Allowed,
+    /// From a client's first byte to the verdict; then it is raw. Also the silence that proves bare frames.
+    pub detect_timeout: Duration,
+}
+
+impl Default for ListenerConfig {
+    fn default() -> Self {
+        Self { allowed: Allowed::ALL, detect_timeout: Duration::from_secs(3) }
     }
 }
 
@@ -101,10 +122,11 @@ pub enum Fsync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From a client's first byte to the verdict; then it is raw. Also the silence that proves bare frames.
-    pub detect: Duration,
-    /// From the first byte of an opening handshake to its last.
+    /// From the first byte of an opening handshake to its last; of a preface line and of an offer too.
     pub handshake: Duration,
+    /// From the first byte of a message that a service keeps until it is whole (echo) to its last. Uploads are streamed and
+    /// know only [`Self::idle`].
+    pub message: Duration,
     /// Silence after which a connection is given up, and a transfer is interrupted.
     pub idle: Duration,
     /// What running transfers get to finish when the server stops.
@@ -114,8 +136,8 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            detect: Duration::from_secs(3),
             handshake: Duration::from_secs(10),
+            message: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(30),
         }

@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Input, Pumped, Step, pump_blocking, pump_cooperative};
 use anyport_net::linger;
+use anyport_proto::detect::Decision;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
-use crate::detect::{self, Detected};
+use crate::detect::{self, Beginning, Detected};
 use crate::session::{Context, Session, Upgrade, library};
 use crate::shutdown::Stop;
+use crate::undecided::Place;
 
 /// What a connection needs beside its session.
 #[derive(Clone)]
@@ -29,19 +31,25 @@ pub(crate) struct Stages {
 }
 
 /// Serves one accepted connection to its end.
-pub(crate) async fn serve(mut stream: TcpStream, context: Context, stages: Stages) {
+pub(crate) async fn serve(
+    mut stream: TcpStream,
+    mut place: Place,
+    context: Context,
+    stages: Stages,
+) {
     let peer = context.peer;
     let started = Instant::now();
     // While stopping, a connection that has not said what it wants is not waited for.
     let detected = tokio::select! {
         biased;
         () = stages.stop.draining.cancelled() => return,
-        detected = detect::read(&mut stream, &context.config) => detected,
+        detected = detect::read(&mut stream, &context.config, &context.listener, &mut place) => detected,
     };
     let detected = match detected {
-        Ok(Some(detected)) => detected,
-        Ok(None) => {
-            tracing::debug!(%peer, elapsed = ?started.elapsed(), "closed without a byte");
+        Ok(Beginning::Decided(detected)) => detected,
+        Ok(Beginning::Silent(end)) => {
+            context.counters.silent(end);
+            tracing::debug!(%peer, end = end.as_str(), elapsed = ?started.elapsed(), "ended without a byte");
             return;
         }
         Err(error) => {
@@ -49,9 +57,11 @@ pub(crate) async fn serve(mut stream: TcpStream, context: Context, stages: Stage
             return;
         }
     };
-    let protocol = detected.verdict;
+    drop(place);
+    context.counters.decided(&detected.decision);
+    let Decision { verdict: protocol, reason } = detected.decision;
     let prefix = detected.prefix.len();
-    tracing::debug!(%peer, %protocol, prefix, elapsed = ?started.elapsed(), "detected");
+    tracing::debug!(%peer, %protocol, %reason, prefix, elapsed = ?started.elapsed(), "detected");
     // Beginning a session may ask the file system how much is free.
     let session = block_in_place(|| Session::new(protocol, context.clone()));
     let mut session = Supervised { session, stop: stages.stop.clone() };

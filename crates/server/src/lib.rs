@@ -19,7 +19,7 @@
 //! #     fn refused(&self, _: &anyport_server::Refused) {}
 //! # }
 //! # async fn example() -> std::io::Result<()> {
-//! let listeners = vec![std::net::TcpListener::bind("127.0.0.1:8331")?];
+//! let listeners = vec![std::net::TcpListener::bind("127.0.0.1:8331")?.into()];
 //! let server = anyport_server::Server::new(anyport_server::Config::new("."), listeners, Quiet)?;
 //! server.run(std::future::pending(), std::future::pending()).await;
 //! # Ok(()) }
@@ -31,6 +31,7 @@ mod accept;
 mod budget;
 mod config;
 mod connection;
+mod counters;
 mod detect;
 mod observe;
 mod route;
@@ -38,8 +39,10 @@ mod service;
 mod session;
 mod shutdown;
 mod sink;
+mod undecided;
 
-pub use config::{Config, Fsync, SinkKind, Timeouts};
+pub use config::{Config, Fsync, ListenerConfig, SinkKind, Timeouts};
+pub use counters::{Class, Counters, Decided, SilentEnd, Snapshot};
 pub use observe::{Interrupted, Observer, Refused};
 
 use std::io;
@@ -48,18 +51,37 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use accept::Shared;
+use accept::{Bound, Shared};
 use budget::Budget;
 use connection::Stages;
+use counters::Counting;
 use service::files::Files;
 use shutdown::Stop;
+use undecided::Undecided;
+
+/// A listening socket, and what is set for the connections that it accepts.
+#[derive(Debug)]
+pub struct Listener {
+    /// Bound and listening.
+    pub socket: TcpListener,
+    /// What is set for it alone.
+    pub config: ListenerConfig,
+}
+
+/// With everything at its default.
+impl From<TcpListener> for Listener {
+    fn from(socket: TcpListener) -> Self {
+        Self { socket, config: ListenerConfig::default() }
+    }
+}
 
 /// A server that is bound and not running yet.
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
     files: Arc<Files>,
-    listeners: Vec<tokio::net::TcpListener>,
+    counters: Arc<Counters>,
+    listeners: Vec<Bound>,
 }
 
 impl Server {
@@ -70,18 +92,21 @@ impl Server {
     /// The directory cannot be opened, or a listener cannot be given to the runtime.
     pub fn new(
         config: Config,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         observer: impl Observer,
     ) -> io::Result<Self> {
+        let counters = Arc::<Counters>::default();
+        let observer = Counting { observer, counters: counters.clone() };
         let files = Arc::new(Files::open(&config, Arc::new(observer))?);
         let listeners = listeners
             .into_iter()
-            .map(|listener| {
-                listener.set_nonblocking(true)?;
-                tokio::net::TcpListener::from_std(listener)
+            .map(|Listener { socket, config }| {
+                socket.set_nonblocking(true)?;
+                let socket = tokio::net::TcpListener::from_std(socket)?;
+                Ok(Bound { socket, config: Arc::new(config) })
             })
             .collect::<io::Result<_>>()?;
-        Ok(Self { config: Arc::new(config), files, listeners })
+        Ok(Self { config: Arc::new(config), files, counters, listeners })
     }
 
     /// The addresses it listens on, in the order of its listeners.
@@ -89,7 +114,12 @@ impl Server {
     /// # Errors
     /// What the kernel said.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.listeners.iter().map(tokio::net::TcpListener::local_addr).collect()
+        self.listeners.iter().map(|listener| listener.socket.local_addr()).collect()
+    }
+
+    /// What it counts, also while it runs and after it has ended.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 
     /// Serves until `drain` is ready; then takes nothing new and lets running transfers finish, until `abort` is ready
@@ -101,6 +131,8 @@ impl Server {
             config: self.config.clone(),
             files: self.files,
             buffered: Arc::new(Budget::new(self.config.max_buffered)),
+            undecided: Arc::new(Undecided::new(self.config.max_undecided)),
+            counters: self.counters,
         };
         let stages = Stages {
             lanes: Arc::new(Semaphore::new(self.config.bulk_threads)),

@@ -22,6 +22,7 @@ pub(crate) struct Server {
     stderr: Arc<Mutex<String>>,
     directory: PathBuf,
     scratch: Option<TempDir>,
+    listening: Vec<Value>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -32,19 +33,32 @@ impl Server {
     }
 
     pub(crate) fn start_on(bind: &[&str], flags: &[&str]) -> Self {
+        Self::start_with("--bind", bind, flags)
+    }
+
+    /// On what `--listen` says.
+    pub(crate) fn start_listening(listen: &[&str], flags: &[&str]) -> Self {
+        Self::start_with("--listen", listen, flags)
+    }
+
+    fn start_with(flag: &str, addresses: &[&str], flags: &[&str]) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         // One level down, so that a name that climbs out of the directory lands where we look.
         let directory = scratch.path().join("served");
         std::fs::create_dir(&directory).unwrap();
-        let mut server = Self::start_in(&directory, bind, flags);
+        let mut server = Self::launch(&directory, flag, addresses, flags);
         server.scratch = Some(scratch);
         server
     }
 
     pub(crate) fn start_in(directory: &Path, bind: &[&str], flags: &[&str]) -> Self {
+        Self::launch(directory, "--bind", bind, flags)
+    }
+
+    fn launch(directory: &Path, flag: &str, addresses: &[&str], flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
             .args(["serve", "--json"])
-            .args(bind.iter().flat_map(|address| ["--bind", address]))
+            .args(addresses.iter().flat_map(|address| [flag, address]))
             .args(flags)
             .arg(directory)
             .stdin(Stdio::null())
@@ -73,12 +87,14 @@ impl Server {
             }
         });
         let directory = directory.to_owned();
+        let (listening, bound) = (Vec::new(), Vec::new());
         let mut server =
-            Self { child, events, stderr, directory, scratch: None, addresses: Vec::new() };
-        for _ in bind {
+            Self { child, events, stderr, directory, scratch: None, listening, addresses: bound };
+        for _ in addresses {
             let event = server.next_event();
             assert_eq!(event["event"], "listening", "{event}");
             server.addresses.push(event["addr"].as_str().unwrap().parse().unwrap());
+            server.listening.push(event);
         }
         server
     }
@@ -90,6 +106,11 @@ impl Server {
     /// In the order in which they were announced.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What it said of each listener.
+    pub(crate) fn listening(&self) -> &[Value] {
+        &self.listening
     }
 
     /// `scheme://address/`, or with a path after the slash.
@@ -190,8 +211,13 @@ impl Server {
         wait_until("the server's end", || self.child.try_wait().unwrap())
     }
 
-    /// Stops it, and gives the events that nobody has asked for.
-    pub(crate) fn stop(mut self) -> Vec<Value> {
+    /// Stops it, and gives the events that nobody has asked for; the last one, its summary, is no surprise.
+    pub(crate) fn stop(self) -> Vec<Value> {
+        let (events, _) = self.stop_with_summary();
+        events
+    }
+
+    pub(crate) fn stop_with_summary(mut self) -> (Vec<Value>, Value) {
         self.signal("TERM");
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{status}");
@@ -200,7 +226,9 @@ impl Server {
         while let Ok(event) = self.events.recv_timeout(DEADLINE) {
             events.push(event);
         }
-        events
+        let summary = events.pop().unwrap();
+        assert_eq!(summary["event"], "summary", "{summary}");
+        (events, summary)
     }
 
     /// Most resident memory that it ever had, in bytes.

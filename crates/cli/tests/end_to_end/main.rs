@@ -5,19 +5,25 @@
 //! - `matrix` each of our clients against each engine
 //! - `real_clients` tools that know nothing of anyport
 //! - `lookalikes` files that begin like something else, and bare frames that are some
+//! - `crowds` many who say nothing, and what is counted
+//! - `listeners` what is set for one listener alone
 //! - `interruptions` transfers that break off; nothing is published
 //! - `compression` permessage-deflate, both roles
 //! - `refusals` mistakes of peers and users, and what they are told
+//! - `slowness` what trickles, and what may take its time
 //! - `serving` one process for many clients, starting and stopping
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod compression;
+mod crowds;
 mod harness;
 mod interruptions;
+mod listeners;
 mod lookalikes;
 mod matrix;
 mod real_clients;
 mod refusals;
 mod serving;
+mod slowness;
 mod wire;

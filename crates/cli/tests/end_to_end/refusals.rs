@@ -69,6 +69,34 @@ fn a_page_of_the_same_host_is_not_foreign() {
     assert_eq!(read_line(&mut stream), "HTTP/1.1 101 Switching Protocols\r");
 }
 
+#[test]
+fn hs_10_a_page_of_an_allowed_origin_is_taken_and_its_likes_are_not() {
+    let flags = ["--allow-origin", "https://App.example.com", "--allow-origin", "http://a.test:81"];
+    for engine in ["own", "library"] {
+        let server = Server::start(&[&flags[..], &["--engine", engine]].concat());
+        for (origin, status) in [
+            ("https://app.example.com:443", 101),
+            ("http://a.test:81", 101),
+            ("http://app.example.com", 403),
+            ("https://app.example.com.evil.org", 403),
+            ("http://a.test", 403),
+            ("null", 403),
+        ] {
+            let mut stream = connect(server.port());
+            let head = upgrade("/echo", &format!("Origin: {origin}\r\n"));
+            stream.write_all(head.as_bytes()).unwrap();
+            let answer = read_line(&mut stream);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{origin}: {answer}");
+            if status == 403 {
+                let reason = server.next_refused()["reason"].as_str().unwrap().to_owned();
+                assert!(reason.contains(origin), "{origin}: {reason}");
+            }
+        }
+    }
+    anyport(&["serve", "--allow-origin", "null"]).exits(2).says("cannot be allowed");
+    anyport(&["serve", "--allow-origin", "https://a/"]).exits(2).says("expected SCHEME://HOST");
+}
+
 /// Field names in any case, lists, blanks and fields that are nobody's business (RFC 9110 §5).
 #[test]
 fn a_handshake_written_differently_is_taken() {

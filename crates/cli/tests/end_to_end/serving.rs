@@ -281,7 +281,7 @@ fn second_signal(size: usize) {
 }
 
 /// Starts a server without `--json`, gives its stderr until `last`, and stops it.
-fn announcement(flags: &[&str], last: &str) -> String {
+pub(crate) fn announcement(flags: &[&str], last: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
         .arg("serve")

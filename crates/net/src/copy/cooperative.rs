@@ -66,7 +66,8 @@ pub async fn pump(
             step.step(input, &mut replies)
         };
         if !replies.is_empty() {
-            write(socket, &replies, patience).await?;
+            // Asked anew: what was waited for may be here now, and its answer has all the time again.
+            write(socket, &replies, step.patience()).await?;
             trim(&mut replies);
         }
         if flow == Flow::Finish {

@@ -60,8 +60,9 @@ impl Allowed {
     }
 }
 
-impl std::fmt::Display for Allowed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Allowed {
+    /// The names of what is taken, as people write them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
         let names = [
             (self.raw, "raw"),
             (self.http, "http"),
@@ -69,8 +70,13 @@ impl std::fmt::Display for Allowed {
             (self.frames, "frames"),
             (self.tls, "tls"),
         ];
-        let taken: Vec<&str> = names.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
-        f.write_str(&taken.join(", "))
+        names.into_iter().filter(|(on, _)| *on).map(|(_, name)| name)
+    }
+}
+
+impl std::fmt::Display for Allowed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.names().collect::<Vec<_>>().join(", "))
     }
 }
 

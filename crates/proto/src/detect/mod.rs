@@ -2,7 +2,8 @@
 //!
 //! Detection is a pure function of the bytes. Two laws hold, and both are property tests: cutting the stream
 //! differently never changes the verdict, and a verdict once known never changes when bytes are added. Deadline and
-//! end of stream are ordinary inputs: whoever owns the clock asks [`detect_at_end`] then.
+//! end of stream are ordinary inputs: whoever owns the clock asks [`detect_at_end`] then. [`decide`] is the same with the
+//! reason in words.
 //!
 //! ```text
 //!   prefix ──► tls, http2, http1, preface, ws_frame   the first probe that is not "no" decides:
@@ -12,6 +13,7 @@
 //! ```
 
 pub use allowed::{Allowed, ProtocolName, UnknownProtocol};
+pub use reason::{Candidates, Decision, End, Reason, decide};
 
 use std::fmt;
 
@@ -21,6 +23,7 @@ mod allowed;
 mod http1;
 mod http2;
 mod preface;
+mod reason;
 mod tls;
 mod ws_frame;
 

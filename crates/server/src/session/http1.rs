@@ -9,6 +9,7 @@ use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, accept};
 use http::{Method, StatusCode};
 
+use super::due::AT_ONCE;
 use super::ws::Ws;
 use super::{Context, Next, Session};
 use crate::route::{Route, RouteError, route};
@@ -100,7 +101,7 @@ impl Http1 {
             replies.extend(plain_response(StatusCode::NOT_IMPLEMENTED, &[], &line, with_body));
             return Next::Flow(Flow::Finish);
         }
-        if !self.context.config.allowed.ws {
+        if !self.context.listener.allowed.ws {
             let reason = "WebSocket is not taken here (--only)";
             self.refused(reason.to_owned());
             let line = format!("{reason}\n");
@@ -125,7 +126,8 @@ impl Http1 {
         };
         // The library engine knows no compression.
         let deflate = self.context.config.deflate && self.context.config.engine == Engine::Own;
-        let policy = Policy { subprotocols, origin: OriginPolicy::SameHost, deflate };
+        let origin = OriginPolicy::SameHostOr(&self.context.config.allowed_origins);
+        let policy = Policy { subprotocols, origin, deflate };
         let Acceptance { response, subprotocol, deflate } = match accept(head, &policy) {
             Ok(acceptance) => acceptance,
             Err(refusal) => {
@@ -166,6 +168,3 @@ impl Http1 {
             .to_owned()
     }
 }
-
-/// The shortest wait that a socket option can express.
-const AT_ONCE: Duration = Duration::from_millis(1);

@@ -5,12 +5,15 @@
 //! whether a stream without a Close ended inside a frame, so that is an interruption here, always; and as it drops a
 //! message that a Close cuts, the end of a file by Close is never confirmed here.
 //!
+//! Nor does it say whether a message has begun: the time of `Timeouts::message` runs here from the first byte after the
+//! last frame that it handed over, so a ping between two fragments starts it anew.
+//!
 //! It owns its stream, so this session cannot be a step of the bulk loop and has a loop of its own.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyport_net::prefixed::Prefixed;
 use anyport_proto::http1::plain_response;
@@ -28,6 +31,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
+use super::due::AT_ONCE;
 use super::http1::Upgrade;
 use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
@@ -91,20 +95,32 @@ async fn receive(
     context: &Context,
 ) {
     let idle = context.config.timeouts.idle;
+    let assembled = match service {
+        MessageService::Echo(_) => Some(context.config.timeouts.message),
+        MessageService::Upload(_) => None,
+    };
+    // The handshake is no message.
+    socket.get_mut().first = None;
     let mut outbox = Outbox::default();
     let mut peer_closed = false;
     loop {
-        let next = match timeout(idle, socket.next()).await {
-            Ok(next) => next,
-            // A long message on a slow path is not silence.
-            Err(_) if socket.get_ref().last.elapsed() < idle => continue,
-            Err(_) => {
-                let reason = idle_reason(idle);
-                service.broken(&reason);
-                outbox.close(Some(CloseCode::POLICY), &reason);
-                let _ = timeout(idle, outbox.send(socket)).await;
-                return;
+        let patience = socket.get_ref().patience(assembled, idle);
+        let Ok(next) = timeout(patience, socket.next()).await else {
+            let stamped = socket.get_ref();
+            let late = assembled.filter(|limit| stamped.is_unfinished_for(*limit));
+            let reason = match late {
+                Some(limit) => format!("a message was not whole within {limit:?}"),
+                // A long message on a slow path is not silence.
+                None if stamped.last.elapsed() < idle => continue,
+                None => idle_reason(idle),
+            };
+            if late.is_some() {
+                context.files.refused("ws", context.peer, reason.clone());
             }
+            service.broken(&reason);
+            outbox.close(Some(CloseCode::POLICY), &reason);
+            let _ = timeout(idle, outbox.send(socket)).await;
+            return;
         };
         let at = socket.get_mut().first_read_since_last_asked();
         match next {
@@ -231,6 +247,19 @@ struct Stamped<S> {
 impl<S> Stamped<S> {
     fn new(inner: S) -> Self {
         Self { inner, first: None, last: Instant::now() }
+    }
+
+    /// How long to wait for a message. Bytes may begin one while it is waited for, so the wait is as long as `assembled`
+    /// at most: one that is late is found out before twice that time.
+    fn patience(&self, assembled: Option<Duration>, idle: Duration) -> Duration {
+        let Some(limit) = assembled else { return idle };
+        let left = self.first.map_or(limit, |first| limit.saturating_sub(first.elapsed()));
+        left.clamp(AT_ONCE, idle.max(AT_ONCE))
+    }
+
+    /// Whether bytes began to come that long ago and no message has ended since.
+    fn is_unfinished_for(&self, limit: Duration) -> bool {
+        self.first.is_some_and(|first| first.elapsed() >= limit)
     }
 
     /// When the bytes of the message that was just handed over began to come.

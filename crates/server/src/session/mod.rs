@@ -6,6 +6,7 @@
 //!   Preface                              Refusing (TLS and HTTP/2, until they are served)
 //! ```
 
+mod due;
 mod http1;
 pub(crate) mod library;
 mod messages;
@@ -27,16 +28,20 @@ use anyport_proto::detect::Verdict;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 
 use crate::budget::Budget;
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
+use crate::counters::Counters;
 use crate::service::files::{Files, Source};
 
 /// What every session of a server shares, and whom it talks to.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) config: Arc<Config>,
+    /// What is set for the listener that accepted it.
+    pub(crate) listener: Arc<ListenerConfig>,
     pub(crate) files: Arc<Files>,
     /// What unfinished messages and candidates may hold, all connections together.
     pub(crate) buffered: Arc<Budget>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) peer: SocketAddr,
 }
 
@@ -65,7 +70,7 @@ enum Next {
 impl Session {
     /// The session for a verdict. Its first input is the prefix that the verdict was found from.
     pub(crate) fn new(verdict: Verdict, context: Context) -> Self {
-        let allowed = context.config.allowed;
+        let allowed = context.listener.allowed;
         match verdict {
             // Where raw is not taken, what is no other protocol is a broken request, or nothing we know.
             Verdict::Raw if !allowed.raw && (allowed.http || allowed.ws) => {

@@ -14,12 +14,15 @@ use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
+use super::due::Due;
 use super::{Context, idle_reason};
 use crate::service::files::Upload;
 
 pub(crate) struct Preface {
     context: Context,
     line: LineReader,
+    /// When a line that has begun must be whole.
+    due: Due,
     state: State,
 }
 
@@ -37,11 +40,12 @@ enum State {
 impl Preface {
     pub(super) fn new(context: Context) -> Self {
         let line = LineReader::new(context.config.limits.preface_line);
-        Self { context, line, state: State::Request }
+        let due = Due::new(context.config.timeouts.handshake);
+        Self { context, line, due, state: State::Request }
     }
 
     pub(super) fn patience(&self) -> Duration {
-        self.context.config.timeouts.idle
+        self.due.patience(self.context.config.timeouts.idle)
     }
 
     pub(super) fn may_block(&self) -> bool {
@@ -73,6 +77,8 @@ impl Preface {
 
     pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
         let stepped = match input {
+            Input::Bytes(_, at) if self.due.is_late(at) => Err(self.late()),
+            Input::Silence if self.due.is_late_after_silence() => Err(self.late()),
             Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
             Input::EndOfStream => self.end_of_stream(replies),
             Input::Silence => self.silence(replies),
@@ -109,12 +115,16 @@ impl Preface {
                 }
                 State::Request => {
                     self.state = State::Request;
-                    let Some(line) = self.take_line(&mut bytes)? else { return Ok(Flow::Continue) };
+                    let Some(line) = self.take_line(&mut bytes, at)? else {
+                        return Ok(Flow::Continue);
+                    };
                     self.request(&line, replies)?;
                 }
                 State::End(upload) => {
                     self.state = State::End(upload);
-                    let Some(line) = self.take_line(&mut bytes)? else { return Ok(Flow::Continue) };
+                    let Some(line) = self.take_line(&mut bytes, at)? else {
+                        return Ok(Flow::Continue);
+                    };
                     self.end(&line, replies)?;
                 }
                 State::Refused => return Ok(Flow::Finish),
@@ -199,8 +209,23 @@ impl Preface {
         Ok(Flow::Finish)
     }
 
+    /// A line that trickles.
+    fn late(&mut self) -> Refusal {
+        let reason = self.due.reason("a line");
+        self.due.end();
+        match std::mem::replace(&mut self.state, State::Refused) {
+            State::Content(upload) | State::End(upload) => {
+                upload.interrupt(reason.clone());
+                Refusal::new(RefusalCode::Interrupted, reason)
+            }
+            State::Request | State::Refused => {
+                self.refuse_line(Refusal::new(RefusalCode::BadRequest, reason))
+            }
+        }
+    }
+
     /// The next whole line from the front of `bytes`, and `bytes` after it.
-    fn take_line(&mut self, bytes: &mut &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    fn take_line(&mut self, bytes: &mut &[u8], at: Instant) -> Result<Option<Vec<u8>>, Refusal> {
         let pushed = match self.line.push(bytes) {
             Ok(pushed) => pushed,
             Err(error) => {
@@ -212,7 +237,13 @@ impl Preface {
             }
         };
         *bytes = &bytes[pushed.used..];
-        Ok(pushed.line.map(Cow::into_owned))
+        let line = pushed.line.map(Cow::into_owned);
+        if line.is_some() {
+            self.due.end();
+        } else if !self.line.is_empty() {
+            self.due.begin(at);
+        }
+        Ok(line)
     }
 
     /// No transfer began, so no upload tells of this.

@@ -10,11 +10,12 @@ use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_proto::ws::proof::{Evidence, Proof, Standing};
+use anyport_proto::ws::proof::{Evidence, Proof, Refutation, Standing};
 
 use super::ws::Ws;
 use super::{Context, Next, Session, idle_reason};
 use crate::budget::Share;
+use crate::counters::Class;
 use crate::service::files::Upload;
 
 pub(crate) struct Raw {
@@ -46,10 +47,11 @@ impl Raw {
     }
 
     pub(super) fn patience(&self) -> Duration {
-        let timeouts = &self.context.config.timeouts;
         match &self.candidate {
-            Some(candidate) if candidate.proof.awaits_silence() => timeouts.detect,
-            _ => timeouts.idle,
+            Some(candidate) if candidate.proof.awaits_silence() => {
+                self.context.listener.detect_timeout
+            }
+            _ => self.context.config.timeouts.idle,
         }
     }
 
@@ -111,7 +113,7 @@ impl Raw {
                 return Ok(Next::Become(Session::Ws(Box::new(ws)), flow));
             }
             Standing::Refuted(refutation) => {
-                tracing::debug!(peer = %self.context.peer, reason = %refutation, "raw after all");
+                self.settled(&refutation);
                 self.settle_raw()?;
                 self.store(bytes, at)?;
             }
@@ -129,6 +131,9 @@ impl Raw {
                     ws.step(Input::EndOfStream, replies);
                 }
                 return Ok(Next::Become(Session::Ws(Box::new(ws)), Flow::Finish));
+            }
+            if let Standing::Refuted(refutation) = standing {
+                self.settled(&refutation);
             }
             self.settle_raw()?;
         }
@@ -177,16 +182,26 @@ impl Raw {
         self.store(bytes, since)?;
         if !self.upload.as_ref().is_some_and(Upload::can_rewrite) {
             // What is gone cannot be decoded later, so it is raw.
-            tracing::debug!(peer = %self.context.peer, "unproven, and the sink cannot rewrite: raw");
+            self.context.counters.settled(Class::Unproven);
+            let reason = "unproven, and the sink cannot rewrite";
+            tracing::debug!(peer = %self.context.peer, protocol = "raw", reason, "decided");
             self.candidate = None;
         }
         Ok(())
     }
 
+    fn settled(&self, refutation: &Refutation) {
+        self.context.counters.settled(match refutation {
+            Refutation::Unfinished => Class::Unproven,
+            _ => Class::Refuted,
+        });
+        tracing::debug!(peer = %self.context.peer, protocol = "raw", reason = %refutation, "decided");
+    }
+
     /// The candidate is raw: stores what was held.
     fn settle_raw(&mut self) -> Result<(), Refusal> {
         let Some(candidate) = self.candidate.take() else { return Ok(()) };
-        if !self.context.config.allowed.raw {
+        if !self.context.listener.allowed.raw {
             let reason = "raw bytes are not taken here (--only)";
             if self.upload.is_none() {
                 self.context.files.refused("raw", self.context.peer, reason.to_owned());
@@ -220,7 +235,9 @@ impl Raw {
         since: Instant,
         replies: &mut Vec<u8>,
     ) -> Result<(Ws, Flow), Refusal> {
-        tracing::debug!(peer = %self.context.peer, reason = evidence.as_str(), "bare frames");
+        self.context.counters.settled(Class::Proof);
+        let reason = evidence.as_str();
+        tracing::debug!(peer = %self.context.peer, protocol = "frames", reason, "decided");
         let mut held = self.candidate.take().map(|candidate| candidate.held).unwrap_or_default();
         let stored = self.upload.take();
         let announced = evidence == Evidence::Greeting;

@@ -51,7 +51,9 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let verdict = detect_at_end(&pieces.concat(), &config.limits);
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let buffered = Arc::new(Budget::new(config.max_buffered));
-    let context = Context { config: Arc::new(config), files, buffered, peer };
+    let listener = Arc::default();
+    let counters = Arc::default();
+    let context = Context { config: Arc::new(config), listener, files, buffered, counters, peer };
     let mut session = Session::new(verdict, context);
     let mut replies = Vec::new();
     let mut flow = Flow::Continue;

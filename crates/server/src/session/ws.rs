@@ -86,7 +86,7 @@ impl Ws {
     }
 
     pub(super) fn patience(&self) -> Duration {
-        self.context.config.timeouts.idle
+        self.service.patience(self.context.config.timeouts.idle)
     }
 
     pub(super) fn may_block(&self) -> bool {
@@ -111,7 +111,14 @@ impl Ws {
     }
 
     pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        let mut outlet = Frames { sender: &mut self.sender, replies };
+        let late = match input {
+            Input::Bytes(_, at) => self.service.refuse_late(Some(at), &mut outlet),
+            Input::Silence => self.service.refuse_late(None, &mut outlet),
+            Input::EndOfStream | Input::Stopping => false,
+        };
         match input {
+            _ if late => Flow::Finish,
             Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
             Input::EndOfStream => {
                 let between_messages = self.receiver.at_message_border();
@@ -154,6 +161,7 @@ impl Ws {
             };
             bytes = &mut std::mem::take(&mut bytes)[used..];
         }
+        self.service.taken(self.receiver.at_message_border(), at);
         if self.sender.close_sent() { Flow::Finish } else { Flow::Continue }
     }
 

@@ -12,10 +12,12 @@
 mod client;
 mod extensions;
 mod key;
+mod origin;
 mod server;
 
 pub use client::{ClientTarget, RequestError, ResponseError, Verified, request, verify};
 pub use key::Key;
+pub use origin::{Origin, OriginError};
 pub use server::{Acceptance, OriginPolicy, Policy, Refusal, accept};
 
 /// The only version of the protocol that is spoken (RFC 6455 §4.1).

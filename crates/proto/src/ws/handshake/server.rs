@@ -9,6 +9,7 @@ use http::{Method, StatusCode, Version};
 use super::VERSION;
 use super::extensions::{self, Malformed};
 use super::key::Key;
+use super::origin::Origin;
 use crate::http1::{RequestHead, plain_response};
 use crate::ws::DeflateParameters;
 
@@ -18,7 +19,7 @@ pub struct Policy<'a> {
     /// The subprotocols spoken here, in order of preference.
     pub subprotocols: &'a [&'a str],
     /// Which web pages may connect.
-    pub origin: OriginPolicy,
+    pub origin: OriginPolicy<'a>,
     /// Whether permessage-deflate is agreed to (RFC 7692).
     pub deflate: bool,
 }
@@ -27,10 +28,12 @@ pub struct Policy<'a> {
 /// tell the page in `Origin` (RFC 6455 §10.2); programs send no Origin and are not concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum OriginPolicy {
+pub enum OriginPolicy<'a> {
     /// Pages of this host and port, and programs.
     #[default]
     SameHost,
+    /// The same, and pages of these origins; `null` is never one of them.
+    SameHostOr(&'a [Origin]),
     /// Any page.
     Any,
 }
@@ -103,7 +106,7 @@ pub enum Refusal {
     #[error("WebSocket handshake announces content (RFC 9110 §7.8)")]
     Content,
     /// A page of another host opened the connection.
-    #[error("origin {origin} is not this host, {host} (RFC 6455 §10.2)")]
+    #[error("origin {origin} is not this host, {host}, nor one that is allowed (RFC 6455 §10.2)")]
     ForeignOrigin {
         /// What was sent; `null` where it is no text.
         origin: String,
@@ -178,13 +181,19 @@ fn check_no_content(head: &RequestHead) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_origin(head: &RequestHead, policy: OriginPolicy) -> Result<(), Refusal> {
-    let origin = match (policy, sole(&head.fields, header::ORIGIN)) {
-        (OriginPolicy::Any, _) | (OriginPolicy::SameHost, Sole::None) => return Ok(()),
-        (OriginPolicy::SameHost, Sole::One(origin)) => origin.to_str().unwrap_or("null"),
-        (OriginPolicy::SameHost, Sole::Many) => "null",
+fn check_origin(head: &RequestHead, policy: OriginPolicy<'_>) -> Result<(), Refusal> {
+    let allowed = match policy {
+        OriginPolicy::Any => return Ok(()),
+        OriginPolicy::SameHost => &[],
+        OriginPolicy::SameHostOr(allowed) => allowed,
     };
-    if is_same_host(origin, head.host()) {
+    let origin = match sole(&head.fields, header::ORIGIN) {
+        Sole::None => return Ok(()),
+        Sole::One(origin) => origin.to_str().unwrap_or("null"),
+        Sole::Many => "null",
+    };
+    let is_allowed = || origin.parse().is_ok_and(|origin: Origin| allowed.contains(&origin));
+    if is_same_host(origin, head.host()) || is_allowed() {
         return Ok(());
     }
     Err(Refusal::ForeignOrigin { origin: origin.to_owned(), host: head.host().to_owned() })
@@ -206,7 +215,7 @@ fn is_same_host(origin: &str, host: &str) -> bool {
 }
 
 /// Host and port of `host:port`; none when what follows the colon is no port.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     // An IPv6 address stands in brackets and has colons of its own.
     let name_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let Some(colon) = authority[name_end..].find(':').map(|at| name_end + at) else {
@@ -493,6 +502,42 @@ mod tests {
         }
         let twice = ["Origin: http://server.example.com", "Origin: http://server.example.com"];
         assert_eq!(refused(and(&twice, &Policy::default())).1.status, StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn hs_10_listed_origins_are_compared_whole() {
+        let listed: Vec<Origin> = ["http://example.com", "https://App.Example.com:8443"]
+            .map(|origin| origin.parse().expect("an origin"))
+            .to_vec();
+        let policy = Policy { origin: OriginPolicy::SameHostOr(&listed), ..Policy::default() };
+        for (origin, taken) in [
+            ("http://example.com", true),
+            ("http://example.com:80", true),
+            ("HTTP://EXAMPLE.COM", true),
+            ("https://app.example.com:8443", true),
+            // This host, as ever.
+            ("http://server.example.com", true),
+            ("http://example.com.evil.org", false),
+            ("http://evil-example.com", false),
+            ("http://sub.example.com", false),
+            ("http://example.com:8080", false),
+            ("https://example.com", false),
+            ("https://app.example.com", false),
+            ("http://app.example.com:8443", false),
+            ("http://example.com/", false),
+            ("http://example.com@evil.org", false),
+            ("http://evil.org http://example.com", false),
+            ("null", false),
+        ] {
+            let answer = and(&[&format!("Origin: {origin}")], &policy);
+            assert_eq!(answer.is_ok(), taken, "{origin}");
+            if !taken {
+                assert_eq!(refused(answer).1.status, StatusCode::FORBIDDEN, "{origin}");
+            }
+        }
+        let twice = ["Origin: http://example.com", "Origin: http://example.com"];
+        assert!(and(&twice, &policy).is_err());
+        assert!(and(&[], &policy).is_ok(), "programs send no origin");
     }
 
     proptest! {

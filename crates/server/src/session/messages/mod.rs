@@ -1,22 +1,24 @@
 //! What messages mean, whichever engine received them: the services of WebSocket, and the outlet of their answers.
 
+mod echo;
 mod upload;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Kind};
 
+use self::echo::MessageEcho;
 use self::upload::MessageUpload;
 use super::Context;
+use super::due::Due;
 use crate::route::Route;
-use crate::service::echo::{Echo, OutOfMemory};
 use crate::service::files::Source;
 
 /// What is done with messages, whichever engine receives them.
 pub(super) enum MessageService {
     Upload(Box<MessageUpload>),
-    Echo(Echo),
+    Echo(Box<MessageEcho>),
 }
 
 impl MessageService {
@@ -26,7 +28,7 @@ impl MessageService {
             Route::Upload { name } => {
                 Self::Upload(Box::new(MessageUpload::new(context, source, name, announced)))
             }
-            Route::Echo => Self::Echo(Echo::new(context.buffered.share())),
+            Route::Echo => Self::Echo(Box::new(MessageEcho::new(context, source))),
         }
     }
 
@@ -34,11 +36,41 @@ impl MessageService {
     pub(super) fn data(&mut self, piece: Piece<'_>, outlet: &mut dyn Outlet) {
         match self {
             Self::Upload(upload) => upload.data(piece, outlet),
-            Self::Echo(echo) => match echo.data(piece.data, piece.end) {
-                Ok(Some(message)) => outlet.message(piece.kind, &message),
-                Ok(None) => {}
-                Err(OutOfMemory) => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), OUT_OF_MEMORY),
-            },
+            Self::Echo(echo) => echo.data(&piece, outlet),
+        }
+    }
+
+    /// All bytes that were read at `at` have been taken.
+    pub(super) fn taken(&mut self, between_messages: bool, at: Instant) {
+        match self {
+            // What streams may take its time; an offer tells itself when it begins.
+            Self::Upload(_) => {}
+            Self::Echo(echo) => echo.taken(between_messages, at),
+        }
+    }
+
+    /// How long to wait for more bytes.
+    pub(super) fn patience(&self, idle: Duration) -> Duration {
+        self.due().patience(idle)
+    }
+
+    /// Refuses what was begun and is late at `now`, which is `None` after silence. False where nothing is.
+    pub(super) fn refuse_late(&mut self, now: Option<Instant>, outlet: &mut dyn Outlet) -> bool {
+        let due = self.due();
+        let late = now.map_or_else(|| due.is_late_after_silence(), |now| due.is_late(now));
+        if late {
+            match self {
+                Self::Upload(upload) => upload.late(outlet),
+                Self::Echo(echo) => echo.late(outlet),
+            }
+        }
+        late
+    }
+
+    const fn due(&self) -> &Due {
+        match self {
+            Self::Upload(upload) => &upload.due,
+            Self::Echo(echo) => &echo.due,
         }
     }
 
@@ -115,6 +147,3 @@ pub(super) const fn code_for(code: RefusalCode) -> CloseCode {
         _ => CloseCode::POLICY,
     }
 }
-
-/// Why an echo is refused that alone is not too long.
-const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";

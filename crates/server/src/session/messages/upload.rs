@@ -13,6 +13,7 @@ use anyport_proto::ws::{CloseCode, Kind};
 use super::{Outlet, Piece};
 use crate::service::files::{Source, Upload};
 use crate::session::Context;
+use crate::session::due::Due;
 
 pub(crate) struct MessageUpload {
     context: Context,
@@ -25,6 +26,8 @@ pub(crate) struct MessageUpload {
     offered: bool,
     /// A text message of an announced client, collected up to `Limits::offer`.
     text: Vec<u8>,
+    /// When that must be whole.
+    pub(in crate::session) due: Due,
     /// Whether a message has begun and not ended.
     in_message: bool,
 }
@@ -44,6 +47,7 @@ impl MessageUpload {
             current: None,
             offered: false,
             text: Vec::new(),
+            due: Due::new(context.config.timeouts.handshake),
             in_message: false,
         }
     }
@@ -153,8 +157,10 @@ impl MessageUpload {
         }
         self.text.extend_from_slice(piece.data);
         if !piece.end {
+            self.due.begin(piece.at);
             return Ok(());
         }
+        self.due.end();
         let text = std::mem::take(&mut self.text);
         let bad = |error: &dyn std::fmt::Display| {
             Refusal::new(RefusalCode::BadRequest, format!("text message: {error}"))
@@ -194,6 +200,16 @@ impl MessageUpload {
                 Ok(())
             }
         }
+    }
+
+    /// An offer or end that trickles.
+    pub(in crate::session) fn late(&mut self, outlet: &mut dyn Outlet) {
+        let reason = self.due.reason("an offer or end");
+        self.due.end();
+        let refusal = self.out_of_place(Refusal::new(RefusalCode::BadRequest, reason.clone()));
+        // What came of a file that is about to end is worth keeping.
+        self.broken(&reason);
+        self.refuse(refusal, outlet);
     }
 
     pub(in crate::session) fn refuse(&mut self, refusal: Refusal, outlet: &mut dyn Outlet) {

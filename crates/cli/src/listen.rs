@@ -1,0 +1,301 @@
+//! Where a server listens, as people write it, and listening there.
+//!
+//! ```text
+//!   --bind 127.0.0.1:8331                                the same as --listen any://127.0.0.1:8331
+//!   --listen any://127.0.0.1:9000?only=raw,http&detect-timeout=1s
+//!            SERVICE://ADDR?what is set for this listener alone
+//! ```
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use anyport_net::listen::{self, ListenError};
+use anyport_proto::detect::{Allowed, ProtocolName};
+use anyport_server::{Listener, ListenerConfig};
+
+use crate::exit::Exit;
+use crate::{Failure, flags, values};
+
+/// What `--listen` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// `HOST:PORT`, or either of them.
+    address: String,
+    /// What is taken here, where it is not what the whole server takes.
+    allowed: Option<Allowed>,
+    detect_timeout: Option<Duration>,
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (service, rest) =
+            text.split_once("://").ok_or("expected SERVICE://ADDR, as in any://127.0.0.1:8331")?;
+        if service != SERVICE {
+            return Err(format!("unknown service {service:?}; known is {SERVICE}"));
+        }
+        let (address, settings) = rest.split_once('?').unwrap_or((rest, ""));
+        let address = address.strip_suffix('/').unwrap_or(address);
+        if address.is_empty() || address.contains('/') {
+            return Err(format!("expected ADDR between :// and ?, not {address:?}"));
+        }
+        let mut only = None;
+        let mut detect = None;
+        let mut detect_timeout = None;
+        for setting in settings.split('&').filter(|setting| !setting.is_empty()) {
+            let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
+            let again = match key {
+                "only" => only.replace(allow_only(value)?).is_some(),
+                "detect" => detect.replace(on_or_off(value)?).is_some(),
+                "detect-timeout" => {
+                    let parsed = values::duration(value);
+                    let parsed = parsed.map_err(|error| format!("{key}={value}: {error}"))?;
+                    detect_timeout.replace(parsed).is_some()
+                }
+                _ => return Err(format!("unknown key {key:?}; known are {KEYS}")),
+            };
+            if again {
+                return Err(format!("{key} is set twice"));
+            }
+        }
+        let allowed = match (detect, only) {
+            (Some(false), Some(_)) => {
+                return Err("detect=off looks at nothing, so only= cannot be".to_owned());
+            }
+            (Some(false), None) => Some(Allowed::UNDETECTED),
+            (Some(true), None) => Some(Allowed::ALL),
+            (_, only) => only,
+        };
+        Ok(Self { address: address.to_owned(), allowed, detect_timeout })
+    }
+}
+
+fn allow_only(names: &str) -> Result<Allowed, String> {
+    let allow = |allowed: Allowed, name: &str| {
+        name.parse()
+            .map(|name: ProtocolName| allowed.allow(name))
+            .map_err(|error| error.to_string())
+    };
+    names.split(',').try_fold(Allowed::NONE, allow)
+}
+
+fn on_or_off(word: &str) -> Result<bool, String> {
+    match word {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!("detect is on or off, not {other:?}")),
+    }
+}
+
+/// Listens on all that `--bind` and `--listen` name, or on both loopback addresses.
+pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for Group { wanted, flag, config } in groups(flags) {
+        let mut addresses = Vec::new();
+        for wanted in wanted {
+            let found = listen::resolve(&with_port(&wanted)).map_err(|error| {
+                Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
+            })?;
+            addresses.extend(found);
+        }
+        check_open(&addresses, flags.open)?;
+        check_new(&addresses, &listeners)?;
+        let sockets = listen::listen(&addresses).map_err(|error| {
+            let hint = match &error {
+                ListenError::Bind { address, source } => bind_hint(flag, *address, source),
+                _ => None,
+            };
+            Failure { hint, ..Failure::new(Exit::Failed, error) }
+        })?;
+        for socket in sockets {
+            flags.congestion.check(&socket).map_err(|error| {
+                let error = anyhow!(error)
+                    .context(format!("cannot use congestion control {}", flags.congestion));
+                Failure::new(Exit::Usage, error)
+                    .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
+            })?;
+            listeners.push(Listener { socket, config: config.clone() });
+        }
+    }
+    Ok(listeners)
+}
+
+/// Addresses with one port for all that ask for port 0, and with the same settings.
+struct Group {
+    wanted: Vec<String>,
+    /// What a person writes before such an address.
+    flag: &'static str,
+    config: ListenerConfig,
+}
+
+fn groups(flags: &flags::Serve) -> Vec<Group> {
+    let mut common = ListenerConfig::default();
+    common.detect_timeout = flags.detect_timeout;
+    common.allowed = match flags.only.as_slice() {
+        _ if flags.no_detect => Allowed::UNDETECTED,
+        [] => Allowed::ALL,
+        only => only.iter().fold(Allowed::NONE, |allowed, name| allowed.allow(*name)),
+    };
+    let bind = if flags.bind.is_empty() && flags.listen.is_empty() {
+        DEFAULT_ADDRESSES.map(str::to_owned).to_vec()
+    } else {
+        flags.bind.clone()
+    };
+    let bind = Group { wanted: bind, flag: "--bind ", config: common.clone() };
+    let listen = flags.listen.iter().map(|listen| {
+        let mut config = common.clone();
+        config.allowed = listen.allowed.unwrap_or(config.allowed);
+        config.detect_timeout = listen.detect_timeout.unwrap_or(config.detect_timeout);
+        Group { wanted: vec![listen.address.clone()], flag: "--listen any://", config }
+    });
+    let all = std::iter::once(bind).chain(listen);
+    all.filter(|group| !group.wanted.is_empty()).collect()
+}
+
+fn check_open(addresses: &[SocketAddr], open: bool) -> Result<(), Failure> {
+    match addresses.iter().find(|address| !is_loopback(address)) {
+        Some(wide) if !open => {
+            Err(Failure::new(Exit::Usage, anyhow!("{wide} reaches beyond this machine"))
+                .with_hint("add --open if whoever reaches it may upload into DIR"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Our own listener would be told to be another program's.
+fn check_new(addresses: &[SocketAddr], listeners: &[Listener]) -> Result<(), Failure> {
+    let taken = |address: &SocketAddr| {
+        listeners.iter().any(|listener| listener.socket.local_addr().ok() == Some(*address))
+    };
+    match addresses.iter().find(|address| taken(address)) {
+        Some(address) => Err(Failure::new(Exit::Usage, anyhow!("{address} is asked for twice"))
+            .with_hint("name each address once, in --bind or in --listen")),
+        None => Ok(()),
+    }
+}
+
+fn bind_hint(flag: &str, address: SocketAddr, error: &std::io::Error) -> Option<String> {
+    let ip = bracketed(address);
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            Some(format!("another program listens there; try {flag}{ip}:0"))
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            Some(format!("ports below 1024 need a right; try {flag}{ip}:8331"))
+        }
+        _ => None,
+    }
+}
+
+fn bracketed(address: SocketAddr) -> String {
+    if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() }
+}
+
+pub(crate) fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// `HOST` alone gets the default port; `:PORT` alone is this machine.
+fn with_port(address: &str) -> String {
+    if let Some(port) = address.strip_prefix(':')
+        && port.parse::<u16>().is_ok()
+    {
+        return format!("localhost:{port}");
+    }
+    let bare_v6 = address.parse::<std::net::Ipv6Addr>().is_ok();
+    let has_port = match address.rsplit_once(']') {
+        Some((_, rest)) => rest.starts_with(':'),
+        None => address.contains(':'),
+    };
+    match (bare_v6, has_port) {
+        (true, _) => format!("[{address}]:{DEFAULT_PORT}"),
+        (false, true) => address.to_owned(),
+        (false, false) => format!("{address}:{DEFAULT_PORT}"),
+    }
+}
+
+/// The service of a listener: whatever the client asks for.
+const SERVICE: &str = "any";
+
+const KEYS: &str = "only, detect, detect-timeout";
+
+/// Where a server listens when nobody says otherwise.
+const DEFAULT_ADDRESSES: [&str; 2] = ["127.0.0.1:8331", "[::1]:8331"];
+
+/// The port of an address that names none.
+const DEFAULT_PORT: u16 = 8331;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_an_address_and_what_is_set_for_it() {
+        let plain =
+            Listen { address: "[::1]:8331".to_owned(), allowed: None, detect_timeout: None };
+        assert_eq!("any://[::1]:8331".parse(), Ok(plain.clone()));
+        assert_eq!("any://[::1]:8331/".parse(), Ok(plain.clone()));
+        assert_eq!("any://[::1]:8331?".parse(), Ok(plain));
+        let set: Listen = "any://localhost?only=raw,http&detect-timeout=500ms".parse().unwrap();
+        assert_eq!(set.address, "localhost");
+        assert_eq!(set.allowed.unwrap().names().collect::<Vec<_>>(), ["raw", "http"]);
+        assert_eq!(set.detect_timeout, Some(Duration::from_millis(500)));
+        let allowed = |text: &str| text.parse::<Listen>().unwrap().allowed;
+        assert_eq!(allowed("any://:0?detect=off"), Some(Allowed::UNDETECTED));
+        assert_eq!(allowed("any://:0?detect=on"), Some(Allowed::ALL));
+        assert_eq!(allowed("any://:0?detect=on&only=tls"), allowed("any://:0?only=tls"));
+    }
+
+    #[test]
+    fn what_a_listener_cannot_mean_is_told_with_what_is_known() {
+        for (text, words) in [
+            ("127.0.0.1:0", "expected SERVICE://ADDR"),
+            ("echo://127.0.0.1:0", r#"unknown service "echo"; known is any"#),
+            ("any://", "expected ADDR"),
+            ("any://h/path", "expected ADDR"),
+            ("any://h?tls=on", r#"unknown key "tls"; known are only, detect, detect-timeout"#),
+            ("any://h?only=ftp", r#"unknown protocol "ftp"; known are raw"#),
+            ("any://h?only=", r#"unknown protocol """#),
+            ("any://h?only=raw&only=ws", "only is set twice"),
+            ("any://h?detect=maybe", "detect is on or off"),
+            ("any://h?detect=off&only=raw", "detect=off looks at nothing"),
+            ("any://h?detect-timeout=3", "detect-timeout=3: expected a duration"),
+            ("any://h?detect-timeout", "expected a duration"),
+        ] {
+            let error = text.parse::<Listen>().unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn addresses_get_the_default_port() {
+        for (written, meant) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("localhost", "localhost:8331"),
+            (":9000", "localhost:9000"),
+            ("::1", "[::1]:8331"),
+            ("[::1]", "[::1]:8331"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(with_port(written), meant);
+        }
+    }
+
+    #[test]
+    fn loopback_is_told_from_the_world() {
+        for (address, loopback) in [
+            ("127.0.0.1:1", true),
+            ("127.8.0.1:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.0.2.1:1", false),
+        ] {
+            assert_eq!(is_loopback(&address.parse().unwrap()), loopback, "{address}");
+        }
+    }
+}

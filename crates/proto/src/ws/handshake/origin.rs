@@ -1,0 +1,108 @@
+//! A web page's origin: scheme, host and port (RFC 6454 §4), compared whole and never by a part of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::server::split_port;
+
+/// An origin as browsers write it, with the case of scheme and host and a default port made alike.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    scheme: String,
+    host: String,
+    /// None where the scheme has no default and none is written.
+    port: Option<u16>,
+}
+
+/// Why a text is no origin that can be allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OriginError {
+    /// Sandboxed frames and local files of anybody say this.
+    #[error("null is every page that hides where it comes from, and cannot be allowed")]
+    Null,
+    /// Not of the form.
+    #[error("expected SCHEME://HOST or SCHEME://HOST:PORT and nothing after it, not {0:?}")]
+    Malformed(String),
+}
+
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.eq_ignore_ascii_case("null") {
+            return Err(OriginError::Null);
+        }
+        parse(text).ok_or_else(|| OriginError::Malformed(text.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<Origin> {
+    let (scheme, authority) = text.split_once("://")?;
+    let (host, port) = split_port(authority)?;
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    // Browsers write names in ASCII (`xn--…`); what may not stand in a host begins a path, a user or a second origin.
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+    if scheme.is_empty() || host.is_empty() {
+        return None;
+    }
+    if !scheme.bytes().all(is_scheme) || !host.bytes().all(is_host) {
+        return None;
+    }
+    let scheme = scheme.to_ascii_lowercase();
+    let default = match scheme.as_str() {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    Some(Origin { host: host.to_ascii_lowercase(), port: port.or(default), scheme })
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hs_10_origins_are_alike_after_case_and_default_port() {
+        let same = |one: &str, other: &str| one.parse::<Origin>() == other.parse::<Origin>();
+        assert!(same("https://App.Example.COM", "HTTPS://app.example.com:443"));
+        assert!(same("http://app.example.com:80", "http://app.example.com"));
+        assert!(!same("http://app.example.com", "https://app.example.com"));
+        assert!(!same("http://app.example.com:443", "https://app.example.com:443"));
+        assert!(!same("http://app.example.com", "http://app.example.com:8080"));
+        assert!(!same("http://app.example.com", "http://app.example.com."));
+        let shown = "https://[::1]".parse::<Origin>().unwrap().to_string();
+        assert_eq!(shown, "https://[::1]:443");
+    }
+
+    #[test]
+    fn hs_10_what_is_no_origin_cannot_be_allowed() {
+        for text in [
+            "",
+            "example.com",
+            "://example.com",
+            "http://",
+            "http://:80",
+            "http://example.com/",
+            "http://example.com/path",
+            "http://user@example.com",
+            "http://example.com:65536",
+            "http://example.com:80:80",
+            "http://example.com http://example.org",
+            "http://*.example.com",
+            "http://m\u{fc}ller.example",
+        ] {
+            let malformed = OriginError::Malformed(text.to_owned());
+            assert_eq!(text.parse::<Origin>(), Err(malformed));
+        }
+        assert_eq!("null".parse::<Origin>(), Err(OriginError::Null));
+        assert_eq!("NULL".parse::<Origin>(), Err(OriginError::Null));
+    }
+}

@@ -1,0 +1,304 @@
+//! What a server has done, counted: connections, decisions with the class of their reason, ends of transfers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyport_proto::detect::{Decision, End, Reason, Verdict};
+use anyport_proto::transfer::receipt::Receipt;
+
+use crate::observe::{Interrupted, Observer, Refused};
+
+/// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
+#[derive(Debug, Default)]
+pub struct Counters {
+    connections: AtomicU64,
+    silent: [AtomicU64; SilentEnd::ALL.len()],
+    decisions: [[AtomicU64; Class::ALL.len()]; Decided::ALL.len()],
+    receipts: AtomicU64,
+    bytes: AtomicU64,
+    interrupted: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Accepted connections.
+    pub connections: u64,
+    /// Connections that ended without a byte, by how they ended; only those that are not 0.
+    pub silent: Vec<(SilentEnd, u64)>,
+    /// Decisions, by protocol and class of reason; only those that are not 0. A candidate for bare frames is decided
+    /// twice: as one by its first bytes, and later as frames or raw.
+    pub decisions: Vec<(Decided, Class, u64)>,
+    /// Transfers that are whole and stored.
+    pub receipts: u64,
+    /// Content bytes of these.
+    pub bytes: u64,
+    /// Transfers that broke off.
+    pub interrupted: u64,
+    /// Peers that were refused.
+    pub refused: u64,
+}
+
+/// What a connection was decided to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Decided {
+    /// By its first bytes.
+    As(Verdict),
+    /// A candidate that was proven.
+    Frames,
+}
+
+/// The class of a decision's reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Class {
+    /// The first bytes said it.
+    FirstBytes,
+    /// The deadline passed.
+    Deadline,
+    /// The stream ended.
+    EndOfStream,
+    /// Too many connections were undecided.
+    NoPlace,
+    /// What it could have been is not taken, or nothing was looked at.
+    Forced,
+    /// A candidate for bare frames was proven.
+    Proof,
+    /// A candidate for bare frames was contradicted.
+    Refuted,
+    /// A candidate for bare frames ended without a proof.
+    Unproven,
+}
+
+/// How a connection without a byte ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SilentEnd {
+    /// The peer closed it.
+    Closed,
+    /// The idle time passed.
+    Idle,
+    /// It gave way to another connection.
+    GaveWay,
+}
+
+impl Counters {
+    /// What has been counted so far.
+    pub fn snapshot(&self) -> Snapshot {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let silent = SilentEnd::ALL.into_iter().zip(self.silent.iter().map(load));
+        let decisions = Decided::ALL.into_iter().zip(&self.decisions).flat_map(|(decided, row)| {
+            let classes = Class::ALL.into_iter().zip(row.iter().map(load));
+            classes.map(move |(class, count)| (decided, class, count))
+        });
+        Snapshot {
+            connections: load(&self.connections),
+            silent: silent.filter(|(_, count)| *count > 0).collect(),
+            decisions: decisions.filter(|(.., count)| *count > 0).collect(),
+            receipts: load(&self.receipts),
+            bytes: load(&self.bytes),
+            interrupted: load(&self.interrupted),
+            refused: load(&self.refused),
+        }
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn silent(&self, end: SilentEnd) {
+        self.silent[end as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn decided(&self, decision: &Decision) {
+        self.count(Decided::As(decision.verdict), Class::of(&decision.reason));
+    }
+
+    /// A candidate for bare frames is settled.
+    pub(crate) fn settled(&self, class: Class) {
+        let decided = match class {
+            Class::Proof => Decided::Frames,
+            _ => Decided::As(Verdict::Raw),
+        };
+        self.count(decided, class);
+    }
+
+    fn count(&self, decided: Decided, class: Class) {
+        let row = Decided::ALL.iter().position(|row| *row == decided);
+        if let Some(row) = row.and_then(|row| self.decisions.get(row)) {
+            row[class as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Class {
+    /// In the order of their discriminants.
+    const ALL: [Self; 8] = [
+        Self::FirstBytes,
+        Self::Deadline,
+        Self::EndOfStream,
+        Self::NoPlace,
+        Self::Forced,
+        Self::Proof,
+        Self::Refuted,
+        Self::Unproven,
+    ];
+
+    const fn of(reason: &Reason) -> Self {
+        match reason {
+            Reason::Ended { end: End::OfStream, .. } => Self::EndOfStream,
+            Reason::Ended { end: End::NoPlace, .. } => Self::NoPlace,
+            Reason::Ended { .. } => Self::Deadline,
+            Reason::Forced { .. } => Self::Forced,
+            _ => Self::FirstBytes,
+        }
+    }
+
+    /// The name in summaries and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstBytes => "first-bytes",
+            Self::Deadline => "deadline",
+            Self::EndOfStream => "end-of-stream",
+            Self::NoPlace => "no-place",
+            Self::Forced => "forced",
+            Self::Proof => "proof",
+            Self::Refuted => "refuted",
+            Self::Unproven => "unproven",
+        }
+    }
+}
+
+impl Decided {
+    const ALL: [Self; 7] = [
+        Self::As(Verdict::Tls),
+        Self::As(Verdict::Http2),
+        Self::As(Verdict::Http1),
+        Self::As(Verdict::Preface),
+        Self::As(Verdict::FrameCandidate),
+        Self::Frames,
+        Self::As(Verdict::Raw),
+    ];
+
+    /// The name in summaries and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::As(verdict) => verdict.as_str(),
+            Self::Frames => "frames",
+        }
+    }
+}
+
+impl SilentEnd {
+    /// In the order of their discriminants.
+    const ALL: [Self; 3] = [Self::Closed, Self::Idle, Self::GaveWay];
+
+    /// The name in summaries and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Idle => "idle",
+            Self::GaveWay => "gave-way",
+        }
+    }
+}
+
+/// For people, on one line.
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connections, receipts, bytes, interrupted, refused, .. } = self;
+        write!(f, "connections {connections}, files {receipts}, bytes {bytes}")?;
+        write!(f, ", interrupted {interrupted}, refused {refused}")?;
+        let mut before = "; detected";
+        for (decided, class, count) in &self.decisions {
+            write!(f, "{before} {} {count} ({})", decided.as_str(), class.as_str())?;
+            before = ",";
+        }
+        let mut before = "; without a byte";
+        for (end, count) in &self.silent {
+            write!(f, "{before} {count} ({})", end.as_str())?;
+            before = ",";
+        }
+        Ok(())
+    }
+}
+
+/// Counts what an observer is told, and tells it.
+pub(crate) struct Counting<O> {
+    pub(crate) observer: O,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl<O: Observer> Observer for Counting<O> {
+    fn receipt(&self, receipt: &Receipt) {
+        self.counters.receipts.fetch_add(1, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(receipt.bytes, Ordering::Relaxed);
+        self.observer.receipt(receipt);
+    }
+
+    fn interrupted(&self, transfer: &Interrupted) {
+        self.counters.interrupted.fetch_add(1, Ordering::Relaxed);
+        self.observer.interrupted(transfer);
+    }
+
+    fn refused(&self, peer: &Refused) {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.observer.refused(peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyport_proto::detect::{Allowed, decide};
+    use anyport_proto::limits::Limits;
+
+    use super::*;
+
+    #[test]
+    fn decisions_are_counted_by_protocol_and_class() {
+        let counters = Counters::default();
+        for (prefix, end, allowed) in [
+            (&b"GET / HTTP/1.1\r\n"[..], None, Allowed::ALL),
+            (b"GET / HTTP/1.1\r\n", None, Allowed::ALL),
+            (b"\xff", None, Allowed::ALL),
+            (b"GET", Some(End::Deadline), Allowed::ALL),
+            (b"GET", Some(End::OfStream), Allowed::ALL),
+            (b"GET", Some(End::NoPlace), Allowed::ALL),
+            (b"GET", None, Allowed::UNDETECTED),
+        ] {
+            counters.decided(&decide(prefix, &Limits::default(), allowed, end).unwrap());
+        }
+        for class in [Class::Proof, Class::Refuted, Class::Unproven] {
+            counters.settled(class);
+        }
+        counters.silent(SilentEnd::GaveWay);
+        let raw = Decided::As(Verdict::Raw);
+        let snapshot = counters.snapshot();
+        assert_eq!(
+            snapshot.decisions,
+            [
+                (Decided::As(Verdict::Http1), Class::FirstBytes, 2),
+                (Decided::Frames, Class::Proof, 1),
+                (raw, Class::FirstBytes, 1),
+                (raw, Class::Deadline, 1),
+                (raw, Class::EndOfStream, 1),
+                (raw, Class::NoPlace, 1),
+                (raw, Class::Forced, 1),
+                (raw, Class::Refuted, 1),
+                (raw, Class::Unproven, 1),
+            ]
+        );
+        let line = snapshot.to_string();
+        assert!(line.contains("; detected http1 2 (first-bytes), frames 1 (proof), "), "{line}");
+        assert!(line.ends_with("; without a byte 1 (gave-way)"), "{line}");
+    }
+
+    #[test]
+    fn classes_and_ends_stand_at_their_places() {
+        assert!(Class::ALL.iter().enumerate().all(|(at, class)| at == *class as usize));
+        assert!(SilentEnd::ALL.iter().enumerate().all(|(at, end)| at == *end as usize));
+    }
+}

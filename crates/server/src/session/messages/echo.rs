@@ -1,0 +1,71 @@
+//! The echo service behind messages: each must be whole within `Timeouts::message`, as it is kept until then.
+
+use std::time::Instant;
+
+use anyport_proto::ws::CloseCode;
+
+use super::{Outlet, Piece};
+use crate::service::echo::{Echo, OutOfMemory};
+use crate::service::files::Source;
+use crate::session::Context;
+use crate::session::due::Due;
+
+pub(crate) struct MessageEcho {
+    context: Context,
+    source: Source,
+    echo: Echo,
+    pub(in crate::session) due: Due,
+    /// A message ended in the bytes at hand.
+    answered: bool,
+}
+
+impl MessageEcho {
+    pub(in crate::session) fn new(context: &Context, source: Source) -> Self {
+        Self {
+            context: context.clone(),
+            source,
+            echo: Echo::new(context.buffered.share()),
+            due: Due::new(context.config.timeouts.message),
+            answered: false,
+        }
+    }
+
+    pub(in crate::session) const fn is_idle(&self) -> bool {
+        self.echo.is_idle()
+    }
+
+    pub(in crate::session) fn data(&mut self, piece: &Piece<'_>, outlet: &mut dyn Outlet) {
+        if piece.end {
+            self.due.end();
+            self.answered = true;
+        }
+        match self.echo.data(piece.data, piece.end) {
+            Ok(Some(message)) => outlet.message(piece.kind, &message),
+            Ok(None) => {}
+            Err(OutOfMemory) => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), OUT_OF_MEMORY),
+        }
+    }
+
+    /// All bytes that were read at `at` have been taken.
+    pub(in crate::session) fn taken(&mut self, between_messages: bool, at: Instant) {
+        let answered = std::mem::take(&mut self.answered);
+        if between_messages {
+            self.due.end();
+        } else if !answered {
+            // A message that began behind the end of another one counts from the next read: until the answer to that one
+            // is taken nothing is read, and the peer could not help being late.
+            self.due.begin(at);
+        }
+    }
+
+    pub(in crate::session) fn late(&mut self, outlet: &mut dyn Outlet) {
+        let reason = self.due.reason("a message");
+        self.due.end();
+        outlet.close(Some(CloseCode::POLICY), &reason);
+        let protocol = self.source.protocol.as_str();
+        self.context.files.refused(protocol, self.context.peer, reason);
+    }
+}
+
+/// Why an echo is refused that alone is not too long.
+const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";

@@ -1,0 +1,142 @@
+//! Connections whose protocol is not known yet, bounded in number.
+//!
+//! Whoever merely connects costs a peer nothing and the server a place, so places must not be what a crowd of silent
+//! peers can use up. When all are taken a newcomer gets the one of the connection that has been silent for longest:
+//! refusing the newcomer instead would let that crowd lock out everybody who has something to say, and those who have
+//! say it at once. Where none is silent, the one that has been undecided for longest is judged by what it said, as at
+//! its deadline: its bytes are not lost, and it would have had at most the detection time anyway.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// The places of a server.
+#[derive(Debug)]
+pub(crate) struct Undecided {
+    limit: usize,
+    places: Mutex<Places>,
+}
+
+/// By age, oldest first. Dropping a sender tells its connection to give way.
+#[derive(Debug, Default)]
+struct Places {
+    next: u64,
+    silent: BTreeMap<u64, oneshot::Sender<()>>,
+    speaking: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+/// A connection's place, until it is decided or closed: given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    id: u64,
+    undecided: Arc<Undecided>,
+    given_away: oneshot::Receiver<()>,
+}
+
+impl Undecided {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, places: Mutex::default() }
+    }
+
+    /// A place for a new connection, if need be another's.
+    pub(crate) fn enter(self: &Arc<Self>) -> Place {
+        let (held, given_away) = oneshot::channel();
+        let mut places = self.lock();
+        if places.silent.len() + places.speaking.len() >= self.limit
+            && places.silent.pop_first().is_none()
+        {
+            places.speaking.pop_first();
+        }
+        let id = places.next;
+        places.next += 1;
+        places.silent.insert(id, held);
+        drop(places);
+        Place { id, undecided: self.clone(), given_away }
+    }
+
+    /// Closes the connection that has been silent for longest, if one is: somebody needs what it holds beside its place.
+    pub(crate) fn close_oldest_silent(&self) {
+        self.lock().silent.pop_first();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// The first byte came.
+    pub(crate) fn speaks(&self) {
+        let mut places = self.undecided.lock();
+        if let Some(held) = places.silent.remove(&self.id) {
+            places.speaking.insert(self.id, held);
+        }
+    }
+
+    /// Ready when another has the place.
+    ///
+    /// Cancel safe: yes.
+    pub(crate) async fn given_away(&mut self) {
+        // An error, always: nothing is ever sent.
+        let _ = (&mut self.given_away).await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.undecided.lock();
+        places.silent.remove(&self.id);
+        places.speaking.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_given_away(place: &mut Place) -> bool {
+        place.given_away.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+
+    fn given_away(places: &mut [Place]) -> Vec<bool> {
+        places.iter_mut().map(is_given_away).collect()
+    }
+
+    #[test]
+    fn the_oldest_silent_connection_gives_way_at_the_limit_and_not_before() {
+        let undecided = Arc::new(Undecided::new(3));
+        let mut places: Vec<Place> = (0..3).map(|_| undecided.enter()).collect();
+        assert_eq!(given_away(&mut places), [false, false, false]);
+        places[0].speaks();
+        places.push(undecided.enter());
+        assert_eq!(given_away(&mut places), [false, true, false, false]);
+        places.push(undecided.enter());
+        assert_eq!(given_away(&mut places), [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn where_none_is_silent_the_oldest_gives_way() {
+        let undecided = Arc::new(Undecided::new(2));
+        let mut places: Vec<Place> = (0..2).map(|_| undecided.enter()).collect();
+        places.iter().for_each(Place::speaks);
+        places.push(undecided.enter());
+        assert_eq!(given_away(&mut places), [true, false, false]);
+        // Of one that gave way nothing comes back.
+        places[0].speaks();
+        assert_eq!(undecided.lock().speaking.len(), 1);
+    }
+
+    #[test]
+    fn a_decided_connection_leaves_its_place() {
+        let undecided = Arc::new(Undecided::new(1));
+        let first = undecided.enter();
+        first.speaks();
+        drop(first);
+        let mut second = undecided.enter();
+        assert!(!is_given_away(&mut second));
+        undecided.close_oldest_silent();
+        assert!(is_given_away(&mut second));
+        undecided.close_oldest_silent();
+    }
+}
