@@ -96,6 +96,30 @@ pub(super) fn exec(command: &[OsString]) -> Result<()> {
     Err(anyhow!(error).context(format!("cannot run {}", program.display())))
 }
 
+/// When patience ends, and how long it was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    end: Instant,
+    patience: Duration,
+}
+
+impl Deadline {
+    pub(super) fn within(patience: Duration) -> Self {
+        Self { end: Instant::now() + patience, patience }
+    }
+
+    pub(super) fn left(self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+}
+
+/// `within 120s (--timeout)`
+impl std::fmt::Display for Deadline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "within {:?} (--timeout)", self.patience)
+    }
+}
+
 /// A running process; killed when dropped.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -128,12 +152,12 @@ impl Process {
     }
 
     /// The next line of its standard output.
-    pub(super) fn line(&mut self, deadline: Instant) -> Result<String> {
+    pub(super) fn line(&mut self, deadline: Deadline) -> Result<String> {
         let name = &self.name;
         let Some(lines) = &self.lines else { bail!("{name} has no output to read") };
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match lines.recv_timeout(deadline.left()) {
             Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => bail!("{name} said nothing in time"),
+            Err(RecvTimeoutError::Timeout) => bail!("{name} said nothing {deadline}"),
             Err(RecvTimeoutError::Disconnected) => {
                 let name = name.clone();
                 let said = self.end().map(|ended| ended.stderr).unwrap_or_default();
@@ -175,17 +199,17 @@ impl Process {
     ///
     /// # Errors
     /// It did not by `deadline`, and was killed.
-    pub(super) fn wait(&mut self, deadline: Instant) -> Result<Ended> {
-        if !self.ends_within(deadline.saturating_duration_since(Instant::now()))? {
+    pub(super) fn wait(&mut self, deadline: Deadline) -> Result<Ended> {
+        if !self.ends_within(deadline.left())? {
             let name = self.name.clone();
             self.end()?;
-            bail!("{name} did not end in time and was killed");
+            bail!("{name} did not end {deadline} and was killed");
         }
         self.reap()
     }
 
     /// Waits, and takes nothing but success.
-    pub(super) fn succeed(&mut self, deadline: Instant) -> Result<Ended> {
+    pub(super) fn succeed(&mut self, deadline: Deadline) -> Result<Ended> {
         let ended = self.wait(deadline)?;
         if ended.status.success() {
             return Ok(ended);

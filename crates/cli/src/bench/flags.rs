@@ -12,10 +12,11 @@ use crate::values;
 
 /// What does each way of sending cost on this machine?
 ///
-/// Rows are pairs of a sender and a receiver, each in a process of its own over loopback: the six pairs of anyport, and yardsticks, which are bare loops without product code. Every round runs all rows in a
-/// shuffled order; a first round warms up and is dropped. Seconds are the receiver's, from the first to the last content
-/// byte. The bytes of every run are checked, and the digest of what one further, untimed run of each pair stored. A row
-/// that fails shows why and no number. docs/BENCH.md says how each figure is come by.
+/// Rows are pairs of a sender and a receiver, each in a process of its own over loopback: the six pairs of anyport, and
+/// yardsticks, which are bare loops without product code. Every round runs all rows in a shuffled order; a first round
+/// warms up and is dropped. Seconds are the receiver's, from the first to the last content byte. The bytes of every run
+/// are checked, and the digest of what one further, untimed run of each row stored. A row that fails shows why and no
+/// number. docs/BENCH.md says how each figure is come by.
 ///
 /// With URLs, running servers are measured instead: tcp://HOST:PORT/, ws://HOST:PORT/ or frames://HOST:PORT/.
 #[derive(Debug, Args)]
@@ -150,8 +151,8 @@ pub(crate) struct Echo {
 
 /// What an idle WebSocket connection costs a server in memory.
 ///
-/// Opens connections, waits until the server's memory is at rest, and compares. Afterwards each connection is pinged: only
-/// if all of them answer is there a figure.
+/// Opens connections, waits until the server's memory is at rest, and compares. Afterwards each connection is pinged:
+/// only if all of them answer is there a figure.
 #[derive(Debug, Args)]
 pub(crate) struct Idle {
     /// Any WebSocket service: ws://HOST:PORT/PATH

@@ -37,7 +37,7 @@ use self::stats::SplitMix;
 use self::work::Workplace;
 use crate::Failure;
 use crate::exit::Exit;
-use crate::flags::Sink;
+use crate::flags::{Fsync, Sink};
 use crate::output::{to_stderr, to_stdout};
 
 pub(crate) fn run(flags: &Bench) -> Result<Exit, Failure> {
@@ -100,21 +100,25 @@ fn local_rows(flags: &Bench) -> Result<(Vec<Row>, Vec<Skipped>), Failure> {
         }));
     }
     let known: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-    let rows = rows::chosen(rows, &flags.pairs).map_err(|unknown| {
+    let mut rows = rows::chosen(rows, &flags.pairs).map_err(|unknown| {
         let hint = format!("rows are {}", known.join(", "));
         let hint = if flags.against { hint } else { format!("{hint}, and more with --against") };
         Failure::new(Exit::Usage, anyhow!("no row is called {unknown:?}")).with_hint(hint)
     })?;
-    let (rows, left): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| {
-        row.takes_several() || (flags.parallel == 1 && flags.sink != Sink::Memory)
-    });
-    for row in left {
-        let reason = if flags.parallel > 1 {
-            "takes one connection at a time"
-        } else {
-            "keeps nothing in memory"
-        };
-        skipped.push(Skipped { name: row.name, reason: reason.to_owned() });
+    let reason = match (flags.sink, flags.fsync) {
+        _ if flags.parallel > 1 => Some("takes one connection at a time"),
+        (Sink::Memory, _) => Some("keeps nothing in memory"),
+        (Sink::File, Fsync::File) => Some("does not fsync"),
+        _ => None,
+    };
+    if let Some(reason) = reason {
+        rows.retain(|row| {
+            if !row.is_received_by_a_tool() {
+                return true;
+            }
+            skipped.push(Skipped { name: row.name.clone(), reason: reason.to_owned() });
+            false
+        });
     }
     Ok((rows, skipped))
 }

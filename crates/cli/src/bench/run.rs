@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use serde::Deserialize;
 
-use super::child::{Process, Start};
+use super::child::{Deadline, Process, Start};
 use super::flags::Bench;
 use super::peers::{Job, Tells, read_iperf3};
 use super::rows::{Client, Framing, Receiver, Row, Sender, Twist};
@@ -121,7 +121,7 @@ impl Track<'_> {
     }
 
     fn run(&self, row: &Row, purpose: Purpose) -> Result<(Sample, Receipt), Broken> {
-        let deadline = Instant::now() + self.flags.timeout;
+        let deadline = Deadline::within(self.flags.timeout);
         let count = if purpose == Purpose::Verify { 1 } else { self.flags.parallel };
         let mut receiver = self.start_receiver(row, purpose, deadline)?;
         let address = receiver.as_ref().map(|receiver| receiver.address);
@@ -136,7 +136,7 @@ impl Track<'_> {
         for sender in &mut senders {
             // A receiver that ends by itself takes the account of its memory with it.
             while row.receiver_ends_itself()
-                && Instant::now() < deadline
+                && !deadline.left().is_zero()
                 && !sender.ends_within(GLANCE)?
             {
                 peak = memory(&receiver).map(|memory| memory.peak).max(peak);
@@ -190,7 +190,7 @@ impl Track<'_> {
         row: &Row,
         mut receiver: Option<&mut Ready>,
         told: &[String],
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Vec<Receipt>, Broken> {
         let size = self.work.size;
         let mut receipts = Vec::new();
@@ -254,7 +254,7 @@ impl Track<'_> {
         &self,
         row: &Row,
         purpose: Purpose,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Option<Ready>> {
         let sink = self.sink(row, purpose);
         let fsync = if sink == Sink::File { self.flags.fsync } else { Fsync::None };
@@ -296,7 +296,7 @@ impl Track<'_> {
 
     /// A receiver that tells where it listens.
     #[expect(clippy::unused_self, reason = "one of a family of three")]
-    fn announced(&self, start: Start, store: Option<PathBuf>, deadline: Instant) -> Result<Ready> {
+    fn announced(&self, start: Start, store: Option<PathBuf>, deadline: Deadline) -> Result<Ready> {
         let mut process = start.start()?;
         match parse(&process.line(deadline)?)? {
             Event::Listening { addr } => Ok(Ready { process, address: addr, store }),
@@ -367,9 +367,9 @@ impl Row {
         matches!(&self.receiver, Receiver::Tool(tool) if tool.tells() != Tells::Events)
     }
 
-    /// Whether the receiver takes several connections at once.
-    pub(super) const fn takes_several(&self) -> bool {
-        !matches!(self.receiver, Receiver::Tool(_))
+    /// Tools take one connection, and do with its bytes what they do.
+    pub(super) const fn is_received_by_a_tool(&self) -> bool {
+        matches!(self.receiver, Receiver::Tool(_))
     }
 
     /// Whether the receiver does not say how much of the content came.
@@ -420,8 +420,8 @@ fn free_port() -> Result<u16> {
 }
 
 /// Waits until somebody listens. The kernel is asked, as a connection would be the only one that the tool takes.
-fn wait_for_port(process: &Process, port: u16, deadline: Instant) -> Result<()> {
-    while Instant::now() < deadline {
+fn wait_for_port(process: &Process, port: u16, deadline: Deadline) -> Result<()> {
+    while !deadline.left().is_zero() {
         if is_listened_on(Path::new("/proc/net/tcp"), port)
             || is_listened_on(Path::new("/proc/net/tcp6"), port)
         {
@@ -431,7 +431,7 @@ fn wait_for_port(process: &Process, port: u16, deadline: Instant) -> Result<()> 
             bail!("the receiver ended before it listened on port {port}");
         }
     }
-    bail!("the receiver did not listen in time")
+    bail!("the receiver did not listen {deadline}")
 }
 
 fn is_listened_on(table: &Path, port: u16) -> bool {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use anyport_proto::transfer::digest::{Algorithm, Hasher};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,9 +29,7 @@ pub(super) struct Workplace {
 impl Workplace {
     pub(super) fn new(flags: &Bench) -> Result<Self> {
         let size = match &flags.file {
-            Some(file) => std::fs::metadata(file)
-                .with_context(|| format!("cannot open {}", file.display()))?
-                .len(),
+            Some(file) => size_of(file)?,
             None => flags.size,
         };
         let parent = match &flags.disk {
@@ -61,6 +59,16 @@ impl Workplace {
         for entry in std::fs::read_dir(&self.stored).into_iter().flatten().flatten() {
             let _ = std::fs::remove_file(entry.path());
         }
+    }
+}
+
+fn size_of(file: &Path) -> Result<u64> {
+    let metadata =
+        std::fs::metadata(file).with_context(|| format!("cannot open {}", file.display()))?;
+    match metadata.len() {
+        _ if !metadata.is_file() => bail!("{} is no file", file.display()),
+        0 => bail!("{} is empty: there is nothing to time", file.display()),
+        size => Ok(size),
     }
 }
 

@@ -220,7 +220,7 @@ fn a_pair_that_loses_bytes_or_hangs_shows_no_number_and_the_others_do() {
     let flags = ["--pairs", "nc-own,bare-tcp-nc", "--timeout", "2s"];
     let outcome = bench_with_path(tools.path(), &flags).exits(5);
     assert_broken(&outcome, "nc → own", "15 bytes came of 3000007");
-    assert_broken(&outcome, "bare tcp → nc", "in time");
+    assert_broken(&outcome, "bare tcp → nc", "within 2s (--timeout)");
     let events = outcome.json();
     let rows = of_kind(&events, "row");
     let good: Vec<_> = rows.iter().filter(|row| row["broken"].is_null()).collect();
@@ -314,4 +314,6 @@ fn a_wrong_row_or_congestion_control_is_a_usage_error() {
     outcome.says("carrier-pigeon").says("library-library");
     anyport(&["bench", "--congestion", "no-such-algorithm"]).exits(2);
     anyport(&["bench", "gopher://127.0.0.1/"]).exits(2);
+    let empty = Sample::new("empty", b"");
+    anyport(&["bench", "--file", empty.path()]).exits(1).says("nothing to time");
 }

@@ -6,11 +6,11 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::child::Start;
+use super::child::{Deadline, Start};
 use super::rows::{Bare, Framing, Kind, Receiver, Row, Sender, Twist};
 use crate::flags::Engine;
 
@@ -139,7 +139,7 @@ impl Known {
         let start = Start::new(&program).args(self.ask).stdout(std::process::Stdio::piped());
         let mut asked = with_modules(start, self.which).start().ok()?;
         // Some say it on stderr, and some call it an error to be asked.
-        let ended = asked.wait(Instant::now() + PATIENCE).ok()?;
+        let ended = asked.wait(Deadline::within(PATIENCE)).ok()?;
         let said = format!("{}\n{}", asked.rest(), ended.stderr);
         let line = said.lines().find(|line| line.contains(self.word) && !line.contains("Error"))?;
         let version = line.split(" on ").next()?.split(" ( ").next()?;
@@ -267,7 +267,7 @@ impl Tool {
                 // A frame must fit its buffer.
                 let buffer = job.frame_size.saturating_add(65_536);
                 start
-                    .args(["-b", "-u", "-q", "-B", &buffer.to_string()])
+                    .args(["-b", "-u", "-q", "--oneshot", "-B", &buffer.to_string()])
                     .arg(format!("ws-l:127.0.0.1:{port}"))
                     .arg(to)
             }

@@ -165,7 +165,7 @@ impl Report {
             (!names.is_empty()).then(|| names.join(", "))
         };
         let same = self.rows.iter().filter(|line| line.digest.is_some()).count();
-        notes.push(format!("{same} rows gave the file back byte-identical: {}", self.digest));
+        notes.push(format!("{same} rows delivered the file byte-identical: {}", self.digest));
         if let Some(names) = names(&|line| line.digest.is_none() && !line.row.is_estimated()) {
             notes.push(format!("Bytes counted, but no digest to compare: {names}."));
         }
@@ -275,4 +275,110 @@ fn seconds(seconds: f64) -> String {
 /// Mebibytes, for people.
 fn mebibytes(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1_048_576.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows;
+    use super::*;
+    use crate::flags::Sink;
+
+    fn facts() -> Facts {
+        Facts {
+            date: "2026-11-21".to_owned(),
+            kernel: "6.18 <&>".to_owned(),
+            cpu: "a \"CPU\"".to_owned(),
+            cores: 2,
+            congestion: "reno".to_owned(),
+            system_congestion: "bbr".to_owned(),
+            command: "anyport bench 'a b'".to_owned(),
+        }
+    }
+
+    fn sample(seconds: f64) -> Sample {
+        Sample {
+            seconds,
+            sender_cpu: 0.25,
+            receiver_cpu: Some(0.5),
+            idle: Some(1 << 20),
+            peak: Some(2 << 20),
+            senders: 1,
+            slowest: None,
+        }
+    }
+
+    /// All rows of the table: each twice as slow as the first one, but for `ws → own`, which is broken after it was timed.
+    fn report() -> Report {
+        let measured: Vec<Measured> = rows::rows(Sink::Discard, false)
+            .into_iter()
+            .enumerate()
+            .map(|(index, row)| {
+                let broken = (row.id == "ws-own")
+                    .then(|| Broken { reason: "<lost> & \"found\", 1".to_owned(), mismatch: true });
+                let seconds = if broken.is_some() {
+                    7.7777
+                } else if index == 0 {
+                    1.0
+                } else {
+                    2.0
+                };
+                let digest = Some("blake3:77".to_owned());
+                Measured { row, samples: vec![sample(seconds); 3], digest, broken }
+            })
+            .collect();
+        let flags = <crate::flags::Anyport as clap::Parser>::parse_from(["anyport", "bench"]);
+        let crate::flags::Command::Bench(flags) = flags.command else { panic!() };
+        let skipped = Skipped { name: "iperf3".to_owned(), reason: "not installed".to_owned() };
+        let content = (1_000_000_000, "blake3:88".to_owned(), "<content>");
+        Report::new(facts(), &flags, content, &measured, Vec::new(), vec![skipped])
+    }
+
+    #[test]
+    fn ratios_are_to_the_base_and_to_the_yardstick() {
+        let report = report();
+        let bare = report.rows[0].figures.as_ref().unwrap();
+        assert_eq!(bare.over_base.unwrap().median, 0.5);
+        assert_eq!((bare.rate, bare.over_yardstick.is_none()), (1e9, true));
+        let raw = report.rows.iter().find(|line| line.row.id == "raw-own").unwrap();
+        let raw = raw.figures.as_ref().unwrap();
+        let (yardstick, ratio) = raw.over_yardstick.as_ref().unwrap();
+        assert_eq!((yardstick.as_str(), ratio.median), ("bare tcp", 2.0));
+        assert_eq!(raw.over_base, Some(Ratio { median: 1.0, low: 1.0, high: 1.0 }));
+        let layers: Vec<&str> = report.layers.iter().map(|layer| layer.name).collect();
+        assert!(layers.contains(&"keeping a file"), "{layers:?}");
+        assert!(
+            !layers.iter().any(|name| name.contains("handshake")),
+            "of a broken row: {layers:?}"
+        );
+    }
+
+    #[test]
+    fn a_broken_row_shows_its_reason_and_no_number_anywhere() {
+        let report = report();
+        for told in [table(&report), json(&report), csv(&report), svg(&report), html(&report)] {
+            assert!(told.contains("lost"), "no reason in {told}");
+            for number in ["7.77", "7.78", "7777"] {
+                assert!(!told.contains(number), "{number} in {told}");
+            }
+            assert!(told.contains("iperf3") || told.starts_with("id,"), "skipped: {told}");
+        }
+    }
+
+    #[test]
+    fn the_picture_is_well_formed_and_has_every_row() {
+        let (svg, html) = (svg(&report()), html(&report()));
+        let tree = roxmltree::Document::parse(&svg).unwrap();
+        let texts: Vec<&str> = tree.descendants().filter_map(|node| node.text()).collect();
+        for row in rows::rows(Sink::Discard, false) {
+            assert!(texts.contains(&row.name.as_str()), "{}", row.name);
+            assert!(html.contains(&row.name), "{}", row.name);
+        }
+        assert!(texts.iter().any(|text| text.contains("6.18 <&>")), "{texts:?}");
+        let bars = |class| tree.descendants().filter(move |n| n.attribute("class") == Some(class));
+        assert_eq!(bars("pair").count(), 5, "one of six is broken");
+        assert_eq!(
+            bars("broken small").filter(|n| n.text().unwrap().contains("<lost>")).count(),
+            1
+        );
+    }
 }
