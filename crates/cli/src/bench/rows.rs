@@ -52,7 +52,9 @@ impl Kind {
     pub(super) const fn heading(self) -> &'static str {
         match self {
             Self::Yardstick => "yardsticks: bare loops, no product code",
-            Self::Pair => "pairs: client → server",
+            Self::Pair => {
+                "pairs: client → server (own: anyport's code, library: tokio-tungstenite)"
+            }
             Self::Variant => "the raw pair, with more to do",
             Self::Peer => "against what else is installed",
             Self::Server => "running servers",
