@@ -64,6 +64,13 @@ fn compare(flags: &Bench) -> Result<Exit, Failure> {
     })?;
     let (rows, skipped) =
         if flags.urls.is_empty() { local_rows(flags)? } else { (server_rows(flags)?, Vec::new()) };
+    // Better heard now than after the last round.
+    for path in [&flags.output.svg, &flags.output.html].into_iter().flatten() {
+        if path.parent().is_some_and(|parent| parent != Path::new("") && !parent.is_dir()) {
+            let error = anyhow!("cannot write {}: there is no such directory", path.display());
+            return Err(Failure::new(Exit::Usage, error));
+        }
+    }
     let work = Workplace::new(flags)?;
     to_stderr(&format!(
         "{} bytes of {}; {} rows, {} rounds and one to warm up",

@@ -52,6 +52,8 @@ fn bench_measures_every_row_of_the_table() {
     for name in ["version", "date", "kernel", "cpu", "cores", "congestion", "command"] {
         assert!(!facts[name].is_null(), "no {name} in {facts}");
     }
+    let settings = &facts["settings"];
+    assert_eq!((&settings["frame_size"], &settings["sink"]), (&262_144.into(), &"discard".into()));
     assert_eq!((&facts["bytes"], &facts["runs"]), (&3_000_007.into(), &2.into()));
     let rows = of_kind(&events, "row");
     assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ROWS);
@@ -237,10 +239,10 @@ fn tools_that_are_installed_are_measured_and_give_the_file_back() {
 fn a_pair_that_loses_bytes_or_hangs_shows_no_number_and_the_others_do() {
     let loses = "exec 3<>\"/dev/tcp/$2/$3\"; echo 'far too little' >&3";
     let tools = fake_nc("exec /bin/sleep 1000", loses);
-    let flags = ["--pairs", "nc-own,bare-tcp-nc", "--timeout", "2s"];
+    let flags = ["--pairs", "nc-own,bare-tcp-nc", "--timeout", "5s"];
     let outcome = bench_with_path(tools.path(), &flags).exits(5);
     assert_broken(&outcome, "nc → own", "15 bytes came of 3000007");
-    assert_broken(&outcome, "bare tcp → nc", "within 2s (--timeout)");
+    assert_broken(&outcome, "bare tcp → nc", "within 5s (--timeout)");
     let events = outcome.json();
     let rows = of_kind(&events, "row");
     let good: Vec<_> = rows.iter().filter(|row| row["broken"].is_null()).collect();
@@ -334,6 +336,7 @@ fn a_wrong_row_or_congestion_control_is_a_usage_error() {
     outcome.says("carrier-pigeon").says("library-library");
     anyport(&["bench", "--congestion", "no-such-algorithm"]).exits(2);
     anyport(&["bench", "gopher://127.0.0.1/"]).exits(2);
+    anyport(&["bench", "--svg", "/no/such/directory/bench.svg"]).exits(2);
     let empty = Sample::new("empty", b"");
     anyport(&["bench", "--file", empty.path()]).exits(1).says("nothing to time");
 }

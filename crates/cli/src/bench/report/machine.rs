@@ -10,13 +10,11 @@ use super::{Line, Report};
 /// An object a line: the facts, a row each, the layers, what was skipped.
 pub(in crate::bench) fn json(report: &Report) -> String {
     let mut facts = json!({ "event": "bench" });
-    let settings =
-        report.settings.iter().map(|(name, value)| (name.replace(' ', "_"), json!(value)));
     merge(&mut facts, report.facts.json());
     merge(
         &mut facts,
         json!({
-            "settings": settings.collect::<serde_json::Map<_, _>>(),
+            "settings": report.settings.clone(),
             "bytes": report.bytes, "digest": report.digest, "runs": report.runs,
             "parallel": report.parallel, "base": report.base, "peers": report.versions,
             "debug_build": cfg!(debug_assertions),

@@ -10,6 +10,8 @@ pub(super) use machine::{csv, json};
 pub(super) use svg::svg;
 pub(super) use table::table;
 
+use serde_json::{Value, json};
+
 use super::facts::Facts;
 use super::flags::Bench;
 use super::rows::{BASE, LAYERS, Receiver, Row, Sender, Skipped};
@@ -31,7 +33,8 @@ pub(super) struct Measured {
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) facts: Facts,
-    pub(super) settings: Vec<(&'static str, String)>,
+    /// An object: name and value.
+    pub(super) settings: Value,
     /// The name of the row that all are compared to.
     pub(super) base: Option<String>,
     pub(super) runs: u32,
@@ -138,7 +141,11 @@ impl Report {
     /// Facts, settings and versions, a line each.
     pub(super) fn preamble(&self) -> Vec<String> {
         let mut lines = self.facts.lines();
-        let settings = self.settings.iter().map(|(name, value)| format!("{name} {value}"));
+        let settings = self.settings.as_object().into_iter().flatten();
+        let settings = settings.map(|(name, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("{} {value}", name.replace('_', " "))
+        });
         lines.push(settings.collect::<Vec<_>>().join(", "));
         if !self.versions.is_empty() {
             lines.push(format!("with {}", self.versions.join("; ")));
@@ -229,18 +236,14 @@ fn ratio(one: &Measured, over: &Measured) -> Option<Ratio> {
     Ratio::of(&seconds(one), &seconds(over))
 }
 
-fn settings(flags: &Bench, label: &str) -> Vec<(&'static str, String)> {
-    let mut settings = vec![
-        ("content", label.to_owned()),
-        ("frames of", format!("{} bytes", flags.frame_size)),
-        ("digest", flags.digest.to_string()),
-    ];
+fn settings(flags: &Bench, label: &str) -> Value {
+    let mut settings = json!({
+        "content": label, "frame_size": flags.frame_size, "digest": flags.digest.to_string(),
+    });
     if flags.urls.is_empty() {
-        settings.extend([
-            ("sink", flags.sink.as_str().to_owned()),
-            ("fsync", flags.fsync.as_str().to_owned()),
-            ("buffer", format!("{} bytes", flags.buffer)),
-        ]);
+        settings["buffer"] = json!(flags.buffer);
+        settings["sink"] = json!(flags.sink.as_str());
+        settings["fsync"] = json!(flags.fsync.as_str());
     }
     settings
 }
