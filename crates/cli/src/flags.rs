@@ -10,7 +10,7 @@ use anyport_proto::ws::handshake::Origin;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::listen::Listen;
-use crate::values;
+use crate::{bench, values};
 
 /// One port. Any client. A whole file. A number you can believe.
 #[derive(Debug, Parser)]
@@ -28,7 +28,10 @@ pub(crate) struct Anyport {
 pub(crate) enum Command {
     Serve(Serve),
     Send(Send),
-    Bench(Bench),
+    Bench(bench::flags::Bench),
+    /// A part of the bench as a process of its own; not for people.
+    #[command(hide = true)]
+    BenchPeer(bench::flags::Peer),
 }
 
 /// Receive files on one port, whatever the client speaks.
@@ -206,46 +209,6 @@ pub(crate) struct Send {
     pub(crate) json: bool,
 }
 
-/// Compare the ways of sending on the same file.
-///
-/// Six pairs of client and server run in processes of their own over loopback. Every round runs all pairs in a shuffled order; a first round warms up and is dropped. Seconds are the receiver's,
-/// from the first to the last content byte. The bytes of every run are checked, and the digest of what one further,
-/// untimed run of each pair stored.
-#[derive(Debug, Args)]
-pub(crate) struct Bench {
-    /// File to send
-    #[arg(long, value_name = "FILE", conflicts_with = "size")]
-    pub(crate) file: Option<PathBuf>,
-
-    /// Size of a file of random bytes to make and send
-    #[arg(long, value_name = "BYTES", value_parser = values::some_bytes, default_value = "1017558069")]
-    pub(crate) size: u64,
-
-    /// Measured rounds
-    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) runs: u32,
-
-    /// Where the timed runs' bytes rest
-    #[arg(long, value_name = "SINK", default_value = "discard")]
-    pub(crate) sink: Sink,
-
-    /// Directory for what the servers store and for the made file [default: memory-backed, if it has room]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) disk: Option<PathBuf>,
-
-    /// Payload of one WebSocket frame
-    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB")]
-    pub(crate) frame_size: usize,
-
-    /// Congestion control of every sender: auto, system or a name
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub(crate) congestion: Congestion,
-
-    /// One JSON object a pair on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// Who speaks WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Engine {
@@ -292,6 +255,15 @@ pub(crate) enum Fsync {
     File,
     /// Nothing is waited for
     None,
+}
+
+impl Fsync {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::None => "none",
+        }
+    }
 }
 
 #[cfg(test)]

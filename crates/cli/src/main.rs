@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => commands::serve::run(serve),
         Command::Send(send) => commands::send::run(send),
         Command::Bench(bench) => bench::run(bench),
+        Command::BenchPeer(peer) => bench::run_peer(peer),
     };
     done.unwrap_or_else(|failure| {
         output::print_failure(&failure);

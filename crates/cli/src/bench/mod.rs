@@ -1,173 +1,233 @@
-//! `anyport bench`: the ways of sending, compared on the same file (DESIGN section 1, F7).
+//! `anyport bench`: what does each way of sending cost on this machine (DESIGN section 1, F7)?
 //!
-//! Servers and senders are processes of their own, started from this very program, so that what is measured is what
-//! users run. Seconds are the receiver's own, out of its receipts.
+//! ```text
+//!   rows ──► run (child: receiver, senders) ──► stats ──► report: table · JSON · CSV · SVG · HTML
+//!     ▲ peers: tools of others                    bare: the yardsticks' own loops
+//! ```
+//!
+//! Everything that takes part in a run is a process of its own, started from this very program or from a tool of others,
+//! so that what is measured is what users run. docs/BENCH.md says how each figure is come by.
 
-mod process;
+mod bare;
+mod child;
+mod echo;
+mod facts;
+pub(crate) mod flags;
+mod idle;
+mod peers;
 mod report;
+mod rows;
+mod run;
 mod stats;
+mod websocket;
 mod work;
 
-use anyhow::Context;
+use std::path::Path;
 
-use self::process::{Sender, Server};
-use self::report::Row;
+use anyhow::{Context, anyhow};
+use anyport_client::{Scheme, Target};
+use anyport_proto::transfer::digest::Algorithm;
+
+use self::facts::Facts;
+use self::flags::{Bench, Part, Peer, What};
+use self::report::{Measured, Report};
+use self::rows::{Client, Row, Skipped};
+use self::run::Track;
+use self::stats::SplitMix;
 use self::work::Workplace;
 use crate::Failure;
 use crate::exit::Exit;
-use crate::flags::{self, Engine, Sink};
+use crate::flags::{Fsync, Sink};
 use crate::output::{to_stderr, to_stdout};
 
-/// A client and a server. Later transports join here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pair {
-    client: Client,
-    server: Engine,
-}
-
-/// How the client sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Client {
-    /// Nothing but the bytes.
-    Raw,
-    /// Own WebSocket with a handshake.
-    Ws,
-    /// Own WebSocket frames without a handshake.
-    Frames,
-    /// tokio-tungstenite.
-    Library,
-}
-
-/// The six pairs; the first one is what the others are compared to.
-const PAIRS: [Pair; 6] = [
-    Pair { client: Client::Raw, server: Engine::Own },
-    Pair { client: Client::Ws, server: Engine::Own },
-    Pair { client: Client::Frames, server: Engine::Own },
-    Pair { client: Client::Library, server: Engine::Own },
-    Pair { client: Client::Library, server: Engine::Library },
-    Pair { client: Client::Ws, server: Engine::Library },
-];
-
-impl Pair {
-    fn name(self) -> String {
-        format!("{} → {}", self.client.as_str(), self.server.as_str())
+pub(crate) fn run(flags: &Bench) -> Result<Exit, Failure> {
+    match &flags.what {
+        Some(What::Echo(flags)) => echo::run(flags),
+        Some(What::Idle(flags)) => idle::run(flags),
+        None => compare(flags),
     }
 }
 
-impl Client {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Ws => "ws",
-            Self::Frames => "frames",
-            Self::Library => "library",
-        }
+pub(crate) fn run_peer(peer: &Peer) -> Result<Exit, Failure> {
+    match &peer.part {
+        Part::Exec { command } => child::exec(command)?,
+        Part::Send(flags) => bare::send(flags)?,
+        Part::Receive(flags) => bare::receive(flags)?,
     }
-}
-
-pub(crate) fn run(flags: &flags::Bench) -> Result<Exit, Failure> {
-    let work = Workplace::new(flags)?;
-    let sender = Sender::new(&work.file, flags)?;
-    to_stderr(&format!(
-        "{} bytes of {}; {} rounds and one to warm up",
-        work.size, work.label, flags.runs
-    ));
-    let seconds = measure(flags, &work, &sender)?;
-    let digests = verify(&work, &sender)?;
-    let raw = &seconds[0];
-    let rows: Vec<Row> = PAIRS
-        .iter()
-        .zip(&seconds)
-        .zip(digests)
-        .map(|((pair, seconds), digest)| Row::new(*pair, seconds, raw, &work, digest))
-        .collect();
-    let printed = if flags.json { report::json(&rows, flags) } else { report::table(&rows, flags) };
-    to_stdout(printed.trim_end()).context("cannot write to stdout")?;
     Ok(Exit::Done)
 }
 
-/// Seconds of every measured round, for each pair in the order of [`PAIRS`].
-fn measure(
-    flags: &flags::Bench,
-    work: &Workplace,
-    sender: &Sender,
-) -> Result<Vec<Vec<f64>>, Failure> {
-    let own = Server::start(Engine::Own, flags.sink, "none", &work.stored)?;
-    let library = Server::start(Engine::Library, flags.sink, "none", &work.stored)?;
-    let mut seconds = vec![Vec::new(); PAIRS.len()];
-    for round in 0..=flags.runs {
-        for index in stats::shuffled(PAIRS.len()).context("no randomness for the order")? {
-            let pair = PAIRS[index];
-            let server = if pair.server == Engine::Own { &own } else { &library };
-            let receipt = transfer(sender, server, pair, work, "none")?;
-            // The first round warms up caches, the page cache of the file and the CPU's clock.
-            if round > 0 {
-                seconds[index].push(receipt.seconds);
+fn compare(flags: &Bench) -> Result<Exit, Failure> {
+    let facts = Facts::gather(flags).map_err(|error| {
+        Failure::new(Exit::Usage, error)
+            .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
+    })?;
+    let (rows, skipped) =
+        if flags.urls.is_empty() { local_rows(flags)? } else { (server_rows(flags)?, Vec::new()) };
+    // Better heard now than after the last round.
+    for path in [&flags.output.svg, &flags.output.html].into_iter().flatten() {
+        if path.parent().is_some_and(|parent| parent != Path::new("") && !parent.is_dir()) {
+            let error = anyhow!("cannot write {}: there is no such directory", path.display());
+            return Err(Failure::new(Exit::Usage, error));
+        }
+    }
+    let work = Workplace::new(flags)?;
+    to_stderr(&format!(
+        "{} bytes of {}; {} rows, {} rounds and one to warm up",
+        work.size,
+        work.label,
+        rows.len(),
+        flags.runs
+    ));
+    if !flags.urls.is_empty() {
+        to_stderr("each run leaves with the servers what their sinks keep");
+    }
+    let congestion = facts.congestion.clone();
+    let track = Track { flags, work: &work, congestion: &congestion };
+    let expected = work::digest_of(&work.file)?;
+    let versions = report::versions(&rows);
+    let measured = measure(&track, rows, &expected)?;
+    let exit = exit_code(&measured);
+    let content = (work.size, expected, work.label.as_str());
+    let report = Report::new(facts, flags, content, &measured, versions, skipped);
+    tell(&report, flags)?;
+    Ok(exit)
+}
+
+/// The rows of the table and of the tools that are installed, as far as they are wanted; and what is left out, and why.
+fn local_rows(flags: &Bench) -> Result<(Vec<Row>, Vec<Skipped>), Failure> {
+    let mut rows = rows::rows(flags.sink, flags.digest != Algorithm::None);
+    let mut skipped = Vec::new();
+    if flags.against {
+        let (tools, absent) = peers::find();
+        rows.extend(tools.iter().flat_map(peers::Tool::rows));
+        skipped.extend(absent.into_iter().map(|absent| Skipped {
+            name: absent.name.to_owned(),
+            reason: format!("not installed; {}", absent.install),
+        }));
+    }
+    let known: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let mut rows = rows::chosen(rows, &flags.pairs).map_err(|unknown| {
+        let hint = format!("rows are {}", known.join(", "));
+        let hint = if flags.against { hint } else { format!("{hint}, and more with --against") };
+        Failure::new(Exit::Usage, anyhow!("no row is called {unknown:?}")).with_hint(hint)
+    })?;
+    let reason = match (flags.sink, flags.fsync) {
+        _ if flags.parallel > 1 => Some("takes one connection at a time"),
+        (Sink::Memory, _) => Some("keeps nothing in memory"),
+        (Sink::File, Fsync::File) => Some("does not fsync"),
+        _ => None,
+    };
+    if let Some(reason) = reason {
+        rows.retain(|row| {
+            if !row.is_received_by_a_tool() {
+                return true;
+            }
+            skipped.push(Skipped { name: row.name.clone(), reason: reason.to_owned() });
+            false
+        });
+    }
+    Ok((rows, skipped))
+}
+
+/// The clients that fit each URL.
+fn server_rows(flags: &Bench) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for url in &flags.urls {
+        let target: Target = url.parse().map_err(|error| {
+            Failure::new(Exit::Usage, error)
+                .with_hint("write tcp://HOST:PORT/, ws://HOST:PORT/ or frames://HOST:PORT/")
+        })?;
+        let clients: &[Client] = match target.scheme {
+            Scheme::Tcp => &[Client::Preface],
+            Scheme::Ws => &[Client::Ws, Client::Library],
+            Scheme::Frames => &[Client::Frames],
+            other => {
+                let error = anyhow!("{}:// is not measured yet", other.as_str());
+                return Err(Failure::new(Exit::Usage, error));
+            }
+        };
+        rows.extend(clients.iter().map(|client| Row::server(url, *client)));
+    }
+    Ok(rows)
+}
+
+/// First a stored run of each row, whose digest is compared: what gives back other bytes is not worth timing. Then the
+/// rounds. A row that fails is out from then on, and tells no number.
+fn measure(track: &Track<'_>, rows: Vec<Row>, expected: &str) -> Result<Vec<Measured>, Failure> {
+    to_stderr("one untimed run of each row, stored and compared byte for byte by digest");
+    let mut measured = Vec::new();
+    for row in rows {
+        let (digest, broken) = match track.verify(&row, expected) {
+            Ok(digest) => (digest, None),
+            Err(broken) => (None, Some(broken)),
+        };
+        measured.push(Measured { row, samples: Vec::new(), digest, broken });
+    }
+    for one in &measured {
+        complain(one);
+    }
+    let seed = getrandom::u64().context("no randomness for the order")?;
+    let mut random = SplitMix::new(seed);
+    for round in 0..=track.flags.runs {
+        for index in random.shuffled(measured.len()) {
+            let one = &mut measured[index];
+            if one.broken.is_some() {
+                continue;
+            }
+            match track.time(&one.row) {
+                // The first round warms up caches, the page cache of the file and the CPU's clock.
+                Ok(sample) if round > 0 => one.samples.push(sample),
+                Ok(_) => {}
+                Err(broken) => {
+                    one.broken = Some(broken);
+                    complain(one);
+                }
             }
         }
         if round > 0 {
-            to_stderr(&format!("round {round} of {}", flags.runs));
+            to_stderr(&format!("round {round} of {}", track.flags.runs));
         }
     }
-    Ok(seconds)
+    Ok(measured)
 }
 
-/// The digest of what one run of each pair stored, compared with the file's.
-fn verify(work: &Workplace, sender: &Sender) -> Result<Vec<String>, Failure> {
-    to_stderr("one untimed run of each pair, stored and compared byte for byte by digest");
-    let expected = work::digest_of(&work.file)?;
-    let mut digests = Vec::new();
-    let own = Server::start(Engine::Own, Sink::File, "blake3", &work.stored)?;
-    let library = Server::start(Engine::Library, Sink::File, "blake3", &work.stored)?;
-    for pair in PAIRS {
-        let server = if pair.server == Engine::Own { &own } else { &library };
-        let receipt = transfer_keeping(sender, server, pair, work, "blake3")?;
-        let name = receipt.path.context("a file sink names what it stored")?;
-        let stored = work.stored.join(&name);
-        let found = work::digest_of(&stored)?;
-        std::fs::remove_file(&stored).with_context(|| format!("cannot remove {name}"))?;
-        let told = receipt.digest.map(|digest| digest.to_string()).unwrap_or_default();
-        if found != expected || told != expected {
-            let error = anyhow::anyhow!(
-                "{}: the file has {expected}, the receipt says {told}, stored was {found}",
-                pair.name()
-            );
-            return Err(Failure::new(Exit::Mismatch, error));
-        }
-        digests.push(found);
+fn complain(one: &Measured) {
+    if let Some(broken) = &one.broken {
+        to_stderr(&format!("{}: {}", one.row.name, broken.reason));
     }
-    Ok(digests)
 }
 
-/// One run, whose bytes are checked and whose file, if there is one, is removed.
-fn transfer(
-    sender: &Sender,
-    server: &Server,
-    pair: Pair,
-    work: &Workplace,
-    digest: &str,
-) -> Result<process::Receipt, Failure> {
-    let receipt = transfer_keeping(sender, server, pair, work, digest)?;
-    if let Some(path) = &receipt.path {
-        let stored = work.stored.join(path);
-        std::fs::remove_file(&stored).with_context(|| format!("cannot remove {path}"))?;
+/// The worst that happened.
+fn exit_code(measured: &[Measured]) -> Exit {
+    let broken = || measured.iter().filter_map(|one| one.broken.as_ref());
+    if broken().any(|broken| broken.mismatch) {
+        Exit::Mismatch
+    } else if broken().next().is_some() {
+        Exit::Failed
+    } else {
+        Exit::Done
     }
-    Ok(receipt)
 }
 
-fn transfer_keeping(
-    sender: &Sender,
-    server: &Server,
-    pair: Pair,
-    work: &Workplace,
-    digest: &str,
-) -> Result<process::Receipt, Failure> {
-    sender.send(pair.client, server.address, digest).with_context(|| pair.name())?;
-    let receipt = server.next_receipt().with_context(|| pair.name())?;
-    if receipt.bytes != work.size {
-        let (name, came, size) = (pair.name(), receipt.bytes, work.size);
-        let error = anyhow::anyhow!("{name}: {came} bytes came of {size}");
-        return Err(Failure::new(Exit::Mismatch, error));
+fn tell(report: &Report, flags: &Bench) -> Result<(), Failure> {
+    let output = &flags.output;
+    let printed = if output.json {
+        report::json(report)
+    } else if output.csv {
+        report::csv(report)
+    } else {
+        report::table(report)
+    };
+    to_stdout(printed.trim_end()).context("cannot write to stdout")?;
+    let write = |path: &Path, text: String| {
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    if let Some(path) = &output.svg {
+        write(path, report::svg(report))?;
     }
-    Ok(receipt)
+    if let Some(path) = &output.html {
+        write(path, report::html(report))?;
+    }
+    Ok(())
 }

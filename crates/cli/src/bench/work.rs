@@ -4,13 +4,16 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use anyport_proto::transfer::digest::{Algorithm, Hasher};
+use tokio::signal::unix::{SignalKind, signal};
 
+use super::child;
+use super::flags::Bench;
 use crate::exit::Exit;
-use crate::flags;
 
 /// Where a bench works.
+#[derive(Debug)]
 pub(super) struct Workplace {
     /// What is sent.
     pub(super) file: PathBuf,
@@ -24,11 +27,9 @@ pub(super) struct Workplace {
 }
 
 impl Workplace {
-    pub(super) fn new(flags: &flags::Bench) -> Result<Self> {
+    pub(super) fn new(flags: &Bench) -> Result<Self> {
         let size = match &flags.file {
-            Some(file) => std::fs::metadata(file)
-                .with_context(|| format!("cannot open {}", file.display()))?
-                .len(),
+            Some(file) => size_of(file)?,
             None => flags.size,
         };
         let parent = match &flags.disk {
@@ -39,7 +40,7 @@ impl Workplace {
             .prefix("anyport-bench-")
             .tempdir_in(&parent)
             .with_context(|| format!("cannot work in {}", parent.display()))?;
-        remove_when_interrupted(scratch.path());
+        remove_when_interrupted(scratch.path()).context("cannot hear signals")?;
         let stored = scratch.path().join("stored");
         std::fs::create_dir(&stored).context("cannot make a directory for what is stored")?;
         let (file, label) = match &flags.file {
@@ -52,23 +53,54 @@ impl Workplace {
         };
         Ok(Self { file, size, label, stored, _scratch: scratch })
     }
+
+    /// Removes what receivers stored. What cannot be removed now goes with the rest.
+    pub(super) fn clear(&self) {
+        for entry in std::fs::read_dir(&self.stored).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
-/// Ctrl-C must not leave gigabytes in memory. Servers and senders of the same terminal hear it too, and end.
+fn size_of(file: &Path) -> Result<u64> {
+    let metadata =
+        std::fs::metadata(file).with_context(|| format!("cannot open {}", file.display()))?;
+    match metadata.len() {
+        _ if !metadata.is_file() => bail!("{} is no file", file.display()),
+        0 => bail!("{} is empty: there is nothing to time", file.display()),
+        size => Ok(size),
+    }
+}
+
+/// A bench that is stopped leaves neither processes nor gigabytes in memory.
 #[expect(
     clippy::exit,
     reason = "the main thread waits for a process or for a file system, not for signals"
 )]
-fn remove_when_interrupted(scratch: &Path) {
+fn remove_when_interrupted(scratch: &Path) -> Result<()> {
     let scratch = scratch.to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Heard from now on, and not only once the thread runs.
+    let (mut interrupt, mut terminate, mut hang_up) = runtime.block_on(async {
+        Ok::<_, std::io::Error>((
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ))
+    })?;
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(tokio::signal::ctrl_c())?;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hang_up.recv() => {}
+            }
+        });
+        child::end_all();
         let _ = std::fs::remove_dir_all(&scratch);
         std::process::exit(Exit::Interrupted as i32);
-        #[expect(unreachable_code, reason = "tells the type of errors above")]
-        Ok::<(), std::io::Error>(())
     });
+    Ok(())
 }
 
 /// Memory-backed, so that no disk is measured by accident; the ordinary place where that is too small for the file

@@ -1,5 +1,6 @@
 //! The program as a user meets it: real processes, real sockets, real files.
 //!
+//! - `bench` the comparison, its outputs, and what it does when a part of it fails
 //! - `harness` starts servers and senders, waits for events, compares what arrived
 //! - `wire` writes frames and prefaces by hand, for peers that know nothing of this workspace
 //! - `matrix` each of our clients against each engine
@@ -15,6 +16,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod bench;
 mod compression;
 mod crowds;
 mod harness;

@@ -380,43 +380,6 @@ fn ipv4_comes_first_and_both_families_have_one_port() {
     server.takes_a_good_file();
 }
 
-#[test]
-fn bench_measures_the_six_pairs() {
-    let outcome = anyport(&["bench", "--size", "300000", "-n", "1", "--json"]).succeeds();
-    let rows = outcome.json();
-    let mut pairs: Vec<&str> = rows.iter().map(|row| row["pair"].as_str().unwrap()).collect();
-    pairs.sort_unstable();
-    assert_eq!(
-        pairs,
-        [
-            "frames → own",
-            "library → library",
-            "library → own",
-            "raw → own",
-            "ws → library",
-            "ws → own",
-        ]
-    );
-    for row in &rows {
-        assert_eq!(row["bytes"], 300_000, "{row}");
-        assert_eq!(row["runs"], 1, "{row}");
-        assert!(row["seconds"]["median"].as_f64().unwrap() > 0.0, "{row}");
-        assert!(row["digest"].as_str().unwrap().starts_with("blake3:"), "{row}");
-        assert_eq!(row["digest"], rows[0]["digest"], "{row}");
-    }
-}
-
-#[test]
-fn bench_on_a_file_prints_a_table() {
-    let sample = Sample::new("b.bin", &noise(100_000, 1));
-    let outcome = anyport(&["bench", "--file", sample.path(), "-n", "2"]).succeeds();
-    for pair in ["raw → own", "ws → own", "frames → own", "library → own", "library → library"]
-    {
-        assert!(outcome.stdout.contains(pair), "{outcome:#?}");
-    }
-    assert!(outcome.stdout.contains(&blake3(&noise(100_000, 1))), "{outcome:#?}");
-}
-
 /// A frame of 300 MB is no message in memory.
 #[test]
 fn memory_stays_flat_while_one_frame_of_300_mb_goes_through() {

@@ -1,0 +1,356 @@
+//! The rows of a bench: one table. A later transport joins by one line here.
+
+use super::peers::Tool;
+use crate::flags::{Engine, Sink};
+
+/// One way of sending, measured: a sender and a receiver.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// For `--pairs` and for machines.
+    pub(super) id: String,
+    /// For people.
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    /// The row that shows what the sockets alone would take.
+    pub(super) yardstick: Option<&'static str>,
+    /// What differs from the other rows.
+    pub(super) twist: Twist,
+}
+
+/// What is not measured, and why.
+#[derive(Debug)]
+pub(super) struct Skipped {
+    pub(super) name: String,
+    pub(super) reason: String,
+}
+
+/// Which heading a row stands under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Yardstick,
+    Pair,
+    /// A pair once more, with something switched on.
+    Variant,
+    Peer,
+    /// A running server.
+    Server,
+}
+
+impl Kind {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Yardstick => "yardstick",
+            Self::Pair => "pair",
+            Self::Variant => "variant",
+            Self::Peer => "peer",
+            Self::Server => "server",
+        }
+    }
+
+    pub(super) const fn heading(self) -> &'static str {
+        match self {
+            Self::Yardstick => "yardsticks: bare loops, no product code",
+            Self::Pair => {
+                "pairs: client → server (own: anyport's code, library: tokio-tungstenite)"
+            }
+            Self::Variant => "the raw pair, with more to do",
+            Self::Peer => "against what else is installed",
+            Self::Server => "running servers",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Sender {
+    Anyport(Client),
+    Bare(Bare),
+    Tool(Tool),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Receiver {
+    Anyport(Engine),
+    Bare {
+        frames: bool,
+    },
+    Tool(Tool),
+    /// The sender knows both ends of its tool, or the server runs already.
+    Running {
+        url: String,
+    },
+}
+
+/// How anyport's client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    /// Nothing but the bytes.
+    Raw,
+    /// Raw TCP with the preface, so that any anyport gives a receipt.
+    Preface,
+    /// Own WebSocket with a handshake.
+    Ws,
+    /// Own WebSocket frames without a handshake.
+    Frames,
+    /// tokio-tungstenite.
+    Library,
+}
+
+/// How a bare loop sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bare {
+    pub(super) framing: Framing,
+    /// The file through a buffer, or one buffer again and again.
+    pub(super) reads_file: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    None,
+    Frames,
+    /// Frames after an opening handshake, and a Close.
+    WebSocket,
+}
+
+/// What differs from the other rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Twist {
+    None,
+    /// Stored in a file, whatever `--sink` says.
+    Stored,
+    /// BLAKE3 at both ends, whatever `--digest` says.
+    Hashed,
+}
+
+/// What the others are compared to.
+pub(super) const BASE: &str = "raw-own";
+
+const BARE_TCP: &str = "bare-tcp";
+const BARE_WS: &str = "bare-ws";
+const BARE_TCP_FILE: &str = "bare-tcp-file";
+
+const MEMORY: Bare = Bare { framing: Framing::None, reads_file: false };
+const FILE: Bare = Bare { framing: Framing::None, reads_file: true };
+const FILE_FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: true };
+const FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: false };
+
+type Line = (&'static str, &'static str, Kind, Sender, Receiver, Option<&'static str>, Twist);
+
+/// The table: id, name, kind, sender, receiver, yardstick, twist.
+const TABLE: [Line; 14] = {
+    use Client as C;
+    use Kind::{Pair, Variant, Yardstick};
+    use Sender::{Anyport as From, Bare as Loop};
+    const TCP: Receiver = Receiver::Bare { frames: false };
+    const WS: Receiver = Receiver::Bare { frames: true };
+    const OWN: Receiver = Receiver::Anyport(Engine::Own);
+    const LIBRARY: Receiver = Receiver::Anyport(Engine::Library);
+    [
+        (BARE_TCP, "bare tcp", Yardstick, Loop(MEMORY), TCP, None, Twist::None),
+        (
+            "bare-tcp-read",
+            "bare tcp, reads file",
+            Yardstick,
+            Loop(FILE),
+            TCP,
+            Some(BARE_TCP),
+            Twist::None,
+        ),
+        (BARE_WS, "bare ws", Yardstick, Loop(FRAMES), WS, Some(BARE_TCP), Twist::None),
+        (
+            "bare-ws-read",
+            "bare ws, reads file",
+            Yardstick,
+            Loop(FILE_FRAMES),
+            WS,
+            Some(BARE_WS),
+            Twist::None,
+        ),
+        (
+            BARE_TCP_FILE,
+            "bare tcp → file",
+            Yardstick,
+            Loop(MEMORY),
+            TCP,
+            Some(BARE_TCP),
+            Twist::Stored,
+        ),
+        (BASE, "raw → own", Pair, From(C::Raw), OWN, Some(BARE_TCP), Twist::None),
+        ("ws-own", "ws → own", Pair, From(C::Ws), OWN, Some(BARE_WS), Twist::None),
+        ("frames-own", "frames → own", Pair, From(C::Frames), OWN, Some(BARE_WS), Twist::None),
+        ("library-own", "library → own", Pair, From(C::Library), OWN, Some(BARE_WS), Twist::None),
+        (
+            "library-library",
+            "library → library",
+            Pair,
+            From(C::Library),
+            LIBRARY,
+            Some(BARE_WS),
+            Twist::None,
+        ),
+        ("ws-library", "ws → library", Pair, From(C::Ws), LIBRARY, Some(BARE_WS), Twist::None),
+        (
+            "raw-own-file",
+            "raw → own → file",
+            Variant,
+            From(C::Raw),
+            OWN,
+            Some(BARE_TCP_FILE),
+            Twist::Stored,
+        ),
+        (
+            "ws-own-file",
+            "ws → own → file",
+            Variant,
+            From(C::Ws),
+            OWN,
+            Some("raw-own-file"),
+            Twist::Stored,
+        ),
+        (
+            "raw-own-blake3",
+            "raw → own, BLAKE3",
+            Variant,
+            From(C::Raw),
+            OWN,
+            Some(BARE_TCP),
+            Twist::Hashed,
+        ),
+    ]
+};
+
+/// What one layer costs: this row over that one.
+pub(super) struct Layer {
+    pub(super) name: &'static str,
+    pub(super) row: &'static str,
+    pub(super) over: &'static str,
+}
+
+/// What the rows say together, where they were measured.
+pub(super) const LAYERS: [Layer; 12] = [
+    Layer { name: "reading the file", row: "bare-tcp-read", over: BARE_TCP },
+    Layer { name: "anyport's raw client and server", row: BASE, over: BARE_TCP },
+    Layer { name: "frames and masks, bare", row: BARE_WS, over: BARE_TCP },
+    Layer { name: "reading the file, with frames", row: "bare-ws-read", over: BARE_WS },
+    Layer { name: "frames and masks, anyport's", row: "frames-own", over: BASE },
+    Layer { name: "WebSocket with its handshake", row: "ws-own", over: BASE },
+    Layer { name: "a library as the client", row: "library-own", over: "ws-own" },
+    Layer { name: "a library as the server", row: "ws-library", over: "ws-own" },
+    Layer { name: "a library at both ends", row: "library-library", over: "ws-own" },
+    Layer { name: "keeping a file", row: "raw-own-file", over: BASE },
+    Layer { name: "keeping a file, with frames", row: "ws-own-file", over: "ws-own" },
+    Layer { name: "BLAKE3 at both ends", row: "raw-own-blake3", over: BASE },
+];
+
+/// The rows of the table, but for those that would repeat another one with this sink and digest.
+pub(super) fn rows(sink: Sink, hashed: bool) -> Vec<Row> {
+    let line = |(id, name, kind, sender, receiver, yardstick, twist): Line| Row {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        kind,
+        sender,
+        receiver,
+        yardstick,
+        twist,
+    };
+    let repeats = |row: &Row| match row.twist {
+        Twist::None => false,
+        Twist::Stored => sink == Sink::File,
+        Twist::Hashed => hashed,
+    };
+    TABLE.into_iter().map(line).filter(|row| !repeats(row)).collect()
+}
+
+/// Those that are wanted, and what these are compared to.
+///
+/// # Errors
+/// The name that is no row's.
+pub(super) fn chosen(rows: Vec<Row>, wanted: &[String]) -> Result<Vec<Row>, String> {
+    if let Some(unknown) = wanted.iter().find(|id| !rows.iter().any(|row| row.id == **id)) {
+        return Err(unknown.clone());
+    }
+    if wanted.is_empty() {
+        return Ok(rows);
+    }
+    let mut kept: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let yardsticks = rows.iter().filter(|row| wanted.contains(&row.id));
+    let yardsticks: Vec<&str> = yardsticks.filter_map(|row| row.yardstick).collect();
+    kept.extend(yardsticks);
+    kept.push(BASE);
+    Ok(rows.iter().filter(|row| kept.contains(&row.id.as_str())).cloned().collect())
+}
+
+impl Row {
+    /// A running server at `url`, met by `client`.
+    pub(super) fn server(url: &str, client: Client) -> Self {
+        let suffix = if client == Client::Library { " (library)" } else { "" };
+        Self {
+            id: format!("{}-{url}", client.as_str()),
+            name: format!("{url}{suffix}"),
+            kind: Kind::Server,
+            sender: Sender::Anyport(client),
+            receiver: Receiver::Running { url: url.to_owned() },
+            yardstick: None,
+            twist: Twist::None,
+        }
+    }
+}
+
+impl Client {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Preface => "preface",
+            Self::Ws => "ws",
+            Self::Frames => "frames",
+            Self::Library => "library",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn ids(rows: &[Row]) -> Vec<&str> {
+        rows.iter().map(|row| row.id.as_str()).collect()
+    }
+
+    #[test]
+    fn the_table_is_complete() {
+        let rows = rows(Sink::Discard, false);
+        assert_eq!(rows.len(), TABLE.len());
+        let known: HashSet<&str> = ids(&rows).into_iter().collect();
+        assert_eq!(known.len(), TABLE.len(), "an id twice");
+        assert!(known.contains(BASE));
+        for row in &rows {
+            assert!(row.yardstick.is_none_or(|id| known.contains(id)), "{row:?}");
+            assert_eq!(row.yardstick.is_none(), row.id == BARE_TCP, "{row:?}");
+        }
+        let pairs = rows.iter().filter(|row| row.kind == Kind::Pair);
+        let pairs: HashSet<String> =
+            pairs.map(|row| format!("{:?} {:?}", row.sender, row.receiver)).collect();
+        assert_eq!(pairs.len(), 6);
+        for layer in LAYERS {
+            assert!(known.contains(layer.row) && known.contains(layer.over), "{}", layer.name);
+        }
+    }
+
+    #[test]
+    fn rows_that_would_repeat_another_are_left_out() {
+        let stored = rows(Sink::File, true);
+        assert!(stored.iter().all(|row| row.twist == Twist::None));
+        assert_eq!(stored.len(), TABLE.len() - 4);
+    }
+
+    #[test]
+    fn chosen_rows_bring_what_they_are_compared_to() {
+        let all = rows(Sink::Discard, false);
+        let some = chosen(all.clone(), &["ws-own".to_owned()]).unwrap();
+        assert_eq!(ids(&some), ["bare-ws", "raw-own", "ws-own"]);
+        assert_eq!(chosen(all.clone(), &[]).unwrap().len(), all.len());
+        assert_eq!(chosen(all, &["carrier-pigeon".to_owned()]).unwrap_err(), "carrier-pigeon");
+    }
+}
