@@ -40,7 +40,8 @@ fn header(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("header");
     group.throughput(Throughput::Elements(1));
     for length in [125, 65_535, 1 << 30] {
-        let header = Header { fin: true, opcode: Opcode::Binary, key: Some([1, 2, 3, 4]), length };
+        let key = Some([1, 2, 3, 4]);
+        let header = Header { fin: true, compressed: false, opcode: Opcode::Binary, key, length };
         let wire = encode(&header);
         group.bench_with_input(BenchmarkId::new("decode", length), &wire, |bencher, wire| {
             bencher.iter(|| decode(black_box(wire), Role::Server, Rsv1::Reserved));
@@ -58,6 +59,7 @@ fn receive(criterion: &mut Criterion) {
     for payload in [125_usize, 4096, 64 * 1024, 256 * 1024 - 14] {
         let header = Header {
             fin: true,
+            compressed: false,
             opcode: Opcode::Binary,
             key: Some([1, 2, 3, 4]),
             length: payload as u64,
