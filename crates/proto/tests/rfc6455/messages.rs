@@ -119,7 +119,7 @@ fn fg_6_text_and_binary_are_told_apart_on_every_piece() {
 proptest! {
     /// What a sender sends, the receiver of the other end receives, both ways.
     #[test]
-    fn messages_arrive_as_sent(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..5)) {
+    fn io_1_messages_arrive_as_sent(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..5)) {
         for (mut sender, role) in [
             (Sender::client(Keys(1)), Role::Server),
             (Sender::server(), Role::Client),
