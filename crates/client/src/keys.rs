@@ -44,9 +44,24 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn keys_do_not_repeat_over_refills() {
+    fn mk_5_keys_do_not_repeat_over_refills() {
         let mut keys = RandomKeys::new();
         let seen: HashSet<_> = (0..1000).map(|_| keys.next_key()).collect();
         assert!(seen.len() > 990, "{} of 1000 keys differ", seen.len());
+    }
+
+    /// One draw of the kernel's source for each connection, and nothing of it is kept.
+    #[test]
+    fn hs_11_handshake_keys_do_not_repeat() {
+        let seen: HashSet<_> = (0..1000).map(|_| handshake_key()).collect();
+        assert_eq!(seen.len(), 1000);
+    }
+
+    /// Two connections share no key, though each draws many at a time.
+    #[test]
+    fn mk_5_connections_draw_their_own_keys() {
+        let mut sources = [RandomKeys::new(), RandomKeys::new()];
+        let drawn = sources.each_mut().map(|keys| [(); 8].map(|()| keys.next_key()));
+        assert_ne!(drawn[0], drawn[1]);
     }
 }

@@ -71,7 +71,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     #[tokio::test]
-    async fn pieces_come_first_one_by_one_and_once() {
+    async fn dt_4_pieces_come_first_one_by_one_and_once() {
         let pieces = [b"head".to_vec(), Vec::new(), b"frames".to_vec()];
         let mut stream = Prefixed::new(pieces, &b" and the rest"[..]);
         let mut buffer = [0; 100];

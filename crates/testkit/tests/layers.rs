@@ -161,3 +161,16 @@ fn files_are_rooms_and_not_halls() {
     let (lines, file) = lengths.last().unwrap();
     assert!(*lines <= LONGEST, "{} has {lines} lines of code", file.display());
 }
+
+/// BP-1: what a peer can fill has a bound, so no channel is without one.
+#[test]
+fn bp_1_no_channel_is_unbounded() {
+    for (name, _) in CRATES {
+        for file in sources(name) {
+            let text = product(&file);
+            for unbounded in ["unbounded", "mpsc::channel()", "mpsc::channel::<"] {
+                assert!(!text.contains(unbounded), "{unbounded} in {}", file.display());
+            }
+        }
+    }
+}

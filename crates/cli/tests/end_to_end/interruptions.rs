@@ -140,7 +140,7 @@ fn a_fin_before_the_end_line_is_an_interruption() {
 
 /// After a handshake; bare frames that are cut before their proof are raw.
 #[test]
-fn a_fin_inside_a_frame_or_message_is_an_interruption() {
+fn io_6_a_fin_inside_a_frame_or_message_is_an_interruption() {
     for engine in ["own", "library"] {
         let content = frame(BINARY, b"whole message");
         for (wire, bytes) in [
@@ -179,7 +179,7 @@ fn a_fin_without_a_close_ends_an_announced_sender() {
 
 /// Of a client that announced nothing a FIN between messages may be the end.
 #[test]
-fn a_fin_between_messages_is_an_unconfirmed_end() {
+fn io_6_a_fin_between_messages_is_an_unconfirmed_end() {
     let server = Server::start(&[]);
     fin_between_messages(&server);
     let expected = Expected { protocol: "ws", engine: "own", end: "fin", content: b"content" };
@@ -188,7 +188,7 @@ fn a_fin_between_messages_is_an_unconfirmed_end() {
 
 /// The library does not say whether a frame was cut, so nothing is published.
 #[test]
-fn a_fin_between_messages_is_an_interruption_on_the_library() {
+fn io_6_a_fin_between_messages_is_an_interruption_on_the_library() {
     let server = Server::start(&["--engine", "library"]);
     fin_between_messages(&server);
     interrupted_once(server, "ws");
@@ -318,7 +318,7 @@ fn a_close_that_is_no_normal_end_is_an_interruption() {
 }
 
 #[test]
-fn a_close_inside_a_message_is_an_interruption() {
+fn io_6_a_close_inside_a_message_is_an_interruption() {
     let server = Server::start(&[]);
     close_inside_a_message(&server);
     interrupted_once(server, "ws");
@@ -372,7 +372,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_is_told_to_the_sender_and_the_server_lives_on() {
+fn cl_10_a_full_disk_is_told_to_the_sender_and_the_server_lives_on() {
     let Some(disk) = SmallDisk::mount() else { return };
     let content = noise(6 * 1024 * 1024, 1);
     for (engine, scheme, flags) in [
@@ -436,7 +436,7 @@ fn a_silent_sender_with_a_preface_is_given_up_after_the_idle_time() {
 }
 
 #[test]
-fn a_silent_websocket_client_is_given_up_after_the_idle_time() {
+fn ct_5_a_silent_websocket_client_is_given_up_after_the_idle_time() {
     for engine in ["own", "library"] {
         let server = Server::start(&["--idle-timeout", "300ms", "--engine", engine]);
         let mut stream = websocket(server.port(), "/");

@@ -10,7 +10,7 @@ use crate::serving::announcement;
 use crate::wire::{BINARY, PING, PONG, connect, converse, frame, read_frame, upgrade};
 
 #[test]
-fn each_listener_takes_what_is_set_for_it() {
+fn dt_3_each_listener_takes_what_is_set_for_it() {
     let server = Server::start_listening(
         &["any://127.0.0.1:0?only=raw", "any://127.0.0.1:0?only=http,ws", "any://127.0.0.1:0"],
         &[],

@@ -63,7 +63,7 @@ fn stays_raw(file: &[u8]) {
 }
 
 #[test]
-fn shift_jis_text_stays_raw() {
+fn dt_2_shift_jis_text_stays_raw() {
     // "こんにちは。これはファイルです。" and a line of kana: 82 b1 is a masked binary header of 49 bytes.
     let line = hex("82b182f182c982bf82cd8142 82b182ea82cd 837483408343838b 82c582b78142 0d0a \
          82a082a282a482a682a8 0d0a");
@@ -72,7 +72,7 @@ fn shift_jis_text_stays_raw() {
 }
 
 #[test]
-fn message_pack_stays_raw() {
+fn dt_2_message_pack_stays_raw() {
     // A map of one entry: 81 a5 is a masked text header of 37 bytes.
     stays_raw(&hex("81 a5 68656c6c6f a5 776f726c64"));
     let mut map = hex("81 a5 68656c6c6f c6 00100000");
@@ -83,7 +83,7 @@ fn message_pack_stays_raw() {
 }
 
 #[test]
-fn files_with_a_signature_stay_raw() {
+fn dt_2_files_with_a_signature_stay_raw() {
     for signature in [
         "89504e470d0a1a0a 0000000d 49484452", // PNG
         "1f8b0800 00000000 0003",             // gzip
@@ -154,14 +154,14 @@ fn seven_headers_and_no_eighth(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn seven_valid_headers_and_no_eighth_stay_raw() {
+fn dt_1_seven_valid_headers_and_no_eighth_stay_raw() {
     stays_raw(&seven_headers_and_no_eighth(30));
     stays_raw(&seven_headers_and_no_eighth(1000));
 }
 
 /// More than the 1 MiB that a candidate is held in memory, so that it has gone into the part file.
 #[test]
-fn seven_valid_headers_in_a_large_file_stay_raw() {
+fn dt_1_seven_valid_headers_in_a_large_file_stay_raw() {
     let file = seven_headers_and_no_eighth(400_000);
     assert!(file.len() > 2 * 1024 * 1024);
     stays_raw(&file);
@@ -230,7 +230,7 @@ fn is_decoded(wire: &[u8], content: &[u8]) {
 }
 
 #[test]
-fn eight_messages_are_decoded() {
+fn dt_1_eight_messages_are_decoded() {
     let payloads: Vec<Vec<u8>> = (0..20).map(|seed| noise(1000, seed)).collect();
     let wire: Vec<u8> = payloads.iter().flat_map(|payload| frame(BINARY, payload)).collect();
     is_decoded(&wire, &payloads.concat());
@@ -264,7 +264,7 @@ fn text_frames_are_decoded() {
 }
 
 #[test]
-fn fragments_with_pings_between_are_decoded_and_answered() {
+fn fg_2_fragments_with_pings_between_are_decoded_and_answered() {
     let wire = [
         fragment(BINARY, b"first "),
         frame(PING, b"one"),
@@ -285,7 +285,7 @@ fn fragments_with_pings_between_are_decoded_and_answered() {
 }
 
 #[test]
-fn silence_at_the_border_of_a_frame_proves_it() {
+fn dt_1_silence_at_the_border_of_a_frame_proves_it() {
     let server = Server::start(&["--detect-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(&[frame(BINARY, b"one "), frame(PING, b"proven?")].concat()).unwrap();
@@ -313,7 +313,7 @@ fn silence_after_a_large_frame_proves_it_in_place() {
 }
 
 #[test]
-fn silence_inside_a_frame_proves_nothing() {
+fn dt_1_silence_inside_a_frame_proves_nothing() {
     let server = Server::start(&["--detect-timeout", "100ms"]);
     let file = [masked_header(0x82, 50), noise(20, 1)].concat();
     let (first, rest) = file.split_at(10);
@@ -327,7 +327,7 @@ fn silence_inside_a_frame_proves_nothing() {
 }
 
 #[test]
-fn the_greeting_proves_frames_at_once() {
+fn dt_1_the_greeting_proves_frames_at_once() {
     let server = Server::start(&[]);
     let mut stream = connect(server.port());
     stream.write_all(&frame(PING, b"anyport/1")).unwrap();

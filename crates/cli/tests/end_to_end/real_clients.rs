@@ -182,7 +182,7 @@ for at in range(0, len(data), 100_000):
 }
 
 #[test]
-fn python_websockets_brings_a_text_message() {
+fn fg_6_python_websockets_brings_a_text_message() {
     python_brings_a_file(
         r"
 ws = connect('/files/py.bin')

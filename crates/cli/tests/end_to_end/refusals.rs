@@ -20,7 +20,7 @@ fn request(server: &Server, head: &str) -> String {
 }
 
 #[test]
-fn a_bad_opening_handshake_is_refused_with_the_field_at_fault() {
+fn hs_1_a_bad_opening_handshake_is_refused_with_the_field_at_fault() {
     let good = upgrade("/", "");
     for engine in ["own", "library"] {
         let server = Server::start(&["--engine", engine]);
@@ -59,7 +59,7 @@ fn without(head: &str, field: &str) -> String {
 }
 
 #[test]
-fn a_page_of_the_same_host_is_not_foreign() {
+fn hs_10_a_page_of_the_same_host_is_not_foreign() {
     let server = Server::start(&[]);
     let origin = format!("Origin: http://127.0.0.1:{}\r\n", server.port());
     let host = format!("Host: 127.0.0.1:{}\r\n", server.port());
@@ -99,7 +99,7 @@ fn hs_10_a_page_of_an_allowed_origin_is_taken_and_its_likes_are_not() {
 
 /// Field names in any case, lists, blanks and fields that are nobody's business (RFC 9110 §5).
 #[test]
-fn a_handshake_written_differently_is_taken() {
+fn hs_1_a_handshake_written_differently_is_taken() {
     for (engine, upgrade) in [("own", "h2c, WebSocket"), ("library", "WebSocket  ")] {
         let server = Server::start(&["--engine", engine]);
         let head = format!(
@@ -119,7 +119,7 @@ fn a_handshake_written_differently_is_taken() {
 
 /// Clients must wait (RFC 6455 §4.1), but what came with the head is not lost.
 #[test]
-fn frames_that_come_with_the_handshake_are_not_lost() {
+fn io_3_frames_that_come_with_the_handshake_are_not_lost() {
     let server = Server::start(&[]);
     let head = upgrade("/files/early", "").into_bytes();
     let wire = [head, frame(BINARY, b"early"), close_frame(1000, "")].concat();
@@ -147,7 +147,7 @@ fn a_handshake_that_only_the_library_refuses_is_answered() {
 }
 
 #[test]
-fn a_broken_request_head_is_answered_with_400_or_its_like() {
+fn hs_9_a_broken_request_head_is_answered_with_400_or_its_like() {
     let server = Server::start(&[]);
     for (head, status) in [
         ("GET / HTTP/1.1\n\n".to_owned(), 400),
@@ -165,7 +165,7 @@ fn a_broken_request_head_is_answered_with_400_or_its_like() {
 }
 
 #[test]
-fn a_frame_against_the_rules_is_closed_with_1002() {
+fn fr_1_a_frame_against_the_rules_is_closed_with_1002() {
     for engine in ["own", "library"] {
         for (wire, what) in [
             (unmasked(0x82, b"content"), "not masked"),
@@ -195,7 +195,7 @@ fn a_frame_against_the_rules_is_closed_with_1002() {
 }
 
 #[test]
-fn text_that_is_none_is_closed_with_1007() {
+fn ut_2_text_that_is_none_is_closed_with_1007() {
     for engine in ["own", "library"] {
         let server = Server::start(&["--engine", engine]);
         let mut stream = websocket(server.port(), "/");
@@ -206,7 +206,7 @@ fn text_that_is_none_is_closed_with_1007() {
 }
 
 #[test]
-fn lengths_not_in_their_shortest_form_are_closed_with_1002() {
+fn fr_7_lengths_not_in_their_shortest_form_are_closed_with_1002() {
     let server = Server::start(&[]);
     for header in [&[0x82, 0xfe, 0, 5][..], &[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff]] {
         let mut stream = websocket(server.port(), "/");
@@ -218,7 +218,7 @@ fn lengths_not_in_their_shortest_form_are_closed_with_1002() {
 }
 
 #[test]
-fn a_message_beyond_what_echo_takes_is_closed_with_1009() {
+fn lm_4_a_message_beyond_what_echo_takes_is_closed_with_1009() {
     let server = Server::start(&[]);
     let mut stream = websocket(server.port(), "/echo");
     stream.write_all(&crate::wire::masked_header(0x82, 16 * 1024 * 1024 + 1)).unwrap();
@@ -577,7 +577,7 @@ fn tls_and_http_2_are_told_in_their_own_language() {
 
 /// Trickling does not help: the time counts from the first byte.
 #[test]
-fn a_slow_handshake_is_cut_with_408() {
+fn hs_7_a_slow_handshake_is_cut_with_408() {
     let server = Server::start(&["--handshake-timeout", "300ms", "--detect-timeout", "10s"]);
     let mut stream = connect(server.port());
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
@@ -596,7 +596,7 @@ fn a_slow_handshake_is_cut_with_408() {
 }
 
 #[test]
-fn a_silent_handshake_is_cut_with_408() {
+fn hs_7_a_silent_handshake_is_cut_with_408() {
     let server = Server::start(&["--handshake-timeout", "300ms"]);
     let response = request(&server, "GET / HTTP/1.1\r\nHost: x\r\n");
     assert!(response.starts_with("HTTP/1.1 408 "), "{response:?}");
@@ -667,7 +667,7 @@ fn help_and_version_go_to_stdout() {
 
 /// What a listener does not take it does not look for, and what is left is refused in words.
 #[test]
-fn only_some_protocols_are_taken_where_so_told() {
+fn dt_3_only_some_protocols_are_taken_where_so_told() {
     let request = upgrade("/files/x", "");
     let raw = Server::start(&["--only", "raw"]);
     for first in [request.as_bytes(), &frame(BINARY, b"a frame")] {

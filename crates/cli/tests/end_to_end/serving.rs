@@ -382,7 +382,7 @@ fn ipv4_comes_first_and_both_families_have_one_port() {
 
 /// A frame of 300 MB is no message in memory.
 #[test]
-fn memory_stays_flat_while_one_frame_of_300_mb_goes_through() {
+fn lm_6_memory_stays_flat_while_one_frame_of_300_mb_goes_through() {
     const SIZE: u64 = 300_000_000;
     let server = Server::start(&["--sink", "discard"]);
     let small = Sample::sparse("small", 4_000_000);
@@ -405,7 +405,7 @@ fn memory_stays_flat_while_one_frame_of_300_mb_goes_through() {
 
 /// A bare frame of a client that did not greet is held only up to 1 MiB.
 #[test]
-fn memory_stays_flat_for_an_unproven_frame() {
+fn dt_1_memory_stays_flat_for_an_unproven_frame() {
     let server = Server::start(&["--digest", "none", "--fsync", "none"]);
     let size: u64 = 100_000_000;
     converse(&mut connect(server.port()), &frame(BINARY, &vec![1; 3_000_000]));

@@ -32,7 +32,7 @@ fn end(stream: &TcpStream, trickling: JoinHandle<()>) {
 }
 
 #[test]
-fn a_message_that_trickles_is_closed_with_1008() {
+fn fg_5_a_message_that_trickles_is_closed_with_1008() {
     for engine in ["own", "library"] {
         let server = Server::start(&["--message-timeout", "300ms", "--engine", engine]);
         let mut stream = websocket(server.port(), "/echo");
@@ -56,7 +56,7 @@ fn a_message_that_trickles_is_closed_with_1008() {
 
 /// Neither empty fragments nor pings between them start the time anew.
 #[test]
-fn fragments_that_trickle_are_closed_with_1008() {
+fn fg_5_fragments_that_trickle_are_closed_with_1008() {
     let server = Server::start(&["--message-timeout", "300ms"]);
     let mut stream = websocket(server.port(), "/echo");
     // The one that follows a whole message in the same read is no exception.
@@ -76,7 +76,7 @@ fn fragments_that_trickle_are_closed_with_1008() {
 
 /// One byte of the header is as much a beginning as any other.
 #[test]
-fn a_message_that_stops_after_a_byte_is_closed_with_1008() {
+fn fg_5_a_message_that_stops_after_a_byte_is_closed_with_1008() {
     let server = Server::start(&["--message-timeout", "200ms"]);
     let mut stream = websocket(server.port(), "/echo");
     stream.write_all(&[0x82]).unwrap();

@@ -506,4 +506,31 @@ mod tests {
         assert_eq!(framed(&bytes[..10], 1).0, [1; 10]);
         assert_eq!(framed(&[], 65_536), (vec![], vec![]));
     }
+
+    #[test]
+    fn mk_5_each_frame_of_content_has_a_key_of_its_own() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [0; 64]).unwrap();
+        let mut content = Source::new(file.path()).unwrap().open(Algorithm::None).unwrap();
+        let mut framer = Framer::new(4);
+        let mut sender = Sender::client(RandomKeys::new());
+        let wire = framer.fill(&mut content, &mut sender).unwrap().bytes.to_vec();
+        // Two bytes, the key, and four zeros that it masks: the key again.
+        let keys: std::collections::HashSet<&[u8]> =
+            wire.chunks(10).map(|frame| &frame[2..6]).collect();
+        assert!(wire.chunks(10).all(|frame| frame[2..6] == frame[6..10]));
+        assert_eq!((wire.len(), keys.len()), (160, 16));
+    }
+
+    #[test]
+    fn mk_7_the_file_that_is_sent_is_not_modified() {
+        let bytes = anyport_testkit::noise(100_000, 9);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let mut content = Source::new(file.path()).unwrap().open(Algorithm::None).unwrap();
+        let mut sender = Sender::client(RandomKeys::new());
+        let mut framer = Framer::new(30_000);
+        while !framer.fill(&mut content, &mut sender).unwrap().bytes.is_empty() {}
+        assert!(std::fs::read(file.path()).unwrap() == bytes);
+    }
 }

@@ -109,3 +109,140 @@ async fn write(socket: &mut TcpStream, mut replies: &[u8], patience: Duration) -
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use anyport_testkit::noise;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Remembers what it was given, and replies to each input of bytes with `reply` bytes a byte.
+    #[derive(Default)]
+    struct Recorder {
+        received: Vec<u8>,
+        silences: usize,
+        stops: usize,
+        patience: Duration,
+        reply: usize,
+    }
+
+    impl Step for Recorder {
+        fn patience(&self) -> Duration {
+            self.patience
+        }
+
+        fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+            match input {
+                Input::Bytes(bytes, _) => {
+                    self.received.extend_from_slice(bytes);
+                    bytes.iter().for_each(|byte| {
+                        replies.resize(replies.len() + self.reply, *byte);
+                    });
+                }
+                Input::Silence => self.silences += 1,
+                Input::Stopping => self.stops += 1,
+                Input::EndOfStream => return Flow::Finish,
+            }
+            Flow::Continue
+        }
+
+        fn may_block(&self) -> bool {
+            false
+        }
+
+        fn is_bulk(&self) -> bool {
+            false
+        }
+    }
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    /// A read that gives way, to silence or to the word that the program stops, has taken nothing from the socket.
+    #[tokio::test]
+    async fn io_4_reads_that_give_way_lose_nothing() {
+        let (mut client, mut server) = pair().await;
+        let sent = noise(20_000, 1);
+        let stop = Notify::new();
+        let mut step = Recorder { patience: Duration::from_micros(50), ..Recorder::default() };
+        let mut buffer = [0; 7];
+        let send = async {
+            for (number, piece) in sent.chunks(100).enumerate() {
+                client.write_all(piece).await.unwrap();
+                if number == 50 {
+                    stop.notify_one();
+                }
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+            client.shutdown().await.unwrap();
+        };
+        let receive = pump(&mut server, &mut buffer, &mut step, u64::MAX, stop.notified());
+        let (pumped, ()) = tokio::join!(receive, send);
+        assert_eq!(pumped.unwrap(), Pumped::Finished);
+        assert!(step.received == sent);
+        assert_eq!(step.stops, 1);
+        assert!(step.silences > 0, "the test has tried nothing");
+    }
+
+    /// Replies are out before the next read, also to a peer that takes a byte at a time: none waits for more input.
+    #[tokio::test]
+    async fn io_5_each_reply_is_out_before_the_next_read() {
+        let (mut client, mut server) = pair().await;
+        let mut step =
+            Recorder { patience: Duration::from_secs(60), reply: 3, ..Recorder::default() };
+        let mut buffer = [0; 64];
+        let asked = async {
+            for byte in 0..100 {
+                client.write_u8(byte).await.unwrap();
+                for _ in 0..3 {
+                    assert_eq!(client.read_u8().await.unwrap(), byte);
+                }
+            }
+            client.shutdown().await.unwrap();
+        };
+        let replied = pump(&mut server, &mut buffer, &mut step, u64::MAX, std::future::pending());
+        let (pumped, ()) = tokio::join!(replied, asked);
+        assert_eq!(pumped.unwrap(), Pumped::Finished);
+    }
+
+    /// More than the socket takes at once: the loop waits for the peer, reads nothing meanwhile, and loses nothing.
+    #[tokio::test]
+    async fn io_5_a_long_reply_is_written_whole_to_a_slow_reader() {
+        let (mut client, mut server) = pair().await;
+        let reply = 16 * 1024 * 1024;
+        let mut step = Recorder { patience: Duration::from_secs(60), reply, ..Recorder::default() };
+        let mut buffer = [0; 64];
+        let asked = async {
+            client.write_all(b"x").await.unwrap();
+            assert_eq!(client.read_u8().await.unwrap(), b'x');
+            // Read only after the first reply, so behind all of it comes the second.
+            client.write_all(b"y").await.unwrap();
+            let mut replies = vec![0; 2 * reply - 1];
+            client.read_exact(&mut replies).await.unwrap();
+            assert!(replies[..reply - 1].iter().all(|byte| *byte == b'x'));
+            assert!(replies[reply - 1..].iter().all(|byte| *byte == b'y'));
+            client.shutdown().await.unwrap();
+        };
+        let replied = pump(&mut server, &mut buffer, &mut step, u64::MAX, std::future::pending());
+        let (pumped, ()) = tokio::join!(replied, asked);
+        assert_eq!(pumped.unwrap(), Pumped::Finished);
+    }
+
+    /// A peer that takes nothing is given up; what it holds is one reply.
+    #[tokio::test]
+    async fn bp_1_a_peer_that_reads_nothing_is_given_up() {
+        let (mut client, mut server) = pair().await;
+        let patience = Duration::from_millis(200);
+        let mut step = Recorder { patience, reply: 64 * 1024 * 1024, ..Recorder::default() };
+        client.write_all(b"x").await.unwrap();
+        let pumped =
+            pump(&mut server, &mut [0; 64], &mut step, u64::MAX, std::future::pending()).await;
+        assert_eq!(pumped.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

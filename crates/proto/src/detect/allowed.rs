@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_is_not_found() {
+    fn dt_3_what_is_not_taken_is_not_found() {
         let request = b"GET / HTTP/1.1\r\n";
         let frame = b"\x82\xb1\x82\xf1";
         assert_eq!(verdict(request, &[ProtocolName::Raw]), Verdict::Raw);

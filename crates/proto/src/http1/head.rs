@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_comma_lists_and_repeated_fields_are_merged() {
+    fn hs_5_tokens_of_comma_lists_and_repeated_fields_are_merged() {
         let head = read(
             "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nConnection: ,\tx ,,\r\n\
              Upgrade: h2c, WebSocket\r\n\r\n",
@@ -619,7 +619,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_never_change_the_answer_and_memory_is_bounded(
+        fn io_1_cuts_never_change_the_answer_and_memory_is_bounded(
             wire in head_like(),
             places in prop::collection::vec(any::<usize>(), 0..6),
             cap in 0_usize..200,

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_headers_prove_and_seven_do_not() {
+    fn dt_1_eight_headers_prove_and_seven_do_not() {
         let eight = messages(8, 30);
         every_cut(&eight, |pieces| {
             assert_eq!(standing(pieces), Standing::Proven(Evidence::Headers));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_ends_with_a_message_is_frames_and_elsewhere_raw() {
+    fn dt_1_a_stream_that_ends_with_a_message_is_frames_and_elsewhere_raw() {
         let one = messages(1, 1000);
         every_cut(&one, |pieces| {
             assert_eq!(at_end(pieces), Standing::Proven(Evidence::EndOfMessage));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_proves_only_at_a_border() {
+    fn dt_1_silence_proves_only_at_a_border() {
         let one = messages(1, 10);
         let mut proof = Proof::new(&Limits::default(), u64::MAX);
         proof.feed(&one[..one.len() - 1]);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greeting_proves_at_once_and_only_as_the_first_frame() {
+    fn dt_1_the_greeting_proves_at_once_and_only_as_the_first_frame() {
         let mut sender = Sender::client(Keys(3));
         let mut wire = Vec::new();
         sender.ping(GREETING, &mut wire);
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn shift_jis_text_that_begins_with_hiragana_stays_raw() {
+    fn dt_2_shift_jis_text_that_begins_with_hiragana_stays_raw() {
         // "こんにちは。これはファイルです。" and on: 82 b1 is FIN, binary, MASK, length 49.
         let text = hex(
             "82b182f182c982bf82cd814282b182ea82cd8374834083438 38b82c582b78142 0d0a82a082a282a482a682a8",

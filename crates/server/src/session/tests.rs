@@ -135,7 +135,7 @@ fn messages(count: usize, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn frames_proven_late_are_decoded_from_the_first_byte_on() {
+fn dt_1_frames_proven_late_are_decoded_from_the_first_byte_on() {
     let wire = messages(9, 1000);
     let content: Vec<u8> = (0..9).flat_map(|i| noise(1000, i)).collect();
     let expected = Outcome { files: vec![(Protocol::Frames, content)], interrupted: 0 };
@@ -151,7 +151,7 @@ fn frames_proven_late_are_decoded_from_the_first_byte_on() {
 }
 
 #[test]
-fn seven_headers_and_a_broken_eighth_are_raw() {
+fn dt_1_seven_headers_and_a_broken_eighth_are_raw() {
     let mut wire = messages(7, 300);
     wire.extend_from_slice(b"\xff this is no header, and the file goes on");
     let expected = Outcome { files: vec![(Protocol::Raw, wire.clone())], interrupted: 0 };
@@ -203,7 +203,7 @@ proptest! {
 
     /// Bytes that begin like nothing else are stored as they came.
     #[test]
-    fn raw_bytes_are_stored_as_they_came(
+    fn dt_4_raw_bytes_are_stored_as_they_came(
         wire in prop::collection::vec(any::<u8>(), 1..3000),
         places in prop::collection::vec(any::<usize>(), 0..8),
     ) {

@@ -419,10 +419,39 @@ mod tests {
         assert_ne!(wires[0], wires[1]);
     }
 
+    /// Nothing is followed, so no credentials can go where they were not meant to go.
+    #[test]
+    fn hs_12_a_redirect_is_a_refusal_like_others() {
+        for status in [301, 302, 303, 307, 308] {
+            let wire = format!("HTTP/1.1 {status} Moved\r\nLocation: ws://evil.com/\r\n\r\n");
+            let secret = [("Authorization", "Bearer secret")];
+            let target = ClientTarget { fields: &secret, ..TARGET };
+            let error = verify(&read_response(wire.as_bytes()), &key(), &target).unwrap_err();
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(error, ResponseError::Status { status });
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn hs_7_an_endless_answer_is_refused_at_the_cap() {
+        let limits = Limits::default();
+        let mut reader = ResponseHeadReader::new();
+        let mut taken = 0;
+        let answer = b"HTTP/1.1 101 Switching\r\nX: ".iter().chain(std::iter::repeat(&b'x'));
+        for byte in answer.take(1 << 20) {
+            if reader.push(std::slice::from_ref(byte), &limits).is_err() {
+                break;
+            }
+            taken += 1;
+        }
+        assert_eq!(taken, limits.head);
+    }
+
     proptest! {
         /// Whatever is let through is one head with exactly the fields that were meant.
         #[test]
-        fn arbitrary_targets_give_one_whole_head_or_an_error(
+        fn hs_9_arbitrary_targets_give_one_whole_head_or_an_error(
             host in "[a-z:\\[\\]\\r\\n @]{0,8}",
             path in "/[ -~\\r\\nü]{0,8}",
             name in "[A-Za-z:\\r\\n -]{0,8}",

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn key_with_bits_beyond_16_bytes_is_answered_as_sent() {
+    fn hs_2_key_with_bits_beyond_16_bytes_is_answered_as_sent() {
         let key = Key::from_field(b"dGhlIHNhbXBsZSBub25jZR==").unwrap();
         assert_eq!(key.as_str(), "dGhlIHNhbXBsZSBub25jZR==");
         assert_ne!(key.accept(), Key::from_bytes(*b"the sample nonce").accept());

@@ -443,6 +443,20 @@ mod tests {
         assert_eq!(chosen(&[]).subprotocol, None);
     }
 
+    /// ws CVE-2021-32640: a value made to be parsed slowly. A head of the longest size is looked through once.
+    #[test]
+    fn hs_5_lists_as_long_as_a_head_are_read_and_answered_by_one_word() {
+        let policy = Policy { subprotocols: &["anyport.1"], ..Policy::default() };
+        for filler in [" ", ",", "a,", "a ,\t", "\t , "] {
+            let list = filler.repeat(7000 / filler.len());
+            let field = format!("Sec-WebSocket-Protocol: x,{list},anyport.1");
+            let acceptance = and(&[&field, &field], &policy).expect("accepted");
+            assert_eq!(acceptance.subprotocol.as_deref(), Some("anyport.1"), "{filler:?}");
+            let field = format!("Connection: x{}y,{list},upgrade", " ".repeat(5000));
+            assert!(with(&field).is_ok(), "{filler:?}");
+        }
+    }
+
     #[test]
     fn hs_6_no_extension_is_answered() {
         let offer = ["Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-y"];
