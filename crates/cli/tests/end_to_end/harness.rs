@@ -231,11 +231,34 @@ impl Server {
         (events, summary)
     }
 
-    /// Most resident memory that it ever had, in bytes.
+    /// Most resident memory that it had since [`Self::forget_peak`], or ever, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// Resident memory now, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// The peak is counted anew from what is resident now.
+    pub(crate) fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
+    }
+
+    /// Time of a processor that it took, in steps of 10 ms.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The name, in parentheses, may hold blanks; user and system time are the 14th and 15th field.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
     }
 }
 
@@ -407,6 +430,33 @@ impl Sample {
 
     pub(crate) fn path(&self) -> &str {
         self.path.to_str().unwrap()
+    }
+}
+
+/// A file system that is unmounted when dropped.
+pub(crate) struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// Of 2 MiB; `None` and a word where this process may not mount.
+    pub(crate) fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(directory.path());
+        if !mount.output().is_ok_and(|done| done.status.success()) {
+            skip("cannot mount a small disk");
+            return None;
+        }
+        Some(Self(directory))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }
 

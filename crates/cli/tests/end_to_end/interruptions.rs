@@ -3,15 +3,13 @@
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyport_testkit::noise;
 use serde_json::Value;
 
 use crate::harness::{
-    Expected, Sample, Server, anyport, anyport_with_input, blake3, skip, start, wait_until,
+    Expected, Sample, Server, SmallDisk, anyport, anyport_with_input, blake3, start, wait_until,
 };
 use crate::wire::{BINARY, CONTINUATION, PING, TEXT};
 use crate::wire::{announced, close_frame, connect, converse, fragment, frame, masked_header};
@@ -342,33 +340,6 @@ fn close_inside_a_message(server: &Server) {
     ];
     stream.write_all(&wire.concat()).unwrap();
     read_close(&mut stream);
-}
-
-/// A file system that is unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// Of 2 MiB; `None` and a word where this process may not mount.
-    fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(directory.path());
-        if !mount.output().is_ok_and(|done| done.status.success()) {
-            skip("cannot mount a small disk");
-            return None;
-        }
-        Some(Self(directory))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
 }
 
 #[test]

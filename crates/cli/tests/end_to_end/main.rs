@@ -9,7 +9,9 @@
 //! - `crowds` many who say nothing, and what is counted
 //! - `listeners` what is set for one listener alone
 //! - `interruptions` transfers that break off; nothing is published
+//! - `closing` how a connection ends, and what is answered until then
 //! - `compression` permessage-deflate, both roles
+//! - `memory` what no peer can make the server hold
 //! - `refusals` mistakes of peers and users, and what they are told
 //! - `slowness` what trickles, and what may take its time
 //! - `serving` one process for many clients, starting and stopping
@@ -17,6 +19,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod bench;
+mod closing;
 mod compression;
 mod crowds;
 mod harness;
@@ -24,6 +27,7 @@ mod interruptions;
 mod listeners;
 mod lookalikes;
 mod matrix;
+mod memory;
 mod real_clients;
 mod refusals;
 mod serving;

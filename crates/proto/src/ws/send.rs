@@ -5,6 +5,8 @@
 //! compressed.
 
 use super::deflate::{DeflateParameters, Deflater, SMALLEST_WINDOW};
+#[cfg(doc)]
+use super::header::MAX_HEADER;
 use super::header::{self, Encoded, Header};
 use super::{CloseCode, KeySource, Kind, Mask, Opcode, close};
 
@@ -115,6 +117,7 @@ impl Sender {
         match self.deflater.take() {
             Some(mut deflater) if !payload.is_empty() => {
                 self.frame(kind.opcode(), true, deflater.message(payload), out);
+                deflater.trim();
                 self.deflater = Some(deflater);
             }
             none_or_empty => {
@@ -122,6 +125,27 @@ impl Sender {
                 self.frame(kind.opcode(), false, payload, out);
             }
         }
+        Ok(())
+    }
+
+    /// The same for a message that nobody needs any more: where it goes as it is, it is not copied, so that a long one is
+    /// held once. Room for [`MAX_HEADER`] more bytes in it saves a reallocation.
+    ///
+    /// # Errors
+    /// [`Closing`] after our Close; `out` is as it was.
+    pub fn owned_message(
+        &mut self,
+        kind: Kind,
+        mut payload: Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Closing> {
+        let changed = self.keys.is_some() || self.deflater.is_some();
+        if self.close_sent || changed || payload.len() <= out.len() {
+            return self.message(kind, &payload, out);
+        }
+        let (header, _) = self.header(kind.opcode(), true, false, payload.len() as u64);
+        payload.splice(..0, out.drain(..).chain(header.iter().copied()));
+        *out = payload;
         Ok(())
     }
 

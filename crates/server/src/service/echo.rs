@@ -1,5 +1,7 @@
 //! Gives back each message as it came.
 
+use anyport_proto::ws::header::MAX_HEADER;
+
 use crate::budget::Share;
 
 /// Collects one message at a time. The session's receiver bounds its length before a byte of it is kept, and the
@@ -34,6 +36,8 @@ impl Echo {
             self.share.clear();
             return Err(OutOfMemory);
         }
+        // With room for a header, so that the engine can send it from where it is.
+        self.message.reserve(piece.len() + MAX_HEADER);
         self.message.extend_from_slice(piece);
         if !end {
             return Ok(None);

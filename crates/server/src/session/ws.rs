@@ -188,6 +188,10 @@ impl Outlet for Frames<'_> {
         let _ = self.sender.message(kind, payload, self.replies);
     }
 
+    fn owned_message(&mut self, kind: Kind, payload: Vec<u8>) {
+        let _ = self.sender.owned_message(kind, payload, self.replies);
+    }
+
     fn close(&mut self, code: Option<CloseCode>, reason: &str) {
         self.sender.close(code, reason, self.replies);
     }

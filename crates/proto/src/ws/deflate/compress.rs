@@ -30,7 +30,6 @@ impl Deflater {
         }
         let out = &mut self.compressed;
         out.clear();
-        out.shrink_to(KEPT);
         let mut rest = message;
         loop {
             out.reserve(rest.len().clamp(LEAST_ROOM, MOST_ROOM));
@@ -45,6 +44,12 @@ impl Deflater {
             }
         }
         out.strip_suffix(&TAIL).unwrap_or(out)
+    }
+
+    /// Gives back what a long message needed: the next one may be far.
+    pub(in crate::ws) fn trim(&mut self) {
+        self.compressed.clear();
+        self.compressed.shrink_to(KEPT);
     }
 }
 

@@ -40,7 +40,7 @@ impl MessageEcho {
             self.answered = true;
         }
         match self.echo.data(piece.data, piece.end) {
-            Ok(Some(message)) => outlet.message(piece.kind, &message),
+            Ok(Some(message)) => outlet.owned_message(piece.kind, message),
             Ok(None) => {}
             Err(OutOfMemory) => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), OUT_OF_MEMORY),
         }

@@ -125,6 +125,10 @@ pub(super) struct Piece<'a> {
 pub(super) trait Outlet {
     /// Sends a whole message.
     fn message(&mut self, kind: Kind, payload: &[u8]);
+    /// The same for a message that is not needed here any more.
+    fn owned_message(&mut self, kind: Kind, payload: Vec<u8>) {
+        self.message(kind, &payload);
+    }
     /// Begins the closing handshake, or answers the peer's.
     fn close(&mut self, code: Option<CloseCode>, reason: &str);
     /// Closes, with the code that the refusal means.
