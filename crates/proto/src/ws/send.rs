@@ -192,3 +192,27 @@ impl Sender {
         (header::encode(&Header { fin, compressed, opcode, key, length }), key.map(Mask::new))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owned_message_is_the_same_bytes() {
+        for before in [&b""[..], b"a pong", &[7; 200]] {
+            for length in [0, 5, 125, 126, 65_535, 65_536] {
+                let payload = vec![9; length];
+                let (mut copied, mut owned) = (before.to_vec(), before.to_vec());
+                let mut sender = Sender::server();
+                assert_eq!(sender.message(Kind::Text, &payload, &mut copied), Ok(()));
+                assert_eq!(sender.owned_message(Kind::Text, payload, &mut owned), Ok(()));
+                assert!(copied == owned, "{length} bytes behind {}", before.len());
+            }
+        }
+        let mut sender = Sender::server();
+        let mut out = Vec::new();
+        sender.close(None, "", &mut out);
+        assert_eq!(sender.owned_message(Kind::Text, vec![9], &mut out), Err(Closing));
+        assert_eq!(out, [0x88, 0]);
+    }
+}
