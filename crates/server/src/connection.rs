@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Pumped, Step, pump_blocking, pump_cooperative};
+use anyport_net::copy::{Flow, Input, Pumped, Step, Unseen, pump_blocking, pump_cooperative};
 use anyport_net::linger;
 use anyport_proto::detect::Decision;
 use tokio::io::AsyncWriteExt;
@@ -214,6 +214,10 @@ impl Step for Supervised {
             }
             flow => flow,
         }
+    }
+
+    fn unseen(&self) -> Option<Unseen<'_>> {
+        self.session.unseen()
     }
 
     fn may_block(&self) -> bool {

@@ -14,6 +14,7 @@
 //! - `memory` what no peer can make the server hold
 //! - `refusals` mistakes of peers and users, and what they are told
 //! - `slowness` what trickles, and what may take its time
+//! - `unseen` files that the kernel stores, because no digest is wanted
 //! - `serving` one process for many clients, starting and stopping
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -32,4 +33,5 @@ mod real_clients;
 mod refusals;
 mod serving;
 mod slowness;
+mod unseen;
 mod wire;

@@ -4,15 +4,17 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
+use super::unseen::{Pipe, Unseen};
 use super::{Flow, Input, Step, trim};
 
 /// Moves bytes between a blocking socket and `step` until it finishes. Ended early by `shutdown()` on the socket.
 ///
 /// # Errors
 /// What reading or writing the socket said; the step has not been told.
-pub fn pump(mut socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::Result<()> {
+pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::Result<()> {
     let mut replies = Vec::new();
     let mut patience = None;
+    let mut source = Source { socket, pipe: None, splices: true };
     loop {
         let wanted = step.patience();
         if patience != Some(wanted) {
@@ -20,11 +22,14 @@ pub fn pump(mut socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> 
             socket.set_write_timeout(Some(wanted))?;
             patience = Some(wanted);
         }
-        let flow = match socket.read(buffer) {
-            Ok(0) => step.step(Input::EndOfStream, &mut replies),
-            Ok(count) => {
+        let flow = match source.next(buffer, step.unseen()) {
+            Ok(Came::Fin) => step.step(Input::EndOfStream, &mut replies),
+            Ok(Came::Bytes(count)) => {
                 let (bytes, _) = buffer.split_at_mut(count);
                 step.step(Input::Bytes(bytes, Instant::now()), &mut replies)
+            }
+            Ok(Came::Unseen(count)) => {
+                step.step(Input::Unseen(count, Instant::now()), &mut replies)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Flow::Continue,
             // A blocking socket says so when its read timeout has passed.
@@ -34,11 +39,155 @@ pub fn pump(mut socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> 
             Err(error) => return Err(error),
         };
         if !replies.is_empty() {
-            socket.write_all(&replies)?;
+            (&mut &*socket).write_all(&replies)?;
             trim(&mut replies);
         }
         if flow == Flow::Finish {
             return Ok(());
+        }
+    }
+}
+
+/// What came from the socket.
+enum Came {
+    Bytes(usize),
+    /// So many bytes, and they are where they belong.
+    Unseen(u64),
+    Fin,
+}
+
+/// The socket, read or spliced.
+struct Source<'a> {
+    socket: &'a TcpStream,
+    /// Made when it is first needed.
+    pipe: Option<Pipe>,
+    splices: bool,
+}
+
+impl Source<'_> {
+    fn next(&mut self, buffer: &mut [u8], unseen: Option<Unseen<'_>>) -> io::Result<Came> {
+        if let Some(pipe) = &mut self.pipe
+            && pipe.held() > 0
+        {
+            return pipe.take(buffer).map(Came::Bytes);
+        }
+        if let Some(unseen) = unseen.filter(|_| self.splices) {
+            match self.splice(unseen) {
+                // Some file systems and sockets cannot do it.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.splices = false,
+                came => return came,
+            }
+        }
+        match (&mut &*self.socket).read(buffer)? {
+            0 => Ok(Came::Fin),
+            count => Ok(Came::Bytes(count)),
+        }
+    }
+
+    fn splice(&mut self, unseen: Unseen<'_>) -> io::Result<Came> {
+        let pipe = match &mut self.pipe {
+            Some(pipe) => pipe,
+            none => none.insert(Pipe::new()?),
+        };
+        let Some(stored) = pipe.turn(self.socket, unseen)? else { return Ok(Came::Fin) };
+        if pipe.held() == 0 {
+            return Ok(Came::Unseen(stored));
+        }
+        // The file takes no more this way; what it did not take is written as other bytes are.
+        self.splices = false;
+        Ok(Came::Unseen(stored))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::net::{Shutdown, TcpListener};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Stores what comes, and tells what came which way.
+    struct Store {
+        file: File,
+        most: u64,
+        unseen: u64,
+        seen: Vec<u8>,
+    }
+
+    impl Step for Store {
+        fn patience(&self) -> Duration {
+            Duration::from_secs(20)
+        }
+
+        fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
+            match input {
+                Input::Bytes(bytes, _) => self.seen.extend_from_slice(bytes),
+                Input::Unseen(count, _) => self.unseen += count,
+                Input::EndOfStream => return Flow::Finish,
+                Input::Silence | Input::Stopping => panic!("{input:?}"),
+            }
+            Flow::Continue
+        }
+
+        fn unseen(&self) -> Option<Unseen<'_>> {
+            let most = self.most.checked_sub(self.unseen).filter(|most| *most > 0)?;
+            Some(Unseen { file: &self.file, at: self.unseen, most })
+        }
+
+        fn may_block(&self) -> bool {
+            true
+        }
+
+        fn is_bulk(&self) -> bool {
+            true
+        }
+    }
+
+    fn store(file: File, most: u64, content: &[u8]) -> Store {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let sent = content.to_vec();
+        let sender = std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(&sent).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+        });
+        let (socket, _) = listener.accept().unwrap();
+        let mut store = Store { file, most, unseen: 0, seen: Vec::new() };
+        pump(&socket, &mut [0; 4096], &mut store).unwrap();
+        sender.join().unwrap();
+        store
+    }
+
+    fn content() -> Vec<u8> {
+        anyport_testkit::noise(5_000_011, 3)
+    }
+
+    #[test]
+    fn what_nobody_looks_at_goes_straight_into_the_file_and_no_byte_further() {
+        let content = content();
+        for most in [1, 4_000_000, u64::MAX] {
+            let path = tempfile::NamedTempFile::new().unwrap();
+            let store = store(path.reopen().unwrap(), most, &content);
+            let unseen = usize::try_from(most).unwrap_or(usize::MAX).min(content.len());
+            assert_eq!(store.unseen, unseen as u64);
+            assert!(std::fs::read(path.path()).unwrap() == content[..unseen]);
+            assert!(store.seen == content[unseen..]);
+        }
+    }
+
+    #[test]
+    fn what_the_file_does_not_take_is_seen_after_all() {
+        let content = content();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        // A file that is only appended to has no places, and splice says so.
+        let appended = tempfile::NamedTempFile::new().unwrap();
+        let appended = OpenOptions::new().append(true).open(appended.path()).unwrap();
+        for file in [full, appended] {
+            let store = store(file, u64::MAX, &content);
+            assert_eq!(store.unseen, 0);
+            assert!(store.seen == content);
         }
     }
 }

@@ -143,7 +143,7 @@ mod tests {
                     });
                 }
                 Input::Silence => self.silences += 1,
-                Input::Stopping => self.stops += 1,
+                Input::Stopping | Input::Unseen(..) => self.stops += 1,
                 Input::EndOfStream => return Flow::Finish,
             }
             Flow::Continue

@@ -7,10 +7,12 @@
 mod blocking;
 mod cooperative;
 mod file;
+mod unseen;
 
 pub use blocking::pump as pump_blocking;
 pub use cooperative::{Pumped, pump as pump_cooperative};
 pub use file::send_file;
+pub use unseen::Unseen;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,8 @@ use std::time::{Duration, Instant};
 pub enum Input<'a> {
     /// Bytes came; the step may change them in place.
     Bytes(&'a mut [u8], Instant),
+    /// So many bytes went where [`Step::unseen`] said.
+    Unseen(u64, Instant),
     /// The peer sent FIN.
     EndOfStream,
     /// Nothing came for [`Step::patience`].
@@ -44,6 +48,12 @@ pub trait Step {
     /// Takes one input whole and appends what the peer is to be sent to `replies`, which is written out before the
     /// next read: so a peer that does not read stops being read.
     fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow;
+
+    /// Where the next bytes may go without being looked at: then the loop on a thread of its own moves them there inside
+    /// the kernel. Asked before each read. What that place does not take comes as [`Input::Bytes`] after all.
+    fn unseen(&self) -> Option<Unseen<'_>> {
+        None
+    }
 
     /// Whether a step may wait for a disk, so that the runtime must be told.
     fn may_block(&self) -> bool;

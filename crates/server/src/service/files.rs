@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyport_net::copy::Unseen;
 use anyport_proto::transfer::digest::{Algorithm, Digest, Hasher};
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::offer::{End, Offer};
@@ -203,6 +204,30 @@ impl Upload {
         let last = Instant::now();
         self.clock.get_or_insert(Clock { first: read_at, last }).last = last;
         Ok(())
+    }
+
+    /// Where the next bytes may be put without being looked at: only if nobody asked for a digest, and never more than
+    /// may come, so that one byte too many is met by [`Self::write`].
+    pub(crate) fn unseen(&self) -> Option<Unseen<'_>> {
+        if self.hasher.wants_content() {
+            return None;
+        }
+        let (file, at) = self.sink.as_ref()?.next_place()?;
+        let allowed = self.files.max_size.saturating_sub(self.bytes);
+        let most = self.left().unwrap_or(u64::MAX).min(allowed);
+        (most > 0).then_some(Unseen { file, at, most })
+    }
+
+    /// So many bytes were put where [`Self::unseen`] said.
+    pub(crate) fn put(&mut self, count: u64, at: Instant) {
+        if count == 0 {
+            return;
+        }
+        if let Some(sink) = &mut self.sink {
+            sink.put(count);
+        }
+        self.bytes += count;
+        self.clock.get_or_insert(Clock { first: at, last: at }).last = at;
     }
 
     /// Turns back to the start: what was stored raw is about to be decoded in place, by [`Self::read_back`] and

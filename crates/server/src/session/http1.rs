@@ -56,7 +56,7 @@ impl Http1 {
                 Next::Flow(Flow::Finish)
             }
             Input::Silence => self.late(replies),
-            Input::Stopping => Next::Flow(Flow::Continue),
+            Input::Stopping | Input::Unseen(..) => Next::Flow(Flow::Continue),
         }
     }
 

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_net::copy::{Flow, Input, Step};
+use anyport_net::copy::{Flow, Input, Step, Unseen};
 use anyport_proto::detect::Verdict;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 
@@ -144,6 +144,15 @@ impl Step for Session {
                 *self = session;
                 flow
             }
+        }
+    }
+
+    fn unseen(&self) -> Option<Unseen<'_>> {
+        match self {
+            Self::Raw(session) => session.unseen(),
+            Self::Preface(session) => session.unseen(),
+            // Frames are unmasked, and heads are read.
+            Self::Ws(_) | Self::Http1(_) | Self::Refusing(_) => None,
         }
     }
 

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input};
+use anyport_net::copy::{Flow, Input, Unseen};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
@@ -67,6 +67,25 @@ impl Preface {
         between || matches!(self.state, State::Refused)
     }
 
+    /// Content alone, and of a sized file no byte behind it.
+    pub(super) fn unseen(&self) -> Option<Unseen<'_>> {
+        match &self.state {
+            State::Content(upload) => upload.unseen(),
+            _ => None,
+        }
+    }
+
+    fn put(&mut self, count: u64, at: Instant) {
+        match std::mem::replace(&mut self.state, State::Refused) {
+            State::Content(mut upload) => {
+                upload.put(count, at);
+                let whole = upload.left() == Some(0);
+                self.state = if whole { State::End(upload) } else { State::Content(upload) };
+            }
+            state => self.state = state,
+        }
+    }
+
     pub(super) fn broken(&mut self, reason: &str) {
         if let State::Content(upload) | State::End(upload) =
             std::mem::replace(&mut self.state, State::Refused)
@@ -80,6 +99,10 @@ impl Preface {
             Input::Bytes(_, at) if self.due.is_late(at) => Err(self.late()),
             Input::Silence if self.due.is_late_after_silence() => Err(self.late()),
             Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
+            Input::Unseen(count, at) => {
+                self.put(count, at);
+                Ok(Flow::Continue)
+            }
             Input::EndOfStream => self.end_of_stream(replies),
             Input::Silence => self.silence(replies),
             Input::Stopping => Ok(Flow::Continue),

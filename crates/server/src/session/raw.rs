@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input};
+use anyport_net::copy::{Flow, Input, Unseen};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
@@ -60,6 +60,12 @@ impl Raw {
         self.upload.as_ref().is_none_or(Upload::may_block)
     }
 
+    /// Not while it may prove to be frames.
+    pub(super) fn unseen(&self) -> Option<Unseen<'_>> {
+        let upload = self.upload.as_ref().filter(|_| self.candidate.is_none());
+        upload.and_then(Upload::unseen)
+    }
+
     /// Whether no byte has come.
     pub(super) fn is_idle(&self) -> bool {
         let holds = |candidate: &Candidate| !candidate.held.is_empty();
@@ -77,6 +83,12 @@ impl Raw {
     pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Next {
         let stepped = match input {
             Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
+            Input::Unseen(count, at) => {
+                if let Some(upload) = &mut self.upload {
+                    upload.put(count, at);
+                }
+                Ok(Next::Flow(Flow::Continue))
+            }
             Input::EndOfStream => self.end_of_stream(replies),
             Input::Silence => self.silence(replies),
             Input::Stopping => Ok(Next::Flow(Flow::Continue)),

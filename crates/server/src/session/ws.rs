@@ -115,7 +115,7 @@ impl Ws {
         let late = match input {
             Input::Bytes(_, at) => self.service.refuse_late(Some(at), &mut outlet),
             Input::Silence => self.service.refuse_late(None, &mut outlet),
-            Input::EndOfStream | Input::Stopping => false,
+            Input::EndOfStream | Input::Stopping | Input::Unseen(..) => false,
         };
         match input {
             _ if late => Flow::Finish,
@@ -132,7 +132,7 @@ impl Ws {
                 self.service.broken(&reason);
                 Flow::Finish
             }
-            Input::Stopping => Flow::Continue,
+            Input::Stopping | Input::Unseen(..) => Flow::Continue,
         }
     }
 

@@ -123,6 +123,16 @@ impl FileSink {
         Ok(())
     }
 
+    /// Where the next bytes belong, for whoever can put them there without a way through our memory.
+    pub(super) const fn next_place(&self) -> (&File, u64) {
+        (&self.file, self.write_at)
+    }
+
+    /// So many bytes were put there.
+    pub(super) const fn put(&mut self, count: u64) {
+        self.write_at += count;
+    }
+
     pub(super) const fn begin_rewrite(&mut self) {
         self.raw_len = self.write_at;
         self.read_at = 0;

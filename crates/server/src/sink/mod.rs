@@ -10,6 +10,7 @@ mod memory;
 
 pub(crate) use file::Directory;
 
+use std::fs::File;
 use std::io;
 
 use anyport_proto::transfer::file_name::FileName;
@@ -42,6 +43,21 @@ impl AnySink {
             Self::File(sink) => sink.write(bytes),
             Self::Memory(sink) => sink.write(bytes),
             Self::Discard => discard::write(bytes),
+        }
+    }
+
+    /// The file and the place in it that the next bytes may be put into without [`Self::write`].
+    pub(crate) const fn next_place(&self) -> Option<(&File, u64)> {
+        match self {
+            Self::File(sink) => Some(sink.next_place()),
+            Self::Memory(_) | Self::Discard => None,
+        }
+    }
+
+    /// So many bytes were put there.
+    pub(crate) const fn put(&mut self, count: u64) {
+        if let Self::File(sink) = self {
+            sink.put(count);
         }
     }
 

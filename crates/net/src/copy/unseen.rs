@@ -1,0 +1,87 @@
+//! From a socket into a file without a way through our memory.
+
+use std::fs::File;
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
+
+/// Where the next bytes may go without being looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Unseen<'a> {
+    /// The file.
+    pub file: &'a File,
+    /// The place in it.
+    pub at: u64,
+    /// How many, at least 1.
+    pub most: u64,
+}
+
+/// A pipe inside the kernel: splice(2) moves pages from a socket to it, and from it into a file.
+pub(super) struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    /// Bytes that came out of the socket and did not get into the file.
+    held: usize,
+}
+
+impl Pipe {
+    pub(super) fn new() -> io::Result<Self> {
+        let (read, write) = pipe()?;
+        // A pipe of the default size moves 64 KiB a turn, which still works.
+        let _ = fcntl_setpipe_size(&write, PIPE_SIZE);
+        Ok(Self { read, write, held: 0 })
+    }
+
+    /// Waits for bytes as a read of `socket` would, moves them, and gives how many are in the file; `None` where the peer
+    /// sent FIN. What the file did not take is [`Self::held`].
+    ///
+    /// # Errors
+    /// What reading the socket said; nothing was taken from it. `InvalidInput` where it cannot be spliced.
+    pub(super) fn turn(
+        &mut self,
+        socket: &TcpStream,
+        unseen: Unseen<'_>,
+    ) -> io::Result<Option<u64>> {
+        let most = usize::try_from(unseen.most).unwrap_or(PIPE_SIZE).min(PIPE_SIZE);
+        let flags = SpliceFlags::MOVE | SpliceFlags::MORE;
+        self.held = retry_on_intr(|| splice(socket, None, &self.write, None, most, flags))?;
+        if self.held == 0 {
+            return Ok(None);
+        }
+        let (mut place, mut stored) = (unseen.at, 0);
+        while self.held > 0 {
+            let out = Some(&mut place);
+            match splice(&self.read, None, unseen.file, out, self.held, SpliceFlags::MOVE) {
+                Err(Errno::INTR) => {}
+                // Whoever writes the rest will meet the reason, and knows what to do about it.
+                Ok(0) | Err(_) => break,
+                Ok(count) => {
+                    self.held -= count;
+                    stored += count as u64;
+                }
+            }
+        }
+        Ok(Some(stored))
+    }
+
+    /// Bytes that the file did not take.
+    pub(super) const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Reads what is held, at least a byte of it.
+    ///
+    /// # Errors
+    /// What reading a pipe can say.
+    pub(super) fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = retry_on_intr(|| rustix::io::read(&self.read, &mut *buffer))?;
+        self.held = self.held.saturating_sub(count);
+        Ok(count)
+    }
+}
+
+/// As much as a pipe may hold without a privilege.
+const PIPE_SIZE: usize = 1024 * 1024;
