@@ -30,6 +30,8 @@ pub(super) struct Skipped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Yardstick,
+    /// A yardstick's sender, which tells receivers apart.
+    Receiving,
     Pair,
     /// A pair once more, with something switched on.
     Variant,
@@ -42,6 +44,7 @@ impl Kind {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Yardstick => "yardstick",
+            Self::Receiving => "receiving",
             Self::Pair => "pair",
             Self::Variant => "variant",
             Self::Peer => "peer",
@@ -52,6 +55,7 @@ impl Kind {
     pub(super) const fn heading(self) -> &'static str {
         match self {
             Self::Yardstick => "yardsticks: bare loops, no product code",
+            Self::Receiving => "receivers alone: the same bare sender from memory",
             Self::Pair => {
                 "pairs: client → server (own: anyport's code, library: tokio-tungstenite)"
             }
@@ -132,15 +136,16 @@ const BARE_TCP_FILE: &str = "bare-tcp-file";
 
 const MEMORY: Bare = Bare { framing: Framing::None, reads_file: false };
 const FILE: Bare = Bare { framing: Framing::None, reads_file: true };
+const WEBSOCKET: Bare = Bare { framing: Framing::WebSocket, reads_file: false };
 const FILE_FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: true };
 const FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: false };
 
 type Line = (&'static str, &'static str, Kind, Sender, Receiver, Option<&'static str>, Twist);
 
 /// The table: id, name, kind, sender, receiver, yardstick, twist.
-const TABLE: [Line; 14] = {
+const TABLE: [Line; 17] = {
     use Client as C;
-    use Kind::{Pair, Variant, Yardstick};
+    use Kind::{Pair, Receiving, Variant, Yardstick};
     use Sender::{Anyport as From, Bare as Loop};
     const TCP: Receiver = Receiver::Bare { frames: false };
     const WS: Receiver = Receiver::Bare { frames: true };
@@ -175,6 +180,25 @@ const TABLE: [Line; 14] = {
             TCP,
             Some(BARE_TCP),
             Twist::Stored,
+        ),
+        ("bare-own", "bare tcp → own", Receiving, Loop(MEMORY), OWN, Some(BARE_TCP), Twist::None),
+        (
+            "bare-ws-own",
+            "bare ws → own",
+            Receiving,
+            Loop(WEBSOCKET),
+            OWN,
+            Some(BARE_WS),
+            Twist::None,
+        ),
+        (
+            "bare-ws-library",
+            "bare ws → library",
+            Receiving,
+            Loop(WEBSOCKET),
+            LIBRARY,
+            Some(BARE_WS),
+            Twist::None,
         ),
         (BASE, "raw → own", Pair, From(C::Raw), OWN, Some(BARE_TCP), Twist::None),
         ("ws-own", "ws → own", Pair, From(C::Ws), OWN, Some(BARE_WS), Twist::None),

@@ -11,12 +11,15 @@ use tempfile::TempDir;
 
 use crate::harness::{Outcome, Running, Sample, Server, anyport, blake3, wait_until};
 
-const ROWS: [&str; 14] = [
+const ROWS: [&str; 17] = [
     "bare tcp",
     "bare tcp, reads file",
     "bare ws",
     "bare ws, reads file",
     "bare tcp → file",
+    "bare tcp → own",
+    "bare ws → own",
+    "bare ws → library",
     "raw → own",
     "ws → own",
     "frames → own",
