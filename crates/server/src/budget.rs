@@ -45,7 +45,14 @@ impl Share {
 
     /// Gives all of it back.
     pub(crate) fn clear(&mut self) {
-        self.budget.taken.fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
+        self.shrink_to(0);
+    }
+
+    /// Gives back what it has beyond `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let surplus = self.held.saturating_sub(bytes as u64);
+        self.held -= surplus;
+        self.budget.taken.fetch_sub(surplus, Ordering::Relaxed);
     }
 
     /// The limit of the budget that it is a share of.

@@ -26,14 +26,19 @@ impl Echo {
         self.message.is_empty()
     }
 
-    /// Takes a piece; at the end of the message, gives the message back.
+    /// All that was given back is on the wire, so only an unfinished message takes room.
+    pub(crate) fn replied(&mut self) {
+        self.share.shrink_to(self.message.len());
+    }
+
+    /// Takes a piece; at the end of the message, gives the message back. It counts against the budget until
+    /// [`Self::replied`], as a peer that does not read leaves it in memory.
     ///
     /// # Errors
     /// The budget has no room for the piece; the message is given up.
     pub(crate) fn data(&mut self, piece: &[u8], end: bool) -> Result<Option<Vec<u8>>, OutOfMemory> {
         if !self.share.grow(piece.len()) {
             self.message = Vec::new();
-            self.share.clear();
             return Err(OutOfMemory);
         }
         // With room for a header, so that the engine can send it from where it is.
@@ -42,7 +47,6 @@ impl Echo {
         if !end {
             return Ok(None);
         }
-        self.share.clear();
         Ok(Some(std::mem::take(&mut self.message)))
     }
 }
@@ -60,6 +64,9 @@ mod tests {
         assert_eq!(one.data(b"12345", false), Ok(None));
         assert_eq!(two.data(b"123456", false), Err(OutOfMemory));
         assert_eq!(one.data(b"678", true), Ok(Some(b"12345678".to_vec())));
+        // Given back and not yet written, it is still held.
+        assert_eq!(two.data(b"123", false), Err(OutOfMemory));
+        one.replied();
         assert_eq!(two.data(b"1234567890", true), Ok(Some(b"1234567890".to_vec())));
     }
 }

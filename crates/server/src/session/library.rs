@@ -153,6 +153,7 @@ async fn receive(
         if closing || !matches!(sent, Ok(Ok(()))) {
             return;
         }
+        service.replied();
     }
 }
 

@@ -76,10 +76,13 @@ impl Ws {
 
     fn new(context: Context, protocol: Protocol, route: Route, announced: bool) -> Self {
         let limits = &context.config.limits;
-        let mut receiver = Receiver::new(Role::Server, limits);
-        if route == Route::Echo {
-            receiver = receiver.with_message_limit(limits.echo_message);
-        }
+        let longest = match route {
+            Route::Echo => limits.echo_message,
+            // A message may be all of a file, or an offer of one.
+            Route::Upload { .. } => context.config.max_size.max(limits.offer as u64),
+        };
+        let receiver =
+            Receiver::new(Role::Server, limits).with_message_limit(limits.message.min(longest));
         let source = context.source(protocol, Engine::Own);
         let service = MessageService::new(&context, source, route, announced);
         Self { context, receiver, sender: Sender::server(), protocol, service }
@@ -137,6 +140,8 @@ impl Ws {
     }
 
     fn bytes(&mut self, mut bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Flow {
+        // The loop reads on only after it has written what the last step replied.
+        self.service.replied();
         while !self.sender.close_sent() {
             let used = match self.receiver.feed(bytes) {
                 Ok((_, None)) => break,

@@ -46,6 +46,11 @@ impl MessageEcho {
         }
     }
 
+    /// What was answered before is on the wire.
+    pub(in crate::session) fn replied(&mut self) {
+        self.echo.replied();
+    }
+
     /// All bytes that were read at `at` have been taken.
     pub(in crate::session) fn taken(&mut self, between_messages: bool, at: Instant) {
         let answered = std::mem::take(&mut self.answered);

@@ -74,6 +74,14 @@ impl MessageService {
         }
     }
 
+    /// What the outlet was given before has been written.
+    pub(super) fn replied(&mut self) {
+        match self {
+            Self::Upload(_) => {}
+            Self::Echo(echo) => echo.replied(),
+        }
+    }
+
     /// Whether nothing runs that the server should wait for when it stops.
     pub(super) const fn is_idle(&self) -> bool {
         match self {
