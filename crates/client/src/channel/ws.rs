@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
+use anyport_net::linger::close_blocking;
 use anyport_proto::http1::{Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::offer::{End, FILE_SUBPROTOCOL, FileMessage, FileReply, Offer};
@@ -15,7 +16,9 @@ use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, request, verify};
 use anyport_proto::ws::header::{MAX_HEADER, encoded_len};
 use anyport_proto::ws::proof::GREETING;
-use anyport_proto::ws::{CloseCode, Event, Fragment, Kind, Mask, Receiver, Role, Sender};
+use anyport_proto::ws::{
+    CloseCode, Event, Fragment, Kind, Mask, Receiver, Role, Sender, Violation,
+};
 
 use super::{BUFFER, LONGEST_ANSWER, Stopped, Written, ended, has_something_to_say};
 use crate::content::Content;
@@ -32,6 +35,8 @@ pub(crate) struct WsChannel {
     announced: bool,
     /// Small frames that go out before the next content: the greeting, offers, pongs.
     pending: Vec<u8>,
+    /// A frame of ours has begun and not ended, so nothing else may go out.
+    inside_frame: bool,
     /// Bytes that came behind the handshake's response.
     early: Vec<u8>,
     inbox: Inbox,
@@ -117,6 +122,7 @@ impl WsChannel {
             sender: Sender::client(RandomKeys::new()),
             announced,
             pending: Vec::new(),
+            inside_frame: false,
             early,
             inbox: Inbox::default(),
         }
@@ -174,6 +180,7 @@ impl WsChannel {
             // All receipts are here and have been checked; how the server says goodbye changes nothing.
             if self.stream.write_all(&close).is_ok() {
                 while self.inbox.closed.is_none() && self.hear().is_ok() {}
+                self.await_fin();
             }
             return Ok(());
         }
@@ -185,7 +192,7 @@ impl WsChannel {
                 Err(Unheard::Told(error)) => return Err(error),
             }
         }
-        let _ = self.stream.shutdown(Shutdown::Write);
+        self.await_fin();
         match self.inbox.closed.take() {
             Some((Some(code), reason)) if code != CloseCode::NORMAL => {
                 Err(SendError::Closed { peer, code: code.value(), reason })
@@ -213,7 +220,7 @@ impl WsChannel {
             }
             self.stream.write_all(batch.bytes)?;
             progress(batch.content);
-            let between_frames = batch.ends_a_frame;
+            self.inside_frame = !batch.ends_a_frame;
             if has_something_to_say(&self.stream) {
                 // Pings are collected, and answered where a frame of ours ends. What a server says that knows no offers
                 // is its own affair, unless it closes.
@@ -221,9 +228,7 @@ impl WsChannel {
                     return Ok(Written::UntilInterrupted);
                 }
             }
-            if between_frames {
-                self.flush()?;
-            }
+            self.flush()?;
         }
         if self.announced {
             let (bytes, digest) = (Some(content.bytes()), content.digest_so_far());
@@ -239,8 +244,9 @@ impl WsChannel {
         self.sender.message(Kind::Text, text.as_bytes(), &mut self.pending).map_err(closing)
     }
 
+    /// Sends what waits, unless a frame of ours must end first.
     fn flush(&mut self) -> io::Result<()> {
-        if !self.pending.is_empty() {
+        if !self.pending.is_empty() && !self.inside_frame {
             self.stream.write_all(&self.pending)?;
             self.pending.clear();
         }
@@ -261,6 +267,25 @@ impl WsChannel {
             self.hear()?;
             self.flush().map_err(Unheard::Broken)?;
         }
+    }
+
+    /// Tells the server which rule it broke (RFC 6455 §7.1.7), unless our Close is on its way already.
+    fn fail(&mut self, violation: Violation) {
+        if !self.sender.close_sent() && !self.inside_frame {
+            let reason = violation.to_string();
+            self.sender.close(Some(violation.close_code()), &reason, &mut self.pending);
+            if self.flush().is_ok() {
+                close_blocking(&self.stream, &mut [0; 4096]);
+            }
+        }
+    }
+
+    /// Waits for the server's FIN after its Close: it is the server that closes TCP first (RFC 6455 §7.1.1).
+    fn await_fin(&mut self) {
+        let deadline = Instant::now() + FIN_TIMEOUT;
+        let _ = self.stream.set_read_timeout(Some(FIN_TIMEOUT));
+        let mut ignored = [0; 4096];
+        while matches!(self.stream.read(&mut ignored), Ok(1..)) && Instant::now() < deadline {}
     }
 
     /// Reads what comes next and sorts it into the inbox.
@@ -286,6 +311,7 @@ impl WsChannel {
                 Ok((_, None)) => return Ok(()),
                 Ok((used, Some(event))) => (used, event),
                 Err(violation) => {
+                    self.fail(violation);
                     let peer = self.peer;
                     return Err(Unheard::Told(SendError::Violation { peer, violation }));
                 }
@@ -450,6 +476,9 @@ fn explanation(stream: &mut TcpStream, mut body: Vec<u8>, length: Option<u64>) -
 
 /// How long the server may take to answer our Close (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the server may take to close TCP after its Close. Some wait for us to do it.
+const FIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Stands for a Close without a code (RFC 6455 §7.1.5).
 const NO_CODE: u16 = 1005;
