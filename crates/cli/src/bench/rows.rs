@@ -59,7 +59,7 @@ impl Kind {
             Self::Pair => {
                 "pairs: client → server (own: anyport's code, library: tokio-tungstenite)"
             }
-            Self::Variant => "the raw pair, with more to do",
+            Self::Variant => "pairs with more to do",
             Self::Peer => "against what else is installed",
             Self::Server => "running servers",
         }
