@@ -420,11 +420,16 @@ fn fg_4_an_echo_of_65537_fragments_comes_back_whole() {
         wire.extend(fragment(CONTINUATION, piece));
     }
     wire.extend(frame(CONTINUATION, b""));
+    comes_back(&server, &wire, &content);
+}
+
+/// `wire` is a message of `content` on `/echo`.
+fn comes_back(server: &Server, wire: &[u8], content: &[u8]) {
     let mut stream = websocket(server.port(), "/echo");
-    stream.write_all(&wire).unwrap();
+    stream.write_all(wire).unwrap();
     let (opcode, echoed) = read_frame(&mut stream);
     assert_eq!(opcode, BINARY);
-    assert_same_bytes(&echoed, &content);
+    assert_same_bytes(&echoed, content);
 }
 
 #[test]
@@ -434,11 +439,7 @@ fn lm_2_an_echo_of_the_limit_comes_back() {
     let (one, other) = content.split_at(ECHO - 1);
     let whole = frame(BINARY, &content);
     for wire in [whole, [fragment(BINARY, one), frame(CONTINUATION, other)].concat()] {
-        let mut stream = websocket(server.port(), "/echo");
-        stream.write_all(&wire).unwrap();
-        let (opcode, echoed) = read_frame(&mut stream);
-        assert_eq!(opcode, BINARY);
-        assert_same_bytes(&echoed, &content);
+        comes_back(&server, &wire, &content);
     }
 }
 

@@ -147,6 +147,8 @@ impl Receiver {
             Ok((used, told)) => Ok((used, told.map(|told| self.event(told, input)))),
             Err(violation) => {
                 self.state = State::Failed(violation);
+                // What was taken and not told stays untold, and takes no memory.
+                self.deflate = None;
                 Err(violation)
             }
         }
@@ -204,9 +206,6 @@ impl Receiver {
 
     fn advance(&mut self, input: &mut [u8]) -> Result<(usize, Option<Told>), Violation> {
         let mut used = 0;
-        if let State::Failed(violation) = self.state {
-            return Err(violation);
-        }
         // What was taken comes before what follows it.
         if let Some(told) = self.inflate()? {
             return Ok((0, Some(told)));
