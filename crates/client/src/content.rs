@@ -8,7 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyport_net::copy::send_file;
-use anyport_proto::transfer::digest::{Algorithm, Digest, Hasher};
+use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::hasher::Hasher;
 
 use crate::channel::Stopped;
 use crate::error::SendError;

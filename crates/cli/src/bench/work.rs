@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use anyport_proto::transfer::digest::{Algorithm, Hasher};
+use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::hasher::Hasher;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::child;

@@ -1,4 +1,4 @@
-//! Digests of content: which algorithm, the state while bytes arrive, the result in words.
+//! Digests of content: which algorithm, and the result in words. [`super::hasher`] makes them.
 //!
 //! A digest is written `blake3:<64 hexadecimal digits>`, so that it says by itself how to check it.
 //! BLAKE3 is the default because it is the one that keeps up with loopback; SHA-256 is what other
@@ -8,7 +8,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sha2::Digest as _;
 
 use super::UnknownWord;
 use super::words::{quoted, spelled};
@@ -123,66 +122,6 @@ pub enum DigestError {
     },
 }
 
-/// Hashes content as it passes.
-#[derive(Debug, Clone)]
-pub struct Hasher {
-    state: State,
-}
-
-#[derive(Debug, Clone)]
-enum State {
-    // Nearly 2 KiB: boxed, so that those who hash otherwise, or not, do not carry it about.
-    Blake3(Box<blake3::Hasher>),
-    Sha256(sha2::Sha256),
-    None,
-}
-
-impl Hasher {
-    /// A hasher that has seen nothing yet.
-    pub fn new(algorithm: Algorithm) -> Self {
-        let state = match algorithm {
-            Algorithm::Blake3 => State::Blake3(Box::default()),
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-            Algorithm::None => State::None,
-        };
-        Self { state }
-    }
-
-    /// Whether it wants to see the content at all: not for [`Algorithm::None`].
-    pub const fn wants_content(&self) -> bool {
-        !matches!(self.state, State::None)
-    }
-
-    /// Takes the next bytes of the content.
-    pub fn update(&mut self, content: &[u8]) {
-        match &mut self.state {
-            State::Blake3(hasher) => {
-                hasher.update(content);
-            }
-            State::Sha256(hasher) => hasher.update(content),
-            State::None => {}
-        }
-    }
-
-    /// The digest of all that was taken; none for [`Algorithm::None`].
-    pub fn finish(self) -> Option<Digest> {
-        match self.state {
-            State::Blake3(hasher) => Some(Digest::blake3(*hasher.finalize().as_bytes())),
-            State::Sha256(hasher) => Some(Digest::sha256(hasher.finalize().into())),
-            State::None => None,
-        }
-    }
-
-    /// What it hashes with.
-    pub fn algorithm(&self) -> Algorithm {
-        match self.state {
-            State::Blake3(_) => Algorithm::Blake3,
-            State::Sha256(_) => Algorithm::Sha256,
-            State::None => Algorithm::None,
-        }
-    }
-}
-
 fn decode_hex(hex: &str) -> Option<[u8; DIGEST_LEN]> {
     let mut bytes = [0; DIGEST_LEN];
     let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return None };
@@ -195,7 +134,7 @@ fn decode_hex(hex: &str) -> Option<[u8; DIGEST_LEN]> {
     Some(bytes)
 }
 
-fn nibble(digit: u8) -> Option<u8> {
+pub(super) fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
@@ -209,10 +148,10 @@ const DIGEST_LEN: usize = 32;
 
 #[cfg(test)]
 mod tests {
-    use anyport_testkit::{every_cut, noise};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::transfer::hasher::Hasher;
 
     // The reference vectors of the empty input: BLAKE3's test_vectors.json, and NIST's for SHA-256.
     const BLAKE3_OF_NOTHING: &str =
@@ -222,29 +161,19 @@ mod tests {
     const SHA256_OF_ABC: &str =
         "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-    fn digest_of(algorithm: Algorithm, pieces: &[&[u8]]) -> Option<Digest> {
+    fn digest_of(algorithm: Algorithm, content: &[u8]) -> Option<Digest> {
         let mut hasher = Hasher::new(algorithm);
-        assert_eq!(hasher.algorithm(), algorithm);
-        pieces.iter().for_each(|piece| hasher.update(piece));
+        hasher.update(content);
         hasher.finish()
     }
 
     #[test]
     fn known_contents_have_their_published_digests() {
-        let digest = |algorithm, content| digest_of(algorithm, &[content]).unwrap().to_string();
+        let digest = |algorithm, content| digest_of(algorithm, content).unwrap().to_string();
         assert_eq!(digest(Algorithm::Blake3, b""), BLAKE3_OF_NOTHING);
         assert_eq!(digest(Algorithm::Sha256, b""), SHA256_OF_NOTHING);
         assert_eq!(digest(Algorithm::Sha256, b"abc"), SHA256_OF_ABC);
-        assert_eq!(digest_of(Algorithm::None, &[b"abc"]), None);
-    }
-
-    #[test]
-    fn a_digest_does_not_depend_on_how_content_was_cut() {
-        let content = noise(300, 1);
-        for algorithm in [Algorithm::Blake3, Algorithm::Sha256] {
-            let whole = digest_of(algorithm, &[&content]);
-            every_cut(&content, |pieces| assert_eq!(digest_of(algorithm, pieces), whole));
-        }
+        assert_eq!(digest_of(Algorithm::None, b"abc"), None);
     }
 
     #[test]

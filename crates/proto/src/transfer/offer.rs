@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::digest::{Algorithm, Digest};
 use super::receipt::Receipt;
 use super::refusal::Refusal;
-use super::words::quoted;
+use super::words::{quoted, spelled};
 
 /// The name under which these messages are agreed on in the opening handshake.
 pub const FILE_SUBPROTOCOL: &str = "anyport.file.1";
@@ -47,10 +47,26 @@ pub struct Offer {
     /// Whether the sender waits to be told from where to go on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub resume: bool,
+    /// What is to happen if another file has the name; the receiver decides whether it does so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exists: Option<OnExists>,
     /// What allows the sender to send.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_token")]
     pub token: Option<Token>,
 }
+
+/// What happens if another file has the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnExists {
+    /// The file is refused.
+    Error,
+    /// The file takes the other one's place.
+    Overwrite,
+    /// The file gets the next free name made from its own.
+    Rename,
+}
+
+spelled!(OnExists, "policy": Error = "error", Overwrite = "overwrite", Rename = "rename");
 
 /// A secret of the sender: shown neither by `Debug` nor in any error.
 #[derive(Clone)]
@@ -249,6 +265,7 @@ pub(super) const DIGEST: &str = "blake3: or sha256: and 64 hexadecimal digits";
 pub(super) const MTIME: &str = "whole seconds since 1970";
 pub(super) const MODE: &str = "permission bits in octal, such as 644";
 pub(super) const ID: &str = "1 to 64 of A-Z a-z 0-9 _ -";
+pub(super) const EXISTS: &str = "error, overwrite or rename";
 pub(super) const TOKEN: &str = "a text that is not empty";
 const TEXT: &str = "a text";
 
@@ -280,6 +297,7 @@ fn read_offer(object: &Object) -> Result<Offer, OfferError> {
         mode: object.optional("mode", MODE, parsed_mode)?,
         id: object.optional("id", ID, id)?,
         resume: object.optional("resume", "true or false", Value::as_bool)?.unwrap_or(false),
+        exists: object.optional("exists", EXISTS, as_parsed)?,
         token: object.optional("token", TOKEN, token).map_err(|_| OfferError::BadToken)?,
     })
 }
@@ -388,6 +406,7 @@ pub(super) mod tests {
             mode: Some(0o644),
             id: Some("Az_-09".to_owned()),
             resume: true,
+            exists: Some(OnExists::Rename),
             token: Some(Token::new("s3cret")),
         }
     }
@@ -396,6 +415,7 @@ pub(super) mod tests {
     pub(in crate::transfer) fn any_offer() -> impl Strategy<Value = Offer> {
         let not_empty = || any::<String>().prop_filter("empty", |text| !text.is_empty());
         let algorithms = vec![Algorithm::Blake3, Algorithm::Sha256, Algorithm::None];
+        let policies = vec![OnExists::Error, OnExists::Overwrite, OnExists::Rename];
         (
             not_empty(),
             any::<Option<u64>>(),
@@ -404,17 +424,11 @@ pub(super) mod tests {
             prop::option::of(0..=MAX_MODE),
             prop::option::of("[A-Za-z0-9_-]{1,64}"),
             any::<bool>(),
+            prop::option::of(prop::sample::select(policies)),
             prop::option::of(not_empty().prop_map(Token::new)),
         )
-            .prop_map(|(name, size, digest, mtime, mode, id, resume, token)| Offer {
-                name: Some(name),
-                size,
-                digest,
-                mtime,
-                mode,
-                id,
-                resume,
-                token,
+            .prop_map(|(name, size, digest, mtime, mode, id, resume, exists, token)| {
+                Offer { name: Some(name), size, digest, mtime, mode, id, resume, exists, token }
             })
     }
 
@@ -426,7 +440,7 @@ pub(super) mod tests {
     fn an_offer_is_written_with_the_keys_it_has() {
         assert_eq!(
             FileMessage::Offer(full()).to_json(),
-            r#"{"offer":{"name":"a b.txt","size":18446744073709551615,"digest":"none","mtime":-1,"mode":"644","id":"Az_-09","resume":true,"token":"s3cret"}}"#
+            r#"{"offer":{"name":"a b.txt","size":18446744073709551615,"digest":"none","mtime":-1,"mode":"644","id":"Az_-09","resume":true,"exists":"rename","token":"s3cret"}}"#
         );
         assert_eq!(FileMessage::Offer(Offer::default()).to_json(), r#"{"offer":{}}"#);
     }

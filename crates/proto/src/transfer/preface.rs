@@ -83,6 +83,7 @@ pub fn put_line(offer: &Offer) -> String {
     if offer.resume {
         line.word("resume");
     }
+    line.key("exists", offer.exists);
     line.key("token", offer.token.as_ref().map(Token::expose));
     line.finish()
 }
@@ -317,6 +318,7 @@ fn read_key(offer: &mut Offer, word: &str) -> Result<(), PrefaceError> {
         "id" => {
             set(&mut offer.id, "id", value, offer::ID, |id| offer::is_id(id).then(|| id.to_owned()))
         }
+        "exists" => set(&mut offer.exists, "exists", value, offer::EXISTS, parsed),
         "token" => {
             set(&mut offer.token, "token", value, offer::TOKEN, parse_token).map_err(|error| {
                 match error {
@@ -362,6 +364,7 @@ fn write_receipt(receipt: &Receipt) -> String {
     line.key("engine", Some(receipt.engine));
     line.key("peer", Some(receipt.peer));
     line.key("bytes", Some(receipt.bytes));
+    line.key("resumed", (receipt.resumed > 0).then_some(receipt.resumed));
     line.key("seconds", Some(round_to_micros(receipt.seconds)));
     line.key("durable_seconds", receipt.durable_seconds.map(round_to_micros));
     line.key("rate", whole_rate(receipt));
@@ -379,10 +382,11 @@ fn parse_receipt(fields: &Fields<'_>) -> Result<Receipt, PrefaceError> {
         engine: fields.required("engine", "own or library", parsed)?,
         peer: fields.required("peer", "an address and a port", parsed)?,
         bytes: fields.required("bytes", offer::BYTES, parse_decimal)?,
+        resumed: fields.optional("resumed", offer::BYTES, parse_decimal)?.unwrap_or(0),
         seconds: fields.required("seconds", SECONDS, parse_seconds)?,
         durable_seconds: fields.optional("durable_seconds", SECONDS, parse_seconds)?,
         digest: fields.optional("digest", offer::DIGEST, parsed)?,
-        end: fields.required("end", "size, close or fin", parsed)?,
+        end: fields.required("end", "size, close, fin or already-here", parsed)?,
         confirmed: fields.required("confirmed", "true or false", parsed)?,
         name: fields
             .optional("name", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
@@ -538,8 +542,8 @@ const VERSION: &str = "ANYPORT/1";
 const BLANKS: [char; 2] = [' ', '\t'];
 const HINT_OPEN: &str = " (hint: ";
 const KNOWN_VERBS: &str = "PUT, GET, LIST, ECHO, TIME, GREET, JOIN";
-const KNOWN_KEYS: &str = "size, digest, mtime, mode, id, resume, token";
-const VALUED_KEYS: [&str; 6] = ["size", "digest", "mtime", "mode", "id", "token"];
+const KNOWN_KEYS: &str = "size, digest, mtime, mode, id, resume, exists, token";
+const VALUED_KEYS: [&str; 7] = ["size", "digest", "mtime", "mode", "id", "exists", "token"];
 
 /// What a request is called in messages.
 const PUT: &str = "preface";
@@ -575,7 +579,7 @@ mod tests {
     #[test]
     fn a_put_line_has_a_name_and_any_of_its_keys() {
         let offer = put(
-            "ANYPORT/1 PUT a%20b%2fc.txt size=5 digest=sha256 mtime=-3 mode=0600 id=x_1 resume token=a%25",
+            "ANYPORT/1 PUT a%20b%2fc.txt size=5 digest=sha256 mtime=-3 mode=0600 id=x_1 resume exists=overwrite token=a%25",
         );
         assert_eq!(
             offer,
@@ -587,6 +591,7 @@ mod tests {
                 mode: Some(0o600),
                 id: Some("x_1".to_owned()),
                 resume: true,
+                exists: Some(offer::OnExists::Overwrite),
                 token: Some(Token::new("a%")),
             }
         );
@@ -635,7 +640,7 @@ mod tests {
             ),
             (
                 "ANYPORT/1 PUT x sise=5",
-                r#"unknown key "sise" in the preface; known are size, digest, mtime, mode, id, resume, token"#,
+                r#"unknown key "sise" in the preface; known are size, digest, mtime, mode, id, resume, exists, token"#,
             ),
             (
                 "ANYPORT/1 PUT my file.txt",
@@ -749,6 +754,7 @@ mod tests {
             engine: Engine::Own,
             peer: "127.0.0.1:5".parse().unwrap(),
             bytes: 1000,
+            resumed: 600,
             seconds: 0.000_001,
             durable_seconds: Some(2.5),
             digest: Some(Digest::sha256([1; 32])),
@@ -769,7 +775,7 @@ mod tests {
             (
                 Reply::Receipt(receipt()),
                 format!(
-                    "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 seconds=0.000001 durable_seconds=2.5 rate=1000000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25\n"
+                    "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 resumed=600 seconds=0.000001 durable_seconds=2.5 rate=400000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25\n"
                 ),
             ),
             (Reply::Error(refusal), "ANYPORT/1 ERROR exists a.txt exists (here) \n".to_owned()),
@@ -785,6 +791,7 @@ mod tests {
     #[test]
     fn a_receipt_line_has_only_the_keys_that_are_present() {
         let bare = Receipt {
+            resumed: 0,
             seconds: 0.0,
             durable_seconds: None,
             digest: None,

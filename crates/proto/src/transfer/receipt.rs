@@ -25,6 +25,8 @@ pub struct Receipt {
     pub peer: SocketAddr,
     /// Bytes of content.
     pub bytes: u64,
+    /// How many of them were here from an earlier attempt, and did not travel again.
+    pub resumed: u64,
     /// From the first to the last byte of content.
     pub seconds: f64,
     /// From the first byte until it was safe on the storage; none when the sink keeps nothing.
@@ -43,9 +45,10 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Bytes per second of [`Receipt::seconds`]; none when no time passed that could be measured.
+    /// Bytes per second of [`Receipt::seconds`], of those that travelled; none when no time passed that could be
+    /// measured.
     pub fn rate(&self) -> Option<f64> {
-        let rate = self.bytes as f64 / self.seconds;
+        let rate = self.bytes.saturating_sub(self.resumed) as f64 / self.seconds;
         (self.seconds.is_finite() && self.seconds > 0.0 && rate.is_finite()).then_some(rate)
     }
 
@@ -71,6 +74,9 @@ impl Receipt {
             long => format!("{long:.3}"),
         };
         let mut line = format!("{protocol}/{engine} {peer} {bytes} {unit} in {seconds} s");
+        if self.resumed > 0 {
+            line.push_str(&format!(" (resumed at {})", self.resumed));
+        }
         if let Some(rate) = self.rate() {
             line.push_str(&format!(", {}", format_rate(rate)));
         }
@@ -128,9 +134,12 @@ pub enum EndKind {
     Close,
     /// The end of the stream.
     Fin,
+    /// Nothing had to come: the receiver has the file already.
+    AlreadyHere,
 }
 
-spelled!(EndKind, "end": Size = "size", Close = "close", Fin = "fin");
+spelled!(EndKind, "end":
+    Size = "size", Close = "close", Fin = "fin", AlreadyHere = "already-here");
 
 /// Seconds as they are written: whole microseconds, and 0 for what was not measured (JSON has no
 /// infinity).
@@ -152,6 +161,8 @@ struct Object {
     engine: Engine,
     peer: SocketAddr,
     bytes: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    resumed: u64,
     seconds: f64,
     durable_seconds: Option<f64>,
     #[serde(skip_deserializing)]
@@ -164,16 +175,34 @@ struct Object {
     path: Option<String>,
 }
 
+// serde asks by reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl From<Receipt> for Object {
     fn from(receipt: Receipt) -> Self {
         let rate = whole_rate(&receipt);
-        let Receipt { protocol, engine, peer, bytes, digest, end, confirmed, name, path, .. } =
-            receipt;
+        let Receipt {
+            protocol,
+            engine,
+            peer,
+            bytes,
+            resumed,
+            digest,
+            end,
+            confirmed,
+            name,
+            path,
+            ..
+        } = receipt;
         Self {
             protocol,
             engine,
             peer,
             bytes,
+            resumed,
             seconds: round_to_micros(receipt.seconds),
             durable_seconds: receipt.durable_seconds.map(round_to_micros),
             rate,
@@ -188,13 +217,25 @@ impl From<Receipt> for Object {
 
 impl From<Object> for Receipt {
     fn from(object: Object) -> Self {
-        let Object { protocol, engine, peer, bytes, digest, end, confirmed, name, path, .. } =
-            object;
+        let Object {
+            protocol,
+            engine,
+            peer,
+            bytes,
+            resumed,
+            digest,
+            end,
+            confirmed,
+            name,
+            path,
+            ..
+        } = object;
         Self {
             protocol,
             engine,
             peer,
             bytes,
+            resumed,
             // Also on reading: serde_json may miss the nearest number by one unit in the last
             // place.
             seconds: round_to_micros(object.seconds),
@@ -220,6 +261,7 @@ pub(super) mod tests {
             engine: Engine::Own,
             peer: "127.0.0.1:40312".parse().unwrap(),
             bytes: 1_017_558_069,
+            resumed: 0,
             seconds: 0.409,
             durable_seconds: Some(0.512),
             digest: Some(Digest::blake3([0xab; 32])),
@@ -256,7 +298,12 @@ pub(super) mod tests {
                 Protocol::Http,
             ]),
             prop::sample::select(vec![Engine::Own, Engine::Library]),
-            prop::sample::select(vec![EndKind::Size, EndKind::Close, EndKind::Fin]),
+            prop::sample::select(vec![
+                EndKind::Size,
+                EndKind::Close,
+                EndKind::Fin,
+                EndKind::AlreadyHere,
+            ]),
         );
         let digest = any::<[u8; 32]>().prop_map(Digest::sha256);
         let times = (seconds(), prop::option::of(seconds()));
@@ -264,31 +311,34 @@ pub(super) mod tests {
         (
             kinds,
             any::<SocketAddr>(),
-            any::<u64>(),
+            any::<(u64, u64)>(),
             times,
             prop::option::of(digest),
             any::<bool>(),
             texts,
         )
-            .prop_map(|(kinds, peer, bytes, times, digest, confirmed, texts)| {
-                let ((protocol, engine, end), (seconds, durable_seconds)) = (kinds, times);
-                // Flow labels and scopes are not part of how an address is written.
-                let peer = SocketAddr::new(peer.ip(), peer.port());
-                let (name, path) = texts;
-                Receipt {
-                    protocol,
-                    engine,
-                    peer,
-                    bytes,
-                    seconds,
-                    durable_seconds,
-                    digest,
-                    end,
-                    confirmed,
-                    name,
-                    path,
-                }
-            })
+            .prop_map(
+                |(kinds, peer, (bytes, resumed), times, digest, confirmed, texts)| {
+                    let ((protocol, engine, end), (seconds, durable_seconds)) = (kinds, times);
+                    // Flow labels and scopes are not part of how an address is written.
+                    let peer = SocketAddr::new(peer.ip(), peer.port());
+                    let (name, path) = texts;
+                    Receipt {
+                        protocol,
+                        engine,
+                        peer,
+                        bytes,
+                        resumed,
+                        seconds,
+                        durable_seconds,
+                        digest,
+                        end,
+                        confirmed,
+                        name,
+                        path,
+                    }
+                },
+            )
     }
 
     #[test]
@@ -372,7 +422,7 @@ pub(super) mod tests {
         assert_eq!("library".parse(), Ok(Engine::Library));
         assert_eq!("fin".parse(), Ok(EndKind::Fin));
         let error = "reset".parse::<EndKind>().unwrap_err().to_string();
-        assert_eq!(error, "unknown end \"reset\"; known are size, close, fin");
+        assert_eq!(error, "unknown end \"reset\"; known are size, close, fin, already-here");
     }
 
     proptest! {

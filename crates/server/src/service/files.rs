@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::Unseen;
-use anyport_proto::transfer::digest::{Algorithm, Digest, Hasher};
+use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};

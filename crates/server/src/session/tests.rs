@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyport_proto::detect::detect_at_end;
 use anyport_proto::limits::Limits;
-use anyport_proto::transfer::digest::Hasher;
+use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::ws::proof::{Proof, Standing};
 use anyport_proto::ws::{Event, Fragment, KeySource, Kind, Receiver, Role, Sender};
