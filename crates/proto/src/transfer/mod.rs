@@ -11,6 +11,7 @@
 
 pub mod digest;
 pub mod file_name;
+pub mod file_path;
 mod line;
 pub mod offer;
 mod percent;
