@@ -9,6 +9,7 @@ use anyport_proto::detect::{self, Allowed, Detection, detect_at_end, max_prefix}
 use anyport_proto::http1::{HeadReader, Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::{FileMessage, FileReply};
 use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
 use anyport_proto::ws::handshake::{ClientTarget, Key, OriginPolicy, Policy, accept, verify};
@@ -201,9 +202,16 @@ pub fn offer(input: &[u8]) {
     }
 }
 
-/// A name stays in its directory, shows itself, and is what it is made from when it is made again.
+/// A name stays in its directory, shows itself, and is what it is made from when it is made again; a path too.
 pub fn file_name(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
+    let paths = [FilePath::sanitize(text), FilePath::parse_percent_encoded(text)];
+    for path in paths.into_iter().flatten() {
+        assert!(path.components().all(|name| !matches!(name, "" | "." | "..")), "{path:?}");
+        assert!(path.components().all(|name| !name.starts_with(".anyport-")), "{path:?}");
+        assert_eq!(FilePath::parse(path.as_str()).as_ref(), Ok(&path));
+        assert_eq!(FilePath::parse_percent_encoded(&path.percent_encoded()), Ok(path));
+    }
     let made = [FileName::sanitize(text), FileName::from_percent_encoded(text)];
     for name in made.into_iter().flatten() {
         for name in [name.numbered(7), name] {

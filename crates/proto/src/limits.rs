@@ -50,3 +50,10 @@ impl Default for Limits {
 
 /// The longest payload that a frame can announce: the most significant bit must be 0 (RFC 6455 §5.2).
 pub const MAX_FRAME: u64 = (1 << 63) - 1;
+
+/// Components of a path that a peer names, or that a listing goes down. Trees of people are shallower, and each level is
+/// a directory that a listing keeps open.
+pub const MAX_PATH_COMPONENTS: usize = 32;
+
+/// Bytes of a path that a peer names, its separators included. Percent-encoded, each may take three in a preface line.
+pub const MAX_PATH_LEN: usize = 1024;

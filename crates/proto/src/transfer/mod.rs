@@ -11,6 +11,7 @@
 
 pub mod digest;
 pub mod file_name;
+pub mod file_path;
 pub mod hasher;
 mod line;
 pub mod offer;

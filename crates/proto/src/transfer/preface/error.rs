@@ -1,0 +1,122 @@
+//! Why a line is not understood: which word of it, and what was expected there.
+
+use super::fields::VERSION;
+use super::request::KNOWN_KEYS;
+use crate::transfer::offer;
+use crate::transfer::words::quoted;
+
+/// Why a line is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrefaceError {
+    /// The line is no text.
+    #[error("the line is not UTF-8; write other bytes of a name as percent escapes")]
+    NotUtf8,
+    /// The line begins with something else.
+    #[error("expected a line that begins with {VERSION}, not {}", quoted(.found))]
+    NotAPreface {
+        /// The first word of the line.
+        found: String,
+    },
+    /// The line is of a version that is not spoken here.
+    #[error("version {} is not spoken here; expected {VERSION}", quoted(.found))]
+    WrongVersion {
+        /// The first word of the line.
+        found: String,
+    },
+    /// The verb is missing or none that is known.
+    #[error("unknown verb {} in the preface; known are {known}", quoted(.verb))]
+    UnknownVerb {
+        /// The word as it came.
+        verb: String,
+        /// The verbs that would have been understood.
+        known: &'static str,
+    },
+    /// `PUT` does not say which name the file shall have.
+    #[error("PUT needs a name; expected {VERSION} PUT photo.jpg size=1024")]
+    MissingName,
+    /// A key that is not known might matter to the sender, so it is not passed over.
+    #[error("unknown key {} in the preface; known are {KNOWN_KEYS}", quoted(.key))]
+    UnknownKey {
+        /// The key as it came.
+        key: String,
+    },
+    /// A word that is no key, most often the second half of a name.
+    #[error(
+        "stray word {} in the preface; a space in a name is written %20, known keys are {KNOWN_KEYS}",
+        quoted(.word)
+    )]
+    StrayWord {
+        /// The word as it came.
+        word: String,
+    },
+    /// Something follows the digest.
+    #[error("stray word {} in the END line; expected END, or END and one digest", quoted(.word))]
+    StrayAfterEnd {
+        /// The word as it came.
+        word: String,
+    },
+    /// A key is given twice.
+    #[error("key {key} is given twice in the {line}")]
+    DuplicateKey {
+        /// Which line.
+        line: &'static str,
+        /// The key.
+        key: &'static str,
+    },
+    /// A key that needs a value has none.
+    #[error("key {key} in the {line} needs a value: {key}= and {expected}")]
+    MissingValue {
+        /// Which line.
+        line: &'static str,
+        /// The key.
+        key: &'static str,
+        /// What the value would have to be.
+        expected: &'static str,
+    },
+    /// A key that must be there is not.
+    #[error("key {key} is missing in the {line}; expected {expected}")]
+    MissingKey {
+        /// Which line.
+        line: &'static str,
+        /// The key.
+        key: &'static str,
+        /// What its value would have to be.
+        expected: &'static str,
+    },
+    /// A key has a value that it cannot have.
+    #[error("bad value {} for {key} in the {line}; expected {expected}", quoted(.value))]
+    BadValue {
+        /// Which line.
+        line: &'static str,
+        /// The key.
+        key: &'static str,
+        /// The value as it came.
+        value: String,
+        /// What it would have to be.
+        expected: &'static str,
+    },
+    /// The token cannot be read; what came instead may be a secret all the same.
+    #[error("bad value for token in the preface; expected {}", offer::TOKEN)]
+    BadToken,
+    /// Something other than an end follows the content.
+    #[error("expected END after the content, not {}", quoted(.found))]
+    NotAnEnd {
+        /// The line as it came.
+        found: String,
+    },
+    /// The receiver answers with a word that is not known.
+    #[error("unknown reply {}; known are GO, RECEIPT, ERROR", quoted(.word))]
+    UnknownReply {
+        /// The word as it came.
+        word: String,
+    },
+    /// The receiver refuses for a reason that this version does not know.
+    #[error("refused with the unknown code {}: {}", quoted(.code), quoted(.message))]
+    UnknownRefusal {
+        /// The code as it came.
+        code: String,
+        /// What the receiver says of it.
+        message: String,
+    },
+}

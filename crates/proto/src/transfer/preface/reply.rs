@@ -1,0 +1,112 @@
+//! What a receiver says by a line.
+
+use super::error::PrefaceError;
+use super::fields::{
+    Fields, LineWriter, VERSION, after_version, on_one_line, parse_decimal, parse_seconds, parsed,
+    split_word,
+};
+use crate::transfer::offer;
+use crate::transfer::percent;
+use crate::transfer::receipt::{Receipt, round_to_micros, whole_rate};
+use crate::transfer::refusal::{Refusal, RefusalCode};
+
+/// What a receiver says by a line.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// The sender may send, beginning at this byte of the content.
+    Go {
+        /// Bytes that the receiver has already.
+        offset: u64,
+    },
+    /// The file is here, whole.
+    Receipt(Receipt),
+    /// The file is not taken.
+    Error(Refusal),
+}
+
+impl Reply {
+    /// The reply as a line, line feed included.
+    pub fn to_line(&self) -> String {
+        match self {
+            Self::Go { offset } => format!("{VERSION} GO offset={offset}\n"),
+            Self::Receipt(receipt) => write_receipt(receipt),
+            Self::Error(Refusal { code, message, hint }) => {
+                let message = on_one_line(message);
+                let hint = hint.as_deref().map(on_one_line);
+                let hint = hint.map_or_else(String::new, |hint| format!("{HINT_OPEN}{hint})"));
+                format!("{VERSION} ERROR {code} {message}{hint}\n")
+            }
+        }
+    }
+
+    /// Reads a reply: a whole line without its line feed.
+    ///
+    /// The line does not mark where a message ends: one that itself ends in `(hint: …)` reads as
+    /// message and hint.
+    pub fn parse(line: &[u8]) -> Result<Self, PrefaceError> {
+        let (kind, rest) = split_word(after_version(line)?);
+        match kind {
+            "GO" => {
+                let fields = Fields::new("GO line", rest);
+                Ok(Self::Go { offset: fields.required("offset", offer::BYTES, parse_decimal)? })
+            }
+            "RECEIPT" => parse_receipt(&Fields::new("RECEIPT line", rest)).map(Self::Receipt),
+            "ERROR" => parse_refusal(rest).map(Self::Error),
+            _ => Err(PrefaceError::UnknownReply { word: kind.to_owned() }),
+        }
+    }
+}
+
+fn write_receipt(receipt: &Receipt) -> String {
+    let mut line = LineWriter::new("RECEIPT");
+    line.key("protocol", Some(receipt.protocol));
+    line.key("engine", Some(receipt.engine));
+    line.key("peer", Some(receipt.peer));
+    line.key("bytes", Some(receipt.bytes));
+    line.key("resumed", (receipt.resumed > 0).then_some(receipt.resumed));
+    line.key("seconds", Some(round_to_micros(receipt.seconds)));
+    line.key("durable_seconds", receipt.durable_seconds.map(round_to_micros));
+    line.key("rate", whole_rate(receipt));
+    line.key("digest", receipt.digest);
+    line.key("end", Some(receipt.end));
+    line.key("confirmed", Some(receipt.confirmed));
+    line.key("name", receipt.name.as_ref());
+    line.key("path", receipt.path.as_ref());
+    line.finish()
+}
+
+fn parse_receipt(fields: &Fields<'_>) -> Result<Receipt, PrefaceError> {
+    Ok(Receipt {
+        protocol: fields.required("protocol", "raw, ws, frames or http", parsed)?,
+        engine: fields.required("engine", "own or library", parsed)?,
+        peer: fields.required("peer", "an address and a port", parsed)?,
+        bytes: fields.required("bytes", offer::BYTES, parse_decimal)?,
+        resumed: fields.optional("resumed", offer::BYTES, parse_decimal)?.unwrap_or(0),
+        seconds: fields.required("seconds", SECONDS, parse_seconds)?,
+        durable_seconds: fields.optional("durable_seconds", SECONDS, parse_seconds)?,
+        digest: fields.optional("digest", offer::DIGEST, parsed)?,
+        end: fields.required("end", "size, close, fin or already-here", parsed)?,
+        confirmed: fields.required("confirmed", "true or false", parsed)?,
+        name: fields
+            .optional("name", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
+        path: fields
+            .optional("path", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
+    })
+}
+
+fn parse_refusal(rest: &str) -> Result<Refusal, PrefaceError> {
+    let (word, text) = split_word(rest);
+    let Ok(code) = word.parse::<RefusalCode>() else {
+        let (code, message) = (word.to_owned(), text.to_owned());
+        return Err(PrefaceError::UnknownRefusal { code, message });
+    };
+    // From the end: a message may quote a peer, a hint is the server's own words.
+    let parts = text.strip_suffix(')').and_then(|text| text.rsplit_once(HINT_OPEN));
+    Ok(match parts {
+        Some((message, hint)) => Refusal::new(code, message).with_hint(hint),
+        None => Refusal::new(code, text),
+    })
+}
+
+const HINT_OPEN: &str = " (hint: ";
+const SECONDS: &str = "a number of seconds";

@@ -1,0 +1,333 @@
+//! The lines as they are documented, and what must be true of any.
+
+use proptest::prelude::*;
+
+use super::fields::VERSION;
+use super::*;
+use crate::transfer::digest::{Algorithm, Digest};
+use crate::transfer::offer::tests::any_offer;
+use crate::transfer::offer::{End, OnExists, Token};
+use crate::transfer::receipt::tests::any_receipt;
+use crate::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
+use crate::transfer::refusal::{Refusal, RefusalCode};
+
+fn refused(line: &str) -> String {
+    parse_request(line.as_bytes()).unwrap_err().to_string()
+}
+
+fn put(line: &str) -> Offer {
+    match parse_request(line.as_bytes()) {
+        Ok(Request::Put(offer)) => offer,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_preface_begins_with_its_version() {
+    assert_eq!(PREFACE, format!("{VERSION} ").as_bytes());
+}
+
+#[test]
+fn a_put_line_has_a_name_and_any_of_its_keys() {
+    let offer = put(
+        "ANYPORT/1 PUT a%20b%2fc.txt size=5 digest=sha256 mtime=-3 mode=0600 id=x_1 resume exists=overwrite token=a%25",
+    );
+    assert_eq!(
+        offer,
+        Offer {
+            name: Some("a b/c.txt".to_owned()),
+            size: Some(5),
+            digest: Some(Algorithm::Sha256),
+            mtime: Some(-3),
+            mode: Some(0o600),
+            id: Some("x_1".to_owned()),
+            resume: true,
+            exists: Some(OnExists::Overwrite),
+            token: Some(Token::new("a%")),
+        }
+    );
+}
+
+#[test]
+fn what_a_person_types_is_taken_as_meant() {
+    let offer = Offer { name: Some("größe=1".to_owned()), size: Some(5), ..Offer::default() };
+    assert_eq!(put("ANYPORT/1  PUT\tgröße=1   size=5 "), offer);
+    assert_eq!(put("ANYPORT/1 PUT resume").name.as_deref(), Some("resume"));
+}
+
+#[test]
+fn other_verbs_are_known_without_their_arguments() {
+    for (line, verb) in [
+        ("ANYPORT/1 GET name offset=K", Verb::Get),
+        ("ANYPORT/1 LIST", Verb::List),
+        ("ANYPORT/1 ECHO", Verb::Echo),
+        ("ANYPORT/1 TIME", Verb::Time),
+        ("ANYPORT/1 GREET", Verb::Greet),
+        ("ANYPORT/1 JOIN room as nick", Verb::Join),
+    ] {
+        assert_eq!(parse_request(line.as_bytes()), Ok(Request::Other(verb)));
+    }
+    assert_eq!(KNOWN_VERBS, format!("PUT, {}", Verb::WORDS.join(", ")));
+}
+
+#[test]
+fn a_bad_request_is_told_which_word_is_wrong() {
+    for (line, message) in [
+        ("HELLO PUT x", r#"expected a line that begins with ANYPORT/1, not "HELLO""#),
+        ("", r#"expected a line that begins with ANYPORT/1, not """#),
+        ("ANYPORT/2 PUT x", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
+        (
+            "ANYPORT/1 put x",
+            r#"unknown verb "put" in the preface; known are PUT, GET, LIST, ECHO, TIME, GREET, JOIN"#,
+        ),
+        (
+            "ANYPORT/1 ",
+            r#"unknown verb "" in the preface; known are PUT, GET, LIST, ECHO, TIME, GREET, JOIN"#,
+        ),
+        ("ANYPORT/1 PUT", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
+        ("ANYPORT/1 PUT size=5", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
+        (
+            "ANYPORT/1 PUT x sise=5",
+            r#"unknown key "sise" in the preface; known are size, digest, mtime, mode, id, resume, exists, token"#,
+        ),
+        (
+            "ANYPORT/1 PUT my file.txt",
+            r#"stray word "file.txt" in the preface; a space in a name is written %20, known keys are size, digest, mtime, mode, id, resume, exists, token"#,
+        ),
+        ("ANYPORT/1 PUT x size=1 size=1", "key size is given twice in the preface"),
+        ("ANYPORT/1 PUT x resume resume", "key resume is given twice in the preface"),
+        (
+            "ANYPORT/1 PUT x size",
+            "key size in the preface needs a value: size= and a number of bytes",
+        ),
+        (
+            "ANYPORT/1 PUT x size=+5",
+            r#"bad value "+5" for size in the preface; expected a number of bytes"#,
+        ),
+        (
+            "ANYPORT/1 PUT x size=",
+            r#"bad value "" for size in the preface; expected a number of bytes"#,
+        ),
+        (
+            "ANYPORT/1 PUT x size=18446744073709551616",
+            r#"bad value "18446744073709551616" for size in the preface; expected a number of bytes"#,
+        ),
+        (
+            "ANYPORT/1 PUT x digest=md5",
+            r#"bad value "md5" for digest in the preface; expected blake3, sha256 or none"#,
+        ),
+        (
+            "ANYPORT/1 PUT x mtime=+1",
+            r#"bad value "+1" for mtime in the preface; expected whole seconds since 1970"#,
+        ),
+        (
+            "ANYPORT/1 PUT x mode=rw",
+            r#"bad value "rw" for mode in the preface; expected permission bits in octal, such as 644"#,
+        ),
+        (
+            "ANYPORT/1 PUT x id=a/b",
+            r#"bad value "a/b" for id in the preface; expected 1 to 64 of A-Z a-z 0-9 _ -"#,
+        ),
+        (
+            "ANYPORT/1 PUT x resume=1",
+            r#"bad value "1" for resume in the preface; expected the word alone"#,
+        ),
+        (
+            "ANYPORT/1 PUT 100%",
+            r#"bad value "100%" for name in the preface; expected percent-encoded UTF-8, a percent sign itself as %25"#,
+        ),
+    ] {
+        assert_eq!(refused(line), message);
+    }
+    assert_eq!(parse_request(b"ANYPORT/1 PUT \xff"), Err(PrefaceError::NotUtf8));
+}
+
+#[test]
+fn a_token_is_told_to_nobody() {
+    for line in ["ANYPORT/1 PUT x token=s3cret%zz", "ANYPORT/1 PUT x token="] {
+        let message = "bad value for token in the preface; expected a text that is not empty";
+        assert_eq!(refused(line), message);
+    }
+    let message = refused("ANYPORT/1 PUT x token=s3cret token=s3cret");
+    assert_eq!(message, "key token is given twice in the preface");
+}
+
+#[test]
+fn a_file_without_a_name_is_offered_as_a_dash() {
+    for name in [None, Some(String::new())] {
+        let line = put_line(&Offer { name, size: Some(1), ..Offer::default() });
+        assert_eq!(line, "ANYPORT/1 PUT - size=1\n");
+        let offer = Offer { size: Some(1), ..Offer::default() };
+        assert_eq!(parse_request(line.trim_end().as_bytes()), Ok(Request::Put(offer)));
+    }
+    let dash = Offer { name: Some("-".to_owned()), ..Offer::default() };
+    assert_eq!(put_line(&dash), "ANYPORT/1 PUT %2D\n");
+    assert_eq!(parse_request(b"ANYPORT/1 PUT %2D"), Ok(Request::Put(dash)));
+}
+
+#[test]
+fn a_put_without_a_name_is_refused() {
+    assert_eq!(parse_request(b"ANYPORT/1 PUT"), Err(PrefaceError::MissingName));
+}
+
+#[test]
+fn an_end_may_have_a_digest() {
+    let digest = Digest::blake3([7; 32]);
+    assert_eq!(end_line(None), "END\n");
+    assert_eq!(end_line(Some(&digest)), format!("END {digest}\n"));
+    assert_eq!(parse_end(b"END"), Ok(End::default()));
+    let end = End { bytes: None, digest: Some(digest) };
+    assert_eq!(parse_end(format!("END {digest}").as_bytes()), Ok(end));
+}
+
+#[test]
+fn a_bad_end_is_told_which_word_is_wrong() {
+    for (line, message) in [
+        ("ENDE", r#"expected END after the content, not "ENDE""#),
+        ("\0\0", r#"expected END after the content, not "\0\0""#),
+        (
+            "END blake3:00",
+            r#"bad value "blake3:00" for digest in the END line; expected blake3: or sha256: and 64 hexadecimal digits"#,
+        ),
+        ("END a b", r#"stray word "b" in the END line; expected END, or END and one digest"#),
+    ] {
+        assert_eq!(parse_end(line.as_bytes()).unwrap_err().to_string(), message);
+    }
+    assert_eq!(parse_end(b"END \xff"), Err(PrefaceError::NotUtf8));
+}
+
+fn receipt() -> Receipt {
+    Receipt {
+        protocol: Protocol::Raw,
+        engine: Engine::Own,
+        peer: "127.0.0.1:5".parse().unwrap(),
+        bytes: 1000,
+        resumed: 600,
+        seconds: 0.000_001,
+        durable_seconds: Some(2.5),
+        digest: Some(Digest::sha256([1; 32])),
+        end: EndKind::Fin,
+        confirmed: false,
+        name: Some("a b".to_owned()),
+        path: Some("/srv/größe 100%".to_owned()),
+    }
+}
+
+#[test]
+fn replies_are_lines_as_documented() {
+    let refusal = Refusal::new(RefusalCode::Exists, "a.txt\nexists (here)\u{1b}");
+    let hinted = Refusal::new(RefusalCode::Busy, "8 are running").with_hint("try\nlater");
+    let hex = "01".repeat(32);
+    for (reply, line) in [
+        (Reply::Go { offset: 64 }, "ANYPORT/1 GO offset=64\n".to_owned()),
+        (
+            Reply::Receipt(receipt()),
+            format!(
+                "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 resumed=600 seconds=0.000001 durable_seconds=2.5 rate=400000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25\n"
+            ),
+        ),
+        (Reply::Error(refusal), "ANYPORT/1 ERROR exists a.txt exists (here) \n".to_owned()),
+        (Reply::Error(hinted), "ANYPORT/1 ERROR busy 8 are running (hint: try later)\n".to_owned()),
+    ] {
+        assert_eq!(reply.to_line(), line);
+    }
+}
+
+#[test]
+fn a_receipt_line_has_only_the_keys_that_are_present() {
+    let bare = Receipt {
+        resumed: 0,
+        seconds: 0.0,
+        durable_seconds: None,
+        digest: None,
+        name: None,
+        path: None,
+        ..receipt()
+    };
+    assert_eq!(
+        Reply::Receipt(bare).to_line(),
+        "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 seconds=0 end=fin confirmed=false\n"
+    );
+}
+
+#[test]
+fn keys_of_a_later_version_in_a_reply_are_ignored() {
+    let line = b"ANYPORT/1 GO colour=red offset=3 loud";
+    assert_eq!(Reply::parse(line), Ok(Reply::Go { offset: 3 }));
+}
+
+#[test]
+fn a_bad_reply_is_told_which_word_is_wrong() {
+    for (line, message) in [
+        ("ANYPORT/2 GO", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
+        ("ANYPORT/1 WENT", r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR"#),
+        ("ANYPORT/1 GO", "key offset is missing in the GO line; expected a number of bytes"),
+        ("ANYPORT/1 GO offset=1 offset=2", "key offset is given twice in the GO line"),
+        (
+            "ANYPORT/1 GO offset=x",
+            r#"bad value "x" for offset in the GO line; expected a number of bytes"#,
+        ),
+        (
+            "ANYPORT/1 RECEIPT protocol=tcp",
+            r#"bad value "tcp" for protocol in the RECEIPT line; expected raw, ws, frames or http"#,
+        ),
+        (
+            "ANYPORT/1 RECEIPT protocol=ws engine=own peer=[::1]:1 bytes=1 seconds=nan",
+            r#"bad value "nan" for seconds in the RECEIPT line; expected a number of seconds"#,
+        ),
+        (
+            "ANYPORT/1 ERROR quota disk quota used up",
+            r#"refused with the unknown code "quota": "disk quota used up""#,
+        ),
+    ] {
+        assert_eq!(Reply::parse(line.as_bytes()).unwrap_err().to_string(), message);
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_offer_survives_being_written_and_read(offer in any_offer()) {
+        let line = put_line(&offer);
+        let text = line.strip_suffix('\n').unwrap();
+        prop_assert!(text.is_ascii() && !text.contains('\n'), "{}", text);
+        prop_assert!(text.as_bytes().starts_with(PREFACE));
+        prop_assert_eq!(parse_request(text.as_bytes()), Ok(Request::Put(offer)));
+    }
+
+    #[test]
+    fn a_receipt_survives_being_written_and_read(receipt in any_receipt()) {
+        let line = Reply::Receipt(receipt.clone()).to_line();
+        let text = line.strip_suffix('\n').unwrap();
+        prop_assert!(text.is_ascii() && !text.contains('\n'), "{}", text);
+        prop_assert_eq!(Reply::parse(text.as_bytes()), Ok(Reply::Receipt(receipt)));
+    }
+
+    #[test]
+    fn a_refusal_survives_being_written_and_read(
+        message in "[^\\pC(]*",
+        hint in prop::option::of("[^\\pC(]*"),
+        code in prop::sample::select(RefusalCode::WORDS),
+    ) {
+        let code = code.parse().unwrap();
+        let reply = Reply::Error(Refusal { code, message, hint });
+        let line = reply.to_line();
+        prop_assert_eq!(Reply::parse(line.strip_suffix('\n').unwrap().as_bytes()), Ok(reply));
+    }
+
+    #[test]
+    fn an_error_is_always_one_line(message: String, hint: Option<String>) {
+        let line = Reply::Error(Refusal { code: RefusalCode::Storage, message, hint }).to_line();
+        prop_assert_eq!(line.find(char::is_control), Some(line.len() - 1));
+    }
+
+    #[test]
+    fn no_bytes_panic_the_parsers(
+        head in prop::sample::select(vec!["", "ANYPORT/1 PUT ", "ANYPORT/1 ", "END ", "ANYPORT/1 RECEIPT "]),
+        tail: Vec<u8>,
+    ) {
+        let line = [head.as_bytes(), &tail].concat();
+        let _ = parse_request(&line);
+        let _ = parse_end(&line);
+        let _ = Reply::parse(&line);
+    }
+}
