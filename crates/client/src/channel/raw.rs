@@ -133,7 +133,7 @@ impl RawChannel {
         match Reply::parse(line) {
             Ok(Reply::Receipt(receipt)) => Ok(Some(receipt)),
             Ok(Reply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
-            Ok(Reply::Go { .. }) | Err(_) => Err(SendError::Answer { peer, answer: cut(line) }),
+            Ok(_) | Err(_) => Err(SendError::Answer { peer, answer: cut(line) }),
         }
     }
 }

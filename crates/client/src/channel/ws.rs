@@ -157,7 +157,7 @@ impl WsChannel {
             (Ok(text), _) => match FileReply::from_json(&text) {
                 Ok(FileReply::Receipt(receipt)) => Ok(Some(receipt)),
                 Ok(FileReply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
-                Ok(FileReply::Go { .. }) | Err(_) => {
+                Ok(_) | Err(_) => {
                     Err(SendError::Answer { peer, answer: text.chars().take(200).collect() })
                 }
             },

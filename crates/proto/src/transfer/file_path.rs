@@ -10,6 +10,8 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::{Serialize, Serializer};
+
 use super::file_name::{FileName, NameError};
 use super::percent::{self, DecodeError};
 use super::words::quoted;
@@ -143,6 +145,12 @@ impl FilePath {
 impl From<FileName> for FilePath {
     fn from(name: FileName) -> Self {
         Self(name.as_str().to_owned())
+    }
+}
+
+impl Serialize for FilePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

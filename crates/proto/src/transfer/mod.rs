@@ -10,6 +10,7 @@
 //! `anyport.file.1`.
 
 pub mod digest;
+pub mod download;
 pub mod file_name;
 pub mod file_path;
 pub mod hasher;

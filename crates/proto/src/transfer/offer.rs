@@ -15,6 +15,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::digest::{Algorithm, Digest};
+use super::download::{self, Entry, FileEnd, FileHead, Get, List};
 use super::receipt::Receipt;
 use super::refusal::Refusal;
 use super::words::{quoted, spelled};
@@ -120,6 +121,10 @@ pub enum FileMessage {
     Offer(Offer),
     /// After the content.
     End(End),
+    /// Asks for a file.
+    Get(Get),
+    /// Asks which files are there.
+    List(List),
 }
 
 impl FileMessage {
@@ -130,11 +135,13 @@ impl FileMessage {
 
     /// Reads a message of the sender.
     pub fn from_json(text: &str) -> Result<Self, OfferError> {
-        let known = &["offer", "end"];
+        let known = &["offer", "end", "get", "list"];
         let (kind, value) = parse_kind(text, known)?;
         match kind.as_str() {
             "offer" => Ok(Self::Offer(read_offer(&Object::new("offer", value)?)?)),
             "end" => Ok(Self::End(read_end(&Object::new("end", value)?)?)),
+            "get" => Ok(Self::Get(download::read_get(&Object::new("get", value)?)?)),
+            "list" => Ok(Self::List(download::read_list(&Object::new("list", value)?)?)),
             _ => Err(OfferError::UnknownKind { kind, known }),
         }
     }
@@ -151,8 +158,21 @@ pub enum FileReply {
         /// Bytes that the receiver has already.
         offset: u64,
     },
-    /// The file is not taken.
+    /// The file is not taken, or not given.
     Error(Refusal),
+    /// A file that was asked for; its content follows.
+    File(FileHead),
+    /// All of its content was sent.
+    #[serde(rename = "end")]
+    FileEnd(FileEnd),
+    /// A piece of a listing.
+    Entries(Vec<Entry>),
+    /// All of a listing was sent.
+    #[serde(rename = "end")]
+    ListEnd {
+        /// How many entries it had.
+        entries: u64,
+    },
 }
 
 impl FileReply {
@@ -163,7 +183,7 @@ impl FileReply {
 
     /// Reads a message of the receiver.
     pub fn from_json(text: &str) -> Result<Self, OfferError> {
-        let known = &["receipt", "go", "error"];
+        let known = &["receipt", "go", "error", "file", "entries", "end"];
         let (kind, value) = parse_kind(text, known)?;
         match kind.as_str() {
             "receipt" => serde_json::from_value(value)
@@ -175,6 +195,15 @@ impl FileReply {
                 Ok(Self::Go { offset })
             }
             "error" => Ok(Self::Error(read_refusal(&Object::new("error", value)?)?)),
+            "file" => Ok(Self::File(download::read_file(&Object::new("file", value)?)?)),
+            "entries" => download::read_entries(value).map(Self::Entries),
+            "end" => {
+                let object = Object::new("end", value)?;
+                match object.optional("entries", "a number of entries", Value::as_u64)? {
+                    Some(entries) => Ok(Self::ListEnd { entries }),
+                    None => download::read_file_end(&object).map(Self::FileEnd),
+                }
+            }
             _ => Err(OfferError::UnknownKind { kind, known }),
         }
     }
@@ -235,8 +264,14 @@ pub enum OfferError {
         expected: &'static str,
     },
     /// The token is no text; what came instead may be a secret all the same.
-    #[error("bad value for \"token\" in \"offer\"; expected {TOKEN}")]
-    BadToken,
+    #[error("bad value for \"token\" in {kind:?}; expected {TOKEN}")]
+    BadToken {
+        /// The key of the message.
+        kind: &'static str,
+    },
+    /// A listing is no list.
+    #[error("\"entries\" must hold a JSON array")]
+    NotAList,
     /// The receipt cannot be read.
     #[error("bad receipt: {reason}")]
     BadReceipt {
@@ -267,7 +302,7 @@ pub(super) const MODE: &str = "permission bits in octal, such as 644";
 pub(super) const ID: &str = "1 to 64 of A-Z a-z 0-9 _ -";
 pub(super) const EXISTS: &str = "error, overwrite or rename";
 pub(super) const TOKEN: &str = "a text that is not empty";
-const TEXT: &str = "a text";
+pub(super) const TEXT: &str = "a text";
 
 const MAX_ID_LEN: usize = 64;
 
@@ -288,7 +323,6 @@ fn parse_kind(text: &str, known: &'static [&'static str]) -> Result<(String, Val
 fn read_offer(object: &Object) -> Result<Offer, OfferError> {
     let parsed_mode = |value: &Value| value.as_str().and_then(parse_mode);
     let id = |value: &Value| value.as_str().filter(|id| is_id(id)).map(str::to_owned);
-    let token = |value: &Value| value.as_str().filter(|token| !token.is_empty()).map(Token::new);
     Ok(Offer {
         name: object.optional("name", TEXT, as_text)?,
         size: object.optional("size", BYTES, Value::as_u64)?,
@@ -298,7 +332,7 @@ fn read_offer(object: &Object) -> Result<Offer, OfferError> {
         id: object.optional("id", ID, id)?,
         resume: object.optional("resume", "true or false", Value::as_bool)?.unwrap_or(false),
         exists: object.optional("exists", EXISTS, as_parsed)?,
-        token: object.optional("token", TOKEN, token).map_err(|_| OfferError::BadToken)?,
+        token: object.token()?,
     })
 }
 
@@ -318,13 +352,13 @@ fn read_refusal(object: &Object) -> Result<Refusal, OfferError> {
 }
 
 /// What a message holds, and the key under which it does.
-struct Object {
+pub(super) struct Object {
     kind: &'static str,
     entries: Map<String, Value>,
 }
 
 impl Object {
-    fn new(kind: &'static str, value: Value) -> Result<Self, OfferError> {
+    pub(super) fn new(kind: &'static str, value: Value) -> Result<Self, OfferError> {
         match value {
             Value::Object(entries) => Ok(Self { kind, entries }),
             other => Err(OfferError::NotAnObject { kind, found: in_words(&other) }),
@@ -332,7 +366,7 @@ impl Object {
     }
 
     /// The value of `key`; null is as good as absent.
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &self,
         key: &'static str,
         expected: &'static str,
@@ -350,7 +384,13 @@ impl Object {
         }
     }
 
-    fn required<T>(
+    pub(super) fn token(&self) -> Result<Option<Token>, OfferError> {
+        let token =
+            |value: &Value| value.as_str().filter(|token| !token.is_empty()).map(Token::new);
+        self.optional("token", TOKEN, token).map_err(|_| OfferError::BadToken { kind: self.kind })
+    }
+
+    pub(super) fn required<T>(
         &self,
         key: &'static str,
         expected: &'static str,
@@ -364,11 +404,11 @@ impl Object {
     }
 }
 
-fn as_text(value: &Value) -> Option<String> {
+pub(super) fn as_text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-fn as_parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
+pub(super) fn as_parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
     value.as_str()?.parse().ok()
 }
 
@@ -385,7 +425,10 @@ fn serialize_mode<S: Serializer>(mode: &Option<u32>, serializer: S) -> Result<S:
     mode.map(|mode| format!("{mode:o}")).serialize(serializer)
 }
 
-fn serialize_token<S: Serializer>(token: &Option<Token>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize_token<S: Serializer>(
+    token: &Option<Token>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     token.as_ref().map(Token::expose).serialize(serializer)
 }
 
@@ -515,12 +558,12 @@ pub(super) mod tests {
     #[test]
     fn what_is_no_message_is_told_what_is() {
         for (text, message) in [
-            (r#"{"offr":{}}"#, r#"unknown message "offr"; known are offer, end"#),
-            ("[]", "message must be a JSON object with one key; known are offer, end"),
-            ("{}", "message must be a JSON object with one key; known are offer, end"),
+            (r#"{"offr":{}}"#, r#"unknown message "offr"; known are offer, end, get, list"#),
+            ("[]", "message must be a JSON object with one key; known are offer, end, get, list"),
+            ("{}", "message must be a JSON object with one key; known are offer, end, get, list"),
             (
                 r#"{"offer":{},"end":{}}"#,
-                "message must be a JSON object with one key; known are offer, end",
+                "message must be a JSON object with one key; known are offer, end, get, list",
             ),
             (r#"{"offer":5}"#, r#""offer" must hold a JSON object, not 5"#),
             ("hello", "message is not JSON: expected value at line 1 column 1"),
@@ -580,7 +623,10 @@ pub(super) mod tests {
     #[test]
     fn a_bad_reply_is_told_with_its_key() {
         for (text, message) in [
-            (r#"{"went":{}}"#, r#"unknown message "went"; known are receipt, go, error"#),
+            (
+                r#"{"went":{}}"#,
+                r#"unknown message "went"; known are receipt, go, error, file, entries, end"#,
+            ),
             (r#"{"go":{}}"#, r#""offset" is missing in "go"; expected a number of bytes"#),
             (
                 r#"{"error":{"code":"x","message":"y"}}"#,
@@ -606,7 +652,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn no_text_panics_the_parsers(text in r#"(\{"(offer|end|go|error|receipt)":)?.*"#) {
+        fn no_text_panics_the_parsers(text in r#"(\{"(offer|end|go|error|receipt|get|list|file|entries)":)?.*"#) {
             let _ = FileMessage::from_json(&text);
             let _ = FileReply::from_json(&text);
         }

@@ -39,6 +39,8 @@ pub enum RefusalCode {
     NotSupported,
     /// The name cannot be made safe.
     BadName,
+    /// No file of that name is there.
+    NotFound,
     /// Another file of that name is there.
     Exists,
     /// Larger than this server takes.
@@ -63,6 +65,7 @@ spelled!(RefusalCode, "refusal code":
     BadRequest = "bad-request",
     NotSupported = "not-supported",
     BadName = "bad-name",
+    NotFound = "not-found",
     Exists = "exists",
     TooLarge = "too-large",
     NoSpace = "no-space",

@@ -158,8 +158,12 @@ impl Preface {
     fn request(&mut self, line: &[u8], replies: &mut Vec<u8>) -> Result<(), Refusal> {
         let offer = match preface::parse_request(line) {
             Ok(Request::Put(offer)) => offer,
+            Ok(Request::Get(_) | Request::List(_)) => {
+                let message = "GET and LIST are not served yet; PUT is";
+                return Err(self.refuse_line(Refusal::new(RefusalCode::NotSupported, message)));
+            }
             Ok(Request::Other(verb)) => {
-                let message = format!("{verb} is not served yet; PUT is");
+                let message = format!("{verb} is not served yet; PUT, GET and LIST are");
                 return Err(self.refuse_line(Refusal::new(RefusalCode::NotSupported, message)));
             }
             Err(error) => {

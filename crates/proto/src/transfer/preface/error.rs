@@ -50,6 +50,19 @@ pub enum PrefaceError {
         /// The word as it came.
         word: String,
     },
+    /// `GET` does not say which file.
+    #[error("GET needs a name; expected {VERSION} GET photos/a.jpg")]
+    NoNameToGet,
+    /// A word of a `GET` or `LIST` line that is none of its own.
+    #[error("unknown word {} in the {line}; known are {known}", quoted(.word))]
+    UnknownWord {
+        /// Which line.
+        line: &'static str,
+        /// The word as it came.
+        word: String,
+        /// The words that would have been understood.
+        known: &'static str,
+    },
     /// Something follows the digest.
     #[error("stray word {} in the END line; expected END, or END and one digest", quoted(.word))]
     StrayAfterEnd {
@@ -106,7 +119,7 @@ pub enum PrefaceError {
         found: String,
     },
     /// The receiver answers with a word that is not known.
-    #[error("unknown reply {}; known are GO, RECEIPT, ERROR", quoted(.word))]
+    #[error("unknown reply {}; known are GO, RECEIPT, ERROR, FILE, ENTRY, END", quoted(.word))]
     UnknownReply {
         /// The word as it came.
         word: String,

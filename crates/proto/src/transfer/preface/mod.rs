@@ -4,12 +4,16 @@
 //!   sender    ANYPORT/1 PUT photo.jpg size=1048576 LF   content   END blake3:… LF
 //!   receiver  ANYPORT/1 GO offset=0 LF (to resume)            ANYPORT/1 RECEIPT … LF
 //!             or, at any time, ANYPORT/1 ERROR code message LF
+//!
+//!   receiver  ANYPORT/1 GET photo.jpg offset=K LF                   ANYPORT/1 LIST photos LF
+//!   server    ANYPORT/1 FILE … LF   content   END blake3:… LF       ANYPORT/1 ENTRY … LF   ANYPORT/1 END entries=N LF
 //! ```
 //!
 //! Strict where a sender's mistake would damage a file (an unknown key of a request is refused),
 //! lenient where a person types (runs of blanks, CR LF, names with bare UTF-8). A reply may have
 //! keys that are not known yet.
 
+mod download;
 mod error;
 mod fields;
 mod reply;
@@ -18,12 +22,15 @@ mod request;
 mod tests;
 
 pub use super::line::{LineReader, LineTooLong, Pushed};
+pub use download::{get_line, list_line};
 pub use error::PrefaceError;
 pub use reply::Reply;
 pub use request::{end_line, parse_end, put_line};
 
+use super::download::{Get, List};
 use super::offer::Offer;
 use super::words::spelled;
+use download::{parse_get, parse_list};
 use fields::{after_version, split_word};
 use request::parse_put;
 
@@ -35,17 +42,17 @@ pub const PREFACE: &[u8] = b"ANYPORT/1 ";
 pub enum Request {
     /// To take a file; the offer has a name.
     Put(Offer),
+    /// To give a file.
+    Get(Get),
+    /// To say which files are there.
+    List(List),
     /// Something else; its arguments are not read.
     Other(Verb),
 }
 
-/// The requests beside `PUT`.
+/// The requests beside `PUT`, `GET` and `LIST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Send a file.
-    Get,
-    /// Say which files are there.
-    List,
     /// Send back what comes.
     Echo,
     /// Say what time it is.
@@ -57,17 +64,19 @@ pub enum Verb {
 }
 
 spelled!(Verb, "verb":
-    Get = "GET", List = "LIST", Echo = "ECHO", Time = "TIME", Greet = "GREET", Join = "JOIN");
+    Echo = "ECHO", Time = "TIME", Greet = "GREET", Join = "JOIN");
 
 /// Reads a request: a whole line, the preface included, without its line feed.
 pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
     let (verb, arguments) = split_word(after_version(line)?);
-    if verb == "PUT" {
-        return parse_put(arguments).map(Request::Put);
-    }
-    match verb.parse() {
-        Ok(verb) => Ok(Request::Other(verb)),
-        Err(_) => Err(PrefaceError::UnknownVerb { verb: verb.to_owned(), known: KNOWN_VERBS }),
+    match verb {
+        "PUT" => parse_put(arguments).map(Request::Put),
+        "GET" => parse_get(arguments).map(Request::Get),
+        "LIST" => parse_list(arguments).map(Request::List),
+        other => match other.parse() {
+            Ok(verb) => Ok(Request::Other(verb)),
+            Err(_) => Err(PrefaceError::UnknownVerb { verb: verb.to_owned(), known: KNOWN_VERBS }),
+        },
     }
 }
 

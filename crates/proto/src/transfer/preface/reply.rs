@@ -1,10 +1,12 @@
 //! What a receiver says by a line.
 
+use super::download::{parse_entry, parse_file, write_entry, write_file};
 use super::error::PrefaceError;
 use super::fields::{
     Fields, LineWriter, VERSION, after_version, on_one_line, parse_decimal, parse_seconds, parsed,
     split_word,
 };
+use crate::transfer::download::{Entry, FileHead};
 use crate::transfer::offer;
 use crate::transfer::percent;
 use crate::transfer::receipt::{Receipt, round_to_micros, whole_rate};
@@ -20,8 +22,17 @@ pub enum Reply {
     },
     /// The file is here, whole.
     Receipt(Receipt),
-    /// The file is not taken.
+    /// The file is not taken, or not given.
     Error(Refusal),
+    /// A file that was asked for; its content follows.
+    File(FileHead),
+    /// A line of a listing.
+    Entry(Entry),
+    /// All of a listing was sent.
+    ListEnd {
+        /// How many entries it had.
+        entries: u64,
+    },
 }
 
 impl Reply {
@@ -30,6 +41,9 @@ impl Reply {
         match self {
             Self::Go { offset } => format!("{VERSION} GO offset={offset}\n"),
             Self::Receipt(receipt) => write_receipt(receipt),
+            Self::File(head) => write_file(head),
+            Self::Entry(entry) => write_entry(entry),
+            Self::ListEnd { entries } => format!("{VERSION} END entries={entries}\n"),
             Self::Error(Refusal { code, message, hint }) => {
                 let message = on_one_line(message);
                 let hint = hint.as_deref().map(on_one_line);
@@ -52,6 +66,13 @@ impl Reply {
             }
             "RECEIPT" => parse_receipt(&Fields::new("RECEIPT line", rest)).map(Self::Receipt),
             "ERROR" => parse_refusal(rest).map(Self::Error),
+            "FILE" => parse_file(&Fields::new("FILE line", rest)).map(Self::File),
+            "ENTRY" => parse_entry(&Fields::new("ENTRY line", rest)).map(Self::Entry),
+            "END" => {
+                let fields = Fields::new("END line", rest);
+                let entries = fields.required("entries", "a number of entries", parse_decimal)?;
+                Ok(Self::ListEnd { entries })
+            }
             _ => Err(PrefaceError::UnknownReply { word: kind.to_owned() }),
         }
     }

@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::fields::VERSION;
 use super::*;
 use crate::transfer::digest::{Algorithm, Digest};
+use crate::transfer::download::tests::{any_entry, any_get, any_head, any_list};
+use crate::transfer::download::{Entry, EntryKind, FileHead};
+use crate::transfer::file_path::FilePath;
 use crate::transfer::offer::tests::any_offer;
 use crate::transfer::offer::{End, OnExists, Token};
 use crate::transfer::receipt::tests::any_receipt;
@@ -58,8 +61,6 @@ fn what_a_person_types_is_taken_as_meant() {
 #[test]
 fn other_verbs_are_known_without_their_arguments() {
     for (line, verb) in [
-        ("ANYPORT/1 GET name offset=K", Verb::Get),
-        ("ANYPORT/1 LIST", Verb::List),
         ("ANYPORT/1 ECHO", Verb::Echo),
         ("ANYPORT/1 TIME", Verb::Time),
         ("ANYPORT/1 GREET", Verb::Greet),
@@ -67,7 +68,7 @@ fn other_verbs_are_known_without_their_arguments() {
     ] {
         assert_eq!(parse_request(line.as_bytes()), Ok(Request::Other(verb)));
     }
-    assert_eq!(KNOWN_VERBS, format!("PUT, {}", Verb::WORDS.join(", ")));
+    assert_eq!(KNOWN_VERBS, format!("PUT, GET, LIST, {}", Verb::WORDS.join(", ")));
 }
 
 #[test]
@@ -170,6 +171,104 @@ fn a_put_without_a_name_is_refused() {
     assert_eq!(parse_request(b"ANYPORT/1 PUT"), Err(PrefaceError::MissingName));
 }
 
+fn get(line: &str) -> Get {
+    match parse_request(line.as_bytes()) {
+        Ok(Request::Get(get)) => get,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn list(line: &str) -> List {
+    match parse_request(line.as_bytes()) {
+        Ok(Request::List(list)) => list,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_get_line_has_a_name_and_any_of_its_keys() {
+    let name = "a b/größe".to_owned();
+    let (digest, token) = (Some(Algorithm::None), Some(Token::new("x y")));
+    let full = Get { name, offset: 7, digest, token };
+    assert_eq!(get("ANYPORT/1 GET a%20b/größe offset=7 digest=none token=x%20y"), full);
+    assert_eq!(
+        get_line(&full),
+        "ANYPORT/1 GET a%20b%2Fgr%C3%B6%C3%9Fe offset=7 digest=none token=x%20y\n"
+    );
+    // What is no path at all is for the one to refuse who looks for it.
+    assert_eq!(get("ANYPORT/1 GET ../%2Fx").name, "..//x");
+}
+
+#[test]
+fn a_list_line_may_be_short() {
+    let of = |path: &str| List { path: Some(path.to_owned()), ..List::default() };
+    assert_eq!(list("ANYPORT/1 LIST"), List::default());
+    assert_eq!(list("ANYPORT/1 LIST /"), List::default());
+    assert_eq!(list("ANYPORT/1 LIST photos/"), of("photos"));
+    let recursive = |list| List { recursive: true, ..list };
+    assert_eq!(list("ANYPORT/1 LIST recursive"), recursive(List::default()));
+    assert_eq!(list("ANYPORT/1 LIST a recursive"), recursive(of("a")));
+    let line = list_line(&recursive(of("recursive")));
+    assert_eq!(line, "ANYPORT/1 LIST %72ecursive recursive\n");
+    assert_eq!(list(line.trim_end()), recursive(of("recursive")));
+}
+
+#[test]
+fn a_bad_question_is_told_which_word_is_wrong() {
+    for (line, message) in [
+        ("ANYPORT/1 GET", "GET needs a name; expected ANYPORT/1 GET photos/a.jpg"),
+        ("ANYPORT/1 GET offset=5", "GET needs a name; expected ANYPORT/1 GET photos/a.jpg"),
+        (
+            "ANYPORT/1 GET x offset=-1",
+            r#"bad value "-1" for offset in the GET line; expected a number of bytes"#,
+        ),
+        (
+            "ANYPORT/1 GET my file",
+            r#"unknown word "file (a space in a name is written %20)" in the GET line; known are offset, digest, token"#,
+        ),
+        (
+            "ANYPORT/1 GET x size=1",
+            r#"unknown word "size" in the GET line; known are offset, digest, token"#,
+        ),
+        ("ANYPORT/1 GET x offset=1 offset=1", "key offset is given twice in the GET line"),
+        (
+            "ANYPORT/1 GET x token=",
+            "bad value for token in the preface; expected a text that is not empty",
+        ),
+        (
+            "ANYPORT/1 GET %zz",
+            r#"bad value "%zz" for name in the GET line; expected percent-encoded UTF-8, a percent sign itself as %25"#,
+        ),
+        ("ANYPORT/1 LIST x recursive recursive", "key recursive is given twice in the LIST line"),
+        (
+            "ANYPORT/1 LIST x recursive=1",
+            r#"unknown word "recursive" in the LIST line; known are recursive, token"#,
+        ),
+    ] {
+        assert_eq!(refused(line), message);
+    }
+}
+
+#[test]
+fn answers_to_questions_are_lines_as_documented() {
+    let name = FilePath::parse("a b/x").unwrap();
+    let head = FileHead { name: name.clone(), size: 9, offset: 5, mtime: -1, mode: 0o644 };
+    let entry = Entry { name, kind: EntryKind::Directory, size: None, mtime: 3, mode: 0o755 };
+    for (reply, line) in [
+        (Reply::File(head), "ANYPORT/1 FILE name=a%20b/x size=9 offset=5 mtime=-1 mode=644\n"),
+        (Reply::Entry(entry), "ANYPORT/1 ENTRY name=a%20b/x kind=directory mtime=3 mode=755\n"),
+        (Reply::ListEnd { entries: 2 }, "ANYPORT/1 END entries=2\n"),
+    ] {
+        assert_eq!(reply.to_line(), line);
+        assert_eq!(Reply::parse(line.trim_end().as_bytes()), Ok(reply));
+    }
+    for name in ["../x", "/etc/passwd", "%2e%2e/x", ".anyport-1.part", ""] {
+        let line = format!("ANYPORT/1 FILE name={name} size=1 offset=0 mtime=0 mode=644");
+        let error = Reply::parse(line.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("expected a path below the served directory"), "{error}");
+    }
+}
+
 #[test]
 fn an_end_may_have_a_digest() {
     let digest = Digest::blake3([7; 32]);
@@ -260,7 +359,10 @@ fn keys_of_a_later_version_in_a_reply_are_ignored() {
 fn a_bad_reply_is_told_which_word_is_wrong() {
     for (line, message) in [
         ("ANYPORT/2 GO", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
-        ("ANYPORT/1 WENT", r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR"#),
+        (
+            "ANYPORT/1 WENT",
+            r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR, FILE, ENTRY, END"#,
+        ),
         ("ANYPORT/1 GO", "key offset is missing in the GO line; expected a number of bytes"),
         ("ANYPORT/1 GO offset=1 offset=2", "key offset is given twice in the GO line"),
         (
@@ -295,6 +397,30 @@ proptest! {
     }
 
     #[test]
+    fn a_question_survives_being_written_and_read(get in any_get(), list in any_list()) {
+        // A slash at the end of a directory is how a person writes it.
+        prop_assume!(!list.path.as_ref().is_some_and(|path| path.ends_with('/')));
+        for (line, request) in
+            [(get_line(&get), Request::Get(get.clone())), (list_line(&list), Request::List(list.clone()))]
+        {
+            let text = line.strip_suffix('\n').unwrap();
+            prop_assert!(text.is_ascii() && !text.contains('\n'), "{}", text);
+            prop_assert!(text.as_bytes().starts_with(PREFACE));
+            prop_assert_eq!(parse_request(text.as_bytes()), Ok(request));
+        }
+    }
+
+    #[test]
+    fn an_answer_survives_being_written_and_read(head in any_head(), entry in any_entry()) {
+        for reply in [Reply::File(head), Reply::Entry(entry)] {
+            let line = reply.to_line();
+            let text = line.strip_suffix('\n').unwrap();
+            prop_assert!(text.is_ascii() && !text.contains('\n'), "{}", text);
+            prop_assert_eq!(Reply::parse(text.as_bytes()), Ok(reply));
+        }
+    }
+
+    #[test]
     fn a_receipt_survives_being_written_and_read(receipt in any_receipt()) {
         let line = Reply::Receipt(receipt.clone()).to_line();
         let text = line.strip_suffix('\n').unwrap();
@@ -322,7 +448,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic_the_parsers(
-        head in prop::sample::select(vec!["", "ANYPORT/1 PUT ", "ANYPORT/1 ", "END ", "ANYPORT/1 RECEIPT "]),
+        head in prop::sample::select(vec!["", "ANYPORT/1 PUT ", "ANYPORT/1 ", "END ", "ANYPORT/1 RECEIPT ", "ANYPORT/1 GET ", "ANYPORT/1 LIST ", "ANYPORT/1 FILE ", "ANYPORT/1 ENTRY "]),
         tail: Vec<u8>,
     ) {
         let line = [head.as_bytes(), &tail].concat();

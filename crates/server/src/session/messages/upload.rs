@@ -187,6 +187,11 @@ impl MessageUpload {
                 }
                 Ok(())
             }
+            FileMessage::Get(_) | FileMessage::List(_) => {
+                let refusal =
+                    Refusal::new(RefusalCode::NotSupported, "downloads are not served yet");
+                Err(self.out_of_place(refusal))
+            }
             FileMessage::End(end) => {
                 let Some(upload) = self.current.take() else {
                     let message = "an end came without content before it";

@@ -1,0 +1,189 @@
+//! The lines of downloads: what a receiver asks for, and what it is answered.
+
+use super::error::PrefaceError;
+use super::fields::{
+    Fields, LineWriter, bad_value, parse_decimal, parse_signed, parse_token, parsed, split_word,
+};
+use crate::transfer::digest::Algorithm;
+use crate::transfer::download::{Entry, FileHead, Get, KIND, List, PATH};
+use crate::transfer::file_path::FilePath;
+use crate::transfer::offer::{self, Token};
+use crate::transfer::percent;
+
+/// The line that asks for a file, line feed included.
+pub fn get_line(get: &Get) -> String {
+    let mut line = LineWriter::new(&format!("GET {}", percent::encode_name(&get.name)));
+    line.key("offset", Some(get.offset).filter(|offset| *offset > 0));
+    line.key("digest", get.digest);
+    line.key("token", get.token.as_ref().map(Token::expose));
+    line.finish()
+}
+
+/// The line that asks which files are there, line feed included.
+pub fn list_line(list: &List) -> String {
+    let mut line = LineWriter::new("LIST");
+    if let Some(path) = &list.path {
+        match path.as_str() {
+            // The word itself would be the option.
+            RECURSIVE => line.word("%72ecursive"),
+            path => line.word(&percent::encode_name(path)),
+        }
+    }
+    if list.recursive {
+        line.word(RECURSIVE);
+    }
+    line.key("token", list.token.as_ref().map(Token::expose));
+    line.finish()
+}
+
+pub(super) fn parse_get(arguments: &str) -> Result<Get, PrefaceError> {
+    let (name, rest) = split_word(arguments);
+    let is_key = ["offset=", "digest=", "token="].iter().any(|key| name.starts_with(key));
+    if name.is_empty() || is_key {
+        return Err(PrefaceError::NoNameToGet);
+    }
+    let name = percent::decode(name).map_err(|_| bad_value(GET, "name", name, ENCODED))?;
+    let (mut offset, mut digest, mut token) = (None, None, None);
+    for (key, value) in words(rest) {
+        match key {
+            "offset" => set(&mut offset, GET, "offset", value, offer::BYTES, parse_decimal)?,
+            "digest" => {
+                set(&mut digest, GET, "digest", value, offer::ALGORITHM, parsed::<Algorithm>)?;
+            }
+            "token" => set_token(&mut token, GET, value)?,
+            _ => return Err(unknown(GET, key, value, "offset, digest, token")),
+        }
+    }
+    Ok(Get { name, offset: offset.unwrap_or(0), digest, token })
+}
+
+pub(super) fn parse_list(arguments: &str) -> Result<List, PrefaceError> {
+    let mut list = List::default();
+    let (first, after) = split_word(arguments);
+    let is_option = first.is_empty() || first == RECURSIVE || first.starts_with("token=");
+    let rest = if is_option { arguments } else { after };
+    if !is_option {
+        let path = percent::decode(first).map_err(|_| bad_value(LIST, "path", first, ENCODED))?;
+        // `photos/` is how a person writes a directory, and `/` the whole.
+        let path = path.strip_suffix('/').unwrap_or(&path);
+        list.path = Some(path.to_owned()).filter(|path| !path.is_empty());
+    }
+    for (key, value) in words(rest) {
+        match (key, value) {
+            (RECURSIVE, None) if list.recursive => {
+                return Err(PrefaceError::DuplicateKey { line: LIST, key: RECURSIVE });
+            }
+            (RECURSIVE, None) => list.recursive = true,
+            ("token", value) => set_token(&mut list.token, LIST, value)?,
+            _ => return Err(unknown(LIST, key, value, "recursive, token")),
+        }
+    }
+    Ok(list)
+}
+
+pub(super) fn write_file(head: &FileHead) -> String {
+    let mut line = LineWriter::new("FILE");
+    line.key("name", Some(&head.name));
+    line.key("size", Some(head.size));
+    line.key("offset", Some(head.offset));
+    line.key("mtime", Some(head.mtime));
+    line.key("mode", Some(format!("{:o}", head.mode)));
+    line.finish()
+}
+
+pub(super) fn parse_file(fields: &Fields<'_>) -> Result<FileHead, PrefaceError> {
+    Ok(FileHead {
+        name: fields.required("name", PATH, parse_path)?,
+        size: fields.required("size", offer::BYTES, parse_decimal)?,
+        offset: fields.required("offset", offer::BYTES, parse_decimal)?,
+        mtime: fields.required("mtime", offer::MTIME, parse_signed)?,
+        mode: fields.required("mode", offer::MODE, offer::parse_mode)?,
+    })
+}
+
+pub(super) fn write_entry(entry: &Entry) -> String {
+    let mut line = LineWriter::new("ENTRY");
+    line.key("name", Some(&entry.name));
+    line.key("kind", Some(entry.kind));
+    line.key("size", entry.size);
+    line.key("mtime", Some(entry.mtime));
+    line.key("mode", Some(format!("{:o}", entry.mode)));
+    line.finish()
+}
+
+pub(super) fn parse_entry(fields: &Fields<'_>) -> Result<Entry, PrefaceError> {
+    Ok(Entry {
+        name: fields.required("name", PATH, parse_path)?,
+        kind: fields.required("kind", KIND, parsed)?,
+        size: fields.optional("size", offer::BYTES, parse_decimal)?,
+        mtime: fields.required("mtime", offer::MTIME, parse_signed)?,
+        mode: fields.required("mode", offer::MODE, offer::parse_mode)?,
+    })
+}
+
+fn parse_path(text: &str) -> Option<FilePath> {
+    FilePath::parse_percent_encoded(text).ok()
+}
+
+/// Each word of a line, cut at its equals sign if it has one.
+fn words(mut rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    std::iter::from_fn(move || {
+        let (word, after) = split_word(rest);
+        rest = after;
+        let cut = |word| match str::split_once(word, '=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (word, None),
+        };
+        (!word.is_empty()).then(|| cut(word))
+    })
+}
+
+/// Reads the value of one key into its place.
+fn set<T>(
+    place: &mut Option<T>,
+    line: &'static str,
+    key: &'static str,
+    value: Option<&str>,
+    expected: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<(), PrefaceError> {
+    if place.is_some() {
+        return Err(PrefaceError::DuplicateKey { line, key });
+    }
+    let Some(value) = value else {
+        return Err(PrefaceError::MissingValue { line, key, expected });
+    };
+    *place = Some(read(value).ok_or_else(|| bad_value(line, key, value, expected))?);
+    Ok(())
+}
+
+fn set_token(
+    place: &mut Option<Token>,
+    line: &'static str,
+    value: Option<&str>,
+) -> Result<(), PrefaceError> {
+    set(place, line, "token", value, offer::TOKEN, parse_token).map_err(|error| match error {
+        PrefaceError::BadValue { .. } => PrefaceError::BadToken,
+        other => other,
+    })
+}
+
+fn unknown(
+    line: &'static str,
+    key: &str,
+    value: Option<&str>,
+    known: &'static str,
+) -> PrefaceError {
+    let word = match value {
+        Some(_) => key.to_owned(),
+        None => format!("{key} (a space in a name is written %20)"),
+    };
+    PrefaceError::UnknownWord { line, word, known }
+}
+
+const RECURSIVE: &str = "recursive";
+
+/// What the lines are called in messages.
+const GET: &str = "GET line";
+const LIST: &str = "LIST line";
+const ENCODED: &str = "percent-encoded UTF-8, a percent sign itself as %25";
