@@ -1,16 +1,18 @@
-//! What is sent: a file or standard input, digested while it is read.
+//! What is sent: a file or standard input, digested while it is read; or beside it, where the server has the beginning.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyport_net::copy::send_file;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::hasher::Hasher;
+use anyport_proto::transfer::offer::Offer;
 
+use crate::aside::Aside;
 use crate::channel::Stopped;
 use crate::error::SendError;
 
@@ -19,6 +21,8 @@ use crate::error::SendError;
 pub struct Source {
     /// As the user wrote it.
     path: PathBuf,
+    /// What it is to be called there; none for standard input.
+    name: Option<String>,
     /// Bytes to be sent, where that is known before it is opened.
     size: Option<u64>,
 }
@@ -52,13 +56,24 @@ impl Source {
     pub fn new(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let path = path.into();
         if is_stdin(&path) {
-            return Ok(Self { path, size: None });
+            return Ok(Self { path, name: None, size: None });
         }
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => Err(OpenError::Directory { path }),
-            Ok(metadata) => Ok(Self { path, size: regular_size(&metadata) }),
+            Ok(metadata) => Ok(Self { path, name, size: regular_size(&metadata) }),
             Err(source) => Err(OpenError::Open { path, source }),
         }
+    }
+
+    /// A file that is found below a directory: `name` is relative to what was asked for.
+    pub(crate) fn found(path: PathBuf, name: String, metadata: &Metadata) -> Self {
+        Self { path, name: Some(name), size: regular_size(metadata) }
+    }
+
+    /// As the user wrote it.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Bytes to be sent, where that is known.
@@ -66,27 +81,38 @@ impl Source {
         self.size
     }
 
-    /// The last component of its path; `None` for standard input.
-    pub fn name(&self) -> Option<String> {
-        let name = self.path.file_name().filter(|_| !is_stdin(&self.path));
-        name.map(|name| name.to_string_lossy().into_owned())
+    /// A directory that holds nothing; its name ends in `/`.
+    pub(crate) const fn directory(path: PathBuf, name: String) -> Self {
+        Self { path, name: Some(name), size: Some(0) }
+    }
+
+    /// What it is to be called there: the last component of its path, behind the directories that were walked to it.
+    /// `None` for standard input.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Opens it. A regular file's size is announced as it is now, and exactly so much is sent; pipes and devices are sent
     /// until they end.
-    pub(crate) fn open(self, digest: Algorithm) -> Result<Content, OpenError> {
+    pub(crate) fn open(&self, digest: Algorithm) -> Result<Content, OpenError> {
         let failed = |source| OpenError::Open { path: self.path.clone(), source };
-        let (file, size) = if is_stdin(&self.path) {
+        let (file, size, identity) = if is_stdin(&self.path) {
             // Standard input may stand anywhere in a file, so only its end tells how long it is.
-            (File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None)
+            (File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None, None)
         } else {
             let file = File::open(&self.path).map_err(failed)?;
-            let size = regular_size(&file.metadata().map_err(failed)?);
+            let metadata = file.metadata().map_err(failed)?;
+            let size = regular_size(&metadata).or_else(|| metadata.is_dir().then_some(0));
             // Files of /proc and /sys say they are empty, and are not.
-            let lies = size == Some(0) && file.read_at(&mut [0], 0).is_ok_and(|count| count > 0);
-            (file, size.filter(|_| !lies))
+            let lies = size == Some(0)
+                && metadata.is_file()
+                && file.read_at(&mut [0], 0).is_ok_and(|count| count > 0);
+            let size = size.filter(|_| !lies);
+            (file, size, size.map(|_| Identity::of(&self.path, &metadata)))
         };
-        Ok(Content { file, label: self.path, size, hasher: Hasher::new(digest), bytes: 0 })
+        let hashing = Hashing::Passing(Hasher::new(digest));
+        let label = self.path.clone();
+        Ok(Content { file, label, size, identity, digest, hashing, bytes: 0 })
     }
 }
 
@@ -98,19 +124,99 @@ fn regular_size(metadata: &Metadata) -> Option<u64> {
     metadata.is_file().then_some(metadata.len())
 }
 
+/// What tells whether a regular file is still the same one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// For the server, which knows nothing else of this machine.
+    id: String,
+    mtime: i64,
+    mode: u32,
+}
+
+impl Identity {
+    fn of(path: &Path, metadata: &Metadata) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("anyport 2026-11 identity of a source");
+        // Two machines may well have files of one inode, path, size and time.
+        hasher.update(&std::fs::read("/etc/machine-id").unwrap_or_default());
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        hasher.update(path.as_os_str().as_encoded_bytes());
+        for fact in [metadata.dev(), metadata.ino(), metadata.len()] {
+            hasher.update(&fact.to_le_bytes());
+        }
+        for fact in [metadata.mtime(), metadata.mtime_nsec()] {
+            hasher.update(&fact.to_le_bytes());
+        }
+        let id = hasher.finalize().to_hex()[..32].to_owned();
+        Self { id, mtime: metadata.mtime(), mode: metadata.mode() & PERMISSIONS }
+    }
+}
+
+/// What of a mode is sent: neither the kind of the file nor set-user-id and its like.
+const PERMISSIONS: u32 = 0o777;
+
 /// A source while it is being sent.
 pub(crate) struct Content {
     file: File,
     /// As the user wrote it, for messages.
     label: PathBuf,
     size: Option<u64>,
-    hasher: Hasher,
+    /// Of a regular file.
+    identity: Option<Identity>,
+    digest: Algorithm,
+    hashing: Hashing,
+    /// Where it is being read.
     bytes: u64,
+}
+
+enum Hashing {
+    /// While it is read.
+    Passing(Hasher),
+    /// All of it, beside what is read.
+    Aside(Aside),
+    Done(Option<Digest>),
 }
 
 impl Content {
     pub(crate) fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    pub(crate) const fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// What the server is told of it, beside its name and what is to be done.
+    pub(crate) fn offer(&self) -> Offer {
+        let Some(Identity { id, mtime, mode }) = self.identity.clone() else {
+            return Offer { size: self.size, digest: Some(self.digest), ..Offer::default() };
+        };
+        Offer {
+            size: self.size,
+            digest: Some(self.digest),
+            mtime: Some(mtime),
+            mode: Some(mode),
+            id: Some(id),
+            ..Offer::default()
+        }
+    }
+
+    /// Begins at `offset`, as the server has what is before. The digest is then made beside, of everything.
+    pub(crate) fn go_on_at(&mut self, offset: u64) -> Result<(), SendError> {
+        if offset == 0 {
+            return Ok(());
+        }
+        let failed = |source| SendError::Read { path: self.label.clone(), source };
+        let size = self.size.filter(|size| offset <= *size);
+        let size =
+            size.ok_or_else(|| failed(io::Error::other("the server has more than there is")))?;
+        self.file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        self.bytes = offset;
+        if self.digest != Algorithm::None {
+            let file = self.file.try_clone().map_err(failed)?;
+            let aside = Aside::start(file, size, self.digest).map_err(failed)?;
+            self.hashing = Hashing::Aside(aside);
+        }
+        Ok(())
     }
 
     /// Bytes still to be read, where that is known.
@@ -135,7 +241,9 @@ impl Content {
             match self.file.read(buffer) {
                 Ok(0) if self.size.is_some() => return Err(self.shrank()),
                 Ok(count) => {
-                    self.hasher.update(&buffer[..count]);
+                    if let Hashing::Passing(hasher) = &mut self.hashing {
+                        hasher.update(&buffer[..count]);
+                    }
                     self.bytes += count as u64;
                     return Ok(count);
                 }
@@ -154,14 +262,13 @@ impl Content {
         stream: &TcpStream,
         count: usize,
     ) -> Result<Option<usize>, Stopped> {
-        let Some(left) = self.left().filter(|_| !self.hasher.wants_content()) else {
-            return Ok(None);
-        };
+        let wanted = matches!(&self.hashing, Hashing::Passing(hasher) if hasher.wants_content());
+        let Some(left) = self.left().filter(|_| !wanted) else { return Ok(None) };
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(count);
         if count == 0 {
             return Ok(Some(0));
         }
-        // A source with a size was opened by us, and is read from its first byte on.
+        // A source with a size was opened by us, and its first byte is the content's.
         let Some(sent) = send_file(stream, &self.file, self.bytes, count)? else {
             // Reading goes on where sending stopped.
             let at = SeekFrom::Start(self.bytes);
@@ -188,13 +295,17 @@ impl Content {
         Ok(())
     }
 
-    /// The digest of what was read.
-    pub(crate) fn finish(self) -> (u64, Option<Digest>) {
-        (self.bytes, self.hasher.finish())
-    }
-
-    pub(crate) fn digest_so_far(&self) -> Option<Digest> {
-        self.hasher.clone().finish()
+    /// The digest of everything, once everything has been read. Waits for one that is made beside.
+    pub(crate) fn digest(&mut self) -> Result<Option<Digest>, SendError> {
+        let digest = match std::mem::replace(&mut self.hashing, Hashing::Done(None)) {
+            Hashing::Passing(hasher) => hasher.finish(),
+            Hashing::Aside(aside) => aside
+                .finish()
+                .map_err(|source| SendError::Read { path: self.label.clone(), source })?,
+            Hashing::Done(digest) => digest,
+        };
+        self.hashing = Hashing::Done(digest);
+        Ok(digest)
     }
 
     fn shrank(&self) -> SendError {

@@ -73,6 +73,12 @@ pub enum SendError {
         /// What could be read.
         read: u64,
     },
+    /// A file is another one than when sending it began.
+    #[error("{path} changed while it was sent", path = path.display())]
+    Changed {
+        /// Which.
+        path: PathBuf,
+    },
     /// The URL cannot stand in a request.
     #[error("cannot ask for a WebSocket")]
     Request(#[from] RequestError),
@@ -212,6 +218,17 @@ impl SendError {
         }
     }
 
+    /// Whether another attempt may fare better without anybody doing anything.
+    pub(crate) const fn may_pass(&self) -> bool {
+        match self {
+            Self::Dial(_) | Self::BrokenOff { .. } => true,
+            Self::Refused { refusal, .. } => {
+                matches!(refusal.code, RefusalCode::Busy | RefusalCode::Interrupted)
+            }
+            _ => false,
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -229,7 +246,7 @@ impl SendError {
             ),
             Self::NotHttp { .. } => Some("is that an anyport server? tcp:// may work".to_owned()),
             Self::BrokenOff { .. } => {
-                Some("the server publishes whole files only; send it again".to_owned())
+                Some("run the same command again: it goes on where it broke off".to_owned())
             }
             Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => {
                 Some("do not trust the stored file; send it again".to_owned())

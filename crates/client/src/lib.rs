@@ -5,14 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+mod aside;
 mod channel;
 mod content;
 mod error;
 mod keys;
 mod send;
 mod target;
+mod walk;
 
 pub use content::{OpenError, Source};
 pub use error::{Blame, SendError};
-pub use send::{Engine, Options, Sent, send};
+pub use send::{Engine, Observer, Options, Sent, send};
 pub use target::{Scheme, Target, TargetError};
+pub use walk::{Found, Links, walk};

@@ -1,19 +1,22 @@
-//! Sends files over one connection, and checks each receipt against what was sent.
+//! Sends files over one connection, and checks each receipt against what was sent. A connection that breaks off is
+//! replaced by another one, which goes on where the server has bytes up to.
 
+use std::cell::Cell;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_net::congestion::Congestion;
 use anyport_net::dial::dial;
+use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::offer::Offer;
-use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::transfer::offer::{Offer, OnExists};
+use anyport_proto::transfer::receipt::{EndKind, Receipt};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::channel::library::LibraryChannel;
 use crate::channel::raw::RawChannel;
 use crate::channel::ws::WsChannel;
-use crate::content::{Content, Source};
+use crate::content::{Content, Identity, Source};
 use crate::error::SendError;
 use crate::target::{Scheme, Target};
 
@@ -41,6 +44,19 @@ pub struct Options {
     pub deflate: bool,
     /// The digest that both sides compute.
     pub digest: Algorithm,
+    /// Whether to go on where an earlier attempt broke off.
+    pub resume: bool,
+    /// Whether the server is told when a file was last changed, and gives its copy the same time. It tells by that whether
+    /// it has the file already.
+    pub times: bool,
+    /// Whether the copy gets the permissions of the file.
+    pub permissions: bool,
+    /// What happens if another file has the name; `None` leaves it to the server.
+    pub on_exists: Option<OnExists>,
+    /// How often in a row an attempt may bring nothing before it is given up.
+    pub retries: u32,
+    /// How long may be tried without a byte being brought.
+    pub retry_max_time: Duration,
     /// Congestion control of our socket.
     pub congestion: Congestion,
     /// How long one address may take to answer, and a handshake.
@@ -57,6 +73,12 @@ impl Default for Options {
             frame_size: DEFAULT_FRAME_SIZE,
             deflate: false,
             digest: Algorithm::default(),
+            resume: true,
+            times: true,
+            permissions: false,
+            on_exists: None,
+            retries: 10,
+            retry_max_time: Duration::from_secs(600),
             congestion: Congestion::Auto,
             connect_timeout: Duration::from_secs(10),
             // A receipt comes after fsync, and a slow disk may have gigabytes to write.
@@ -84,43 +106,166 @@ pub struct Sent {
     pub congestion: String,
 }
 
-/// Sends `sources` in order over one connection (plain: one each), telling `progress` of every count of bytes as it
-/// goes out, and `sent` of every file as its receipt comes.
+/// Hears how it goes.
+pub trait Observer {
+    /// Of the file that is being sent, so many bytes are there or on their way.
+    fn position(&self, bytes: u64);
+    /// A file is there, and its receipt has been checked.
+    fn sent(&self, sent: Sent);
+    /// The connection broke off; another attempt follows in `delay`.
+    fn retrying(&self, error: &SendError, delay: Duration);
+}
+
+/// Sends `sources` in order over one connection (plain: one each). Where it breaks off, and the source can be read again,
+/// another one goes on.
 ///
 /// # Errors
-/// The first thing that went wrong; files before it have been told to `sent`.
+/// The first thing that went wrong and cannot be mended by trying again; files before it have been told to `observer`.
 pub fn send(
-    sources: Vec<Source>,
+    sources: &[Source],
     target: &Target,
     options: &Options,
-    progress: &dyn Fn(u64),
-    sent: &mut dyn FnMut(Sent),
+    observer: &dyn Observer,
 ) -> Result<(), SendError> {
     // A path names one file; of several each keeps its own name.
-    let name = target.file_name()?.filter(|_| sources.len() == 1);
-    let mut channel = None;
+    let named = target.file_name()?.filter(|_| sources.len() == 1);
+    let mut connection = Connection { target, options, channel: None };
     for source in sources {
-        let name = name.clone().or_else(|| source.name());
-        let mut content = source.open(options.digest)?;
-        let digest = Some(options.digest);
-        let offer = Offer { name, size: content.size(), digest, ..Offer::default() };
-        let open = match &mut channel {
-            Some(open) => open,
-            none => none.insert(Channel::open(target, options)?),
+        let name = named.as_deref().or_else(|| source.name());
+        let mut attempts = Attempts::new(options);
+        let sent = loop {
+            match connection.attempt(source, name, &mut attempts, observer) {
+                Ok(sent) => break sent,
+                Err(error) => {
+                    connection.channel = None;
+                    let Some(delay) = attempts.delay(&error) else { return Err(error) };
+                    observer.retrying(&error, delay);
+                    std::thread::sleep(delay);
+                }
+            }
         };
-        let (peer, congestion) = (open.peer, open.congestion.clone());
-        let receipt = open.transfer(&offer, &mut content, options, progress)?;
-        let (bytes, digest) = content.finish();
-        if let Some(receipt) = &receipt {
-            check(peer, bytes, digest, receipt)?;
-        }
-        sent(Sent { peer, bytes, digest, receipt, congestion });
-        if let Some(open) = channel.take_if(|open| !open.takes_more()) {
+        observer.sent(sent);
+        if let Some(open) = connection.channel.take_if(|open| !open.takes_more()) {
             open.close()?;
         }
     }
-    channel.map_or(Ok(()), Channel::close)
+    connection.channel.map_or(Ok(()), Channel::close)
 }
+
+struct Connection<'a> {
+    target: &'a Target,
+    options: &'a Options,
+    channel: Option<Channel>,
+}
+
+impl Connection<'_> {
+    fn attempt(
+        &mut self,
+        source: &Source,
+        name: Option<&str>,
+        attempts: &mut Attempts,
+        observer: &dyn Observer,
+    ) -> Result<Sent, SendError> {
+        let options = self.options;
+        let mut content = source.open(options.digest)?;
+        attempts.check(source, content.identity())?;
+        let open = match &mut self.channel {
+            Some(open) => open,
+            none => none.insert(Channel::open(self.target, options)?),
+        };
+        attempts.connected = true;
+        let mut offer = content.offer();
+        offer.name = name.map(str::to_owned);
+        offer.exists = options.on_exists;
+        offer.mode = offer.mode.filter(|_| options.permissions);
+        offer.mtime = offer.mtime.filter(|_| options.times);
+        // A small one is sent again sooner than asked about.
+        let is_long = content.size().is_some_and(|size| size > MAX_PASSED_OVER);
+        offer.resume = options.resume && is_long && open.can_resume();
+        let (peer, congestion) = (open.peer, open.congestion.clone());
+        let progress = |bytes| {
+            attempts.brought(bytes);
+            observer.position(bytes);
+        };
+        let receipt = open.transfer(&offer, &mut content, options, &progress)?;
+        let digest = content.digest()?;
+        let bytes = match &receipt {
+            // Nothing was read, or not from the beginning.
+            Some(receipt) if receipt.end == EndKind::AlreadyHere => {
+                content.size().unwrap_or_default()
+            }
+            _ => content.bytes(),
+        };
+        if let Some(receipt) = &receipt {
+            check(peer, bytes, digest, receipt)?;
+        }
+        Ok(Sent { peer, bytes, digest, receipt, congestion })
+    }
+}
+
+/// How often one file has been tried.
+struct Attempts {
+    left: Cell<u32>,
+    retries: u32,
+    max_time: Duration,
+    /// When bytes last got further.
+    last: Cell<Instant>,
+    furthest: Cell<u64>,
+    /// Whether there has been a connection: without one it is no break.
+    connected: bool,
+    identity: Option<Identity>,
+}
+
+impl Attempts {
+    fn new(options: &Options) -> Self {
+        Self {
+            left: Cell::new(options.retries),
+            retries: options.retries,
+            max_time: options.retry_max_time,
+            last: Cell::new(Instant::now()),
+            furthest: Cell::new(0),
+            connected: false,
+            identity: None,
+        }
+    }
+
+    /// Whether the source is what it was at the first attempt.
+    fn check(&mut self, source: &Source, now: Option<&Identity>) -> Result<(), SendError> {
+        match &self.identity {
+            None => self.identity = now.cloned(),
+            Some(before) if Some(before) == now => {}
+            Some(_) => return Err(SendError::Changed { path: source.path().to_owned() }),
+        }
+        Ok(())
+    }
+
+    fn brought(&self, bytes: u64) {
+        if bytes > self.furthest.get() {
+            self.furthest.set(bytes);
+            self.left.set(self.retries);
+            self.last.set(Instant::now());
+        }
+    }
+
+    /// How long to wait before the next attempt; `None` where there is none.
+    fn delay(&self, error: &SendError) -> Option<Duration> {
+        // What cannot be read twice cannot be sent twice; and who never was there does not come back.
+        let worth = self.identity.is_some() && self.connected && error.may_pass();
+        let left = self.left.get();
+        if !worth || left == 0 || self.last.get().elapsed() > self.max_time {
+            return None;
+        }
+        self.left.set(left - 1);
+        let doublings = (self.retries - left).min(16);
+        Some((FIRST_DELAY * 2_u32.pow(doublings)).min(LONGEST_DELAY))
+    }
+}
+
+/// Before the first attempt to go on.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+
+/// Between attempts.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 fn check(
     peer: SocketAddr,
@@ -198,6 +343,16 @@ impl Channel {
             Kind::Raw(channel) => channel.takes_more(),
             Kind::Ws(channel) => channel.takes_more(),
             Kind::Library(channel) => channel.takes_more(),
+        }
+    }
+
+    /// Whether the server says where to go on.
+    const fn can_resume(&self) -> bool {
+        match &self.kind {
+            Kind::Raw(channel) => !channel.is_plain(),
+            Kind::Ws(channel) => channel.takes_more(),
+            // It is there to be compared with, and sends a file in one go.
+            Kind::Library(_) => false,
         }
     }
 

@@ -48,6 +48,10 @@ impl Default for Limits {
     }
 }
 
+/// Bytes of a refused file's content that the receiver passes over, so that the connection takes the next file. A sender
+/// waits for no permission where a file is no longer than this.
+pub const MAX_PASSED_OVER: u64 = 64 * 1024;
+
 /// The longest payload that a frame can announce: the most significant bit must be 0 (RFC 6455 §5.2).
 pub const MAX_FRAME: u64 = (1 << 63) - 1;
 

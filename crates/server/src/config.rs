@@ -7,6 +7,7 @@ use anyport_net::congestion::Congestion;
 use anyport_proto::detect::Allowed;
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::Origin;
 
@@ -22,6 +23,10 @@ pub struct Config {
     pub fsync: Fsync,
     /// The digest of transfers that name none themselves.
     pub digest: Algorithm,
+    /// What happens if another file has the name, unless the sender asks for something else. `None`: offers with a size,
+    /// and a time or an id, are refused, all else is renamed. Only where this is [`OnExists::Overwrite`] can a sender ask to
+    /// overwrite.
+    pub on_exists: Option<OnExists>,
     /// Whose web pages may open a WebSocket, beside those of the host that they connect to.
     pub allowed_origins: Vec<Origin>,
     /// Who speaks WebSocket.
@@ -62,6 +67,7 @@ impl Config {
             sink: SinkKind::default(),
             fsync: Fsync::default(),
             digest: Algorithm::default(),
+            on_exists: None,
             allowed_origins: Vec::new(),
             engine: Engine::Own,
             deflate: false,

@@ -173,9 +173,8 @@ async fn write(
         if message.is_empty() {
             break;
         }
-        let count = message.len() as u64;
         socket.send(Message::binary(message)).await?;
-        progress(count);
+        progress(content.bytes());
         if has_something_to_say(watched)
             && let Some(text) = hear(socket, offer.is_some()).await?
         {
@@ -183,7 +182,8 @@ async fn write(
         }
     }
     if offer.is_some() {
-        let end = End { bytes: Some(content.bytes()), digest: content.digest_so_far() };
+        let digest = content.digest().map_err(Stopped::Local)?;
+        let end = End { bytes: Some(content.bytes()), digest };
         socket.send(Message::text(FileMessage::End(end).to_json())).await?;
     }
     Ok(Written::All)

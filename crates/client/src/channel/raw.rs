@@ -36,6 +36,10 @@ impl RawChannel {
         }
     }
 
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.plain
+    }
+
     /// Whether a second file can follow the first: not where a half-close was the end.
     pub(crate) const fn takes_more(&self) -> bool {
         !self.half_closed
@@ -47,6 +51,11 @@ impl RawChannel {
         content: &mut Content,
         progress: &dyn Fn(u64),
     ) -> Result<Option<Receipt>, SendError> {
+        if offer.resume
+            && let Some(receipt) = self.ask(offer, content)?
+        {
+            return Ok(Some(receipt));
+        }
         let written = match self.write(offer, content, progress) {
             Err(Stopped::Local(error)) => {
                 // Our FIN would tell a server that was promised no size that this was the whole file. A reset does not.
@@ -69,13 +78,30 @@ impl RawChannel {
         }
     }
 
+    /// Offers the content and waits to be told where to begin. A receipt where that is needless: the server has it.
+    fn ask(&mut self, offer: &Offer, content: &mut Content) -> Result<Option<Receipt>, SendError> {
+        let peer = self.peer;
+        let broken = |source| SendError::broken_off(peer, 0, source);
+        let written = self.stream.write_all(put_line(offer).as_bytes());
+        // A server that has closed may have said why.
+        let line = match (self.answer(), written) {
+            (Ok(Some(line)), _) => line,
+            (_, Err(error)) | (Err(error), _) => return Err(broken(error)),
+            (Ok(None), Ok(())) => return Err(broken(ended())),
+        };
+        match Reply::parse(&line) {
+            Ok(Reply::Go { offset }) => content.go_on_at(offset).map(|()| None),
+            _ => self.understand(&line),
+        }
+    }
+
     fn write(
         &mut self,
         offer: &Offer,
         content: &mut Content,
         progress: &dyn Fn(u64),
     ) -> Result<Written, Stopped> {
-        if !self.plain {
+        if !self.plain && !offer.resume {
             self.stream.write_all(put_line(offer).as_bytes())?;
         }
         loop {
@@ -90,7 +116,7 @@ impl RawChannel {
             if count == 0 {
                 break;
             }
-            progress(count as u64);
+            progress(content.bytes());
             if has_something_to_say(&self.stream) {
                 // Before the end that can only be a refusal.
                 return Ok(Written::UntilInterrupted);
@@ -100,7 +126,9 @@ impl RawChannel {
             self.half_closed = true;
             self.stream.shutdown(Shutdown::Write)?;
         } else {
-            self.stream.write_all(end_line(content.digest_so_far().as_ref()).as_bytes())?;
+            self.stream.write_all(
+                end_line(content.digest().map_err(Stopped::Local)?.as_ref()).as_bytes(),
+            )?;
         }
         Ok(Written::All)
     }

@@ -140,6 +140,11 @@ impl WsChannel {
         frame_size: usize,
         progress: &dyn Fn(u64),
     ) -> Result<Option<Receipt>, SendError> {
+        if offer.resume
+            && let Some(receipt) = self.ask(offer, content)?
+        {
+            return Ok(Some(receipt));
+        }
         let written = self.write(offer, content, frame_size, progress);
         if let Err(Stopped::Local(error)) = written {
             return Err(error);
@@ -154,18 +159,42 @@ impl WsChannel {
             (Ok(answer), _) if !self.announced => {
                 Err(SendError::Early { peer, sent: content.bytes(), answer })
             }
-            (Ok(text), _) => match FileReply::from_json(&text) {
-                Ok(FileReply::Receipt(receipt)) => Ok(Some(receipt)),
-                Ok(FileReply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
-                Ok(_) | Err(_) => {
-                    Err(SendError::Answer { peer, answer: text.chars().take(200).collect() })
-                }
-            },
+            (Ok(text), _) => self.understand(&text),
             (Err(Unheard::Broken(_)), Err(Stopped::Broken(source)))
             | (Err(Unheard::Broken(source)), _) => {
                 Err(SendError::broken_off(peer, content.bytes(), source))
             }
             (Err(Unheard::Told(error)), _) => Err(error),
+        }
+    }
+
+    /// Offers the content and waits to be told where to begin. A receipt where that is needless: the server has it.
+    fn ask(&mut self, offer: &Offer, content: &mut Content) -> Result<Option<Receipt>, SendError> {
+        let peer = self.peer;
+        let broken = |source| SendError::broken_off(peer, 0, source);
+        let written = self.say(&FileMessage::Offer(offer.clone())).and_then(|()| Ok(self.flush()?));
+        // A server that has closed may have said why.
+        let text = match (self.answer(), written) {
+            (Ok(text), _) => text,
+            (Err(Unheard::Told(error)), _) | (_, Err(Stopped::Local(error))) => return Err(error),
+            (_, Err(Stopped::Broken(source))) | (Err(Unheard::Broken(source)), _) => {
+                return Err(broken(source));
+            }
+        };
+        match FileReply::from_json(&text) {
+            Ok(FileReply::Go { offset }) => content.go_on_at(offset).map(|()| None),
+            _ => self.understand(&text),
+        }
+    }
+
+    fn understand(&self, text: &str) -> Result<Option<Receipt>, SendError> {
+        let peer = self.peer;
+        match FileReply::from_json(text) {
+            Ok(FileReply::Receipt(receipt)) => Ok(Some(receipt)),
+            Ok(FileReply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
+            Ok(_) | Err(_) => {
+                Err(SendError::Answer { peer, answer: text.chars().take(200).collect() })
+            }
         }
     }
 
@@ -208,7 +237,7 @@ impl WsChannel {
         frame_size: usize,
         progress: &dyn Fn(u64),
     ) -> Result<Written, Stopped> {
-        if self.announced {
+        if self.announced && !offer.resume {
             self.say(&FileMessage::Offer(offer.clone()))?;
         }
         self.flush()?;
@@ -219,7 +248,7 @@ impl WsChannel {
                 break;
             }
             self.stream.write_all(batch.bytes)?;
-            progress(batch.content);
+            progress(content.bytes());
             self.inside_frame = !batch.ends_a_frame;
             if has_something_to_say(&self.stream) {
                 // Pings are collected, and answered where a frame of ours ends. What a server says that knows no offers
@@ -231,7 +260,8 @@ impl WsChannel {
             self.flush()?;
         }
         if self.announced {
-            let (bytes, digest) = (Some(content.bytes()), content.digest_so_far());
+            let digest = content.digest().map_err(Stopped::Local)?;
+            let bytes = Some(content.bytes());
             self.say(&FileMessage::End(End { bytes, digest }))?;
             self.flush()?;
         }
@@ -360,7 +390,6 @@ struct Framer {
 /// What one write sends.
 struct Batch<'a> {
     bytes: &'a [u8],
-    content: u64,
     ends_a_frame: bool,
 }
 
@@ -381,7 +410,6 @@ impl Framer {
             return self.fill_unsized(content, sender);
         }
         let mut at = 0;
-        let mut read = 0;
         loop {
             if self.left == 0 {
                 let length = content.left().unwrap_or_default().min(self.frame_size as u64);
@@ -403,10 +431,9 @@ impl Framer {
                 mask.apply(&mut self.buffer[at..end]);
             }
             self.left -= count;
-            read += count;
             at = end;
         }
-        Ok(Batch { bytes: &self.buffer[..at], content: read, ends_a_frame: self.left == 0 })
+        Ok(Batch { bytes: &self.buffer[..at], ends_a_frame: self.left == 0 })
     }
 
     /// Nobody knows how much is left, so a frame is what one read gives: its header is put in front of it afterwards.
@@ -418,7 +445,7 @@ impl Framer {
         let room = self.frame_size.min(self.buffer.len() - MAX_HEADER);
         let count = content.read(&mut self.buffer[MAX_HEADER..MAX_HEADER + room])?;
         if count == 0 {
-            return Ok(Batch { bytes: &[], content: 0, ends_a_frame: true });
+            return Ok(Batch { bytes: &[], ends_a_frame: true });
         }
         let start = MAX_HEADER - encoded_len(count as u64, true);
         self.begin(sender, count as u64, start);
@@ -427,7 +454,7 @@ impl Framer {
         if let Some(mask) = &mut self.mask {
             mask.apply(&mut self.buffer[MAX_HEADER..end]);
         }
-        Ok(Batch { bytes: &self.buffer[start..end], content: count as u64, ends_a_frame: true })
+        Ok(Batch { bytes: &self.buffer[start..end], ends_a_frame: true })
     }
 
     /// Each message is compressed on its own, a frame size of content at most.
@@ -443,7 +470,7 @@ impl Framer {
             // Our Close comes after all content.
             let _ = sender.message(Kind::Binary, &self.buffer[..count], &mut self.compressed);
         }
-        Ok(Batch { bytes: &self.compressed, content: count as u64, ends_a_frame: true })
+        Ok(Batch { bytes: &self.compressed, ends_a_frame: true })
     }
 
     /// Writes a header at `at` and gives its length.

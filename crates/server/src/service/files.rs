@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::Unseen;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
-use anyport_proto::transfer::offer::{End, Offer};
+use anyport_proto::transfer::offer::{End, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::budget::Budget;
 use crate::config::{Config, SinkKind};
 use crate::observe::{Interrupted, Observer, Refused};
-use crate::sink::{AnySink, Directory, memory_sink};
+use crate::sink::{AnySink, Directory, FileSink, PartKey, Present, memory_sink};
 
 /// Where files land, shared by all connections of a server.
 pub(crate) struct Files {
@@ -25,6 +26,7 @@ pub(crate) struct Files {
     sink: SinkKind,
     digest: Algorithm,
     max_size: u64,
+    on_exists: Option<OnExists>,
     observer: Arc<dyn Observer>,
 }
 
@@ -56,6 +58,7 @@ impl Files {
             sink: config.sink,
             digest: config.digest,
             max_size: config.max_size,
+            on_exists: config.on_exists,
             observer,
         })
     }
@@ -82,34 +85,156 @@ impl Files {
     }
 
     fn try_begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
-        let name = match &offer.name {
-            Some(asked) => Some(FileName::sanitize(asked).map_err(|error| {
-                Refusal::new(RefusalCode::BadName, format!("cannot store {asked:?}: {error}"))
-            })?),
+        let is_directory =
+            offer.size == Some(0) && offer.name.as_ref().is_some_and(|name| name.ends_with('/'));
+        let path = match &offer.name {
+            Some(asked) => {
+                Some(FilePath::sanitize(without_slash(asked, is_directory)).map_err(|error| {
+                    Refusal::new(RefusalCode::BadName, format!("cannot store {asked:?}: {error}"))
+                })?)
+            }
             None => None,
         };
-        if let Some(size) = offer.size {
-            self.check_size(size)?;
+        if let Some(size) = offer.size.filter(|size| *size > self.max_size) {
+            let limit = self.max_size;
+            let message =
+                format!("a file of {size} bytes exceeds the limit of {limit} (--max-size)");
+            return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
+        let on_exists = self.on_exists(&offer)?;
+        if is_directory
+            && self.sink == SinkKind::File
+            && let Some(path) = &path
+        {
+            let cannot =
+                |error| storage_refusal(&format!("cannot make the directory {path}"), &error);
+            self.directory.make(path).map_err(cannot)?;
+        }
+        let here = is_directory || self.is_here(path.as_ref(), &offer, on_exists)?;
+        let algorithm = offer.digest.unwrap_or(self.digest);
         let sink = match self.sink {
-            SinkKind::File => AnySink::File(
-                self.directory
-                    .create_part()
-                    .map_err(|error| storage_refusal("cannot create a file", &error))?,
-            ),
+            _ if here => AnySink::Discard,
+            SinkKind::File => AnySink::File(self.part(path.as_ref(), &offer, algorithm)?),
             SinkKind::Memory => memory_sink(self.memory.share()),
             SinkKind::Discard => AnySink::Discard,
         };
-        Ok(Upload {
-            hasher: Hasher::new(offer.digest.unwrap_or(self.digest)),
+        let (hasher, resumed) = match &sink {
+            AnySink::File(sink) => {
+                let cannot = |error| storage_refusal("cannot read a part file", &error);
+                (sink.hasher(algorithm).map_err(cannot)?, sink.length())
+            }
+            AnySink::Memory(_) | AnySink::Discard => (Hasher::new(algorithm), 0),
+        };
+        let upload = Upload {
+            hasher,
             files: self.clone(),
             source,
-            name,
+            path,
             offer,
+            on_exists,
+            here,
             sink: Some(sink),
-            bytes: 0,
+            resumed,
+            bytes: resumed,
             clock: None,
-        })
+        };
+        match self.check_space(&upload) {
+            Ok(()) => Ok(upload),
+            Err(refusal) => Err(upload.give_up(refusal)),
+        }
+    }
+
+    /// What happens if another file has the name.
+    fn on_exists(&self, offer: &Offer) -> Result<OnExists, Refusal> {
+        // Who can tell files of one name apart wants to hear of another one; all others want to lose nothing.
+        let identified = offer.size.is_some() && (offer.mtime.is_some() || offer.id.is_some());
+        let default = if identified { OnExists::Error } else { OnExists::Rename };
+        match (offer.exists, self.on_exists) {
+            (Some(OnExists::Overwrite), Some(OnExists::Error | OnExists::Rename) | None) => {
+                let message = "this server overwrites no files";
+                Err(Refusal::new(RefusalCode::NotSupported, message)
+                    .with_hint("send under another name, or serve with --on-exists overwrite"))
+            }
+            (Some(asked), _) => Ok(asked),
+            (None, configured) => Ok(configured.unwrap_or(default)),
+        }
+    }
+
+    /// Whether the offered file is here already. Another one of its name is refused now, before any content, if it is to
+    /// be refused at all.
+    fn is_here(
+        &self,
+        path: Option<&FilePath>,
+        offer: &Offer,
+        on_exists: OnExists,
+    ) -> Result<bool, Refusal> {
+        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(false) };
+        if on_exists == OnExists::Rename {
+            return Ok(false);
+        }
+        let present = self.directory.present(path);
+        let Some(present) =
+            present.map_err(|error| storage_refusal(&format!("cannot look at {path}"), &error))?
+        else {
+            return Ok(false);
+        };
+        if present.is_file && Some(present.size) == offer.size && Some(present.mtime) == offer.mtime
+        {
+            return Ok(true);
+        }
+        match on_exists {
+            OnExists::Error => Err(exists(path, Some(present))),
+            OnExists::Overwrite if !present.is_file => Err(exists(path, Some(present))),
+            OnExists::Overwrite | OnExists::Rename => Ok(false),
+        }
+    }
+
+    /// What an earlier attempt left of the offered file, or an empty part.
+    fn part(
+        &self,
+        path: Option<&FilePath>,
+        offer: &Offer,
+        algorithm: Algorithm,
+    ) -> Result<FileSink, Refusal> {
+        let cannot = |error| storage_refusal("cannot create a file", &error);
+        if let Some(path) = path.filter(|path| self.directory.is_elsewhere(path)) {
+            let message = format!("{path} lies in another file system than the served directory");
+            return Err(Refusal::new(RefusalCode::Storage, message));
+        }
+        // To go on with a small file costs more than to send it again.
+        let worth = offer.resume || offer.size.is_some_and(|size| size >= WORTH_RESUMING);
+        let Some(path) = path.filter(|_| worth) else {
+            return self.directory.create_part().map_err(cannot);
+        };
+        let with_id = PartKey::of(offer, path, algorithm);
+        let without_id = PartKey::without_id(offer, path, algorithm);
+        let key = match (with_id, without_id) {
+            // Begun by somebody who gave no id: the end digest will tell whether it is the same.
+            (Some(key), Some(other))
+                if !self.directory.has_part(&key) && self.directory.has_part(&other) =>
+            {
+                other
+            }
+            (Some(key), _) | (None, Some(key)) => key,
+            (None, None) => return self.directory.create_part().map_err(cannot),
+        };
+        match self.directory.open_part(&key, offer.resume).map_err(cannot)? {
+            Some(mut part) => {
+                if offer.size.is_some_and(|size| part.length() > size) {
+                    // Nothing of ours writes more than was announced.
+                    let message = "the part of this file is longer than the file";
+                    return Err(Refusal::new(RefusalCode::Storage, message));
+                }
+                part.describe(path, offer);
+                Ok(part)
+            }
+            None if offer.resume => {
+                let message = format!("{path} is being sent over another connection");
+                Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again in a while"))
+            }
+            // Two at once: this one cannot be gone on with.
+            None => self.directory.create_part().map_err(cannot),
+        }
     }
 
     /// Tells of a peer that was refused before a transfer began.
@@ -118,16 +243,15 @@ impl Files {
         self.observer.refused(&Refused { protocol, peer, reason });
     }
 
-    fn check_size(&self, size: u64) -> Result<(), Refusal> {
-        if size > self.max_size {
-            let limit = self.max_size;
-            let message =
-                format!("a file of {size} bytes exceeds the limit of {limit} (--max-size)");
-            return Err(Refusal::new(RefusalCode::TooLarge, message));
-        }
-        let possible = self.largest_possible();
-        if size > possible {
-            let message = format!("a file of {size} bytes does not fit: {possible} bytes are free");
+    fn check_space(&self, upload: &Upload) -> Result<(), Refusal> {
+        let Some(left) = upload.left().filter(|_| self.sink == SinkKind::File && !upload.here)
+        else {
+            return Ok(());
+        };
+        let free = self.largest_possible();
+        if left > free {
+            let size = upload.bytes + left;
+            let message = format!("a file of {size} bytes does not fit: {free} bytes are free");
             return Err(Refusal::new(RefusalCode::NoSpace, message));
         }
         Ok(())
@@ -139,11 +263,17 @@ impl Files {
 pub(crate) struct Upload {
     files: Arc<Files>,
     source: Source,
-    name: Option<FileName>,
+    path: Option<FilePath>,
     offer: Offer,
+    on_exists: OnExists,
+    /// Nothing needs to come: what comes all the same is not kept.
+    here: bool,
     /// Taken when the upload ends.
     sink: Option<AnySink>,
     hasher: Hasher,
+    /// Bytes that were here before.
+    resumed: u64,
+    /// Bytes that are here.
     bytes: u64,
     clock: Option<Clock>,
 }
@@ -164,6 +294,16 @@ impl Upload {
     /// Whether the sender announced a size.
     pub(crate) const fn is_sized(&self) -> bool {
         self.offer.size.is_some()
+    }
+
+    /// The byte of the content that the sender may begin with.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.resumed
+    }
+
+    /// Whether the file is here already, so that a sender who waits can be given its receipt.
+    pub(crate) const fn is_here(&self) -> bool {
+        self.here
     }
 
     pub(crate) fn may_block(&self) -> bool {
@@ -239,6 +379,7 @@ impl Upload {
         }
         self.hasher = Hasher::new(self.hasher.algorithm());
         self.bytes = 0;
+        self.resumed = 0;
     }
 
     /// The next bytes as they were stored before [`Self::begin_rewrite`]; 0 at their end.
@@ -257,6 +398,9 @@ impl Upload {
     /// has been told.
     pub(crate) fn finish(mut self, kind: EndKind, end: &End) -> Result<Receipt, Refusal> {
         let ended = Instant::now();
+        if self.here {
+            return Ok(self.finish_here());
+        }
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::None));
         let digest = hasher.finish();
         if let Err(refusal) = self.check_end(end, digest.as_ref()) {
@@ -266,24 +410,28 @@ impl Upload {
         let Some(sink) = self.sink.take() else {
             return Err(Refusal::new(RefusalCode::Storage, "the upload has ended already"));
         };
-        let name = self.name.clone().unwrap_or_else(|| unnamed(self.source.protocol));
-        let stored = match sink.finish(&name) {
+        let path = self.path.clone().unwrap_or_else(|| unnamed(self.source.protocol).into());
+        let stored = match sink.finish(&path, &self.offer, self.on_exists) {
             Ok(stored) => stored,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(self.abandon(exists(&path, None)));
+            }
             Err(error) => {
-                let refusal = storage_refusal(&format!("cannot store {name}"), &error);
+                let refusal = storage_refusal(&format!("cannot store {path}"), &error);
                 return Err(self.abandon(refusal));
             }
         };
         let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
         // Without the time that the sender took to say that this was the end.
         let durable_seconds = seconds + ended.elapsed();
-        let path = stored.name.map(|name| name.as_str().to_owned());
+        let path = stored.path.map(|path| path.as_str().to_owned());
         let durable = path.is_some() && self.files.directory.is_durable();
         let receipt = Receipt {
             protocol: self.source.protocol,
             engine: self.source.engine,
             peer: self.source.peer,
             bytes: self.bytes,
+            resumed: self.resumed,
             seconds: in_microseconds(seconds),
             durable_seconds: durable.then(|| in_microseconds(durable_seconds)),
             digest,
@@ -296,16 +444,51 @@ impl Upload {
         Ok(receipt)
     }
 
+    /// The receipt of a file that was here already: nothing was compared but what the offer says.
+    fn finish_here(&mut self) -> Receipt {
+        self.sink = None;
+        let receipt = Receipt {
+            protocol: self.source.protocol,
+            engine: self.source.engine,
+            peer: self.source.peer,
+            bytes: self.offer.size.unwrap_or_default(),
+            resumed: self.offer.size.unwrap_or_default(),
+            seconds: 0.0,
+            durable_seconds: None,
+            digest: None,
+            end: EndKind::AlreadyHere,
+            confirmed: true,
+            name: None,
+            path: self.path.as_ref().map(|path| path.as_str().to_owned()),
+        };
+        self.files.observer.receipt(&receipt);
+        receipt
+    }
+
     /// Ends an upload that will not be whole: nothing is published, the part is kept.
     pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
         let part = self.sink.take().and_then(AnySink::keep_part);
         self.tell_interrupted(reason.into(), part);
     }
 
-    /// Ends an upload for `refusal`; what came is of no use, so nothing is kept. Gives the refusal back.
+    /// Ends an upload for `refusal`, and gives that back. What came is kept if the upload could go on from it, and kept
+    /// apart, for a person to look at, if it is not what was sent.
     pub(crate) fn abandon(mut self, refusal: Refusal) -> Refusal {
-        self.sink = None;
-        self.tell_interrupted(refusal.message.clone(), None);
+        let sink = self.sink.take();
+        let part = match refusal.code {
+            RefusalCode::DigestMismatch => sink.and_then(AnySink::keep_apart),
+            RefusalCode::NoSpace | RefusalCode::Storage => sink.and_then(AnySink::keep_part),
+            _ => None,
+        };
+        self.tell_interrupted(refusal.message.clone(), part);
+        refusal
+    }
+
+    /// Ends an upload that was refused before it took anything: what an earlier attempt left stays.
+    fn give_up(mut self, refusal: Refusal) -> Refusal {
+        if let Some(sink) = self.sink.take().filter(|_| self.resumed > 0) {
+            sink.keep_part();
+        }
         refusal
     }
 
@@ -342,6 +525,10 @@ impl Upload {
             })?;
         }
         self.hasher.update(content);
+        let checkpoints = self.hasher.take_checkpoints();
+        if let Some(sink) = self.sink.as_mut().filter(|_| !checkpoints.is_empty()) {
+            sink.save(&checkpoints);
+        }
         Ok(())
     }
 
@@ -381,7 +568,7 @@ impl std::fmt::Debug for Upload {
 /// whether a Close came inside a message.
 fn is_confirmed(kind: EndKind, engine: Engine) -> bool {
     match kind {
-        EndKind::Size => true,
+        EndKind::Size | EndKind::AlreadyHere => true,
         EndKind::Close => engine == Engine::Own,
         EndKind::Fin => false,
     }
@@ -390,6 +577,22 @@ fn is_confirmed(kind: EndKind, engine: Engine) -> bool {
 /// As precise as receipts are written, so that everybody computes the same rate from them.
 fn in_microseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// The name of a directory as that of a file would be written.
+fn without_slash(name: &str, is_directory: bool) -> &str {
+    if is_directory { name.trim_end_matches('/') } else { name }
+}
+
+/// Another file has the name.
+fn exists(path: &FilePath, present: Option<Present>) -> Refusal {
+    let what = match present {
+        Some(Present { is_file: false, .. }) => "exists, and is no file".to_owned(),
+        Some(Present { size, .. }) => format!("exists, with {size} bytes or another time"),
+        None => "exists by now".to_owned(),
+    };
+    Refusal::new(RefusalCode::Exists, format!("{path} {what}"))
+        .with_hint("send under another name, or with --on-exists rename")
 }
 
 /// What went wrong on our disk, in words that reach the sender.
@@ -415,3 +618,6 @@ fn unnamed(protocol: Protocol) -> FileName {
     let name = format!("{now}-{protocol}-{tail}.bin");
     FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
 }
+
+/// Bytes from which on a file whose sender does not ask to go on keeps a part that another attempt can go on with.
+const WORTH_RESUMING: u64 = 1024 * 1024;

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Input, Unseen};
+use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
@@ -33,6 +34,8 @@ enum State {
     Content(Upload),
     /// All content is here; its `END` line is not.
     End(Upload),
+    /// Refused, but its content is on its way and short; then comes its `END` line.
+    PassedOver { left: u64 },
     /// Refused; what still comes is drained by the lingering close.
     Refused,
 }
@@ -53,7 +56,7 @@ impl Preface {
             // The step that ends a request line begins a file.
             State::Request => true,
             State::Content(upload) | State::End(upload) => upload.may_block(),
-            State::Refused => false,
+            State::PassedOver { .. } | State::Refused => false,
         }
     }
 
@@ -150,6 +153,20 @@ impl Preface {
                     };
                     self.end(&line, replies)?;
                 }
+                State::PassedOver { left } => {
+                    let passed = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                    bytes = &bytes[passed..];
+                    let left = left - passed as u64;
+                    self.state = State::PassedOver { left };
+                    if left > 0 {
+                        return Ok(Flow::Continue);
+                    }
+                    // Whatever it says: its file has been refused.
+                    if self.take_line(&mut bytes, at)?.is_none() {
+                        return Ok(Flow::Continue);
+                    }
+                    self.state = State::Request;
+                }
                 State::Refused => return Ok(Flow::Finish),
             }
         }
@@ -172,13 +189,31 @@ impl Preface {
                 return Err(self.refuse_line(refusal));
             }
         };
-        let Offer { resume, .. } = offer;
+        let Offer { resume, size, .. } = offer;
         let source = self.context.source(Protocol::Raw, Engine::Own);
         self.state = State::Refused;
-        let upload = self.context.files.begin(source, offer)?;
+        let upload = match self.context.files.begin(source, offer) {
+            Ok(upload) => upload,
+            Err(refusal) => {
+                // The sender waits, or what it sends can be passed over: the next file may fare better.
+                self.state = match size {
+                    _ if resume => State::Request,
+                    Some(left) if left <= MAX_PASSED_OVER => State::PassedOver { left },
+                    _ => return Err(refusal),
+                };
+                replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+                return Ok(());
+            }
+        };
+        if resume && upload.is_here() {
+            let receipt = upload.finish(EndKind::AlreadyHere, &End::default())?;
+            replies.extend_from_slice(Reply::Receipt(receipt).to_line().as_bytes());
+            self.state = State::Request;
+            return Ok(());
+        }
         if resume {
-            // Nothing is kept to go on from, and the sender waits to hear where to begin.
-            replies.extend_from_slice(Reply::Go { offset: 0 }.to_line().as_bytes());
+            let go = Reply::Go { offset: upload.offset() };
+            replies.extend_from_slice(go.to_line().as_bytes());
         }
         self.state = State::Content(upload);
         Ok(())
@@ -223,7 +258,7 @@ impl Preface {
                     Refusal::new(RefusalCode::BadRequest, "the stream ended inside a line");
                 return Err(self.refuse_line(refusal));
             }
-            State::Refused => {}
+            State::PassedOver { .. } | State::Refused => {}
         }
         Ok(Flow::Finish)
     }
@@ -245,7 +280,7 @@ impl Preface {
                 upload.interrupt(reason.clone());
                 Refusal::new(RefusalCode::Interrupted, reason)
             }
-            State::Request | State::Refused => {
+            State::Request | State::PassedOver { .. } | State::Refused => {
                 self.refuse_line(Refusal::new(RefusalCode::BadRequest, reason))
             }
         }
@@ -259,7 +294,9 @@ impl Preface {
                 let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string());
                 return Err(match std::mem::replace(&mut self.state, State::Refused) {
                     State::Content(upload) | State::End(upload) => upload.abandon(refusal),
-                    State::Request | State::Refused => self.refuse_line(refusal),
+                    State::Request | State::PassedOver { .. } | State::Refused => {
+                        self.refuse_line(refusal)
+                    }
                 });
             }
         };

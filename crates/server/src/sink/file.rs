@@ -1,106 +1,29 @@
 //! A file in the served directory: complete under its name, or not there at all (DESIGN section 6).
 //!
 //! ```text
-//!   .anyport-<id>.part ──write──► checked ──fsync──► rename, never over another file ──fsync directory──► receipt
+//!   .anyport-<key>.part ──write──► checked ──fsync──► rename ──fsync directory──► receipt
 //! ```
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use anyport_proto::transfer::file_name::FileName;
-use rustix::fs::{AtFlags, CWD, RenameFlags};
+use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::hasher::{Checkpoint, Hasher};
+use anyport_proto::transfer::offer::{Offer, OnExists};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, statat};
 use rustix::io::Errno;
 
-use crate::config::Fsync;
-
-/// How many names made from one are tried in order: `photo.jpg`, `photo-1.jpg`, … Then numbers are drawn by lot, as a
-/// peer that repeats one name must not make each file dearer than the last.
-const NAMES_IN_ORDER: u32 = 1000;
-
-/// How many are drawn before giving up.
-const NAMES_BY_LOT: u32 = 100;
-
-/// The directory that files land in.
-#[derive(Debug)]
-pub(crate) struct Directory {
-    path: PathBuf,
-    /// For its fsync.
-    handle: File,
-    fsync: Fsync,
-    /// How long a part is kept after its last byte.
-    keep_parts: Duration,
-}
-
-impl Directory {
-    pub(crate) fn open(path: &Path, fsync: Fsync, keep_parts: Duration) -> io::Result<Self> {
-        let handle = OpenOptions::new()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::DIRECTORY.bits().cast_signed())
-            .open(path)?;
-        let directory = Self { path: path.to_owned(), handle, fsync, keep_parts };
-        directory.sweep_parts();
-        Ok(directory)
-    }
-
-    /// Whether a receipt says that the file is on the disk.
-    pub(crate) fn is_durable(&self) -> bool {
-        self.fsync == Fsync::File
-    }
-
-    /// Removes parts that nobody has written to for `keep_parts`. What cannot be looked at is left alone.
-    fn sweep_parts(&self) {
-        let Ok(entries) = std::fs::read_dir(&self.path) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let age =
-                |entry: &std::fs::DirEntry| entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-            if name.starts_with(PART_PREFIX)
-                && name.ends_with(PART_SUFFIX)
-                && age(&entry).is_some_and(|age| age > self.keep_parts)
-            {
-                match std::fs::remove_file(entry.path()) {
-                    Ok(()) => tracing::info!(part = %name, "removed an old part"),
-                    Err(error) => tracing::warn!(part = %name, %error, "cannot remove an old part"),
-                }
-            }
-        }
-    }
-
-    /// Bytes that an upload could still take here.
-    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.handle)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-
-    pub(crate) fn create_part(self: &Arc<Self>) -> io::Result<FileSink> {
-        let mut id = [0; 8];
-        getrandom::fill(&mut id)?;
-        let name = format!("{PART_PREFIX}{:016x}{PART_SUFFIX}", u64::from_be_bytes(id));
-        let path = self.path.join(&name);
-        // `create_new`: a part is never shared, and a link that lies in wait is not followed.
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        Ok(FileSink {
-            directory: self.clone(),
-            file,
-            part: Some(Part { path, name }),
-            write_at: 0,
-            read_at: 0,
-            raw_len: 0,
-        })
-    }
-}
-
-const PART_PREFIX: &str = ".anyport-";
-const PART_SUFFIX: &str = ".part";
+use super::directory::Directory;
+use super::part::{self, PartKey, StateFile};
 
 #[derive(Debug)]
 pub(crate) struct FileSink {
     directory: Arc<Directory>,
+    /// Locked: nobody else writes to it, and nobody sweeps it.
     file: File,
     part: Option<Part>,
     write_at: u64,
@@ -112,11 +35,92 @@ pub(crate) struct FileSink {
 /// The hidden file; removed when dropped.
 #[derive(Debug)]
 struct Part {
-    path: PathBuf,
     name: String,
+    /// Where it can be gone on with.
+    state: Option<StateFile>,
 }
 
 impl FileSink {
+    pub(super) fn create(directory: Arc<Directory>) -> io::Result<Self> {
+        let name = part::random_name()?;
+        // Exclusive: a part is never shared, and a link that lies in wait is not followed.
+        let file = open_part(&directory, &name, OFlags::EXCL)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self::new(directory, file, Part { name, state: None }, 0))
+    }
+
+    /// The part of `key`, with what is in it if it is to be gone on with. `None` while somebody else holds it.
+    pub(super) fn open(
+        directory: Arc<Directory>,
+        key: &PartKey,
+        resume: bool,
+    ) -> io::Result<Option<Self>> {
+        let name = key.part_name();
+        let file = loop {
+            let file = open_part(&directory, &name, OFlags::empty())?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                locked => locked?,
+            }
+            // Whoever held it may have published or removed it between our two steps.
+            let is_same = statat(directory.handle(), name.as_str(), AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| file.metadata().is_ok_and(|ours| ours.ino() == stat.st_ino));
+            if is_same {
+                break file;
+            }
+        };
+        let mut state = StateFile::new(key);
+        let mut length = file.metadata()?.len();
+        if !resume && length > 0 {
+            file.set_len(0)?;
+            state.remove(directory.handle());
+            length = 0;
+        }
+        Ok(Some(Self::new(directory, file, Part { name, state: Some(state) }, length)))
+    }
+
+    const fn new(directory: Arc<Directory>, file: File, part: Part, length: u64) -> Self {
+        Self { directory, file, part: Some(part), write_at: length, read_at: 0, raw_len: 0 }
+    }
+
+    /// What an earlier attempt left.
+    pub(crate) const fn length(&self) -> u64 {
+        self.write_at
+    }
+
+    /// What is to be said of it to the operator.
+    pub(crate) fn describe(&mut self, path: &FilePath, offer: &Offer) {
+        if let Some(Part { state: Some(state), .. }) = &mut self.part {
+            state.describe(path, offer);
+        }
+    }
+
+    /// A hasher that has seen what an earlier attempt left.
+    pub(crate) fn hasher(&self, algorithm: Algorithm) -> io::Result<Hasher> {
+        let checkpoints = match &self.part {
+            Some(Part { state: Some(state), .. }) if self.write_at > 0 => {
+                state.read(self.directory.handle(), self.write_at)
+            }
+            _ => Vec::new(),
+        };
+        let mut hasher = Hasher::resume(algorithm, &checkpoints, self.write_at);
+        let mut buffer = vec![0; REHASH_BUFFER];
+        while hasher.wants_content() && hasher.bytes() < self.write_at {
+            let left = usize::try_from(self.write_at - hasher.bytes()).unwrap_or(usize::MAX);
+            let (piece, _) = buffer.split_at_mut(left.min(REHASH_BUFFER));
+            self.file.read_exact_at(piece, hasher.bytes())?;
+            hasher.update(piece);
+        }
+        Ok(hasher)
+    }
+
+    /// Keeps what the digest can go on from after a break.
+    pub(super) fn save(&mut self, checkpoints: &[Checkpoint]) {
+        if let Some(Part { state: Some(state), .. }) = &mut self.part {
+            state.append(self.directory.handle(), checkpoints);
+        }
+    }
+
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.write_at)?;
         self.write_at += bytes.len() as u64;
@@ -148,21 +152,39 @@ impl FileSink {
         Ok(count)
     }
 
-    pub(super) fn finish(mut self, name: &FileName) -> io::Result<FileName> {
+    pub(super) fn finish(
+        mut self,
+        path: &FilePath,
+        offer: &Offer,
+        on_exists: OnExists,
+    ) -> io::Result<FilePath> {
         self.cut_raw_tail()?;
-        let durable = self.directory.is_durable();
-        if durable {
+        self.dress(offer)?;
+        if self.directory.is_durable() {
             self.file.sync_all()?;
         }
-        let Some(part) = &self.part else { return Err(io::ErrorKind::NotFound.into()) };
-        let published = publish(&self.directory.path, &part.path, name)?;
-        if durable && let Err(error) = self.directory.handle.sync_all() {
-            // The sender is about to hear that nothing was stored, so nothing must be seen.
-            let _ = std::fs::rename(self.directory.path.join(&published), &part.path);
-            return Err(error);
+        let Some(part) = &mut self.part else { return Err(io::ErrorKind::NotFound.into()) };
+        let published = self.directory.publish(&part.name, path, on_exists)?;
+        if let Some(state) = &mut part.state {
+            state.remove(self.directory.handle());
         }
         self.part = None;
         Ok(published)
+    }
+
+    /// Times and permissions, as the sender asked.
+    fn dress(&self, offer: &Offer) -> io::Result<()> {
+        if let Some(mode) = offer.mode {
+            self.file.set_permissions(Permissions::from_mode(mode & PERMISSIONS))?;
+        }
+        match offer.mtime {
+            // A time that cannot be expressed here is not worth losing the file.
+            Some(seconds) => match system_time(seconds) {
+                Some(time) => self.file.set_modified(time),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
     }
 
     /// After a rewrite the file is longer than what was decoded.
@@ -175,58 +197,65 @@ impl FileSink {
         if self.write_at == 0 || self.cut_raw_tail().is_err() {
             return None;
         }
+        // An operator who finds the part finds whose it is, too.
+        self.save(&[]);
         self.directory.sweep_parts();
         self.part.take().map(|part| part.name)
+    }
+
+    /// Keeps it where nobody goes on with it.
+    pub(super) fn keep_apart(mut self) -> Option<String> {
+        let apart = part::random_name().ok()?;
+        let part = self.part.as_mut()?;
+        let handle = self.directory.handle();
+        rustix::fs::renameat(handle, part.name.as_str(), handle, apart.as_str()).ok()?;
+        part.name = apart;
+        if let Some(mut state) = part.state.take() {
+            state.remove(handle);
+        }
+        self.keep_part()
     }
 }
 
 impl Drop for FileSink {
     fn drop(&mut self) {
-        if let Some(part) = &self.part
-            && let Err(error) = std::fs::remove_file(&part.path)
-        {
+        let Some(part) = &mut self.part else { return };
+        let handle = self.directory.handle();
+        if let Err(error) = rustix::fs::unlinkat(handle, part.name.as_str(), AtFlags::empty()) {
             tracing::warn!(part = part.name, %error, "cannot remove an unfinished file");
         }
+        if let Some(state) = &mut part.state {
+            state.remove(handle);
+        }
     }
 }
 
-/// Renames `part` to `name`, or to the first numbered name that is free. Never over another file, also when many do so
-/// at once: the kernel decides who has a name.
-fn publish(directory: &Path, part: &Path, name: &FileName) -> io::Result<FileName> {
-    for attempt in 0..NAMES_IN_ORDER + NAMES_BY_LOT {
-        let candidate = match attempt {
-            0 => name.clone(),
-            in_order if in_order < NAMES_IN_ORDER => name.numbered(in_order),
-            _ => name.numbered(getrandom::u32()?),
-        };
-        match rename_exclusive(part, &directory.join(&candidate)) {
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-            Ok(()) => return Ok(candidate),
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::AlreadyExists,
-        format!("more than {NAMES_IN_ORDER} files are named like {name}"),
-    ))
+fn open_part(directory: &Directory, name: &str, how: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
+    Ok(openat(directory.handle(), name, flags, Mode::from_raw_mode(0o666))?.into())
 }
 
-fn rename_exclusive(from: &Path, to: &Path) -> Result<(), Errno> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // File systems without RENAME_NOREPLACE: a link is exclusive too.
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
-            // The file is there under its name; a second, hidden one is swept later.
-            let _ = rustix::fs::unlink(from);
-            Ok(())
-        }
-        done => done,
+fn system_time(seconds: i64) -> Option<SystemTime> {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
     }
 }
+
+/// What a sender may set: neither set-user-id nor its like.
+const PERMISSIONS: u32 = 0o777;
+
+/// Bytes read at once while the end of a part is hashed again.
+const REHASH_BUFFER: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::Fsync;
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(directory).unwrap();
@@ -242,8 +271,12 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-    fn name(text: &str) -> FileName {
-        FileName::sanitize(text).unwrap()
+    fn name(text: &str) -> FilePath {
+        FilePath::sanitize(text).unwrap()
+    }
+
+    fn finish(sink: FileSink, path: &str) -> FilePath {
+        sink.finish(&name(path), &Offer::default(), OnExists::Rename).unwrap()
     }
 
     #[test]
@@ -253,7 +286,7 @@ mod tests {
         sink.write(b"half").unwrap();
         assert!(names(scratch.path())[0].starts_with(".anyport-"));
         sink.write(b" and half").unwrap();
-        sink.finish(&name("whole.txt")).unwrap();
+        finish(sink, "whole.txt");
         assert_eq!(names(scratch.path()), ["whole.txt"]);
         assert_eq!(std::fs::read(scratch.path().join("whole.txt")).unwrap(), b"half and half");
     }
@@ -312,7 +345,7 @@ mod tests {
                     scope.spawn(move || {
                         let mut sink = directory.create_part().unwrap();
                         sink.write(&[i; 10]).unwrap();
-                        (i, sink.finish(&name("same.bin")).unwrap())
+                        (i, finish(sink, "same.bin"))
                     })
                 })
                 .collect();
@@ -335,7 +368,7 @@ mod tests {
             sink.write(&pair[..1]).unwrap();
         }
         sink.write(b"!").unwrap();
-        let stored = sink.finish(&name("x")).unwrap();
+        let stored = finish(sink, "x");
         assert_eq!(std::fs::read(scratch.path().join(stored)).unwrap(), b"hello!");
     }
 }

@@ -4,23 +4,29 @@
 //! nothing visible. Sinks that can be read back can also be rewritten in place: what was stored raw is decoded, and as
 //! decoding only drops bytes, the write position never overtakes the read position.
 
+mod directory;
 mod discard;
 mod file;
 mod memory;
+mod part;
 
-pub(crate) use file::Directory;
+pub(crate) use directory::{Directory, Present};
+pub(crate) use file::FileSink;
+pub(crate) use part::PartKey;
 
 use std::fs::File;
 use std::io;
 
-use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::hasher::Checkpoint;
+use anyport_proto::transfer::offer::{Offer, OnExists};
 
 use crate::budget::Share;
 
 /// Which sink; an enum, so that the bulk path is one visible call.
 #[derive(Debug)]
 pub(crate) enum AnySink {
-    File(file::FileSink),
+    File(FileSink),
     Memory(memory::MemorySink),
     Discard,
 }
@@ -33,8 +39,8 @@ pub(crate) const fn memory_sink(share: Share) -> AnySink {
 /// What `finish` made of a sink.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
-    /// The name under which it can now be found; `None` where nothing is kept.
-    pub(crate) name: Option<FileName>,
+    /// The path under which it can now be found; `None` where nothing is kept.
+    pub(crate) path: Option<FilePath>,
 }
 
 impl AnySink {
@@ -89,10 +95,26 @@ impl AnySink {
         }
     }
 
-    /// Makes the bytes visible under `name`, or under the next free name made from it.
-    pub(crate) fn finish(self, name: &FileName) -> io::Result<Stored> {
+    /// Keeps what the digest can go on from after a break.
+    pub(crate) fn save(&mut self, checkpoints: &[Checkpoint]) {
         match self {
-            Self::File(sink) => sink.finish(name).map(|name| Stored { name: Some(name) }),
+            Self::File(sink) => sink.save(checkpoints),
+            Self::Memory(_) | Self::Discard => {}
+        }
+    }
+
+    /// Makes the bytes visible as `path`, with the times and permissions of the offer; if that is taken, what
+    /// `on_exists` says is done.
+    pub(crate) fn finish(
+        self,
+        path: &FilePath,
+        offer: &Offer,
+        on_exists: OnExists,
+    ) -> io::Result<Stored> {
+        match self {
+            Self::File(sink) => {
+                sink.finish(path, offer, on_exists).map(|path| Stored { path: Some(path) })
+            }
             Self::Memory(_) | Self::Discard => Ok(Stored::default()),
         }
     }
@@ -101,6 +123,14 @@ impl AnySink {
     pub(crate) fn keep_part(self) -> Option<String> {
         match self {
             Self::File(sink) => sink.keep_part(),
+            Self::Memory(_) | Self::Discard => None,
+        }
+    }
+
+    /// Keeps what is there hidden, where no resume goes on with it, and says where.
+    pub(crate) fn keep_apart(self) -> Option<String> {
+        match self {
+            Self::File(sink) => sink.keep_apart(),
             Self::Memory(_) | Self::Discard => None,
         }
     }

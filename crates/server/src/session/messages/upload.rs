@@ -178,14 +178,7 @@ impl MessageUpload {
             FileMessage::Offer(mut offer) => {
                 // What the path names wins: it is what the person typed.
                 offer.name = self.path_name().or(offer.name);
-                let resume = offer.resume;
-                self.current = Some(self.context.files.begin(self.source, offer)?);
-                self.offered = true;
-                if resume {
-                    // Nothing is kept to go on from, and the sender waits to hear where to begin.
-                    outlet.message(Kind::Text, FileReply::Go { offset: 0 }.to_json().as_bytes());
-                }
-                Ok(())
+                self.begin(offer, outlet)
             }
             FileMessage::Get(_) | FileMessage::List(_) => {
                 let refusal =
@@ -205,6 +198,32 @@ impl MessageUpload {
                 Ok(())
             }
         }
+    }
+
+    fn begin(&mut self, offer: Offer, outlet: &mut dyn Outlet) -> Result<(), Refusal> {
+        let resume = offer.resume;
+        let upload = match self.context.files.begin(self.source, offer) {
+            Ok(upload) => upload,
+            // The sender waits, so nothing of this file is on its way: the next one may fare better.
+            Err(refusal) if resume => {
+                let reply = FileReply::Error(refusal);
+                outlet.message(Kind::Text, reply.to_json().as_bytes());
+                return Ok(());
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        if resume && upload.is_here() {
+            let receipt = upload.finish(EndKind::AlreadyHere, &End::default())?;
+            outlet.message(Kind::Text, FileReply::Receipt(receipt).to_json().as_bytes());
+            return Ok(());
+        }
+        if resume {
+            let go = FileReply::Go { offset: upload.offset() };
+            outlet.message(Kind::Text, go.to_json().as_bytes());
+        }
+        self.current = Some(upload);
+        self.offered = true;
+        Ok(())
     }
 
     /// An offer or end that trickles.
