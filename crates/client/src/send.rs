@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
 use anyport_net::dial::dial;
+use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::transfer::tcp_seen::TcpSeen;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::channel::library::LibraryChannel;
@@ -82,6 +84,8 @@ pub struct Sent {
     pub receipt: Option<Receipt>,
     /// The congestion control that our socket used.
     pub congestion: String,
+    /// What our TCP knew of the connection when the receipt had come.
+    pub tcp: TcpSeen,
 }
 
 /// Sends `sources` in order over one connection (plain: one each), telling `progress` of every count of bytes as it
@@ -114,7 +118,8 @@ pub fn send(
         if let Some(receipt) = &receipt {
             check(peer, bytes, digest, receipt)?;
         }
-        sent(Sent { peer, bytes, digest, receipt, congestion });
+        let tcp = open.tcp_seen();
+        sent(Sent { peer, bytes, digest, receipt, congestion, tcp });
         if let Some(open) = channel.take_if(|open| !open.takes_more()) {
             open.close()?;
         }
@@ -190,6 +195,18 @@ impl Channel {
             Kind::Ws(channel) => channel.transfer(offer, content, options.frame_size, progress),
             Kind::Library(channel) => channel.transfer(offer, content, options, progress),
         }
+    }
+
+    /// Nothing, where the kernel does not say.
+    fn tcp_seen(&self) -> TcpSeen {
+        let asked = match &self.kind {
+            Kind::Raw(channel) => TcpInfo::of(channel.socket()),
+            Kind::Ws(channel) => TcpInfo::of(channel.socket()),
+            Kind::Library(channel) => TcpInfo::of(channel.socket()),
+        };
+        let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } =
+            asked.unwrap_or_default();
+        TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate }
     }
 
     /// Whether a second file can follow the first.

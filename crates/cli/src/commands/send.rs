@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use anyport_client::{Engine, Options, Scheme, SendError, Sent, Source, Target, send};
+use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -109,7 +110,7 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
         return Ok(());
     };
     if flags.json {
-        return to_stdout(&receipt.event_json());
+        return to_stdout(&event(receipt, sent).to_string());
     }
     let rate = receipt.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
     let digest = receipt.digest.as_ref().map(|digest| format!(", {digest}")).unwrap_or_default();
@@ -127,6 +128,18 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
     };
     let (bytes, seconds) = (format_bytes(receipt.bytes), receipt.seconds);
     to_stdout(&format!("{stored}: {bytes} in {seconds:.3} s{rate}{digest}{verified}"))
+}
+
+/// The receipt, and what only the sender's side of the connection knows.
+fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
+    let mut event = serde_json::json!({ "event": "receipt" });
+    if let (Some(event), Ok(serde_json::Value::Object(receipt))) =
+        (event.as_object_mut(), serde_json::to_value(receipt))
+    {
+        event.extend(receipt);
+    }
+    event["sender"] = serde_json::json!({ "congestion": sent.congestion, "tcp": sent.tcp });
+    event
 }
 
 /// On stderr, and only where a person sees it.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use anyport_proto::transfer::offer::Offer;
@@ -34,6 +35,11 @@ impl RawChannel {
             buffer: vec![0; BUFFER],
             unread: Vec::new(),
         }
+    }
+
+    /// To be asked what TCP knows.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Whether a second file can follow the first: not where a half-close was the end.

@@ -18,6 +18,7 @@ use super::offer::{self, End, Offer, Token};
 use super::percent;
 use super::receipt::{Receipt, round_to_micros, whole_rate};
 use super::refusal::{Refusal, RefusalCode};
+use super::tcp_seen::TcpSeen;
 use super::words::{quoted, spelled};
 
 /// How every line but `END` begins, and how detection knows it.
@@ -370,6 +371,10 @@ fn write_receipt(receipt: &Receipt) -> String {
     line.key("confirmed", Some(receipt.confirmed));
     line.key("name", receipt.name.as_ref());
     line.key("path", receipt.path.as_ref());
+    line.key("congestion", receipt.congestion.as_ref());
+    for (key, value) in receipt.tcp.keys() {
+        line.key(key, value);
+    }
     line.finish()
 }
 
@@ -388,6 +393,15 @@ fn parse_receipt(fields: &Fields<'_>) -> Result<Receipt, PrefaceError> {
             .optional("name", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
         path: fields
             .optional("path", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
+        congestion: fields
+            .optional("congestion", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
+        tcp: TcpSeen {
+            rtt_us: fields.optional("rtt_us", NUMBER, parse_decimal)?,
+            rcv_rtt_us: fields.optional("rcv_rtt_us", NUMBER, parse_decimal)?,
+            retransmits: fields.optional("retransmits", NUMBER, parse_decimal)?,
+            cwnd: fields.optional("cwnd", NUMBER, parse_decimal)?,
+            delivery_rate: fields.optional("delivery_rate", NUMBER, parse_decimal)?,
+        },
     })
 }
 
@@ -545,6 +559,8 @@ const VALUED_KEYS: [&str; 6] = ["size", "digest", "mtime", "mode", "id", "token"
 const PUT: &str = "preface";
 const NAME: &str = "percent-encoded UTF-8, a percent sign itself as %25";
 const SECONDS: &str = "a number of seconds";
+
+const NUMBER: &str = "a whole number";
 
 #[cfg(test)]
 mod tests {
@@ -756,6 +772,8 @@ mod tests {
             confirmed: false,
             name: Some("a b".to_owned()),
             path: Some("/srv/größe 100%".to_owned()),
+            congestion: Some("reno".to_owned()),
+            tcp: TcpSeen { rtt_us: Some(35), cwnd: Some(10), ..TcpSeen::default() },
         }
     }
 
@@ -769,7 +787,7 @@ mod tests {
             (
                 Reply::Receipt(receipt()),
                 format!(
-                    "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 seconds=0.000001 durable_seconds=2.5 rate=1000000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25\n"
+                    "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 seconds=0.000001 durable_seconds=2.5 rate=1000000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25 congestion=reno rtt_us=35 cwnd=10\n"
                 ),
             ),
             (Reply::Error(refusal), "ANYPORT/1 ERROR exists a.txt exists (here) \n".to_owned()),
@@ -790,6 +808,8 @@ mod tests {
             digest: None,
             name: None,
             path: None,
+            congestion: None,
+            tcp: TcpSeen::default(),
             ..receipt()
         };
         assert_eq!(

@@ -14,6 +14,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::budget::Budget;
 use crate::config::{Config, SinkKind};
+use crate::link::Link;
 use crate::observe::{Interrupted, Observer, Refused};
 use crate::sink::{AnySink, Directory, memory_sink};
 
@@ -34,11 +35,13 @@ impl std::fmt::Debug for Files {
 }
 
 /// Who sends a file, and over what.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) protocol: Protocol,
     pub(crate) engine: Engine,
     pub(crate) peer: SocketAddr,
+    /// The way to the socket, asked when the file ends.
+    pub(crate) link: Link,
 }
 
 impl Files {
@@ -75,8 +78,9 @@ impl Files {
     /// A name that cannot be made safe, a size above the limit or the free space, a directory that cannot be written.
     /// The refusal has been told to the observer.
     pub(crate) fn begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
+        let (protocol, peer) = (source.protocol.as_str(), source.peer);
         self.try_begin(source, offer).inspect_err(|refusal| {
-            self.refused(source.protocol.as_str(), source.peer, refusal.message.clone());
+            self.refused(protocol, peer, refusal.message.clone());
         })
     }
 
@@ -256,6 +260,8 @@ impl Upload {
     /// has been told.
     pub(crate) fn finish(mut self, kind: EndKind, end: &End) -> Result<Receipt, Refusal> {
         let ended = Instant::now();
+        // Before the disk is waited for: what TCP measured is of the transfer.
+        let (congestion, tcp) = self.source.link.seen();
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::None));
         let digest = hasher.finish();
         if let Err(refusal) = self.check_end(end, digest.as_ref()) {
@@ -290,6 +296,8 @@ impl Upload {
             confirmed: is_confirmed(kind, self.source.engine),
             name: self.offer.name.take().filter(|asked| path.as_ref().is_some_and(|p| p != asked)),
             path,
+            congestion,
+            tcp,
         };
         self.files.observer.receipt(&receipt);
         Ok(receipt)

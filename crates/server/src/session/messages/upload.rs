@@ -143,7 +143,7 @@ impl MessageUpload {
             None => {
                 let name = self.name.take().map(|name| name.as_str().to_owned());
                 let offer = Offer { name, ..Offer::default() };
-                self.current.insert(self.context.files.begin(self.source, offer)?)
+                self.current.insert(self.context.files.begin(self.source.clone(), offer)?)
             }
         };
         upload.write(piece.data, piece.at)
@@ -179,7 +179,7 @@ impl MessageUpload {
                 // What the path names wins: it is what the person typed.
                 offer.name = self.path_name().or(offer.name);
                 let resume = offer.resume;
-                self.current = Some(self.context.files.begin(self.source, offer)?);
+                self.current = Some(self.context.files.begin(self.source.clone(), offer)?);
                 self.offered = true;
                 if resume {
                     // Nothing is kept to go on from, and the sender waits to hear where to begin.
