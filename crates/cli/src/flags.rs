@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyport_net::congestion::Congestion;
 use anyport_proto::detect::ProtocolName;
 use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::ws::handshake::Origin;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -69,6 +70,10 @@ pub(crate) struct Serve {
     /// Digest of files whose sender names none: blake3, sha256 or none
     #[arg(long, value_name = "ALGORITHM", default_value = "blake3", help_heading = "Files")]
     pub(crate) digest: Algorithm,
+
+    /// What happens if another file has the name: error, rename or overwrite; senders may ask for error or rename, and with overwrite here for that too [default: error for a file whose sender gave size and time, else rename]
+    #[arg(long, value_name = "POLICY", help_heading = "Files")]
+    pub(crate) on_exists: Option<OnExists>,
 
     /// Largest file, in bytes or with a unit (64MiB, 2GB) [default: no limit]
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
@@ -151,26 +156,62 @@ pub(crate) struct Serve {
     pub(crate) json: bool,
 }
 
-/// Send files to a server, and check its receipts.
+/// Send files and directories to a server, and check its receipts.
 ///
-/// TARGET is tcp://HOST:PORT/ (raw TCP), ws://HOST:PORT/ (WebSocket) or frames://HOST:PORT/ (WebSocket frames without
-/// a handshake). A path names the file: tcp://HOST:PORT/NAME, ws://HOST:PORT/files/NAME. Without a port it is 8331.
+/// TARGET is HOST:PORT, which is the best way there is, or tcp://HOST:PORT/ (raw TCP), ws://HOST:PORT/ (WebSocket) or
+/// frames://HOST:PORT/ (WebSocket frames without a handshake). A path names the file: HOST:PORT/NAME,
+/// ws://HOST:PORT/files/NAME; one that ends in / is the directory to send into. Without a port it is 8331.
+///
+/// A transfer that breaks off goes on where it stopped: by itself for a while (--retry), and when the same command is run
+/// again. A file that the server has already, by name, size and time, is not sent again.
 ///
 /// Exit codes: 0 sent and verified, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused, 5 what arrived differs,
-/// 6 broken off.
+/// 6 broken off, run it again to go on.
 #[derive(Debug, Args)]
 pub(crate) struct Send {
-    /// Files to send; - is standard input
+    /// Files and directories to send; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Where to: tcp://HOST:PORT/, ws://HOST:PORT/ or frames://HOST:PORT/
+    /// Where to: HOST:PORT, tcp://HOST:PORT/, ws://HOST:PORT/ or frames://HOST:PORT/
     #[arg(value_name = "TARGET")]
     pub(crate) target: String,
 
     /// Send nothing but the bytes over tcp://, as nc -N does
     #[arg(long)]
     pub(crate) plain: bool,
+
+    /// What the server is to do if another file has the name: error, rename or overwrite [default: the server's]
+    #[arg(long, value_name = "POLICY", help_heading = "Files")]
+    pub(crate) on_exists: Option<OnExists>,
+
+    /// Begin from the start, whatever an earlier attempt left
+    #[arg(long, help_heading = "Files")]
+    pub(crate) no_resume: bool,
+
+    /// Keep the time of the last change; this is the default
+    #[arg(short = 't', long, help_heading = "Files")]
+    pub(crate) times: bool,
+
+    /// Do not; then the server cannot tell whether it has a file already
+    #[arg(long, conflicts_with = "times", help_heading = "Files")]
+    pub(crate) no_times: bool,
+
+    /// Keep the permissions too
+    #[arg(short = 'p', long, help_heading = "Files")]
+    pub(crate) perms: bool,
+
+    /// What symbolic links below a directory stand for: nothing, or what they lead to
+    #[arg(long, value_name = "WHAT", default_value = "skip", help_heading = "Files")]
+    pub(crate) links: Links,
+
+    /// How often in a row a broken connection is replaced without bringing a byte further
+    #[arg(long, value_name = "COUNT", default_value_t = 10, help_heading = "Connection")]
+    pub(crate) retry: u32,
+
+    /// How long that may go on
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = values::duration, help_heading = "Connection")]
+    pub(crate) retry_max_time: Duration,
 
     /// Who speaks WebSocket; library is for ws:// only
     #[arg(long, value_name = "ENGINE", default_value = "own")]
@@ -225,6 +266,15 @@ impl Engine {
             Self::Library => "library",
         }
     }
+}
+
+/// What symbolic links below a directory stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Links {
+    /// Nothing
+    Skip,
+    /// What they lead to
+    Follow,
 }
 
 /// Where received bytes rest.

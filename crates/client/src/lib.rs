@@ -17,5 +17,5 @@ mod walk;
 pub use content::{OpenError, Source};
 pub use error::{Blame, SendError};
 pub use send::{Engine, Observer, Options, Sent, send};
-pub use target::{Scheme, Target, TargetError};
+pub use target::{Place, Scheme, Target, TargetError};
 pub use walk::{Found, Links, walk};

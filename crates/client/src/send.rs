@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyport_net::congestion::Congestion;
 use anyport_net::dial::dial;
+use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Receipt};
+use anyport_proto::transfer::tcp_seen::TcpSeen;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::channel::library::LibraryChannel;
@@ -104,6 +106,8 @@ pub struct Sent {
     pub receipt: Option<Receipt>,
     /// The congestion control that our socket used.
     pub congestion: String,
+    /// What our TCP knew of the connection when the receipt had come.
+    pub tcp: TcpSeen,
 }
 
 /// Hears how it goes.
@@ -127,14 +131,13 @@ pub fn send(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<(), SendError> {
-    // A path names one file; of several each keeps its own name.
-    let named = target.file_name()?.filter(|_| sources.len() == 1);
+    let place = target.place()?;
     let mut connection = Connection { target, options, channel: None };
     for source in sources {
-        let name = named.as_deref().or_else(|| source.name());
+        let name = place.name(source.name());
         let mut attempts = Attempts::new(options);
         let sent = loop {
-            match connection.attempt(source, name, &mut attempts, observer) {
+            match connection.attempt(source, name.as_deref(), &mut attempts, observer) {
                 Ok(sent) => break sent,
                 Err(error) => {
                     connection.channel = None;
@@ -199,7 +202,8 @@ impl Connection<'_> {
         if let Some(receipt) = &receipt {
             check(peer, bytes, digest, receipt)?;
         }
-        Ok(Sent { peer, bytes, digest, receipt, congestion })
+        let tcp = open.tcp_seen();
+        Ok(Sent { peer, bytes, digest, receipt, congestion, tcp })
     }
 }
 
@@ -335,6 +339,18 @@ impl Channel {
             Kind::Ws(channel) => channel.transfer(offer, content, options.frame_size, progress),
             Kind::Library(channel) => channel.transfer(offer, content, options, progress),
         }
+    }
+
+    /// Nothing, where the kernel does not say.
+    fn tcp_seen(&self) -> TcpSeen {
+        let asked = match &self.kind {
+            Kind::Raw(channel) => TcpInfo::of(channel.socket()),
+            Kind::Ws(channel) => TcpInfo::of(channel.socket()),
+            Kind::Library(channel) => TcpInfo::of(channel.socket()),
+        };
+        let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } =
+            asked.unwrap_or_default();
+        TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate }
     }
 
     /// Whether a second file can follow the first.

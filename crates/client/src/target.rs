@@ -1,9 +1,12 @@
-//! Where to send, as people write it: `ws://host:port/files/NAME`.
+//! Where to send, as people write it: `host:port`, `ws://host:port/files/NAME`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_path::FilePath;
+
+/// The scheme that leaves it to us.
+const ANYPORT: &str = "anyport";
 
 /// The port where none is written.
 const DEFAULT_PORT: u16 = 8331;
@@ -44,15 +47,34 @@ pub struct Target {
     pub path: String,
 }
 
+/// What the path of a target is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Everything, each under its own name.
+    Top,
+    /// What is, or goes, below this directory.
+    Directory(FilePath),
+    /// One file.
+    File(FilePath),
+}
+
+impl Place {
+    /// The name there of what is called `own` here.
+    pub fn name(&self, own: Option<&str>) -> Option<String> {
+        match self {
+            Self::Top => own.map(str::to_owned),
+            Self::Directory(directory) => own.map(|own| format!("{directory}/{own}")),
+            Self::File(path) => Some(path.as_str().to_owned()),
+        }
+    }
+}
+
 /// Why a URL is none that can be sent to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// No `://`.
-    #[error("{0:?} has no scheme; write tcp://, ws:// or frames:// before it")]
-    NoScheme(String),
     /// A scheme of another world.
-    #[error("scheme {0:?} is not known; known are tcp, ws, frames")]
+    #[error("scheme {0:?} is not known; known are tcp, ws, frames, and none at all")]
     UnknownScheme(String),
     /// Nothing between `://` and `/`.
     #[error("{0:?} names no host")]
@@ -74,10 +96,10 @@ impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
-        let (scheme, rest) =
-            url.split_once("://").ok_or_else(|| TargetError::NoScheme(url.to_owned()))?;
+        // Nothing of ours beats raw TCP with the preface, so that is the best way there is.
+        let (scheme, rest) = url.split_once("://").unwrap_or((ANYPORT, url));
         let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "tcp" => Scheme::Tcp,
+            ANYPORT | "tcp" => Scheme::Tcp,
             "ws" => Scheme::Ws,
             "frames" => Scheme::Frames,
             _ => return Err(TargetError::UnknownScheme(scheme.to_owned())),
@@ -104,22 +126,20 @@ impl Target {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// The name that the path gives the file: `/NAME` or `/files/NAME`. `None` for `/`.
+    /// What the path is about: `/NAME` or `/files/NAME`.
     ///
     /// # Errors
     /// [`TargetError::BadName`].
-    pub fn file_name(&self) -> Result<Option<String>, TargetError> {
+    pub fn place(&self) -> Result<Place, TargetError> {
         let path = self.path.split('?').next().unwrap_or("/");
         let name = path.strip_prefix("/files/").unwrap_or_else(|| path.trim_start_matches('/'));
         if name.is_empty() {
-            return Ok(None);
+            return Ok(Place::Top);
         }
-        if name.contains('/') {
-            let reason = "names have no directories yet".to_owned();
-            return Err(TargetError::BadName { path: path.to_owned(), reason });
-        }
-        match FileName::from_percent_encoded(name) {
-            Ok(name) => Ok(Some(name.as_str().to_owned())),
+        let parsed = FilePath::parse_percent_encoded(name.trim_end_matches('/'));
+        match parsed {
+            Ok(path) if name.ends_with('/') => Ok(Place::Directory(path)),
+            Ok(path) => Ok(Place::File(path)),
             Err(error) => {
                 Err(TargetError::BadName { path: path.to_owned(), reason: error.to_string() })
             }
@@ -166,30 +186,29 @@ mod tests {
         let full = target("ws://example.org:9000/files/a%20b.txt?x=1#part");
         assert_eq!((full.scheme, full.host.as_str(), full.port), (Scheme::Ws, "example.org", 9000));
         assert_eq!(full.path, "/files/a%20b.txt?x=1");
-        assert_eq!(full.file_name(), Ok(Some("a b.txt".to_owned())));
+        assert_eq!(full.place(), Ok(Place::File(FilePath::parse("a b.txt").unwrap())));
         assert_eq!(target("tcp://localhost").to_string(), "tcp://localhost:8331/");
         assert_eq!(target("frames://[::1]:8332/").authority(), "[::1]:8332");
         assert_eq!(target("tcp://[::1]").host, "::1");
-        assert_eq!(target("tcp://h/x.bin").file_name(), Ok(Some("x.bin".to_owned())));
+        assert_eq!(target("tcp://h/x.bin").place().unwrap().name(None).as_deref(), Some("x.bin"));
+        assert_eq!(target("h/x/y/").place().unwrap().name(Some("z")).as_deref(), Some("x/y/z"));
+        assert_eq!(target("anyport://h").place(), Ok(Place::Top));
+        assert_eq!(target("localhost:8331"), target("tcp://localhost"));
         assert_eq!(target("ws://h:1?q").path, "/?q");
     }
 
     #[test]
     fn what_is_wrong_is_named() {
         for (url, message) in [
-            (
-                "localhost:8331",
-                r#""localhost:8331" has no scheme; write tcp://, ws:// or frames:// before it"#,
-            ),
-            ("ftp://h", r#"scheme "ftp" is not known; known are tcp, ws, frames"#),
+            ("ftp://h", r#"scheme "ftp" is not known; known are tcp, ws, frames, and none at all"#),
             ("ws:///x", r#""ws:///x" names no host"#),
             ("ws://h:0/", r#"port "0" is no number from 1 to 65535"#),
             ("ws://h:http/", r#"port "http" is no number from 1 to 65535"#),
         ] {
             assert_eq!(url.parse::<Target>().unwrap_err().to_string(), message);
         }
-        assert!(target("tcp://h/..").file_name().is_err());
-        assert!(target("tcp://h/a/b").file_name().is_err());
+        assert!(target("tcp://h/..").place().is_err());
+        assert!(target("tcp://h/a//b").place().is_err());
         assert_eq!(target("TCP://h").scheme, Scheme::Tcp);
     }
 }

@@ -76,8 +76,16 @@ impl Congestion {
             Self::Auto => {}
             Self::Named(name) => sockopt::set_tcp_congestion(&socket, name)?,
         }
-        Ok(sockopt::tcp_congestion(&socket)?)
+        in_use(socket)
     }
+}
+
+/// The name of the algorithm that a socket uses.
+///
+/// # Errors
+/// A socket that is not TCP's.
+pub fn in_use(socket: impl AsFd) -> io::Result<String> {
+    Ok(sockopt::tcp_congestion(socket)?)
 }
 
 /// Open to every user, built into every kernel, and not paced.

@@ -5,9 +5,10 @@
 //! - [`congestion`]: which congestion control a socket uses
 //! - [`copy`]: read → step → write, blocking and async, the same step for both
 //! - [`linger`]: close so that the peer reads our last words
+//! - [`tcp_info`]: what the kernel knows of a connection
 //! - [`prefixed`]: bytes already read, then the socket
 //!
-//! The only crate of the workspace in which `unsafe` may stand; so far it needs none.
+//! The only crate of the workspace in which `unsafe` may stand: one call, in [`tcp_info`].
 
 pub mod congestion;
 pub mod copy;
@@ -15,3 +16,4 @@ pub mod dial;
 pub mod linger;
 pub mod listen;
 pub mod prefixed;
+pub mod tcp_info;

@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig};
 use crate::connection::{self, Stages};
 use crate::counters::Counters;
+use crate::link::Link;
 use crate::service::files::Files;
 use crate::session::Context;
 use crate::undecided::Undecided;
@@ -61,7 +62,8 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                 prepare(&stream, &shared.config);
                 let Shared { config, files, buffered, undecided, counters } = shared.clone();
                 let listener = listener.config.clone();
-                let context = Context { config, listener, files, buffered, counters, peer };
+                let link = Link::new();
+                let context = Context { config, listener, files, buffered, counters, peer, link };
                 let connection =
                     connection::serve(stream, undecided.enter(), context, stages.clone());
                 stages.stop.tasks.spawn(async move {

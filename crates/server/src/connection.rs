@@ -5,17 +5,18 @@
 //! ```
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Pumped, Step, Unseen, pump_blocking, pump_cooperative};
+use anyport_net::copy::{
+    Flow, Input, Pumped, Step, Unseen, pump_blocking, pump_cooperative, write,
+};
 use anyport_net::linger;
 use anyport_proto::detect::Decision;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
-use tokio::time::timeout;
 
 use crate::detect::{self, Beginning, Detected};
 use crate::session::{Context, Session, Upgrade, library};
@@ -62,34 +63,29 @@ pub(crate) async fn serve(
     let Decision { verdict: protocol, reason } = detected.decision;
     let prefix = detected.prefix.len();
     tracing::debug!(%peer, %protocol, %reason, prefix, elapsed = ?started.elapsed(), "detected");
+    let stream = Arc::new(stream);
+    context.link.lead_to(&stream);
     // Beginning a session may ask the file system how much is free.
     let session = block_in_place(|| Session::new(protocol, context.clone()));
     let mut session = Supervised { session, stop: stages.stop.clone() };
-    match converse(stream, &mut session, detected, &context).await {
-        Ok(Conversation::Ended(mut stream)) => match session.session.take_upgrade() {
+    match converse(&stream, &mut session, detected, &context).await {
+        Ok(Pumped::Finished) => match session.session.take_upgrade() {
             Some(upgrade) => library(stream, upgrade, context, &stages.stop).await,
-            None => linger::close(&mut stream).await,
+            None => close(stream).await,
         },
-        Ok(Conversation::Bulk(stream)) => bulk(stream, session, context, stages).await,
+        Ok(Pumped::Bulk) => bulk(stream, session, context, stages).await,
         Err(error) => session.broken(&error),
     }
     tracing::debug!(%peer, %protocol, elapsed = ?started.elapsed(), "connection ended");
 }
 
-/// How the first part of a connection ended.
-enum Conversation {
-    Ended(TcpStream),
-    /// A bulk transfer runs, for which a thread of its own pays.
-    Bulk(TcpStream),
-}
-
 /// The session among the tasks of the runtime, from the prefix on.
 async fn converse(
-    mut stream: TcpStream,
+    stream: &TcpStream,
     session: &mut Supervised,
     detected: Detected,
     context: &Context,
-) -> io::Result<Conversation> {
+) -> io::Result<Pumped> {
     let Detected { mut prefix, first_byte, ended, .. } = detected;
     let mut replies = Vec::new();
     let flow = block_in_place(|| {
@@ -101,21 +97,18 @@ async fn converse(
     drop(prefix);
     if !replies.is_empty() {
         // What answers a prefix of a few KiB fits the socket's empty send buffer.
-        timeout(context.config.timeouts.idle, stream.write_all(&replies)).await??;
+        write(stream, &replies, context.config.timeouts.idle).await?;
     }
     if flow == Flow::Finish || ended {
-        return Ok(Conversation::Ended(stream));
+        return Ok(Pumped::Finished);
     }
     let mut buffer = vec![0; SMALL_BUFFER.min(context.config.bulk_buffer)];
-    match pump(&mut stream, &mut buffer, session, BULK_AFTER).await? {
-        Pumped::Finished => Ok(Conversation::Ended(stream)),
-        Pumped::Bulk => Ok(Conversation::Bulk(stream)),
-    }
+    pump(stream, &mut buffer, session, BULK_AFTER).await
 }
 
 /// The cooperative loop, until the session finishes or the server gives up what still runs.
 async fn pump(
-    stream: &mut TcpStream,
+    stream: &TcpStream,
     buffer: &mut [u8],
     session: &mut Supervised,
     bulk_after: u64,
@@ -129,24 +122,24 @@ async fn pump(
 }
 
 /// The rest of a bulk transfer: on a thread of its own while there is one, else among the tasks.
-async fn bulk(mut stream: TcpStream, mut session: Supervised, context: Context, stages: Stages) {
+async fn bulk(stream: Arc<TcpStream>, mut session: Supervised, context: Context, stages: Stages) {
     if let Ok(permit) = stages.lanes.clone().try_acquire_owned() {
         return lane(stream, session, context, permit).await;
     }
     let mut buffer = vec![0; context.config.bulk_buffer];
-    match pump(&mut stream, &mut buffer, &mut session, u64::MAX).await {
-        Ok(_) => linger::close(&mut stream).await,
+    match pump(&stream, &mut buffer, &mut session, u64::MAX).await {
+        Ok(_) => close(stream).await,
         Err(error) => session.broken(&error),
     }
 }
 
 async fn lane(
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     mut session: Supervised,
     context: Context,
     permit: OwnedSemaphorePermit,
 ) {
-    let blocking = stream.into_std().and_then(|stream| {
+    let blocking = alone(stream).and_then(TcpStream::into_std).and_then(|stream| {
         stream.set_nonblocking(false)?;
         Ok(Arc::new(stream))
     });
@@ -154,6 +147,7 @@ async fn lane(
         Ok(socket) => socket,
         Err(error) => return session.broken(&error),
     };
+    context.link.lead_to(&socket);
     let stop = session.stop.clone();
     let registered = stop.register(socket.clone());
     let thread = stop.tasks.spawn_blocking(move || {
@@ -169,13 +163,30 @@ async fn lane(
     }
 }
 
-async fn library(stream: TcpStream, upgrade: Upgrade, context: Context, stop: &Stop) {
+async fn library(stream: Arc<TcpStream>, upgrade: Upgrade, context: Context, stop: &Stop) {
     let peer = context.peer;
+    // The library takes the stream for itself, so a second handle is asked.
+    let asked = stream.as_fd().try_clone_to_owned().map(Arc::new);
+    let Ok(stream) = alone(stream) else { return };
+    if let Ok(asked) = &asked {
+        context.link.lead_to(asked);
+    }
     tokio::select! {
         biased;
         // The transfer that is dropped with it says that it was given up.
         () = stop.aborted.cancelled() => tracing::debug!(%peer, "aborted"),
         () = library::serve(stream, upgrade, context) => {}
+    }
+}
+
+/// The stream of a connection, which only sessions' links share, and those do not keep it.
+fn alone(stream: Arc<TcpStream>) -> io::Result<TcpStream> {
+    Arc::into_inner(stream).ok_or_else(|| io::Error::other("the socket is in use elsewhere"))
+}
+
+async fn close(stream: Arc<TcpStream>) {
+    if let Ok(mut stream) = alone(stream) {
+        linger::close(&mut stream).await;
     }
 }
 

@@ -33,6 +33,7 @@ mod config;
 mod connection;
 mod counters;
 mod detect;
+mod link;
 mod observe;
 mod route;
 mod service;

@@ -1,12 +1,12 @@
 //! Which service a path means.
 
-use anyport_proto::transfer::file_name::{FileName, NameError};
+use anyport_proto::transfer::file_path::{FilePath, PathError};
 
 /// A service, as a path names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     /// `/` takes an unnamed file, `/files/NAME` a named one.
-    Upload { name: Option<FileName> },
+    Upload { path: Option<FilePath> },
     /// `/echo`.
     Echo,
 }
@@ -17,18 +17,18 @@ pub(crate) enum RouteError {
     #[error("nothing is served at {0}; try /, /files/NAME or /echo")]
     NotFound(String),
     #[error("the name in {path} cannot be used: {source}")]
-    BadName { path: String, source: NameError },
+    BadName { path: String, source: PathError },
 }
 
 /// The service at `path`, which is without its query.
 pub(crate) fn route(path: &str) -> Result<Route, RouteError> {
     if let Some(name) = path.strip_prefix("/files/") {
-        let name = FileName::from_percent_encoded(name)
+        let file = FilePath::from_percent_encoded(name)
             .map_err(|source| RouteError::BadName { path: path.to_owned(), source })?;
-        return Ok(Route::Upload { name: Some(name) });
+        return Ok(Route::Upload { path: Some(file) });
     }
     match path {
-        "/" => Ok(Route::Upload { name: None }),
+        "/" => Ok(Route::Upload { path: None }),
         "/echo" => Ok(Route::Echo),
         _ => Err(RouteError::NotFound(path.to_owned())),
     }
@@ -40,10 +40,10 @@ mod tests {
 
     #[test]
     fn paths_name_services() {
-        assert_eq!(route("/"), Ok(Route::Upload { name: None }));
+        assert_eq!(route("/"), Ok(Route::Upload { path: None }));
         assert_eq!(route("/echo"), Ok(Route::Echo));
-        let name = FileName::sanitize("my photo.jpg").unwrap();
-        assert_eq!(route("/files/my%20photo.jpg"), Ok(Route::Upload { name: Some(name) }));
+        let path = FilePath::sanitize("my photo.jpg").unwrap();
+        assert_eq!(route("/files/my%20photo.jpg"), Ok(Route::Upload { path: Some(path) }));
         assert!(matches!(route("/files/"), Err(RouteError::BadName { .. })));
         assert!(matches!(route("/files/%2e%2e"), Err(RouteError::BadName { .. })));
         assert!(matches!(route("/other"), Err(RouteError::NotFound(_))));

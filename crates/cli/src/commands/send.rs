@@ -1,9 +1,15 @@
 //! `anyport send`.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::time::Duration;
 
-use anyport_client::{Engine, Options, Scheme, SendError, Sent, Source, Target, send};
+use anyport_client::{
+    Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target, send,
+    walk,
+};
+use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -17,26 +23,19 @@ pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
         Failure::new(Exit::Usage, error).with_hint("the last word is the target: tcp://HOST:PORT/")
     })?;
     let options = options(flags, &target)?;
-    let mut sources = Vec::new();
-    for file in &flags.files {
-        let source = Source::new(file).map_err(|error| Failure::new(Exit::Failed, error))?;
-        sources.push(source);
+    let Found { sources, skipped } = found(flags)?;
+    check_names(&target, &sources)?;
+    for path in skipped {
+        to_stderr(&format!("{} is left out: neither a file nor a directory", path.display()));
     }
-    let bar = progress_bar(flags, &sources);
-    let mut lost = None;
-    let done = send(sources, &target, &options, &|count| bar.inc(count), &mut |sent| {
-        // The bar must not stand in the middle of a receipt.
-        bar.suspend(|| {
-            if let Err(error) = print(flags, &sent) {
-                lost.get_or_insert(error);
-            }
-        });
-    });
-    bar.finish_and_clear();
+    let teller = Teller::new(flags, &sources);
+    let done = send(&sources, &target, &options, &teller);
+    teller.bar.finish_and_clear();
     done.map_err(|error: SendError| {
         let hint = error.hint();
         Failure { hint, ..Failure::new(error.blame().into(), error) }
     })?;
+    let lost = teller.lost.take();
     match lost {
         Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             let error = anyhow::anyhow!(error);
@@ -48,6 +47,95 @@ pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
     }
 }
 
+/// Everything that the files and directories stand for.
+fn found(flags: &flags::Send) -> Result<Found, Failure> {
+    let links = match flags.links {
+        flags::Links::Skip => Links::Skip,
+        flags::Links::Follow => Links::Follow,
+    };
+    let mut all = Found::default();
+    for file in &flags.files {
+        let found = walk(file, links).map_err(|error| Failure::new(Exit::Failed, error))?;
+        all.sources.extend(found.sources);
+        all.skipped.extend(found.skipped);
+    }
+    if flags.plain && all.sources.iter().any(|source| source.name().is_some_and(is_below)) {
+        let error = anyhow::anyhow!("--plain carries no names, so it sends no directories");
+        return Err(Failure::new(Exit::Usage, error).with_hint("leave out --plain"));
+    }
+    Ok(all)
+}
+
+/// Whether a name has directories.
+fn is_below(name: &str) -> bool {
+    name.contains('/')
+}
+
+fn check_names(target: &Target, sources: &[Source]) -> Result<(), Failure> {
+    let place = target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
+    let one = matches!(sources, [source] if !source.name().is_some_and(is_below));
+    if matches!(place, Place::File(_)) && !one {
+        let error = anyhow::anyhow!("the target names one file, but several are to be sent");
+        let hint = "end the target in / to send into a directory; each file keeps its own name";
+        return Err(Failure::new(Exit::Usage, error).with_hint(hint));
+    }
+    Ok(())
+}
+
+/// Tells how it goes: a bar on stderr, receipts on stdout.
+struct Teller<'a> {
+    flags: &'a flags::Send,
+    bar: ProgressBar,
+    /// Bytes of the files before.
+    before: Cell<u64>,
+    /// The first receipt that could not be printed.
+    lost: Cell<Option<std::io::Error>>,
+}
+
+impl<'a> Teller<'a> {
+    fn new(flags: &'a flags::Send, sources: &[Source]) -> Self {
+        let bar = progress_bar(flags, sources);
+        Self { flags, bar, before: Cell::new(0), lost: Cell::new(None) }
+    }
+}
+
+impl Observer for Teller<'_> {
+    fn position(&self, bytes: u64) {
+        self.bar.set_position(self.before.get() + bytes);
+    }
+
+    fn sent(&self, sent: Sent) {
+        self.before.set(self.before.get() + sent.bytes);
+        self.bar.set_position(self.before.get());
+        // The bar must not stand in the middle of a receipt.
+        self.bar.suspend(|| {
+            if let Err(error) = print(self.flags, &sent) {
+                let first = self.lost.take().unwrap_or(error);
+                self.lost.set(Some(first));
+            }
+        });
+    }
+
+    fn retrying(&self, error: &SendError, delay: Duration) {
+        if self.flags.quiet {
+            return;
+        }
+        let reason = reason(error);
+        self.bar.suspend(|| to_stderr(&format!("{reason}; trying again in {delay:?}")));
+    }
+}
+
+/// An error and what is behind it, in one line.
+fn reason(error: &SendError) -> String {
+    let mut line = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        line.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    line
+}
+
 fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     let usage = |message: &str, hint: &str| {
         Err(Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint))
@@ -55,7 +143,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     if flags.plain && target.scheme != Scheme::Tcp {
         return usage("--plain sends nothing but bytes, so it needs tcp://", "leave out --plain");
     }
-    if flags.plain && target.file_name().is_ok_and(|name| name.is_some()) {
+    if flags.plain && target.place().is_ok_and(|place| place != Place::Top) {
         return usage("--plain carries no name, but the target has one", "use tcp://HOST:PORT/");
     }
     if flags.plain && flags.files.iter().any(|file| is_empty(file)) {
@@ -63,11 +151,6 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     }
     if flags.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
         return usage("standard input can be sent once", "leave out the second -");
-    }
-    target.file_name().map_err(|error| Failure::new(Exit::Usage, error))?;
-    if flags.files.len() > 1 && target.file_name().is_ok_and(|name| name.is_some()) {
-        let hint = "leave the name out of the target; each file keeps its own";
-        return usage("the target names one file, but several are to be sent", hint);
     }
     if flags.engine == flags::Engine::Library && target.scheme != Scheme::Ws {
         return usage("the library speaks WebSocket only, with a handshake", "use ws://HOST:PORT/");
@@ -87,6 +170,12 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     options.frame_size = flags.frame_size;
     options.deflate = flags.deflate;
     options.digest = flags.digest;
+    options.resume = !flags.no_resume;
+    options.times = !flags.no_times;
+    options.permissions = flags.perms;
+    options.on_exists = flags.on_exists;
+    options.retries = flags.retry;
+    options.retry_max_time = flags.retry_max_time;
     options.congestion = flags.congestion.clone();
     options.connect_timeout = flags.connect_timeout;
     options.timeout = flags.timeout;
@@ -109,7 +198,7 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
         return Ok(());
     };
     if flags.json {
-        return to_stdout(&receipt.event_json());
+        return to_stdout(&event(receipt, sent).to_string());
     }
     let rate = receipt.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
     let digest = receipt.digest.as_ref().map(|digest| format!(", {digest}")).unwrap_or_default();
@@ -127,6 +216,18 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
     };
     let (bytes, seconds) = (format_bytes(receipt.bytes), receipt.seconds);
     to_stdout(&format!("{stored}: {bytes} in {seconds:.3} s{rate}{digest}{verified}"))
+}
+
+/// The receipt, and what only the sender's side of the connection knows.
+fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
+    let mut event = serde_json::json!({ "event": "receipt" });
+    if let (Some(event), Ok(serde_json::Value::Object(receipt))) =
+        (event.as_object_mut(), serde_json::to_value(receipt))
+    {
+        event.extend(receipt);
+    }
+    event["sender"] = serde_json::json!({ "congestion": sent.congestion, "tcp": sent.tcp });
+    event
 }
 
 /// On stderr, and only where a person sees it.

@@ -108,6 +108,7 @@ fn config(flags: &flags::Serve) -> Config {
     config.deflate = flags.deflate;
     config.allowed_origins.clone_from(&flags.allow_origin);
     config.digest = flags.digest;
+    config.on_exists = flags.on_exists;
     config.max_size = flags.max_size.unwrap_or(config.max_size);
     config.max_memory = flags.max_memory;
     config.max_buffered = flags.max_buffered;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -62,6 +63,11 @@ impl LibraryChannel {
             Ok::<_, SendError>((socket, response.headers().contains_key("sec-websocket-protocol")))
         })?;
         Ok(Self { runtime, socket, watched, peer, announced })
+    }
+
+    /// To be asked what TCP knows.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.watched.as_fd()
     }
 
     /// Whether a second file can follow the first on this connection.

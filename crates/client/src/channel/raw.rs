@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use anyport_proto::transfer::offer::Offer;
@@ -38,6 +39,11 @@ impl RawChannel {
 
     pub(crate) const fn is_plain(&self) -> bool {
         self.plain
+    }
+
+    /// To be asked what TCP knows.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Whether a second file can follow the first: not where a half-close was the end.

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyport_net::linger::close_blocking;
@@ -126,6 +127,11 @@ impl WsChannel {
             early,
             inbox: Inbox::default(),
         }
+    }
+
+    /// To be asked what TCP knows.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Whether a second file can follow the first on this connection.

@@ -3,7 +3,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
@@ -28,7 +27,7 @@ pub enum Pumped {
 /// What reading or writing the socket said, or `TimedOut` when the peer does not take our replies; the step has not
 /// been told.
 pub async fn pump(
-    socket: &mut TcpStream,
+    socket: &TcpStream,
     buffer: &mut [u8],
     step: &mut (impl Step + Send),
     bulk_after: u64,
@@ -100,12 +99,23 @@ async fn read(socket: &TcpStream, buffer: &mut [u8], patience: Duration) -> io::
 }
 
 /// Writes all of `replies` to a peer that takes some of them every `patience`, however slowly.
-async fn write(socket: &mut TcpStream, mut replies: &[u8], patience: Duration) -> io::Result<()> {
+///
+/// Cancel safe: no; some of them may be written.
+///
+/// # Errors
+/// What writing the socket said, or `TimedOut`.
+pub async fn write(socket: &TcpStream, mut replies: &[u8], patience: Duration) -> io::Result<()> {
     while !replies.is_empty() {
-        let unread =
-            || io::Error::new(io::ErrorKind::TimedOut, "the peer does not read our replies");
-        let written = timeout(patience, socket.write(replies)).await.map_err(|_| unread())??;
-        replies = &replies[written..];
+        match socket.try_write(replies) {
+            Ok(count) => replies = &replies[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let unread = "the peer does not read our replies";
+                timeout(patience, socket.writable())
+                    .await
+                    .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, unread))??;
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -113,7 +123,7 @@ async fn write(socket: &mut TcpStream, mut replies: &[u8], patience: Duration) -
 #[cfg(test)]
 mod tests {
     use anyport_testkit::noise;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::sync::Notify;
 
@@ -167,7 +177,7 @@ mod tests {
     /// A read that gives way, to silence or to the word that the program stops, has taken nothing from the socket.
     #[tokio::test]
     async fn io_4_reads_that_give_way_lose_nothing() {
-        let (mut client, mut server) = pair().await;
+        let (mut client, server) = pair().await;
         let sent = noise(20_000, 1);
         let stop = Notify::new();
         let mut step = Recorder { patience: Duration::from_micros(50), ..Recorder::default() };
@@ -182,7 +192,7 @@ mod tests {
             }
             client.shutdown().await.unwrap();
         };
-        let receive = pump(&mut server, &mut buffer, &mut step, u64::MAX, stop.notified());
+        let receive = pump(&server, &mut buffer, &mut step, u64::MAX, stop.notified());
         let (pumped, ()) = tokio::join!(receive, send);
         assert_eq!(pumped.unwrap(), Pumped::Finished);
         assert!(step.received == sent);
@@ -193,7 +203,7 @@ mod tests {
     /// Replies are out before the next read, also to a peer that takes a byte at a time: none waits for more input.
     #[tokio::test]
     async fn io_5_each_reply_is_out_before_the_next_read() {
-        let (mut client, mut server) = pair().await;
+        let (mut client, server) = pair().await;
         let mut step =
             Recorder { patience: Duration::from_secs(60), reply: 3, ..Recorder::default() };
         let mut buffer = [0; 64];
@@ -206,7 +216,7 @@ mod tests {
             }
             client.shutdown().await.unwrap();
         };
-        let replied = pump(&mut server, &mut buffer, &mut step, u64::MAX, std::future::pending());
+        let replied = pump(&server, &mut buffer, &mut step, u64::MAX, std::future::pending());
         let (pumped, ()) = tokio::join!(replied, asked);
         assert_eq!(pumped.unwrap(), Pumped::Finished);
     }
@@ -214,7 +224,7 @@ mod tests {
     /// More than the socket takes at once: the loop waits for the peer, reads nothing meanwhile, and loses nothing.
     #[tokio::test]
     async fn io_5_a_long_reply_is_written_whole_to_a_slow_reader() {
-        let (mut client, mut server) = pair().await;
+        let (mut client, server) = pair().await;
         let reply = 16 * 1024 * 1024;
         let mut step = Recorder { patience: Duration::from_secs(60), reply, ..Recorder::default() };
         let mut buffer = [0; 64];
@@ -229,7 +239,7 @@ mod tests {
             assert!(replies[reply - 1..].iter().all(|byte| *byte == b'y'));
             client.shutdown().await.unwrap();
         };
-        let replied = pump(&mut server, &mut buffer, &mut step, u64::MAX, std::future::pending());
+        let replied = pump(&server, &mut buffer, &mut step, u64::MAX, std::future::pending());
         let (pumped, ()) = tokio::join!(replied, asked);
         assert_eq!(pumped.unwrap(), Pumped::Finished);
     }
@@ -237,12 +247,11 @@ mod tests {
     /// A peer that takes nothing is given up; what it holds is one reply.
     #[tokio::test]
     async fn bp_1_a_peer_that_reads_nothing_is_given_up() {
-        let (mut client, mut server) = pair().await;
+        let (mut client, server) = pair().await;
         let patience = Duration::from_millis(200);
         let mut step = Recorder { patience, reply: 64 * 1024 * 1024, ..Recorder::default() };
         client.write_all(b"x").await.unwrap();
-        let pumped =
-            pump(&mut server, &mut [0; 64], &mut step, u64::MAX, std::future::pending()).await;
+        let pumped = pump(&server, &mut [0; 64], &mut step, u64::MAX, std::future::pending()).await;
         assert_eq!(pumped.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

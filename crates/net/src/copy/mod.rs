@@ -10,7 +10,7 @@ mod file;
 mod unseen;
 
 pub use blocking::pump as pump_blocking;
-pub use cooperative::{Pumped, pump as pump_cooperative};
+pub use cooperative::{Pumped, pump as pump_cooperative, write};
 pub use file::send_file;
 pub use unseen::Unseen;
 

@@ -20,6 +20,7 @@ mod percent;
 pub mod preface;
 pub mod receipt;
 pub mod refusal;
+pub mod tcp_seen;
 pub mod units;
 mod words;
 

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::tcp_seen::TcpSeen;
 use super::units::format_rate;
 use super::words::{quoted, spelled};
 
@@ -42,6 +43,10 @@ pub struct Receipt {
     pub name: Option<String>,
     /// Where it was stored; none when the sink keeps no file.
     pub path: Option<String>,
+    /// The congestion control that the receiving socket uses; the sender's own decides how fast it may send.
+    pub congestion: Option<String>,
+    /// What the receiver's TCP knew of the connection when the file ended.
+    pub tcp: TcpSeen,
 }
 
 impl Receipt {
@@ -94,6 +99,9 @@ impl Receipt {
         }
         if let Some(name) = &self.name {
             line.push_str(&format!(" (asked for {})", quoted(name)));
+        }
+        if let Some(congestion) = &self.congestion {
+            line.push_str(&format!(", {congestion}"));
         }
         line
     }
@@ -173,6 +181,10 @@ struct Object {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    congestion: Option<String>,
+    #[serde(default, skip_serializing_if = "TcpSeen::is_empty")]
+    tcp: TcpSeen,
 }
 
 // serde asks by reference.
@@ -184,19 +196,8 @@ const fn is_zero(count: &u64) -> bool {
 impl From<Receipt> for Object {
     fn from(receipt: Receipt) -> Self {
         let rate = whole_rate(&receipt);
-        let Receipt {
-            protocol,
-            engine,
-            peer,
-            bytes,
-            resumed,
-            digest,
-            end,
-            confirmed,
-            name,
-            path,
-            ..
-        } = receipt;
+        let Receipt { protocol, engine, peer, bytes, resumed, digest, end, .. } = receipt;
+        let Receipt { confirmed, name, path, congestion, tcp, .. } = receipt;
         Self {
             protocol,
             engine,
@@ -211,25 +212,16 @@ impl From<Receipt> for Object {
             confirmed,
             name,
             path,
+            congestion,
+            tcp,
         }
     }
 }
 
 impl From<Object> for Receipt {
     fn from(object: Object) -> Self {
-        let Object {
-            protocol,
-            engine,
-            peer,
-            bytes,
-            resumed,
-            digest,
-            end,
-            confirmed,
-            name,
-            path,
-            ..
-        } = object;
+        let Object { protocol, engine, peer, bytes, resumed, digest, end, .. } = object;
+        let Object { confirmed, name, path, congestion, tcp, .. } = object;
         Self {
             protocol,
             engine,
@@ -245,6 +237,8 @@ impl From<Object> for Receipt {
             confirmed,
             name,
             path,
+            congestion,
+            tcp,
         }
     }
 }
@@ -269,6 +263,8 @@ pub(super) mod tests {
             confirmed: true,
             name: None,
             path: Some("photo.jpg".to_owned()),
+            congestion: Some("reno".to_owned()),
+            tcp: TcpSeen { rtt_us: Some(35), retransmits: Some(0), ..TcpSeen::default() },
         }
     }
 
@@ -283,6 +279,8 @@ pub(super) mod tests {
             end: EndKind::Fin,
             confirmed: false,
             path: None,
+            congestion: None,
+            tcp: TcpSeen::default(),
             ..whole()
         }
     }
@@ -307,7 +305,18 @@ pub(super) mod tests {
         );
         let digest = any::<[u8; 32]>().prop_map(Digest::sha256);
         let times = (seconds(), prop::option::of(seconds()));
-        let texts = (prop::option::of(any::<String>()), prop::option::of(any::<String>()));
+        let text = || prop::option::of(any::<String>());
+        let texts = (text(), text(), text());
+        let number = || prop::option::of(any::<u64>());
+        let tcp = (number(), number(), number(), number(), number()).prop_map(
+            |(rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate)| TcpSeen {
+                rtt_us,
+                rcv_rtt_us,
+                retransmits,
+                cwnd,
+                delivery_rate,
+            },
+        );
         (
             kinds,
             any::<SocketAddr>(),
@@ -315,14 +324,14 @@ pub(super) mod tests {
             times,
             prop::option::of(digest),
             any::<bool>(),
-            texts,
+            (texts, tcp),
         )
             .prop_map(
-                |(kinds, peer, (bytes, resumed), times, digest, confirmed, texts)| {
+                |(kinds, peer, (bytes, resumed), times, digest, confirmed, (texts, tcp))| {
                     let ((protocol, engine, end), (seconds, durable_seconds)) = (kinds, times);
                     // Flow labels and scopes are not part of how an address is written.
                     let peer = SocketAddr::new(peer.ip(), peer.port());
-                    let (name, path) = texts;
+                    let (name, path, congestion) = texts;
                     Receipt {
                         protocol,
                         engine,
@@ -336,6 +345,8 @@ pub(super) mod tests {
                         confirmed,
                         name,
                         path,
+                        congestion,
+                        tcp,
                     }
                 },
             )
@@ -347,13 +358,13 @@ pub(super) mod tests {
         assert_eq!(
             serde_json::to_string(&whole()).unwrap(),
             format!(
-                r#"{{"protocol":"ws","engine":"own","peer":"127.0.0.1:40312","bytes":1017558069,"seconds":0.409,"durable_seconds":0.512,"rate":2487917039,"digest":"blake3:{hex}","end":"close","confirmed":true,"path":"photo.jpg"}}"#
+                r#"{{"protocol":"ws","engine":"own","peer":"127.0.0.1:40312","bytes":1017558069,"seconds":0.409,"durable_seconds":0.512,"rate":2487917039,"digest":"blake3:{hex}","end":"close","confirmed":true,"path":"photo.jpg","congestion":"reno","tcp":{{"rtt_us":35,"retransmits":0}}}}"#
             )
         );
     }
 
     #[test]
-    fn what_is_absent_is_null_but_the_name_is_left_out() {
+    fn what_is_absent_is_null_but_name_and_facts_of_the_socket_are_left_out() {
         assert_eq!(
             serde_json::to_string(&discarded()).unwrap(),
             r#"{"protocol":"raw","engine":"own","peer":"[::1]:5","bytes":1,"seconds":0.0,"durable_seconds":null,"rate":null,"digest":null,"end":"fin","confirmed":false,"path":null}"#
@@ -366,6 +377,14 @@ pub(super) mod tests {
         let object = serde_json::to_string(&whole()).unwrap();
         assert_eq!(event, format!(r#"{{"event":"receipt",{}"#, object.strip_prefix('{').unwrap()));
         assert_eq!(serde_json::from_str::<Receipt>(&event).unwrap(), whole());
+    }
+
+    #[test]
+    fn facts_of_a_later_version_are_passed_over() {
+        let json = serde_json::to_string(&whole()).unwrap();
+        let later = json.replace(r#""tcp":{"#, r#""colour":"red","tcp":{"ecn":1,"#);
+        assert_ne!(json, later);
+        assert_eq!(serde_json::from_str::<Receipt>(&later).unwrap(), whole());
     }
 
     #[test]
@@ -392,7 +411,7 @@ pub(super) mod tests {
         assert_eq!(
             whole().human_line(),
             format!(
-                "ws/own 127.0.0.1:40312 1017558069 bytes in 0.409 s, 2.49 GB/s, blake3:{hex}, end close, stored as photo.jpg"
+                "ws/own 127.0.0.1:40312 1017558069 bytes in 0.409 s, 2.49 GB/s, blake3:{hex}, end close, stored as photo.jpg, reno"
             )
         );
     }
@@ -404,7 +423,11 @@ pub(super) mod tests {
             "raw/own [::1]:5 1 byte in 0.000000 s, no digest, end fin (unconfirmed: the sender announced no size), not stored"
         );
         let renamed = Receipt { name: Some("a\u{1b}.jpg".to_owned()), ..whole() };
-        assert!(renamed.human_line().ends_with(r#"stored as photo.jpg (asked for "a\u{1b}.jpg")"#));
+        assert!(
+            renamed
+                .human_line()
+                .ends_with(r#"stored as photo.jpg (asked for "a\u{1b}.jpg"), reno"#)
+        );
     }
 
     #[test]

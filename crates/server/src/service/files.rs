@@ -1,8 +1,9 @@
 //! Receives files: a name, a digest while the bytes come, one receipt at the end, whatever carried them.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::Unseen;
@@ -13,9 +14,11 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::{End, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::transfer::tcp_seen::TcpSeen;
 
 use crate::budget::Budget;
 use crate::config::{Config, SinkKind};
+use crate::link::Link;
 use crate::observe::{Interrupted, Observer, Refused};
 use crate::sink::{AnySink, Directory, FileSink, PartKey, Present, memory_sink};
 
@@ -23,6 +26,8 @@ use crate::sink::{AnySink, Directory, FileSink, PartKey, Present, memory_sink};
 pub(crate) struct Files {
     directory: Arc<Directory>,
     memory: Arc<Budget>,
+    /// Whose connection writes to a part that can be gone on with.
+    writers: Mutex<HashMap<PartKey, Link>>,
     sink: SinkKind,
     digest: Algorithm,
     max_size: u64,
@@ -37,11 +42,13 @@ impl std::fmt::Debug for Files {
 }
 
 /// Who sends a file, and over what.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) protocol: Protocol,
     pub(crate) engine: Engine,
     pub(crate) peer: SocketAddr,
+    /// The way to the socket, asked when the file ends.
+    pub(crate) link: Link,
 }
 
 impl Files {
@@ -55,6 +62,7 @@ impl Files {
         Ok(Self {
             directory,
             memory: Arc::new(Budget::new(config.max_memory)),
+            writers: Mutex::default(),
             sink: config.sink,
             digest: config.digest,
             max_size: config.max_size,
@@ -79,8 +87,9 @@ impl Files {
     /// A name that cannot be made safe, a size above the limit or the free space, a directory that cannot be written.
     /// The refusal has been told to the observer.
     pub(crate) fn begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
+        let (protocol, peer) = (source.protocol.as_str(), source.peer);
         self.try_begin(source, offer).inspect_err(|refusal| {
-            self.refused(source.protocol.as_str(), source.peer, refusal.message.clone());
+            self.refused(protocol, peer, refusal.message.clone());
         })
     }
 
@@ -112,9 +121,14 @@ impl Files {
         }
         let here = is_directory || self.is_here(path.as_ref(), &offer, on_exists)?;
         let algorithm = offer.digest.unwrap_or(self.digest);
+        let mut held = None;
         let sink = match self.sink {
             _ if here => AnySink::Discard,
-            SinkKind::File => AnySink::File(self.part(path.as_ref(), &offer, algorithm)?),
+            SinkKind::File => {
+                let (part, writing) = self.part(&source, path.as_ref(), &offer, algorithm)?;
+                held = writing;
+                AnySink::File(part)
+            }
             SinkKind::Memory => memory_sink(self.memory.share()),
             SinkKind::Discard => AnySink::Discard,
         };
@@ -134,6 +148,7 @@ impl Files {
             on_exists,
             here,
             sink: Some(sink),
+            held,
             resumed,
             bytes: resumed,
             clock: None,
@@ -191,24 +206,23 @@ impl Files {
 
     /// What an earlier attempt left of the offered file, or an empty part.
     fn part(
-        &self,
+        self: &Arc<Self>,
+        source: &Source,
         path: Option<&FilePath>,
         offer: &Offer,
         algorithm: Algorithm,
-    ) -> Result<FileSink, Refusal> {
+    ) -> Result<(FileSink, Option<Writing>), Refusal> {
         let cannot = |error| storage_refusal("cannot create a file", &error);
         if let Some(path) = path.filter(|path| self.directory.is_elsewhere(path)) {
             let message = format!("{path} lies in another file system than the served directory");
             return Err(Refusal::new(RefusalCode::Storage, message));
         }
+        let fresh = || Ok((self.directory.create_part().map_err(cannot)?, None));
         // To go on with a small file costs more than to send it again.
         let worth = offer.resume || offer.size.is_some_and(|size| size >= WORTH_RESUMING);
-        let Some(path) = path.filter(|_| worth) else {
-            return self.directory.create_part().map_err(cannot);
-        };
-        let with_id = PartKey::of(offer, path, algorithm);
+        let Some(path) = path.filter(|_| worth) else { return fresh() };
         let without_id = PartKey::without_id(offer, path, algorithm);
-        let key = match (with_id, without_id) {
+        let key = match (PartKey::of(offer, path, algorithm), without_id) {
             // Begun by somebody who gave no id: the end digest will tell whether it is the same.
             (Some(key), Some(other))
                 if !self.directory.has_part(&key) && self.directory.has_part(&other) =>
@@ -216,25 +230,47 @@ impl Files {
                 other
             }
             (Some(key), _) | (None, Some(key)) => key,
-            (None, None) => return self.directory.create_part().map_err(cannot),
+            (None, None) => return fresh(),
         };
-        match self.directory.open_part(&key, offer.resume).map_err(cannot)? {
-            Some(mut part) => {
-                if offer.size.is_some_and(|size| part.length() > size) {
-                    // Nothing of ours writes more than was announced.
-                    let message = "the part of this file is longer than the file";
-                    return Err(Refusal::new(RefusalCode::Storage, message));
-                }
-                part.describe(path, offer);
-                Ok(part)
-            }
-            None if offer.resume => {
+        let mut part = self.directory.open_part(&key, offer.resume).map_err(cannot)?;
+        if part.is_none() && offer.resume && offer.id.is_some() {
+            part = self.take_over(&key).map_err(cannot)?;
+            if part.is_none() {
                 let message = format!("{path} is being sent over another connection");
-                Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again in a while"))
+                return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
             }
-            // Two at once: this one cannot be gone on with.
-            None => self.directory.create_part().map_err(cannot),
         }
+        // Two senders that cannot be told apart: nobody can go on with the second one's.
+        let Some(mut part) = part else { return fresh() };
+        if offer.size.is_some_and(|size| part.length() > size) {
+            // Nothing of ours writes more than was announced.
+            let message = "the part of this file is longer than the file";
+            return Err(Refusal::new(RefusalCode::Storage, message));
+        }
+        part.describe(path, offer);
+        let link = source.link.clone();
+        self.writers().insert(key.clone(), link.clone());
+        Ok((part, Some(Writing { files: self.clone(), key, link })))
+    }
+
+    /// The part of a sender that is back: its last connection broke, and we have not noticed yet.
+    fn take_over(&self, key: &PartKey) -> io::Result<Option<FileSink>> {
+        let Some(link) = self.writers().get(key).cloned() else { return Ok(None) };
+        link.shut();
+        let deadline = Instant::now() + TAKE_OVER;
+        loop {
+            if let Some(part) = self.directory.open_part(key, true)? {
+                return Ok(Some(part));
+            }
+            if Instant::now() > deadline {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn writers(&self) -> std::sync::MutexGuard<'_, HashMap<PartKey, Link>> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of a peer that was refused before a transfer began.
@@ -258,6 +294,23 @@ impl Files {
     }
 }
 
+/// A connection's right to a part.
+struct Writing {
+    files: Arc<Files>,
+    key: PartKey,
+    link: Link,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let mut writers = self.files.writers();
+        // Somebody may have taken over.
+        if writers.get(&self.key).is_some_and(|link| link.is(&self.link)) {
+            writers.remove(&self.key);
+        }
+    }
+}
+
 /// One file on its way in. Ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts as
 /// interrupted by the server itself.
 pub(crate) struct Upload {
@@ -270,6 +323,9 @@ pub(crate) struct Upload {
     here: bool,
     /// Taken when the upload ends.
     sink: Option<AnySink>,
+    /// Its part is ours until then.
+    #[expect(dead_code, reason = "held until it is dropped, after the sink")]
+    held: Option<Writing>,
     hasher: Hasher,
     /// Bytes that were here before.
     resumed: u64,
@@ -398,6 +454,8 @@ impl Upload {
     /// has been told.
     pub(crate) fn finish(mut self, kind: EndKind, end: &End) -> Result<Receipt, Refusal> {
         let ended = Instant::now();
+        // Before the disk is waited for: what TCP measured is of the transfer.
+        let (congestion, tcp) = self.source.link.seen();
         if self.here {
             return Ok(self.finish_here());
         }
@@ -439,6 +497,8 @@ impl Upload {
             confirmed: is_confirmed(kind, self.source.engine),
             name: self.offer.name.take().filter(|asked| path.as_ref().is_some_and(|p| p != asked)),
             path,
+            congestion,
+            tcp,
         };
         self.files.observer.receipt(&receipt);
         Ok(receipt)
@@ -460,6 +520,8 @@ impl Upload {
             confirmed: true,
             name: None,
             path: self.path.as_ref().map(|path| path.as_str().to_owned()),
+            congestion: None,
+            tcp: TcpSeen::default(),
         };
         self.files.observer.receipt(&receipt);
         receipt
@@ -621,3 +683,6 @@ fn unnamed(protocol: Protocol) -> FileName {
 
 /// Bytes from which on a file whose sender does not ask to go on keeps a part that another attempt can go on with.
 const WORTH_RESUMING: u64 = 1024 * 1024;
+
+/// What a connection gets to let go of its part, once its sender has come back over another one.
+const TAKE_OVER: Duration = Duration::from_secs(2);

@@ -30,6 +30,7 @@ use anyport_proto::transfer::receipt::{Engine, Protocol};
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig};
 use crate::counters::Counters;
+use crate::link::Link;
 use crate::service::files::{Files, Source};
 
 /// What every session of a server shares, and whom it talks to.
@@ -43,11 +44,12 @@ pub(crate) struct Context {
     pub(crate) buffered: Arc<Budget>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) peer: SocketAddr,
+    pub(crate) link: Link,
 }
 
 impl Context {
     fn source(&self, protocol: Protocol, engine: Engine) -> Source {
-        Source { protocol, engine, peer: self.peer }
+        Source { protocol, engine, peer: self.peer, link: self.link.clone() }
     }
 }
 

@@ -53,7 +53,8 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let buffered = Arc::new(Budget::new(config.max_buffered));
     let listener = Arc::default();
     let counters = Arc::default();
-    let context = Context { config: Arc::new(config), listener, files, buffered, counters, peer };
+    let (config, link) = (Arc::new(config), Link::new());
+    let context = Context { config, listener, files, buffered, counters, peer, link };
     let mut session = Session::new(verdict, context);
     let mut replies = Vec::new();
     let mut flow = Flow::Continue;

@@ -42,7 +42,7 @@ impl Ws {
 
     /// Bare frames, proven before anything went into a sink.
     pub(super) fn bare(context: Context, announced: bool) -> Self {
-        Self::new(context, Protocol::Frames, Route::Upload { name: None }, announced)
+        Self::new(context, Protocol::Frames, Route::Upload { path: None }, announced)
     }
 
     /// Bare frames, proven after they went raw into a sink: decodes what is there in place.

@@ -323,7 +323,7 @@ mod tests {
         let fresh = scratch.path().join(".anyport-0123.part");
         let old = scratch.path().join(".anyport-4567.part");
         let other = scratch.path().join("old.part");
-        let long_ago = std::time::SystemTime::now() - 2 * DAY;
+        let long_ago = SystemTime::now() - 2 * DAY;
         for path in [&fresh, &old, &other] {
             let file = File::create(path).unwrap();
             if path != &fresh {

@@ -11,6 +11,7 @@ use crate::transfer::offer;
 use crate::transfer::percent;
 use crate::transfer::receipt::{Receipt, round_to_micros, whole_rate};
 use crate::transfer::refusal::{Refusal, RefusalCode};
+use crate::transfer::tcp_seen::TcpSeen;
 
 /// What a receiver says by a line.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +94,10 @@ fn write_receipt(receipt: &Receipt) -> String {
     line.key("confirmed", Some(receipt.confirmed));
     line.key("name", receipt.name.as_ref());
     line.key("path", receipt.path.as_ref());
+    line.key("congestion", receipt.congestion.as_ref());
+    for (key, value) in receipt.tcp.keys() {
+        line.key(key, value);
+    }
     line.finish()
 }
 
@@ -112,6 +117,15 @@ fn parse_receipt(fields: &Fields<'_>) -> Result<Receipt, PrefaceError> {
             .optional("name", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
         path: fields
             .optional("path", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
+        congestion: fields
+            .optional("congestion", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
+        tcp: TcpSeen {
+            rtt_us: fields.optional("rtt_us", NUMBER, parse_decimal)?,
+            rcv_rtt_us: fields.optional("rcv_rtt_us", NUMBER, parse_decimal)?,
+            retransmits: fields.optional("retransmits", NUMBER, parse_decimal)?,
+            cwnd: fields.optional("cwnd", NUMBER, parse_decimal)?,
+            delivery_rate: fields.optional("delivery_rate", NUMBER, parse_decimal)?,
+        },
     })
 }
 
@@ -131,3 +145,4 @@ fn parse_refusal(rest: &str) -> Result<Refusal, PrefaceError> {
 
 const HINT_OPEN: &str = " (hint: ";
 const SECONDS: &str = "a number of seconds";
+const NUMBER: &str = "a whole number";

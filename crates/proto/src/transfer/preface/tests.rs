@@ -13,6 +13,7 @@ use crate::transfer::offer::{End, OnExists, Token};
 use crate::transfer::receipt::tests::any_receipt;
 use crate::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 use crate::transfer::refusal::{Refusal, RefusalCode};
+use crate::transfer::tcp_seen::TcpSeen;
 
 fn refused(line: &str) -> String {
     parse_request(line.as_bytes()).unwrap_err().to_string()
@@ -309,6 +310,8 @@ fn receipt() -> Receipt {
         confirmed: false,
         name: Some("a b".to_owned()),
         path: Some("/srv/größe 100%".to_owned()),
+        congestion: Some("reno".to_owned()),
+        tcp: TcpSeen { rtt_us: Some(35), cwnd: Some(10), ..TcpSeen::default() },
     }
 }
 
@@ -322,7 +325,7 @@ fn replies_are_lines_as_documented() {
         (
             Reply::Receipt(receipt()),
             format!(
-                "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 resumed=600 seconds=0.000001 durable_seconds=2.5 rate=400000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25\n"
+                "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 resumed=600 seconds=0.000001 durable_seconds=2.5 rate=400000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25 congestion=reno rtt_us=35 cwnd=10\n"
             ),
         ),
         (Reply::Error(refusal), "ANYPORT/1 ERROR exists a.txt exists (here) \n".to_owned()),
@@ -341,6 +344,8 @@ fn a_receipt_line_has_only_the_keys_that_are_present() {
         digest: None,
         name: None,
         path: None,
+        congestion: None,
+        tcp: TcpSeen::default(),
         ..receipt()
     };
     assert_eq!(

@@ -25,8 +25,8 @@ impl MessageService {
     /// The service of a route. `announced`: the client speaks the subprotocol of transfers.
     pub(super) fn new(context: &Context, source: Source, route: Route, announced: bool) -> Self {
         match route {
-            Route::Upload { name } => {
-                Self::Upload(Box::new(MessageUpload::new(context, source, name, announced)))
+            Route::Upload { path } => {
+                Self::Upload(Box::new(MessageUpload::new(context, source, path, announced)))
             }
             Route::Echo => Self::Echo(Box::new(MessageEcho::new(context, source))),
         }

@@ -4,7 +4,7 @@
 //! send offers and ends as text and content as binary, and get receipts as text, file after file. For every other
 //! client all payloads in order are the file, and a Close between messages is its end.
 
-use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::{End, FileMessage, FileReply, Offer};
 use anyport_proto::transfer::receipt::{EndKind, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -19,7 +19,7 @@ pub(crate) struct MessageUpload {
     context: Context,
     source: Source,
     /// From the path; used up by the first file.
-    name: Option<FileName>,
+    path: Option<FilePath>,
     announced: bool,
     current: Option<Upload>,
     /// The running upload was offered, so only an `end` message is its end.
@@ -36,13 +36,13 @@ impl MessageUpload {
     pub(in crate::session) fn new(
         context: &Context,
         source: Source,
-        name: Option<FileName>,
+        path: Option<FilePath>,
         announced: bool,
     ) -> Self {
         Self {
             context: context.clone(),
             source,
-            name,
+            path,
             announced,
             current: None,
             offered: false,
@@ -141,9 +141,9 @@ impl MessageUpload {
         let upload = match &mut self.current {
             Some(upload) => upload,
             None => {
-                let name = self.name.take().map(|name| name.as_str().to_owned());
+                let name = self.path.take().map(|path| path.as_str().to_owned());
                 let offer = Offer { name, ..Offer::default() };
-                self.current.insert(self.context.files.begin(self.source, offer)?)
+                self.current.insert(self.context.files.begin(self.source.clone(), offer)?)
             }
         };
         upload.write(piece.data, piece.at)
@@ -202,7 +202,7 @@ impl MessageUpload {
 
     fn begin(&mut self, offer: Offer, outlet: &mut dyn Outlet) -> Result<(), Refusal> {
         let resume = offer.resume;
-        let upload = match self.context.files.begin(self.source, offer) {
+        let upload = match self.context.files.begin(self.source.clone(), offer) {
             Ok(upload) => upload,
             // The sender waits, so nothing of this file is on its way: the next one may fare better.
             Err(refusal) if resume => {
@@ -257,7 +257,7 @@ impl MessageUpload {
     }
 
     fn path_name(&mut self) -> Option<String> {
-        self.name.take().map(|name| name.as_str().to_owned())
+        self.path.take().map(|path| path.as_str().to_owned())
     }
 }
 

@@ -1,0 +1,116 @@
+//! What the kernel knows of a TCP connection: getsockopt(TCP_INFO), tcp(7).
+//!
+//! No safe crate asks it, so the one call stands here. The kernel fills as much of the structure as it knows and says how
+//! much that was; a field beyond is absent, and so is one that this end of a connection has not measured.
+
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, AsRawFd};
+
+use libc::tcp_info;
+
+/// A kernel's account of one connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpInfo {
+    /// Smoothed round-trip time, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// The same as a receiver estimates it; absent where little came.
+    pub rcv_rtt_us: Option<u64>,
+    /// Segments sent more than once.
+    pub retransmits: Option<u64>,
+    /// Congestion window, in segments.
+    pub cwnd: Option<u64>,
+    /// Bytes per second at which our segments were last delivered.
+    pub delivery_rate: Option<u64>,
+}
+
+impl TcpInfo {
+    /// Asks the kernel about `socket`.
+    ///
+    /// # Errors
+    /// A socket that is not TCP's.
+    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+        let mut bytes = [0; size_of::<tcp_info>()];
+        let known = ask(socket, &mut bytes)?;
+        let known = &bytes[..known];
+        let measured = |value: &u64| *value > 0;
+        Ok(Self {
+            rtt_us: number(known, offset_of!(tcp_info, tcpi_rtt)).filter(measured),
+            rcv_rtt_us: number(known, offset_of!(tcp_info, tcpi_rcv_rtt)).filter(measured),
+            retransmits: number(known, offset_of!(tcp_info, tcpi_total_retrans)),
+            cwnd: number(known, offset_of!(tcp_info, tcpi_snd_cwnd)),
+            delivery_rate: long_number(known, offset_of!(tcp_info, tcpi_delivery_rate))
+                .filter(measured),
+        })
+    }
+}
+
+/// Fills `bytes` with a `tcp_info` and gives how many of them the kernel wrote.
+fn ask(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
+    let socket = socket.as_fd();
+    let mut length = libc::socklen_t::try_from(bytes.len()).map_err(io::Error::other)?;
+    #[expect(unsafe_code, reason = "neither std nor rustix nor socket2 asks for TCP_INFO")]
+    // SAFETY: the descriptor is borrowed and so open; the kernel writes at most `length` bytes, all of them in `bytes`,
+    // whose content may be any, and the new length; both outlive the call.
+    let asked = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            bytes.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if asked != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(length).map_err(io::Error::other)?.min(bytes.len()))
+}
+
+fn number(known: &[u8], at: usize) -> Option<u64> {
+    let (bytes, _) = known.get(at..)?.split_first_chunk()?;
+    Some(u64::from(u32::from_ne_bytes(*bytes)))
+}
+
+fn long_number(known: &[u8], at: usize) -> Option<u64> {
+    let (bytes, _) = known.get(at..)?.split_first_chunk()?;
+    Some(u64::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn both_ends_know_their_half() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        let mut content = vec![7; 64 * 1024];
+        for _ in 0..32 {
+            sender.write_all(&content).unwrap();
+            receiver.read_exact(&mut content).unwrap();
+        }
+        let theirs = TcpInfo::of(&sender).unwrap();
+        assert!(theirs.rtt_us.is_some_and(|rtt| rtt < 10_000_000), "{theirs:?}");
+        assert!(theirs.cwnd.is_some_and(|segments| (1..1_000_000).contains(&segments)));
+        assert!(theirs.delivery_rate.is_some_and(|rate| rate > 1000), "{theirs:?}");
+        assert!(theirs.retransmits.is_some_and(|segments| segments < 1000), "{theirs:?}");
+        let ours = TcpInfo::of(&receiver).unwrap();
+        assert!(ours.rtt_us.is_some() && ours.cwnd.is_some(), "{ours:?}");
+    }
+
+    #[test]
+    fn another_socket_is_an_error_and_an_older_kernel_is_believed() {
+        assert!(TcpInfo::of(UdpSocket::bind("127.0.0.1:0").unwrap()).is_err());
+        assert_eq!(number(&[1, 0, 0, 0], 0), Some(u64::from(u32::from_ne_bytes([1, 0, 0, 0]))));
+        for (known, at) in [(&[1, 0, 0][..], 0), (&[1, 0, 0, 0], 1), (&[], 8)] {
+            assert_eq!(number(known, at), None);
+            assert_eq!(long_number(known, at), None);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What is known of the socket under a session. Sessions have no socket, and services know none; a receipt names what it
+//! did all the same.
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use anyport_net::congestion;
+use anyport_net::tcp_info::TcpInfo;
+use anyport_proto::transfer::tcp_seen::TcpSeen;
+
+/// Leads to the socket of a connection, for as long as that is open; a link alone does not keep it open, as its last
+/// owner's close must be the end that the peer sees.
+#[derive(Clone)]
+pub(crate) struct Link(Arc<Mutex<Weak<Socket>>>);
+
+type Socket = dyn AsFd + Send + Sync;
+
+impl Link {
+    /// Leads nowhere yet.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Weak::<std::net::TcpStream>::new())))
+    }
+
+    /// From now on leads to `socket`.
+    pub(crate) fn lead_to(&self, socket: &Arc<impl AsFd + Send + Sync + 'static>) {
+        let socket: Weak<Socket> = Arc::downgrade(socket) as Weak<Socket>;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = socket;
+    }
+
+    /// Ends the connection: whoever reads from the socket sees its end.
+    pub(crate) fn shut(&self) {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(socket) = socket {
+            // Already gone is fine: that is what we want.
+            let _ = rustix::net::shutdown(&*socket, rustix::net::Shutdown::Both);
+        }
+    }
+
+    /// Whether both lead to the socket of the same connection.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The name of its congestion control, and what TCP knows. Nothing where there is no socket, or not TCP's.
+    pub(crate) fn seen(&self) -> (Option<String>, TcpSeen) {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let Some(socket) = socket else { return Default::default() };
+        let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } =
+            TcpInfo::of(&*socket).unwrap_or_default();
+        let tcp = TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate };
+        (congestion::in_use(&*socket).ok(), tcp)
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Link")
+    }
+}
