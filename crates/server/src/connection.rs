@@ -8,7 +8,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Pumped, Step, Unseen, pump_blocking, pump_cooperative};
+use anyport_net::copy::{
+    Flow, Input, Outgoing, Pumped, Step, Unseen, pump_blocking, pump_cooperative,
+};
 use anyport_net::linger;
 use anyport_proto::detect::Decision;
 use tokio::io::AsyncWriteExt;
@@ -103,7 +105,8 @@ async fn converse(
         // What answers a prefix of a few KiB fits the socket's empty send buffer.
         timeout(context.config.timeouts.idle, stream.write_all(&replies)).await??;
     }
-    if flow == Flow::Finish || ended {
+    // A session that goes on after the end has something to send first; it is told again when that is done.
+    if flow == Flow::Finish {
         return Ok(Conversation::Ended(stream));
     }
     let mut buffer = vec![0; SMALL_BUFFER.min(context.config.bulk_buffer)];
@@ -214,6 +217,25 @@ impl Step for Supervised {
             }
             flow => flow,
         }
+    }
+
+    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+        if self.stop.aborted.is_cancelled() {
+            return Err(io::Error::other(STOPPED));
+        }
+        match self.session.outgoing(buffer, replies)? {
+            Outgoing::Nothing if self.stop.draining.is_cancelled() => {
+                match self.session.step(Input::Stopping, replies) {
+                    Flow::Continue => Ok(Outgoing::Nothing),
+                    Flow::Finish => Ok(Outgoing::Finish),
+                }
+            }
+            outgoing => Ok(outgoing),
+        }
+    }
+
+    fn sent(&mut self, count: u64) {
+        self.session.sent(count);
     }
 
     fn unseen(&self) -> Option<Unseen<'_>> {

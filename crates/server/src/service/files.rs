@@ -19,12 +19,12 @@ use crate::sink::{AnySink, Directory, memory_sink};
 
 /// Where files land, shared by all connections of a server.
 pub(crate) struct Files {
-    directory: Arc<Directory>,
+    pub(super) directory: Arc<Directory>,
     memory: Arc<Budget>,
     sink: SinkKind,
-    digest: Algorithm,
+    pub(super) digest: Algorithm,
     max_size: u64,
-    observer: Arc<dyn Observer>,
+    pub(super) observer: Arc<dyn Observer>,
 }
 
 impl std::fmt::Debug for Files {

@@ -28,7 +28,7 @@ const NAMES_BY_LOT: u32 = 100;
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// For its fsync.
+    /// For its fsync, and for what is opened beneath it.
     handle: File,
     fsync: Fsync,
     /// How long a part is kept after its last byte.
@@ -44,6 +44,11 @@ impl Directory {
         let directory = Self { path: path.to_owned(), handle, fsync, keep_parts };
         directory.sweep_parts();
         Ok(directory)
+    }
+
+    /// The directory itself.
+    pub(crate) const fn handle(&self) -> &File {
+        &self.handle
     }
 
     /// Whether a receipt says that the file is on the disk.
