@@ -199,8 +199,9 @@ impl Observer for Printer {
         }
         let rate = file.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
         let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
+        let unit = if *bytes == 1 { "byte" } else { "bytes" };
         self.print(format!(
-            "{protocol}/{engine} {peer} sent {name}{from}: {bytes} bytes in {seconds:.6} s{rate}{digest}"
+            "{protocol}/{engine} {peer} sent {name}{from}: {bytes} {unit} in {seconds:.6} s{rate}{digest}"
         ));
     }
 }

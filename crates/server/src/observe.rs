@@ -79,8 +79,8 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Bytes per second; `None` where no time was measured.
+    /// Bytes per second; `None` where nothing went, or no time was measured.
     pub fn rate(&self) -> Option<f64> {
-        Some(self.bytes as f64 / self.seconds).filter(|rate| rate.is_finite() && self.seconds > 0.0)
+        Some(self.bytes as f64 / self.seconds).filter(|rate| rate.is_finite() && *rate > 0.0)
     }
 }
