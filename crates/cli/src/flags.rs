@@ -29,18 +29,20 @@ pub(crate) struct Anyport {
 pub(crate) enum Command {
     Serve(Serve),
     Send(Send),
+    Get(Get),
+    Ls(Ls),
     Bench(bench::flags::Bench),
     /// A part of the bench as a process of its own; not for people.
     #[command(hide = true)]
     BenchPeer(bench::flags::Peer),
 }
 
-/// Receive files on one port, whatever the client speaks.
+/// Receive files on one port, and give them, whatever the client speaks.
 ///
-/// That is raw TCP (nc), raw TCP with anyport's preface, WebSocket, and WebSocket frames without a handshake. Each file lands in DIR complete or not at all, and ends in a receipt on stdout.
+/// That is raw TCP (nc), raw TCP with anyport's preface, WebSocket, and WebSocket frames without a handshake. Each file lands in DIR complete or not at all, and ends in a receipt on stdout. What is in DIR can be listed and received (anyport ls, anyport get), but for hidden parts and links that lead out of it.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Directory that files land in
+    /// Directory that files land in, and are given from
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) directory: PathBuf,
 
@@ -55,7 +57,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SERVICE://ADDR")]
     pub(crate) listen: Vec<Listen>,
 
-    /// Allow addresses beyond this machine: whoever reaches them may upload
+    /// Allow addresses beyond this machine: whoever reaches them may upload, and get and list what is in DIR
     #[arg(long)]
     pub(crate) open: bool,
 
@@ -248,6 +250,82 @@ pub(crate) struct Send {
     /// Receipts as one JSON object a line
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
+}
+
+/// Receive files from a server, and check their digests.
+///
+/// URL is tcp://HOST:PORT/PATH (raw TCP), ws://HOST:PORT/files/PATH (WebSocket) or frames://HOST:PORT/PATH (WebSocket frames
+/// without a handshake); with a slash at its end it is a directory, and all that is in it is received. A file is hidden
+/// until it is whole; what came before a break is kept beside it, and the same command goes on from there. One that is
+/// here already, with the same size and time, is left alone.
+///
+/// Exit codes: 0 received and verified, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused, 5 what arrived differs,
+/// 6 broken off, the same command goes on.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// What to receive: tcp://HOST:PORT/PATH, ws://HOST:PORT/files/PATH or frames://HOST:PORT/PATH
+    #[arg(value_name = "URL", required = true)]
+    pub(crate) urls: Vec<String>,
+
+    /// File or directory to receive into; - is standard output [default: the name in the URL, here]
+    #[arg(long, short, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// What to do where another file is already: error, overwrite or rename
+    #[arg(long, value_name = "WHAT", default_value = "error")]
+    pub(crate) on_exists: OnExists,
+
+    /// Digest that both sides compute: blake3, sha256 or none
+    #[arg(long, value_name = "ALGORITHM", default_value = "blake3")]
+    pub(crate) digest: Algorithm,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+
+    /// Neither progress nor what was received, only errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// What was received as one JSON object a line
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+}
+
+/// List the files of a server: bytes, time of the last change (UTC), name.
+///
+/// URL is as for anyport get; without a path it is the whole served directory. Exit codes are those of anyport get.
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Directory or file: tcp://HOST:PORT/PATH, ws://HOST:PORT/files/PATH or frames://HOST:PORT/PATH
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+
+    /// List what is in directories too
+    #[arg(long, short = 'R')]
+    pub(crate) recursive: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+
+    /// Entries as one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How a client that receives connects.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// Congestion control of our socket: auto, system or a name
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) congestion: Congestion,
+
+    /// How long the server may send nothing
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = values::duration)]
+    pub(crate) timeout: Duration,
+
+    /// How long one address, or a handshake, may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
+    pub(crate) connect_timeout: Duration,
 }
 
 /// Who speaks WebSocket.

@@ -23,6 +23,8 @@ fn main() -> ExitCode {
     let done = match &flags.command {
         Command::Serve(serve) => commands::serve::run(serve),
         Command::Send(send) => commands::send::run(send),
+        Command::Get(get) => commands::get::run(get),
+        Command::Ls(ls) => commands::ls::run(ls),
         Command::Bench(bench) => bench::run(bench),
         Command::BenchPeer(peer) => bench::run_peer(peer),
     };

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_server::{Interrupted, Observer, Refused, Snapshot};
+use anyport_proto::transfer::units::format_rate;
+use anyport_server::{Interrupted, Observer, Refused, Sent, Snapshot};
 use serde_json::json;
 
 use crate::Failure;
@@ -31,9 +32,11 @@ pub(crate) fn start_logging(verbose: u8) {
 
 /// `error: what: why` and, on a line of its own, `hint: …`.
 pub(crate) fn print_failure(failure: &Failure) {
-    to_stderr(&format!("error: {:#}", failure.error));
+    // Some of the words are a server's, and none of them may steer a terminal.
+    let plain = |line: String| line.replace(char::is_control, " ");
+    to_stderr(&plain(format!("error: {:#}", failure.error)));
     if let Some(hint) = &failure.hint {
-        to_stderr(&format!("hint: {hint}"));
+        to_stderr(&plain(format!("hint: {hint}")));
     }
 }
 
@@ -134,9 +137,11 @@ pub(crate) fn summary_event(summary: &Snapshot) -> String {
         decisions[decided.as_str()][class.as_str()] = json!(count);
     }
     let Snapshot { connections, receipts, bytes, interrupted, refused, .. } = summary;
+    let Snapshot { sent, bytes_sent, unsent, .. } = summary;
     json!({
         "event": "summary", "connections": connections, "receipts": receipts, "bytes": bytes,
-        "interrupted": interrupted, "refused": refused, "decisions": decisions, "silent": silent,
+        "interrupted": interrupted, "refused": refused,
+        "sent": sent, "bytes_sent": bytes_sent, "unsent": unsent, "decisions": decisions, "silent": silent,
     })
     .to_string()
 }
@@ -170,5 +175,33 @@ impl Observer for Printer {
             return self.print(event.to_string());
         }
         self.print(format!("{protocol} {peer} refused: {reason}"));
+    }
+
+    fn sent(&self, file: &Sent) {
+        let Sent { protocol, engine, peer, name, size, offset, bytes, seconds, .. } = file;
+        let Sent { digest, broken, .. } = file;
+        if self.json {
+            let mut event = json!({
+                "event": if broken.is_none() { "sent" } else { "unsent" }, "protocol": protocol,
+                "engine": engine, "peer": peer, "name": name, "size": size, "offset": offset,
+                "bytes": bytes, "seconds": seconds, "rate": file.rate().map(f64::round), "digest": digest,
+            });
+            if let Some(reason) = broken {
+                event["reason"] = json!(reason);
+            }
+            return self.print(event.to_string());
+        }
+        let from = if *offset > 0 { format!(" from byte {offset} on") } else { String::new() };
+        if let Some(reason) = broken {
+            return self.print(format!(
+                "{protocol}/{engine} {peer} broke off after {bytes} of the {size} bytes of {name}{from}: {reason}"
+            ));
+        }
+        let rate = file.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
+        let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
+        let unit = if *bytes == 1 { "byte" } else { "bytes" };
+        self.print(format!(
+            "{protocol}/{engine} {peer} sent {name}{from}: {bytes} {unit} in {seconds:.6} s{rate}{digest}"
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! The client of anyport: `target → dial → channel (raw · ws · frames · library) → send`.
+//! The client of anyport: `target → dial → channel (raw · ws · frames · library) → send`, and `download` the other way.
 //!
 //! Sending is one blocking loop a channel: read from the file into a reused buffer, digest, mask, write. Between writes
 //! the socket is asked, without waiting, whether the server has something to say, so that a refusal is heard early.
@@ -8,6 +8,7 @@
 mod aside;
 mod channel;
 mod content;
+mod download;
 mod error;
 mod keys;
 mod send;
@@ -15,6 +16,7 @@ mod target;
 mod walk;
 
 pub use content::{OpenError, Source};
+pub use download::{Destination, GetError, GetOptions, Got, Progress, Remote, get, get_into, list};
 pub use error::{Blame, SendError};
 pub use send::{Engine, Observer, Options, Sent, send};
 pub use target::{Place, Scheme, Target, TargetError};

@@ -382,7 +382,10 @@ impl Channel {
     }
 }
 
-fn prepare(stream: &TcpStream, options: &Options) -> Result<(SocketAddr, String), SendError> {
+pub(crate) fn prepare(
+    stream: &TcpStream,
+    options: &Options,
+) -> Result<(SocketAddr, String), SendError> {
     let no_peer = |source| SendError::BrokenOff { peer: UNKNOWN_PEER, sent: 0, source };
     let peer = stream.peer_addr().map_err(no_peer)?;
     let local = stream.local_addr().map_err(no_peer)?;
@@ -401,7 +404,7 @@ fn prepare(stream: &TcpStream, options: &Options) -> Result<(SocketAddr, String)
 }
 
 /// How long a read or write may wait. A socket that takes no time-out is used without one.
-fn set_patience(stream: &TcpStream, patience: Duration) {
+pub(crate) fn set_patience(stream: &TcpStream, patience: Duration) {
     let _ = stream.set_read_timeout(Some(patience));
     let _ = stream.set_write_timeout(Some(patience));
 }

@@ -26,6 +26,9 @@ pub struct Limits {
     pub inflated_message: u64,
     /// Bytes of one message that the echo service takes and gives back, inclusive; inflated, if it came compressed.
     pub echo_message: u64,
+    /// Bytes of names that one listing holds: those of the directories that it stands in. A quarter of a million files of
+    /// usual names in one directory.
+    pub listed_names: usize,
     /// Bytes of one message on the library engine, which assembles each message before it hands it over.
     pub library_message: usize,
 }
@@ -43,6 +46,7 @@ impl Default for Limits {
             message: u64::MAX,
             inflated_message: u64::MAX,
             echo_message: 16 * 1024 * 1024,
+            listed_names: 16 * 1024 * 1024,
             library_message: 64 * 1024 * 1024,
         }
     }

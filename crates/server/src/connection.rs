@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::{
-    Flow, Input, Pumped, Step, Unseen, pump_blocking, pump_cooperative, write,
+    Flow, Input, Outgoing, Pumped, Step, Unseen, pump_blocking, pump_cooperative, write,
 };
 use anyport_net::linger;
 use anyport_proto::detect::Decision;
@@ -99,7 +99,8 @@ async fn converse(
         // What answers a prefix of a few KiB fits the socket's empty send buffer.
         write(stream, &replies, context.config.timeouts.idle).await?;
     }
-    if flow == Flow::Finish || ended {
+    // A session that goes on after the end has something to send first; it is told again when that is done.
+    if flow == Flow::Finish {
         return Ok(Pumped::Finished);
     }
     let mut buffer = vec![0; SMALL_BUFFER.min(context.config.bulk_buffer)];
@@ -225,6 +226,25 @@ impl Step for Supervised {
             }
             flow => flow,
         }
+    }
+
+    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+        if self.stop.aborted.is_cancelled() {
+            return Err(io::Error::other(STOPPED));
+        }
+        match self.session.outgoing(buffer, replies)? {
+            Outgoing::Nothing if self.stop.draining.is_cancelled() => {
+                match self.session.step(Input::Stopping, replies) {
+                    Flow::Continue => Ok(Outgoing::Nothing),
+                    Flow::Finish => Ok(Outgoing::Finish),
+                }
+            }
+            outgoing => Ok(outgoing),
+        }
+    }
+
+    fn sent(&mut self, count: u64) {
+        self.session.sent(count);
     }
 
     fn unseen(&self) -> Option<Unseen<'_>> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyport_proto::detect::{Decision, End, Reason, Verdict};
 use anyport_proto::transfer::receipt::Receipt;
 
-use crate::observe::{Interrupted, Observer, Refused};
+use crate::observe::{Interrupted, Observer, Refused, Sent};
 
 /// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
 #[derive(Debug, Default)]
@@ -19,6 +19,9 @@ pub struct Counters {
     bytes: AtomicU64,
     interrupted: AtomicU64,
     refused: AtomicU64,
+    sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    unsent: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -40,6 +43,12 @@ pub struct Snapshot {
     pub interrupted: u64,
     /// Peers that were refused.
     pub refused: u64,
+    /// Files that were sent, from the byte that was asked for to the end.
+    pub sent: u64,
+    /// Content bytes of these.
+    pub bytes_sent: u64,
+    /// Files whose sending broke off.
+    pub unsent: u64,
 }
 
 /// What a connection was decided to be.
@@ -102,6 +111,9 @@ impl Counters {
             bytes: load(&self.bytes),
             interrupted: load(&self.interrupted),
             refused: load(&self.refused),
+            sent: load(&self.sent),
+            bytes_sent: load(&self.bytes_sent),
+            unsent: load(&self.unsent),
         }
     }
 
@@ -212,6 +224,10 @@ impl fmt::Display for Snapshot {
         let Self { connections, receipts, bytes, interrupted, refused, .. } = self;
         write!(f, "connections {connections}, files {receipts}, bytes {bytes}")?;
         write!(f, ", interrupted {interrupted}, refused {refused}")?;
+        let Self { sent, bytes_sent, unsent, .. } = self;
+        if sent + unsent > 0 {
+            write!(f, "; sent {sent}, bytes {bytes_sent}, broken off {unsent}")?;
+        }
         let mut before = "; detected";
         for (decided, class, count) in &self.decisions {
             write!(f, "{before} {} {count} ({})", decided.as_str(), class.as_str())?;
@@ -247,6 +263,16 @@ impl<O: Observer> Observer for Counting<O> {
     fn refused(&self, peer: &Refused) {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
         self.observer.refused(peer);
+    }
+
+    fn sent(&self, file: &Sent) {
+        let counters = &self.counters;
+        let ended = if file.broken.is_none() { &counters.sent } else { &counters.unsent };
+        ended.fetch_add(1, Ordering::Relaxed);
+        if file.broken.is_none() {
+            counters.bytes_sent.fetch_add(file.bytes, Ordering::Relaxed);
+        }
+        self.observer.sent(file);
     }
 }
 

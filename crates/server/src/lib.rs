@@ -44,7 +44,7 @@ mod undecided;
 
 pub use config::{Config, Fsync, ListenerConfig, SinkKind, Timeouts};
 pub use counters::{Class, Counters, Decided, SilentEnd, Snapshot};
-pub use observe::{Interrupted, Observer, Refused};
+pub use observe::{Interrupted, Observer, Refused, Sent};
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

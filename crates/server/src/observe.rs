@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use anyport_proto::transfer::digest::Digest;
+use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::receipt::{Engine, Protocol, Receipt};
 
 /// Hears of transfers as they end. Called on the thread that served the transfer, so it should be quick.
@@ -12,6 +14,10 @@ pub trait Observer: Send + Sync + 'static {
     fn interrupted(&self, transfer: &Interrupted);
     /// A peer was refused before any transfer began.
     fn refused(&self, peer: &Refused);
+    /// A file was sent to a peer, or a part of it.
+    fn sent(&self, file: &Sent) {
+        let _ = file;
+    }
 }
 
 /// A transfer that broke off.
@@ -44,4 +50,37 @@ pub struct Refused {
     pub peer: SocketAddr,
     /// The rule that was broken, in words.
     pub reason: String,
+}
+
+/// A file that went out.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Sent {
+    /// What carried it.
+    pub protocol: Protocol,
+    /// Who spoke it on our side.
+    pub engine: Engine,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Where it is, from the served directory on.
+    pub name: FilePath,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// The first byte that was asked for.
+    pub offset: u64,
+    /// Content bytes that were handed to the kernel, from there on.
+    pub bytes: u64,
+    /// From the request to the last of them, in whole microseconds.
+    pub seconds: f64,
+    /// The digest that was told, of the whole file.
+    pub digest: Option<Digest>,
+    /// Why it broke off; `None` if all of it went.
+    pub broken: Option<String>,
+}
+
+impl Sent {
+    /// Bytes per second; `None` where nothing went, or no time was measured.
+    pub fn rate(&self) -> Option<f64> {
+        Some(self.bytes as f64 / self.seconds).filter(|rate| rate.is_finite() && *rate > 0.0)
+    }
 }

@@ -161,7 +161,7 @@ fn announce(
                 "only this machine reaches it; wider: anyport serve --open --bind 0.0.0.0:{port}"
             ));
         }
-        _ => to_stderr("OPEN: whoever reaches these addresses may upload"),
+        _ => to_stderr("OPEN: whoever reaches these addresses may upload, and get what is there"),
     }
     Ok(())
 }

@@ -118,7 +118,7 @@ fn cl_6_a_refused_preface_with_10_mib_behind_it_is_told_before_the_fin() {
     let server = Server::start(&["--max-size", "1MiB"]);
     for (line, code) in [
         ("ANYPORT/1 PUT x size=five\n", "bad-request"),
-        ("ANYPORT/1 GET x\n", "not-supported"),
+        ("ANYPORT/1 ECHO\n", "not-supported"),
         ("ANYPORT/1 PUT x size=10485760\n", "too-large"),
         ("ANYPORT/1 PUT x\n", "too-large"),
         // The answer to a wrong END line.

@@ -43,6 +43,19 @@ pub(crate) struct WsChannel {
     inbox: Inbox,
 }
 
+/// A connection that has shaken hands.
+pub(crate) struct Parts {
+    pub(crate) stream: TcpStream,
+    pub(crate) receiver: Receiver,
+    pub(crate) sender: Sender,
+    /// The server speaks the subprotocol of transfers.
+    pub(crate) announced: bool,
+    /// Small frames that go out before anything else.
+    pub(crate) pending: Vec<u8>,
+    /// Bytes that came behind the handshake's response.
+    pub(crate) early: Vec<u8>,
+}
+
 /// What the server said.
 #[derive(Default)]
 struct Inbox {
@@ -132,6 +145,12 @@ impl WsChannel {
     /// To be asked what TCP knows.
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+
+    /// What it is made of, for who wants to receive over it.
+    pub(crate) fn into_parts(self) -> Parts {
+        let Self { stream, receiver, sender, announced, pending, early, .. } = self;
+        Parts { stream, receiver, sender, announced, pending, early }
     }
 
     /// Whether a second file can follow the first on this connection.

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::outgoing::send_blocking;
 use super::unseen::{Pipe, Unseen};
 use super::{Flow, Input, Step, trim};
 
@@ -16,12 +17,12 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
     let mut patience = None;
     let mut source = Source { socket, pipe: None, splices: true };
     loop {
-        let wanted = step.patience();
-        if patience != Some(wanted) {
-            socket.set_read_timeout(Some(wanted))?;
-            socket.set_write_timeout(Some(wanted))?;
-            patience = Some(wanted);
+        wait_for(socket, step.patience(), &mut patience)?;
+        if send_blocking(socket, buffer, &mut replies, step)? == Flow::Finish {
+            return Ok(());
         }
+        // What was sent may have been the answer to a question that waits no longer.
+        wait_for(socket, step.patience(), &mut patience)?;
         let flow = match source.next(buffer, step.unseen()) {
             Ok(Came::Fin) => step.step(Input::EndOfStream, &mut replies),
             Ok(Came::Bytes(count)) => {
@@ -46,6 +47,18 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
             return Ok(());
         }
     }
+}
+
+fn wait_for(
+    socket: &TcpStream,
+    wanted: Duration,
+    patience: &mut Option<Duration>,
+) -> io::Result<()> {
+    if patience.replace(wanted) != Some(wanted) {
+        socket.set_read_timeout(Some(wanted))?;
+        socket.set_write_timeout(Some(wanted))?;
+    }
+    Ok(())
 }
 
 /// What came from the socket.
@@ -103,7 +116,6 @@ impl Source<'_> {
 mod tests {
     use std::fs::{File, OpenOptions};
     use std::net::{Shutdown, TcpListener};
-    use std::time::Duration;
 
     use super::*;
 

@@ -4,9 +4,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
+use super::outgoing::{Sent, send_cooperative, write};
 use super::{Flow, Input, Step, trim};
 
 /// Why the loop stopped without an error.
@@ -18,7 +18,7 @@ pub enum Pumped {
     Bulk,
 }
 
-/// Moves bytes between `socket` and `step` until it finishes, or until `bulk_after` bytes came for a bulk transfer. When
+/// Moves bytes between `socket` and `step` until it finishes, or until `bulk_after` bytes came or went for a bulk transfer. When
 /// `stopping` is ready the step is told, once.
 ///
 /// Cancel safe: no. Dropped in the middle, replies may be half written; the connection must then be closed.
@@ -36,10 +36,13 @@ pub async fn pump(
     let mut stopping = std::pin::pin!(stopping);
     let mut told = false;
     let mut replies = Vec::new();
-    let mut received = 0_u64;
+    let mut moved = 0_u64;
     loop {
-        // A socket that always has bytes never waits, and the other tasks of this thread would not run.
-        consume_budget().await;
+        match send_cooperative(socket, buffer, &mut replies, step, &mut moved, bulk_after).await? {
+            Sent::All(Flow::Continue) => {}
+            Sent::All(Flow::Finish) => return Ok(Pumped::Finished),
+            Sent::Bulk => return Ok(Pumped::Bulk),
+        }
         let patience = step.patience();
         let read = tokio::select! {
             biased;
@@ -54,7 +57,7 @@ pub async fn pump(
             Read::Silence => Input::Silence,
             Read::Bytes(0) => Input::EndOfStream,
             Read::Bytes(count) => {
-                received += count as u64;
+                moved += count as u64;
                 let (bytes, _) = buffer.split_at_mut(count);
                 Input::Bytes(bytes, Instant::now())
             }
@@ -72,7 +75,7 @@ pub async fn pump(
         if flow == Flow::Finish {
             return Ok(Pumped::Finished);
         }
-        if received >= bulk_after && step.is_bulk() {
+        if moved >= bulk_after && step.is_bulk() {
             return Ok(Pumped::Bulk);
         }
     }
@@ -96,28 +99,6 @@ async fn read(socket: &TcpStream, buffer: &mut [u8], patience: Duration) -> io::
         };
         ready?;
     }
-}
-
-/// Writes all of `replies` to a peer that takes some of them every `patience`, however slowly.
-///
-/// Cancel safe: no; some of them may be written.
-///
-/// # Errors
-/// What writing the socket said, or `TimedOut`.
-pub async fn write(socket: &TcpStream, mut replies: &[u8], patience: Duration) -> io::Result<()> {
-    while !replies.is_empty() {
-        match socket.try_write(replies) {
-            Ok(count) => replies = &replies[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let unread = "the peer does not read our replies";
-                timeout(patience, socket.writable())
-                    .await
-                    .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, unread))??;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 use std::fs::File;
 use std::io;
-use std::net::TcpStream;
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-/// Sends at most `count` bytes of `file`, from `offset` on, over a blocking `socket`: sendfile(2). Gives how many were
+/// Sends at most `count` bytes of `file`, from `offset` on, over `socket`: sendfile(2). Gives how many were
 /// sent, 0 at the end of the file; `None` where the file or the system cannot do that, and nothing was sent.
 ///
 /// # Errors
 /// What the kernel said, of the socket or of the file.
 pub fn send_file(
-    socket: &TcpStream,
+    socket: &impl AsFd,
     file: &File,
     mut offset: u64,
     count: usize,

@@ -7,13 +7,16 @@
 mod blocking;
 mod cooperative;
 mod file;
+mod outgoing;
 mod unseen;
 
 pub use blocking::pump as pump_blocking;
-pub use cooperative::{Pumped, pump as pump_cooperative, write};
+pub use cooperative::{Pumped, pump as pump_cooperative};
 pub use file::send_file;
+pub use outgoing::{Outgoing, Piece, write};
 pub use unseen::Unseen;
 
+use std::io;
 use std::time::{Duration, Instant};
 
 /// What happened on the socket.
@@ -53,6 +56,21 @@ pub trait Step {
     /// the kernel. Asked before each read. What that place does not take comes as [`Input::Bytes`] after all.
     fn unseen(&self) -> Option<Unseen<'_>> {
         None
+    }
+
+    /// What goes out before the next read, beside the replies to the last one; asked until it is [`Outgoing::Nothing`].
+    /// `buffer` is the loop's own and may be filled.
+    ///
+    /// # Errors
+    /// What was announced cannot be sent. The connection breaks, so that nobody takes what came for all of it.
+    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+        let _ = (buffer, replies);
+        Ok(Outgoing::Nothing)
+    }
+
+    /// So many bytes of the last [`Outgoing::File`] are with the kernel.
+    fn sent(&mut self, count: u64) {
+        let _ = count;
     }
 
     /// Whether a step may wait for a disk, so that the runtime must be told.

@@ -24,15 +24,15 @@ use crate::sink::{AnySink, Directory, FileSink, PartKey, Present, memory_sink};
 
 /// Where files land, shared by all connections of a server.
 pub(crate) struct Files {
-    directory: Arc<Directory>,
+    pub(super) directory: Arc<Directory>,
     memory: Arc<Budget>,
     /// Whose connection writes to a part that can be gone on with.
     writers: Mutex<HashMap<PartKey, Link>>,
     sink: SinkKind,
-    digest: Algorithm,
+    pub(super) digest: Algorithm,
     max_size: u64,
     on_exists: Option<OnExists>,
-    observer: Arc<dyn Observer>,
+    pub(super) observer: Arc<dyn Observer>,
 }
 
 impl std::fmt::Debug for Files {

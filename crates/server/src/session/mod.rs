@@ -13,25 +13,30 @@ mod messages;
 mod preface;
 mod raw;
 mod refusing;
+mod sending;
 #[cfg(test)]
 mod tests;
 mod ws;
 
 pub(crate) use http1::Upgrade;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_net::copy::{Flow, Input, Step, Unseen};
+use anyport_net::copy::{Flow, Input, Outgoing, Step, Unseen};
 use anyport_proto::detect::Verdict;
+use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
+use anyport_proto::transfer::refusal::Refusal;
 
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig};
 use crate::counters::Counters;
 use crate::link::Link;
 use crate::service::files::{Files, Source};
+use crate::service::listing::Listing;
 
 /// What every session of a server shares, and whom it talks to.
 #[derive(Clone)]
@@ -50,6 +55,10 @@ pub(crate) struct Context {
 impl Context {
     fn source(&self, protocol: Protocol, engine: Engine) -> Source {
         Source { protocol, engine, peer: self.peer, link: self.link.clone() }
+    }
+
+    fn list(&self, source: Source, list: &List) -> Result<Listing, Refusal> {
+        self.files.list(source, list, self.config.limits.listed_names, self.buffered.share())
     }
 }
 
@@ -146,6 +155,22 @@ impl Step for Session {
                 *self = session;
                 flow
             }
+        }
+    }
+
+    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+        match self {
+            Self::Preface(session) => session.outgoing(buffer, replies),
+            Self::Ws(session) => session.outgoing(buffer, replies),
+            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => Ok(Outgoing::Nothing),
+        }
+    }
+
+    fn sent(&mut self, count: u64) {
+        match self {
+            Self::Preface(session) => session.sent(count),
+            Self::Ws(session) => session.sent(count),
+            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => {}
         }
     }
 

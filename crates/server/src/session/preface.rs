@@ -3,19 +3,26 @@
 //! ```text
 //!   ANYPORT/1 PUT photo.jpg size=5␊ hello END␊      ──►  ANYPORT/1 RECEIPT …␊        and the next line
 //!   ANYPORT/1 PUT notes.txt␊ content until FIN       ──►  ANYPORT/1 RECEIPT …␊
+//!   ANYPORT/1 GET photo.jpg␊                         ──►  ANYPORT/1 FILE …␊ hello END blake3:…␊   and the next line
+//!   ANYPORT/1 LIST␊                                  ──►  ANYPORT/1 ENTRY …␊ … ANYPORT/1 END entries=N␊
 //! ```
+//!
+//! While an answer to GET or LIST goes out nothing is read. What came behind the question waits.
 
 use std::borrow::Cow;
+use std::io;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Unseen};
+use anyport_net::copy::{Flow, Input, Outgoing, Unseen};
 use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::due::Due;
+use super::sending::{Say, Sending};
 use super::{Context, idle_reason};
 use crate::service::files::Upload;
 
@@ -25,6 +32,8 @@ pub(crate) struct Preface {
     /// When a line that has begun must be whole.
     due: Due,
     state: State,
+    /// What came behind a question that is being answered: the rest of one read at most.
+    waiting: Vec<u8>,
 }
 
 enum State {
@@ -36,6 +45,8 @@ enum State {
     End(Upload),
     /// Refused, but its content is on its way and short; then comes its `END` line.
     PassedOver { left: u64 },
+    /// An answer goes out.
+    Sending(Sending),
     /// Refused; what still comes is drained by the lingering close.
     Refused,
 }
@@ -44,7 +55,7 @@ impl Preface {
     pub(super) fn new(context: Context) -> Self {
         let line = LineReader::new(context.config.limits.preface_line);
         let due = Due::new(context.config.timeouts.handshake);
-        Self { context, line, due, state: State::Request }
+        Self { context, line, due, state: State::Request, waiting: Vec::new() }
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -53,8 +64,8 @@ impl Preface {
 
     pub(super) fn may_block(&self) -> bool {
         match &self.state {
-            // The step that ends a request line begins a file.
-            State::Request => true,
+            // The step that ends a request line begins a file, or opens one.
+            State::Request | State::Sending(_) => true,
             State::Content(upload) | State::End(upload) => upload.may_block(),
             State::PassedOver { .. } | State::Refused => false,
         }
@@ -62,7 +73,8 @@ impl Preface {
 
     /// Whether it stands between two files; the peer, who may be about to send another, is told.
     pub(super) fn stop(&self, replies: &mut Vec<u8>) -> bool {
-        let between = matches!(self.state, State::Request) && self.line.is_empty();
+        let between =
+            matches!(self.state, State::Request) && self.line.is_empty() && self.waiting.is_empty();
         if between {
             let refusal = Refusal::new(RefusalCode::Busy, "the server is stopping");
             replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
@@ -90,11 +102,67 @@ impl Preface {
     }
 
     pub(super) fn broken(&mut self, reason: &str) {
-        if let State::Content(upload) | State::End(upload) =
-            std::mem::replace(&mut self.state, State::Refused)
-        {
-            upload.interrupt(reason);
+        match std::mem::replace(&mut self.state, State::Refused) {
+            State::Content(upload) | State::End(upload) => upload.interrupt(reason),
+            State::Sending(sending) => sending.broken(reason),
+            State::Request | State::PassedOver { .. } | State::Refused => {}
         }
+    }
+
+    /// The next piece of an answer; when all of it is out, goes on with what waited.
+    pub(super) fn outgoing(
+        &mut self,
+        buffer: &mut [u8],
+        replies: &mut Vec<u8>,
+    ) -> io::Result<Outgoing> {
+        match std::mem::replace(&mut self.state, State::Refused) {
+            State::Sending(sending) => self.send(sending, buffer, replies),
+            state => {
+                self.state = state;
+                if self.waiting.is_empty() {
+                    return Ok(Outgoing::Nothing);
+                }
+                let mut waiting = std::mem::take(&mut self.waiting);
+                // Read long ago, but nobody could be late while we did not listen.
+                match self.step(Input::Bytes(&mut waiting, Instant::now()), replies) {
+                    Flow::Continue => Ok(Outgoing::Bytes(0)),
+                    Flow::Finish => Ok(Outgoing::Finish),
+                }
+            }
+        }
+    }
+
+    pub(super) fn sent(&mut self, count: u64) {
+        if let State::Sending(sending) = &mut self.state {
+            sending.sent(count);
+        }
+    }
+
+    fn send(
+        &mut self,
+        sending: Sending,
+        buffer: &mut [u8],
+        replies: &mut Vec<u8>,
+    ) -> io::Result<Outgoing> {
+        let Some((say, rest)) = sending.next(buffer)? else {
+            self.state = State::Request;
+            return Ok(Outgoing::Bytes(0));
+        };
+        self.state = rest.map_or(State::Request, State::Sending);
+        let mut line = |reply: Reply| replies.extend_from_slice(reply.to_line().as_bytes());
+        match say {
+            Say::Content(count) => return Ok(Outgoing::Bytes(count)),
+            Say::Unseen(piece) => return Ok(Outgoing::File(piece)),
+            Say::FileEnd(end) => {
+                replies.extend_from_slice(preface::end_line(end.digest.as_ref()).as_bytes());
+            }
+            Say::Entries(entries) => {
+                entries.into_iter().for_each(|entry| line(Reply::Entry(entry)))
+            }
+            Say::ListEnd(entries) => line(Reply::ListEnd { entries }),
+            Say::Refusal(refusal) => line(Reply::Error(refusal)),
+        }
+        Ok(Outgoing::Bytes(0))
     }
 
     pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
@@ -167,6 +235,11 @@ impl Preface {
                     }
                     self.state = State::Request;
                 }
+                State::Sending(sending) => {
+                    self.state = State::Sending(sending);
+                    self.waiting.extend_from_slice(bytes);
+                    return Ok(Flow::Continue);
+                }
                 State::Refused => return Ok(Flow::Finish),
             }
         }
@@ -175,9 +248,13 @@ impl Preface {
     fn request(&mut self, line: &[u8], replies: &mut Vec<u8>) -> Result<(), Refusal> {
         let offer = match preface::parse_request(line) {
             Ok(Request::Put(offer)) => offer,
-            Ok(Request::Get(_) | Request::List(_)) => {
-                let message = "GET and LIST are not served yet; PUT is";
-                return Err(self.refuse_line(Refusal::new(RefusalCode::NotSupported, message)));
+            Ok(Request::Get(get)) => {
+                self.get(&get, replies);
+                return Ok(());
+            }
+            Ok(Request::List(list)) => {
+                self.list(&list, replies);
+                return Ok(());
             }
             Ok(Request::Other(verb)) => {
                 let message = format!("{verb} is not served yet; PUT, GET and LIST are");
@@ -185,7 +262,7 @@ impl Preface {
             }
             Err(error) => {
                 let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string())
-                    .with_hint("ANYPORT/1 PUT NAME size=BYTES");
+                    .with_hint("ANYPORT/1 PUT NAME size=BYTES, ANYPORT/1 GET NAME, ANYPORT/1 LIST");
                 return Err(self.refuse_line(refusal));
             }
         };
@@ -219,6 +296,27 @@ impl Preface {
         Ok(())
     }
 
+    /// A question that cannot be answered ends nothing: the next line may.
+    fn get(&mut self, get: &Get, replies: &mut Vec<u8>) {
+        let source = self.context.source(Protocol::Raw, Engine::Own);
+        let reply = match self.context.files.send(source, get) {
+            Ok(download) => {
+                let head = Reply::File(download.head().clone());
+                self.state = State::Sending(Sending::File(download));
+                head
+            }
+            Err(refusal) => Reply::Error(refusal),
+        };
+        replies.extend_from_slice(reply.to_line().as_bytes());
+    }
+
+    fn list(&mut self, list: &List, replies: &mut Vec<u8>) {
+        match self.context.list(self.context.source(Protocol::Raw, Engine::Own), list) {
+            Ok(listing) => self.state = State::Sending(Sending::List(listing)),
+            Err(refusal) => replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes()),
+        }
+    }
+
     fn end(&mut self, line: &[u8], replies: &mut Vec<u8>) -> Result<(), Refusal> {
         let State::End(upload) = std::mem::replace(&mut self.state, State::Request) else {
             return Ok(());
@@ -237,6 +335,10 @@ impl Preface {
     }
 
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Result<Flow, Refusal> {
+        // What was asked before is answered first; then the end is met again.
+        if matches!(self.state, State::Sending(_)) || !self.waiting.is_empty() {
+            return Ok(Flow::Continue);
+        }
         match std::mem::replace(&mut self.state, State::Refused) {
             State::Content(upload) if upload.left().is_none() => {
                 let receipt = upload.finish(EndKind::Fin, &End::default())?;
@@ -258,7 +360,7 @@ impl Preface {
                     Refusal::new(RefusalCode::BadRequest, "the stream ended inside a line");
                 return Err(self.refuse_line(refusal));
             }
-            State::PassedOver { .. } | State::Refused => {}
+            State::PassedOver { .. } | State::Sending(_) | State::Refused => {}
         }
         Ok(Flow::Finish)
     }
@@ -280,7 +382,7 @@ impl Preface {
                 upload.interrupt(reason.clone());
                 Refusal::new(RefusalCode::Interrupted, reason)
             }
-            State::Request | State::PassedOver { .. } | State::Refused => {
+            State::Request | State::PassedOver { .. } | State::Sending(_) | State::Refused => {
                 self.refuse_line(Refusal::new(RefusalCode::BadRequest, reason))
             }
         }
@@ -294,9 +396,10 @@ impl Preface {
                 let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string());
                 return Err(match std::mem::replace(&mut self.state, State::Refused) {
                     State::Content(upload) | State::End(upload) => upload.abandon(refusal),
-                    State::Request | State::PassedOver { .. } | State::Refused => {
-                        self.refuse_line(refusal)
-                    }
+                    State::Request
+                    | State::PassedOver { .. }
+                    | State::Sending(_)
+                    | State::Refused => self.refuse_line(refusal),
                 });
             }
         };

@@ -3,15 +3,18 @@
 //! This file drives the machine of `anyport_proto::ws`; what messages mean is in [`super::messages`], which the library
 //! engine uses too.
 
+use std::io;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input};
+use anyport_net::copy::{Flow, Input, Outgoing};
+use anyport_proto::transfer::offer::FileReply;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::ws::{
-    CloseCode, DeflateParameters, Event, Kind, Receiver, Role, Sender, Violation,
+    CloseCode, DeflateParameters, Event, Fragment, Kind, Receiver, Role, Sender, Violation,
 };
 
 use super::messages::{MessageService, Outlet, Piece};
+use super::sending::Say;
 use super::{Context, idle_reason};
 use crate::route::Route;
 use crate::service::files::Upload;
@@ -22,6 +25,10 @@ pub(crate) struct Ws {
     sender: Sender,
     protocol: Protocol,
     service: MessageService,
+    /// Payload of a frame of ours whose header is out.
+    frame_left: u64,
+    /// What came behind a question that is being answered, masked as it came: the rest of one read at most.
+    waiting: Vec<u8>,
 }
 
 impl Ws {
@@ -85,7 +92,8 @@ impl Ws {
             Receiver::new(Role::Server, limits).with_message_limit(limits.message.min(longest));
         let source = context.source(protocol, Engine::Own);
         let service = MessageService::new(&context, source, route, announced);
-        Self { context, receiver, sender: Sender::server(), protocol, service }
+        let (sender, waiting) = (Sender::server(), Vec::new());
+        Self { context, receiver, sender, protocol, service, frame_left: 0, waiting }
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -106,7 +114,8 @@ impl Ws {
 
     /// Says goodbye if nothing runs.
     pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
-        let idle = self.service.is_idle() && self.receiver.at_message_border();
+        let idle =
+            self.service.is_idle() && self.receiver.at_message_border() && self.waiting.is_empty();
         if idle {
             self.sender.close(Some(CloseCode::GOING_AWAY), "the server is stopping", replies);
         }
@@ -123,6 +132,10 @@ impl Ws {
         match input {
             _ if late => Flow::Finish,
             Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
+            // What was asked before is answered first; then the end is met again.
+            Input::EndOfStream if self.service.is_sending() || !self.waiting.is_empty() => {
+                Flow::Continue
+            }
             Input::EndOfStream => {
                 let between_messages = self.receiver.at_message_border();
                 let mut outlet = Frames { sender: &mut self.sender, replies };
@@ -139,10 +152,81 @@ impl Ws {
         }
     }
 
+    /// The next piece of an answer; when all of it is out, goes on with what waited.
+    pub(super) fn outgoing(
+        &mut self,
+        buffer: &mut [u8],
+        replies: &mut Vec<u8>,
+    ) -> io::Result<Outgoing> {
+        let MessageService::Upload(upload) = &mut self.service else {
+            return Ok(Outgoing::Nothing);
+        };
+        let Some(sending) = upload.sending().take() else {
+            if self.waiting.is_empty() {
+                return Ok(Outgoing::Nothing);
+            }
+            let mut waiting = std::mem::take(&mut self.waiting);
+            // Read long ago, but nobody could be late while we did not listen.
+            return Ok(match self.step(Input::Bytes(&mut waiting, Instant::now()), replies) {
+                Flow::Continue => Outgoing::Bytes(0),
+                Flow::Finish => Outgoing::Finish,
+            });
+        };
+        let room = buffer.len().min(CONTENT_FRAME);
+        let Some((say, rest)) = sending.next(&mut buffer[..room])? else {
+            return Ok(Outgoing::Bytes(0));
+        };
+        *upload.sending() = rest;
+        let reply = match say {
+            Say::Content(count) => {
+                self.begin_frame(count as u64, replies);
+                self.frame_left = 0;
+                return Ok(Outgoing::Bytes(count));
+            }
+            Say::Unseen(mut piece) => {
+                if self.frame_left == 0 {
+                    self.begin_frame(piece.count.min(CONTENT_FRAME as u64), replies);
+                }
+                piece.count = self.frame_left;
+                return Ok(Outgoing::File(piece));
+            }
+            Say::FileEnd(end) => FileReply::FileEnd(end),
+            Say::Entries(entries) => FileReply::Entries(entries),
+            Say::ListEnd(entries) => FileReply::ListEnd { entries },
+            Say::Refusal(refusal) => FileReply::Error(refusal),
+        };
+        // After our Close nothing is sent, and nothing was asked for.
+        let _ = self.sender.message(Kind::Text, reply.to_json().as_bytes(), replies);
+        Ok(Outgoing::Bytes(0))
+    }
+
+    pub(super) fn sent(&mut self, count: u64) {
+        self.frame_left = self.frame_left.saturating_sub(count);
+        if let MessageService::Upload(upload) = &mut self.service
+            && let Some(sending) = upload.sending()
+        {
+            sending.sent(count);
+        }
+    }
+
+    /// Content is never compressed: most of it is already, and the kernel could not send it by itself.
+    fn begin_frame(&mut self, length: u64, replies: &mut Vec<u8>) {
+        if length > 0
+            && let Ok((header, _)) = self.sender.begin(Kind::Binary, Fragment::Whole, length)
+        {
+            replies.extend_from_slice(&header);
+            self.frame_left = length;
+        }
+    }
+
     fn bytes(&mut self, mut bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Flow {
         // The loop reads on only after it has written what the last step replied.
         self.service.replied();
         while !self.sender.close_sent() {
+            if self.service.is_sending() {
+                self.waiting.extend_from_slice(bytes);
+                break;
+            }
             let used = match self.receiver.feed(bytes) {
                 Ok((_, None)) => break,
                 Ok((used, Some(event))) => {
@@ -204,3 +288,7 @@ impl Outlet for Frames<'_> {
 
 /// What a stored candidate is decoded with: a piece at a time, in place.
 const REWRITE_BUFFER: usize = 64 * 1024;
+
+/// Payload of a frame of a file: what a client that assembles messages takes without being asked, and much more than a
+/// header costs.
+const CONTENT_FRAME: usize = 256 * 1024;

@@ -60,7 +60,8 @@ impl Directory {
         self.fsync == Fsync::File
     }
 
-    pub(super) const fn handle(&self) -> &File {
+    /// The directory itself.
+    pub(crate) const fn handle(&self) -> &File {
         &self.handle
     }
 

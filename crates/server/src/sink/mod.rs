@@ -4,6 +4,7 @@
 //! nothing visible. Sinks that can be read back can also be rewritten in place: what was stored raw is decoded, and as
 //! decoding only drops bytes, the write position never overtakes the read position.
 
+pub(crate) mod beneath;
 mod directory;
 mod discard;
 mod file;

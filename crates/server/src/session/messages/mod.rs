@@ -90,6 +90,14 @@ impl MessageService {
         }
     }
 
+    /// Whether something goes out that was asked for, so that nothing is listened to.
+    pub(super) const fn is_sending(&self) -> bool {
+        match self {
+            Self::Upload(upload) => upload.is_sending(),
+            Self::Echo(_) => false,
+        }
+    }
+
     /// The peer's Close.
     pub(super) fn closed(
         &mut self,

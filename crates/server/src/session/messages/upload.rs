@@ -1,12 +1,13 @@
-//! A file in messages (DESIGN section 6), on either engine.
+//! Files in messages (DESIGN section 6), on either engine; on the own one out of the server too.
 //!
 //! Clients that announced themselves (subprotocol `anyport.file.1`, or bare frames opened with a ping `anyport/1`)
 //! send offers and ends as text and content as binary, and get receipts as text, file after file. For every other
 //! client all payloads in order are the file, and a Close between messages is its end.
 
+use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::{End, FileMessage, FileReply, Offer};
-use anyport_proto::transfer::receipt::{EndKind, Receipt};
+use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Kind};
 
@@ -14,6 +15,7 @@ use super::{Outlet, Piece};
 use crate::service::files::{Source, Upload};
 use crate::session::Context;
 use crate::session::due::Due;
+use crate::session::sending::Sending;
 
 pub(crate) struct MessageUpload {
     context: Context,
@@ -30,6 +32,8 @@ pub(crate) struct MessageUpload {
     pub(in crate::session) due: Due,
     /// Whether a message has begun and not ended.
     in_message: bool,
+    /// What was asked for and goes out; nothing else is listened to until it has.
+    sending: Option<Sending>,
 }
 
 impl MessageUpload {
@@ -49,6 +53,7 @@ impl MessageUpload {
             text: Vec::new(),
             due: Due::new(context.config.timeouts.handshake),
             in_message: false,
+            sending: None,
         }
     }
 
@@ -121,12 +126,23 @@ impl MessageUpload {
 
     /// False where no transfer ran that tells of it.
     pub(in crate::session) fn broken(&mut self, reason: &str) -> bool {
-        self.current.take().map(|upload| upload.interrupt(reason)).is_some()
+        let sending = self.sending.take().map(|sending| sending.broken(reason));
+        self.current.take().map(|upload| upload.interrupt(reason)).or(sending).is_some()
+    }
+
+    /// Whether something goes out that was asked for.
+    pub(in crate::session) const fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// What goes out, for the engine to send on; it is put back while it goes on.
+    pub(in crate::session) const fn sending(&mut self) -> &mut Option<Sending> {
+        &mut self.sending
     }
 
     /// Whether no file is on its way.
     pub(in crate::session) const fn is_idle(&self) -> bool {
-        self.current.is_none() && !self.in_message && self.text.is_empty()
+        self.current.is_none() && !self.in_message && self.text.is_empty() && self.sending.is_none()
     }
 
     /// Content that needs no further word: a Close or FIN is its end.
@@ -164,7 +180,7 @@ impl MessageUpload {
         let text = std::mem::take(&mut self.text);
         let bad = |error: &dyn std::fmt::Display| {
             Refusal::new(RefusalCode::BadRequest, format!("text message: {error}"))
-                .with_hint(r#"{"offer":{"name":"x","size":1}} or {"end":{"bytes":1}}"#)
+                .with_hint(r#"{"offer":{"name":"x","size":1}} or {"end":{"bytes":1}}, {"get":{"name":"x"}}, {"list":{}}"#)
         };
         let message = std::str::from_utf8(&text)
             .map_err(|error| bad(&error))
@@ -180,10 +196,17 @@ impl MessageUpload {
                 offer.name = self.path_name().or(offer.name);
                 self.begin(offer, outlet)
             }
-            FileMessage::Get(_) | FileMessage::List(_) => {
-                let refusal =
-                    Refusal::new(RefusalCode::NotSupported, "downloads are not served yet");
-                Err(self.out_of_place(refusal))
+            FileMessage::Get(_) | FileMessage::List(_) if self.current.is_some() => {
+                let message = "a get or list came before the last file's end";
+                Err(Refusal::new(RefusalCode::BadRequest, message))
+            }
+            FileMessage::Get(get) => {
+                self.get(&get, outlet);
+                Ok(())
+            }
+            FileMessage::List(list) => {
+                self.list(&list, outlet);
+                Ok(())
             }
             FileMessage::End(end) => {
                 let Some(upload) = self.current.take() else {
@@ -224,6 +247,41 @@ impl MessageUpload {
         self.current = Some(upload);
         self.offered = true;
         Ok(())
+    }
+
+    /// A question that cannot be answered ends nothing: the next message may.
+    fn get(&mut self, get: &Get, outlet: &mut dyn Outlet) {
+        let opened =
+            self.can_send().and_then(|()| self.context.files.send(self.source.clone(), get));
+        let reply = match opened {
+            Ok(download) => {
+                let head = FileReply::File(download.head().clone());
+                self.sending = Some(Sending::File(download));
+                head
+            }
+            Err(refusal) => FileReply::Error(refusal),
+        };
+        outlet.message(Kind::Text, reply.to_json().as_bytes());
+    }
+
+    fn list(&mut self, list: &List, outlet: &mut dyn Outlet) {
+        match self.can_send().and_then(|()| self.context.list(self.source.clone(), list)) {
+            Ok(listing) => self.sending = Some(Sending::List(listing)),
+            Err(refusal) => {
+                outlet.message(Kind::Text, FileReply::Error(refusal).to_json().as_bytes());
+            }
+        }
+    }
+
+    /// The library owns its stream, and knows no content that is not a whole message.
+    fn can_send(&self) -> Result<(), Refusal> {
+        if self.source.engine == Engine::Own {
+            return Ok(());
+        }
+        let message = "downloads over WebSocket are not served by the library engine";
+        let hint = "use tcp://, or start the server with --engine own";
+        let refusal = Refusal::new(RefusalCode::NotSupported, message).with_hint(hint);
+        Err(self.out_of_place(refusal))
     }
 
     /// An offer or end that trickles.

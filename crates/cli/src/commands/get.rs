@@ -1,0 +1,178 @@
+//! `anyport get`.
+
+use std::cell::Cell;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use anyport_client::{
+    Destination, GetError, GetOptions, Got, Progress, Remote, Target, get, get_into,
+};
+use anyport_proto::transfer::units::{format_bytes, format_rate};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::Failure;
+use crate::exit::Exit;
+use crate::flags;
+use crate::output::{to_stderr, to_stdout};
+
+pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
+    let targets = targets(flags)?;
+    let output = output(flags, &targets)?;
+    let options = options(flags);
+    let bar = progress_bar(flags);
+    // What is received goes to stdout, and what is said of it must not.
+    let to_stdout_too = output != Output::Stdout;
+    let lost = Cell::new(None);
+    let mut tell = |progress: Progress<'_>| match progress {
+        Progress::Expect(bytes) => bar.inc_length(bytes),
+        Progress::Bytes(count) => bar.inc(count),
+        Progress::Got(got) => bar.suspend(|| {
+            if let Err(error) = print(flags, got, to_stdout_too) {
+                lost.set(Some(error));
+            }
+        }),
+    };
+    let done = targets.iter().try_for_each(|target| match &output {
+        Output::Stdout => get_into(target, &mut io::stdout().lock(), &options, &mut tell).map(drop),
+        Output::At(destination) => get(target, destination, &options, &mut tell).map(drop),
+    });
+    bar.finish_and_clear();
+    done.map_err(|error| failed(flags, error))?;
+    match lost.take() {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let error = anyhow::anyhow!(error)
+                .context("everything was received and verified, but stdout cannot be written");
+            Err(Failure::new(Exit::Failed, error))
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// Where it all goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Output {
+    Stdout,
+    At(Destination),
+}
+
+/// The failure that `error` is; with `--json` it is an event on stdout too.
+fn failed(flags: &flags::Get, error: GetError) -> Failure {
+    let (exit, hint) = (Exit::from(error.blame()), error.hint());
+    if flags.json && !is_stdout(flags) {
+        let event = json!({
+            "event": "failed", "error": format!("{:#}", anyhow::anyhow!(error.to_string())),
+            "hint": hint, "exit": exit as u8, "resumable": exit == Exit::BrokenOff,
+        });
+        // Whoever does not listen has the exit code.
+        let _ = to_stdout(&event.to_string());
+    }
+    Failure { hint, ..Failure::new(exit, error) }
+}
+
+fn targets(flags: &flags::Get) -> Result<Vec<Target>, Failure> {
+    let parse = |url: &String| {
+        let target: Target = url.parse().map_err(|error| {
+            Failure::new(Exit::Usage, error).with_hint("a URL is such as tcp://HOST:PORT/NAME")
+        })?;
+        Remote::of(&target).map_err(|error| Failure::new(Exit::Usage, error))?;
+        Ok(target)
+    };
+    flags.urls.iter().map(parse).collect()
+}
+
+fn output(flags: &flags::Get, targets: &[Target]) -> Result<Output, Failure> {
+    let usage = |message: &str, hint: &str| {
+        Err(Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint))
+    };
+    let is_directory = |target: &Target| Remote::of(target).is_ok_and(|remote| remote.is_directory);
+    let Some(path) = &flags.output else {
+        return Ok(Output::At(Destination::Directory(PathBuf::new())));
+    };
+    if is_stdout(flags) {
+        if targets.iter().any(is_directory) {
+            return usage("a directory does not go to standard output", "-o DIR/");
+        }
+        return Ok(Output::Stdout);
+    }
+    // As people write directories, whether they are there already or not.
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
+        return Ok(Output::At(Destination::Directory(path.clone())));
+    }
+    if targets.len() > 1 || targets.iter().any(is_directory) {
+        return usage("-o names one file, but several may be received", "-o DIR/ is a directory");
+    }
+    Ok(Output::At(Destination::File(path.clone())))
+}
+
+fn is_stdout(flags: &flags::Get) -> bool {
+    flags.output.as_deref() == Some(Path::new("-"))
+}
+
+fn options(flags: &flags::Get) -> GetOptions {
+    let mut options = super::receiving(&flags.connection);
+    options.digest = flags.digest;
+    options.on_exists = flags.on_exists;
+    options
+}
+
+fn print(flags: &flags::Get, got: &Got, to_stdout_too: bool) -> io::Result<()> {
+    if flags.quiet {
+        return Ok(());
+    }
+    let line = if flags.json { event(got) } else { human(got) };
+    if to_stdout_too {
+        return to_stdout(&line);
+    }
+    to_stderr(&line);
+    Ok(())
+}
+
+fn event(got: &Got) -> String {
+    let path = got.path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    json!({
+        "event": "received", "peer": got.peer, "name": got.name, "path": path, "size": got.size,
+        "offset": got.offset, "bytes": got.received(), "seconds": rounded(got.seconds),
+        "rate": got.rate().map(f64::round), "digest": got.digest,
+        "already_here": got.already_here,
+    })
+    .to_string()
+}
+
+fn human(got: &Got) -> String {
+    let path = got.path.as_ref().map_or_else(|| "-".to_owned(), |path| shown(path));
+    if got.already_here {
+        return format!("{path} is here already: {}", format_bytes(got.size));
+    }
+    let (bytes, seconds) = (format_bytes(got.received()), got.seconds);
+    let from = match got.offset {
+        0 => String::new(),
+        offset => format!(" behind the {} that were here", format_bytes(offset)),
+    };
+    let rate = got.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
+    let digest = got.digest.map(|digest| format!(", {digest}, verified")).unwrap_or_default();
+    format!("received {path}: {bytes}{from} in {seconds:.3} s{rate}{digest}")
+}
+
+/// A path without control characters; one of ours may hold some.
+fn shown(path: &Path) -> String {
+    path.display().to_string().replace(char::is_control, "?")
+}
+
+/// As precise as receipts are written.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
+}
+
+/// On stderr, and only where a person sees it.
+fn progress_bar(flags: &flags::Get) -> ProgressBar {
+    if flags.quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style);
+    bar
+}
+
+const BAR: &str = "{wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";

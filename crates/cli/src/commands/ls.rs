@@ -1,0 +1,52 @@
+//! `anyport ls`.
+
+use std::io::{self, Write};
+
+use anyport_client::{GetError, Remote, Target, list};
+use anyport_proto::transfer::download::{Entry, EntryKind};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::Failure;
+use crate::exit::Exit;
+use crate::flags;
+
+pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
+    let target: Target = flags.url.parse().map_err(|error| {
+        Failure::new(Exit::Usage, error).with_hint("a URL is such as tcp://HOST:PORT/DIRECTORY/")
+    })?;
+    Remote::of(&target).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let options = super::receiving(&flags.connection);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let listed = list(&target, flags.recursive, &options, &mut |entry| {
+        let line = if flags.json { event(&entry) } else { human(&entry) };
+        writeln!(out, "{line}").map_err(GetError::Output)
+    });
+    // What came before an error is of use too.
+    let flushed = out.flush().map_err(GetError::Output);
+    match listed.and(flushed) {
+        Ok(()) => Ok(Exit::Done),
+        // `anyport ls … | head` has seen enough.
+        Err(GetError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(error) => {
+            let (exit, hint) = (Exit::from(error.blame()), error.hint());
+            Err(Failure { hint, ..Failure::new(exit, error) })
+        }
+    }
+}
+
+fn event(entry: &Entry) -> String {
+    let Entry { name, kind, size, mtime, mode } = entry;
+    let mode = format!("{mode:o}");
+    json!({ "event": "entry", "name": name, "kind": kind, "size": size, "mtime": mtime, "mode": mode })
+        .to_string()
+}
+
+/// Size, time, name; a directory has a slash and no size. A name holds no control characters, as it is a `FilePath`.
+fn human(entry: &Entry) -> String {
+    let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
+    let time = Timestamp::from_second(entry.mtime)
+        .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string());
+    let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
+    format!("{size:>14}  {time:19}  {}{slash}", entry.name)
+}

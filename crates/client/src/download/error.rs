@@ -1,0 +1,181 @@
+//! Why a download failed, and whose fault it was.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyport_proto::transfer::digest::Digest;
+use anyport_proto::transfer::file_path::PathError;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::ws::Violation;
+
+use crate::error::{Blame, SendError};
+
+/// Why a download failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GetError {
+    /// No connection came about, or no WebSocket on it.
+    #[error(transparent)]
+    Connect(#[from] SendError),
+    /// The path of the URL names nothing that can be stored.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The URL names a directory, and one file was expected.
+    #[error("{name} is a directory")]
+    Directory {
+        /// Its path on the server.
+        name: String,
+    },
+    /// The server speaks WebSocket and not our subprotocol.
+    #[error("{peer} gives no files over WebSocket")]
+    NoSubprotocol {
+        /// The server.
+        peer: SocketAddr,
+    },
+    /// The server refused, in its own words.
+    #[error("{peer} refused: {refusal}")]
+    Refused {
+        /// The server.
+        peer: SocketAddr,
+        /// What it said.
+        refusal: Refusal,
+    },
+    /// The server closed the WebSocket in the middle.
+    #[error("{peer} closed the WebSocket with {code}: {reason:?}")]
+    Closed {
+        /// The server.
+        peer: SocketAddr,
+        /// Its close code; 1005 stands for none.
+        code: u16,
+        /// Its reason.
+        reason: String,
+    },
+    /// The server broke a rule of RFC 6455.
+    #[error("{peer} broke the WebSocket protocol: {violation} ({section})", section = violation.section())]
+    Violation {
+        /// The server.
+        peer: SocketAddr,
+        /// The rule.
+        violation: Violation,
+    },
+    /// The server's answer is not of the protocol.
+    #[error("{peer} answered something else than was asked: {answer:?}")]
+    Answer {
+        /// The server.
+        peer: SocketAddr,
+        /// What it said, cut, or what is wrong with it.
+        answer: String,
+    },
+    /// The server lists without an end.
+    #[error("{peer} lists more than {limit} entries")]
+    TooMany {
+        /// The server.
+        peer: SocketAddr,
+        /// How many are taken.
+        limit: u64,
+    },
+    /// The connection ended.
+    #[error("the connection to {peer} broke off after {received} bytes of content")]
+    BrokenOff {
+        /// The server.
+        peer: SocketAddr,
+        /// Content bytes that came over this connection for the file at hand.
+        received: u64,
+        /// What the kernel said; an unexpected end of the stream if it was closed in order.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not the one any more that was listed a moment ago.
+    #[error("{name} changed on the server while it was asked for")]
+    Changed {
+        /// Its path on the server.
+        name: String,
+    },
+    /// What came is not what the server hashed.
+    #[error("{name} came as {ours}, the server sent {theirs}")]
+    DigestDiffers {
+        /// Its path on the server.
+        name: String,
+        /// Of what is here.
+        ours: Digest,
+        /// Of what was sent.
+        theirs: Digest,
+    },
+    /// Another file is where this one is to be.
+    #[error("{path} exists and is another file", path = path.display())]
+    Exists {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Another process is receiving the same file.
+    #[error("another process is receiving {path}", path = path.display())]
+    Busy {
+        /// Where it is to be.
+        path: PathBuf,
+    },
+    /// Something on our own disk.
+    #[error("cannot {what} {path}", path = path.display())]
+    Local {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The writer that content goes to takes no more.
+    #[error("cannot write the content")]
+    Output(#[source] io::Error),
+}
+
+impl GetError {
+    /// The connection ended; a time-out of ours is called so.
+    pub(super) fn broken_off(peer: SocketAddr, received: u64, source: io::Error) -> Self {
+        let source = match source.kind() {
+            // What a blocking socket says when its time-out has passed.
+            io::ErrorKind::WouldBlock => io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the server sent nothing in time (--timeout)",
+            ),
+            _ => source,
+        };
+        Self::BrokenOff { peer, received, source }
+    }
+
+    /// Who is to blame.
+    pub const fn blame(&self) -> Blame {
+        match self {
+            Self::Connect(error) => error.blame(),
+            Self::Closed { .. } | Self::NoSubprotocol { .. } => Blame::Refused,
+            Self::Refused { refusal, .. } => match refusal.code {
+                RefusalCode::Interrupted => Blame::BrokenOff,
+                _ => Blame::Refused,
+            },
+            Self::DigestDiffers { .. } => Blame::Mismatch,
+            Self::BrokenOff { .. } | Self::Changed { .. } => Blame::BrokenOff,
+            _ => Blame::Local,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Connect(error) => return error.hint(),
+            Self::Refused { refusal, .. } => return refusal.hint.clone(),
+            Self::Directory { .. } => "with a slash at the end of the URL all of it is received",
+            Self::NoSubprotocol { .. } => "is that an anyport server? tcp:// may work",
+            Self::BrokenOff { .. } => "what came is kept: the same command goes on from there",
+            Self::Changed { .. } => "try again",
+            Self::DigestDiffers { .. } => {
+                "it changed while it was sent, or was damaged; nothing is kept, so try again"
+            }
+            Self::Exists { .. } => {
+                "--on-exists overwrite replaces it, --on-exists rename keeps both"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,130 @@
+//! Downloads over raw TCP: questions and answers are lines, content stands between them.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use anyport_proto::transfer::download::{Entry, FileEnd, FileHead};
+use anyport_proto::transfer::preface::{Reply, get_line, list_line, parse_end};
+
+use super::wire::{Ask, Listed, Take};
+use super::{BUFFER, GetError, LONGEST_ANSWER};
+
+pub(super) struct Lines {
+    stream: TcpStream,
+    peer: SocketAddr,
+    buffer: Vec<u8>,
+    /// What was read and not taken yet.
+    start: usize,
+    end: usize,
+}
+
+impl Lines {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+        Self { stream, peer, buffer: vec![0; BUFFER], start: 0, end: 0 }
+    }
+
+    pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), GetError> {
+        let line = match ask {
+            Ask::Get(get) => get_line(get),
+            Ask::List(list) => list_line(list),
+        };
+        self.stream.write_all(line.as_bytes()).map_err(|error| self.broken(error))
+    }
+
+    pub(super) fn head(&mut self) -> Result<FileHead, GetError> {
+        let line = self.line()?;
+        match Reply::parse(&line) {
+            Ok(Reply::File(head)) => Ok(head),
+            reply => Err(self.unexpected(reply.ok(), &line)),
+        }
+    }
+
+    /// One read's worth of content, at most `left`; how many bytes that was.
+    pub(super) fn content(&mut self, left: u64, take: Take<'_>) -> Result<u64, GetError> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+            self.fill()?;
+        }
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let count = most.min(self.end - self.start);
+        take(&self.buffer[self.start..self.start + count])?;
+        self.start += count;
+        Ok(count as u64)
+    }
+
+    pub(super) fn file_end(&mut self, bytes: u64) -> Result<FileEnd, GetError> {
+        let line = self.line()?;
+        match parse_end(&line) {
+            Ok(end) => Ok(FileEnd { bytes, digest: end.digest }),
+            Err(_) => Err(self.unexpected(Reply::parse(&line).ok(), &line)),
+        }
+    }
+
+    pub(super) fn listed(&mut self, entry: &mut Vec<Entry>) -> Result<Listed, GetError> {
+        let line = self.line()?;
+        match Reply::parse(&line) {
+            Ok(Reply::Entry(listed)) => {
+                entry.push(listed);
+                Ok(Listed::More)
+            }
+            Ok(Reply::ListEnd { entries }) => Ok(Listed::End(entries)),
+            reply => Err(self.unexpected(reply.ok(), &line)),
+        }
+    }
+
+    fn unexpected(&self, reply: Option<Reply>, line: &[u8]) -> GetError {
+        let peer = self.peer;
+        match reply {
+            Some(Reply::Error(refusal)) => GetError::Refused { peer, refusal },
+            _ => {
+                let answer = String::from_utf8_lossy(line).chars().take(200).collect();
+                GetError::Answer { peer, answer }
+            }
+        }
+    }
+
+    /// The next line, without its line feed.
+    fn line(&mut self) -> Result<Vec<u8>, GetError> {
+        loop {
+            let unread = &self.buffer[self.start..self.end];
+            if let Some(at) = unread.iter().position(|byte| *byte == b'\n') {
+                let line = unread[..at].to_vec();
+                self.start += at + 1;
+                return Ok(line);
+            }
+            if unread.len() >= LONGEST_ANSWER {
+                let line = unread.to_vec();
+                return Err(self.unexpected(None, &line));
+            }
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            self.fill()?;
+        }
+    }
+
+    /// Reads at least a byte behind what is there.
+    fn fill(&mut self) -> Result<(), GetError> {
+        loop {
+            match self.stream.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Err(self.broken(ended())),
+                Ok(count) => {
+                    self.end += count;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.broken(error)),
+            }
+        }
+    }
+
+    fn broken(&self, error: io::Error) -> GetError {
+        GetError::broken_off(self.peer, 0, error)
+    }
+}
+
+/// The end of a stream where an answer was due.
+pub(super) fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")
+}

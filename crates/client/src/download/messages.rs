@@ -1,0 +1,215 @@
+//! Downloads over WebSocket, with an opening handshake or as bare frames: questions and answers are text messages, content
+//! comes as binary ones.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyport_proto::transfer::download::{Entry, FileEnd, FileHead};
+use anyport_proto::transfer::offer::{FileMessage, FileReply};
+use anyport_proto::ws::{CloseCode, Event, Kind};
+
+use super::lines::ended;
+use super::wire::{Ask, Listed, Take};
+use super::{BUFFER, GetError, LONGEST_ANSWER};
+use crate::channel::ws::Parts;
+
+pub(super) struct Messages {
+    parts: Parts,
+    peer: SocketAddr,
+    buffer: Vec<u8>,
+    /// What was read and not looked at yet.
+    start: usize,
+    end: usize,
+    /// A text message, as far as it came.
+    text: Vec<u8>,
+}
+
+/// What came.
+enum Heard {
+    Content(u64),
+    Reply(FileReply),
+}
+
+impl Messages {
+    pub(super) fn new(parts: Parts, peer: SocketAddr) -> Self {
+        let mut buffer = vec![0; BUFFER];
+        // Bytes behind the handshake's response; they came in one small read.
+        let end = parts.early.len().min(BUFFER);
+        buffer[..end].copy_from_slice(&parts.early[..end]);
+        Self { parts, peer, buffer, start: 0, end, text: Vec::new() }
+    }
+
+    pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), GetError> {
+        let message = match ask {
+            Ask::Get(get) => FileMessage::Get((*get).clone()),
+            Ask::List(list) => FileMessage::List((*list).clone()),
+        };
+        let json = message.to_json();
+        let Parts { sender, pending, .. } = &mut self.parts;
+        if let Err(closing) = sender.message(Kind::Text, json.as_bytes(), pending) {
+            return Err(self.broken(io::Error::other(closing)));
+        }
+        self.flush()
+    }
+
+    pub(super) fn head(&mut self) -> Result<FileHead, GetError> {
+        match self.reply()? {
+            FileReply::File(head) => Ok(head),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// One read's worth of content, at most `left`; how many bytes that was.
+    pub(super) fn content(&mut self, left: u64, take: Take<'_>) -> Result<u64, GetError> {
+        match self.hear(left, take)? {
+            Heard::Content(count) => Ok(count),
+            Heard::Reply(reply) => Err(self.unexpected(reply)),
+        }
+    }
+
+    pub(super) fn file_end(&mut self) -> Result<FileEnd, GetError> {
+        match self.reply()? {
+            FileReply::FileEnd(end) => Ok(end),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    pub(super) fn listed(&mut self, entries: &mut Vec<Entry>) -> Result<Listed, GetError> {
+        match self.reply()? {
+            FileReply::Entries(more) => {
+                entries.extend(more);
+                Ok(Listed::More)
+            }
+            FileReply::ListEnd { entries } => Ok(Listed::End(entries)),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// The closing handshake. All is here and checked, so how the server says goodbye changes nothing.
+    pub(super) fn close(mut self) {
+        let Parts { stream, sender, pending, .. } = &mut self.parts;
+        sender.close(Some(CloseCode::NORMAL), "", pending);
+        let _ = stream.set_read_timeout(Some(CLOSE_TIMEOUT));
+        if self.flush().is_ok() {
+            // Until the server's Close, or its FIN.
+            while self.hear(0, &mut |_| Ok(())).is_ok() {}
+        }
+    }
+
+    fn reply(&mut self) -> Result<FileReply, GetError> {
+        let peer = self.peer;
+        match self.hear(0, &mut |_| Ok(()))? {
+            Heard::Reply(reply) => Ok(reply),
+            Heard::Content(_) => {
+                let answer = "content where an answer was due".to_owned();
+                Err(GetError::Answer { peer, answer })
+            }
+        }
+    }
+
+    fn unexpected(&self, reply: FileReply) -> GetError {
+        let peer = self.peer;
+        match reply {
+            FileReply::Error(refusal) => GetError::Refused { peer, refusal },
+            other => GetError::Answer { peer, answer: other.to_json().chars().take(200).collect() },
+        }
+    }
+
+    /// Reads on until some content has been taken, `left` bytes at most, or a reply is whole.
+    fn hear(&mut self, left: u64, take: Take<'_>) -> Result<Heard, GetError> {
+        let mut taken = 0;
+        loop {
+            if self.start == self.end {
+                if taken > 0 {
+                    return Ok(Heard::Content(taken));
+                }
+                self.fill()?;
+            }
+            let peer = self.peer;
+            let unread = &mut self.buffer[self.start..self.end];
+            let length = unread.len();
+            let Parts { receiver, sender, pending, .. } = &mut self.parts;
+            let (used, event) = match receiver.feed(unread) {
+                Ok((_, None)) => (length, None),
+                Ok((used, event)) => (used, event),
+                Err(violation) => return Err(GetError::Violation { peer, violation }),
+            };
+            self.start += used;
+            match event {
+                Some(Event::Data { kind: Kind::Binary, data, .. }) => {
+                    taken += data.len() as u64;
+                    if taken > left {
+                        let answer = "more content than was announced".to_owned();
+                        return Err(GetError::Answer { peer, answer });
+                    }
+                    take(data)?;
+                    if taken == left && taken > 0 {
+                        return Ok(Heard::Content(taken));
+                    }
+                }
+                Some(Event::Data { kind: Kind::Text, data, end, .. }) => {
+                    if self.text.len() + data.len() > LONGEST_MESSAGE {
+                        let answer = "a text message without an end".to_owned();
+                        return Err(GetError::Answer { peer, answer });
+                    }
+                    self.text.extend_from_slice(data);
+                    if end {
+                        let text = std::mem::take(&mut self.text);
+                        return parse(peer, &text).map(Heard::Reply);
+                    }
+                }
+                Some(Event::Ping(payload)) => {
+                    sender.pong(payload, pending);
+                    self.flush()?;
+                }
+                Some(Event::Close { code, reason }) => {
+                    let code = code.map_or(NO_CODE, CloseCode::value);
+                    return Err(GetError::Closed { peer, code, reason: reason.to_owned() });
+                }
+                Some(Event::Pong(_)) | None => {}
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), GetError> {
+        (self.start, self.end) = (0, 0);
+        loop {
+            match self.parts.stream.read(&mut self.buffer) {
+                Ok(0) => return Err(self.broken(ended())),
+                Ok(count) => {
+                    self.end = count;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.broken(error)),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), GetError> {
+        let Parts { stream, pending, .. } = &mut self.parts;
+        let written = stream.write_all(pending);
+        pending.clear();
+        written.map_err(|error| self.broken(error))
+    }
+
+    fn broken(&self, error: io::Error) -> GetError {
+        GetError::broken_off(self.peer, 0, error)
+    }
+}
+
+fn parse(peer: SocketAddr, text: &[u8]) -> Result<FileReply, GetError> {
+    let text = String::from_utf8_lossy(text);
+    FileReply::from_json(&text)
+        .map_err(|error| GetError::Answer { peer, answer: error.to_string() })
+}
+
+/// A piece of a listing may be longer than other answers: its entries name paths.
+const LONGEST_MESSAGE: usize = 16 * LONGEST_ANSWER;
+
+/// How long the server may take to answer our Close (RFC 6455 §7.1.1).
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Stands for a Close without a code (RFC 6455 §7.1.5).
+const NO_CODE: u16 = 1005;

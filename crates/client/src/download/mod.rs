@@ -1,0 +1,459 @@
+//! Receives files and listings: `target → dial → wire (lines · messages) → part → file`.
+//!
+//! ```text
+//!   list the path       what is there, how large, from when
+//!   is it here already? same size and time: nothing to do
+//!   part beside it      what came before of the same version is kept
+//!   get from there on   content, then the digest of the whole
+//!   publish             checked, on the disk, renamed over nothing
+//! ```
+//!
+//! Fresh content is hashed as it comes. Where a part was gone on with, all of it is hashed when it is whole: the server
+//! is never kept waiting for our disk.
+
+mod error;
+mod lines;
+mod messages;
+mod part;
+mod wire;
+
+pub use error::GetError;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyport_net::congestion::Congestion;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::download::{Entry, EntryKind, FileEnd, FileHead, Get, List};
+use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::hasher::Hasher;
+use anyport_proto::transfer::offer::OnExists;
+
+use crate::target::{Scheme, Target};
+use part::Part;
+use wire::Wire;
+
+/// How to receive.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GetOptions {
+    /// The digest that both sides compute.
+    pub digest: Algorithm,
+    /// What to do where another file is already.
+    /// One of the same size and time counts as received, but for `Rename`.
+    pub on_exists: OnExists,
+    /// Congestion control of our socket.
+    pub congestion: Congestion,
+    /// How long one address may take to answer, and a handshake.
+    pub connect_timeout: Duration,
+    /// How long the server may send nothing.
+    pub timeout: Duration,
+}
+
+impl Default for GetOptions {
+    fn default() -> Self {
+        Self {
+            digest: Algorithm::default(),
+            on_exists: OnExists::Error,
+            congestion: Congestion::Auto,
+            connect_timeout: Duration::from_secs(10),
+            // The end comes after the server has hashed what we have already.
+            timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Where content goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Under its own name into this directory; of a directory, all with its own name before it.
+    Directory(PathBuf),
+    /// Under this name.
+    File(PathBuf),
+}
+
+/// What a URL names on a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// None is the whole served directory.
+    pub path: Option<FilePath>,
+    /// With a slash at its end: a directory.
+    pub is_directory: bool,
+}
+
+impl Remote {
+    /// The path of a URL: `/photos/a.jpg` a file, `/photos/` a directory; over `ws://` also with `/files` before it.
+    ///
+    /// # Errors
+    /// The path leaves the served directory, or cannot be that of a stored file.
+    pub fn of(target: &Target) -> Result<Self, GetError> {
+        let path = target.path.split('?').next().unwrap_or_default();
+        let path = match target.scheme {
+            Scheme::Ws => path.strip_prefix("/files").filter(|rest| rest.starts_with('/')),
+            _ => None,
+        }
+        .unwrap_or(path);
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let is_directory = path.is_empty() || path.ends_with('/');
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let path = match path {
+            "" => None,
+            path => Some(FilePath::parse_percent_encoded(path)?),
+        };
+        Ok(Self { path, is_directory })
+    }
+}
+
+/// A file that was received.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Got {
+    /// The server.
+    pub peer: SocketAddr,
+    /// Its path there.
+    pub name: FilePath,
+    /// Where it is here; `None` where it went to a writer.
+    pub path: Option<PathBuf>,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// Bytes that were here before.
+    pub offset: u64,
+    /// From the question to the last byte of content.
+    pub seconds: f64,
+    /// Of the whole file; what the server said and what is here agree.
+    pub digest: Option<Digest>,
+    /// Nothing was received, as it was here: the same size and time.
+    pub already_here: bool,
+}
+
+impl Got {
+    /// Bytes that came over the network.
+    pub const fn received(&self) -> u64 {
+        if self.already_here { 0 } else { self.size - self.offset }
+    }
+
+    /// Bytes per second; `None` where nothing came, or no time was measured.
+    pub fn rate(&self) -> Option<f64> {
+        let rate = self.received() as f64 / self.seconds;
+        Some(rate).filter(|rate| rate.is_finite() && *rate > 0.0)
+    }
+}
+
+/// Hears how a download goes.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// So many bytes are to be expected beyond what was told before.
+    Expect(u64),
+    /// So many bytes came, or were here already.
+    Bytes(u64),
+    /// A file is whole.
+    Got(&'a Got),
+}
+
+/// Receives the file or directory that `target` names, telling `tell` how it goes. Gives the count of files.
+///
+/// # Errors
+/// The first thing that went wrong; files before it have been told. What came of one that broke off is kept, and the
+/// same call goes on with it.
+pub fn get(
+    target: &Target,
+    into: &Destination,
+    options: &GetOptions,
+    tell: &mut dyn FnMut(Progress<'_>),
+) -> Result<u64, GetError> {
+    let remote = Remote::of(target)?;
+    let mut wire = Wire::open(target, options)?;
+    let listed = files(&mut wire, &remote)?;
+    tell(Progress::Expect(listed.iter().filter_map(|entry| entry.size).sum()));
+    let count = listed.len() as u64;
+    let mut receiver = Receiver { wire, host: &target.host, options, tell };
+    for entry in listed {
+        receiver.receive(&entry, &place(&remote, into, &entry.name))?;
+    }
+    receiver.wire.close();
+    Ok(count)
+}
+
+/// Receives one file into `out`, and checks its digest at the end.
+///
+/// # Errors
+/// The first thing that went wrong. What was written until then is not taken back.
+pub fn get_into(
+    target: &Target,
+    out: &mut dyn Write,
+    options: &GetOptions,
+    tell: &mut dyn FnMut(Progress<'_>),
+) -> Result<Got, GetError> {
+    let remote = Remote::of(target)?;
+    let Remote { path: Some(name), is_directory: false } = remote else {
+        return Err(GetError::Directory { name: target.path.clone() });
+    };
+    let mut wire = Wire::open(target, options)?;
+    let started = Instant::now();
+    let head = wire.get(&question(&name, 0, options))?;
+    check_head(&wire, &head, &name, 0)?;
+    tell(Progress::Expect(head.size));
+    let mut hasher = Hasher::new(options.digest);
+    wire.content(head.size, &mut |bytes| {
+        hasher.update(bytes);
+        tell(Progress::Bytes(bytes.len() as u64));
+        out.write_all(bytes).map_err(GetError::Output)
+    })?;
+    out.flush().map_err(GetError::Output)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let end = wire.file_end(head.size)?;
+    let digest = hasher.finish();
+    agree(&head, digest, &end)?;
+    let (peer, size) = (wire.peer, head.size);
+    wire.close();
+    let got = Got { peer, name, path: None, size, offset: 0, seconds, digest, already_here: false };
+    tell(Progress::Got(&got));
+    Ok(got)
+}
+
+/// Lists what `target` names: a directory, or one file. Gives the count of entries.
+///
+/// # Errors
+/// The first thing that went wrong; entries before it have been told.
+pub fn list(
+    target: &Target,
+    recursive: bool,
+    options: &GetOptions,
+    each: &mut dyn FnMut(Entry) -> Result<(), GetError>,
+) -> Result<u64, GetError> {
+    let remote = Remote::of(target)?;
+    let mut wire = Wire::open(target, options)?;
+    let count = wire.list(&List { path: as_text(&remote), recursive, token: None }, each)?;
+    wire.close();
+    Ok(count)
+}
+
+/// The files that are to be received.
+fn files(wire: &mut Wire, remote: &Remote) -> Result<Vec<Entry>, GetError> {
+    let mut files = Vec::new();
+    let question = List { path: as_text(remote), recursive: remote.is_directory, token: None };
+    let peer = wire.peer;
+    wire.list(&question, &mut |entry| {
+        match &remote.path {
+            // Of a directory its content is listed, and not itself.
+            Some(path) if !remote.is_directory && entry.name != *path => {}
+            // Whatever a server lists, it stays below what was asked for.
+            Some(path) if !is_below(&entry.name, path) => {
+                let answer = format!("{} in a listing of {path}", entry.name);
+                return Err(GetError::Answer { peer, answer });
+            }
+            _ if entry.kind == EntryKind::File => files.push(entry),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    match &remote.path {
+        Some(path) if !remote.is_directory && files.is_empty() => {
+            Err(GetError::Directory { name: path.to_string() })
+        }
+        _ => Ok(files),
+    }
+}
+
+fn is_below(name: &FilePath, directory: &FilePath) -> bool {
+    name.as_str().strip_prefix(directory.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        || name == directory
+}
+
+/// Where a file goes: a directory's content keeps the directory's name before it.
+fn place(remote: &Remote, into: &Destination, name: &FilePath) -> PathBuf {
+    let directory = match into {
+        Destination::File(path) if !remote.is_directory => return path.clone(),
+        Destination::File(path) | Destination::Directory(path) => path,
+    };
+    let Some(asked) = &remote.path else { return directory.join(name) };
+    let above = asked.components().count() - 1;
+    // All are file names, and the first is the last of what was asked for.
+    name.components().skip(above).fold(directory.clone(), |path, component| path.join(component))
+}
+
+fn as_text(remote: &Remote) -> Option<String> {
+    remote.path.as_ref().map(ToString::to_string)
+}
+
+fn question(name: &FilePath, offset: u64, options: &GetOptions) -> Get {
+    Get { name: name.to_string(), offset, digest: Some(options.digest), token: None }
+}
+
+/// Whether the server answers what was asked.
+fn check_head(wire: &Wire, head: &FileHead, name: &FilePath, offset: u64) -> Result<(), GetError> {
+    if head.name == *name && head.offset == offset && offset <= head.size {
+        return Ok(());
+    }
+    let answer = format!("{} from byte {} of {}", head.name, head.offset, head.size);
+    Err(GetError::Answer { peer: wire.peer, answer })
+}
+
+/// Whether what is here is what the server hashed. A server that names no digest was asked for none.
+fn agree(head: &FileHead, ours: Option<Digest>, end: &FileEnd) -> Result<(), GetError> {
+    match (ours, end.digest) {
+        (Some(ours), Some(theirs)) if ours != theirs => {
+            Err(GetError::DigestDiffers { name: head.name.to_string(), ours, theirs })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Receives file after file over one connection.
+struct Receiver<'a> {
+    wire: Wire,
+    host: &'a str,
+    options: &'a GetOptions,
+    tell: &'a mut dyn FnMut(Progress<'_>),
+}
+
+impl Receiver<'_> {
+    fn receive(&mut self, entry: &Entry, target: &Path) -> Result<(), GetError> {
+        let Entry { name, mtime, mode, .. } = entry;
+        let size = entry.size.unwrap_or_default();
+        if let Some(got) = self.already_here(entry, size, target)? {
+            (self.tell)(Progress::Bytes(size));
+            (self.tell)(Progress::Got(&got));
+            return Ok(());
+        }
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| {
+                let (what, path) = ("create the directory", folder.to_owned());
+                GetError::Local { what, path, source }
+            })?;
+        }
+        let listed = FileHead { name: name.clone(), size, offset: 0, mtime: *mtime, mode: *mode };
+        let mut part = Part::open(self.host, &listed, target)?;
+        let started = Instant::now();
+        let offset = part.length();
+        let head = self.wire.get(&question(name, offset, self.options))?;
+        if (head.size, head.mtime) != (size, *mtime) {
+            return Err(GetError::Changed { name: name.to_string() });
+        }
+        check_head(&self.wire, &head, name, offset)?;
+        (self.tell)(Progress::Bytes(offset));
+        // What was here before is hashed with the rest, when that is here.
+        let mut hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
+        self.wire.content(size - offset, &mut |bytes| {
+            if let Some(hasher) = &mut hasher {
+                hasher.update(bytes);
+            }
+            (self.tell)(Progress::Bytes(bytes.len() as u64));
+            part.write(bytes)
+        })?;
+        let seconds = started.elapsed().as_secs_f64();
+        let end = self.wire.file_end(size)?;
+        let digest = match hasher {
+            Some(hasher) => hasher.finish(),
+            None => part.digest(self.options.digest)?,
+        };
+        if let Err(error) = agree(&head, digest, &end) {
+            part.discard();
+            return Err(error);
+        }
+        let path = part.publish(&head, self.options.on_exists)?;
+        let got = Got {
+            peer: self.wire.peer,
+            name: name.clone(),
+            path: Some(path),
+            size,
+            offset,
+            seconds,
+            digest,
+            already_here: false,
+        };
+        (self.tell)(Progress::Got(&got));
+        Ok(())
+    }
+
+    /// The file, if it is at its place already.
+    fn already_here(
+        &self,
+        entry: &Entry,
+        size: u64,
+        target: &Path,
+    ) -> Result<Option<Got>, GetError> {
+        // A link that leads nowhere is something too.
+        let exists = std::fs::symlink_metadata(target).is_ok();
+        if !exists || self.options.on_exists == OnExists::Rename {
+            return Ok(None);
+        }
+        if part::is_here(target, size, entry.mtime) {
+            return Ok(Some(Got {
+                peer: self.wire.peer,
+                name: entry.name.clone(),
+                path: Some(target.to_owned()),
+                size,
+                offset: 0,
+                seconds: 0.0,
+                digest: None,
+                already_here: true,
+            }));
+        }
+        match self.options.on_exists {
+            OnExists::Error => Err(GetError::Exists { path: target.to_owned() }),
+            OnExists::Overwrite | OnExists::Rename => Ok(None),
+        }
+    }
+}
+
+/// Bytes of the buffer that content goes through. About the size of L2.
+const BUFFER: usize = 256 * 1024;
+
+/// The longest line that is read; it fits the buffer.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(url: &str) -> Remote {
+        Remote::of(&url.parse().unwrap()).unwrap()
+    }
+
+    fn path(text: &str) -> FilePath {
+        FilePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_url_names_a_file_or_with_a_slash_a_directory() {
+        for (url, expected, is_directory) in [
+            ("tcp://h/a%20b/c.txt", Some("a b/c.txt"), false),
+            ("tcp://h/photos/", Some("photos"), true),
+            ("tcp://h/", None, true),
+            ("tcp://h", None, true),
+            ("ws://h/files/a.txt", Some("a.txt"), false),
+            ("ws://h/files/", None, true),
+            ("ws://h/filesystem", Some("filesystem"), false),
+            ("tcp://h/files/a.txt", Some("files/a.txt"), false),
+            ("tcp://h/a?x=y", Some("a"), false),
+        ] {
+            let remote = remote(url);
+            assert_eq!(remote.path, expected.map(path), "{url}");
+            assert_eq!(remote.is_directory, is_directory, "{url}");
+        }
+        for url in ["tcp://h/../x", "tcp://h//etc/passwd", "tcp://h/%2e%2e/x", "tcp://h/a//b"] {
+            assert!(matches!(Remote::of(&url.parse().unwrap()), Err(GetError::Path(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_received_goes_below_its_directory() {
+        let into = Destination::Directory(PathBuf::from("out"));
+        let at = |url: &str, name: &str| place(&remote(url), &into, &path(name));
+        assert_eq!(at("tcp://h/a/b/c", "a/b/c"), Path::new("out/c"));
+        assert_eq!(at("tcp://h/a/b/", "a/b/c/d"), Path::new("out/b/c/d"));
+        assert_eq!(at("tcp://h/", "a/b"), Path::new("out/a/b"));
+        let into = Destination::File(PathBuf::from("x"));
+        assert_eq!(place(&remote("tcp://h/a"), &into, &path("a")), Path::new("x"));
+    }
+
+    #[test]
+    fn names_beside_a_directory_are_not_below_it() {
+        assert!(is_below(&path("a/b"), &path("a")));
+        assert!(!is_below(&path("ab"), &path("a")));
+        assert!(!is_below(&path("b"), &path("a")));
+    }
+}

@@ -1,0 +1,236 @@
+//! A file on its way in: hidden beside its place until it is whole, and gone on with after a break.
+//!
+//! The part is `.anyport-<where from>-<which version>.part`, both hashed: a source that changed is another version, so
+//! nothing is ever pasted together from two of them. Two processes never write to one part.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::download::FileHead;
+use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::hasher::Hasher;
+use anyport_proto::transfer::offer::OnExists;
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::{BUFFER, GetError};
+
+pub(super) struct Part {
+    file: File,
+    path: PathBuf,
+    /// Where it is to be.
+    target: PathBuf,
+    length: u64,
+}
+
+impl Part {
+    /// The part for `target`, with what came before, if that was of the same version.
+    pub(super) fn open(host: &str, head: &FileHead, target: &Path) -> Result<Self, GetError> {
+        let folder = folder_of(target);
+        let (origin, version) = part_name(host, head, target);
+        remove_other_versions(folder, &origin, &version);
+        let path = folder.join(format!("{origin}{version}"));
+        let local = |what| {
+            let path = path.clone();
+            move |source| GetError::Local { what, path, source }
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            // A link that lies in wait is not followed, and a pipe does not hold us up.
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(&path)
+            .map_err(local("open"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(GetError::Busy { path: target.to_owned() });
+            }
+            // A file system without locks: then the user must take care.
+            Err(TryLockError::Error(_)) => {}
+        }
+        let metadata = file.metadata().map_err(local("look at"))?;
+        if !metadata.is_file() {
+            return Err(local("use")(io::Error::other("it is no regular file")));
+        }
+        let mut part = Self { file, path, target: target.to_owned(), length: metadata.len() };
+        if part.length > head.size {
+            part.cut()?;
+        }
+        Ok(part)
+    }
+
+    /// Bytes that are there.
+    pub(super) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+        self.file
+            .write_all_at(bytes, self.length)
+            .map_err(|source| self.local("write to", source))?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Hashes what is there, from its first byte.
+    pub(super) fn digest(&self, algorithm: Algorithm) -> Result<Option<Digest>, GetError> {
+        let mut hasher = Hasher::new(algorithm);
+        let mut buffer = vec![0; BUFFER];
+        let mut at = 0;
+        while at < self.length {
+            match self.file.read_at(&mut buffer, at) {
+                Ok(0) => break,
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    at += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(self.local("read", source)),
+            }
+        }
+        Ok(hasher.finish())
+    }
+
+    /// What came is of no use.
+    pub(super) fn discard(self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    /// Makes it durable and visible; where it is then.
+    pub(super) fn publish(self, head: &FileHead, on_exists: OnExists) -> Result<PathBuf, GetError> {
+        let permissions = std::fs::Permissions::from_mode(head.mode & 0o777);
+        self.file
+            .set_permissions(permissions)
+            .and_then(|()| self.file.set_modified(time(head.mtime)))
+            .and_then(|()| self.file.sync_all())
+            .map_err(|source| self.local("finish", source))?;
+        let published = self.rename(on_exists)?;
+        File::open(folder_of(&published))
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| self.local("make durable", source))?;
+        Ok(published)
+    }
+
+    fn rename(&self, on_exists: OnExists) -> Result<PathBuf, GetError> {
+        if on_exists == OnExists::Overwrite {
+            std::fs::rename(&self.path, &self.target)
+                .map_err(|source| self.local("rename", source))?;
+            return Ok(self.target.clone());
+        }
+        for candidate in candidates(&self.target, on_exists) {
+            match rename_exclusive(&self.path, &candidate) {
+                Ok(()) => return Ok(candidate),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(self.local("rename", error.into())),
+            }
+        }
+        Err(GetError::Exists { path: self.target.clone() })
+    }
+
+    fn cut(&mut self) -> Result<(), GetError> {
+        self.file.set_len(0).map_err(|source| self.local("empty", source))?;
+        self.length = 0;
+        Ok(())
+    }
+
+    fn local(&self, what: &'static str, source: io::Error) -> GetError {
+        GetError::Local { what, path: self.path.clone(), source }
+    }
+}
+
+/// Whether `target` is the file that `head` describes, as far as size and time tell.
+pub(super) fn is_here(target: &Path, size: u64, mtime: i64) -> bool {
+    let same = |metadata: std::fs::Metadata| {
+        metadata.is_file()
+            && metadata.len() == size
+            && metadata.modified().is_ok_and(|modified| modified >= time(mtime))
+            && metadata.modified().is_ok_and(|modified| modified < time(mtime.saturating_add(1)))
+    };
+    std::fs::metadata(target).is_ok_and(same)
+}
+
+fn part_name(host: &str, head: &FileHead, target: &Path) -> (String, String) {
+    let hash = |parts: &[&[u8]]| {
+        let mut hasher = Hasher::new(Algorithm::Blake3);
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let digest = hasher.finish().map(|digest| digest.to_string()).unwrap_or_default();
+        digest.chars().skip("blake3:".len()).take(HASH_LEN).collect::<String>()
+    };
+    let name = target.file_name().unwrap_or_default().as_encoded_bytes();
+    let origin = hash(&[host.as_bytes(), head.name.as_str().as_bytes(), name]);
+    let version = hash(&[&head.size.to_le_bytes(), &head.mtime.to_le_bytes()]);
+    (format!("{PART_PREFIX}{origin}-"), format!("{version}{PART_SUFFIX}"))
+}
+
+/// Parts of the same source that changed since: nobody will go on with them.
+fn remove_other_versions(folder: &Path, origin: &str, version: &str) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(other) = name.to_str().and_then(|name| name.strip_prefix(origin)) else {
+            continue;
+        };
+        if other != version && other.ends_with(PART_SUFFIX) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The names that are tried in order.
+fn candidates(target: &Path, on_exists: OnExists) -> impl Iterator<Item = PathBuf> {
+    let name = target.file_name().and_then(|name| FileName::sanitize(name.to_str()?).ok());
+    let numbers = if on_exists == OnExists::Rename { MOST_NUMBERS } else { 0 };
+    let folder = folder_of(target).to_owned();
+    let numbered = (1..=numbers).filter_map(move |n| Some(folder.join(name.as_ref()?.numbered(n))));
+    std::iter::once(target.to_owned()).chain(numbered)
+}
+
+fn rename_exclusive(from: &Path, to: &Path) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // File systems without RENAME_NOREPLACE: a link is exclusive too.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
+            // The file is there under its name; a second, hidden one harms nobody.
+            let _ = rustix::fs::unlink(from);
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// The directory of a path; a bare name is in the current one.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn time(mtime: i64) -> SystemTime {
+    let distance = Duration::from_secs(mtime.unsigned_abs());
+    let time = if mtime < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
+    };
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+const PART_PREFIX: &str = ".anyport-";
+const PART_SUFFIX: &str = ".part";
+
+/// Hexadecimal digits: 64 bits.
+const HASH_LEN: usize = 16;
+
+/// How many numbered names are tried before giving up.
+const MOST_NUMBERS: u32 = 1000;

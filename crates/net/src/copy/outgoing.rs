@@ -1,0 +1,372 @@
+//! What a step sends of its own accord: pieces of files and listings, as fast as the peer takes them.
+//!
+//! Before each read the loops ask the step until it has nothing more, and write what it gives; while a peer takes
+//! nothing, nothing is asked for and nothing is read, so what is held is one piece. A piece of a file that nobody looks at
+//! goes by sendfile(2), behind whatever was to be said before it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::TcpStream as BlockingStream;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::block_in_place;
+use tokio::task::coop::consume_budget;
+use tokio::time::timeout;
+
+use super::file::send_file;
+use super::{Flow, Step, trim};
+
+/// What goes out next. What the step appended to the replies goes before it.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Nothing: read on.
+    Nothing,
+    /// The replies, and so many bytes of the buffer behind them; then ask again. None of either is no end: the step had
+    /// something else to do.
+    Bytes(usize),
+    /// The replies, and behind them some of these bytes of a file; then tell [`Step::sent`] and ask again.
+    File(Piece),
+    /// The replies, then stop.
+    Finish,
+}
+
+/// Bytes of a file that nobody needs to look at on their way out.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// The file.
+    pub file: Arc<File>,
+    /// The place of the first of them.
+    pub at: u64,
+    /// How many there are; at least 1.
+    pub count: u64,
+}
+
+/// Sends what `step` has to send over a blocking socket.
+///
+/// # Errors
+/// What the step, its file or the socket said; a peer that takes nothing for [`Step::patience`] is a time-out.
+pub(super) fn send_blocking(
+    socket: &BlockingStream,
+    buffer: &mut [u8],
+    replies: &mut Vec<u8>,
+    step: &mut impl Step,
+) -> io::Result<Flow> {
+    loop {
+        let outgoing = step.outgoing(buffer, replies)?;
+        let more = matches!(&outgoing, Outgoing::File(_) | Outgoing::Bytes(1..));
+        say(socket, replies, more).map_err(unread)?;
+        trim(replies);
+        match outgoing {
+            Outgoing::Nothing => return Ok(Flow::Continue),
+            Outgoing::Finish => return Ok(Flow::Finish),
+            Outgoing::Bytes(count) => {
+                let (bytes, _) = buffer.split_at(count);
+                (&mut &*socket).write_all(bytes).map_err(unread)?;
+            }
+            Outgoing::File(piece) => {
+                let most = most_of(&piece);
+                let sent = match send_file(socket, &piece.file, piece.at, most).map_err(unread)? {
+                    Some(sent) => sent,
+                    None => {
+                        let count = read(&piece, buffer)?;
+                        (&mut &*socket).write_all(&buffer[..count]).map_err(unread)?;
+                        count
+                    }
+                };
+                step.sent(some(sent)?);
+            }
+        }
+    }
+}
+
+/// How far sending among the tasks came.
+pub(super) enum Sent {
+    /// Nothing is left: read on, or finish.
+    All(Flow),
+    /// So much was sent that a thread of its own shall go on.
+    Bulk,
+}
+
+/// The same over a socket of the runtime, adding to `moved` what was sent, until that is `bulk_after`.
+///
+/// Cancel safe: no. Dropped in the middle, replies may be half written; the connection must then be closed.
+///
+/// # Errors
+/// As [`send_blocking`].
+pub(super) async fn send_cooperative(
+    socket: &TcpStream,
+    buffer: &mut [u8],
+    replies: &mut Vec<u8>,
+    step: &mut (impl Step + Send),
+    moved: &mut u64,
+    bulk_after: u64,
+) -> io::Result<Sent> {
+    loop {
+        // A peer that takes everything at once, or always has bytes, never makes us wait, and the other tasks of this
+        // thread would not run.
+        consume_budget().await;
+        let outgoing = if step.may_block() {
+            block_in_place(|| step.outgoing(buffer, replies))?
+        } else {
+            step.outgoing(buffer, replies)?
+        };
+        let patience = step.patience();
+        write(socket, replies, patience).await?;
+        trim(replies);
+        let sent = match outgoing {
+            Outgoing::Nothing => return Ok(Sent::All(Flow::Continue)),
+            Outgoing::Finish => return Ok(Sent::All(Flow::Finish)),
+            Outgoing::Bytes(count) => {
+                let (bytes, _) = buffer.split_at(count);
+                write(socket, bytes, patience).await?;
+                count
+            }
+            Outgoing::File(piece) => {
+                let sent = some(send_piece(socket, buffer, &piece, patience).await?)?;
+                step.sent(sent);
+                usize::try_from(sent).unwrap_or(usize::MAX)
+            }
+        };
+        *moved += sent as u64;
+        if *moved >= bulk_after && step.is_bulk() {
+            return Ok(Sent::Bulk);
+        }
+    }
+}
+
+/// Writes all of `bytes` to a peer that takes some of them every `patience`, however slowly.
+///
+/// Cancel safe: no; some of them may be written.
+///
+/// # Errors
+/// What writing the socket said, or `TimedOut`.
+pub async fn write(socket: &TcpStream, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                writable(socket, patience).await?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn send_piece(
+    socket: &TcpStream,
+    buffer: &mut [u8],
+    piece: &Piece,
+    patience: Duration,
+) -> io::Result<usize> {
+    loop {
+        let send = || send_file(socket, &piece.file, piece.at, most_of(piece));
+        // The pages may have to come from a disk.
+        match block_in_place(|| socket.try_io(Interest::WRITABLE, send)) {
+            Ok(Some(sent)) => return Ok(sent),
+            Ok(None) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                writable(socket, patience).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let count = block_in_place(|| read(piece, buffer))?;
+    write(socket, &buffer[..count], patience).await?;
+    Ok(count)
+}
+
+async fn writable(socket: &TcpStream, patience: Duration) -> io::Result<()> {
+    match timeout(patience, socket.writable()).await {
+        Ok(ready) => ready,
+        Err(_) => Err(unread(io::ErrorKind::WouldBlock.into())),
+    }
+}
+
+/// Writes what is said; with `more` behind it, it need not go out by itself.
+fn say(socket: &BlockingStream, mut bytes: &[u8], more: bool) -> io::Result<()> {
+    let more = if more { SendFlags::MORE } else { SendFlags::empty() };
+    while !bytes.is_empty() {
+        match rustix::net::send(socket.as_fd(), bytes, SendFlags::NOSIGNAL | more) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
+    let most = most_of(piece).min(buffer.len());
+    let (wanted, _) = buffer.split_at_mut(most);
+    loop {
+        match piece.file.read_at(wanted, piece.at) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+fn most_of(piece: &Piece) -> usize {
+    usize::try_from(piece.count).unwrap_or(TURN).min(TURN)
+}
+
+/// What was announced cannot be sent any more, and nothing else may stand in its place.
+fn some(sent: usize) -> io::Result<u64> {
+    match sent {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, SHRANK)),
+        some => Ok(some as u64),
+    }
+}
+
+/// What a socket says whose time-out has passed, in words.
+fn unread(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            io::Error::new(io::ErrorKind::TimedOut, "the peer does not read our replies")
+        }
+        _ => error,
+    }
+}
+
+const SHRANK: &str = "the file became shorter while it was sent";
+
+/// Bytes that one turn sends at most, so that an end from elsewhere is noticed.
+const TURN: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::super::{Input, Pumped, pump_blocking, pump_cooperative};
+    use super::*;
+
+    /// Sends a greeting, the file, and a goodbye, once, and ends when the peer does.
+    struct Giver {
+        piece: Piece,
+        looks: bool,
+        greeted: bool,
+        said_goodbye: bool,
+    }
+
+    impl Giver {
+        fn new(content: &[u8], count: u64, looks: bool) -> Self {
+            let file = tempfile::tempfile().unwrap();
+            (&mut &file).write_all(content).unwrap();
+            let piece = Piece { file: Arc::new(file), at: 0, count };
+            Self { piece, looks, greeted: false, said_goodbye: false }
+        }
+    }
+
+    impl Step for Giver {
+        fn patience(&self) -> Duration {
+            Duration::from_millis(500)
+        }
+
+        fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
+            if matches!(input, Input::EndOfStream) { Flow::Finish } else { Flow::Continue }
+        }
+
+        fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+            if !std::mem::replace(&mut self.greeted, true) {
+                replies.extend_from_slice(b"hello ");
+            }
+            if self.piece.count > 0 && !self.looks {
+                return Ok(Outgoing::File(self.piece.clone()));
+            }
+            if self.piece.count > 0 {
+                let count = some(read(&self.piece, buffer)?)?;
+                self.sent(count);
+                return Ok(Outgoing::Bytes(usize::try_from(count).unwrap()));
+            }
+            if !std::mem::replace(&mut self.said_goodbye, true) {
+                replies.extend_from_slice(b" goodbye");
+            }
+            Ok(Outgoing::Nothing)
+        }
+
+        fn sent(&mut self, count: u64) {
+            self.piece.at += count;
+            self.piece.count -= count;
+        }
+
+        fn may_block(&self) -> bool {
+            true
+        }
+
+        fn is_bulk(&self) -> bool {
+            true
+        }
+    }
+
+    fn pair() -> (BlockingStream, BlockingStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = BlockingStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    async fn pump(server: BlockingStream, giver: &mut Giver, bulk: u64) -> io::Result<Pumped> {
+        server.set_nonblocking(true).unwrap();
+        let mut server = TcpStream::from_std(server).unwrap();
+        let pumped =
+            pump_cooperative(&mut server, &mut [0; 4096], giver, bulk, std::future::pending())
+                .await?;
+        if pumped == Pumped::Bulk {
+            let server = server.into_std().unwrap();
+            server.set_nonblocking(false).unwrap();
+            server.set_write_timeout(Some(giver.patience())).unwrap();
+            pump_blocking(&server, &mut [0; 4096], giver)?;
+        }
+        Ok(pumped)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_step_gives_goes_out_in_order_and_whole() {
+        let content = anyport_testkit::noise(5_000_011, 3);
+        let expected = [b"hello ", &content[..], b" goodbye"].concat();
+        for looks in [false, true] {
+            for bulk in [1, 3_000_000, u64::MAX] {
+                let (mut client, server) = pair();
+                let reader = std::thread::spawn(move || {
+                    let mut received = vec![0; 5_000_011 + 14];
+                    client.read_exact(&mut received).unwrap();
+                    received
+                });
+                let mut giver = Giver::new(&content, content.len() as u64, looks);
+                pump(server, &mut giver, bulk).await.unwrap();
+                assert!(reader.join().unwrap() == expected, "looks {looks}, bulk {bulk}");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_that_ends_too_early_is_an_error_and_is_not_padded() {
+        for bulk in [1, u64::MAX] {
+            let (mut client, server) = pair();
+            let error = pump(server, &mut Giver::new(b"short", 9, false), bulk).await.unwrap_err();
+            assert_eq!(error.to_string(), SHRANK);
+            let mut received = Vec::new();
+            let _ = client.read_to_end(&mut received);
+            assert_eq!(received, b"hello short");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bp_1_a_peer_that_takes_nothing_is_given_up() {
+        for (looks, bulk) in [(false, 1), (true, 1), (false, u64::MAX), (true, u64::MAX)] {
+            let (_client, server) = pair();
+            let mut giver = Giver::new(&vec![0; 64 * 1024 * 1024], 64 * 1024 * 1024, looks);
+            let error = pump(server, &mut giver, bulk).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        }
+    }
+}

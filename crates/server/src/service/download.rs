@@ -1,0 +1,246 @@
+//! Sends files: opened beneath the served directory, hashed while they go, one event at the end, whatever carries them.
+//!
+//! Without a digest nobody looks at the content, and the kernel sends it by itself. With one, it is read, hashed and
+//! written in pieces. The digest is of the whole file: where a receiver has the beginning already, what it asks for flows
+//! at once, and beside each piece twice as much of the beginning is hashed, until both are in step.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::Piece;
+use anyport_proto::transfer::digest::Digest;
+use anyport_proto::transfer::download::{FileEnd, FileHead, Get};
+use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::hasher::Hasher;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+
+use super::files::{Files, Source};
+use crate::observe::Sent;
+use crate::sink::beneath::{self, Found};
+
+/// One file on its way out. Ends by [`Self::finish`] or [`Self::broken`]; dropped without either, it counts as given up by
+/// the server itself.
+pub(crate) struct Download {
+    files: Arc<Files>,
+    source: Source,
+    head: FileHead,
+    file: Arc<File>,
+    /// The next byte that goes out.
+    position: u64,
+    hasher: Hasher,
+    /// Bytes from the beginning that have been hashed; never beyond `position`.
+    hashed: u64,
+    began: Instant,
+    last: Instant,
+    end: Option<FileEnd>,
+    told: bool,
+}
+
+/// What comes next of a download.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// So many bytes of the buffer; none where only the digest came a step nearer.
+    Bytes(usize),
+    /// Content that nobody needs to look at: some of it may be sent, and [`Download::sent`] told.
+    Unseen(Piece),
+    /// All content is out; this is what is said behind it.
+    End(FileEnd),
+}
+
+impl Files {
+    /// Opens a file that a peer asks for.
+    ///
+    /// # Errors
+    /// A name that is no stored one, no such file, or an offset beyond its end. The refusal has been told to the observer.
+    pub(crate) fn send(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
+        let (protocol, peer) = (source.protocol, source.peer);
+        self.try_send(source, get).inspect_err(|refusal| {
+            self.refused(protocol.as_str(), peer, refusal.message.clone());
+        })
+    }
+
+    fn try_send(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
+        let name = stored_path(&get.name)?;
+        let (file, facts) = match beneath::open(self.directory.handle(), &name) {
+            Ok(Found::File(file, facts)) => (file, facts),
+            Ok(Found::Directory) => {
+                let message = format!("{name} is a directory");
+                let hint = format!("LIST {} says what is in it", name.percent_encoded());
+                return Err(Refusal::new(RefusalCode::NotFound, message).with_hint(hint));
+            }
+            Ok(Found::Other) => {
+                let message = format!("{name} is no regular file");
+                return Err(Refusal::new(RefusalCode::NotFound, message));
+            }
+            Err(error) => return Err(cannot_open(&name, &error)),
+        };
+        if get.offset > facts.size {
+            let (offset, size) = (get.offset, facts.size);
+            let message = format!("offset {offset} is beyond the {size} bytes of {name}");
+            return Err(Refusal::new(RefusalCode::BadRequest, message)
+                .with_hint("the file has changed, or is another one: begin at 0"));
+        }
+        let now = Instant::now();
+        Ok(Download {
+            files: self.clone(),
+            source,
+            head: FileHead {
+                name,
+                size: facts.size,
+                offset: get.offset,
+                mtime: facts.mtime,
+                mode: facts.mode,
+            },
+            file: Arc::new(file),
+            position: get.offset,
+            hasher: Hasher::new(get.digest.unwrap_or(self.digest)),
+            hashed: 0,
+            began: now,
+            last: now,
+            end: None,
+            told: false,
+        })
+    }
+}
+
+impl Download {
+    /// What is said before the content.
+    pub(crate) const fn head(&self) -> &FileHead {
+        &self.head
+    }
+
+    /// The next step; `buffer` may be filled.
+    ///
+    /// # Errors
+    /// The file cannot be read, or became shorter: the connection must break.
+    pub(crate) fn next(&mut self, buffer: &mut [u8]) -> io::Result<Next> {
+        let left = self.head.size - self.position;
+        if left == 0 {
+            if self.hasher.wants_content() && self.hashed < self.head.size {
+                self.catch_up(buffer, HASHED_AT_ONCE)?;
+                return Ok(Next::Bytes(0));
+            }
+            return Ok(Next::End(self.end()));
+        }
+        if !self.hasher.wants_content() {
+            let (file, at) = (self.file.clone(), self.position);
+            return Ok(Next::Unseen(Piece { file, at, count: left }));
+        }
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        self.catch_up(buffer, 2 * most as u64)?;
+        let count = read_at(&self.file, &mut buffer[..most], self.position)?;
+        if self.hashed == self.position {
+            self.hasher.update(&buffer[..count]);
+            self.hashed += count as u64;
+        }
+        self.sent(count as u64);
+        Ok(Next::Bytes(count))
+    }
+
+    /// So many bytes of [`Next::Unseen`] are on their way.
+    pub(crate) fn sent(&mut self, count: u64) {
+        self.position += count;
+        self.last = Instant::now();
+    }
+
+    /// All is out, the end too.
+    pub(crate) fn finish(mut self) {
+        self.tell(None);
+    }
+
+    /// The connection broke.
+    pub(crate) fn broken(mut self, reason: &str) {
+        self.tell(Some(reason.to_owned()));
+    }
+
+    fn end(&mut self) -> FileEnd {
+        let hasher = self.hasher.clone();
+        let bytes = self.head.size;
+        self.end.get_or_insert_with(|| FileEnd { bytes, digest: hasher.finish() }).clone()
+    }
+
+    /// Hashes what went out before it could be hashed, or was never asked for; at most `most` bytes.
+    fn catch_up(&mut self, buffer: &mut [u8], most: u64) -> io::Result<()> {
+        let until = self.position.min(self.hashed.saturating_add(most));
+        while self.hashed < until {
+            let left = usize::try_from(until - self.hashed).unwrap_or(usize::MAX);
+            let room = left.min(buffer.len());
+            let count = read_at(&self.file, &mut buffer[..room], self.hashed)?;
+            self.hasher.update(&buffer[..count]);
+            self.hashed += count as u64;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, broken: Option<String>) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let digest: Option<Digest> = self.end.take().and_then(|end| end.digest);
+        self.files.observer.sent(&Sent {
+            protocol: self.source.protocol,
+            engine: self.source.engine,
+            peer: self.source.peer,
+            name: self.head.name.clone(),
+            size: self.head.size,
+            offset: self.head.offset,
+            bytes: self.position - self.head.offset,
+            seconds: in_microseconds(self.last - self.began),
+            digest,
+            broken,
+        });
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.tell(Some("the server gave the transfer up".to_owned()));
+    }
+}
+
+/// The path that a peer asks for, if it can be that of a stored file.
+pub(super) fn stored_path(asked: &str) -> Result<FilePath, Refusal> {
+    FilePath::parse(asked).map_err(|error| Refusal::new(RefusalCode::BadName, error.to_string()))
+}
+
+/// What cannot be opened is not there, as far as a peer is concerned, unless it is our disk that fails.
+pub(super) fn cannot_open(path: &FilePath, error: &io::Error) -> Refusal {
+    match rustix::io::Errno::from_io_error(error) {
+        Some(
+            rustix::io::Errno::NOENT
+            | rustix::io::Errno::NOTDIR
+            // A link that leads out of the directory, or in a circle; a socket; a device without a driver.
+            | rustix::io::Errno::XDEV
+            | rustix::io::Errno::LOOP
+            | rustix::io::Errno::NXIO
+            | rustix::io::Errno::NODEV,
+        ) => Refusal::new(RefusalCode::NotFound, format!("there is no file {path}"))
+            .with_hint("LIST, or anyport ls, says which files are there"),
+        _ => Refusal::new(RefusalCode::Storage, format!("cannot open {path}: {error}")),
+    }
+}
+
+/// As much as fits `buffer`, at least a byte.
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, at) {
+            Ok(0) => {
+                let message = "the file became shorter while it was sent";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+/// As precise as receipts are written.
+fn in_microseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// What a turn hashes when nothing is left to send: short enough for the other tasks of the thread.
+const HASHED_AT_ONCE: u64 = 8 * 1024 * 1024;

@@ -1,0 +1,226 @@
+//! What rests in the served directory, opened for reading: beneath it, whatever links there are.
+//!
+//! The kernel resolves each path and refuses one that leaves the directory (openat2 with `RESOLVE_BENEATH`). A kernel
+//! without that call, or a sandbox that forbids it, gets the path component by component, and then no link is followed.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_path::FilePath;
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
+use rustix::io::Errno;
+
+/// What is at a path.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A regular file, and what the file system says of it.
+    File(File, Facts),
+    /// A directory.
+    Directory,
+    /// A pipe, a socket, a device: nothing that has content and an end.
+    Other,
+}
+
+/// What the file system says of a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) size: u64,
+    /// Seconds since the epoch.
+    pub(crate) mtime: i64,
+    /// Permission bits, without those that change who runs it.
+    pub(crate) mode: u32,
+}
+
+/// Opens what is at `path` below `root` for reading, links inside followed.
+///
+/// # Errors
+/// What the kernel said; `EXDEV` for a path that leaves `root`.
+pub(crate) fn open(root: &File, path: &FilePath) -> io::Result<Found> {
+    // A pipe that nobody writes to must not hold us up.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = open_beneath(root.as_fd(), path, flags)?;
+    let stat = fstat(&opened)?;
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Found::File(opened.into(), facts(&stat)),
+        FileType::Directory => Found::Directory,
+        _ => Found::Other,
+    })
+}
+
+/// What is at `path`, for a listing: nothing is opened for reading, and a link is what it leads to if that is a regular
+/// file beneath `root`. `None` for everything else, and for what is gone.
+pub(crate) fn look_at(root: &File, path: &FilePath) -> Option<Looked> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let stat = fstat(open_beneath(root.as_fd(), path, flags).ok()?).ok()?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Some(Looked::File(facts(&stat))),
+        FileType::Directory => Some(Looked::Directory(facts(&stat))),
+        FileType::Symlink => {
+            let target = open_beneath(root.as_fd(), path, OFlags::PATH).ok()?;
+            let stat = fstat(target).ok()?;
+            let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            regular.then(|| Looked::File(facts(&stat)))
+        }
+        _ => None,
+    }
+}
+
+/// What a listing shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Looked {
+    File(Facts),
+    Directory(Facts),
+}
+
+/// The names in a directory, in the order of the disk: those that can be asked for, so neither parts nor what is no
+/// [`FileName`].
+///
+/// # Errors
+/// What the kernel said when it was opened. Of one that cannot be read to its end the rest is missing.
+pub(crate) fn names(
+    root: &File,
+    path: Option<&FilePath>,
+) -> io::Result<impl Iterator<Item = FileName>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let opened = match path {
+        Some(path) => open_beneath(root.as_fd(), path, flags)?,
+        // Another description of the same directory: the position of a shared one would be everybody's.
+        None => openat(root, c".", flags | OFlags::CLOEXEC, Mode::empty())?,
+    };
+    let directory = Dir::new(opened)?;
+    Ok(directory.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let name = entry.file_name().to_str().ok()?;
+        FileName::sanitize(name).ok().filter(|safe| !safe.changed_from(name))
+    }))
+}
+
+fn open_beneath(root: BorrowedFd<'_>, path: &FilePath, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    for _ in 0..RETRIES {
+        match openat2(root, path.as_str(), flags, Mode::empty(), resolve) {
+            // Something was renamed while the kernel looked.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::NOSYS | Errno::PERM) => return open_by_components(root, path, flags),
+            opened => return opened,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// The same without the kernel's help: a link anywhere on the way is an error.
+fn open_by_components(
+    root: BorrowedFd<'_>,
+    path: &FilePath,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut directory: Option<OwnedFd> = None;
+    for component in path.parent().iter().flat_map(FilePath::components) {
+        let at = directory.as_ref().map_or(root, AsFd::as_fd);
+        directory = Some(openat(at, component, step, Mode::empty())?);
+    }
+    let at = directory.as_ref().map_or(root, AsFd::as_fd);
+    let last = path.file_name();
+    openat(at, last.as_str(), flags | OFlags::NOFOLLOW, Mode::empty())
+}
+
+fn facts(stat: &Stat) -> Facts {
+    Facts {
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime: stat.st_mtime,
+        mode: stat.st_mode & 0o777,
+    }
+}
+
+/// Renames beside a path may disturb its resolution; whoever renames that often disturbs only himself.
+const RETRIES: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn path(text: &str) -> FilePath {
+        FilePath::parse(text).unwrap()
+    }
+
+    /// A served directory with something of each kind in it, and a secret beside it.
+    fn tree() -> (tempfile::TempDir, File) {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("served");
+        std::fs::create_dir_all(root.join("d/e")).unwrap();
+        std::fs::write(scratch.path().join("secret"), b"secret").unwrap();
+        std::fs::write(root.join("a"), b"aaa").unwrap();
+        std::fs::write(root.join("d/e/b"), b"b").unwrap();
+        std::fs::write(root.join(".anyport-1.part"), b"part").unwrap();
+        symlink("a", root.join("inside")).unwrap();
+        symlink("../../a", root.join("d/e/up")).unwrap();
+        symlink("../secret", root.join("outside")).unwrap();
+        symlink("/etc/passwd", root.join("absolute")).unwrap();
+        symlink("..", root.join("parent")).unwrap();
+        symlink("d", root.join("directory")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        symlink("/proc/self/root/etc", root.join("magic")).unwrap();
+        let fifo = root.join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .unwrap();
+        let root = File::open(root).unwrap();
+        (scratch, root)
+    }
+
+    #[test]
+    fn files_beneath_are_opened_through_links_that_stay_inside() {
+        let (_scratch, root) = tree();
+        for (name, size) in
+            [("a", 3), ("d/e/b", 1), ("inside", 3), ("d/e/up", 3), ("directory/e/b", 1)]
+        {
+            match open(&root, &path(name)).unwrap() {
+                Found::File(_, facts) => assert_eq!(facts.size, size, "{name}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        assert!(matches!(open(&root, &path("d")).unwrap(), Found::Directory));
+        assert!(matches!(open(&root, &path("fifo")).unwrap(), Found::Other));
+    }
+
+    #[test]
+    fn no_link_leads_out() {
+        let (_scratch, root) = tree();
+        for name in
+            ["outside", "absolute", "parent/secret", "loop", "magic/passwd", "parent", "none"]
+        {
+            assert!(open(&root, &path(name)).is_err(), "{name}");
+            assert_eq!(look_at(&root, &path(name)), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn without_the_kernels_help_no_link_is_followed() {
+        let (_scratch, root) = tree();
+        let open = |name: &str| open_by_components(root.as_fd(), &path(name), OFlags::RDONLY);
+        assert!(open("a").is_ok() && open("d/e/b").is_ok());
+        for name in ["inside", "outside", "absolute", "parent/secret", "directory/e/b", "a/b"] {
+            assert!(open(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn listings_show_files_directories_and_links_to_files_inside() {
+        let (_scratch, root) = tree();
+        let mut seen: Vec<(String, Option<Looked>)> = names(&root, None)
+            .unwrap()
+            .map(|name| (name.to_string(), look_at(&root, &name.into())))
+            .collect();
+        seen.retain(|(_, looked)| looked.is_some());
+        seen.sort_by(|one, other| one.0.cmp(&other.0));
+        let names: Vec<&str> = seen.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a", "d", "inside"]);
+        assert!(matches!(seen[1].1, Some(Looked::Directory(_))));
+        assert!(matches!(seen[2].1, Some(Looked::File(Facts { size: 3, .. }))));
+    }
+}
