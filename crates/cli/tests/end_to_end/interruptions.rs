@@ -79,7 +79,8 @@ fn server_dies(scheme: &str, flags: &[&str]) {
     let mut server = Server::start(&["--bulk-buffer", "1KiB", "--fsync", "none"]);
     let sample = Sample::sparse("large.bin", 1 << 30);
     let url = server.url(scheme, "");
-    let sender = start(&[&["send"], flags, &[sample.path(), url.as_str()]].concat());
+    let flags = [&["send", "--retry", "0"], flags, &[sample.path(), url.as_str()]].concat();
+    let sender = start(&flags);
     server.growing_part();
     server.kill();
     sender.outcome().exits(6).says("broke off after ").says("hint: ");
@@ -259,15 +260,16 @@ fn a_reset_in_a_websocket_transfer_is_an_interruption() {
 }
 
 #[test]
-fn a_wrong_digest_is_told_and_nothing_is_published_or_kept() {
+fn a_wrong_digest_is_told_and_what_came_is_kept_apart() {
     let server = Server::start(&[]);
     let mut stream = connect(server.port());
     let wire = format!("ANYPORT/1 PUT x size=5\nhelloEND {}\n", blake3(b"other"));
     let answer = converse(&mut stream, wire.as_bytes());
     assert!(answer.starts_with("ANYPORT/1 ERROR digest-mismatch "), "{answer:?}");
     assert!(answer.contains(&blake3(b"hello")), "{answer:?}");
-    assert_eq!(server.names(), Vec::<String>::new());
-    interrupted_once(server, "raw");
+    assert_eq!(server.published(), Vec::<String>::new());
+    let event = interrupted_once(server, "raw");
+    assert!(event["part"].as_str().is_some_and(|part| part.ends_with(".part")), "{event}");
 }
 
 #[test]
@@ -291,7 +293,7 @@ fn a_wrong_digest_or_count_over_websocket_is_told_too() {
             assert_eq!(told["error"]["code"], format!("{code}-mismatch"), "{engine} {told}");
             assert_eq!(read_close(&mut stream).0, Some(1007), "{engine}");
             drop(stream);
-            assert_eq!(server.names(), Vec::<String>::new());
+            assert_eq!(server.published(), Vec::<String>::new());
             interrupted_once(server, "ws");
         }
     }

@@ -31,6 +31,7 @@ mod matrix;
 mod memory;
 mod real_clients;
 mod refusals;
+mod resuming;
 mod serving;
 mod slowness;
 mod unseen;

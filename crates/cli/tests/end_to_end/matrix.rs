@@ -54,7 +54,8 @@ fn every_size_arrives_when_nobody_looks_at_it() {
     for size in SIZES {
         let content = noise(size, size as u64);
         let sample = Sample::new("unseen.bin", &content);
-        anyport(&["send", "--digest", "none", sample.path(), &server.url("tcp", "")]).succeeds();
+        let flags = ["send", "--digest", "none", "--on-exists", "rename"];
+        anyport(&[&flags[..], &[sample.path(), &server.url("tcp", "")]].concat()).succeeds();
         let receipt = server.next_receipt();
         assert_eq!(receipt["end"], "size", "{receipt}");
         assert_same_bytes(&server.stored(&receipt), &content);
@@ -138,7 +139,10 @@ fn send(
     flags: &[&str],
 ) -> Vec<Value> {
     let url = server.url(client.scheme, path);
-    let arguments = [&["send", "--json"], client.flags, flags, files, &[url.as_str()]].concat();
+    // The same file is sent again and again.
+    let again = ["send", "--json", "--on-exists", "rename"];
+    let again = if client.flags.contains(&"--plain") { &again[..2] } else { &again };
+    let arguments = [again, client.flags, flags, files, &[url.as_str()]].concat();
     anyport(&arguments).succeeds().json()
 }
 

@@ -22,7 +22,8 @@ fn raw_ws_frames_and_ws_follow_each_other_over_one_process() {
     for _ in 0..3 {
         for (scheme, protocol) in [("tcp", "raw"), ("ws", "ws"), ("frames", "frames"), ("ws", "ws")]
         {
-            anyport(&["send", sample.path(), &server.url(scheme, "")]).succeeds();
+            let url = server.url(scheme, "");
+            anyport(&["send", "--on-exists", "rename", sample.path(), &url]).succeeds();
             let expected = Expected { protocol, engine: "own", end: "size", content: &content };
             expected.check(&server, &server.next_receipt());
         }
@@ -98,7 +99,8 @@ fn without_bulk_threads_large_files_still_arrive() {
     let content = noise(8 * 1024 * 1024, 3);
     let sample = Sample::new("x", &content);
     for (scheme, protocol) in [("tcp", "raw"), ("ws", "ws"), ("frames", "frames")] {
-        anyport(&["send", sample.path(), &server.url(scheme, "")]).succeeds();
+        let url = server.url(scheme, "");
+        anyport(&["send", "--on-exists", "rename", sample.path(), &url]).succeeds();
         let expected = Expected { protocol, engine: "own", end: "size", content: &content };
         expected.check(&server, &server.next_receipt());
     }

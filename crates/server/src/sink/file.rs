@@ -88,6 +88,11 @@ impl FileSink {
         self.write_at
     }
 
+    /// Whether another attempt can go on with it.
+    pub(super) const fn can_be_resumed(&self) -> bool {
+        matches!(&self.part, Some(Part { state: Some(_), .. }))
+    }
+
     /// What is to be said of it to the operator.
     pub(crate) fn describe(&mut self, path: &FilePath, offer: &Offer) {
         if let Some(Part { state: Some(state), .. }) = &mut self.part {

@@ -120,6 +120,14 @@ impl AnySink {
         }
     }
 
+    /// Whether another attempt can go on with what is there.
+    pub(crate) const fn can_be_resumed(&self) -> bool {
+        match self {
+            Self::File(sink) => sink.can_be_resumed(),
+            Self::Memory(_) | Self::Discard => false,
+        }
+    }
+
     /// Keeps what is there hidden, for a later resume, and says where; `None` where nothing is kept.
     pub(crate) fn keep_part(self) -> Option<String> {
         match self {

@@ -1,0 +1,400 @@
+//! Transfers that break off go on where they stopped, whoever broke them, and end with the same digest.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::path::Path;
+use std::time::Duration;
+
+use anyport_testkit::noise;
+use serde_json::Value;
+
+use crate::harness::{Sample, Server, anyport, assert_same_bytes, blake3, start, wait_until};
+use crate::wire::{BINARY, TEXT, announced, connect, converse, frame, read_frame, read_line};
+
+const LARGE: usize = 3 * 1024 * 1024 + 7;
+
+/// The part of a transfer holds at least `bytes`.
+fn part_of_at_least(server: &Server, bytes: u64) {
+    wait_until("a part that has grown", || {
+        let names = server.names();
+        let part = names.iter().find(|name| name.ends_with(".part"))?;
+        let length = std::fs::metadata(server.dir().join(part)).ok()?.len();
+        (length >= bytes).then_some(())
+    });
+}
+
+/// `PUT x size=… id=… resume`; gives the answer.
+fn offer(server: &Server, keys: &str) -> (std::net::TcpStream, String) {
+    let mut stream = connect(server.port());
+    stream.write_all(format!("ANYPORT/1 PUT x {keys} resume\n").as_bytes()).unwrap();
+    let line = read_line(&mut stream);
+    (stream, line)
+}
+
+fn offset(line: &str) -> usize {
+    let offset = line.strip_prefix("ANYPORT/1 GO offset=").unwrap_or_else(|| panic!("{line:?}"));
+    offset.trim().parse().unwrap()
+}
+
+#[test]
+fn a_preface_goes_on_where_it_stopped_and_the_digest_covers_all() {
+    for (algorithm, expected) in [("blake3", blake3 as fn(&[u8]) -> String), ("sha256", sha256)] {
+        let server = Server::start(&[]);
+        let content = noise(LARGE, 1);
+        let keys = format!("size={LARGE} id=abc digest={algorithm}");
+        let mut sent = 0;
+        for stop in [1, 1_000_000, 2_500_000, LARGE] {
+            let (mut stream, line) = offer(&server, &keys);
+            assert_eq!(offset(&line), sent, "{algorithm}");
+            stream.write_all(&content[sent..stop]).unwrap();
+            sent = stop;
+            if stop < LARGE {
+                stream.shutdown(Shutdown::Write).unwrap();
+                assert!(read_line(&mut stream).starts_with("ANYPORT/1 ERROR interrupted "));
+                assert_eq!(server.next_interrupted()["bytes"], stop);
+            } else {
+                stream.write_all(format!("END {}\n", expected(&content)).as_bytes()).unwrap();
+                assert!(read_line(&mut stream).starts_with("ANYPORT/1 RECEIPT "), "{algorithm}");
+            }
+        }
+        let receipt = server.next_receipt();
+        assert_eq!(receipt["resumed"], 2_500_000, "{receipt}");
+        assert_eq!(receipt["bytes"], LARGE, "{receipt}");
+        assert_eq!(receipt["digest"], expected(&content), "{receipt}");
+        assert_same_bytes(&server.stored(&receipt), &content);
+        assert_eq!(server.names(), ["x"], "neither part nor state is left");
+    }
+}
+
+fn sha256(content: &[u8]) -> String {
+    use sha2::Digest as _;
+    let hex: String =
+        sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// One state behind every protocol.
+#[test]
+fn what_was_begun_over_tcp_goes_on_over_websocket() {
+    let server = Server::start(&[]);
+    let content = noise(LARGE, 2);
+    let (mut raw, line) = offer(&server, &format!("size={LARGE} id=both"));
+    assert_eq!(offset(&line), 0);
+    raw.write_all(&content[..2_000_000]).unwrap();
+    drop(raw);
+    server.next_interrupted();
+
+    let mut ws = announced(server.port());
+    let message = format!(r#"{{"offer":{{"name":"x","size":{LARGE},"id":"both","resume":true}}}}"#);
+    ws.write_all(&frame(TEXT, message.as_bytes())).unwrap();
+    let (_, go) = read_frame(&mut ws);
+    assert_eq!(String::from_utf8(go).unwrap(), r#"{"go":{"offset":2000000}}"#);
+    ws.write_all(&frame(BINARY, &content[2_000_000..])).unwrap();
+    let end = format!(r#"{{"end":{{"bytes":{LARGE},"digest":"{}"}}}}"#, blake3(&content));
+    ws.write_all(&frame(TEXT, end.as_bytes())).unwrap();
+    let (_, receipt) = read_frame(&mut ws);
+    let receipt: Value = serde_json::from_slice(&receipt).unwrap();
+    assert_eq!(receipt["receipt"]["resumed"], 2_000_000, "{receipt}");
+    assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+}
+
+/// Begun by a client that knows no ids, such as a line typed by hand.
+#[test]
+fn a_part_without_an_id_is_gone_on_with_on_the_word_of_the_digest() {
+    let server = Server::start(&[]);
+    let content = noise(LARGE, 3);
+    for (begun, right) in [(noise(LARGE, 4), false), (content.clone(), true)] {
+        let mut typed = connect(server.port());
+        typed.write_all(format!("ANYPORT/1 PUT x size={LARGE}\n").as_bytes()).unwrap();
+        typed.write_all(&begun[..1_500_000]).unwrap();
+        drop(typed);
+        server.next_interrupted();
+        let (mut stream, line) = offer(&server, &format!("size={LARGE} id=mine"));
+        assert_eq!(offset(&line), 1_500_000);
+        let end = format!("END {}\n", blake3(&content));
+        let answer = converse(&mut stream, &[&content[1_500_000..], end.as_bytes()].concat());
+        if right {
+            assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer:?}");
+            assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+        } else {
+            assert!(answer.starts_with("ANYPORT/1 ERROR digest-mismatch "), "{answer:?}");
+            let apart = server.next_interrupted()["part"].as_str().unwrap().to_owned();
+            // Kept for a person to look at, where no attempt finds it.
+            assert!(server.names().contains(&apart));
+            assert_eq!(server.published(), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn another_size_time_or_algorithm_begins_anew() {
+    let server = Server::start(&[]);
+    let (mut stream, _) = offer(&server, "size=100000 id=a mtime=5");
+    stream.write_all(&noise(50_000, 1)).unwrap();
+    drop(stream);
+    server.next_interrupted();
+    for (keys, from) in [
+        ("size=100001 id=a mtime=5", 0),
+        ("size=100000 id=b mtime=5", 0),
+        ("size=100000 id=a mtime=6", 0),
+        ("size=100000 id=a mtime=5 digest=sha256", 0),
+        ("size=100000 id=a mtime=5", 50_000),
+    ] {
+        let (stream, line) = offer(&server, keys);
+        assert_eq!(offset(&line), from, "{keys}");
+        drop(stream);
+        let _ = server.next_interrupted();
+    }
+}
+
+/// The server has not noticed that the first connection is gone: its sender is back, and need not wait.
+#[test]
+fn a_sender_that_is_back_takes_over_from_its_own_dead_connection() {
+    for bulk in ["0", "4"] {
+        let server = Server::start(&["--bulk-threads", bulk]);
+        let content = noise(LARGE, 5);
+        let keys = format!("size={LARGE} id=back");
+        let (mut dead, _) = offer(&server, &keys);
+        dead.write_all(&content[..1_000_000]).unwrap();
+        part_of_at_least(&server, 1_000_000);
+        let (mut stream, line) = offer(&server, &keys);
+        assert_eq!(offset(&line), 1_000_000);
+        let answer = converse(&mut stream, &[&content[1_000_000..], b"END\n"].concat());
+        assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer:?}");
+        assert_eq!(server.next_interrupted()["bytes"], 1_000_000);
+        assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+        drop(dead);
+    }
+}
+
+/// Two that cannot be told apart do not disturb each other.
+#[test]
+fn two_senders_without_ids_are_two_files() {
+    let server = Server::start(&[]);
+    let (first, second) = (noise(LARGE, 6), noise(LARGE, 7));
+    let put = format!("ANYPORT/1 PUT x size={LARGE}\n");
+    let mut slow = connect(server.port());
+    slow.write_all(&[put.as_bytes(), &first[..1_000_000]].concat()).unwrap();
+    part_of_at_least(&server, 1_000_000);
+    let whole = [put.as_bytes(), &second, b"END\n"].concat();
+    assert!(converse(&mut connect(server.port()), &whole).starts_with("ANYPORT/1 RECEIPT "));
+    assert_same_bytes(&server.stored(&server.next_receipt()), &second);
+    slow.write_all(&[&first[1_000_000..], b"END\n"].concat()).unwrap();
+    assert_same_bytes(&server.stored(&server.next_receipt()), &first);
+}
+
+#[test]
+fn sending_the_same_file_again_sends_nothing() {
+    for scheme in ["tcp", "ws", "frames"] {
+        for size in [0, 5, LARGE] {
+            let server = Server::start(&[]);
+            let content = noise(size, 8);
+            let sample = Sample::new("same.bin", &content);
+            let url = server.url(scheme, "");
+            anyport(&["send", sample.path(), &url]).succeeds();
+            assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+            let again = anyport(&["send", "--json", sample.path(), &url]).succeeds().json();
+            assert_eq!(again[0]["end"], "already-here", "{scheme} {size}: {again:?}");
+            assert_eq!(again[0]["path"], "same.bin");
+            server.next_receipt();
+            assert_eq!(server.names(), ["same.bin"]);
+        }
+    }
+}
+
+#[test]
+fn another_file_of_the_name_is_an_error_unless_asked_otherwise() {
+    let server = Server::start(&[]);
+    let url = server.url("tcp", "");
+    for content in [noise(5, 9), noise(LARGE, 9)] {
+        std::fs::write(server.dir().join("x"), "another").unwrap();
+        let sample = Sample::new("x", &content);
+        anyport(&["send", sample.path(), &url]).exits(4).says("x exists, with 7 bytes");
+        server.next_refused();
+        anyport(&["send", "--on-exists", "overwrite", sample.path(), &url])
+            .exits(4)
+            .says("overwrites no files");
+        server.next_refused();
+        anyport(&["send", "--on-exists", "rename", sample.path(), &url]).succeeds();
+        let receipt = server.next_receipt();
+        assert_ne!(receipt["path"], "x", "{receipt}");
+        assert_same_bytes(&server.stored(&receipt), &content);
+        assert_eq!(std::fs::read(server.dir().join("x")).unwrap(), b"another");
+    }
+}
+
+#[test]
+fn a_server_may_be_told_to_overwrite() {
+    let server = Server::start(&["--on-exists", "overwrite"]);
+    std::fs::write(server.dir().join("x"), "another").unwrap();
+    let content = noise(LARGE, 10);
+    let sample = Sample::new("x", &content);
+    anyport(&["send", sample.path(), &server.url("tcp", "")]).succeeds();
+    assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+    assert_eq!(server.names(), ["x"]);
+    // Never a directory.
+    std::fs::create_dir(server.dir().join("d")).unwrap();
+    let sample = Sample::new("d", b"x");
+    anyport(&["send", sample.path(), &server.url("tcp", "")]).exits(4).says("is no file");
+}
+
+#[test]
+fn times_are_kept_and_permissions_when_asked() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start(&[]);
+    let sample = Sample::new("t", b"content");
+    let then = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    std::fs::File::open(sample.path()).unwrap().set_modified(then).unwrap();
+    std::fs::set_permissions(sample.path(), std::fs::Permissions::from_mode(0o4751)).unwrap();
+    let look = |name: &str| std::fs::metadata(server.dir().join(name)).unwrap();
+    anyport(&["send", "-p", sample.path(), &server.url("tcp", "kept")]).succeeds();
+    assert_eq!(look("kept").modified().unwrap(), then);
+    assert_eq!(look("kept").permissions().mode() & 0o7777, 0o751, "never set-user-id");
+    anyport(&["send", "--no-times", sample.path(), &server.url("ws", "files/new")]).succeeds();
+    assert!(look("new").modified().unwrap() > then);
+    assert_ne!(look("new").permissions().mode() & 0o777, 0o751);
+}
+
+/// As if the machine had lost power under the server, and a supervisor had started it again: nobody does anything.
+#[test]
+fn a_sender_outlives_its_server() {
+    for scheme in ["tcp", "ws", "frames"] {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut server = slow_server(scratch.path(), "127.0.0.1:0");
+        let address = server.addresses()[0].to_string();
+        let content = noise(64 * 1024 * 1024, 11);
+        let sample = Sample::new("large.bin", &content);
+        let sender = start(&["send", "--json", sample.path(), &server.url(scheme, "")]);
+        for _ in 0..3 {
+            let before = longest_part(scratch.path());
+            wait_until("progress", || (longest_part(scratch.path()) > before).then_some(()));
+            server.kill();
+            server = slow_server(scratch.path(), &address);
+        }
+        let sent = sender.outcome().succeeds();
+        let receipt = &sent.json()[0];
+        assert!(receipt["resumed"].as_u64().unwrap() > 0, "{scheme}: {receipt}");
+        assert_eq!(receipt["digest"], blake3(&content), "{scheme}");
+        assert!(sent.stderr.contains("trying again in"), "{sent:?}");
+        assert_same_bytes(&std::fs::read(scratch.path().join("large.bin")).unwrap(), &content);
+        assert_eq!(server.names(), ["large.bin"]);
+    }
+}
+
+fn slow_server(directory: &Path, address: &str) -> Server {
+    Server::start_in(directory, &[address], &["--bulk-buffer", "1KiB", "--fsync", "none"])
+}
+
+fn longest_part(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let parts = entries.flatten().filter(|e| e.file_name().to_string_lossy().ends_with(".part"));
+    parts.filter_map(|part| Some(part.metadata().ok()?.len())).max().unwrap_or(0)
+}
+
+#[test]
+fn a_killed_sender_that_is_started_again_goes_on() {
+    for scheme in ["tcp", "ws", "frames"] {
+        let server = Server::start(&["--bulk-buffer", "1KiB", "--fsync", "none"]);
+        let content = noise(64 * 1024 * 1024, 12);
+        let sample = Sample::new("large.bin", &content);
+        let url = server.url(scheme, "");
+        let mut sender = start(&["send", sample.path(), &url]);
+        part_of_at_least(&server, 1_000_000);
+        sender.kill();
+        drop(sender);
+        let kept = server.next_interrupted()["bytes"].as_u64().unwrap();
+        let sent = anyport(&["send", "--json", sample.path(), &url]).succeeds().json();
+        assert_eq!(sent[0]["resumed"], kept, "{scheme}");
+        assert_eq!(sent[0]["digest"], blake3(&content), "{scheme}");
+        assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+    }
+}
+
+#[test]
+fn a_source_that_changed_is_not_gone_on_with() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut server = slow_server(scratch.path(), "127.0.0.1:0");
+    let address = server.addresses()[0].to_string();
+    let sample = Sample::new("large.bin", &noise(64 * 1024 * 1024, 13));
+    let sender = start(&["send", sample.path(), &server.url("tcp", "")]);
+    part_of_at_least(&server, 1);
+    server.kill();
+    std::fs::OpenOptions::new().append(true).open(sample.path()).unwrap().write_all(b"!").unwrap();
+    let _server = slow_server(scratch.path(), &address);
+    sender.outcome().exits(1).says("changed while it was sent");
+}
+
+/// What is there is worth keeping, as the same command goes on when there is room again.
+#[test]
+fn a_disk_that_was_full_is_gone_on_with() {
+    let Some(disk) = crate::harness::SmallDisk::mount() else { return };
+    let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &[]);
+    let ballast = disk.path().join("ballast");
+    let content = noise(1_500_000, 14);
+    let keys = "size=1500000 id=full";
+    let (mut stream, _) = offer(&server, keys);
+    stream.write_all(&content[..500_000]).unwrap();
+    part_of_at_least(&server, 500_000);
+    let fill = std::fs::File::create(&ballast).unwrap();
+    let zeros = vec![0; 64 * 1024];
+    while (&fill).write_all(&zeros).is_ok() {}
+    let _ = stream.write_all(&content[500_000..]);
+    assert!(read_line(&mut stream).starts_with("ANYPORT/1 ERROR no-space "));
+    server.next_interrupted();
+    std::fs::remove_file(&ballast).unwrap();
+    let (mut stream, line) = offer(&server, keys);
+    let from = offset(&line);
+    assert!(from >= 500_000);
+    let end = format!("END {}\n", blake3(&content));
+    let answer = converse(&mut stream, &[&content[from..], end.as_bytes()].concat());
+    assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer:?}");
+    assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+}
+
+#[test]
+fn a_directory_is_sent_with_its_names_and_its_emptiness() {
+    let scratch = tempfile::tempdir().unwrap();
+    let top = scratch.path().join("photos");
+    std::fs::create_dir_all(top.join("2026/empty")).unwrap();
+    let files = [("a.jpg", 5), ("2026/b.jpg", LARGE), ("2026/ö \u{1f600}.txt", 0)];
+    for (name, size) in files {
+        std::fs::write(top.join(name), noise(size, 15)).unwrap();
+    }
+    std::os::unix::fs::symlink("/etc/passwd", top.join("link")).unwrap();
+    for scheme in ["tcp", "ws", "frames"] {
+        let server = Server::start(&[]);
+        let target = server.url(scheme, if scheme == "ws" { "files/in/" } else { "in/" });
+        for round in ["first", "second"] {
+            let sent = anyport(&["send", "--json", top.to_str().unwrap(), &target]).succeeds();
+            assert!(sent.stderr.contains("link is left out"), "{scheme}: {sent:?}");
+            assert_eq!(sent.json().len(), 4, "{scheme} {round}: {sent:?}");
+            for receipt in sent.json().iter().filter(|_| round == "second") {
+                let here = receipt["end"] == "already-here" || receipt["bytes"] == 0;
+                assert!(here, "{scheme}: {receipt}");
+            }
+        }
+        let there = server.dir().join("in/photos");
+        for (name, size) in files {
+            assert_same_bytes(&std::fs::read(there.join(name)).unwrap(), &noise(size, 15));
+        }
+        assert!(there.join("2026/empty").is_dir());
+        assert!(!there.join("link").exists());
+        assert_eq!(server.names(), ["in"]);
+    }
+}
+
+/// A refused file among many is passed over, and the connection takes the next.
+#[test]
+fn a_refused_file_does_not_end_the_connection() {
+    let server = Server::start(&["--max-size", "1000000"]);
+    std::fs::write(server.dir().join("taken"), "another").unwrap();
+    let mut stream = connect(server.port());
+    let long = "ANYPORT/1 PUT long size=2000000 id=l resume\n";
+    let small = "ANYPORT/1 PUT taken size=5 mtime=1\nhelloEND\n";
+    let good = "ANYPORT/1 PUT good size=5\nhelloEND\n";
+    let answer = converse(&mut stream, [long, small, good].concat().as_bytes());
+    let lines: Vec<&str> = answer.lines().collect();
+    assert!(lines[0].starts_with("ANYPORT/1 ERROR too-large "), "{answer:?}");
+    assert!(lines[1].starts_with("ANYPORT/1 ERROR exists "), "{answer:?}");
+    assert!(lines[2].starts_with("ANYPORT/1 RECEIPT "), "{answer:?}");
+}

@@ -1,0 +1,259 @@
+//! Receives files: a name, a digest while the bytes come, one receipt at the end, whatever carried them.
+
+mod parts;
+mod upload;
+
+pub(crate) use upload::Upload;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::hasher::Hasher;
+use anyport_proto::transfer::offer::{Offer, OnExists};
+use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+
+use crate::budget::Budget;
+use crate::config::{Config, SinkKind};
+use crate::link::Link;
+use crate::observe::{Observer, Refused};
+use crate::sink::{AnySink, Directory, PartKey, Present, memory_sink};
+
+/// Where files land, shared by all connections of a server.
+pub(crate) struct Files {
+    pub(super) directory: Arc<Directory>,
+    memory: Arc<Budget>,
+    /// Whose connection writes to a part that can be gone on with.
+    writers: Mutex<HashMap<PartKey, Link>>,
+    sink: SinkKind,
+    pub(super) digest: Algorithm,
+    max_size: u64,
+    on_exists: Option<OnExists>,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+/// Who sends a file, and over what.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) protocol: Protocol,
+    pub(crate) engine: Engine,
+    pub(crate) peer: SocketAddr,
+    /// The way to the socket, asked when the file ends.
+    pub(crate) link: Link,
+}
+
+impl Files {
+    pub(crate) fn open(config: &Config, observer: Arc<dyn Observer>) -> io::Result<Self> {
+        let directory =
+            Arc::new(Directory::open(&config.directory, config.fsync, config.keep_parts)?);
+        if config.sink == SinkKind::File {
+            // Whoever starts the server should hear that it cannot write, and not its first sender.
+            drop(directory.create_part()?);
+        }
+        Ok(Self {
+            directory,
+            memory: Arc::new(Budget::new(config.max_memory)),
+            writers: Mutex::default(),
+            sink: config.sink,
+            digest: config.digest,
+            max_size: config.max_size,
+            on_exists: config.on_exists,
+            observer,
+        })
+    }
+
+    /// Bytes of the largest file that could be taken now; a header that announces more is no header of a file.
+    pub(crate) fn largest_possible(&self) -> u64 {
+        let free = match self.sink {
+            // Free space that cannot be asked does not bound what may be announced.
+            SinkKind::File => self.directory.free_bytes().unwrap_or(u64::MAX),
+            SinkKind::Memory | SinkKind::Discard => u64::MAX,
+        };
+        free.min(self.max_size)
+    }
+
+    /// Begins to receive a file. What the offer says is checked here, before any content.
+    ///
+    /// # Errors
+    /// A name that cannot be made safe, a size above the limit or the free space, a directory that cannot be written.
+    /// The refusal has been told to the observer.
+    pub(crate) fn begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
+        let (protocol, peer) = (source.protocol.as_str(), source.peer);
+        self.try_begin(source, offer).inspect_err(|refusal| {
+            self.refused(protocol, peer, refusal.message.clone());
+        })
+    }
+
+    fn try_begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
+        let is_directory =
+            offer.size == Some(0) && offer.name.as_ref().is_some_and(|name| name.ends_with('/'));
+        let path = match &offer.name {
+            Some(asked) => {
+                Some(FilePath::sanitize(without_slash(asked, is_directory)).map_err(|error| {
+                    Refusal::new(RefusalCode::BadName, format!("cannot store {asked:?}: {error}"))
+                })?)
+            }
+            None => None,
+        };
+        if let Some(size) = offer.size.filter(|size| *size > self.max_size) {
+            let limit = self.max_size;
+            let message =
+                format!("a file of {size} bytes exceeds the limit of {limit} (--max-size)");
+            return Err(Refusal::new(RefusalCode::TooLarge, message));
+        }
+        let on_exists = self.on_exists(&offer)?;
+        if is_directory
+            && self.sink == SinkKind::File
+            && let Some(path) = &path
+        {
+            let cannot =
+                |error| storage_refusal(&format!("cannot make the directory {path}"), &error);
+            self.directory.make(path).map_err(cannot)?;
+        }
+        let here = if is_directory {
+            Some(EndKind::Size)
+        } else {
+            let is_here = self.is_here(path.as_ref(), &offer, on_exists)?;
+            is_here.then_some(EndKind::AlreadyHere)
+        };
+        let algorithm = offer.digest.unwrap_or(self.digest);
+        let mut held = None;
+        let sink = match self.sink {
+            _ if here.is_some() => AnySink::Discard,
+            SinkKind::File => {
+                let (part, writing) = self.part(&source, path.as_ref(), &offer, algorithm)?;
+                held = writing;
+                AnySink::File(part)
+            }
+            SinkKind::Memory => memory_sink(self.memory.share()),
+            SinkKind::Discard => AnySink::Discard,
+        };
+        let (hasher, resumed) = match &sink {
+            AnySink::File(sink) => {
+                let cannot = |error| storage_refusal("cannot read a part file", &error);
+                (sink.hasher(algorithm).map_err(cannot)?, sink.length())
+            }
+            AnySink::Memory(_) | AnySink::Discard => (Hasher::new(algorithm), 0),
+        };
+        let upload = Upload {
+            hasher,
+            files: self.clone(),
+            source,
+            path,
+            offer,
+            on_exists,
+            here,
+            sink: Some(sink),
+            held,
+            resumed,
+            bytes: resumed,
+            clock: None,
+        };
+        match self.check_space(&upload) {
+            Ok(()) => Ok(upload),
+            Err(refusal) => Err(upload.give_up(refusal)),
+        }
+    }
+
+    /// What happens if another file has the name.
+    fn on_exists(&self, offer: &Offer) -> Result<OnExists, Refusal> {
+        // Who can tell files of one name apart wants to hear of another one; all others want to lose nothing.
+        let identified = offer.size.is_some() && (offer.mtime.is_some() || offer.id.is_some());
+        let default = if identified { OnExists::Error } else { OnExists::Rename };
+        match (offer.exists, self.on_exists) {
+            (Some(OnExists::Overwrite), Some(OnExists::Error | OnExists::Rename) | None) => {
+                let message = "this server overwrites no files";
+                Err(Refusal::new(RefusalCode::NotSupported, message)
+                    .with_hint("send under another name, or serve with --on-exists overwrite"))
+            }
+            (Some(asked), _) => Ok(asked),
+            (None, configured) => Ok(configured.unwrap_or(default)),
+        }
+    }
+
+    /// Whether the offered file is here already. Another one of its name is refused now, before any content, if it is to
+    /// be refused at all.
+    fn is_here(
+        &self,
+        path: Option<&FilePath>,
+        offer: &Offer,
+        on_exists: OnExists,
+    ) -> Result<bool, Refusal> {
+        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(false) };
+        if on_exists == OnExists::Rename {
+            return Ok(false);
+        }
+        let present = self.directory.present(path);
+        let Some(present) =
+            present.map_err(|error| storage_refusal(&format!("cannot look at {path}"), &error))?
+        else {
+            return Ok(false);
+        };
+        if present.is_file && Some(present.size) == offer.size && Some(present.mtime) == offer.mtime
+        {
+            return Ok(true);
+        }
+        match on_exists {
+            OnExists::Error => Err(exists(path, Some(present))),
+            OnExists::Overwrite if !present.is_file => Err(exists(path, Some(present))),
+            OnExists::Overwrite | OnExists::Rename => Ok(false),
+        }
+    }
+
+    /// Tells of a peer that was refused before a transfer began.
+    pub(crate) fn refused(&self, protocol: &'static str, peer: SocketAddr, reason: String) {
+        tracing::debug!(%peer, protocol, reason, "refused");
+        self.observer.refused(&Refused { protocol, peer, reason });
+    }
+
+    fn check_space(&self, upload: &Upload) -> Result<(), Refusal> {
+        let Some(left) = upload.left().filter(|_| self.sink == SinkKind::File && !upload.is_here())
+        else {
+            return Ok(());
+        };
+        let free = self.largest_possible();
+        if left > free {
+            let size = upload.bytes + left;
+            let message = format!("a file of {size} bytes does not fit: {free} bytes are free");
+            return Err(Refusal::new(RefusalCode::NoSpace, message));
+        }
+        Ok(())
+    }
+}
+
+/// The name of a directory as that of a file would be written.
+fn without_slash(name: &str, is_directory: bool) -> &str {
+    if is_directory { name.trim_end_matches('/') } else { name }
+}
+
+/// Another file has the name.
+fn exists(path: &FilePath, present: Option<Present>) -> Refusal {
+    let what = match present {
+        Some(Present { is_file: false, .. }) => "exists, and is no file".to_owned(),
+        Some(Present { size, .. }) => format!("exists, with {size} bytes or another time"),
+        None => "exists by now".to_owned(),
+    };
+    Refusal::new(RefusalCode::Exists, format!("{path} {what}"))
+        .with_hint("send under another name, or with --on-exists rename")
+}
+
+/// What went wrong on our disk, in words that reach the sender.
+fn storage_refusal(what: &str, error: &io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Refusal::new(RefusalCode::NoSpace, format!("{what}: {error}"))
+                .with_hint("free some space on the server, then send it again")
+        }
+        _ => Refusal::new(RefusalCode::Storage, format!("{what}: {error}")),
+    }
+}

@@ -1,0 +1,365 @@
+//! One file on its way in.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::Unseen;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::hasher::Hasher;
+use anyport_proto::transfer::offer::{End, Offer, OnExists};
+use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::transfer::tcp_seen::TcpSeen;
+
+use super::parts::Writing;
+use super::{Files, Source, exists, storage_refusal};
+use crate::observe::Interrupted;
+use crate::sink::AnySink;
+
+/// One file on its way in. Ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts as
+/// interrupted by the server itself.
+pub(crate) struct Upload {
+    pub(super) files: Arc<Files>,
+    pub(super) source: Source,
+    pub(super) path: Option<FilePath>,
+    pub(super) offer: Offer,
+    pub(super) on_exists: OnExists,
+    /// Nothing needs to come, and why: what comes all the same is not kept.
+    pub(super) here: Option<EndKind>,
+    /// Taken when the upload ends.
+    pub(super) sink: Option<AnySink>,
+    /// Its part is ours until then.
+    #[expect(dead_code, reason = "held until it is dropped, after the sink")]
+    pub(super) held: Option<Writing>,
+    pub(super) hasher: Hasher,
+    /// Bytes that were here before.
+    pub(super) resumed: u64,
+    /// Bytes that are here.
+    pub(super) bytes: u64,
+    pub(super) clock: Option<Clock>,
+}
+
+/// From the first content byte, as it was read, to the last, as it was stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    first: Instant,
+    last: Instant,
+}
+
+impl Upload {
+    /// Content bytes still to come, if the sender announced how many there are.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.offer.size.map(|size| size.saturating_sub(self.bytes))
+    }
+
+    /// Whether the sender announced a size.
+    pub(crate) const fn is_sized(&self) -> bool {
+        self.offer.size.is_some()
+    }
+
+    /// The byte of the content that the sender may begin with.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.resumed
+    }
+
+    /// Whether the file is here already, so that a sender who waits can be given its receipt.
+    pub(crate) const fn is_here(&self) -> bool {
+        self.here.is_some()
+    }
+
+    pub(crate) fn may_block(&self) -> bool {
+        self.sink.as_ref().is_some_and(AnySink::may_block)
+    }
+
+    pub(crate) fn can_rewrite(&self) -> bool {
+        self.sink.as_ref().is_some_and(AnySink::can_rewrite)
+    }
+
+    /// Another protocol than was thought carries this file.
+    pub(crate) const fn set_protocol(&mut self, protocol: Protocol) {
+        self.source.protocol = protocol;
+    }
+
+    /// Takes content that was read at `read_at`.
+    ///
+    /// # Errors
+    /// More than was announced or allowed, or a sink that takes no more; then the upload must be interrupted.
+    pub(crate) fn write(&mut self, content: &[u8], read_at: Instant) -> Result<(), Refusal> {
+        // No byte, no clock: it starts with the first one.
+        if content.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.bytes.saturating_add(content.len() as u64);
+        if let Some(size) = self.offer.size
+            && bytes > size
+        {
+            let message = format!("more than the announced {size} bytes came");
+            return Err(Refusal::new(RefusalCode::SizeMismatch, message));
+        }
+        if bytes > self.files.max_size {
+            let limit = self.files.max_size;
+            let message = format!("more than the limit of {limit} bytes came (--max-size)");
+            return Err(Refusal::new(RefusalCode::TooLarge, message));
+        }
+        self.store(content)?;
+        self.bytes = bytes;
+        let last = Instant::now();
+        self.clock.get_or_insert(Clock { first: read_at, last }).last = last;
+        Ok(())
+    }
+
+    /// Where the next bytes may be put without being looked at: only if nobody asked for a digest, and never more than
+    /// may come, so that one byte too many is met by [`Self::write`].
+    pub(crate) fn unseen(&self) -> Option<Unseen<'_>> {
+        if self.hasher.wants_content() {
+            return None;
+        }
+        let (file, at) = self.sink.as_ref()?.next_place()?;
+        let allowed = self.files.max_size.saturating_sub(self.bytes);
+        let most = self.left().unwrap_or(u64::MAX).min(allowed);
+        (most > 0).then_some(Unseen { file, at, most })
+    }
+
+    /// So many bytes were put where [`Self::unseen`] said.
+    pub(crate) fn put(&mut self, count: u64, at: Instant) {
+        if count == 0 {
+            return;
+        }
+        if let Some(sink) = &mut self.sink {
+            sink.put(count);
+        }
+        self.bytes += count;
+        self.clock.get_or_insert(Clock { first: at, last: at }).last = at;
+    }
+
+    /// Turns back to the start: what was stored raw is about to be decoded in place, by [`Self::read_back`] and
+    /// [`Self::write`]. The clock goes on.
+    pub(crate) fn begin_rewrite(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            sink.begin_rewrite();
+        }
+        self.hasher = Hasher::new(self.hasher.algorithm());
+        self.bytes = 0;
+        self.resumed = 0;
+    }
+
+    /// The next bytes as they were stored before [`Self::begin_rewrite`]; 0 at their end.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub(crate) fn read_back(&mut self, buffer: &mut [u8]) -> Result<usize, Refusal> {
+        let Some(sink) = &mut self.sink else { return Ok(0) };
+        sink.read_back(buffer).map_err(|error| storage_refusal("cannot read a part file", &error))
+    }
+
+    /// Checks what the sender said of the end, makes the file durable and visible, and gives the receipt.
+    ///
+    /// # Errors
+    /// Size or digest differ from what was announced, or storing failed: nothing was published, and the interruption
+    /// has been told.
+    pub(crate) fn finish(mut self, kind: EndKind, end: &End) -> Result<Receipt, Refusal> {
+        let ended = Instant::now();
+        // Before the disk is waited for: what TCP measured is of the transfer.
+        let (congestion, tcp) = self.source.link.seen();
+        if let Some(kind) = self.here {
+            return Ok(self.finish_here(kind));
+        }
+        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::None));
+        let digest = hasher.finish();
+        if let Err(refusal) = self.check_end(end, digest.as_ref()) {
+            return Err(self.abandon(refusal));
+        }
+        // An upload ends once, and until then it has its sink.
+        let Some(sink) = self.sink.take() else {
+            return Err(Refusal::new(RefusalCode::Storage, "the upload has ended already"));
+        };
+        let path = self.path.clone().unwrap_or_else(|| unnamed(self.source.protocol).into());
+        let stored = match sink.finish(&path, &self.offer, self.on_exists) {
+            Ok(stored) => stored,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(self.abandon(exists(&path, None)));
+            }
+            Err(error) => {
+                let refusal = storage_refusal(&format!("cannot store {path}"), &error);
+                return Err(self.abandon(refusal));
+            }
+        };
+        let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
+        // Without the time that the sender took to say that this was the end.
+        let durable_seconds = seconds + ended.elapsed();
+        let path = stored.path.map(|path| path.as_str().to_owned());
+        let durable = path.is_some() && self.files.directory.is_durable();
+        let receipt = Receipt {
+            protocol: self.source.protocol,
+            engine: self.source.engine,
+            peer: self.source.peer,
+            bytes: self.bytes,
+            resumed: self.resumed,
+            seconds: in_microseconds(seconds),
+            durable_seconds: durable.then(|| in_microseconds(durable_seconds)),
+            digest,
+            end: kind,
+            confirmed: is_confirmed(kind, self.source.engine),
+            name: self.offer.name.take().filter(|asked| path.as_ref().is_some_and(|p| p != asked)),
+            path,
+            congestion,
+            tcp,
+        };
+        self.files.observer.receipt(&receipt);
+        Ok(receipt)
+    }
+
+    /// The receipt of a file that was here already, where nothing was compared but what the offer says; or of a directory.
+    fn finish_here(&mut self, end: EndKind) -> Receipt {
+        self.sink = None;
+        let receipt = Receipt {
+            protocol: self.source.protocol,
+            engine: self.source.engine,
+            peer: self.source.peer,
+            bytes: self.offer.size.unwrap_or_default(),
+            resumed: self.offer.size.unwrap_or_default(),
+            seconds: 0.0,
+            durable_seconds: None,
+            digest: None,
+            end,
+            confirmed: true,
+            name: None,
+            path: self.path.as_ref().map(|path| path.as_str().to_owned()),
+            congestion: None,
+            tcp: TcpSeen::default(),
+        };
+        self.files.observer.receipt(&receipt);
+        receipt
+    }
+
+    /// Ends an upload that will not be whole: nothing is published, the part is kept.
+    pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
+        let part = self.sink.take().and_then(AnySink::keep_part);
+        self.tell_interrupted(reason.into(), part);
+    }
+
+    /// Ends an upload for `refusal`, and gives that back. What came is kept if the upload could go on from it, and kept
+    /// apart, for a person to look at, if it is not what was sent.
+    pub(crate) fn abandon(mut self, refusal: Refusal) -> Refusal {
+        let sink = self.sink.take();
+        let part = match refusal.code {
+            RefusalCode::DigestMismatch => sink.and_then(AnySink::keep_apart),
+            RefusalCode::NoSpace | RefusalCode::Storage => {
+                sink.filter(AnySink::can_be_resumed).and_then(AnySink::keep_part)
+            }
+            _ => None,
+        };
+        self.tell_interrupted(refusal.message.clone(), part);
+        refusal
+    }
+
+    /// Ends an upload that was refused before it took anything: what an earlier attempt left stays.
+    pub(super) fn give_up(mut self, refusal: Refusal) -> Refusal {
+        if let Some(sink) = self.sink.take().filter(|_| self.resumed > 0) {
+            sink.keep_part();
+        }
+        refusal
+    }
+
+    fn check_end(&self, end: &End, digest: Option<&Digest>) -> Result<(), Refusal> {
+        let differs = |announced: &u64| *announced != self.bytes;
+        if let Some(announced) = [self.offer.size, end.bytes].into_iter().flatten().find(differs) {
+            let came = self.bytes;
+            let message = format!("the sender announced {announced} bytes, {came} came");
+            return Err(Refusal::new(RefusalCode::SizeMismatch, message));
+        }
+        match (&end.digest, digest) {
+            (Some(theirs), Some(ours)) if theirs.algorithm() != ours.algorithm() => {
+                let message = format!("the end names {theirs}, but {} was asked", ours.algorithm());
+                Err(Refusal::new(RefusalCode::BadRequest, message))
+            }
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                let message = format!("the sender's digest is {theirs}, what came has {ours}");
+                Err(Refusal::new(RefusalCode::DigestMismatch, message).with_hint(
+                    "the file changed while it was sent, or was damaged on the way; send it again",
+                ))
+            }
+            (Some(theirs), None) => {
+                let message = format!("the end names {theirs}, but no digest was computed (none)");
+                Err(Refusal::new(RefusalCode::BadRequest, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn store(&mut self, content: &[u8]) -> Result<(), Refusal> {
+        if let Some(sink) = &mut self.sink {
+            sink.write(content).map_err(|error| {
+                storage_refusal(&format!("cannot write at byte {}", self.bytes), &error)
+            })?;
+        }
+        self.hasher.update(content);
+        let checkpoints = self.hasher.take_checkpoints();
+        if let Some(sink) = self.sink.as_mut().filter(|_| !checkpoints.is_empty()) {
+            sink.save(&checkpoints);
+        }
+        Ok(())
+    }
+
+    fn tell_interrupted(&self, reason: String, part: Option<String>) {
+        self.files.observer.interrupted(&Interrupted {
+            protocol: self.source.protocol,
+            engine: self.source.engine,
+            peer: self.source.peer,
+            bytes: self.bytes,
+            name: self.offer.name.clone(),
+            reason,
+            part,
+        });
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Still there: neither finished nor interrupted, so the server itself gave up.
+        if let Some(sink) = self.sink.take() {
+            let part = sink.keep_part();
+            self.tell_interrupted("the server gave the transfer up".to_owned(), part);
+        }
+    }
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload")
+            .field("source", &self.source)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether the end of a file was told, and not only seen. A FIN may be a killed sender's, and the library hides from us
+/// whether a Close came inside a message.
+fn is_confirmed(kind: EndKind, engine: Engine) -> bool {
+    match kind {
+        EndKind::Size | EndKind::AlreadyHere => true,
+        EndKind::Close => engine == Engine::Own,
+        EndKind::Fin => false,
+    }
+}
+
+/// As precise as receipts are written, so that everybody computes the same rate from them.
+fn in_microseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// `<UTC yyyymmdd-hhmmss>-<protocol>-<4 characters>.bin`
+fn unnamed(protocol: Protocol) -> FileName {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = [0; 4];
+    // Without randomness the names may repeat; then a number is appended, as for every name.
+    let _ = getrandom::fill(&mut random);
+    let tail: String =
+        random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    let name = format!("{now}-{protocol}-{tail}.bin");
+    FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
+}
