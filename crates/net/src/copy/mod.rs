@@ -58,6 +58,11 @@ pub trait Step {
         None
     }
 
+    /// Whether there is something to send before the next read, so that [`Self::outgoing`] is worth asking.
+    fn is_sending(&self) -> bool {
+        false
+    }
+
     /// What goes out before the next read, beside the replies to the last one; asked until it is [`Outgoing::Nothing`].
     /// `buffer` is the loop's own and may be filled.
     ///
