@@ -11,7 +11,7 @@ use anyport_testkit::noise;
 use serde_json::Value;
 
 use crate::harness::{
-    Outcome, Running, Server, assert_same_bytes, blake3, peer, start, wait_until,
+    Outcome, Running, Server, SmallDisk, assert_same_bytes, blake3, peer, start, wait_until,
 };
 use crate::real_clients::python;
 use crate::wire::{BINARY, PING, TEXT, announced, connect, converse, frame, read_frame, read_line};
@@ -582,6 +582,22 @@ fn bp_1_a_receiver_that_never_reads_takes_no_memory_and_is_ended() {
     let grown = server.peak_memory().saturating_sub(before);
     assert!(grown < 3 * 1024 * 1024, "{grown} bytes");
     server.takes_a_good_file();
+}
+
+#[test]
+fn a_disk_that_is_full_is_told_and_what_fits_is_kept() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let server = Server::start(&[]);
+    put(&server, "large.bin", &noise(3 * 1024 * 1024, 1));
+    let output = format!("{}/", disk.path().display());
+    for digest in ["none", "blake3"] {
+        let url = server.url("tcp", "large.bin");
+        let get = start(&["get", "--digest", digest, &url, "-o", &output]).outcome().exits(1);
+        get.says("cannot write to").says("No space left");
+        // So little may all be with the kernel before the client gives up.
+        server.next_event();
+        assert!(!disk.path().join("large.bin").exists());
+    }
 }
 
 #[test]

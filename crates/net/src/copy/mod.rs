@@ -10,7 +10,7 @@ mod file;
 mod outgoing;
 mod unseen;
 
-pub use blocking::pump as pump_blocking;
+pub use blocking::{Came, Source, pump as pump_blocking};
 pub use cooperative::{Pumped, pump as pump_cooperative};
 pub use file::send_file;
 pub use outgoing::{Outgoing, Piece};
