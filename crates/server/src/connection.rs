@@ -228,6 +228,11 @@ impl Step for Supervised {
         }
     }
 
+    fn is_sending(&self) -> bool {
+        // A stop is met where an answer ends, too.
+        self.session.is_sending() || self.stop.draining.is_cancelled()
+    }
+
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
         if self.stop.aborted.is_cancelled() {
             return Err(io::Error::other(STOPPED));

@@ -11,6 +11,7 @@
 //! - `interruptions` transfers that break off; nothing is published
 //! - `closing` how a connection ends, and what is answered until then
 //! - `compression` permessage-deflate, both roles
+//! - `downloads` files that leave the server, and what must not
 //! - `memory` what no peer can make the server hold
 //! - `refusals` mistakes of peers and users, and what they are told
 //! - `slowness` what trickles, and what may take its time
@@ -23,6 +24,7 @@ mod bench;
 mod closing;
 mod compression;
 mod crowds;
+mod downloads;
 mod harness;
 mod interruptions;
 mod listeners;

@@ -1,16 +1,19 @@
-//! Downloads over raw TCP: questions and answers are lines, content stands between them.
+//! Downloads over raw TCP: questions and answers are lines, content stands between them. Content that nobody looks at the
+//! kernel puts into the file by itself.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use anyport_net::copy::{Came, Source, Unseen};
 use anyport_proto::transfer::download::{Entry, FileEnd, FileHead};
 use anyport_proto::transfer::preface::{Reply, get_line, list_line, parse_end};
 
-use super::wire::{Ask, Listed, Take};
+use super::wire::{Ask, Listed, Sink};
 use super::{BUFFER, GetError, LONGEST_ANSWER};
 
 pub(super) struct Lines {
     stream: TcpStream,
+    source: Source,
     peer: SocketAddr,
     buffer: Vec<u8>,
     /// What was read and not taken yet.
@@ -20,7 +23,8 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
-        Self { stream, peer, buffer: vec![0; BUFFER], start: 0, end: 0 }
+        let (source, buffer) = (Source::default(), vec![0; BUFFER]);
+        Self { stream, source, peer, buffer, start: 0, end: 0 }
     }
 
     pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), GetError> {
@@ -40,15 +44,22 @@ impl Lines {
     }
 
     /// One read's worth of content, at most `left`; how many bytes that was.
-    pub(super) fn content(&mut self, left: u64, take: Take<'_>) -> Result<u64, GetError> {
+    pub(super) fn content(&mut self, left: u64, sink: &mut dyn Sink) -> Result<u64, GetError> {
         if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-            self.fill()?;
+            let unseen = sink.place().map(|(file, at)| Unseen { file, at, most: left });
+            (self.start, self.end) = (0, 0);
+            match self.read(unseen)? {
+                Came::Unseen(count) => {
+                    sink.put(count);
+                    return Ok(count);
+                }
+                Came::Bytes(count) => self.end = count,
+                Came::Fin => return Err(self.broken(ended())),
+            }
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX);
         let count = most.min(self.end - self.start);
-        take(&self.buffer[self.start..self.start + count])?;
+        sink.take(&self.buffer[self.start..self.start + count])?;
         self.start += count;
         Ok(count as u64)
     }
@@ -106,15 +117,20 @@ impl Lines {
 
     /// Reads at least a byte behind what is there.
     fn fill(&mut self) -> Result<(), GetError> {
+        match self.read(None)? {
+            Came::Bytes(count) => {
+                self.end += count;
+                Ok(())
+            }
+            Came::Unseen(_) | Came::Fin => Err(self.broken(ended())),
+        }
+    }
+
+    fn read(&mut self, unseen: Option<Unseen<'_>>) -> Result<Came, GetError> {
         loop {
-            match self.stream.read(&mut self.buffer[self.end..]) {
-                Ok(0) => return Err(self.broken(ended())),
-                Ok(count) => {
-                    self.end += count;
-                    return Ok(());
-                }
+            match self.source.next(&self.stream, &mut self.buffer[self.end..], unseen) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.broken(error)),
+                came => return came.map_err(|error| self.broken(error)),
             }
         }
     }

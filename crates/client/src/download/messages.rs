@@ -10,7 +10,7 @@ use anyport_proto::transfer::offer::{FileMessage, FileReply};
 use anyport_proto::ws::{CloseCode, Event, Kind};
 
 use super::lines::ended;
-use super::wire::{Ask, Listed, Take};
+use super::wire::{Ask, Listed, Sink};
 use super::{BUFFER, GetError, LONGEST_ANSWER};
 use crate::channel::ws::Parts;
 
@@ -61,8 +61,8 @@ impl Messages {
     }
 
     /// One read's worth of content, at most `left`; how many bytes that was.
-    pub(super) fn content(&mut self, left: u64, take: Take<'_>) -> Result<u64, GetError> {
-        match self.hear(left, take)? {
+    pub(super) fn content(&mut self, left: u64, sink: &mut dyn Sink) -> Result<u64, GetError> {
+        match self.hear(left, sink)? {
             Heard::Content(count) => Ok(count),
             Heard::Reply(reply) => Err(self.unexpected(reply)),
         }
@@ -93,13 +93,13 @@ impl Messages {
         let _ = stream.set_read_timeout(Some(CLOSE_TIMEOUT));
         if self.flush().is_ok() {
             // Until the server's Close, or its FIN.
-            while self.hear(0, &mut |_| Ok(())).is_ok() {}
+            while self.hear(0, &mut Nowhere).is_ok() {}
         }
     }
 
     fn reply(&mut self) -> Result<FileReply, GetError> {
         let peer = self.peer;
-        match self.hear(0, &mut |_| Ok(()))? {
+        match self.hear(0, &mut Nowhere)? {
             Heard::Reply(reply) => Ok(reply),
             Heard::Content(_) => {
                 let answer = "content where an answer was due".to_owned();
@@ -117,7 +117,7 @@ impl Messages {
     }
 
     /// Reads on until some content has been taken, `left` bytes at most, or a reply is whole.
-    fn hear(&mut self, left: u64, take: Take<'_>) -> Result<Heard, GetError> {
+    fn hear(&mut self, left: u64, sink: &mut dyn Sink) -> Result<Heard, GetError> {
         let mut taken = 0;
         loop {
             if self.start == self.end {
@@ -143,7 +143,7 @@ impl Messages {
                         let answer = "more content than was announced".to_owned();
                         return Err(GetError::Answer { peer, answer });
                     }
-                    take(data)?;
+                    sink.take(data)?;
                     if taken == left && taken > 0 {
                         return Ok(Heard::Content(taken));
                     }
@@ -196,6 +196,15 @@ impl Messages {
 
     fn broken(&self, error: io::Error) -> GetError {
         GetError::broken_off(self.peer, 0, error)
+    }
+}
+
+/// Where no content is due.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn take(&mut self, _: &[u8]) -> Result<(), GetError> {
+        Ok(())
     }
 }
 

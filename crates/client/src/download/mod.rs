@@ -19,6 +19,7 @@ mod wire;
 
 pub use error::GetError;
 
+use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ use anyport_proto::transfer::offer::OnExists;
 
 use crate::target::{Scheme, Target};
 use part::Part;
-use wire::Wire;
+use wire::{Sink, Wire};
 
 /// How to receive.
 #[derive(Debug, Clone)]
@@ -195,16 +196,13 @@ pub fn get_into(
     let head = wire.get(&question(&name, 0, options))?;
     check_head(&wire, &head, &name, 0)?;
     tell(Progress::Expect(head.size));
-    let mut hasher = Hasher::new(options.digest);
-    wire.content(head.size, &mut |bytes| {
-        hasher.update(bytes);
-        tell(Progress::Bytes(bytes.len() as u64));
-        out.write_all(bytes).map_err(GetError::Output)
-    })?;
-    out.flush().map_err(GetError::Output)?;
+    let hasher = Hasher::new(options.digest);
+    let mut sink = Written { out, hasher, tell: &mut *tell };
+    wire.content(head.size, &mut sink)?;
+    sink.out.flush().map_err(GetError::Output)?;
+    let digest = sink.hasher.finish();
     let seconds = started.elapsed().as_secs_f64();
     let end = wire.file_end(head.size)?;
-    let digest = hasher.finish();
     agree(&head, digest, &end)?;
     let (peer, size) = (wire.peer, head.size);
     wire.close();
@@ -325,7 +323,7 @@ impl Receiver<'_> {
             })?;
         }
         let listed = FileHead { name: name.clone(), size, offset: 0, mtime: *mtime, mode: *mode };
-        let mut part = Part::open(self.host, &listed, target)?;
+        let part = Part::open(self.host, &listed, target)?;
         let started = Instant::now();
         let offset = part.length();
         let head = self.wire.get(&question(name, offset, self.options))?;
@@ -335,16 +333,12 @@ impl Receiver<'_> {
         check_head(&self.wire, &head, name, offset)?;
         (self.tell)(Progress::Bytes(offset));
         // What was here before is hashed with the rest, when that is here.
-        let mut hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
-        self.wire.content(size - offset, &mut |bytes| {
-            if let Some(hasher) = &mut hasher {
-                hasher.update(bytes);
-            }
-            (self.tell)(Progress::Bytes(bytes.len() as u64));
-            part.write(bytes)
-        })?;
+        let hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
+        let mut incoming = Incoming { part, hasher, tell: &mut *self.tell };
+        self.wire.content(size - offset, &mut incoming)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = self.wire.file_end(size)?;
+        let Incoming { part, hasher, .. } = incoming;
         let digest = match hasher {
             Some(hasher) => hasher.finish(),
             None => part.digest(self.options.digest)?,
@@ -396,6 +390,49 @@ impl Receiver<'_> {
             OnExists::Error => Err(GetError::Exists { path: target.to_owned() }),
             OnExists::Overwrite | OnExists::Rename => Ok(None),
         }
+    }
+}
+
+/// Content on its way into a part.
+struct Incoming<'a> {
+    part: Part,
+    /// None where all of the part is hashed in the end.
+    hasher: Option<Hasher>,
+    tell: &'a mut dyn FnMut(Progress<'_>),
+}
+
+impl Sink for Incoming<'_> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        (self.tell)(Progress::Bytes(bytes.len() as u64));
+        self.part.write(bytes)
+    }
+
+    fn place(&self) -> Option<(&File, u64)> {
+        let seen = self.hasher.as_ref().is_some_and(Hasher::wants_content);
+        (!seen).then(|| self.part.next_place())
+    }
+
+    fn put(&mut self, count: u64) {
+        (self.tell)(Progress::Bytes(count));
+        self.part.put(count);
+    }
+}
+
+/// Content on its way to a writer.
+struct Written<'a> {
+    out: &'a mut dyn Write,
+    hasher: Hasher,
+    tell: &'a mut dyn FnMut(Progress<'_>),
+}
+
+impl Sink for Written<'_> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+        self.hasher.update(bytes);
+        (self.tell)(Progress::Bytes(bytes.len() as u64));
+        self.out.write_all(bytes).map_err(GetError::Output)
     }
 }
 

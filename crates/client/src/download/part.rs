@@ -79,6 +79,16 @@ impl Part {
         Ok(())
     }
 
+    /// Where the next bytes belong, for whoever can put them there without a way through our memory.
+    pub(super) const fn next_place(&self) -> (&File, u64) {
+        (&self.file, self.length)
+    }
+
+    /// So many bytes were put there.
+    pub(super) const fn put(&mut self, count: u64) {
+        self.length += count;
+    }
+
     /// Hashes what is there, from its first byte.
     pub(super) fn digest(&self, algorithm: Algorithm) -> Result<Option<Digest>, GetError> {
         let mut hasher = Hasher::new(algorithm);

@@ -1,5 +1,6 @@
 //! A connection that files come over, whichever protocol it speaks.
 
+use std::fs::File;
 use std::net::SocketAddr;
 
 use anyport_net::dial::dial;
@@ -38,7 +39,19 @@ pub(super) enum Listed {
 }
 
 /// Takes content as it comes.
-pub(super) type Take<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), GetError>;
+pub(super) trait Sink {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError>;
+
+    /// The file, and the place in it, that the next bytes may be put into without being looked at.
+    fn place(&self) -> Option<(&File, u64)> {
+        None
+    }
+
+    /// So many bytes were put there.
+    fn put(&mut self, count: u64) {
+        let _ = count;
+    }
+}
 
 impl Wire {
     pub(super) fn open(target: &Target, options: &GetOptions) -> Result<Self, GetError> {
@@ -80,12 +93,12 @@ impl Wire {
     }
 
     /// All content of a file, `left` bytes.
-    pub(super) fn content(&mut self, mut left: u64, take: Take<'_>) -> Result<(), GetError> {
+    pub(super) fn content(&mut self, mut left: u64, sink: &mut dyn Sink) -> Result<(), GetError> {
         let whole = left;
         while left > 0 {
             let came = match &mut self.kind {
-                Kind::Lines(lines) => lines.content(left, take),
-                Kind::Messages(messages) => messages.content(left, take),
+                Kind::Lines(lines) => lines.content(left, sink),
+                Kind::Messages(messages) => messages.content(left, sink),
             };
             left -= came.map_err(|error| match error {
                 GetError::BrokenOff { peer, source, .. } => {

@@ -15,7 +15,7 @@ use super::{Flow, Input, Step, trim};
 pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::Result<()> {
     let mut replies = Vec::new();
     let mut patience = None;
-    let mut source = Source { socket, pipe: None, splices: true };
+    let mut source = Source::default();
     loop {
         wait_for(socket, step.patience(), &mut patience)?;
         if send_blocking(socket, buffer, &mut replies, step)? == Flow::Finish {
@@ -23,7 +23,7 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
         }
         // What was sent may have been the answer to a question that waits no longer.
         wait_for(socket, step.patience(), &mut patience)?;
-        let flow = match source.next(buffer, step.unseen()) {
+        let flow = match source.next(socket, buffer, step.unseen()) {
             Ok(Came::Fin) => step.step(Input::EndOfStream, &mut replies),
             Ok(Came::Bytes(count)) => {
                 let (bytes, _) = buffer.split_at_mut(count);
@@ -61,48 +61,66 @@ fn wait_for(
     Ok(())
 }
 
-/// What came from the socket.
-enum Came {
+/// What came from a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// So many bytes, in the buffer.
     Bytes(usize),
     /// So many bytes, and they are where they belong.
     Unseen(u64),
+    /// The end of the stream.
     Fin,
 }
 
-/// The socket, read or spliced.
-struct Source<'a> {
-    socket: &'a TcpStream,
+/// Reads a blocking socket, or splices it where its bytes may go unseen. One for each socket, as bytes may be held.
+#[derive(Debug)]
+pub struct Source {
     /// Made when it is first needed.
     pipe: Option<Pipe>,
     splices: bool,
 }
 
-impl Source<'_> {
-    fn next(&mut self, buffer: &mut [u8], unseen: Option<Unseen<'_>>) -> io::Result<Came> {
+impl Default for Source {
+    fn default() -> Self {
+        Self { pipe: None, splices: true }
+    }
+}
+
+impl Source {
+    /// Waits for what comes next. Bytes that `unseen` does not take come in `buffer` after all.
+    ///
+    /// # Errors
+    /// What reading the socket said; nothing was taken from it.
+    pub fn next(
+        &mut self,
+        socket: &TcpStream,
+        buffer: &mut [u8],
+        unseen: Option<Unseen<'_>>,
+    ) -> io::Result<Came> {
         if let Some(pipe) = &mut self.pipe
             && pipe.held() > 0
         {
             return pipe.take(buffer).map(Came::Bytes);
         }
         if let Some(unseen) = unseen.filter(|_| self.splices) {
-            match self.splice(unseen) {
+            match self.splice(socket, unseen) {
                 // Some file systems and sockets cannot do it.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.splices = false,
                 came => return came,
             }
         }
-        match (&mut &*self.socket).read(buffer)? {
+        match (&mut &*socket).read(buffer)? {
             0 => Ok(Came::Fin),
             count => Ok(Came::Bytes(count)),
         }
     }
 
-    fn splice(&mut self, unseen: Unseen<'_>) -> io::Result<Came> {
+    fn splice(&mut self, socket: &TcpStream, unseen: Unseen<'_>) -> io::Result<Came> {
         let pipe = match &mut self.pipe {
             Some(pipe) => pipe,
             none => none.insert(Pipe::new()?),
         };
-        let Some(stored) = pipe.turn(self.socket, unseen)? else { return Ok(Came::Fin) };
+        let Some(stored) = pipe.turn(socket, unseen)? else { return Ok(Came::Fin) };
         if pipe.held() == 0 {
             return Ok(Came::Unseen(stored));
         }

@@ -10,7 +10,7 @@ mod file;
 mod outgoing;
 mod unseen;
 
-pub use blocking::pump as pump_blocking;
+pub use blocking::{Came, Source, pump as pump_blocking};
 pub use cooperative::{Pumped, pump as pump_cooperative};
 pub use file::send_file;
 pub use outgoing::{Outgoing, Piece, write};
@@ -56,6 +56,11 @@ pub trait Step {
     /// the kernel. Asked before each read. What that place does not take comes as [`Input::Bytes`] after all.
     fn unseen(&self) -> Option<Unseen<'_>> {
         None
+    }
+
+    /// Whether there is something to send before the next read, so that [`Self::outgoing`] is worth asking.
+    fn is_sending(&self) -> bool {
+        false
     }
 
     /// What goes out before the next read, beside the replies to the last one; asked until it is [`Outgoing::Nothing`].

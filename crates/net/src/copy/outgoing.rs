@@ -58,7 +58,7 @@ pub(super) fn send_blocking(
     replies: &mut Vec<u8>,
     step: &mut impl Step,
 ) -> io::Result<Flow> {
-    loop {
+    while step.is_sending() {
         let outgoing = step.outgoing(buffer, replies)?;
         let more = matches!(&outgoing, Outgoing::File(_) | Outgoing::Bytes(1..));
         say(socket, replies, more).map_err(unread)?;
@@ -84,6 +84,7 @@ pub(super) fn send_blocking(
             }
         }
     }
+    Ok(Flow::Continue)
 }
 
 /// How far sending among the tasks came.
@@ -112,6 +113,9 @@ pub(super) async fn send_cooperative(
         // A peer that takes everything at once, or always has bytes, never makes us wait, and the other tasks of this
         // thread would not run.
         consume_budget().await;
+        if !step.is_sending() {
+            return Ok(Sent::All(Flow::Continue));
+        }
         let outgoing = if step.may_block() {
             block_in_place(|| step.outgoing(buffer, replies))?
         } else {
@@ -274,6 +278,10 @@ mod tests {
 
         fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
             if matches!(input, Input::EndOfStream) { Flow::Finish } else { Flow::Continue }
+        }
+
+        fn is_sending(&self) -> bool {
+            !self.said_goodbye
         }
 
         fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {

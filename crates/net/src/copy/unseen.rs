@@ -20,6 +20,7 @@ pub struct Unseen<'a> {
 }
 
 /// A pipe inside the kernel: splice(2) moves pages from a socket to it, and from it into a file.
+#[derive(Debug)]
 pub(super) struct Pipe {
     read: OwnedFd,
     write: OwnedFd,

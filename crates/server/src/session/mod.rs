@@ -158,6 +158,14 @@ impl Step for Session {
         }
     }
 
+    fn is_sending(&self) -> bool {
+        match self {
+            Self::Preface(session) => session.is_sending(),
+            Self::Ws(session) => session.is_sending(),
+            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => false,
+        }
+    }
+
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
         match self {
             Self::Preface(session) => session.outgoing(buffer, replies),

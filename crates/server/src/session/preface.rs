@@ -109,6 +109,11 @@ impl Preface {
         }
     }
 
+    /// Whether an answer goes out, or something waits behind one.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.state, State::Sending(_)) || !self.waiting.is_empty()
+    }
+
     /// The next piece of an answer; when all of it is out, goes on with what waited.
     pub(super) fn outgoing(
         &mut self,
@@ -336,7 +341,7 @@ impl Preface {
 
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Result<Flow, Refusal> {
         // What was asked before is answered first; then the end is met again.
-        if matches!(self.state, State::Sending(_)) || !self.waiting.is_empty() {
+        if self.is_sending() {
             return Ok(Flow::Continue);
         }
         match std::mem::replace(&mut self.state, State::Refused) {

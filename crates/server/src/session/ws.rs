@@ -133,9 +133,7 @@ impl Ws {
             _ if late => Flow::Finish,
             Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
             // What was asked before is answered first; then the end is met again.
-            Input::EndOfStream if self.service.is_sending() || !self.waiting.is_empty() => {
-                Flow::Continue
-            }
+            Input::EndOfStream if self.is_sending() => Flow::Continue,
             Input::EndOfStream => {
                 let between_messages = self.receiver.at_message_border();
                 let mut outlet = Frames { sender: &mut self.sender, replies };
@@ -150,6 +148,11 @@ impl Ws {
             }
             Input::Stopping | Input::Unseen(..) => Flow::Continue,
         }
+    }
+
+    /// Whether an answer goes out, or something waits behind one.
+    pub(super) const fn is_sending(&self) -> bool {
+        self.service.is_sending() || !self.waiting.is_empty()
     }
 
     /// The next piece of an answer; when all of it is out, goes on with what waited.
