@@ -96,7 +96,7 @@ fn compare(flags: &Bench) -> Result<Exit, Failure> {
 
 /// The rows of the table and of the tools that are installed, as far as they are wanted; and what is left out, and why.
 fn local_rows(flags: &Bench) -> Result<(Vec<Row>, Vec<Skipped>), Failure> {
-    let mut rows = rows::rows(flags.sink, flags.digest != Algorithm::None);
+    let mut rows = rows::rows(flags.sink, flags.digest != Algorithm::None, flags.frame_size);
     let mut skipped = Vec::new();
     if flags.against {
         let (tools, absent) = peers::find();

@@ -14,9 +14,11 @@ pub(super) struct Row {
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     /// The row that shows what the sockets alone would take.
-    pub(super) yardstick: Option<&'static str>,
+    pub(super) yardstick: Option<String>,
     /// What differs from the other rows.
     pub(super) twist: Twist,
+    /// Payload of a frame, where it is not what `--frame-size` says.
+    pub(super) frame_size: Option<usize>,
 }
 
 /// What is not measured, and why.
@@ -35,6 +37,8 @@ pub(super) enum Kind {
     Pair,
     /// A pair once more, with something switched on.
     Variant,
+    /// A row once more, with frames of another size.
+    Sized,
     Peer,
     /// A running server.
     Server,
@@ -47,6 +51,7 @@ impl Kind {
             Self::Receiving => "receiving",
             Self::Pair => "pair",
             Self::Variant => "variant",
+            Self::Sized => "sized",
             Self::Peer => "peer",
             Self::Server => "server",
         }
@@ -60,6 +65,7 @@ impl Kind {
                 "pairs: client → server (own: anyport's code, library: tokio-tungstenite)"
             }
             Self::Variant => "pairs with more to do",
+            Self::Sized => "frames of other sizes, beside yardsticks of the same size",
             Self::Peer => "against what else is installed",
             Self::Server => "running servers",
         }
@@ -244,6 +250,13 @@ const TABLE: [Line; 17] = {
     ]
 };
 
+/// Frames of these sizes are measured beside those of `--frame-size`: what follows a row's id and name.
+const SIZES: [(usize, &str, &str); 2] =
+    [(64 * 1024, "-64k", ", 64 KiB"), (1024 * 1024, "-1m", ", 1 MiB")];
+
+/// The rows that are measured with frames of each size.
+const SIZED: [&str; 4] = [BARE_WS, "bare-ws-read", "bare-ws-own", "ws-own"];
+
 /// What one layer costs: this row over that one.
 pub(super) struct Layer {
     pub(super) name: &'static str,
@@ -252,13 +265,17 @@ pub(super) struct Layer {
 }
 
 /// What the rows say together, where they were measured.
-pub(super) const LAYERS: [Layer; 12] = [
+pub(super) const LAYERS: [Layer; 16] = [
     Layer { name: "reading the file", row: "bare-tcp-read", over: BARE_TCP },
     Layer { name: "anyport's raw client and server", row: BASE, over: BARE_TCP },
+    Layer { name: "raw, if both read the file", row: BASE, over: "bare-tcp-read" },
     Layer { name: "frames and masks, bare", row: BARE_WS, over: BARE_TCP },
     Layer { name: "reading the file, with frames", row: "bare-ws-read", over: BARE_WS },
     Layer { name: "frames and masks, anyport's", row: "frames-own", over: BASE },
     Layer { name: "WebSocket with its handshake", row: "ws-own", over: BASE },
+    Layer { name: "WebSocket, if both read the file", row: "ws-own", over: "bare-ws-read" },
+    Layer { name: "with frames of 64 KiB", row: "ws-own-64k", over: "ws-own" },
+    Layer { name: "with frames of 1 MiB", row: "ws-own-1m", over: "ws-own" },
     Layer { name: "a library as the client", row: "library-own", over: "ws-own" },
     Layer { name: "a library as the server", row: "ws-library", over: "ws-own" },
     Layer { name: "a library at both ends", row: "library-library", over: "ws-own" },
@@ -267,23 +284,30 @@ pub(super) const LAYERS: [Layer; 12] = [
     Layer { name: "BLAKE3 at both ends", row: "raw-own-blake3", over: BASE },
 ];
 
-/// The rows of the table, but for those that would repeat another one with this sink and digest.
-pub(super) fn rows(sink: Sink, hashed: bool) -> Vec<Row> {
+/// The rows of the table, but for those that would repeat another one with this sink, digest and size of frames.
+pub(super) fn rows(sink: Sink, hashed: bool, frame_size: usize) -> Vec<Row> {
     let line = |(id, name, kind, sender, receiver, yardstick, twist): Line| Row {
         id: id.to_owned(),
         name: name.to_owned(),
         kind,
         sender,
         receiver,
-        yardstick,
+        yardstick: yardstick.map(str::to_owned),
         twist,
+        frame_size: None,
     };
     let repeats = |row: &Row| match row.twist {
         Twist::None => false,
         Twist::Stored => sink == Sink::File,
         Twist::Hashed => hashed,
     };
-    TABLE.into_iter().map(line).filter(|row| !repeats(row)).collect()
+    let mut rows: Vec<Row> = TABLE.into_iter().map(line).filter(|row| !repeats(row)).collect();
+    for size in SIZES.iter().filter(|(size, ..)| *size != frame_size) {
+        let sized = SIZED.iter().filter_map(|id| rows.iter().find(|row| row.id == *id));
+        let sized: Vec<Row> = sized.map(|row| row.with_frames_of(size)).collect();
+        rows.extend(sized);
+    }
+    rows
 }
 
 /// Those that are wanted, and what these are compared to.
@@ -299,7 +323,7 @@ pub(super) fn chosen(rows: Vec<Row>, wanted: &[String]) -> Result<Vec<Row>, Stri
     }
     let mut kept: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let yardsticks = rows.iter().filter(|row| wanted.contains(&row.id));
-    let yardsticks: Vec<&str> = yardsticks.filter_map(|row| row.yardstick).collect();
+    let yardsticks: Vec<&str> = yardsticks.filter_map(|row| row.yardstick.as_deref()).collect();
     kept.extend(yardsticks);
     kept.push(BASE);
     Ok(rows.iter().filter(|row| kept.contains(&row.id.as_str())).cloned().collect())
@@ -317,6 +341,35 @@ impl Row {
             receiver: Receiver::Running { url: url.to_owned() },
             yardstick: None,
             twist: Twist::None,
+            frame_size: None,
+        }
+    }
+
+    /// The same with frames of this size, beside the yardstick of the same size.
+    fn with_frames_of(&self, (size, id, name): &(usize, &str, &str)) -> Self {
+        let beside = |yardstick: &String| {
+            if SIZED.contains(&yardstick.as_str()) {
+                format!("{yardstick}{id}")
+            } else {
+                yardstick.clone()
+            }
+        };
+        Self {
+            id: format!("{}{id}", self.id),
+            name: format!("{}{name}", self.name),
+            kind: Kind::Sized,
+            yardstick: self.yardstick.as_ref().map(beside),
+            frame_size: Some(*size),
+            ..self.clone()
+        }
+    }
+
+    /// Whether its bytes travel in frames.
+    pub(super) fn is_framed(&self) -> bool {
+        match &self.sender {
+            Sender::Anyport(client) => !matches!(client, Client::Raw | Client::Preface),
+            Sender::Bare(bare) => bare.framing != Framing::None,
+            Sender::Tool(tool) => tool.is_websocket(),
         }
     }
 }
@@ -338,19 +391,21 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    const USUAL: usize = 256 * 1024;
+
     fn ids(rows: &[Row]) -> Vec<&str> {
         rows.iter().map(|row| row.id.as_str()).collect()
     }
 
     #[test]
     fn the_table_is_complete() {
-        let rows = rows(Sink::Discard, false);
-        assert_eq!(rows.len(), TABLE.len());
+        let rows = rows(Sink::Discard, false, USUAL);
+        assert_eq!(rows.len(), TABLE.len() + SIZES.len() * SIZED.len());
         let known: HashSet<&str> = ids(&rows).into_iter().collect();
-        assert_eq!(known.len(), TABLE.len(), "an id twice");
+        assert_eq!(known.len(), rows.len(), "an id twice");
         assert!(known.contains(BASE));
         for row in &rows {
-            assert!(row.yardstick.is_none_or(|id| known.contains(id)), "{row:?}");
+            assert!(row.yardstick.as_deref().is_none_or(|id| known.contains(id)), "{row:?}");
             assert_eq!(row.yardstick.is_none(), row.id == BARE_TCP, "{row:?}");
         }
         let pairs = rows.iter().filter(|row| row.kind == Kind::Pair);
@@ -364,14 +419,29 @@ mod tests {
 
     #[test]
     fn rows_that_would_repeat_another_are_left_out() {
-        let stored = rows(Sink::File, true);
+        let stored = rows(Sink::File, true, 64 * 1024);
         assert!(stored.iter().all(|row| row.twist == Twist::None));
-        assert_eq!(stored.len(), TABLE.len() - 4);
+        assert_eq!(stored.len(), TABLE.len() - 4 + SIZED.len());
+        assert!(stored.iter().all(|row| row.frame_size.is_none_or(|size| size == 1024 * 1024)));
+    }
+
+    #[test]
+    fn frames_of_another_size_stand_beside_yardsticks_of_that_size() {
+        let rows = rows(Sink::Discard, false, USUAL);
+        let beside = |id: &str| {
+            let row = rows.iter().find(|row| row.id == id).unwrap();
+            (row.frame_size, row.yardstick.as_deref())
+        };
+        assert_eq!(beside("ws-own"), (None, Some("bare-ws")));
+        assert_eq!(beside("ws-own-64k"), (Some(65_536), Some("bare-ws-64k")));
+        assert_eq!(beside("bare-ws-own-1m"), (Some(1_048_576), Some("bare-ws-1m")));
+        assert_eq!(beside("bare-ws-1m"), (Some(1_048_576), Some("bare-tcp")));
+        assert!(rows.iter().all(|row| row.frame_size.is_none() || row.is_framed()));
     }
 
     #[test]
     fn chosen_rows_bring_what_they_are_compared_to() {
-        let all = rows(Sink::Discard, false);
+        let all = rows(Sink::Discard, false, USUAL);
         let some = chosen(all.clone(), &["ws-own".to_owned()]).unwrap();
         assert_eq!(ids(&some), ["bare-ws", "raw-own", "ws-own"]);
         assert_eq!(chosen(all.clone(), &[]).unwrap().len(), all.len());

@@ -240,12 +240,16 @@ impl Track<'_> {
         }
     }
 
-    fn job(&self) -> Job<'_> {
+    fn frame_size(&self, row: &Row) -> usize {
+        row.frame_size.unwrap_or(self.flags.frame_size)
+    }
+
+    fn job(&self, row: &Row) -> Job<'_> {
         Job {
             file: &self.work.file,
             size: self.work.size,
             buffer: self.flags.buffer,
-            frame_size: self.flags.frame_size,
+            frame_size: self.frame_size(row),
             congestion: self.congestion,
         }
     }
@@ -281,13 +285,14 @@ impl Track<'_> {
                 let store = keeps.then(|| stored.join(TOOL_FILE));
                 if tool.tells() != Tells::Events {
                     let port = free_port()?;
-                    let start = tool.receiver(self.job(), port, store.as_deref())?;
+                    let start = tool.receiver(self.job(row), port, store.as_deref())?;
                     let process = start.start()?;
                     wait_for_port(&process, port, deadline)?;
                     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                     return Ok(Some(Ready { process, address, store }));
                 }
-                let start = tool.receiver(self.job(), 0, store.as_deref())?.stdout(Stdio::piped());
+                let start =
+                    tool.receiver(self.job(row), 0, store.as_deref())?.stdout(Stdio::piped());
                 return self.announced(start, store, deadline).map(Some);
             }
         };
@@ -311,7 +316,7 @@ impl Track<'_> {
         purpose: Purpose,
     ) -> Result<Process> {
         let (flags, work) = (self.flags, self.work);
-        let frame_size = flags.frame_size.to_string();
+        let frame_size = self.frame_size(row).to_string();
         let address_known = || address.context("a receiver without an address");
         match &row.sender {
             Sender::Anyport(client) => {
@@ -353,7 +358,7 @@ impl Track<'_> {
                 start.stdout(Stdio::piped()).start()
             }
             Sender::Tool(tool) => {
-                let start = tool.sender(self.job(), address_known()?)?;
+                let start = tool.sender(self.job(row), address_known()?)?;
                 // iperf3 reports; what the others print is a receipt that the receiver prints too.
                 start.stdout(Stdio::piped()).start()
             }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Outcome, Running, Sample, Server, anyport, blake3, wait_until};
 
-const ROWS: [&str; 17] = [
+const ROWS: [&str; 25] = [
     "bare tcp",
     "bare tcp, reads file",
     "bare ws",
@@ -29,6 +29,14 @@ const ROWS: [&str; 17] = [
     "raw → own → file",
     "ws → own → file",
     "raw → own, BLAKE3",
+    "bare ws, 64 KiB",
+    "bare ws, reads file, 64 KiB",
+    "bare ws → own, 64 KiB",
+    "ws → own, 64 KiB",
+    "bare ws, 1 MiB",
+    "bare ws, reads file, 1 MiB",
+    "bare ws → own, 1 MiB",
+    "ws → own, 1 MiB",
 ];
 
 /// More than one buffer, so that there is something to time.
@@ -81,7 +89,7 @@ fn bench_measures_every_row_of_the_table() {
     assert_eq!(rows.iter().filter(|row| row["kind"] == "pair").count(), 6);
     let base = rows.iter().find(|row| row["id"] == "raw-own").unwrap();
     assert_eq!(base["times_base"]["median"], 1.0);
-    assert_eq!(of_kind(&events, "layer").len(), 12);
+    assert_eq!(of_kind(&events, "layer").len(), 16);
     assert!(facts["digest"].as_str().unwrap().starts_with("blake3:"));
 }
 

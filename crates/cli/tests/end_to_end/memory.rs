@@ -10,7 +10,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use crate::compression::{COMPRESSED, bomb, compressing, deflated};
-use crate::harness::{Server, blake3};
+use crate::harness::{Server, blake3, wait_until};
 use crate::wire::{
     BINARY, CONTINUATION, PING, TEXT, close_frame, connect, fragment, frame, masked, masked_header,
     read_close, read_frame, read_line, websocket,
@@ -279,5 +279,71 @@ fn pd_11_a_connection_that_compresses_takes_less_than_a_mib() {
         let name = format!("{COUNT} connections, one {what} echo each: {each} KiB a connection");
         watch.grew_less_than(COUNT * MIB, &name);
         drop(open);
+    }
+}
+
+/// However a gigabyte is cut into frames, and in a server that has not served anything before.
+#[test]
+fn a_gigabyte_takes_no_more_memory_than_a_byte() {
+    const GIGABYTE: u64 = 1 << 30;
+    let server = Server::start(&["--sink", "discard", "--digest", "none"]);
+    let chunk = vec![7; MIB as usize];
+    let small = frame(BINARY, &chunk[..64 * 1024]).repeat(16);
+    let whole = masked_header(0x82, GIGABYTE);
+    for (head, piece, name) in [(&whole[..], &chunk, "one frame"), (&[], &small, "64 KiB frames")] {
+        let watch = Watch::new(&server);
+        let mut stream = websocket(server.port(), "/");
+        stream.write_all(head).unwrap();
+        for _ in 0..GIGABYTE / MIB {
+            stream.write_all(piece).unwrap();
+        }
+        stream.write_all(&close_frame(1000, "")).unwrap();
+        assert_eq!(server.next_receipt()["bytes"], GIGABYTE);
+        assert_eq!(read_close(&mut stream).0, Some(1000));
+        watch.grew_less_than(MIB, &format!("1 GiB in {name}"));
+    }
+}
+
+/// 16 MiB for the first and one for each further one is the allowance; each is held in the middle until all are there.
+#[test]
+fn a_hundred_transfers_at_once_take_less_than_a_mib_each() {
+    const COUNT: u64 = 100;
+    // Enough that each is a bulk transfer, with the buffer of one.
+    let half = vec![7; MIB as usize];
+    for (name, websockets) in [("raw", false), ("ws", true)] {
+        let server = used(&[]);
+        let watch = Watch::new(&server);
+        let begin = |number: u64| {
+            if websockets {
+                let mut stream = websocket(server.port(), &format!("/files/{number}"));
+                stream.write_all(&masked_header(0x82, 2 * MIB)).unwrap();
+                stream
+            } else {
+                let mut stream = connect(server.port());
+                let line = format!("ANYPORT/1 PUT {number} size={}\n", 2 * MIB);
+                stream.write_all(line.as_bytes()).unwrap();
+                stream
+            }
+        };
+        let mut open: Vec<TcpStream> = (0..COUNT).map(begin).collect();
+        for stream in &mut open {
+            stream.write_all(&half).unwrap();
+        }
+        wait_until("the first halves to arrive", || {
+            let sizes = server.names().into_iter().map(|name| server.dir().join(name).metadata());
+            let arrived = sizes.filter_map(Result::ok).filter(|part| part.len() == MIB).count();
+            (arrived == COUNT as usize).then_some(())
+        });
+        watch.grew_less_than(15 * MIB + COUNT * MIB, &format!("{COUNT} {name} transfers at once"));
+        for stream in &mut open {
+            stream.write_all(&half).unwrap();
+            stream.write_all(if websockets { &[] } else { b"END\n" }).unwrap();
+            if websockets {
+                stream.write_all(&close_frame(1000, "")).unwrap();
+            }
+        }
+        for _ in 0..COUNT {
+            assert_eq!(server.next_receipt()["bytes"], 2 * MIB);
+        }
     }
 }

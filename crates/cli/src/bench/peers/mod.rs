@@ -197,8 +197,9 @@ impl Tool {
                 kind: Kind::Peer,
                 sender: from,
                 receiver: to,
-                yardstick: Some(yardstick),
+                yardstick: Some(String::from(yardstick)),
                 twist: Twist::None,
+                frame_size: None,
             }
         };
         let own = || Receiver::Anyport(Engine::Own);
@@ -236,6 +237,11 @@ impl Tool {
             Which::Iperf3 => Tells::BySender,
             Which::Nc | Which::Ncat | Which::Socat | Which::Websocat => Tells::Nothing,
         }
+    }
+
+    /// Whether it speaks WebSocket, and not bytes alone.
+    pub(super) const fn is_websocket(&self) -> bool {
+        matches!(self.which, Which::Websocat | Which::Websockets | Which::Ws)
     }
 
     /// Whether its sender uses the congestion control that it is told.
@@ -347,14 +353,14 @@ mod tests {
 
     #[test]
     fn every_tool_has_rows_of_its_own_and_yardsticks_that_exist() {
-        let table = super::super::rows::rows(crate::flags::Sink::Discard, false);
+        let table = super::super::rows::rows(crate::flags::Sink::Discard, false, 256 * 1024);
         let mut ids = HashSet::new();
         for known in &KNOWN {
             let rows = tool(known.which).rows();
             assert!(!rows.is_empty(), "{}", known.name);
             for row in rows {
                 assert!(
-                    table.iter().any(|line| Some(line.id.as_str()) == row.yardstick),
+                    table.iter().any(|line| Some(&line.id) == row.yardstick.as_ref()),
                     "{row:?}"
                 );
                 assert!(ids.insert(row.id.clone()), "{row:?}");

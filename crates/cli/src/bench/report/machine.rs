@@ -45,6 +45,7 @@ fn row(line: &Line, report: &Report) -> Value {
     let mut object = json!({
         "event": "row", "id": row.id, "name": row.name, "kind": row.kind.as_str(),
         "clock": row.clock(), "congestion": line.congestion, "bytes": report.bytes,
+        "frame_size": report.frame_size(row),
     });
     match &line.figures {
         Err(reason) => merge(&mut object, json!({ "broken": reason })),
@@ -114,6 +115,7 @@ pub(in crate::bench) fn csv(report: &Report) -> String {
                 fields.extend([number(Some(figures.sender_cpu)), number(figures.receiver_cpu)]);
                 fields.extend([count(figures.idle), count(figures.peak), number(figures.slowest)]);
                 fields.extend([line.row.clock().to_owned(), line.congestion.clone()]);
+                fields.push(count(report.frame_size(&line.row).map(|size| size as u64)));
                 fields.extend([line.digest.clone().unwrap_or_default(), String::new()]);
             }
         }
@@ -123,7 +125,7 @@ pub(in crate::bench) fn csv(report: &Report) -> String {
     out
 }
 
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "id",
     "name",
     "kind",
@@ -147,6 +149,7 @@ const COLUMNS: [&str; 25] = [
     "slowest_over_mean",
     "clock",
     "congestion",
+    "frame_size",
     "digest",
     "broken",
 ];

@@ -39,6 +39,8 @@ pub(super) struct Report {
     pub(super) base: Option<String>,
     pub(super) runs: u32,
     pub(super) parallel: u32,
+    /// What `--frame-size` said.
+    pub(super) frame_size: usize,
     pub(super) bytes: u64,
     pub(super) digest: String,
     pub(super) rows: Vec<Line>,
@@ -104,7 +106,7 @@ impl Report {
             digest: one.digest.clone().filter(|_| one.broken.is_none()),
             figures: match &one.broken {
                 Some(broken) => Err(broken.reason.clone()),
-                None => figures(one, bytes, base, one.row.yardstick.and_then(find))
+                None => figures(one, bytes, base, one.row.yardstick.as_deref().and_then(find))
                     .ok_or_else(|| "no run was measured".to_owned()),
             },
             congestion: match &one.row.sender {
@@ -128,6 +130,7 @@ impl Report {
             base: base.map(|base| base.row.name.clone()),
             runs: flags.runs,
             parallel: flags.parallel,
+            frame_size: flags.frame_size,
             bytes,
             digest,
             rows,
@@ -136,6 +139,11 @@ impl Report {
             skipped,
             facts,
         }
+    }
+
+    /// Payload of a frame of this row; `None` where there are no frames.
+    pub(super) fn frame_size(&self, row: &Row) -> Option<usize> {
+        row.is_framed().then(|| row.frame_size.unwrap_or(self.frame_size))
     }
 
     /// Facts, settings and versions, a line each.
@@ -312,7 +320,7 @@ mod tests {
 
     /// All rows of the table: each twice as slow as the first one, but for `ws → own`, which is broken after it was timed.
     fn report() -> Report {
-        let measured: Vec<Measured> = rows::rows(Sink::Discard, false)
+        let measured: Vec<Measured> = rows::rows(Sink::Discard, false, 256 * 1024)
             .into_iter()
             .enumerate()
             .map(|(index, row)| {
@@ -372,7 +380,7 @@ mod tests {
         let (svg, html) = (svg(&report()), html(&report()));
         let tree = roxmltree::Document::parse(&svg).unwrap();
         let texts: Vec<&str> = tree.descendants().filter_map(|node| node.text()).collect();
-        for row in rows::rows(Sink::Discard, false) {
+        for row in rows::rows(Sink::Discard, false, 256 * 1024) {
             assert!(texts.contains(&row.name.as_str()), "{}", row.name);
             assert!(html.contains(&row.name), "{}", row.name);
         }

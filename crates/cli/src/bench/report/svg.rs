@@ -50,11 +50,11 @@ text{font:13px system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;fill:
 .number{font-variant-numeric:tabular-nums}\
 .paper{fill:#ffffff}.grid{stroke:#d8dee4;stroke-width:1}.base{stroke:#59636e;stroke-width:1;stroke-dasharray:4 3}\
 .whisker{stroke:#1f2328;stroke-width:1.4;fill:none}\
-.yardstick{fill:#9aa4af}.receiving{fill:#7d6bb5}.pair,.server{fill:#3b82c4}.variant{fill:#2f9e8f}.peer{fill:#d08a3c}\
+.yardstick{fill:#9aa4af}.receiving{fill:#7d6bb5}.pair,.server{fill:#3b82c4}.variant{fill:#2f9e8f}.sized{fill:#5b9fd0}.peer{fill:#d08a3c}\
 .more{fill:#d08a3c}.less{fill:#2f9e8f}\
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.quiet{fill:#9da7b1}.broken{fill:#ff8a80}.heading{stroke:#0d1117}\
 .paper{fill:#0d1117}.grid{stroke:#30363d}.base{stroke:#9da7b1}.whisker{stroke:#e6edf3}\
-.yardstick{fill:#6e7781}.receiving{fill:#8f7fc6}.pair,.server{fill:#4a90d0}.variant{fill:#35a796}.peer{fill:#c9853a}\
+.yardstick{fill:#6e7781}.receiving{fill:#8f7fc6}.pair,.server{fill:#4a90d0}.variant{fill:#35a796}.sized{fill:#6aaddb}.peer{fill:#c9853a}\
 .more{fill:#c9853a}.less{fill:#35a796}}";
 
 #[derive(Default)]
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_row_has_a_colour_by_day_and_by_night() {
-        for row in rows::rows(Sink::Discard, false) {
+        for row in rows::rows(Sink::Discard, false, 256 * 1024) {
             let class = format!(".{}", row.kind.as_str());
             assert_eq!(STYLE.matches(&class).count(), 2, "{class}");
         }
