@@ -654,7 +654,7 @@ fn a_hostile_server_writes_nothing_elsewhere() {
 fn mistakes_of_users_are_told() {
     let here = Here::new();
     for (arguments, code, words) in [
-        (vec!["get", "nonsense"], 2, "has no scheme"),
+        (vec!["get", "gopher://x/"], 2, "is not known"),
         (vec!["get", "tcp://127.0.0.1:1/../x"], 2, "is no name of a stored file"),
         (vec!["get", "tcp://127.0.0.1:1/x"], 3, "cannot connect to 127.0.0.1:1"),
         (vec!["ls", "tcp://127.0.0.1:1/"], 3, "is a server running there?"),

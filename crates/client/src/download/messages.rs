@@ -28,7 +28,7 @@ pub(super) struct Messages {
 /// What came.
 enum Heard {
     Content(u64),
-    Reply(FileReply),
+    Reply(Box<FileReply>),
 }
 
 impl Messages {
@@ -64,7 +64,7 @@ impl Messages {
     pub(super) fn content(&mut self, left: u64, sink: &mut dyn Sink) -> Result<u64, GetError> {
         match self.hear(left, sink)? {
             Heard::Content(count) => Ok(count),
-            Heard::Reply(reply) => Err(self.unexpected(reply)),
+            Heard::Reply(reply) => Err(self.unexpected(*reply)),
         }
     }
 
@@ -100,7 +100,7 @@ impl Messages {
     fn reply(&mut self) -> Result<FileReply, GetError> {
         let peer = self.peer;
         match self.hear(0, &mut Nowhere)? {
-            Heard::Reply(reply) => Ok(reply),
+            Heard::Reply(reply) => Ok(*reply),
             Heard::Content(_) => {
                 let answer = "content where an answer was due".to_owned();
                 Err(GetError::Answer { peer, answer })
@@ -156,7 +156,7 @@ impl Messages {
                     self.text.extend_from_slice(data);
                     if end {
                         let text = std::mem::take(&mut self.text);
-                        return parse(peer, &text).map(Heard::Reply);
+                        return parse(peer, &text).map(|reply| Heard::Reply(Box::new(reply)));
                     }
                 }
                 Some(Event::Ping(payload)) => {

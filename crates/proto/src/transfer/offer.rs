@@ -150,6 +150,7 @@ impl FileMessage {
 /// A text message of the receiver.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum FileReply {
     /// The file is here, whole.
     Receipt(Receipt),

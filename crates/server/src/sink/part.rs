@@ -7,7 +7,7 @@
 //!
 //! The key is a hash of what the sender offered, so nothing must be searched, and a part is found again after a crash
 //! that left no time to write anything. Parts lie at the top of the served directory, whatever directory their file is
-//! for (docs/decisions/0009).
+//! for (docs/decisions/0004).
 
 use std::fmt::Write as _;
 use std::fs::File;

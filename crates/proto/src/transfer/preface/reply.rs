@@ -15,6 +15,7 @@ use crate::transfer::tcp_seen::TcpSeen;
 
 /// What a receiver says by a line.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Reply {
     /// The sender may send, beginning at this byte of the content.
     Go {
