@@ -49,7 +49,8 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "ROW", value_delimiter = ',', help_heading = "Runs")]
     pub(super) pairs: Vec<String>,
 
-    /// Add rows with what else is installed: iperf3, nc, ncat, socat, websocat, and websockets (PyPI) and ws (npm)
+    /// Add rows with what else is installed: iperf3, nc, ncat, socat, websocat, websockets (PyPI), ws (npm), and what
+    /// scripts/bench-peers builds: fastwebsockets and libwebsockets
     #[arg(long, help_heading = "Runs")]
     pub(super) against: bool,
 

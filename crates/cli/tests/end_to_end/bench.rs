@@ -221,8 +221,12 @@ fn tools_that_are_absent_are_named_with_the_way_to_get_them() {
     let outcome = bench_with_path(empty.path(), &["--pairs", "raw-own"]).succeeds();
     let events = outcome.json();
     let skipped = of_kind(&events, "skipped");
-    assert_eq!(skipped.len(), 7, "{skipped:#?}");
-    for (name, install) in [("iperf3", "apt-get install iperf3"), ("ws (npm)", "npm install")] {
+    assert_eq!(skipped.len(), 9, "{skipped:#?}");
+    for (name, install) in [
+        ("iperf3", "apt-get install iperf3"),
+        ("ws (npm)", "npm install"),
+        ("libwebsockets (C)", "scripts/bench-peers"),
+    ] {
         let skipped = skipped.iter().find(|event| event["name"] == name).unwrap();
         assert!(skipped["reason"].as_str().unwrap().contains(install), "{skipped}");
     }

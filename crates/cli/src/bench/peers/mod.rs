@@ -31,6 +31,8 @@ pub(super) enum Which {
     Websocat,
     Websockets,
     Ws,
+    Fastwebsockets,
+    Libwebsockets,
 }
 
 /// A tool that is not, and how to come by it.
@@ -51,7 +53,7 @@ struct Known {
     install: &'static str,
 }
 
-const KNOWN: [Known; 7] = [
+const KNOWN: [Known; 9] = [
     Known {
         which: Which::Iperf3,
         name: "iperf3",
@@ -113,6 +115,23 @@ const KNOWN: [Known; 7] = [
         ],
         word: "ws",
         install: "npm install --global ws",
+    },
+    // Libraries have no program of their own; ours are in bench/peers.
+    Known {
+        which: Which::Fastwebsockets,
+        name: "fastwebsockets (Rust)",
+        programs: &["anyport-peer-fastwebsockets"],
+        ask: &["--version"],
+        word: "fastwebsockets",
+        install: "scripts/bench-peers in the source tree builds it",
+    },
+    Known {
+        which: Which::Libwebsockets,
+        name: "libwebsockets (C)",
+        programs: &["anyport-peer-libwebsockets"],
+        ask: &["--version"],
+        word: "libwebsockets",
+        install: "scripts/bench-peers in the source tree builds it",
     },
 ];
 
@@ -212,7 +231,11 @@ impl Tool {
                 row(bare(Framing::None), Receiver::Tool(tool()), "bare-tcp"),
                 row(Sender::Tool(tool()), own(), "bare-tcp"),
             ],
-            Which::Websocat | Which::Websockets | Which::Ws => vec![
+            Which::Websocat
+            | Which::Websockets
+            | Which::Ws
+            | Which::Fastwebsockets
+            | Which::Libwebsockets => vec![
                 row(bare(Framing::WebSocket), Receiver::Tool(tool()), "bare-ws"),
                 row(Sender::Tool(tool()), own(), "bare-ws"),
             ],
@@ -228,12 +251,16 @@ impl Tool {
             Which::Websocat => "websocat",
             Which::Websockets => "websockets",
             Which::Ws => "npm ws",
+            Which::Fastwebsockets => "fastwebsockets",
+            Which::Libwebsockets => "libwebsockets",
         }
     }
 
     pub(super) const fn tells(&self) -> Tells {
         match self.which {
-            Which::Websockets | Which::Ws => Tells::Events,
+            Which::Websockets | Which::Ws | Which::Fastwebsockets | Which::Libwebsockets => {
+                Tells::Events
+            }
             Which::Iperf3 => Tells::BySender,
             Which::Nc | Which::Ncat | Which::Socat | Which::Websocat => Tells::Nothing,
         }
@@ -241,12 +268,19 @@ impl Tool {
 
     /// Whether it speaks WebSocket, and not bytes alone.
     pub(super) const fn is_websocket(&self) -> bool {
-        matches!(self.which, Which::Websocat | Which::Websockets | Which::Ws)
+        !matches!(self.which, Which::Iperf3 | Which::Nc | Which::Ncat | Which::Socat)
     }
 
     /// Whether its sender uses the congestion control that it is told.
     pub(super) const fn takes_congestion(&self) -> bool {
-        matches!(self.which, Which::Iperf3 | Which::Socat | Which::Websockets)
+        matches!(
+            self.which,
+            Which::Iperf3
+                | Which::Socat
+                | Which::Websockets
+                | Which::Fastwebsockets
+                | Which::Libwebsockets
+        )
     }
 
     /// A receiver of one connection on a port of 127.0.0.1, which stores what comes or throws it away.
@@ -279,6 +313,7 @@ impl Tool {
             }
             Which::Websockets => start.args(["-c", WEBSOCKETS_RECEIVE]).args(store),
             Which::Ws => with_modules(start, self.which).args(["-e", WS_RECEIVE, "--"]).args(store),
+            Which::Fastwebsockets | Which::Libwebsockets => start.arg("receive").args(store),
         })
     }
 
@@ -312,6 +347,14 @@ impl Tool {
                 .args(["-e", WS_SEND, "--"])
                 .arg(job.file)
                 .args([&format!("ws://{address}/"), &frame_size]),
+            Which::Fastwebsockets => start.arg("send").arg(job.file).args([
+                &address.to_string(),
+                &frame_size,
+                job.congestion,
+            ]),
+            Which::Libwebsockets => {
+                start.arg("send").arg(job.file).args([&ip, &port, &frame_size, job.congestion])
+            }
         })
     }
 }
