@@ -189,3 +189,64 @@ fn directory_entry(name: FilePath, facts: Facts) -> Entry {
 
 /// What a name takes beside its letters: a `String` and what the allocator adds.
 const NAME_OVERHEAD: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use anyport_proto::transfer::receipt::{Engine, Protocol, Receipt};
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::config::Config;
+    use crate::observe::{Interrupted, Observer, Refused};
+
+    struct Quiet;
+
+    impl Observer for Quiet {
+        fn receipt(&self, _: &Receipt) {}
+        fn interrupted(&self, _: &Interrupted) {}
+        fn refused(&self, _: &Refused) {}
+    }
+
+    /// The names in a tree of ten files in each of two directories, one inside the other.
+    fn list(limit: usize, budget: u64, recursive: bool) -> Result<Vec<String>, Refusal> {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(scratch.path().join("a/b")).unwrap();
+        for directory in ["a", "a/b"] {
+            for number in 0..10 {
+                std::fs::write(scratch.path().join(format!("{directory}/{number}")), b"x").unwrap();
+            }
+        }
+        let files = Files::open(&Config::new(scratch.path()), Arc::new(Quiet)).unwrap();
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let source = Source { protocol: Protocol::Raw, engine: Engine::Own, peer };
+        let budget = Arc::new(Budget::new(budget));
+        let asked = List { path: Some("a".to_owned()), recursive, token: None };
+        let mut listing = Arc::new(files).list(source, &asked, limit, budget.share())?;
+        let mut names = Vec::new();
+        while let Some(entry) = listing.next()? {
+            names.push(entry.name.to_string());
+        }
+        assert_eq!(listing.entries(), names.len() as u64);
+        assert_eq!(listing.held, 0);
+        Ok(names)
+    }
+
+    #[test]
+    fn a_directory_stands_before_what_is_in_it_and_all_is_sorted() {
+        let names = list(1 << 20, 1 << 20, true).unwrap();
+        assert_eq!((names.len(), names[9].as_str(), names[10].as_str()), (21, "a/9", "a/b"));
+        assert_eq!((names[11].as_str(), names[20].as_str()), ("a/b/0", "a/b/9"));
+        assert!(names.is_sorted());
+        assert_eq!(list(1 << 20, 1 << 20, false).unwrap().len(), 11);
+    }
+
+    #[test]
+    fn what_a_listing_holds_is_bounded_for_itself_and_for_all() {
+        let one = 11 * (1 + NAME_OVERHEAD);
+        assert!(list(one, 1 << 20, false).is_ok());
+        assert_eq!(list(one - 1, 1 << 20, false).unwrap_err().code, RefusalCode::TooLarge);
+        // The second directory is read while the first one's names are held.
+        assert_eq!(list(one, 1 << 20, true).unwrap_err().code, RefusalCode::TooLarge);
+        assert_eq!(list(1 << 20, one as u64 - 1, false).unwrap_err().code, RefusalCode::Busy);
+    }
+}

@@ -10,7 +10,7 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::ws::proof::{Proof, Standing};
 use anyport_proto::ws::{Event, Fragment, KeySource, Kind, Receiver, Role, Sender};
-use anyport_testkit::{cut_at, noise};
+use anyport_testkit::{cut_at, every_cut, noise};
 use proptest::prelude::*;
 
 use super::*;
@@ -70,6 +70,78 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let stored = |receipt: &Receipt| read(scratch.path(), receipt);
     let files = seen.receipts.lock().unwrap().iter().map(stored).collect();
     Outcome { files, interrupted: *seen.interrupted.lock().unwrap() }
+}
+
+/// What comes back for `pieces` and then FIN, from a directory with one file `x`. Asked for what it sends after each
+/// piece, or, as when all came in one read, at the end.
+fn answers(pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("x");
+    std::fs::write(&path, b"hello").unwrap();
+    let file = std::fs::File::open(path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+    let config = Config::new(scratch.path());
+    let files = Arc::new(Files::open(&config, Arc::new(Arc::new(Seen::default()))).unwrap());
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let buffered = Arc::new(Budget::new(config.max_buffered));
+    let (listener, counters) = (Arc::default(), Arc::default());
+    let context = Context { config: Arc::new(config), listener, files, buffered, counters, peer };
+    let mut session = Session::new(Verdict::Preface, context);
+    let (mut said, mut replies) = (Vec::new(), Vec::new());
+    let mut flow = Flow::Continue;
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        flow = session.step(Input::Bytes(&mut piece.to_vec(), Instant::now()), &mut replies);
+        assert_eq!(flow, Flow::Continue);
+        if !at_once {
+            drain(&mut session, &mut replies, &mut said);
+        }
+    }
+    while flow == Flow::Continue {
+        flow = session.step(Input::EndOfStream, &mut replies);
+        drain(&mut session, &mut replies, &mut said);
+    }
+    said
+}
+
+/// Writes as the loops do: what was replied, then what goes out beside.
+fn drain(session: &mut Session, replies: &mut Vec<u8>, said: &mut Vec<u8>) {
+    let mut buffer = [0; 3];
+    said.append(replies);
+    while session.is_sending() {
+        let outgoing = session.outgoing(&mut buffer, replies).unwrap();
+        said.append(replies);
+        match outgoing {
+            Outgoing::Nothing | Outgoing::Finish => return,
+            Outgoing::Bytes(count) => said.extend_from_slice(&buffer[..count]),
+            Outgoing::File(piece) => {
+                let mut byte = [0; 1];
+                std::os::unix::fs::FileExt::read_exact_at(&*piece.file, &mut byte, piece.at)
+                    .unwrap();
+                said.push(byte[0]);
+                session.sent(1);
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_do_not_depend_on_how_the_questions_were_cut() {
+    let wire = b"ANYPORT/1 GET x digest=none\nANYPORT/1 LIST\nANYPORT/1 GET none\nANYPORT/1 GET x offset=2\n";
+    let expected = answers(&[wire], true);
+    let text = String::from_utf8(expected.clone()).unwrap();
+    let file = "ANYPORT/1 FILE name=x size=5 offset=0 mtime=1 mode=";
+    assert!(
+        text.starts_with(file) && text.contains("\nhelloEND\nANYPORT/1 ENTRY name=x "),
+        "{text}"
+    );
+    assert!(text.contains("ANYPORT/1 END entries=1\nANYPORT/1 ERROR not-found "), "{text}");
+    assert!(text.contains("\nlloEND blake3:ea8f163d"), "{text}");
+    every_cut(wire, |pieces| {
+        assert!(
+            answers(pieces, true) == expected && answers(pieces, false) == expected,
+            "{pieces:?}"
+        );
+    });
 }
 
 fn read(directory: &Path, receipt: &Receipt) -> (Protocol, Vec<u8>) {
