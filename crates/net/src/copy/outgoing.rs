@@ -326,8 +326,7 @@ mod tests {
         server.set_nonblocking(true).unwrap();
         let mut server = TcpStream::from_std(server).unwrap();
         let pumped =
-            pump_cooperative(&server, &mut [0; 4096], giver, bulk, std::future::pending())
-                .await?;
+            pump_cooperative(&server, &mut [0; 4096], giver, bulk, std::future::pending()).await?;
         if pumped == Pumped::Bulk {
             let server = server.into_std().unwrap();
             server.set_nonblocking(false).unwrap();

@@ -218,7 +218,12 @@ mod tests {
         }
         let files = Files::open(&Config::new(scratch.path()), Arc::new(Quiet)).unwrap();
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let source = Source { protocol: Protocol::Raw, engine: Engine::Own, peer };
+        let source = Source {
+            protocol: Protocol::Raw,
+            engine: Engine::Own,
+            peer,
+            link: crate::link::Link::new(),
+        };
         let budget = Arc::new(Budget::new(budget));
         let asked = List { path: Some("a".to_owned()), recursive, token: None };
         let mut listing = Arc::new(files).list(source, &asked, limit, budget.share())?;

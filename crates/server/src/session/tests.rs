@@ -85,7 +85,15 @@ fn answers(pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let buffered = Arc::new(Budget::new(config.max_buffered));
     let (listener, counters) = (Arc::default(), Arc::default());
-    let context = Context { config: Arc::new(config), listener, files, buffered, counters, peer };
+    let context = Context {
+        config: Arc::new(config),
+        listener,
+        files,
+        buffered,
+        counters,
+        peer,
+        link: Link::new(),
+    };
     let mut session = Session::new(Verdict::Preface, context);
     let (mut said, mut replies) = (Vec::new(), Vec::new());
     let mut flow = Flow::Continue;
