@@ -324,7 +324,7 @@ mod tests {
 
     async fn pump(server: BlockingStream, giver: &mut Giver, bulk: u64) -> io::Result<Pumped> {
         server.set_nonblocking(true).unwrap();
-        let mut server = TcpStream::from_std(server).unwrap();
+        let server = TcpStream::from_std(server).unwrap();
         let pumped =
             pump_cooperative(&server, &mut [0; 4096], giver, bulk, std::future::pending()).await?;
         if pumped == Pumped::Bulk {
