@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyport_net::copy::send_file;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
@@ -137,7 +138,9 @@ impl Identity {
     fn of(path: &Path, metadata: &Metadata) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("anyport 2026-11 identity of a source");
         // Two machines may well have files of one inode, path, size and time.
-        hasher.update(&std::fs::read("/etc/machine-id").unwrap_or_default());
+        static MACHINE: LazyLock<Vec<u8>> =
+            LazyLock::new(|| std::fs::read("/etc/machine-id").unwrap_or_default());
+        hasher.update(&MACHINE);
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         hasher.update(path.as_os_str().as_encoded_bytes());
         for fact in [metadata.dev(), metadata.ino(), metadata.len()] {

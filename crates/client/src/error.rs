@@ -79,6 +79,16 @@ pub enum SendError {
         /// Which.
         path: PathBuf,
     },
+    /// Some of several files were not sent; each has been told of.
+    #[error("{failed} of {of} files were not sent")]
+    Some {
+        /// How many.
+        failed: usize,
+        /// How many there were.
+        of: usize,
+        /// Who is to blame for the first.
+        blame: Blame,
+    },
     /// The URL cannot stand in a request.
     #[error("cannot ask for a WebSocket")]
     Request(#[from] RequestError),
@@ -205,6 +215,7 @@ impl SendError {
     /// Who is to blame.
     pub const fn blame(&self) -> Blame {
         match self {
+            Self::Some { blame, .. } => *blame,
             Self::Dial(_) => Blame::Unreachable,
             Self::Handshake { .. } | Self::NotHttp { .. } | Self::Closed { .. } => Blame::Refused,
             Self::Refused { refusal, .. } => match refusal.code {
@@ -225,6 +236,21 @@ impl SendError {
             Self::Refused { refusal, .. } => {
                 matches!(refusal.code, RefusalCode::Busy | RefusalCode::Interrupted)
             }
+            _ => false,
+        }
+    }
+
+    /// Whether it concerns one file alone, so that others may well be sent.
+    pub(crate) const fn is_of_one_file(&self) -> bool {
+        match self {
+            Self::Open(_) | Self::Read { .. } | Self::Shrank { .. } | Self::Changed { .. } => true,
+            Self::Refused { refusal, .. } => matches!(
+                refusal.code,
+                RefusalCode::Exists
+                    | RefusalCode::BadName
+                    | RefusalCode::TooLarge
+                    | RefusalCode::DigestMismatch
+            ),
             _ => false,
         }
     }

@@ -116,6 +116,11 @@ impl Observer for Teller<'_> {
         });
     }
 
+    fn failed(&self, source: &Source, error: &SendError) {
+        let path = source.path().display();
+        self.bar.suspend(|| to_stderr(&format!("not sent: {path}: {}", reason(error))));
+    }
+
     fn retrying(&self, error: &SendError, delay: Duration) {
         if self.flags.quiet {
             return;

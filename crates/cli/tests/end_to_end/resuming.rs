@@ -399,3 +399,59 @@ fn a_refused_file_does_not_end_the_connection() {
     assert!(lines[1].starts_with("ANYPORT/1 ERROR exists "), "{answer:?}");
     assert!(lines[2].starts_with("ANYPORT/1 RECEIPT "), "{answer:?}");
 }
+
+/// Thousands of small files are one connection, and each has its own receipt.
+#[test]
+fn many_small_files_go_one_behind_the_other() {
+    let scratch = tempfile::tempdir().unwrap();
+    let top = scratch.path().join("many");
+    std::fs::create_dir(&top).unwrap();
+    for i in 0..600_usize {
+        std::fs::write(top.join(format!("{i:04}")), noise(i * 7 % 5000, i as u64)).unwrap();
+    }
+    std::fs::write(top.join("large"), noise(LARGE, 1)).unwrap();
+    let server = Server::start(&["--fsync", "none"]);
+    let target = server.url("tcp", "");
+    let path = top.to_str().unwrap();
+    let sent = anyport(&["send", "--json", path, &target]).succeeds().json();
+    assert_eq!(sent.len(), 601);
+    for receipt in &sent {
+        let name = receipt["path"].as_str().unwrap();
+        let (ours, theirs) = (scratch.path().join(name), server.dir().join(name));
+        assert_same_bytes(&std::fs::read(theirs).unwrap(), &std::fs::read(ours).unwrap());
+    }
+    let peers: std::collections::HashSet<&str> =
+        sent.iter().map(|receipt| receipt["peer"].as_str().unwrap()).collect();
+    assert_eq!(peers.len(), 1, "one connection");
+    let again = anyport(&["send", "--json", path, &target]).succeeds().json();
+    assert!(again.iter().all(|receipt| receipt["end"] == "already-here"));
+}
+
+/// One that is refused, or gone, is told of; the others are there.
+#[test]
+fn a_file_that_fails_does_not_stop_the_others() {
+    let scratch = tempfile::tempdir().unwrap();
+    let top = scratch.path().join("some");
+    std::fs::create_dir(&top).unwrap();
+    for (name, size) in [("a", 5), ("b", LARGE), ("c", 7), ("d", 9), ("e", LARGE)] {
+        std::fs::write(top.join(name), noise(size, 2)).unwrap();
+    }
+    for scheme in ["tcp", "ws", "frames"] {
+        let server = Server::start(&[]);
+        std::fs::create_dir(server.dir().join("some")).unwrap();
+        for taken in ["b", "c"] {
+            std::fs::write(server.dir().join("some").join(taken), "another").unwrap();
+        }
+        let sent = anyport(&["send", "--json", top.to_str().unwrap(), &server.url(scheme, "")])
+            .exits(4)
+            .says("some/b exists")
+            .says("some/c exists")
+            .says("2 of 5 files were not sent");
+        assert_eq!(sent.json().len(), 3, "{scheme}: {sent:?}");
+        for name in ["a", "d", "e"] {
+            let there = std::fs::read(server.dir().join("some").join(name)).unwrap();
+            assert_same_bytes(&there, &std::fs::read(top.join(name)).unwrap());
+        }
+        assert_eq!(std::fs::read(server.dir().join("some/b")).unwrap(), b"another");
+    }
+}

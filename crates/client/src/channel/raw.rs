@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::preface::{Reply, end_line, put_line};
 use anyport_proto::transfer::receipt::Receipt;
@@ -21,6 +22,8 @@ pub(crate) struct RawChannel {
     plain: bool,
     half_closed: bool,
     buffer: Vec<u8>,
+    /// Files that wait to be written.
+    queued: Vec<u8>,
     /// Bytes that came behind the last answer's line.
     unread: Vec<u8>,
 }
@@ -33,6 +36,7 @@ impl RawChannel {
             plain,
             half_closed: false,
             buffer: vec![0; BUFFER],
+            queued: Vec::new(),
             unread: Vec::new(),
         }
     }
@@ -81,6 +85,46 @@ impl RawChannel {
             (Ok(Written::All), Ok(None)) if self.plain => Ok(None),
             (Ok(_), Ok(None)) => Err(broken(ended())),
             (Ok(_), Err(error)) => Err(broken(error)),
+        }
+    }
+
+    /// Puts a whole file behind what waits to be written, and writes if that is enough.
+    pub(crate) fn put(
+        &mut self,
+        offer: &Offer,
+        content: &[u8],
+        digest: Option<&Digest>,
+    ) -> Result<(), SendError> {
+        self.queued.extend_from_slice(put_line(offer).as_bytes());
+        self.queued.extend_from_slice(content);
+        self.queued.extend_from_slice(end_line(digest).as_bytes());
+        if self.queued.len() < BUFFER { Ok(()) } else { self.flush() }
+    }
+
+    /// Writes what waits.
+    pub(crate) fn flush(&mut self) -> Result<(), SendError> {
+        let written = self.stream.write_all(&self.queued);
+        self.queued.clear();
+        written.map_err(|error| {
+            // It may have failed because the server said no: its word is worth more than ours.
+            match self.receipt() {
+                Err(said @ SendError::Refused { .. }) => said,
+                _ => SendError::broken_off(self.peer, 0, error),
+            }
+        })
+    }
+
+    /// The next receipt.
+    pub(crate) fn receipt(&mut self) -> Result<Receipt, SendError> {
+        let peer = self.peer;
+        let broken = |source| SendError::broken_off(peer, 0, source);
+        match self.answer() {
+            Ok(Some(line)) => {
+                let receipt = self.understand(&line)?;
+                receipt.ok_or_else(|| SendError::Answer { peer: self.peer, answer: cut(&line) })
+            }
+            Ok(None) => Err(broken(ended())),
+            Err(error) => Err(broken(error)),
         }
     }
 

@@ -1,0 +1,82 @@
+//! How often, and how soon, a broken connection is replaced.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use super::Options;
+use crate::content::{Identity, Source};
+use crate::error::SendError;
+
+/// How often one file has been tried.
+pub(super) struct Attempts {
+    left: Cell<u32>,
+    retries: u32,
+    max_time: Duration,
+    /// When bytes last got further.
+    last: Cell<Instant>,
+    furthest: Cell<u64>,
+    /// Whether there has been a connection: without one it is no break.
+    pub(super) connected: bool,
+    identity: Option<Identity>,
+    /// What was sent can be read again.
+    pub(super) repeatable: bool,
+}
+
+impl Attempts {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            left: Cell::new(options.retries),
+            retries: options.retries,
+            max_time: options.retry_max_time,
+            last: Cell::new(Instant::now()),
+            furthest: Cell::new(0),
+            connected: false,
+            identity: None,
+            repeatable: false,
+        }
+    }
+
+    /// Whether the source is what it was at the first attempt.
+    pub(super) fn check(
+        &mut self,
+        source: &Source,
+        now: Option<&Identity>,
+    ) -> Result<(), SendError> {
+        match &self.identity {
+            None => {
+                self.identity = now.cloned();
+                self.repeatable = now.is_some();
+            }
+            Some(before) if Some(before) == now => {}
+            Some(_) => return Err(SendError::Changed { path: source.path().to_owned() }),
+        }
+        Ok(())
+    }
+
+    pub(super) fn brought(&self, bytes: u64) {
+        if bytes > self.furthest.get() {
+            self.furthest.set(bytes);
+            self.left.set(self.retries);
+            self.last.set(Instant::now());
+        }
+    }
+
+    /// How long to wait before the next attempt; `None` where there is none.
+    pub(super) fn delay(&self, error: &SendError) -> Option<Duration> {
+        // What cannot be read twice cannot be sent twice; and who never was there does not come back.
+        let worth = self.repeatable && self.connected && error.may_pass();
+        let left = self.left.get();
+        if !worth || left == 0 || self.last.get().elapsed() > self.max_time {
+            return None;
+        }
+        self.left.set(left - 1);
+        let doublings = (self.retries - left).min(16);
+        Some((FIRST_DELAY * 2_u32.pow(doublings)).min(LONGEST_DELAY))
+    }
+}
+
+/// Before the first attempt to go on.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+
+/// Between attempts.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);

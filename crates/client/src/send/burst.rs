@@ -1,0 +1,127 @@
+//! Many small files over raw TCP, one behind the other: receipts are awaited while the next files are on their way.
+//!
+//! A round trip for each would take longer than its bytes. Each file is read whole before it is offered, so what is offered
+//! is what comes. The window is small enough that the receipts of all files in it fit the kernel's buffers: so the server
+//! never waits for us to read while we wait for it to.
+
+use std::collections::VecDeque;
+
+use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::transfer::digest::Digest;
+
+use super::attempts::Attempts;
+use super::{Connection, Sent};
+use crate::content::Source;
+use crate::error::SendError;
+
+/// Files whose receipts have not come.
+const WINDOW: usize = 96;
+
+/// Receipts that are awaited before more files are read, so that several travel together.
+const STEP: usize = WINDOW / 2;
+
+/// What becomes of a file, in the order of the files.
+enum Waiting {
+    /// It is on its way.
+    Sent { bytes: u64, digest: Option<Digest> },
+    /// It could not be read.
+    Failed(SendError),
+}
+
+impl Connection<'_> {
+    /// Sends as many of `sources` as are small, if that is worth it: how many are done with, and what stopped it.
+    pub(super) fn burst(
+        &mut self,
+        sources: &[Source],
+        attempts: &mut Attempts,
+    ) -> Option<(usize, Result<(), SendError>)> {
+        let small = sources.iter().take_while(|source| is_small(source)).count();
+        if small < 2 || self.options.plain {
+            return None;
+        }
+        match self.open() {
+            Ok(open) => {
+                // Over another protocol files follow one by one.
+                open.pipeline()?;
+            }
+            Err(error) => return Some((0, Err(error))),
+        }
+        attempts.connected = true;
+        attempts.repeatable = true;
+        let mut done = 0;
+        let stopped = self.pipeline(&sources[..small], &mut done);
+        Some((done, stopped))
+    }
+
+    fn pipeline(&mut self, sources: &[Source], done: &mut usize) -> Result<(), SendError> {
+        let mut unread = sources.iter();
+        let mut waiting = VecDeque::new();
+        loop {
+            while waiting.len() < WINDOW
+                && let Some(source) = unread.next()
+            {
+                waiting.push_back(self.put(source)?);
+            }
+            self.raw()?.flush()?;
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            for _ in 0..STEP {
+                let Some(file) = waiting.pop_front() else { break };
+                self.settle(&sources[*done], file)?;
+                *done += 1;
+            }
+        }
+    }
+
+    /// Reads a file and puts it behind what is on its way.
+    fn put(&mut self, source: &Source) -> Result<Waiting, SendError> {
+        let mut content = match source.open(self.options.digest) {
+            Ok(content) => content,
+            Err(error) => return Ok(Waiting::Failed(error.into())),
+        };
+        let offer = self.offer(source, &content);
+        let Some(size) = content.size().filter(|size| *size <= MAX_PASSED_OVER) else {
+            // It has grown since it was found.
+            return Ok(Waiting::Failed(SendError::Changed { path: source.path().to_owned() }));
+        };
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        if let Err(error) = content.read_exact(&mut bytes) {
+            return Ok(Waiting::Failed(error));
+        }
+        let digest = content.digest()?;
+        self.raw()?.put(&offer, &bytes, digest.as_ref())?;
+        Ok(Waiting::Sent { bytes: size, digest })
+    }
+
+    /// Waits for the receipt of a file.
+    fn settle(&mut self, source: &Source, file: Waiting) -> Result<(), SendError> {
+        let settled = match file {
+            Waiting::Failed(error) => Err(error),
+            Waiting::Sent { bytes, digest } => match self.raw()?.receipt() {
+                Ok(receipt) => self.open()?.sent(bytes, digest, Some(receipt)),
+                Err(error) => Err(error),
+            },
+        };
+        match settled {
+            Ok(sent) => self.told(sent),
+            Err(error) if error.is_of_one_file() => self.fail(source, &error),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn told(&self, sent: Sent) {
+        self.observer.position(sent.bytes);
+        self.observer.sent(sent);
+    }
+
+    fn raw(&mut self) -> Result<&mut crate::channel::raw::RawChannel, SendError> {
+        let open = self.open()?;
+        Ok(open.pipeline().expect("looked at before the first file"))
+    }
+}
+
+fn is_small(source: &Source) -> bool {
+    source.size().is_some_and(|size| size <= MAX_PASSED_OVER)
+}

@@ -1,0 +1,263 @@
+//! Sends files over one connection, and checks each receipt against what was sent. A connection that breaks off is
+//! replaced by another one, which goes on where the server has bytes up to.
+
+mod attempts;
+mod burst;
+mod channel;
+
+pub(crate) use channel::{prepare, set_patience};
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyport_net::congestion::Congestion;
+use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::offer::{Offer, OnExists};
+use anyport_proto::transfer::receipt::{EndKind, Receipt};
+use anyport_proto::transfer::tcp_seen::TcpSeen;
+
+use self::attempts::Attempts;
+use self::channel::Channel;
+use crate::content::{Content, Source};
+use crate::error::{Blame, SendError};
+use crate::target::{Place, Target};
+
+/// Who speaks WebSocket on our side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The project's own.
+    #[default]
+    Own,
+    /// tokio-tungstenite; `ws://` only.
+    Library,
+}
+
+/// How to send.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Nothing but the bytes on `tcp://`: no preface, no name, the end is a half-close.
+    pub plain: bool,
+    /// Who speaks WebSocket.
+    pub engine: Engine,
+    /// Payload bytes of one frame.
+    pub frame_size: usize,
+    /// Whether to offer permessage-deflate; `ws://` and the own engine only.
+    pub deflate: bool,
+    /// The digest that both sides compute.
+    pub digest: Algorithm,
+    /// Whether to go on where an earlier attempt broke off.
+    pub resume: bool,
+    /// Whether the server is told when a file was last changed, and gives its copy the same time. It tells by that whether
+    /// it has the file already.
+    pub times: bool,
+    /// Whether the copy gets the permissions of the file.
+    pub permissions: bool,
+    /// What happens if another file has the name; `None` leaves it to the server.
+    pub on_exists: Option<OnExists>,
+    /// How often in a row an attempt may bring nothing before it is given up.
+    pub retries: u32,
+    /// How long may be tried without a byte being brought.
+    pub retry_max_time: Duration,
+    /// Congestion control of our socket.
+    pub congestion: Congestion,
+    /// How long one address may take to answer, and a handshake.
+    pub connect_timeout: Duration,
+    /// How long the server may neither take bytes nor answer.
+    pub timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            plain: false,
+            engine: Engine::Own,
+            frame_size: DEFAULT_FRAME_SIZE,
+            deflate: false,
+            digest: Algorithm::default(),
+            resume: true,
+            times: true,
+            permissions: false,
+            on_exists: None,
+            retries: 10,
+            retry_max_time: Duration::from_secs(600),
+            congestion: Congestion::Auto,
+            connect_timeout: Duration::from_secs(10),
+            // A receipt comes after fsync, and a slow disk may have gigabytes to write.
+            timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Frames of this size cost nothing to frame, and a ping waits for at most one of them.
+const DEFAULT_FRAME_SIZE: usize = 256 * 1024;
+
+/// A file that was sent.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Sent {
+    /// The server.
+    pub peer: SocketAddr,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Their digest.
+    pub digest: Option<Digest>,
+    /// What the server says it received; already compared. `None` from a peer that gives no receipts.
+    pub receipt: Option<Receipt>,
+    /// The congestion control that our socket used.
+    pub congestion: String,
+    /// What our TCP knew of the connection when the receipt had come.
+    pub tcp: TcpSeen,
+}
+
+/// Hears how it goes.
+pub trait Observer {
+    /// Of the file that is being sent, so many bytes are there or on their way.
+    fn position(&self, bytes: u64);
+    /// A file is there, and its receipt has been checked.
+    fn sent(&self, sent: Sent);
+    /// One of several files is not sent; the others follow.
+    fn failed(&self, source: &Source, error: &SendError);
+    /// The connection broke off; another attempt follows in `delay`.
+    fn retrying(&self, error: &SendError, delay: Duration);
+}
+
+/// Sends `sources` in order over one connection (plain: one each). Where it breaks off, and the source can be read again,
+/// another one goes on. Of several files one that cannot be read, or is refused for its own sake, does not stop the others.
+///
+/// # Errors
+/// What went wrong and cannot be mended by trying again; files before it have been told to `observer`. After all files,
+/// [`SendError::Some`] if there were such that did not stop the others.
+pub fn send(
+    sources: &[Source],
+    target: &Target,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<(), SendError> {
+    let place = target.place()?;
+    let mut connection =
+        Connection { target, place, options, observer, channel: None, failed: Failed::default() };
+    let mut left = sources;
+    let mut attempts = Attempts::new(options);
+    while let Some(source) = left.first() {
+        let (done, stopped) = match connection.burst(left, &mut attempts) {
+            Some(stopped) => stopped,
+            None => match connection.one(source, sources.len() > 1, &mut attempts) {
+                Ok(()) => (1, Ok(())),
+                Err(error) => (0, Err(error)),
+            },
+        };
+        left = &left[done..];
+        if done > 0 {
+            attempts = Attempts::new(options);
+        }
+        if let Err(error) = stopped {
+            connection.channel = None;
+            let Some(delay) = attempts.delay(&error) else { return Err(error) };
+            observer.retrying(&error, delay);
+            std::thread::sleep(delay);
+        }
+    }
+    connection.channel.map_or(Ok(()), Channel::close)?;
+    connection.failed.outcome(sources.len())
+}
+
+struct Connection<'a> {
+    target: &'a Target,
+    place: Place,
+    options: &'a Options,
+    observer: &'a dyn Observer,
+    channel: Option<Channel>,
+    failed: Failed,
+}
+
+/// Files that were not sent, though the others were.
+#[derive(Default)]
+struct Failed {
+    count: usize,
+    blame: Option<Blame>,
+}
+
+impl Failed {
+    fn outcome(self, of: usize) -> Result<(), SendError> {
+        match self.blame {
+            Some(blame) => Err(SendError::Some { failed: self.count, of, blame }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Connection<'_> {
+    /// Sends one file and waits for its receipt. `among_others`: its own failure does not stop them.
+    fn one(
+        &mut self,
+        source: &Source,
+        among_others: bool,
+        attempts: &mut Attempts,
+    ) -> Result<(), SendError> {
+        match self.attempt(source, attempts) {
+            Ok(sent) => self.observer.sent(sent),
+            Err(error) if among_others && error.is_of_one_file() => {
+                // Of a long file content may be on its way, which the server does not wait for.
+                self.channel = None;
+                self.fail(source, &error);
+            }
+            Err(error) => return Err(error),
+        }
+        match self.channel.take_if(|open| !open.takes_more()) {
+            Some(open) => open.close(),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, source: &Source, error: &SendError) {
+        self.failed.count += 1;
+        self.failed.blame.get_or_insert(error.blame());
+        self.observer.failed(source, error);
+    }
+
+    fn attempt(&mut self, source: &Source, attempts: &mut Attempts) -> Result<Sent, SendError> {
+        let mut content = source.open(self.options.digest)?;
+        attempts.check(source, content.identity())?;
+        let mut offer = self.offer(source, &content);
+        let (options, observer) = (self.options, self.observer);
+        let open = self.open()?;
+        attempts.connected = true;
+        // A small one is sent again sooner than asked about.
+        let is_long = content.size().is_some_and(|size| size > MAX_PASSED_OVER);
+        offer.resume = options.resume && is_long && open.can_resume();
+        let progress = |bytes| {
+            attempts.brought(bytes);
+            observer.position(bytes);
+        };
+        let receipt = open.transfer(&offer, &mut content, options, &progress)?;
+        let digest = content.digest()?;
+        let bytes = match &receipt {
+            // Nothing was read, or not from the beginning.
+            Some(receipt) if receipt.end == EndKind::AlreadyHere => {
+                content.size().unwrap_or_default()
+            }
+            _ => content.bytes(),
+        };
+        open.sent(bytes, digest, receipt)
+    }
+
+    fn open(&mut self) -> Result<&mut Channel, SendError> {
+        match &mut self.channel {
+            Some(open) => Ok(open),
+            none => Ok(none.insert(Channel::open(self.target, self.options)?)),
+        }
+    }
+
+    /// What the server is told of a file, but for whether we wait for its word.
+    fn offer(&self, source: &Source, content: &Content) -> Offer {
+        let options = self.options;
+        let mut offer = content.offer();
+        offer.name = self.place.name(source.name());
+        offer.exists = options.on_exists;
+        offer.mode = offer.mode.filter(|_| options.permissions);
+        offer.mtime = offer.mtime.filter(|_| options.times);
+        offer
+    }
+}
