@@ -248,6 +248,10 @@ impl Step for Supervised {
         }
     }
 
+    fn hears_while_sending(&self) -> bool {
+        self.session.hears_while_sending()
+    }
+
     fn sent(&mut self, count: u64) {
         self.session.sent(count);
     }

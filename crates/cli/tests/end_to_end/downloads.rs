@@ -14,7 +14,8 @@ use crate::harness::{
     Outcome, Running, Server, SmallDisk, assert_same_bytes, blake3, peer, start, wait_until,
 };
 use crate::real_clients::python;
-use crate::wire::{BINARY, PING, TEXT, announced, connect, converse, frame, read_frame, read_line};
+use crate::wire::{BINARY, CLOSE, PING, PONG, TEXT};
+use crate::wire::{announced, close_frame, connect, converse, frame, read_frame, read_line};
 
 const SCHEMES: [&str; 3] = ["tcp", "ws", "frames"];
 
@@ -402,6 +403,44 @@ fn questions_that_come_at_once_are_answered_in_order() {
         );
         assert_eq!(said[2], (BINARY, "o".to_owned()));
         stream.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+/// Clients that ping to see whether we are alive must not have to wait for the end of a file (RFC 6455 §5.5.2).
+#[test]
+fn fg_6_a_ping_is_answered_and_a_close_is_heard_in_the_middle_of_a_file() {
+    for digest in ["none", "blake3"] {
+        let server = Server::start(&[]);
+        let size = 400_000_000_u64;
+        std::fs::File::create(server.dir().join("x")).unwrap().set_len(size).unwrap();
+        let mut stream = announced(server.port());
+        let get = format!(r#"{{"get":{{"name":"x","digest":"{digest}"}}}}"#);
+        stream.write_all(&frame(TEXT, get.as_bytes())).unwrap();
+        assert_eq!(read_frame(&mut stream).0, TEXT);
+        stream.write_all(&frame(PING, b"alive?")).unwrap();
+        let mut received = 0;
+        let pong = loop {
+            match read_frame(&mut stream) {
+                (BINARY, content) => received += content.len() as u64,
+                other => break other,
+            }
+        };
+        assert_eq!(pong, (PONG, b"alive?".to_vec()));
+        assert!(received > 0 && received < size / 2, "{received}");
+        // The next question waits, and does not stand in the way of the Close before it.
+        let next = frame(TEXT, br#"{"get":{"name":"x"}}"#);
+        stream.write_all(&[close_frame(1000, "enough"), next].concat()).unwrap();
+        let (opcode, _) = loop {
+            match read_frame(&mut stream) {
+                (BINARY, _) => {}
+                other => break other,
+            }
+        };
+        assert_eq!(opcode, CLOSE);
+        let told = unsent(&server);
+        assert_eq!(told["reason"], "the receiver closed before the end", "{told}");
+        assert!(told["bytes"].as_u64().unwrap() < size, "{told}");
+        assert_eq!(server.stop(), Vec::<Value>::new());
     }
 }
 

@@ -73,6 +73,11 @@ pub trait Step {
         Ok(Outgoing::Nothing)
     }
 
+    /// Whether what came meanwhile may be told between two pieces of what goes out, so that a sign of life is answered.
+    fn hears_while_sending(&self) -> bool {
+        false
+    }
+
     /// So many bytes of the last [`Outgoing::File`] are with the kernel.
     fn sent(&mut self, count: u64) {
         let _ = count;

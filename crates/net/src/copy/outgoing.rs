@@ -10,10 +10,10 @@ use std::net::TcpStream as BlockingStream;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
@@ -21,7 +21,7 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::file::send_file;
-use super::{Flow, Step, trim};
+use super::{Flow, Input, Step, trim};
 
 /// What goes out next. What the step appended to the replies goes before it.
 #[derive(Debug)]
@@ -83,6 +83,15 @@ pub(super) fn send_blocking(
                 step.sent(some(sent)?);
             }
         }
+        if step.hears_while_sending()
+            && let Ok((count @ 1.., _)) = recv(socket, &mut *buffer, RecvFlags::DONTWAIT)
+        {
+            let (bytes, _) = buffer.split_at_mut(count);
+            if step.step(Input::Bytes(bytes, Instant::now()), replies) == Flow::Finish {
+                say(socket, replies, false).map_err(unread)?;
+                return Ok(Flow::Finish);
+            }
+        }
     }
     Ok(Flow::Continue)
 }
@@ -139,6 +148,16 @@ pub(super) async fn send_cooperative(
             }
         };
         *moved += sent as u64;
+        if step.hears_while_sending()
+            && let Ok(count @ 1..) = socket.try_read(buffer)
+        {
+            let (bytes, _) = buffer.split_at_mut(count);
+            let input = Input::Bytes(bytes, Instant::now());
+            if block_in_place(|| step.step(input, replies)) == Flow::Finish {
+                write(socket, replies, patience).await?;
+                return Ok(Sent::All(Flow::Finish));
+            }
+        }
         if *moved >= bulk_after && step.is_bulk() {
             return Ok(Sent::Bulk);
         }
@@ -251,7 +270,7 @@ mod tests {
     use std::io::Read;
     use std::net::TcpListener;
 
-    use super::super::{Input, Pumped, pump_blocking, pump_cooperative};
+    use super::super::{Pumped, pump_blocking, pump_cooperative};
     use super::*;
 
     /// Sends a greeting, the file, and a goodbye, once, and ends when the peer does.

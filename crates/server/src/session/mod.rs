@@ -174,6 +174,10 @@ impl Step for Session {
         }
     }
 
+    fn hears_while_sending(&self) -> bool {
+        matches!(self, Self::Ws(session) if session.hears_while_sending())
+    }
+
     fn sent(&mut self, count: u64) {
         match self {
             Self::Preface(session) => session.sent(count),

@@ -27,7 +27,9 @@ pub(crate) struct Ws {
     service: MessageService,
     /// Payload of a frame of ours whose header is out.
     frame_left: u64,
-    /// What came behind a question that is being answered, masked as it came: the rest of one read at most.
+    /// The first piece of a message that came while an answer goes out, and what came behind it, masked as it came: all
+    /// of one read at most.
+    put_off: Option<(Kind, Vec<u8>, bool)>,
     waiting: Vec<u8>,
 }
 
@@ -93,7 +95,8 @@ impl Ws {
         let source = context.source(protocol, Engine::Own);
         let service = MessageService::new(&context, source, route, announced);
         let (sender, waiting) = (Sender::server(), Vec::new());
-        Self { context, receiver, sender, protocol, service, frame_left: 0, waiting }
+        let put_off = None;
+        Self { context, receiver, sender, protocol, service, frame_left: 0, put_off, waiting }
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -152,7 +155,15 @@ impl Ws {
 
     /// Whether an answer goes out, or something waits behind one.
     pub(super) const fn is_sending(&self) -> bool {
-        self.service.is_sending() || !self.waiting.is_empty()
+        self.service.is_sending() || self.put_off.is_some() || !self.waiting.is_empty()
+    }
+
+    /// Between two frames of an answer, until a message comes: a ping is answered, a Close ends it.
+    pub(super) const fn hears_while_sending(&self) -> bool {
+        self.service.is_sending()
+            && self.frame_left == 0
+            && self.put_off.is_none()
+            && self.waiting.is_empty()
     }
 
     /// The next piece of an answer; when all of it is out, goes on with what waited.
@@ -165,6 +176,12 @@ impl Ws {
             return Ok(Outgoing::Nothing);
         };
         let Some(sending) = upload.sending().take() else {
+            if let Some((kind, data, end)) = self.put_off.take() {
+                let mut outlet = Frames { sender: &mut self.sender, replies };
+                upload.data(Piece { kind, data: &data, end, at: Instant::now() }, &mut outlet);
+                let closed = self.sender.close_sent();
+                return Ok(if closed { Outgoing::Finish } else { Outgoing::Bytes(0) });
+            }
             if self.waiting.is_empty() {
                 return Ok(Outgoing::Nothing);
             }
@@ -226,7 +243,8 @@ impl Ws {
         // The loop reads on only after it has written what the last step replied.
         self.service.replied();
         while !self.sender.close_sent() {
-            if self.service.is_sending() {
+            let sending = self.service.is_sending();
+            if sending && self.put_off.is_some() {
                 self.waiting.extend_from_slice(bytes);
                 break;
             }
@@ -235,11 +253,18 @@ impl Ws {
                 Ok((used, Some(event))) => {
                     let mut outlet = Frames { sender: &mut self.sender, replies };
                     match event {
+                        // The next question waits for the answer to this one.
+                        Event::Data { kind, data, end, .. } if sending => {
+                            self.put_off = Some((kind, data.to_vec(), end));
+                        }
                         Event::Data { kind, data, end, .. } => {
                             self.service.data(Piece { kind, data, end, at }, &mut outlet);
                         }
                         Event::Ping(payload) => self.sender.pong(payload, replies),
                         Event::Close { code, reason } => {
+                            if sending {
+                                self.service.broken("the receiver closed before the end");
+                            }
                             self.service.closed(code, reason, &mut outlet);
                         }
                         Event::Pong(_) => {}
