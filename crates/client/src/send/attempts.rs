@@ -36,6 +36,14 @@ impl Attempts {
         }
     }
 
+    /// The next file has all of them again.
+    pub(super) fn begin_anew(&mut self) {
+        self.left.set(self.retries);
+        self.last.set(Instant::now());
+        self.furthest.set(0);
+        self.identity = None;
+    }
+
     /// Whether the source is what it was at the first attempt.
     pub(super) fn check(
         &mut self,

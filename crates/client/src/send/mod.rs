@@ -150,7 +150,7 @@ pub fn send(
         };
         left = &left[done..];
         if done > 0 {
-            attempts = Attempts::new(options);
+            attempts.begin_anew();
         }
         if let Err(error) = stopped {
             connection.channel = None;

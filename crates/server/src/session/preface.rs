@@ -334,8 +334,12 @@ impl Preface {
                 return Err(upload.abandon(refusal));
             }
         };
-        let receipt = upload.finish(EndKind::Size, &end)?;
-        replies.extend_from_slice(Reply::Receipt(receipt).to_line().as_bytes());
+        // Whatever becomes of this file, the next one may follow: it is clear where it begins.
+        let reply = match upload.finish(EndKind::Size, &end) {
+            Ok(receipt) => Reply::Receipt(receipt),
+            Err(refusal) => Reply::Error(refusal),
+        };
+        replies.extend_from_slice(reply.to_line().as_bytes());
         Ok(())
     }
 

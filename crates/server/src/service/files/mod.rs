@@ -241,7 +241,7 @@ fn exists(path: &FilePath, present: Option<Present>) -> Refusal {
     let what = match present {
         Some(Present { is_file: false, .. }) => "exists, and is no file".to_owned(),
         Some(Present { size, .. }) => format!("exists, with {size} bytes or another time"),
-        None => "exists by now".to_owned(),
+        None => "exists, with other content".to_owned(),
     };
     Refusal::new(RefusalCode::Exists, format!("{path} {what}"))
         .with_hint("send under another name, or with --on-exists rename")

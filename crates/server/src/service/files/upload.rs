@@ -1,6 +1,6 @@
 //! One file on its way in.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use super::parts::Writing;
 use super::{Files, Source, exists, storage_refusal};
 use crate::observe::Interrupted;
 use crate::sink::AnySink;
+use crate::sink::beneath::{self, Found};
 
 /// One file on its way in. Ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts as
 /// interrupted by the server itself.
@@ -164,13 +165,27 @@ impl Upload {
         let ended = Instant::now();
         // Before the disk is waited for: what TCP measured is of the transfer.
         let (congestion, tcp) = self.source.link.seen();
-        if let Some(kind) = self.here {
-            return Ok(self.finish_here(kind));
-        }
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::None));
         let digest = hasher.finish();
+        if self.here.is_some() && self.bytes == 0 {
+            return Ok(self.finish_here(kind, None));
+        }
         if let Err(refusal) = self.check_end(end, digest.as_ref()) {
             return Err(self.abandon(refusal));
+        }
+        if self.here.is_some()
+            && let Some(path) = self.path.clone()
+        {
+            // Without a digest the offer's word stands.
+            let is_same = digest.as_ref().map_or(Ok(true), |digest| self.is_what_is_here(digest));
+            return match is_same {
+                Ok(true) => Ok(self.finish_here(kind, digest)),
+                Ok(false) => Err(self.abandon(exists(&path, None))),
+                Err(error) => {
+                    let refusal = storage_refusal(&format!("cannot read {path}"), &error);
+                    Err(self.abandon(refusal))
+                }
+            };
         }
         // An upload ends once, and until then it has its sink.
         let Some(sink) = self.sink.take() else {
@@ -212,8 +227,8 @@ impl Upload {
         Ok(receipt)
     }
 
-    /// The receipt of a file that was here already, where nothing was compared but what the offer says; or of a directory.
-    fn finish_here(&mut self, end: EndKind) -> Receipt {
+    /// The receipt of a file that was here already, or of a directory.
+    fn finish_here(&mut self, kind: EndKind, digest: Option<Digest>) -> Receipt {
         self.sink = None;
         let receipt = Receipt {
             protocol: self.source.protocol,
@@ -223,8 +238,8 @@ impl Upload {
             resumed: self.offer.size.unwrap_or_default(),
             seconds: 0.0,
             durable_seconds: None,
-            digest: None,
-            end,
+            digest,
+            end: self.here.unwrap_or(kind),
             confirmed: true,
             name: None,
             path: self.path.as_ref().map(|path| path.as_str().to_owned()),
@@ -233,6 +248,23 @@ impl Upload {
         };
         self.files.observer.receipt(&receipt);
         receipt
+    }
+
+    /// Whether the file that has the path is what came. The offer says so; who sent the content all the same gets it
+    /// compared.
+    fn is_what_is_here(&self, digest: &Digest) -> io::Result<bool> {
+        let Some(path) = &self.path else { return Ok(false) };
+        let Found::File(file, _) = beneath::open(self.files.directory.handle(), path)? else {
+            return Ok(false);
+        };
+        let mut hasher = Hasher::new(digest.algorithm());
+        let mut buffer = vec![0; COMPARE_BUFFER];
+        loop {
+            match (&file).read(&mut buffer)? {
+                0 => return Ok(hasher.finish().as_ref() == Some(digest)),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
     }
 
     /// Ends an upload that will not be whole: nothing is published, the part is kept.
@@ -363,3 +395,6 @@ fn unnamed(protocol: Protocol) -> FileName {
     let name = format!("{now}-{protocol}-{tail}.bin");
     FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
 }
+
+/// Bytes read at once while what is here is compared with what came.
+const COMPARE_BUFFER: usize = 64 * 1024;
