@@ -11,6 +11,7 @@ use anyport_proto::ws::handshake::Origin;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::listen::Listen;
+use crate::template::Template;
 use crate::{bench, values};
 
 /// One port. Any client. A whole file. A number you can believe.
@@ -243,6 +244,10 @@ pub(crate) struct Send {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(crate) connect_timeout: Duration,
 
+    /// Send no more than so many bytes per second
+    #[arg(long, value_name = "BYTES", value_parser = values::some_bytes, help_heading = "Connection")]
+    pub(crate) limit_rate: Option<u64>,
+
     /// Neither progress nor receipts, only errors
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -250,6 +255,10 @@ pub(crate) struct Send {
     /// Receipts as one JSON object a line
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
+
+    /// Print this of each file instead, as curl does: '%{path} %{bytes} %{seconds} %{rate}\n'; a wrong name lists all
+    #[arg(short = 'w', long, value_name = "FORMAT", conflicts_with_all = ["quiet", "json"])]
+    pub(crate) write_out: Option<Template>,
 }
 
 /// Receive files from a server, and check their digests.

@@ -8,6 +8,7 @@ mod exit;
 mod flags;
 mod listen;
 mod output;
+mod template;
 mod values;
 
 use std::process::ExitCode;

@@ -45,6 +45,13 @@ pub(crate) fn to_stderr(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// A text to stdout as it is, at once.
+pub(crate) fn write_stdout(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
 /// A line to stdout, at once.
 pub(crate) fn to_stdout(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();

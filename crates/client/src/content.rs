@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use anyport_net::copy::send_file;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
@@ -113,7 +114,8 @@ impl Source {
         };
         let hashing = Hashing::Passing(Hasher::new(digest));
         let label = self.path.clone();
-        Ok(Content { file, label, size, identity, digest, hashing, bytes: 0 })
+        let reading = Duration::ZERO;
+        Ok(Content { file, label, size, identity, digest, hashing, bytes: 0, reading, pace: None })
     }
 }
 
@@ -169,6 +171,31 @@ pub(crate) struct Content {
     hashing: Hashing,
     /// Where it is being read.
     bytes: u64,
+    /// How long reading and hashing took.
+    reading: Duration,
+    pace: Option<Pace>,
+}
+
+/// Keeps to a rate.
+struct Pace {
+    /// Bytes per second.
+    rate: u64,
+    began: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Waits until so many more bytes are allowed.
+    fn wait(&mut self, count: usize) {
+        self.bytes += count as u64;
+        let due = Duration::from_secs_f64(self.bytes as f64 / self.rate as f64);
+        std::thread::sleep(due.saturating_sub(self.began.elapsed()));
+    }
+
+    /// Bytes that may go at once: a tenth of a second's.
+    fn most(&self) -> usize {
+        usize::try_from(self.rate / 10).unwrap_or(usize::MAX).max(1)
+    }
 }
 
 enum Hashing {
@@ -201,6 +228,16 @@ impl Content {
             id: Some(id),
             ..Offer::default()
         }
+    }
+
+    /// From now on no more than `rate` bytes per second are read.
+    pub(crate) fn keep_to(&mut self, rate: u64) {
+        self.pace = Some(Pace { rate: rate.max(1), began: Instant::now(), bytes: 0 });
+    }
+
+    /// How long reading and hashing took.
+    pub(crate) const fn reading(&self) -> Duration {
+        self.reading
     }
 
     /// Begins at `offset`, as the server has what is before. The digest is then made beside, of everything.
@@ -236,10 +273,12 @@ impl Content {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SendError> {
         let wanted =
             self.left().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let (buffer, _) = buffer.split_at_mut(wanted.min(buffer.len()));
+        let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
+        let (buffer, _) = buffer.split_at_mut(wanted.min(buffer.len()).min(most));
         if buffer.is_empty() {
             return Ok(0);
         }
+        let began = Instant::now();
         loop {
             match self.file.read(buffer) {
                 Ok(0) if self.size.is_some() => return Err(self.shrank()),
@@ -248,6 +287,10 @@ impl Content {
                         hasher.update(&buffer[..count]);
                     }
                     self.bytes += count as u64;
+                    self.reading += began.elapsed();
+                    if let Some(pace) = &mut self.pace {
+                        pace.wait(count);
+                    }
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -267,7 +310,8 @@ impl Content {
     ) -> Result<Option<usize>, Stopped> {
         let wanted = matches!(&self.hashing, Hashing::Passing(hasher) if hasher.wants_content());
         let Some(left) = self.left().filter(|_| !wanted) else { return Ok(None) };
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(count);
+        let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(count).min(most);
         if count == 0 {
             return Ok(Some(0));
         }
@@ -284,6 +328,9 @@ impl Content {
             return Err(Stopped::Local(self.shrank()));
         }
         self.bytes += sent as u64;
+        if let Some(pace) = &mut self.pace {
+            pace.wait(sent);
+        }
         Ok(Some(sent))
     }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod aside;
+mod bottleneck;
 mod channel;
 mod content;
 mod download;
@@ -15,6 +16,7 @@ mod send;
 mod target;
 mod walk;
 
+pub use bottleneck::Bottleneck;
 pub use content::{OpenError, Source};
 pub use download::{Destination, GetError, GetOptions, Got, Progress, Remote, get, get_into, list};
 pub use error::{Blame, SendError};

@@ -23,6 +23,12 @@ pub struct TcpInfo {
     pub cwnd: Option<u64>,
     /// Bytes per second at which our segments were last delivered.
     pub delivery_rate: Option<u64>,
+    /// How long there was something to send, in microseconds since the connection began.
+    pub busy_us: Option<u64>,
+    /// How much of that the peer's receive window held it up.
+    pub rwnd_limited_us: Option<u64>,
+    /// How much of it our send buffer did.
+    pub sndbuf_limited_us: Option<u64>,
 }
 
 impl TcpInfo {
@@ -42,6 +48,9 @@ impl TcpInfo {
             cwnd: number(known, offset_of!(tcp_info, tcpi_snd_cwnd)),
             delivery_rate: long_number(known, offset_of!(tcp_info, tcpi_delivery_rate))
                 .filter(measured),
+            busy_us: long_number(known, offset_of!(tcp_info, tcpi_busy_time)),
+            rwnd_limited_us: long_number(known, offset_of!(tcp_info, tcpi_rwnd_limited)),
+            sndbuf_limited_us: long_number(known, offset_of!(tcp_info, tcpi_sndbuf_limited)),
         })
     }
 }

@@ -9,14 +9,14 @@ use anyport_client::{
     Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target, send,
     walk,
 };
-use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::transfer::receipt::{EndKind, Receipt};
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
-use crate::output::{to_stderr, to_stdout};
+use crate::output::{to_stderr, to_stdout, write_stdout};
 
 pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
     let target: Target = flags.target.parse().map_err(|error| {
@@ -179,6 +179,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     options.times = !flags.no_times;
     options.permissions = flags.perms;
     options.on_exists = flags.on_exists;
+    options.limit_rate = flags.limit_rate;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
     options.congestion = flags.congestion.clone();
@@ -196,6 +197,9 @@ fn is_empty(file: &Path) -> bool {
 fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
     if flags.quiet {
         return Ok(());
+    }
+    if let Some(template) = &flags.write_out {
+        return write_stdout(&template.fill(sent));
     }
     let Some(receipt) = &sent.receipt else {
         let (bytes, peer) = (sent.bytes, sent.peer);
@@ -220,7 +224,20 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
         _ => ", digests not compared: the server used another one",
     };
     let (bytes, seconds) = (format_bytes(receipt.bytes), receipt.seconds);
-    to_stdout(&format!("{stored}: {bytes} in {seconds:.3} s{rate}{digest}{verified}"))
+    if receipt.end == EndKind::AlreadyHere {
+        let stored = stored.replace("stored as", "already there as");
+        return to_stdout(&format!("{stored}: {bytes}{digest}"));
+    }
+    let resumed = match receipt.resumed {
+        0 => String::new(),
+        bytes => format!(", {} were there before", format_bytes(bytes)),
+    };
+    to_stdout(&format!("{stored}: {bytes} in {seconds:.3} s{rate}{resumed}{digest}{verified}"))?;
+    if let Some((what, share)) = sent.bottleneck {
+        let percent = share * 100.0;
+        to_stderr(&format!("held up by {what}, {percent:.0} % of the time"));
+    }
+    Ok(())
 }
 
 /// The receipt, and what only the sender's side of the connection knows.
@@ -232,6 +249,10 @@ fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
         event.extend(receipt);
     }
     event["sender"] = serde_json::json!({ "congestion": sent.congestion, "tcp": sent.tcp });
+    if let Some((what, share)) = sent.bottleneck {
+        event["bottleneck"] = what.as_str().into();
+        event["bottleneck_share"] = ((share * 1000.0).round() / 1000.0).into();
+    }
     event
 }
 

@@ -439,9 +439,18 @@ pub(crate) struct SmallDisk(TempDir);
 impl SmallDisk {
     /// Of 2 MiB; `None` and a word where this process may not mount.
     pub(crate) fn mount() -> Option<Self> {
+        Self::mount_with("size=2m")
+    }
+
+    /// Of 2 MiB and 32 files.
+    pub(crate) fn mount_with_few_inodes() -> Option<Self> {
+        Self::mount_with("size=2m,nr_inodes=32")
+    }
+
+    fn mount_with(options: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(directory.path());
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory.path());
         if !mount.output().is_ok_and(|done| done.status.success()) {
             skip("cannot mount a small disk");
             return None;

@@ -226,7 +226,7 @@ fn contradicting_sizes_are_refused_and_an_offered_file_needs_its_end() {
 
 /// Closing a socket with unread bytes in it sends RST (RFC 2525 §2.17), so the server must have
 /// sent some.
-fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: TcpStream) {
     let mut byte = [0];
     assert_eq!(stream.peek(&mut byte).unwrap(), 1);
     drop(stream);

@@ -8,12 +8,14 @@
 //! - `lookalikes` files that begin like something else, and bare frames that are some
 //! - `crowds` many who say nothing, and what is counted
 //! - `listeners` what is set for one listener alone
+//! - `durability` what a receipt promises, and faults of disks
 //! - `interruptions` transfers that break off; nothing is published
 //! - `closing` how a connection ends, and what is answered until then
 //! - `compression` permessage-deflate, both roles
 //! - `downloads` files that leave the server, and what must not
 //! - `memory` what no peer can make the server hold
 //! - `refusals` mistakes of peers and users, and what they are told
+//! - `resuming` transfers that break off go on where they stopped
 //! - `slowness` what trickles, and what may take its time
 //! - `unseen` files that the kernel stores, because no digest is wanted
 //! - `serving` one process for many clients, starting and stopping
@@ -25,6 +27,7 @@ mod closing;
 mod compression;
 mod crowds;
 mod downloads;
+mod durability;
 mod harness;
 mod interruptions;
 mod listeners;

@@ -455,3 +455,82 @@ fn a_file_that_fails_does_not_stop_the_others() {
         assert_eq!(std::fs::read(server.dir().join("some/b")).unwrap(), b"another");
     }
 }
+
+/// Killed at random bytes, again and again. `ANYPORT_KILL_ROUNDS` sets how often; three kills a round.
+#[test]
+fn whatever_byte_the_server_is_killed_at_nothing_is_lost() {
+    let rounds = std::env::var("ANYPORT_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    let size = 24 * 1024 * 1024_usize;
+    let (mut kills, mut resumed) = (0, 0);
+    for round in 0..rounds.unwrap_or(2_u64) {
+        let scheme = ["tcp", "ws", "frames"][usize::try_from(round % 3).unwrap()];
+        let scratch = tempfile::tempdir().unwrap();
+        let mut server = Server::start_in(scratch.path(), &["127.0.0.1:0"], &[]);
+        let address = server.addresses()[0].to_string();
+        let content = noise(size, round);
+        let sample = Sample::new("film", &content);
+        let flags = ["send", "--json", "--limit-rate", "40MB", "--retry", "50"];
+        let url = server.url(scheme, "");
+        let sender = start(&[&flags[..], &[sample.path(), &url]].concat());
+        for third in 0..3_u64 {
+            // Somewhere in this third of the file.
+            let bytes = u64::from_le_bytes(noise(8, round * 3 + third).try_into().unwrap());
+            let third_of = size as u64 / 3;
+            let place = third * third_of + bytes % (third_of * 9 / 10) + 1;
+            part_of_at_least(&server, place);
+            server.kill();
+            kills += 1;
+            let kept = longest_part(scratch.path());
+            assert!(kept >= place, "{scheme}: {kept} of {place} bytes survived");
+            assert!(!scratch.path().join("film").exists(), "{scheme}: half a file is published");
+            server = Server::start_in(scratch.path(), &[&address], &[]);
+            // What had come is acknowledged anew, and no byte of it is sent again.
+            resumed += u32::from(longest_part(scratch.path()) >= kept);
+        }
+        let sent = sender.outcome().succeeds();
+        assert_eq!(sent.json()[0]["digest"], blake3(&content), "{scheme}");
+        assert_same_bytes(&std::fs::read(scratch.path().join("film")).unwrap(), &content);
+        assert_eq!(server.names(), ["film"]);
+    }
+    println!("{resumed} of {kills} kills went on where they were");
+    assert_eq!(resumed, kills);
+}
+
+#[test]
+fn a_rate_is_kept_to() {
+    let server = Server::start(&[]);
+    let sample = Sample::new("x", &noise(1_000_000, 1));
+    for (scheme, digest) in [("tcp", "none"), ("tcp", "blake3"), ("ws", "blake3")] {
+        let flags = ["send", "--json", "--limit-rate", "2MB", "--on-exists", "rename"];
+        let url = server.url(scheme, "");
+        let arguments = [&flags[..], &["--digest", digest, sample.path(), &url]].concat();
+        let sent = anyport(&arguments).succeeds().json();
+        let seconds = sent[0]["seconds"].as_f64().unwrap();
+        assert!(seconds > 0.4, "{scheme} {digest}: {seconds} s for half a second's worth");
+    }
+}
+
+#[test]
+fn a_slow_transfer_says_what_held_it_up() {
+    let server = Server::start(&[]);
+    let sample = Sample::new("x", &noise(2_500_000, 1));
+    let url = server.url("tcp", "");
+    let flags = ["send", "--json", "--limit-rate", "2MB"];
+    let sent = anyport(&[&flags[..], &[sample.path(), &url]].concat()).succeeds().json();
+    assert_eq!(sent[0]["bottleneck"], "sender", "{sent:?}");
+    assert!(sent[0]["bottleneck_share"].as_f64().unwrap() > 0.4, "{sent:?}");
+}
+
+#[test]
+fn a_format_says_what_is_printed_of_each_file() {
+    let server = Server::start(&[]);
+    let (first, second) = (Sample::new("a", b"hello"), Sample::new("b", b""));
+    let format = r"%{path}\t%{bytes}\t%{end}\t%{digest}\n";
+    let (url, files) = (server.url("tcp", ""), [first.path(), second.path()]);
+    let sent = anyport(&[&["send", "-w", format], &files[..], &[url.as_str()]].concat());
+    let expected = [("a", &b"hello"[..]), ("b", b"")].map(|(name, content)| {
+        format!("{name}\t{}\tsize\t{}\n", content.len(), blake3(content))
+    });
+    assert_eq!(sent.succeeds().stdout, expected.concat());
+    anyport(&["send", "-w", "%{size}", first.path(), &url]).exits(2).says("known are bytes, ");
+}

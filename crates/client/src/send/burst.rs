@@ -36,7 +36,7 @@ impl Connection<'_> {
         attempts: &mut Attempts,
     ) -> Option<(usize, Result<(), SendError>)> {
         let small = sources.iter().take_while(|source| is_small(source)).count();
-        if small < 2 || self.options.plain {
+        if small < 2 || self.options.plain || self.options.limit_rate.is_some() {
             return None;
         }
         match self.open() {

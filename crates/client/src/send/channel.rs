@@ -72,15 +72,13 @@ impl Channel {
     }
 
     /// Nothing, where the kernel does not say.
-    fn tcp_seen(&self) -> TcpSeen {
+    pub(super) fn tcp(&self) -> TcpInfo {
         let asked = match &self.kind {
             Kind::Raw(channel) => TcpInfo::of(channel.socket()),
             Kind::Ws(channel) => TcpInfo::of(channel.socket()),
             Kind::Library(channel) => TcpInfo::of(channel.socket()),
         };
-        let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } =
-            asked.unwrap_or_default();
-        TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate }
+        asked.unwrap_or_default()
     }
 
     /// Checks a receipt against what was sent.
@@ -93,8 +91,10 @@ impl Channel {
         if let Some(receipt) = &receipt {
             check(self.peer, bytes, digest, receipt)?;
         }
-        let (peer, congestion, tcp) = (self.peer, self.congestion.clone(), self.tcp_seen());
-        Ok(Sent { peer, bytes, digest, receipt, congestion, tcp })
+        let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } = self.tcp();
+        let tcp = TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate };
+        let (peer, congestion) = (self.peer, self.congestion.clone());
+        Ok(Sent { peer, bytes, digest, receipt, congestion, tcp, bottleneck: None })
     }
 
     /// The raw channel, which takes one file behind the other without waiting.
@@ -151,6 +151,8 @@ pub(crate) fn prepare(
         .with_interval(Duration::from_secs(5))
         .with_retries(6);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    // And one that vanished while we send: the kernel alone would try for a quarter of an hour, ever more seldom.
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     let _ = stream.set_nodelay(true);
     Ok((peer, congestion))
 }
@@ -160,6 +162,9 @@ pub(crate) fn set_patience(stream: &TcpStream, patience: Duration) {
     let _ = stream.set_read_timeout(Some(patience));
     let _ = stream.set_write_timeout(Some(patience));
 }
+
+/// How long bytes of ours may stay unacknowledged, or the peer's window shut. Then another connection is worth a try.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// Only for a socket that has lost its peer between connect and the first question.
 const UNKNOWN_PEER: SocketAddr =

@@ -8,7 +8,7 @@ mod channel;
 pub(crate) use channel::{prepare, set_patience};
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_net::congestion::Congestion;
 use anyport_proto::limits::MAX_PASSED_OVER;
@@ -19,6 +19,7 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 
 use self::attempts::Attempts;
 use self::channel::Channel;
+use crate::bottleneck::{Bottleneck, Facts};
 use crate::content::{Content, Source};
 use crate::error::{Blame, SendError};
 use crate::target::{Place, Target};
@@ -56,6 +57,8 @@ pub struct Options {
     pub permissions: bool,
     /// What happens if another file has the name; `None` leaves it to the server.
     pub on_exists: Option<OnExists>,
+    /// Bytes per second that are not to be passed.
+    pub limit_rate: Option<u64>,
     /// How often in a row an attempt may bring nothing before it is given up.
     pub retries: u32,
     /// How long may be tried without a byte being brought.
@@ -80,6 +83,7 @@ impl Default for Options {
             times: true,
             permissions: false,
             on_exists: None,
+            limit_rate: None,
             retries: 10,
             retry_max_time: Duration::from_secs(600),
             congestion: Congestion::Auto,
@@ -109,6 +113,8 @@ pub struct Sent {
     pub congestion: String,
     /// What our TCP knew of the connection when the receipt had come.
     pub tcp: TcpSeen,
+    /// What most of a slow transfer was waited for, and which share of its time that took.
+    pub bottleneck: Option<(Bottleneck, f64)>,
 }
 
 /// Hears how it goes.
@@ -220,6 +226,9 @@ impl Connection<'_> {
     fn attempt(&mut self, source: &Source, attempts: &mut Attempts) -> Result<Sent, SendError> {
         let mut content = source.open(self.options.digest)?;
         attempts.check(source, content.identity())?;
+        if let Some(rate) = self.options.limit_rate {
+            content.keep_to(rate);
+        }
         let mut offer = self.offer(source, &content);
         let (options, observer) = (self.options, self.observer);
         let open = self.open()?;
@@ -231,7 +240,11 @@ impl Connection<'_> {
             attempts.brought(bytes);
             observer.position(bytes);
         };
+        let (before, began) = (open.tcp(), Instant::now());
         let receipt = open.transfer(&offer, &mut content, options, &progress)?;
+        let (elapsed, tcp) = (began.elapsed(), (before, open.tcp()));
+        let facts = Facts { elapsed, reading: content.reading(), tcp };
+        let bottleneck = receipt.as_ref().and_then(|receipt| facts.bottleneck(receipt));
         let digest = content.digest()?;
         let bytes = match &receipt {
             // Nothing was read, or not from the beginning.
@@ -240,7 +253,7 @@ impl Connection<'_> {
             }
             _ => content.bytes(),
         };
-        open.sent(bytes, digest, receipt)
+        Ok(Sent { bottleneck, ..open.sent(bytes, digest, receipt)? })
     }
 
     fn open(&mut self) -> Result<&mut Channel, SendError> {

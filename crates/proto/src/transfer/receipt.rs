@@ -32,6 +32,10 @@ pub struct Receipt {
     pub seconds: f64,
     /// From the first byte until it was safe on the storage; none when the sink keeps nothing.
     pub durable_seconds: Option<f64>,
+    /// How much of [`Receipt::seconds`] went into hashing; none where it was not looked at.
+    pub hashing_seconds: Option<f64>,
+    /// How much of it went into handing the bytes to the storage.
+    pub storing_seconds: Option<f64>,
     /// Of the whole content; none when nothing was hashed.
     pub digest: Option<Digest>,
     /// What ended the file.
@@ -173,6 +177,10 @@ struct Object {
     resumed: u64,
     seconds: f64,
     durable_seconds: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hashing_seconds: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    storing_seconds: Option<f64>,
     #[serde(skip_deserializing)]
     rate: Option<u64>,
     digest: Option<Digest>,
@@ -206,6 +214,8 @@ impl From<Receipt> for Object {
             resumed,
             seconds: round_to_micros(receipt.seconds),
             durable_seconds: receipt.durable_seconds.map(round_to_micros),
+            hashing_seconds: receipt.hashing_seconds.map(round_to_micros),
+            storing_seconds: receipt.storing_seconds.map(round_to_micros),
             rate,
             digest,
             end,
@@ -232,6 +242,8 @@ impl From<Object> for Receipt {
             // place.
             seconds: round_to_micros(object.seconds),
             durable_seconds: object.durable_seconds.map(round_to_micros),
+            hashing_seconds: object.hashing_seconds.map(round_to_micros),
+            storing_seconds: object.storing_seconds.map(round_to_micros),
             digest,
             end,
             confirmed,
@@ -258,6 +270,8 @@ pub(super) mod tests {
             resumed: 0,
             seconds: 0.409,
             durable_seconds: Some(0.512),
+            hashing_seconds: None,
+            storing_seconds: None,
             digest: Some(Digest::blake3([0xab; 32])),
             end: EndKind::Close,
             confirmed: true,
@@ -304,7 +318,8 @@ pub(super) mod tests {
             ]),
         );
         let digest = any::<[u8; 32]>().prop_map(Digest::sha256);
-        let times = (seconds(), prop::option::of(seconds()));
+        let perhaps = || prop::option::of(seconds());
+        let times = (seconds(), perhaps(), perhaps(), perhaps());
         let text = || prop::option::of(any::<String>());
         let texts = (text(), text(), text());
         let number = || prop::option::of(any::<u64>());
@@ -328,7 +343,8 @@ pub(super) mod tests {
         )
             .prop_map(
                 |(kinds, peer, (bytes, resumed), times, digest, confirmed, (texts, tcp))| {
-                    let ((protocol, engine, end), (seconds, durable_seconds)) = (kinds, times);
+                    let (protocol, engine, end) = kinds;
+                let (seconds, durable_seconds, hashing_seconds, storing_seconds) = times;
                     // Flow labels and scopes are not part of how an address is written.
                     let peer = SocketAddr::new(peer.ip(), peer.port());
                     let (name, path, congestion) = texts;
@@ -340,6 +356,8 @@ pub(super) mod tests {
                         resumed,
                         seconds,
                         durable_seconds,
+                    hashing_seconds,
+                    storing_seconds,
                         digest,
                         end,
                         confirmed,

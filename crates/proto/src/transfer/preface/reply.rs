@@ -89,6 +89,8 @@ fn write_receipt(receipt: &Receipt) -> String {
     line.key("resumed", (receipt.resumed > 0).then_some(receipt.resumed));
     line.key("seconds", Some(round_to_micros(receipt.seconds)));
     line.key("durable_seconds", receipt.durable_seconds.map(round_to_micros));
+    line.key("hashing_seconds", receipt.hashing_seconds.map(round_to_micros));
+    line.key("storing_seconds", receipt.storing_seconds.map(round_to_micros));
     line.key("rate", whole_rate(receipt));
     line.key("digest", receipt.digest);
     line.key("end", Some(receipt.end));
@@ -111,6 +113,8 @@ fn parse_receipt(fields: &Fields<'_>) -> Result<Receipt, PrefaceError> {
         resumed: fields.optional("resumed", offer::BYTES, parse_decimal)?.unwrap_or(0),
         seconds: fields.required("seconds", SECONDS, parse_seconds)?,
         durable_seconds: fields.optional("durable_seconds", SECONDS, parse_seconds)?,
+        hashing_seconds: fields.optional("hashing_seconds", SECONDS, parse_seconds)?,
+        storing_seconds: fields.optional("storing_seconds", SECONDS, parse_seconds)?,
         digest: fields.optional("digest", offer::DIGEST, parsed)?,
         end: fields.required("end", "size, close, fin or already-here", parsed)?,
         confirmed: fields.required("confirmed", "true or false", parsed)?,

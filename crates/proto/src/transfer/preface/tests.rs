@@ -305,6 +305,8 @@ fn receipt() -> Receipt {
         resumed: 600,
         seconds: 0.000_001,
         durable_seconds: Some(2.5),
+        hashing_seconds: Some(0.25),
+        storing_seconds: Some(0.5),
         digest: Some(Digest::sha256([1; 32])),
         end: EndKind::Fin,
         confirmed: false,
@@ -325,7 +327,7 @@ fn replies_are_lines_as_documented() {
         (
             Reply::Receipt(receipt()),
             format!(
-                "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 resumed=600 seconds=0.000001 durable_seconds=2.5 rate=400000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25 congestion=reno rtt_us=35 cwnd=10\n"
+                "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 resumed=600 seconds=0.000001 durable_seconds=2.5 hashing_seconds=0.25 storing_seconds=0.5 rate=400000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25 congestion=reno rtt_us=35 cwnd=10\n"
             ),
         ),
         (Reply::Error(refusal), "ANYPORT/1 ERROR exists a.txt exists (here) \n".to_owned()),
@@ -341,6 +343,8 @@ fn a_receipt_line_has_only_the_keys_that_are_present() {
         resumed: 0,
         seconds: 0.0,
         durable_seconds: None,
+        hashing_seconds: None,
+        storing_seconds: None,
         digest: None,
         name: None,
         path: None,

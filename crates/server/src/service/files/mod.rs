@@ -4,6 +4,7 @@ mod parts;
 mod upload;
 
 pub(crate) use upload::Upload;
+use upload::Spent;
 
 use std::collections::HashMap;
 use std::io;
@@ -158,6 +159,7 @@ impl Files {
             resumed,
             bytes: resumed,
             clock: None,
+            spent: Spent::default(),
         };
         match self.check_space(&upload) {
             Ok(()) => Ok(upload),

@@ -41,6 +41,7 @@ pub(crate) struct Upload {
     /// Bytes that are here.
     pub(super) bytes: u64,
     pub(super) clock: Option<Clock>,
+    pub(super) spent: Spent,
 }
 
 /// From the first content byte, as it was read, to the last, as it was stored.
@@ -48,6 +49,20 @@ pub(crate) struct Upload {
 pub(super) struct Clock {
     first: Instant,
     last: Instant,
+}
+
+impl Spent {
+    /// Only what is worth telling: of a small file both are nothing.
+    fn told(self, spent: Duration) -> Option<f64> {
+        (self.hashing + self.storing >= WORTH_TELLING).then(|| in_microseconds(spent))
+    }
+}
+
+/// Where the time of an upload went, as far as it was ours.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    hashing: Duration,
+    storing: Duration,
 }
 
 impl Upload {
@@ -215,6 +230,8 @@ impl Upload {
             resumed: self.resumed,
             seconds: in_microseconds(seconds),
             durable_seconds: durable.then(|| in_microseconds(durable_seconds)),
+            hashing_seconds: self.spent.told(self.spent.hashing),
+            storing_seconds: self.spent.told(self.spent.storing),
             digest,
             end: kind,
             confirmed: is_confirmed(kind, self.source.engine),
@@ -238,6 +255,8 @@ impl Upload {
             resumed: self.offer.size.unwrap_or_default(),
             seconds: 0.0,
             durable_seconds: None,
+            hashing_seconds: None,
+            storing_seconds: None,
             digest,
             end: self.here.unwrap_or(kind),
             confirmed: true,
@@ -323,12 +342,18 @@ impl Upload {
     }
 
     fn store(&mut self, content: &[u8]) -> Result<(), Refusal> {
+        let began = Instant::now();
         if let Some(sink) = &mut self.sink {
             sink.write(content).map_err(|error| {
                 storage_refusal(&format!("cannot write at byte {}", self.bytes), &error)
             })?;
         }
-        self.hasher.update(content);
+        let stored = Instant::now();
+        self.spent.storing += stored - began;
+        if self.hasher.wants_content() {
+            self.hasher.update(content);
+            self.spent.hashing += stored.elapsed();
+        }
         let checkpoints = self.hasher.take_checkpoints();
         if let Some(sink) = self.sink.as_mut().filter(|_| !checkpoints.is_empty()) {
             sink.save(&checkpoints);
@@ -398,3 +423,6 @@ fn unnamed(protocol: Protocol) -> FileName {
 
 /// Bytes read at once while what is here is compared with what came.
 const COMPARE_BUFFER: usize = 64 * 1024;
+
+/// Time of ours beyond which a receipt says where it went.
+const WORTH_TELLING: Duration = Duration::from_millis(10);
