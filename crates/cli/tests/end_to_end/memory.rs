@@ -58,6 +58,14 @@ fn used(flags: &[&str]) -> Server {
     stream.write_all(head.as_bytes()).unwrap();
     stream.read_to_end(&mut Vec::new()).unwrap();
     server.next_refused();
+    // Steps that may block bring up threads, which stay for a while.
+    let mut stream = connect(server.port());
+    for byte in [&b"GET / HTTP/1.1\r\nA: "[..], &[b'x'; 4000]].concat() {
+        stream.write_all(&[byte]).unwrap();
+    }
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    server.next_refused();
     let mut stream = websocket(server.port(), "/echo");
     let wire = [fragment(TEXT, b"he"), frame(PING, b""), frame(CONTINUATION, b"llo")].concat();
     stream.write_all(&[wire, close_frame(1000, "")].concat()).unwrap();
