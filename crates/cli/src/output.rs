@@ -79,6 +79,9 @@ pub(crate) struct Printed {
 /// Lines that wait for a reader of stdout; further ones are counted and lost.
 const QUEUE: usize = 4096;
 
+/// How long a crowd of lines is let grow.
+const BETWEEN_CROWDS: Duration = Duration::from_millis(2);
+
 /// What the last lines get to be written when the server ends.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -88,12 +91,23 @@ impl Printer {
         let (done, printed) = sync_channel(1);
         std::thread::spawn(move || {
             let mut failed = false;
-            for line in queue {
+            while let Ok(mut lines) = queue.recv() {
+                lines.push('\n');
+                let mut count = 1;
+                for line in queue.try_iter().take(QUEUE) {
+                    lines.push_str(&line);
+                    lines.push('\n');
+                    count += 1;
+                }
                 // A server goes on when nobody reads its receipts any more: its senders still get theirs.
-                if let Err(error) = to_stdout(&line)
+                if let Err(error) = write_stdout(&lines)
                     && !std::mem::replace(&mut failed, true)
                 {
                     tracing::warn!(%error, "cannot print receipts");
+                }
+                if count > 1 {
+                    // They come in crowds, and to be woken for each costs more than the line.
+                    std::thread::sleep(BETWEEN_CROWDS);
                 }
             }
             let _ = done.send(());

@@ -15,6 +15,8 @@ use anyport_proto::transfer::receipt::Receipt;
 pub enum Bottleneck {
     /// Our file was not read, or hashed, sooner.
     Reading,
+    /// The rate that we were to keep to.
+    LimitRate,
     /// We had nothing to send most of the time, though the file was read soon enough.
     Sender,
     /// The receiver hashed.
@@ -34,6 +36,7 @@ impl Bottleneck {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reading => "reading",
+            Self::LimitRate => "limit-rate",
             Self::Sender => "sender",
             Self::ReceiverHashing => "receiver-hashing",
             Self::ReceiverStorage => "receiver-storage",
@@ -48,6 +51,7 @@ impl fmt::Display for Bottleneck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reading => "reading and hashing the file here",
+            Self::LimitRate => "the rate that was asked for (--limit-rate)",
             Self::Sender => "this machine: there was nothing to send most of the time",
             Self::ReceiverHashing => "hashing at the receiver",
             Self::ReceiverStorage => "the receiver's storage",
@@ -64,6 +68,8 @@ pub(crate) struct Facts {
     /// From the first byte to the receipt.
     pub(crate) elapsed: Duration,
     pub(crate) reading: Duration,
+    /// Whether a rate was kept to.
+    pub(crate) limited: bool,
     /// Before the first byte, and after the receipt.
     pub(crate) tcp: (TcpInfo, TcpInfo),
 }
@@ -98,7 +104,8 @@ impl Facts {
         } else if reading >= MOST {
             (Bottleneck::Reading, reading)
         } else if busy < MOST {
-            (Bottleneck::Sender, 1.0 - busy)
+            let what = if self.limited { Bottleneck::LimitRate } else { Bottleneck::Sender };
+            (what, 1.0 - busy)
         } else if buffer >= MOST {
             (Bottleneck::SendBuffer, buffer)
         } else {
@@ -138,7 +145,7 @@ mod tests {
         after.rwnd_limited_us = Some(7 + window * 1_000_000);
         after.sndbuf_limited_us = Some(7 + buffer * 1_000_000);
         let (elapsed, reading) = (Duration::from_secs(10), Duration::from_secs(reading));
-        let facts = Facts { elapsed, reading, tcp: (before, after) };
+        let facts = Facts { elapsed, reading, limited: false, tcp: (before, after) };
         facts.bottleneck(&receipt(hashing, storing)).map(|(what, _)| what)
     }
 
@@ -156,7 +163,8 @@ mod tests {
     #[test]
     fn a_fast_transfer_has_none_and_so_has_one_of_which_nothing_is_known() {
         let tcp = (TcpInfo::default(), TcpInfo::default());
-        let facts = Facts { elapsed: Duration::from_secs(9), reading: Duration::ZERO, tcp };
+        let facts =
+            Facts { elapsed: Duration::from_secs(9), reading: Duration::ZERO, limited: false, tcp };
         assert_eq!(facts.bottleneck(&receipt(1.0, 1.0)), None);
         let facts = Facts { elapsed: Duration::from_millis(999), ..facts };
         assert_eq!(facts.bottleneck(&receipt(1.0, 1.0)), None);

@@ -517,7 +517,7 @@ fn a_slow_transfer_says_what_held_it_up() {
     let url = server.url("tcp", "");
     let flags = ["send", "--json", "--limit-rate", "2MB"];
     let sent = anyport(&[&flags[..], &[sample.path(), &url]].concat()).succeeds().json();
-    assert_eq!(sent[0]["bottleneck"], "sender", "{sent:?}");
+    assert_eq!(sent[0]["bottleneck"], "limit-rate", "{sent:?}");
     assert!(sent[0]["bottleneck_share"].as_f64().unwrap() > 0.4, "{sent:?}");
 }
 

@@ -87,4 +87,4 @@ impl Attempts {
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 
 /// Between attempts.
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);

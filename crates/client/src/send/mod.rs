@@ -243,7 +243,8 @@ impl Connection<'_> {
         let (before, began) = (open.tcp(), Instant::now());
         let receipt = open.transfer(&offer, &mut content, options, &progress)?;
         let (elapsed, tcp) = (began.elapsed(), (before, open.tcp()));
-        let facts = Facts { elapsed, reading: content.reading(), tcp };
+        let limited = options.limit_rate.is_some();
+        let facts = Facts { elapsed, reading: content.reading(), limited, tcp };
         let bottleneck = receipt.as_ref().and_then(|receipt| facts.bottleneck(receipt));
         let digest = content.digest()?;
         let bytes = match &receipt {

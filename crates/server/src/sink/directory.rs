@@ -171,16 +171,20 @@ impl Directory {
         let mut directory: Option<File> = None;
         for name in parent.components() {
             let above = directory.as_ref().unwrap_or(&self.handle);
-            let made = match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o777)) {
-                Ok(()) => true,
-                Err(Errno::EXIST) => false,
-                Err(error) => return Err(error.into()),
-            };
-            if made && self.is_durable() {
-                above.sync_all()?;
-            }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            directory = Some(openat(above, name, flags, Mode::empty())?.into());
+            let opened = match openat(above, name, flags, Mode::empty()) {
+                Err(Errno::NOENT) => {
+                    match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o777)) {
+                        Ok(()) if self.is_durable() => above.sync_all()?,
+                        // Somebody else may have been quicker.
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                    openat(above, name, flags, Mode::empty())?
+                }
+                opened => opened?,
+            };
+            directory = Some(opened.into());
         }
         Ok(directory)
     }

@@ -109,7 +109,7 @@ impl FileSink {
             _ => Vec::new(),
         };
         let mut hasher = Hasher::resume(algorithm, &checkpoints, self.write_at);
-        let mut buffer = vec![0; REHASH_BUFFER];
+        let mut buffer = vec![0; if self.write_at > 0 { REHASH_BUFFER } else { 0 }];
         while hasher.wants_content() && hasher.bytes() < self.write_at {
             let left = usize::try_from(self.write_at - hasher.bytes()).unwrap_or(usize::MAX);
             let (piece, _) = buffer.split_at_mut(left.min(REHASH_BUFFER));
