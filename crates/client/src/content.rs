@@ -130,29 +130,44 @@ fn regular_size(metadata: &Metadata) -> Option<u64> {
 /// What tells whether a regular file is still the same one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// For the server, which knows nothing else of this machine.
-    id: String,
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    size: u64,
     mtime: i64,
+    mtime_nanoseconds: i64,
     mode: u32,
 }
 
 impl Identity {
     fn of(path: &Path, metadata: &Metadata) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("anyport 2026-11 identity of a source");
+        Self {
+            path: path.to_owned(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            mtime: metadata.mtime(),
+            mtime_nanoseconds: metadata.mtime_nsec(),
+            mode: metadata.mode() & PERMISSIONS,
+        }
+    }
+
+    /// For the server, which knows nothing else of this machine.
+    fn id(&self) -> String {
         // Two machines may well have files of one inode, path, size and time.
         static MACHINE: LazyLock<Vec<u8>> =
             LazyLock::new(|| std::fs::read("/etc/machine-id").unwrap_or_default());
+        let mut hasher = blake3::Hasher::new_derive_key("anyport 2026-11 identity of a source");
         hasher.update(&MACHINE);
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         hasher.update(path.as_os_str().as_encoded_bytes());
-        for fact in [metadata.dev(), metadata.ino(), metadata.len()] {
+        for fact in [self.device, self.inode, self.size] {
             hasher.update(&fact.to_le_bytes());
         }
-        for fact in [metadata.mtime(), metadata.mtime_nsec()] {
+        for fact in [self.mtime, self.mtime_nanoseconds] {
             hasher.update(&fact.to_le_bytes());
         }
-        let id = hasher.finalize().to_hex()[..32].to_owned();
-        Self { id, mtime: metadata.mtime(), mode: metadata.mode() & PERMISSIONS }
+        hasher.finalize().to_hex()[..32].to_owned()
     }
 }
 
@@ -217,17 +232,19 @@ impl Content {
 
     /// What the server is told of it, beside its name and what is to be done.
     pub(crate) fn offer(&self) -> Offer {
-        let Some(Identity { id, mtime, mode }) = self.identity.clone() else {
-            return Offer { size: self.size, digest: Some(self.digest), ..Offer::default() };
-        };
+        let identity = self.identity.as_ref();
         Offer {
             size: self.size,
             digest: Some(self.digest),
-            mtime: Some(mtime),
-            mode: Some(mode),
-            id: Some(id),
+            mtime: identity.map(|identity| identity.mtime),
+            mode: identity.map(|identity| identity.mode),
             ..Offer::default()
         }
+    }
+
+    /// What makes it the same file to the server after a break.
+    pub(crate) fn id(&self) -> Option<String> {
+        self.identity.as_ref().map(Identity::id)
     }
 
     /// From now on no more than `rate` bytes per second are read.

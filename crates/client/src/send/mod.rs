@@ -236,6 +236,7 @@ impl Connection<'_> {
         // A small one is sent again sooner than asked about.
         let is_long = content.size().is_some_and(|size| size > MAX_PASSED_OVER);
         offer.resume = options.resume && is_long && open.can_resume();
+        offer.id = content.id().filter(|_| offer.resume);
         let progress = |bytes| {
             attempts.brought(bytes);
             observer.position(bytes);

@@ -9,12 +9,14 @@ use crate::transfer::percent;
 /// The keys of a reply. Those that nobody asks for are not looked at.
 pub(super) struct Fields<'a> {
     line: &'static str,
-    text: &'a str,
+    /// Keys and values, in their order.
+    pairs: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new(line: &'static str, text: &'a str) -> Self {
-        Self { line, text }
+        let pairs = text.split(BLANKS).filter_map(|word| word.split_once('=')).collect();
+        Self { line, pairs }
     }
 
     pub(super) fn required<T>(
@@ -36,12 +38,8 @@ impl<'a> Fields<'a> {
         expected: &'static str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, PrefaceError> {
-        let mut values = self
-            .text
-            .split(BLANKS)
-            .filter_map(|word| word.split_once('='))
-            .filter(|(found, _)| *found == key)
-            .map(|(_, value)| value);
+        let pairs = self.pairs.iter().filter(|(found, _)| *found == key);
+        let mut values = pairs.map(|(_, value)| *value);
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
             return Err(PrefaceError::DuplicateKey { line: self.line, key });
@@ -68,7 +66,10 @@ impl LineWriter {
 
     pub(super) fn key(&mut self, key: &str, value: Option<impl ToString>) {
         if let Some(value) = value {
-            self.word(&format!("{key}={}", percent::encode_value(&value.to_string())));
+            let value = value.to_string();
+            for text in [" ", key, "=", &percent::encode_value(&value)] {
+                self.0.push_str(text);
+            }
         }
     }
 
