@@ -219,7 +219,7 @@ impl Connection<'_> {
 
     fn fail(&mut self, source: &Source, error: &SendError) {
         self.failed.count += 1;
-        self.failed.blame.get_or_insert(error.blame());
+        self.failed.blame.get_or_insert_with(|| error.blame());
         self.observer.failed(source, error);
     }
 
