@@ -110,6 +110,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     pub(crate) max_conns: u32,
 
+    /// Connections at once from one IP address, of IPv6 from one /64; a further one is closed [default: 256, or --max-conns if that is less; none for addresses of this machine, unless given]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
+    pub(crate) max_conns_per_ip: Option<u32>,
+
     /// Connections at once that have said nothing, or not enough to know what they speak; past it the one that has been silent for longest is closed [default: 256, or --max-conns if that is less]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     pub(crate) max_undecided: Option<u32>,

@@ -41,6 +41,10 @@ pub struct Config {
     pub bulk_buffer: usize,
     /// Connections at once; further ones wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Connections of one peer address at once, of an IPv6 peer those of its /64; a further one is closed.
+    pub max_per_address: usize,
+    /// Whether that holds for peers on this machine too, who could do worse than to connect.
+    pub counts_loopback: bool,
     /// Connections without a byte, or whose protocol is not known yet, at once; at most [`Self::max_connections`] makes
     /// sense. Past it the one that has been silent for longest gives way.
     pub max_undecided: usize,
@@ -75,6 +79,8 @@ impl Config {
             bulk_threads: 2 * cores,
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
+            max_per_address: 256,
+            counts_loopback: false,
             max_undecided: 256,
             max_size: u64::MAX,
             max_memory: 4 * 1024 * 1024 * 1024,

@@ -114,6 +114,11 @@ fn config(flags: &flags::Serve) -> Config {
     config.max_buffered = flags.max_buffered;
     config.keep_parts = flags.keep_parts;
     config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
+    config.max_per_address = match flags.max_conns_per_ip {
+        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        None => config.max_per_address.min(config.max_connections),
+    };
+    config.counts_loopback = flags.max_conns_per_ip.is_some();
     config.max_undecided = match flags.max_undecided {
         Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
         None => config.max_undecided.min(config.max_connections),

@@ -528,9 +528,8 @@ fn a_format_says_what_is_printed_of_each_file() {
     let format = r"%{path}\t%{bytes}\t%{end}\t%{digest}\n";
     let (url, files) = (server.url("tcp", ""), [first.path(), second.path()]);
     let sent = anyport(&[&["send", "-w", format], &files[..], &[url.as_str()]].concat());
-    let expected = [("a", &b"hello"[..]), ("b", b"")].map(|(name, content)| {
-        format!("{name}\t{}\tsize\t{}\n", content.len(), blake3(content))
-    });
+    let expected = [("a", &b"hello"[..]), ("b", b"")]
+        .map(|(name, content)| format!("{name}\t{}\tsize\t{}\n", content.len(), blake3(content)));
     assert_eq!(sent.succeeds().stdout, expected.concat());
     anyport(&["send", "-w", "%{size}", first.path(), &url]).exits(2).says("known are bytes, ");
 }

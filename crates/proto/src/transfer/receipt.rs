@@ -344,7 +344,7 @@ pub(super) mod tests {
             .prop_map(
                 |(kinds, peer, (bytes, resumed), times, digest, confirmed, (texts, tcp))| {
                     let (protocol, engine, end) = kinds;
-                let (seconds, durable_seconds, hashing_seconds, storing_seconds) = times;
+                    let (seconds, durable_seconds, hashing_seconds, storing_seconds) = times;
                     // Flow labels and scopes are not part of how an address is written.
                     let peer = SocketAddr::new(peer.ip(), peer.port());
                     let (name, path, congestion) = texts;
@@ -356,8 +356,8 @@ pub(super) mod tests {
                         resumed,
                         seconds,
                         durable_seconds,
-                    hashing_seconds,
-                    storing_seconds,
+                        hashing_seconds,
+                        storing_seconds,
                         digest,
                         end,
                         confirmed,

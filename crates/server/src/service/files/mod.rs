@@ -3,8 +3,8 @@
 mod parts;
 mod upload;
 
-pub(crate) use upload::Upload;
 use upload::Spent;
+pub(crate) use upload::Upload;
 
 use std::collections::HashMap;
 use std::io;
