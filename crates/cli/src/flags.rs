@@ -82,6 +82,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
     pub(crate) max_size: Option<u64>,
 
+    /// What the files and parts in DIR may take together, those that are there already too; what does not fit is refused [default: no limit]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
+    pub(crate) quota: Option<u64>,
+
     /// What all files in memory may take together, with --sink memory
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "4GiB", help_heading = "Files")]
     pub(crate) max_memory: u64,

@@ -50,6 +50,8 @@ pub struct Config {
     pub max_undecided: usize,
     /// Bytes of the largest file.
     pub max_size: u64,
+    /// Bytes that files and parts in the served directory may take together, whoever put them there. `None`: no limit.
+    pub quota: Option<u64>,
     /// Bytes that all memory sinks together may hold.
     pub max_memory: u64,
     /// Bytes that unfinished messages and candidates for bare frames may hold in memory, all together.
@@ -83,6 +85,7 @@ impl Config {
             counts_loopback: false,
             max_undecided: 256,
             max_size: u64::MAX,
+            quota: None,
             max_memory: 4 * 1024 * 1024 * 1024,
             max_buffered: 256 * 1024 * 1024,
             keep_parts: Duration::from_secs(24 * 60 * 60),
