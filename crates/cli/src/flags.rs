@@ -82,6 +82,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
     pub(crate) max_size: Option<u64>,
 
+    /// What the files and parts in DIR may take together, those that are there already too; what does not fit is refused [default: no limit]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
+    pub(crate) quota: Option<u64>,
+
     /// What all files in memory may take together, with --sink memory
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "4GiB", help_heading = "Files")]
     pub(crate) max_memory: u64,
@@ -109,6 +113,10 @@ pub(crate) struct Serve {
     /// Connections at once; further ones wait until one ends, or take the place of one that has said nothing
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     pub(crate) max_conns: u32,
+
+    /// Connections at once from one IP address, of IPv6 from one /64; a further one is closed [default: 256, or --max-conns if that is less; none for addresses of this machine, unless given]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
+    pub(crate) max_conns_per_ip: Option<u32>,
 
     /// Connections at once that have said nothing, or not enough to know what they speak; past it the one that has been silent for longest is closed [default: 256, or --max-conns if that is less]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]

@@ -1,6 +1,7 @@
 //! The accept loop: awaits nothing but accept and a permit, so that no client can hold up another.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::config::{Config, ListenerConfig};
 use crate::connection::{self, Stages};
 use crate::counters::Counters;
 use crate::link::Link;
+use crate::per_address::{Admitted, PerAddress, TooMany};
 use crate::service::files::Files;
 use crate::session::Context;
 use crate::undecided::Undecided;
@@ -30,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) files: Arc<Files>,
     pub(crate) buffered: Arc<Budget>,
+    pub(crate) per_address: Arc<PerAddress>,
     pub(crate) undecided: Arc<Undecided>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -46,6 +49,8 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
         match accepted {
             Ok((stream, peer)) => {
                 shared.counters.accepted();
+                // Before anything else is done for it, so that those of others notice nothing.
+                let Some(admitted) = admit(peer, &shared) else { continue };
                 if permits.available_permits() == 0 {
                     // A crowd that says nothing must not keep this one waiting.
                     shared.undecided.close_oldest_silent();
@@ -60,7 +65,7 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                 // The semaphore is never closed.
                 let Ok(permit) = permit else { return };
                 prepare(&stream, &shared.config);
-                let Shared { config, files, buffered, undecided, counters } = shared.clone();
+                let Shared { config, files, buffered, undecided, counters, .. } = shared.clone();
                 let listener = listener.config.clone();
                 let link = Link::new();
                 let context = Context { config, listener, files, buffered, counters, peer, link };
@@ -68,10 +73,27 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                     connection::serve(stream, undecided.enter(), context, stages.clone());
                 stages.stop.tasks.spawn(async move {
                     connection.await;
-                    drop(permit);
+                    drop((permit, admitted));
                 });
             }
             Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+/// Counts a connection of `peer`; one too many is told of, now and then.
+fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
+    match shared.per_address.admit(peer.ip()) {
+        Ok(admitted) => Some(admitted),
+        Err(TooMany { limit, worth_telling: true }) => {
+            let reason =
+                format!("its address has {limit} connections already (--max-conns-per-ip)");
+            shared.files.refused("tcp", peer, reason);
+            None
+        }
+        Err(TooMany { worth_telling: false, .. }) => {
+            shared.counters.refused_silently();
+            None
         }
     }
 }

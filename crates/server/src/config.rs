@@ -41,11 +41,17 @@ pub struct Config {
     pub bulk_buffer: usize,
     /// Connections at once; further ones wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Connections of one peer address at once, of an IPv6 peer those of its /64; a further one is closed.
+    pub max_per_address: usize,
+    /// Whether that holds for peers on this machine too, who could do worse than to connect.
+    pub counts_loopback: bool,
     /// Connections without a byte, or whose protocol is not known yet, at once; at most [`Self::max_connections`] makes
     /// sense. Past it the one that has been silent for longest gives way.
     pub max_undecided: usize,
     /// Bytes of the largest file.
     pub max_size: u64,
+    /// Bytes that files and parts in the served directory may take together, whoever put them there. `None`: no limit.
+    pub quota: Option<u64>,
     /// Bytes that all memory sinks together may hold.
     pub max_memory: u64,
     /// Bytes that unfinished messages and candidates for bare frames may hold in memory, all together.
@@ -75,8 +81,11 @@ impl Config {
             bulk_threads: 2 * cores,
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
+            max_per_address: 256,
+            counts_loopback: false,
             max_undecided: 256,
             max_size: u64::MAX,
+            quota: None,
             max_memory: 4 * 1024 * 1024 * 1024,
             max_buffered: 256 * 1024 * 1024,
             keep_parts: Duration::from_secs(24 * 60 * 60),

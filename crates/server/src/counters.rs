@@ -121,6 +121,11 @@ impl Counters {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A peer was refused, and nobody is told.
+    pub(crate) fn refused_silently(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn silent(&self, end: SilentEnd) {
         self.silent[end as usize].fetch_add(1, Ordering::Relaxed);
     }

@@ -35,6 +35,7 @@ mod counters;
 mod detect;
 mod link;
 mod observe;
+mod per_address;
 mod route;
 mod service;
 mod session;
@@ -56,6 +57,7 @@ use accept::{Bound, Shared};
 use budget::Budget;
 use connection::Stages;
 use counters::Counting;
+use per_address::PerAddress;
 use service::files::Files;
 use shutdown::Stop;
 use undecided::Undecided;
@@ -132,6 +134,10 @@ impl Server {
             config: self.config.clone(),
             files: self.files,
             buffered: Arc::new(Budget::new(self.config.max_buffered)),
+            per_address: Arc::new(PerAddress::new(
+                self.config.max_per_address,
+                self.config.counts_loopback,
+            )),
             undecided: Arc::new(Undecided::new(self.config.max_undecided)),
             counters: self.counters,
         };

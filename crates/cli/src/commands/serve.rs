@@ -29,6 +29,11 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
             Failure::new(Exit::Usage, error).with_hint("leave out --deflate or --engine library")
         );
     }
+    if flags.quota.is_some() && flags.sink != flags::Sink::File {
+        let error =
+            anyhow!("--quota is about files, and --sink {} keeps none", flags.sink.as_str());
+        return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
+    }
     if flags.max_undecided.is_some_and(|undecided| undecided > flags.max_conns) {
         let error = anyhow!("--max-undecided must be at most --max-conns");
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
@@ -110,10 +115,16 @@ fn config(flags: &flags::Serve) -> Config {
     config.digest = flags.digest;
     config.on_exists = flags.on_exists;
     config.max_size = flags.max_size.unwrap_or(config.max_size);
+    config.quota = flags.quota;
     config.max_memory = flags.max_memory;
     config.max_buffered = flags.max_buffered;
     config.keep_parts = flags.keep_parts;
     config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
+    config.max_per_address = match flags.max_conns_per_ip {
+        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        None => config.max_per_address.min(config.max_connections),
+    };
+    config.counts_loopback = flags.max_conns_per_ip.is_some();
     config.max_undecided = match flags.max_undecided {
         Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
         None => config.max_undecided.min(config.max_connections),

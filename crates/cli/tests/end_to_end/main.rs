@@ -14,6 +14,7 @@
 //! - `compression` permessage-deflate, both roles
 //! - `downloads` files that leave the server, and what must not
 //! - `memory` what no peer can make the server hold
+//! - `policies` what an operator allows one peer, and all of them together
 //! - `refusals` mistakes of peers and users, and what they are told
 //! - `resuming` transfers that break off go on where they stopped
 //! - `slowness` what trickles, and what may take its time
@@ -34,6 +35,7 @@ mod listeners;
 mod lookalikes;
 mod matrix;
 mod memory;
+mod policies;
 mod real_clients;
 mod refusals;
 mod resuming;

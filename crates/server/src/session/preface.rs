@@ -65,9 +65,9 @@ impl Preface {
     pub(super) fn may_block(&self) -> bool {
         match &self.state {
             // The step that ends a request line begins a file, or opens one.
-            State::Request | State::Sending(_) => true,
+            State::Request | State::PassedOver { .. } | State::Sending(_) => true,
             State::Content(upload) | State::End(upload) => upload.may_block(),
-            State::PassedOver { .. } | State::Refused => false,
+            State::Refused => false,
         }
     }
 

@@ -88,6 +88,11 @@ impl FileSink {
         self.write_at
     }
 
+    /// What the file system calls it, whatever its name.
+    pub(crate) fn inode(&self) -> io::Result<u64> {
+        self.file.metadata().map(|metadata| metadata.ino())
+    }
+
     /// Whether another attempt can go on with it.
     pub(super) const fn can_be_resumed(&self) -> bool {
         matches!(&self.part, Some(Part { state: Some(_), .. }))

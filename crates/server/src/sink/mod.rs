@@ -10,10 +10,12 @@ mod discard;
 mod file;
 mod memory;
 mod part;
+mod usage;
 
 pub(crate) use directory::{Directory, Present};
 pub(crate) use file::FileSink;
 pub(crate) use part::PartKey;
+pub(crate) use usage::bytes_below;
 
 use std::fs::File;
 use std::io;

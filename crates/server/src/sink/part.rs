@@ -29,6 +29,11 @@ pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX) && (name.ends_with(PART) || name.ends_with(STATE))
 }
 
+/// Whether a name is a state's.
+pub(super) fn is_state(name: &str) -> bool {
+    is_ours(name) && name.ends_with(STATE)
+}
+
 /// A name for a part that nobody can go on with.
 pub(super) fn random_name() -> io::Result<String> {
     let mut id = [0; 8];

@@ -1,8 +1,10 @@
 //! Receives files: a name, a digest while the bytes come, one receipt at the end, whatever carried them.
 
 mod parts;
+mod quota;
 mod upload;
 
+use quota::Quota;
 use upload::Spent;
 pub(crate) use upload::Upload;
 
@@ -28,6 +30,8 @@ use crate::sink::{AnySink, Directory, PartKey, Present, memory_sink};
 pub(crate) struct Files {
     pub(super) directory: Arc<Directory>,
     memory: Arc<Budget>,
+    /// What may rest in the directory; without a limit there is nothing to count.
+    quota: Option<Arc<Quota>>,
     /// Whose connection writes to a part that can be gone on with.
     writers: Mutex<HashMap<PartKey, Link>>,
     sink: SinkKind,
@@ -61,9 +65,14 @@ impl Files {
             // Whoever starts the server should hear that it cannot write, and not its first sender.
             drop(directory.create_part()?);
         }
+        let quota = match config.quota.filter(|_| config.sink == SinkKind::File) {
+            Some(limit) => Some(Arc::new(Quota::open(limit, directory.clone())?)),
+            None => None,
+        };
         Ok(Self {
             directory,
             memory: Arc::new(Budget::new(config.max_memory)),
+            quota,
             writers: Mutex::default(),
             sink: config.sink,
             digest: config.digest,
@@ -75,12 +84,16 @@ impl Files {
 
     /// Bytes of the largest file that could be taken now; a header that announces more is no header of a file.
     pub(crate) fn largest_possible(&self) -> u64 {
-        let free = match self.sink {
+        let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.free());
+        self.free_bytes().min(self.max_size).min(quota)
+    }
+
+    fn free_bytes(&self) -> u64 {
+        match self.sink {
             // Free space that cannot be asked does not bound what may be announced.
             SinkKind::File => self.directory.free_bytes().unwrap_or(u64::MAX),
             SinkKind::Memory | SinkKind::Discard => u64::MAX,
-        };
-        free.min(self.max_size)
+        }
     }
 
     /// Begins to receive a file. What the offer says is checked here, before any content.
@@ -146,7 +159,7 @@ impl Files {
             }
             AnySink::Memory(_) | AnySink::Discard => (Hasher::new(algorithm), 0),
         };
-        let upload = Upload {
+        let mut upload = Upload {
             hasher,
             files: self.clone(),
             source,
@@ -155,13 +168,14 @@ impl Files {
             on_exists,
             here,
             sink: Some(sink),
+            claim: None,
             held,
             resumed,
             bytes: resumed,
             clock: None,
             spent: Spent::default(),
         };
-        match self.check_space(&upload) {
+        match self.check_space(&upload).and_then(|()| self.claim(&mut upload)) {
             Ok(()) => Ok(upload),
             Err(refusal) => Err(upload.give_up(refusal)),
         }
@@ -223,7 +237,7 @@ impl Files {
         else {
             return Ok(());
         };
-        let free = self.largest_possible();
+        let free = self.free_bytes();
         if left > free {
             let size = upload.bytes + left;
             let message = format!("a file of {size} bytes does not fit: {free} bytes are free");
@@ -231,6 +245,32 @@ impl Files {
         }
         Ok(())
     }
+
+    /// Claims what the upload is to take, as far as that is known.
+    fn claim(&self, upload: &mut Upload) -> Result<(), Refusal> {
+        let (Some(quota), Some(AnySink::File(sink))) = (&self.quota, &upload.sink) else {
+            return Ok(());
+        };
+        let cannot = |error| storage_refusal("cannot look at a part file", &error);
+        match quota.claim(sink, upload.offer.size).map_err(cannot)? {
+            Ok(claim) => {
+                upload.claim = Some(claim);
+                Ok(())
+            }
+            Err(left) => {
+                let size = upload.offer.size.unwrap_or(upload.bytes);
+                let what = format!("a file of {size} bytes does not fit");
+                Err(over_quota(&what, quota.limit(), &format!(", of which {left} are free")))
+            }
+        }
+    }
+}
+
+/// More than may rest in the directory.
+fn over_quota(what: &str, limit: u64, left: &str) -> Refusal {
+    let message = format!("{what}: files here may take {limit} bytes together (--quota){left}");
+    Refusal::new(RefusalCode::NoSpace, message)
+        .with_hint("remove some files on the server, then send it again")
 }
 
 /// The name of a directory as that of a file would be written.

@@ -15,7 +15,8 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
 use super::parts::Writing;
-use super::{Files, Source, exists, storage_refusal};
+use super::quota::Claim;
+use super::{Files, Source, exists, over_quota, storage_refusal};
 use crate::observe::Interrupted;
 use crate::sink::AnySink;
 use crate::sink::beneath::{self, Found};
@@ -32,6 +33,8 @@ pub(crate) struct Upload {
     pub(super) here: Option<EndKind>,
     /// Taken when the upload ends.
     pub(super) sink: Option<AnySink>,
+    /// What it may take of the quota, if there is one; ended after the sink, so that nothing is missed.
+    pub(super) claim: Option<Claim>,
     /// Its part is ours until then.
     #[expect(dead_code, reason = "held until it is dropped, after the sink")]
     pub(super) held: Option<Writing>,
@@ -120,6 +123,13 @@ impl Upload {
             let message = format!("more than the limit of {limit} bytes came (--max-size)");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
+        if let Some(claim) = &mut self.claim
+            && !claim.grow_to(bytes)
+        {
+            let limit = self.files.quota.as_ref().map_or(0, |quota| quota.limit());
+            let what = format!("no room for more than {} bytes", self.bytes);
+            return Err(over_quota(&what, limit, ""));
+        }
         self.store(content)?;
         self.bytes = bytes;
         let last = Instant::now();
@@ -130,7 +140,8 @@ impl Upload {
     /// Where the next bytes may be put without being looked at: only if nobody asked for a digest, and never more than
     /// may come, so that one byte too many is met by [`Self::write`].
     pub(crate) fn unseen(&self) -> Option<Unseen<'_>> {
-        if self.hasher.wants_content() {
+        // Without a size each piece must be claimed before it comes.
+        if self.hasher.wants_content() || (self.claim.is_some() && !self.is_sized()) {
             return None;
         }
         let (file, at) = self.sink.as_ref()?.next_place()?;
@@ -217,6 +228,9 @@ impl Upload {
                 return Err(self.abandon(refusal));
             }
         };
+        if let Some(claim) = self.claim.take() {
+            claim.settle(self.bytes, self.on_exists == OnExists::Overwrite);
+        }
         let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
         // Without the time that the sender took to say that this was the end.
         let durable_seconds = seconds + ended.elapsed();
@@ -288,6 +302,7 @@ impl Upload {
 
     /// Ends an upload that will not be whole: nothing is published, the part is kept.
     pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
+        self.rests();
         let part = self.sink.take().and_then(AnySink::keep_part);
         self.tell_interrupted(reason.into(), part);
     }
@@ -297,9 +312,16 @@ impl Upload {
     pub(crate) fn abandon(mut self, refusal: Refusal) -> Refusal {
         let sink = self.sink.take();
         let part = match refusal.code {
-            RefusalCode::DigestMismatch => sink.and_then(AnySink::keep_apart),
+            RefusalCode::DigestMismatch => {
+                self.rests();
+                sink.and_then(AnySink::keep_apart)
+            }
             RefusalCode::NoSpace | RefusalCode::Storage => {
-                sink.filter(AnySink::can_be_resumed).and_then(AnySink::keep_part)
+                let sink = sink.filter(AnySink::can_be_resumed);
+                sink.and_then(|sink| {
+                    self.rests();
+                    sink.keep_part()
+                })
             }
             _ => None,
         };
@@ -361,6 +383,14 @@ impl Upload {
         Ok(())
     }
 
+    /// What is about to be kept of it counts as a file does. Said before the part is let go of, as its sender may be back
+    /// and claim it.
+    fn rests(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            claim.settle(self.bytes, false);
+        }
+    }
+
     fn tell_interrupted(&self, reason: String, part: Option<String>) {
         self.files.observer.interrupted(&Interrupted {
             protocol: self.source.protocol,
@@ -378,6 +408,7 @@ impl Drop for Upload {
     fn drop(&mut self) {
         // Still there: neither finished nor interrupted, so the server itself gave up.
         if let Some(sink) = self.sink.take() {
+            self.rests();
             let part = sink.keep_part();
             self.tell_interrupted("the server gave the transfer up".to_owned(), part);
         }

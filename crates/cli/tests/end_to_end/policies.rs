@@ -1,0 +1,170 @@
+//! What an operator allows one peer, and all of them together: connections of an address, room, rates.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::harness::{DEADLINE, Sample, Server, anyport, wait_until};
+use crate::wire::{connect, converse, read_line};
+
+/// A connection from another address of this machine; the standard library cannot choose one.
+fn connect_from(source: &str, port: u16) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let source: SocketAddr = format!("{source}:0").parse().unwrap();
+    socket.bind(&source.into()).unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+fn is_closed(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+const PUT: &[u8] = b"ANYPORT/1 PUT x size=4\ngoodEND\n";
+
+#[test]
+fn an_address_with_too_many_connections_is_refused_and_another_one_is_not() {
+    let server = Server::start(&["--max-conns-per-ip", "2"]);
+    let mut held = [connect(server.port()), connect(server.port())];
+    for _ in 0..3 {
+        assert!(is_closed(&mut connect(server.port())));
+    }
+    let refused = server.next_refused();
+    assert_eq!(refused["protocol"], "tcp", "{refused}");
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(reason.contains("2 connections already (--max-conns-per-ip)"), "{reason}");
+    // Neither those that are there nor another address notice.
+    let mut other = connect_from("127.0.0.2", server.port());
+    assert!(converse(&mut other, PUT).starts_with("ANYPORT/1 RECEIPT "));
+    server.next_receipt();
+    assert!(converse(&mut held[0], PUT).starts_with("ANYPORT/1 RECEIPT "));
+    server.next_receipt();
+    // One that ended makes room.
+    drop(held);
+    wait_until("a free place", || {
+        let answer = converse_if_open(server.port())?;
+        answer.starts_with("ANYPORT/1 RECEIPT ").then_some(())
+    });
+    let (_, summary) = server.stop_with_summary();
+    // The flood is counted whole, though it was told of once a second.
+    assert!(summary["refused"].as_u64().unwrap() >= 3, "{summary}");
+}
+
+/// What a connection that may be refused is answered.
+fn converse_if_open(port: u16) -> Option<String> {
+    let mut stream = connect(port);
+    stream.write_all(PUT).ok()?;
+    stream.shutdown(std::net::Shutdown::Write).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn this_machine_has_no_such_limit_unless_it_is_given() {
+    let server = Server::start(&[]);
+    let held: Vec<_> = (0..300).map(|_| connect(server.port())).collect();
+    server.takes_a_good_file();
+    drop(held);
+}
+
+fn offer(name: &str, size: usize) -> Vec<u8> {
+    let line = format!("ANYPORT/1 PUT {name} size={size}\n");
+    [line.as_bytes(), &vec![7; size], b"END\n"].concat()
+}
+
+fn is_refused(answer: &str) -> bool {
+    answer.starts_with("ANYPORT/1 ERROR no-space ") && answer.contains("(--quota)")
+}
+
+#[test]
+fn the_last_byte_of_a_quota_is_given_and_none_beyond_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    // What is there already counts, and what a link leads to does not.
+    std::fs::create_dir(scratch.path().join("old")).unwrap();
+    std::fs::write(scratch.path().join("old/file"), [0; 400]).unwrap();
+    std::os::unix::fs::symlink("/usr", scratch.path().join("link")).unwrap();
+    let server = Server::start_in(scratch.path(), &["127.0.0.1:0"], &["--quota", "1000"]);
+    let answer = converse(&mut connect(server.port()), &offer("a", 601));
+    assert!(is_refused(&answer) && answer.contains("of which 600 are free"), "{answer}");
+    server.next_refused();
+    let answer = converse(&mut connect(server.port()), &offer("a", 600));
+    assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
+    server.next_receipt();
+    assert!(is_refused(&converse(&mut connect(server.port()), &offer("b", 1))));
+    server.next_refused();
+    // What others remove is free, though nobody told us.
+    std::fs::remove_file(scratch.path().join("old/file")).unwrap();
+    wait_until("room again", || {
+        let answer = converse(&mut connect(server.port()), &offer("b", 400));
+        answer.starts_with("ANYPORT/1 RECEIPT ").then_some(())
+    });
+    assert!(is_refused(&converse(&mut connect(server.port()), &offer("c", 1))));
+    // The sender is told the same over WebSocket, and what to do.
+    let sample = Sample::new("d", b"1");
+    for scheme in ["tcp", "ws", "frames"] {
+        let sent = anyport(&["send", sample.path(), &server.url(scheme, "")]).exits(4);
+        sent.says("(--quota)").says("remove some files on the server");
+    }
+}
+
+#[test]
+fn without_a_size_an_upload_is_refused_when_it_reaches_the_quota() {
+    const QUOTA: usize = 3_000_000;
+    // With a digest, and without one, where the kernel would store by itself.
+    for digest in ["blake3", "none"] {
+        let server = Server::start(&["--digest", digest, "--quota", "3000000"]);
+        let mut stream = connect(server.port());
+        // It may be cut while it writes.
+        let _ = stream.write_all(&vec![7; QUOTA + 1]);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        assert!(is_refused(&read_line(&mut stream)));
+        let told = server.next_interrupted();
+        assert!(told["reason"].as_str().unwrap().contains("(--quota)"), "{told}");
+        assert!(told["part"].is_null(), "{told}");
+        assert!(server.names().is_empty(), "{:?}", server.names());
+        let answer = converse(&mut connect(server.port()), &vec![7; QUOTA]);
+        assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
+        assert_eq!(server.next_receipt()["bytes"], QUOTA);
+    }
+}
+
+#[test]
+fn two_uploads_at_once_do_not_share_the_last_byte() {
+    let server = Server::start(&["--quota", "1000"]);
+    let mut first = connect(server.port());
+    // Its size is reserved before a byte of it comes, which GO says.
+    let begin = b"ANYPORT/1 PUT a size=600 id=first resume\n";
+    first.write_all(begin).unwrap();
+    assert_eq!(read_line(&mut first), "ANYPORT/1 GO offset=0");
+    assert!(is_refused(&converse(&mut connect(server.port()), &offer("b", 401))));
+    server.next_refused();
+    let answer = converse(&mut connect(server.port()), &offer("b", 400));
+    assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
+    server.next_receipt();
+    // One that breaks off gives back what it did not use; its part counts.
+    first.write_all(&[7; 100]).unwrap();
+    drop(first);
+    assert_eq!(server.next_interrupted()["bytes"], 100);
+    assert!(is_refused(&converse(&mut connect(server.port()), &offer("c", 501))));
+    server.next_refused();
+    // Its sender goes on, as the part counts once.
+    let mut again = connect(server.port());
+    again.write_all(begin).unwrap();
+    assert_eq!(read_line(&mut again), "ANYPORT/1 GO offset=100");
+    let answer = converse(&mut again, &[&[7; 500][..], b"END\n"].concat());
+    assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
+    server.next_receipt();
+    assert!(is_refused(&converse(&mut connect(server.port()), &offer("d", 1))));
+}
+
+#[test]
+fn a_quota_of_files_that_are_not_kept_is_a_mistake() {
+    anyport(&["serve", "--quota", "1GB", "--sink", "memory"])
+        .exits(2)
+        .says("--quota is about files");
+}
