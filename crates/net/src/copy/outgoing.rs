@@ -93,6 +93,9 @@ pub(super) fn send_blocking(
             }
         }
     }
+    // What was heard in between may have been answered.
+    say(socket, replies, false).map_err(unread)?;
+    trim(replies);
     Ok(Flow::Continue)
 }
 
@@ -123,6 +126,9 @@ pub(super) async fn send_cooperative(
         // thread would not run.
         consume_budget().await;
         if !step.is_sending() {
+            // What was heard in between may have been answered.
+            write(socket, replies, step.patience()).await?;
+            trim(replies);
             return Ok(Sent::All(Flow::Continue));
         }
         let outgoing = if step.may_block() {
@@ -159,6 +165,9 @@ pub(super) async fn send_cooperative(
             }
         }
         if *moved >= bulk_after && step.is_bulk() {
+            // The thread that goes on has replies of its own.
+            write(socket, replies, patience).await?;
+            trim(replies);
             return Ok(Sent::Bulk);
         }
     }
