@@ -154,6 +154,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Speed")]
     pub(crate) congestion: Congestion,
 
+    /// Bytes per second of one connection, both ways together, and no more [default: no limit]
+    #[arg(long, value_name = "BYTES", value_parser = values::some_bytes, help_heading = "Speed")]
+    pub(crate) limit_rate: Option<u64>,
+
     /// Bulk transfers with a thread of their own [default: 2 for each core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=256), help_heading = "Speed")]
     pub(crate) bulk_threads: Option<u16>,
@@ -273,8 +277,8 @@ pub(crate) struct Send {
 ///
 /// URL is tcp://HOST:PORT/PATH (raw TCP), ws://HOST:PORT/files/PATH (WebSocket) or frames://HOST:PORT/PATH (WebSocket frames
 /// without a handshake); with a slash at its end it is a directory, and all that is in it is received. A file is hidden
-/// until it is whole; what came before a break is kept beside it, and the same command goes on from there. One that is
-/// here already, with the same size and time, is left alone.
+/// until it is whole; what came before a break is kept beside it, and goes on from there: by itself for a while (--retry),
+/// and when the same command is run again. One that is here already, with the same size and time, is left alone.
 ///
 /// Exit codes: 0 received and verified, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused, 5 what arrived differs,
 /// 6 broken off, the same command goes on.
@@ -295,6 +299,18 @@ pub(crate) struct Get {
     /// Digest that both sides compute: blake3, sha256 or none
     #[arg(long, value_name = "ALGORITHM", default_value = "blake3")]
     pub(crate) digest: Algorithm,
+
+    /// How often in a row a broken connection is replaced without bringing a byte further
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    pub(crate) retry: u32,
+
+    /// How long that may go on
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = values::duration)]
+    pub(crate) retry_max_time: Duration,
+
+    /// Receive no more than so many bytes per second
+    #[arg(long, value_name = "BYTES", value_parser = values::some_bytes)]
+    pub(crate) limit_rate: Option<u64>,
 
     #[command(flatten)]
     pub(crate) connection: Connection,

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::send_file;
+use anyport_net::pace::Pace;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::Offer;
@@ -191,28 +192,6 @@ pub(crate) struct Content {
     pace: Option<Pace>,
 }
 
-/// Keeps to a rate.
-struct Pace {
-    /// Bytes per second.
-    rate: u64,
-    began: Instant,
-    bytes: u64,
-}
-
-impl Pace {
-    /// Waits until so many more bytes are allowed.
-    fn wait(&mut self, count: usize) {
-        self.bytes += count as u64;
-        let due = Duration::from_secs_f64(self.bytes as f64 / self.rate as f64);
-        std::thread::sleep(due.saturating_sub(self.began.elapsed()));
-    }
-
-    /// Bytes that may go at once: a tenth of a second's.
-    fn most(&self) -> usize {
-        usize::try_from(self.rate / 10).unwrap_or(usize::MAX).max(1)
-    }
-}
-
 enum Hashing {
     /// While it is read.
     Passing(Hasher),
@@ -249,7 +228,7 @@ impl Content {
 
     /// From now on no more than `rate` bytes per second are read.
     pub(crate) fn keep_to(&mut self, rate: u64) {
-        self.pace = Some(Pace { rate: rate.max(1), began: Instant::now(), bytes: 0 });
+        self.pace = Some(Pace::new(rate));
     }
 
     /// How long reading and hashing took.
@@ -306,7 +285,8 @@ impl Content {
                     self.bytes += count as u64;
                     self.reading += began.elapsed();
                     if let Some(pace) = &mut self.pace {
-                        pace.wait(count);
+                        pace.moved(count as u64);
+                        std::thread::sleep(pace.pause());
                     }
                     return Ok(count);
                 }
@@ -346,7 +326,8 @@ impl Content {
         }
         self.bytes += sent as u64;
         if let Some(pace) = &mut self.pace {
-            pace.wait(sent);
+            pace.moved(sent as u64);
+            std::thread::sleep(pace.pause());
         }
         Ok(Some(sent))
     }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod aside;
+mod attempts;
 mod bottleneck;
 mod channel;
 mod content;

@@ -5,6 +5,7 @@
 //! - [`congestion`]: which congestion control a socket uses
 //! - [`copy`]: read → step → write, blocking and async, the same step for both
 //! - [`linger`]: close so that the peer reads our last words
+//! - [`pace`]: keeping to a rate
 //! - [`tcp_info`]: what the kernel knows of a connection
 //! - [`prefixed`]: bytes already read, then the socket
 //!
@@ -15,5 +16,6 @@ pub mod copy;
 pub mod dial;
 pub mod linger;
 pub mod listen;
+pub mod pace;
 pub mod prefixed;
 pub mod tcp_info;

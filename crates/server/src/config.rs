@@ -54,6 +54,8 @@ pub struct Config {
     pub quota: Option<u64>,
     /// Bytes that all memory sinks together may hold.
     pub max_memory: u64,
+    /// Bytes per second of one connection, both ways together; own engine only. `None`: as fast as it goes.
+    pub limit_rate: Option<u64>,
     /// Bytes that unfinished messages and candidates for bare frames may hold in memory, all together.
     pub max_buffered: u64,
     /// How long the part of an interrupted transfer is kept after its last byte. Longer than [`Timeouts::idle`].
@@ -87,6 +89,7 @@ impl Config {
             max_size: u64::MAX,
             quota: None,
             max_memory: 4 * 1024 * 1024 * 1024,
+            limit_rate: None,
             max_buffered: 256 * 1024 * 1024,
             keep_parts: Duration::from_secs(24 * 60 * 60),
             limits: Limits::default(),

@@ -13,6 +13,7 @@ use anyport_net::copy::{
     Flow, Input, Outgoing, Pumped, Step, Unseen, pump_blocking, pump_cooperative, write,
 };
 use anyport_net::linger;
+use anyport_net::pace::Pace;
 use anyport_proto::detect::Decision;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -67,7 +68,8 @@ pub(crate) async fn serve(
     context.link.lead_to(&stream);
     // Beginning a session may ask the file system how much is free.
     let session = block_in_place(|| Session::new(protocol, context.clone()));
-    let mut session = Supervised { session, stop: stages.stop.clone() };
+    let pace = context.config.limit_rate.map(Pace::new);
+    let mut session = Supervised { session, stop: stages.stop.clone(), pace };
     match converse(&stream, &mut session, detected, &context).await {
         Ok(Pumped::Finished) => match session.session.take_upgrade() {
             Some(upgrade) => library(stream, upgrade, context, &stages.stop).await,
@@ -103,7 +105,7 @@ async fn converse(
     if flow == Flow::Finish {
         return Ok(Pumped::Finished);
     }
-    let mut buffer = vec![0; SMALL_BUFFER.min(context.config.bulk_buffer)];
+    let mut buffer = session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer));
     pump(stream, &mut buffer, session, BULK_AFTER).await
 }
 
@@ -127,7 +129,7 @@ async fn bulk(stream: Arc<TcpStream>, mut session: Supervised, context: Context,
     if let Ok(permit) = stages.lanes.clone().try_acquire_owned() {
         return lane(stream, session, context, permit).await;
     }
-    let mut buffer = vec![0; context.config.bulk_buffer];
+    let mut buffer = session.buffer(context.config.bulk_buffer);
     match pump(&stream, &mut buffer, &mut session, u64::MAX).await {
         Ok(_) => close(stream).await,
         Err(error) => session.broken(&error),
@@ -153,7 +155,7 @@ async fn lane(
     let registered = stop.register(socket.clone());
     let thread = stop.tasks.spawn_blocking(move || {
         let _held = (registered, permit);
-        let mut buffer = vec![0; context.config.bulk_buffer];
+        let mut buffer = session.buffer(context.config.bulk_buffer);
         match pump_blocking(&socket, &mut buffer, &mut session) {
             Ok(()) => linger::close_blocking(&socket, &mut buffer),
             Err(error) => session.broken(&error),
@@ -191,13 +193,28 @@ async fn close(stream: Arc<TcpStream>) {
     }
 }
 
-/// A session that hears when the server stops. An abort shuts its socket, which must not look like the sender's FIN.
+/// A session that hears when the server stops, and keeps to a rate. An abort shuts its socket, which must not look like
+/// the sender's FIN.
 struct Supervised {
     session: Session,
     stop: Stop,
+    /// What it may move each second, both ways together; `None` costs nothing.
+    pace: Option<Pace>,
 }
 
 impl Supervised {
+    /// A loop's buffer: at a low rate a small one, so that bytes go evenly.
+    fn buffer(&self, wanted: usize) -> Vec<u8> {
+        let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
+        vec![0; wanted.min(most)]
+    }
+
+    fn moved(&mut self, count: u64) {
+        if let Some(pace) = &mut self.pace {
+            pace.moved(count);
+        }
+    }
+
     fn broken(&mut self, error: &io::Error) {
         let reason = if self.stop.aborted.is_cancelled() {
             STOPPED.to_owned()
@@ -218,6 +235,11 @@ impl Step for Supervised {
         if self.stop.aborted.is_cancelled() {
             self.session.broken(STOPPED);
             return Flow::Finish;
+        }
+        match &input {
+            Input::Bytes(bytes, _) => self.moved(bytes.len() as u64),
+            Input::Unseen(count, _) => self.moved(*count),
+            Input::EndOfStream | Input::Silence | Input::Stopping => {}
         }
         match self.session.step(input, replies) {
             // Between two files is a good place to stop.
@@ -244,6 +266,16 @@ impl Step for Supervised {
                     Flow::Finish => Ok(Outgoing::Finish),
                 }
             }
+            Outgoing::Bytes(count) => {
+                self.moved(count as u64);
+                Ok(Outgoing::Bytes(count))
+            }
+            Outgoing::File(mut piece) => {
+                if let Some(pace) = &self.pace {
+                    piece.count = piece.count.min(pace.most() as u64);
+                }
+                Ok(Outgoing::File(piece))
+            }
             outgoing => Ok(outgoing),
         }
     }
@@ -253,11 +285,22 @@ impl Step for Supervised {
     }
 
     fn sent(&mut self, count: u64) {
+        self.moved(count);
         self.session.sent(count);
     }
 
     fn unseen(&self) -> Option<Unseen<'_>> {
-        self.session.unseen()
+        let unseen = self.session.unseen()?;
+        let most = self.pace.as_ref().map_or(u64::MAX, |pace| pace.most() as u64);
+        Some(Unseen { most: unseen.most.min(most), ..unseen })
+    }
+
+    fn pause(&self) -> Duration {
+        match &self.pace {
+            // An abort is not kept waiting.
+            Some(pace) if !self.stop.aborted.is_cancelled() => pace.pause(),
+            _ => Duration::ZERO,
+        }
     }
 
     fn may_block(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyport_client::{
     Destination, GetError, GetOptions, Got, Progress, Remote, Target, get, get_into,
@@ -11,6 +12,7 @@ use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::reason;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
@@ -32,6 +34,7 @@ pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
                 lost.set(Some(error));
             }
         }),
+        Progress::Retrying(error, delay) => bar.suspend(|| retrying(flags, error, delay)),
     };
     let done = targets.iter().try_for_each(|target| match &output {
         Output::Stdout => get_into(target, &mut io::stdout().lock(), &options, &mut tell).map(drop),
@@ -46,6 +49,12 @@ pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
             Err(Failure::new(Exit::Failed, error))
         }
         _ => Ok(Exit::Done),
+    }
+}
+
+fn retrying(flags: &flags::Get, error: &GetError, delay: Duration) {
+    if !flags.quiet {
+        to_stderr(&format!("{}; trying again in {delay:?}", reason(error)));
     }
 }
 
@@ -113,6 +122,9 @@ fn options(flags: &flags::Get) -> GetOptions {
     let mut options = super::receiving(&flags.connection);
     options.digest = flags.digest;
     options.on_exists = flags.on_exists;
+    options.limit_rate = flags.limit_rate;
+    options.retries = flags.retry;
+    options.retry_max_time = flags.retry_max_time;
     options
 }
 

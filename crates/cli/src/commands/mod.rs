@@ -17,3 +17,14 @@ fn receiving(connection: &flags::Connection) -> GetOptions {
     options.timeout = connection.timeout;
     options
 }
+
+/// An error and what is behind it, in one line.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    line
+}

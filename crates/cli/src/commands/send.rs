@@ -13,6 +13,7 @@ use anyport_proto::transfer::receipt::{EndKind, Receipt};
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::reason;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
@@ -128,17 +129,6 @@ impl Observer for Teller<'_> {
         let reason = reason(error);
         self.bar.suspend(|| to_stderr(&format!("{reason}; trying again in {delay:?}")));
     }
-}
-
-/// An error and what is behind it, in one line.
-fn reason(error: &SendError) -> String {
-    let mut line = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        line.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    line
 }
 
 fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {

@@ -34,6 +34,11 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
             anyhow!("--quota is about files, and --sink {} keeps none", flags.sink.as_str());
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
     }
+    if flags.limit_rate.is_some() && flags.engine == flags::Engine::Library {
+        let error = anyhow!("the library keeps to no rate");
+        return Err(Failure::new(Exit::Usage, error)
+            .with_hint("leave out --limit-rate or --engine library"));
+    }
     if flags.max_undecided.is_some_and(|undecided| undecided > flags.max_conns) {
         let error = anyhow!("--max-undecided must be at most --max-conns");
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
@@ -116,6 +121,7 @@ fn config(flags: &flags::Serve) -> Config {
     config.on_exists = flags.on_exists;
     config.max_size = flags.max_size.unwrap_or(config.max_size);
     config.quota = flags.quota;
+    config.limit_rate = flags.limit_rate;
     config.max_memory = flags.max_memory;
     config.max_buffered = flags.max_buffered;
     config.keep_parts = flags.keep_parts;

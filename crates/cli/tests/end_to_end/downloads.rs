@@ -499,7 +499,7 @@ fn a_server_that_dies_is_broken_off_and_another_one_goes_on() {
         let mut server = Server::start(&SLOW);
         let content = large(&server, 100_000_000);
         let here = Here::new();
-        let client = here.start(&["get", &server.url(scheme, "large.bin")]);
+        let client = here.start(&["get", "--retry", "0", &server.url(scheme, "large.bin")]);
         let part = here.part_beyond(100_000);
         server.kill();
         client.outcome().exits(6).says("broke off after ").says("the same command goes on");

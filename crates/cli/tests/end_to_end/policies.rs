@@ -2,8 +2,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
-use crate::harness::{DEADLINE, Sample, Server, anyport, wait_until};
+use anyport_testkit::noise;
+
+use crate::harness::{
+    DEADLINE, Outcome, Sample, Server, anyport, assert_same_bytes, blake3, start, wait_until,
+};
 use crate::wire::{connect, converse, read_line};
 
 /// A connection from another address of this machine; the standard library cannot choose one.
@@ -167,4 +172,138 @@ fn a_quota_of_files_that_are_not_kept_is_a_mistake() {
     anyport(&["serve", "--quota", "1GB", "--sink", "memory"])
         .exits(2)
         .says("--quota is about files");
+}
+
+/// How long it takes.
+fn timed(arguments: &[&str]) -> (Outcome, Duration) {
+    let began = Instant::now();
+    let outcome = anyport(arguments).succeeds();
+    (outcome, began.elapsed())
+}
+
+/// Beyond what makes a transfer a bulk one, so both loops show.
+#[test]
+fn a_connection_keeps_to_its_rate_both_ways() {
+    const BYTES: usize = 1_500_000;
+    let server = Server::start(&["--limit-rate", "1500000"]);
+    let content = noise(BYTES, 5);
+    let here = tempfile::tempdir().unwrap();
+    let (from, to) = (Sample::new("x", &content), here.path().join("y"));
+    for scheme in ["tcp", "ws", "frames"] {
+        for digest in ["blake3", "none"] {
+            let files = if scheme == "ws" { "files/" } else { "" };
+            let up = server.url(scheme, &format!("{files}{scheme}-{digest}/"));
+            let (_, time) = timed(&["send", "--digest", digest, from.path(), &up]);
+            // What is due after the last byte need not be waited for.
+            assert!(time > Duration::from_millis(700), "{scheme} {digest}: sent in {time:?}");
+            let down = server.url(scheme, &format!("{files}{scheme}-{digest}/x"));
+            let get = ["get", "--digest", digest, "-o", to.to_str().unwrap(), &down];
+            let (_, time) = timed(&get);
+            assert!(time > Duration::from_millis(700), "{scheme} {digest}: received in {time:?}");
+            assert_same_bytes(&std::fs::read(&to).unwrap(), &content);
+            std::fs::remove_file(&to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_slow_connection_does_not_keep_a_stop_waiting() {
+    let mut server = Server::start(&["--limit-rate", "1KB", "--drain-timeout", "100ms"]);
+    let mut stream = connect(server.port());
+    stream.write_all(b"ANYPORT/1 PUT x size=1000000\n").unwrap();
+    stream.write_all(&vec![7; 100_000]).unwrap();
+    server.growing_part();
+    let began = Instant::now();
+    server.signal("TERM");
+    server.wait();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn get_keeps_to_its_own_rate() {
+    let server = Server::start(&[]);
+    let content = noise(1_500_000, 6);
+    std::fs::write(server.dir().join("x"), &content).unwrap();
+    for scheme in ["tcp", "ws", "frames"] {
+        for digest in ["blake3", "none"] {
+            let url = server.url(scheme, "x");
+            let get = ["get", "--limit-rate", "2MB", "--digest", digest, "-q", "-o", "-", &url];
+            let (_, time) = timed(&get);
+            assert!(time > Duration::from_millis(500), "{scheme} {digest}: {time:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rate_that_the_library_would_not_keep_is_a_mistake() {
+    anyport(&["serve", "--limit-rate", "1MB", "--engine", "library"])
+        .exits(2)
+        .says("the library keeps to no rate");
+}
+
+/// The server is killed in the middle of a file, and started again on the same port.
+#[test]
+fn get_outlives_a_server_that_is_killed_and_started_again() {
+    let content = noise(8_000_000, 7);
+    for scheme in ["tcp", "ws", "frames"] {
+        let served = tempfile::tempdir().unwrap();
+        std::fs::write(served.path().join("x"), &content).unwrap();
+        let here = tempfile::tempdir().unwrap();
+        let slow = ["--limit-rate", "10MB"];
+        let mut server = Server::start_in(served.path(), &["127.0.0.1:0"], &slow);
+        let address = server.addresses()[0].to_string();
+        let to = here.path().join("y");
+        let url = server.url(scheme, "x");
+        let get = start(&["get", "--json", "-o", to.to_str().unwrap(), &url]);
+        let part_beyond = |bytes: u64| {
+            wait_until("a part that grows", || {
+                let mut entries = std::fs::read_dir(here.path()).unwrap();
+                let part = entries.next()?.unwrap();
+                (part.metadata().ok()?.len() > bytes).then_some(())
+            });
+        };
+        part_beyond(1_000_000);
+        server.kill();
+        let server = Server::start_in(served.path(), &[&address], &[]);
+        let outcome = get.outcome().succeeds().says("; trying again in ");
+        let event = outcome.json().pop().unwrap();
+        assert_eq!(event["digest"], blake3(&content), "{scheme}: {event}");
+        let offset = event["offset"].as_u64().unwrap();
+        assert!(offset > 1_000_000 && offset < 8_000_000, "{scheme}: {event}");
+        assert_same_bytes(&std::fs::read(&to).unwrap(), &content);
+        drop(server);
+    }
+}
+
+#[test]
+fn a_source_that_changed_during_a_break_begins_anew() {
+    let served = tempfile::tempdir().unwrap();
+    std::fs::write(served.path().join("x"), noise(8_000_000, 8)).unwrap();
+    let here = tempfile::tempdir().unwrap();
+    let mut server = Server::start_in(served.path(), &["127.0.0.1:0"], &["--limit-rate", "4MB"]);
+    let (address, url) = (server.addresses()[0].to_string(), server.url("tcp", "x"));
+    let to = here.path().join("y");
+    let get = start(&["get", "--json", "-o", to.to_str().unwrap(), &url]);
+    wait_until("a part", || std::fs::read_dir(here.path()).unwrap().next().map(drop));
+    server.kill();
+    std::fs::write(served.path().join("x"), b"another one").unwrap();
+    let _server = Server::start_in(served.path(), &[&address], &[]);
+    let event = get.outcome().succeeds().json().pop().unwrap();
+    assert_eq!((&event["offset"], &event["size"]), (&0.into(), &11.into()), "{event}");
+    assert_eq!(std::fs::read(&to).unwrap(), b"another one");
+}
+
+#[test]
+fn get_gives_up_after_its_attempts() {
+    let served = tempfile::tempdir().unwrap();
+    std::fs::write(served.path().join("x"), noise(8_000_000, 9)).unwrap();
+    let here = tempfile::tempdir().unwrap();
+    let mut server = Server::start_in(served.path(), &["127.0.0.1:0"], &["--limit-rate", "4MB"]);
+    let to = here.path().join("y");
+    let get = start(&["get", "--retry", "1", "-o", to.to_str().unwrap(), &server.url("tcp", "x")]);
+    wait_until("a part", || std::fs::read_dir(here.path()).unwrap().next().map(drop));
+    server.kill();
+    let outcome = get.outcome();
+    assert!(!to.exists());
+    outcome.says("; trying again in 250ms").exits(6);
 }

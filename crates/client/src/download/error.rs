@@ -159,6 +159,18 @@ impl GetError {
         }
     }
 
+    /// Whether another attempt may fare better without anybody doing anything. A source that changed begins anew.
+    pub(super) const fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.may_pass(),
+            Self::BrokenOff { .. } | Self::Changed { .. } => true,
+            Self::Refused { refusal, .. } => {
+                matches!(refusal.code, RefusalCode::Busy | RefusalCode::Interrupted)
+            }
+            _ => false,
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

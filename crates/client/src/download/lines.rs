@@ -43,8 +43,14 @@ impl Lines {
         }
     }
 
-    /// One read's worth of content, at most `left`; how many bytes that was.
-    pub(super) fn content(&mut self, left: u64, sink: &mut dyn Sink) -> Result<u64, GetError> {
+    /// One read's worth of content, at most `left` and about `most`; how many bytes that was.
+    pub(super) fn content(
+        &mut self,
+        left: u64,
+        most: usize,
+        sink: &mut dyn Sink,
+    ) -> Result<u64, GetError> {
+        let left = left.min(most as u64);
         if self.start == self.end {
             let unseen = sink.place().map(|(file, at)| Unseen { file, at, most: left });
             (self.start, self.end) = (0, 0);
@@ -57,8 +63,7 @@ impl Lines {
                 Came::Fin => return Err(self.broken(ended())),
             }
         }
-        let most = usize::try_from(left).unwrap_or(usize::MAX);
-        let count = most.min(self.end - self.start);
+        let count = usize::try_from(left).unwrap_or(most).min(self.end - self.start);
         sink.take(&self.buffer[self.start..self.start + count])?;
         self.start += count;
         Ok(count as u64)

@@ -16,9 +16,11 @@ mod lines;
 mod messages;
 mod part;
 mod wire;
+mod written;
 
 pub use error::GetError;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -32,9 +34,12 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 
+use crate::attempts::Attempts;
+use crate::error::Blame;
 use crate::target::{Scheme, Target};
 use part::Part;
 use wire::{Sink, Wire};
+use written::Written;
 
 /// How to receive.
 #[derive(Debug, Clone)]
@@ -49,6 +54,12 @@ pub struct GetOptions {
     pub congestion: Congestion,
     /// How long one address may take to answer, and a handshake.
     pub connect_timeout: Duration,
+    /// Bytes per second that are not to be passed.
+    pub limit_rate: Option<u64>,
+    /// How often in a row an attempt may bring nothing before it is given up.
+    pub retries: u32,
+    /// How long may be tried without a byte being brought.
+    pub retry_max_time: Duration,
     /// How long the server may send nothing.
     pub timeout: Duration,
 }
@@ -60,6 +71,9 @@ impl Default for GetOptions {
             on_exists: OnExists::Error,
             congestion: Congestion::Auto,
             connect_timeout: Duration::from_secs(10),
+            limit_rate: None,
+            retries: 10,
+            retry_max_time: Duration::from_secs(600),
             // The end comes after the server has hashed what we have already.
             timeout: Duration::from_secs(300),
         }
@@ -151,13 +165,16 @@ pub enum Progress<'a> {
     Bytes(u64),
     /// A file is whole.
     Got(&'a Got),
+    /// The connection broke off; another attempt follows after this time.
+    Retrying(&'a GetError, Duration),
 }
 
-/// Receives the file or directory that `target` names, telling `tell` how it goes. Gives the count of files.
+/// Receives the file or directory that `target` names, telling `tell` how it goes. Gives the count of files. Where the
+/// connection breaks off, another one goes on; what changed on the server meanwhile begins anew.
 ///
 /// # Errors
-/// The first thing that went wrong; files before it have been told. What came of one that broke off is kept, and the
-/// same call goes on with it.
+/// What went wrong and cannot be mended by trying again; files before it have been told. What came of one that broke off
+/// is kept, and the same call goes on with it.
 pub fn get(
     target: &Target,
     into: &Destination,
@@ -165,22 +182,101 @@ pub fn get(
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<u64, GetError> {
     let remote = Remote::of(target)?;
-    let mut wire = Wire::open(target, options)?;
-    let listed = files(&mut wire, &remote)?;
-    tell(Progress::Expect(listed.iter().filter_map(|entry| entry.size).sum()));
-    let count = listed.len() as u64;
-    let mut receiver = Receiver { wire, host: &target.host, options, tell };
-    for entry in listed {
-        receiver.receive(&entry, &place(&remote, into, &entry.name))?;
+    let mut attempts = Attempts::new(options.retries, options.retry_max_time);
+    let (mut so_far, mut broken) = (SoFar::default(), None);
+    loop {
+        let done = attempt(target, &remote, into, options, &mut attempts, &mut so_far, tell);
+        let Err(error) = done else { return Ok(so_far.done.len() as u64) };
+        wait_for_another(&attempts, error, &mut broken, tell)?;
     }
-    receiver.wire.close();
-    Ok(count)
 }
 
-/// Receives one file into `out`, and checks its digest at the end.
+/// What earlier attempts brought.
+#[derive(Default)]
+struct SoFar {
+    /// What is to be expected was told.
+    expected: bool,
+    /// Files that are whole.
+    done: HashSet<FilePath>,
+    /// Bytes that were told of the file that broke off.
+    told: u64,
+}
+
+/// Asks what there is, and receives what is not here yet.
+fn attempt(
+    target: &Target,
+    remote: &Remote,
+    into: &Destination,
+    options: &GetOptions,
+    attempts: &mut Attempts,
+    so_far: &mut SoFar,
+    tell: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), GetError> {
+    let mut wire = Wire::open(target, options)?;
+    (attempts.connected, attempts.repeatable) = (true, true);
+    let mut listed = files(&mut wire, remote)?;
+    if !std::mem::replace(&mut so_far.expected, true) {
+        tell(Progress::Expect(listed.iter().filter_map(|entry| entry.size).sum()));
+    }
+    listed.retain(|entry| !so_far.done.contains(&entry.name));
+    let mut receiver = Receiver { wire, host: &target.host, options, tell };
+    for entry in listed {
+        let mut count = Count { attempts, before: so_far.told, bytes: 0 };
+        let received = receiver.receive(&entry, &place(remote, into, &entry.name), &mut count);
+        so_far.told = count.before.max(count.bytes);
+        received?;
+        so_far.told = 0;
+        so_far.done.insert(entry.name);
+        attempts.begin_anew();
+    }
+    receiver.wire.close();
+    Ok(())
+}
+
+/// Where there is another attempt, waits for its time. Otherwise gives the break, and not that nobody answered after it:
+/// the same command goes on, whenever the server is back.
+fn wait_for_another(
+    attempts: &Attempts,
+    error: GetError,
+    broken: &mut Option<GetError>,
+    tell: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), GetError> {
+    let Some(delay) = attempts.delay(error.may_pass()) else {
+        let nobody_there = matches!(&error, GetError::Connect(error) if error.may_pass());
+        return Err(broken.take().filter(|_| nobody_there).unwrap_or(error));
+    };
+    tell(Progress::Retrying(&error, delay));
+    if error.blame() == Blame::BrokenOff {
+        *broken = Some(error);
+    }
+    std::thread::sleep(delay);
+    Ok(())
+}
+
+/// How far a file has come.
+struct Count<'a> {
+    attempts: &'a Attempts,
+    /// Bytes that an earlier attempt told, which are not told again.
+    before: u64,
+    bytes: u64,
+}
+
+impl Count<'_> {
+    fn add(&mut self, bytes: u64, tell: &mut dyn FnMut(Progress<'_>)) {
+        let known = self.bytes.max(self.before);
+        self.bytes += bytes;
+        self.attempts.brought(self.bytes);
+        if self.bytes > known {
+            tell(Progress::Bytes(self.bytes - known));
+        }
+    }
+}
+
+/// Receives one file into `out`, and checks its digest at the end. Where the connection breaks off, another one goes on.
 ///
 /// # Errors
-/// The first thing that went wrong. What was written until then is not taken back.
+/// What went wrong and cannot be mended by trying again, as a file that changed meanwhile. What was written until then is
+/// not taken back.
 pub fn get_into(
     target: &Target,
     out: &mut dyn Write,
@@ -191,18 +287,18 @@ pub fn get_into(
     let Remote { path: Some(name), is_directory: false } = remote else {
         return Err(GetError::Directory { name: target.path.clone() });
     };
-    let mut wire = Wire::open(target, options)?;
-    let started = Instant::now();
-    let head = wire.get(&question(&name, 0, options))?;
-    check_head(&wire, &head, &name, 0)?;
-    tell(Progress::Expect(head.size));
-    let hasher = Hasher::new(options.digest);
-    let mut sink = Written { out, hasher, tell: &mut *tell };
-    wire.content(head.size, &mut sink)?;
-    sink.out.flush().map_err(GetError::Output)?;
-    let digest = sink.hasher.finish();
-    let seconds = started.elapsed().as_secs_f64();
-    let end = wire.file_end(head.size)?;
+    let mut attempts = Attempts::new(options.retries, options.retry_max_time);
+    let (started, mut broken) = (Instant::now(), None);
+    let mut written = Written { out, hasher: Hasher::new(options.digest), bytes: 0, head: None };
+    let (wire, head, end, seconds) = loop {
+        match written.attempt(target, &name, options, started, &mut attempts, tell) {
+            Ok(done) => break done,
+            // What was written cannot be taken back.
+            Err(error @ GetError::Changed { .. }) => return Err(error),
+            Err(error) => wait_for_another(&attempts, error, &mut broken, tell)?,
+        }
+    };
+    let digest = written.hasher.finish();
     agree(&head, digest, &end)?;
     let (peer, size) = (wire.peer, head.size);
     wire.close();
@@ -308,11 +404,16 @@ struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    fn receive(&mut self, entry: &Entry, target: &Path) -> Result<(), GetError> {
+    fn receive(
+        &mut self,
+        entry: &Entry,
+        target: &Path,
+        count: &mut Count<'_>,
+    ) -> Result<(), GetError> {
         let Entry { name, mtime, mode, .. } = entry;
         let size = entry.size.unwrap_or_default();
         if let Some(got) = self.already_here(entry, size, target)? {
-            (self.tell)(Progress::Bytes(size));
+            count.add(size, self.tell);
             (self.tell)(Progress::Got(&got));
             return Ok(());
         }
@@ -331,10 +432,10 @@ impl Receiver<'_> {
             return Err(GetError::Changed { name: name.to_string() });
         }
         check_head(&self.wire, &head, name, offset)?;
-        (self.tell)(Progress::Bytes(offset));
+        count.add(offset, self.tell);
         // What was here before is hashed with the rest, when that is here.
         let hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
-        let mut incoming = Incoming { part, hasher, tell: &mut *self.tell };
+        let mut incoming = Incoming { part, hasher, count, tell: &mut *self.tell };
         self.wire.content(size - offset, &mut incoming)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = self.wire.file_end(size)?;
@@ -394,20 +495,22 @@ impl Receiver<'_> {
 }
 
 /// Content on its way into a part.
-struct Incoming<'a> {
+struct Incoming<'a, 'b> {
     part: Part,
     /// None where all of the part is hashed in the end.
     hasher: Option<Hasher>,
+    count: &'a mut Count<'b>,
     tell: &'a mut dyn FnMut(Progress<'_>),
 }
 
-impl Sink for Incoming<'_> {
+impl Sink for Incoming<'_, '_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }
-        (self.tell)(Progress::Bytes(bytes.len() as u64));
-        self.part.write(bytes)
+        self.part.write(bytes)?;
+        self.count.add(bytes.len() as u64, self.tell);
+        Ok(())
     }
 
     fn place(&self) -> Option<(&File, u64)> {
@@ -416,23 +519,8 @@ impl Sink for Incoming<'_> {
     }
 
     fn put(&mut self, count: u64) {
-        (self.tell)(Progress::Bytes(count));
         self.part.put(count);
-    }
-}
-
-/// Content on its way to a writer.
-struct Written<'a> {
-    out: &'a mut dyn Write,
-    hasher: Hasher,
-    tell: &'a mut dyn FnMut(Progress<'_>),
-}
-
-impl Sink for Written<'_> {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
-        self.hasher.update(bytes);
-        (self.tell)(Progress::Bytes(bytes.len() as u64));
-        self.out.write_all(bytes).map_err(GetError::Output)
+        self.count.add(count, self.tell);
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 
 use anyport_net::dial::dial;
+use anyport_net::pace::Pace;
 use anyport_proto::transfer::download::{Entry, FileEnd, FileHead, Get, List};
 
 use super::lines::Lines;
@@ -18,6 +19,7 @@ use crate::target::{Scheme, Target};
 pub(super) struct Wire {
     pub(super) peer: SocketAddr,
     kind: Kind,
+    pace: Option<Pace>,
 }
 
 enum Kind {
@@ -82,7 +84,7 @@ impl Wire {
         if let Ok(stream) = patient {
             set_patience(&stream, options.timeout);
         }
-        Ok(Self { peer, kind })
+        Ok(Self { peer, kind, pace: options.limit_rate.map(Pace::new) })
     }
 
     pub(super) fn get(&mut self, get: &Get) -> Result<FileHead, GetError> {
@@ -96,16 +98,23 @@ impl Wire {
     pub(super) fn content(&mut self, mut left: u64, sink: &mut dyn Sink) -> Result<(), GetError> {
         let whole = left;
         while left > 0 {
+            // Little at a time, so that bytes come evenly.
+            let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
             let came = match &mut self.kind {
-                Kind::Lines(lines) => lines.content(left, sink),
+                Kind::Lines(lines) => lines.content(left, most, sink),
                 Kind::Messages(messages) => messages.content(left, sink),
             };
-            left -= came.map_err(|error| match error {
+            let count = came.map_err(|error| match error {
                 GetError::BrokenOff { peer, source, .. } => {
                     GetError::BrokenOff { peer, received: whole - left, source }
                 }
                 other => other,
             })?;
+            left -= count;
+            if let Some(pace) = &mut self.pace {
+                pace.moved(count);
+                std::thread::sleep(pace.pause());
+            }
         }
         Ok(())
     }

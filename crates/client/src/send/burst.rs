@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::Digest;
 
-use super::attempts::Attempts;
 use super::{Connection, Sent};
+use crate::attempts::Attempts;
 use crate::content::Source;
 use crate::error::SendError;
 

@@ -1,7 +1,6 @@
 //! Sends files over one connection, and checks each receipt against what was sent. A connection that breaks off is
 //! replaced by another one, which goes on where the server has bytes up to.
 
-mod attempts;
 mod burst;
 mod channel;
 
@@ -17,8 +16,8 @@ use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Receipt};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
-use self::attempts::Attempts;
 use self::channel::Channel;
+use crate::attempts::Attempts;
 use crate::bottleneck::{Bottleneck, Facts};
 use crate::content::{Content, Source};
 use crate::error::{Blame, SendError};
@@ -145,7 +144,7 @@ pub fn send(
     let mut connection =
         Connection { target, place, options, observer, channel: None, failed: Failed::default() };
     let mut left = sources;
-    let mut attempts = Attempts::new(options);
+    let mut attempts = Attempts::new(options.retries, options.retry_max_time);
     while let Some(source) = left.first() {
         let (done, stopped) = match connection.burst(left, &mut attempts) {
             Some(stopped) => stopped,
@@ -160,7 +159,7 @@ pub fn send(
         }
         if let Err(error) = stopped {
             connection.channel = None;
-            let Some(delay) = attempts.delay(&error) else { return Err(error) };
+            let Some(delay) = attempts.delay(error.may_pass()) else { return Err(error) };
             observer.retrying(&error, delay);
             std::thread::sleep(delay);
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::outgoing::send_blocking;
 use super::unseen::{Pipe, Unseen};
-use super::{Flow, Input, Step, trim};
+use super::{Flow, Input, Step, pause_blocking, trim};
 
 /// Moves bytes between a blocking socket and `step` until it finishes. Ended early by `shutdown()` on the socket.
 ///
@@ -46,6 +46,7 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
         if flow == Flow::Finish {
             return Ok(());
         }
+        pause_blocking(step);
     }
 }
 

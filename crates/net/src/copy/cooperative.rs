@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::outgoing::{Sent, send_cooperative, write};
-use super::{Flow, Input, Step, trim};
+use super::{Flow, Input, Step, pause_cooperative, trim};
 
 /// Why the loop stopped without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +43,18 @@ pub async fn pump(
             Sent::All(Flow::Finish) => return Ok(Pumped::Finished),
             Sent::Bulk => return Ok(Pumped::Bulk),
         }
-        let patience = step.patience();
+        let (patience, pause) = (step.patience(), step.pause());
+        let next = async {
+            pause_cooperative(pause).await;
+            read(socket, buffer, patience).await
+        };
         let read = tokio::select! {
             biased;
             () = &mut stopping, if !told => {
                 told = true;
                 Read::Stopping
             }
-            read = read(socket, buffer, patience) => read?,
+            read = next => read?,
         };
         let input = match read {
             Read::Stopping => Input::Stopping,

@@ -83,6 +83,12 @@ pub trait Step {
         let _ = count;
     }
 
+    /// How long to wait before anything else is read or sent. Asked after each step and piece, and again after a wait, so
+    /// that it may end early.
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Whether a step may wait for a disk, so that the runtime must be told.
     fn may_block(&self) -> bool;
 
@@ -92,6 +98,29 @@ pub trait Step {
 
 /// Replies beyond this are given back to the allocator after they are written, so that an idle connection holds little.
 const KEPT_REPLIES: usize = 64 * 1024;
+
+/// Waits as long as the step wants, looking up now and then.
+fn pause_blocking(step: &impl Step) {
+    loop {
+        let pause = step.pause();
+        if pause.is_zero() {
+            return;
+        }
+        std::thread::sleep(pause.min(LONGEST_SLEEP));
+    }
+}
+
+/// The same among the tasks of the runtime.
+///
+/// Cancel safe: yes.
+async fn pause_cooperative(pause: Duration) {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// A thread that sleeps hears of nothing.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 fn trim(replies: &mut Vec<u8>) {
     replies.clear();

@@ -21,7 +21,7 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::file::send_file;
-use super::{Flow, Input, Step, trim};
+use super::{Flow, Input, Step, pause_blocking, pause_cooperative, trim};
 
 /// What goes out next. What the step appended to the replies goes before it.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ pub(super) fn send_blocking(
                 return Ok(Flow::Finish);
             }
         }
+        pause_blocking(step);
     }
     // What was heard in between may have been answered.
     say(socket, replies, false).map_err(unread)?;
@@ -170,6 +171,7 @@ pub(super) async fn send_cooperative(
             trim(replies);
             return Ok(Sent::Bulk);
         }
+        pause_cooperative(step.pause()).await;
     }
 }
 

@@ -3,12 +3,11 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::Options;
 use crate::content::{Identity, Source};
 use crate::error::SendError;
 
 /// How often one file has been tried.
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     left: Cell<u32>,
     retries: u32,
     max_time: Duration,
@@ -16,18 +15,18 @@ pub(super) struct Attempts {
     last: Cell<Instant>,
     furthest: Cell<u64>,
     /// Whether there has been a connection: without one it is no break.
-    pub(super) connected: bool,
+    pub(crate) connected: bool,
     identity: Option<Identity>,
     /// What was sent can be read again.
-    pub(super) repeatable: bool,
+    pub(crate) repeatable: bool,
 }
 
 impl Attempts {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(crate) fn new(retries: u32, max_time: Duration) -> Self {
         Self {
-            left: Cell::new(options.retries),
-            retries: options.retries,
-            max_time: options.retry_max_time,
+            left: Cell::new(retries),
+            retries,
+            max_time,
             last: Cell::new(Instant::now()),
             furthest: Cell::new(0),
             connected: false,
@@ -37,7 +36,7 @@ impl Attempts {
     }
 
     /// The next file has all of them again.
-    pub(super) fn begin_anew(&mut self) {
+    pub(crate) fn begin_anew(&mut self) {
         self.left.set(self.retries);
         self.last.set(Instant::now());
         self.furthest.set(0);
@@ -45,7 +44,7 @@ impl Attempts {
     }
 
     /// Whether the source is what it was at the first attempt.
-    pub(super) fn check(
+    pub(crate) fn check(
         &mut self,
         source: &Source,
         now: Option<&Identity>,
@@ -61,7 +60,7 @@ impl Attempts {
         Ok(())
     }
 
-    pub(super) fn brought(&self, bytes: u64) {
+    pub(crate) fn brought(&self, bytes: u64) {
         if bytes > self.furthest.get() {
             self.furthest.set(bytes);
             self.left.set(self.retries);
@@ -69,10 +68,10 @@ impl Attempts {
         }
     }
 
-    /// How long to wait before the next attempt; `None` where there is none.
-    pub(super) fn delay(&self, error: &SendError) -> Option<Duration> {
+    /// How long to wait before the next attempt, after an error that may pass by itself or not; `None` where there is none.
+    pub(crate) fn delay(&self, may_pass: bool) -> Option<Duration> {
         // What cannot be read twice cannot be sent twice; and who never was there does not come back.
-        let worth = self.repeatable && self.connected && error.may_pass();
+        let worth = self.repeatable && self.connected && may_pass;
         let left = self.left.get();
         if !worth || left == 0 || self.last.get().elapsed() > self.max_time {
             return None;
