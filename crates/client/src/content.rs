@@ -226,6 +226,11 @@ impl Content {
         self.identity.as_ref().map(Identity::id)
     }
 
+    /// Bytes that should go out before more are read, so that they go evenly at a rate.
+    pub(crate) fn at_once(&self) -> usize {
+        self.pace.as_ref().map_or(usize::MAX, Pace::most)
+    }
+
     /// From now on no more than `rate` bytes per second are read.
     pub(crate) fn keep_to(&mut self, rate: u64) {
         self.pace = Some(Pace::new(rate));
@@ -269,7 +274,7 @@ impl Content {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SendError> {
         let wanted =
             self.left().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
+        let most = self.at_once();
         let (buffer, _) = buffer.split_at_mut(wanted.min(buffer.len()).min(most));
         if buffer.is_empty() {
             return Ok(0);
@@ -307,7 +312,7 @@ impl Content {
     ) -> Result<Option<usize>, Stopped> {
         let wanted = matches!(&self.hashing, Hashing::Passing(hasher) if hasher.wants_content());
         let Some(left) = self.left().filter(|_| !wanted) else { return Ok(None) };
-        let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
+        let most = self.at_once();
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(count).min(most);
         if count == 0 {
             return Ok(Some(0));

@@ -27,9 +27,9 @@ impl Pace {
         self.due.saturating_duration_since(Instant::now())
     }
 
-    /// Bytes that should be moved at once, so that they go evenly: a tenth of a second's, and not too few to be worth it.
+    /// Bytes that should be moved at once, so that they go evenly: those of 50 ms, and not too few to be worth it.
     pub fn most(&self) -> usize {
-        usize::try_from(self.rate / 10).unwrap_or(usize::MAX).max(FEWEST)
+        usize::try_from(self.rate / 20).unwrap_or(usize::MAX).max(FEWEST)
     }
 }
 
@@ -56,8 +56,8 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_a_tenth_of_a_second() {
-        assert_eq!(Pace::new(10_000_000).most(), 1_000_000);
+    fn pieces_are_short() {
+        assert_eq!(Pace::new(10_000_000).most(), 500_000);
         assert_eq!(Pace::new(0).most(), FEWEST);
         let mut pace = Pace::new(1);
         pace.moved(u64::MAX);

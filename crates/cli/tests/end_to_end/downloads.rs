@@ -674,7 +674,7 @@ fn a_hostile_server_writes_nothing_elsewhere() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("tcp://{}/d/", listener.local_addr().unwrap());
         let here = Here::new();
-        let client = here.start(&["get", &url]);
+        let client = here.start(&["get", "--retry", "0", &url]);
         let (mut stream, _) = listener.accept().unwrap();
         read_line(&mut stream);
         stream.write_all(answer.as_bytes()).unwrap();

@@ -434,8 +434,8 @@ impl Framer {
         if content.left().is_none() {
             return self.fill_unsized(content, sender);
         }
-        let mut at = 0;
-        loop {
+        let (mut at, most) = (0, content.at_once());
+        while at < most {
             if self.left == 0 {
                 let length = content.left().unwrap_or_default().min(self.frame_size as u64);
                 let header_len = encoded_len(length, true);
@@ -444,7 +444,7 @@ impl Framer {
                 }
                 at += self.begin(sender, length, at);
             }
-            let room = (self.buffer.len() - at) as u64;
+            let room = (self.buffer.len() - at).min(most) as u64;
             let count = self.left.min(room);
             if count == 0 {
                 break;
