@@ -533,3 +533,16 @@ fn a_format_says_what_is_printed_of_each_file() {
     assert_eq!(sent.succeeds().stdout, expected.concat());
     anyport(&["send", "-w", "%{size}", first.path(), &url]).exits(2).says("known are bytes, ");
 }
+
+/// Exit code 6 says that the same command goes on, whatever became of the server.
+#[test]
+fn a_server_that_stays_away_is_a_transfer_that_broke_off() {
+    let mut server = Server::start(&["--fsync", "none"]);
+    let sample = Sample::new("film", &noise(8 * 1024 * 1024, 1));
+    let flags = ["send", "--limit-rate", "20MB", "--retry", "2", sample.path()];
+    let sender = start(&[&flags[..], &[server.url("tcp", "").as_str()]].concat());
+    part_of_at_least(&server, 1);
+    server.kill();
+    let outcome = sender.outcome().exits(6).says("broke off after ").says("run the same command");
+    assert_eq!(outcome.stderr.matches("trying again in").count(), 2, "{outcome:?}");
+}

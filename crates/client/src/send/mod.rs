@@ -144,6 +144,7 @@ pub fn send(
     let mut connection =
         Connection { target, place, options, observer, channel: None, failed: Failed::default() };
     let mut left = sources;
+    let mut broken = None;
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
     while let Some(source) = left.first() {
         let (done, stopped) = match connection.burst(left, &mut attempts) {
@@ -156,12 +157,20 @@ pub fn send(
         left = &left[done..];
         if done > 0 {
             attempts.begin_anew();
+            broken = None;
         }
         if let Err(error) = stopped {
             connection.channel = None;
-            let Some(delay) = attempts.delay(error.may_pass()) else { return Err(error) };
+            let Some(delay) = attempts.delay(error.may_pass()) else {
+                // That nobody answers any more is less than that a transfer broke off, which can be gone on with.
+                let unreachable = error.blame() == Blame::Unreachable;
+                return Err(broken.filter(|_| unreachable).unwrap_or(error));
+            };
             observer.retrying(&error, delay);
             std::thread::sleep(delay);
+            if error.blame() == Blame::BrokenOff {
+                broken = Some(error);
+            }
         }
     }
     connection.channel.map_or(Ok(()), Channel::close)?;
