@@ -193,7 +193,7 @@ pub(crate) struct Send {
     pub(crate) target: String,
 
     /// Send nothing but the bytes over tcp://, as nc -N does
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["on_exists", "perms"])]
     pub(crate) plain: bool,
 
     /// What the server is to do if another file has the name: error, rename or overwrite [default: the server's]

@@ -248,12 +248,15 @@ fn an_upload_follows_no_link_out_of_the_directory() {
     let outside = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(outside.path(), server.dir().join("link")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("x"), server.dir().join("file")).unwrap();
-    for name in ["link/x", "link/deep/x", "file"] {
+    std::fs::write(outside.path().join("secret"), "of so many bytes").unwrap();
+    for name in ["link/x", "link/deep/x", "file", "link/secret"] {
         let wire = format!("ANYPORT/1 PUT {name} size=4 exists=error\nevilEND\n");
         let answer = converse(&mut connect(server.port()), wire.as_bytes());
         assert!(answer.starts_with("ANYPORT/1 ERROR "), "{name}: {answer:?}");
+        // Not even how large a file out there is.
+        assert!(!answer.contains("16 bytes"), "{name}: {answer:?}");
     }
-    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
     let mode = std::fs::metadata(server.dir()).unwrap().permissions().mode();
     assert_ne!(mode & 0o200, 0);
 }

@@ -67,6 +67,18 @@ pub(crate) fn look_at(root: &File, path: &FilePath) -> Option<Looked> {
     }
 }
 
+/// What has the name `path`, a link itself; `None` where nothing has it.
+///
+/// # Errors
+/// What the kernel said; `EXDEV` for a path that leaves `root`.
+pub(super) fn stat(root: &File, path: &FilePath) -> io::Result<Option<Stat>> {
+    match open_beneath(root.as_fd(), path, OFlags::PATH | OFlags::NOFOLLOW) {
+        Ok(opened) => Ok(Some(fstat(opened)?)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What a listing shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Looked {

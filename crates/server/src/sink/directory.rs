@@ -9,9 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::OnExists;
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, statat};
+use rustix::fs::{
+    AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, openat, statat,
+};
 use rustix::io::Errno;
 
+use super::beneath;
 use super::file::FileSink;
 use super::part::{self, PartKey};
 use crate::config::Fsync;
@@ -73,19 +76,16 @@ impl Directory {
 
     /// What has the name now. A link is looked at itself: nobody writes through one.
     pub(crate) fn present(&self, path: &FilePath) -> io::Result<Option<Present>> {
-        match statat(&self.handle, path.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => {
-                let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-                Ok(Some(Present {
-                    is_file: kind.is_file(),
-                    is_directory: kind.is_dir(),
-                    size: stat.st_size.cast_unsigned(),
-                    mtime: stat.st_mtime,
-                }))
+        let present = |stat: Stat| {
+            let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+            Present {
+                is_file: kind.is_file(),
+                is_directory: kind.is_dir(),
+                size: stat.st_size.cast_unsigned(),
+                mtime: stat.st_mtime,
             }
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        };
+        Ok(beneath::stat(&self.handle, path)?.map(present))
     }
 
     /// A part that nobody can go on with, for a file at the top.
