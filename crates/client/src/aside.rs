@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::hasher::Hasher;
@@ -27,6 +28,16 @@ impl Aside {
         let hash = move || hash(&file, size, algorithm, &stop);
         let thread = std::thread::Builder::new().name("digest".to_owned()).spawn(hash)?;
         Ok(Self { given_up, thread: Some(thread) })
+    }
+
+    /// Waits for it, but no longer than `patience`: whether it is made.
+    pub(crate) fn is_made(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let made = || self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        while !made() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        made()
     }
 
     /// Waits for it.

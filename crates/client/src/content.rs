@@ -172,6 +172,12 @@ impl Identity {
     }
 }
 
+/// Bytes that wait for a digest that is made beside.
+const HELD_BACK: u64 = 64 * 1024;
+
+/// How long a receiver hears nothing meanwhile.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
 /// What of a mode is sent: neither the kind of the file nor set-user-id and its like.
 const PERMISSIONS: u32 = 0o777;
 
@@ -228,7 +234,19 @@ impl Content {
 
     /// Bytes that should go out before more are read, so that they go evenly at a rate.
     pub(crate) fn at_once(&self) -> usize {
-        self.pace.as_ref().map_or(usize::MAX, Pace::most)
+        let pace = self.pace.as_ref().map_or(usize::MAX, Pace::most);
+        match &self.hashing {
+            // While the digest of a long beginning is still being made, the last bytes are held back, and one goes now and
+            // then: a receiver that hears nothing would give us up.
+            Hashing::Aside(aside) if self.left().is_some_and(|left| left <= HELD_BACK) => {
+                if aside.is_made(SIGN_OF_LIFE) { pace } else { 1 }
+            }
+            Hashing::Aside(_) => {
+                let ahead = self.left().unwrap_or(u64::MAX).saturating_sub(HELD_BACK);
+                usize::try_from(ahead).unwrap_or(usize::MAX).min(pace)
+            }
+            _ => pace,
+        }
     }
 
     /// From now on no more than `rate` bytes per second are read.

@@ -546,3 +546,66 @@ fn a_server_that_stays_away_is_a_transfer_that_broke_off() {
     let outcome = sender.outcome().exits(6).says("broke off after ").says("run the same command");
     assert_eq!(outcome.stderr.matches("trying again in").count(), 2, "{outcome:?}");
 }
+
+/// Whoever gave no id cannot be told from another one with a file of the same path and size.
+#[test]
+fn a_strangers_part_is_gone_on_with_only_on_the_word_of_a_digest() {
+    let server = Server::start(&[]);
+    let (theirs, ours) = (noise(LARGE, 21), noise(LARGE, 22));
+    let mut stranger = connect(server.port());
+    stranger.write_all(format!("ANYPORT/1 PUT x size={LARGE}\n").as_bytes()).unwrap();
+    stranger.write_all(&theirs[..1_000_000]).unwrap();
+    part_of_at_least(&server, 1_000_000);
+    // While the stranger is there it is left alone.
+    let (stream, line) = offer(&server, &format!("size={LARGE} id=mine"));
+    assert_eq!(offset(&line), 0);
+    drop(stream);
+    let _ = server.next_interrupted();
+    stranger.write_all(&theirs[1_000_000..2_000_000]).unwrap();
+    part_of_at_least(&server, 2_000_000);
+    drop(stranger);
+    assert_eq!(server.next_interrupted()["bytes"], 2_000_000);
+    // Without a word of what the whole file is, nothing is published.
+    let (mut stream, line) = offer(&server, &format!("size={LARGE} id=another"));
+    assert_eq!(offset(&line), 2_000_000);
+    let answer = converse(&mut stream, &[&ours[2_000_000..], b"END\n"].concat());
+    assert!(answer.starts_with("ANYPORT/1 ERROR digest-mismatch "), "{answer:?}");
+    assert_eq!(server.published(), Vec::<String>::new());
+}
+
+/// What is kept beside a part is of this boot, or is not believed; and a part that begins anew has no past.
+#[test]
+fn a_state_of_another_boot_or_of_another_part_is_not_believed() {
+    let server = Server::start(&["--fsync", "none"]);
+    let unit = 64 * 1024 * 1024;
+    let size = unit + 1_000_000;
+    let content = noise(size, 23);
+    let keys = format!("size={size} id=boot");
+    let (mut stream, _) = offer(&server, &keys);
+    stream.write_all(&content[..unit + 1000]).unwrap();
+    drop(stream);
+    server.next_interrupted();
+    let named = |ending: &str| {
+        let names = server.names();
+        server.dir().join(names.iter().find(|name| name.ends_with(ending)).unwrap())
+    };
+    let state = std::fs::read_to_string(named(".state")).unwrap();
+    assert!(state.lines().count() >= 2, "{state}");
+    let forged = |boot: &str| {
+        let mut lines: Vec<String> = state.lines().map(str::to_owned).collect();
+        let mut header: Value = serde_json::from_str(&lines[0]).unwrap();
+        header["boot"] = boot.into();
+        lines[0] = header.to_string();
+        // A checkpoint that is wrong: if it is believed, the digest is.
+        let last = lines[1].pop().unwrap();
+        lines[1].push(if last == '0' { '1' } else { '0' });
+        lines.join("\n") + "\n"
+    };
+    std::fs::write(named(".state"), forged("of another boot")).unwrap();
+    let (mut stream, line) = offer(&server, &keys);
+    assert_eq!(offset(&line), unit + 1000);
+    let end = format!("END {}\n", blake3(&content));
+    let answer = converse(&mut stream, &[&content[unit + 1000..], end.as_bytes()].concat());
+    assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer:?}");
+    assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+}

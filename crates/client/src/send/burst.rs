@@ -17,6 +17,9 @@ use crate::error::SendError;
 /// Files whose receipts have not come.
 const WINDOW: usize = 96;
 
+/// Bytes of their receipts, so that these fit the kernel's buffers.
+const WINDOW_BYTES: usize = 56 * 1024;
+
 /// Receipts that are awaited before more files are read, so that several travel together.
 const STEP: usize = WINDOW / 2;
 
@@ -55,12 +58,14 @@ impl Connection<'_> {
 
     fn pipeline(&mut self, sources: &[Source], done: &mut usize) -> Result<(), SendError> {
         let mut unread = sources.iter();
-        let mut waiting = VecDeque::new();
+        let (mut waiting, mut expected) = (VecDeque::new(), 0);
         loop {
             while waiting.len() < WINDOW
+                && expected < WINDOW_BYTES
                 && let Some(source) = unread.next()
             {
                 waiting.push_back(self.put(source)?);
+                expected += receipt_len(source);
             }
             self.raw()?.flush()?;
             if waiting.is_empty() {
@@ -68,7 +73,9 @@ impl Connection<'_> {
             }
             for _ in 0..STEP {
                 let Some(file) = waiting.pop_front() else { break };
-                self.settle(&sources[*done], file)?;
+                let source = &sources[*done];
+                self.settle(source, file)?;
+                expected -= receipt_len(source);
                 *done += 1;
             }
         }
@@ -120,6 +127,11 @@ impl Connection<'_> {
         let open = self.open()?;
         Ok(open.pipeline().expect("looked at before the first file"))
     }
+}
+
+/// A receipt is at most so long: its path may be percent-encoded, and stand there twice.
+fn receipt_len(source: &Source) -> usize {
+    512 + 6 * source.name().map_or(0, str::len)
 }
 
 fn is_small(source: &Source) -> bool {

@@ -255,13 +255,12 @@ impl Connection<'_> {
         let limited = options.limit_rate.is_some();
         let facts = Facts { elapsed, reading: content.reading(), limited, tcp };
         let bottleneck = receipt.as_ref().and_then(|receipt| facts.bottleneck(receipt));
-        let digest = content.digest()?;
-        let bytes = match &receipt {
+        let (bytes, digest) = match &receipt {
             // Nothing was read, or not from the beginning.
             Some(receipt) if receipt.end == EndKind::AlreadyHere => {
-                content.size().unwrap_or_default()
+                (content.size().unwrap_or_default(), None)
             }
-            _ => content.bytes(),
+            _ => (content.bytes(), content.digest()?),
         };
         Ok(Sent { bottleneck, ..open.sent(bytes, digest, receipt)? })
     }

@@ -90,15 +90,16 @@ impl Hasher {
         let mut resumed = Self::with_unit(algorithm, unit);
         for checkpoint in checkpoints {
             // The last unit stays open: nobody knows yet whether it is the root.
-            if checkpoint.bytes >= length || !resumed.go_to(checkpoint) {
-                break;
+            // What does not fit is of an attempt that began earlier, or was cut.
+            if checkpoint.bytes < length {
+                resumed.go_to(checkpoint);
             }
         }
         resumed.taken = resumed.bytes / unit;
         resumed
     }
 
-    fn go_to(&mut self, checkpoint: &Checkpoint) -> bool {
+    fn go_to(&mut self, checkpoint: &Checkpoint) {
         let bytes = checkpoint.bytes;
         match (&mut self.state, &checkpoint.state) {
             // Every subtree is needed.
@@ -106,14 +107,13 @@ impl Hasher {
                 tree.close(*value, bytes);
             }
             (State::Sha256(stream), Saved::Sha256(state)) if bytes > self.bytes => {
-                let Ok(hasher) = sha2::Sha256::deserialize(state) else { return false };
+                let Ok(hasher) = sha2::Sha256::deserialize(state) else { return };
                 stream.hasher = hasher;
             }
-            _ => return false,
+            _ => return,
         }
         self.bytes = bytes;
         self.closed = bytes;
-        true
     }
 
     /// Whether it wants to see the content at all: not for [`Algorithm::None`].

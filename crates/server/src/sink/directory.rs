@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::offer::OnExists;
+use anyport_proto::transfer::offer::{Offer, OnExists};
 use rustix::fs::{
     AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, openat, statat,
 };
 use rustix::io::Errno;
 
 use super::beneath;
-use super::file::FileSink;
+use super::file::{self, FileSink};
 use super::part::{self, PartKey};
 use crate::config::Fsync;
 
@@ -143,7 +143,9 @@ impl Directory {
         let Ok(entries) = Dir::read_from(&self.handle) else { return };
         for entry in entries.flatten() {
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if part::is_ours(name) && self.is_abandoned(name) {
+            if part::is_ours(name)
+                && let Some(_held) = self.abandoned(name)
+            {
                 match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
                     Ok(()) => tracing::info!(part = %name, "removed an old part"),
                     Err(error) => tracing::warn!(part = %name, %error, "cannot remove an old part"),
@@ -152,17 +154,30 @@ impl Directory {
         }
     }
 
-    fn is_abandoned(&self, name: &str) -> bool {
+    /// Whether `name` is that of `file`, still.
+    pub(super) fn is_named(&self, name: &str, file: &File) -> io::Result<bool> {
+        let ours = rustix::fs::fstat(file)?;
+        let named = statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW);
+        Ok(named.is_ok_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)))
+    }
+
+    /// A part that nobody has written to for long and nobody holds; ours alone, while what is given is held.
+    fn abandoned(&self, name: &str) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(file) = openat(&self.handle, name, flags, Mode::empty()).map(File::from) else {
-            return false;
-        };
+        let file = File::from(openat(&self.handle, name, flags, Mode::empty()).ok()?);
         let modified = file.metadata().and_then(|metadata| metadata.modified());
         // A time in the future has no age.
         let age =
             modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        age.is_some_and(|age| age > self.keep_parts)
+        let is_old = age.is_some_and(|age| age > self.keep_parts);
+        // The state of a part goes with it, or after it.
+        let is_alone = part::part_of(name)
+            .is_none_or(|part| statat(&self.handle, part, AtFlags::SYMLINK_NOFOLLOW).is_err());
+        let is_ours = is_old
+            && is_alone
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && self.is_named(name, &file).unwrap_or(false);
+        is_ours.then_some(file)
     }
 
     /// The directory of `path`, made where it is missing; none at the top. Links are not followed, so nothing leads out.
@@ -193,12 +208,19 @@ impl Directory {
     pub(super) fn publish(
         &self,
         part: &str,
+        file: &File,
         path: &FilePath,
+        offer: &Offer,
         on_exists: OnExists,
     ) -> io::Result<FilePath> {
         let parent = self.parent(path)?;
         let into = parent.as_ref().unwrap_or(&self.handle);
+        if !self.is_named(part, file)? {
+            return Err(io::Error::other("somebody has removed the part of this file"));
+        }
         let published = self.rename(part, into, path, on_exists)?;
+        file::date(file, offer);
+        // The directory's sync carries the time along.
         if self.is_durable()
             && let Err(error) = into.sync_all()
         {

@@ -71,7 +71,8 @@ impl FileSink {
         };
         let mut state = StateFile::new(key);
         let mut length = file.metadata()?.len();
-        if !resume && length > 0 {
+        if !resume || length == 0 {
+            // A state without its part, or beside a part that begins anew, is another one's.
             file.set_len(0)?;
             state.remove(directory.handle());
             length = 0;
@@ -162,39 +163,31 @@ impl FileSink {
         Ok(count)
     }
 
+    /// Publishes what is there. After an error the part is still ours.
     pub(super) fn finish(
-        mut self,
+        &mut self,
         path: &FilePath,
         offer: &Offer,
         on_exists: OnExists,
     ) -> io::Result<FilePath> {
         self.cut_raw_tail()?;
-        self.dress(offer)?;
-        if self.directory.is_durable() {
-            self.file.sync_all()?;
+        if self.directory.is_durable()
+            && let Err(error) = self.file.sync_all()
+        {
+            // The kernel may have given up pages that never reached the disk: nobody may go on with them.
+            if let Some(mut state) = self.part.as_mut().and_then(|part| part.state.take()) {
+                state.remove(self.directory.handle());
+            }
+            return Err(error);
         }
         let Some(part) = &mut self.part else { return Err(io::ErrorKind::NotFound.into()) };
-        let published = self.directory.publish(&part.name, path, on_exists)?;
+        dress(&self.file, offer);
+        let published = self.directory.publish(&part.name, &self.file, path, offer, on_exists)?;
         if let Some(state) = &mut part.state {
             state.remove(self.directory.handle());
         }
         self.part = None;
         Ok(published)
-    }
-
-    /// Times and permissions, as the sender asked.
-    fn dress(&self, offer: &Offer) -> io::Result<()> {
-        if let Some(mode) = offer.mode {
-            self.file.set_permissions(Permissions::from_mode(mode & PERMISSIONS))?;
-        }
-        match offer.mtime {
-            // A time that cannot be expressed here is not worth losing the file.
-            Some(seconds) => match system_time(seconds) {
-                Some(time) => self.file.set_modified(time),
-                None => Ok(()),
-            },
-            None => Ok(()),
-        }
     }
 
     /// After a rewrite the file is longer than what was decoded.
@@ -245,6 +238,25 @@ fn open_part(directory: &Directory, name: &str, how: OFlags) -> io::Result<File>
     Ok(openat(directory.handle(), name, flags, Mode::from_raw_mode(0o666))?.into())
 }
 
+/// Permissions as the sender asked, before anybody can see the file. What the file system does not know is not worth losing
+/// the file.
+fn dress(file: &File, offer: &Offer) {
+    if let Some(mode) = offer.mode
+        && let Err(error) = file.set_permissions(Permissions::from_mode(mode & PERMISSIONS))
+    {
+        tracing::warn!(%error, "cannot set the permissions that the sender asked for");
+    }
+}
+
+/// The time as the sender asked. Only once the file has its name: a part that looks old would be swept after a crash.
+pub(super) fn date(file: &File, offer: &Offer) {
+    if let Some(time) = offer.mtime.and_then(system_time)
+        && let Err(error) = file.set_modified(time)
+    {
+        tracing::warn!(%error, "cannot set the time that the sender asked for");
+    }
+}
+
 fn system_time(seconds: i64) -> Option<SystemTime> {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     if seconds < 0 {
@@ -285,7 +297,7 @@ mod tests {
         FilePath::sanitize(text).unwrap()
     }
 
-    fn finish(sink: FileSink, path: &str) -> FilePath {
+    fn finish(mut sink: FileSink, path: &str) -> FilePath {
         sink.finish(&name(path), &Offer::default(), OnExists::Rename).unwrap()
     }
 

@@ -107,9 +107,9 @@ impl AnySink {
     }
 
     /// Makes the bytes visible as `path`, with the times and permissions of the offer; if that is taken, what
-    /// `on_exists` says is done.
+    /// `on_exists` says is done. After an error what is there can still be kept.
     pub(crate) fn finish(
-        self,
+        &mut self,
         path: &FilePath,
         offer: &Offer,
         on_exists: OnExists,

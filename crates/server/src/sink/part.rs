@@ -18,7 +18,7 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::{Checkpoint, UNIT};
 use anyport_proto::transfer::offer::Offer;
 use rustix::fs::{AtFlags, Mode, OFlags, openat};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PREFIX: &str = ".anyport-";
 const PART: &str = ".part";
@@ -32,6 +32,11 @@ pub(super) fn is_ours(name: &str) -> bool {
 /// Whether a name is a state's.
 pub(super) fn is_state(name: &str) -> bool {
     is_ours(name) && name.ends_with(STATE)
+}
+
+/// The part that a state belongs to; `None` for what is no state.
+pub(super) fn part_of(name: &str) -> Option<String> {
+    name.strip_suffix(STATE).map(|key| format!("{key}{PART}"))
 }
 
 /// A name for a part that nobody can go on with.
@@ -109,7 +114,9 @@ impl StateFile {
     /// For the operator, who finds a hidden file.
     pub(super) fn describe(&mut self, path: &FilePath, offer: &Offer) {
         let Offer { size, mtime, .. } = offer;
-        self.header = json!({ "name": path.as_str(), "size": size, "mtime": mtime }).to_string();
+        let boot = boot_id();
+        self.header = json!({ "boot": boot, "name": path.as_str(), "size": size, "mtime": mtime })
+            .to_string();
     }
 
     /// The checkpoints of a part of `length` bytes, as far as they can be read.
@@ -122,6 +129,13 @@ impl StateFile {
         let most = LONGEST_LINE * (2 + length / UNIT);
         let mut text = String::new();
         if File::from(file).take(most).read_to_string(&mut text).is_err() {
+            return Vec::new();
+        }
+        // After another boot nobody knows which of the bytes before a checkpoint reached the disk.
+        let boot = |line: &str| {
+            Some(serde_json::from_str::<Value>(line).ok()?["boot"].as_str()? == boot_id())
+        };
+        if text.lines().next().and_then(boot) != Some(true) {
             return Vec::new();
         }
         // A line that a crash cut is skipped; the hasher sees whether what is left goes together.
@@ -161,7 +175,12 @@ impl StateFile {
             let _ = writeln!(text, "{checkpoint}");
         }
         // One write: a crash cuts at most the last line.
-        file.write_all(text.as_bytes())
+        let written = file.write_all(text.as_bytes());
+        if written.is_err() {
+            // The next line begins anew, behind whatever of this one is there.
+            self.file = None;
+        }
+        written
     }
 
     pub(super) fn remove(&mut self, directory: &File) {

@@ -141,22 +141,29 @@ impl Files {
             is_here.then_some(EndKind::AlreadyHere)
         };
         let algorithm = offer.digest.unwrap_or(self.digest);
-        let mut held = None;
-        let sink = match self.sink {
+        let (mut held, mut begun_by_others) = (None, false);
+        let mut sink = match self.sink {
             _ if here.is_some() => AnySink::Discard,
             SinkKind::File => {
-                let (part, writing) = self.part(&source, path.as_ref(), &offer, algorithm)?;
-                held = writing;
-                AnySink::File(part)
+                let part = self.part(&source, path.as_ref(), &offer, algorithm)?;
+                (held, begun_by_others) = (part.held, part.without_id);
+                AnySink::File(part.sink)
             }
             SinkKind::Memory => memory_sink(self.memory.share()),
             SinkKind::Discard => AnySink::Discard,
         };
-        let (hasher, resumed) = match &sink {
-            AnySink::File(sink) => {
-                let cannot = |error| storage_refusal("cannot read a part file", &error);
-                (sink.hasher(algorithm).map_err(cannot)?, sink.length())
-            }
+        let (hasher, resumed) = match sink {
+            AnySink::File(part) => match part.hasher(algorithm) {
+                Ok(hasher) => {
+                    let length = part.length();
+                    sink = AnySink::File(part);
+                    (hasher, length)
+                }
+                Err(error) => {
+                    AnySink::File(part).keep_part();
+                    return Err(storage_refusal("cannot read a part file", &error));
+                }
+            },
             AnySink::Memory(_) | AnySink::Discard => (Hasher::new(algorithm), 0),
         };
         let mut upload = Upload {
@@ -166,6 +173,7 @@ impl Files {
             path,
             offer,
             on_exists,
+            begun_by_others,
             here,
             sink: Some(sink),
             claim: None,

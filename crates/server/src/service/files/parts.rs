@@ -22,46 +22,59 @@ impl Files {
         path: Option<&FilePath>,
         offer: &Offer,
         algorithm: Algorithm,
-    ) -> Result<(FileSink, Option<Writing>), Refusal> {
+    ) -> Result<Part, Refusal> {
         let cannot = |error| storage_refusal("cannot create a file", &error);
         if let Some(path) = path.filter(|path| self.directory.is_elsewhere(path)) {
             let message = format!("{path} lies in another file system than the served directory");
             return Err(Refusal::new(RefusalCode::Storage, message));
         }
-        let fresh = || Ok((self.directory.create_part().map_err(cannot)?, None));
+        let fresh = || {
+            let sink = self.directory.create_part().map_err(cannot)?;
+            Ok(Part { sink, held: None, without_id: false })
+        };
         // To go on with a small file costs more than to send it again.
         let worth = offer.resume || offer.size.is_some_and(|size| size >= WORTH_RESUMING);
         let Some(path) = path.filter(|_| worth) else { return fresh() };
+        let with_id = PartKey::of(offer, path, algorithm);
         let without_id = PartKey::without_id(offer, path, algorithm);
-        let key = match (PartKey::of(offer, path, algorithm), without_id) {
-            // Begun by somebody who gave no id: the end digest will tell whether it is the same.
-            (Some(key), Some(other))
-                if !self.directory.has_part(&key) && self.directory.has_part(&other) =>
-            {
-                other
+        let own = with_id.as_ref().or(without_id.as_ref());
+        let mut found = None;
+        if offer.resume
+            && let Some((own, other)) = with_id.as_ref().zip(without_id.as_ref())
+            && !self.directory.has_part(own)
+            && self.directory.has_part(other)
+        {
+            // Begun by somebody who gave no id, and left: the end digest will tell whether it is the same.
+            found =
+                self.directory.open_part(other, true).map_err(cannot)?.map(|sink| (sink, other));
+        }
+        if found.is_none()
+            && let Some(own) = own
+        {
+            let mut sink = self.directory.open_part(own, offer.resume).map_err(cannot)?;
+            if sink.is_none() && offer.resume && with_id.is_some() {
+                sink = self.take_over(own).map_err(cannot)?;
+                if sink.is_none() {
+                    let message = format!("{path} is being sent over another connection");
+                    return Err(
+                        Refusal::new(RefusalCode::Busy, message).with_hint("try again later")
+                    );
+                }
             }
-            (Some(key), _) | (None, Some(key)) => key,
-            (None, None) => return fresh(),
-        };
-        let mut part = self.directory.open_part(&key, offer.resume).map_err(cannot)?;
-        if part.is_none() && offer.resume && offer.id.is_some() {
-            part = self.take_over(&key).map_err(cannot)?;
-            if part.is_none() {
-                let message = format!("{path} is being sent over another connection");
-                return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
-            }
+            found = sink.map(|sink| (sink, own));
         }
         // Two senders that cannot be told apart: nobody can go on with the second one's.
-        let Some(mut part) = part else { return fresh() };
-        if offer.size.is_some_and(|size| part.length() > size) {
+        let Some((mut sink, key)) = found else { return fresh() };
+        if offer.size.is_some_and(|size| sink.length() > size) {
             // Nothing of ours writes more than was announced.
             let message = "the part of this file is longer than the file";
-            return Err(Refusal::new(RefusalCode::Storage, message));
+            return Err(Refusal::new(RefusalCode::Storage, message).with_hint("send it again"));
         }
-        part.describe(path, offer);
+        sink.describe(path, offer);
         let link = source.link.clone();
         self.writers().insert(key.clone(), link.clone());
-        Ok((part, Some(Writing { files: self.clone(), key, link })))
+        let held = Some(Writing { files: self.clone(), key: key.clone(), link });
+        Ok(Part { sink, held, without_id: Some(key) == without_id.as_ref() })
     }
 
     /// The part of a sender that is back: its last connection broke, and we have not noticed yet.
@@ -83,6 +96,14 @@ impl Files {
     fn writers(&self) -> MutexGuard<'_, HashMap<PartKey, Link>> {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A part, and by which right it is written to.
+pub(super) struct Part {
+    pub(super) sink: FileSink,
+    pub(super) held: Option<Writing>,
+    /// It was found by path, size and algorithm alone.
+    pub(super) without_id: bool,
 }
 
 /// A connection's right to a part.

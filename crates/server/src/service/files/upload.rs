@@ -29,6 +29,8 @@ pub(crate) struct Upload {
     pub(super) path: Option<FilePath>,
     pub(super) offer: Offer,
     pub(super) on_exists: OnExists,
+    /// Its beginning may be another sender's: it was found without an id.
+    pub(super) begun_by_others: bool,
     /// Nothing needs to come, and why: what comes all the same is not kept.
     pub(super) here: Option<EndKind>,
     /// Taken when the upload ends.
@@ -214,7 +216,7 @@ impl Upload {
             };
         }
         // An upload ends once, and until then it has its sink.
-        let Some(sink) = self.sink.take() else {
+        let Some(sink) = &mut self.sink else {
             return Err(Refusal::new(RefusalCode::Storage, "the upload has ended already"));
         };
         let path = self.path.clone().unwrap_or_else(|| unnamed(self.source.protocol).into());
@@ -228,6 +230,8 @@ impl Upload {
                 return Err(self.abandon(refusal));
             }
         };
+        // Nothing is left to be kept or removed.
+        self.sink = None;
         if let Some(claim) = self.claim.take() {
             claim.settle(self.bytes, self.on_exists == OnExists::Overwrite);
         }
@@ -343,6 +347,11 @@ impl Upload {
             let came = self.bytes;
             let message = format!("the sender announced {announced} bytes, {came} came");
             return Err(Refusal::new(RefusalCode::SizeMismatch, message));
+        }
+        if self.begun_by_others && self.resumed > 0 && end.digest.is_none() {
+            let message = "another sender's part was gone on with, and no digest says that it is the same file";
+            return Err(Refusal::new(RefusalCode::DigestMismatch, message)
+                .with_hint("end with END and the digest of the whole file"));
         }
         match (&end.digest, digest) {
             (Some(theirs), Some(ours)) if theirs.algorithm() != ours.algorithm() => {
