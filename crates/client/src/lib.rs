@@ -19,7 +19,7 @@ mod walk;
 
 pub use bottleneck::Bottleneck;
 pub use content::{OpenError, Source};
-pub use download::{Destination, GetError, GetOptions, Got, Progress, Remote, get, get_into, list};
+pub use download::{Destination, GetError, GetOptions, Got, Progress, get, get_into, list};
 pub use error::{Blame, SendError};
 pub use send::{Engine, Observer, Options, Sent, send};
 pub use target::{Place, Scheme, Target, TargetError};

@@ -59,6 +59,19 @@ pub enum Place {
 }
 
 impl Place {
+    /// The path; none at the top.
+    pub const fn path(&self) -> Option<&FilePath> {
+        match self {
+            Self::Top => None,
+            Self::Directory(path) | Self::File(path) => Some(path),
+        }
+    }
+
+    /// Whether it stands for what is below it.
+    pub const fn is_directory(&self) -> bool {
+        matches!(self, Self::Top | Self::Directory(_))
+    }
+
     /// The name there of what is called `own` here.
     pub fn name(&self, own: Option<&str>) -> Option<String> {
         match self {
@@ -126,19 +139,21 @@ impl Target {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// What the path is about: `/NAME` or `/files/NAME`.
+    /// What the path is about: `/NAME` a file, `/NAME/` a directory; over WebSocket and bare frames also with `/files` before it.
     ///
     /// # Errors
     /// [`TargetError::BadName`].
     pub fn place(&self) -> Result<Place, TargetError> {
         let path = self.path.split('?').next().unwrap_or("/");
-        let name = path.strip_prefix("/files/").unwrap_or_else(|| path.trim_start_matches('/'));
+        // Raw TCP has no services in its paths, so there `files` is a directory like others.
+        let below = path.strip_prefix("/files/").filter(|_| self.scheme != Scheme::Tcp);
+        let name = below.or_else(|| path.strip_prefix('/')).unwrap_or(path);
         if name.is_empty() {
             return Ok(Place::Top);
         }
-        let parsed = FilePath::parse_percent_encoded(name.trim_end_matches('/'));
-        match parsed {
-            Ok(path) if name.ends_with('/') => Ok(Place::Directory(path)),
+        let directory = name.strip_suffix('/');
+        match FilePath::parse_percent_encoded(directory.unwrap_or(name)) {
+            Ok(path) if directory.is_some() => Ok(Place::Directory(path)),
             Ok(path) => Ok(Place::File(path)),
             Err(error) => {
                 Err(TargetError::BadName { path: path.to_owned(), reason: error.to_string() })
@@ -210,5 +225,27 @@ mod tests {
         assert!(target("tcp://h/..").place().is_err());
         assert!(target("tcp://h/a//b").place().is_err());
         assert_eq!(target("TCP://h").scheme, Scheme::Tcp);
+    }
+
+    #[test]
+    fn a_path_names_a_file_or_with_a_slash_a_directory() {
+        for (url, expected, is_directory) in [
+            ("tcp://h/a%20b/c.txt", Some("a b/c.txt"), false),
+            ("tcp://h/photos/", Some("photos"), true),
+            ("tcp://h/", None, true),
+            ("tcp://h", None, true),
+            ("ws://h/files/a.txt", Some("a.txt"), false),
+            ("ws://h/files/", None, true),
+            ("ws://h/filesystem", Some("filesystem"), false),
+            ("tcp://h/files/a.txt", Some("files/a.txt"), false),
+            ("tcp://h/a?x=y", Some("a"), false),
+        ] {
+            let place = target(url).place().unwrap();
+            assert_eq!(place.path().map(FilePath::as_str), expected, "{url}");
+            assert_eq!(place.is_directory(), is_directory, "{url}");
+        }
+        for url in ["tcp://h/../x", "tcp://h//etc/passwd", "tcp://h/%2e%2e/x", "tcp://h/a//b"] {
+            assert!(target(url).place().is_err(), "{url}");
+        }
     }
 }

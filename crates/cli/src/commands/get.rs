@@ -5,9 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyport_client::{
-    Destination, GetError, GetOptions, Got, Progress, Remote, Target, get, get_into,
-};
+use anyport_client::{Destination, GetError, GetOptions, Got, Progress, Target, get, get_into};
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -84,7 +82,7 @@ fn targets(flags: &flags::Get) -> Result<Vec<Target>, Failure> {
         let target: Target = url.parse().map_err(|error| {
             Failure::new(Exit::Usage, error).with_hint("a URL is such as tcp://HOST:PORT/NAME")
         })?;
-        Remote::of(&target).map_err(|error| Failure::new(Exit::Usage, error))?;
+        target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
         Ok(target)
     };
     flags.urls.iter().map(parse).collect()
@@ -94,7 +92,7 @@ fn output(flags: &flags::Get, targets: &[Target]) -> Result<Output, Failure> {
     let usage = |message: &str, hint: &str| {
         Err(Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint))
     };
-    let is_directory = |target: &Target| Remote::of(target).is_ok_and(|remote| remote.is_directory);
+    let is_directory = |target: &Target| target.place().is_ok_and(|place| place.is_directory());
     let Some(path) = &flags.output else {
         return Ok(Output::At(Destination::Directory(PathBuf::new())));
     };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anyport_client::{GetError, Remote, Target, list};
+use anyport_client::{GetError, Target, list};
 use anyport_proto::transfer::download::{Entry, EntryKind};
 use jiff::Timestamp;
 use serde_json::json;
@@ -15,7 +15,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     let target: Target = flags.url.parse().map_err(|error| {
         Failure::new(Exit::Usage, error).with_hint("a URL is such as tcp://HOST:PORT/DIRECTORY/")
     })?;
-    Remote::of(&target).map_err(|error| Failure::new(Exit::Usage, error))?;
+    target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
     let options = super::receiving(&flags.connection);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let listed = list(&target, flags.recursive, &options, &mut |entry| {

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyport_proto::transfer::digest::Digest;
-use anyport_proto::transfer::file_path::PathError;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::Violation;
 
 use crate::error::{Blame, SendError};
+use crate::target::TargetError;
 
 /// Why a download failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum GetError {
     Connect(#[from] SendError),
     /// The path of the URL names nothing that can be stored.
     #[error(transparent)]
-    Path(#[from] PathError),
+    Target(#[from] TargetError),
     /// The URL names a directory, and one file was expected.
     #[error("{name} is a directory")]
     Directory {

@@ -36,7 +36,7 @@ use anyport_proto::transfer::offer::OnExists;
 
 use crate::attempts::Attempts;
 use crate::error::Blame;
-use crate::target::{Scheme, Target};
+use crate::target::{Place, Target};
 use part::Part;
 use wire::{Sink, Wire};
 use written::Written;
@@ -87,38 +87,6 @@ pub enum Destination {
     Directory(PathBuf),
     /// Under this name.
     File(PathBuf),
-}
-
-/// What a URL names on a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remote {
-    /// None is the whole served directory.
-    pub path: Option<FilePath>,
-    /// With a slash at its end: a directory.
-    pub is_directory: bool,
-}
-
-impl Remote {
-    /// The path of a URL: `/photos/a.jpg` a file, `/photos/` a directory; over `ws://` also with `/files` before it.
-    ///
-    /// # Errors
-    /// The path leaves the served directory, or cannot be that of a stored file.
-    pub fn of(target: &Target) -> Result<Self, GetError> {
-        let path = target.path.split('?').next().unwrap_or_default();
-        let path = match target.scheme {
-            Scheme::Ws => path.strip_prefix("/files").filter(|rest| rest.starts_with('/')),
-            _ => None,
-        }
-        .unwrap_or(path);
-        let path = path.strip_prefix('/').unwrap_or(path);
-        let is_directory = path.is_empty() || path.ends_with('/');
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let path = match path {
-            "" => None,
-            path => Some(FilePath::parse_percent_encoded(path)?),
-        };
-        Ok(Self { path, is_directory })
-    }
 }
 
 /// A file that was received.
@@ -181,11 +149,11 @@ pub fn get(
     options: &GetOptions,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<u64, GetError> {
-    let remote = Remote::of(target)?;
+    let place = target.place()?;
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
     let (mut so_far, mut broken) = (SoFar::default(), None);
     loop {
-        let done = attempt(target, &remote, into, options, &mut attempts, &mut so_far, tell);
+        let done = attempt(target, &place, into, options, &mut attempts, &mut so_far, tell);
         let Err(error) = done else { return Ok(so_far.done.len() as u64) };
         wait_for_another(&attempts, error, &mut broken, tell)?;
     }
@@ -205,7 +173,7 @@ struct SoFar {
 /// Asks what there is, and receives what is not here yet.
 fn attempt(
     target: &Target,
-    remote: &Remote,
+    asked: &Place,
     into: &Destination,
     options: &GetOptions,
     attempts: &mut Attempts,
@@ -214,7 +182,7 @@ fn attempt(
 ) -> Result<(), GetError> {
     let mut wire = Wire::open(target, options)?;
     (attempts.connected, attempts.repeatable) = (true, true);
-    let mut listed = files(&mut wire, remote)?;
+    let mut listed = files(&mut wire, asked)?;
     if !std::mem::replace(&mut so_far.expected, true) {
         tell(Progress::Expect(listed.iter().filter_map(|entry| entry.size).sum()));
     }
@@ -222,7 +190,7 @@ fn attempt(
     let mut receiver = Receiver { wire, host: &target.host, options, tell };
     for entry in listed {
         let mut count = Count { attempts, before: so_far.told, bytes: 0 };
-        let received = receiver.receive(&entry, &place(remote, into, &entry.name), &mut count);
+        let received = receiver.receive(&entry, &destination(asked, into, &entry.name), &mut count);
         so_far.told = count.before.max(count.bytes);
         received?;
         so_far.told = 0;
@@ -283,8 +251,8 @@ pub fn get_into(
     options: &GetOptions,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Got, GetError> {
-    let remote = Remote::of(target)?;
-    let Remote { path: Some(name), is_directory: false } = remote else {
+    let place = target.place()?;
+    let Place::File(name) = place else {
         return Err(GetError::Directory { name: target.path.clone() });
     };
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
@@ -317,22 +285,22 @@ pub fn list(
     options: &GetOptions,
     each: &mut dyn FnMut(Entry) -> Result<(), GetError>,
 ) -> Result<u64, GetError> {
-    let remote = Remote::of(target)?;
+    let place = target.place()?;
     let mut wire = Wire::open(target, options)?;
-    let count = wire.list(&List { path: as_text(&remote), recursive, token: None }, each)?;
+    let count = wire.list(&List { path: as_text(&place), recursive, token: None }, each)?;
     wire.close();
     Ok(count)
 }
 
 /// The files that are to be received.
-fn files(wire: &mut Wire, remote: &Remote) -> Result<Vec<Entry>, GetError> {
+fn files(wire: &mut Wire, asked: &Place) -> Result<Vec<Entry>, GetError> {
     let mut files = Vec::new();
-    let question = List { path: as_text(remote), recursive: remote.is_directory, token: None };
+    let question = List { path: as_text(asked), recursive: asked.is_directory(), token: None };
     let peer = wire.peer;
     wire.list(&question, &mut |entry| {
-        match &remote.path {
+        match asked.path() {
             // Of a directory its content is listed, and not itself.
-            Some(path) if !remote.is_directory && entry.name != *path => {}
+            Some(path) if !asked.is_directory() && entry.name != *path => {}
             // Whatever a server lists, it stays below what was asked for.
             Some(path) if !is_below(&entry.name, path) => {
                 let answer = format!("{} in a listing of {path}", entry.name);
@@ -343,8 +311,8 @@ fn files(wire: &mut Wire, remote: &Remote) -> Result<Vec<Entry>, GetError> {
         }
         Ok(())
     })?;
-    match &remote.path {
-        Some(path) if !remote.is_directory && files.is_empty() => {
+    match asked.path() {
+        Some(path) if !asked.is_directory() && files.is_empty() => {
             Err(GetError::Directory { name: path.to_string() })
         }
         _ => Ok(files),
@@ -357,19 +325,19 @@ fn is_below(name: &FilePath, directory: &FilePath) -> bool {
 }
 
 /// Where a file goes: a directory's content keeps the directory's name before it.
-fn place(remote: &Remote, into: &Destination, name: &FilePath) -> PathBuf {
+fn destination(asked: &Place, into: &Destination, name: &FilePath) -> PathBuf {
     let directory = match into {
-        Destination::File(path) if !remote.is_directory => return path.clone(),
+        Destination::File(path) if !asked.is_directory() => return path.clone(),
         Destination::File(path) | Destination::Directory(path) => path,
     };
-    let Some(asked) = &remote.path else { return directory.join(name) };
-    let above = asked.components().count() - 1;
+    let Some(path) = asked.path() else { return directory.join(name) };
+    let above = path.components().count() - 1;
     // All are file names, and the first is the last of what was asked for.
     name.components().skip(above).fold(directory.clone(), |path, component| path.join(component))
 }
 
-fn as_text(remote: &Remote) -> Option<String> {
-    remote.path.as_ref().map(ToString::to_string)
+fn as_text(asked: &Place) -> Option<String> {
+    asked.path().map(ToString::to_string)
 }
 
 fn question(name: &FilePath, offset: u64, options: &GetOptions) -> Get {
@@ -534,8 +502,8 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 mod tests {
     use super::*;
 
-    fn remote(url: &str) -> Remote {
-        Remote::of(&url.parse().unwrap()).unwrap()
+    fn asked(url: &str) -> Place {
+        url.parse::<Target>().unwrap().place().unwrap()
     }
 
     fn path(text: &str) -> FilePath {
@@ -543,36 +511,14 @@ mod tests {
     }
 
     #[test]
-    fn a_url_names_a_file_or_with_a_slash_a_directory() {
-        for (url, expected, is_directory) in [
-            ("tcp://h/a%20b/c.txt", Some("a b/c.txt"), false),
-            ("tcp://h/photos/", Some("photos"), true),
-            ("tcp://h/", None, true),
-            ("tcp://h", None, true),
-            ("ws://h/files/a.txt", Some("a.txt"), false),
-            ("ws://h/files/", None, true),
-            ("ws://h/filesystem", Some("filesystem"), false),
-            ("tcp://h/files/a.txt", Some("files/a.txt"), false),
-            ("tcp://h/a?x=y", Some("a"), false),
-        ] {
-            let remote = remote(url);
-            assert_eq!(remote.path, expected.map(path), "{url}");
-            assert_eq!(remote.is_directory, is_directory, "{url}");
-        }
-        for url in ["tcp://h/../x", "tcp://h//etc/passwd", "tcp://h/%2e%2e/x", "tcp://h/a//b"] {
-            assert!(matches!(Remote::of(&url.parse().unwrap()), Err(GetError::Path(_))), "{url}");
-        }
-    }
-
-    #[test]
     fn what_is_received_goes_below_its_directory() {
         let into = Destination::Directory(PathBuf::from("out"));
-        let at = |url: &str, name: &str| place(&remote(url), &into, &path(name));
+        let at = |url: &str, name: &str| destination(&asked(url), &into, &path(name));
         assert_eq!(at("tcp://h/a/b/c", "a/b/c"), Path::new("out/c"));
         assert_eq!(at("tcp://h/a/b/", "a/b/c/d"), Path::new("out/b/c/d"));
         assert_eq!(at("tcp://h/", "a/b"), Path::new("out/a/b"));
         let into = Destination::File(PathBuf::from("x"));
-        assert_eq!(place(&remote("tcp://h/a"), &into, &path("a")), Path::new("x"));
+        assert_eq!(destination(&asked("tcp://h/a"), &into, &path("a")), Path::new("x"));
     }
 
     #[test]

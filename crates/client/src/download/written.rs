@@ -8,9 +8,9 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 
 use super::wire::{Sink, Wire};
-use super::{GetError, GetOptions, Progress, Remote, check_head, files, question};
+use super::{GetError, GetOptions, Progress, check_head, files, question};
 use crate::attempts::Attempts;
-use crate::target::Target;
+use crate::target::{Place, Target};
 
 pub(super) struct Written<'a> {
     pub(super) out: &'a mut dyn Write,
@@ -36,10 +36,10 @@ impl Written<'_> {
         (attempts.connected, attempts.repeatable) = (true, true);
         let offset = self.bytes;
         if let Some(first) = &self.head {
-            let remote = Remote { path: Some(name.clone()), is_directory: false };
+            let asked = Place::File(name.clone());
             let unchanged =
                 |entry: &Entry| (entry.size, entry.mtime) == (Some(first.size), first.mtime);
-            if !files(&mut wire, &remote)?.iter().any(unchanged) {
+            if !files(&mut wire, &asked)?.iter().any(unchanged) {
                 return Err(GetError::Changed { name: name.to_string() });
             }
         }
