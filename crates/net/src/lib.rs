@@ -6,6 +6,7 @@
 //! - [`copy`]: read → step → write, blocking and async, the same step for both
 //! - [`linger`]: close so that the peer reads our last words
 //! - [`pace`]: keeping to a rate
+//! - [`reactor`]: conversations, which wait more than they say, by the thousand on one thread
 //! - [`tcp_info`]: what the kernel knows of a connection
 //! - [`prefixed`]: bytes already read, then the socket
 //!
@@ -18,4 +19,5 @@ pub mod linger;
 pub mod listen;
 pub mod pace;
 pub mod prefixed;
+pub mod reactor;
 pub mod tcp_info;

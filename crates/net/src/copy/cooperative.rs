@@ -16,6 +16,8 @@ pub enum Pumped {
     Finished,
     /// A bulk transfer has shown itself; go on with a blocking loop.
     Bulk,
+    /// A conversation has begun; go on with a reactor.
+    Conversation,
 }
 
 /// Moves bytes between `socket` and `step` until it finishes, or until `bulk_after` bytes came or went for a bulk transfer. When
@@ -78,6 +80,9 @@ pub async fn pump(
         }
         if flow == Flow::Finish {
             return Ok(Pumped::Finished);
+        }
+        if step.is_conversation() {
+            return Ok(Pumped::Conversation);
         }
         if moved >= bulk_after && step.is_bulk() {
             return Ok(Pumped::Bulk);

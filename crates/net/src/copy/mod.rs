@@ -94,6 +94,12 @@ pub trait Step {
 
     /// Whether this is a bulk transfer that deserves a thread of its own.
     fn is_bulk(&self) -> bool;
+
+    /// Whether from here on little is said and long is waited, so that a [`crate::reactor`] is the place to wait. Such a step
+    /// never blocks, and sends nothing but replies.
+    fn is_conversation(&self) -> bool {
+        false
+    }
 }
 
 /// Replies beyond this are given back to the allocator after they are written, so that an idle connection holds little.

@@ -1,0 +1,469 @@
+//! Conversations: connections that wait more than they say, by the thousand on one thread.
+//!
+//! ```text
+//!   turn:   epoll ──► read ──► step ──► one write      for each connection that has something
+//!                     host.turn(wires)                 what is due to many, each with one write
+//!                     the coarse timer                 those that were silent, or took nothing, for too long
+//! ```
+//!
+//! The same step as in the bulk loop ([`crate::copy`]), and nothing beside it: an idle connection holds a place in a slab
+//! and no buffer, no task and no timer. What a socket does not take waits in a queue of shared pieces, so that a message to
+//! a thousand slow readers is in memory once.
+
+mod queue;
+#[cfg(test)]
+mod tests;
+mod wires;
+
+pub use wires::{Key, Wires};
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use crate::copy::{Flow, Input, Step};
+use crate::linger::{LINGER_BYTES, LINGER_TIME};
+use wires::{Flushed, State};
+
+/// What the connections of a reactor have in common. All of it is called on the reactor's thread.
+pub trait Host: Send + 'static {
+    /// A conversation.
+    type Session: Step + Send + 'static;
+
+    /// A connection has arrived; nothing was read here yet. `replies` go out first.
+    fn begin(&mut self, key: Key, session: &mut Self::Session, replies: &mut Vec<u8>) -> Flow;
+
+    /// All that waited for a slow peer is with the kernel now; `replies` go out next.
+    fn drained(&mut self, key: Key, session: &mut Self::Session, replies: &mut Vec<u8>);
+
+    /// All that could be read has been; now what is due to many may go out.
+    fn turn(&mut self, wires: &mut Wires<Self::Session>);
+
+    /// A connection is gone; with an error, if it broke.
+    fn ended(&mut self, key: Key, session: Self::Session, error: Option<io::Error>);
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// How long a peer may take nothing of what waits for it.
+    pub unread: Duration,
+    /// What silence is measured by: the shortest time-out passes by this much.
+    pub tick: Duration,
+}
+
+/// A running reactor. Dropping the last handle ends it, and breaks what is still there.
+#[derive(Debug)]
+pub struct Reactor<S> {
+    shared: Arc<Shared<S>>,
+    /// The last handle leaves word.
+    alive: Arc<Alive<S>>,
+}
+
+#[derive(Debug)]
+struct Alive<S>(Arc<Shared<S>>);
+
+impl<S> Drop for Alive<S> {
+    fn drop(&mut self) {
+        self.0.lock().order = Order::End;
+        self.0.wake();
+    }
+}
+
+impl<S> Clone for Reactor<S> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), alive: self.alive.clone() }
+    }
+}
+
+#[derive(Debug)]
+struct Shared<S> {
+    inbox: Mutex<Inbox<S>>,
+    /// An eventfd.
+    wake: OwnedFd,
+}
+
+#[derive(Debug)]
+struct Inbox<S> {
+    arriving: Vec<(TcpStream, S)>,
+    order: Order,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    None,
+    /// Tell each session that the program stops.
+    Stop,
+    End,
+}
+
+impl<S> Shared<S> {
+    fn lock(&self) -> MutexGuard<'_, Inbox<S>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // It can only fail because it is full, and then it has been rung.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl<S: Step + Send + 'static> Reactor<S> {
+    /// Starts a thread.
+    ///
+    /// # Errors
+    /// No epoll, no eventfd, or no thread is to be had.
+    pub fn start<H: Host<Session = S>>(name: &str, host: H, times: Times) -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&poll, &wake, epoll::EventData::new_u64(WAKE), EventFlags::IN)?;
+        let inbox = Mutex::new(Inbox { arriving: Vec::new(), order: Order::None });
+        let shared = Arc::new(Shared { inbox, wake });
+        let now = Instant::now();
+        let mut running = Running {
+            host,
+            wires: Wires::new(poll),
+            shared: shared.clone(),
+            times,
+            buffer: vec![0; BUFFER],
+            replies: Vec::new(),
+            sleepers: BTreeSet::new(),
+            next_tick: now + times.tick,
+            now,
+        };
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || running.run())?;
+        Ok(Self { alive: Arc::new(Alive(shared.clone())), shared })
+    }
+
+    /// Hands over a connection, whose socket must not block.
+    pub fn add(&self, socket: TcpStream, session: S) {
+        self.shared.lock().arriving.push((socket, session));
+        self.shared.wake();
+    }
+
+    /// Has the host take its turn, though nothing came.
+    pub fn wake(&self) {
+        self.shared.wake();
+    }
+
+    /// Tells each session that the program stops.
+    pub fn stop(&self) {
+        self.shared.lock().order = Order::Stop;
+        self.shared.wake();
+    }
+}
+
+/// The thread's own.
+struct Running<H: Host> {
+    host: H,
+    wires: Wires<H::Session>,
+    shared: Arc<Shared<H::Session>>,
+    times: Times,
+    buffer: Vec<u8>,
+    /// Empty between two steps.
+    replies: Vec<u8>,
+    /// Those that want to be left alone until then.
+    sleepers: BTreeSet<(Instant, Key)>,
+    next_tick: Instant,
+    /// When this turn began: near enough for all that happens in it.
+    now: Instant,
+}
+
+impl<H: Host> Running<H> {
+    fn run(&mut self) {
+        let mut ready = Vec::with_capacity(EVENTS);
+        loop {
+            ready.clear();
+            let patience = Timespec::try_from(self.patience()).unwrap_or(LONGEST);
+            let room = rustix::buffer::spare_capacity(&mut ready);
+            match epoll::wait(self.wires.poll(), room, Some(&patience)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return tracing::error!(%error, "conversations end: epoll"),
+            }
+            self.now = Instant::now();
+            for event in &ready {
+                let event: &epoll::Event = event;
+                let (data, flags) = (event.data.u64(), event.flags);
+                match Key::from_data(data) {
+                    Some(key) => self.guarded(key, |running| running.ready(key, flags)),
+                    None => self.woken(),
+                }
+            }
+            if self.take_inbox() == Order::End {
+                return self.end();
+            }
+            self.turn();
+            self.wake_sleepers();
+            if self.now >= self.next_tick {
+                self.next_tick = self.now + self.times.tick;
+                self.tick();
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let sleeper = self.sleepers.first().map(|(until, _)| *until);
+        let next = sleeper.map_or(self.next_tick, |sleeper| sleeper.min(self.next_tick));
+        let left = next.saturating_duration_since(Instant::now());
+        // Not a moment too early, or we would look for it without sleeping.
+        if left.is_zero() { left } else { left + Duration::from_micros(100) }
+    }
+
+    /// What panics ends one connection and no other.
+    fn guarded(&mut self, key: Key, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
+            tracing::error!("a conversation panicked");
+            self.replies = Vec::new();
+            self.remove(key, Some(io::Error::other("a bug of ours")));
+        }
+    }
+
+    fn woken(&self) {
+        let mut count = [0; 8];
+        // Rung by someone, who left what it is about in the inbox.
+        let _ = rustix::io::read(&self.shared.wake, &mut count);
+    }
+
+    fn take_inbox(&mut self) -> Order {
+        let (arriving, order) = {
+            let mut inbox = self.shared.lock();
+            let order = inbox.order;
+            if order == Order::Stop {
+                inbox.order = Order::None;
+            }
+            (std::mem::take(&mut inbox.arriving), order)
+        };
+        for (socket, session) in arriving {
+            match self.wires.add(socket, session) {
+                Ok(key) => self.guarded(key, |running| running.begin(key)),
+                Err((session, error)) => {
+                    self.host.ended(Key::NOWHERE, session, Some(error));
+                }
+            }
+        }
+        if order == Order::Stop {
+            for key in self.wires.keys() {
+                self.guarded(key, |running| running.step(key, What::Stopping));
+            }
+        }
+        order
+    }
+
+    fn begin(&mut self, key: Key) {
+        let Some(session) = self.wires.session(key) else { return };
+        let flow = self.host.begin(key, session, &mut self.replies);
+        self.reply(key, flow);
+    }
+
+    fn ready(&mut self, key: Key, flags: EventFlags) {
+        let Some(wire) = self.wires.get(key) else { return };
+        if flags.contains(EventFlags::OUT) && wire.queued() > 0 {
+            match wire.flush() {
+                Ok(Flushed::All) => self.drained(key),
+                Ok(Flushed::Some) => wire.deadline = Some(self.now + self.times.unread),
+                Ok(Flushed::None) => {}
+                Err(error) => return self.remove(key, Some(error)),
+            }
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            self.read(key, flags.intersects(EventFlags::HUP | EventFlags::ERR));
+        }
+    }
+
+    /// Reads once: what is more makes the socket ready again, and lets the others have their turn.
+    fn read(&mut self, key: Key, hung_up: bool) {
+        let Some(wire) = self.wires.get(key) else { return };
+        if !wire.wants_input() && !hung_up {
+            return;
+        }
+        match recv(wire.socket(), &mut self.buffer[..], RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => {
+                if hung_up {
+                    self.remove(key, Some(io::ErrorKind::ConnectionReset.into()));
+                }
+            }
+            Err(error) => self.remove(key, Some(error.into())),
+            Ok((0, _)) if wire.state.is_lingering() => self.remove(key, None),
+            Ok((count, _)) if wire.state.is_lingering() => {
+                if wire.state.drained(count as u64) > LINGER_BYTES {
+                    self.remove(key, None);
+                }
+            }
+            // It does not want to hear, and the peer is gone.
+            Ok(_) if !wire.wants_input() => {
+                self.remove(key, Some(io::ErrorKind::ConnectionReset.into()));
+            }
+            Ok((0, _)) => self.step(key, What::End),
+            Ok((count, _)) => self.step(key, What::Bytes(count)),
+        }
+    }
+
+    fn step(&mut self, key: Key, what: What) {
+        let Some(wire) = self.wires.get(key) else { return };
+        if !wire.state.is_open() {
+            return;
+        }
+        let input = match what {
+            What::Bytes(count) => {
+                let (bytes, _) = self.buffer.split_at_mut(count);
+                Input::Bytes(bytes, self.now)
+            }
+            What::End => {
+                wire.state = State::Ended;
+                Input::EndOfStream
+            }
+            What::Silence => Input::Silence,
+            What::Stopping => Input::Stopping,
+        };
+        let flow = wire.session.step(input, &mut self.replies);
+        self.reply(key, flow);
+    }
+
+    /// Writes what a step replied, and sees to what it waits for now.
+    fn reply(&mut self, key: Key, flow: Flow) {
+        let Some(wire) = self.wires.get(key) else { return };
+        let waited = wire.queued() > 0;
+        let written = wire.write_vec(&mut self.replies);
+        if self.replies.capacity() > KEPT_REPLIES {
+            self.replies = Vec::new();
+        }
+        if let Err(error) = written {
+            return self.remove(key, Some(error));
+        }
+        if flow == Flow::Finish {
+            wire.state = State::Finishing;
+        }
+        self.see_to(key, waited);
+    }
+
+    /// What a wire waits for now. `waited`: something waited for its peer before, whose time goes on.
+    fn see_to(&mut self, key: Key, waited: bool) {
+        let Some(wire) = self.wires.get(key) else { return };
+        let queued = wire.queued() > 0;
+        match wire.state {
+            State::Open | State::Ended if queued && waited => {}
+            State::Open | State::Ended | State::Finishing if queued => {
+                wire.deadline = Some(self.now + self.times.unread);
+            }
+            State::Open => {
+                wire.deadline = self.now.checked_add(wire.session.patience());
+                let pause = wire.session.pause();
+                wire.paused = !pause.is_zero();
+                if wire.paused {
+                    self.sleepers.insert((self.now + pause, key));
+                }
+            }
+            // It had something to send before it could end: now it is told of the end again.
+            State::Ended => {
+                let flow = wire.session.step(Input::EndOfStream, &mut self.replies);
+                let silent = self.replies.is_empty();
+                if flow == Flow::Finish || silent {
+                    wire.state = State::Finishing;
+                }
+                return self.reply(key, flow);
+            }
+            State::Finishing => {
+                if let Err(error) = wire.shut() {
+                    return self.remove(key, Some(error));
+                }
+                wire.state = State::Lingering { drained: 0 };
+                wire.deadline = Some(self.now + LINGER_TIME);
+            }
+            State::Lingering { .. } => {}
+        }
+        self.wires.watch(key);
+    }
+
+    fn drained(&mut self, key: Key) {
+        let Some(wire) = self.wires.get(key) else { return };
+        if wire.state.is_open() {
+            self.host.drained(key, &mut wire.session, &mut self.replies);
+        }
+        self.reply(key, Flow::Continue);
+    }
+
+    fn turn(&mut self) {
+        self.host.turn(&mut self.wires);
+        while let Some((key, waited, error)) = self.wires.touched.pop() {
+            match error {
+                Some(error) => self.remove(key, Some(error)),
+                None => self.see_to(key, waited),
+            }
+        }
+    }
+
+    fn wake_sleepers(&mut self) {
+        while let Some((until, key)) = self.sleepers.first().copied() {
+            if until > self.now {
+                return;
+            }
+            self.sleepers.pop_first();
+            if self.wires.get(key).is_some_and(|wire| wire.paused) {
+                self.see_to(key, true);
+            }
+        }
+    }
+
+    /// The coarse timer.
+    fn tick(&mut self) {
+        for key in self.wires.late(self.now) {
+            let Some(wire) = self.wires.get(key) else { continue };
+            if wire.state.is_lingering() {
+                self.remove(key, None);
+            } else if wire.queued() > 0 {
+                let error = io::Error::new(io::ErrorKind::TimedOut, UNREAD);
+                self.remove(key, Some(error));
+            } else {
+                self.guarded(key, |running| running.step(key, What::Silence));
+            }
+        }
+    }
+
+    fn remove(&mut self, key: Key, error: Option<io::Error>) {
+        if let Some(session) = self.wires.remove(key) {
+            let ended = catch_unwind(AssertUnwindSafe(|| self.host.ended(key, session, error)));
+            if ended.is_err() {
+                tracing::error!("the end of a conversation panicked");
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        for key in self.wires.keys() {
+            self.remove(key, Some(io::Error::other("the server stopped")));
+        }
+    }
+}
+
+enum What {
+    Bytes(usize),
+    End,
+    Silence,
+    Stopping,
+}
+
+/// The data of the eventfd; no key has it.
+const WAKE: u64 = u64::MAX;
+
+/// Events of one turn.
+const EVENTS: usize = 1024;
+
+/// One buffer for all: what one read takes at most.
+const BUFFER: usize = 64 * 1024;
+
+/// Replies beyond this are given back to the allocator.
+const KEPT_REPLIES: usize = 1024 * 1024;
+
+/// An hour: longer than any tick.
+const LONGEST: Timespec = Timespec { tv_sec: 3600, tv_nsec: 0 };
+
+const UNREAD: &str = "the peer does not read our replies";

@@ -1,0 +1,282 @@
+//! The connections of a reactor: a slab of sockets, each with its session and what waits for its peer.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustix::event::epoll::{self, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+use slab::Slab;
+
+use super::queue::Queue;
+use crate::copy::Step;
+
+/// Where a connection stands, as long as it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(u32);
+
+impl Key {
+    /// Of one that never arrived.
+    pub(super) const NOWHERE: Self = Self(u32::MAX);
+
+    pub(super) fn from_data(data: u64) -> Option<Self> {
+        u32::try_from(data).ok().map(Self)
+    }
+
+    const fn data(self) -> epoll::EventData {
+        epoll::EventData::new_u64(self.0 as u64)
+    }
+
+    /// Small numbers, used again when a connection is gone.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// All connections of a reactor.
+#[derive(Debug)]
+pub struct Wires<S> {
+    poll: OwnedFd,
+    slab: Slab<Wire<S>>,
+    /// Whose state changed in the host's turn, whether something had waited for its peer before, and what broke.
+    pub(super) touched: Vec<(Key, bool, Option<io::Error>)>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Wire<S> {
+    socket: TcpStream,
+    pub(super) session: S,
+    queue: Option<Box<Queue>>,
+    /// When silence, or a peer that takes nothing, is told.
+    pub(super) deadline: Option<Instant>,
+    pub(super) state: State,
+    /// The session wants to be left alone for a while.
+    pub(super) paused: bool,
+    watched: EventFlags,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    /// The peer sent FIN, and the session had something to send first.
+    Ended,
+    /// All that waits, and then FIN.
+    Finishing,
+    /// FIN is sent; what still comes is thrown away, so that it does not become a reset.
+    Lingering {
+        drained: u64,
+    },
+}
+
+impl State {
+    pub(super) const fn is_open(self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    pub(super) const fn is_lingering(self) -> bool {
+        matches!(self, Self::Lingering { .. })
+    }
+
+    /// Counts what was thrown away.
+    pub(super) const fn drained(&mut self, count: u64) -> u64 {
+        match self {
+            Self::Lingering { drained } => {
+                *drained += count;
+                *drained
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// How much of a queue the kernel took.
+pub(super) enum Flushed {
+    All,
+    Some,
+    None,
+}
+
+impl<S: Step> Wires<S> {
+    pub(super) const fn new(poll: OwnedFd) -> Self {
+        Self { poll, slab: Slab::new(), touched: Vec::new() }
+    }
+
+    /// The session of a connection.
+    pub fn session(&mut self, key: Key) -> Option<&mut S> {
+        self.get(key).map(|wire| &mut wire.session)
+    }
+
+    /// Bytes that wait for a peer.
+    pub fn queued(&self, key: Key) -> usize {
+        self.slab.get(key.index()).map_or(0, Wire::queued)
+    }
+
+    /// Sends as much as the peer takes, behind what waits for it; the rest waits, shared with whoever else holds it.
+    pub fn write(&mut self, key: Key, bytes: &Bytes) {
+        let Some(wire) = self.slab.get_mut(key.index()) else { return };
+        if !wire.state.is_open() {
+            return;
+        }
+        let waited = wire.queued() > 0;
+        match wire.write(bytes) {
+            // Nothing that is watched for has changed.
+            Ok(()) if wire.queued() == 0 || waited => {}
+            Ok(()) => self.touched.push((key, waited, None)),
+            Err(error) => self.touched.push((key, waited, Some(error))),
+        }
+    }
+
+    /// Ends a connection when all that waits, and `last` behind it, is taken.
+    pub fn finish(&mut self, key: Key, last: &Bytes) {
+        self.write(key, last);
+        if let Some(wire) = self.slab.get_mut(key.index()).filter(|wire| wire.state.is_open()) {
+            wire.state = State::Finishing;
+            self.touched.push((key, true, None));
+        }
+    }
+
+    pub(super) const fn poll(&self) -> &OwnedFd {
+        &self.poll
+    }
+
+    pub(super) fn get(&mut self, key: Key) -> Option<&mut Wire<S>> {
+        self.slab.get_mut(key.index())
+    }
+
+    pub(super) fn add(&mut self, socket: TcpStream, session: S) -> Result<Key, (S, io::Error)> {
+        let entry = self.slab.vacant_entry();
+        let Ok(index) = u32::try_from(entry.key()) else {
+            return Err((session, io::ErrorKind::OutOfMemory.into()));
+        };
+        let (key, watched) = (Key(index), EventFlags::IN);
+        if let Err(error) = epoll::add(&self.poll, &socket, key.data(), watched) {
+            return Err((session, error.into()));
+        }
+        let (state, queue, deadline) = (State::Open, None, None);
+        entry.insert(Wire { socket, session, queue, deadline, state, paused: false, watched });
+        Ok(key)
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<S> {
+        // Its socket is closed, and with that no longer watched.
+        self.slab.try_remove(key.index()).map(|wire| wire.session)
+    }
+
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.slab.iter().filter_map(|(index, _)| u32::try_from(index).ok().map(Key)).collect()
+    }
+
+    /// Those whose time is over.
+    pub(super) fn late(&self, now: Instant) -> Vec<Key> {
+        let late = |wire: &Wire<S>| wire.deadline.is_some_and(|deadline| deadline <= now);
+        let late = self.slab.iter().filter(|(_, wire)| late(wire));
+        late.filter_map(|(index, _)| u32::try_from(index).ok().map(Key)).collect()
+    }
+
+    /// Tells the kernel what a connection waits for, if that has changed.
+    pub(super) fn watch(&mut self, key: Key) {
+        let Some(wire) = self.slab.get_mut(key.index()) else { return };
+        let mut wanted = EventFlags::empty();
+        wanted.set(EventFlags::IN, wire.wants_input());
+        wanted.set(EventFlags::OUT, wire.queued() > 0);
+        if wanted == wire.watched {
+            return;
+        }
+        wire.watched = wanted;
+        if let Err(error) = epoll::modify(&self.poll, &wire.socket, key.data(), wanted) {
+            tracing::error!(%error, "epoll");
+        }
+    }
+}
+
+impl<S: Step> Wire<S> {
+    pub(super) const fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.bytes())
+    }
+
+    /// While something waits for the peer, only a session that expects so is told more.
+    pub(super) fn wants_input(&self) -> bool {
+        match self.state {
+            State::Open => {
+                !self.paused && (self.queued() == 0 || self.session.hears_while_sending())
+            }
+            State::Ended | State::Finishing => false,
+            State::Lingering { .. } => true,
+        }
+    }
+
+    /// Sends now what can be sent now.
+    fn write(&mut self, bytes: &Bytes) -> io::Result<()> {
+        if let Some(queue) = &mut self.queue {
+            queue.push(bytes.clone());
+            return Ok(());
+        }
+        let sent = self.send(bytes)?;
+        self.keep(bytes.slice(sent..));
+        Ok(())
+    }
+
+    /// The same for replies, which nobody else holds; leaves the vector empty.
+    pub(super) fn write_vec(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let sent = if self.queue.is_none() { self.send(bytes) } else { Ok(0) };
+        let kept = sent.map(|sent| {
+            if sent < bytes.len() {
+                self.keep(Bytes::copy_from_slice(&bytes[sent..]));
+            }
+        });
+        bytes.clear();
+        kept
+    }
+
+    fn keep(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.queue.get_or_insert_default().push(bytes);
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match send(&self.socket, &bytes[sent..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(count) => sent += count,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(sent)
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<Flushed> {
+        let mut flushed = Flushed::None;
+        while let Some(queue) = &mut self.queue {
+            let slices = queue.slices();
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match sendmsg(&self.socket, &slices, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(count) => {
+                    queue.advance(count);
+                    flushed = Flushed::Some;
+                }
+                Err(Errno::AGAIN) => return Ok(flushed),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if queue.bytes() == 0 {
+                self.queue = None;
+            }
+        }
+        Ok(Flushed::All)
+    }
+
+    pub(super) fn shut(&self) -> io::Result<()> {
+        self.socket.shutdown(Shutdown::Write)
+    }
+}
