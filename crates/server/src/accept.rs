@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig};
 use crate::connection::{self, Stages};
+use crate::conversations::Guard;
 use crate::counters::Counters;
 use crate::link::Link;
 use crate::per_address::{Admitted, PerAddress, TooMany};
@@ -69,12 +70,10 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                 let listener = listener.config.clone();
                 let link = Link::new();
                 let context = Context { config, listener, files, buffered, counters, peer, link };
-                let connection =
-                    connection::serve(stream, undecided.enter(), context, stages.clone());
-                stages.stop.tasks.spawn(async move {
-                    connection.await;
-                    drop((permit, admitted));
-                });
+                let guard = Guard::new(permit, admitted, &stages.stop);
+                let place = undecided.enter();
+                let connection = connection::serve(stream, place, context, stages.clone(), guard);
+                stages.stop.tasks.spawn(connection);
             }
             Err(error) => pause_after(&error).await,
         }

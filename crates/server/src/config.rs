@@ -37,6 +37,8 @@ pub struct Config {
     pub congestion: Congestion,
     /// Bulk transfers that have a thread of their own; past that number the async loop serves.
     pub bulk_threads: usize,
+    /// Threads that all conversations share (echo, rooms).
+    pub conversation_threads: usize,
     /// Bytes of the bulk loop's buffer. About the size of L2, so that what was read is unmasked while it is hot.
     pub bulk_buffer: usize,
     /// Connections at once; further ones wait in the kernel's backlog.
@@ -81,6 +83,8 @@ impl Config {
             deflate: false,
             congestion: Congestion::default(),
             bulk_threads: 2 * cores,
+            // One keeps a core busy, and the clients, the disk and the kernel want some too.
+            conversation_threads: cores.div_ceil(4),
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
             max_per_address: 256,

@@ -2,26 +2,26 @@
 //!
 //! ```text
 //!   accept ──► detect ──► session ──► (library engine | a thread of its own) ──► lingering close
+//!                                └──► a reactor, for what waits more than it says
 //! ```
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyport_net::copy::{
-    Flow, Input, Outgoing, Pumped, Step, Unseen, pump_blocking, pump_cooperative, write,
-};
+use anyport_net::copy::{Flow, Input, Pumped, Step, pump_blocking, pump_cooperative, write};
 use anyport_net::linger;
-use anyport_net::pace::Pace;
 use anyport_proto::detect::Decision;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
 
+use crate::conversations::{Conversations, Guard};
 use crate::detect::{self, Beginning, Detected};
 use crate::session::{Context, Session, Upgrade, library};
 use crate::shutdown::Stop;
+use crate::supervised::{STOPPED, Supervised};
 use crate::undecided::Place;
 
 /// What a connection needs beside its session.
@@ -29,6 +29,7 @@ use crate::undecided::Place;
 pub(crate) struct Stages {
     /// One permit a bulk transfer on a thread of its own.
     pub(crate) lanes: Arc<Semaphore>,
+    pub(crate) conversations: Conversations,
     pub(crate) stop: Stop,
 }
 
@@ -38,6 +39,7 @@ pub(crate) async fn serve(
     mut place: Place,
     context: Context,
     stages: Stages,
+    guard: Guard,
 ) {
     let peer = context.peer;
     let started = Instant::now();
@@ -68,14 +70,17 @@ pub(crate) async fn serve(
     context.link.lead_to(&stream);
     // Beginning a session may ask the file system how much is free.
     let session = block_in_place(|| Session::new(protocol, context.clone()));
-    let pace = context.config.limit_rate.map(Pace::new);
-    let mut session = Supervised { session, stop: stages.stop.clone(), pace };
+    let mut session = Supervised::new(session, stages.stop.clone(), context.config.limit_rate);
     match converse(&stream, &mut session, detected, &context).await {
         Ok(Pumped::Finished) => match session.session.take_upgrade() {
             Some(upgrade) => library(stream, upgrade, context, &stages.stop).await,
             None => close(stream).await,
         },
         Ok(Pumped::Bulk) => bulk(stream, session, context, stages).await,
+        Ok(Pumped::Conversation) => {
+            let socket = alone(stream).and_then(TcpStream::into_std);
+            return stages.conversations.add(socket, session, guard);
+        }
         Err(error) => session.broken(&error),
     }
     tracing::debug!(%peer, %protocol, elapsed = ?started.elapsed(), "connection ended");
@@ -104,6 +109,9 @@ async fn converse(
     // A session that goes on after the end has something to send first; it is told again when that is done.
     if flow == Flow::Finish {
         return Ok(Pumped::Finished);
+    }
+    if session.is_conversation() {
+        return Ok(Pumped::Conversation);
     }
     let mut buffer = session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer));
     pump(stream, &mut buffer, session, BULK_AFTER).await
@@ -192,127 +200,6 @@ async fn close(stream: Arc<TcpStream>) {
         linger::close(&mut stream).await;
     }
 }
-
-/// A session that hears when the server stops, and keeps to a rate. An abort shuts its socket, which must not look like
-/// the sender's FIN.
-struct Supervised {
-    session: Session,
-    stop: Stop,
-    /// What it may move each second, both ways together; `None` costs nothing.
-    pace: Option<Pace>,
-}
-
-impl Supervised {
-    /// A loop's buffer: at a low rate a small one, so that bytes go evenly.
-    fn buffer(&self, wanted: usize) -> Vec<u8> {
-        let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
-        vec![0; wanted.min(most)]
-    }
-
-    fn moved(&mut self, count: u64) {
-        if let Some(pace) = &mut self.pace {
-            pace.moved(count);
-        }
-    }
-
-    fn broken(&mut self, error: &io::Error) {
-        let reason = if self.stop.aborted.is_cancelled() {
-            STOPPED.to_owned()
-        } else {
-            format!("the connection broke: {error}")
-        };
-        // What was held in memory goes to the disk as a part.
-        block_in_place(|| self.session.broken(&reason));
-    }
-}
-
-impl Step for Supervised {
-    fn patience(&self) -> Duration {
-        self.session.patience()
-    }
-
-    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        if self.stop.aborted.is_cancelled() {
-            self.session.broken(STOPPED);
-            return Flow::Finish;
-        }
-        match &input {
-            Input::Bytes(bytes, _) => self.moved(bytes.len() as u64),
-            Input::Unseen(count, _) => self.moved(*count),
-            Input::EndOfStream | Input::Silence | Input::Stopping => {}
-        }
-        match self.session.step(input, replies) {
-            // Between two files is a good place to stop.
-            Flow::Continue if self.stop.draining.is_cancelled() => {
-                self.session.step(Input::Stopping, replies)
-            }
-            flow => flow,
-        }
-    }
-
-    fn is_sending(&self) -> bool {
-        // A stop is met where an answer ends, too.
-        self.session.is_sending() || self.stop.draining.is_cancelled()
-    }
-
-    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
-        if self.stop.aborted.is_cancelled() {
-            return Err(io::Error::other(STOPPED));
-        }
-        match self.session.outgoing(buffer, replies)? {
-            Outgoing::Nothing if self.stop.draining.is_cancelled() => {
-                match self.session.step(Input::Stopping, replies) {
-                    Flow::Continue => Ok(Outgoing::Nothing),
-                    Flow::Finish => Ok(Outgoing::Finish),
-                }
-            }
-            Outgoing::Bytes(count) => {
-                self.moved(count as u64);
-                Ok(Outgoing::Bytes(count))
-            }
-            Outgoing::File(mut piece) => {
-                if let Some(pace) = &self.pace {
-                    piece.count = piece.count.min(pace.most() as u64);
-                }
-                Ok(Outgoing::File(piece))
-            }
-            outgoing => Ok(outgoing),
-        }
-    }
-
-    fn hears_while_sending(&self) -> bool {
-        self.session.hears_while_sending()
-    }
-
-    fn sent(&mut self, count: u64) {
-        self.moved(count);
-        self.session.sent(count);
-    }
-
-    fn unseen(&self) -> Option<Unseen<'_>> {
-        let unseen = self.session.unseen()?;
-        let most = self.pace.as_ref().map_or(u64::MAX, |pace| pace.most() as u64);
-        Some(Unseen { most: unseen.most.min(most), ..unseen })
-    }
-
-    fn pause(&self) -> Duration {
-        match &self.pace {
-            // An abort is not kept waiting.
-            Some(pace) if !self.stop.aborted.is_cancelled() => pace.pause(),
-            _ => Duration::ZERO,
-        }
-    }
-
-    fn may_block(&self) -> bool {
-        self.session.may_block()
-    }
-
-    fn is_bulk(&self) -> bool {
-        self.session.is_bulk()
-    }
-}
-
-const STOPPED: &str = "the server stopped";
 
 /// Bytes that a transfer must have brought before it gets a thread of its own: below, the hop costs more than it saves.
 const BULK_AFTER: u64 = 512 * 1024;

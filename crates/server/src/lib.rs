@@ -31,6 +31,7 @@ mod accept;
 mod budget;
 mod config;
 mod connection;
+mod conversations;
 mod counters;
 mod detect;
 mod link;
@@ -41,6 +42,7 @@ mod service;
 mod session;
 mod shutdown;
 mod sink;
+mod supervised;
 mod undecided;
 
 pub use config::{Config, Fsync, ListenerConfig, SinkKind, Timeouts};
@@ -56,6 +58,7 @@ use tokio::sync::Semaphore;
 use accept::{Bound, Shared};
 use budget::Budget;
 use connection::Stages;
+use conversations::Conversations;
 use counters::Counting;
 use per_address::PerAddress;
 use service::files::Files;
@@ -84,6 +87,7 @@ pub struct Server {
     config: Arc<Config>,
     files: Arc<Files>,
     counters: Arc<Counters>,
+    conversations: Conversations,
     listeners: Vec<Bound>,
 }
 
@@ -109,7 +113,8 @@ impl Server {
                 Ok(Bound { socket, config: Arc::new(config) })
             })
             .collect::<io::Result<_>>()?;
-        Ok(Self { config: Arc::new(config), files, counters, listeners })
+        let conversations = Conversations::start(&config)?;
+        Ok(Self { config: Arc::new(config), files, counters, conversations, listeners })
     }
 
     /// The addresses it listens on, in the order of its listeners.
@@ -142,9 +147,11 @@ impl Server {
             counters: self.counters,
         };
         let stages = Stages {
+            conversations: self.conversations,
             lanes: Arc::new(Semaphore::new(self.config.bulk_threads)),
             stop: stop.clone(),
         };
+        let conversations = stages.conversations.clone();
         for listener in self.listeners {
             stop.tasks.spawn(accept::run(
                 listener,
@@ -155,6 +162,7 @@ impl Server {
         }
         drain.await;
         stop.draining.cancel();
+        conversations.stop();
         stop.tasks.close();
         let grace = tokio::time::sleep(self.config.timeouts.drain);
         tokio::select! {
@@ -163,6 +171,7 @@ impl Server {
             () = abort => {}
         }
         stop.abort();
+        drop((conversations, stages));
         if tokio::time::timeout(ABORT_TIME, stop.tasks.wait()).await.is_err() {
             tracing::error!(connections = stop.tasks.len(), "connections do not end; leaving them");
         }

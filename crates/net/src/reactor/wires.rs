@@ -227,10 +227,10 @@ impl<S: Step> Wire<S> {
     /// The same for replies, which nobody else holds; leaves the vector empty.
     pub(super) fn write_vec(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let sent = if self.queue.is_none() { self.send(bytes) } else { Ok(0) };
-        let kept = sent.map(|sent| {
-            if sent < bytes.len() {
-                self.keep(Bytes::copy_from_slice(&bytes[sent..]));
-            }
+        let kept = sent.map(|sent| match bytes.len() - sent {
+            // A copy of little costs less than another vector for the next replies.
+            0..COPIED => self.keep(Bytes::copy_from_slice(&bytes[sent..])),
+            _ => self.keep(Bytes::from(std::mem::take(bytes)).slice(sent..)),
         });
         bytes.clear();
         kept
@@ -280,3 +280,6 @@ impl<S: Step> Wire<S> {
         self.socket.shutdown(Shutdown::Write)
     }
 }
+
+/// Less than this of replies is copied to where it waits.
+const COPIED: usize = 16 * 1024;

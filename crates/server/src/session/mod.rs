@@ -213,6 +213,13 @@ impl Step for Session {
             Self::Http1(_) | Self::Refusing(_) => false,
         }
     }
+
+    fn is_conversation(&self) -> bool {
+        match self {
+            Self::Ws(session) => session.is_conversation(),
+            Self::Raw(_) | Self::Preface(_) | Self::Http1(_) | Self::Refusing(_) => false,
+        }
+    }
 }
 
 /// "nothing came for 60 s"

@@ -31,6 +31,8 @@ pub(crate) struct Ws {
     /// of one read at most.
     put_off: Option<(Kind, Vec<u8>, bool)>,
     waiting: Vec<u8>,
+    /// A ping of ours is out, and nothing came since.
+    pinged: bool,
 }
 
 impl Ws {
@@ -96,11 +98,24 @@ impl Ws {
         let service = MessageService::new(&context, source, route, announced);
         let (sender, waiting) = (Sender::server(), Vec::new());
         let put_off = None;
-        Self { context, receiver, sender, protocol, service, frame_left: 0, put_off, waiting }
+        let pinged = false;
+        Self {
+            context,
+            receiver,
+            sender,
+            protocol,
+            service,
+            frame_left: 0,
+            put_off,
+            waiting,
+            pinged,
+        }
     }
 
+    /// A conversation that is silent for half of the idle time is asked for a sign of life.
     pub(super) fn patience(&self) -> Duration {
-        self.service.patience(self.context.config.timeouts.idle)
+        let idle = self.context.config.timeouts.idle;
+        self.service.patience(if self.is_conversation() { idle / 2 } else { idle })
     }
 
     pub(super) fn may_block(&self) -> bool {
@@ -109,6 +124,10 @@ impl Ws {
 
     pub(super) const fn is_bulk(&self) -> bool {
         matches!(self.service, MessageService::Upload(_))
+    }
+
+    pub(super) const fn is_conversation(&self) -> bool {
+        self.service.is_conversation()
     }
 
     pub(super) fn broken(&mut self, reason: &str) {
@@ -134,7 +153,10 @@ impl Ws {
         };
         match input {
             _ if late => Flow::Finish,
-            Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
+            Input::Bytes(bytes, at) => {
+                self.pinged = false;
+                self.bytes(bytes, at, replies)
+            }
             // What was asked before is answered first; then the end is met again.
             Input::EndOfStream if self.is_sending() => Flow::Continue,
             Input::EndOfStream => {
@@ -142,6 +164,11 @@ impl Ws {
                 let mut outlet = Frames { sender: &mut self.sender, replies };
                 self.service.end_of_stream(between_messages, &mut outlet);
                 Flow::Finish
+            }
+            Input::Silence if self.is_conversation() && !self.pinged => {
+                self.sender.ping(b"", replies);
+                self.pinged = true;
+                Flow::Continue
             }
             Input::Silence => {
                 let reason = idle_reason(self.context.config.timeouts.idle);

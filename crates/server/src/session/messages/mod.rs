@@ -98,6 +98,14 @@ impl MessageService {
         }
     }
 
+    /// Whether little is said and long is waited.
+    pub(super) const fn is_conversation(&self) -> bool {
+        match self {
+            Self::Upload(_) => false,
+            Self::Echo(_) => true,
+        }
+    }
+
     /// The peer's Close.
     pub(super) fn closed(
         &mut self,

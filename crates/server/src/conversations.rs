@@ -1,0 +1,137 @@
+//! Conversations: connections that wait more than they say, on threads that many of them share.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyport_net::copy::{Flow, Input, Step};
+use anyport_net::reactor::{Host, Key, Reactor, Times, Wires};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::config::{Config, Timeouts};
+use crate::per_address::Admitted;
+use crate::shutdown::Stop;
+use crate::supervised::Supervised;
+
+/// What a connection holds until it ends, wherever it is.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    _permit: OwnedSemaphorePermit,
+    _admitted: Admitted,
+    /// A server that stops waits for it.
+    _running: TaskTrackerToken,
+}
+
+impl Guard {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, admitted: Admitted, stop: &Stop) -> Self {
+        Self { _permit: permit, _admitted: admitted, _running: stop.tasks.token() }
+    }
+}
+
+/// The reactors of a server.
+#[derive(Clone)]
+pub(crate) struct Conversations {
+    reactors: Arc<[Reactor<Talker>]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Conversations {
+    /// Starts its threads.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn start(config: &Config) -> io::Result<Self> {
+        let times = Times { unread: config.timeouts.idle, tick: tick(&config.timeouts) };
+        let reactors = (0..config.conversation_threads.max(1))
+            .map(|number| Reactor::start(&format!("talk-{number}"), Floor, times))
+            .collect::<io::Result<_>>()?;
+        Ok(Self { reactors, next: Arc::default() })
+    }
+
+    /// Takes over a connection; what was heard of it is answered and written.
+    pub(crate) fn add(&self, socket: io::Result<TcpStream>, mut session: Supervised, guard: Guard) {
+        let socket = match socket {
+            Ok(socket) => socket,
+            Err(error) => return session.broken(&error),
+        };
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % self.reactors.len();
+        self.reactors[number].add(socket, Talker { session, _guard: guard });
+    }
+
+    /// Tells all that the server stops.
+    pub(crate) fn stop(&self) {
+        self.reactors.iter().for_each(Reactor::stop);
+    }
+}
+
+impl std::fmt::Debug for Conversations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Conversations")
+    }
+}
+
+/// How coarse their timer is: a small part of the shortest time that it measures.
+fn tick(timeouts: &Timeouts) -> Duration {
+    let shortest = timeouts.idle.min(timeouts.message).min(timeouts.handshake);
+    (shortest / 16).clamp(Duration::from_millis(5), Duration::from_secs(1))
+}
+
+/// One conversation.
+pub(crate) struct Talker {
+    session: Supervised,
+    _guard: Guard,
+}
+
+impl Step for Talker {
+    fn patience(&self) -> Duration {
+        self.session.patience()
+    }
+
+    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        self.session.step(input, replies)
+    }
+
+    fn hears_while_sending(&self) -> bool {
+        self.session.hears_while_sending()
+    }
+
+    fn pause(&self) -> Duration {
+        self.session.pause()
+    }
+
+    fn may_block(&self) -> bool {
+        false
+    }
+
+    fn is_bulk(&self) -> bool {
+        false
+    }
+}
+
+/// Where the conversations of one thread meet.
+struct Floor;
+
+impl Host for Floor {
+    type Session = Talker;
+
+    fn begin(&mut self, _: Key, talker: &mut Talker, replies: &mut Vec<u8>) -> Flow {
+        // It may have been on its way here when all were told.
+        if talker.session.stop.draining.is_cancelled() {
+            return talker.session.step(Input::Stopping, replies);
+        }
+        Flow::Continue
+    }
+
+    fn drained(&mut self, _: Key, _: &mut Talker, _: &mut Vec<u8>) {}
+
+    fn turn(&mut self, _: &mut Wires<Talker>) {}
+
+    fn ended(&mut self, _: Key, mut talker: Talker, error: Option<io::Error>) {
+        if let Some(error) = error {
+            talker.session.broken(&error);
+        }
+    }
+}

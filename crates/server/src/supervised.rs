@@ -1,0 +1,140 @@
+//! A session as the loops drive it: it hears when the server stops, and keeps to a rate.
+
+use std::io;
+use std::time::Duration;
+
+use anyport_net::copy::{Flow, Input, Outgoing, Step, Unseen};
+use anyport_net::pace::Pace;
+use tokio::task::block_in_place;
+
+use crate::session::Session;
+use crate::shutdown::Stop;
+
+/// An abort shuts its socket, which must not look like
+/// the sender's FIN.
+pub(crate) struct Supervised {
+    pub(crate) session: Session,
+    pub(crate) stop: Stop,
+    /// What it may move each second, both ways together; `None` costs nothing.
+    pace: Option<Pace>,
+}
+
+impl Supervised {
+    pub(crate) fn new(session: Session, stop: Stop, limit_rate: Option<u64>) -> Self {
+        Self { session, stop, pace: limit_rate.map(Pace::new) }
+    }
+
+    /// A loop's buffer: at a low rate a small one, so that bytes go evenly.
+    pub(crate) fn buffer(&self, wanted: usize) -> Vec<u8> {
+        let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
+        vec![0; wanted.min(most)]
+    }
+
+    fn moved(&mut self, count: u64) {
+        if let Some(pace) = &mut self.pace {
+            pace.moved(count);
+        }
+    }
+
+    pub(crate) fn broken(&mut self, error: &io::Error) {
+        let reason = if self.stop.aborted.is_cancelled() {
+            STOPPED.to_owned()
+        } else {
+            format!("the connection broke: {error}")
+        };
+        // What was held in memory goes to the disk as a part.
+        block_in_place(|| self.session.broken(&reason));
+    }
+}
+
+impl Step for Supervised {
+    fn patience(&self) -> Duration {
+        self.session.patience()
+    }
+
+    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        if self.stop.aborted.is_cancelled() {
+            self.session.broken(STOPPED);
+            return Flow::Finish;
+        }
+        match &input {
+            Input::Bytes(bytes, _) => self.moved(bytes.len() as u64),
+            Input::Unseen(count, _) => self.moved(*count),
+            Input::EndOfStream | Input::Silence | Input::Stopping => {}
+        }
+        match self.session.step(input, replies) {
+            // Between two files is a good place to stop.
+            Flow::Continue if self.stop.draining.is_cancelled() => {
+                self.session.step(Input::Stopping, replies)
+            }
+            flow => flow,
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        // A stop is met where an answer ends, too.
+        self.session.is_sending() || self.stop.draining.is_cancelled()
+    }
+
+    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+        if self.stop.aborted.is_cancelled() {
+            return Err(io::Error::other(STOPPED));
+        }
+        match self.session.outgoing(buffer, replies)? {
+            Outgoing::Nothing if self.stop.draining.is_cancelled() => {
+                match self.session.step(Input::Stopping, replies) {
+                    Flow::Continue => Ok(Outgoing::Nothing),
+                    Flow::Finish => Ok(Outgoing::Finish),
+                }
+            }
+            Outgoing::Bytes(count) => {
+                self.moved(count as u64);
+                Ok(Outgoing::Bytes(count))
+            }
+            Outgoing::File(mut piece) => {
+                if let Some(pace) = &self.pace {
+                    piece.count = piece.count.min(pace.most() as u64);
+                }
+                Ok(Outgoing::File(piece))
+            }
+            outgoing => Ok(outgoing),
+        }
+    }
+
+    fn hears_while_sending(&self) -> bool {
+        self.session.hears_while_sending()
+    }
+
+    fn sent(&mut self, count: u64) {
+        self.moved(count);
+        self.session.sent(count);
+    }
+
+    fn unseen(&self) -> Option<Unseen<'_>> {
+        let unseen = self.session.unseen()?;
+        let most = self.pace.as_ref().map_or(u64::MAX, |pace| pace.most() as u64);
+        Some(Unseen { most: unseen.most.min(most), ..unseen })
+    }
+
+    fn pause(&self) -> Duration {
+        match &self.pace {
+            // An abort is not kept waiting.
+            Some(pace) if !self.stop.aborted.is_cancelled() => pace.pause(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn may_block(&self) -> bool {
+        self.session.may_block()
+    }
+
+    fn is_bulk(&self) -> bool {
+        self.session.is_bulk()
+    }
+
+    fn is_conversation(&self) -> bool {
+        self.session.is_conversation()
+    }
+}
+
+pub(crate) const STOPPED: &str = "the server stopped";
