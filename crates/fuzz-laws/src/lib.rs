@@ -8,6 +8,7 @@
 use anyport_proto::detect::{self, Allowed, Detection, detect_at_end, max_prefix};
 use anyport_proto::http1::{HeadReader, Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
+use anyport_proto::rooms::{Event as RoomEvent, EventId, Join, Line, Nickname, Said, make_visible};
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::{FileMessage, FileReply};
@@ -21,7 +22,7 @@ use anyport_proto::ws::{DeflateParameters, Event, Kind, Receiver, Role, Sender, 
 pub type Law = fn(&[u8]);
 
 /// Every target by its name, for the replay of corpora.
-pub const TARGETS: [(&str, Law); 11] = [
+pub const TARGETS: [(&str, Law); 12] = [
     ("detect", detect),
     ("header", header),
     ("ws_server", ws_server),
@@ -33,6 +34,7 @@ pub const TARGETS: [(&str, Law); 11] = [
     ("offer", offer),
     ("file_name", file_name),
     ("proof", proof),
+    ("rooms", rooms),
 ];
 
 /// Cutting never changes a verdict, a known verdict and its reason never change, and `max_prefix` bytes always decide.
@@ -185,6 +187,8 @@ pub fn preface(input: &[u8]) {
             Request::Put(offer) => preface::put_line(offer),
             Request::Get(get) => preface::get_line(get),
             Request::List(list) => preface::list_line(list),
+            Request::Join(join) => preface::join_line(join),
+            Request::Echo => "ANYPORT/1 ECHO".to_owned(),
             Request::Other(verb) => format!("ANYPORT/1 {verb}"),
         };
         let again = preface::parse_request(written.trim_end_matches('\n').as_bytes());
@@ -234,6 +238,48 @@ pub fn file_name(input: &[u8]) {
             assert_eq!(FileName::sanitize(text).as_ref(), Ok(&name));
             assert_eq!(FileName::from_percent_encoded(&name.percent_encoded()), Ok(name.clone()));
         }
+    }
+}
+
+/// What is read is written and read again as the same; whatever is told is one visible line.
+pub fn rooms(input: &[u8]) {
+    let limits = Limits::default();
+    let is_one_line = |text: &str| {
+        !text.contains(char::is_control) && !text.contains(['\u{2028}', '\u{2029}', '\u{202e}'])
+    };
+    if let Ok(Line::Said(Said::Say { text, .. })) = Said::from_line(input, limits.room_message) {
+        assert!((1..=limits.room_message).contains(&text.len()));
+    }
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let visible = make_visible(text);
+    assert!(is_one_line(&visible), "{visible:?}");
+    assert_eq!(make_visible(&visible), visible);
+    if let Ok(name) = text.parse::<Nickname>() {
+        assert_eq!(make_visible(name.as_str()), name.as_str());
+        assert_eq!(name.numbered(7).as_str().parse(), Ok(name.numbered(7)));
+    }
+    if let Ok(id) = text.parse::<EventId>() {
+        assert_eq!(id.to_string(), text);
+    }
+    if let Ok(said) = Said::from_json(text, limits.room_message) {
+        // Pictures of controls have three bytes, so that the limit may not hold the second time.
+        let again = Said::from_json(&said.to_json(), usize::MAX).map(|said| said.to_json());
+        assert_eq!(again.as_ref(), Ok(&said.to_json()));
+    }
+    if let Ok(event) = RoomEvent::from_json(text) {
+        assert!(is_one_line(&event.to_text()), "{event:?}");
+        assert!(is_one_line(&event.to_json()), "{event:?}");
+        let again = RoomEvent::from_json(&event.to_json()).map(|event| event.to_json());
+        assert_eq!(again, Ok(event.to_json()));
+    }
+    let (path, query) = match text.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (text, None),
+    };
+    if let Ok(join) = Join::from_target(path, query) {
+        let target = join.to_target();
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        assert_eq!(Join::from_target(path, Some(query)), Ok(join));
     }
 }
 

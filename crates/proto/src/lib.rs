@@ -6,6 +6,7 @@
 //!   bytes ──► ws::Receiver ──► events     payload unmasked in place, never owned, never assembled
 //!   commands ──► ws::Sender ──► bytes
 //!   lines ──► transfer::preface           what a person types: ANYPORT/1 PUT name size=N
+//!   texts ──► rooms                       what people say to each other, and what they are told
 //! ```
 //!
 //! Whoever owns the socket (the server's sessions, the client's channels) reads into a buffer, hands it in, and
@@ -16,5 +17,6 @@
 pub mod detect;
 pub mod http1;
 pub mod limits;
+pub mod rooms;
 pub mod transfer;
 pub mod ws;

@@ -26,6 +26,9 @@ pub struct Limits {
     pub inflated_message: u64,
     /// Bytes of one message that the echo service takes and gives back, inclusive; inflated, if it came compressed.
     pub echo_message: u64,
+    /// Bytes of one message in a room, inclusive. 64 KiB: a page or two of text, and what a member that does not read is owed
+    /// stays a number of messages.
+    pub room_message: usize,
     /// Bytes of names that one listing holds: those of the directories that it stands in. A quarter of a million files of
     /// usual names in one directory.
     pub listed_names: usize,
@@ -46,9 +49,18 @@ impl Default for Limits {
             message: u64::MAX,
             inflated_message: u64::MAX,
             echo_message: 16 * 1024 * 1024,
+            room_message: 64 * 1024,
             listed_names: 16 * 1024 * 1024,
             library_message: 64 * 1024 * 1024,
         }
+    }
+}
+
+impl Limits {
+    /// Bytes of the JSON that says a message: JSON may spell a byte of text with six (`\u001b`), as Python does with all
+    /// that is not ASCII; and there are the key and what is around.
+    pub fn said_json(&self) -> usize {
+        self.room_message.saturating_mul(6).saturating_add(256)
     }
 }
 
@@ -65,3 +77,12 @@ pub const MAX_PATH_COMPONENTS: usize = 32;
 
 /// Bytes of a path that a peer names, its separators included. Percent-encoded, each may take three in a preface line.
 pub const MAX_PATH_LEN: usize = 1024;
+
+/// Characters of the name of a room. It stands in URLs and in lines that people read.
+pub const MAX_ROOM_NAME: usize = 64;
+
+/// Characters of a nickname. It stands before each message.
+pub const MAX_NICKNAME: usize = 32;
+
+/// Characters of the key of a message: a UUID, and room for a prefix.
+pub const MAX_MESSAGE_KEY: usize = 64;

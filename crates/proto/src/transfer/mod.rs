@@ -16,7 +16,7 @@ pub mod file_path;
 pub mod hasher;
 mod line;
 pub mod offer;
-mod percent;
+pub(crate) mod percent;
 pub mod preface;
 pub mod receipt;
 pub mod refusal;
@@ -25,3 +25,4 @@ pub mod units;
 mod words;
 
 pub use words::UnknownWord;
+pub(crate) use words::quoted;

@@ -210,7 +210,7 @@ impl FileReply {
     }
 }
 
-/// Why a text message is none of `anyport.file.1`.
+/// Why a text message is none of `anyport.file.1`, or of `anyport.chat.1`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OfferError {
@@ -303,14 +303,18 @@ pub(super) const MODE: &str = "permission bits in octal, such as 644";
 pub(super) const ID: &str = "1 to 64 of A-Z a-z 0-9 _ -";
 pub(super) const EXISTS: &str = "error, overwrite or rename";
 pub(super) const TOKEN: &str = "a text that is not empty";
-pub(super) const TEXT: &str = "a text";
+pub(crate) const TEXT: &str = "a text";
 
 const MAX_ID_LEN: usize = 64;
 
 /// All permission bits, with set-user-id, set-group-id and sticky.
 const MAX_MODE: u32 = 0o7777;
 
-fn parse_kind(text: &str, known: &'static [&'static str]) -> Result<(String, Value), OfferError> {
+/// A message is an object with one key, which says what it is, and the value of that key.
+pub(crate) fn parse_kind(
+    text: &str,
+    known: &'static [&'static str],
+) -> Result<(String, Value), OfferError> {
     let value = serde_json::from_str(text)
         .map_err(|error| OfferError::NotJson { reason: error.to_string() })?;
     let Value::Object(object) = value else { return Err(OfferError::NotOneKind { known }) };
@@ -344,7 +348,7 @@ fn read_end(object: &Object) -> Result<End, OfferError> {
     })
 }
 
-fn read_refusal(object: &Object) -> Result<Refusal, OfferError> {
+pub(crate) fn read_refusal(object: &Object) -> Result<Refusal, OfferError> {
     Ok(Refusal {
         code: object.required("code", "a code of this version of anyport", as_parsed)?,
         message: object.required("message", TEXT, as_text)?,
@@ -353,13 +357,13 @@ fn read_refusal(object: &Object) -> Result<Refusal, OfferError> {
 }
 
 /// What a message holds, and the key under which it does.
-pub(super) struct Object {
+pub(crate) struct Object {
     kind: &'static str,
     entries: Map<String, Value>,
 }
 
 impl Object {
-    pub(super) fn new(kind: &'static str, value: Value) -> Result<Self, OfferError> {
+    pub(crate) fn new(kind: &'static str, value: Value) -> Result<Self, OfferError> {
         match value {
             Value::Object(entries) => Ok(Self { kind, entries }),
             other => Err(OfferError::NotAnObject { kind, found: in_words(&other) }),
@@ -367,7 +371,7 @@ impl Object {
     }
 
     /// The value of `key`; null is as good as absent.
-    pub(super) fn optional<T>(
+    pub(crate) fn optional<T>(
         &self,
         key: &'static str,
         expected: &'static str,
@@ -391,7 +395,7 @@ impl Object {
         self.optional("token", TOKEN, token).map_err(|_| OfferError::BadToken { kind: self.kind })
     }
 
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &self,
         key: &'static str,
         expected: &'static str,
@@ -405,11 +409,11 @@ impl Object {
     }
 }
 
-pub(super) fn as_text(value: &Value) -> Option<String> {
+pub(crate) fn as_text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-pub(super) fn as_parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
+pub(crate) fn as_parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
     value.as_str()?.parse().ok()
 }
 

@@ -6,14 +6,14 @@ use percent_encoding::{
 
 /// Why a percent-encoded text could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum DecodeError {
+pub(crate) enum DecodeError {
     /// A percent sign without two hexadecimal digits behind it; holds the sign and what follows.
     Malformed(String),
     /// The bytes are no UTF-8.
     NotUtf8,
 }
 
-pub(super) fn decode(text: &str) -> Result<String, DecodeError> {
+pub(crate) fn decode(text: &str) -> Result<String, DecodeError> {
     // The crate lets a stray percent sign pass as itself; then "100%25" and "100%" would name one
     // file.
     for (at, _) in text.match_indices('%') {
@@ -30,12 +30,12 @@ pub(super) fn decode(text: &str) -> Result<String, DecodeError> {
 }
 
 /// Encodes all but the unreserved characters (RFC 3986 §2.3): fit for a URL and for a preface.
-pub(super) fn encode_name(name: &str) -> String {
+pub(crate) fn encode_name(name: &str) -> String {
     utf8_percent_encode(name, RESERVED).to_string()
 }
 
 /// Encodes what would break a line into words; the rest stays readable.
-pub(super) fn encode_value(value: &str) -> String {
+pub(crate) fn encode_value(value: &str) -> String {
     utf8_percent_encode(value, BREAKING).to_string()
 }
 

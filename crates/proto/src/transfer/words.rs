@@ -63,7 +63,7 @@ macro_rules! spelled {
 pub(super) use spelled;
 
 /// `text` as it may stand in a message: in quotes, control characters escaped, never long.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((cut, _)) => format!("{:?}…", &text[..cut]),
         None => format!("{text:?}"),

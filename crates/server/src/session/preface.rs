@@ -261,9 +261,10 @@ impl Preface {
                 self.list(&list, replies);
                 return Ok(());
             }
+            Ok(Request::Echo) => return Err(self.refuse_line(not_served("ECHO"))),
+            Ok(Request::Join(_)) => return Err(self.refuse_line(not_served("JOIN"))),
             Ok(Request::Other(verb)) => {
-                let message = format!("{verb} is not served yet; PUT, GET and LIST are");
-                return Err(self.refuse_line(Refusal::new(RefusalCode::NotSupported, message)));
+                return Err(self.refuse_line(not_served(verb.as_str())));
             }
             Err(error) => {
                 let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string())
@@ -428,4 +429,9 @@ impl Preface {
         self.context.files.refused("raw", self.context.peer, refusal.message.clone());
         refusal
     }
+}
+
+fn not_served(verb: &str) -> Refusal {
+    let message = format!("{verb} is not served yet; PUT, GET and LIST are");
+    Refusal::new(RefusalCode::NotSupported, message)
 }

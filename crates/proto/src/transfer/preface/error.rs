@@ -2,6 +2,7 @@
 
 use super::fields::VERSION;
 use super::request::KNOWN_KEYS;
+use crate::rooms::NameError;
 use crate::transfer::offer;
 use crate::transfer::words::quoted;
 
@@ -63,6 +64,21 @@ pub enum PrefaceError {
         /// The words that would have been understood.
         known: &'static str,
     },
+    /// `JOIN` does not say which room.
+    #[error("JOIN needs a room; expected {VERSION} JOIN lobby as alice")]
+    NoRoomToJoin,
+    /// `as` at the end of the line.
+    #[error("a nickname is missing behind as; expected {VERSION} JOIN lobby as alice")]
+    NoNickname,
+    /// The room or the nickname has a bad name.
+    #[error(transparent)]
+    BadName(#[from] NameError),
+    /// Something follows `ECHO`.
+    #[error("stray word {} in the ECHO line; what is sent back follows on the next", quoted(.word))]
+    StrayAfterEcho {
+        /// The word as it came.
+        word: String,
+    },
     /// Something follows the digest.
     #[error("stray word {} in the END line; expected END, or END and one digest", quoted(.word))]
     StrayAfterEnd {
@@ -119,7 +135,7 @@ pub enum PrefaceError {
         found: String,
     },
     /// The receiver answers with a word that is not known.
-    #[error("unknown reply {}; known are GO, RECEIPT, ERROR, FILE, ENTRY, END", quoted(.word))]
+    #[error("unknown reply {}; known are GO, RECEIPT, ERROR, FILE, ENTRY, END, JOINED", quoted(.word))]
     UnknownReply {
         /// The word as it came.
         word: String,

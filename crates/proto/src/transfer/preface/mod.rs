@@ -7,6 +7,9 @@
 //!
 //!   receiver  ANYPORT/1 GET photo.jpg offset=K LF                   ANYPORT/1 LIST photos LF
 //!   server    ANYPORT/1 FILE … LF   content   END blake3:… LF       ANYPORT/1 ENTRY … LF   ANYPORT/1 END entries=N LF
+//!
+//!   member    ANYPORT/1 JOIN lobby as alice LF                  ANYPORT/1 ECHO LF
+//!   server    ANYPORT/1 JOINED … LF   lines of the room         all that comes, back
 //! ```
 //!
 //! Strict where a sender's mistake would damage a file (an unknown key of a request is refused),
@@ -16,6 +19,7 @@
 mod download;
 mod error;
 mod fields;
+mod join;
 mod reply;
 mod request;
 #[cfg(test)]
@@ -24,14 +28,17 @@ mod tests;
 pub use super::line::{LineReader, LineTooLong, Pushed};
 pub use download::{get_line, list_line};
 pub use error::PrefaceError;
+pub use join::join_line;
 pub use reply::Reply;
 pub use request::{end_line, parse_end, put_line};
 
 use super::download::{Get, List};
 use super::offer::Offer;
 use super::words::spelled;
+use crate::rooms::Join;
 use download::{parse_get, parse_list};
 use fields::{after_version, split_word};
+use join::parse_join;
 use request::parse_put;
 
 /// How every line but `END` begins, and how detection knows it.
@@ -46,25 +53,25 @@ pub enum Request {
     Get(Get),
     /// To say which files are there.
     List(List),
+    /// To send back what comes.
+    Echo,
+    /// To enter a room.
+    Join(Join),
     /// Something else; its arguments are not read.
     Other(Verb),
 }
 
-/// The requests beside `PUT`, `GET` and `LIST`.
+/// The requests that are known, and not read yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Send back what comes.
-    Echo,
     /// Say what time it is.
     Time,
     /// Say a welcome.
     Greet,
-    /// Enter a room.
-    Join,
 }
 
 spelled!(Verb, "verb":
-    Echo = "ECHO", Time = "TIME", Greet = "GREET", Join = "JOIN");
+    Time = "TIME", Greet = "GREET");
 
 /// Reads a request: a whole line, the preface included, without its line feed.
 pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
@@ -73,6 +80,11 @@ pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
         "PUT" => parse_put(arguments).map(Request::Put),
         "GET" => parse_get(arguments).map(Request::Get),
         "LIST" => parse_list(arguments).map(Request::List),
+        "JOIN" => parse_join(arguments).map(Request::Join),
+        "ECHO" => match split_word(arguments).0 {
+            "" => Ok(Request::Echo),
+            word => Err(PrefaceError::StrayAfterEcho { word: word.to_owned() }),
+        },
         other => match other.parse() {
             Ok(verb) => Ok(Request::Other(verb)),
             Err(_) => Err(PrefaceError::UnknownVerb { verb: verb.to_owned(), known: KNOWN_VERBS }),
@@ -80,4 +92,4 @@ pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
     }
 }
 
-const KNOWN_VERBS: &str = "PUT, GET, LIST, ECHO, TIME, GREET, JOIN";
+const KNOWN_VERBS: &str = "PUT, GET, LIST, ECHO, JOIN, TIME, GREET";

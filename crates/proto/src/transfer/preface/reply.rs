@@ -6,6 +6,8 @@ use super::fields::{
     Fields, LineWriter, VERSION, after_version, on_one_line, parse_decimal, parse_seconds, parsed,
     split_word,
 };
+use super::join::{parse_joined, write_joined};
+use crate::rooms::{EventId, Nickname, RoomName};
 use crate::transfer::download::{Entry, FileHead};
 use crate::transfer::offer;
 use crate::transfer::percent;
@@ -30,6 +32,17 @@ pub enum Reply {
     File(FileHead),
     /// A line of a listing.
     Entry(Entry),
+    /// The member is in the room; the lines of the room follow.
+    Joined {
+        /// Where it is.
+        room: RoomName,
+        /// What it is called there, which may not be what it asked for.
+        nick: Nickname,
+        /// How many members are there, itself included.
+        members: u64,
+        /// The last event before it came; none where nothing has happened yet.
+        last: Option<EventId>,
+    },
     /// All of a listing was sent.
     ListEnd {
         /// How many entries it had.
@@ -45,6 +58,7 @@ impl Reply {
             Self::Receipt(receipt) => write_receipt(receipt),
             Self::File(head) => write_file(head),
             Self::Entry(entry) => write_entry(entry),
+            Self::Joined { room, nick, members, last } => write_joined(room, nick, *members, *last),
             Self::ListEnd { entries } => format!("{VERSION} END entries={entries}\n"),
             Self::Error(Refusal { code, message, hint }) => {
                 let message = on_one_line(message);
@@ -70,6 +84,10 @@ impl Reply {
             "ERROR" => parse_refusal(rest).map(Self::Error),
             "FILE" => parse_file(&Fields::new("FILE line", rest)).map(Self::File),
             "ENTRY" => parse_entry(&Fields::new("ENTRY line", rest)).map(Self::Entry),
+            "JOINED" => {
+                let (room, nick, members, last) = parse_joined(&Fields::new("JOINED line", rest))?;
+                Ok(Self::Joined { room, nick, members, last })
+            }
             "END" => {
                 let fields = Fields::new("END line", rest);
                 let entries = fields.required("entries", "a number of entries", parse_decimal)?;

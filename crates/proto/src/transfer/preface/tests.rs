@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::fields::VERSION;
 use super::*;
+use crate::rooms::join::tests::any_join;
 use crate::transfer::digest::{Algorithm, Digest};
 use crate::transfer::download::tests::{any_entry, any_get, any_head, any_list};
 use crate::transfer::download::{Entry, EntryKind, FileHead};
@@ -60,16 +61,92 @@ fn what_a_person_types_is_taken_as_meant() {
 }
 
 #[test]
-fn other_verbs_are_known_without_their_arguments() {
-    for (line, verb) in [
-        ("ANYPORT/1 ECHO", Verb::Echo),
-        ("ANYPORT/1 TIME", Verb::Time),
-        ("ANYPORT/1 GREET", Verb::Greet),
-        ("ANYPORT/1 JOIN room as nick", Verb::Join),
+fn a_join_line_names_the_room_and_what_is_asked() {
+    let line = "ANYPORT/1 JOIN größe  as %D0%B6 json self since=k3f9c2-41 history=10 ";
+    let join = Join {
+        room: "größe".parse().unwrap(),
+        nick: Some("ж".parse().unwrap()),
+        json: true,
+        own: true,
+        since: Some("k3f9c2-41".parse().unwrap()),
+        history: Some(10),
+    };
+    assert_eq!(parse_request(line.as_bytes()), Ok(Request::Join(join)));
+    // The first word is the room, whatever it is.
+    let plain = Join::new("json".parse().unwrap());
+    assert_eq!(parse_request(b"ANYPORT/1 JOIN json"), Ok(Request::Join(plain)));
+    assert_eq!(parse_request(b"ANYPORT/1 ECHO "), Ok(Request::Echo));
+}
+
+#[test]
+fn a_bad_join_line_is_told_which_word_is_wrong() {
+    for (line, message) in [
+        ("ANYPORT/1 JOIN", "JOIN needs a room; expected ANYPORT/1 JOIN lobby as alice"),
+        ("ANYPORT/1 JOIN -x", r#"the room "-x" must begin with a letter or digit"#),
+        (
+            "ANYPORT/1 JOIN a%zz",
+            r#"bad value "a%zz" for room in the JOIN line; expected percent-encoded UTF-8"#,
+        ),
+        (
+            "ANYPORT/1 JOIN a as",
+            "a nickname is missing behind as; expected ANYPORT/1 JOIN lobby as alice",
+        ),
+        (
+            "ANYPORT/1 JOIN a as b:c",
+            r#"':' cannot stand in the nickname "b:c"; letters, digits, - _ . can"#,
+        ),
+        ("ANYPORT/1 JOIN a as b as c", "key as is given twice in the JOIN line"),
+        ("ANYPORT/1 JOIN a json json", "key json is given twice in the JOIN line"),
+        (
+            "ANYPORT/1 JOIN a bob",
+            r#"unknown word "bob" in the JOIN line; known are as NICK, json, self, since=, history="#,
+        ),
+        (
+            "ANYPORT/1 JOIN a json=1",
+            r#"unknown word "json=1" in the JOIN line; known are as NICK, json, self, since=, history="#,
+        ),
+        (
+            "ANYPORT/1 JOIN a since=41",
+            r#"bad value "41" for since in the JOIN line; expected an id such as k3f9c2-41"#,
+        ),
+        (
+            "ANYPORT/1 JOIN a history",
+            "key history in the JOIN line needs a value: history= and a number of events",
+        ),
+        (
+            "ANYPORT/1 JOIN a history=4294967296",
+            r#"bad value "4294967296" for history in the JOIN line; expected a number of events"#,
+        ),
+        (
+            "ANYPORT/1 ECHO hello",
+            r#"stray word "hello" in the ECHO line; what is sent back follows on the next"#,
+        ),
     ] {
+        assert_eq!(refused(line), message, "{line}");
+    }
+}
+
+#[test]
+fn whoever_joins_is_told_where_it_is() {
+    let line = "ANYPORT/1 JOINED room=lobby as=%D0%B6 members=3 last=k3f9c2-41";
+    let joined = Reply::Joined {
+        room: "lobby".parse().unwrap(),
+        nick: "ж".parse().unwrap(),
+        members: 3,
+        last: Some("k3f9c2-41".parse().unwrap()),
+    };
+    assert_eq!(Reply::parse(line.as_bytes()), Ok(joined.clone()));
+    assert_eq!(joined.to_line(), format!("{line}\n"));
+    let first = "ANYPORT/1 JOINED room=lobby as=a members=1\n";
+    assert_eq!(Reply::parse(first.trim_end().as_bytes()).unwrap().to_line(), first);
+}
+
+#[test]
+fn other_verbs_are_known_without_their_arguments() {
+    for (line, verb) in [("ANYPORT/1 TIME", Verb::Time), ("ANYPORT/1 GREET", Verb::Greet)] {
         assert_eq!(parse_request(line.as_bytes()), Ok(Request::Other(verb)));
     }
-    assert_eq!(KNOWN_VERBS, format!("PUT, GET, LIST, {}", Verb::WORDS.join(", ")));
+    assert_eq!(KNOWN_VERBS, format!("PUT, GET, LIST, ECHO, JOIN, {}", Verb::WORDS.join(", ")));
 }
 
 #[test]
@@ -80,11 +157,11 @@ fn a_bad_request_is_told_which_word_is_wrong() {
         ("ANYPORT/2 PUT x", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
         (
             "ANYPORT/1 put x",
-            r#"unknown verb "put" in the preface; known are PUT, GET, LIST, ECHO, TIME, GREET, JOIN"#,
+            r#"unknown verb "put" in the preface; known are PUT, GET, LIST, ECHO, JOIN, TIME, GREET"#,
         ),
         (
             "ANYPORT/1 ",
-            r#"unknown verb "" in the preface; known are PUT, GET, LIST, ECHO, TIME, GREET, JOIN"#,
+            r#"unknown verb "" in the preface; known are PUT, GET, LIST, ECHO, JOIN, TIME, GREET"#,
         ),
         ("ANYPORT/1 PUT", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
         ("ANYPORT/1 PUT size=5", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
@@ -370,7 +447,7 @@ fn a_bad_reply_is_told_which_word_is_wrong() {
         ("ANYPORT/2 GO", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
         (
             "ANYPORT/1 WENT",
-            r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR, FILE, ENTRY, END"#,
+            r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR, FILE, ENTRY, END, JOINED"#,
         ),
         ("ANYPORT/1 GO", "key offset is missing in the GO line; expected a number of bytes"),
         ("ANYPORT/1 GO offset=1 offset=2", "key offset is given twice in the GO line"),
@@ -396,6 +473,14 @@ fn a_bad_reply_is_told_which_word_is_wrong() {
 }
 
 proptest! {
+    #[test]
+    fn a_join_line_is_read_as_it_is_written(join in any_join()) {
+        let line = join_line(&join);
+        prop_assert!(line.len() <= crate::limits::Limits::default().preface_line);
+        let line = line.strip_suffix('\n').unwrap();
+        prop_assert_eq!(parse_request(line.as_bytes()), Ok(Request::Join(join)));
+    }
+
     #[test]
     fn an_offer_survives_being_written_and_read(offer in any_offer()) {
         let line = put_line(&offer);

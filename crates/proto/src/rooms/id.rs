@@ -1,0 +1,130 @@
+//! Which event it was: `k3f9c2-41` is the 41st of its room, counted by the server that started as `k3f9c2`.
+//!
+//! A client gives an id back to hear what came after it. The epoch tells the server whether its own count is meant: after
+//! a restart it counts from 1 again, and an old id must not pass for a new one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::name::ALPHABET;
+use crate::transfer::quoted;
+
+/// Which event of which count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventId {
+    /// Which start of the room counted.
+    pub epoch: Epoch,
+    /// The how many-th event of the room, from 1.
+    pub number: u64,
+}
+
+/// One start of a room: six letters and digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch([u8; LEN]);
+
+/// A text that is no id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is no id of an event; one looks like k3f9c2-41", quoted(.text))]
+pub struct BadEventId {
+    /// The text as it came.
+    pub text: String,
+}
+
+impl Epoch {
+    /// A new one.
+    pub fn new(random: [u8; LEN]) -> Self {
+        Self(random.map(|byte| ALPHABET[usize::from(byte) % ALPHABET.len()]))
+    }
+
+    /// The epoch as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("both ways to make one give ASCII")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let letters: [u8; LEN] = text.as_bytes().try_into().ok()?;
+        let known = letters.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'));
+        known.then_some(Self(letters))
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.number)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = BadEventId;
+
+    fn from_str(text: &str) -> Result<Self, BadEventId> {
+        let read = || {
+            let (epoch, number) = text.split_once('-')?;
+            // Clients compare ids as texts, so there is one spelling of each.
+            let plain = number.bytes().all(|byte| byte.is_ascii_digit())
+                && (number == "0" || !number.starts_with('0'));
+            let number = plain.then(|| number.parse().ok())??;
+            Some(Self { epoch: Epoch::parse(epoch)?, number })
+        };
+        read().ok_or_else(|| BadEventId { text: text.to_owned() })
+    }
+}
+
+const LEN: usize = 6;
+
+#[cfg(test)]
+pub(in crate::rooms) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(in crate::rooms) fn any_id() -> impl Strategy<Value = EventId> {
+        any::<([u8; LEN], u64)>()
+            .prop_map(|(random, number)| EventId { epoch: Epoch::new(random), number })
+    }
+
+    #[test]
+    fn an_id_is_an_epoch_and_a_number() {
+        let id: EventId = "k3f9c2-41".parse().unwrap();
+        assert_eq!((id.epoch.as_str(), id.number), ("k3f9c2", 41));
+        assert_eq!(id.to_string(), "k3f9c2-41");
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        for text in [
+            "",
+            "41",
+            "k3f9c2",
+            "k3f9c2-",
+            "k3f9c-41",
+            "k3f9c22-41",
+            "K3F9C2-41",
+            "k3f9c2-041",
+            "k3f9c2-+1",
+            "k3f9c2--1",
+            "k3f9c2-18446744073709551616",
+            "k3f9é-41",
+            " k3f9c2-41",
+        ] {
+            assert!(text.parse::<EventId>().is_err(), "{text}");
+        }
+        assert_eq!(
+            "x".parse::<EventId>().unwrap_err().to_string(),
+            r#""x" is no id of an event; one looks like k3f9c2-41"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn ids_are_read_as_they_are_written(id in any_id()) {
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+}

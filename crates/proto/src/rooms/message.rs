@@ -1,0 +1,110 @@
+//! What a member said, as the others are told.
+
+use std::fmt;
+use std::fmt::Write;
+use std::str::FromStr;
+
+use super::id::EventId;
+use super::json::{push_plain, push_string};
+use super::name::Nickname;
+use super::visible::push_visible;
+use crate::limits::MAX_MESSAGE_KEY;
+use crate::transfer::quoted;
+
+/// A message of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Which event it is.
+    pub id: EventId,
+    /// Who said it.
+    pub from: Nickname,
+    /// What was said.
+    pub text: String,
+    /// When, by the clock of the server; RFC 3339.
+    pub time: String,
+    /// What its sender knows it by.
+    pub key: Option<MessageKey>,
+}
+
+/// The same, borrowed: what a server has at hand when it tells a message.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageView<'a> {
+    /// Which event it is.
+    pub id: EventId,
+    /// Who said it.
+    pub from: &'a Nickname,
+    /// What was said.
+    pub text: &'a str,
+    /// When.
+    pub time: &'a str,
+    /// What its sender knows it by.
+    pub key: Option<&'a MessageKey>,
+}
+
+/// What a client knows its own message by, to find it again in what the room tells.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MessageKey(String);
+
+/// A text that is no key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is no key; {EXPECTED} are", quoted(.0))]
+pub struct BadKey(String);
+
+impl Message {
+    /// The message, borrowed.
+    pub fn view(&self) -> MessageView<'_> {
+        let Self { id, from, text, time, key } = self;
+        MessageView { id: *id, from, text, time, key: key.as_ref() }
+    }
+}
+
+impl MessageView<'_> {
+    /// Appends the message as JSON. Nothing is allocated but in `into`.
+    pub fn push_json(&self, into: &mut String) {
+        into.push_str("{\"message\":{");
+        push_plain(into, "id", self.id);
+        into.push(',');
+        push_plain(into, "from", self.from);
+        into.push_str(",\"text\":");
+        push_string(into, self.text);
+        into.push_str(",\"time\":");
+        push_string(into, self.time);
+        if let Some(key) = self.key {
+            into.push(',');
+            push_plain(into, "key", key);
+        }
+        into.push_str("}}");
+    }
+
+    /// Appends the message as plain text, one line without its end.
+    pub fn push_text(&self, into: &mut String) {
+        write!(into, "{}: ", self.from).expect("a String takes all");
+        push_visible(into, self.text);
+    }
+}
+
+impl MessageKey {
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MessageKey {
+    type Err = BadKey;
+
+    fn from_str(key: &str) -> Result<Self, BadKey> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let good = (1..=MAX_MESSAGE_KEY).contains(&key.len()) && key.bytes().all(known);
+        if good { Ok(Self(key.to_owned())) } else { Err(BadKey(key.to_owned())) }
+    }
+}
+
+impl fmt::Display for MessageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What a key is, in the words of an error message.
+pub(super) const EXPECTED: &str = "1 to 64 of A-Z a-z 0-9 _ -";
