@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::link::Link;
 use crate::per_address::{Admitted, PerAddress, TooMany};
 use crate::service::files::Files;
+use crate::service::rooms::Rooms;
 use crate::session::Context;
 use crate::undecided::Undecided;
 
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) per_address: Arc<PerAddress>,
     pub(crate) undecided: Arc<Undecided>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) rooms: Arc<Rooms>,
 }
 
 /// Accepts until draining.
@@ -66,10 +68,12 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                 // The semaphore is never closed.
                 let Ok(permit) = permit else { return };
                 prepare(&stream, &shared.config);
-                let Shared { config, files, buffered, undecided, counters, .. } = shared.clone();
+                let Shared { config, files, buffered, undecided, counters, rooms, .. } =
+                    shared.clone();
                 let listener = listener.config.clone();
                 let link = Link::new();
-                let context = Context { config, listener, files, buffered, counters, peer, link };
+                let context =
+                    Context { config, listener, files, buffered, counters, rooms, peer, link };
                 let guard = Guard::new(permit, admitted, &stages.stop);
                 let place = undecided.enter();
                 let connection = connection::serve(stream, place, context, stages.clone(), guard);

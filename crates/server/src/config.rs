@@ -62,6 +62,8 @@ pub struct Config {
     pub max_buffered: u64,
     /// How long the part of an interrupted transfer is kept after its last byte. Longer than [`Timeouts::idle`].
     pub keep_parts: Duration,
+    /// What rooms may take.
+    pub rooms: RoomLimits,
     /// Sizes of the wire.
     pub limits: Limits,
     /// Durations.
@@ -96,6 +98,7 @@ impl Config {
             limit_rate: None,
             max_buffered: 256 * 1024 * 1024,
             keep_parts: Duration::from_secs(24 * 60 * 60),
+            rooms: RoomLimits::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
@@ -116,6 +119,50 @@ impl Default for ListenerConfig {
     fn default() -> Self {
         Self { allowed: Allowed::ALL, detect_timeout: Duration::from_secs(3) }
     }
+}
+
+/// What rooms may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomLimits {
+    /// Rooms at once, those that were just left too.
+    pub rooms: usize,
+    /// Messages per second of one member, in bursts of as many, and of all that post to a room together. `None`: no limit.
+    pub rate: Option<u32>,
+    /// Events that a room keeps for those who come later.
+    pub history: usize,
+    /// Bytes of these.
+    pub history_bytes: usize,
+    /// Bytes that wait for one member that does not read.
+    pub queue: usize,
+    /// What happens to it beyond that.
+    pub slow_reader: SlowReader,
+    /// Members up to which a room is told who joins and leaves; more of them would hear of nothing else.
+    pub notices: usize,
+}
+
+impl Default for RoomLimits {
+    fn default() -> Self {
+        Self {
+            rooms: 1024,
+            rate: Some(100),
+            history: 200,
+            history_bytes: 256 * 1024,
+            queue: 1024 * 1024,
+            slow_reader: SlowReader::Drop,
+            notices: 100,
+        }
+    }
+}
+
+/// What happens to a member of a room that reads too slowly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SlowReader {
+    /// It misses events, and is told how many.
+    #[default]
+    Drop,
+    /// It is closed.
+    Close,
 }
 
 /// Where received bytes rest.

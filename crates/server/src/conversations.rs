@@ -13,6 +13,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::{Config, Timeouts};
 use crate::per_address::Admitted;
+use crate::service::rooms::{Groups, Rooms};
 use crate::shutdown::Stop;
 use crate::supervised::Supervised;
 
@@ -35,6 +36,7 @@ impl Guard {
 #[derive(Clone)]
 pub(crate) struct Conversations {
     reactors: Arc<[Reactor<Talker>]>,
+    rooms: Arc<Rooms>,
     next: Arc<AtomicUsize>,
 }
 
@@ -45,10 +47,21 @@ impl Conversations {
     /// What the system said.
     pub(crate) fn start(config: &Config) -> io::Result<Self> {
         let times = Times { unread: config.timeouts.idle, tick: tick(&config.timeouts) };
-        let reactors = (0..config.conversation_threads.max(1))
-            .map(|number| Reactor::start(&format!("talk-{number}"), Floor, times))
-            .collect::<io::Result<_>>()?;
-        Ok(Self { reactors, next: Arc::default() })
+        let threads = config.conversation_threads.max(1);
+        let rooms = Arc::new(Rooms::new(config.rooms.clone(), threads));
+        let start = |number: usize| {
+            let floor = Floor { groups: Groups::new(rooms.clone(), number) };
+            let reactor = Reactor::start(&format!("talk-{number}"), floor, times)?;
+            rooms.set_waker(number, reactor.waker());
+            Ok(reactor)
+        };
+        let reactors = (0..threads).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { reactors, rooms, next: Arc::default() })
+    }
+
+    /// The rooms in which they meet.
+    pub(crate) fn rooms(&self) -> Arc<Rooms> {
+        self.rooms.clone()
     }
 
     /// Takes over a connection; what was heard of it is answered and written.
@@ -112,24 +125,37 @@ impl Step for Talker {
 }
 
 /// Where the conversations of one thread meet.
-struct Floor;
+struct Floor {
+    groups: Groups,
+}
 
 impl Host for Floor {
     type Session = Talker;
 
-    fn begin(&mut self, _: Key, talker: &mut Talker, replies: &mut Vec<u8>) -> Flow {
+    fn begin(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) -> Flow {
+        let session = &mut talker.session;
         // It may have been on its way here when all were told.
-        if talker.session.stop.draining.is_cancelled() {
-            return talker.session.step(Input::Stopping, replies);
+        if session.stop.draining.is_cancelled() {
+            return session.step(Input::Stopping, replies);
         }
-        Flow::Continue
+        let rooms = self.groups.rooms();
+        let (seat, flow) = session.session.enter(&rooms, self.groups.shard(), replies);
+        if let Some(seat) = seat {
+            self.groups.sit(key, seat);
+        }
+        flow
     }
 
-    fn drained(&mut self, _: Key, _: &mut Talker, _: &mut Vec<u8>) {}
+    fn drained(&mut self, key: Key, _: &mut Talker, replies: &mut Vec<u8>) {
+        self.groups.drained(key, replies);
+    }
 
-    fn turn(&mut self, _: &mut Wires<Talker>) {}
+    fn turn(&mut self, wires: &mut Wires<Talker>) {
+        self.groups.deliver(wires);
+    }
 
-    fn ended(&mut self, _: Key, mut talker: Talker, error: Option<io::Error>) {
+    fn ended(&mut self, key: Key, mut talker: Talker, error: Option<io::Error>) {
+        self.groups.rise(key);
         if let Some(error) = error {
             talker.session.broken(&error);
         }

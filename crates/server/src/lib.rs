@@ -26,6 +26,7 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![allow(dead_code, reason = "rooms over HTTP come next")]
 
 mod accept;
 mod budget;
@@ -45,7 +46,7 @@ mod sink;
 mod supervised;
 mod undecided;
 
-pub use config::{Config, Fsync, ListenerConfig, SinkKind, Timeouts};
+pub use config::{Config, Fsync, ListenerConfig, RoomLimits, SinkKind, SlowReader, Timeouts};
 pub use counters::{Class, Counters, Decided, SilentEnd, Snapshot};
 pub use observe::{Interrupted, Observer, Refused, Sent};
 
@@ -145,6 +146,7 @@ impl Server {
             )),
             undecided: Arc::new(Undecided::new(self.config.max_undecided)),
             counters: self.counters,
+            rooms: self.conversations.rooms(),
         };
         let stages = Stages {
             conversations: self.conversations,

@@ -117,11 +117,12 @@ impl Step for Supervised {
     }
 
     fn pause(&self) -> Duration {
-        match &self.pace {
-            // An abort is not kept waiting.
-            Some(pace) if !self.stop.aborted.is_cancelled() => pace.pause(),
-            _ => Duration::ZERO,
+        // An abort is not kept waiting.
+        if self.stop.aborted.is_cancelled() {
+            return Duration::ZERO;
         }
+        let pace = self.pace.as_ref().map_or(Duration::ZERO, Pace::pause);
+        pace.max(self.session.pause())
     }
 
     fn may_block(&self) -> bool {

@@ -75,7 +75,7 @@ struct Alive<S>(Arc<Shared<S>>);
 impl<S> Drop for Alive<S> {
     fn drop(&mut self) {
         self.0.lock().order = Order::End;
-        self.0.wake();
+        self.0.waker.wake();
     }
 }
 
@@ -88,8 +88,19 @@ impl<S> Clone for Reactor<S> {
 #[derive(Debug)]
 struct Shared<S> {
     inbox: Mutex<Inbox<S>>,
-    /// An eventfd.
-    wake: OwnedFd,
+    waker: Waker,
+}
+
+/// Has a reactor's host take its turn, though nothing came; does not keep the reactor running.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    /// Wakes the thread, if it sleeps.
+    pub fn wake(&self) {
+        // An eventfd. It can only fail because it is full, and then it has been rung.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
 }
 
 #[derive(Debug)]
@@ -110,11 +121,6 @@ impl<S> Shared<S> {
     fn lock(&self) -> MutexGuard<'_, Inbox<S>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn wake(&self) {
-        // It can only fail because it is full, and then it has been rung.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
 }
 
 impl<S: Step + Send + 'static> Reactor<S> {
@@ -127,7 +133,7 @@ impl<S: Step + Send + 'static> Reactor<S> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&poll, &wake, epoll::EventData::new_u64(WAKE), EventFlags::IN)?;
         let inbox = Mutex::new(Inbox { arriving: Vec::new(), order: Order::None });
-        let shared = Arc::new(Shared { inbox, wake });
+        let shared = Arc::new(Shared { inbox, waker: Waker(Arc::new(wake)) });
         let now = Instant::now();
         let mut running = Running {
             host,
@@ -147,18 +153,18 @@ impl<S: Step + Send + 'static> Reactor<S> {
     /// Hands over a connection, whose socket must not block.
     pub fn add(&self, socket: TcpStream, session: S) {
         self.shared.lock().arriving.push((socket, session));
-        self.shared.wake();
+        self.shared.waker.wake();
     }
 
-    /// Has the host take its turn, though nothing came.
-    pub fn wake(&self) {
-        self.shared.wake();
+    /// Wakes the thread from anywhere.
+    pub fn waker(&self) -> Waker {
+        self.shared.waker.clone()
     }
 
     /// Tells each session that the program stops.
     pub fn stop(&self) {
         self.shared.lock().order = Order::Stop;
-        self.shared.wake();
+        self.shared.waker.wake();
     }
 }
 
@@ -230,7 +236,7 @@ impl<H: Host> Running<H> {
     fn woken(&self) {
         let mut count = [0; 8];
         // Rung by someone, who left what it is about in the inbox.
-        let _ = rustix::io::read(&self.shared.wake, &mut count);
+        let _ = rustix::io::read(&self.shared.waker.0, &mut count);
     }
 
     fn take_inbox(&mut self) -> Order {

@@ -194,7 +194,7 @@ fn bp_1_a_peer_that_takes_nothing_is_given_up() {
     let house = House::new(Duration::from_millis(200));
     let client = house.connect(HOUR, true);
     house.shouts.send(Bytes::from(vec![b'x'; 32 * 1024 * 1024])).unwrap();
-    house.reactor.wake();
+    house.reactor.waker().wake();
     assert_eq!(house.end().as_deref(), Some(UNREAD));
     drop(client);
 }
@@ -207,7 +207,7 @@ fn what_is_said_to_all_reaches_all_and_a_slow_one_delays_nobody() {
     let piece = Bytes::from(vec![b'p'; 59_999]);
     for _ in 0..200 {
         house.shouts.send(piece.clone()).unwrap();
-        house.reactor.wake();
+        house.reactor.waker().wake();
         for client in &mut clients {
             expect(client, &piece);
         }

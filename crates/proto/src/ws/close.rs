@@ -16,6 +16,8 @@ impl CloseCode {
     /// The peer broke a rule of the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// Text that is not UTF-8, or another mismatch of content and kind.
+    pub const UNSUPPORTED: Self = Self(1003);
+    /// Data that contradicts its type.
     pub const INVALID_DATA: Self = Self(1007);
     /// Against our policy; the reason says which.
     pub const POLICY: Self = Self(1008);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Input};
 use anyport_proto::http1::{HeadReader, Pushed, RequestHead, plain_response};
+use anyport_proto::rooms;
 use anyport_proto::transfer::offer::FILE_SUBPROTOCOL;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, accept};
@@ -108,12 +109,12 @@ impl Http1 {
             replies.extend(plain_response(StatusCode::FORBIDDEN, &[], &line, true));
             return Next::Flow(Flow::Finish);
         }
-        let route = match route(head.path()) {
+        let route = match route(head.path(), head.query()) {
             Ok(route) => route,
             Err(error) => {
                 let status = match &error {
                     RouteError::NotFound(_) => StatusCode::NOT_FOUND,
-                    RouteError::BadName { .. } => StatusCode::BAD_REQUEST,
+                    RouteError::BadName { .. } | RouteError::BadRoom(_) => StatusCode::BAD_REQUEST,
                 };
                 self.refused(error.to_string());
                 replies.extend(plain_response(status, &[], &format!("{error}\n"), true));
@@ -122,6 +123,7 @@ impl Http1 {
         };
         let subprotocols: &[&str] = match route {
             Route::Upload { .. } => &[FILE_SUBPROTOCOL],
+            Route::Room(_) => &[rooms::SUBPROTOCOL],
             Route::Echo => &[],
         };
         // The library engine knows no compression.
@@ -136,7 +138,9 @@ impl Http1 {
                 return Next::Flow(Flow::Finish);
             }
         };
-        if self.context.config.engine == Engine::Library {
+        // A room writes to its members by itself, and knows the frames of the own engine.
+        let is_room = matches!(route, Route::Room(_));
+        if self.context.config.engine == Engine::Library && !is_room {
             let (head, rest) = (head.raw().to_vec(), rest.to_vec());
             self.upgrade = Some(Upgrade { head, rest, route, subprotocol });
             return Next::Flow(Flow::Finish);

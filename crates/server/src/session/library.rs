@@ -46,7 +46,7 @@ pub(crate) async fn serve(stream: TcpStream, upgrade: Upgrade, context: Context)
     let limits = &context.config.limits;
     let longest = match route {
         Route::Upload { .. } => limits.library_message,
-        Route::Echo => usize::try_from(limits.echo_message).unwrap_or(usize::MAX),
+        Route::Echo | Route::Room(_) => usize::try_from(limits.echo_message).unwrap_or(usize::MAX),
     };
     let config = WebSocketConfig::default()
         .read_buffer_size(context.config.bulk_buffer)
@@ -96,7 +96,7 @@ async fn receive(
 ) {
     let idle = context.config.timeouts.idle;
     let assembled = match service {
-        MessageService::Echo(_) => Some(context.config.timeouts.message),
+        MessageService::Echo(_) | MessageService::Room(_) => Some(context.config.timeouts.message),
         MessageService::Upload(_) => None,
     };
     // The handshake is no message.

@@ -3,12 +3,15 @@
 //!
 //! ```text
 //!   Raw ──proof of frames──► Ws          Http1 ──upgrade──► Ws
-//!   Preface                              Refusing (TLS and HTTP/2, until they are served)
+//!   Preface ──JOIN──► Lines              Http1 ──GET /rooms/NAME──► Events
+//!                                        Refusing (TLS and HTTP/2, until they are served)
 //! ```
 
 mod due;
+mod events;
 mod http1;
 pub(crate) mod library;
+mod lines;
 mod messages;
 mod preface;
 mod raw;
@@ -29,7 +32,7 @@ use anyport_net::copy::{Flow, Input, Outgoing, Step, Unseen};
 use anyport_proto::detect::Verdict;
 use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
-use anyport_proto::transfer::refusal::Refusal;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig};
@@ -37,6 +40,7 @@ use crate::counters::Counters;
 use crate::link::Link;
 use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
+use crate::service::rooms::{Rooms, Seat};
 
 /// What every session of a server shares, and whom it talks to.
 #[derive(Clone)]
@@ -48,6 +52,7 @@ pub(crate) struct Context {
     /// What unfinished messages and candidates may hold, all connections together.
     pub(crate) buffered: Arc<Budget>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) rooms: Arc<Rooms>,
     pub(crate) peer: SocketAddr,
     pub(crate) link: Link,
 }
@@ -68,6 +73,8 @@ pub(crate) enum Session {
     Preface(Box<preface::Preface>),
     Http1(Box<http1::Http1>),
     Ws(Box<ws::Ws>),
+    Lines(Box<lines::Lines>),
+    Events(Box<events::Events>),
     Refusing(refusing::Refusing),
 }
 
@@ -112,7 +119,8 @@ impl Session {
             Self::Preface(session) => session.stop(replies),
             Self::Http1(session) => session.stop(replies),
             Self::Ws(session) => session.stop(replies),
-            Self::Refusing(_) => true,
+            Self::Lines(session) => session.stop(replies),
+            Self::Events(_) | Self::Refusing(_) => true,
         }
     }
 
@@ -122,7 +130,24 @@ impl Session {
             Self::Raw(session) => session.broken(reason),
             Self::Preface(session) => session.broken(reason),
             Self::Ws(session) => session.broken(reason),
-            Self::Http1(_) | Self::Refusing(_) => {}
+            Self::Http1(_) | Self::Lines(_) | Self::Events(_) | Self::Refusing(_) => {}
+        }
+    }
+
+    /// A conversation is where it stays: one for a room takes its seat.
+    pub(crate) fn enter(
+        &mut self,
+        rooms: &Rooms,
+        shard: usize,
+        replies: &mut Vec<u8>,
+    ) -> (Option<Seat>, Flow) {
+        match self {
+            Self::Ws(session) => session.enter(rooms, shard, replies),
+            Self::Lines(session) => session.enter(rooms, shard, replies),
+            Self::Events(session) => session.enter(rooms, shard, replies),
+            Self::Raw(_) | Self::Preface(_) | Self::Http1(_) | Self::Refusing(_) => {
+                (None, Flow::Continue)
+            }
         }
     }
 }
@@ -134,6 +159,8 @@ impl Step for Session {
             Self::Preface(session) => session.patience(),
             Self::Http1(session) => session.patience(),
             Self::Ws(session) => session.patience(),
+            Self::Lines(session) => session.patience(),
+            Self::Events(session) => session.patience(),
             Self::Refusing(session) => session.patience(),
         }
     }
@@ -144,9 +171,17 @@ impl Step for Session {
         }
         let next = match self {
             Self::Raw(session) => session.step(input, replies),
-            Self::Preface(session) => Next::Flow(session.step(input, replies)),
+            Self::Preface(session) => {
+                let flow = session.step(input, replies);
+                match session.take_successor() {
+                    Some(lines) => Next::Become(Self::Lines(Box::new(lines)), flow),
+                    None => Next::Flow(flow),
+                }
+            }
             Self::Http1(session) => session.step(input, replies),
             Self::Ws(session) => Next::Flow(session.step(input, replies)),
+            Self::Lines(session) => Next::Flow(session.step(input, replies)),
+            Self::Events(session) => Next::Flow(session.step(&input, replies)),
             Self::Refusing(session) => Next::Flow(session.step(replies)),
         };
         match next {
@@ -162,7 +197,7 @@ impl Step for Session {
         match self {
             Self::Preface(session) => session.is_sending(),
             Self::Ws(session) => session.is_sending(),
-            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => false,
+            _ => false,
         }
     }
 
@@ -170,19 +205,31 @@ impl Step for Session {
         match self {
             Self::Preface(session) => session.outgoing(buffer, replies),
             Self::Ws(session) => session.outgoing(buffer, replies),
-            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => Ok(Outgoing::Nothing),
+            _ => Ok(Outgoing::Nothing),
         }
     }
 
     fn hears_while_sending(&self) -> bool {
-        matches!(self, Self::Ws(session) if session.hears_while_sending())
+        match self {
+            Self::Ws(session) => session.hears_while_sending(),
+            Self::Lines(_) | Self::Events(_) => true,
+            _ => false,
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Ws(session) => session.pause(),
+            Self::Lines(session) => session.pause(),
+            _ => Duration::ZERO,
+        }
     }
 
     fn sent(&mut self, count: u64) {
         match self {
             Self::Preface(session) => session.sent(count),
             Self::Ws(session) => session.sent(count),
-            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => {}
+            _ => {}
         }
     }
 
@@ -191,7 +238,7 @@ impl Step for Session {
             Self::Raw(session) => session.unseen(),
             Self::Preface(session) => session.unseen(),
             // Frames are unmasked, and heads are read.
-            Self::Ws(_) | Self::Http1(_) | Self::Refusing(_) => None,
+            _ => None,
         }
     }
 
@@ -202,7 +249,7 @@ impl Step for Session {
             Self::Ws(session) => session.may_block(),
             // The step that ends a head may begin a file.
             Self::Http1(_) => true,
-            Self::Refusing(_) => false,
+            Self::Lines(_) | Self::Events(_) | Self::Refusing(_) => false,
         }
     }
 
@@ -210,16 +257,21 @@ impl Step for Session {
         match self {
             Self::Raw(_) | Self::Preface(_) => true,
             Self::Ws(session) => session.is_bulk(),
-            Self::Http1(_) | Self::Refusing(_) => false,
+            _ => false,
         }
     }
 
     fn is_conversation(&self) -> bool {
         match self {
             Self::Ws(session) => session.is_conversation(),
-            Self::Raw(_) | Self::Preface(_) | Self::Http1(_) | Self::Refusing(_) => false,
+            Self::Lines(_) | Self::Events(_) => true,
+            _ => false,
         }
     }
+}
+
+fn stopping() -> Refusal {
+    Refusal::new(RefusalCode::Busy, "the server is stopping")
 }
 
 /// "nothing came for 60 s"

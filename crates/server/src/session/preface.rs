@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Input, Outgoing, Unseen};
 use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::rooms::Join;
 use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
@@ -22,6 +23,7 @@ use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::due::Due;
+use super::lines::Lines;
 use super::sending::{Say, Sending};
 use super::{Context, idle_reason};
 use crate::service::files::Upload;
@@ -47,6 +49,8 @@ enum State {
     PassedOver { left: u64 },
     /// An answer goes out.
     Sending(Sending),
+    /// A room from here on.
+    Joining(Join),
     /// Refused; what still comes is drained by the lingering close.
     Refused,
 }
@@ -65,7 +69,9 @@ impl Preface {
     pub(super) fn may_block(&self) -> bool {
         match &self.state {
             // The step that ends a request line begins a file, or opens one.
-            State::Request | State::PassedOver { .. } | State::Sending(_) => true,
+            State::Request | State::PassedOver { .. } | State::Sending(_) | State::Joining(_) => {
+                true
+            }
             State::Content(upload) | State::End(upload) => upload.may_block(),
             State::Refused => false,
         }
@@ -76,7 +82,7 @@ impl Preface {
         let between =
             matches!(self.state, State::Request) && self.line.is_empty() && self.waiting.is_empty();
         if between {
-            let refusal = Refusal::new(RefusalCode::Busy, "the server is stopping");
+            let refusal = super::stopping();
             replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
         }
         between || matches!(self.state, State::Refused)
@@ -105,7 +111,7 @@ impl Preface {
         match std::mem::replace(&mut self.state, State::Refused) {
             State::Content(upload) | State::End(upload) => upload.interrupt(reason),
             State::Sending(sending) => sending.broken(reason),
-            State::Request | State::PassedOver { .. } | State::Refused => {}
+            State::Request | State::PassedOver { .. } | State::Joining(_) | State::Refused => {}
         }
     }
 
@@ -245,7 +251,23 @@ impl Preface {
                     self.waiting.extend_from_slice(bytes);
                     return Ok(Flow::Continue);
                 }
+                State::Joining(join) => {
+                    self.waiting = bytes.to_vec();
+                    self.state = State::Joining(join);
+                    return Ok(Flow::Continue);
+                }
                 State::Refused => return Ok(Flow::Finish),
+            }
+        }
+    }
+
+    /// The session that goes on, if this one is over.
+    pub(super) fn take_successor(&mut self) -> Option<Lines> {
+        match std::mem::replace(&mut self.state, State::Refused) {
+            State::Joining(join) => Some(Lines::new(self.context.clone(), join, &self.waiting)),
+            state => {
+                self.state = state;
+                None
             }
         }
     }
@@ -262,7 +284,10 @@ impl Preface {
                 return Ok(());
             }
             Ok(Request::Echo) => return Err(self.refuse_line(not_served("ECHO"))),
-            Ok(Request::Join(_)) => return Err(self.refuse_line(not_served("JOIN"))),
+            Ok(Request::Join(join)) => {
+                self.state = State::Joining(join);
+                return Ok(());
+            }
             Ok(Request::Other(verb)) => {
                 return Err(self.refuse_line(not_served(verb.as_str())));
             }
@@ -370,7 +395,7 @@ impl Preface {
                     Refusal::new(RefusalCode::BadRequest, "the stream ended inside a line");
                 return Err(self.refuse_line(refusal));
             }
-            State::PassedOver { .. } | State::Sending(_) | State::Refused => {}
+            State::PassedOver { .. } | State::Sending(_) | State::Joining(_) | State::Refused => {}
         }
         Ok(Flow::Finish)
     }
@@ -392,9 +417,11 @@ impl Preface {
                 upload.interrupt(reason.clone());
                 Refusal::new(RefusalCode::Interrupted, reason)
             }
-            State::Request | State::PassedOver { .. } | State::Sending(_) | State::Refused => {
-                self.refuse_line(Refusal::new(RefusalCode::BadRequest, reason))
-            }
+            State::Request
+            | State::PassedOver { .. }
+            | State::Sending(_)
+            | State::Joining(_)
+            | State::Refused => self.refuse_line(Refusal::new(RefusalCode::BadRequest, reason)),
         }
     }
 
@@ -409,6 +436,7 @@ impl Preface {
                     State::Request
                     | State::PassedOver { .. }
                     | State::Sending(_)
+                    | State::Joining(_)
                     | State::Refused => self.refuse_line(refusal),
                 });
             }

@@ -14,6 +14,7 @@ use anyport_testkit::{cut_at, every_cut, noise};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::RoomLimits;
 use crate::observe::{Interrupted, Observer, Refused};
 
 /// What became of a connection.
@@ -54,7 +55,8 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let listener = Arc::default();
     let counters = Arc::default();
     let (config, link) = (Arc::new(config), Link::new());
-    let context = Context { config, listener, files, buffered, counters, peer, link };
+    let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
+    let context = Context { config, listener, files, buffered, counters, rooms, peer, link };
     let mut session = Session::new(verdict, context);
     let mut replies = Vec::new();
     let mut flow = Flow::Continue;
@@ -91,6 +93,7 @@ fn answers(pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
         files,
         buffered,
         counters,
+        rooms: Arc::new(Rooms::new(RoomLimits::default(), 1)),
         peer,
         link: Link::new(),
     };

@@ -18,6 +18,7 @@ use super::sending::Say;
 use super::{Context, idle_reason};
 use crate::route::Route;
 use crate::service::files::Upload;
+use crate::service::rooms::{Rooms, Seat};
 
 pub(crate) struct Ws {
     context: Context,
@@ -85,10 +86,16 @@ impl Ws {
         (ws, flow)
     }
 
-    fn new(context: Context, protocol: Protocol, route: Route, announced: bool) -> Self {
+    fn new(context: Context, protocol: Protocol, mut route: Route, announced: bool) -> Self {
+        if let Route::Room(join) = &mut route {
+            join.json |= announced;
+        }
         let limits = &context.config.limits;
         let longest = match route {
             Route::Echo => limits.echo_message,
+            Route::Room(_) if announced => limits.said_json() as u64,
+            // A slash of two is not said.
+            Route::Room(_) => limits.room_message as u64 + 1,
             // A message may be all of a file, or an offer of one.
             Route::Upload { .. } => context.config.max_size.max(limits.offer as u64),
         };
@@ -124,6 +131,33 @@ impl Ws {
 
     pub(super) const fn is_bulk(&self) -> bool {
         matches!(self.service, MessageService::Upload(_))
+    }
+
+    /// Takes its seat, if it is for a room.
+    pub(super) fn enter(
+        &mut self,
+        rooms: &Rooms,
+        shard: usize,
+        replies: &mut Vec<u8>,
+    ) -> (Option<Seat>, Flow) {
+        let MessageService::Room(room) = &mut self.service else { return (None, Flow::Continue) };
+        let seat = room.enter(rooms, shard, replies);
+        let mut outlet = Frames { sender: &mut self.sender, replies };
+        match &seat {
+            Some(_) => room.catch_up(&mut outlet),
+            None => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), "there are too many rooms"),
+        }
+        let closed = self.sender.close_sent();
+        (seat, if closed { Flow::Finish } else { Flow::Continue })
+    }
+
+    /// A member speaks also while it reads slowly.
+    pub(super) const fn is_in_a_room(&self) -> bool {
+        matches!(self.service, MessageService::Room(_))
+    }
+
+    pub(super) fn pause(&self) -> Duration {
+        self.service.pause()
     }
 
     pub(super) const fn is_conversation(&self) -> bool {
@@ -187,6 +221,9 @@ impl Ws {
 
     /// Between two frames of an answer, until a message comes: a ping is answered, a Close ends it.
     pub(super) const fn hears_while_sending(&self) -> bool {
+        if self.is_in_a_room() {
+            return true;
+        }
         self.service.is_sending()
             && self.frame_left == 0
             && self.put_off.is_none()

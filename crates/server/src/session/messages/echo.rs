@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyport_proto::ws::CloseCode;
 
-use super::{Outlet, Piece};
+use super::{OUT_OF_MEMORY, Outlet, Piece};
 use crate::service::echo::{Echo, OutOfMemory};
 use crate::service::files::Source;
 use crate::session::Context;
@@ -71,6 +71,3 @@ impl MessageEcho {
         self.context.files.refused(protocol, self.context.peer, reason);
     }
 }
-
-/// Why an echo is refused that alone is not too long.
-const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";

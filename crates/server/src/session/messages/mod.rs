@@ -1,6 +1,7 @@
 //! What messages mean, whichever engine received them: the services of WebSocket, and the outlet of their answers.
 
 mod echo;
+mod room;
 mod upload;
 
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Kind};
 
 use self::echo::MessageEcho;
+use self::room::MessageRoom;
 use self::upload::MessageUpload;
 use super::Context;
 use super::due::Due;
@@ -19,6 +21,7 @@ use crate::service::files::Source;
 pub(super) enum MessageService {
     Upload(Box<MessageUpload>),
     Echo(Box<MessageEcho>),
+    Room(Box<MessageRoom>),
 }
 
 impl MessageService {
@@ -29,6 +32,7 @@ impl MessageService {
                 Self::Upload(Box::new(MessageUpload::new(context, source, path, announced)))
             }
             Route::Echo => Self::Echo(Box::new(MessageEcho::new(context, source))),
+            Route::Room(join) => Self::Room(Box::new(MessageRoom::new(context, source, join))),
         }
     }
 
@@ -37,6 +41,7 @@ impl MessageService {
         match self {
             Self::Upload(upload) => upload.data(piece, outlet),
             Self::Echo(echo) => echo.data(&piece, outlet),
+            Self::Room(room) => room.data(&piece, outlet),
         }
     }
 
@@ -46,6 +51,7 @@ impl MessageService {
             // What streams may take its time; an offer tells itself when it begins.
             Self::Upload(_) => {}
             Self::Echo(echo) => echo.taken(between_messages, at),
+            Self::Room(room) => room.taken(between_messages, at),
         }
     }
 
@@ -62,6 +68,7 @@ impl MessageService {
             match self {
                 Self::Upload(upload) => upload.late(outlet),
                 Self::Echo(echo) => echo.late(outlet),
+                Self::Room(room) => room.late(outlet),
             }
         }
         late
@@ -71,13 +78,14 @@ impl MessageService {
         match self {
             Self::Upload(upload) => &upload.due,
             Self::Echo(echo) => &echo.due,
+            Self::Room(room) => &room.due,
         }
     }
 
     /// What the outlet was given before has been written.
     pub(super) fn replied(&mut self) {
         match self {
-            Self::Upload(_) => {}
+            Self::Upload(_) | Self::Room(_) => {}
             Self::Echo(echo) => echo.replied(),
         }
     }
@@ -87,6 +95,7 @@ impl MessageService {
         match self {
             Self::Upload(upload) => upload.is_idle(),
             Self::Echo(echo) => echo.is_idle(),
+            Self::Room(_) => true,
         }
     }
 
@@ -94,7 +103,7 @@ impl MessageService {
     pub(super) const fn is_sending(&self) -> bool {
         match self {
             Self::Upload(upload) => upload.is_sending(),
-            Self::Echo(_) => false,
+            Self::Echo(_) | Self::Room(_) => false,
         }
     }
 
@@ -102,7 +111,15 @@ impl MessageService {
     pub(super) const fn is_conversation(&self) -> bool {
         match self {
             Self::Upload(_) => false,
-            Self::Echo(_) => true,
+            Self::Echo(_) | Self::Room(_) => true,
+        }
+    }
+
+    /// How long it is not listened to, as it said too much.
+    pub(super) fn pause(&self) -> Duration {
+        match self {
+            Self::Room(room) => room.pause(),
+            Self::Upload(_) | Self::Echo(_) => Duration::ZERO,
         }
     }
 
@@ -115,7 +132,7 @@ impl MessageService {
     ) {
         match self {
             Self::Upload(upload) => upload.closed(code, reason, outlet),
-            Self::Echo(_) => outlet.close(code, ""),
+            Self::Echo(_) | Self::Room(_) => outlet.close(code, ""),
         }
     }
 
@@ -123,7 +140,7 @@ impl MessageService {
     pub(super) fn end_of_stream(&mut self, between_messages: bool, outlet: &mut dyn Outlet) {
         match self {
             Self::Upload(upload) => upload.end_of_stream(between_messages, outlet),
-            Self::Echo(_) => {}
+            Self::Echo(_) | Self::Room(_) => {}
         }
     }
 
@@ -131,7 +148,7 @@ impl MessageService {
     pub(super) fn broken(&mut self, reason: &str) -> bool {
         match self {
             Self::Upload(upload) => upload.broken(reason),
-            Self::Echo(_) => false,
+            Self::Echo(_) | Self::Room(_) => false,
         }
     }
 }
@@ -175,3 +192,6 @@ pub(super) const fn code_for(code: RefusalCode) -> CloseCode {
         _ => CloseCode::POLICY,
     }
 }
+
+/// Why a message is refused that alone is not too long.
+const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";

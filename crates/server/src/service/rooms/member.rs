@@ -1,0 +1,103 @@
+//! Somebody in a room: the half that speaks, which is its session's, and the half that is told, which is its thread's.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyport_proto::rooms::{Event, HELP, Line, Nickname, Said};
+use anyport_proto::transfer::refusal::Refusal;
+
+use super::form::Form;
+use super::rate::Rate;
+use super::room::Room;
+
+/// Who has just entered.
+pub(crate) struct Entry {
+    pub(crate) member: Member,
+    pub(crate) seat: Seat,
+}
+
+/// The half that speaks. Dropped, it leaves.
+#[derive(Debug)]
+pub(crate) struct Member {
+    room: Arc<Room>,
+    number: u64,
+    /// A listener has none, and says nothing.
+    nick: Option<Arc<Nickname>>,
+    form: Form,
+    shard: usize,
+    rate: Rate,
+}
+
+/// The half that is told.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(super) room: Arc<Room>,
+    pub(super) number: u64,
+    pub(super) form: Form,
+    /// It wants its own events too.
+    pub(super) own: bool,
+    /// The last event that it was told of when it came.
+    pub(super) after: u64,
+    /// Events that it was not told, since it is too slow.
+    pub(super) lost: u64,
+}
+
+impl Member {
+    pub(super) fn new(
+        room: Arc<Room>,
+        number: u64,
+        nick: Option<Arc<Nickname>>,
+        form: Form,
+        shard: usize,
+    ) -> Self {
+        let rate = Rate::new(room.limits.rate);
+        Self { room, number, nick, form, shard, rate }
+    }
+
+    /// Does what was said. `tell` gets what only this member is told, in its form, without what its carrier adds.
+    pub(crate) fn hear(&mut self, line: Line, now: Instant, tell: &mut dyn FnMut(&str)) {
+        match line {
+            Line::Nothing => {}
+            Line::Said(Said::Say { text, key }) => {
+                self.rate.spend(now);
+                if let Some(nick) = &self.nick {
+                    self.room.say(self.number, nick, text, key, self.shard);
+                }
+            }
+            Line::Said(Said::Who) => {
+                self.rate.spend(now);
+                tell(&self.form.text(&Event::Members(self.room.look().0)));
+            }
+            Line::Help => HELP.iter().for_each(|line| tell(line)),
+        }
+    }
+
+    /// Says why something was not taken.
+    pub(crate) fn refuse(&mut self, refusal: Refusal, now: Instant, tell: &mut dyn FnMut(&str)) {
+        self.rate.spend(now);
+        tell(&self.form.text(&Event::Error(refusal)));
+    }
+
+    /// How long it is not heard, as it said too much.
+    pub(crate) fn pause(&self) -> Duration {
+        self.rate.pause(Instant::now())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.room.leave(self.number, self.form, self.shard);
+    }
+}
+
+impl Seat {
+    pub(super) const fn new(
+        room: Arc<Room>,
+        number: u64,
+        form: Form,
+        own: bool,
+        after: u64,
+    ) -> Self {
+        Self { room, number, form, own, after, lost: 0 }
+    }
+}

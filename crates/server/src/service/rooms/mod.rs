@@ -1,0 +1,151 @@
+//! Rooms: whoever is in one hears what the others say, all in one order (docs/rooms.md).
+//!
+//! ```text
+//!   session ──► Member::say ──► Room: a number, the history, and bytes for each form that is read
+//!                                 │ pending, a batch for each thread that has members
+//!                                 ▼
+//!   Floor (one a thread): one write for each member and batch          what a socket refuses waits, shared and bounded
+//! ```
+//!
+//! A batch is all that was said since the last turn of the thread, so that the busier a room is the fewer writes a message
+//! costs.
+
+mod floor;
+mod form;
+mod history;
+mod member;
+mod pending;
+mod rate;
+mod room;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use floor::Groups;
+pub(crate) use form::{Carrier, Form};
+pub(crate) use member::{Entry, Member, Seat};
+pub(crate) use room::{Room, guest};
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyport_net::reactor::Waker;
+use anyport_proto::rooms::{EventId, Join, Joined, Members, Nickname, RoomName};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+
+use crate::config::RoomLimits;
+
+/// All rooms of a server.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    limits: RoomLimits,
+    rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
+    shards: Arc<[Shard]>,
+}
+
+/// What a thread with members has to see to.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    /// Rooms with something for members on this thread.
+    due: Mutex<Vec<Arc<Room>>>,
+    waker: OnceLock<Waker>,
+}
+
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Room>>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the thread see to `room`. `awake`: it is this thread, and its turn comes.
+    fn mark(&self, room: &Arc<Room>, awake: bool) {
+        self.lock().push(room.clone());
+        if !awake && let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+    }
+}
+
+impl Rooms {
+    /// For members on `threads` threads.
+    pub(crate) fn new(limits: RoomLimits, threads: usize) -> Self {
+        let shards = (0..threads).map(|_| Shard::default()).collect();
+        Self { limits, rooms: Mutex::default(), shards }
+    }
+
+    /// How the thread of that number is woken.
+    pub(crate) fn set_waker(&self, shard: usize, waker: Waker) {
+        // Set once, when the thread has been started.
+        let _ = self.shards[shard].waker.set(waker);
+    }
+
+    /// The rooms that have something for members on a thread.
+    fn take_due(&self, shard: usize) -> Vec<Arc<Room>> {
+        std::mem::take(&mut self.shards[shard].lock())
+    }
+
+    /// Enters a room, on the thread of that number. `first` is what comes before all else for the newcomer; then `out` gets
+    /// what it is told of the room and its past.
+    ///
+    /// # Errors
+    /// There are too many rooms.
+    pub(crate) fn enter(
+        &self,
+        join: &Join,
+        form: Form,
+        shard: usize,
+        out: &mut Vec<u8>,
+        first: impl FnOnce(Option<&Joined>, &mut Vec<u8>),
+    ) -> Result<Entry, Refusal> {
+        let mut rooms = self.lock();
+        let room = self.open(&mut rooms, &join.room)?;
+        // Entered before the lock goes, so that nobody takes it for an empty one.
+        Ok(Room::enter(&room, join, form, shard, out, first))
+    }
+
+    /// Says something in a room without being there.
+    ///
+    /// # Errors
+    /// There are too many rooms, or too much was said by such as this one.
+    pub(crate) fn post(
+        &self,
+        room: &RoomName,
+        nick: Option<Nickname>,
+        text: String,
+    ) -> Result<EventId, Refusal> {
+        let room = self.open(&mut self.lock(), room)?;
+        room.post(nick, text)
+    }
+
+    /// Who is in a room, and its last event; `None` where there is no such room.
+    pub(crate) fn look(&self, room: &RoomName) -> Option<(Members, Option<EventId>)> {
+        let room = self.lock().get(room).cloned()?;
+        Some(room.look())
+    }
+
+    fn open(
+        &self,
+        rooms: &mut HashMap<RoomName, Arc<Room>>,
+        name: &RoomName,
+    ) -> Result<Arc<Room>, Refusal> {
+        let now = Instant::now();
+        if let Some(room) = rooms.get(name).filter(|room| !room.is_over(now)) {
+            return Ok(room.clone());
+        }
+        rooms.retain(|_, room| !room.is_over(now));
+        if rooms.len() >= self.limits.rooms {
+            let limit = self.limits.rooms;
+            let message = format!("there are {limit} rooms already (--max-rooms)");
+            return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
+        }
+        let room = Arc::new(Room::new(name.clone(), self.limits.clone(), self.shards.clone()));
+        rooms.insert(name.clone(), room.clone());
+        Ok(room)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoomName, Arc<Room>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long an empty room keeps its history.
+const REMEMBERED: Duration = Duration::from_secs(60);

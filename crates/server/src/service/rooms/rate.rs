@@ -1,0 +1,66 @@
+//! How often one may speak.
+
+use std::time::{Duration, Instant};
+
+/// So many times per second, in bursts of as many. Nobody is refused: who was too fast is not heard for a while.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    /// What one time costs; nothing where there is no limit.
+    interval: Duration,
+    due: Option<Instant>,
+}
+
+impl Rate {
+    /// `None` is as often as it likes.
+    pub(crate) fn new(per_second: Option<u32>) -> Self {
+        let interval =
+            per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.max(1));
+        Self { interval, due: None }
+    }
+
+    /// It spoke.
+    pub(crate) fn spend(&mut self, now: Instant) {
+        if self.interval.is_zero() {
+            return;
+        }
+        // What was not used within the last second is not saved up.
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        self.due = Some(self.due.map_or(earliest, |due| due.max(earliest)) + self.interval);
+    }
+
+    /// How long it is not heard.
+    pub(crate) fn pause(&self, now: Instant) -> Duration {
+        self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now))
+    }
+}
+
+/// What may be said at once, in time.
+const BURST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_of_a_second_is_free_and_then_each_takes_its_time() {
+        let start = Instant::now() + Duration::from_secs(10);
+        let mut rate = Rate::new(Some(10));
+        (0..10).for_each(|_| rate.spend(start));
+        assert_eq!(rate.pause(start), Duration::ZERO);
+        rate.spend(start);
+        assert_eq!(rate.pause(start), Duration::from_millis(100));
+        (0..10).for_each(|_| rate.spend(start));
+        assert_eq!(rate.pause(start), Duration::from_millis(1100));
+        let later = start + Duration::from_secs(60);
+        assert_eq!(rate.pause(later), Duration::ZERO);
+        (0..11).for_each(|_| rate.spend(later));
+        assert_eq!(rate.pause(later), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn without_a_rate_nobody_waits() {
+        let (now, mut rate) = (Instant::now(), Rate::new(None));
+        (0..1_000_000).for_each(|_| rate.spend(now));
+        assert_eq!(rate.pause(now), Duration::ZERO);
+    }
+}

@@ -1,0 +1,257 @@
+//! One room: the order of its events, who is there, and what they are still to be told.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyport_proto::rooms::{
+    Epoch, Event, EventId, Join, Joined, Members, MessageKey, Nickname, RoomName,
+};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use jiff::Timestamp;
+
+use super::form::{FORMS, Form};
+use super::history::{History, Stored, What};
+use super::member::{Entry, Member, Seat};
+use super::pending::Pending;
+use super::rate::Rate;
+use super::{REMEMBERED, Shard};
+use crate::config::RoomLimits;
+
+#[derive(Debug)]
+pub(crate) struct Room {
+    name: RoomName,
+    /// No other room of this process has it.
+    pub(super) number: u64,
+    pub(super) limits: RoomLimits,
+    shards: Arc<[Shard]>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Of the last event; 0 before the first.
+    last: EventId,
+    history: History,
+    /// By number, so in the order in which they came.
+    members: BTreeMap<u64, Arc<Nickname>>,
+    taken: HashSet<Arc<Nickname>>,
+    listeners: u64,
+    /// How many read each form, on each thread.
+    readers: Vec<[u32; FORMS]>,
+    pending: Vec<Pending>,
+    next_member: u64,
+    empty_since: Option<Instant>,
+    /// What is said by those who are not there.
+    posts: Rate,
+    /// To spell in.
+    text: String,
+}
+
+/// The author of what belongs to no member.
+pub(super) const NOBODY: u64 = 0;
+
+impl Room {
+    pub(super) fn new(name: RoomName, limits: RoomLimits, shards: Arc<[Shard]>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut random = [0; 6];
+        // Without randomness two starts of a room may look alike; then what was lost is counted wrong.
+        let _ = getrandom::fill(&mut random);
+        let state = State {
+            last: EventId { epoch: Epoch::new(random), number: 0 },
+            history: History::new(limits.history, limits.history_bytes),
+            members: BTreeMap::new(),
+            taken: HashSet::new(),
+            listeners: 0,
+            readers: vec![[0; FORMS]; shards.len()],
+            pending: shards.iter().map(|_| Pending::default()).collect(),
+            next_member: NOBODY + 1,
+            empty_since: Some(Instant::now()),
+            posts: Rate::new(limits.rate),
+            text: String::new(),
+        };
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { name, number, limits, shards, state: Mutex::new(state) }
+    }
+
+    pub(super) fn enter(
+        room: &Arc<Self>,
+        join: &Join,
+        form: Form,
+        shard: usize,
+        out: &mut Vec<u8>,
+        first: impl FnOnce(Option<&Joined>, &mut Vec<u8>),
+    ) -> Entry {
+        let mut state = room.lock();
+        let nick = join.nick.as_ref().map(|nick| Arc::new(state.free(nick)));
+        let last = (state.last.number > 0).then_some(state.last);
+        let joined = nick.as_ref().map(|nick| Joined {
+            room: room.name.clone(),
+            nick: Nickname::clone(nick),
+            others: state.members(),
+            last,
+        });
+        first(joined.as_ref(), out);
+        if let Some(joined) = joined {
+            form.spell(&Event::Joined(joined), out);
+        }
+        let State { history, text, last, .. } = &mut *state;
+        let past = match join.since {
+            Some(since) => history.since(since, *last),
+            None => history.last(join.history),
+        };
+        if let Some(count) = past.lost {
+            form.spell(&Event::Lost { count }, out);
+        }
+        for event in past.events {
+            form.spell_stored(event, text, out);
+        }
+        let number = state.next_member;
+        state.next_member += 1;
+        let after = state.last.number;
+        state.readers[shard][form.index()] += 1;
+        state.empty_since = None;
+        match &nick {
+            Some(nick) => {
+                state.members.insert(number, nick.clone());
+                state.taken.insert(nick.clone());
+                room.presence(&mut state, number, What::Join(nick.clone()), Some(shard));
+            }
+            None => state.listeners += 1,
+        }
+        drop(state);
+        let member = Member::new(room.clone(), number, nick, form, shard);
+        Entry { member, seat: Seat::new(room.clone(), number, form, join.own, after) }
+    }
+
+    /// Tells all what a member says.
+    pub(super) fn say(
+        self: &Arc<Self>,
+        author: u64,
+        from: &Arc<Nickname>,
+        text: String,
+        key: Option<MessageKey>,
+        shard: usize,
+    ) {
+        let what = What::Message { from: from.clone(), text, key };
+        self.tell(&mut self.lock(), author, what, Some(shard));
+    }
+
+    pub(super) fn post(
+        self: &Arc<Self>,
+        nick: Option<Nickname>,
+        text: String,
+    ) -> Result<EventId, Refusal> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if !state.posts.pause(now).is_zero() {
+            let message = format!("too much is posted to {} (--room-rate)", self.name);
+            return Err(Refusal::new(RefusalCode::Busy, message).with_hint("post less often"));
+        }
+        state.posts.spend(now);
+        let from = Arc::new(nick.unwrap_or_else(guest));
+        if state.is_empty() {
+            state.empty_since = Some(now);
+        }
+        Ok(self.tell(&mut state, NOBODY, What::Message { from, text, key: None }, None))
+    }
+
+    pub(super) fn leave(self: &Arc<Self>, member: u64, form: Form, shard: usize) {
+        let mut state = self.lock();
+        state.readers[shard][form.index()] -= 1;
+        match state.members.remove(&member) {
+            Some(nick) => {
+                state.taken.remove(&nick);
+                self.presence(&mut state, member, What::Leave(nick), None);
+            }
+            None => state.listeners -= 1,
+        }
+        if state.is_empty() {
+            state.empty_since = Some(Instant::now());
+        }
+    }
+
+    /// What the members on a thread have not been sent yet.
+    pub(super) fn take_pending(&self, shard: usize) -> Pending {
+        std::mem::take(&mut self.lock().pending[shard])
+    }
+
+    pub(super) fn look(&self) -> (Members, Option<EventId>) {
+        let state = self.lock();
+        (state.members(), (state.last.number > 0).then_some(state.last))
+    }
+
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let empty_since = self.lock().empty_since;
+        empty_since.is_some_and(|since| now.saturating_duration_since(since) >= REMEMBERED)
+    }
+
+    /// A join or a leave, which large rooms are not told.
+    fn presence(self: &Arc<Self>, state: &mut State, member: u64, what: What, here: Option<usize>) {
+        if state.members.len() <= self.limits.notices {
+            self.tell(state, member, what, here);
+        }
+    }
+
+    /// The next event. `here`: the thread that we are on.
+    fn tell(
+        self: &Arc<Self>,
+        state: &mut State,
+        author: u64,
+        what: What,
+        here: Option<usize>,
+    ) -> EventId {
+        state.last.number += 1;
+        let stored = Stored { id: state.last, at: Timestamp::now(), what };
+        let State { readers, pending, text, .. } = state;
+        for (shard, (read, pending)) in readers.iter().zip(pending).enumerate() {
+            if read.iter().all(|count| *count == 0) {
+                continue;
+            }
+            if pending.is_empty() {
+                self.shards[shard].mark(self, here == Some(shard));
+            }
+            pending.push(&stored, author, read, text);
+        }
+        state.history.push(stored);
+        state.last
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The nickname, or the first like it that nobody has.
+    fn free(&self, nick: &Nickname) -> Nickname {
+        let mut free = nick.clone();
+        let mut number = 1;
+        while self.taken.contains(&free) {
+            number += 1;
+            free = nick.numbered(number);
+        }
+        free
+    }
+
+    fn members(&self) -> Members {
+        let members = self.members.values().take(NAMED).map(|nick| Nickname::clone(nick));
+        Members { members: members.collect(), listeners: self.listeners }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.listeners == 0
+    }
+}
+
+/// Of somebody who gave none.
+pub(crate) fn guest() -> Nickname {
+    let mut random = [0; 4];
+    // Without randomness guests look alike, and get numbers.
+    let _ = getrandom::fill(&mut random);
+    Nickname::guest(random)
+}
+
+/// Members that are told by name; of more there is no use on a screen.
+const NAMED: usize = 1000;

@@ -1,0 +1,72 @@
+//! A room as server-sent events (WHATWG HTML §9.2), for EventSource and curl (docs/rooms.md). Nothing is said this way:
+//! what comes is not looked at, and its end ends the stream.
+
+use std::time::Duration;
+
+use anyport_net::copy::{Flow, Input};
+use anyport_proto::http1::plain_response;
+use anyport_proto::rooms::Join;
+use http::StatusCode;
+
+use super::Context;
+use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat};
+
+pub(crate) struct Events {
+    context: Context,
+    join: Join,
+    /// Held, so that the room counts it.
+    member: Option<Member>,
+}
+
+impl Events {
+    pub(super) const fn new(context: Context, join: Join) -> Self {
+        Self { context, join, member: None }
+    }
+
+    /// Often enough that whoever stands between us and the peer does not take it for dead.
+    pub(super) fn patience(&self) -> Duration {
+        self.context.config.timeouts.idle / 2
+    }
+
+    /// Takes its seat, and answers.
+    pub(super) fn enter(
+        &mut self,
+        rooms: &Rooms,
+        shard: usize,
+        replies: &mut Vec<u8>,
+    ) -> (Option<Seat>, Flow) {
+        let form = Form::new(Carrier::Event, self.join.json);
+        let head = |_: Option<&_>, out: &mut Vec<u8>| out.extend_from_slice(HEAD.as_bytes());
+        match rooms.enter(&self.join, form, shard, replies, head) {
+            Ok(Entry { member, seat }) => {
+                self.member = Some(member);
+                (Some(seat), Flow::Continue)
+            }
+            Err(refusal) => {
+                self.context.files.refused("http", self.context.peer, refusal.message.clone());
+                let line = format!("{}\n", refusal.message);
+                let retry = [("Retry-After", "10")];
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                replies.extend(plain_response(status, &retry, &line, true));
+                (None, Flow::Finish)
+            }
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "asked of each session alike")]
+    pub(super) fn step(&self, input: &Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        match input {
+            Input::EndOfStream => Flow::Finish,
+            Input::Silence => {
+                // A comment: to the peer it is nothing, to TCP a question whether it is there.
+                replies.extend_from_slice(b":\n\n");
+                Flow::Continue
+            }
+            Input::Bytes(..) | Input::Stopping | Input::Unseen(..) => Flow::Continue,
+        }
+    }
+}
+
+/// Nobody may keep it, and no proxy hold it back.
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store\r\n\
+    X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n";

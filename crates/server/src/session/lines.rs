@@ -1,0 +1,170 @@
+//! A room over raw TCP: a line for each message, so that `nc` joins (docs/rooms.md).
+
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::{Flow, Input};
+use anyport_proto::rooms::{Event, Join, Line, Said, SaidError};
+use anyport_proto::transfer::preface::Reply;
+
+use super::Context;
+use crate::budget::Share;
+use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat, guest};
+
+pub(crate) struct Lines {
+    context: Context,
+    join: Join,
+    /// None until it has entered.
+    member: Option<Member>,
+    /// A line that is not whole; before it has entered, what came behind its request in one read.
+    line: Vec<u8>,
+    share: Share,
+    /// The line is too long, and its sender has been told: its rest is passed over.
+    too_long: bool,
+}
+
+impl Lines {
+    /// `rest` is what came behind the request.
+    pub(super) fn new(context: Context, mut join: Join, rest: &[u8]) -> Self {
+        // Whoever types JOIN wants to speak, and needs a name for that.
+        join.nick.get_or_insert_with(guest);
+        let share = context.buffered.share();
+        Self { context, join, member: None, line: rest.to_vec(), share, too_long: false }
+    }
+
+    /// A person may think for as long as they like; TCP finds out whether they are still there.
+    #[expect(clippy::unused_self, reason = "asked of each session alike")]
+    pub(super) const fn patience(&self) -> Duration {
+        Duration::MAX
+    }
+
+    pub(super) fn pause(&self) -> Duration {
+        self.member.as_ref().map_or(Duration::ZERO, Member::pause)
+    }
+
+    /// Takes its seat, and hears what was said before.
+    pub(super) fn enter(
+        &mut self,
+        rooms: &Rooms,
+        shard: usize,
+        replies: &mut Vec<u8>,
+    ) -> (Option<Seat>, Flow) {
+        let form = Form::new(Carrier::Line, self.join.json);
+        let welcome = |joined: Option<&anyport_proto::rooms::Joined>, out: &mut Vec<u8>| {
+            let Some(joined) = joined else { return };
+            let reply = Reply::Joined {
+                room: joined.room.clone(),
+                nick: joined.nick.clone(),
+                members: joined.others.members.len() as u64 + 1,
+                last: joined.last,
+            };
+            out.extend_from_slice(reply.to_line().as_bytes());
+        };
+        match rooms.enter(&self.join, form, shard, replies, welcome) {
+            Ok(Entry { member, seat }) => {
+                self.member = Some(member);
+                let early = std::mem::take(&mut self.line);
+                self.bytes(&early, Instant::now(), replies);
+                (Some(seat), Flow::Continue)
+            }
+            Err(refusal) => {
+                self.context.files.refused("raw", self.context.peer, refusal.message.clone());
+                replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+                (None, Flow::Finish)
+            }
+        }
+    }
+
+    /// Says goodbye: nothing runs here that is waited for.
+    pub(super) fn stop(&self, replies: &mut Vec<u8>) -> bool {
+        let refusal = super::stopping();
+        if self.join.json {
+            replies.extend_from_slice(Event::Error(refusal).to_json().as_bytes());
+        } else {
+            replies.extend_from_slice(Event::Error(refusal).to_text().as_bytes());
+        }
+        replies.push(b'\n');
+        true
+    }
+
+    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        match input {
+            Input::Bytes(bytes, at) => {
+                self.bytes(bytes, at, replies);
+                Flow::Continue
+            }
+            // What nobody ended was not meant to be said.
+            Input::EndOfStream => Flow::Finish,
+            Input::Silence | Input::Stopping | Input::Unseen(..) => Flow::Continue,
+        }
+    }
+
+    fn bytes(&mut self, mut bytes: &[u8], at: Instant, replies: &mut Vec<u8>) {
+        let most = if self.join.json {
+            self.context.config.limits.said_json()
+        } else {
+            // One slash of two, and a carriage return.
+            self.context.config.limits.room_message + 2
+        };
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let (piece, rest) = bytes.split_at(end);
+            bytes = &rest[1..];
+            let too_long = std::mem::take(&mut self.too_long);
+            if too_long {
+                continue;
+            }
+            if self.line.len() + piece.len() > most {
+                self.line.clear();
+                self.hear(Err(self.exceeds()), at, replies);
+            } else if self.line.is_empty() {
+                self.whole(piece, at, replies);
+            } else {
+                self.line.extend_from_slice(piece);
+                let line = std::mem::take(&mut self.line);
+                self.whole(&line, at, replies);
+            }
+            self.share.clear();
+        }
+        if self.too_long || bytes.is_empty() {
+            return;
+        }
+        if self.line.len() + bytes.len() > most || !self.share.grow(bytes.len()) {
+            self.line = Vec::new();
+            self.share.clear();
+            self.too_long = true;
+            self.hear(Err(self.exceeds()), at, replies);
+        } else {
+            self.line.extend_from_slice(bytes);
+        }
+    }
+
+    fn exceeds(&self) -> SaidError {
+        SaidError::TooLong { most: self.context.config.limits.room_message }
+    }
+
+    fn whole(&mut self, line: &[u8], at: Instant, replies: &mut Vec<u8>) {
+        let most = self.context.config.limits.room_message;
+        let said = if self.join.json {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let text = std::str::from_utf8(line).map_err(|_| SaidError::NotUtf8);
+            match text {
+                Ok("") => Ok(Line::Nothing),
+                text => text.and_then(|text| Said::from_json(text, most)).map(Line::Said),
+            }
+        } else {
+            Said::from_line(line, most)
+        };
+        self.hear(said, at, replies);
+    }
+
+    fn hear(&mut self, line: Result<Line, SaidError>, at: Instant, replies: &mut Vec<u8>) {
+        let Some(member) = &mut self.member else { return };
+        let mut tell = |text: &str| {
+            replies.extend_from_slice(text.as_bytes());
+            replies.push(b'\n');
+        };
+        match line {
+            Ok(line) => member.hear(line, at, &mut tell),
+            Err(error) => member.refuse(error.refusal(), at, &mut tell),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A room behind messages: plain text, or JSON of `anyport.chat.1`. Each message must be whole within
+//! `Timeouts::message`, as it is kept until then.
+
+use std::time::{Duration, Instant};
+
+use anyport_proto::rooms::{Join, Line, Said, SaidError};
+use anyport_proto::ws::{CloseCode, Kind};
+
+use super::{Outlet, Piece};
+use crate::budget::Share;
+use crate::service::files::Source;
+use crate::service::rooms::{Carrier, Form, Member, Rooms, Seat};
+use crate::session::Context;
+use crate::session::due::Due;
+
+pub(crate) struct MessageRoom {
+    context: Context,
+    source: Source,
+    join: Join,
+    /// None until it has entered.
+    member: Option<Member>,
+    /// What came with the opening handshake in one read.
+    early: Vec<Result<Line, SaidError>>,
+    /// A message that is not whole.
+    text: Vec<u8>,
+    share: Share,
+    pub(in crate::session) due: Due,
+}
+
+impl MessageRoom {
+    pub(in crate::session) fn new(context: &Context, source: Source, join: Join) -> Self {
+        Self {
+            context: context.clone(),
+            source,
+            join,
+            member: None,
+            early: Vec::new(),
+            text: Vec::new(),
+            share: context.buffered.share(),
+            due: Due::new(context.config.timeouts.message),
+        }
+    }
+
+    /// Takes a seat. `None` where it is refused, and closed.
+    pub(in crate::session) fn enter(
+        &mut self,
+        rooms: &Rooms,
+        shard: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<Seat> {
+        let form = Form::new(Carrier::Message, self.join.json);
+        match rooms.enter(&self.join, form, shard, out, |_, _| {}) {
+            Ok(entry) => {
+                self.member = Some(entry.member);
+                Some(entry.seat)
+            }
+            Err(refusal) => {
+                let protocol = self.source.protocol.as_str();
+                self.context.files.refused(protocol, self.context.peer, refusal.message.clone());
+                None
+            }
+        }
+    }
+
+    /// Does what was said before it had a seat.
+    pub(in crate::session) fn catch_up(&mut self, outlet: &mut dyn Outlet) {
+        for line in std::mem::take(&mut self.early) {
+            self.hear(line, Instant::now(), outlet);
+        }
+    }
+
+    pub(in crate::session) fn pause(&self) -> Duration {
+        self.member.as_ref().map_or(Duration::ZERO, Member::pause)
+    }
+
+    pub(in crate::session) fn data(&mut self, piece: &Piece<'_>, outlet: &mut dyn Outlet) {
+        if piece.kind == Kind::Binary {
+            return outlet.close(Some(CloseCode::UNSUPPORTED), "rooms take text");
+        }
+        if piece.end && self.text.is_empty() {
+            self.due.end();
+            return self.whole(piece.data, piece.at, outlet);
+        }
+        if !self.share.grow(piece.data.len()) {
+            return outlet.close(Some(CloseCode::TRY_AGAIN_LATER), super::OUT_OF_MEMORY);
+        }
+        self.text.extend_from_slice(piece.data);
+        if piece.end {
+            self.due.end();
+            let text = std::mem::take(&mut self.text);
+            self.share.clear();
+            self.whole(&text, piece.at, outlet);
+        }
+    }
+
+    /// All bytes that were read at `at` have been taken.
+    pub(in crate::session) fn taken(&mut self, between_messages: bool, at: Instant) {
+        if between_messages {
+            self.due.end();
+        } else {
+            self.due.begin(at);
+        }
+    }
+
+    pub(in crate::session) fn late(&mut self, outlet: &mut dyn Outlet) {
+        let reason = self.due.reason("a message");
+        self.due.end();
+        outlet.close(Some(CloseCode::POLICY), &reason);
+        let protocol = self.source.protocol.as_str();
+        self.context.files.refused(protocol, self.context.peer, reason);
+    }
+
+    fn whole(&mut self, text: &[u8], at: Instant, outlet: &mut dyn Outlet) {
+        let most = self.context.config.limits.room_message;
+        let line = if self.join.json {
+            // The receiver has checked that it is UTF-8.
+            let text = std::str::from_utf8(text).map_err(|_| SaidError::NotUtf8);
+            text.and_then(|text| Said::from_json(text, most)).map(Line::Said)
+        } else {
+            // Tools that send lines send their ends too.
+            Said::from_line(text.strip_suffix(b"\n").unwrap_or(text), most)
+        };
+        if self.member.is_some() {
+            self.hear(line, at, outlet);
+        } else {
+            self.early.push(line);
+        }
+    }
+
+    fn hear(&mut self, line: Result<Line, SaidError>, now: Instant, outlet: &mut dyn Outlet) {
+        let Some(member) = &mut self.member else { return };
+        let mut tell = |text: &str| outlet.message(Kind::Text, text.as_bytes());
+        match line {
+            Ok(line) => member.hear(line, now, &mut tell),
+            Err(error) => member.refuse(error.refusal(), now, &mut tell),
+        }
+    }
+}
