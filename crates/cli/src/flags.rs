@@ -150,6 +150,34 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration, help_heading = "Connections")]
     pub(crate) drain_timeout: Duration,
 
+    /// Rooms at once; one that was left counts for a minute
+    #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Rooms")]
+    pub(crate) max_rooms: u32,
+
+    /// Messages per second of one member, in bursts of as many; who is faster is read more slowly. Also what all that post to one room by HTTP may say. 0 is no limit
+    #[arg(long, value_name = "COUNT", default_value_t = 100, help_heading = "Rooms")]
+    pub(crate) room_rate: u32,
+
+    /// Longest message of a room
+    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "64KiB", help_heading = "Rooms")]
+    pub(crate) room_message: usize,
+
+    /// Events that a room keeps for those who come later, or come back; 256 KiB of them at most
+    #[arg(long, value_name = "COUNT", default_value_t = 200, help_heading = "Rooms")]
+    pub(crate) room_history: u32,
+
+    /// What may wait for one member that does not read
+    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "1MiB", help_heading = "Rooms")]
+    pub(crate) room_queue: usize,
+
+    /// What happens to it beyond that: drop what it misses, and tell it how much; or close it
+    #[arg(long, value_name = "WHAT", default_value = "drop", help_heading = "Rooms")]
+    pub(crate) slow_reader: SlowReader,
+
+    /// Threads of what waits more than it says: rooms and echo [default: 1 for 4 cores]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Speed")]
+    pub(crate) conversation_threads: Option<u16>,
+
     /// Congestion control of accepted sockets: auto, system or a name
     #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Speed")]
     pub(crate) congestion: Congestion,
@@ -407,6 +435,15 @@ impl Sink {
             Self::File => "file",
         }
     }
+}
+
+/// What happens to a member of a room that reads too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SlowReader {
+    /// It misses events, and is told how many
+    Drop,
+    /// It is closed
+    Close,
 }
 
 /// What is on disk before a receipt is given.

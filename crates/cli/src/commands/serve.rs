@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use anyport_proto::detect::Allowed;
 use anyport_proto::transfer::receipt;
-use anyport_server::{Config, Fsync, Listener, ListenerConfig, Server, SinkKind, Snapshot};
+use anyport_server::{
+    Config, Fsync, Listener, ListenerConfig, Server, SinkKind, SlowReader, Snapshot,
+};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -138,6 +140,17 @@ fn config(flags: &flags::Serve) -> Config {
     config.congestion = flags.congestion.clone();
     config.bulk_threads = flags.bulk_threads.map_or(config.bulk_threads, usize::from);
     config.bulk_buffer = flags.bulk_buffer;
+    config.conversation_threads =
+        flags.conversation_threads.map_or(config.conversation_threads, usize::from);
+    config.rooms.rooms = usize::try_from(flags.max_rooms).unwrap_or(usize::MAX);
+    config.rooms.rate = Some(flags.room_rate).filter(|rate| *rate > 0);
+    config.rooms.history = usize::try_from(flags.room_history).unwrap_or(usize::MAX);
+    config.rooms.queue = flags.room_queue;
+    config.rooms.slow_reader = match flags.slow_reader {
+        flags::SlowReader::Drop => SlowReader::Drop,
+        flags::SlowReader::Close => SlowReader::Close,
+    };
+    config.limits.room_message = flags.room_message;
     config.timeouts.handshake = flags.handshake_timeout;
     config.timeouts.message = flags.message_timeout;
     config.timeouts.idle = flags.idle_timeout;

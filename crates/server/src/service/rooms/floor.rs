@@ -189,9 +189,12 @@ mod tests {
             events: ends.iter().zip(1..).map(|(end, number)| told(number, *end)).collect(),
             authors: Vec::new(),
         };
-        assert_eq!(batch(&[100]).pieces(), [0..1]);
-        assert_eq!(batch(&[100, 200, PIECE]).pieces(), [0..3]);
-        assert_eq!(batch(&[100, PIECE + 1, PIECE + 2]).pieces(), [0..1, 1..3]);
-        assert_eq!(batch(&[PIECE + 1, 2 * PIECE, 3 * PIECE]).pieces(), [0..1, 1..2, 2..3]);
+        let starts = |ends: &[usize]| -> Vec<usize> {
+            batch(ends).pieces().iter().map(|piece| piece.start).collect()
+        };
+        assert_eq!(starts(&[100]), [0]);
+        assert_eq!(starts(&[100, 200, PIECE]), [0]);
+        assert_eq!(starts(&[100, PIECE + 1, PIECE + 2]), [0, 1]);
+        assert_eq!(starts(&[PIECE + 1, 2 * PIECE, 3 * PIECE]), [0, 1, 2]);
     }
 }

@@ -187,6 +187,11 @@ impl Room {
         empty_since.is_some_and(|since| now.saturating_duration_since(since) >= REMEMBERED)
     }
 
+    #[cfg(test)]
+    pub(super) fn grow_old(&self) {
+        self.lock().empty_since = Instant::now().checked_sub(REMEMBERED);
+    }
+
     /// A join or a leave, which large rooms are not told.
     fn presence(self: &Arc<Self>, state: &mut State, member: u64, what: What, here: Option<usize>) {
         if state.members.len() <= self.limits.notices {

@@ -1,1 +1,127 @@
+//! Rooms without sockets: what members are told is what their thread takes.
 
+use anyport_proto::rooms::Line;
+use anyport_proto::rooms::Said;
+
+use super::pending::Pending;
+use super::*;
+
+fn rooms(limits: RoomLimits) -> Rooms {
+    Rooms::new(RoomLimits { rate: None, ..limits }, 2)
+}
+
+fn join(words: &str) -> Join {
+    Join::from_target("/rooms/lobby", Some(words)).unwrap()
+}
+
+const LINE: Form = Form::new(Carrier::Line, false);
+
+/// Enters on thread 0, and gives what it was told at once.
+fn enter(rooms: &Rooms, words: &str) -> (Entry, String) {
+    let mut out = Vec::new();
+    let entry = rooms.enter(&join(words), LINE, 0, &mut out, |_, _| {}).unwrap();
+    (entry, String::from_utf8(out).unwrap())
+}
+
+fn say(entry: &mut Entry, text: &str) {
+    let line = Line::Said(Said::Say { text: text.to_owned(), key: None });
+    entry.member.hear(line, Instant::now(), &mut |told| panic!("{told}"));
+}
+
+/// What the lines of a thread are, all together.
+fn due(rooms: &Rooms, shard: usize) -> String {
+    let take = |room: Arc<Room>| {
+        let Pending { bytes, .. } = room.take_pending(shard);
+        bytes[LINE.index()].clone()
+    };
+    let bytes: Vec<u8> = rooms.take_due(shard).into_iter().flat_map(take).collect();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn nicknames_are_told_apart_and_free_again() {
+    let rooms = rooms(RoomLimits::default());
+    let (one, told) = enter(&rooms, "as=bob");
+    assert_eq!(told, "* you are bob in lobby; here: nobody\n");
+    let (two, told) = enter(&rooms, "as=bob&history=0");
+    assert_eq!(told, "* you are bob-2 in lobby; here: bob\n");
+    let (_three, told) = enter(&rooms, "as=bob&history=0");
+    assert_eq!(told, "* you are bob-3 in lobby; here: bob, bob-2\n");
+    drop((one, two));
+    assert_eq!(enter(&rooms, "as=bob&history=0").1, "* you are bob in lobby; here: bob-3\n");
+}
+
+#[test]
+fn all_threads_are_told_the_same_in_the_same_order() {
+    let rooms = rooms(RoomLimits::default());
+    let (mut alice, _) = enter(&rooms, "as=alice");
+    let mut out = Vec::new();
+    let _bob = rooms.enter(&join("as=bob"), LINE, 1, &mut out, |_, _| {}).unwrap();
+    due(&rooms, 0);
+    due(&rooms, 1);
+    (0..3).for_each(|number| say(&mut alice, &format!("number {number}")));
+    let lobby = "lobby".parse().unwrap();
+    rooms.post(&lobby, Some("carol".parse().unwrap()), "posted".to_owned()).unwrap();
+    let expected = "alice: number 0\nalice: number 1\nalice: number 2\ncarol: posted\n";
+    assert_eq!((due(&rooms, 0).as_str(), due(&rooms, 1).as_str()), (expected, expected));
+    // Taken once, and nothing is left.
+    assert_eq!((due(&rooms, 0).as_str(), due(&rooms, 1).as_str()), ("", ""));
+}
+
+#[test]
+fn who_comes_back_is_told_what_happened_meanwhile_and_what_is_gone() {
+    let rooms = rooms(RoomLimits { history: 3, ..RoomLimits::default() });
+    let (mut alice, _) = enter(&rooms, "as=alice");
+    say(&mut alice, "one");
+    let (_, last) = rooms.look(&"lobby".parse().unwrap()).unwrap();
+    let since = format!("since={}", last.unwrap());
+    say(&mut alice, "two");
+    say(&mut alice, "three");
+    assert_eq!(enter(&rooms, &since).1, "alice: two\nalice: three\n");
+    say(&mut alice, "four");
+    say(&mut alice, "five");
+    let told = enter(&rooms, &since).1;
+    assert_eq!(told, "* 1 event was lost here\nalice: three\nalice: four\nalice: five\n");
+    let told = enter(&rooms, "since=zzzzzz-2").1;
+    assert_eq!(told, "* events were lost here\nalice: three\nalice: four\nalice: five\n");
+}
+
+#[test]
+fn a_crowd_is_not_told_who_joins_and_leaves() {
+    let rooms = rooms(RoomLimits { notices: 2, ..RoomLimits::default() });
+    let (alice, _) = enter(&rooms, "as=alice");
+    let (bob, _) = enter(&rooms, "as=bob");
+    assert_eq!(due(&rooms, 0), "* alice joined\n* bob joined\n");
+    let (carol, told) = enter(&rooms, "as=carol&history=0");
+    assert_eq!(told, "* you are carol in lobby; here: alice, bob\n");
+    // A listener never tells.
+    let (listener, told) = enter(&rooms, "history=0");
+    assert_eq!((told.as_str(), due(&rooms, 0).as_str()), ("", ""));
+    drop(listener);
+    drop((alice, bob, carol));
+    let all = rooms.look(&"lobby".parse().unwrap()).unwrap();
+    assert_eq!(all.0, Members::default());
+}
+
+#[test]
+fn rooms_are_bounded_and_empty_ones_give_way_in_time() {
+    let rooms = rooms(RoomLimits { rooms: 2, ..RoomLimits::default() });
+    let post = |name: &str| rooms.post(&name.parse().unwrap(), None, "hi".to_owned());
+    post("one").unwrap();
+    post("two").unwrap();
+    post("one").unwrap();
+    let refusal = post("three").unwrap_err();
+    assert_eq!(refusal.message, "there are 2 rooms already (--max-rooms)");
+    rooms.lock().get(&"two".parse().unwrap()).unwrap().grow_old();
+    post("three").unwrap();
+    assert!(rooms.look(&"two".parse().unwrap()).is_none());
+}
+
+#[test]
+fn what_is_posted_too_often_is_refused() {
+    let rooms = Rooms::new(RoomLimits { rate: Some(5), ..RoomLimits::default() }, 1);
+    let post = || rooms.post(&"lobby".parse().unwrap(), None, "hi".to_owned());
+    (0..5).for_each(|_| drop(post().unwrap()));
+    let refused = (0..5).filter_map(|_| post().err()).last().unwrap();
+    assert_eq!(refused.message, "too much is posted to lobby (--room-rate)");
+}
