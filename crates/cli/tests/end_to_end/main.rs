@@ -17,6 +17,7 @@
 //! - `policies` what an operator allows one peer, and all of them together
 //! - `refusals` mistakes of peers and users, and what they are told
 //! - `resuming` transfers that break off go on where they stopped
+//! - `rooms` clients that talk to each other
 //! - `slowness` what trickles, and what may take its time
 //! - `unseen` files that the kernel stores, because no digest is wanted
 //! - `serving` one process for many clients, starting and stopping
@@ -39,6 +40,7 @@ mod policies;
 mod real_clients;
 mod refusals;
 mod resuming;
+mod rooms;
 mod serving;
 mod slowness;
 mod unseen;

@@ -275,8 +275,10 @@ impl<H: Host> Running<H> {
         if flags.contains(EventFlags::OUT) && wire.queued() > 0 {
             match wire.flush() {
                 Ok(Flushed::All) => self.drained(key),
-                Ok(Flushed::Some) => wire.deadline = Some(self.now + self.times.unread),
-                Ok(Flushed::None) => {}
+                Ok(Flushed::Some) if wire.state != (State::Finishing { hurried: true }) => {
+                    wire.deadline = Some(self.now + self.times.unread);
+                }
+                Ok(Flushed::Some | Flushed::None) => {}
                 Err(error) => return self.remove(key, Some(error)),
             }
         }
@@ -346,7 +348,7 @@ impl<H: Host> Running<H> {
             return self.remove(key, Some(error));
         }
         if flow == Flow::Finish {
-            wire.state = State::Finishing;
+            wire.state = State::Finishing { hurried: false };
         }
         self.see_to(key, waited);
     }
@@ -357,7 +359,10 @@ impl<H: Host> Running<H> {
         let queued = wire.queued() > 0;
         match wire.state {
             State::Open | State::Ended if queued && waited => {}
-            State::Open | State::Ended | State::Finishing if queued => {
+            State::Finishing { hurried: true } if queued => {
+                wire.deadline = Some(self.now + self.times.unread.min(LAST_WORDS));
+            }
+            State::Open | State::Ended | State::Finishing { .. } if queued => {
                 wire.deadline = Some(self.now + self.times.unread);
             }
             State::Open => {
@@ -373,11 +378,11 @@ impl<H: Host> Running<H> {
                 let flow = wire.session.step(Input::EndOfStream, &mut self.replies);
                 let silent = self.replies.is_empty();
                 if flow == Flow::Finish || silent {
-                    wire.state = State::Finishing;
+                    wire.state = State::Finishing { hurried: false };
                 }
                 return self.reply(key, flow);
             }
-            State::Finishing => {
+            State::Finishing { .. } => {
                 if let Err(error) = wire.shut() {
                     return self.remove(key, Some(error));
                 }
@@ -456,6 +461,9 @@ enum What {
     Silence,
     Stopping,
 }
+
+/// How long a peer that the host has had enough of may take for what waits for it.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// The data of the eventfd; no key has it.
 const WAKE: u64 = u64::MAX;

@@ -64,8 +64,10 @@ pub(super) enum State {
     Open,
     /// The peer sent FIN, and the session had something to send first.
     Ended,
-    /// All that waits, and then FIN.
-    Finishing,
+    /// All that waits, and then FIN. `hurried`: the host has had enough of this peer.
+    Finishing {
+        hurried: bool,
+    },
     /// FIN is sent; what still comes is thrown away, so that it does not become a reset.
     Lingering {
         drained: u64,
@@ -130,12 +132,12 @@ impl<S: Step> Wires<S> {
         }
     }
 
-    /// Ends a connection when all that waits, and `last` behind it, is taken.
+    /// Ends a connection when all that waits, and `last` behind it, is taken, for which it has not long.
     pub fn finish(&mut self, key: Key, last: &Bytes) {
         self.write(key, last);
         if let Some(wire) = self.slab.get_mut(key.index()).filter(|wire| wire.state.is_open()) {
-            wire.state = State::Finishing;
-            self.touched.push((key, true, None));
+            wire.state = State::Finishing { hurried: true };
+            self.touched.push((key, false, None));
         }
     }
 
@@ -208,7 +210,7 @@ impl<S: Step> Wire<S> {
             State::Open => {
                 !self.paused && (self.queued() == 0 || self.session.hears_while_sending())
             }
-            State::Ended | State::Finishing => false,
+            State::Ended | State::Finishing { .. } => false,
             State::Lingering { .. } => true,
         }
     }

@@ -1,0 +1,560 @@
+//! Clients that talk to each other: any of them, in one order, whatever one of them does.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, peer, skip};
+use crate::wire::{
+    BINARY, PING, PONG, TEXT, connect, converse, fragment, frame, read_close, read_frame,
+    read_head, read_line, upgrade, websocket, websocket_with,
+};
+
+/// A member over raw TCP, past its `JOINED` line and its welcome.
+pub(crate) fn join(server: &Server, words: &str) -> TcpStream {
+    let mut stream = connect(server.port());
+    writeln!(stream, "ANYPORT/1 JOIN {words}").unwrap();
+    let joined = read_line(&mut stream);
+    assert!(joined.starts_with("ANYPORT/1 JOINED room="), "{joined}");
+    let welcome = read_line(&mut stream);
+    assert!(welcome.contains("you are") || welcome.contains("joined"), "{welcome}");
+    stream
+}
+
+fn say(stream: &mut TcpStream, line: &str) {
+    writeln!(stream, "{line}").unwrap();
+}
+
+fn hears(stream: &mut TcpStream, lines: &[&str]) {
+    for line in lines {
+        assert_eq!(read_line(stream), *line);
+    }
+}
+
+fn hears_text(stream: &mut TcpStream, texts: &[&str]) {
+    for text in texts {
+        let (opcode, payload) = read_frame(stream);
+        assert_eq!((opcode, String::from_utf8(payload).unwrap().as_str()), (TEXT, *text));
+    }
+}
+
+/// A program of somebody else that talks, line by line.
+struct Talker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Talker {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, stdin, lines }
+    }
+
+    fn say(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        writeln!(stdin, "{line}").unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// Passes over what comes before.
+    fn hears(&self, line: &str) {
+        let mut before = Vec::new();
+        while before.last().is_none_or(|heard| heard != line) {
+            match self.lines.recv_timeout(Duration::from_secs(20)) {
+                Ok(heard) => before.push(heard),
+                Err(_) => panic!("{line:?} never came, but {before:?}"),
+            }
+        }
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn python_websockets(server: &Server, path: &str, subprotocol: &str) -> Option<Command> {
+    let mut probe = peer("python3")?;
+    if !probe.args(["-c", "import websockets.sync.client"]).output().unwrap().status.success() {
+        skip("no PyPI websockets");
+        return None;
+    }
+    let script = format!(
+        r"
+import sys, threading
+from websockets.sync.client import connect
+with connect('{}', subprotocols=[{subprotocol}] or None) as socket:
+    def hear():
+        for message in socket:
+            print(message, flush=True)
+    threading.Thread(target=hear, daemon=True).start()
+    for line in sys.stdin:
+        socket.send(line.rstrip())
+",
+        server.url("ws", path)
+    );
+    let mut command = Command::new("python3");
+    command.args(["-c", &script]);
+    Some(command)
+}
+
+#[test]
+fn tools_of_other_people_meet_in_one_room() {
+    let server = Server::start(&[]);
+    let (Some(mut nc), Some(mut ncat)) = (peer("nc"), peer("ncat")) else { return };
+    let Some(python) = python_websockets(&server, "rooms/lobby?as=python", "") else { return };
+    let Some(program) =
+        python_websockets(&server, "rooms/lobby?as=program&self", "'anyport.chat.1'")
+    else {
+        return;
+    };
+    let port = server.port().to_string();
+    nc.args(["127.0.0.1", &port]);
+    ncat.args(["127.0.0.1", &port]);
+    let mut nc = Talker::start(nc);
+    nc.say("ANYPORT/1 JOIN lobby as nc");
+    nc.hears("* you are nc in lobby; here: nobody");
+    let mut ncat = Talker::start(ncat);
+    ncat.say("ANYPORT/1 JOIN lobby as ncat");
+    ncat.hears("* you are ncat in lobby; here: nc");
+    let mut python = Talker::start(python);
+    python.hears("* you are python in lobby; here: nc, ncat");
+    let mut program = Talker::start(program);
+    nc.hears("* program joined");
+
+    nc.say("hello from nc");
+    [&ncat, &python].iter().for_each(|talker| talker.hears("nc: hello from nc"));
+    python.say("hello from python");
+    [&nc, &ncat].iter().for_each(|talker| talker.hears("python: hello from python"));
+    program.say(r#"{"say":{"text":"hello from a program","key":"1"}}"#);
+    [&nc, &ncat, &python].iter().for_each(|talker| talker.hears("program: hello from a program"));
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        let line = program.lines.recv_timeout(Duration::from_secs(20)).unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        if let Some(message) = event.get("message") {
+            told.push((message["from"].clone(), message["text"].clone(), message["key"].clone()));
+        }
+    }
+    let message = |from: &str, text: &str, key: Value| (json!(from), json!(text), key);
+    assert_eq!(
+        told,
+        [
+            message("nc", "hello from nc", Value::Null),
+            message("python", "hello from python", Value::Null),
+            message("program", "hello from a program", json!("1")),
+        ]
+    );
+    drop(ncat);
+    nc.hears("* ncat left");
+    nc.say("/who");
+    nc.hears("* here: nc, python, program");
+}
+
+#[test]
+fn all_members_hear_all_in_one_order() {
+    let server = Server::start(&["--room-rate", "0", "--conversation-threads", "3"]);
+    let mut speakers: Vec<_> =
+        (0..4).map(|number| join(&server, &format!("r as s{number} self history=0"))).collect();
+    let mut listeners: Vec<_> =
+        (0..3).map(|number| join(&server, &format!("r as l{number} self history=0"))).collect();
+    let writers: Vec<_> = speakers
+        .iter()
+        .map(|speaker| {
+            let mut speaker = speaker.try_clone().unwrap();
+            std::thread::spawn(move || {
+                for number in 0..500 {
+                    writeln!(speaker, "{number}").unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut orders: Vec<Vec<String>> = Vec::new();
+    for stream in speakers.iter_mut().chain(&mut listeners) {
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        orders.push(lines.by_ref().filter(|line| !line.starts_with('*')).take(2000).collect());
+    }
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    assert!(orders.iter().all(|order| *order == orders[0]), "the orders differ");
+    for speaker in 0..4 {
+        let name = format!("s{speaker}: ");
+        let own = orders[0].iter().filter_map(|line| line.strip_prefix(&name));
+        assert!(own.eq((0..500).map(|number| number.to_string()).collect::<Vec<_>>()));
+    }
+}
+
+#[test]
+fn a_member_is_not_told_its_own_unless_it_asks() {
+    let server = Server::start(&[]);
+    let mut alice = join(&server, "r as alice");
+    let mut bob = websocket(server.port(), "/rooms/r?as=bob&self&history=0");
+    hears(&mut alice, &["* bob joined"]);
+    hears_text(&mut bob, &["* you are bob in r; here: alice", "* bob joined"]);
+    say(&mut alice, "one");
+    bob.write_all(&[frame(TEXT, b"two\n"), frame(TEXT, b"/who")].concat()).unwrap();
+    hears(&mut alice, &["bob: two"]);
+    say(&mut alice, "three");
+    let mut told = Vec::new();
+    while told.len() < 4 {
+        told.push(String::from_utf8(read_frame(&mut bob).1).unwrap());
+    }
+    told.sort();
+    assert_eq!(told, ["* here: alice, bob", "alice: one", "alice: three", "bob: two"]);
+}
+
+/// What came in one read with the request, or with the opening handshake, is said as if it had come later.
+#[test]
+fn what_is_said_at_once_is_heard() {
+    let server = Server::start(&[]);
+    let mut alice = join(&server, "r as alice");
+    let mut bob = connect(server.port());
+    bob.write_all(b"ANYPORT/1 JOIN r as bob\none\ntw").unwrap();
+    hears(&mut alice, &["* bob joined", "bob: one"]);
+    bob.write_all(b"o\r\n\n").unwrap();
+    hears(&mut alice, &["bob: two"]);
+    let mut carol = connect(server.port());
+    let head = upgrade("/rooms/r?as=carol", "");
+    let said = [fragment(TEXT, b"fir"), frame(PING, b"?")].concat();
+    carol.write_all(&[head.as_bytes(), &said].concat()).unwrap();
+    read_head(&mut carol);
+    hears(&mut alice, &["* carol joined"]);
+    carol.write_all(&frame(0, b"st")).unwrap();
+    hears(&mut alice, &["carol: first"]);
+    assert_eq!(read_frame(&mut carol), (PONG, b"?".to_vec()));
+}
+
+#[test]
+fn nothing_that_is_said_moves_a_cursor_or_forges_a_line() {
+    let server = Server::start(&[]);
+    let mut alice = join(&server, "r as alice");
+    let mut bob = websocket(server.port(), "/rooms/r?as=bob");
+    hears(&mut alice, &["* bob joined"]);
+    let evil = "a\u{1b}[2J\nalice: I quit\u{202e}\u{9b}1m\u{7f}";
+    bob.write_all(&frame(TEXT, evil.as_bytes())).unwrap();
+    hears(&mut alice, &["bob: a␛[2J␊alice: I quit��1m␡"]);
+    let mut last = connect(server.port());
+    last.write_all(b"ANYPORT/1 JOIN r as carol json history=1\n").unwrap();
+    read_line(&mut last);
+    read_line(&mut last);
+    let event: Value = serde_json::from_str(&read_line(&mut last)).unwrap();
+    assert_eq!(event["message"]["text"], "a␛[2J␊alice: I quit��1m␡", "{event}");
+}
+
+#[test]
+fn a_message_of_the_limit_is_heard_and_one_beyond_it_is_refused() {
+    let server = Server::start(&["--room-message", "1000"]);
+    let mut alice = join(&server, "r as alice");
+    let mut bob = join(&server, "r as bob history=0");
+    hears(&mut alice, &["* bob joined"]);
+    let (fits, exceeds) = ("x".repeat(1000), "x".repeat(1001));
+    say(&mut bob, &exceeds);
+    say(&mut bob, &"y".repeat(300_000));
+    say(&mut bob, &fits);
+    hears(&mut alice, &[&format!("bob: {fits}")]);
+    hears(&mut bob, &["! the message is longer than 1000 bytes"; 2]);
+    let mut carol = websocket(server.port(), "/rooms/r?as=carol&history=0");
+    hears_text(&mut carol, &["* you are carol in r; here: alice, bob"]);
+    hears(&mut alice, &["* carol joined"]);
+    carol.write_all(&frame(TEXT, fits.as_bytes())).unwrap();
+    hears(&mut alice, &[&format!("carol: {fits}")]);
+    carol.write_all(&frame(TEXT, "x".repeat(2000).as_bytes())).unwrap();
+    assert_eq!(read_close(&mut carol).0, Some(1009));
+    hears(&mut alice, &["* carol left"]);
+}
+
+#[test]
+fn what_is_no_message_is_told_and_nobody_else_notices() {
+    let server = Server::start(&[]);
+    let mut alice = join(&server, "r as alice json");
+    for (said, code, words) in [
+        ("/who", "bad-request", "not JSON"),
+        (r#"{"say":{}}"#, "bad-request", "\"text\" is missing"),
+        (r#"{"say":{"text":""}}"#, "bad-request", "empty"),
+        (r#"{"shout":{}}"#, "bad-request", "shout"),
+    ] {
+        say(&mut alice, said);
+        let event: Value = serde_json::from_str(&read_line(&mut alice)).unwrap();
+        assert_eq!(event["error"]["code"], code, "{event}");
+        assert!(event["error"]["message"].as_str().unwrap().contains(words), "{event}");
+    }
+    let mut bob = join(&server, "r as bob history=0");
+    bob.write_all(b"\xff\xfe\n/nope\n").unwrap();
+    hears(&mut bob, &["! the message is not UTF-8"]);
+    assert!(read_line(&mut bob).starts_with("! unknown command \"/nope\""));
+    let mut carol = websocket(server.port(), "/rooms/r?as=carol&history=0");
+    read_frame(&mut carol);
+    carol.write_all(&frame(BINARY, b"x")).unwrap();
+    assert_eq!(read_close(&mut carol), (Some(1003), "rooms take text".to_owned()));
+}
+
+#[test]
+fn what_names_no_room_or_no_member_is_refused_with_what_is_wrong() {
+    let server = Server::start(&["--max-rooms", "1"]);
+    for (words, answer) in [
+        ("", "room"),
+        ("r as", "as"),
+        ("r as a:b", "cannot stand in the nickname"),
+        ("../etc", "cannot stand in the room"),
+        ("..", "must begin with a letter or digit"),
+        ("r since=5", "since"),
+        ("r colour=red", "colour"),
+    ] {
+        let told =
+            converse(&mut connect(server.port()), format!("ANYPORT/1 JOIN {words}\n").as_bytes());
+        assert!(
+            told.starts_with("ANYPORT/1 ERROR bad-request ") && told.contains(answer),
+            "{told}"
+        );
+    }
+    for (path, answer) in [
+        ("/rooms/", "room"),
+        ("/rooms/r?as=a%0ab", "nickname"),
+        ("/rooms/r?colour=red", "colour"),
+        ("/rooms/a%2fb", "room"),
+    ] {
+        let mut stream = connect(server.port());
+        stream.write_all(upgrade(path, "").as_bytes()).unwrap();
+        let head = read_head(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+        let mut body = String::new();
+        stream.read_to_string(&mut body).unwrap();
+        assert!(body.contains(answer), "{body}");
+    }
+    let _one = join(&server, "one as alice");
+    let told = converse(&mut connect(server.port()), b"ANYPORT/1 JOIN two as bob\n");
+    assert!(told.starts_with("ANYPORT/1 ERROR busy there are 1 rooms already"), "{told}");
+    let mut two = websocket(server.port(), "/rooms/two?as=bob");
+    assert_eq!(read_close(&mut two), (Some(1013), "there are too many rooms".to_owned()));
+}
+
+/// Breaks off again and again, and goes on with the last id that it saw.
+#[test]
+fn who_comes_back_misses_nothing_and_hears_nothing_twice() {
+    let server = Server::start(&["--room-rate", "0", "--room-history", "1000"]);
+    let mut speaker = join(&server, "r as speaker");
+    // Slow enough that no break is longer than what the room keeps.
+    let speaking = std::thread::spawn(move || {
+        for number in 0..600 {
+            writeln!(speaker, "{number}").unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        speaker
+    });
+    let (mut told, mut last, mut breaks) = (Vec::new(), None::<String>, 0);
+    let is_over = |told: &[String]| told.last().is_some_and(|last| last == "599");
+    while !is_over(&told) {
+        let since =
+            last.as_ref().map_or_else(|| "history=0".to_owned(), |id| format!("since={id}"));
+        // All kinds of members take turns.
+        let fields = "Sec-WebSocket-Protocol: anyport.chat.1\r\n";
+        let mut ws = None;
+        let mut raw = None;
+        if breaks % 2 == 0 {
+            ws = Some(websocket_with(server.port(), &format!("/rooms/r?as=m&{since}"), fields));
+        } else {
+            raw = Some(join(&server, &format!("r as m json {since}")));
+        }
+        for _ in 0..7 + breaks % 13 {
+            let text = match (&mut ws, &mut raw) {
+                (Some(ws), _) => String::from_utf8(read_frame(ws).1).unwrap(),
+                (_, Some(raw)) => read_line(raw),
+                _ => unreachable!(),
+            };
+            let event: Value = serde_json::from_str(&text).unwrap();
+            assert!(event.get("lost").is_none(), "{event}");
+            for kind in ["message", "join", "leave"] {
+                if let Some(id) = event[kind]["id"].as_str() {
+                    last = Some(id.to_owned());
+                }
+            }
+            if let Some(joined) = event["joined"]["last"].as_str().filter(|_| last.is_none()) {
+                last = Some(joined.to_owned());
+            }
+            if let Some(text) = event["message"]["text"].as_str() {
+                told.push(text.to_owned());
+            }
+            if is_over(&told) {
+                break;
+            }
+        }
+        breaks += 1;
+    }
+    speaking.join().unwrap();
+    let first: usize = told[0].parse().unwrap();
+    let expected: Vec<String> = (first..600).map(|number| number.to_string()).collect();
+    assert_eq!(told, expected);
+    assert!(breaks > 20, "{breaks}");
+}
+
+/// One that never reads: the others hear all, its queue is bounded, and when it reads at last it is told how much it missed.
+#[test]
+fn bp_3_a_slow_member_delays_nobody_and_is_told_what_it_missed() {
+    const MESSAGES: u64 = 2000;
+    let flags = ["--room-rate", "0", "--room-queue", "256KiB", "--idle-timeout", "30s"];
+    let server = Server::start(&flags);
+    let mut slow = join(&server, "r as slow json history=0");
+    let mut reader = join(&server, "r as reader history=0");
+    let mut speaker = join(&server, "r as speaker history=0");
+    let before = server.memory();
+    let text = "x".repeat(10_000);
+    let speaking = std::thread::spawn(move || {
+        for number in 0..MESSAGES {
+            writeln!(speaker, "{number} {text}").unwrap();
+        }
+        speaker
+    });
+    let mut lines = BufReader::new(&mut reader).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "* speaker joined");
+    for number in 0..MESSAGES {
+        let line = lines.next().unwrap();
+        assert!(line.starts_with(&format!("speaker: {number} ")), "{number}: {}", &line[..30]);
+    }
+    // 20 MB went through; what waits for the slow one is a part of a MB, and some of it is with the kernel.
+    let grown = server.memory().saturating_sub(before);
+    assert!(grown < 8 * 1024 * 1024, "{grown} bytes more");
+
+    // It still may speak.
+    say(&mut slow, r#"{"say":{"text":"I am here"}}"#);
+    assert_eq!(lines.next().unwrap(), "slow: I am here");
+    let (mut told, mut lost) = (0, 0);
+    let mut speaker = speaking.join().unwrap();
+    let mut lines = BufReader::new(&mut slow).lines().map(Result::unwrap);
+    let mut event = || -> Value { serde_json::from_str(&lines.next().unwrap()).unwrap() };
+    let mut expected = 0;
+    while told + lost < MESSAGES {
+        let event = event();
+        if let Some(count) = event["lost"]["count"].as_u64() {
+            lost += count;
+            expected += count;
+        } else if let Some(text) = event["message"]["text"].as_str() {
+            assert!(text.starts_with(&format!("{expected} ")), "{}", &text[..20]);
+            (told, expected) = (told + 1, expected + 1);
+        }
+    }
+    assert!(told > 10 && lost > 100, "told {told}, lost {lost}");
+    say(&mut speaker, "and on");
+    assert_eq!(event()["message"]["text"], "and on");
+}
+
+#[test]
+fn bp_3_a_slow_member_is_closed_where_so_told() {
+    let flags = ["--room-rate", "0", "--room-queue", "64KiB", "--slow-reader", "close"];
+    let server = Server::start(&[&flags[..], &["--idle-timeout", "5s"]].concat());
+    let mut ws = websocket(server.port(), "/rooms/r?as=ws&history=0");
+    let mut raw = join(&server, "r as raw history=0");
+    let never = join(&server, "r as never history=0");
+    let mut speaker = join(&server, "r as speaker self history=0");
+    let text = "x".repeat(50_000);
+    // It hears itself, so that it goes at the room's pace.
+    let mut lines = BufReader::new(speaker.try_clone().unwrap()).lines().map(Result::unwrap);
+    let mut heard = |prefix: &str| while !lines.next().unwrap().starts_with(prefix) {};
+    for _ in 0..400 {
+        say(&mut speaker, &text);
+        heard("speaker: ");
+    }
+    // Behind what had been on its way stands why.
+    let mut last = String::new();
+    BufReader::new(&mut raw).lines().map_while(Result::ok).for_each(|line| last = line);
+    assert_eq!(last, "! you read too slowly (--slow-reader close)");
+    let code = loop {
+        let (opcode, payload) = read_frame(&mut ws);
+        if opcode == 8 {
+            break u16::from_be_bytes([payload[0], payload[1]]);
+        }
+    };
+    assert_eq!(code, 1013);
+    // One that does not even read that is not waited for.
+    heard("* never left");
+    drop(never);
+}
+
+/// A lower bound alone: who is too fast is heard later, and nothing is lost.
+#[test]
+fn who_speaks_too_fast_is_heard_later() {
+    let server = Server::start(&["--room-rate", "20"]);
+    let mut alice = join(&server, "r as alice history=0");
+    let mut bob = websocket(server.port(), "/rooms/r?as=bob&history=0");
+    hears(&mut alice, &["* bob joined"]);
+    let started = Instant::now();
+    for number in 0..60 {
+        bob.write_all(&frame(TEXT, format!("{number}").as_bytes())).unwrap();
+        // Each in a read of its own, as what came in one read is heard at once.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for number in 0..60 {
+        hears(&mut alice, &[&format!("bob: {number}")]);
+    }
+    assert!(started.elapsed() > Duration::from_millis(500), "{:?}", started.elapsed());
+}
+
+/// A person who reads along says nothing for hours; a WebSocket is asked whether it is there.
+#[test]
+fn the_silent_stay_as_long_as_they_are_there() {
+    let server = Server::start(&["--idle-timeout", "400ms"]);
+    let mut silent = join(&server, "r as silent");
+    let mut dead = websocket(server.port(), "/rooms/r?as=dead&history=0");
+    hears(&mut silent, &["* dead joined"]);
+    let Some(python) = python_websockets(&server, "rooms/r?as=python", "") else { return };
+    let python = Talker::start(python);
+    // It reads nothing and answers no ping.
+    let mut told = [read_line(&mut silent), read_line(&mut silent)];
+    told.sort();
+    assert_eq!(told, ["* dead left", "* python joined"]);
+    let mut last = None;
+    for _ in 0..20 {
+        match read_frame(&mut dead) {
+            (TEXT, _) => {}
+            (PING, payload) => assert!(payload.is_empty()),
+            (_, payload) => {
+                last = Some(u16::from_be_bytes([payload[0], payload[1]]));
+                break;
+            }
+        }
+    }
+    assert_eq!(last, Some(1008));
+    std::thread::sleep(Duration::from_millis(1500));
+    say(&mut silent, "still here");
+    python.hears("silent: still here");
+}
+
+#[test]
+fn members_are_told_that_the_server_stops() {
+    let mut server = Server::start(&[]);
+    let mut raw = join(&server, "r as raw");
+    let mut ws = websocket(server.port(), "/rooms/r?as=ws&history=0");
+    hears(&mut raw, &["* ws joined"]);
+    hears_text(&mut ws, &["* you are ws in r; here: raw"]);
+    server.signal("TERM");
+    let mut rest = String::new();
+    raw.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("! the server is stopping\n"), "{rest}");
+    drop(raw);
+    loop {
+        match read_frame(&mut ws) {
+            (TEXT, _) => {}
+            (8, payload) => break assert_eq!(payload[..2], 1001_u16.to_be_bytes()),
+            other => panic!("{other:?}"),
+        }
+    }
+    ws.shutdown(Shutdown::Both).unwrap();
+    assert!(server.wait().success());
+}
