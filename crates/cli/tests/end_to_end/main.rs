@@ -16,6 +16,7 @@
 //! - `memory` what no peer can make the server hold
 //! - `policies` what an operator allows one peer, and all of them together
 //! - `refusals` mistakes of peers and users, and what they are told
+//! - `resolve` what names stand for
 //! - `resuming` transfers that break off go on where they stopped
 //! - `slowness` what trickles, and what may take its time
 //! - `unseen` files that the kernel stores, because no digest is wanted
@@ -38,6 +39,7 @@ mod memory;
 mod policies;
 mod real_clients;
 mod refusals;
+mod resolve;
 mod resuming;
 mod serving;
 mod slowness;
