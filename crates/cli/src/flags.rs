@@ -9,6 +9,7 @@ use anyport_proto::detect::ProtocolName;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::ws::handshake::Origin;
+use anyport_server::Greeting;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::listen::Listen;
@@ -53,10 +54,15 @@ pub(crate) struct Serve {
     #[arg(long, short, value_name = "ADDR")]
     pub(crate) bind: Vec<String>,
 
-    /// The same with what is set for this listener alone: any://ADDR[?only=raw,http&detect-timeout=5s&detect=off]; repeatable
+    /// The same with what is set for this listener alone: any://ADDR[?only=raw,http&detect-timeout=5s&detect=off], or echo://, greet://, time://, rfc868:// or daytime://ADDR, which serve one thing; repeatable
     ///
-    /// SERVICE is any: the client asks for what it wants. only, detect-timeout and detect=off (or on) are --only,
-    /// --detect-timeout and --no-detect for this listener, which else has what those say. Each port 0 is another free one.
+    /// any: the client asks for what it wants. only, detect-timeout, on-timeout and detect=off (or on) are --only,
+    /// --detect-timeout, --on-timeout and --no-detect for this listener, which else has what those say.
+    ///
+    /// echo gives back what comes (RFC 862, port 7). greet says --greeting first and prints what is answered (port 9001). time
+    /// tells the local time to any GET over HTTP (port 8080). rfc868 (port 37) and daytime (port 13) tell the time and close. echo,
+    /// rfc868 and daytime answer over UDP too, on the same port: at most as many bytes as came, so who asks for the time sends
+    /// at least 4, or for daytime 64. Each port 0 is another free one.
     #[arg(long, value_name = "SERVICE://ADDR")]
     pub(crate) listen: Vec<Listen>,
 
@@ -135,6 +141,14 @@ pub(crate) struct Serve {
     /// How long after its first byte a client may stay undecided before it is raw TCP
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, help_heading = "Connections")]
     pub(crate) detect_timeout: Duration,
+
+    /// What becomes of a client that has sent no byte within --detect-timeout: wait for it, or greet it; who is greeted gets the greet service, which stores nothing
+    #[arg(long, value_name = "WHAT", default_value = "wait", help_heading = "Connections")]
+    pub(crate) on_timeout: OnTimeout,
+
+    /// What greet:// says first, and ANYPORT/1 GREET is answered; one line [default: Welcome to anyport!]
+    #[arg(long, value_name = "TEXT", help_heading = "Connections")]
+    pub(crate) greeting: Option<Greeting>,
 
     /// How long an opening handshake, a preface line or an offer may take, from its first byte
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration, help_heading = "Connections")]
@@ -415,6 +429,24 @@ impl Engine {
         match self {
             Self::Own => "own",
             Self::Library => "library",
+        }
+    }
+}
+
+/// What becomes of a client that says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnTimeout {
+    /// It may, for --idle-timeout
+    Wait,
+    /// It is greeted
+    Greet,
+}
+
+impl From<OnTimeout> for anyport_server::OnTimeout {
+    fn from(on_timeout: OnTimeout) -> Self {
+        match on_timeout {
+            OnTimeout::Wait => Self::Wait,
+            OnTimeout::Greet => Self::Greet,
         }
     }
 }

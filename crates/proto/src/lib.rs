@@ -17,4 +17,5 @@ pub mod detect;
 pub mod http1;
 pub mod limits;
 pub mod transfer;
+pub mod visible;
 pub mod ws;

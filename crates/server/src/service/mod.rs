@@ -3,4 +3,6 @@
 pub(crate) mod download;
 pub(crate) mod echo;
 pub(crate) mod files;
+pub(crate) mod greet;
 pub(crate) mod listing;
+pub(crate) mod time;

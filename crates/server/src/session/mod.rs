@@ -4,18 +4,23 @@
 //! ```text
 //!   Raw ──proof of frames──► Ws          Http1 ──upgrade──► Ws
 //!   Preface                              Refusing (TLS and HTTP/2, until they are served)
+//!   Single: echo, greet or time, where a listener serves nothing else
 //! ```
 
 mod due;
+pub(crate) mod greet;
 mod http1;
 pub(crate) mod library;
 mod messages;
 mod preface;
 mod raw;
+pub(crate) mod raw_echo;
 mod refusing;
 mod sending;
+pub(crate) mod single;
 #[cfg(test)]
 mod tests;
+pub(crate) mod time_http;
 mod ws;
 
 pub(crate) use http1::Upgrade;
@@ -69,6 +74,7 @@ pub(crate) enum Session {
     Http1(Box<http1::Http1>),
     Ws(Box<ws::Ws>),
     Refusing(refusing::Refusing),
+    Single(Box<single::Single>),
 }
 
 /// What a session wants after a step.
@@ -113,6 +119,10 @@ impl Session {
             Self::Http1(session) => session.stop(replies),
             Self::Ws(session) => session.stop(replies),
             Self::Refusing(_) => true,
+            Self::Single(session) => {
+                session.stop(replies);
+                true
+            }
         }
     }
 
@@ -122,6 +132,7 @@ impl Session {
             Self::Raw(session) => session.broken(reason),
             Self::Preface(session) => session.broken(reason),
             Self::Ws(session) => session.broken(reason),
+            Self::Single(session) => session.broken(),
             Self::Http1(_) | Self::Refusing(_) => {}
         }
     }
@@ -135,6 +146,7 @@ impl Step for Session {
             Self::Http1(session) => session.patience(),
             Self::Ws(session) => session.patience(),
             Self::Refusing(session) => session.patience(),
+            Self::Single(session) => session.patience(),
         }
     }
 
@@ -148,6 +160,7 @@ impl Step for Session {
             Self::Http1(session) => session.step(input, replies),
             Self::Ws(session) => Next::Flow(session.step(input, replies)),
             Self::Refusing(session) => Next::Flow(session.step(replies)),
+            Self::Single(session) => Next::Flow(session.step(input, replies)),
         };
         match next {
             Next::Flow(flow) => flow,
@@ -162,7 +175,7 @@ impl Step for Session {
         match self {
             Self::Preface(session) => session.is_sending(),
             Self::Ws(session) => session.is_sending(),
-            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => false,
+            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) | Self::Single(_) => false,
         }
     }
 
@@ -170,7 +183,9 @@ impl Step for Session {
         match self {
             Self::Preface(session) => session.outgoing(buffer, replies),
             Self::Ws(session) => session.outgoing(buffer, replies),
-            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => Ok(Outgoing::Nothing),
+            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) | Self::Single(_) => {
+                Ok(Outgoing::Nothing)
+            }
         }
     }
 
@@ -182,7 +197,7 @@ impl Step for Session {
         match self {
             Self::Preface(session) => session.sent(count),
             Self::Ws(session) => session.sent(count),
-            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => {}
+            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) | Self::Single(_) => {}
         }
     }
 
@@ -191,7 +206,7 @@ impl Step for Session {
             Self::Raw(session) => session.unseen(),
             Self::Preface(session) => session.unseen(),
             // Frames are unmasked, and heads are read.
-            Self::Ws(_) | Self::Http1(_) | Self::Refusing(_) => None,
+            Self::Ws(_) | Self::Http1(_) | Self::Refusing(_) | Self::Single(_) => None,
         }
     }
 
@@ -202,7 +217,7 @@ impl Step for Session {
             Self::Ws(session) => session.may_block(),
             // The step that ends a head may begin a file.
             Self::Http1(_) => true,
-            Self::Refusing(_) => false,
+            Self::Refusing(_) | Self::Single(_) => false,
         }
     }
 
@@ -210,7 +225,7 @@ impl Step for Session {
         match self {
             Self::Raw(_) | Self::Preface(_) => true,
             Self::Ws(session) => session.is_bulk(),
-            Self::Http1(_) | Self::Refusing(_) => false,
+            Self::Http1(_) | Self::Refusing(_) | Self::Single(_) => false,
         }
     }
 }

@@ -5,6 +5,8 @@
 //!   ANYPORT/1 PUT notes.txt␊ content until FIN       ──►  ANYPORT/1 RECEIPT …␊
 //!   ANYPORT/1 GET photo.jpg␊                         ──►  ANYPORT/1 FILE …␊ hello END blake3:…␊   and the next line
 //!   ANYPORT/1 LIST␊                                  ──►  ANYPORT/1 ENTRY …␊ … ANYPORT/1 END entries=N␊
+//!   ANYPORT/1 TIME␊                                  ──►  ANYPORT/1 TIME Local time is: …␊
+//!   ANYPORT/1 GREET␊                                 ──►  ANYPORT/1 GREETING Welcome to anyport!␊
 //! ```
 //!
 //! While an answer to GET or LIST goes out nothing is read. What came behind the question waits.
@@ -17,7 +19,7 @@ use anyport_net::copy::{Flow, Input, Outgoing, Unseen};
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::offer::{End, Offer};
-use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
+use anyport_proto::transfer::preface::{self, LineReader, Reply, Request, Verb};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
@@ -25,6 +27,7 @@ use super::due::Due;
 use super::sending::{Say, Sending};
 use super::{Context, idle_reason};
 use crate::service::files::Upload;
+use crate::service::time::now_line;
 
 pub(crate) struct Preface {
     context: Context,
@@ -261,8 +264,18 @@ impl Preface {
                 self.list(&list, replies);
                 return Ok(());
             }
+            Ok(Request::Other(Verb::Time)) => {
+                replies.extend_from_slice(Reply::Time(now_line()).to_line().as_bytes());
+                return Ok(());
+            }
+            Ok(Request::Other(Verb::Greet)) => {
+                let greeting = Reply::Greeting(self.context.config.greeting.to_string());
+                replies.extend_from_slice(greeting.to_line().as_bytes());
+                return Ok(());
+            }
             Ok(Request::Other(verb)) => {
-                let message = format!("{verb} is not served yet; PUT, GET and LIST are");
+                let message =
+                    format!("{verb} is not served yet; PUT, GET, LIST, TIME and GREET are");
                 return Err(self.refuse_line(Refusal::new(RefusalCode::NotSupported, message)));
             }
             Err(error) => {

@@ -7,6 +7,9 @@
 //!
 //!   receiver  ANYPORT/1 GET photo.jpg offset=K LF                   ANYPORT/1 LIST photos LF
 //!   server    ANYPORT/1 FILE … LF   content   END blake3:… LF       ANYPORT/1 ENTRY … LF   ANYPORT/1 END entries=N LF
+//!
+//!   anybody   ANYPORT/1 TIME LF                ANYPORT/1 GREET LF
+//!   server    ANYPORT/1 TIME Local time … LF   ANYPORT/1 GREETING Welcome to anyport! LF
 //! ```
 //!
 //! Strict where a sender's mistake would damage a file (an unknown key of a request is refused),
@@ -74,9 +77,22 @@ pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
         "GET" => parse_get(arguments).map(Request::Get),
         "LIST" => parse_list(arguments).map(Request::List),
         other => match other.parse() {
-            Ok(verb) => Ok(Request::Other(verb)),
+            Ok(verb) => parse_other(verb, arguments),
             Err(_) => Err(PrefaceError::UnknownVerb { verb: verb.to_owned(), known: KNOWN_VERBS }),
         },
+    }
+}
+
+/// `TIME` and `GREET` are whole lines.
+fn parse_other(verb: Verb, arguments: &str) -> Result<Request, PrefaceError> {
+    let line = match verb {
+        Verb::Time => "TIME line",
+        Verb::Greet => "GREET line",
+        Verb::Echo | Verb::Join => return Ok(Request::Other(verb)),
+    };
+    match split_word(arguments) {
+        ("", _) => Ok(Request::Other(verb)),
+        (word, _) => Err(PrefaceError::UnknownWord { line, word: word.to_owned(), known: "none" }),
     }
 }
 
