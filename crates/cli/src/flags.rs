@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
+use anyport_net::resolve::Port;
 use anyport_proto::detect::ProtocolName;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::ws::handshake::Origin;
+use anyport_server::Greeting;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::listen::Listen;
@@ -32,6 +34,7 @@ pub(crate) enum Command {
     Send(Send),
     Get(Get),
     Ls(Ls),
+    Resolve(Resolve),
     Bench(bench::flags::Bench),
     /// A part of the bench as a process of its own; not for people.
     #[command(hide = true)]
@@ -51,10 +54,15 @@ pub(crate) struct Serve {
     #[arg(long, short, value_name = "ADDR")]
     pub(crate) bind: Vec<String>,
 
-    /// The same with what is set for this listener alone: any://ADDR[?only=raw,http&detect-timeout=5s&detect=off]; repeatable
+    /// The same with what is set for this listener alone: any://ADDR[?only=raw,http&detect-timeout=5s&detect=off], or echo://, greet://, time://, rfc868:// or daytime://ADDR, which serve one thing; repeatable
     ///
-    /// SERVICE is any: the client asks for what it wants. only, detect-timeout and detect=off (or on) are --only,
-    /// --detect-timeout and --no-detect for this listener, which else has what those say. Each port 0 is another free one.
+    /// any: the client asks for what it wants. only, detect-timeout, on-timeout and detect=off (or on) are --only,
+    /// --detect-timeout, --on-timeout and --no-detect for this listener, which else has what those say.
+    ///
+    /// echo gives back what comes (RFC 862, port 7). greet says --greeting first and prints what is answered (port 9001). time
+    /// tells the local time to any GET over HTTP (port 8080). rfc868 (port 37) and daytime (port 13) tell the time and close. echo,
+    /// rfc868 and daytime answer over UDP too, on the same port: at most as many bytes as came, so who asks for the time sends
+    /// at least 4, or for daytime 64. Each port 0 is another free one.
     #[arg(long, value_name = "SERVICE://ADDR")]
     pub(crate) listen: Vec<Listen>,
 
@@ -133,6 +141,14 @@ pub(crate) struct Serve {
     /// How long after its first byte a client may stay undecided before it is raw TCP
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, help_heading = "Connections")]
     pub(crate) detect_timeout: Duration,
+
+    /// What becomes of a client that has sent no byte within --detect-timeout: wait for it, or greet it; who is greeted gets the greet service, which stores nothing
+    #[arg(long, value_name = "WHAT", default_value = "wait", help_heading = "Connections")]
+    pub(crate) on_timeout: OnTimeout,
+
+    /// What greet:// says first, and ANYPORT/1 GREET is answered; one line [default: Welcome to anyport!]
+    #[arg(long, value_name = "TEXT", help_heading = "Connections")]
+    pub(crate) greeting: Option<Greeting>,
 
     /// How long an opening handshake, a preface line or an offer may take, from its first byte
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration, help_heading = "Connections")]
@@ -373,6 +389,44 @@ pub(crate) struct Ls {
     pub(crate) json: bool,
 }
 
+/// What names stand for: their addresses and canonical names, as this system resolves them.
+///
+/// NAME is a name or a numeric address, alone or with a port: NAME:80, NAME:http; an IPv6 address with a port stands in
+/// brackets. Addresses come in the order in which clients try them (getaddrinfo). A name that does not resolve stops none of
+/// the others.
+///
+/// Exit codes: 0 all resolved, 2 wrong usage, 3 one or more did not.
+#[derive(Debug, Args)]
+pub(crate) struct Resolve {
+    /// Names to resolve
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+
+    /// Only IPv4 addresses
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub(crate) ipv4: bool,
+
+    /// Only IPv6 addresses
+    #[arg(short = '6', long)]
+    pub(crate) ipv6: bool,
+
+    /// Port of those that name none: a number, or a service over TCP such as http
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) service: Option<Port>,
+
+    /// Ask for the name of each address too
+    #[arg(long)]
+    pub(crate) reverse: bool,
+
+    /// How long one answer may take
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
+    pub(crate) timeout: Duration,
+
+    /// One JSON object a name on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// How a client that receives connects.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
@@ -403,6 +457,24 @@ impl Engine {
         match self {
             Self::Own => "own",
             Self::Library => "library",
+        }
+    }
+}
+
+/// What becomes of a client that says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnTimeout {
+    /// It may, for --idle-timeout
+    Wait,
+    /// It is greeted
+    Greet,
+}
+
+impl From<OnTimeout> for anyport_server::OnTimeout {
+    fn from(on_timeout: OnTimeout) -> Self {
+        match on_timeout {
+            OnTimeout::Wait => Self::Wait,
+            OnTimeout::Greet => Self::Greet,
         }
     }
 }

@@ -3,17 +3,18 @@
 //! ```text
 //!   --bind 127.0.0.1:8331                                the same as --listen any://127.0.0.1:8331
 //!   --listen any://127.0.0.1:9000?only=raw,http&detect-timeout=1s
+//!   --listen echo://127.0.0.1:9000
 //!            SERVICE://ADDR?what is set for this listener alone
 //! ```
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use anyport_net::listen::{self, ListenError};
 use anyport_proto::detect::{Allowed, ProtocolName};
-use anyport_server::{Listener, ListenerConfig};
+use anyport_server::{Listener, ListenerConfig, OnTimeout, Service};
 
 use crate::exit::Exit;
 use crate::{Failure, flags, values};
@@ -21,11 +22,13 @@ use crate::{Failure, flags, values};
 /// What `--listen` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listen {
+    service: Service,
     /// `HOST:PORT`, or either of them.
     address: String,
     /// What is taken here, where it is not what the whole server takes.
     allowed: Option<Allowed>,
     detect_timeout: Option<Duration>,
+    on_timeout: Option<OnTimeout>,
 }
 
 impl FromStr for Listen {
@@ -34,17 +37,22 @@ impl FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (service, rest) =
             text.split_once("://").ok_or("expected SERVICE://ADDR, as in any://127.0.0.1:8331")?;
-        if service != SERVICE {
-            return Err(format!("unknown service {service:?}; known is {SERVICE}"));
-        }
+        let service: Service = service.parse()?;
         let (address, settings) = rest.split_once('?').unwrap_or((rest, ""));
         let address = address.strip_suffix('/').unwrap_or(address);
         if address.is_empty() || address.contains('/') {
             return Err(format!("expected ADDR between :// and ?, not {address:?}"));
         }
+        if service != Service::Any && !settings.is_empty() {
+            let service = service.as_str();
+            return Err(format!(
+                "{service}:// serves one thing and has no settings, so nothing follows ADDR"
+            ));
+        }
         let mut only = None;
         let mut detect = None;
         let mut detect_timeout = None;
+        let mut on_timeout = None;
         for setting in settings.split('&').filter(|setting| !setting.is_empty()) {
             let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
             let again = match key {
@@ -55,6 +63,7 @@ impl FromStr for Listen {
                     let parsed = parsed.map_err(|error| format!("{key}={value}: {error}"))?;
                     detect_timeout.replace(parsed).is_some()
                 }
+                "on-timeout" => on_timeout.replace(wait_or_greet(value)?).is_some(),
                 _ => return Err(format!("unknown key {key:?}; known are {KEYS}")),
             };
             if again {
@@ -69,7 +78,7 @@ impl FromStr for Listen {
             (Some(true), None) => Some(Allowed::ALL),
             (_, only) => only,
         };
-        Ok(Self { address: address.to_owned(), allowed, detect_timeout })
+        Ok(Self { service, address: address.to_owned(), allowed, detect_timeout, on_timeout })
     }
 }
 
@@ -90,50 +99,71 @@ fn on_or_off(word: &str) -> Result<bool, String> {
     }
 }
 
+fn wait_or_greet(word: &str) -> Result<OnTimeout, String> {
+    match word {
+        "wait" => Ok(OnTimeout::Wait),
+        "greet" => Ok(OnTimeout::Greet),
+        other => Err(format!("on-timeout is wait or greet, not {other:?}")),
+    }
+}
+
 /// Listens on all that `--bind` and `--listen` name, or on both loopback addresses.
 pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
     let mut listeners: Vec<Listener> = Vec::new();
     for Group { wanted, flag, config } in groups(flags) {
         let mut addresses = Vec::new();
         for wanted in wanted {
-            let found = listen::resolve(&with_port(&wanted)).map_err(|error| {
+            let found = listen::resolve(&with_port(&wanted, config.service)).map_err(|error| {
                 Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
             })?;
             addresses.extend(found);
         }
-        check_open(&addresses, flags.open)?;
+        check_open(&addresses, flags.open, config.service)?;
         check_new(&addresses, &listeners)?;
-        let sockets = listen::listen(&addresses).map_err(|error| {
+        let sockets = bind(&addresses, config.service).map_err(|error| {
             let hint = match &error {
-                ListenError::Bind { address, source } => bind_hint(flag, *address, source),
+                ListenError::Bind { address, source } => bind_hint(&flag, *address, source),
                 _ => None,
             };
             Failure { hint, ..Failure::new(Exit::Failed, error) }
         })?;
-        for socket in sockets {
+        for (socket, datagrams) in sockets {
             flags.congestion.check(&socket).map_err(|error| {
                 let error = anyhow!(error)
                     .context(format!("cannot use congestion control {}", flags.congestion));
                 Failure::new(Exit::Usage, error)
                     .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
             })?;
-            listeners.push(Listener { socket, config: config.clone() });
+            listeners.push(Listener { socket, datagrams, config: config.clone() });
         }
     }
     Ok(listeners)
+}
+
+/// Sockets at each address: for streams, and for datagrams where the service takes them.
+fn bind(
+    addresses: &[SocketAddr],
+    service: Service,
+) -> Result<Vec<(TcpListener, Option<UdpSocket>)>, ListenError> {
+    if service.takes_datagrams() {
+        let pairs = listen::listen_with_datagrams(addresses)?;
+        return Ok(pairs.into_iter().map(|(socket, beside)| (socket, Some(beside))).collect());
+    }
+    Ok(listen::listen(addresses)?.into_iter().map(|socket| (socket, None)).collect())
 }
 
 /// Addresses with one port for all that ask for port 0, and with the same settings.
 struct Group {
     wanted: Vec<String>,
     /// What a person writes before such an address.
-    flag: &'static str,
+    flag: String,
     config: ListenerConfig,
 }
 
 fn groups(flags: &flags::Serve) -> Vec<Group> {
     let mut common = ListenerConfig::default();
     common.detect_timeout = flags.detect_timeout;
+    common.on_timeout = flags.on_timeout.into();
     common.allowed = match flags.only.as_slice() {
         _ if flags.no_detect => Allowed::UNDETECTED,
         [] => Allowed::ALL,
@@ -144,22 +174,29 @@ fn groups(flags: &flags::Serve) -> Vec<Group> {
     } else {
         flags.bind.clone()
     };
-    let bind = Group { wanted: bind, flag: "--bind ", config: common.clone() };
+    let bind = Group { wanted: bind, flag: "--bind ".to_owned(), config: common.clone() };
     let listen = flags.listen.iter().map(|listen| {
         let mut config = common.clone();
         config.allowed = listen.allowed.unwrap_or(config.allowed);
         config.detect_timeout = listen.detect_timeout.unwrap_or(config.detect_timeout);
-        Group { wanted: vec![listen.address.clone()], flag: "--listen any://", config }
+        config.on_timeout = listen.on_timeout.unwrap_or(config.on_timeout);
+        config.service = listen.service;
+        let flag = format!("--listen {}://", listen.service.as_str());
+        Group { wanted: vec![listen.address.clone()], flag, config }
     });
     let all = std::iter::once(bind).chain(listen);
     all.filter(|group| !group.wanted.is_empty()).collect()
 }
 
-fn check_open(addresses: &[SocketAddr], open: bool) -> Result<(), Failure> {
+fn check_open(addresses: &[SocketAddr], open: bool, service: Service) -> Result<(), Failure> {
     match addresses.iter().find(|address| !is_loopback(address)) {
         Some(wide) if !open => {
+            let may = match service {
+                Service::Any => "upload into DIR".to_owned(),
+                other => format!("use {}", other.as_str()),
+            };
             Err(Failure::new(Exit::Usage, anyhow!("{wide} reaches beyond this machine"))
-                .with_hint("add --open if whoever reaches it may upload into DIR"))
+                .with_hint(format!("add --open if whoever reaches it may {may}")))
         }
         _ => Ok(()),
     }
@@ -198,8 +235,9 @@ pub(crate) fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// `HOST` alone gets the default port; `:PORT` alone is this machine.
-fn with_port(address: &str) -> String {
+/// `HOST` alone gets the service's own port; `:PORT` alone is this machine.
+fn with_port(address: &str, service: Service) -> String {
+    let default = default_port(service);
     if let Some(port) = address.strip_prefix(':')
         && port.parse::<u16>().is_ok()
     {
@@ -211,22 +249,28 @@ fn with_port(address: &str) -> String {
         None => address.contains(':'),
     };
     match (bare_v6, has_port) {
-        (true, _) => format!("[{address}]:{DEFAULT_PORT}"),
+        (true, _) => format!("[{address}]:{default}"),
         (false, true) => address.to_owned(),
-        (false, false) => format!("{address}:{DEFAULT_PORT}"),
+        (false, false) => format!("{address}:{default}"),
     }
 }
 
-/// The service of a listener: whatever the client asks for.
-const SERVICE: &str = "any";
+/// The port of an address that names none: the old services have theirs since 1983.
+const fn default_port(service: Service) -> u16 {
+    match service {
+        Service::Echo => 7,
+        Service::Daytime => 13,
+        Service::Rfc868 => 37,
+        Service::Greet => 9001,
+        Service::Time => 8080,
+        _ => 8331,
+    }
+}
 
-const KEYS: &str = "only, detect, detect-timeout";
+const KEYS: &str = "only, detect, detect-timeout, on-timeout";
 
 /// Where a server listens when nobody says otherwise.
 const DEFAULT_ADDRESSES: [&str; 2] = ["127.0.0.1:8331", "[::1]:8331"];
-
-/// The port of an address that names none.
-const DEFAULT_PORT: u16 = 8331;
 
 #[cfg(test)]
 mod tests {
@@ -234,15 +278,24 @@ mod tests {
 
     #[test]
     fn a_listener_is_an_address_and_what_is_set_for_it() {
-        let plain =
-            Listen { address: "[::1]:8331".to_owned(), allowed: None, detect_timeout: None };
+        let plain = Listen {
+            service: Service::Any,
+            address: "[::1]:8331".to_owned(),
+            allowed: None,
+            detect_timeout: None,
+            on_timeout: None,
+        };
         assert_eq!("any://[::1]:8331".parse(), Ok(plain.clone()));
         assert_eq!("any://[::1]:8331/".parse(), Ok(plain.clone()));
-        assert_eq!("any://[::1]:8331?".parse(), Ok(plain));
-        let set: Listen = "any://localhost?only=raw,http&detect-timeout=500ms".parse().unwrap();
+        assert_eq!("any://[::1]:8331?".parse(), Ok(plain.clone()));
+        let echo = Listen { service: Service::Echo, ..plain };
+        assert_eq!("echo://[::1]:8331/".parse(), Ok(echo));
+        let set: Listen =
+            "any://localhost?only=raw,http&detect-timeout=500ms&on-timeout=greet".parse().unwrap();
         assert_eq!(set.address, "localhost");
         assert_eq!(set.allowed.unwrap().names().collect::<Vec<_>>(), ["raw", "http"]);
         assert_eq!(set.detect_timeout, Some(Duration::from_millis(500)));
+        assert_eq!(set.on_timeout, Some(OnTimeout::Greet));
         let allowed = |text: &str| text.parse::<Listen>().unwrap().allowed;
         assert_eq!(allowed("any://:0?detect=off"), Some(Allowed::UNDETECTED));
         assert_eq!(allowed("any://:0?detect=on"), Some(Allowed::ALL));
@@ -253,10 +306,20 @@ mod tests {
     fn what_a_listener_cannot_mean_is_told_with_what_is_known() {
         for (text, words) in [
             ("127.0.0.1:0", "expected SERVICE://ADDR"),
-            ("echo://127.0.0.1:0", r#"unknown service "echo"; known is any"#),
+            (
+                "ftp://h",
+                r#"unknown service "ftp"; known are any, echo, greet, time, rfc868, daytime"#,
+            ),
+            ("echo://h?only=raw", "echo:// serves one thing"),
+            ("time://h?detect-timeout=1s", "time:// serves one thing"),
+            ("greet://", "expected ADDR"),
+            ("any://h?on-timeout=raw", "on-timeout is wait or greet"),
             ("any://", "expected ADDR"),
             ("any://h/path", "expected ADDR"),
-            ("any://h?tls=on", r#"unknown key "tls"; known are only, detect, detect-timeout"#),
+            (
+                "any://h?tls=on",
+                r#"unknown key "tls"; known are only, detect, detect-timeout, on-timeout"#,
+            ),
             ("any://h?only=ftp", r#"unknown protocol "ftp"; known are raw"#),
             ("any://h?only=", r#"unknown protocol """#),
             ("any://h?only=raw&only=ws", "only is set twice"),
@@ -280,7 +343,11 @@ mod tests {
             ("[::1]", "[::1]:8331"),
             ("[::1]:80", "[::1]:80"),
         ] {
-            assert_eq!(with_port(written), meant);
+            assert_eq!(with_port(written, Service::Any), meant);
+        }
+        for (service, port) in [("echo", 7), ("daytime", 13), ("rfc868", 37), ("greet", 9001)] {
+            let service = service.parse().unwrap();
+            assert_eq!(with_port("localhost", service), format!("localhost:{port}"));
         }
     }
 

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Send(send) => commands::send::run(send),
         Command::Get(get) => commands::get::run(get),
         Command::Ls(ls) => commands::ls::run(ls),
+        Command::Resolve(resolve) => commands::resolve::run(resolve),
         Command::Bench(bench) => bench::run(bench),
         Command::BenchPeer(peer) => bench::run_peer(peer),
     };

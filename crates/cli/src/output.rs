@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::format_rate;
-use anyport_server::{Interrupted, Observer, Refused, Sent, Snapshot};
+use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot};
 use serde_json::json;
 
 use crate::Failure;
@@ -159,12 +159,22 @@ pub(crate) fn summary_event(summary: &Snapshot) -> String {
     }
     let Snapshot { connections, receipts, bytes, interrupted, refused, .. } = summary;
     let Snapshot { sent, bytes_sent, unsent, .. } = summary;
-    json!({
+    let mut event = json!({
         "event": "summary", "connections": connections, "receipts": receipts, "bytes": bytes,
         "interrupted": interrupted, "refused": refused,
         "sent": sent, "bytes_sent": bytes_sent, "unsent": unsent, "decisions": decisions, "silent": silent,
-    })
-    .to_string()
+    });
+    let Snapshot { served, datagrams, dropped, .. } = summary;
+    for (service, count) in served {
+        event["served"][service.as_str()] = json!(count);
+    }
+    for (service, count) in datagrams {
+        event["datagrams"][service.as_str()] = json!(count);
+    }
+    for (why, count) in dropped {
+        event["dropped"][why.as_str()] = json!(count);
+    }
+    event.to_string()
 }
 
 impl Observer for Printer {
@@ -196,6 +206,15 @@ impl Observer for Printer {
             return self.print(event.to_string());
         }
         self.print(format!("{protocol} {peer} refused: {reason}"));
+    }
+
+    fn answered(&self, answer: &Answered) {
+        let Answered { peer, text, .. } = answer;
+        if self.json {
+            let event = json!({ "event": "greet", "peer": peer, "text": text });
+            return self.print(event.to_string());
+        }
+        self.print(format!("greet  {peer}  {text}"));
     }
 
     fn sent(&self, file: &Sent) {

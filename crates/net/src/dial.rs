@@ -1,8 +1,21 @@
-//! Connecting by name.
+//! Connecting by name, over whichever address answers first (RFC 8305, Happy Eyeballs).
+//!
+//! ```text
+//!   getaddrinfo's order, families in turn:   [2001:db8::1]   192.0.2.1   [2001:db8::2]   …
+//!   an attempt begins      at once          250 ms later, or as soon as one fails
+//!   the first connection is taken, the other attempts are closed
+//! ```
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::resolve::{Family, Port, Query, ResolveError, resolve};
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +28,9 @@ pub enum DialError {
         host: String,
         /// What the resolver said.
         #[source]
-        source: io::Error,
+        source: ResolveError,
     },
-    /// The last of the name's addresses refused, or did not answer in time.
+    /// None of the name's addresses answered in time; this is the one that is preferred.
     #[error("cannot connect to {address}")]
     Connect {
         /// The numeric address.
@@ -28,22 +41,280 @@ pub enum DialError {
     },
 }
 
-/// Connects to `host` and `port`: every address in the order of getaddrinfo, each for at most `patience`.
+/// Connects to `host` and `port`: to whichever of its addresses answers first, each given at most `patience`.
 ///
 /// # Errors
-/// The name does not resolve, or each address failed; the first failure is told, as it is the preferred address.
+/// The name does not resolve, or each address failed; the failure of the preferred address is told.
 pub fn dial(host: &str, port: u16, patience: Duration) -> Result<TcpStream, DialError> {
+    let port = Port::Number(port);
+    let query = Query { host: host.to_owned(), port, family: Family::Any };
     let unresolved = |source| DialError::Resolve { host: host.to_owned(), source };
-    let addresses = (host, port).to_socket_addrs().map_err(unresolved)?;
-    let mut failure = None;
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, patience) {
-            Ok(stream) => return Ok(stream),
-            Err(source) => {
-                failure.get_or_insert(DialError::Connect { address, source });
+    let found = resolve(&query, patience).map_err(unresolved)?;
+    match dial_first(&found.addresses, patience) {
+        Ok(stream) => Ok(stream),
+        Err(Some((address, source))) => Err(DialError::Connect { address, source }),
+        Err(None) => {
+            let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            Err(unresolved(ResolveError::Failed(none)))
+        }
+    }
+}
+
+/// The first of `addresses` that answers, or why the preferred one did not; `None` if there is no address.
+fn dial_first(
+    addresses: &[SocketAddr],
+    patience: Duration,
+) -> Result<TcpStream, Option<(SocketAddr, io::Error)>> {
+    let mut race = Race::new(addresses, patience);
+    loop {
+        if let Some(stream) = race.begin_next() {
+            return Ok(stream);
+        }
+        if race.attempts.is_empty() && race.waiting.is_empty() {
+            return Err(race.failure.map(|(_, address, error)| (address, error)));
+        }
+        if let Some(stream) = race.wait() {
+            return Ok(stream);
+        }
+    }
+}
+
+/// The attempts to connect to one name.
+struct Race {
+    /// What has not begun, with its place in the order.
+    waiting: VecDeque<(usize, SocketAddr)>,
+    attempts: Vec<Attempt>,
+    /// When the next one may begin, whatever became of those before.
+    next: Instant,
+    patience: Duration,
+    /// Of the address that stands first.
+    failure: Option<(usize, SocketAddr, io::Error)>,
+}
+
+struct Attempt {
+    place: usize,
+    address: SocketAddr,
+    socket: Socket,
+    /// `None` if that is beyond what the clock can tell.
+    until: Option<Instant>,
+}
+
+impl Race {
+    fn new(addresses: &[SocketAddr], patience: Duration) -> Self {
+        let waiting = interleaved(addresses).into_iter().enumerate().collect();
+        Self { waiting, attempts: Vec::new(), next: Instant::now(), patience, failure: None }
+    }
+
+    /// Begins what is due, until an attempt is under way.
+    fn begin_next(&mut self) -> Option<TcpStream> {
+        while self.attempts.is_empty() || Instant::now() >= self.next {
+            let (place, address) = self.waiting.pop_front()?;
+            let now = Instant::now();
+            match connect(address) {
+                Ok((socket, Progress::Connected)) => match blocking(socket) {
+                    Ok(stream) => return Some(stream),
+                    Err(error) => self.failed(place, address, error),
+                },
+                Ok((socket, Progress::UnderWay)) => {
+                    let until = now.checked_add(self.patience);
+                    self.attempts.push(Attempt { place, address, socket, until });
+                    self.next = now + ATTEMPT_DELAY;
+                }
+                Err(error) => self.failed(place, address, error),
+            }
+        }
+        None
+    }
+
+    /// Waits until an attempt ends or another may begin.
+    fn wait(&mut self) -> Option<TcpStream> {
+        let next = Some(self.next).filter(|_| !self.waiting.is_empty());
+        let due = self.attempts.iter().filter_map(|attempt| attempt.until).chain(next).min();
+        let ready = self.poll(due);
+        let now = Instant::now();
+        for (attempt, ready) in std::mem::take(&mut self.attempts).into_iter().zip(ready) {
+            let Attempt { place, address, socket, until } = attempt;
+            let ended = match ready {
+                true => socket.take_error().and_then(|error| error.map_or(Ok(()), Err)),
+                false if until.is_some_and(|until| now >= until) => {
+                    Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out"))
+                }
+                false => {
+                    self.attempts.push(Attempt { place, address, socket, until });
+                    continue;
+                }
+            };
+            match ended.and_then(|()| blocking(socket)) {
+                Ok(stream) => return Some(stream),
+                Err(error) => self.failed(place, address, error),
+            }
+        }
+        None
+    }
+
+    /// Which attempts have ended, in their order.
+    fn poll(&self, due: Option<Instant>) -> Vec<bool> {
+        let mut sockets: Vec<PollFd<'_>> = self
+            .attempts
+            .iter()
+            .map(|attempt| PollFd::new(&attempt.socket, PollFlags::OUT))
+            .collect();
+        let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut sockets, left.as_ref()) {
+            Ok(_) => sockets.iter().map(|socket| !socket.revents().is_empty()).collect(),
+            // Interrupted, most likely: asked again.
+            Err(_) => vec![false; self.attempts.len()],
+        }
+    }
+
+    /// The next attempt waits for nothing now.
+    fn failed(&mut self, place: usize, address: SocketAddr, error: io::Error) {
+        tracing::debug!(%address, %error, "cannot connect");
+        self.next = Instant::now();
+        if self.failure.as_ref().is_none_or(|(first, ..)| place < *first) {
+            self.failure = Some((place, address, error));
+        }
+    }
+}
+
+/// RFC 8305 §4: families in turn, beginning with that of the first address, else in the order that they came in.
+fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first() else { return Vec::new() };
+    let of_first = |address: &&SocketAddr| address.is_ipv4() == first.is_ipv4();
+    let mut preferred = addresses.iter().filter(of_first);
+    let mut others = addresses.iter().filter(|address| !of_first(address));
+    let mut order = Vec::with_capacity(addresses.len());
+    while order.len() < addresses.len() {
+        order.extend(preferred.next());
+        order.extend(others.next());
+    }
+    order
+}
+
+enum Progress {
+    Connected,
+    UnderWay,
+}
+
+fn connect(address: SocketAddr) -> io::Result<(Socket, Progress)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Ok(()) => Ok((socket, Progress::Connected)),
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
+            Ok((socket, Progress::UnderWay))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn blocking(socket: Socket) -> io::Result<TcpStream> {
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
+}
+
+/// How long an attempt is alone before the next begins (RFC 8305 §8, Connection Attempt Delay).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A test that hangs for so long has failed.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// Nobody listens there.
+    fn refusing() -> SocketAddr {
+        listener().1
+    }
+
+    /// An address whose SYNs go unanswered: its queue of connections that nobody accepts is full.
+    fn black_hole() -> (Vec<Socket>, SocketAddr) {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut held = vec![listener];
+        loop {
+            let (socket, _) = connect(address).unwrap();
+            let full = socket.connect_timeout(&address.into(), Duration::from_millis(200)).is_err();
+            held.push(socket);
+            if full {
+                return (held, address);
             }
         }
     }
-    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    Err(failure.unwrap_or_else(|| unresolved(none())))
+
+    #[test]
+    fn families_take_turns_beginning_with_the_first() {
+        for (given, expected) in [
+            (&["[::1]:1", "[::1]:2", "1.1.1.1:1"][..], &["[::1]:1", "1.1.1.1:1", "[::1]:2"][..]),
+            (&["1.1.1.1:1", "[::1]:1", "[::1]:2"], &["1.1.1.1:1", "[::1]:1", "[::1]:2"]),
+            (&["1.1.1.1:2", "1.1.1.1:1"], &["1.1.1.1:2", "1.1.1.1:1"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(interleaved(&addresses(given)), addresses(expected));
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_silent_holds_up_nobody_for_long() {
+        let (_held, silent) = black_hole();
+        let (_listener, good) = listener();
+        let started = Instant::now();
+        let stream = dial_first(&[silent, good], PATIENCE).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        let elapsed = started.elapsed();
+        // The first one had its time, and not all of it.
+        assert!((ATTEMPT_DELAY..PATIENCE / 2).contains(&elapsed), "{elapsed:?}");
+    }
+
+    #[test]
+    fn after_a_refusal_the_next_begins_at_once() {
+        let (_listener, good) = listener();
+        let refusing: Vec<_> = (0..64).map(|_| refusing()).collect();
+        let started = Instant::now();
+        let stream = dial_first(&[&refusing[..], &[good]].concat(), PATIENCE).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert!(started.elapsed() < 64 * ATTEMPT_DELAY / 2);
+    }
+
+    #[test]
+    fn the_first_address_that_answers_is_taken_and_its_socket_waits_for_bytes() {
+        let ((_one, first), (other, second)) = (listener(), listener());
+        let stream = dial_first(&[first, second], PATIENCE).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), first);
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let started = Instant::now();
+        io::Read::read(&mut &stream, &mut [0]).unwrap_err();
+        assert!(started.elapsed() >= Duration::from_millis(40), "it does not block");
+        // The second one was not troubled.
+        other.set_nonblocking(true).unwrap();
+        assert_eq!(other.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn the_preferred_address_is_named_also_where_it_fails_last() {
+        let (_held, silent) = black_hole();
+        let patience = Duration::from_millis(300);
+        let (address, error) = dial_first(&[silent, refusing()], patience).unwrap_err().unwrap();
+        assert_eq!((address, error.kind()), (silent, io::ErrorKind::TimedOut));
+        let refusing = [refusing(), refusing()];
+        let (address, error) = dial_first(&refusing, patience).unwrap_err().unwrap();
+        assert_eq!((address, error.kind()), (refusing[0], io::ErrorKind::ConnectionRefused));
+        assert!(dial_first(&[], patience).unwrap_err().is_none());
+    }
 }

@@ -1,9 +1,12 @@
 //! Listening sockets from addresses as people write them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::resolve::{self, Query, ResolveError};
 
 /// Completed connections that the kernel keeps for us to accept.
 const BACKLOG: i32 = 1024;
@@ -19,7 +22,7 @@ pub enum ListenError {
         address: String,
         /// What the resolver said.
         #[source]
-        source: io::Error,
+        source: ResolveError,
     },
     /// The kernel refused one of its addresses.
     #[error("cannot listen on {address}")]
@@ -40,17 +43,13 @@ pub enum ListenError {
 /// # Errors
 /// [`ListenError::Resolve`].
 pub fn resolve(address: &str) -> Result<Vec<SocketAddr>, ListenError> {
-    let found = address
-        .to_socket_addrs()
-        .map_err(|source| ListenError::Resolve { address: address.to_owned(), source })?;
-    let mut addresses = Vec::new();
-    for address in found {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    Ok(addresses)
+    let unresolved = |source| ListenError::Resolve { address: address.to_owned(), source };
+    let query = Query::parse(address).map_err(unresolved)?;
+    Ok(resolve::resolve(&query, PATIENCE).map_err(unresolved)?.addresses)
 }
+
+/// How long the addresses of our own listeners may take to be found.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Listens on each of `addresses`, IPv4 first. Where port 0 is asked, the first socket's port is used for all that
 /// ask for 0, so that one port reaches the server by either family.
@@ -60,9 +59,35 @@ pub fn resolve(address: &str) -> Result<Vec<SocketAddr>, ListenError> {
 /// # Errors
 /// The first address that could not be bound, or [`ListenError::NoAddress`].
 pub fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
-    // With port 0 the port that the first family gives may be taken on the second one: then try another.
+    until_free(addresses, || listen_once(addresses))
+}
+
+/// The same for streams and datagrams: beside each listener a socket for datagrams to the same port.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_with_datagrams(
+    addresses: &[SocketAddr],
+) -> Result<Vec<(TcpListener, UdpSocket)>, ListenError> {
+    until_free(addresses, || {
+        let beside = |listener: TcpListener| {
+            let address = listener.local_addr().map_err(|_| ListenError::NoAddress)?;
+            match bind_datagrams(address) {
+                Ok(socket) => Ok((listener, socket)),
+                Err(source) => Err(ListenError::Bind { address, source }),
+            }
+        };
+        listen_once(addresses)?.into_iter().map(beside).collect()
+    })
+}
+
+/// With port 0 the port that the first socket gets may be taken for the next one: then another is tried.
+fn until_free<T>(
+    addresses: &[SocketAddr],
+    bind: impl Fn() -> Result<Vec<T>, ListenError>,
+) -> Result<Vec<T>, ListenError> {
     for attempt in 0.. {
-        match listen_once(addresses) {
+        match bind() {
             Err(ListenError::Bind { source, address })
                 if source.kind() == io::ErrorKind::AddrInUse
                     && !addresses.contains(&address)
@@ -122,6 +147,17 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// No `SO_REUSEADDR`: of datagrams it would let two programs share the port.
+fn bind_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
 fn is_no_ipv6(error: &io::Error) -> bool {
     let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(unsupported)
@@ -139,6 +175,21 @@ mod tests {
         assert!(bound[0].is_ipv4(), "IPv4 comes first");
         assert!(bound.iter().all(|address| address.port() == bound[0].port()));
         assert_ne!(bound[0].port(), 0);
+    }
+
+    #[test]
+    fn datagrams_have_the_port_of_the_streams_also_where_it_is_a_free_one() {
+        let wanted = ["[::1]:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()];
+        let bound = listen_with_datagrams(&wanted).unwrap();
+        let port = bound[0].0.local_addr().unwrap().port();
+        for (listener, datagrams) in &bound {
+            assert_eq!(listener.local_addr().unwrap(), datagrams.local_addr().unwrap());
+            assert_eq!(listener.local_addr().unwrap().port(), port);
+        }
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let _held = UdpSocket::bind(taken).unwrap();
+        let error = listen_with_datagrams(&[taken]).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot listen on {taken}"));
     }
 
     #[test]

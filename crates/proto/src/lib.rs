@@ -19,4 +19,5 @@ pub mod http1;
 pub mod limits;
 pub mod rooms;
 pub mod transfer;
+pub mod visible;
 pub mod ws;

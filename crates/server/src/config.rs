@@ -1,6 +1,7 @@
 //! How a server behaves. Plain data: flags never leak in here, and defaults stand beside their reasons.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
@@ -10,6 +11,8 @@ use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::Origin;
+
+use crate::greeting::Greeting;
 
 /// Everything a [`crate::Server`] can be told.
 #[derive(Debug, Clone)]
@@ -60,6 +63,8 @@ pub struct Config {
     pub limit_rate: Option<u64>,
     /// Bytes that unfinished messages and candidates for bare frames may hold in memory, all together.
     pub max_buffered: u64,
+    /// What a client is told first by [`Service::Greet`], and the answer to `ANYPORT/1 GREET`.
+    pub greeting: Greeting,
     /// How long the part of an interrupted transfer is kept after its last byte. Longer than [`Timeouts::idle`].
     pub keep_parts: Duration,
     /// What rooms may take.
@@ -97,6 +102,7 @@ impl Config {
             max_memory: 4 * 1024 * 1024 * 1024,
             limit_rate: None,
             max_buffered: 256 * 1024 * 1024,
+            greeting: Greeting::default(),
             keep_parts: Duration::from_secs(24 * 60 * 60),
             rooms: RoomLimits::default(),
             limits: Limits::default(),
@@ -109,15 +115,24 @@ impl Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerConfig {
+    /// What its clients get. All that follows is for [`Service::Any`].
+    pub service: Service,
     /// The protocols that are taken.
     pub allowed: Allowed,
     /// From a client's first byte to the verdict; then it is raw. Also the silence that proves bare frames.
     pub detect_timeout: Duration,
+    /// What becomes of a client that has sent no byte [`Self::detect_timeout`] after it connected.
+    pub on_timeout: OnTimeout,
 }
 
 impl Default for ListenerConfig {
     fn default() -> Self {
-        Self { allowed: Allowed::ALL, detect_timeout: Duration::from_secs(3) }
+        Self {
+            service: Service::Any,
+            allowed: Allowed::ALL,
+            detect_timeout: Duration::from_secs(3),
+            on_timeout: OnTimeout::Wait,
+        }
     }
 }
 
@@ -163,6 +178,70 @@ pub enum SlowReader {
     Drop,
     /// It is closed.
     Close,
+}
+
+/// What the clients of a listener get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Service {
+    /// Whatever they ask for, in whichever protocol.
+    #[default]
+    Any,
+    /// What they send (RFC 862); over UDP too.
+    Echo,
+    /// A greeting before they have said anything. What they answer is told to the observer.
+    Greet,
+    /// The local time, over HTTP.
+    Time,
+    /// Seconds since 1900 in four bytes (RFC 868), and the end; over UDP too.
+    Rfc868,
+    /// The time in words (RFC 867), and the end; over UDP too.
+    Daytime,
+}
+
+impl Service {
+    /// In the order of their discriminants.
+    pub const ALL: [Self; 6] =
+        [Self::Any, Self::Echo, Self::Greet, Self::Time, Self::Rfc868, Self::Daytime];
+
+    /// The word for it in front of `://`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Echo => "echo",
+            Self::Greet => "greet",
+            Self::Time => "time",
+            Self::Rfc868 => "rfc868",
+            Self::Daytime => "daytime",
+        }
+    }
+
+    /// Whether it is served over UDP too.
+    pub const fn takes_datagrams(self) -> bool {
+        matches!(self, Self::Echo | Self::Rfc868 | Self::Daytime)
+    }
+}
+
+impl FromStr for Service {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|service| service.as_str() == word).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            format!("unknown service {word:?}; known are {known}")
+        })
+    }
+}
+
+/// What becomes of a client that says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnTimeout {
+    /// It may, for the idle time. Most clients speak first, and a word of ours would get among theirs.
+    #[default]
+    Wait,
+    /// It is greeted, and gets [`Service::Greet`] from then on: what it says is told and never stored, so that no file
+    /// begins with what somebody answered to a greeting.
+    Greet,
 }
 
 /// Where received bytes rest.

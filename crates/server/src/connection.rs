@@ -3,6 +3,7 @@
 //! ```text
 //!   accept ──► detect ──► session ──► (library engine | a thread of its own) ──► lingering close
 //!                                └──► a reactor, for what waits more than it says
+//!          └─► direct ──► session ──►  where the listener serves one thing
 //! ```
 
 use std::io;
@@ -17,8 +18,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
 
+use crate::config::Service;
 use crate::conversations::{Conversations, Guard};
-use crate::detect::{self, Beginning, Detected};
+use crate::detect::{self, Beginning, First};
+use crate::direct;
 use crate::session::{Context, Session, Upgrade, library};
 use crate::shutdown::Stop;
 use crate::supervised::{STOPPED, Supervised};
@@ -43,6 +46,10 @@ pub(crate) async fn serve(
 ) {
     let peer = context.peer;
     let started = Instant::now();
+    if context.listener.service != Service::Any {
+        let service = context.listener.service;
+        return direct::serve(stream, place, service, context, stages, guard).await;
+    }
     // While stopping, a connection that has not said what it wants is not waited for.
     let detected = tokio::select! {
         biased;
@@ -56,6 +63,10 @@ pub(crate) async fn serve(
             tracing::debug!(%peer, end = end.as_str(), elapsed = ?started.elapsed(), "ended without a byte");
             return;
         }
+        Ok(Beginning::ToGreet) => {
+            tracing::debug!(%peer, elapsed = ?started.elapsed(), "silent until the deadline: greeted");
+            return direct::serve(stream, place, Service::Greet, context, stages, guard).await;
+        }
         Err(error) => {
             tracing::debug!(%peer, %error, "broken before the protocol was known");
             return;
@@ -64,17 +75,30 @@ pub(crate) async fn serve(
     drop(place);
     context.counters.decided(&detected.decision);
     let Decision { verdict: protocol, reason } = detected.decision;
-    let prefix = detected.prefix.len();
+    let prefix = detected.first.prefix.len();
     tracing::debug!(%peer, %protocol, %reason, prefix, elapsed = ?started.elapsed(), "detected");
-    let stream = Arc::new(stream);
-    context.link.lead_to(&stream);
     // Beginning a session may ask the file system how much is free.
     let session = block_in_place(|| Session::new(protocol, context.clone()));
+    converse_to_end(stream, session, Some(detected.first), context, stages, guard).await;
+    tracing::debug!(%peer, %protocol, elapsed = ?started.elapsed(), "connection ended");
+}
+
+/// A session from the bytes that came before it, if any did, to the end of its connection.
+pub(crate) async fn converse_to_end(
+    stream: TcpStream,
+    session: Session,
+    first: Option<First>,
+    context: Context,
+    stages: Stages,
+    guard: Guard,
+) {
+    let stream = Arc::new(stream);
+    context.link.lead_to(&stream);
     let mut session = Supervised::new(session, stages.stop.clone(), context.config.limit_rate);
-    match converse(&stream, &mut session, detected, &context).await {
+    match converse(&stream, &mut session, first, &context).await {
         Ok(Pumped::Finished) => match session.session.take_upgrade() {
             Some(upgrade) => library(stream, upgrade, context, &stages.stop).await,
-            None => close(stream).await,
+            None => close_shared(stream).await,
         },
         Ok(Pumped::Bulk) => bulk(stream, session, context, stages).await,
         Ok(Pumped::Conversation) => {
@@ -83,17 +107,35 @@ pub(crate) async fn serve(
         }
         Err(error) => session.broken(&error),
     }
-    tracing::debug!(%peer, %protocol, elapsed = ?started.elapsed(), "connection ended");
 }
 
 /// The session among the tasks of the runtime, from the prefix on.
 async fn converse(
     stream: &TcpStream,
     session: &mut Supervised,
-    detected: Detected,
+    first: Option<First>,
     context: &Context,
 ) -> io::Result<Pumped> {
-    let Detected { mut prefix, first_byte, ended, .. } = detected;
+    if let Some(first) = first
+        && begin(stream, session, first, context).await? == Flow::Finish
+    {
+        return Ok(Pumped::Finished);
+    }
+    if session.is_conversation() {
+        return Ok(Pumped::Conversation);
+    }
+    let mut buffer = session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer));
+    pump(stream, &mut buffer, session, BULK_AFTER).await
+}
+
+/// The first step, with what came before there was a session.
+async fn begin(
+    stream: &TcpStream,
+    session: &mut Supervised,
+    first: First,
+    context: &Context,
+) -> io::Result<Flow> {
+    let First { mut prefix, first_byte, ended } = first;
     let mut replies = Vec::new();
     let flow = block_in_place(|| {
         match session.step(Input::Bytes(&mut prefix, first_byte), &mut replies) {
@@ -107,14 +149,7 @@ async fn converse(
         write(stream, &replies, context.config.timeouts.idle).await?;
     }
     // A session that goes on after the end has something to send first; it is told again when that is done.
-    if flow == Flow::Finish {
-        return Ok(Pumped::Finished);
-    }
-    if session.is_conversation() {
-        return Ok(Pumped::Conversation);
-    }
-    let mut buffer = session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer));
-    pump(stream, &mut buffer, session, BULK_AFTER).await
+    Ok(flow)
 }
 
 /// The cooperative loop, until the session finishes or the server gives up what still runs.
@@ -139,7 +174,7 @@ async fn bulk(stream: Arc<TcpStream>, mut session: Supervised, context: Context,
     }
     let mut buffer = session.buffer(context.config.bulk_buffer);
     match pump(&stream, &mut buffer, &mut session, u64::MAX).await {
-        Ok(_) => close(stream).await,
+        Ok(_) => close_shared(stream).await,
         Err(error) => session.broken(&error),
     }
 }
@@ -195,10 +230,15 @@ fn alone(stream: Arc<TcpStream>) -> io::Result<TcpStream> {
     Arc::into_inner(stream).ok_or_else(|| io::Error::other("the socket is in use elsewhere"))
 }
 
-async fn close(stream: Arc<TcpStream>) {
-    if let Ok(mut stream) = alone(stream) {
-        linger::close(&mut stream).await;
+async fn close_shared(stream: Arc<TcpStream>) {
+    if let Ok(stream) = alone(stream) {
+        close(stream).await;
     }
+}
+
+/// So that the peer reads our last words.
+pub(crate) async fn close(mut stream: TcpStream) {
+    linger::close(&mut stream).await;
 }
 
 /// Bytes that a transfer must have brought before it gets a thread of its own: below, the hop costs more than it saves.

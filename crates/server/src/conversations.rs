@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyport_net::copy::{Flow, Input, Step};
+use anyport_net::keepalive;
 use anyport_net::reactor::{Host, Key, Reactor, Times, Wires};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -38,6 +39,7 @@ pub(crate) struct Conversations {
     reactors: Arc<[Reactor<Talker>]>,
     rooms: Arc<Rooms>,
     next: Arc<AtomicUsize>,
+    idle: Duration,
 }
 
 impl Conversations {
@@ -56,7 +58,7 @@ impl Conversations {
             Ok(reactor)
         };
         let reactors = (0..threads).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { reactors, rooms, next: Arc::default() })
+        Ok(Self { reactors, rooms, next: Arc::default(), idle: config.timeouts.idle })
     }
 
     /// The rooms in which they meet.
@@ -70,6 +72,10 @@ impl Conversations {
             Ok(socket) => socket,
             Err(error) => return session.broken(&error),
         };
+        // Silence is no fault here, but a peer that is gone is not waited for.
+        if let Err(error) = keepalive::watch(&socket, self.idle) {
+            tracing::warn!(%error, "cannot watch whether a silent peer is there");
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed) % self.reactors.len();
         self.reactors[number].add(socket, Talker { session, _guard: guard });
     }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyport_proto::detect::{Decision, End, Reason, Verdict};
 use anyport_proto::transfer::receipt::Receipt;
 
-use crate::observe::{Interrupted, Observer, Refused, Sent};
+use crate::config::Service;
+use crate::observe::{Answered, Interrupted, Observer, Refused, Sent};
 
 /// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
 #[derive(Debug, Default)]
@@ -22,6 +23,9 @@ pub struct Counters {
     sent: AtomicU64,
     bytes_sent: AtomicU64,
     unsent: AtomicU64,
+    served: [AtomicU64; Service::ALL.len()],
+    datagrams: [AtomicU64; Service::ALL.len()],
+    dropped: [AtomicU64; Dropped::ALL.len()],
 }
 
 /// The counts at one moment.
@@ -49,6 +53,26 @@ pub struct Snapshot {
     pub bytes_sent: u64,
     /// Files whose sending broke off.
     pub unsent: u64,
+    /// Connections of each service that nobody had to ask for; only those that are not 0.
+    pub served: Vec<(Service, u64)>,
+    /// Datagrams that each service answered; only those that are not 0.
+    pub datagrams: Vec<(Service, u64)>,
+    /// Datagrams that got no answer; only those that are not 0.
+    pub dropped: Vec<(Dropped, u64)>,
+}
+
+/// Why a datagram gets no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dropped {
+    /// The answer would be longer, and who asked may not be who it says.
+    TooShort,
+    /// It says that it comes from a service which would answer in turn, or from nowhere.
+    Source,
+    /// It was longer than a datagram can be.
+    TooLong,
+    /// The kernel did not take the answer.
+    Unsent,
 }
 
 /// What a connection was decided to be.
@@ -103,6 +127,11 @@ impl Counters {
             let classes = Class::ALL.into_iter().zip(row.iter().map(load));
             classes.map(move |(class, count)| (decided, class, count))
         });
+        let some = |counters: &[AtomicU64]| {
+            let counts = Service::ALL.into_iter().zip(counters.iter().map(load));
+            counts.filter(|(_, count)| *count > 0).collect()
+        };
+        let dropped = Dropped::ALL.into_iter().zip(self.dropped.iter().map(load));
         Snapshot {
             connections: load(&self.connections),
             silent: silent.filter(|(_, count)| *count > 0).collect(),
@@ -114,6 +143,9 @@ impl Counters {
             sent: load(&self.sent),
             bytes_sent: load(&self.bytes_sent),
             unsent: load(&self.unsent),
+            served: some(&self.served),
+            datagrams: some(&self.datagrams),
+            dropped: dropped.filter(|(_, count)| *count > 0).collect(),
         }
     }
 
@@ -128,6 +160,21 @@ impl Counters {
 
     pub(crate) fn silent(&self, end: SilentEnd) {
         self.silent[end as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection of a service that nobody had to ask for.
+    pub(crate) fn served(&self, service: Service) {
+        self.served[service as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A datagram was answered.
+    pub(crate) fn answered(&self, service: Service) {
+        self.datagrams[service as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A datagram was not answered.
+    pub(crate) fn dropped(&self, why: Dropped) {
+        self.dropped[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn decided(&self, decision: &Decision) {
@@ -209,6 +256,21 @@ impl Decided {
     }
 }
 
+impl Dropped {
+    /// In the order of their discriminants.
+    const ALL: [Self; 4] = [Self::TooShort, Self::Source, Self::TooLong, Self::Unsent];
+
+    /// The name in summaries and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooShort => "too-short",
+            Self::Source => "source",
+            Self::TooLong => "too-long",
+            Self::Unsent => "unsent",
+        }
+    }
+}
+
 impl SilentEnd {
     /// In the order of their discriminants.
     const ALL: [Self; 3] = [Self::Closed, Self::Idle, Self::GaveWay];
@@ -241,6 +303,20 @@ impl fmt::Display for Snapshot {
         let mut before = "; without a byte";
         for (end, count) in &self.silent {
             write!(f, "{before} {count} ({})", end.as_str())?;
+            before = ",";
+        }
+        let mut before = "; served";
+        for (service, count) in &self.served {
+            write!(f, "{before} {} {count}", service.as_str())?;
+            before = ",";
+        }
+        let mut before = "; datagrams";
+        for (service, count) in &self.datagrams {
+            write!(f, "{before} {} {count}", service.as_str())?;
+            before = ",";
+        }
+        for (why, count) in &self.dropped {
+            write!(f, "{before} dropped {count} ({})", why.as_str())?;
             before = ",";
         }
         Ok(())
@@ -278,6 +354,10 @@ impl<O: Observer> Observer for Counting<O> {
             counters.bytes_sent.fetch_add(file.bytes, Ordering::Relaxed);
         }
         self.observer.sent(file);
+    }
+
+    fn answered(&self, answer: &Answered) {
+        self.observer.answered(answer);
     }
 }
 
@@ -331,5 +411,7 @@ mod tests {
     fn classes_and_ends_stand_at_their_places() {
         assert!(Class::ALL.iter().enumerate().all(|(at, class)| at == *class as usize));
         assert!(SilentEnd::ALL.iter().enumerate().all(|(at, end)| at == *end as usize));
+        assert!(Service::ALL.iter().enumerate().all(|(at, service)| at == *service as usize));
+        assert!(Dropped::ALL.iter().enumerate().all(|(at, why)| at == *why as usize));
     }
 }

@@ -1,13 +1,13 @@
 //! Reads the first bytes of a connection until the protocol is known (DESIGN section 5).
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyport_proto::detect::{Decision, End, decide, max_prefix};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, ListenerConfig, OnTimeout};
 use crate::counters::SilentEnd;
 use crate::undecided::Place;
 
@@ -16,12 +16,19 @@ pub(crate) enum Beginning {
     Decided(Detected),
     /// No byte came.
     Silent(SilentEnd),
+    /// No byte came by the detection deadline, and such a client is greeted here.
+    ToGreet,
 }
 
 /// What the first bytes said.
 pub(crate) struct Detected {
     pub(crate) decision: Decision,
-    /// The bytes that it was found from; the session's first input.
+    /// What it was found from.
+    pub(crate) first: First,
+}
+
+/// The bytes that were read before there was a session: its first input.
+pub(crate) struct First {
     pub(crate) prefix: Vec<u8>,
     pub(crate) first_byte: Instant,
     /// The stream ended with the prefix.
@@ -40,28 +47,23 @@ pub(crate) async fn read(
     listener: &ListenerConfig,
     place: &mut Place,
 ) -> io::Result<Beginning> {
-    let ListenerConfig { allowed, detect_timeout, .. } = *listener;
+    let ListenerConfig { allowed, detect_timeout, on_timeout, .. } = *listener;
     let limits = &config.limits;
-    let mut prefix = Vec::with_capacity(FIRST_READ);
-    // A client without a byte is no transfer and no error: a port scan, a health check, a browser's spare connection.
-    let first = tokio::select! {
-        biased;
-        // What came in the last moment is heard.
-        read = stream.read_buf(&mut prefix) => read?,
-        () = place.given_away() => return Ok(Beginning::Silent(SilentEnd::GaveWay)),
-        () = tokio::time::sleep(config.timeouts.idle) => return Ok(Beginning::Silent(SilentEnd::Idle)),
+    let idle = config.timeouts.idle;
+    let greets = on_timeout == OnTimeout::Greet && detect_timeout < idle;
+    let patience = if greets { detect_timeout } else { idle };
+    let First { mut prefix, first_byte, .. } = match first_bytes(stream, place, patience).await? {
+        Ok(first) => first,
+        Err(SilentEnd::Idle) if greets => return Ok(Beginning::ToGreet),
+        Err(end) => return Ok(Beginning::Silent(end)),
     };
-    if first == 0 {
-        return Ok(Beginning::Silent(SilentEnd::Closed));
-    }
-    place.speaks();
-    let first_byte = Instant::now();
     let mut deadline = std::pin::pin!(tokio::time::sleep(detect_timeout));
     let mut end = None;
     loop {
         if let Some(decision) = decide(&prefix, limits, allowed, end) {
             let ended = end == Some(End::OfStream);
-            return Ok(Beginning::Decided(Detected { decision, prefix, first_byte, ended }));
+            let first = First { prefix, first_byte, ended };
+            return Ok(Beginning::Decided(Detected { decision, first }));
         }
         if prefix.len() == prefix.capacity() {
             prefix.reserve_exact((max_prefix(limits) - prefix.len()).min(prefix.len()));
@@ -78,6 +80,33 @@ pub(crate) async fn read(
             }
         }
     }
+}
+
+/// What a peer says first, or how it ended without a word.
+///
+/// Cancel safe: no, as [`read`].
+///
+/// # Errors
+/// What reading the socket said.
+pub(crate) async fn first_bytes(
+    stream: &mut TcpStream,
+    place: &mut Place,
+    patience: Duration,
+) -> io::Result<Result<First, SilentEnd>> {
+    let mut prefix = Vec::with_capacity(FIRST_READ);
+    // A client without a byte is no transfer and no error: a port scan, a health check, a browser's spare connection.
+    let first = tokio::select! {
+        biased;
+        // What came in the last moment is heard.
+        read = stream.read_buf(&mut prefix) => read?,
+        () = place.given_away() => return Ok(Err(SilentEnd::GaveWay)),
+        () = tokio::time::sleep(patience) => return Ok(Err(SilentEnd::Idle)),
+    };
+    if first == 0 {
+        return Ok(Err(SilentEnd::Closed));
+    }
+    place.speaks();
+    Ok(Ok(First { prefix, first_byte: Instant::now(), ended: false }))
 }
 
 /// Bytes of the first read. Most clients say who they are within it.

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //!   accept ──► detect ──► session ──► service ──► sink ──► Receipt
+//!   datagram ───────────────────────► service (echo, time)
 //! ```
 //!
 //! - `accept` awaits nothing but a permit and accept
 //! - `detect` reads the first bytes until the protocol is known
 //! - `session` speaks one protocol: raw, preface, http1, ws (also bare frames), or the library engine
-//! - `service` does something with the data: files, echo
+//! - `direct` goes without detection, where a listener serves one thing
+//! - `datagram` answers over UDP
+//! - `service` does something with the data: files, echo, greet, time
 //! - `sink` is where bytes rest: file, memory, discard
 //! - `connection` is the only file that knows the order of these
 //!
@@ -34,7 +37,10 @@ mod config;
 mod connection;
 mod conversations;
 mod counters;
+mod datagram;
 mod detect;
+mod direct;
+mod greeting;
 mod link;
 mod observe;
 mod per_address;
@@ -46,12 +52,15 @@ mod sink;
 mod supervised;
 mod undecided;
 
-pub use config::{Config, Fsync, ListenerConfig, RoomLimits, SinkKind, SlowReader, Timeouts};
-pub use counters::{Class, Counters, Decided, SilentEnd, Snapshot};
-pub use observe::{Interrupted, Observer, Refused, Sent};
+pub use config::{
+    Config, Fsync, ListenerConfig, OnTimeout, RoomLimits, Service, SinkKind, SlowReader, Timeouts,
+};
+pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
+pub use greeting::{Greeting, GreetingError};
+pub use observe::{Answered, Interrupted, Observer, Refused, Sent};
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -61,6 +70,7 @@ use budget::Budget;
 use connection::Stages;
 use conversations::Conversations;
 use counters::Counting;
+use datagram::Datagrams;
 use per_address::PerAddress;
 use service::files::Files;
 use shutdown::Stop;
@@ -71,6 +81,8 @@ use undecided::Undecided;
 pub struct Listener {
     /// Bound and listening.
     pub socket: TcpListener,
+    /// Bound to the same address, where [`Service::takes_datagrams`].
+    pub datagrams: Option<UdpSocket>,
     /// What is set for it alone.
     pub config: ListenerConfig,
 }
@@ -78,7 +90,7 @@ pub struct Listener {
 /// With everything at its default.
 impl From<TcpListener> for Listener {
     fn from(socket: TcpListener) -> Self {
-        Self { socket, config: ListenerConfig::default() }
+        Self { socket, datagrams: None, config: ListenerConfig::default() }
     }
 }
 
@@ -90,6 +102,7 @@ pub struct Server {
     counters: Arc<Counters>,
     conversations: Conversations,
     listeners: Vec<Bound>,
+    datagrams: Vec<Datagrams>,
 }
 
 impl Server {
@@ -106,16 +119,19 @@ impl Server {
         let counters = Arc::<Counters>::default();
         let observer = Counting { observer, counters: counters.clone() };
         let files = Arc::new(Files::open(&config, Arc::new(observer))?);
-        let listeners = listeners
-            .into_iter()
-            .map(|Listener { socket, config }| {
-                socket.set_nonblocking(true)?;
-                let socket = tokio::net::TcpListener::from_std(socket)?;
-                Ok(Bound { socket, config: Arc::new(config) })
-            })
-            .collect::<io::Result<_>>()?;
+        let mut bound = Vec::with_capacity(listeners.len());
+        let mut datagrams = Vec::new();
+        for Listener { socket, datagrams: beside, config } in listeners {
+            if let Some(socket) = beside {
+                datagrams.push(Datagrams::new(socket, config.service, counters.clone())?);
+            }
+            socket.set_nonblocking(true)?;
+            let socket = tokio::net::TcpListener::from_std(socket)?;
+            bound.push(Bound { socket, config: Arc::new(config) });
+        }
         let conversations = Conversations::start(&config)?;
-        Ok(Self { config: Arc::new(config), files, counters, conversations, listeners })
+        let config = Arc::new(config);
+        Ok(Self { config, files, counters, conversations, listeners: bound, datagrams })
     }
 
     /// The addresses it listens on, in the order of its listeners.
@@ -161,6 +177,10 @@ impl Server {
                 permits.clone(),
                 stages.clone(),
             ));
+        }
+        let ports: Arc<[u16]> = self.datagrams.iter().map(Datagrams::port).collect();
+        for datagrams in self.datagrams {
+            stop.tasks.spawn(datagrams.run(ports.clone(), stop.draining.clone()));
         }
         drain.await;
         stop.draining.cancel();

@@ -18,6 +18,10 @@ pub trait Observer: Send + Sync + 'static {
     fn sent(&self, file: &Sent) {
         let _ = file;
     }
+    /// A peer answered to a greeting.
+    fn answered(&self, answer: &Answered) {
+        let _ = answer;
+    }
 }
 
 /// A transfer that broke off.
@@ -50,6 +54,16 @@ pub struct Refused {
     pub peer: SocketAddr,
     /// The rule that was broken, in words.
     pub reason: String,
+}
+
+/// A line that somebody said to a greeting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answered {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Its words. No terminal is steered by them.
+    pub text: String,
 }
 
 /// A file that went out.

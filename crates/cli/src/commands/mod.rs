@@ -2,6 +2,7 @@
 
 pub(crate) mod get;
 pub(crate) mod ls;
+pub(crate) mod resolve;
 pub(crate) mod send;
 pub(crate) mod serve;
 

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use anyport_proto::detect::Allowed;
 use anyport_proto::transfer::receipt;
 use anyport_server::{
-    Config, Fsync, Listener, ListenerConfig, Server, SinkKind, SlowReader, Snapshot,
+    Config, Fsync, Listener, ListenerConfig, Server, Service, SinkKind, SlowReader, Snapshot,
 };
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -126,6 +126,9 @@ fn config(flags: &flags::Serve) -> Config {
     config.limit_rate = flags.limit_rate;
     config.max_memory = flags.max_memory;
     config.max_buffered = flags.max_buffered;
+    if let Some(greeting) = &flags.greeting {
+        config.greeting = greeting.clone();
+    }
     config.keep_parts = flags.keep_parts;
     config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
     config.max_per_address = match flags.max_conns_per_ip {
@@ -164,20 +167,21 @@ fn announce(
 ) -> Result<(), Failure> {
     if flags.json {
         for (address, config) in listening {
-            let event = listening_event(*address, config.allowed);
+            let event = listening_event(*address, config);
             to_stdout(&event.to_string()).context("cannot write to stdout")?;
         }
         return Ok(());
     }
     let directory =
         std::path::absolute(&flags.directory).unwrap_or_else(|_| flags.directory.clone());
-    to_stderr(&format!(
-        "anyport {} takes files into {}",
-        env!("CARGO_PKG_VERSION"),
-        show(&directory)
-    ));
+    let mut files = listening.iter().filter(|(_, config)| config.service == Service::Any);
+    let version = env!("CARGO_PKG_VERSION");
+    match files.clone().next() {
+        Some(_) => to_stderr(&format!("anyport {version} takes files into {}", show(&directory))),
+        None => to_stderr(&format!("anyport {version} takes no files")),
+    }
     for (address, config) in listening {
-        to_stderr(&format!("  listening on {address}{}", restriction(config.allowed)));
+        to_stderr(&format!("  listening on {address}{}", restriction(config)));
     }
     let examples = examples(listening);
     if !examples.is_empty() {
@@ -185,19 +189,33 @@ fn announce(
     }
     examples.iter().for_each(|example| to_stderr(&format!("  {example}")));
     match listening.first() {
-        Some((first, _)) if listening.iter().all(|(address, _)| is_loopback(address)) => {
-            let port = first.port();
+        Some((first, config)) if listening.iter().all(|(address, _)| is_loopback(address)) => {
+            let wider = match files.next() {
+                Some((first, _)) => format!("--bind 0.0.0.0:{}", first.port()),
+                None => {
+                    format!("--listen {}://0.0.0.0:{}", config.service.as_str(), first.port())
+                }
+            };
             to_stderr(&format!(
-                "only this machine reaches it; wider: anyport serve --open --bind 0.0.0.0:{port}"
+                "only this machine reaches it; wider: anyport serve --open {wider}"
             ));
+        }
+        _ if files.all(|(address, _)| is_loopback(address)) => {
+            to_stderr("OPEN: whoever reaches these addresses is served");
         }
         _ => to_stderr("OPEN: whoever reaches these addresses may upload, and get what is there"),
     }
     Ok(())
 }
 
-fn listening_event(address: SocketAddr, allowed: Allowed) -> serde_json::Value {
+fn listening_event(address: SocketAddr, config: &ListenerConfig) -> serde_json::Value {
+    let ListenerConfig { service, allowed, .. } = *config;
     let mut event = json!({ "event": "listening", "addr": address.to_string() });
+    if service != Service::Any {
+        event["service"] = json!(service.as_str());
+        event["udp"] = json!(service.takes_datagrams());
+        return event;
+    }
     if !allowed.detect {
         event["detect"] = json!(false);
     } else if allowed != Allowed::ALL {
@@ -206,8 +224,13 @@ fn listening_event(address: SocketAddr, allowed: Allowed) -> serde_json::Value {
     event
 }
 
-/// What a listener takes, where that is not everything.
-fn restriction(allowed: Allowed) -> String {
+/// What a listener takes or serves, where that is not everything.
+fn restriction(config: &ListenerConfig) -> String {
+    if config.service != Service::Any {
+        let udp = if config.service.takes_datagrams() { ", TCP and UDP" } else { "" };
+        return format!(", {}{udp}", config.service.as_str());
+    }
+    let allowed = config.allowed;
     match allowed {
         Allowed::ALL => String::new(),
         _ if !allowed.detect => ", every byte is raw".to_owned(),
@@ -218,7 +241,8 @@ fn restriction(allowed: Allowed) -> String {
 /// A command for each way in, to the first listener that takes it.
 fn examples(listening: &[(SocketAddr, ListenerConfig)]) -> Vec<String> {
     let first = |takes: fn(Allowed) -> bool| {
-        listening.iter().find(|(_, config)| takes(config.allowed)).map(|(address, _)| *address)
+        let any = listening.iter().filter(|(_, config)| config.service == Service::Any);
+        any.clone().find(|(_, config)| takes(config.allowed)).map(|(address, _)| *address)
     };
     let nc = first(|allowed| allowed.raw)
         .map(|address| format!("nc -N {} {} < FILE", reachable_ip(address), address.port()));

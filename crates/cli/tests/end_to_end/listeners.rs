@@ -100,8 +100,14 @@ fn a_listener_has_a_free_port_of_its_own_also_by_name_and_by_ipv6() {
 fn a_listener_that_cannot_be_is_told_with_a_remedy() {
     for (flags, words) in [
         (&["--listen", "127.0.0.1:0"][..], "expected SERVICE://ADDR"),
-        (&["--listen", "echo://127.0.0.1:0"], "known is any"),
-        (&["--listen", "any://127.0.0.1:0?color=red"], "known are only, detect, detect-timeout"),
+        (&["--listen", "ftp://127.0.0.1:0"], "known are any, echo, greet, time, rfc868, daytime"),
+        (&["--listen", "echo://127.0.0.1:0?only=raw"], "echo:// serves one thing"),
+        (&["--listen", "time://127.0.0.1:0?detect-timeout=1s"], "has no settings"),
+        (&["--listen", "echo://0.0.0.0:0"], "may use echo"),
+        (
+            &["--listen", "any://127.0.0.1:0?color=red"],
+            "known are only, detect, detect-timeout, on-timeout",
+        ),
         (&["--listen", "any://127.0.0.1:0?only=raw&detect=off"], "detect=off"),
         (&["--listen", "any://0.0.0.0:0"], "add --open"),
     ] {
@@ -141,4 +147,20 @@ fn the_announcement_says_what_a_listener_takes() {
     let (ip, port) = blind.split(',').next().unwrap().split_once(':').unwrap();
     assert!(said.contains(&format!("nc -N {ip} {port} < FILE")), "{said}");
     assert!(said.contains(&format!("anyport send FILE tcp://{all}/")), "{said}");
+}
+
+#[test]
+fn the_announcement_says_what_else_is_served() {
+    let listen = ["--listen", "any://127.0.0.1:0", "--listen", "echo://127.0.0.1:0"];
+    let said = announcement(&listen, "only this machine");
+    let lines: Vec<&str> =
+        said.lines().filter_map(|line| line.trim().strip_prefix("listening on ")).collect();
+    let [any, echo] = lines[..] else { panic!("{said}") };
+    assert!(echo.ends_with(", echo, TCP and UDP"), "{said}");
+    assert!(
+        said.contains(&format!("--bind 0.0.0.0:{}", any.rsplit(':').next().unwrap())),
+        "{said}"
+    );
+    // No file goes there, so no example names it.
+    assert_eq!(said.matches(echo.split(',').next().unwrap()).count(), 1, "{said}");
 }

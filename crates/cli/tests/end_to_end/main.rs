@@ -8,17 +8,22 @@
 //! - `lookalikes` files that begin like something else, and bare frames that are some
 //! - `crowds` many who say nothing, and what is counted
 //! - `listeners` what is set for one listener alone
+//! - `datagrams` what is answered over UDP, and what is not
 //! - `durability` what a receipt promises, and faults of disks
+//! - `greeting` who is greeted, when, and what becomes of the answer
 //! - `interruptions` transfers that break off; nothing is published
 //! - `closing` how a connection ends, and what is answered until then
 //! - `compression` permessage-deflate, both roles
 //! - `downloads` files that leave the server, and what must not
 //! - `memory` what no peer can make the server hold
 //! - `policies` what an operator allows one peer, and all of them together
+//! - `raw_echo` echo over TCP
 //! - `refusals` mistakes of peers and users, and what they are told
+//! - `resolve` what names stand for
 //! - `resuming` transfers that break off go on where they stopped
 //! - `rooms` clients that talk to each other
 //! - `slowness` what trickles, and what may take its time
+//! - `time` what time it is, to browsers and by old protocols
 //! - `unseen` files that the kernel stores, because no digest is wanted
 //! - `serving` one process for many clients, starting and stopping
 
@@ -28,8 +33,10 @@ mod bench;
 mod closing;
 mod compression;
 mod crowds;
+mod datagrams;
 mod downloads;
 mod durability;
+mod greeting;
 mod harness;
 mod interruptions;
 mod listeners;
@@ -37,11 +44,14 @@ mod lookalikes;
 mod matrix;
 mod memory;
 mod policies;
+mod raw_echo;
 mod real_clients;
 mod refusals;
+mod resolve;
 mod resuming;
 mod rooms;
 mod serving;
 mod slowness;
+mod time;
 mod unseen;
 mod wire;

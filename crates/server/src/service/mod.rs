@@ -3,5 +3,7 @@
 pub(crate) mod download;
 pub(crate) mod echo;
 pub(crate) mod files;
+pub(crate) mod greet;
 pub(crate) mod listing;
 pub(crate) mod rooms;
+pub(crate) mod time;

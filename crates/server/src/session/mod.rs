@@ -5,20 +5,25 @@
 //!   Raw ──proof of frames──► Ws          Http1 ──upgrade──► Ws
 //!   Preface ──JOIN──► Lines              Http1 ──GET /rooms/NAME──► Events
 //!                                        Refusing (TLS and HTTP/2, until they are served)
+//!   Single: echo, greet or time, where a listener serves nothing else
 //! ```
 
 mod due;
 mod events;
+pub(crate) mod greet;
 mod http1;
 pub(crate) mod library;
 mod lines;
 mod messages;
 mod preface;
 mod raw;
+pub(crate) mod raw_echo;
 mod refusing;
 mod sending;
+pub(crate) mod single;
 #[cfg(test)]
 mod tests;
+pub(crate) mod time_http;
 mod ws;
 
 pub(crate) use http1::Upgrade;
@@ -76,6 +81,7 @@ pub(crate) enum Session {
     Lines(Box<lines::Lines>),
     Events(Box<events::Events>),
     Refusing(refusing::Refusing),
+    Single(Box<single::Single>),
 }
 
 /// What a session wants after a step.
@@ -121,6 +127,10 @@ impl Session {
             Self::Ws(session) => session.stop(replies),
             Self::Lines(session) => session.stop(replies),
             Self::Events(_) | Self::Refusing(_) => true,
+            Self::Single(session) => {
+                session.stop(replies);
+                true
+            }
         }
     }
 
@@ -130,6 +140,7 @@ impl Session {
             Self::Raw(session) => session.broken(reason),
             Self::Preface(session) => session.broken(reason),
             Self::Ws(session) => session.broken(reason),
+            Self::Single(session) => session.broken(),
             Self::Http1(_) | Self::Lines(_) | Self::Events(_) | Self::Refusing(_) => {}
         }
     }
@@ -145,9 +156,7 @@ impl Session {
             Self::Ws(session) => session.enter(rooms, shard, replies),
             Self::Lines(session) => session.enter(rooms, shard, replies),
             Self::Events(session) => session.enter(rooms, shard, replies),
-            Self::Raw(_) | Self::Preface(_) | Self::Http1(_) | Self::Refusing(_) => {
-                (None, Flow::Continue)
-            }
+            _ => (None, Flow::Continue),
         }
     }
 }
@@ -162,6 +171,7 @@ impl Step for Session {
             Self::Lines(session) => session.patience(),
             Self::Events(session) => session.patience(),
             Self::Refusing(session) => session.patience(),
+            Self::Single(session) => session.patience(),
         }
     }
 
@@ -173,8 +183,8 @@ impl Step for Session {
             Self::Raw(session) => session.step(input, replies),
             Self::Preface(session) => {
                 let flow = session.step(input, replies);
-                match session.take_successor() {
-                    Some(lines) => Next::Become(Self::Lines(Box::new(lines)), flow),
+                match session.take_successor(replies) {
+                    Some(successor) => Next::Become(successor, flow),
                     None => Next::Flow(flow),
                 }
             }
@@ -183,6 +193,7 @@ impl Step for Session {
             Self::Lines(session) => Next::Flow(session.step(input, replies)),
             Self::Events(session) => Next::Flow(session.step(&input, replies)),
             Self::Refusing(session) => Next::Flow(session.step(replies)),
+            Self::Single(session) => Next::Flow(session.step(input, replies)),
         };
         match next {
             Next::Flow(flow) => flow,
@@ -249,7 +260,7 @@ impl Step for Session {
             Self::Ws(session) => session.may_block(),
             // The step that ends a head may begin a file.
             Self::Http1(_) => true,
-            Self::Lines(_) | Self::Events(_) | Self::Refusing(_) => false,
+            Self::Lines(_) | Self::Events(_) | Self::Refusing(_) | Self::Single(_) => false,
         }
     }
 
@@ -265,6 +276,7 @@ impl Step for Session {
         match self {
             Self::Ws(session) => session.is_conversation(),
             Self::Lines(_) | Self::Events(_) => true,
+            Self::Single(session) => session.is_conversation(),
             _ => false,
         }
     }

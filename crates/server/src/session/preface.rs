@@ -5,6 +5,8 @@
 //!   ANYPORT/1 PUT notes.txt␊ content until FIN       ──►  ANYPORT/1 RECEIPT …␊
 //!   ANYPORT/1 GET photo.jpg␊                         ──►  ANYPORT/1 FILE …␊ hello END blake3:…␊   and the next line
 //!   ANYPORT/1 LIST␊                                  ──►  ANYPORT/1 ENTRY …␊ … ANYPORT/1 END entries=N␊
+//!   ANYPORT/1 TIME␊                                  ──►  ANYPORT/1 TIME Local time is: …␊
+//!   ANYPORT/1 GREET␊                                 ──►  ANYPORT/1 GREETING Welcome to anyport!␊
 //! ```
 //!
 //! While an answer to GET or LIST goes out nothing is read. What came behind the question waits.
@@ -18,15 +20,18 @@ use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::offer::{End, Offer};
-use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
+use anyport_proto::transfer::preface::{self, LineReader, Reply, Request, Verb};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::due::Due;
 use super::lines::Lines;
+use super::raw_echo::RawEcho;
 use super::sending::{Say, Sending};
-use super::{Context, idle_reason};
+use super::single::Single;
+use super::{Context, Session, idle_reason};
 use crate::service::files::Upload;
+use crate::service::time::now_line;
 
 pub(crate) struct Preface {
     context: Context,
@@ -49,10 +54,16 @@ enum State {
     PassedOver { left: u64 },
     /// An answer goes out.
     Sending(Sending),
-    /// A room from here on.
-    Joining(Join),
+    /// Another session from here on.
+    Leaving(Successor),
     /// Refused; what still comes is drained by the lingering close.
     Refused,
+}
+
+/// Where a connection goes from a line.
+enum Successor {
+    Room(Join),
+    Echo,
 }
 
 impl Preface {
@@ -69,7 +80,7 @@ impl Preface {
     pub(super) fn may_block(&self) -> bool {
         match &self.state {
             // The step that ends a request line begins a file, or opens one.
-            State::Request | State::PassedOver { .. } | State::Sending(_) | State::Joining(_) => {
+            State::Request | State::PassedOver { .. } | State::Sending(_) | State::Leaving(_) => {
                 true
             }
             State::Content(upload) | State::End(upload) => upload.may_block(),
@@ -111,7 +122,7 @@ impl Preface {
         match std::mem::replace(&mut self.state, State::Refused) {
             State::Content(upload) | State::End(upload) => upload.interrupt(reason),
             State::Sending(sending) => sending.broken(reason),
-            State::Request | State::PassedOver { .. } | State::Joining(_) | State::Refused => {}
+            State::Request | State::PassedOver { .. } | State::Leaving(_) | State::Refused => {}
         }
     }
 
@@ -251,9 +262,9 @@ impl Preface {
                     self.waiting.extend_from_slice(bytes);
                     return Ok(Flow::Continue);
                 }
-                State::Joining(join) => {
+                State::Leaving(successor) => {
                     self.waiting = bytes.to_vec();
-                    self.state = State::Joining(join);
+                    self.state = State::Leaving(successor);
                     return Ok(Flow::Continue);
                 }
                 State::Refused => return Ok(Flow::Finish),
@@ -262,9 +273,17 @@ impl Preface {
     }
 
     /// The session that goes on, if this one is over.
-    pub(super) fn take_successor(&mut self) -> Option<Lines> {
+    pub(super) fn take_successor(&mut self, replies: &mut Vec<u8>) -> Option<Session> {
         match std::mem::replace(&mut self.state, State::Refused) {
-            State::Joining(join) => Some(Lines::new(self.context.clone(), join, &self.waiting)),
+            State::Leaving(Successor::Room(join)) => {
+                let lines = Lines::new(self.context.clone(), join, &self.waiting);
+                Some(Session::Lines(Box::new(lines)))
+            }
+            State::Leaving(Successor::Echo) => {
+                replies.append(&mut self.waiting);
+                let echo = RawEcho::new(self.context.config.timeouts.idle);
+                Some(Session::Single(Box::new(Single::Echo(echo))))
+            }
             state => {
                 self.state = state;
                 None
@@ -283,13 +302,22 @@ impl Preface {
                 self.list(&list, replies);
                 return Ok(());
             }
-            Ok(Request::Echo) => return Err(self.refuse_line(not_served("ECHO"))),
-            Ok(Request::Join(join)) => {
-                self.state = State::Joining(join);
+            Ok(Request::Echo) => {
+                self.state = State::Leaving(Successor::Echo);
                 return Ok(());
             }
-            Ok(Request::Other(verb)) => {
-                return Err(self.refuse_line(not_served(verb.as_str())));
+            Ok(Request::Join(join)) => {
+                self.state = State::Leaving(Successor::Room(join));
+                return Ok(());
+            }
+            Ok(Request::Other(Verb::Time)) => {
+                replies.extend_from_slice(Reply::Time(now_line()).to_line().as_bytes());
+                return Ok(());
+            }
+            Ok(Request::Other(Verb::Greet)) => {
+                let greeting = Reply::Greeting(self.context.config.greeting.to_string());
+                replies.extend_from_slice(greeting.to_line().as_bytes());
+                return Ok(());
             }
             Err(error) => {
                 let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string())
@@ -395,7 +423,7 @@ impl Preface {
                     Refusal::new(RefusalCode::BadRequest, "the stream ended inside a line");
                 return Err(self.refuse_line(refusal));
             }
-            State::PassedOver { .. } | State::Sending(_) | State::Joining(_) | State::Refused => {}
+            State::PassedOver { .. } | State::Sending(_) | State::Leaving(_) | State::Refused => {}
         }
         Ok(Flow::Finish)
     }
@@ -420,7 +448,7 @@ impl Preface {
             State::Request
             | State::PassedOver { .. }
             | State::Sending(_)
-            | State::Joining(_)
+            | State::Leaving(_)
             | State::Refused => self.refuse_line(Refusal::new(RefusalCode::BadRequest, reason)),
         }
     }
@@ -436,7 +464,7 @@ impl Preface {
                     State::Request
                     | State::PassedOver { .. }
                     | State::Sending(_)
-                    | State::Joining(_)
+                    | State::Leaving(_)
                     | State::Refused => self.refuse_line(refusal),
                 });
             }
@@ -457,9 +485,4 @@ impl Preface {
         self.context.files.refused("raw", self.context.peer, refusal.message.clone());
         refusal
     }
-}
-
-fn not_served(verb: &str) -> Refusal {
-    let message = format!("{verb} is not served yet; PUT, GET and LIST are");
-    Refusal::new(RefusalCode::NotSupported, message)
 }

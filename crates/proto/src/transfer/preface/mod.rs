@@ -10,6 +10,8 @@
 //!
 //!   member    ANYPORT/1 JOIN lobby as alice LF                  ANYPORT/1 ECHO LF
 //!   server    ANYPORT/1 JOINED … LF   lines of the room         all that comes, back
+//!   anybody   ANYPORT/1 TIME LF                ANYPORT/1 GREET LF
+//!   server    ANYPORT/1 TIME Local time … LF   ANYPORT/1 GREETING Welcome to anyport! LF
 //! ```
 //!
 //! Strict where a sender's mistake would damage a file (an unknown key of a request is refused),
@@ -86,9 +88,21 @@ pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
             word => Err(PrefaceError::StrayAfterEcho { word: word.to_owned() }),
         },
         other => match other.parse() {
-            Ok(verb) => Ok(Request::Other(verb)),
+            Ok(verb) => parse_other(verb, arguments),
             Err(_) => Err(PrefaceError::UnknownVerb { verb: verb.to_owned(), known: KNOWN_VERBS }),
         },
+    }
+}
+
+/// `TIME` and `GREET` are whole lines.
+fn parse_other(verb: Verb, arguments: &str) -> Result<Request, PrefaceError> {
+    let line = match verb {
+        Verb::Time => "TIME line",
+        Verb::Greet => "GREET line",
+    };
+    match split_word(arguments) {
+        ("", _) => Ok(Request::Other(verb)),
+        (word, _) => Err(PrefaceError::UnknownWord { line, word: word.to_owned(), known: "none" }),
     }
 }
 

@@ -48,6 +48,10 @@ pub enum Reply {
         /// How many entries it had.
         entries: u64,
     },
+    /// The time where the server is, in words.
+    Time(String),
+    /// A welcome.
+    Greeting(String),
 }
 
 impl Reply {
@@ -60,6 +64,8 @@ impl Reply {
             Self::Entry(entry) => write_entry(entry),
             Self::Joined { room, nick, members, last } => write_joined(room, nick, *members, *last),
             Self::ListEnd { entries } => format!("{VERSION} END entries={entries}\n"),
+            Self::Time(line) => format!("{VERSION} TIME {}\n", on_one_line(line)),
+            Self::Greeting(line) => format!("{VERSION} GREETING {}\n", on_one_line(line)),
             Self::Error(Refusal { code, message, hint }) => {
                 let message = on_one_line(message);
                 let hint = hint.as_deref().map(on_one_line);
@@ -81,6 +87,8 @@ impl Reply {
                 Ok(Self::Go { offset: fields.required("offset", offer::BYTES, parse_decimal)? })
             }
             "RECEIPT" => parse_receipt(&Fields::new("RECEIPT line", rest)).map(Self::Receipt),
+            "TIME" => Ok(Self::Time(rest.to_owned())),
+            "GREETING" => Ok(Self::Greeting(rest.to_owned())),
             "ERROR" => parse_refusal(rest).map(Self::Error),
             "FILE" => parse_file(&Fields::new("FILE line", rest)).map(Self::File),
             "ENTRY" => parse_entry(&Fields::new("ENTRY line", rest)).map(Self::Entry),

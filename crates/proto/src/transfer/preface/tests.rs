@@ -146,6 +146,12 @@ fn other_verbs_are_known_without_their_arguments() {
     for (line, verb) in [("ANYPORT/1 TIME", Verb::Time), ("ANYPORT/1 GREET", Verb::Greet)] {
         assert_eq!(parse_request(line.as_bytes()), Ok(Request::Other(verb)));
     }
+    for (line, words) in
+        [("TIME now", r#""now" in the TIME line"#), ("GREET\tme", r#""me" in the GREET"#)]
+    {
+        let error = parse_request(format!("ANYPORT/1 {line}").as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
     assert_eq!(KNOWN_VERBS, format!("PUT, GET, LIST, ECHO, JOIN, {}", Verb::WORDS.join(", ")));
 }
 
@@ -549,5 +555,17 @@ proptest! {
         let _ = parse_request(&line);
         let _ = parse_end(&line);
         let _ = Reply::parse(&line);
+    }
+}
+
+#[test]
+fn the_time_and_a_greeting_are_one_line_each() {
+    for (reply, line) in [
+        (Reply::Time("Local time is: 2026".to_owned()), "ANYPORT/1 TIME Local time is: 2026\n"),
+        (Reply::Greeting("a\nb".to_owned()), "ANYPORT/1 GREETING a b\n"),
+    ] {
+        assert_eq!(reply.to_line(), line);
+        let read = Reply::parse(line.trim_end().as_bytes()).unwrap();
+        assert_eq!(read.to_line(), line);
     }
 }

@@ -23,7 +23,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use crate::budget::Budget;
 use crate::config::{Config, SinkKind};
 use crate::link::Link;
-use crate::observe::{Observer, Refused};
+use crate::observe::{Answered, Observer, Refused};
 use crate::sink::{AnySink, Directory, PartKey, Present, memory_sink};
 
 /// Where files land, shared by all connections of a server.
@@ -238,6 +238,11 @@ impl Files {
     pub(crate) fn refused(&self, protocol: &'static str, peer: SocketAddr, reason: String) {
         tracing::debug!(%peer, protocol, reason, "refused");
         self.observer.refused(&Refused { protocol, peer, reason });
+    }
+
+    /// Somebody answered to a greeting. Not about files; the observer is here.
+    pub(crate) fn answered(&self, answer: &Answered) {
+        self.observer.answered(answer);
     }
 
     fn check_space(&self, upload: &Upload) -> Result<(), Refusal> {

@@ -1,0 +1,154 @@
+//! `anyport resolve`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, anyhow};
+use anyport_net::resolve::{Family, Found, Port, Query, ResolveError, name_of, resolve};
+use serde_json::{Value, json};
+
+use super::reason;
+use crate::exit::Exit;
+use crate::output::{print_failure, to_stdout};
+use crate::{Failure, flags};
+
+pub(crate) fn run(flags: &flags::Resolve) -> Result<Exit, Failure> {
+    let mut exit = Exit::Done;
+    for name in &flags.names {
+        let asked =
+            query(name, flags).and_then(|query| Ok((resolve(&query, flags.timeout)?, query)));
+        match asked {
+            Ok((found, query)) => {
+                let answer = Answer { name, host: &query.host, lines: lines(&found, flags), found };
+                answer.print(flags.json)?;
+            }
+            Err(error) => {
+                exit = Exit::Unreachable;
+                tell(name, error, flags.json)?;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+fn query(name: &str, flags: &flags::Resolve) -> Result<Query, ResolveError> {
+    let mut query = Query::parse(name)?;
+    if let (Port::Number(0), Some(service)) = (&query.port, &flags.service) {
+        query.port = service.clone();
+    }
+    query.family = match (flags.ipv4, flags.ipv6) {
+        (true, _) => Family::V4,
+        (_, true) => Family::V6,
+        _ => Family::Any,
+    };
+    Ok(query)
+}
+
+/// An address, and what it is called.
+struct Line {
+    address: SocketAddr,
+    /// `None` where nobody asked.
+    reverse: Option<Result<Option<String>, ResolveError>>,
+}
+
+fn lines(found: &Found, flags: &flags::Resolve) -> Vec<Line> {
+    let line = |address: &SocketAddr| Line {
+        address: *address,
+        reverse: flags.reverse.then(|| name_of(address.ip(), flags.timeout)),
+    };
+    found.addresses.iter().map(line).collect()
+}
+
+struct Answer<'a> {
+    /// As it was asked.
+    name: &'a str,
+    /// The same without a port.
+    host: &'a str,
+    lines: Vec<Line>,
+    found: Found,
+}
+
+impl Answer<'_> {
+    fn print(&self, json: bool) -> Result<(), Failure> {
+        if json {
+            return print(&self.event().to_string());
+        }
+        let canonical = self.found.canonical.as_deref().filter(|canonical| *canonical != self.host);
+        let canonical = canonical.map(|name| format!(", canonically {name}")).unwrap_or_default();
+        print(&format!("{}{canonical}:", self.name))?;
+        self.lines.iter().try_for_each(|line| print(&format!("  {}", line.words())))
+    }
+
+    fn event(&self) -> Value {
+        let addresses: Vec<Value> = self.lines.iter().map(Line::json).collect();
+        json!({ "name": self.name, "canonical": self.found.canonical, "addresses": addresses })
+    }
+}
+
+impl Line {
+    fn words(&self) -> String {
+        let Self { address, reverse } = self;
+        // Without a port nobody asked for one.
+        let shown = if address.port() == 0 { ip(address) } else { address.to_string() };
+        let name = match reverse {
+            None => return format!("{}  {shown}", family(address.ip())),
+            Some(Ok(Some(name))) => name.clone(),
+            Some(Ok(None)) => "has no name".to_owned(),
+            Some(Err(error)) => format!("name not found: {}", reason(error)),
+        };
+        format!("{}  {shown:<24}  {name}", family(address.ip()))
+    }
+
+    fn json(&self) -> Value {
+        let Self { address, reverse } = self;
+        let mut line = json!({ "family": family(address.ip()), "address": ip(address) });
+        if address.port() != 0 {
+            line["port"] = json!(address.port());
+        }
+        match reverse {
+            None => {}
+            Some(Ok(name)) => line["reverse"] = json!(name),
+            Some(Err(error)) => line["reverse_error"] = json!(reason(error)),
+        }
+        line
+    }
+}
+
+const fn family(ip: IpAddr) -> &'static str {
+    match ip {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
+    }
+}
+
+/// Without its port, and with the zone of an address that is good on one link alone.
+fn ip(address: &SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        other => other.ip().to_string(),
+    }
+}
+
+/// One that does not resolve is told, and the others go on.
+fn tell(name: &str, error: ResolveError, json: bool) -> Result<(), Failure> {
+    if json {
+        let event =
+            json!({ "name": name, "error": { "code": error.code(), "message": reason(&error) } });
+        return print(&event.to_string());
+    }
+    let hint = match error.code() {
+        Some("EAI_NONAME") => Some("check the spelling; IPv6 with a port is [ADDRESS]:PORT"),
+        Some("EAI_AGAIN") => Some("is there a network? /etc/resolv.conf names the servers"),
+        Some("EAI_SERVICE") => Some("/etc/services lists the services; a number is a port too"),
+        _ => None,
+    };
+    let failure =
+        Failure::new(Exit::Unreachable, anyhow!(error).context(format!("cannot resolve {name}")));
+    print_failure(&Failure { hint: hint.map(str::to_owned), ..failure });
+    Ok(())
+}
+
+/// Names come from the network, and none of them may steer a terminal.
+fn print(line: &str) -> Result<(), Failure> {
+    to_stdout(&line.replace(char::is_control, " ")).context("cannot write to stdout")?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! A connection of a listener that serves one thing: nothing is found out, and some services speak first.
+//!
+//! ```text
+//!   echo                  ──────────────────────────────────────────► session
+//!   greet      a line out ──► a place among the silent ──► first bytes ──► session
+//!   time                      a place among the silent ──► first bytes ──► session
+//!   rfc868, daytime           the time out ──────────────────────────► lingering close
+//! ```
+
+use std::io;
+use std::time::Instant;
+
+use anyport_net::copy::write;
+use tokio::net::TcpStream;
+
+use crate::config::Service;
+use crate::connection::{self, Stages};
+use crate::conversations::Guard;
+use crate::counters::SilentEnd;
+use crate::detect::{self, First};
+use crate::service::time;
+use crate::session::greet::Greet;
+use crate::session::raw_echo::RawEcho;
+use crate::session::single::Single;
+use crate::session::time_http::TimeHttp;
+use crate::session::{Context, Session};
+use crate::undecided::Place;
+
+/// Serves one accepted connection to its end.
+pub(crate) async fn serve(
+    mut stream: TcpStream,
+    place: Place,
+    service: Service,
+    context: Context,
+    stages: Stages,
+    guard: Guard,
+) {
+    let (peer, started) = (context.peer, Instant::now());
+    context.counters.served(service);
+    if service == Service::Echo {
+        drop(place);
+        let echo = Single::Echo(RawEcho::new(context.config.timeouts.idle));
+        return connection::converse_to_end(stream, single(echo), None, context, stages, guard)
+            .await;
+    }
+    // While stopping, a connection that has said nothing is not waited for.
+    let begun = tokio::select! {
+        biased;
+        () = stages.stop.draining.cancelled() => return,
+        begun = begin(&mut stream, place, service, &context) => begun,
+    };
+    let first = match begun {
+        Ok(Begun::Spoke(first)) => first,
+        Ok(Begun::Told) => return connection::close(stream).await,
+        Ok(Begun::Silent(end)) => {
+            context.counters.silent(end);
+            tracing::debug!(%peer, service = service.as_str(), end = end.as_str(), "ended without a byte");
+            return connection::close(stream).await;
+        }
+        Err(error) => {
+            tracing::debug!(%peer, service = service.as_str(), %error, "broken before its first byte");
+            return;
+        }
+    };
+    let session = match service {
+        Service::Time => Single::Time(Box::new(TimeHttp::new(context.clone()))),
+        _ => Single::Greet(Greet::new(&context)),
+    };
+    connection::converse_to_end(stream, single(session), Some(first), context, stages, guard).await;
+    tracing::debug!(%peer, service = service.as_str(), elapsed = ?started.elapsed(), "connection ended");
+}
+
+fn single(session: Single) -> Session {
+    Session::Single(Box::new(session))
+}
+
+/// How far a connection came before its session.
+enum Begun {
+    /// The peer has said something.
+    Spoke(First),
+    /// All has been said, by us.
+    Told,
+    /// The peer said nothing.
+    Silent(SilentEnd),
+}
+
+/// Says what the service says first, and waits for what the peer says to it.
+///
+/// Cancel safe: no; what was read is lost with the future, so only a connection that is given up may drop it.
+async fn begin(
+    stream: &mut TcpStream,
+    mut place: Place,
+    service: Service,
+    context: &Context,
+) -> io::Result<Begun> {
+    let idle = context.config.timeouts.idle;
+    match service {
+        Service::Rfc868 => return write(stream, &time::rfc868(), idle).await.map(|()| Begun::Told),
+        Service::Daytime => {
+            return write(stream, time::daytime().as_bytes(), idle).await.map(|()| Begun::Told);
+        }
+        Service::Greet => {
+            write(stream, format!("{}\n", context.config.greeting).as_bytes(), idle).await?;
+        }
+        Service::Any | Service::Echo | Service::Time => {}
+    }
+    match detect::first_bytes(stream, &mut place, idle).await? {
+        Ok(first) => Ok(Begun::Spoke(first)),
+        Err(end) => Ok(Begun::Silent(end)),
+    }
+}

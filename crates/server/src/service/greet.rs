@@ -1,0 +1,138 @@
+//! What peers answer to a greeting, line by line, told to the observer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyport_proto::visible::visible;
+
+use super::files::Files;
+use crate::observe::Answered;
+
+/// The answers of one peer.
+pub(crate) struct Answers {
+    files: Arc<Files>,
+    peer: SocketAddr,
+    /// What has come of the line that is coming.
+    line: Vec<u8>,
+    /// More of it came than is kept.
+    cut: bool,
+    /// Lines that were whole.
+    lines: usize,
+}
+
+impl Answers {
+    pub(crate) const fn new(files: Arc<Files>, peer: SocketAddr) -> Self {
+        Self { files, peer, line: Vec::new(), cut: false, lines: 0 }
+    }
+
+    /// Whether a line has begun and is not whole.
+    pub(crate) const fn is_in_line(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Takes the next bytes; whether more are wanted.
+    pub(crate) fn data(&mut self, bytes: &[u8]) -> bool {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ends) = match piece {
+                [text @ .., b'\n'] => (text, true),
+                text => (text, false),
+            };
+            let kept = text.len().min(MAX_LINE - self.line.len());
+            self.line.extend_from_slice(&text[..kept]);
+            self.cut |= kept < text.len();
+            if ends {
+                self.end();
+                self.lines += 1;
+            }
+            if self.lines == MAX_LINES {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// No more comes: the last line may lack its end.
+    pub(crate) fn end(&mut self) {
+        let text = String::from_utf8_lossy(&self.line);
+        let text = match std::mem::take(&mut self.cut) {
+            // The cut may have halved a character.
+            true => format!("{}…", visible(text.trim_end_matches(char::REPLACEMENT_CHARACTER))),
+            false => visible(text.trim_end_matches('\r')).into_owned(),
+        };
+        self.line.clear();
+        if !text.is_empty() {
+            self.files.answered(&Answered { peer: self.peer, text });
+        }
+    }
+}
+
+/// Bytes that are kept of a line. More than a person types; the rest is passed over.
+const MAX_LINE: usize = 1024;
+
+/// Lines that are taken of a peer. A visitor signs the book and does not fill it.
+const MAX_LINES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use anyport_proto::transfer::receipt::Receipt;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::observe::{Interrupted, Observer, Refused};
+
+    #[derive(Default)]
+    struct Book(Mutex<Vec<String>>);
+
+    impl Observer for Book {
+        fn receipt(&self, _: &Receipt) {}
+        fn interrupted(&self, _: &Interrupted) {}
+        fn refused(&self, _: &Refused) {}
+        fn answered(&self, answer: &Answered) {
+            self.0.lock().unwrap().push(answer.text.clone());
+        }
+    }
+
+    /// What is told of these pieces, and whether more was wanted after each.
+    fn told(pieces: &[&[u8]]) -> (Vec<String>, Vec<bool>) {
+        let directory = tempfile::tempdir().unwrap();
+        let book = Arc::new(Book::default());
+        let observer: Arc<dyn Observer> = book.clone();
+        let files = Files::open(&Config::new(directory.path()), observer).unwrap();
+        let mut answers = Answers::new(Arc::new(files), "[::1]:1".parse().unwrap());
+        let wanted = pieces.iter().map(|piece| answers.data(piece)).collect();
+        answers.end();
+        (std::mem::take(&mut book.0.lock().unwrap()), wanted)
+    }
+
+    #[test]
+    fn lines_are_told_whole_and_the_last_one_without_its_end() {
+        let (lines, wanted) = told(&[b"he", b"llo\r\n\nyou", b" there\nbye"]);
+        assert_eq!(lines, ["hello", "you there", "bye"]);
+        assert_eq!(wanted, [true; 3]);
+    }
+
+    #[test]
+    fn nothing_in_an_answer_steers_a_terminal() {
+        assert_eq!(told(&[b"\x1b[31mred\rgreen\xff\n"]).0, ["␛[31mred␍green�"]);
+    }
+
+    #[test]
+    fn a_line_is_cut_and_keeps_no_more_than_its_limit() {
+        let fits = [&b"x".repeat(MAX_LINE)[..], b"\nnext\n"].concat();
+        assert_eq!(told(&[&fits]).0, ["x".repeat(MAX_LINE), "next".to_owned()]);
+        let long = [&b"x".repeat(MAX_LINE - 1)[..], "üü".as_bytes(), b"\nnext\n"].concat();
+        let expected = ["x".repeat(MAX_LINE - 1) + "…", "next".to_owned()];
+        assert_eq!(told(&[&long]).0, expected);
+        let bytes: Vec<&[u8]> = long.chunks(1).collect();
+        assert_eq!(told(&bytes).0, expected);
+    }
+
+    #[test]
+    fn lines_are_counted_empty_ones_too() {
+        let (lines, wanted) = told(&[&b"\n".repeat(MAX_LINES - 2), b"one\n", b"two\nthree\n"]);
+        assert_eq!(lines, ["one", "two"]);
+        assert_eq!(wanted, [true, true, false]);
+    }
+}

@@ -1,0 +1,54 @@
+//! What a listener that serves one thing does with the bytes of its connections.
+
+use std::time::Duration;
+
+use anyport_net::copy::{Flow, Input};
+
+use super::greet::Greet;
+use super::raw_echo::RawEcho;
+use super::time_http::TimeHttp;
+
+/// A session that nobody had to find out.
+pub(crate) enum Single {
+    Echo(RawEcho),
+    Greet(Greet),
+    Time(Box<TimeHttp>),
+}
+
+impl Single {
+    pub(super) fn patience(&self) -> Duration {
+        match self {
+            Self::Echo(session) => session.patience(),
+            Self::Greet(session) => session.patience(),
+            Self::Time(session) => session.patience(),
+        }
+    }
+
+    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        match self {
+            Self::Echo(_) => RawEcho::step(&input, replies),
+            Self::Greet(session) => session.step(input),
+            Self::Time(session) => session.step(input, replies),
+        }
+    }
+
+    pub(super) const fn is_conversation(&self) -> bool {
+        matches!(self, Self::Echo(_))
+    }
+
+    /// The server stops. None of them runs for longer than a read.
+    pub(super) fn stop(&mut self, replies: &mut Vec<u8>) {
+        match self {
+            Self::Echo(_) => {}
+            Self::Greet(session) => session.end(),
+            Self::Time(_) => TimeHttp::stop(replies),
+        }
+    }
+
+    /// The connection broke: what was said until then was said.
+    pub(super) fn broken(&mut self) {
+        if let Self::Greet(session) = self {
+            session.end();
+        }
+    }
+}
