@@ -9,6 +9,7 @@
 //! - `crowds` many who say nothing, and what is counted
 //! - `listeners` what is set for one listener alone
 //! - `durability` what a receipt promises, and faults of disks
+//! - `http` requests one after the other, their framing and limits
 //! - `interruptions` transfers that break off; nothing is published
 //! - `closing` how a connection ends, and what is answered until then
 //! - `compression` permessage-deflate, both roles
@@ -30,6 +31,7 @@ mod crowds;
 mod downloads;
 mod durability;
 mod harness;
+mod http;
 mod interruptions;
 mod listeners;
 mod lookalikes;

@@ -8,10 +8,17 @@
 //!               └ scan: each byte looked at once            the bytes from `used` on are frames or content
 //!   bytes ──► BodyReader, by the head's Framing ──► Piece { content, used }, until it is done
 //! ```
+//!
+//! The rest is what a server reads from fields: preconditions, ranges, digests, dates, media types.
 
 pub mod body;
+pub mod conditional;
+pub mod date;
+pub mod digest_field;
 mod fields;
 pub mod head;
+pub mod media;
+pub mod range;
 pub mod response;
 mod scan;
 

@@ -4,3 +4,4 @@ pub(crate) mod download;
 pub(crate) mod echo;
 pub(crate) mod files;
 pub(crate) mod listing;
+pub(crate) mod time;

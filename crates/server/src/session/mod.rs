@@ -121,8 +121,9 @@ impl Session {
         match self {
             Self::Raw(session) => session.broken(reason),
             Self::Preface(session) => session.broken(reason),
+            Self::Http1(session) => session.broken(reason),
             Self::Ws(session) => session.broken(reason),
-            Self::Http1(_) | Self::Refusing(_) => {}
+            Self::Refusing(_) => {}
         }
     }
 }
@@ -161,16 +162,24 @@ impl Step for Session {
     fn is_sending(&self) -> bool {
         match self {
             Self::Preface(session) => session.is_sending(),
+            Self::Http1(session) => session.is_sending(),
             Self::Ws(session) => session.is_sending(),
-            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => false,
+            Self::Raw(_) | Self::Refusing(_) => false,
         }
     }
 
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
         match self {
             Self::Preface(session) => session.outgoing(buffer, replies),
+            Self::Http1(session) => {
+                let (outgoing, next) = session.outgoing(buffer, replies)?;
+                if let Some(next) = next {
+                    *self = next;
+                }
+                Ok(outgoing)
+            }
             Self::Ws(session) => session.outgoing(buffer, replies),
-            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => Ok(Outgoing::Nothing),
+            Self::Raw(_) | Self::Refusing(_) => Ok(Outgoing::Nothing),
         }
     }
 
@@ -181,8 +190,9 @@ impl Step for Session {
     fn sent(&mut self, count: u64) {
         match self {
             Self::Preface(session) => session.sent(count),
+            Self::Http1(session) => session.sent(count),
             Self::Ws(session) => session.sent(count),
-            Self::Raw(_) | Self::Http1(_) | Self::Refusing(_) => {}
+            Self::Raw(_) | Self::Refusing(_) => {}
         }
     }
 
@@ -190,8 +200,9 @@ impl Step for Session {
         match self {
             Self::Raw(session) => session.unseen(),
             Self::Preface(session) => session.unseen(),
-            // Frames are unmasked, and heads are read.
-            Self::Ws(_) | Self::Http1(_) | Self::Refusing(_) => None,
+            Self::Http1(session) => session.unseen(),
+            // Frames are unmasked.
+            Self::Ws(_) | Self::Refusing(_) => None,
         }
     }
 
@@ -199,9 +210,8 @@ impl Step for Session {
         match self {
             Self::Raw(session) => session.may_block(),
             Self::Preface(session) => session.may_block(),
+            Self::Http1(session) => session.may_block(),
             Self::Ws(session) => session.may_block(),
-            // The step that ends a head may begin a file.
-            Self::Http1(_) => true,
             Self::Refusing(_) => false,
         }
     }
@@ -209,8 +219,9 @@ impl Step for Session {
     fn is_bulk(&self) -> bool {
         match self {
             Self::Raw(_) | Self::Preface(_) => true,
+            Self::Http1(session) => session.is_bulk(),
             Self::Ws(session) => session.is_bulk(),
-            Self::Http1(_) | Self::Refusing(_) => false,
+            Self::Refusing(_) => false,
         }
     }
 }
