@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use anyport_proto::detect::{self, Allowed, Detection, detect_at_end, max_prefix};
-use anyport_proto::http1::{HeadReader, Pushed, ResponseHeadReader};
+use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::rooms::{Event as RoomEvent, EventId, Join, Line, Nickname, Said, make_visible};
 use anyport_proto::transfer::file_name::FileName;
@@ -22,13 +22,14 @@ use anyport_proto::ws::{DeflateParameters, Event, Kind, Receiver, Role, Sender, 
 pub type Law = fn(&[u8]);
 
 /// Every target by its name, for the replay of corpora.
-pub const TARGETS: [(&str, Law); 12] = [
+pub const TARGETS: [(&str, Law); 13] = [
     ("detect", detect),
     ("header", header),
     ("ws_server", ws_server),
     ("ws_client", ws_client),
     ("deflate", deflate),
     ("http_head", http_head),
+    ("http_body", http_body),
     ("handshake", handshake),
     ("preface", preface),
     ("offer", offer),
@@ -124,6 +125,44 @@ pub fn http_head(input: &[u8]) {
         assert_eq!(cut, *whole);
     }
     let _ = ResponseHeadReader::new().push(wire, &limits);
+}
+
+/// Content is the same whatever the cuts, lent from the input and never more than it, and an error is the same too. The
+/// second byte says how it is framed.
+pub fn http_body(input: &[u8]) {
+    let (step, wire) = cut(input);
+    let [choice, wire @ ..] = wire else { return };
+    let framing =
+        if choice & 1 == 0 { Framing::Chunked } else { Framing::Length(u64::from(choice >> 1)) };
+    let mut limits = Limits::default();
+    limits.chunk_extensions = 16;
+    let read = |step: usize| {
+        let mut reader = BodyReader::new(framing);
+        let (mut content, mut taken) = (Vec::new(), 0);
+        for piece in wire.chunks(step) {
+            let mut rest = piece;
+            while !rest.is_empty() && !reader.is_done() {
+                let read = match reader.read(rest, &limits) {
+                    Ok(read) => read,
+                    Err(error) => {
+                        assert_eq!(reader.read(b"0", &limits), Err(error.clone()), "terminal");
+                        return (content, Err(error));
+                    }
+                };
+                assert!(read.used > 0 && read.content.len() <= read.used, "{read:?}");
+                content.extend_from_slice(read.content);
+                taken += read.used;
+                rest = &rest[read.used..];
+            }
+        }
+        (content, Ok((taken, reader.is_done())))
+    };
+    let (content, end) = read(wire.len().max(1));
+    assert_eq!(read(step), (content.clone(), end.clone()));
+    if let (Framing::Length(length), Ok((taken, done))) = (framing, end) {
+        assert_eq!(content, wire[..taken]);
+        assert_eq!(done, taken as u64 == length);
+    }
 }
 
 /// Whatever head is accepted has all that RFC 6455 §4.2.1 asks for, and no other field answers for us.

@@ -12,6 +12,9 @@ pub struct Limits {
     pub head: usize,
     /// Fields of an HTTP head. 100, as hyper and Go take.
     pub fields: usize,
+    /// Bytes of all chunk extensions of one content (RFC 9112 §7.1.1), which mean nothing here. 4 KiB: nobody uses them, so
+    /// more than a few are an attempt to keep us busy.
+    pub chunk_extensions: usize,
     /// Bytes of a preface line or an `END` line, line feed included. A name of 255 bytes percent-encoded takes 765.
     pub preface_line: usize,
     /// Bytes of a text message that carries an offer or an end over WebSocket.
@@ -42,6 +45,7 @@ impl Default for Limits {
             request_line: 8 * 1024,
             head: 16 * 1024,
             fields: 100,
+            chunk_extensions: 4 * 1024,
             preface_line: 4 * 1024,
             offer: 16 * 1024,
             held_candidate: 1024 * 1024,

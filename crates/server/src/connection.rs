@@ -100,10 +100,10 @@ pub(crate) async fn converse_to_end(
             Some(upgrade) => library(stream, upgrade, context, &stages.stop).await,
             None => close_shared(stream).await,
         },
-        Ok(Pumped::Bulk) => bulk(stream, session, context, stages).await,
+        Ok(Pumped::Bulk) => bulk(stream, session, context, stages, guard).await,
         Ok(Pumped::Conversation) => {
             let socket = alone(stream).and_then(TcpStream::into_std);
-            return stages.conversations.add(socket, session, guard);
+            stages.conversations.add(socket, session, guard);
         }
         Err(error) => session.broken(&error),
     }
@@ -168,12 +168,22 @@ async fn pump(
 }
 
 /// The rest of a bulk transfer: on a thread of its own while there is one, else among the tasks.
-async fn bulk(stream: Arc<TcpStream>, mut session: Supervised, context: Context, stages: Stages) {
+async fn bulk(
+    stream: Arc<TcpStream>,
+    mut session: Supervised,
+    context: Context,
+    stages: Stages,
+    guard: Guard,
+) {
     if let Ok(permit) = stages.lanes.clone().try_acquire_owned() {
-        return lane(stream, session, context, permit).await;
+        return lane(stream, session, context, stages.conversations, (permit, guard)).await;
     }
     let mut buffer = session.buffer(context.config.bulk_buffer);
     match pump(&stream, &mut buffer, &mut session, u64::MAX).await {
+        Ok(Pumped::Conversation) => {
+            let socket = alone(stream).and_then(TcpStream::into_std);
+            stages.conversations.add(socket, session, guard);
+        }
         Ok(_) => close_shared(stream).await,
         Err(error) => session.broken(&error),
     }
@@ -183,7 +193,8 @@ async fn lane(
     stream: Arc<TcpStream>,
     mut session: Supervised,
     context: Context,
-    permit: OwnedSemaphorePermit,
+    conversations: Conversations,
+    (permit, guard): (OwnedSemaphorePermit, Guard),
 ) {
     let blocking = alone(stream).and_then(TcpStream::into_std).and_then(|stream| {
         stream.set_nonblocking(false)?;
@@ -197,10 +208,18 @@ async fn lane(
     let stop = session.stop.clone();
     let registered = stop.register(socket.clone());
     let thread = stop.tasks.spawn_blocking(move || {
-        let _held = (registered, permit);
+        let _permit = permit;
         let mut buffer = session.buffer(context.config.bulk_buffer);
         match pump_blocking(&socket, &mut buffer, &mut session) {
-            Ok(()) => linger::close_blocking(&socket, &mut buffer),
+            Ok(Pumped::Conversation) => {
+                drop(registered);
+                let socket = Arc::into_inner(socket).ok_or_else(in_use).and_then(|socket| {
+                    socket.set_nonblocking(true)?;
+                    Ok(socket)
+                });
+                conversations.add(socket, session, guard);
+            }
+            Ok(_) => linger::close_blocking(&socket, &mut buffer),
             Err(error) => session.broken(&error),
         }
     });
@@ -227,7 +246,11 @@ async fn library(stream: Arc<TcpStream>, upgrade: Upgrade, context: Context, sto
 
 /// The stream of a connection, which only sessions' links share, and those do not keep it.
 fn alone(stream: Arc<TcpStream>) -> io::Result<TcpStream> {
-    Arc::into_inner(stream).ok_or_else(|| io::Error::other("the socket is in use elsewhere"))
+    Arc::into_inner(stream).ok_or_else(in_use)
+}
+
+fn in_use() -> io::Error {
+    io::Error::other("the socket is in use elsewhere")
 }
 
 async fn close_shared(stream: Arc<TcpStream>) {

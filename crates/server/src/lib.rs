@@ -29,7 +29,6 @@
 //! ```
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "rooms over HTTP come next")]
 
 mod accept;
 mod budget;

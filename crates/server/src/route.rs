@@ -1,4 +1,4 @@
-//! Which service a path means.
+//! Which service a path means: of a WebSocket handshake a [`Route`], of a plain HTTP request a [`Resource`].
 
 use anyport_proto::rooms::{Join, ROOMS_PATH, TargetError};
 use anyport_proto::transfer::file_path::{FilePath, PathError};
@@ -43,6 +43,59 @@ pub(crate) fn route(path: &str, query: Option<&str>) -> Result<Route, RouteError
     }
 }
 
+/// What the path of a plain HTTP request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resource<'a> {
+    /// `/PATH` and `/files/PATH`: what is in the served directory, percent-encoded as it came. Empty for all of it; a slash at
+    /// its end means a directory.
+    Stored(&'a str),
+    /// `/echo`.
+    Echo,
+    /// `/help`.
+    Help,
+    /// `/healthz`.
+    Health,
+    /// `/time`.
+    Time,
+    /// `/rooms/NAME`, and in the query who comes.
+    Room,
+    /// `/pipe/NAME`.
+    Pipe(&'a str),
+}
+
+/// The resource at `path`, which is without its query. A file that has the name of another resource is below `/files/`.
+pub(crate) fn resource(path: &str) -> Resource<'_> {
+    match path {
+        "/echo" => return Resource::Echo,
+        "/help" => return Resource::Help,
+        "/healthz" => return Resource::Health,
+        "/time" => return Resource::Time,
+        "/files" => return Resource::Stored(""),
+        _ => {}
+    }
+    let below = |prefix: &str| path.strip_prefix(prefix);
+    if path.starts_with(ROOMS_PATH) {
+        return Resource::Room;
+    }
+    if let Some(pipe) = below("/pipe/") {
+        return Resource::Pipe(pipe);
+    }
+    Resource::Stored(below("/files/").or_else(|| below("/")).unwrap_or_default())
+}
+
+impl Resource<'_> {
+    /// The methods that it takes, as `Allow` lists them.
+    pub(crate) const fn methods(self) -> &'static str {
+        match self {
+            Self::Stored(_) => "GET, HEAD, PUT, POST, OPTIONS",
+            Self::Echo => "POST, OPTIONS",
+            Self::Help | Self::Health | Self::Time => "GET, HEAD, OPTIONS",
+            Self::Room => "GET, HEAD, POST, OPTIONS",
+            Self::Pipe(_) => "OPTIONS",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +113,29 @@ mod tests {
         assert_eq!((join.room.as_str(), join.own), ("lobby", true));
         assert!(matches!(route("/rooms/", None), Err(RouteError::BadRoom(_))));
         assert!(matches!(route("/other", None), Err(RouteError::NotFound(_))));
+    }
+
+    #[test]
+    fn paths_name_resources_and_files_below_their_own_prefix() {
+        for (path, expected) in [
+            ("/", Resource::Stored("")),
+            ("/files/", Resource::Stored("")),
+            ("/files", Resource::Stored("")),
+            ("/a/b%20c", Resource::Stored("a/b%20c")),
+            ("/files/a/", Resource::Stored("a/")),
+            ("/help", Resource::Help),
+            ("/files/help", Resource::Stored("help")),
+            ("/help/", Resource::Stored("help/")),
+            ("/time", Resource::Time),
+            ("/healthz", Resource::Health),
+            ("/echo", Resource::Echo),
+            ("/rooms/lobby", Resource::Room),
+            ("/pipe/x", Resource::Pipe("x")),
+            ("/rooms", Resource::Stored("rooms")),
+            // The target of a CONNECT.
+            ("", Resource::Stored("")),
+        ] {
+            assert_eq!(resource(path), expected, "{path}");
+        }
     }
 }

@@ -11,6 +11,7 @@
 //! - `datagrams` what is answered over UDP, and what is not
 //! - `durability` what a receipt promises, and faults of disks
 //! - `greeting` who is greeted, when, and what becomes of the answer
+//! - `http` requests one after the other, their framing and limits
 //! - `interruptions` transfers that break off; nothing is published
 //! - `closing` how a connection ends, and what is answered until then
 //! - `compression` permessage-deflate, both roles
@@ -38,6 +39,7 @@ mod downloads;
 mod durability;
 mod greeting;
 mod harness;
+mod http;
 mod interruptions;
 mod listeners;
 mod lookalikes;

@@ -327,7 +327,7 @@ fn a_bad_preface_line_gets_one_error_line() {
         ("ANYPORT/1 PUT %zz\n", "bad-request", "%zz"),
         ("ANYPORT/1 FROB x\n", "bad-request", "FROB"),
         ("ANYPORT/2 PUT x\n", "bad-request", "ANYPORT/2"),
-        ("ANYPORT/1 ECHO\n", "not-supported", "ECHO is not served yet"),
+        ("ANYPORT/1 ECHO this\n", "bad-request", "stray word \"this\""),
         (&long, "bad-request", "4096"),
         ("ANYPORT/1 PUT x", "bad-request", "ended inside a line"),
     ] {

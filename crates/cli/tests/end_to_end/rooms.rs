@@ -536,6 +536,98 @@ fn the_silent_stay_as_long_as_they_are_there() {
     python.hears("silent: still here");
 }
 
+fn curl(arguments: &[&str]) -> Option<Command> {
+    let mut curl = peer("curl")?;
+    curl.args(["-sS", "--max-time", "30"]).args(arguments);
+    Some(curl)
+}
+
+fn output(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn curl_is_in_the_same_room() {
+    let server = Server::start(&["--room-message", "1000"]);
+    let room = server.url("http", "rooms/r");
+    let (Some(listen), Some(post)) = (
+        curl(&["-N", &format!("{room}?as=curl")]),
+        curl(&["--data-binary", "hello\n", &format!("{room}?as=poster")]),
+    ) else {
+        return;
+    };
+    let mut alice = join(&server, "r as alice");
+    let listener = Talker::start(listen);
+    listener.hears("data: * you are curl in r; here: alice");
+    hears(&mut alice, &["* curl joined"]);
+    let id = output(post);
+    hears(&mut alice, &["poster: hello"]);
+    listener.hears(&format!("id: {}", id.trim_end()));
+    listener.hears("data: poster: hello");
+    say(&mut alice, "bye");
+    listener.hears("data: alice: bye");
+
+    let json = ["-H", "Accept: application/json", &room];
+    let who: Value = serde_json::from_str(&output(curl(&json).unwrap())).unwrap();
+    assert_eq!(who["members"], json!(["alice", "curl"]));
+    assert_eq!((&who["room"], &who["listeners"]), (&json!("r"), &json!(0)), "{who}");
+    let said = output(curl(&[&json[..], &["-d", "in JSON"]].concat()).unwrap());
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_ne!(said["id"], who["last"], "{said}");
+    assert!(read_line(&mut alice).ends_with(": in JSON"));
+    drop(listener);
+    hears(&mut alice, &["* curl left"]);
+
+    let too_long = "x".repeat(1001);
+    let not_text = "\u{fffd}".repeat(3);
+    for (arguments, status) in [
+        (&["-d", too_long.as_str(), &room][..], "413"),
+        (&["-H", "Transfer-Encoding: chunked", "-d", too_long.as_str(), &room], "413"),
+        (&["-d", "", &room], "400"),
+        (&["-d", "x", &format!("{room}?as=a:b")], "400"),
+        (&["-d", "x", &format!("{room}?since=5")], "400"),
+        (&["-H", "Origin: http://evil.example", "-d", "x", &room], "403"),
+        (&["-H", "Origin: http://evil.example", &room], "403"),
+        (&["-X", "DELETE", &room], "405"),
+        (&["-d", not_text.as_str(), &room], "200"),
+    ] {
+        let status_of = [arguments, &["-o", "/dev/null", "-w", "%{http_code}"]].concat();
+        assert_eq!(output(curl(&status_of).unwrap()), status, "{arguments:?}");
+    }
+}
+
+/// What a stream's reader sends when it comes back, as EventSource does by itself.
+#[test]
+fn a_stream_goes_on_after_the_last_id() {
+    let server = Server::start(&["--room-history", "4"]);
+    let room = server.url("http", "rooms/r");
+    let Some(_) = peer("curl") else { return };
+    let post = |text: &str| output(curl(&["-d", text, &room]).unwrap()).trim_end().to_owned();
+    let first = post("1");
+    (2..5).for_each(|number| drop(post(&number.to_string())));
+    let listen = |since: &str| {
+        let field = format!("Last-Event-ID: {since}");
+        Talker::start(curl(&["-N", "-H", &field, &format!("{room}?json")]).unwrap())
+    };
+    let told = |listener: &Talker, count: usize| -> Vec<Value> {
+        let data = || listener.lines.recv_timeout(Duration::from_secs(20)).unwrap();
+        let events = std::iter::repeat_with(data).filter_map(|line| {
+            line.strip_prefix("data: ").map(|json| serde_json::from_str(json).unwrap())
+        });
+        events.take(count).collect()
+    };
+    let listener = listen(&first);
+    let texts: Vec<_> =
+        told(&listener, 3).iter().map(|event| event["message"]["text"].clone()).collect();
+    assert_eq!(texts, [json!("2"), json!("3"), json!("4")]);
+    (5..8).for_each(|number| drop(post(&number.to_string())));
+    let events = told(&listen(&first), 5);
+    assert_eq!(events[0], json!({ "lost": { "count": 2 } }));
+    assert_eq!(events[4]["message"]["text"], "7");
+}
+
 #[test]
 fn members_are_told_that_the_server_stops() {
     let mut server = Server::start(&[]);

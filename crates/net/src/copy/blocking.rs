@@ -6,20 +6,23 @@ use std::time::{Duration, Instant};
 
 use super::outgoing::send_blocking;
 use super::unseen::{Pipe, Unseen};
-use super::{Flow, Input, Step, pause_blocking, trim};
+use super::{Flow, Input, Pumped, Step, pause_blocking, trim};
 
-/// Moves bytes between a blocking socket and `step` until it finishes. Ended early by `shutdown()` on the socket.
+/// Moves bytes between a blocking socket and `step` until it finishes, or becomes a conversation. Ended early by `shutdown()` on the socket.
 ///
 /// # Errors
 /// What reading or writing the socket said; the step has not been told.
-pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::Result<()> {
+pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::Result<Pumped> {
     let mut replies = Vec::new();
     let mut patience = None;
     let mut source = Source::default();
     loop {
         wait_for(socket, step.patience(), &mut patience)?;
         if send_blocking(socket, buffer, &mut replies, step)? == Flow::Finish {
-            return Ok(());
+            return Ok(Pumped::Finished);
+        }
+        if step.is_conversation() && !source.holds_bytes() {
+            return Ok(Pumped::Conversation);
         }
         // What was sent may have been the answer to a question that waits no longer.
         wait_for(socket, step.patience(), &mut patience)?;
@@ -44,7 +47,7 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
             trim(&mut replies);
         }
         if flow == Flow::Finish {
-            return Ok(());
+            return Ok(Pumped::Finished);
         }
         pause_blocking(step);
     }
@@ -88,6 +91,11 @@ impl Default for Source {
 }
 
 impl Source {
+    /// Whether something was taken from the socket that has not been given yet.
+    fn holds_bytes(&self) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
+    }
+
     /// Waits for what comes next. Bytes that `unseen` does not take come in `buffer` after all.
     ///
     /// # Errors

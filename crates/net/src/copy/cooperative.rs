@@ -45,6 +45,9 @@ pub async fn pump(
             Sent::All(Flow::Finish) => return Ok(Pumped::Finished),
             Sent::Bulk => return Ok(Pumped::Bulk),
         }
+        if step.is_conversation() {
+            return Ok(Pumped::Conversation);
+        }
         let (patience, pause) = (step.patience(), step.pause());
         let next = async {
             pause_cooperative(pause).await;
@@ -80,9 +83,6 @@ pub async fn pump(
         }
         if flow == Flow::Finish {
             return Ok(Pumped::Finished);
-        }
-        if step.is_conversation() {
-            return Ok(Pumped::Conversation);
         }
         if moved >= bulk_after && step.is_bulk() {
             return Ok(Pumped::Bulk);

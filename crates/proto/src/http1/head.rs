@@ -39,6 +39,11 @@ impl HeadReader {
         Self::default()
     }
 
+    /// Whether it stands between two heads.
+    pub const fn is_empty(&self) -> bool {
+        self.scan.is_empty()
+    }
+
     /// Takes the next bytes of the stream.
     ///
     /// # Errors

@@ -20,6 +20,16 @@ pub(super) struct Scan {
 }
 
 impl Scan {
+    /// For a block of fields without a start line: trailers.
+    pub(super) fn of_fields() -> Self {
+        Self { lines: 1, ..Self::default() }
+    }
+
+    /// Whether no byte of it has come.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Takes the bytes up to the end of the head, then has `parse` read all of it and starts anew.
     pub(super) fn push<H>(
         &mut self,

@@ -6,12 +6,13 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::Piece;
-use anyport_proto::transfer::digest::Digest;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::download::{FileEnd, FileHead, Get};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
@@ -19,7 +20,8 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::files::{Files, Source};
 use crate::observe::Sent;
-use crate::sink::beneath::{self, Found};
+pub(crate) use crate::sink::beneath::Facts;
+use crate::sink::beneath::{self, Found, Looked};
 
 /// One file on its way out. Ends by [`Self::finish`] or [`Self::broken`]; dropped without either, it counts as given up by
 /// the server itself.
@@ -30,6 +32,8 @@ pub(crate) struct Download {
     file: Arc<File>,
     /// The next byte that goes out.
     position: u64,
+    /// The byte behind the last one that does.
+    until: u64,
     hasher: Hasher,
     /// Bytes from the beginning that have been hashed; never beyond `position`.
     hashed: u64,
@@ -63,46 +67,101 @@ impl Files {
     }
 
     fn try_send(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
-        let name = stored_path(&get.name)?;
-        let (file, facts) = match beneath::open(self.directory.handle(), &name) {
-            Ok(Found::File(file, facts)) => (file, facts),
-            Ok(Found::Directory) => {
+        let opened = match self.try_find(source, &get.name)? {
+            Place::File(opened) => opened,
+            Place::Directory(name) => {
                 let message = format!("{name} is a directory");
                 let hint = format!("LIST {} says what is in it", name.percent_encoded());
                 return Err(Refusal::new(RefusalCode::NotFound, message).with_hint(hint));
             }
-            Ok(Found::Other) => {
-                let message = format!("{name} is no regular file");
-                return Err(Refusal::new(RefusalCode::NotFound, message));
-            }
-            Err(error) => return Err(cannot_open(&name, &error)),
         };
+        let Opened { name, facts, .. } = &opened;
         if get.offset > facts.size {
             let (offset, size) = (get.offset, facts.size);
             let message = format!("offset {offset} is beyond the {size} bytes of {name}");
             return Err(Refusal::new(RefusalCode::BadRequest, message)
                 .with_hint("the file has changed, or is another one: begin at 0"));
         }
+        let until = facts.size;
+        Ok(opened.send(get.offset..until, get.digest.unwrap_or(self.digest)))
+    }
+
+    /// What a peer asks for by a name.
+    ///
+    /// # Errors
+    /// A name that is no stored one, or nothing there that can be sent. The refusal has been told to the observer.
+    pub(crate) fn find(self: &Arc<Self>, source: Source, asked: &str) -> Result<Place, Refusal> {
+        let (protocol, peer) = (source.protocol, source.peer);
+        self.try_find(source, asked).inspect_err(|refusal| {
+            self.refused(protocol.as_str(), peer, refusal.message.clone());
+        })
+    }
+
+    /// What the file system says of the file that has this name now, if there is one.
+    pub(crate) fn look_at(&self, path: &FilePath) -> Option<Facts> {
+        match beneath::look_at(self.directory.handle(), path)? {
+            Looked::File(facts) => Some(facts),
+            Looked::Directory(_) => None,
+        }
+    }
+
+    fn try_find(self: &Arc<Self>, source: Source, asked: &str) -> Result<Place, Refusal> {
+        let name = stored_path(asked)?;
+        match beneath::open(self.directory.handle(), &name) {
+            Ok(Found::File(file, facts)) => {
+                Ok(Place::File(Opened { files: self.clone(), source, name, file, facts }))
+            }
+            Ok(Found::Directory) => Ok(Place::Directory(name)),
+            Ok(Found::Other) => {
+                let message = format!("{name} is no regular file");
+                Err(Refusal::new(RefusalCode::NotFound, message))
+            }
+            Err(error) => Err(cannot_open(&name, &error)),
+        }
+    }
+}
+
+/// What a name stands for.
+pub(crate) enum Place {
+    File(Opened),
+    Directory(FilePath),
+}
+
+/// A file that is open, and of which nothing has been sent. Dropped, it was only looked at.
+pub(crate) struct Opened {
+    files: Arc<Files>,
+    source: Source,
+    pub(crate) name: FilePath,
+    file: File,
+    pub(crate) facts: Facts,
+}
+
+impl Opened {
+    /// Begins to send these bytes of it, which are there. The digest is of the whole file, so only all of it, or its end,
+    /// can have one.
+    pub(crate) fn send(self, bytes: Range<u64>, digest: Algorithm) -> Download {
+        let Self { files, source, name, file, facts } = self;
         let now = Instant::now();
-        Ok(Download {
-            files: self.clone(),
+        Download {
+            files,
             source,
             head: FileHead {
                 name,
                 size: facts.size,
-                offset: get.offset,
+                offset: bytes.start,
                 mtime: facts.mtime,
                 mode: facts.mode,
             },
             file: Arc::new(file),
-            position: get.offset,
-            hasher: Hasher::new(get.digest.unwrap_or(self.digest)),
+            position: bytes.start,
+            until: bytes.end,
+            hasher: Hasher::new(digest),
             hashed: 0,
             began: now,
             last: now,
             end: None,
             told: false,
-        })
+        }
     }
 }
 
@@ -117,7 +176,7 @@ impl Download {
     /// # Errors
     /// The file cannot be read, or became shorter: the connection must break.
     pub(crate) fn next(&mut self, buffer: &mut [u8]) -> io::Result<Next> {
-        let left = self.head.size - self.position;
+        let left = self.until - self.position;
         if left == 0 {
             if self.hasher.wants_content() && self.hashed < self.head.size {
                 self.catch_up(buffer, HASHED_AT_ONCE)?;

@@ -178,7 +178,7 @@ fn too_many(path: Option<&FilePath>, limit: usize) -> Refusal {
 }
 
 fn file_entry(name: FilePath, facts: Facts) -> Entry {
-    let Facts { size, mtime, mode } = facts;
+    let Facts { size, mtime, mode, .. } = facts;
     Entry { name, kind: EntryKind::File, size: Some(size), mtime, mode }
 }
 

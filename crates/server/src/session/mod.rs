@@ -139,9 +139,10 @@ impl Session {
         match self {
             Self::Raw(session) => session.broken(reason),
             Self::Preface(session) => session.broken(reason),
+            Self::Http1(session) => session.broken(reason),
             Self::Ws(session) => session.broken(reason),
             Self::Single(session) => session.broken(),
-            Self::Http1(_) | Self::Lines(_) | Self::Events(_) | Self::Refusing(_) => {}
+            Self::Lines(_) | Self::Events(_) | Self::Refusing(_) => {}
         }
     }
 
@@ -207,6 +208,7 @@ impl Step for Session {
     fn is_sending(&self) -> bool {
         match self {
             Self::Preface(session) => session.is_sending(),
+            Self::Http1(session) => session.is_sending(),
             Self::Ws(session) => session.is_sending(),
             _ => false,
         }
@@ -215,6 +217,13 @@ impl Step for Session {
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
         match self {
             Self::Preface(session) => session.outgoing(buffer, replies),
+            Self::Http1(session) => {
+                let (outgoing, next) = session.outgoing(buffer, replies)?;
+                if let Some(next) = next {
+                    *self = next;
+                }
+                Ok(outgoing)
+            }
             Self::Ws(session) => session.outgoing(buffer, replies),
             _ => Ok(Outgoing::Nothing),
         }
@@ -239,6 +248,7 @@ impl Step for Session {
     fn sent(&mut self, count: u64) {
         match self {
             Self::Preface(session) => session.sent(count),
+            Self::Http1(session) => session.sent(count),
             Self::Ws(session) => session.sent(count),
             _ => {}
         }
@@ -248,7 +258,8 @@ impl Step for Session {
         match self {
             Self::Raw(session) => session.unseen(),
             Self::Preface(session) => session.unseen(),
-            // Frames are unmasked, and heads are read.
+            Self::Http1(session) => session.unseen(),
+            // Frames are unmasked, and lines are read.
             _ => None,
         }
     }
@@ -257,9 +268,8 @@ impl Step for Session {
         match self {
             Self::Raw(session) => session.may_block(),
             Self::Preface(session) => session.may_block(),
+            Self::Http1(session) => session.may_block(),
             Self::Ws(session) => session.may_block(),
-            // The step that ends a head may begin a file.
-            Self::Http1(_) => true,
             Self::Lines(_) | Self::Events(_) | Self::Refusing(_) | Self::Single(_) => false,
         }
     }
@@ -267,6 +277,7 @@ impl Step for Session {
     fn is_bulk(&self) -> bool {
         match self {
             Self::Raw(_) | Self::Preface(_) => true,
+            Self::Http1(session) => session.is_bulk(),
             Self::Ws(session) => session.is_bulk(),
             _ => false,
         }

@@ -74,10 +74,8 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     Outcome { files, interrupted: *seen.interrupted.lock().unwrap() }
 }
 
-/// What comes back for `pieces` and then FIN, from a directory with one file `x`. Asked for what it sends after each
-/// piece, or, as when all came in one read, at the end.
-fn answers(pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
-    let scratch = tempfile::tempdir().unwrap();
+/// A session of a connection that began as `verdict` says, for a directory with one file `x`.
+fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> Session {
     let path = scratch.path().join("x");
     std::fs::write(&path, b"hello").unwrap();
     let file = std::fs::File::open(path).unwrap();
@@ -87,17 +85,18 @@ fn answers(pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let buffered = Arc::new(Budget::new(config.max_buffered));
     let (listener, counters) = (Arc::default(), Arc::default());
-    let context = Context {
-        config: Arc::new(config),
-        listener,
-        files,
-        buffered,
-        counters,
-        rooms: Arc::new(Rooms::new(RoomLimits::default(), 1)),
-        peer,
-        link: Link::new(),
-    };
-    let mut session = Session::new(Verdict::Preface, context);
+    let config = Arc::new(config);
+    let link = Link::new();
+    let rooms = Arc::new(Rooms::new(RoomLimits::default(), 1));
+    let context = Context { config, listener, files, buffered, counters, rooms, peer, link };
+    Session::new(verdict, context)
+}
+
+/// What comes back for `pieces` and then FIN. Asked for what it sends after each piece, or, as when all came in one
+/// read, at the end.
+fn answers(verdict: Verdict, pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut session = beside_a_file(verdict, &scratch);
     let (mut said, mut replies) = (Vec::new(), Vec::new());
     let mut flow = Flow::Continue;
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
@@ -138,6 +137,7 @@ fn drain(session: &mut Session, replies: &mut Vec<u8>, said: &mut Vec<u8>) {
 #[test]
 fn answers_do_not_depend_on_how_the_questions_were_cut() {
     let wire = b"ANYPORT/1 GET x digest=none\nANYPORT/1 LIST\nANYPORT/1 GET none\nANYPORT/1 GET x offset=2\n";
+    let answers = |pieces: &[&[u8]], at_once| answers(Verdict::Preface, pieces, at_once);
     let expected = answers(&[wire], true);
     let text = String::from_utf8(expected.clone()).unwrap();
     let file = "ANYPORT/1 FILE name=x size=5 offset=0 mtime=1 mode=";
@@ -153,6 +153,66 @@ fn answers_do_not_depend_on_how_the_questions_were_cut() {
             "{pieces:?}"
         );
     });
+}
+
+/// Requests of every kind behind one another: a file, a refusal with content that is passed over, an echo in chunks, an
+/// upload in chunks, a listing.
+#[test]
+fn answers_do_not_depend_on_how_the_requests_were_cut() {
+    let wire = b"GET /x HTTP/1.1\r\nHost: a\r\nRange: bytes=1-3\r\n\r\n\
+        DELETE /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
+        POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nback\
+        PUT /y HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;e\r\nhe\r\n3\r\nllo\r\n0\r\nA: b\r\n\r\n\
+        GET / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n\
+        HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    // Without what is another one each time.
+    let answers = |pieces: &[&[u8]], at_once| {
+        let text = String::from_utf8(answers(Verdict::Http1, pieces, at_once)).unwrap();
+        let is_fixed = |line: &&str| {
+            !["Date: ", "ETag: ", "http/own ", "Content-Length: 1", "{\"name\":\"y\""]
+                .iter()
+                .any(|word| line.starts_with(word))
+        };
+        text.lines().filter(is_fixed).collect::<Vec<_>>().join("\n")
+    };
+    let expected = answers(&[wire], true);
+    for part in
+        ["Content-Range: bytes 1-3/5\n", "\n\nellHTTP/1.1 405 ", "\n\nbackHTTP/1.1 201 Created"]
+    {
+        assert!(expected.contains(part), "no {part:?} in {expected}");
+    }
+    assert!(
+        expected.ends_with("Content-Length: 5\nX-Content-Type-Options: nosniff\n"),
+        "{expected}"
+    );
+    every_cut(wire, |pieces| {
+        // An echo is told before the rest of it has come, so only its bytes are looked at.
+        let at_once = answers(pieces, true);
+        assert_eq!(at_once, expected, "{pieces:?}");
+        assert_eq!(answers(pieces, false), expected, "{pieces:?}");
+    });
+}
+
+/// Small questions with larger answers: those wait that came behind more than is written at once.
+#[test]
+fn bp_1_pipelined_requests_do_not_pile_up_answers() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut session = beside_a_file(Verdict::Http1, &scratch);
+    let requests = 2000;
+    let mut wire = b"GET /help HTTP/1.1\r\nHost: a\r\n\r\n".repeat(requests);
+    let (mut replies, mut most, mut said) = (Vec::new(), 0, Vec::new());
+    assert_eq!(session.step(Input::Bytes(&mut wire, Instant::now()), &mut replies), Flow::Continue);
+    loop {
+        most = most.max(replies.len());
+        said.append(&mut replies);
+        if !session.is_sending() {
+            break;
+        }
+        assert!(matches!(session.outgoing(&mut [0; 3], &mut replies), Ok(Outgoing::Bytes(0))));
+    }
+    assert!(most < 20 * 1024, "{most} bytes of answers at once");
+    let count = String::from_utf8(said).unwrap().matches("HTTP/1.1 200 OK").count();
+    assert_eq!(count, requests);
 }
 
 fn read(directory: &Path, receipt: &Receipt) -> (Protocol, Vec<u8>) {

@@ -31,6 +31,9 @@ pub(crate) struct Facts {
     pub(crate) mtime: i64,
     /// Permission bits, without those that change who runs it.
     pub(crate) mode: u32,
+    /// Nanoseconds of the second that `mtime` is.
+    pub(crate) mtime_nanoseconds: u64,
+    pub(crate) inode: u64,
 }
 
 /// Opens what is at `path` below `root` for reading, links inside followed.
@@ -145,6 +148,8 @@ fn facts(stat: &Stat) -> Facts {
         size: u64::try_from(stat.st_size).unwrap_or(0),
         mtime: stat.st_mtime,
         mode: stat.st_mode & 0o777,
+        mtime_nanoseconds: stat.st_mtime_nsec,
+        inode: stat.st_ino,
     }
 }
 

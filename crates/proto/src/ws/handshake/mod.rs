@@ -18,7 +18,7 @@ mod server;
 pub use client::{ClientTarget, RequestError, ResponseError, Verified, request, verify};
 pub use key::Key;
 pub use origin::{Origin, OriginError};
-pub use server::{Acceptance, OriginPolicy, Policy, Refusal, accept};
+pub use server::{Acceptance, OriginPolicy, Policy, Refusal, accept, check_origin};
 
 /// The only version of the protocol that is spoken (RFC 6455 §4.1).
 const VERSION: &str = "13";

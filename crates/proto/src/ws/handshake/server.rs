@@ -181,7 +181,12 @@ fn check_no_content(head: &RequestHead) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_origin(head: &RequestHead, policy: OriginPolicy<'_>) -> Result<(), Refusal> {
+/// Checks that the page which sends a request, if one does, may do so. Not for handshakes alone: a page of any host can
+/// have a browser POST.
+///
+/// # Errors
+/// It is one of another host, and not allowed by `policy`.
+pub fn check_origin(head: &RequestHead, policy: OriginPolicy<'_>) -> Result<(), Refusal> {
     let allowed = match policy {
         OriginPolicy::Any => return Ok(()),
         OriginPolicy::SameHost => &[],

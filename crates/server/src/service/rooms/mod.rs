@@ -23,7 +23,7 @@ mod tests;
 pub(crate) use floor::Groups;
 pub(crate) use form::{Carrier, Form};
 pub(crate) use member::{Entry, Member, Seat};
-pub(crate) use room::{Room, guest};
+pub(crate) use room::{PostError, Room, guest};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -111,8 +111,9 @@ impl Rooms {
         room: &RoomName,
         nick: Option<Nickname>,
         text: String,
-    ) -> Result<EventId, Refusal> {
-        let room = self.open(&mut self.lock(), room)?;
+    ) -> Result<EventId, PostError> {
+        let room = self.open(&mut self.lock(), room);
+        let room = room.map_err(|refusal| PostError { refusal, too_often: false })?;
         room.post(nick, text)
     }
 

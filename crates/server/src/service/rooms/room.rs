@@ -49,6 +49,14 @@ struct State {
     text: String,
 }
 
+/// Why nothing was said by one who is not there.
+#[derive(Debug)]
+pub(crate) struct PostError {
+    pub(crate) refusal: Refusal,
+    /// It, or such as it, said too much before.
+    pub(crate) too_often: bool,
+}
+
 /// The author of what belongs to no member.
 pub(super) const NOBODY: u64 = 0;
 
@@ -142,12 +150,13 @@ impl Room {
         self: &Arc<Self>,
         nick: Option<Nickname>,
         text: String,
-    ) -> Result<EventId, Refusal> {
+    ) -> Result<EventId, PostError> {
         let mut state = self.lock();
         let now = Instant::now();
         if !state.posts.pause(now).is_zero() {
             let message = format!("too much is posted to {} (--room-rate)", self.name);
-            return Err(Refusal::new(RefusalCode::Busy, message).with_hint("post less often"));
+            let refusal = Refusal::new(RefusalCode::Busy, message).with_hint("post less often");
+            return Err(PostError { refusal, too_often: true });
         }
         state.posts.spend(now);
         let from = Arc::new(nick.unwrap_or_else(guest));

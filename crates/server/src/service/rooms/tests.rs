@@ -111,7 +111,7 @@ fn rooms_are_bounded_and_empty_ones_give_way_in_time() {
     post("two").unwrap();
     post("one").unwrap();
     let refusal = post("three").unwrap_err();
-    assert_eq!(refusal.message, "there are 2 rooms already (--max-rooms)");
+    assert_eq!(refusal.refusal.message, "there are 2 rooms already (--max-rooms)");
     rooms.lock().get(&"two".parse().unwrap()).unwrap().grow_old();
     post("three").unwrap();
     assert!(rooms.look(&"two".parse().unwrap()).is_none());
@@ -124,6 +124,6 @@ fn what_is_posted_too_often_is_refused() {
     (0..5).for_each(|_| {
         post().unwrap();
     });
-    let refused = (0..5).filter_map(|_| post().err()).last().unwrap();
-    assert_eq!(refused.message, "too much is posted to lobby (--room-rate)");
+    let refused = (0..5).filter_map(|_| post().err()).next_back().unwrap();
+    assert_eq!(refused.refusal.message, "too much is posted to lobby (--room-rate)");
 }

@@ -1,0 +1,130 @@
+//! Which of a few media types a client would rather have (RFC 9110 §12.5.1), and what a file's name says of its own.
+
+use http::header;
+
+use super::head::RequestHead;
+
+/// The one of `offered` that `Accept` names with the highest weight, the earlier one of two alike. None where it names
+/// none of them: wildcards say that the client takes anything, not that it would rather have one of these.
+pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> Option<&'a str> {
+    let mut best: Option<(u16, &'a str)> = None;
+    for range in head.field_tokens(header::ACCEPT) {
+        let mut parts = range.split(';').map(|part| part.trim_matches([' ', '\t']));
+        let name = parts.next().unwrap_or_default();
+        let weight = parts.find_map(weight).unwrap_or(FULL_WEIGHT);
+        let is_offered = |offer: &&&str| offer.eq_ignore_ascii_case(name);
+        if let Some(offer) = offered.iter().find(is_offered)
+            && weight > best.map_or(0, |(weight, _)| weight)
+        {
+            best = Some((weight, offer));
+        }
+    }
+    best.map(|(_, offer)| offer)
+}
+
+/// The media type of a file, by the ending of its name: those that browsers show, and those that people serve. A file's
+/// name is its sender's word, so nothing here makes a browser run what is in it.
+pub fn of_name(name: &str) -> &'static str {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
+    let found = BY_ENDING.iter().find(|(endings, _)| endings.contains(&ending.as_str()));
+    found.map_or(UNKNOWN, |(_, media)| media)
+}
+
+/// Bytes of which nothing is known.
+pub const UNKNOWN: &str = "application/octet-stream";
+
+/// Endings in lower case, and what they stand for. Text is taken for UTF-8.
+const BY_ENDING: [(&[&str], &str); 30] = [
+    (
+        &["txt", "text", "log", "md", "conf", "ini", "toml", "yaml", "yml"],
+        "text/plain; charset=utf-8",
+    ),
+    (&["rs", "c", "h", "cpp", "hpp", "py", "sh", "go", "java"], "text/plain; charset=utf-8"),
+    (&["csv"], "text/csv; charset=utf-8"),
+    (&["html", "htm"], "text/html; charset=utf-8"),
+    (&["css"], "text/css; charset=utf-8"),
+    (&["js", "mjs"], "text/javascript; charset=utf-8"),
+    (&["json"], "application/json"),
+    (&["xml"], "application/xml"),
+    (&["xhtml"], "application/xhtml+xml"),
+    (&["svg"], "image/svg+xml"),
+    (&["png"], "image/png"),
+    (&["jpg", "jpeg"], "image/jpeg"),
+    (&["gif"], "image/gif"),
+    (&["webp"], "image/webp"),
+    (&["avif"], "image/avif"),
+    (&["ico"], "image/vnd.microsoft.icon"),
+    (&["mp3"], "audio/mpeg"),
+    (&["ogg", "opus"], "audio/ogg"),
+    (&["flac"], "audio/flac"),
+    (&["wav"], "audio/wav"),
+    (&["mp4", "m4v"], "video/mp4"),
+    (&["webm"], "video/webm"),
+    (&["pdf"], "application/pdf"),
+    (&["zip"], "application/zip"),
+    (&["gz", "tgz"], "application/gzip"),
+    (&["xz"], "application/x-xz"),
+    (&["zst"], "application/zstd"),
+    (&["tar"], "application/x-tar"),
+    (&["wasm"], "application/wasm"),
+    (&["woff2"], "font/woff2"),
+];
+
+const FULL_WEIGHT: u16 = 1000;
+
+/// Thousandths; what is malformed weighs nothing.
+fn weight(parameter: &str) -> Option<u16> {
+    let (name, value) = parameter.split_once('=')?;
+    if !name.eq_ignore_ascii_case("q") {
+        return None;
+    }
+    let weight: f32 = value.parse().unwrap_or(0.0);
+    Some((weight.clamp(0.0, 1.0) * f32::from(FULL_WEIGHT)) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{HeadReader, Pushed};
+    use super::*;
+    use crate::limits::Limits;
+
+    fn chosen(accept: &str) -> Option<&'static str> {
+        let wire = format!("GET / HTTP/1.1\r\nHost: a\r\n{accept}\r\n");
+        match HeadReader::new().push(wire.as_bytes(), &Limits::default()) {
+            Ok(Pushed::Done { head, .. }) => {
+                preferred(&head, &["text/html", "application/json", "text/plain"])
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_heaviest_named_type_is_chosen() {
+        for (accept, expected) in [
+            ("", None),
+            ("Accept: */*\r\n", None),
+            ("Accept: application/json\r\n", Some("application/json")),
+            ("Accept: Application/JSON; charset=utf-8, */*\r\n", Some("application/json")),
+            (
+                "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n",
+                Some("text/html"),
+            ),
+            ("Accept: text/html;q=0.1, application/json;q=0.9\r\n", Some("application/json")),
+            ("Accept: text/html;q=0.5\r\nAccept: text/plain;q=0.6\r\n", Some("text/plain")),
+            ("Accept: application/json;q=0\r\n", None),
+            ("Accept: application/json;q=nan, text/plain;q=0.001\r\n", Some("text/plain")),
+            ("Accept: text/html, application/json\r\n", Some("text/html")),
+        ] {
+            assert_eq!(chosen(accept), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn a_name_says_what_a_file_may_be() {
+        assert_eq!(of_name("a.TXT"), "text/plain; charset=utf-8");
+        assert_eq!(of_name("archive.tar.gz"), "application/gzip");
+        for name in ["Makefile", "a.", "", ".bin", "a.html.part"] {
+            assert_eq!(of_name(name), UNKNOWN, "{name:?}");
+        }
+    }
+}

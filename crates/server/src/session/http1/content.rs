@@ -1,0 +1,161 @@
+//! The content of a request on its way to where it belongs.
+
+use std::time::Instant;
+
+use anyport_net::copy::Unseen;
+use anyport_proto::http1::BodyReader;
+use http::StatusCode;
+
+use super::answer::{Answer, Exchange};
+use super::echo::Echoing;
+use super::room::Posting;
+use super::upload::Receiving;
+use crate::session::Context;
+
+/// A request whose content comes.
+pub(super) struct Content {
+    pub(super) exchange: Exchange,
+    pub(super) body: BodyReader,
+    pub(super) taker: Taker,
+}
+
+/// Where content goes.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub(super) enum Taker {
+    File(Receiving),
+    Echo(Echoing),
+    Room(Posting),
+    /// Its request was answered; another one follows.
+    PassedOver,
+}
+
+/// What became of some bytes.
+pub(super) enum Taken {
+    /// All of them were content, and more is to come.
+    All,
+    /// The content ended with so many of them.
+    Done { used: usize },
+    /// It cannot be taken, or nobody knows where it ends; none where no answer can be given any more.
+    Failed(Option<Answer>),
+}
+
+impl Content {
+    pub(super) fn may_block(&self) -> bool {
+        matches!(&self.taker, Taker::File(receiving) if receiving.upload.may_block())
+    }
+
+    pub(super) const fn is_upload(&self) -> bool {
+        matches!(self.taker, Taker::File(_))
+    }
+
+    /// Only where no framing stands between the bytes, and so never a byte behind the content.
+    pub(super) fn unseen(&self) -> Option<Unseen<'_>> {
+        match &self.taker {
+            Taker::File(receiving) if self.body.left().is_some() => receiving.upload.unseen(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn put(&mut self, count: u64, at: Instant) {
+        self.body.pass(count);
+        if let Taker::File(receiving) = &mut self.taker {
+            receiving.upload.put(count, at);
+        }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        context: &Context,
+        bytes: &[u8],
+        at: Instant,
+        replies: &mut Vec<u8>,
+    ) -> Taken {
+        let mut used = 0;
+        while !self.body.is_done() && used < bytes.len() {
+            let piece = match self.body.read(&bytes[used..], &context.config.limits) {
+                Ok(piece) => piece,
+                Err(error) => {
+                    let reason = error.to_string();
+                    if !self.is_upload() {
+                        context.files.refused("http", context.peer, reason.clone());
+                    }
+                    return Taken::Failed(self.give_up(error.status(), &reason));
+                }
+            };
+            used += piece.used;
+            match &mut self.taker {
+                Taker::File(receiving) => {
+                    if let Err(refusal) = receiving.upload.write(piece.content, at) {
+                        let taker = std::mem::replace(&mut self.taker, Taker::PassedOver);
+                        let Taker::File(receiving) = taker else { continue };
+                        return Taken::Failed(Some(receiving.abandon(refusal, &self.exchange)));
+                    }
+                }
+                Taker::Echo(echoing) => echoing.write(piece.content, &self.exchange, replies),
+                Taker::Room(posting) => {
+                    if let Err(answer) = posting.write(piece.content) {
+                        self.taker = Taker::PassedOver;
+                        return Taken::Failed(Some(answer));
+                    }
+                }
+                Taker::PassedOver => {}
+            }
+        }
+        if self.body.is_done() { Taken::Done { used } } else { Taken::All }
+    }
+
+    /// Ends the connection with `answer`.
+    pub(super) fn fail(mut self, answer: Option<Answer>, replies: &mut Vec<u8>) {
+        self.exchange.persistent = false;
+        if let Some(answer) = answer {
+            answer.write(&self.exchange, replies);
+        }
+    }
+
+    /// The stream ended too early. Whoever only half-closed still reads why.
+    pub(super) fn cut(mut self, replies: &mut Vec<u8>) {
+        let reason = match self.body.left() {
+            Some(left) => format!("the stream ended {left} bytes before the announced length"),
+            None => "the stream ended before the last chunk".to_owned(),
+        };
+        let answer = self.give_up(StatusCode::BAD_REQUEST, &reason);
+        self.fail(answer, replies);
+    }
+
+    /// Nothing comes any more.
+    pub(super) fn silent(mut self, reason: &str, replies: &mut Vec<u8>) {
+        let answer = self.give_up(StatusCode::REQUEST_TIMEOUT, reason);
+        self.fail(answer, replies);
+    }
+
+    /// The connection broke.
+    pub(super) fn interrupt(mut self, reason: &str) {
+        self.give_up(StatusCode::BAD_REQUEST, reason);
+    }
+
+    /// Ends what will not be whole; gives the answer that is still owed, none where it has been given or begun.
+    fn give_up(&mut self, status: StatusCode, reason: &str) -> Option<Answer> {
+        let owed = match std::mem::replace(&mut self.taker, Taker::PassedOver) {
+            Taker::File(receiving) => {
+                receiving.upload.interrupt(reason);
+                true
+            }
+            Taker::Echo(echoing) => !echoing.has_begun(),
+            Taker::Room(_) => true,
+            Taker::PassedOver => false,
+        };
+        owed.then(|| Answer::text(status, format!("{reason}\n")))
+    }
+}
+
+impl Taker {
+    /// All of the content is here: gives the answer, or its end.
+    pub(super) fn finish(self, exchange: &Exchange, replies: &mut Vec<u8>) {
+        match self {
+            Self::File(receiving) => receiving.finish(exchange).write(exchange, replies),
+            Self::Echo(echoing) => echoing.finish(exchange, replies),
+            Self::Room(posting) => posting.finish(exchange.form).write(exchange, replies),
+            Self::PassedOver => {}
+        }
+    }
+}

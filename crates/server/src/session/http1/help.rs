@@ -1,0 +1,73 @@
+//! `/help`: the exact lines to type, with the host that the client used.
+
+/// What a person who asks from `host` (`name:port`, perhaps empty) can do here.
+pub(super) fn text(host: &str) -> String {
+    let (name, port) = split(host);
+    let host = if host.is_empty() { "HOST:PORT" } else { host };
+    format!(
+        "\
+This port finds out what you speak: raw TCP, HTTP, WebSocket. Each file lands whole or not at all.
+
+Send a file
+  curl -T FILE http://{host}/
+  nc -N {name} {port} < FILE                  OpenBSD's nc (Debian, Ubuntu)
+  ncat --send-only {name} {port} < FILE       Nmap's ncat
+  nc -q 1 {name} {port} < FILE                other nc that know -q (traditional, BusyBox)
+  nc -w 3 {name} {port} < FILE                other nc (GNU, macOS): closes after 3 s of silence
+  socat -t 5 - TCP:{name}:{port} < FILE
+  websocat -b ws://{host}/files/NAME < FILE
+  anyport send FILE {host}
+
+  Raw bytes end where nc closes, or half-closes and waits for the receipt. While it does neither the file is
+  not stored, and a minute of silence ends it. A name goes first:
+  (echo ANYPORT/1 PUT NAME; cat FILE) | nc -N {name} {port}
+
+See and get files
+  curl http://{host}/                    lists; a directory ends in a slash
+  curl -O http://{host}/files/NAME
+  curl -C - -O http://{host}/files/NAME  goes on where it broke off
+  anyport get {host}/NAME
+
+And
+  curl http://{host}/time                the time here
+  curl --data-binary @FILE http://{host}/echo
+  curl http://{host}/healthz
+"
+    )
+}
+
+/// Name and port as programs want them apart: without brackets, and 80 where a URL leaves the port out.
+fn split(host: &str) -> (&str, &str) {
+    let (name, port) = match host.rsplit_once(':') {
+        _ if host.is_empty() => ("HOST", "PORT"),
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (host, "80"),
+    };
+    (name.trim_matches(['[', ']']), port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_taken_apart_as_programs_want_them() {
+        assert_eq!(split("files.lan:8331"), ("files.lan", "8331"));
+        assert_eq!(split("files.lan"), ("files.lan", "80"));
+        assert_eq!(split("[::1]:8331"), ("::1", "8331"));
+        assert_eq!(split("[::1]"), ("::1", "80"));
+        assert_eq!(split(""), ("HOST", "PORT"));
+    }
+
+    #[test]
+    fn the_lines_name_the_host_that_was_asked() {
+        let text = text("127.0.0.1:8331");
+        for line in [
+            "curl -T FILE http://127.0.0.1:8331/",
+            "nc -N 127.0.0.1 8331 < FILE",
+            "ncat --send-only",
+        ] {
+            assert!(text.contains(line), "no {line:?} in\n{text}");
+        }
+    }
+}

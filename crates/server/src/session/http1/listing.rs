@@ -1,0 +1,197 @@
+//! A listing as text, as JSON, and as a page; each entry is written when its turn comes.
+
+use anyport_proto::transfer::download::{Entry, EntryKind};
+use anyport_proto::transfer::file_path::FilePath;
+use http::header::{self, HeaderName};
+use jiff::Timestamp;
+
+use super::answer::{Form, HTML, JSON, Length, TEXT_UTF8};
+use super::echo::{LAST_CHUNK, write_chunk};
+
+/// How a listing is written, and how far it is.
+pub(super) struct Page {
+    form: Form,
+    path: Option<FilePath>,
+    length: Length,
+    is_first: bool,
+}
+
+impl Page {
+    pub(super) const fn new(form: Form, path: Option<FilePath>, length: Length) -> Self {
+        Self { form, path, length, is_first: true }
+    }
+
+    pub(super) fn fields(&self) -> Vec<(HeaderName, String)> {
+        let media = match self.form {
+            Form::Text => TEXT_UTF8.to_owned(),
+            Form::Json => JSON.to_owned(),
+            Form::Html => format!("{HTML}; charset=utf-8"),
+        };
+        let mut fields =
+            vec![(header::CONTENT_TYPE, media), (header::VARY, header::ACCEPT.to_string())];
+        if self.form == Form::Html {
+            // Names are escaped; if one were not, it would do nothing.
+            fields.push((header::CONTENT_SECURITY_POLICY, NOTHING_RUNS.to_owned()));
+        }
+        fields
+    }
+
+    pub(super) fn open(&self, replies: &mut Vec<u8>) {
+        let place = self.path.as_ref().map_or_else(|| "/".to_owned(), |path| format!("/{path}/"));
+        let text = match self.form {
+            Form::Text => return,
+            Form::Json => "{\"entries\":[".to_owned(),
+            Form::Html => {
+                let place = escaped(&place);
+                let up = self.path.as_ref().map_or_else(String::new, |path| {
+                    let parent = path.parent().map_or_else(String::new, |parent| {
+                        format!("{}/", parent.percent_encoded())
+                    });
+                    format!("<p><a href=\"/files/{parent}\">up</a></p>\n")
+                });
+                format!(
+                    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+                     <meta name=\"viewport\" content=\"width=device-width\"><title>{place}</title></head>\n\
+                     <body><h1>{place}</h1>\n{up}<table>\n"
+                )
+            }
+        };
+        self.write(&text, replies);
+    }
+
+    pub(super) fn entries(&mut self, entries: &[Entry], replies: &mut Vec<u8>) {
+        let mut text = String::new();
+        for entry in entries {
+            match self.form {
+                Form::Text => text.push_str(&line(entry)),
+                Form::Json => {
+                    let comma = if self.is_first { "\n" } else { ",\n" };
+                    text.push_str(comma);
+                    text.push_str(&serde_json::to_string(entry).unwrap_or_default());
+                }
+                Form::Html => text.push_str(&row(entry)),
+            }
+            self.is_first = false;
+        }
+        self.write(&text, replies);
+    }
+
+    pub(super) fn close(&self, replies: &mut Vec<u8>) {
+        match self.form {
+            Form::Text => {}
+            Form::Json => self.write("\n]}\n", replies),
+            Form::Html => self.write("</table></body></html>\n", replies),
+        }
+        if self.length == Length::Chunked {
+            replies.extend_from_slice(LAST_CHUNK);
+        }
+    }
+
+    fn write(&self, text: &str, replies: &mut Vec<u8>) {
+        if text.is_empty() {
+            return;
+        }
+        if self.length == Length::Chunked {
+            write_chunk(text.as_bytes(), replies);
+        } else {
+            replies.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+/// Size, time, name, as `anyport ls` has them; a directory has a slash and no size.
+fn line(entry: &Entry) -> String {
+    let (size, time, name) = columns(entry);
+    format!("{size:>14}  {time:19}  {name}\n")
+}
+
+/// The link is an absolute one: a file may have the name of another resource.
+fn row(entry: &Entry) -> String {
+    let (size, time, name) = columns(entry);
+    let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
+    let (link, name) = (entry.name.percent_encoded(), escaped(&name));
+    format!(
+        "<tr><td align=\"right\">{size}</td><td>{time}</td><td><a href=\"/files/{link}{slash}\">{name}</a></td></tr>\n"
+    )
+}
+
+fn columns(entry: &Entry) -> (String, String, String) {
+    let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
+    let time = Timestamp::from_second(entry.mtime)
+        .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string());
+    let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
+    (size, time, format!("{}{slash}", entry.name.file_name()))
+}
+
+/// Text as it may stand in an element and between quotes.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+const NOTHING_RUNS: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, size: Option<u64>) -> Entry {
+        let kind = if size.is_some() { EntryKind::File } else { EntryKind::Directory };
+        Entry { name: FilePath::parse(name).unwrap(), kind, size, mtime: 784_111_777, mode: 0o644 }
+    }
+
+    fn written(form: Form, length: Length) -> String {
+        let mut page = Page::new(form, Some(FilePath::parse("d").unwrap()), length);
+        let mut replies = Vec::new();
+        page.open(&mut replies);
+        page.entries(&[entry("d/<a&\"b'>", Some(5))], &mut replies);
+        page.entries(&[entry("d/e", None)], &mut replies);
+        page.close(&mut replies);
+        String::from_utf8(replies).unwrap()
+    }
+
+    #[test]
+    fn a_listing_is_lines_for_people() {
+        let expected = "             5  1994-11-06 08:49:37  <a&\"b'>\n             -  1994-11-06 08:49:37  e/\n";
+        assert_eq!(written(Form::Text, Length::UntilClose), expected);
+    }
+
+    #[test]
+    fn a_listing_is_one_object_for_programs() {
+        let json: serde_json::Value =
+            serde_json::from_str(&written(Form::Json, Length::UntilClose)).unwrap();
+        assert_eq!(json["entries"][0]["name"], "d/<a&\"b'>");
+        assert_eq!(json["entries"][1]["kind"], "directory");
+    }
+
+    #[test]
+    fn names_on_a_page_are_text_and_nothing_else() {
+        let page = written(Form::Html, Length::UntilClose);
+        let link = "<a href=\"/files/d/%3Ca%26%22b%27%3E\">&lt;a&amp;&quot;b&#39;&gt;</a>";
+        assert!(page.contains(link), "{page}");
+        assert!(page.contains("<a href=\"/files/d/e/\">e/</a>"), "{page}");
+        assert!(page.contains("<a href=\"/files/\">up</a>"), "{page}");
+    }
+
+    #[test]
+    fn chunks_are_never_empty_but_for_the_last() {
+        for form in [Form::Text, Form::Json, Form::Html] {
+            let text = written(form, Length::Chunked);
+            assert!(
+                text.ends_with("\r\n0\r\n\r\n") && text.matches("\r\n0\r\n").count() == 1,
+                "{text}"
+            );
+        }
+    }
+}

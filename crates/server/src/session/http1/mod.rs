@@ -1,0 +1,396 @@
+//! HTTP/1.1 on the common port: requests one after the other, files both ways, and the upgrade to WebSocket.
+//!
+//! ```text
+//!   Head ──request──► Content ──to a file, back as an echo, or passed over──► Head
+//!     │     ├───────► Sending ──a file or a listing, piece by piece─────────► Head
+//!     │     └───────► answered at once ─────────────────────────────────────► Head
+//!     ├─room───► another session, for its events
+//!     └─upgrade──► another session                          or Ended, where the connection does not go on
+//! ```
+//!
+//! While an answer goes out nothing is read. What came behind its request waits: the rest of one read at most. What a
+//! request leads to is found in [`request`]; what is refused says by which rule.
+
+mod answer;
+mod content;
+mod download;
+mod echo;
+mod help;
+mod listing;
+mod request;
+mod room;
+mod upgrade;
+mod upload;
+
+pub(crate) use upgrade::Upgrade;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::{Flow, Input, Outgoing, Unseen};
+use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, RequestHead};
+use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::rooms::Join;
+use anyport_proto::transfer::receipt::Engine;
+use http::StatusCode;
+
+use self::answer::{Answer, Exchange};
+use self::content::{Content, Taken, Taker};
+use self::download::Outbound;
+use self::request::{Expectation, Lead};
+use super::due::Due;
+use super::events::Events;
+use super::{Context, Next, Session, idle_reason};
+
+pub(crate) struct Http1 {
+    context: Context,
+    reader: HeadReader,
+    /// When a head that has begun must be whole: counted from its first byte, so that trickling does not help.
+    due: Due,
+    state: State,
+    /// What came behind a request that is being answered.
+    waiting: Vec<u8>,
+    /// The server stops, so the next answer is the last one.
+    stopping: bool,
+    upgrade: Option<Upgrade>,
+    /// A room whose events go out from here on.
+    listening: Option<Join>,
+}
+
+enum State {
+    /// Between requests, or inside a head.
+    Head,
+    /// The content of a request comes.
+    Content(Box<Content>),
+    /// A file or a listing goes out.
+    Sending(Box<Outbound>),
+    /// The last answer was given; what still comes is drained by the lingering close.
+    Ended,
+}
+
+impl Http1 {
+    pub(super) fn new(context: Context) -> Self {
+        let due = Due::new(context.config.timeouts.handshake);
+        Self {
+            context,
+            reader: HeadReader::new(),
+            due,
+            state: State::Head,
+            waiting: Vec::new(),
+            stopping: false,
+            upgrade: None,
+            listening: None,
+        }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.due.patience(self.context.config.timeouts.idle)
+    }
+
+    pub(super) fn may_block(&self) -> bool {
+        match &self.state {
+            // The step that ends a head may begin a file, or open one.
+            State::Head | State::Sending(_) => true,
+            State::Content(content) => content.may_block(),
+            State::Ended => false,
+        }
+    }
+
+    /// The library engine takes over the runtime's own socket, so with it all stays among the tasks.
+    pub(super) fn is_bulk(&self) -> bool {
+        let moves = match &self.state {
+            State::Content(content) => content.is_upload(),
+            State::Sending(_) => true,
+            State::Head | State::Ended => false,
+        };
+        moves && self.context.config.engine == Engine::Own
+    }
+
+    pub(super) fn unseen(&self) -> Option<Unseen<'_>> {
+        match &self.state {
+            State::Content(content) => content.unseen(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn take_upgrade(&mut self) -> Option<Upgrade> {
+        self.upgrade.take()
+    }
+
+    /// Whether no request is under way. One whose head has begun is answered; who says nothing sees the end.
+    pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
+        self.stopping = true;
+        match self.state {
+            State::Head if !self.waiting.is_empty() => false,
+            State::Head => {
+                if !self.reader.is_empty() {
+                    let line = "the server is stopping\n";
+                    let answer = Answer::text(StatusCode::SERVICE_UNAVAILABLE, line);
+                    answer.write(&Exchange::unread(), replies);
+                }
+                true
+            }
+            State::Content(_) | State::Sending(_) => false,
+            State::Ended => true,
+        }
+    }
+
+    pub(super) fn broken(&mut self, reason: &str) {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Content(content) => content.interrupt(reason),
+            State::Sending(outbound) => outbound.broken(reason),
+            State::Head | State::Ended => {}
+        }
+    }
+
+    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Next {
+        match input {
+            Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
+            Input::Unseen(count, at) => Next::Flow(self.put(count, at, replies)),
+            Input::EndOfStream => Next::Flow(self.end_of_stream(replies)),
+            Input::Silence => Next::Flow(self.silence(replies)),
+            Input::Stopping => Next::Flow(Flow::Continue),
+        }
+    }
+
+    /// Whether an answer goes out, or something waits behind one.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.state, State::Sending(_)) || !self.waiting.is_empty()
+    }
+
+    /// The next piece of an answer; when all of it is out, goes on with what waited, which may become another session.
+    pub(super) fn outgoing(
+        &mut self,
+        buffer: &mut [u8],
+        replies: &mut Vec<u8>,
+    ) -> io::Result<(Outgoing, Option<Session>)> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Sending(outbound) => {
+                let outgoing = outbound.next(buffer, replies, &mut self.state)?;
+                let ended = matches!(self.state, State::Ended);
+                return Ok((if ended { Outgoing::Finish } else { outgoing }, None));
+            }
+            state => self.state = state,
+        }
+        if self.waiting.is_empty() {
+            return Ok((Outgoing::Nothing, None));
+        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        // Read long ago, but nobody could be late while we did not listen.
+        let (flow, next) = match self.bytes(&mut waiting, Instant::now(), replies) {
+            Next::Flow(flow) => (flow, None),
+            Next::Become(session, flow) => (flow, Some(session)),
+        };
+        let finished = flow == Flow::Finish;
+        Ok((if finished { Outgoing::Finish } else { Outgoing::Bytes(0) }, next))
+    }
+
+    pub(super) fn sent(&mut self, count: u64) {
+        if let State::Sending(outbound) = &mut self.state {
+            outbound.sent(count);
+        }
+    }
+
+    fn bytes(&mut self, bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Next {
+        let mut rest = bytes;
+        loop {
+            match std::mem::replace(&mut self.state, State::Ended) {
+                State::Head => {
+                    self.state = State::Head;
+                    if rest.is_empty() {
+                        return Next::Flow(Flow::Continue);
+                    }
+                    if replies.len() > ANSWERS_AT_ONCE {
+                        self.waiting.extend_from_slice(rest);
+                        return Next::Flow(Flow::Continue);
+                    }
+                    let Some((head, used)) = self.head(rest, at, replies) else { continue };
+                    rest = std::mem::take(&mut rest).split_at_mut(used).1;
+                    let Some(head) = head else { continue };
+                    if head.is_websocket_upgrade() {
+                        self.state = State::Ended;
+                        return self.upgrade(&head, rest, at, replies);
+                    }
+                    self.request(&head, !rest.is_empty(), replies);
+                    if let Some(join) = self.listening.take() {
+                        // What comes behind it is not looked at: the stream ends with the connection.
+                        let events = Events::new(self.context.clone(), join);
+                        return Next::Become(Session::Events(Box::new(events)), Flow::Continue);
+                    }
+                }
+                State::Content(mut content) => {
+                    match content.take(&self.context, rest, at, replies) {
+                        Taken::All => {
+                            self.state = State::Content(content);
+                            return Next::Flow(Flow::Continue);
+                        }
+                        Taken::Done { used } => {
+                            rest = std::mem::take(&mut rest).split_at_mut(used).1;
+                            self.end(*content, replies);
+                        }
+                        Taken::Failed(answer) => content.fail(answer, replies),
+                    }
+                }
+                State::Sending(outbound) => {
+                    self.state = State::Sending(outbound);
+                    self.waiting.extend_from_slice(rest);
+                    return Next::Flow(Flow::Continue);
+                }
+                State::Ended => return Next::Flow(Flow::Finish),
+            }
+        }
+    }
+
+    /// The next head, if it is whole, and how many bytes of `bytes` it took. None where it was refused.
+    fn head(
+        &mut self,
+        bytes: &[u8],
+        at: Instant,
+        replies: &mut Vec<u8>,
+    ) -> Option<(Option<RequestHead>, usize)> {
+        if self.due.is_late(at) {
+            self.late(replies);
+            return None;
+        }
+        match self.reader.push(bytes, &self.context.config.limits) {
+            Ok(Pushed::NeedMore) => {
+                self.due.begin(at);
+                Some((None, bytes.len()))
+            }
+            Ok(Pushed::Done { head, used }) => {
+                self.due.end();
+                Some((Some(head), used))
+            }
+            Err(error) => {
+                self.refuse(error.status(), &error.to_string(), replies);
+                None
+            }
+        }
+    }
+
+    /// Does what a request asks for. `followed`: what comes behind its head has begun to come.
+    fn request(&mut self, head: &RequestHead, followed: bool, replies: &mut Vec<u8>) {
+        let mut exchange = Exchange::of(head, self.stopping);
+        let framing = match Framing::of(head) {
+            Ok(framing) => framing,
+            Err(error) => return self.refuse(error.status(), &error.to_string(), replies),
+        };
+        let has_content = !framing.is_empty();
+        let waits = has_content && Expectation::of(head) == Expectation::Continue;
+        match request::lead(&self.context, head, framing, &mut exchange, replies) {
+            Lead::Answer(answer) => {
+                // A client that waits for permission may send its content all the same, or not: nobody knows what the
+                // next byte is.
+                let short = matches!(framing, Framing::None | Framing::Length(..=MAX_PASSED_OVER));
+                exchange.persistent &= short && !waits;
+                answer.write(&exchange, replies);
+                if exchange.persistent && has_content {
+                    let body = BodyReader::new(framing);
+                    let content = Content { exchange, body, taker: Taker::PassedOver };
+                    self.state = State::Content(Box::new(content));
+                } else {
+                    self.state = State::after(&exchange);
+                }
+            }
+            Lead::Send(sending, page) => {
+                self.state = State::Sending(Box::new(Outbound { exchange, sending, page }));
+            }
+            Lead::Listen(join) => {
+                self.listening = Some(join);
+                self.state = State::Ended;
+            }
+            Lead::Take(taker) => {
+                if waits && !followed {
+                    replies.extend_from_slice(CONTINUE);
+                }
+                let content = Content { exchange, body: BodyReader::new(framing), taker };
+                if content.body.is_done() {
+                    self.end(content, replies);
+                } else {
+                    self.state = State::Content(Box::new(content));
+                }
+            }
+        }
+    }
+
+    /// All of a content is here.
+    fn end(&mut self, mut content: Content, replies: &mut Vec<u8>) {
+        content.exchange.persistent &= !self.stopping;
+        content.taker.finish(&content.exchange, replies);
+        self.state = State::after(&content.exchange);
+    }
+
+    /// Content that went into its file without being looked at.
+    fn put(&mut self, count: u64, at: Instant, replies: &mut Vec<u8>) -> Flow {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Content(mut content) => {
+                content.put(count, at);
+                if content.body.is_done() {
+                    self.end(*content, replies);
+                } else {
+                    self.state = State::Content(content);
+                }
+            }
+            state => self.state = state,
+        }
+        if matches!(self.state, State::Ended) { Flow::Finish } else { Flow::Continue }
+    }
+
+    fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Flow {
+        // What was asked before is answered first; then the end is met again.
+        if self.is_sending() {
+            return Flow::Continue;
+        }
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Content(content) => content.cut(replies),
+            State::Head if !self.reader.is_empty() => {
+                self.refused("the stream ended inside a request head".to_owned());
+            }
+            State::Head | State::Sending(_) | State::Ended => {}
+        }
+        Flow::Finish
+    }
+
+    fn silence(&mut self, replies: &mut Vec<u8>) -> Flow {
+        let idle = idle_reason(self.context.config.timeouts.idle);
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Head if self.due.is_late_after_silence() => self.late(replies),
+            State::Head if !self.reader.is_empty() => {
+                self.refuse(StatusCode::REQUEST_TIMEOUT, &idle, replies);
+            }
+            State::Content(content) => content.silent(&idle, replies),
+            // Between two requests nobody waits for an answer (RFC 9112 §9.5).
+            State::Head | State::Sending(_) | State::Ended => {}
+        }
+        Flow::Finish
+    }
+
+    fn late(&mut self, replies: &mut Vec<u8>) {
+        let reason = self.due.reason("the request head");
+        self.refuse(StatusCode::REQUEST_TIMEOUT, &reason, replies);
+    }
+
+    /// Refuses what is no request, or none whose end can be told: the connection ends with the answer.
+    fn refuse(&mut self, status: StatusCode, reason: &str, replies: &mut Vec<u8>) {
+        self.refused(reason.to_owned());
+        Answer::text(status, format!("{reason}\n")).write(&Exchange::unread(), replies);
+        self.state = State::Ended;
+    }
+
+    fn refused(&self, reason: String) {
+        self.context.files.refused("http", self.context.peer, reason);
+    }
+}
+
+impl State {
+    /// Where a session stands when an answer is out.
+    fn after(exchange: &Exchange) -> Self {
+        if exchange.persistent { Self::Head } else { Self::Ended }
+    }
+}
+
+/// What a client waits for that asked whether it may send (RFC 9110 §10.1.1).
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Bytes of answers beyond which requests that came behind one another wait until those are written.
+const ANSWERS_AT_ONCE: usize = 16 * 1024;

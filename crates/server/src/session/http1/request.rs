@@ -1,0 +1,182 @@
+//! What a request leads to: an answer, something that is sent, or somewhere its content goes.
+//!
+//! A new resource is a variant of [`Resource`], and an arm of [`lead`].
+
+use anyport_proto::http1::{Framing, RequestHead};
+use anyport_proto::rooms::Join;
+use anyport_proto::ws::handshake::{OriginPolicy, check_origin};
+use http::header;
+use http::{Method, StatusCode, Version};
+
+use super::answer::{Answer, Exchange, Length};
+use super::content::Taker;
+use super::echo::Echoing;
+use super::listing::Page;
+use super::{BodyReader, download, help, room, upload};
+use crate::route::{Resource, resource};
+use crate::service::time;
+use crate::session::Context;
+use crate::session::sending::Sending;
+
+/// What a request leads to.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub(super) enum Lead {
+    /// An answer that is whole.
+    Answer(Answer),
+    /// The head of an answer has been written; this goes out behind it.
+    Send(Sending, Option<Page>),
+    /// Its content goes here.
+    Take(Taker),
+    /// A room's events go out from here on.
+    Listen(Join),
+}
+
+/// Whether a client waits before it sends its content (RFC 9110 §10.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expectation {
+    None,
+    /// Until it is told to go on, or refused.
+    Continue,
+    /// For something that nobody here can do.
+    Unknown,
+}
+
+impl Expectation {
+    pub(super) fn of(head: &RequestHead) -> Self {
+        // HTTP/1.0 knows no interim answers.
+        if !head.fields.contains_key(header::EXPECT) || head.version == Version::HTTP_10 {
+            return Self::None;
+        }
+        let is_continue = |value: &str| value.eq_ignore_ascii_case("100-continue");
+        let mut values = head.fields.get_all(header::EXPECT).iter();
+        if values.all(|value| value.to_str().is_ok_and(is_continue)) {
+            Self::Continue
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// Finds what `head` asks for. Whatever is refused has been told to the observer.
+pub(super) fn lead(
+    context: &Context,
+    head: &RequestHead,
+    framing: Framing,
+    exchange: &mut Exchange,
+    replies: &mut Vec<u8>,
+) -> Lead {
+    match checked(context, head, framing, exchange) {
+        Ok(resource) => serve(context, head, framing, resource, exchange, replies),
+        Err(answer) => Lead::Answer(answer),
+    }
+}
+
+/// What holds for every request, whatever it asks for.
+fn checked<'a>(
+    context: &Context,
+    head: &'a RequestHead,
+    framing: Framing,
+    exchange: &mut Exchange,
+) -> Result<Resource<'a>, Answer> {
+    let resource = resource(head.path());
+    let refuse = |status, reason: &str| Err(refuse(context, status, reason));
+    if !context.listener.allowed.http {
+        return refuse(StatusCode::FORBIDDEN, NO_HTTP);
+    }
+    if Expectation::of(head) == Expectation::Unknown {
+        return refuse(StatusCode::EXPECTATION_FAILED, "the only expectation is 100-continue");
+    }
+    if let (Resource::Pipe(_), path) = (resource, head.path()) {
+        return refuse(StatusCode::NOT_FOUND, &format!("nothing is served at {path} yet"));
+    }
+    let (method, allow) = (&head.method, resource.methods());
+    if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
+        let status = if is_registered(method) {
+            StatusCode::METHOD_NOT_ALLOWED
+        } else {
+            StatusCode::NOT_IMPLEMENTED
+        };
+        let reason = format!("{method} is not served at {}; {allow} are", head.path());
+        return Err(self::refuse(context, status, &reason).with(header::ALLOW, allow));
+    }
+    // Whoever listens is counted, and may be told to the others.
+    if *method == Method::PUT || *method == Method::POST || resource == Resource::Room {
+        let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
+        check_origin(head, policy)
+            .map_err(|refusal| self::refuse(context, refusal.status(), &refusal.to_string()))?;
+    }
+    if *method == Method::PUT || *method == Method::POST {
+        if framing == Framing::None {
+            let reason = "the length of the content is neither announced nor told in chunks";
+            return refuse(StatusCode::LENGTH_REQUIRED, reason);
+        }
+    } else if !framing.is_empty() {
+        // Content without a meaning is most often somebody else's next request (RFC 9110 §9.3.1).
+        exchange.persistent = false;
+        return refuse(StatusCode::BAD_REQUEST, &format!("{method} has no content"));
+    }
+    Ok(resource)
+}
+
+fn serve(
+    context: &Context,
+    head: &RequestHead,
+    framing: Framing,
+    resource: Resource<'_>,
+    exchange: &mut Exchange,
+    replies: &mut Vec<u8>,
+) -> Lead {
+    if head.method == Method::OPTIONS {
+        let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
+        return Lead::Answer(answer.with(header::ALLOW, resource.methods()));
+    }
+    let has_content = head.method == Method::PUT || head.method == Method::POST;
+    match resource {
+        Resource::Stored(asked) if has_content => {
+            upload::begin(context, head, framing, asked, exchange)
+                .map_or_else(Lead::Answer, |receiving| Lead::Take(Taker::File(receiving)))
+        }
+        Resource::Stored(asked) => download::lead(context, head, asked, exchange, replies),
+        Resource::Echo => Lead::Take(Taker::Echo(Echoing::new(&BodyReader::new(framing)))),
+        Resource::Help => Lead::Answer(text(help::text(head.host()))),
+        Resource::Health => Lead::Answer(text("ok\n".to_owned())),
+        Resource::Time => {
+            tracing::info!(peer = %context.peer, "told the time over HTTP");
+            Lead::Answer(text(format!("{}\n", time::now_line())))
+        }
+        Resource::Room if has_content => room::begin(context, head, framing)
+            .map_or_else(Lead::Answer, |posting| Lead::Take(Taker::Room(posting))),
+        Resource::Room => room::lead(context, head, exchange),
+        Resource::Pipe(_) => Lead::Answer(Answer::head(StatusCode::NOT_FOUND, Length::Known(0))),
+    }
+}
+
+/// Refuses a request in a line, and tells the observer.
+pub(super) fn refuse(context: &Context, status: StatusCode, reason: &str) -> Answer {
+    context.files.refused("http", context.peer, reason.to_owned());
+    Answer::text(status, format!("{reason}\n"))
+}
+
+/// What is another one each time it is asked for.
+fn text(content: String) -> Answer {
+    Answer::text(StatusCode::OK, content).with(header::CACHE_CONTROL, "no-store")
+}
+
+/// One that is known, and only not served here.
+fn is_registered(method: &Method) -> bool {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::CONNECT,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::PATCH,
+    ]
+    .contains(method)
+}
+
+const NO_HTTP: &str = "plain HTTP is not taken here (--only); WebSocket is: \
+    try `websocat -b ws://HOST:PORT/files/NAME < FILE` or `anyport send FILE ws://HOST:PORT/`";

@@ -1,0 +1,123 @@
+//! Rooms by plain requests: a message by POST, who is there by GET, and what happens as a stream (docs/rooms.md).
+
+use anyport_proto::http1::{Framing, RequestHead};
+use anyport_proto::rooms::{EventId, Join, Members, Nickname, RoomName, Said, SaidError};
+use http::header::HeaderName;
+use http::{Method, StatusCode, header};
+use serde_json::json;
+
+use super::answer::{Answer, Exchange, Form, Length};
+use super::request::{Lead, refuse};
+use crate::session::Context;
+
+/// A message that comes.
+pub(super) struct Posting {
+    context: Context,
+    room: RoomName,
+    nick: Option<Nickname>,
+    text: Vec<u8>,
+}
+
+/// Finds what a GET of a room asks for.
+pub(super) fn lead(context: &Context, head: &RequestHead, exchange: &Exchange) -> Lead {
+    let join = match join(context, head) {
+        Ok(join) => join,
+        Err(answer) => return Lead::Answer(answer),
+    };
+    if exchange.form == Form::Json {
+        return Lead::Answer(who(context, &join.room));
+    }
+    if head.method == Method::HEAD {
+        let answer = Answer::head(StatusCode::OK, Length::None);
+        return Lead::Answer(answer.with(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"));
+    }
+    Lead::Listen(join)
+}
+
+/// Begins to take a message.
+pub(super) fn begin(
+    context: &Context,
+    head: &RequestHead,
+    framing: Framing,
+) -> Result<Posting, Answer> {
+    let Join { room, nick, .. } = join(context, head)?;
+    if let Framing::Length(length) = framing
+        && length > context.config.limits.room_message as u64
+    {
+        return Err(too_long(context));
+    }
+    Ok(Posting { context: context.clone(), room, nick, text: Vec::new() })
+}
+
+impl Posting {
+    /// Takes a piece of the message.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Answer> {
+        if self.text.len() + piece.len() > self.context.config.limits.room_message {
+            return Err(too_long(&self.context));
+        }
+        self.text.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// Says it, and gives the answer.
+    pub(super) fn finish(self, form: Form) -> Answer {
+        let Self { context, room, nick, text } = self;
+        let most = context.config.limits.room_message;
+        // Tools that send lines send their ends too.
+        let text = String::from_utf8(text).map_err(|_| SaidError::NotUtf8);
+        let said = text.and_then(|mut text| {
+            text.truncate(text.strip_suffix('\n').unwrap_or(&text).len());
+            Said::say(text, None, most)
+        });
+        let text = match said {
+            Ok(Said::Say { text, .. }) => text,
+            Ok(Said::Who) => String::new(),
+            Err(error) => return refuse(&context, StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        match context.rooms.post(&room, nick, text) {
+            Ok(id) if form == Form::Json => {
+                Answer::json(StatusCode::OK, json!({ "id": id.to_string() }).to_string())
+            }
+            Ok(id) => Answer::text(StatusCode::OK, format!("{id}\n")),
+            Err(refused) => {
+                context.files.refused("http", context.peer, refused.refusal.message.clone());
+                let answer = Answer::refusal(refused.refusal, form);
+                match refused.too_often {
+                    true => answer.with_status(StatusCode::TOO_MANY_REQUESTS),
+                    false => answer,
+                }
+            }
+        }
+    }
+}
+
+/// The room and who comes: of the query, and of a field that browsers send when they come back.
+fn join(context: &Context, head: &RequestHead) -> Result<Join, Answer> {
+    let bad = |reason: &dyn std::fmt::Display| {
+        refuse(context, StatusCode::BAD_REQUEST, &reason.to_string())
+    };
+    let mut join = Join::from_target(head.path(), head.query()).map_err(|error| bad(&error))?;
+    let last = head.fields.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
+    if let (None, Some(last)) = (join.since, last) {
+        join.since = Some(last.parse::<EventId>().map_err(|error| bad(&error))?);
+    }
+    Ok(join)
+}
+
+fn who(context: &Context, room: &RoomName) -> Answer {
+    let (Members { members, listeners }, last) = context.rooms.look(room).unwrap_or_default();
+    let members: Vec<_> = members.iter().map(Nickname::as_str).collect();
+    let mut json = json!({ "room": room.as_str(), "members": members, "listeners": listeners });
+    if let Some(last) = last {
+        json["last"] = json!(last.to_string());
+    }
+    Answer::json(StatusCode::OK, json.to_string()).with(header::CACHE_CONTROL, "no-store")
+}
+
+fn too_long(context: &Context) -> Answer {
+    let error = SaidError::TooLong { most: context.config.limits.room_message };
+    refuse(context, StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+}
+
+/// What EventSource sends when it comes back (WHATWG HTML §9.2.4).
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

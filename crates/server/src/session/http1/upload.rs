@@ -1,0 +1,196 @@
+//! `PUT` and `POST` of files: from the fields of a request to an offer, from a receipt to an answer.
+
+use anyport_proto::http1::conditional::{self, Validators, Verdict};
+use anyport_proto::http1::{Framing, RequestHead, date, digest_field};
+use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::offer::{End, FileReply, Offer, OnExists};
+use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use http::header::{self, HeaderName};
+use http::{Method, StatusCode};
+
+use super::answer::{Answer, Exchange, Form};
+use super::download::etag;
+use super::request::refuse;
+use crate::service::files::Upload;
+use crate::session::Context;
+
+/// A file on its way in.
+pub(super) struct Receiving {
+    pub(super) upload: Upload,
+    /// What the fields said of it.
+    end: End,
+    end_kind: EndKind,
+    /// It takes the place of another one.
+    replaces: bool,
+    /// Another file of its name is a precondition that does not hold, and no mere conflict.
+    must_be_new: bool,
+}
+
+/// Begins to receive what `head` announces. A refusal has been told.
+pub(super) fn begin(
+    context: &Context,
+    head: &RequestHead,
+    framing: Framing,
+    asked: &str,
+    exchange: &Exchange,
+) -> Result<Receiving, Answer> {
+    let mut offer = offered(head, framing, asked).map_err(|(status, reason)| {
+        let hint = HINTS.iter().find(|(of, _)| *of == status).map_or("", |(_, hint)| hint);
+        refuse(context, status, &format!("{reason}{hint}"))
+    })?;
+    let sha256 = digest_field::sha256_of(head)
+        .map_err(|error| refuse(context, StatusCode::BAD_REQUEST, &error.to_string()))?;
+    if sha256.is_some() {
+        offer.digest = Some(Algorithm::Sha256);
+    }
+    let path = offer.name.as_deref().and_then(|name| FilePath::parse(name).ok());
+    let present = path.and_then(|path| context.files.look_at(&path));
+    let tag = present.as_ref().map(etag);
+    let validators = present.as_ref().zip(tag.as_deref());
+    let validators = validators.map(|(facts, etag)| Validators { etag, modified: facts.mtime });
+    if conditional::evaluate(head, validators.as_ref()) != Verdict::Proceed {
+        let reason = "the precondition does not hold for what is there";
+        return Err(refuse(context, StatusCode::PRECONDITION_FAILED, reason));
+    }
+    let must_be_new = head.has_token(header::IF_NONE_MATCH, "*");
+    if must_be_new {
+        offer.exists = Some(OnExists::Error);
+    }
+    let overwrites = context.config.on_exists == Some(OnExists::Overwrite);
+    let source = context.source(Protocol::Http, Engine::Own);
+    // Both ends are told: a length is reached, or a last chunk says so.
+    let end_kind = if offer.size.is_some() { EndKind::Size } else { EndKind::Close };
+    match context.files.begin(source, offer) {
+        Ok(upload) => Ok(Receiving {
+            upload,
+            end: End { bytes: None, digest: sha256 },
+            end_kind,
+            replaces: overwrites && present.is_some(),
+            must_be_new,
+        }),
+        Err(refusal) => Err(answer_refusal(refusal, must_be_new, exchange.form)),
+    }
+}
+
+impl Receiving {
+    /// All of its content is here.
+    pub(super) fn finish(self, exchange: &Exchange) -> Answer {
+        let Self { upload, end, end_kind, replaces, must_be_new } = self;
+        match upload.finish(end_kind, &end) {
+            Ok(receipt) => answer_receipt(receipt, replaces, exchange.form),
+            Err(refusal) => answer_refusal(refusal, must_be_new, exchange.form),
+        }
+    }
+
+    /// It is not taken, or no longer.
+    pub(super) fn abandon(self, refusal: Refusal, exchange: &Exchange) -> Answer {
+        answer_refusal(self.upload.abandon(refusal), self.must_be_new, exchange.form)
+    }
+}
+
+/// What the fields say of a file before its content.
+fn offered(
+    head: &RequestHead,
+    framing: Framing,
+    asked: &str,
+) -> Result<Offer, (StatusCode, String)> {
+    let text = |name: HeaderName| head.fields.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let bad = |reason: String| (StatusCode::BAD_REQUEST, reason);
+    if let Some(range) = text(header::CONTENT_RANGE) {
+        // RFC 9110 §14.5: whoever knows no parts must not take one for the whole.
+        return Err(bad(format!(
+            "a part of a file ({range}) is not taken over HTTP; send all of it, or let anyport send go on"
+        )));
+    }
+    if let Some(coding) = text(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        let reason = format!("content in the coding {coding} is not taken: send it as it is");
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+    }
+    let media = text(header::CONTENT_TYPE).unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if head.method == Method::POST && FORMS.contains(&media.as_str()) {
+        let reason = format!("content of a form ({media}) is not taken");
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+    }
+    let size = match framing {
+        Framing::Length(length) => Some(length),
+        Framing::None | Framing::Chunked => None,
+    };
+    Ok(Offer {
+        name: name(asked, size).map_err(bad)?,
+        size,
+        mtime: mtime(head)?,
+        ..Offer::default()
+    })
+}
+
+/// The name in a path; none where it names no file, which then gets one here. A directory is made by a slash and no
+/// content.
+fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, String> {
+    let Some(last) = asked.chars().next_back() else { return Ok(None) };
+    let file = asked.strip_suffix('/').unwrap_or(asked);
+    let path = FilePath::from_percent_encoded(file).map_err(|error| error.to_string())?;
+    match (last, size) {
+        ('/', Some(0)) => Ok(Some(format!("{path}/"))),
+        ('/', _) => Err(format!("{path}/ is a directory; put the name of the file behind it")),
+        _ => Ok(Some(path.as_str().to_owned())),
+    }
+}
+
+/// `X-Anyport-Mtime: 1763723109`, as `stat -c %Y` prints it, or a `Last-Modified` date.
+fn mtime(head: &RequestHead) -> Result<Option<i64>, (StatusCode, String)> {
+    for (name, read) in MTIME_FIELDS {
+        let Some(value) = head.fields.get(&name) else { continue };
+        return match value.to_str().ok().and_then(read) {
+            Some(mtime) => Ok(Some(mtime)),
+            None => {
+                let reason = format!("{name} is no time that a file can have");
+                Err((StatusCode::BAD_REQUEST, reason))
+            }
+        };
+    }
+    Ok(None)
+}
+
+fn answer_receipt(receipt: Receipt, replaces: bool, form: Form) -> Answer {
+    let was_here = replaces || receipt.end == EndKind::AlreadyHere;
+    let status = if was_here { StatusCode::OK } else { StatusCode::CREATED };
+    let path = receipt.path.as_deref().and_then(|path| FilePath::parse(path).ok());
+    let digest = receipt.digest.as_ref().and_then(digest_field::value);
+    let mut answer = match form {
+        Form::Json => Answer::json(status, FileReply::Receipt(receipt).to_json()),
+        Form::Text | Form::Html => Answer::text(status, format!("{}\n", receipt.human_line())),
+    };
+    if let Some(path) = path {
+        answer = answer.with(header::LOCATION, format!("/files/{}", path.percent_encoded()));
+    }
+    match digest {
+        Some(digest) => answer.with(REPR_DIGEST, digest),
+        None => answer,
+    }
+}
+
+fn answer_refusal(refusal: Refusal, must_be_new: bool, form: Form) -> Answer {
+    let failed = must_be_new && refusal.code == RefusalCode::Exists;
+    let answer = Answer::refusal(refusal, form);
+    if failed { answer.with_status(StatusCode::PRECONDITION_FAILED) } else { answer }
+}
+
+/// What browsers send for a form, and `curl -d` and `-F` say of what they send.
+const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
+
+type ReadTime = fn(&str) -> Option<i64>;
+
+const MTIME_FIELDS: [(HeaderName, ReadTime); 2] = [
+    (HeaderName::from_static("x-anyport-mtime"), |text| text.parse().ok()),
+    (header::LAST_MODIFIED, date::parse),
+];
+
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+const HINTS: [(StatusCode, &str); 1] = [(
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    "\nhint: curl -T FILE http://HOST:PORT/ sends a file as it is",
+)];
