@@ -10,9 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::budget::Budget;
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, ListenerConfig, Service};
 use crate::connection::{self, Stages};
 use crate::counters::Counters;
+use crate::direct;
 use crate::link::Link;
 use crate::per_address::{Admitted, PerAddress, TooMany};
 use crate::service::files::Files;
@@ -69,10 +70,17 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                 let listener = listener.config.clone();
                 let link = Link::new();
                 let context = Context { config, listener, files, buffered, counters, peer, link };
-                let connection =
-                    connection::serve(stream, undecided.enter(), context, stages.clone());
+                let service = context.listener.service;
+                // What waits for no word of the peer takes nobody's place.
+                let place = service.hears_first().then(|| undecided.enter());
+                let to_its_end = stages.clone();
                 stages.stop.tasks.spawn(async move {
-                    connection.await;
+                    match place {
+                        Some(place) if service == Service::Any => {
+                            connection::serve(stream, place, context, to_its_end).await;
+                        }
+                        place => direct::serve(stream, place, service, context, to_its_end).await,
+                    }
                     drop((permit, admitted));
                 });
             }

@@ -2,10 +2,11 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{DEADLINE, Running, Server, anyport, peer, skip};
+use crate::harness::{DEADLINE, Running, Server, anyport, peer, skip, wait_until};
 use crate::wire::{connect, converse};
 
 fn socket(bind: &str) -> UdpSocket {
@@ -109,6 +110,24 @@ fn what_says_that_it_comes_from_a_service_gets_no_answer() {
     }
     let (_, summary) = server.stop_with_summary();
     assert_eq!(summary["dropped"], json!({ "source": 4 }));
+}
+
+/// What is left of two services that a forged datagram has set on each other.
+#[test]
+fn answers_to_one_address_are_bounded_in_number() {
+    let server = Server::start_listening(&["echo://127.0.0.1:0"], &[]);
+    let socket = socket("127.0.0.1:0");
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let again = || {
+        socket.send_to(b"again", server.addresses()[0]).unwrap();
+        socket.recv_from(&mut [0; 10]).is_ok()
+    };
+    // Any machine asks faster than a thousand times a second.
+    let answered = (0..100_000).take_while(|_| again()).count();
+    assert!((1000..100_000).contains(&answered), "{answered}");
+    wait_until("an answer in another second", || again().then_some(()));
+    let (_, summary) = server.stop_with_summary();
+    assert!(summary["dropped"]["too-many"].as_u64().unwrap() > 0, "{summary}");
 }
 
 #[test]
