@@ -1,7 +1,8 @@
 //! UDP: what is answered, and above all what is not.
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -150,6 +151,29 @@ fn a_port_that_another_program_has_for_datagrams_is_told() {
         .exits(1)
         .says("cannot listen on 127.0.0.1:")
         .says("try --listen echo://127.0.0.1:0");
+}
+
+/// Also where nobody connected.
+#[test]
+fn datagrams_are_summed_up_for_people_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+        .args(["serve", "--listen", "rfc868://127.0.0.1:0"])
+        .arg(directory.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let line = said.find(|line| line.contains("listening on ")).unwrap();
+    let address = line.trim().trim_start_matches("listening on ").split(',').next().unwrap();
+    let (address, socket) = (address.parse().unwrap(), socket("127.0.0.1:0"));
+    socket.send_to(b"", address).unwrap();
+    assert_eq!(ask(address, &socket, b"long enough").len(), 4);
+    let kill = format!("kill -TERM {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let summary = said.find(|line| line.starts_with("served: ")).unwrap();
+    assert!(summary.ends_with("; datagrams rfc868 1, dropped 1 (too-short)"), "{summary}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// HTTP is not for datagrams, and a greeting would be longer than what asks for it.
