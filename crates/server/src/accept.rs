@@ -10,10 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::budget::Budget;
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, ListenerConfig, Service};
 use crate::connection::{self, Stages};
 use crate::conversations::Guard;
 use crate::counters::Counters;
+use crate::direct;
 use crate::link::Link;
 use crate::per_address::{Admitted, PerAddress, TooMany};
 use crate::service::files::Files;
@@ -74,10 +75,21 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                 let link = Link::new();
                 let context =
                     Context { config, listener, files, buffered, counters, rooms, peer, link };
+                let service = context.listener.service;
+                // What waits for no word of the peer takes nobody's place.
+                let place = service.hears_first().then(|| undecided.enter());
                 let guard = Guard::new(permit, admitted, &stages.stop);
-                let place = undecided.enter();
-                let connection = connection::serve(stream, place, context, stages.clone(), guard);
-                stages.stop.tasks.spawn(connection);
+                let to_its_end = stages.clone();
+                stages.stop.tasks.spawn(async move {
+                    match place {
+                        Some(place) if service == Service::Any => {
+                            connection::serve(stream, place, context, to_its_end, guard).await;
+                        }
+                        place => {
+                            direct::serve(stream, place, service, context, to_its_end, guard).await;
+                        }
+                    }
+                });
             }
             Err(error) => pause_after(&error).await,
         }

@@ -216,6 +216,12 @@ impl Service {
         }
     }
 
+    /// Whether it waits for what a client says, so that a crowd that says nothing has to be bounded. Echo does not mind
+    /// silence.
+    pub(crate) const fn hears_first(self) -> bool {
+        matches!(self, Self::Any | Self::Greet | Self::Time)
+    }
+
     /// Whether it is served over UDP too.
     pub const fn takes_datagrams(self) -> bool {
         matches!(self, Self::Echo | Self::Rfc868 | Self::Daytime)

@@ -3,7 +3,7 @@
 //! ```text
 //!   accept ──► detect ──► session ──► (library engine | a thread of its own) ──► lingering close
 //!                                └──► a reactor, for what waits more than it says
-//!          └─► direct ──► session ──►  where the listener serves one thing
+//!          └─► direct ──► session ──►  where the listener serves one thing, or detection ends in a greeting
 //! ```
 
 use std::io;
@@ -46,10 +46,6 @@ pub(crate) async fn serve(
 ) {
     let peer = context.peer;
     let started = Instant::now();
-    if context.listener.service != Service::Any {
-        let service = context.listener.service;
-        return direct::serve(stream, place, service, context, stages, guard).await;
-    }
     // While stopping, a connection that has not said what it wants is not waited for.
     let detected = tokio::select! {
         biased;
@@ -65,7 +61,8 @@ pub(crate) async fn serve(
         }
         Ok(Beginning::ToGreet) => {
             tracing::debug!(%peer, elapsed = ?started.elapsed(), "silent until the deadline: greeted");
-            return direct::serve(stream, place, Service::Greet, context, stages, guard).await;
+            return direct::serve(stream, Some(place), Service::Greet, context, stages, guard)
+                .await;
         }
         Err(error) => {
             tracing::debug!(%peer, %error, "broken before the protocol was known");

@@ -71,6 +71,8 @@ pub enum Dropped {
     Source,
     /// It was longer than a datagram can be.
     TooLong,
+    /// Its address had many answers within a second.
+    TooMany,
     /// The kernel did not take the answer.
     Unsent,
 }
@@ -258,7 +260,8 @@ impl Decided {
 
 impl Dropped {
     /// In the order of their discriminants.
-    const ALL: [Self; 4] = [Self::TooShort, Self::Source, Self::TooLong, Self::Unsent];
+    const ALL: [Self; 5] =
+        [Self::TooShort, Self::Source, Self::TooLong, Self::TooMany, Self::Unsent];
 
     /// The name in summaries and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -266,6 +269,7 @@ impl Dropped {
             Self::TooShort => "too-short",
             Self::Source => "source",
             Self::TooLong => "too-long",
+            Self::TooMany => "too-many",
             Self::Unsent => "unsent",
         }
     }

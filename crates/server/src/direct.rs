@@ -29,7 +29,7 @@ use crate::undecided::Place;
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(
     mut stream: TcpStream,
-    place: Place,
+    place: Option<Place>,
     service: Service,
     context: Context,
     stages: Stages,
@@ -38,7 +38,6 @@ pub(crate) async fn serve(
     let (peer, started) = (context.peer, Instant::now());
     context.counters.served(service);
     if service == Service::Echo {
-        drop(place);
         let echo = Single::Echo(RawEcho::new(context.config.timeouts.idle));
         return connection::converse_to_end(stream, single(echo), None, context, stages, guard)
             .await;
@@ -89,7 +88,7 @@ enum Begun {
 /// Cancel safe: no; what was read is lost with the future, so only a connection that is given up may drop it.
 async fn begin(
     stream: &mut TcpStream,
-    mut place: Place,
+    place: Option<Place>,
     service: Service,
     context: &Context,
 ) -> io::Result<Begun> {
@@ -104,6 +103,7 @@ async fn begin(
         }
         Service::Any | Service::Echo | Service::Time => {}
     }
+    let Some(mut place) = place else { return Ok(Begun::Told) };
     match detect::first_bytes(stream, &mut place, idle).await? {
         Ok(first) => Ok(Begun::Spoke(first)),
         Err(end) => Ok(Begun::Silent(end)),

@@ -55,12 +55,17 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
     let served = runtime.block_on(serve(flags, config, listeners, printer));
     let summary = served.as_ref().ok().map(|(_, summary)| summary);
     printed.finish(summary.filter(|_| flags.json).map(summary_event));
-    if let Some(summary) = summary.filter(|summary| !flags.json && summary.connections > 0) {
+    if let Some(summary) = summary.filter(|summary| !flags.json && has_served(summary)) {
         to_stderr(&format!("served: {summary}"));
     }
     // After a second signal transfers still run on threads of their own, and nobody wants to wait for them.
     runtime.shutdown_background();
     served.map(|(exit, _)| exit)
+}
+
+/// Whether somebody came, so that the summary says something.
+const fn has_served(summary: &Snapshot) -> bool {
+    summary.connections > 0 || !summary.datagrams.is_empty() || !summary.dropped.is_empty()
 }
 
 async fn serve(

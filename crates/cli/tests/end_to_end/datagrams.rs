@@ -1,11 +1,13 @@
 //! UDP: what is answered, and above all what is not.
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{DEADLINE, Running, Server, anyport, peer, skip};
+use crate::harness::{DEADLINE, Running, Server, anyport, peer, skip, wait_until};
 use crate::wire::{connect, converse};
 
 fn socket(bind: &str) -> UdpSocket {
@@ -111,6 +113,24 @@ fn what_says_that_it_comes_from_a_service_gets_no_answer() {
     assert_eq!(summary["dropped"], json!({ "source": 4 }));
 }
 
+/// What is left of two services that a forged datagram has set on each other.
+#[test]
+fn answers_to_one_address_are_bounded_in_number() {
+    let server = Server::start_listening(&["echo://127.0.0.1:0"], &[]);
+    let socket = socket("127.0.0.1:0");
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let again = || {
+        socket.send_to(b"again", server.addresses()[0]).unwrap();
+        socket.recv_from(&mut [0; 10]).is_ok()
+    };
+    // Any machine asks faster than a thousand times a second.
+    let answered = (0..100_000).take_while(|_| again()).count();
+    assert!((1000..100_000).contains(&answered), "{answered}");
+    wait_until("an answer in another second", || again().then_some(()));
+    let (_, summary) = server.stop_with_summary();
+    assert!(summary["dropped"]["too-many"].as_u64().unwrap() > 0, "{summary}");
+}
+
 #[test]
 fn datagrams_by_ipv6_and_by_name_have_the_port_of_the_streams() {
     if UdpSocket::bind("[::1]:0").is_err() {
@@ -131,6 +151,29 @@ fn a_port_that_another_program_has_for_datagrams_is_told() {
         .exits(1)
         .says("cannot listen on 127.0.0.1:")
         .says("try --listen echo://127.0.0.1:0");
+}
+
+/// Also where nobody connected.
+#[test]
+fn datagrams_are_summed_up_for_people_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+        .args(["serve", "--listen", "rfc868://127.0.0.1:0"])
+        .arg(directory.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let line = said.find(|line| line.contains("listening on ")).unwrap();
+    let address = line.trim().trim_start_matches("listening on ").split(',').next().unwrap();
+    let (address, socket) = (address.parse().unwrap(), socket("127.0.0.1:0"));
+    socket.send_to(b"", address).unwrap();
+    assert_eq!(ask(address, &socket, b"long enough").len(), 4);
+    let kill = format!("kill -TERM {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let summary = said.find(|line| line.starts_with("served: ")).unwrap();
+    assert!(summary.ends_with("; datagrams rfc868 1, dropped 1 (too-short)"), "{summary}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// HTTP is not for datagrams, and a greeting would be longer than what asks for it.

@@ -102,14 +102,19 @@ fn a_silent_peer_is_asked_by_the_kernel_whether_it_is_there() {
     });
 }
 
-/// Not even by a crowd of newcomers: only those whose protocol is not known give way.
+/// It gives way to no newcomer, and none of the undecided gives way to it.
 #[test]
 fn a_silent_peer_takes_no_place_of_the_undecided() {
-    let server = echo(&["--max-undecided", "1"]);
-    let mut streams: Vec<_> = (0..4).map(|_| connect(server.port())).collect();
+    let listen = ["echo://127.0.0.1:0", "any://127.0.0.1:0"];
+    let server = Server::start_listening(&listen, &["--max-undecided", "1"]);
+    let [echo, any] = [0, 1].map(|i| server.addresses()[i].port());
+    let mut undecided = connect(any);
+    let mut streams: Vec<_> = (0..4).map(|_| connect(echo)).collect();
     for stream in &mut streams {
         assert_eq!(converse(stream, b"here"), "here");
     }
+    converse(&mut undecided, b"a file");
+    assert_eq!(server.stored(&server.next_receipt()), b"a file");
 }
 
 #[test]

@@ -3,14 +3,18 @@
 //! Whoever sends a datagram may write any source on it, so what comes back must be no weapon:
 //! - an answer is never longer than what asked for it, so that nobody gains by asking in another's name;
 //! - nothing goes to a port where an answer would be answered in turn (CVE-1999-0103): our own ones and those of the
-//!   small services of the Internet; nor to an address that is not one machine's.
+//!   small services of the Internet; nor to an address that is not one machine's;
+//! - of one address a bounded number is answered each second, which is what is left of a dance with a service elsewhere.
+
+mod rate;
 
 use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rate::Rate;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +51,7 @@ impl Datagrams {
     /// Answers until draining. `ours` are the ports of all sockets like this one.
     pub(crate) async fn run(self, ours: Arc<[u16]>, draining: CancellationToken) {
         let mut buffer = vec![0; LONGEST + 1];
+        let mut rate = Rate::new(Instant::now());
         loop {
             let received = tokio::select! {
                 biased;
@@ -55,8 +60,13 @@ impl Datagrams {
             };
             match received {
                 Ok((count, peer)) => {
-                    let done = answer(self.service, &buffer[..count], peer, &ours)
-                        .and_then(|reply| self.send(&reply, peer));
+                    let done =
+                        answer(self.service, &buffer[..count], peer, &ours).and_then(|reply| {
+                            match rate.admits(peer.ip(), Instant::now()) {
+                                true => self.send(&reply, peer),
+                                false => Err(Dropped::TooMany),
+                            }
+                        });
                     match done {
                         Ok(()) => self.counters.answered(self.service),
                         Err(why) => {
