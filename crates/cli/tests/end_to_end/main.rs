@@ -10,6 +10,8 @@
 //! - `listeners` what is set for one listener alone
 //! - `durability` what a receipt promises, and faults of disks
 //! - `http` requests one after the other, their framing and limits
+//! - `http_downloads` files and listings by GET, whole, in part, on conditions
+//! - `http_uploads` files by PUT and POST
 //! - `interruptions` transfers that break off; nothing is published
 //! - `closing` how a connection ends, and what is answered until then
 //! - `compression` permessage-deflate, both roles
@@ -32,6 +34,8 @@ mod downloads;
 mod durability;
 mod harness;
 mod http;
+mod http_downloads;
+mod http_uploads;
 mod interruptions;
 mod listeners;
 mod lookalikes;

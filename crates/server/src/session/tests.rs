@@ -154,7 +154,7 @@ fn answers_do_not_depend_on_how_the_questions_were_cut() {
 /// Requests of every kind behind one another: a file, a refusal with content that is passed over, an echo in chunks, an
 /// upload in chunks, a listing.
 #[test]
-fn answers_do_not_depend_on_how_the_requests_were_cut() {
+fn ht_1_answers_do_not_depend_on_how_the_requests_were_cut() {
     let wire = b"GET /x HTTP/1.1\r\nHost: a\r\nRange: bytes=1-3\r\n\r\n\
         DELETE /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
         POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nback\
