@@ -408,6 +408,30 @@ fn ht_11_a_browser_shows_a_listing_and_runs_nothing() {
     }
 }
 
+#[test]
+fn refusals_are_json_for_who_asks_for_it_and_busy_says_when_to_come_back() {
+    let server = Server::start(&["--max-buffered", "100"]);
+    for number in 0..10 {
+        put(&server, &format!("f{number}"), b"");
+    }
+    let json = "Accept: application/json\r\n";
+    let busy = get(&server, "/", json);
+    assert_eq!((statuses(&busy)[0], field(&busy, "Retry-After")), (503, "5"));
+    server.next_refused();
+    for (path, fields, status, code) in [
+        ("/none", json.to_owned(), 404, "not-found"),
+        ("/..", json.to_owned(), 400, "bad-name"),
+        ("/echo", json.to_owned(), 405, "not-supported"),
+        ("/f0", format!("{json}If-Match: \"x\"\r\n"), 412, "exists"),
+    ] {
+        let answer = get(&server, path, &fields);
+        assert_eq!(statuses(&answer), [status], "{path}: {answer}");
+        assert_eq!(field(&answer, "Content-Type"), "application/json");
+        let refusal: Value = serde_json::from_str(content(&answer)).unwrap();
+        assert_eq!(refusal["error"]["code"], code, "{answer}");
+    }
+}
+
 /// Two files behind one another, and a refusal between them.
 #[test]
 fn ht_1_answers_with_files_keep_their_order() {

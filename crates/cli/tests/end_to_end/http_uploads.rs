@@ -6,7 +6,7 @@ use anyport_testkit::noise;
 use serde_json::Value;
 
 use crate::harness::{Expected, Running, Sample, Server, SmallDisk};
-use crate::harness::{assert_same_bytes, blake3, peer, wait_until};
+use crate::harness::{anyport, assert_same_bytes, blake3, peer, wait_until};
 use crate::http::{curl_says, statuses};
 use crate::real_clients::curl;
 use crate::wire::{connect, converse, read_head, read_text};
@@ -443,6 +443,32 @@ fn ht_7_a_killed_curl_publishes_nothing() {
     assert!(running.outcome().code.is_none());
     server.next_interrupted();
     assert_eq!(server.published(), Vec::<String>::new());
+}
+
+/// One state behind every protocol: begun with curl, ended by our own client, and the digest covers both.
+#[test]
+fn what_curl_began_anyport_send_ends() {
+    let Some(mut curl) = curl() else { return };
+    let server = Server::start(&[]);
+    let content = noise(20 * MIB, 5);
+    let sample = Sample::new("film", &content);
+    curl.args(["--limit-rate", "8M", "-T", sample.path(), &server.url("http", "")]);
+    let mut running = Running::start(curl, None);
+    let part = server.growing_part();
+    let enough = |length: u64| (length >= 2 * MIB as u64).then_some(());
+    wait_until("two megabytes", || enough(std::fs::metadata(&part).map_or(0, |facts| facts.len())));
+    running.kill();
+    running.outcome();
+    let begun = server.next_interrupted()["bytes"].as_u64().unwrap();
+    anyport(&["send", sample.path(), &server.url("tcp", "")]).succeeds();
+    let receipt = server.next_receipt();
+    assert_eq!(
+        (&receipt["resumed"], &receipt["path"]),
+        (&begun.into(), &"film".into()),
+        "{receipt}"
+    );
+    assert_eq!(receipt["digest"], blake3(&content));
+    assert_same_bytes(&server.stored(&receipt), &content);
 }
 
 #[test]
