@@ -251,12 +251,14 @@ fn examples(listening: &[(SocketAddr, ListenerConfig)]) -> Vec<String> {
     };
     let nc = first(|allowed| allowed.raw)
         .map(|address| format!("nc -N {} {} < FILE", reachable_ip(address), address.port()));
+    let http = first(|allowed| allowed.http)
+        .map(|address| format!("curl -T FILE http://{}/", reachable(address)));
     let ws = first(|allowed| allowed.ws).map(|address| {
         format!("websocat -b -B 1048576 ws://{}/files/NAME < FILE", reachable(address))
     });
     let preface = first(|allowed| allowed.raw && allowed.detect)
         .map(|address| format!("anyport send FILE tcp://{}/", reachable(address)));
-    [nc, ws, preface].into_iter().flatten().collect()
+    [nc, http, ws, preface].into_iter().flatten().collect()
 }
 
 /// `HOST:PORT` as a URL writes it.

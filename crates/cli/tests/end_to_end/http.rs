@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use anyport_testkit::noise;
 use serde_json::Value;
 
 use crate::harness::{Running, Sample, Server, blake3, wait_until};
@@ -38,7 +39,7 @@ fn read_answer(stream: &mut TcpStream) -> (String, String) {
 }
 
 #[test]
-fn a_connection_goes_on_as_its_version_says() {
+fn ht_1_a_connection_goes_on_as_its_version_says() {
     let server = Server::start(&[]);
     for (request, persistent) in [
         ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", true),
@@ -67,7 +68,7 @@ fn a_connection_goes_on_as_its_version_says() {
 
 /// Three requests in one write, an upload between two others, and the answers in their order.
 #[test]
-fn pipelined_requests_are_answered_in_order() {
+fn ht_1_pipelined_requests_are_answered_in_order() {
     let server = Server::start(&[]);
     let content = "x".repeat(100_000);
     let wire = format!(
@@ -97,7 +98,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 /// Whoever asks much before reading an answer gets all of them.
 #[test]
-fn a_flood_of_pipelined_requests_is_answered_whole() {
+fn ht_1_a_flood_of_pipelined_requests_is_answered_whole() {
     let server = Server::start(&[]);
     std::fs::write(server.dir().join("x"), b"hello").unwrap();
     let requests = 20_000;
@@ -118,7 +119,7 @@ fn a_flood_of_pipelined_requests_is_answered_whole() {
 /// RFC 9112 §6.1, §6.3, §5, §2.2, §7.1: what two readers could understand in two ways is refused and ends the connection;
 /// the request that is hidden behind it is never seen.
 #[test]
-fn nothing_can_be_smuggled() {
+fn ht_2_nothing_can_be_smuggled() {
     let server = Server::start(&[]);
     let hidden = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     let chunked = "Transfer-Encoding: chunked\r\n";
@@ -181,7 +182,7 @@ fn nothing_can_be_smuggled() {
 }
 
 #[test]
-fn content_where_it_has_no_meaning_ends_the_connection() {
+fn ht_2_content_where_it_has_no_meaning_ends_the_connection() {
     let server = Server::start(&[]);
     for (method, status) in [("GET", 400), ("HEAD", 400), ("OPTIONS", 400)] {
         let hidden = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -195,7 +196,7 @@ fn content_where_it_has_no_meaning_ends_the_connection() {
 }
 
 #[test]
-fn trailers_and_extensions_have_the_limits_of_a_head() {
+fn ht_3_trailers_and_extensions_have_the_limits_of_a_head() {
     let server = Server::start(&[]);
     for (behind, status) in [
         ("0\r\nA: b\r\nC: d\r\n\r\n".to_owned(), 201),
@@ -215,7 +216,7 @@ fn trailers_and_extensions_have_the_limits_of_a_head() {
 
 /// RFC 9110 §10.1.1: permission where the content will be taken, and a refusal at once where not.
 #[test]
-fn a_client_that_waits_is_told_to_go_on_or_is_refused_at_once() {
+fn ht_4_a_client_that_waits_is_told_to_go_on_or_is_refused_at_once() {
     let server = Server::start(&["--max-size", "1MiB"]);
     let mut stream = connect(server.port());
     let expects = "Expect: 100-continue\r\n";
@@ -256,7 +257,7 @@ fn a_client_that_waits_is_told_to_go_on_or_is_refused_at_once() {
 }
 
 #[test]
-fn a_short_content_of_a_refused_request_is_passed_over_and_a_long_one_ends_the_connection() {
+fn ht_4_a_short_content_of_a_refused_request_is_passed_over_and_a_long_one_ends_the_connection() {
     let server = Server::start(&[]);
     let origin = "Origin: http://evil.example\r\n";
     for (length, goes_on) in [(5, true), (64 * 1024, true), (64 * 1024 + 1, false)] {
@@ -281,7 +282,7 @@ fn a_short_content_of_a_refused_request_is_passed_over_and_a_long_one_ends_the_c
 }
 
 #[test]
-fn methods_are_refused_by_what_is_known_of_them() {
+fn ht_6_methods_are_refused_by_what_is_known_of_them() {
     let server = Server::start(&[]);
     for (request, status, allow) in [
         ("DELETE /x", 405, "GET, HEAD, PUT, POST, OPTIONS"),
@@ -312,7 +313,7 @@ fn methods_are_refused_by_what_is_known_of_them() {
 }
 
 #[test]
-fn the_upgrade_works_behind_other_requests() {
+fn ht_12_the_upgrade_works_behind_other_requests() {
     for engine in ["own", "library"] {
         let server = Server::start(&["--engine", engine]);
         std::fs::write(server.dir().join("x"), b"hello").unwrap();
@@ -359,7 +360,7 @@ fn the_upgrade_works_behind_other_requests() {
 
 /// Row 1 of what must not bring a server down: counted from the first byte of each head.
 #[test]
-fn a_head_that_trickles_is_cut_on_every_request() {
+fn ht_5_a_head_that_trickles_is_cut_on_every_request() {
     let server = Server::start(&["--handshake-timeout", "1s"]);
     for before in [0, 2] {
         let mut stream = connect(server.port());
@@ -389,7 +390,7 @@ fn a_head_that_trickles_is_cut_on_every_request() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_more_is_closed_in_silence() {
+fn ht_5_a_connection_that_says_nothing_more_is_closed_in_silence() {
     let server = Server::start(&["--idle-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
@@ -412,7 +413,7 @@ fn a_connection_that_says_nothing_more_is_closed_in_silence() {
 
 /// RELIABILITY row 17; beyond the request line's limit it is raw bytes, unless those are not taken.
 #[test]
-fn a_request_line_beyond_its_limit_is_raw_or_414() {
+fn ht_13_a_request_line_beyond_its_limit_is_raw_or_414() {
     let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length));
     let server = Server::start(&[]);
     let receipt = converse(&mut connect(server.port()), line(8200).as_bytes());
@@ -442,7 +443,7 @@ fn plain_http_that_is_not_taken_is_refused_with_what_is() {
 }
 
 #[test]
-fn what_a_stopping_server_was_asked_is_answered_and_is_the_last() {
+fn ht_5_what_a_stopping_server_was_asked_is_answered_and_is_the_last() {
     let mut server = Server::start(&[]);
     // An upload under way, an idle connection, and a head that is half here.
     let mut busy = connect(server.port());
@@ -493,7 +494,7 @@ fn echo_gives_back_what_comes_as_it_comes() {
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(length.ends_with(&content) && !head.contains("chunked"), "{head}{content}");
     }
-    let large = Sample::new("large", &anyport_noise());
+    let large = Sample::new("large", &noise(3_000_000, 1));
     let url = server.url("http", "echo");
     for coding in ["Transfer-Encoding: chunked", "Transfer-Encoding:"] {
         let content = format!("@{}", large.path());
@@ -517,19 +518,9 @@ fn echo_gives_back_what_comes_as_it_comes() {
     assert_eq!(server.stop(), Vec::<Value>::new(), "an echo is no transfer");
 }
 
-/// Three megabytes that do not repeat.
-fn anyport_noise() -> Vec<u8> {
-    let mut state = 1_u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
-    };
-    (0..3_000_000).map(|_| next()).collect()
-}
-
 /// BP-1: what an echo holds is one read, however slowly its client reads.
 #[test]
-fn an_echo_that_is_not_read_holds_one_read() {
+fn bp_1_an_echo_over_http_that_is_not_read_holds_one_read() {
     let server = Server::start(&[]);
     let mut stream = connect(server.port());
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -573,7 +564,7 @@ fn help_and_time_are_for_people() {
 
 /// A hundred files over one connection of curl.
 #[test]
-fn one_connection_takes_many_small_files() {
+fn ht_1_one_connection_takes_many_small_files() {
     let Some(mut curl) = curl() else { return };
     let server = Server::start(&["--fsync", "none"]);
     let directory = tempfile::tempdir().unwrap();

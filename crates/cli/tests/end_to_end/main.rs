@@ -12,6 +12,8 @@
 //! - `durability` what a receipt promises, and faults of disks
 //! - `greeting` who is greeted, when, and what becomes of the answer
 //! - `http` requests one after the other, their framing and limits
+//! - `http_downloads` files and listings by GET, whole, in part, on conditions
+//! - `http_uploads` files by PUT and POST
 //! - `interruptions` transfers that break off; nothing is published
 //! - `closing` how a connection ends, and what is answered until then
 //! - `compression` permessage-deflate, both roles
@@ -40,6 +42,8 @@ mod durability;
 mod greeting;
 mod harness;
 mod http;
+mod http_downloads;
+mod http_uploads;
 mod interruptions;
 mod listeners;
 mod lookalikes;

@@ -315,6 +315,7 @@ fn the_announcement_says_where_and_what_to_try() {
     let (ip, port) = address.split_once(':').unwrap();
     for line in [
         format!("  nc -N {ip} {port} < FILE\n"),
+        format!("  curl -T FILE http://{address}/\n"),
         format!("  websocat -b -B 1048576 ws://{address}/files/NAME < FILE\n"),
         format!("  anyport send FILE tcp://{address}/\n"),
         format!("anyport serve --open --bind 0.0.0.0:{port}\n"),

@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_says_how_its_content_is_framed() {
+    fn ht_2_a_head_says_how_its_content_is_framed() {
         assert_eq!(framing(""), Ok(Framing::None));
         assert_eq!(framing("Content-Length: 0\r\n"), Ok(Framing::Length(0)));
         assert_eq!(framing("Content-Length: 17\r\n"), Ok(Framing::Length(17)));
@@ -370,7 +370,7 @@ mod tests {
 
     /// RFC 9112 §6.1: what another reader may understand in another way is no content here.
     #[test]
-    fn a_coding_that_is_not_chunked_alone_is_refused() {
+    fn ht_2_a_coding_that_is_not_chunked_alone_is_refused() {
         for coding in [
             "gzip",
             "chunked, chunked",
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_joined_in_every_cut() {
+    fn ht_3_chunks_are_joined_in_every_cut() {
         for (wire, content) in [
             ("0\r\n\r\n", ""),
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_rule_of_chunks_is_named() {
+    fn ht_3_each_broken_rule_of_chunks_is_named() {
         for (wire, error) in [
             ("\r\n", BodyError::ChunkSize),
             ("\n", BodyError::ChunkSize),
@@ -478,13 +478,13 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_chunk_size_overflows_nothing() {
+    fn ht_3_the_largest_chunk_size_overflows_nothing() {
         let wire = "ffffffffffffffff\r\nxyz";
         assert_eq!(chunked(wire), Ok((b"xyz".to_vec(), wire.len(), false)));
     }
 
     #[test]
-    fn extensions_and_trailers_have_limits() {
+    fn ht_3_extensions_and_trailers_have_limits() {
         let limits = Limits { chunk_extensions: 10, head: 50, fields: 2, ..Limits::default() };
         let read =
             |wire: &str| read_all(Framing::Chunked, &[wire.as_bytes()], &limits).map(|r| r.2);

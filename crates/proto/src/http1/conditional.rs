@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_compared_strongly_and_weakly() {
+    fn ht_8_tags_are_compared_strongly_and_weakly() {
         for (value, strong, weak) in [
             ("*", true, true),
             ("\"a,b\"", true, true),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_matches_where_nothing_is() {
+    fn ht_8_nothing_matches_where_nothing_is() {
         for (fields, expected) in [
             (field("If-Match", "*"), Failed),
             (field("If-Match", "\"a,b\""), Failed),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_count_where_no_tag_does() {
+    fn ht_8_dates_count_where_no_tag_does() {
         for (name, value, expected) in [
             ("If-Modified-Since", BEFORE, Proceed),
             ("If-Modified-Since", THEN, NotModified),
@@ -211,7 +211,7 @@ mod tests {
 
     /// §13.2.2.
     #[test]
-    fn each_field_has_its_turn() {
+    fn ht_8_each_field_has_its_turn() {
         let unmodified = field("If-Unmodified-Since", BEFORE);
         let good = field("If-Match", "\"a,b\"") + &unmodified;
         assert_eq!(evaluate(&head("GET", &good), Some(&CURRENT)), Proceed);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_counts_for_what_it_was_meant_for() {
+    fn ht_9_a_range_counts_for_what_it_was_meant_for() {
         let now = CURRENT.modified + 1;
         let counts = |fields: &str, now| range_counts(&head("GET", fields), &CURRENT, now);
         assert!(counts("", now));

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_read_as_it_is_written() {
+    fn ht_10_a_digest_is_read_as_it_is_written() {
         for fields in [
             format!("Repr-Digest: {HELLO}\r\n"),
             format!("Content-Digest: {HELLO}\r\n"),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_that_cannot_be_checked_is_refused() {
+    fn ht_10_a_digest_that_cannot_be_checked_is_refused() {
         for wrong in ["sha-256=:AAAA:", "sha-256=RK/0", "sha-256=:!:", "sha-256=::", "SHA-256=:RK"]
         {
             let error = of(&format!("Repr-Digest: {wrong}\r\n"));

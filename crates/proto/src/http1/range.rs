@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn one_range_of_bytes_is_found() {
+    fn ht_9_one_range_of_bytes_is_found() {
         for (text, range) in [
             ("bytes=0-0", part(0, 0)),
             ("bytes=2-4", part(2, 4)),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beyond_cannot_be_satisfied() {
+    fn ht_9_what_lies_beyond_cannot_be_satisfied() {
         for text in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999999-"] {
             assert_eq!(Range::parse(text, 10), Range::Unsatisfiable, "{text}");
         }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_or_not_served_is_the_whole() {
+    fn ht_9_what_is_malformed_or_not_served_is_the_whole() {
         for text in [
             "",
             "bytes",

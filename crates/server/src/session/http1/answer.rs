@@ -177,6 +177,8 @@ pub(super) fn write_head(
     }
     // What a file says of itself is a stranger's word: no guessing at other types.
     field(&header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    // Nor is anything of ours a picture or a script of somebody else's page.
+    field(&HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     match (exchange.persistent, exchange.version) {
         (false, _) => field(&header::CONNECTION, "close"),
         (true, Version::HTTP_10) => field(&header::CONNECTION, "keep-alive"),
@@ -265,12 +267,12 @@ mod tests {
         let text = written(&answer, &Exchange::unread());
         assert!(text.starts_with("HTTP/1.1 404 Not Found\r\nDate: "), "{text}");
         let rest = " GMT\r\nContent-Type: text/plain; charset=utf-8\r\nETag: \"1\"\r\nContent-Length: 3\r\n\
-            X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nno\n";
+            X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\nConnection: close\r\n\r\nno\n";
         assert!(text.ends_with(rest), "{text}");
         let head = Exchange { without_content: true, persistent: true, ..Exchange::unread() };
         let text = written(&answer, &head);
         assert!(text.contains("Content-Length: 3\r\n"), "{text}");
-        assert!(text.ends_with("nosniff\r\n\r\n"), "{text}");
+        assert!(text.ends_with("same-origin\r\n\r\n"), "{text}");
     }
 
     #[test]

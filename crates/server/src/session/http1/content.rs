@@ -154,7 +154,7 @@ impl Taker {
         match self {
             Self::File(receiving) => receiving.finish(exchange).write(exchange, replies),
             Self::Echo(echoing) => echoing.finish(exchange, replies),
-            Self::Room(posting) => posting.finish(exchange.form).write(exchange, replies),
+            Self::Room(posting) => posting.finish().write(exchange, replies),
             Self::PassedOver => {}
         }
     }

@@ -18,6 +18,7 @@ use super::State;
 use super::answer::{Answer, Exchange, Length, seconds, write_head};
 use super::listing::Page;
 use super::request::{Lead, refuse};
+use super::upload::PRECONDITION_FAILED;
 use crate::service::download::{Facts, Opened, Place};
 use crate::session::Context;
 use crate::session::sending::{Say, Sending};
@@ -45,16 +46,17 @@ pub(super) fn lead(
     let path = match FilePath::parse_percent_encoded(name) {
         Ok(path) => path,
         Err(error) => {
-            let answer = refuse(context, StatusCode::BAD_REQUEST, &error.to_string());
-            return Lead::Answer(answer);
+            let refusal = Refusal::new(RefusalCode::BadName, error.to_string());
+            return Lead::Answer(refuse(context, exchange.form, StatusCode::BAD_REQUEST, refusal));
         }
     };
     let source = context.source(Protocol::Http, Engine::Own);
     match context.files.find(source, path.as_str()) {
         Ok(Place::File(opened)) if name == asked => file(head, opened, exchange, replies),
         Ok(Place::File(_)) => {
-            let reason = format!("{path} is a file; ask for it without the slash");
-            Lead::Answer(refuse(context, StatusCode::NOT_FOUND, &reason))
+            let refusal = Refusal::new(RefusalCode::NotFound, format!("{path} is a file"))
+                .with_hint("ask for it without the slash");
+            Lead::Answer(refuse(context, exchange.form, StatusCode::NOT_FOUND, refusal))
         }
         Ok(Place::Directory(path)) if name != asked => list(context, Some(path), exchange, replies),
         Ok(Place::Directory(path)) => {
@@ -86,8 +88,9 @@ fn file(head: &RequestHead, opened: Opened, exchange: &Exchange, replies: &mut V
             return Lead::Answer(whole(StatusCode::NOT_MODIFIED, Length::None));
         }
         Verdict::Failed => {
-            let reason = "the precondition does not hold for what is there\n";
-            let answer = Answer::text(StatusCode::PRECONDITION_FAILED, reason);
+            let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
+            let answer = Answer::refusal(refusal, exchange.form);
+            let answer = answer.with_status(StatusCode::PRECONDITION_FAILED);
             return Lead::Answer(answer.with(header::ETAG, tag));
         }
     }

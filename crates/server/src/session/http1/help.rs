@@ -4,36 +4,15 @@
 pub(super) fn text(host: &str) -> String {
     let (name, port) = split(host);
     let host = if host.is_empty() { "HOST:PORT" } else { host };
-    format!(
-        "\
-This port finds out what you speak: raw TCP, HTTP, WebSocket. Each file lands whole or not at all.
-
-Send a file
-  curl -T FILE http://{host}/
-  nc -N {name} {port} < FILE                  OpenBSD's nc (Debian, Ubuntu)
-  ncat --send-only {name} {port} < FILE       Nmap's ncat
-  nc -q 1 {name} {port} < FILE                other nc that know -q (traditional, BusyBox)
-  nc -w 3 {name} {port} < FILE                other nc (GNU, macOS): closes after 3 s of silence
-  socat -t 5 - TCP:{name}:{port} < FILE
-  websocat -b ws://{host}/files/NAME < FILE
-  anyport send FILE {host}
-
-  Raw bytes end where nc closes, or half-closes and waits for the receipt. While it does neither the file is
-  not stored, and a minute of silence ends it. A name goes first:
-  (echo ANYPORT/1 PUT NAME; cat FILE) | nc -N {name} {port}
-
-See and get files
-  curl http://{host}/                    lists; a directory ends in a slash
-  curl -O http://{host}/files/NAME
-  curl -C - -O http://{host}/files/NAME  goes on where it broke off
-  anyport get {host}/NAME
-
-And
-  curl http://{host}/time                the time here
-  curl --data-binary @FILE http://{host}/echo
-  curl http://{host}/healthz
-"
-    )
+    let address = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+    let mut text = TEXT.replace("{host}", host).replace("{name}", name).replace("{port}", port);
+    text = text.replace("{address}", &address);
+    let width = text.lines().filter_map(|line| line.find(NOTE)).max().unwrap_or_default();
+    let aligned = text.lines().map(|line| match line.split_once(NOTE) {
+        Some((line, note)) => format!("{line:width$}{note}\n"),
+        None => format!("{line}\n"),
+    });
+    aligned.collect()
 }
 
 /// Name and port as programs want them apart: without brackets, and 80 where a URL leaves the port out.
@@ -45,6 +24,38 @@ fn split(host: &str) -> (&str, &str) {
     };
     (name.trim_matches(['[', ']']), port)
 }
+
+/// What stands between a line to type and the word about it.
+const NOTE: &str = " #";
+
+const TEXT: &str = "\
+This port finds out what you speak: raw TCP, HTTP, WebSocket. Each file lands whole or not at all.
+
+Send a file
+  curl -T FILE http://{host}/
+  nc -N {name} {port} < FILE #  OpenBSD's nc (Debian, Ubuntu)
+  ncat --send-only {name} {port} < FILE #  Nmap's ncat
+  nc -q 1 {name} {port} < FILE #  other nc that know -q (traditional, BusyBox)
+  nc -w 3 {name} {port} < FILE #  other nc (GNU, macOS): closes after 3 s of silence
+  socat -t 5 - TCP:{address}:{port} < FILE
+  websocat -b ws://{host}/files/NAME < FILE
+  anyport send FILE {host}
+
+  Raw bytes end where nc closes, or half-closes and waits for the receipt. While it does neither the
+  file is not stored, and a minute of silence ends it. A name goes first:
+  (echo ANYPORT/1 PUT NAME; cat FILE) | nc -N {name} {port}
+
+See and get files
+  curl http://{host}/ #  lists; a directory ends in a slash
+  curl -O http://{host}/files/NAME
+  curl -C - -O http://{host}/files/NAME #  goes on where it broke off
+  anyport get {host}/NAME
+
+And
+  curl http://{host}/time #  the time here
+  curl --data-binary @FILE http://{host}/echo #  gives it back
+  curl http://{host}/healthz
+";
 
 #[cfg(test)]
 mod tests {

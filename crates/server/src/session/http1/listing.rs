@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn names_on_a_page_are_text_and_nothing_else() {
+    fn ht_11_names_on_a_page_are_text_and_nothing_else() {
         let page = written(Form::Html, Length::UntilClose);
         let link = "<a href=\"/files/d/%3Ca%26%22b%27%3E\">&lt;a&amp;&quot;b&#39;&gt;</a>";
         assert!(page.contains(link), "{page}");

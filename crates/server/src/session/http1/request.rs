@@ -4,11 +4,12 @@
 
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::rooms::Join;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::handshake::{OriginPolicy, check_origin};
 use http::header;
 use http::{Method, StatusCode, Version};
 
-use super::answer::{Answer, Exchange, Length};
+use super::answer::{Answer, Exchange, Form, Length};
 use super::content::Taker;
 use super::echo::Echoing;
 use super::listing::Page;
@@ -79,41 +80,48 @@ fn checked<'a>(
     exchange: &mut Exchange,
 ) -> Result<Resource<'a>, Answer> {
     let resource = resource(head.path());
-    let refuse = |status, reason: &str| Err(refuse(context, status, reason));
+    let (method, allow, form) = (&head.method, resource.methods(), exchange.form);
+    let refuse = |status, code, reason: String| {
+        let refusal = Refusal::new(code, reason);
+        Err(refuse(context, form, status, refusal))
+    };
     if !context.listener.allowed.http {
-        return refuse(StatusCode::FORBIDDEN, NO_HTTP);
+        let refusal = Refusal::new(RefusalCode::NotSupported, NO_HTTP).with_hint(WEBSOCKET_HINT);
+        return Err(self::refuse(context, form, StatusCode::FORBIDDEN, refusal));
     }
     if Expectation::of(head) == Expectation::Unknown {
-        return refuse(StatusCode::EXPECTATION_FAILED, "the only expectation is 100-continue");
+        let reason = "the only expectation that is met is 100-continue".to_owned();
+        return refuse(StatusCode::EXPECTATION_FAILED, RefusalCode::NotSupported, reason);
     }
-    if let (Resource::Pipe(_), path) = (resource, head.path()) {
-        return refuse(StatusCode::NOT_FOUND, &format!("nothing is served at {path} yet"));
+    if matches!(resource, Resource::Pipe(_)) {
+        let reason = format!("nothing is served at {} yet", head.path());
+        return refuse(StatusCode::NOT_FOUND, RefusalCode::NotFound, reason);
     }
-    let (method, allow) = (&head.method, resource.methods());
     if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
-        let status = if is_registered(method) {
-            StatusCode::METHOD_NOT_ALLOWED
-        } else {
-            StatusCode::NOT_IMPLEMENTED
-        };
+        let known = is_registered(method);
+        let status =
+            if known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_IMPLEMENTED };
         let reason = format!("{method} is not served at {}; {allow} are", head.path());
-        return Err(self::refuse(context, status, &reason).with(header::ALLOW, allow));
+        return refuse(status, RefusalCode::NotSupported, reason)
+            .map_err(|answer| answer.with(header::ALLOW, allow));
     }
     // Whoever listens is counted, and may be told to the others.
     if *method == Method::PUT || *method == Method::POST || resource == Resource::Room {
         let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
-        check_origin(head, policy)
-            .map_err(|refusal| self::refuse(context, refusal.status(), &refusal.to_string()))?;
+        if let Err(foreign) = check_origin(head, policy) {
+            return refuse(foreign.status(), RefusalCode::NotSupported, foreign.to_string());
+        }
     }
     if *method == Method::PUT || *method == Method::POST {
         if framing == Framing::None {
-            let reason = "the length of the content is neither announced nor told in chunks";
-            return refuse(StatusCode::LENGTH_REQUIRED, reason);
+            let reason = "the content has neither a length nor chunks".to_owned();
+            return refuse(StatusCode::LENGTH_REQUIRED, RefusalCode::BadRequest, reason);
         }
     } else if !framing.is_empty() {
         // Content without a meaning is most often somebody else's next request (RFC 9110 §9.3.1).
         exchange.persistent = false;
-        return refuse(StatusCode::BAD_REQUEST, &format!("{method} has no content"));
+        let reason = format!("content with {method} (RFC 9110 §9.3)");
+        return refuse(StatusCode::BAD_REQUEST, RefusalCode::BadRequest, reason);
     }
     Ok(resource)
 }
@@ -144,17 +152,22 @@ fn serve(
             tracing::info!(peer = %context.peer, "told the time over HTTP");
             Lead::Answer(text(format!("{}\n", time::now_line())))
         }
-        Resource::Room if has_content => room::begin(context, head, framing)
+        Resource::Room if has_content => room::begin(context, head, framing, exchange.form)
             .map_or_else(Lead::Answer, |posting| Lead::Take(Taker::Room(posting))),
         Resource::Room => room::lead(context, head, exchange),
         Resource::Pipe(_) => Lead::Answer(Answer::head(StatusCode::NOT_FOUND, Length::Known(0))),
     }
 }
 
-/// Refuses a request in a line, and tells the observer.
-pub(super) fn refuse(context: &Context, status: StatusCode, reason: &str) -> Answer {
-    context.files.refused("http", context.peer, reason.to_owned());
-    Answer::text(status, format!("{reason}\n"))
+/// Refuses a request, and tells the observer.
+pub(super) fn refuse(
+    context: &Context,
+    form: Form,
+    status: StatusCode,
+    refusal: Refusal,
+) -> Answer {
+    context.files.refused("http", context.peer, refusal.message.clone());
+    Answer::refusal(refusal, form).with_status(status)
 }
 
 /// What is another one each time it is asked for.
@@ -178,5 +191,7 @@ fn is_registered(method: &Method) -> bool {
     .contains(method)
 }
 
-const NO_HTTP: &str = "plain HTTP is not taken here (--only); WebSocket is: \
-    try `websocat -b ws://HOST:PORT/files/NAME < FILE` or `anyport send FILE ws://HOST:PORT/`";
+const NO_HTTP: &str = "plain HTTP is not taken here (--only); WebSocket is";
+
+const WEBSOCKET_HINT: &str =
+    "websocat -b ws://HOST:PORT/files/NAME < FILE, or anyport send FILE ws://HOST:PORT/";

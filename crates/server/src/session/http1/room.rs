@@ -2,6 +2,7 @@
 
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::rooms::{EventId, Join, Members, Nickname, RoomName, Said, SaidError};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::HeaderName;
 use http::{Method, StatusCode, header};
 use serde_json::json;
@@ -13,6 +14,7 @@ use crate::session::Context;
 /// A message that comes.
 pub(super) struct Posting {
     context: Context,
+    form: Form,
     room: RoomName,
     nick: Option<Nickname>,
     text: Vec<u8>,
@@ -20,7 +22,7 @@ pub(super) struct Posting {
 
 /// Finds what a GET of a room asks for.
 pub(super) fn lead(context: &Context, head: &RequestHead, exchange: &Exchange) -> Lead {
-    let join = match join(context, head) {
+    let join = match join(context, head, exchange.form) {
         Ok(join) => join,
         Err(answer) => return Lead::Answer(answer),
     };
@@ -39,29 +41,30 @@ pub(super) fn begin(
     context: &Context,
     head: &RequestHead,
     framing: Framing,
+    form: Form,
 ) -> Result<Posting, Answer> {
-    let Join { room, nick, .. } = join(context, head)?;
+    let Join { room, nick, .. } = join(context, head, form)?;
     if let Framing::Length(length) = framing
         && length > context.config.limits.room_message as u64
     {
-        return Err(too_long(context));
+        return Err(too_long(context, form));
     }
-    Ok(Posting { context: context.clone(), room, nick, text: Vec::new() })
+    Ok(Posting { context: context.clone(), form, room, nick, text: Vec::new() })
 }
 
 impl Posting {
     /// Takes a piece of the message.
     pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Answer> {
         if self.text.len() + piece.len() > self.context.config.limits.room_message {
-            return Err(too_long(&self.context));
+            return Err(too_long(&self.context, self.form));
         }
         self.text.extend_from_slice(piece);
         Ok(())
     }
 
     /// Says it, and gives the answer.
-    pub(super) fn finish(self, form: Form) -> Answer {
-        let Self { context, room, nick, text } = self;
+    pub(super) fn finish(self) -> Answer {
+        let Self { context, form, room, nick, text } = self;
         let most = context.config.limits.room_message;
         // Tools that send lines send their ends too.
         let text = String::from_utf8(text).map_err(|_| SaidError::NotUtf8);
@@ -72,7 +75,9 @@ impl Posting {
         let text = match said {
             Ok(Said::Say { text, .. }) => text,
             Ok(Said::Who) => String::new(),
-            Err(error) => return refuse(&context, StatusCode::BAD_REQUEST, &error.to_string()),
+            Err(error) => {
+                return refuse(&context, form, StatusCode::BAD_REQUEST, error.refusal());
+            }
         };
         match context.rooms.post(&room, nick, text) {
             Ok(id) if form == Form::Json => {
@@ -92,9 +97,10 @@ impl Posting {
 }
 
 /// The room and who comes: of the query, and of a field that browsers send when they come back.
-fn join(context: &Context, head: &RequestHead) -> Result<Join, Answer> {
+fn join(context: &Context, head: &RequestHead, form: Form) -> Result<Join, Answer> {
     let bad = |reason: &dyn std::fmt::Display| {
-        refuse(context, StatusCode::BAD_REQUEST, &reason.to_string())
+        let refusal = Refusal::new(RefusalCode::BadRequest, reason.to_string());
+        refuse(context, form, StatusCode::BAD_REQUEST, refusal)
     };
     let mut join = Join::from_target(head.path(), head.query()).map_err(|error| bad(&error))?;
     let last = head.fields.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
@@ -114,9 +120,9 @@ fn who(context: &Context, room: &RoomName) -> Answer {
     Answer::json(StatusCode::OK, json.to_string()).with(header::CACHE_CONTROL, "no-store")
 }
 
-fn too_long(context: &Context) -> Answer {
+fn too_long(context: &Context, form: Form) -> Answer {
     let error = SaidError::TooLong { most: context.config.limits.room_message };
-    refuse(context, StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+    refuse(context, form, StatusCode::PAYLOAD_TOO_LARGE, error.refusal())
 }
 
 /// What EventSource sends when it comes back (WHATWG HTML §9.2.4).

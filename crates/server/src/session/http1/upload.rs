@@ -36,12 +36,9 @@ pub(super) fn begin(
     asked: &str,
     exchange: &Exchange,
 ) -> Result<Receiving, Answer> {
-    let mut offer = offered(head, framing, asked).map_err(|(status, reason)| {
-        let hint = HINTS.iter().find(|(of, _)| *of == status).map_or("", |(_, hint)| hint);
-        refuse(context, status, &format!("{reason}{hint}"))
-    })?;
-    let sha256 = digest_field::sha256_of(head)
-        .map_err(|error| refuse(context, StatusCode::BAD_REQUEST, &error.to_string()))?;
+    let refuse = |(status, refusal)| refuse(context, exchange.form, status, refusal);
+    let mut offer = offered(head, framing, asked).map_err(refuse)?;
+    let sha256 = digest_field::sha256_of(head).map_err(|error| refuse(bad(error.to_string())))?;
     if sha256.is_some() {
         offer.digest = Some(Algorithm::Sha256);
     }
@@ -51,8 +48,8 @@ pub(super) fn begin(
     let validators = present.as_ref().zip(tag.as_deref());
     let validators = validators.map(|(facts, etag)| Validators { etag, modified: facts.mtime });
     if conditional::evaluate(head, validators.as_ref()) != Verdict::Proceed {
-        let reason = "the precondition does not hold for what is there";
-        return Err(refuse(context, StatusCode::PRECONDITION_FAILED, reason));
+        let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
+        return Err(refuse((StatusCode::PRECONDITION_FAILED, refusal)));
     }
     let must_be_new = head.has_token(header::IF_NONE_MATCH, "*");
     if must_be_new {
@@ -90,65 +87,74 @@ impl Receiving {
     }
 }
 
+/// Why a request is no offer of a file.
+type NoOffer = (StatusCode, Refusal);
+
+fn bad(reason: impl Into<String>) -> NoOffer {
+    (StatusCode::BAD_REQUEST, Refusal::new(RefusalCode::BadRequest, reason))
+}
+
+fn unsupported(reason: String) -> NoOffer {
+    let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(AS_IT_IS);
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal)
+}
+
 /// What the fields say of a file before its content.
-fn offered(
-    head: &RequestHead,
-    framing: Framing,
-    asked: &str,
-) -> Result<Offer, (StatusCode, String)> {
+fn offered(head: &RequestHead, framing: Framing, asked: &str) -> Result<Offer, NoOffer> {
     let text = |name: HeaderName| head.fields.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let bad = |reason: String| (StatusCode::BAD_REQUEST, reason);
     if let Some(range) = text(header::CONTENT_RANGE) {
         // RFC 9110 §14.5: whoever knows no parts must not take one for the whole.
-        return Err(bad(format!(
-            "a part of a file ({range}) is not taken over HTTP; send all of it, or let anyport send go on"
-        )));
+        let (status, refusal) = bad(format!("a part of a file ({range}) is not taken over HTTP"));
+        return Err((
+            status,
+            refusal.with_hint("send all of it; anyport send goes on after a break"),
+        ));
     }
     if let Some(coding) = text(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
-        let reason = format!("content in the coding {coding} is not taken: send it as it is");
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+        return Err(unsupported(format!("content in the coding {coding} is not taken")));
     }
     let media = text(header::CONTENT_TYPE).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if head.method == Method::POST && FORMS.contains(&media.as_str()) {
-        let reason = format!("content of a form ({media}) is not taken");
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+        return Err(unsupported(format!("content of a form ({media}) is not taken")));
     }
     let size = match framing {
         Framing::Length(length) => Some(length),
         Framing::None | Framing::Chunked => None,
     };
-    Ok(Offer {
-        name: name(asked, size).map_err(bad)?,
-        size,
-        mtime: mtime(head)?,
-        ..Offer::default()
-    })
+    Ok(Offer { name: name(asked, size)?, size, mtime: mtime(head)?, ..Offer::default() })
 }
 
 /// The name in a path; none where it names no file, which then gets one here. A directory is made by a slash and no
 /// content.
-fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, String> {
-    let Some(last) = asked.chars().next_back() else { return Ok(None) };
-    let file = asked.strip_suffix('/').unwrap_or(asked);
-    let path = FilePath::from_percent_encoded(file).map_err(|error| error.to_string())?;
-    match (last, size) {
-        ('/', Some(0)) => Ok(Some(format!("{path}/"))),
-        ('/', _) => Err(format!("{path}/ is a directory; put the name of the file behind it")),
-        _ => Ok(Some(path.as_str().to_owned())),
+fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, NoOffer> {
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let (file, is_directory) = match asked.strip_suffix('/') {
+        Some(directory) => (directory, true),
+        None => (asked, false),
+    };
+    let bad_name =
+        |reason: String| (StatusCode::BAD_REQUEST, Refusal::new(RefusalCode::BadName, reason));
+    let path = FilePath::from_percent_encoded(file).map_err(|error| bad_name(error.to_string()))?;
+    match (is_directory, size) {
+        (false, _) => Ok(Some(path.as_str().to_owned())),
+        (true, Some(0)) => Ok(Some(format!("{path}/"))),
+        (true, _) => {
+            let (status, refusal) = bad_name(format!("{path}/ is a directory"));
+            Err((status, refusal.with_hint("put the name of the file behind it")))
+        }
     }
 }
 
 /// `X-Anyport-Mtime: 1763723109`, as `stat -c %Y` prints it, or a `Last-Modified` date.
-fn mtime(head: &RequestHead) -> Result<Option<i64>, (StatusCode, String)> {
+fn mtime(head: &RequestHead) -> Result<Option<i64>, NoOffer> {
     for (name, read) in MTIME_FIELDS {
         let Some(value) = head.fields.get(&name) else { continue };
         return match value.to_str().ok().and_then(read) {
             Some(mtime) => Ok(Some(mtime)),
-            None => {
-                let reason = format!("{name} is no time that a file can have");
-                Err((StatusCode::BAD_REQUEST, reason))
-            }
+            None => Err(bad(format!("{name} is no time that a file can have"))),
         };
     }
     Ok(None)
@@ -190,7 +196,7 @@ const MTIME_FIELDS: [(HeaderName, ReadTime); 2] = [
 
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
-const HINTS: [(StatusCode, &str); 1] = [(
-    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-    "\nhint: curl -T FILE http://HOST:PORT/ sends a file as it is",
-)];
+const AS_IT_IS: &str = "curl -T FILE http://HOST:PORT/ sends a file as it is";
+
+/// What a client that asked for something else to be there is told.
+pub(super) const PRECONDITION_FAILED: &str = "the precondition does not hold for what is there";
