@@ -114,6 +114,7 @@ pub(crate) struct Output {
 pub(crate) enum What {
     Echo(Echo),
     Idle(Idle),
+    Rooms(Rooms),
 }
 
 /// How many messages per second a WebSocket server gives back, and how soon.
@@ -129,9 +130,9 @@ pub(crate) struct Echo {
     #[arg(long, short = 'c', value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) connections: u32,
 
-    /// Messages that each connection has under way
-    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub(super) in_flight: u32,
+    /// Messages that each connection has under way; of several numbers each is measured
+    #[arg(long, value_name = "COUNT,…", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) in_flight: Vec<u32>,
 
     /// Payload of one message
     #[arg(long, value_name = "BYTES", default_value = "64", value_parser = values::some_bytes)]
@@ -140,6 +141,14 @@ pub(crate) struct Echo {
     /// How long to measure, after a tenth of it to warm up
     #[arg(long, short = 'd', value_name = "DURATION", default_value = "5s", value_parser = values::duration)]
     pub(super) duration: Duration,
+
+    /// Measure a bare epoll loop too, by plain bytes of the same size, and say how the server compares
+    #[arg(long)]
+    pub(super) yardstick: bool,
+
+    /// Rounds; with --yardstick the server and the bare loop take turns [default: 1, with --yardstick 3]
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) rounds: Option<u32>,
 
     /// Silence of all connections after which the server is given up
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
@@ -181,6 +190,58 @@ pub(crate) struct Idle {
     pub(super) json: bool,
 }
 
+/// How many messages per second a room gives to all who are in it, and how soon the last of them has one.
+///
+/// Works with any WebSocket server that sends each message to all members of the room that the URL names; it may put
+/// words before it. Every delivery is counted, and nothing may be lost. For anyport start serve with --room-rate high
+/// enough, and --max-conns.
+#[derive(Debug, Args)]
+pub(crate) struct Rooms {
+    /// The room: ws://HOST:PORT/rooms/NAME
+    #[arg(value_name = "URL")]
+    pub(super) url: String,
+
+    /// Members that hear; one more says
+    #[arg(long, short = 'm', value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) members: u32,
+
+    /// Members beside them that never read; what the others get is measured
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(super) slow: u32,
+
+    /// Messages that may be under way, a run for each: published, and not yet with every member [default: 1,16,64,256]
+    #[arg(long, value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) in_flight: Vec<u32>,
+
+    /// Messages that go out with one write, a number for each run [default: 1,16,1,64; with --in-flight 1 each]
+    #[arg(long, value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) burst: Vec<u32>,
+
+    /// Payload of one message
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = values::some_bytes)]
+    pub(super) payload: u64,
+
+    /// Rounds, in each of which every run has its turn
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) rounds: u32,
+
+    /// How long each run of a round lasts, after a tenth of it to warm up
+    #[arg(long, short = 'd', value_name = "DURATION", default_value = "700ms", value_parser = values::duration)]
+    pub(super) duration: Duration,
+
+    /// The server's process on this machine, whose work is told too
+    #[arg(long, value_name = "PID")]
+    pub(super) pid: Option<u32>,
+
+    /// Silence of all members after which messages count as lost
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
+    pub(super) timeout: Duration,
+
+    /// A JSON object for each run on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// A part of the bench as a process of its own; not for people.
 #[derive(Debug, Args)]
 pub(crate) struct Peer {
@@ -197,6 +258,8 @@ pub(crate) enum Part {
     },
     /// Send by a bare loop
     Send(BareSend),
+    /// Give back what comes by a bare loop
+    Echo,
     /// Receive by a bare loop
     Receive(BareReceive),
 }

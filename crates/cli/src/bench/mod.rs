@@ -10,12 +10,14 @@
 
 mod bare;
 mod child;
+mod cpu;
 mod echo;
 mod facts;
 pub(crate) mod flags;
 mod idle;
 mod peers;
 mod report;
+mod rooms;
 mod rows;
 mod run;
 mod stats;
@@ -44,6 +46,7 @@ pub(crate) fn run(flags: &Bench) -> Result<Exit, Failure> {
     match &flags.what {
         Some(What::Echo(flags)) => echo::run(flags),
         Some(What::Idle(flags)) => idle::run(flags),
+        Some(What::Rooms(flags)) => rooms::run(flags),
         None => compare(flags),
     }
 }
@@ -52,6 +55,7 @@ pub(crate) fn run_peer(peer: &Peer) -> Result<Exit, Failure> {
     match &peer.part {
         Part::Exec { command } => child::exec(command)?,
         Part::Send(flags) => bare::send(flags)?,
+        Part::Echo => bare::echo()?,
         Part::Receive(flags) => bare::receive(flags)?,
     }
     Ok(Exit::Done)

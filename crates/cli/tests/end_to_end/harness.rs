@@ -332,6 +332,10 @@ impl Running {
         Self { child, stdout, stderr, finished: false }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
     }

@@ -33,6 +33,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod bench;
+mod bench_rooms;
 mod closing;
 mod compression;
 mod crowds;

@@ -1,22 +1,29 @@
 //! `anyport bench echo`: how many messages per second a server gives back, and how soon.
 //!
 //! One thread and epoll serve all connections: what one read allowed is sent with one write. Every answer is compared with
-//! what was sent; one that differs ends the bench without a figure.
+//! what was sent; one that differs ends the bench without a figure. `--yardstick` puts a bare loop beside the server.
+
+mod told;
+mod wire;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use anyport_proto::ws::{Event, Kind};
 use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
-use serde_json::json;
+use serde_json::Value;
 
-use super::facts::VERSION;
+use self::told::Run;
+use self::wire::{Piece, Wire};
+use super::child::{Deadline, Process, Start};
+use super::cpu;
 use super::flags::Echo;
-use super::websocket::{self, WebSocket};
+use super::websocket;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::output::to_stdout;
@@ -24,19 +31,76 @@ use crate::output::to_stdout;
 pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
     let target = websocket::target(&flags.url)?;
     websocket::make_room(flags.connections)?;
-    let mut bench = Bench::new(flags)?;
-    for number in 1..=flags.connections {
-        let open = websocket::open(&target, flags.timeout);
-        let open = open.with_context(|| format!("connection {number} of {}", flags.connections));
-        bench.add(open.map_err(|error| Failure::new(Exit::Unreachable, error))?)?;
+    let yardstick = flags.yardstick.then(|| Yardstick::start(flags.timeout)).transpose()?;
+    let mut runs: Vec<Run> = flags.in_flight.iter().copied().map(Run::new).collect();
+    // Round by round, so that what disturbs the machine for a while disturbs all of them.
+    for _ in 0..flags.rounds.unwrap_or(if flags.yardstick { 3 } else { 1 }) {
+        for run in &mut runs {
+            let open = || {
+                let socket = websocket::open(&target, flags.timeout)?;
+                if !socket.early.is_empty() {
+                    bail!("the server spoke first: it is no echo");
+                }
+                let receiver = Box::new(socket.receiver);
+                Ok((socket.stream, Wire::WebSocket { receiver, sender: socket.sender }))
+            };
+            run.server.push(measured(flags, run.in_flight, open)?);
+            if let Some(yardstick) = &yardstick {
+                let open = || yardstick.open(flags);
+                run.yardstick.push(measured(flags, run.in_flight, open)?);
+            }
+        }
     }
-    let result = bench.measure()?;
-    to_stdout(&result.told(flags)).context("cannot write to stdout")?;
+    for run in &runs {
+        let told = if flags.json { run.json(flags)? } else { run.told(flags)? };
+        to_stdout(&told).context("cannot write to stdout")?;
+    }
     Ok(Exit::Done)
+}
+
+/// Connects as often as asked, and measures once.
+fn measured(
+    flags: &Echo,
+    in_flight: u32,
+    open: impl Fn() -> Result<(TcpStream, Wire)>,
+) -> Result<Found, Failure> {
+    let mut bench = Bench::new(flags, in_flight)?;
+    for number in 1..=flags.connections {
+        let open = open().with_context(|| format!("connection {number} of {}", flags.connections));
+        let (stream, wire) = open.map_err(|error| Failure::new(Exit::Unreachable, error))?;
+        bench.add(stream, wire)?;
+    }
+    bench.measure()
+}
+
+/// The bare loop, as a process of its own.
+struct Yardstick {
+    /// Ends with us.
+    _process: Process,
+    address: SocketAddr,
+}
+
+impl Yardstick {
+    fn start(patience: Duration) -> Result<Self> {
+        let start = Start::ourselves()?.args(["bench-peer", "echo"]).stdout(Stdio::piped());
+        let mut process = start.start()?;
+        let line = process.line(Deadline::within(patience))?;
+        let event: Value = serde_json::from_str(&line).context("the yardstick")?;
+        let address = event["addr"].as_str().context("the yardstick tells no address")?;
+        Ok(Self { address: address.parse()?, _process: process })
+    }
+
+    fn open(&self, flags: &Echo) -> Result<(TcpStream, Wire)> {
+        let stream = TcpStream::connect_timeout(&self.address, flags.timeout)?;
+        stream.set_nodelay(true)?;
+        let size = usize::try_from(flags.payload).context("a payload that fits no memory")?;
+        Ok((stream, Wire::Plain { size, came: 0 }))
+    }
 }
 
 struct Bench<'a> {
     flags: &'a Echo,
+    in_flight: u32,
     poll: OwnedFd,
     connections: Vec<Connection>,
     /// What is sent, but for the number of the message at its front.
@@ -50,7 +114,8 @@ struct Bench<'a> {
 }
 
 struct Connection {
-    socket: WebSocket,
+    stream: TcpStream,
+    wire: Wire,
     /// When each message that is under way was sent.
     sent: VecDeque<Instant>,
     next: u64,
@@ -61,7 +126,7 @@ struct Connection {
     watches_out: bool,
 }
 
-/// What a bench showed.
+/// What one round showed.
 struct Found {
     answered: u64,
     seconds: f64,
@@ -71,11 +136,12 @@ struct Found {
 }
 
 impl<'a> Bench<'a> {
-    fn new(flags: &'a Echo) -> Result<Self> {
+    fn new(flags: &'a Echo, in_flight: u32) -> Result<Self> {
         let payload = usize::try_from(flags.payload).context("a payload that fits no memory")?;
         let now = Instant::now();
         Ok(Self {
             flags,
+            in_flight,
             poll: epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot poll")?,
             connections: Vec::new(),
             pattern: (0..payload).map(|i| (i % 251).to_le_bytes()[0]).collect(),
@@ -87,15 +153,13 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn add(&mut self, socket: WebSocket) -> Result<()> {
-        if !socket.early.is_empty() {
-            bail!("the server spoke first: it is no echo");
-        }
-        socket.stream.set_nonblocking(true)?;
+    fn add(&mut self, stream: TcpStream, wire: Wire) -> Result<()> {
+        stream.set_nonblocking(true)?;
         let index = epoll::EventData::new_u64(self.connections.len() as u64);
-        epoll::add(&self.poll, &socket.stream, index, epoll::EventFlags::IN)?;
+        epoll::add(&self.poll, &stream, index, epoll::EventFlags::IN)?;
         self.connections.push(Connection {
-            socket,
+            stream,
+            wire,
             sent: VecDeque::new(),
             next: 0,
             awaited: 0,
@@ -110,9 +174,9 @@ impl<'a> Bench<'a> {
         let begin = Instant::now();
         self.from = begin + self.flags.duration / 10;
         self.until = self.from + self.flags.duration;
-        let cpu = cpu_time();
+        let cpu = cpu::of_this_thread();
         for index in 0..self.connections.len() {
-            for _ in 0..self.flags.in_flight {
+            for _ in 0..self.in_flight {
                 self.say(index)?;
             }
             self.flush(index)?;
@@ -127,12 +191,13 @@ impl<'a> Bench<'a> {
                 return Err(anyhow!("{missing} messages were not given back").into());
             }
         }
-        let busy = cpu_time().saturating_sub(cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
+        let busy =
+            cpu::of_this_thread().saturating_sub(cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
         for connection in &mut self.connections {
             let mut close = Vec::new();
-            connection.socket.sender.close(None, "", &mut close);
+            connection.wire.close(&mut close);
             // All answers are here; how the server says goodbye changes nothing.
-            let _ = connection.socket.stream.write(&close);
+            let _ = connection.stream.write(&close);
         }
         let seconds = self.flags.duration.as_secs_f64();
         Ok(Found { answered: self.answered, seconds, latencies: self.latencies, busy })
@@ -157,7 +222,7 @@ impl<'a> Bench<'a> {
     fn say(&mut self, index: usize) -> Result<()> {
         let connection = &mut self.connections[index];
         number(&mut self.pattern, connection.next);
-        connection.socket.sender.message(Kind::Binary, &self.pattern, &mut connection.out)?;
+        connection.wire.say(&self.pattern, &mut connection.out)?;
         connection.next += 1;
         connection.sent.push_back(Instant::now());
         Ok(())
@@ -165,7 +230,7 @@ impl<'a> Bench<'a> {
 
     fn hear(&mut self, index: usize) -> Result<(), Failure> {
         let connection = &mut self.connections[index];
-        let count = match connection.socket.stream.read(&mut self.scratch) {
+        let count = match connection.stream.read(&mut self.scratch) {
             Ok(0) => return Err(anyhow!("the server closed connection {}", index + 1).into()),
             Ok(count) => count,
             Err(error)
@@ -179,40 +244,30 @@ impl<'a> Bench<'a> {
         let mut finished = 0;
         let mut rest = &mut self.scratch[..count];
         while !rest.is_empty() {
-            let (used, event) = connection.socket.receiver.feed(rest).context("the server")?;
-            match event {
-                Some(Event::Data { data, end, .. }) => {
-                    number(&mut self.pattern, connection.awaited);
-                    let expected = self.pattern.get(connection.came..connection.came + data.len());
-                    connection.came += data.len();
-                    if expected != Some(data) || (end && connection.came != self.pattern.len()) {
-                        let error = anyhow!(
-                            "message {} of connection {} came back changed",
-                            connection.awaited,
-                            index + 1
-                        );
-                        return Err(Failure::new(Exit::Mismatch, error)
-                            .with_hint("is it an echo service? anyport's is ws://HOST:PORT/echo"));
-                    }
-                    if end {
-                        (connection.came, finished) = (0, finished + 1);
-                        connection.awaited += 1;
-                        let sent = connection.sent.pop_front().context("an answer too many")?;
-                        if now >= self.from && now < self.until {
-                            self.answered += 1;
-                            let took = now.duration_since(sent).as_nanos();
-                            self.latencies
-                                .saturating_record(u64::try_from(took).unwrap_or(LONGEST));
-                        }
+            let (used, piece) = connection.wire.hear(rest, &mut connection.out)?;
+            if let Some(Piece { data, end }) = piece {
+                number(&mut self.pattern, connection.awaited);
+                let expected = self.pattern.get(connection.came..connection.came + data.len());
+                connection.came += data.len();
+                if expected != Some(data) || (end && connection.came != self.pattern.len()) {
+                    let error = anyhow!(
+                        "message {} of connection {} came back changed",
+                        connection.awaited,
+                        index + 1
+                    );
+                    return Err(Failure::new(Exit::Mismatch, error)
+                        .with_hint("is it an echo service? anyport's is ws://HOST:PORT/echo"));
+                }
+                if end {
+                    (connection.came, finished) = (0, finished + 1);
+                    connection.awaited += 1;
+                    let sent = connection.sent.pop_front().context("an answer too many")?;
+                    if now >= self.from && now < self.until {
+                        self.answered += 1;
+                        let took = now.duration_since(sent).as_nanos();
+                        self.latencies.saturating_record(u64::try_from(took).unwrap_or(LONGEST));
                     }
                 }
-                Some(Event::Ping(payload)) => {
-                    connection.socket.sender.pong(payload, &mut connection.out);
-                }
-                Some(Event::Close { .. }) => {
-                    return Err(anyhow!("the server closed connection {}", index + 1).into());
-                }
-                Some(Event::Pong(_)) | None => {}
             }
             rest = &mut std::mem::take(&mut rest)[used..];
         }
@@ -227,7 +282,7 @@ impl<'a> Bench<'a> {
     fn flush(&mut self, index: usize) -> Result<()> {
         let connection = &mut self.connections[index];
         while !connection.out.is_empty() {
-            match connection.socket.stream.write(&connection.out) {
+            match connection.stream.write(&connection.out) {
                 Ok(count) if count == connection.out.len() => connection.out.clear(),
                 Ok(count) => drop(connection.out.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -240,7 +295,7 @@ impl<'a> Bench<'a> {
             let mut wanted = epoll::EventFlags::IN;
             wanted.set(epoll::EventFlags::OUT, watches_out);
             let data = epoll::EventData::new_u64(index as u64);
-            epoll::modify(&self.poll, &connection.socket.stream, data, wanted)?;
+            epoll::modify(&self.poll, &connection.stream, data, wanted)?;
             connection.watches_out = watches_out;
         }
         Ok(())
@@ -251,45 +306,6 @@ impl<'a> Bench<'a> {
 fn number(pattern: &mut [u8], number: u64) {
     for (place, byte) in pattern.iter_mut().zip(number.to_be_bytes().iter().rev()) {
         *place = *byte;
-    }
-}
-
-/// What this thread has computed so far; it does all the work.
-fn cpu_time() -> Duration {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = told.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
-}
-
-impl Found {
-    fn told(&self, flags: &Echo) -> String {
-        let per_second = self.answered as f64 / self.seconds;
-        let micros = |quantile: f64| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
-        let (p50, p99, p999) = (micros(0.5), micros(0.99), micros(0.999));
-        let most = self.latencies.max() as f64 / 1000.0;
-        let Echo { url, connections, in_flight, payload, .. } = flags;
-        if flags.json {
-            return json!({
-                "event": "echo", "url": url, "version": VERSION, "connections": connections,
-                "in_flight": in_flight, "payload": payload, "seconds": self.seconds,
-                "messages": self.answered, "per_second": per_second.round(),
-                "microseconds": { "p50": p50, "p99": p99, "p99.9": p999, "max": most },
-                "client_busy": self.busy,
-            })
-            .to_string();
-        }
-        let mut told = format!(
-            "{url}: {connections} connections, {in_flight} in flight on each, {payload} bytes a message\n\
-             {per_second:.0} messages per second, each one compared\n\
-             p50 {p50:.1} us, p99 {p99:.1} us, p99.9 {p999:.1} us, max {most:.1} us"
-        );
-        if self.busy > 0.9 {
-            let busy = self.busy * 100.0;
-            told.push_str(&format!(
-                "\nthe client itself kept {busy:.0} % of a core busy: the server may be faster than this"
-            ));
-        }
-        told
     }
 }
 

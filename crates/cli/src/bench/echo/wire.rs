@@ -1,0 +1,97 @@
+//! What the messages of an echo travel in: WebSocket, or nothing at all.
+
+use anyhow::{Context, Result, bail};
+use anyport_proto::ws::{Event, Kind, Receiver, Sender};
+
+/// One connection's two halves.
+pub(super) enum Wire {
+    /// Frames; a message ends where they say so.
+    WebSocket { receiver: Box<Receiver>, sender: Sender },
+    /// Bytes; a message ends after so many. Holds how many of the current one have come.
+    Plain { size: usize, came: usize },
+}
+
+/// A piece of an answer.
+pub(super) struct Piece<'a> {
+    pub(super) data: &'a [u8],
+    /// Whether the answer ends with it.
+    pub(super) end: bool,
+}
+
+impl Wire {
+    pub(super) fn say(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::WebSocket { sender, .. } => Ok(sender.message(Kind::Binary, message, out)?),
+            Self::Plain { .. } => {
+                out.extend_from_slice(message);
+                Ok(())
+            }
+        }
+    }
+
+    /// How many of the bytes were used, and the piece that they are, if they are one.
+    pub(super) fn hear<'a>(
+        &'a mut self,
+        bytes: &'a mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, Option<Piece<'a>>)> {
+        match self {
+            Self::WebSocket { receiver, sender } => {
+                let (used, event) = receiver.feed(bytes).context("the server")?;
+                match event {
+                    Some(Event::Data { data, end, .. }) => Ok((used, Some(Piece { data, end }))),
+                    Some(Event::Ping(payload)) => {
+                        sender.pong(payload, out);
+                        Ok((used, None))
+                    }
+                    Some(Event::Close { .. }) => bail!("the server closed a connection"),
+                    Some(Event::Pong(_)) | None => Ok((used, None)),
+                }
+            }
+            Self::Plain { size, came } => {
+                let used = bytes.len().min(*size - *came);
+                *came += used;
+                let end = *came == *size;
+                if end {
+                    *came = 0;
+                }
+                Ok((used, Some(Piece { data: &bytes[..used], end })))
+            }
+        }
+    }
+
+    /// Says goodbye.
+    pub(super) fn close(&mut self, out: &mut Vec<u8>) {
+        if let Self::WebSocket { sender, .. } = self {
+            sender.close(None, "", out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_messages_end_after_their_size_wherever_the_stream_is_cut() {
+        let stream = b"abcdefghij";
+        for step in 1..=stream.len() {
+            let mut wire = Wire::Plain { size: 5, came: 0 };
+            let (mut messages, mut message) = (Vec::new(), Vec::new());
+            for piece in stream.chunks(step) {
+                let mut piece = piece.to_vec();
+                let mut rest = &mut piece[..];
+                while !rest.is_empty() {
+                    let (used, piece) = wire.hear(rest, &mut Vec::new()).unwrap();
+                    let Piece { data, end } = piece.unwrap();
+                    message.extend_from_slice(data);
+                    if end {
+                        messages.push(std::mem::take(&mut message));
+                    }
+                    rest = &mut std::mem::take(&mut rest)[used..];
+                }
+            }
+            assert_eq!(messages, [b"abcde", b"fghij"], "step {step}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Who has which message: the accounts of one round.
+//!
+//! Members get the same messages in one order and in frames of one size, so how far a member is follows from how many
+//! bytes it got. A message counts as finished when the last of them has it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A round's accounts.
+#[derive(Debug)]
+pub(super) struct Track {
+    /// Bytes of each message as a member gets it.
+    frame: u64,
+    /// Bytes that each member got.
+    bytes: Vec<u64>,
+    /// Messages that all members have.
+    finished: u64,
+    /// How many members have 0, 1, 2 … messages beyond those.
+    ahead: VecDeque<usize>,
+    /// When each message beyond those was published.
+    sent: VecDeque<Instant>,
+}
+
+/// What the bytes of one read finished.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Came {
+    /// Messages that this member has now and had not before.
+    pub(super) delivered: u64,
+    /// How long each message took that all members have now.
+    pub(super) finished: Vec<Duration>,
+}
+
+/// More came than was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("member {member} got {bytes} bytes, and no more than {most} were said to it")]
+pub(super) struct TooMuch {
+    pub(super) member: usize,
+    pub(super) bytes: u64,
+    pub(super) most: u64,
+}
+
+impl Track {
+    pub(super) fn new(members: usize, frame: u64) -> Self {
+        Self {
+            frame,
+            bytes: vec![0; members],
+            finished: 0,
+            ahead: VecDeque::from([members]),
+            sent: VecDeque::new(),
+        }
+    }
+
+    /// A message goes to the room.
+    pub(super) fn publish(&mut self, now: Instant) {
+        self.sent.push_back(now);
+        self.ahead.push_back(0);
+    }
+
+    /// Messages that not all members have.
+    pub(super) fn in_flight(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// A member got so many bytes more.
+    pub(super) fn came(
+        &mut self,
+        member: usize,
+        count: usize,
+        now: Instant,
+    ) -> Result<Came, TooMuch> {
+        let before = self.bytes[member];
+        let bytes = before + count as u64;
+        let most = (self.finished + self.sent.len() as u64) * self.frame;
+        if bytes > most {
+            return Err(TooMuch { member: member + 1, bytes, most });
+        }
+        self.bytes[member] = bytes;
+        let (had, has) = (before / self.frame, bytes / self.frame);
+        let place = |messages: u64| usize::try_from(messages - self.finished).unwrap_or(usize::MAX);
+        let (from, to) = (place(had), place(has));
+        self.ahead[from] -= 1;
+        self.ahead[to] += 1;
+        let mut finished = Vec::new();
+        while self.ahead.len() > 1 && self.ahead[0] == 0 {
+            self.ahead.pop_front();
+            self.finished += 1;
+            finished.extend(self.sent.pop_front().map(|sent| now.duration_since(sent)));
+        }
+        Ok(Came { delivered: has - had, finished })
+    }
+
+    /// The first member that lacks something, and how many bytes of how many it got.
+    pub(super) fn lacking(&self) -> Option<(usize, u64, u64)> {
+        let most = (self.finished + self.sent.len() as u64) * self.frame;
+        let at = self.bytes.iter().position(|bytes| *bytes < most)?;
+        Some((at + 1, self.bytes[at], most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        static BEGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        *BEGIN.get_or_init(Instant::now) + Duration::from_millis(millis)
+    }
+
+    fn finished(millis: &[u64]) -> Vec<Duration> {
+        millis.iter().map(|millis| Duration::from_millis(*millis)).collect()
+    }
+
+    #[test]
+    fn a_message_is_finished_when_the_slowest_member_has_all_of_it() {
+        let mut track = Track::new(2, 10);
+        track.publish(at(0));
+        track.publish(at(5));
+        let came = |delivered, millis: &[u64]| Ok(Came { delivered, finished: finished(millis) });
+        assert_eq!(track.came(0, 25 - 5, at(6)), came(2, &[]));
+        assert_eq!(track.came(1, 9, at(7)), came(0, &[]));
+        assert_eq!(track.in_flight(), 2);
+        assert_eq!(track.lacking(), Some((2, 9, 20)));
+        assert_eq!(track.came(1, 1, at(8)), came(1, &[8]));
+        assert_eq!(track.in_flight(), 1);
+        assert_eq!(track.came(1, 10, at(9)), came(1, &[4]));
+        assert_eq!((track.in_flight(), track.lacking()), (0, None));
+    }
+
+    #[test]
+    fn one_read_may_finish_many_messages() {
+        let mut track = Track::new(1, 7);
+        for millis in 0..100 {
+            track.publish(at(millis));
+        }
+        let came = track.came(0, 699, at(200)).unwrap();
+        assert_eq!((came.delivered, came.finished.len()), (99, 99));
+        assert_eq!(came.finished[98], Duration::from_millis(102));
+        assert_eq!(track.in_flight(), 1);
+        assert_eq!(track.came(0, 1, at(201)).unwrap().finished, finished(&[102]));
+    }
+
+    #[test]
+    fn more_than_was_said_is_no_delivery() {
+        let mut track = Track::new(3, 10);
+        track.publish(at(0));
+        let error = TooMuch { member: 3, bytes: 11, most: 10 };
+        assert_eq!(track.came(2, 11, at(1)), Err(error));
+        assert_eq!(error.to_string(), "member 3 got 11 bytes, and no more than 10 were said to it");
+    }
+
+    /// Against accounts that any eye can check: each member's messages one by one.
+    #[test]
+    fn the_accounts_are_those_of_a_naive_count() {
+        let (members, frame) = (5, 13_usize);
+        let mut track = Track::new(members, frame as u64);
+        let mut got = vec![0_usize; members];
+        let (mut said, mut all, mut delivered, mut seed) = (0, 0, 0, 7_u64);
+        for step in 0..5000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let random = usize::try_from(seed >> 40).unwrap();
+            if step % 3 == 0 {
+                track.publish(at(step));
+                said += 1;
+                continue;
+            }
+            let member = random % members;
+            let count = (random / members % 40).min(said * frame - got[member]);
+            let before = got[member] / frame;
+            got[member] += count;
+            let came = track.came(member, count, at(step)).unwrap();
+            assert_eq!(came.delivered, (got[member] / frame - before) as u64);
+            delivered += came.delivered;
+            all += came.finished.len();
+            let slowest = got.iter().map(|bytes| bytes / frame).min().unwrap();
+            assert_eq!((all, track.in_flight()), (slowest, said - slowest), "step {step}");
+        }
+        assert!(all > 100 && delivered > 500, "{all}, {delivered}");
+    }
+}
