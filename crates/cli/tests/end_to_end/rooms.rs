@@ -221,6 +221,23 @@ fn a_member_is_not_told_its_own_unless_it_asks() {
     assert_eq!(told, ["* here: alice, bob", "alice: one", "alice: three", "bob: two"]);
 }
 
+#[test]
+fn who_gives_no_name_is_a_guest_and_may_speak() {
+    let server = Server::start(&[]);
+    let mut alice = join(&server, "r as alice");
+    let mut ws = websocket(server.port(), "/rooms/r?history=0");
+    let guest = read_line(&mut alice);
+    let guest = guest.strip_prefix("* ").and_then(|line| line.strip_suffix(" joined")).unwrap();
+    assert!(guest.starts_with("guest-") && guest.len() == 10, "{guest}");
+    hears_text(&mut ws, &[&format!("* you are {guest} in r; here: alice")]);
+    ws.write_all(&frame(TEXT, b"hi")).unwrap();
+    hears(&mut alice, &[&format!("{guest}: hi")]);
+    let mut raw = join(&server, "r history=0");
+    assert!(read_line(&mut alice).starts_with("* guest-"));
+    say(&mut raw, "hi");
+    assert!(read_line(&mut alice).ends_with(": hi"));
+}
+
 /// What came in one read with the request, or with the opening handshake, is said as if it had come later.
 #[test]
 fn what_is_said_at_once_is_heard() {

@@ -9,7 +9,7 @@ use anyport_proto::ws::{CloseCode, Kind};
 use super::{Outlet, Piece};
 use crate::budget::Share;
 use crate::service::files::Source;
-use crate::service::rooms::{Carrier, Form, Member, Rooms, Seat};
+use crate::service::rooms::{Carrier, Form, Member, Rooms, Seat, guest};
 use crate::session::Context;
 use crate::session::due::Due;
 
@@ -28,7 +28,9 @@ pub(crate) struct MessageRoom {
 }
 
 impl MessageRoom {
-    pub(in crate::session) fn new(context: &Context, source: Source, join: Join) -> Self {
+    pub(in crate::session) fn new(context: &Context, source: Source, mut join: Join) -> Self {
+        // Whoever opens a WebSocket may speak, and needs a name for that.
+        join.nick.get_or_insert_with(guest);
         Self {
             context: context.clone(),
             source,
