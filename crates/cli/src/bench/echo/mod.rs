@@ -177,7 +177,7 @@ impl<'a> Bench<'a> {
         let cpu = cpu::of_this_thread();
         for index in 0..self.connections.len() {
             for _ in 0..self.in_flight {
-                self.say(index)?;
+                self.say(index, Instant::now())?;
             }
             self.flush(index)?;
         }
@@ -219,12 +219,13 @@ impl<'a> Bench<'a> {
         Ok(!ready.is_empty())
     }
 
-    fn say(&mut self, index: usize) -> Result<()> {
+    /// `now` is when its turn came, so that what the client itself takes until it is sent counts too.
+    fn say(&mut self, index: usize, now: Instant) -> Result<()> {
         let connection = &mut self.connections[index];
         number(&mut self.pattern, connection.next);
         connection.wire.say(&self.pattern, &mut connection.out)?;
         connection.next += 1;
-        connection.sent.push_back(Instant::now());
+        connection.sent.push_back(now);
         Ok(())
     }
 
@@ -273,7 +274,7 @@ impl<'a> Bench<'a> {
         }
         if now < self.until {
             for _ in 0..finished {
-                self.say(index)?;
+                self.say(index, now)?;
             }
         }
         Ok(())
