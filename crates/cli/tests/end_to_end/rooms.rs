@@ -615,6 +615,72 @@ fn curl_is_in_the_same_room() {
     }
 }
 
+/// A page of another host, which the server was told to let in: by WebSocket, EventSource and fetch.
+#[test]
+fn a_page_in_a_browser_is_in_the_same_room() {
+    let Some(mut chromium) = peer("chromium") else { return };
+    let pages = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("http://{}", pages.local_addr().unwrap());
+    let server = Server::start(&["--allow-origin", &origin]);
+    let page = format!(
+        r"<script>
+        const room = '//127.0.0.1:{}/rooms/r';
+        const ws = new WebSocket('ws:' + room + '?as=socket');
+        ws.onmessage = event => {{
+            if (event.data.startsWith('alice:')) ws.send('I heard ' + event.data);
+        }};
+        new EventSource('http:' + room).onmessage = event => {{
+            if (event.data.startsWith('alice:'))
+                fetch('http:' + room + '?as=poster', {{ method: 'POST', body: 'and I ' + event.data }})
+                    .then(answer => answer.text())
+                    .then(id => ws.send('posted as ' + id));
+        }};
+        </script>",
+        server.port()
+    );
+    std::thread::spawn(move || {
+        for stream in pages.incoming() {
+            let (mut stream, page) = (stream.unwrap(), page.clone());
+            // Some of a browser's connections ask for nothing.
+            std::thread::spawn(move || {
+                if stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {
+                    let length = page.len();
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n"
+                    );
+                    let _ = stream.write_all(format!("{head}{page}").as_bytes());
+                }
+            });
+        }
+    });
+    let mut alice = join(&server, "r as alice");
+    let profile = tempfile::tempdir().unwrap();
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]);
+    chromium.arg(format!("--user-data-dir={}", profile.path().display())).arg(&origin);
+    let _browser = Talker::start(chromium);
+    hears(&mut alice, &["* socket joined"]);
+    // Its two connections come in any order.
+    let (mut heard, started) = (Vec::new(), Instant::now());
+    while !heard.iter().any(|line: &String| line.starts_with("socket: posted as ")) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{heard:?}");
+        if heard.is_empty() {
+            say(&mut alice, "hi");
+        }
+        heard.push(read_line(&mut alice));
+        if heard == ["socket: I heard alice: hi"] && !is_listened_to(&server) {
+            // The stream was not there yet.
+            heard.clear();
+        }
+    }
+    assert!(heard.iter().any(|line| line == "poster: and I alice: hi"), "{heard:?}");
+}
+
+fn is_listened_to(server: &Server) -> bool {
+    let ask =
+        "GET /rooms/r HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nConnection: close\r\n\r\n";
+    converse(&mut connect(server.port()), ask.as_bytes()).contains("\"listeners\":1")
+}
+
 /// What a stream's reader sends when it comes back, as EventSource does by itself.
 #[test]
 fn a_stream_goes_on_after_the_last_id() {

@@ -17,6 +17,8 @@ pub(super) struct Exchange {
     /// Whether another request may follow.
     pub(super) persistent: bool,
     pub(super) form: Form,
+    /// The page of another host that asks, and may (`--allow-origin`): a browser shows it the answer.
+    pub(super) foreign_page: Option<String>,
 }
 
 /// In which form the client would rather have an answer.
@@ -47,6 +49,7 @@ impl Exchange {
             without_content: head.method == Method::HEAD,
             persistent: goes_on && !last && !head.has_token(header::CONNECTION, "close"),
             form,
+            foreign_page: None,
         }
     }
 
@@ -57,6 +60,7 @@ impl Exchange {
             without_content: false,
             persistent: false,
             form: Form::Text,
+            foreign_page: None,
         }
     }
 
@@ -174,6 +178,10 @@ pub(super) fn write_head(
         Length::Known(length) => field(&header::CONTENT_LENGTH, &length.to_string()),
         Length::Chunked => field(&header::TRANSFER_ENCODING, "chunked"),
         Length::UntilClose | Length::None => {}
+    }
+    if let Some(page) = &exchange.foreign_page {
+        field(&header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
+        field(&header::VARY, "Origin");
     }
     // What a file says of itself is a stranger's word: no guessing at other types.
     field(&header::X_CONTENT_TYPE_OPTIONS, "nosniff");

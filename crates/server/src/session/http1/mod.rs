@@ -53,8 +53,8 @@ pub(crate) struct Http1 {
     /// The server stops, so the next answer is the last one.
     stopping: bool,
     upgrade: Option<Upgrade>,
-    /// A room whose events go out from here on.
-    listening: Option<Join>,
+    /// A room whose events go out from here on, and the page of another host that may read them.
+    listening: Option<(Join, Option<String>)>,
 }
 
 enum State {
@@ -212,9 +212,9 @@ impl Http1 {
                         return self.upgrade(&head, rest, at, replies);
                     }
                     self.request(&head, !rest.is_empty(), replies);
-                    if let Some(join) = self.listening.take() {
+                    if let Some((join, page)) = self.listening.take() {
                         // What comes behind it is not looked at: the stream ends with the connection.
-                        let events = Events::new(self.context.clone(), join);
+                        let events = Events::new(self.context.clone(), join, page);
                         return Next::Become(Session::Events(Box::new(events)), Flow::Continue);
                     }
                 }
@@ -296,7 +296,7 @@ impl Http1 {
                 self.state = State::Sending(Box::new(Outbound { exchange, sending, page }));
             }
             Lead::Listen(join) => {
-                self.listening = Some(join);
+                self.listening = Some((join, exchange.foreign_page.take()));
                 self.state = State::Ended;
             }
             Lead::Take(taker) => {

@@ -112,6 +112,12 @@ fn checked<'a>(
             return refuse(foreign.status(), RefusalCode::NotSupported, foreign.to_string());
         }
     }
+    // A room may be read by the pages that may speak there; a file may not.
+    if resource == Resource::Room
+        && let Some(origin) = head.fields.get(header::ORIGIN)
+    {
+        exchange.foreign_page = origin.to_str().ok().map(str::to_owned);
+    }
     if *method == Method::PUT || *method == Method::POST {
         if framing == Framing::None {
             let reason = "the content has neither a length nor chunks".to_owned();
