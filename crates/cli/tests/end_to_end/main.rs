@@ -28,6 +28,7 @@
 //! - `slowness` what trickles, and what may take its time
 //! - `time` what time it is, to browsers and by old protocols
 //! - `unseen` files that the kernel stores, because no digest is wanted
+//! - `services` every service over every protocol that carries it
 //! - `serving` one process for many clients, starting and stopping
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -57,6 +58,7 @@ mod refusals;
 mod resolve;
 mod resuming;
 mod rooms;
+mod services;
 mod serving;
 mod slowness;
 mod time;
