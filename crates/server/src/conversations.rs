@@ -141,7 +141,7 @@ impl Host for Floor {
     fn begin(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) -> Flow {
         let session = &mut talker.session;
         // It may have been on its way here when all were told.
-        if session.stop.draining.is_cancelled() {
+        if session.stop.is_draining() {
             return session.step(Input::Stopping, replies);
         }
         let rooms = self.groups.rooms();

@@ -182,7 +182,7 @@ impl Server {
             stop.tasks.spawn(datagrams.run(ports.clone(), stop.draining.clone()));
         }
         drain.await;
-        stop.draining.cancel();
+        stop.drain();
         conversations.stop();
         stop.tasks.close();
         let grace = tokio::time::sleep(self.config.timeouts.drain);

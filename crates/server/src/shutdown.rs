@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,8 @@ pub(crate) struct Stop {
     /// What still runs is given up.
     pub(crate) aborted: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// How far it is, for who asks at each step: a token takes a lock to say so.
+    stage: Arc<AtomicU8>,
     lanes: Arc<Lanes>,
 }
 
@@ -27,12 +29,26 @@ struct Lanes {
 }
 
 impl Stop {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stage.load(Ordering::Acquire) >= DRAINING
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.stage.load(Ordering::Acquire) >= ABORTED
+    }
+
+    /// Nothing new is taken from now on.
+    pub(crate) fn drain(&self) {
+        self.stage.fetch_max(DRAINING, Ordering::AcqRel);
+        self.draining.cancel();
+    }
+
     /// Registers a lane's socket until the guard is dropped.
     pub(crate) fn register(&self, socket: Arc<TcpStream>) -> Registered {
         let id = self.lanes.next.fetch_add(1, Ordering::Relaxed);
         self.lanes.sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
         // An abort that ran before the insertion did not see this socket.
-        if self.aborted.is_cancelled() {
+        if self.is_aborted() {
             self.shut_lanes();
         }
         Registered { id, lanes: self.lanes.clone() }
@@ -40,6 +56,7 @@ impl Stop {
 
     /// Gives up what still runs.
     pub(crate) fn abort(&self) {
+        self.stage.fetch_max(ABORTED, Ordering::AcqRel);
         self.aborted.cancel();
         self.shut_lanes();
     }
@@ -52,6 +69,9 @@ impl Stop {
         }
     }
 }
+
+const DRAINING: u8 = 1;
+const ABORTED: u8 = 2;
 
 /// A lane's place in the registry.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ impl Supervised {
     }
 
     pub(crate) fn broken(&mut self, error: &io::Error) {
-        let reason = if self.stop.aborted.is_cancelled() {
+        let reason = if self.stop.is_aborted() {
             STOPPED.to_owned()
         } else {
             format!("the connection broke: {error}")
@@ -53,7 +53,7 @@ impl Step for Supervised {
     }
 
     fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        if self.stop.aborted.is_cancelled() {
+        if self.stop.is_aborted() {
             self.session.broken(STOPPED);
             return Flow::Finish;
         }
@@ -64,7 +64,7 @@ impl Step for Supervised {
         }
         match self.session.step(input, replies) {
             // Between two files is a good place to stop.
-            Flow::Continue if self.stop.draining.is_cancelled() => {
+            Flow::Continue if self.stop.is_draining() => {
                 self.session.step(Input::Stopping, replies)
             }
             flow => flow,
@@ -73,15 +73,15 @@ impl Step for Supervised {
 
     fn is_sending(&self) -> bool {
         // A stop is met where an answer ends, too.
-        self.session.is_sending() || self.stop.draining.is_cancelled()
+        self.session.is_sending() || self.stop.is_draining()
     }
 
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
-        if self.stop.aborted.is_cancelled() {
+        if self.stop.is_aborted() {
             return Err(io::Error::other(STOPPED));
         }
         match self.session.outgoing(buffer, replies)? {
-            Outgoing::Nothing if self.stop.draining.is_cancelled() => {
+            Outgoing::Nothing if self.stop.is_draining() => {
                 match self.session.step(Input::Stopping, replies) {
                     Flow::Continue => Ok(Outgoing::Nothing),
                     Flow::Finish => Ok(Outgoing::Finish),
@@ -118,7 +118,7 @@ impl Step for Supervised {
 
     fn pause(&self) -> Duration {
         // An abort is not kept waiting.
-        if self.stop.aborted.is_cancelled() {
+        if self.stop.is_aborted() {
             return Duration::ZERO;
         }
         let pace = self.pace.as_ref().map_or(Duration::ZERO, Pace::pause);
