@@ -368,8 +368,9 @@ impl<H: Host> Running<H> {
             State::Open => {
                 wire.deadline = self.now.checked_add(wire.session.patience());
                 let pause = wire.session.pause();
-                wire.paused = !pause.is_zero();
-                if wire.paused {
+                // One that sleeps already is looked at when it was to wake.
+                let slept = std::mem::replace(&mut wire.paused, !pause.is_zero());
+                if wire.paused && !slept {
                     self.sleepers.insert((self.now + pause, key));
                 }
             }
@@ -403,7 +404,10 @@ impl<H: Host> Running<H> {
     }
 
     fn turn(&mut self) {
-        self.host.turn(&mut self.wires);
+        let turned = catch_unwind(AssertUnwindSafe(|| self.host.turn(&mut self.wires)));
+        if turned.is_err() {
+            tracing::error!("what was due to many panicked");
+        }
         while let Some((key, waited, error)) = self.wires.touched.pop() {
             match error {
                 Some(error) => self.remove(key, Some(error)),
@@ -418,7 +422,8 @@ impl<H: Host> Running<H> {
                 return;
             }
             self.sleepers.pop_first();
-            if self.wires.get(key).is_some_and(|wire| wire.paused) {
+            if let Some(wire) = self.wires.get(key).filter(|wire| wire.paused) {
+                wire.paused = false;
                 self.see_to(key, true);
             }
         }
@@ -433,7 +438,8 @@ impl<H: Host> Running<H> {
             } else if wire.queued() > 0 {
                 let error = io::Error::new(io::ErrorKind::TimedOut, UNREAD);
                 self.remove(key, Some(error));
-            } else {
+            } else if !wire.paused {
+                // It cannot be heard while nobody listens.
                 self.guarded(key, |running| running.step(key, What::Silence));
             }
         }
