@@ -93,7 +93,7 @@ pub(crate) async fn converse_to_end(
     context.link.lead_to(&stream);
     let mut session = Supervised::new(session, stages.stop.clone(), context.config.limit_rate);
     match converse(&stream, &mut session, first, &context).await {
-        Ok(Pumped::Finished) => match session.session.take_upgrade() {
+        Ok(Pumped::Finished | Pumped::Small) => match session.session.take_upgrade() {
             Some(upgrade) => library(stream, upgrade, context, &stages.stop).await,
             None => close_shared(stream).await,
         },
@@ -164,65 +164,94 @@ async fn pump(
     }
 }
 
-/// The rest of a bulk transfer: on a thread of its own while there is one, else among the tasks.
+/// The rest of a bulk transfer: on a thread of its own while there is one, else among the tasks. Between two of them, where
+/// a connection has more than one, the thread is somebody else's.
 async fn bulk(
-    stream: Arc<TcpStream>,
+    mut stream: Arc<TcpStream>,
     mut session: Supervised,
     context: Context,
     stages: Stages,
     guard: Guard,
 ) {
-    if let Ok(permit) = stages.lanes.clone().try_acquire_owned() {
-        return lane(stream, session, context, stages.conversations, (permit, guard)).await;
-    }
-    let mut buffer = session.buffer(context.config.bulk_buffer);
-    match pump(&stream, &mut buffer, &mut session, u64::MAX).await {
-        Ok(Pumped::Conversation) => {
-            let socket = alone(stream).and_then(TcpStream::into_std);
-            stages.conversations.add(socket, session, guard);
+    loop {
+        let (mut buffer, bulk_after) = match stages.lanes.clone().try_acquire_owned() {
+            Ok(permit) => {
+                let Some(waiting) = lane(stream, session, &context, permit).await else { return };
+                session = waiting.session;
+                if waiting.pumped == Pumped::Conversation {
+                    return stages.conversations.add(waiting.socket, session, guard);
+                }
+                stream = match waiting.socket.and_then(TcpStream::from_std) {
+                    Ok(stream) => Arc::new(stream),
+                    Err(error) => return session.broken(&error),
+                };
+                context.link.lead_to(&stream);
+                (session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer)), BULK_AFTER)
+            }
+            Err(_) => (session.buffer(context.config.bulk_buffer), u64::MAX),
+        };
+        match pump(&stream, &mut buffer, &mut session, bulk_after).await {
+            Ok(Pumped::Bulk) => {}
+            Ok(Pumped::Conversation) => {
+                let socket = alone(stream).and_then(TcpStream::into_std);
+                return stages.conversations.add(socket, session, guard);
+            }
+            Ok(_) => return close_shared(stream).await,
+            Err(error) => return session.broken(&error),
         }
-        Ok(_) => close_shared(stream).await,
-        Err(error) => session.broken(&error),
     }
 }
 
+/// A connection that had a thread of its own, and waits.
+struct Waiting {
+    pumped: Pumped,
+    /// It does not block.
+    socket: io::Result<std::net::TcpStream>,
+    session: Supervised,
+}
+
+/// On a thread of its own until the connection has ended, or waits for something else.
 async fn lane(
     stream: Arc<TcpStream>,
     mut session: Supervised,
-    context: Context,
-    conversations: Conversations,
-    (permit, guard): (OwnedSemaphorePermit, Guard),
-) {
+    context: &Context,
+    permit: OwnedSemaphorePermit,
+) -> Option<Waiting> {
     let blocking = alone(stream).and_then(TcpStream::into_std).and_then(|stream| {
         stream.set_nonblocking(false)?;
         Ok(Arc::new(stream))
     });
     let socket = match blocking {
         Ok(socket) => socket,
-        Err(error) => return session.broken(&error),
+        Err(error) => {
+            session.broken(&error);
+            return None;
+        }
     };
     context.link.lead_to(&socket);
     let stop = session.stop.clone();
-    let registered = stop.register(socket.clone());
+    let (registered, bulk_buffer) = (stop.register(socket.clone()), context.config.bulk_buffer);
     let thread = stop.tasks.spawn_blocking(move || {
         let _permit = permit;
-        let mut buffer = session.buffer(context.config.bulk_buffer);
+        let mut buffer = session.buffer(bulk_buffer);
         match pump_blocking(&socket, &mut buffer, &mut session) {
-            Ok(Pumped::Conversation) => {
+            Ok(Pumped::Finished) => linger::close_blocking(&socket, &mut buffer),
+            Ok(pumped) => {
                 drop(registered);
                 let socket = Arc::into_inner(socket).ok_or_else(in_use).and_then(|socket| {
                     socket.set_nonblocking(true)?;
                     Ok(socket)
                 });
-                conversations.add(socket, session, guard);
+                return Some(Waiting { pumped, socket, session });
             }
-            Ok(_) => linger::close_blocking(&socket, &mut buffer),
             Err(error) => session.broken(&error),
         }
+        None
     });
-    if let Err(error) = thread.await {
+    thread.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a transfer's thread panicked");
-    }
+        None
+    })
 }
 
 async fn library(stream: Arc<TcpStream>, upgrade: Upgrade, context: Context, stop: &Stop) {

@@ -239,6 +239,9 @@ fn ht_4_a_client_that_waits_is_told_to_go_on_or_is_refused_at_once() {
         stream.write_all(format!("PUT /y HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes()).unwrap();
         let (head, _) = read_answer(&mut stream);
         assert_eq!(statuses(&head), [status], "{fields}: {head}");
+        // Whether the content still comes is up to the client, so nobody knows where a next request would begin.
+        assert!(head.contains("Connection: close\r\n"), "{fields}: {head}");
+        assert_eq!(read_text(&mut stream), "", "{fields}");
         server.next_refused();
     }
     // HTTP/1.0 knows no interim answers (§10.1.1), and content that is there already needs no permission.
@@ -467,6 +470,42 @@ fn ht_5_what_a_stopping_server_was_asked_is_answered_and_is_the_last() {
     assert!(answer.contains("Connection: close\r\n"), "{answer}");
     assert_eq!(server.stored(&server.next_receipt()), b"hello");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+/// A connection that had a thread of its own for a large file waits for its next request among the others: it neither holds
+/// the thread nor keeps a server from stopping.
+#[test]
+fn ht_5_a_connection_that_is_idle_after_a_large_file_holds_nothing_up() {
+    let mut server = Server::start(&["--bulk-threads", "1"]);
+    let large = noise(5_000_000, 1);
+    let mut streams: Vec<TcpStream> = (0..3).map(|_| connect(server.port())).collect();
+    for (number, stream) in streams.iter_mut().enumerate() {
+        for _ in 0..2 {
+            let path = format!("f{number}");
+            let head =
+                format!("PUT /{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n");
+            stream.write_all(&[head.as_bytes(), &large].concat()).unwrap();
+            assert!(read_answer(stream).0.starts_with("HTTP/1.1 201 "));
+            assert_eq!(server.next_receipt()["digest"], blake3(&large));
+        }
+        let get = format!(
+            "GET /f{number} HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+        );
+        stream.write_all(get.as_bytes()).unwrap();
+        let mut content = vec![0; large.len()];
+        assert!(read_head(stream).contains("Content-Length: 5000000\r\n"));
+        stream.read_exact(&mut content).unwrap();
+        assert!(content == large);
+        assert_eq!(read_answer(stream).1, "ok\n");
+        assert_eq!(server.next_event()["event"], "sent");
+    }
+    let began = Instant::now();
+    server.signal("TERM");
+    for stream in &mut streams {
+        assert_eq!(read_text(stream), "");
+    }
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]

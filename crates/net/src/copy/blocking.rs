@@ -8,7 +8,8 @@ use super::outgoing::send_blocking;
 use super::unseen::{Pipe, Unseen};
 use super::{Flow, Input, Pumped, Step, pause_blocking, trim};
 
-/// Moves bytes between a blocking socket and `step` until it finishes, or becomes a conversation. Ended early by `shutdown()` on the socket.
+/// Moves bytes between a blocking socket and `step` until it finishes, becomes a conversation, or is no bulk transfer any more:
+/// a thread is not for waiting. Ended early by `shutdown()` on the socket.
 ///
 /// # Errors
 /// What reading or writing the socket said; the step has not been told.
@@ -23,6 +24,9 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
         }
         if step.is_conversation() && !source.holds_bytes() {
             return Ok(Pumped::Conversation);
+        }
+        if !step.is_bulk() && !source.holds_bytes() {
+            return Ok(Pumped::Small);
         }
         // What was sent may have been the answer to a question that waits no longer.
         wait_for(socket, step.patience(), &mut patience)?;

@@ -18,6 +18,8 @@ pub enum Pumped {
     Bulk,
     /// A conversation has begun; go on with a reactor.
     Conversation,
+    /// A bulk transfer has ended, and the step waits for something else; go on among the tasks.
+    Small,
 }
 
 /// Moves bytes between `socket` and `step` until it finishes, or until `bulk_after` bytes came or went for a bulk transfer. When

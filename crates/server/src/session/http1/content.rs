@@ -41,7 +41,11 @@ pub(super) enum Taken {
 
 impl Content {
     pub(super) fn may_block(&self) -> bool {
-        matches!(&self.taker, Taker::File(receiving) if receiving.upload.may_block())
+        match &self.taker {
+            Taker::File(receiving) => receiving.upload.may_block(),
+            // The step that ends it may begin the next request, and that a file.
+            Taker::Echo(_) | Taker::Room(_) | Taker::PassedOver => true,
+        }
     }
 
     pub(super) const fn is_upload(&self) -> bool {

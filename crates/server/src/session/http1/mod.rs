@@ -276,7 +276,7 @@ impl Http1 {
             Err(error) => return self.refuse(error.status(), &error.to_string(), replies),
         };
         let has_content = !framing.is_empty();
-        let waits = has_content && Expectation::of(head) == Expectation::Continue;
+        let waits = has_content && Expectation::of(head) != Expectation::None;
         match request::lead(&self.context, head, framing, &mut exchange, replies) {
             Lead::Answer(answer) => {
                 // A client that waits for permission may send its content all the same, or not: nobody knows what the
