@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Command::Serve(serve) => commands::serve::run(serve),
         Command::Send(send) => commands::send::run(send),
         Command::Get(get) => commands::get::run(get),
+        Command::Chat(chat) => commands::chat::run(chat),
+        Command::Cat(cat) => commands::cat::run(cat),
         Command::Ls(ls) => commands::ls::run(ls),
         Command::Resolve(resolve) => commands::resolve::run(resolve),
         Command::Bench(bench) => bench::run(bench),

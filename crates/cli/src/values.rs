@@ -51,6 +51,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration that may be nothing: `0`, `3` (seconds, as nc has them), `500ms`.
+pub(crate) fn wait(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => duration(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +85,10 @@ mod tests {
     fn durations_have_units() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(wait("0"), Ok(Duration::ZERO));
+        assert_eq!(wait("3"), Ok(Duration::from_secs(3)));
+        assert_eq!(wait("20ms"), Ok(Duration::from_millis(20)));
+        assert!(wait("-1").is_err() && wait("soon").is_err());
         for text in ["0s", "-1s", "3", "soon"] {
             assert!(duration(text).is_err(), "{text}");
         }

@@ -8,7 +8,9 @@
 mod aside;
 mod attempts;
 mod bottleneck;
+mod cat;
 mod channel;
+mod chat;
 mod content;
 mod download;
 mod error;
@@ -18,6 +20,8 @@ mod target;
 mod walk;
 
 pub use bottleneck::Bottleneck;
+pub use cat::{CatError, CatOptions, cat};
+pub use chat::{ChatError, ChatOptions, Left, Told, chat, room};
 pub use content::{OpenError, Source};
 pub use download::{Destination, GetError, GetOptions, Got, Progress, get, get_into, list};
 pub use error::{Blame, SendError};

@@ -1,5 +1,7 @@
 //! One file a command.
 
+pub(crate) mod cat;
+pub(crate) mod chat;
 pub(crate) mod get;
 pub(crate) mod ls;
 pub(crate) mod resolve;

@@ -387,7 +387,7 @@ pub(crate) fn start(arguments: &[&str]) -> Running {
     Running::start(anyport_command(arguments), None)
 }
 
-fn anyport_command(arguments: &[&str]) -> Command {
+pub(crate) fn anyport_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anyport"));
     command.args(arguments);
     command

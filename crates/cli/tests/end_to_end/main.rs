@@ -35,6 +35,8 @@
 
 mod bench;
 mod bench_rooms;
+mod cat;
+mod chat;
 mod closing;
 mod compression;
 mod crowds;
@@ -58,6 +60,7 @@ mod refusals;
 mod resolve;
 mod resuming;
 mod rooms;
+mod screen;
 mod services;
 mod serving;
 mod slowness;

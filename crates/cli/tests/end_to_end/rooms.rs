@@ -43,14 +43,14 @@ fn hears_text(stream: &mut TcpStream, texts: &[&str]) {
 }
 
 /// A program of somebody else that talks, line by line.
-struct Talker {
+pub(crate) struct Talker {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
 impl Talker {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -67,14 +67,25 @@ impl Talker {
         Self { child, stdin, lines }
     }
 
-    fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().unwrap();
         writeln!(stdin, "{line}").unwrap();
         stdin.flush().unwrap();
     }
 
+    /// The next line of JSON of this kind; passes over what comes before.
+    pub(crate) fn next_json(&self, kind: &str) -> Value {
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(20)).unwrap();
+            let mut event: Value = serde_json::from_str(&line).unwrap();
+            if !event[kind].is_null() {
+                return event[kind].take();
+            }
+        }
+    }
+
     /// Passes over what comes before.
-    fn hears(&self, line: &str) {
+    pub(crate) fn hears(&self, line: &str) {
         let mut before = Vec::new();
         while before.last().is_none_or(|heard| heard != line) {
             match self.lines.recv_timeout(Duration::from_secs(20)) {

@@ -1,5 +1,6 @@
 //! Ways to carry a file: one module a protocol, mirroring the server's sessions.
 
+pub(crate) mod handshake;
 pub(crate) mod library;
 pub(crate) mod raw;
 pub(crate) mod ws;
@@ -32,7 +33,7 @@ fn has_something_to_say(stream: &TcpStream) -> bool {
 }
 
 /// The end of a stream where an answer was due.
-fn ended() -> io::Error {
+pub(crate) fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")
 }
 

@@ -10,21 +10,20 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyport_net::linger::close_blocking;
-use anyport_proto::http1::{Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::offer::{End, FILE_SUBPROTOCOL, FileMessage, FileReply, Offer};
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, request, verify};
 use anyport_proto::ws::header::{MAX_HEADER, encoded_len};
 use anyport_proto::ws::proof::GREETING;
 use anyport_proto::ws::{
     CloseCode, Event, Fragment, Kind, Mask, Receiver, Role, Sender, Violation,
 };
 
+use super::handshake::{Upgraded, upgrade};
 use super::{BUFFER, LONGEST_ANSWER, Stopped, Written, ended, has_something_to_say};
 use crate::content::Content;
 use crate::error::SendError;
-use crate::keys::{RandomKeys, handshake_key};
+use crate::keys::RandomKeys;
 use crate::target::Target;
 
 pub(crate) struct WsChannel {
@@ -79,53 +78,14 @@ impl WsChannel {
         target: &Target,
         deflate: bool,
     ) -> Result<Self, SendError> {
-        let key = Key::from_bytes(handshake_key());
-        let offered = [FILE_SUBPROTOCOL];
-        let authority = target.authority();
-        let asked = ClientTarget {
-            host: &authority,
-            path: &target.path,
-            subprotocols: &offered,
-            fields: &[],
-            deflate,
-        };
-        let request = request(&asked, &key)?;
-        let broken = |source| SendError::broken_off(peer, 0, source);
-        stream.write_all(&request).map_err(broken)?;
-
-        let limits = Limits::default();
-        let mut reader = ResponseHeadReader::new();
-        let mut piece = [0; 4096];
-        let (head, early) = loop {
-            let count = stream.read(&mut piece).map_err(broken)?;
-            if count == 0 {
-                return Err(broken(ended()));
-            }
-            match reader.push(&piece[..count], &limits) {
-                Ok(Pushed::NeedMore) => {}
-                Ok(Pushed::Done { head, used }) => break (head, piece[used..count].to_vec()),
-                Err(source) => return Err(SendError::NotHttp { peer, source }),
-            }
-        };
-        match verify(&head, &key, &asked) {
-            Ok(verified) => {
-                let mut channel = Self::new(stream, peer, verified.subprotocol.is_some(), early);
-                if let Some(agreed) = &verified.deflate {
-                    channel.receiver = channel.receiver.with_deflate(agreed);
-                    channel.sender = channel.sender.with_deflate(agreed);
-                }
-                Ok(channel)
-            }
-            Err(source) => {
-                let body = match source {
-                    ResponseError::Status { .. } => {
-                        explanation(&mut stream, early, head.content_length())
-                    }
-                    _ => String::new(),
-                };
-                Err(SendError::Handshake { peer, body, source })
-            }
+        let Upgraded { verified, early } =
+            upgrade(&mut stream, peer, target, &[FILE_SUBPROTOCOL], deflate)?;
+        let mut channel = Self::new(stream, peer, verified.subprotocol.is_some(), early);
+        if let Some(agreed) = &verified.deflate {
+            channel.receiver = channel.receiver.with_deflate(agreed);
+            channel.sender = channel.sender.with_deflate(agreed);
         }
+        Ok(channel)
     }
 
     fn new(stream: TcpStream, peer: SocketAddr, announced: bool, early: Vec<u8>) -> Self {
@@ -515,15 +475,6 @@ impl Framer {
 enum Unheard {
     Told(SendError),
     Broken(io::Error),
-}
-
-/// The body of a refusal, as far as it comes.
-fn explanation(stream: &mut TcpStream, mut body: Vec<u8>, length: Option<u64>) -> String {
-    let longest = LONGEST_ANSWER as u64;
-    let left = length.unwrap_or(longest).min(longest).saturating_sub(body.len() as u64);
-    // A server that stops in the middle has explained enough.
-    let _ = stream.take(left).read_to_end(&mut body);
-    String::from_utf8_lossy(&body).into_owned()
 }
 
 /// How long the server may take to answer our Close (RFC 6455 §7.1.1).

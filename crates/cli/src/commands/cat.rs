@@ -1,0 +1,31 @@
+//! `anyport cat`.
+
+use std::io::{self, IsTerminal};
+
+use anyport_client::{CatError, CatOptions, cat};
+
+use crate::Failure;
+use crate::exit::Exit;
+use crate::flags;
+
+pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
+    let mut options = CatOptions::default();
+    options.binary = flags.binary;
+    options.quit_after = flags.quit_after;
+    options.shutdown = !flags.no_shutdown;
+    // Who sits at a terminal sees that the server has ended, and has nothing more to say to it.
+    options.outlasts = !io::stdin().is_terminal();
+    options.connect_timeout = flags.connect_timeout;
+    match cat(&flags.url, &options, io::stdin(), io::stdout()) {
+        Ok(()) => Ok(Exit::Done),
+        // Whoever reads has enough.
+        Err(CatError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(error) => {
+            let exit = match error {
+                CatError::Target(_) => Exit::Usage,
+                _ => Exit::from(error.blame()),
+            };
+            Err(Failure { hint: error.hint(), ..Failure::new(exit, error) })
+        }
+    }
+}

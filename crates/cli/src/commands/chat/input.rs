@@ -1,0 +1,193 @@
+//! What is typed, or piped.
+
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use anyhow::Context;
+use anyport_proto::limits::Limits;
+use anyport_proto::rooms::{Event, HELP, Line, Said, SaidError};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustyline::error::ReadlineError;
+use rustyline::history::MemHistory;
+use rustyline::{Config, Editor, ExternalPrinter};
+use tokio::sync::mpsc::Sender;
+
+use crate::output::{to_stderr, to_stdout};
+
+type Lines = Editor<(), MemHistory>;
+
+/// Prints above the line that is being typed.
+pub(super) type Printer = Box<dyn ExternalPrinter>;
+
+/// Where lines come from.
+pub(super) enum Input {
+    Terminal {
+        editor: Box<Lines>,
+        before: Termios,
+    },
+    /// Something that has no cursor; `commands` if a person may be behind it all the same.
+    Stream {
+        commands: bool,
+    },
+}
+
+/// How saying ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Said,
+    /// But for so many lines.
+    NotAllSaid(usize),
+    /// By Ctrl-C.
+    Interrupted,
+}
+
+/// The thread that reads.
+pub(super) struct Reading {
+    interrupted: Arc<AtomicBool>,
+    /// Lines that could not be said.
+    skipped: Arc<AtomicUsize>,
+    /// The terminal as it was, and whether the editor has left it so.
+    terminal: Option<(Termios, Arc<AtomicBool>)>,
+}
+
+impl Input {
+    pub(super) fn open(edits: bool) -> anyhow::Result<(Self, Option<Printer>)> {
+        if !edits {
+            return Ok((Self::Stream { commands: io::stdin().is_terminal() }, None));
+        }
+        let before = tcgetattr(io::stdin()).context("cannot ask the terminal how it is set")?;
+        // Each line that is pasted is a message.
+        let config = Config::builder().bracketed_paste(false).auto_add_history(true).build();
+        let editor = Lines::with_history(config, MemHistory::new());
+        let mut editor = editor.context("cannot edit lines on this terminal")?;
+        let printer = editor.create_external_printer().context("cannot print beside a line")?;
+        let input = Self::Terminal { editor: Box::new(editor), before };
+        Ok((input, Some(Box::new(printer))))
+    }
+
+    /// Reads on a thread of its own, until the end. What the room does not take yet waits there.
+    pub(super) fn start(self, said: Sender<Said>) -> Reading {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let was_interrupted = interrupted.clone();
+        let skipped = Arc::new(AtomicUsize::new(0));
+        let were_skipped = skipped.clone();
+        match self {
+            Self::Terminal { editor, before } => {
+                let left = Arc::new(AtomicBool::new(false));
+                let has_left = left.clone();
+                std::thread::spawn(move || {
+                    let ending = edit(*editor, &said);
+                    was_interrupted.store(ending == Ending::Interrupted, Ordering::Release);
+                    has_left.store(true, Ordering::Release);
+                    drop(said);
+                });
+                Reading { interrupted, skipped, terminal: Some((before, left)) }
+            }
+            Self::Stream { commands } => {
+                std::thread::spawn(move || stream(commands, &said, &were_skipped));
+                Reading { interrupted, skipped, terminal: None }
+            }
+        }
+    }
+}
+
+impl Reading {
+    /// Leaves the terminal as it was: the editor may be in the middle of a line.
+    pub(super) fn stop(self) -> Ending {
+        if let Some((before, left)) = self.terminal
+            && !left.load(Ordering::Acquire)
+        {
+            // A terminal that is gone needs nothing any more.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &before);
+            to_stderr("");
+        }
+        match self.skipped.load(Ordering::Acquire) {
+            _ if self.interrupted.load(Ordering::Acquire) => Ending::Interrupted,
+            0 => Ending::Said,
+            lines => Ending::NotAllSaid(lines),
+        }
+    }
+}
+
+/// Dropping the editor at the end tells its printer that there is no line any more.
+fn edit(mut editor: Lines, said: &Sender<Said>) -> Ending {
+    loop {
+        let line = match editor.readline("> ") {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => return Ending::Interrupted,
+            // Ctrl-D, or a terminal that is gone.
+            Err(_) => return Ending::Said,
+        };
+        // Between two lines the terminal is nobody else's.
+        let mut tell = |text: &str| {
+            let _ = to_stdout(text);
+        };
+        if !typed(line.as_bytes(), said, &mut tell) {
+            return Ending::Said;
+        }
+    }
+}
+
+fn stream(commands: bool, said: &Sender<Said>, skipped: &AtomicUsize) {
+    let mut input = BufReader::new(io::stdin());
+    let most = Limits::default().room_message;
+    // What is longer is passed over, and never held.
+    let longest = most as u64 + 2;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match input.by_ref().take(longest).read_until(b'\n', &mut line) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => {
+                skipped.fetch_add(1, Ordering::Release);
+                return to_stderr(&format!("error: cannot read standard input: {error}"));
+            }
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if line.len() as u64 == longest && input.skip_until(b'\n').is_err() {
+            return;
+        }
+        let goes_on = if commands {
+            typed(&line, said, &mut to_stderr)
+        } else {
+            piped(&line, most, said, skipped)
+        };
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+/// A line of a person. False when nobody listens any more.
+fn typed(line: &[u8], said: &Sender<Said>, tell: &mut dyn FnMut(&str)) -> bool {
+    match Said::from_line(line, Limits::default().room_message) {
+        Ok(Line::Nothing) => true,
+        Ok(Line::Help) => {
+            HELP.iter().for_each(|line| tell(line));
+            tell("* Ctrl-D leaves");
+            true
+        }
+        Ok(Line::Said(words)) => said.blocking_send(words).is_ok(),
+        Err(error) => {
+            tell(&Event::Error(error.refusal()).to_text());
+            true
+        }
+    }
+}
+
+/// A line of a program: all of it is said, a slash at its front too.
+fn piped(line: &[u8], most: usize, said: &Sender<Said>, skipped: &AtomicUsize) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match Said::say(String::from_utf8_lossy(line).into_owned(), None, most) {
+        Ok(words) => said.blocking_send(words).is_ok(),
+        Err(SaidError::Empty) => true,
+        Err(error) => {
+            skipped.fetch_add(1, Ordering::Release);
+            to_stderr(&Event::Error(error.refusal()).to_text());
+            true
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `anyport chat`.
+//!
+//! The main thread listens and tells; another one reads what is typed. On a terminal a line editor keeps what is being
+//! typed whole while events are told above it.
+
+mod input;
+mod output;
+
+use std::io::{self, IsTerminal};
+
+use anyport_client::{ChatError, ChatOptions, Left, Target, chat, room};
+use tokio::sync::mpsc::channel;
+
+use self::input::{Ending, Input};
+use self::output::Output;
+use crate::Failure;
+use crate::exit::Exit;
+use crate::flags;
+
+pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
+    let target: Target = flags.url.parse().map_err(|error| {
+        Failure::new(Exit::Usage, error).with_hint("a room is HOST:PORT/rooms/NAME")
+    })?;
+    let options = options(flags);
+    room(&target, &options).map_err(|error| {
+        let hint = error.hint();
+        Failure { hint, ..Failure::new(Exit::Usage, error) }
+    })?;
+    let edits = !flags.json && io::stdin().is_terminal() && io::stdout().is_terminal();
+    let (input, printer) = Input::open(edits)?;
+    let mut output = Output::new(flags.json, printer);
+    let (said, queue) = channel(QUEUE);
+    let ending = input.start(said);
+    let done = chat(&target, &options, queue, &mut |told| output.tell(told));
+    let ending = ending.stop();
+    match done {
+        Ok(Left { refused: 0, unconfirmed: 0, .. }) => match ending {
+            Ending::Interrupted => Ok(Exit::Interrupted),
+            Ending::Said => Ok(Exit::Done),
+            Ending::NotAllSaid(lines) => {
+                Err(anyhow::anyhow!("lines that could not be said: {lines}").into())
+            }
+        },
+        Ok(Left { refused, unconfirmed: 0, .. }) => {
+            let error = anyhow::anyhow!("{refused} of the messages were refused");
+            Err(Failure::new(Exit::Refused, error))
+        }
+        Ok(Left { unconfirmed, .. }) => {
+            let error = anyhow::anyhow!("{unconfirmed} of the messages were not confirmed");
+            Err(Failure::new(Exit::BrokenOff, error)
+                .with_hint("whether the room has them is not known"))
+        }
+        // Whoever reads has heard enough.
+        Err(ChatError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(Exit::Done)
+        }
+        Err(error) => {
+            let (exit, hint) = (Exit::from(error.blame()), error.hint());
+            Err(Failure { hint, ..Failure::new(exit, error) })
+        }
+    }
+}
+
+fn options(flags: &flags::Chat) -> ChatOptions {
+    let mut options = ChatOptions::default();
+    options.nick = flags.nick.clone();
+    options.history = flags.history;
+    options.retries = flags.retry;
+    options.retry_max_time = flags.retry_max_time;
+    options.connect_timeout = flags.connect_timeout;
+    options
+}
+
+/// Lines that wait until the room can take them. Whoever types is then not read any more.
+const QUEUE: usize = 64;

@@ -1,0 +1,89 @@
+//! A pipe to any server: what is read goes there, what comes is written, both at once and neither held up by the other.
+//!
+//! ```text
+//!   input  ──► thread ──► pieces ──► one task, which ──► server
+//!   output ◄── thread ◄── pieces ◄──     selects     ◄── server
+//! ```
+//!
+//! The threads are there since files and terminals can only be read and written by waiting.
+
+mod datagrams;
+mod ends;
+mod error;
+mod stream;
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+pub use self::error::CatError;
+use crate::target::Target;
+
+/// How to be a pipe.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CatOptions {
+    /// Over WebSocket: binary messages, each what one read gave.
+    pub binary: bool,
+    /// How long to wait for the server after the end of the input; none is until it closes.
+    pub quit_after: Option<Duration>,
+    /// Tell the server that the input has ended.
+    pub shutdown: bool,
+    /// After the server's FIN the rest of the input still goes there: it may have ended one direction alone.
+    pub outlasts: bool,
+    /// How long one address, or a handshake, may take to answer.
+    pub connect_timeout: Duration,
+}
+
+impl Default for CatOptions {
+    fn default() -> Self {
+        Self {
+            binary: false,
+            quit_after: None,
+            shutdown: true,
+            outlasts: true,
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Carries `input` to the server of `url`, and what it says to `output`, until the server ends.
+///
+/// # Errors
+/// Whatever broke; the end of the server is none.
+pub fn cat(
+    url: &str,
+    options: &CatOptions,
+    input: impl Read + Send + 'static,
+    output: impl Write + Send + 'static,
+) -> Result<(), CatError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(CatError::Runtime)?;
+    runtime.block_on(async {
+        match datagram_target(url)? {
+            Some(target) => datagrams::pipe(&target, options, input, output).await,
+            None => stream::pipe(&url.parse()?, options, input, output).await,
+        }
+    })
+}
+
+/// Files do not travel by datagrams, so other commands do not know this scheme.
+fn datagram_target(url: &str) -> Result<Option<Target>, CatError> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    if !scheme.eq_ignore_ascii_case("udp") {
+        return Ok(None);
+    }
+    Ok(Some(format!("tcp://{rest}").parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_are_a_scheme_here() {
+        let target = datagram_target("UDP://[::1]:9000").unwrap().unwrap();
+        assert_eq!((target.host.as_str(), target.port), ("::1", 9000));
+        assert_eq!(datagram_target("ws://h:1/").unwrap(), None);
+        assert!(datagram_target("udp://h:0").is_err());
+    }
+}

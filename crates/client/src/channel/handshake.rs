@@ -1,0 +1,71 @@
+//! The opening handshake, whatever is spoken behind it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use anyport_proto::http1::{Pushed, ResponseHeadReader};
+use anyport_proto::limits::Limits;
+use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, Verified, request, verify};
+
+use super::{LONGEST_ANSWER, ended};
+use crate::error::SendError;
+use crate::keys::handshake_key;
+use crate::target::Target;
+
+/// A server that has agreed.
+pub(crate) struct Upgraded {
+    pub(crate) verified: Verified,
+    /// Bytes that came behind its response.
+    pub(crate) early: Vec<u8>,
+}
+
+/// Asks for a WebSocket at the target's path, and offers these subprotocols.
+pub(crate) fn upgrade(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    target: &Target,
+    subprotocols: &[&str],
+    deflate: bool,
+) -> Result<Upgraded, SendError> {
+    let key = Key::from_bytes(handshake_key());
+    let authority = target.authority();
+    let host = authority.as_str();
+    let asked = ClientTarget { host, path: &target.path, subprotocols, fields: &[], deflate };
+    let request = request(&asked, &key)?;
+    let broken = |source| SendError::broken_off(peer, 0, source);
+    stream.write_all(&request).map_err(broken)?;
+
+    let limits = Limits::default();
+    let mut reader = ResponseHeadReader::new();
+    let mut piece = [0; 4096];
+    let (head, early) = loop {
+        let count = stream.read(&mut piece).map_err(broken)?;
+        if count == 0 {
+            return Err(broken(ended()));
+        }
+        match reader.push(&piece[..count], &limits) {
+            Ok(Pushed::NeedMore) => {}
+            Ok(Pushed::Done { head, used }) => break (head, piece[used..count].to_vec()),
+            Err(source) => return Err(SendError::NotHttp { peer, source }),
+        }
+    };
+    match verify(&head, &key, &asked) {
+        Ok(verified) => Ok(Upgraded { verified, early }),
+        Err(source) => {
+            let body = match source {
+                ResponseError::Status { .. } => explanation(stream, early, head.content_length()),
+                _ => String::new(),
+            };
+            Err(SendError::Handshake { peer, body, source })
+        }
+    }
+}
+
+/// The body of a refusal, as far as it comes.
+fn explanation(stream: &mut TcpStream, mut body: Vec<u8>, length: Option<u64>) -> String {
+    let longest = LONGEST_ANSWER as u64;
+    let left = length.unwrap_or(longest).min(longest).saturating_sub(body.len() as u64);
+    // A server that stops in the middle has explained enough.
+    let _ = stream.take(left).read_to_end(&mut body);
+    String::from_utf8_lossy(&body).into_owned()
+}

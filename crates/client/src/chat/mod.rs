@@ -1,0 +1,376 @@
+//! Talking in a room: says lines, tells events, and is back after a break without a gap and without a duplicate.
+//!
+//! ```text
+//!   lines ──► conversation ──► wire ──► server         one task: a select of what is typed, what comes, and time
+//!   told  ◄── conversation ◄── wire ◄──
+//! ```
+
+mod conversation;
+mod error;
+mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyport_net::congestion::Congestion;
+use anyport_net::dial::dial;
+use anyport_proto::limits::Limits;
+use anyport_proto::rooms::{Event, Join, Message, Nickname, SUBPROTOCOL, Said};
+use anyport_proto::transfer::preface::join_line;
+use anyport_proto::ws::{Receiver as FrameReceiver, Role, Sender as FrameSender};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::conversation::{Conversation, Heard};
+pub use self::error::ChatError;
+use self::wire::Wire;
+use crate::attempts::Attempts;
+use crate::channel::ended;
+use crate::channel::handshake::upgrade;
+use crate::error::SendError;
+use crate::keys::{RandomKeys, handshake_key};
+use crate::send::{Options, prepare, set_patience};
+use crate::target::{Scheme, Target};
+
+/// How to chat.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ChatOptions {
+    /// Our name, if the URL has none; the server may make another of it.
+    pub nick: Option<Nickname>,
+    /// Events to be told of what was said before; none is all that are kept.
+    pub history: Option<u32>,
+    /// How often in a row a broken connection is replaced without anything being heard.
+    pub retries: u32,
+    /// How long that may go on.
+    pub retry_max_time: Duration,
+    /// How long one address, or a handshake, may take to answer.
+    pub connect_timeout: Duration,
+    /// How long whoever leaves waits for what it said to be confirmed, while nothing is.
+    pub farewell: Duration,
+}
+
+impl Default for ChatOptions {
+    fn default() -> Self {
+        Self {
+            nick: None,
+            history: None,
+            retries: 10,
+            retry_max_time: Duration::from_secs(600),
+            connect_timeout: Duration::from_secs(10),
+            farewell: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What happens.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Told<'a> {
+    /// An event of the room, or of this member alone.
+    Event(&'a Event),
+    /// What we said is in the room.
+    Own(&'a Message),
+    /// The connection broke; another is tried after this time.
+    Retrying(&'a ChatError, Duration),
+    /// In again; so many messages are said again, as nobody knows whether they were taken.
+    Back(usize),
+}
+
+/// What is left when somebody has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Left {
+    /// Messages that the room refused.
+    pub refused: usize,
+    /// Messages of which nobody knows whether they were taken.
+    pub unconfirmed: usize,
+}
+
+/// The room of a target, and who wants to enter.
+///
+/// # Errors
+/// The URL names no room.
+pub fn room(target: &Target, options: &ChatOptions) -> Result<Join, ChatError> {
+    if target.scheme == Scheme::Frames {
+        return Err(ChatError::Scheme { scheme: target.scheme.as_str() });
+    }
+    let (path, query) = match target.path.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target.path.as_str(), None),
+    };
+    let mut join = Join::from_target(path, query)?;
+    join.nick = options.nick.clone().or(join.nick);
+    join.history = options.history.or(join.history);
+    // Keys and confirmations are in JSON, and of our own messages.
+    (join.json, join.own) = (true, true);
+    Ok(join)
+}
+
+/// Chats until `said` ends and all of it is confirmed. `tell` is told what happens.
+///
+/// # Errors
+/// The room cannot be entered, or not again; or `tell` failed.
+pub fn chat(
+    target: &Target,
+    options: &ChatOptions,
+    said: Receiver<Said>,
+    tell: &mut dyn FnMut(Told<'_>) -> io::Result<()>,
+) -> Result<Left, ChatError> {
+    let join = room(target, options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(ChatError::Runtime)?;
+    let prefix = handshake_key()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let conversation = Conversation::new(join, prefix);
+    let mut chat = Chat {
+        target,
+        options,
+        conversation,
+        said,
+        ended: false,
+        refused: 0,
+        was_back: false,
+        tell,
+    };
+    runtime.block_on(chat.run())
+}
+
+struct Chat<'a> {
+    target: &'a Target,
+    options: &'a ChatOptions,
+    conversation: Conversation,
+    said: Receiver<Said>,
+    /// Nothing will be said any more.
+    ended: bool,
+    refused: usize,
+    /// It is in again, and that is still to be told.
+    was_back: bool,
+    tell: &'a mut dyn FnMut(Told<'_>) -> io::Result<()>,
+}
+
+/// How a connection ended without an error.
+enum End {
+    /// All is said and confirmed, or will not be.
+    Left,
+    /// The server left out what may be had by entering again.
+    Behind,
+}
+
+struct Connection {
+    stream: TcpStream,
+    wire: Wire,
+    peer: SocketAddr,
+    out: Vec<u8>,
+}
+
+impl Chat<'_> {
+    async fn run(&mut self) -> Result<Left, ChatError> {
+        let mut attempts = Attempts::new(self.options.retries, self.options.retry_max_time);
+        // Messages are kept until they are confirmed.
+        attempts.repeatable = true;
+        let mut heard = 0;
+        // What broke it: that the server stayed away then is the lesser news.
+        let mut broke = None;
+        loop {
+            let ended = match self.connect() {
+                Ok(mut connection) => self.talk(&mut connection, &mut heard).await,
+                Err(error) => Err(error),
+            };
+            self.conversation.away();
+            attempts.connected = self.conversation.has_been_in();
+            attempts.brought(heard);
+            let error = match ended {
+                Ok(End::Left) => {
+                    let unconfirmed = self.conversation.unconfirmed();
+                    return Ok(Left { refused: self.refused, unconfirmed });
+                }
+                Ok(End::Behind) => continue,
+                Err(error) => error,
+            };
+            let Some(delay) = attempts.delay(error.may_pass()) else {
+                return Err(match error {
+                    ChatError::Connect(SendError::Dial(_)) => broke.unwrap_or(error),
+                    error => error,
+                });
+            };
+            (self.tell)(Told::Retrying(&error, delay)).map_err(ChatError::Output)?;
+            if !matches!(error, ChatError::Connect(_)) {
+                broke = Some(error);
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Dials and shakes hands. Meanwhile nothing else has to happen: what is typed waits.
+    fn connect(&self) -> Result<Connection, ChatError> {
+        let (target, patience) = (self.target, self.options.connect_timeout);
+        let mut stream = dial(&target.host, target.port, patience)?;
+        // A few words a minute: no congestion control makes them faster.
+        let socket = Options { congestion: Congestion::System, ..Options::default() };
+        let (peer, _) = prepare(&stream, &socket)?;
+        set_patience(&stream, patience);
+        let join = self.conversation.join();
+        let connection = |stream: std::net::TcpStream, wire, out| {
+            stream.set_nonblocking(true)?;
+            Ok(Connection { stream: TcpStream::from_std(stream)?, wire, peer, out })
+        };
+        let broken = |source| ChatError::broken(peer, source);
+        if target.scheme == Scheme::Tcp {
+            let line = join_line(join).into_bytes();
+            return connection(stream, Wire::lines(peer), line).map_err(broken);
+        }
+        let asked = Target { path: join.to_target(), ..target.clone() };
+        let upgraded = upgrade(&mut stream, peer, &asked, &[SUBPROTOCOL], false)?;
+        if upgraded.verified.subprotocol.is_none() {
+            return Err(ChatError::NoSubprotocol { peer });
+        }
+        let receiver = FrameReceiver::new(Role::Client, &Limits::default());
+        let wire = Wire::messages(peer, receiver, FrameSender::client(RandomKeys::new()));
+        let mut connection = connection(stream, wire, Vec::new()).map_err(broken)?;
+        connection.wire.early = upgraded.early;
+        Ok(connection)
+    }
+
+    /// One connection's life. Cancel safe: no; it is never cancelled.
+    async fn talk(
+        &mut self,
+        connection: &mut Connection,
+        heard: &mut u64,
+    ) -> Result<End, ChatError> {
+        let peer = connection.peer;
+        let broken = |source| ChatError::broken(peer, source);
+        let mut buffer = vec![0; 64 * 1024];
+        let mut early = std::mem::take(&mut connection.wire.early);
+        if let Some(end) = self.hear(connection, &mut early, heard)? {
+            return Ok(end);
+        }
+        // Until it is in, until what was missed is here, until the last message is confirmed.
+        let mut deadline = Instant::now() + self.options.connect_timeout;
+        let mut here = false;
+        loop {
+            // Before anything new is said: it comes behind.
+            if !here && self.conversation.is_here() {
+                here = true;
+                deadline = Instant::now() + self.options.farewell;
+                let again = self.conversation.unconfirmed();
+                for said in self.conversation.again() {
+                    connection.wire.say(&said, &mut connection.out);
+                }
+                if std::mem::replace(&mut self.was_back, false) {
+                    (self.tell)(Told::Back(again)).map_err(ChatError::Output)?;
+                }
+            }
+            if self.ended && self.conversation.unconfirmed() == 0 && self.conversation.is_here() {
+                connection.wire.leave(&mut connection.out);
+                farewell(connection).await;
+                return Ok(End::Left);
+            }
+            let writes = !connection.out.is_empty();
+            let listens =
+                !self.ended && self.conversation.is_here() && self.conversation.has_room();
+            let waits = !here || self.ended;
+            tokio::select! {
+                ready = connection.stream.readable() => {
+                    ready.map_err(broken)?;
+                    let count = match connection.stream.try_read(&mut buffer) {
+                        Ok(0) => return Err(broken(ended())),
+                        Ok(count) => count,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                        Err(error) => return Err(broken(error)),
+                    };
+                    let before = (*heard, self.conversation.unconfirmed());
+                    if let Some(end) = self.hear(connection, &mut buffer[..count], heard)? {
+                        return Ok(end);
+                    }
+                    // Whoever is told something goes on waiting.
+                    if (*heard, self.conversation.unconfirmed()) != before && here {
+                        deadline = Instant::now() + self.options.farewell;
+                    }
+                }
+                ready = connection.stream.writable(), if writes => {
+                    ready.map_err(broken)?;
+                    match connection.stream.try_write(&connection.out) {
+                        Ok(count) => drop(connection.out.drain(..count)),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(error) => return Err(broken(error)),
+                    }
+                }
+                said = self.said.recv(), if listens => {
+                    match said {
+                        Some(Said::Say { text, .. }) => {
+                            let said = self.conversation.say(text);
+                            connection.wire.say(&said, &mut connection.out);
+                        }
+                        Some(Said::Who) => connection.wire.say(&Said::Who, &mut connection.out),
+                        None => {
+                            self.ended = true;
+                            deadline = Instant::now() + self.options.farewell;
+                        }
+                    }
+                }
+                () = sleep_until(deadline), if waits => {
+                    if !here && self.conversation.is_in() {
+                        self.conversation.stop_catching_up();
+                    } else if here {
+                        return Ok(End::Left);
+                    } else {
+                        let late = io::Error::new(
+                            io::ErrorKind::TimedOut,
+                            "it did not let us in in time (--connect-timeout)",
+                        );
+                        return Err(broken(late));
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(
+        &mut self,
+        connection: &mut Connection,
+        bytes: &mut [u8],
+        heard: &mut u64,
+    ) -> Result<Option<End>, ChatError> {
+        let mut events = Vec::new();
+        let read = connection.wire.hear(bytes, &mut connection.out, &mut events);
+        for event in events {
+            *heard += 1;
+            let output = match self.conversation.hear(event) {
+                Heard::News(event) => (self.tell)(Told::Event(&event)),
+                Heard::Own(message) => (self.tell)(Told::Own(&message)),
+                Heard::Refused(event) => {
+                    self.refused += 1;
+                    (self.tell)(Told::Event(&event))
+                }
+                Heard::Back => {
+                    self.was_back = true;
+                    Ok(())
+                }
+                Heard::Behind => return Ok(Some(End::Behind)),
+            };
+            output.map_err(ChatError::Output)?;
+        }
+        read.map(|()| None)
+    }
+}
+
+/// Says what is left to say, and waits a little for the server to close: bytes that it sends to a closed socket would be
+/// answered by a reset, which may overtake our last words.
+async fn farewell(connection: &mut Connection) {
+    let Connection { stream, out, .. } = connection;
+    let last_words = async {
+        stream.write_all(out).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // All is confirmed; how the server says goodbye changes nothing.
+    let _ = timeout(GOODBYE, last_words).await;
+}
+
+/// How long a server may take to close after we have left.
+const GOODBYE: Duration = Duration::from_secs(2);

@@ -1,0 +1,245 @@
+//! What a chat travels in: WebSocket messages of `anyport.chat.1`, or the same JSON in lines of raw TCP.
+//!
+//! No sockets here: bytes in, events out; what is said in, bytes out.
+
+use std::net::SocketAddr;
+
+use anyport_proto::rooms::{Event, Said};
+use anyport_proto::transfer::preface::Reply;
+use anyport_proto::ws::{CloseCode, Event as Frame, Kind, Receiver, Sender};
+
+use super::ChatError;
+
+/// One connection's coding.
+pub(super) struct Wire {
+    peer: SocketAddr,
+    /// Bytes that came behind a handshake's response, and are still to be heard.
+    pub(super) early: Vec<u8>,
+    /// An event that is not whole.
+    partial: Vec<u8>,
+    kind: Carrier,
+}
+
+enum Carrier {
+    WebSocket { receiver: Box<Receiver>, sender: Sender },
+    Lines { joined: bool },
+}
+
+impl Wire {
+    pub(super) fn messages(peer: SocketAddr, receiver: Receiver, sender: Sender) -> Self {
+        let receiver = Box::new(receiver);
+        Self {
+            peer,
+            early: Vec::new(),
+            partial: Vec::new(),
+            kind: Carrier::WebSocket { receiver, sender },
+        }
+    }
+
+    /// The line that joins is said already, and not answered.
+    pub(super) const fn lines(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            early: Vec::new(),
+            partial: Vec::new(),
+            kind: Carrier::Lines { joined: false },
+        }
+    }
+
+    /// Appends what is said. Behind a Close nothing is.
+    pub(super) fn say(&mut self, said: &Said, out: &mut Vec<u8>) {
+        let json = said.to_json();
+        match &mut self.kind {
+            Carrier::WebSocket { sender, .. } => {
+                let _ = sender.message(Kind::Text, json.as_bytes(), out);
+            }
+            Carrier::Lines { .. } => {
+                out.extend_from_slice(json.as_bytes());
+                out.push(b'\n');
+            }
+        }
+    }
+
+    /// Appends a goodbye, where there is one. Over raw TCP the end of the stream is it.
+    pub(super) fn leave(&mut self, out: &mut Vec<u8>) {
+        if let Carrier::WebSocket { sender, .. } = &mut self.kind {
+            sender.close(Some(CloseCode::NORMAL), "", out);
+        }
+    }
+
+    /// Reads events off the bytes that came. `out` gets what must be answered.
+    pub(super) fn hear(
+        &mut self,
+        bytes: &mut [u8],
+        out: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ChatError> {
+        match self.kind {
+            Carrier::WebSocket { .. } => self.hear_messages(bytes, out, events),
+            Carrier::Lines { .. } => self.hear_lines(bytes, events),
+        }
+    }
+
+    fn hear_messages(
+        &mut self,
+        bytes: &mut [u8],
+        out: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ChatError> {
+        let Self { peer, partial, early: _, kind: Carrier::WebSocket { receiver, sender } } = self
+        else {
+            return Ok(());
+        };
+        let peer = *peer;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (used, frame) = match receiver.feed(rest) {
+                Ok(fed) => fed,
+                Err(violation) => {
+                    // Why we go (RFC 6455 §7.1.7).
+                    sender.close(Some(violation.close_code()), &violation.to_string(), out);
+                    return Err(ChatError::Violation { peer, violation });
+                }
+            };
+            match frame {
+                Some(Frame::Data { data, end, .. }) => {
+                    append(partial, data, peer)?;
+                    if end {
+                        events.push(event(&std::mem::take(partial), peer)?);
+                    }
+                }
+                Some(Frame::Ping(payload)) => sender.pong(payload, out),
+                Some(Frame::Close { code, reason }) => {
+                    let reason = reason.to_owned();
+                    sender.close(code, "", out);
+                    let code = code.map_or(NO_CODE, CloseCode::value);
+                    return Err(ChatError::Closed { peer, code, reason });
+                }
+                Some(Frame::Pong(_)) | None => {}
+            }
+            rest = &mut std::mem::take(&mut rest)[used..];
+        }
+        Ok(())
+    }
+
+    fn hear_lines(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), ChatError> {
+        let peer = self.peer;
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            append(&mut self.partial, &bytes[..end], peer)?;
+            bytes = &bytes[end + 1..];
+            let line = std::mem::take(&mut self.partial);
+            let Carrier::Lines { joined } = &mut self.kind else { return Ok(()) };
+            if *joined {
+                events.push(event(&line, peer)?);
+                continue;
+            }
+            match Reply::parse(&line) {
+                Ok(Reply::Error(refusal)) => return Err(ChatError::Refused { peer, refusal }),
+                // The same comes as an event.
+                Ok(_) => *joined = true,
+                Err(source) => return Err(ChatError::Answer { peer, source }),
+            }
+        }
+        append(&mut self.partial, bytes, peer)
+    }
+}
+
+fn append(partial: &mut Vec<u8>, bytes: &[u8], peer: SocketAddr) -> Result<(), ChatError> {
+    if partial.len() + bytes.len() > LONGEST_EVENT {
+        return Err(ChatError::TooLong { peer, limit: LONGEST_EVENT });
+    }
+    partial.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn event(json: &[u8], peer: SocketAddr) -> Result<Event, ChatError> {
+    let event = Event::from_json(&String::from_utf8_lossy(json));
+    event.map_err(|source| ChatError::Event { peer, source })
+}
+
+/// Stands for a Close without a code (RFC 6455 §7.1.5).
+const NO_CODE: u16 = 1005;
+
+/// Bytes of one event: far more than a message of 64 KiB or a thousand nicknames take, and what a server can make us hold.
+const LONGEST_EVENT: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use anyport_proto::limits::Limits;
+    use anyport_proto::ws::Role;
+
+    use super::*;
+    use crate::keys::RandomKeys;
+
+    const PEER: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+    const LOST: &str = r#"{"lost":{"count":2}}"#;
+    const JOINED: &str = "ANYPORT/1 JOINED room=lobby as=alice members=1\n";
+
+    fn messages() -> Wire {
+        let receiver = Receiver::new(Role::Client, &Limits::default());
+        Wire::messages(PEER, receiver, Sender::client(RandomKeys::new()))
+    }
+
+    /// The events of `bytes`, whatever the cuts.
+    fn heard(wire: fn() -> Wire, bytes: &[u8]) -> Vec<Event> {
+        let mut all = Vec::new();
+        for step in 1..=bytes.len() {
+            let (mut wire, mut events) = (wire(), Vec::new());
+            for piece in bytes.chunks(step) {
+                wire.hear(&mut piece.to_vec(), &mut Vec::new(), &mut events).unwrap();
+            }
+            assert!(all.is_empty() || all == events, "pieces of {step}");
+            all = events;
+        }
+        all
+    }
+
+    #[test]
+    fn events_come_in_messages_and_in_lines_however_they_are_cut() {
+        let mut frames = Vec::new();
+        for _ in 0..2 {
+            Sender::server().message(Kind::Text, LOST.as_bytes(), &mut frames).unwrap();
+        }
+        let expected = [(); 2].map(|()| Event::Lost { count: Some(2) });
+        assert_eq!(heard(messages, &frames), expected);
+        let lines = format!("{JOINED}{LOST}\n{LOST}\n");
+        assert_eq!(heard(|| Wire::lines(PEER), lines.as_bytes()), expected);
+    }
+
+    #[test]
+    fn a_refusal_before_the_room_is_one() {
+        let mut wire = Wire::lines(PEER);
+        let mut line = b"ANYPORT/1 ERROR busy too many rooms\n".to_vec();
+        let error = wire.hear(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        assert!(matches!(&error, ChatError::Refused { .. }) && error.may_pass(), "{error}");
+        let mut line = b"SSH-2.0-x\n".to_vec();
+        let error =
+            Wire::lines(PEER).hear(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        assert!(matches!(&error, ChatError::Answer { .. }) && !error.may_pass(), "{error}");
+    }
+
+    #[test]
+    fn a_close_says_whether_to_come_again() {
+        for (code, may_pass) in [(1001, true), (1013, true), (1008, false), (1009, false)] {
+            let (mut close, mut out) = (Vec::new(), Vec::new());
+            let code = CloseCode::from_wire(code).unwrap();
+            Sender::server().close(Some(code), "why", &mut close);
+            let error = messages().hear(&mut close, &mut out, &mut Vec::new()).unwrap_err();
+            assert_eq!(error.may_pass(), may_pass, "{error}");
+            assert!(error.to_string().ends_with(r#"why""#), "{error}");
+            assert_eq!(out.len(), 8, "the Close is answered with its code");
+        }
+    }
+
+    #[test]
+    fn an_event_without_an_end_is_not_kept() {
+        let mut wire = Wire::lines(PEER);
+        let mut out = (Vec::new(), Vec::new());
+        wire.hear(&mut JOINED.as_bytes().to_vec(), &mut out.0, &mut out.1).unwrap();
+        let mut piece = vec![b'x'; LONGEST_EVENT];
+        wire.hear(&mut piece, &mut out.0, &mut out.1).unwrap();
+        let error = wire.hear(&mut [b'x'], &mut out.0, &mut out.1).unwrap_err();
+        assert!(matches!(error, ChatError::TooLong { limit: LONGEST_EVENT, .. }), "{error}");
+    }
+}
