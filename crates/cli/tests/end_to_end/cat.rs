@@ -324,3 +324,13 @@ fn what_listens_here_is_talked_to_by_name() {
         assert_eq!(outcome.stdout, "echo me", "{scheme}");
     }
 }
+
+#[test]
+fn bare_frames_are_messages_without_a_handshake() {
+    let server = Server::start(&[]);
+    let content = noise(100_000, 5);
+    anyport_with_input(&["cat", "--binary", &server.url("frames", "")], &content).succeeds();
+    let receipt = server.next_receipt();
+    assert_eq!((&receipt["protocol"], &receipt["end"]), (&"frames".into(), &"close".into()));
+    assert!(server.stored(&receipt) == content);
+}
