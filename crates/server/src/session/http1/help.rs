@@ -51,6 +51,13 @@ See and get files
   curl -C - -O http://{host}/files/NAME #  goes on where it broke off
   anyport get {host}/NAME
 
+Talk to the others in a room, here one called lobby
+  nc {name} {port} #  first line: ANYPORT/1 JOIN lobby as YOU
+  websocat ws://{host}/rooms/lobby?as=YOU
+  curl -N http://{host}/rooms/lobby #  listens
+  curl -d TEXT http://{host}/rooms/lobby?as=YOU #  says it
+  anyport chat {host}/rooms/lobby --as YOU
+
 And
   curl http://{host}/time #  the time here
   curl --data-binary @FILE http://{host}/echo #  gives it back
