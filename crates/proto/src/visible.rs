@@ -1,44 +1,92 @@
-//! Text of a peer that a terminal shows: nothing in it may steer that terminal.
+//! Text of a peer on somebody's screen: what would move the cursor, turn the text around or end the line is
+//! shown instead of done.
 
 use std::borrow::Cow;
 
-/// The text with each control character (C0, DEL, C1, the marks that change the direction of text, and those that end
-/// a line) replaced by a visible one: by its picture where it has one (`␛` for ESC), else by `�`.
-pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unseen) {
+/// `text` with a visible character in place of each that controls: C0, DEL and C1, line ends of Unicode, and the marks
+/// that change the direction of text. A tab is one of them.
+pub fn make_visible(text: &str) -> Cow<'_, str> {
+    if is_visible(text) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.chars().map(|c| if is_unseen(c) { picture(c) } else { c }).collect())
+    let mut visible = String::with_capacity(text.len());
+    push_visible(&mut visible, text);
+    Cow::Owned(visible)
 }
 
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Unicode's Control Pictures stand in the order of what they show.
-fn picture(c: char) -> char {
-    match u32::from(c) {
-        code @ 0..=0x1f => char::from_u32(0x2400 + code).unwrap_or(char::REPLACEMENT_CHARACTER),
-        0x7f => '\u{2421}',
-        _ => char::REPLACEMENT_CHARACTER,
+/// The same, appended.
+pub fn push_visible(into: &mut String, text: &str) {
+    if is_visible(text) {
+        into.push_str(text);
+    } else {
+        into.extend(text.chars().map(|character| picture(character).unwrap_or(character)));
     }
 }
+
+fn is_visible(text: &str) -> bool {
+    // PERF: without an early end the compiler looks at a vector of bytes at once, and most messages are plain ASCII.
+    let plain = text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
+    plain || text.chars().all(|character| picture(character).is_none())
+}
+
+/// What is shown for a character that must not act; none for one that may stay.
+pub(crate) fn picture(character: char) -> Option<char> {
+    match character {
+        '\0'..='\u{1f}' => char::from_u32(PICTURES + u32::from(character)),
+        '\u{7f}' => Some('\u{2421}'),
+        '\u{80}'..='\u{9f}'
+        | '\u{61c}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' => Some(char::REPLACEMENT_CHARACTER),
+        _ => None,
+    }
+}
+
+/// Unicode has pictures of C0 in the order of their codes.
+const PICTURES: u32 = 0x2400;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn what_steers_a_terminal_is_shown_instead() {
-        for (text, shown) in [
-            ("plain, ü and 漢", "plain, ü and 漢"),
-            ("\x1b[2Jgone", "␛[2Jgone"),
-            ("a\nb\r\tc\0", "a␊b␍␉c␀"),
-            ("del\x7f c1\u{9b}", "del␡ c1�"),
-            ("\u{202e}txt.exe\u{2066}\u{2028}", "�txt.exe��"),
+    fn what_controls_is_shown_and_the_rest_stays() {
+        for (text, visible) in [
+            ("hello, wörld 🎉", "hello, wörld 🎉"),
+            ("a\u{1b}[2Jb", "a␛[2Jb"),
+            ("a\r\nb\tc\0", "a␍␊b␉c␀"),
+            ("\u{7f}\u{9b}2J", "␡�2J"),
+            ("\u{202e}evil\u{2066}\u{200f}\u{61c}", "�evil���"),
+            ("a\u{2028}b\u{2029}c\u{85}d", "a�b�c�d"),
         ] {
-            assert_eq!(visible(text), shown);
+            assert_eq!(make_visible(text), visible, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn plain_text_is_not_copied() {
+        for text in ["", "plain ~", "größer", "🎉"] {
+            assert!(matches!(make_visible(text), Cow::Borrowed(_)), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_controls_remains_and_twice_is_once(text: String, c in any::<char>()) {
+            let text = format!("{text}{c}");
+            let visible = make_visible(&text).into_owned();
+            prop_assert!(!visible.contains(char::is_control));
+            let marks = ['\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}', '\u{200e}'];
+            prop_assert!(!visible.contains(marks));
+            prop_assert_eq!(make_visible(&visible), visible.as_str());
+            prop_assert_eq!(visible.chars().count(), text.chars().count());
+            let mut pushed = "before ".to_owned();
+            push_visible(&mut pushed, &text);
+            prop_assert_eq!(pushed.strip_prefix("before "), Some(visible.as_str()));
         }
     }
 }

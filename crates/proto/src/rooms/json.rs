@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::visible::picture;
+use crate::visible::picture;
 
 /// Appends `text` in quotes, made visible: of what JSON must escape only two characters are left then.
 pub(super) fn push_string(into: &mut String, text: &str) {

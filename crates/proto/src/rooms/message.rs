@@ -7,9 +7,9 @@ use std::str::FromStr;
 use super::id::EventId;
 use super::json::{push_plain, push_string};
 use super::name::Nickname;
-use super::visible::push_visible;
 use crate::limits::MAX_MESSAGE_KEY;
 use crate::transfer::quoted;
+use crate::visible::push_visible;
 
 /// A message of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]

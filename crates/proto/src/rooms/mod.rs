@@ -16,15 +16,14 @@ mod json;
 mod message;
 mod name;
 mod said;
-mod visible;
 
+pub use crate::visible::{make_visible, push_visible};
 pub use event::{Event, Joined, Members};
 pub use id::{BadEventId, Epoch, EventId};
 pub use join::{Join, TargetError};
 pub use message::{BadKey, Message, MessageKey, MessageView};
 pub use name::{NameError, Nickname, RoomName};
 pub use said::{HELP, Line, Said, SaidError};
-pub use visible::{make_visible, push_visible};
 
 /// The WebSocket subprotocol whose messages are [`Event`] and [`Said`] as JSON.
 pub const SUBPROTOCOL: &str = "anyport.chat.1";

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyport_proto::visible::visible;
+use anyport_proto::visible::make_visible;
 
 use super::files::Files;
 use crate::observe::Answered;
@@ -56,8 +56,10 @@ impl Answers {
         let text = String::from_utf8_lossy(&self.line);
         let text = match std::mem::take(&mut self.cut) {
             // The cut may have halved a character.
-            true => format!("{}…", visible(text.trim_end_matches(char::REPLACEMENT_CHARACTER))),
-            false => visible(text.trim_end_matches('\r')).into_owned(),
+            true => {
+                format!("{}…", make_visible(text.trim_end_matches(char::REPLACEMENT_CHARACTER)))
+            }
+            false => make_visible(text.trim_end_matches('\r')).into_owned(),
         };
         self.line.clear();
         if !text.is_empty() {

@@ -8,11 +8,11 @@ use super::id::EventId;
 use super::json::{push_list, push_plain, push_string};
 use super::message::{EXPECTED as KEY, Message};
 use super::name::{Nickname, RoomName};
-use super::visible::push_visible;
 use crate::transfer::offer::{
     Object, OfferError, TEXT, as_parsed, as_text, parse_kind, read_refusal,
 };
 use crate::transfer::refusal::Refusal;
+use crate::visible::push_visible;
 
 /// What a member is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
