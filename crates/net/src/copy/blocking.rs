@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::gate::{Waited, wait_blocking};
 use super::outgoing::send_blocking;
 use super::unseen::{Pipe, Unseen};
 use super::{Flow, Input, Pumped, Step, pause_blocking, trim};
@@ -19,6 +20,8 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
     let mut source = Source::default();
     loop {
         wait_for(socket, step.patience(), &mut patience)?;
+        // Asked before: what opens a gate while it is found that nothing is to be sent may be something to send.
+        let was_held = step.held().is_some();
         if send_blocking(socket, buffer, &mut replies, step)? == Flow::Finish {
             return Ok(Pumped::Finished);
         }
@@ -30,21 +33,13 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
         }
         // What was sent may have been the answer to a question that waits no longer.
         wait_for(socket, step.patience(), &mut patience)?;
-        let flow = match source.next(socket, buffer, step.unseen()) {
-            Ok(Came::Fin) => step.step(Input::EndOfStream, &mut replies),
-            Ok(Came::Bytes(count)) => {
-                let (bytes, _) = buffer.split_at_mut(count);
-                step.step(Input::Bytes(bytes, Instant::now()), &mut replies)
-            }
-            Ok(Came::Unseen(count)) => {
-                step.step(Input::Unseen(count, Instant::now()), &mut replies)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Flow::Continue,
-            // A blocking socket says so when its read timeout has passed.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                step.step(Input::Silence, &mut replies)
-            }
-            Err(error) => return Err(error),
+        let was_held = was_held || step.held().is_some();
+        let flow = match wait_blocking(socket, step)? {
+            // Who waited may have something to send now.
+            Waited::Free if was_held => continue,
+            Waited::Free => read(socket, buffer, step, &mut source, &mut replies)?,
+            Waited::Late => step.step(Input::Silence, &mut replies),
+            Waited::Gone => step.step(Input::EndOfStream, &mut replies),
         };
         if !replies.is_empty() {
             (&mut &*socket).write_all(&replies)?;
@@ -55,6 +50,30 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
         }
         pause_blocking(step);
     }
+}
+
+/// Waits for what comes next, and hands it over.
+fn read(
+    socket: &TcpStream,
+    buffer: &mut [u8],
+    step: &mut impl Step,
+    source: &mut Source,
+    replies: &mut Vec<u8>,
+) -> io::Result<Flow> {
+    Ok(match source.next(socket, buffer, step.unseen()) {
+        Ok(Came::Fin) => step.step(Input::EndOfStream, replies),
+        Ok(Came::Bytes(count)) => {
+            let (bytes, _) = buffer.split_at_mut(count);
+            step.step(Input::Bytes(bytes, Instant::now()), replies)
+        }
+        Ok(Came::Unseen(count)) => step.step(Input::Unseen(count, Instant::now()), replies),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Flow::Continue,
+        // A blocking socket says so when its read timeout has passed.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            step.step(Input::Silence, replies)
+        }
+        Err(error) => return Err(error),
+    })
 }
 
 fn wait_for(

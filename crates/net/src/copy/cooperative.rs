@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::gate::{Waited, wait_cooperative};
 use super::outgoing::{Sent, send_cooperative, write};
 use super::{Flow, Input, Step, pause_cooperative, trim};
 
@@ -42,6 +43,8 @@ pub async fn pump(
     let mut replies = Vec::new();
     let mut moved = 0_u64;
     loop {
+        // Asked before: what opens a gate while it is found that nothing is to be sent may be something to send.
+        let was_held = step.held().is_some();
         match send_cooperative(socket, buffer, &mut replies, step, &mut moved, bulk_after).await? {
             Sent::All(Flow::Continue) => {}
             Sent::All(Flow::Finish) => return Ok(Pumped::Finished),
@@ -51,7 +54,15 @@ pub async fn pump(
             return Ok(Pumped::Conversation);
         }
         let (patience, pause) = (step.patience(), step.pause());
+        let was_held = was_held || step.held().is_some();
+        let waiting = &mut *step;
         let next = async {
+            match wait_cooperative(socket, waiting).await? {
+                Waited::Free if was_held => return Ok(Read::Freed),
+                Waited::Free => {}
+                Waited::Late => return Ok(Read::Silence),
+                Waited::Gone => return Ok(Read::Bytes(0)),
+            }
             pause_cooperative(pause).await;
             read(socket, buffer, patience).await
         };
@@ -64,6 +75,8 @@ pub async fn pump(
             read = next => read?,
         };
         let input = match read {
+            // Who waited may have something to send now.
+            Read::Freed => continue,
             Read::Stopping => Input::Stopping,
             Read::Silence => Input::Silence,
             Read::Bytes(0) => Input::EndOfStream,
@@ -93,6 +106,7 @@ pub async fn pump(
 }
 
 enum Read {
+    Freed,
     Bytes(usize),
     Silence,
     Stopping,

@@ -7,12 +7,14 @@
 mod blocking;
 mod cooperative;
 mod file;
+mod gate;
 mod outgoing;
 mod unseen;
 
 pub use blocking::{Came, Source, pump as pump_blocking};
 pub use cooperative::{Pumped, pump as pump_cooperative};
 pub use file::send_file;
+pub use gate::{Gate, Held};
 pub use outgoing::{Outgoing, Piece, write};
 pub use unseen::Unseen;
 
@@ -87,6 +89,18 @@ pub trait Step {
     /// that it may end early.
     fn pause(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// What another session has to do before anything else is read or sent. Asked before each read and each piece.
+    fn held(&self) -> Option<Held> {
+        None
+    }
+
+    /// Whether a peer that has sent FIN, while this is held, has gone; `unread`: bytes that came before it. Then the step is told
+    /// the end of the stream.
+    fn is_gone_with_fin(&self, unread: u64) -> bool {
+        let _ = unread;
+        false
     }
 
     /// Whether a step may wait for a disk, so that the runtime must be told.

@@ -21,6 +21,7 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::file::send_file;
+use super::gate::{Waited, wait_blocking, wait_cooperative};
 use super::{Flow, Input, Step, pause_blocking, pause_cooperative, trim};
 
 /// What goes out next. What the step appended to the replies goes before it.
@@ -59,6 +60,7 @@ pub(super) fn send_blocking(
     step: &mut impl Step,
 ) -> io::Result<Flow> {
     while step.is_sending() {
+        in_time(wait_blocking(socket, step)?)?;
         let outgoing = step.outgoing(buffer, replies)?;
         let more = matches!(&outgoing, Outgoing::File(_) | Outgoing::Bytes(1..));
         say(socket, replies, more).map_err(unread)?;
@@ -132,6 +134,7 @@ pub(super) async fn send_cooperative(
             trim(replies);
             return Ok(Sent::All(Flow::Continue));
         }
+        in_time(wait_cooperative(socket, step).await?)?;
         let outgoing = if step.may_block() {
             block_in_place(|| step.outgoing(buffer, replies))?
         } else {
@@ -251,6 +254,17 @@ fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
 
 fn most_of(piece: &Piece) -> usize {
     usize::try_from(piece.count).unwrap_or(TURN).min(TURN)
+}
+
+/// In the middle of what goes out nothing can be said to a step that waited in vain.
+fn in_time(waited: Waited) -> io::Result<()> {
+    match waited {
+        Waited::Free => Ok(()),
+        Waited::Late => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "what was to be sent did not come"))
+        }
+        Waited::Gone => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the peer has gone")),
+    }
 }
 
 /// What was announced cannot be sent any more, and nothing else may stand in its place.

@@ -1,0 +1,319 @@
+//! A session that waits for another session: a gate that the other side opens, so that nobody polls.
+//!
+//! While a step is held, its loop neither reads nor asks for what goes out: what the peer sends stays in its socket, which is
+//! the whole of back-pressure. Now and then the loop looks whether the peer is still there.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::Notify;
+
+use super::Step;
+
+/// Opened by one session and waited for by another, among the tasks or on a thread.
+#[derive(Debug, Default)]
+pub struct Gate {
+    is_open: Mutex<bool>,
+    thread: Condvar,
+    task: Notify,
+}
+
+/// What a step waits for.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// It goes on when this is open.
+    pub gate: Arc<Gate>,
+    /// When the wait is over all the same; then the step is told silence. None where it lasts as long as it takes.
+    pub until: Option<Instant>,
+}
+
+impl Gate {
+    /// Whoever waits goes on.
+    pub fn open(&self) {
+        *self.lock() = true;
+        self.thread.notify_all();
+        self.task.notify_waiters();
+    }
+
+    /// From now on one waits here.
+    pub fn close(&self) {
+        *self.lock() = false;
+    }
+
+    /// Whether nobody waits.
+    pub fn is_open(&self) -> bool {
+        *self.lock()
+    }
+
+    /// Waits among the tasks.
+    ///
+    /// Cancel safe: yes.
+    async fn opened(&self) {
+        loop {
+            let mut opened = std::pin::pin!(self.task.notified());
+            // Before it is looked at, so that an opening in between is heard.
+            opened.as_mut().enable();
+            if self.is_open() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    /// Waits on a thread, for `most` at most; gives whether it is open.
+    fn wait(&self, most: Duration) -> bool {
+        let waited = self.thread.wait_timeout_while(self.lock(), most, |open| !*open);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// How long to wait before the peer is looked at; none where the wait is over.
+    fn turn(&self) -> Option<Duration> {
+        let left = match self.until {
+            Some(until) => until.checked_duration_since(Instant::now())?,
+            None => LOOK_UP,
+        };
+        (!left.is_zero()).then(|| left.min(LOOK_UP))
+    }
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// The step is not held any more.
+    Free,
+    /// It took too long.
+    Late,
+    /// The peer has sent FIN, and will not come back.
+    Gone,
+}
+
+/// Waits on a thread until nothing holds `step`.
+///
+/// # Errors
+/// The peer reset the connection, or somebody here shut it.
+pub(super) fn wait_blocking(socket: &impl AsFd, step: &impl Step) -> io::Result<Waited> {
+    while let Some(held) = step.held() {
+        let Some(turn) = held.turn() else { return Ok(Waited::Late) };
+        if !held.gate.wait(turn) && is_gone(socket, step)? {
+            return Ok(Waited::Gone);
+        }
+    }
+    Ok(Waited::Free)
+}
+
+/// The same among the tasks.
+///
+/// Cancel safe: yes.
+///
+/// # Errors
+/// As [`wait_blocking`].
+#[expect(clippy::needless_pass_by_ref_mut, reason = "shared, a step would have to be Sync")]
+pub(super) async fn wait_cooperative(
+    socket: &impl AsFd,
+    step: &mut impl Step,
+) -> io::Result<Waited> {
+    while let Some(held) = step.held() {
+        let Some(turn) = held.turn() else { return Ok(Waited::Late) };
+        let opened = tokio::time::timeout(turn, held.gate.opened()).await;
+        if opened.is_err() && is_gone(socket, step)? {
+            return Ok(Waited::Gone);
+        }
+    }
+    Ok(Waited::Free)
+}
+
+/// Whether the peer has sent FIN, and the step knows by it that it has gone. What has not been read stays where it is.
+fn is_gone(socket: &impl AsFd, step: &impl Step) -> io::Result<bool> {
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let seen = polled[0].revents();
+    if seen.intersects(PollFlags::ERR | PollFlags::HUP) {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    if !seen.contains(PollFlags::RDHUP) {
+        return Ok(false);
+    }
+    Ok(step.is_gone_with_fin(rustix::io::ioctl_fionread(socket)?))
+}
+
+/// Between two looks at the peer of a step that is held.
+const LOOK_UP: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    use super::super::{Flow, Input, Outgoing, Pumped, pump_blocking, pump_cooperative};
+    use super::*;
+
+    /// Is held until its gate opens; remembers what it was given.
+    struct Waiter {
+        gate: Arc<Gate>,
+        until: Option<Instant>,
+        /// It has gone when FIN came and fewer bytes than these are here.
+        expects: u64,
+        /// Opens its gate when it is first asked whether it has something to send, and has so from then on.
+        opens_itself: bool,
+        heard: Vec<String>,
+    }
+
+    impl Waiter {
+        fn new(until: Option<Instant>, expects: u64) -> Self {
+            Self { gate: Arc::default(), until, expects, opens_itself: false, heard: Vec::new() }
+        }
+    }
+
+    impl Step for Waiter {
+        fn patience(&self) -> Duration {
+            Duration::from_secs(20)
+        }
+
+        fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
+            let finished = !matches!(input, Input::Bytes(..) | Input::Stopping);
+            self.heard.push(match input {
+                Input::Bytes(bytes, _) => String::from_utf8_lossy(bytes).into_owned(),
+                other => format!("{other:?}"),
+            });
+            if finished { Flow::Finish } else { Flow::Continue }
+        }
+
+        fn is_sending(&self) -> bool {
+            let is_open = self.gate.is_open();
+            if self.opens_itself {
+                self.gate.open();
+            }
+            self.opens_itself && is_open
+        }
+
+        fn outgoing(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> io::Result<Outgoing> {
+            self.heard.push("sent".to_owned());
+            Ok(Outgoing::Finish)
+        }
+
+        fn held(&self) -> Option<Held> {
+            let held = Held { gate: self.gate.clone(), until: self.until };
+            (!self.gate.is_open()).then_some(held)
+        }
+
+        fn is_gone_with_fin(&self, unread: u64) -> bool {
+            unread < self.expects
+        }
+
+        fn may_block(&self) -> bool {
+            false
+        }
+
+        fn is_bulk(&self) -> bool {
+            false
+        }
+    }
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    /// On both loops.
+    fn on_both(waiter: impl Fn() -> Waiter, peer: impl Fn(TcpStream, &Gate) + Sync) -> [Waiter; 2] {
+        let run = |blocking: bool| {
+            let (client, server) = pair();
+            let mut waiter = waiter();
+            let gate = waiter.gate.clone();
+            std::thread::scope(|scope| {
+                scope.spawn(|| peer(client, &gate));
+                let pumped = if blocking {
+                    pump_blocking(&server, &mut [0; 64], &mut waiter)
+                } else {
+                    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+                    runtime.unwrap().block_on(async {
+                        server.set_nonblocking(true).unwrap();
+                        let server = tokio::net::TcpStream::from_std(server).unwrap();
+                        let never = std::future::pending();
+                        pump_cooperative(&server, &mut [0; 64], &mut waiter, u64::MAX, never).await
+                    })
+                };
+                if let Err(error) = pumped.map(|pumped| assert_eq!(pumped, Pumped::Finished)) {
+                    waiter.heard.push(error.kind().to_string());
+                }
+            });
+            waiter
+        };
+        [run(true), run(false)]
+    }
+
+    #[test]
+    fn who_is_held_reads_nothing_until_the_gate_opens() {
+        let waiters = on_both(
+            || Waiter::new(None, 0),
+            |mut client, gate| {
+                client.write_all(b"early").unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+                // More than one look at a peer that is there.
+                std::thread::sleep(2 * LOOK_UP);
+                gate.open();
+            },
+        );
+        for waiter in waiters {
+            assert_eq!(waiter.heard, ["early", "EndOfStream"]);
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_in_time_and_is_told_as_silence() {
+        let until = || Some(Instant::now() + Duration::from_millis(20));
+        let (hold, held) = std::sync::mpsc::channel();
+        let waiters = on_both(|| Waiter::new(until(), 0), |client, _| hold.send(client).unwrap());
+        for waiter in waiters {
+            assert_eq!(waiter.heard, ["Silence"]);
+        }
+        assert_eq!(held.try_iter().count(), 2);
+    }
+
+    #[test]
+    fn who_leaves_while_it_is_held_is_missed() {
+        let leaves = |mut client: TcpStream, _: &Gate| client.write_all(b"four").unwrap();
+        for waiter in on_both(|| Waiter::new(None, 5), leaves) {
+            assert_eq!(waiter.heard, ["EndOfStream"]);
+        }
+        let resets = |client: TcpStream, _: &Gate| {
+            let socket = socket2::SockRef::from(&client);
+            socket.set_linger(Some(Duration::ZERO)).unwrap();
+        };
+        for waiter in on_both(|| Waiter::new(None, 0), resets) {
+            assert_eq!(waiter.heard, ["connection reset"]);
+        }
+    }
+
+    #[test]
+    fn what_opens_the_gate_after_there_was_nothing_to_send_is_sent() {
+        let waiter = || Waiter { opens_itself: true, ..Waiter::new(None, 0) };
+        let (hold, held) = std::sync::mpsc::channel();
+        for waiter in on_both(waiter, |client, _| hold.send(client).unwrap()) {
+            assert_eq!(waiter.heard, ["sent"]);
+        }
+        assert_eq!(held.try_iter().count(), 2);
+    }
+
+    #[test]
+    fn an_opening_between_a_look_and_the_wait_is_heard() {
+        let gate = Gate::default();
+        std::thread::scope(|scope| {
+            for _ in 0..1000 {
+                gate.close();
+                scope.spawn(|| gate.open());
+                assert!(gate.wait(Duration::from_secs(20)));
+            }
+        });
+    }
+}
