@@ -9,6 +9,7 @@ use anyport_proto::detect::ProtocolName;
 use anyport_proto::rooms::Nickname;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
+use anyport_proto::transfer::pipe::PipeKey;
 use anyport_proto::ws::handshake::Origin;
 use anyport_server::Greeting;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -193,6 +194,14 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "WHAT", default_value = "drop", help_heading = "Rooms")]
     pub(crate) slow_reader: SlowReader,
 
+    /// Pipes at once: keys that somebody gives to or waits for
+    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Pipes")]
+    pub(crate) max_pipes: u32,
+
+    /// How long the sender and the receivers of a pipe wait for each other
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = values::duration, help_heading = "Pipes")]
+    pub(crate) pipe_wait: Duration,
+
     /// Threads of what waits more than it says: rooms and echo [default: 1 for 4 cores]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Speed")]
     pub(crate) conversation_threads: Option<u16>,
@@ -242,6 +251,14 @@ pub(crate) struct Send {
     /// Send nothing but the bytes over tcp://, as nc -N does
     #[arg(long, conflicts_with_all = ["on_exists", "perms"])]
     pub(crate) plain: bool,
+
+    /// Store nothing there: give one file to whoever takes KEY (anyport get HOST:PORT --pipe KEY, curl http://HOST:PORT/pipe/KEY)
+    #[arg(long, value_name = "KEY", help_heading = "Pipe", conflicts_with_all = ["plain", "on_exists", "no_resume", "times", "no_times", "perms", "deflate", "limit_rate", "write_out"])]
+    pub(crate) pipe: Option<PipeKey>,
+
+    /// How many receivers there are to be, 1 to 64; it begins when all are there
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), requires = "pipe", help_heading = "Pipe")]
+    pub(crate) receivers: u8,
 
     /// What the server is to do if another file has the name: error, rename or overwrite [default: the server's]
     #[arg(long, value_name = "POLICY", help_heading = "Files")]
@@ -338,6 +355,10 @@ pub(crate) struct Get {
     /// File or directory to receive into; - is standard output [default: the name in the URL, here]
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Take what somebody gives as KEY (anyport send FILE HOST:PORT --pipe KEY); URL is then HOST:PORT, and the file is called KEY unless -o says otherwise
+    #[arg(long, value_name = "KEY", conflicts_with = "limit_rate")]
+    pub(crate) pipe: Option<PipeKey>,
 
     /// What to do where another file is already: error, overwrite or rename
     #[arg(long, value_name = "WHAT", default_value = "error")]

@@ -227,6 +227,8 @@ pub fn preface(input: &[u8]) {
             Request::Get(get) => preface::get_line(get),
             Request::List(list) => preface::list_line(list),
             Request::Join(join) => preface::join_line(join),
+            Request::Give(give) => preface::give_line(give),
+            Request::Take(take) => preface::take_line(take),
             Request::Echo => "ANYPORT/1 ECHO".to_owned(),
             Request::Other(verb) => format!("ANYPORT/1 {verb}"),
         };

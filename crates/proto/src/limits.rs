@@ -90,3 +90,10 @@ pub const MAX_NICKNAME: usize = 32;
 
 /// Characters of the key of a message: a UUID, and room for a prefix.
 pub const MAX_MESSAGE_KEY: usize = 64;
+
+/// Characters of the key of a pipe: it stands in URLs, and who knows it gets the content, so there is room for one that
+/// nobody guesses.
+pub const MAX_PIPE_KEY: usize = 128;
+
+/// Receivers of one pipe.
+pub const MAX_PIPE_RECEIVERS: usize = 64;

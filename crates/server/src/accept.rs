@@ -18,6 +18,7 @@ use crate::direct;
 use crate::link::Link;
 use crate::per_address::{Admitted, PerAddress, TooMany};
 use crate::service::files::Files;
+use crate::service::pipe::Pipes;
 use crate::service::rooms::Rooms;
 use crate::session::Context;
 use crate::undecided::Undecided;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) undecided: Arc<Undecided>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) rooms: Arc<Rooms>,
+    pub(crate) pipes: Arc<Pipes>,
 }
 
 /// Accepts until draining.
@@ -69,12 +71,21 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                 // The semaphore is never closed.
                 let Ok(permit) = permit else { return };
                 prepare(&stream, &shared.config);
-                let Shared { config, files, buffered, undecided, counters, rooms, .. } =
+                let Shared { config, files, buffered, undecided, counters, rooms, pipes, .. } =
                     shared.clone();
                 let listener = listener.config.clone();
                 let link = Link::new();
-                let context =
-                    Context { config, listener, files, buffered, counters, rooms, peer, link };
+                let context = Context {
+                    config,
+                    listener,
+                    files,
+                    buffered,
+                    counters,
+                    rooms,
+                    pipes,
+                    peer,
+                    link,
+                };
                 let service = context.listener.service;
                 // What waits for no word of the peer takes nobody's place.
                 let place = service.hears_first().then(|| undecided.enter());

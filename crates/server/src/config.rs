@@ -69,6 +69,8 @@ pub struct Config {
     pub keep_parts: Duration,
     /// What rooms may take.
     pub rooms: RoomLimits,
+    /// What pipes may take.
+    pub pipes: PipeLimits,
     /// Sizes of the wire.
     pub limits: Limits,
     /// Durations.
@@ -105,6 +107,7 @@ impl Config {
             greeting: Greeting::default(),
             keep_parts: Duration::from_secs(24 * 60 * 60),
             rooms: RoomLimits::default(),
+            pipes: PipeLimits::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
@@ -167,6 +170,26 @@ impl Default for RoomLimits {
             slow_reader: SlowReader::Drop,
             notices: 100,
         }
+    }
+}
+
+/// What pipes may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PipeLimits {
+    /// Keys at once that somebody gives to or waits for.
+    pub pipes: usize,
+    /// Bytes that wait for the slowest receiver of one pipe; the sender is not read while there are as many. One more read may
+    /// be there: [`Config::bulk_buffer`].
+    pub buffer: usize,
+    /// How long sender and receivers wait for each other.
+    pub wait: Duration,
+}
+
+impl Default for PipeLimits {
+    fn default() -> Self {
+        // As much as one read of the bulk loop, so that both sides have something to do.
+        Self { pipes: 256, buffer: 256 * 1024, wait: Duration::from_secs(5 * 60) }
     }
 }
 

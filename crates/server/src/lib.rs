@@ -10,7 +10,7 @@
 //! - `session` speaks one protocol: raw, preface, http1, ws (also bare frames), or the library engine
 //! - `direct` goes without detection, where a listener serves one thing
 //! - `datagram` answers over UDP
-//! - `service` does something with the data: files, echo, greet, time
+//! - `service` does something with the data: files, pipes, echo, greet, time
 //! - `sink` is where bytes rest: file, memory, discard
 //! - `connection` is the only file that knows the order of these
 //!
@@ -52,7 +52,8 @@ mod supervised;
 mod undecided;
 
 pub use config::{
-    Config, Fsync, ListenerConfig, OnTimeout, RoomLimits, Service, SinkKind, SlowReader, Timeouts,
+    Config, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service, SinkKind,
+    SlowReader, Timeouts,
 };
 pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
 pub use greeting::{Greeting, GreetingError};
@@ -72,6 +73,7 @@ use counters::Counting;
 use datagram::Datagrams;
 use per_address::PerAddress;
 use service::files::Files;
+use service::pipe::Pipes;
 use shutdown::Stop;
 use undecided::Undecided;
 
@@ -162,6 +164,7 @@ impl Server {
             undecided: Arc::new(Undecided::new(self.config.max_undecided)),
             counters: self.counters,
             rooms: self.conversations.rooms(),
+            pipes: Arc::new(Pipes::new(self.config.pipes.clone())),
         };
         let stages = Stages {
             conversations: self.conversations,

@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use anyport_net::congestion;
 use anyport_net::tcp_info::TcpInfo;
@@ -33,6 +34,15 @@ impl Link {
         if let Some(socket) = socket {
             // Already gone is fine: that is what we want.
             let _ = rustix::net::shutdown(&*socket, rustix::net::Shutdown::Both);
+        }
+    }
+
+    /// When the connection ends, the peer sees a reset: not FIN, which would tell it that all is here.
+    pub(crate) fn reset_at_end(&self) {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(socket) = socket {
+            // One that is gone already was no orderly end either.
+            let _ = rustix::net::sockopt::set_socket_linger(&*socket, Some(Duration::ZERO));
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) enum Resource<'a> {
     Time,
     /// `/rooms/NAME`, and in the query who comes.
     Room,
-    /// `/pipe/NAME`.
+    /// `/pipe/KEY`.
     Pipe(&'a str),
 }
 
@@ -91,7 +91,8 @@ impl Resource<'_> {
             Self::Echo => "POST, OPTIONS",
             Self::Help | Self::Health | Self::Time => "GET, HEAD, OPTIONS",
             Self::Room => "GET, HEAD, POST, OPTIONS",
-            Self::Pipe(_) => "OPTIONS",
+            // A head alone would take what is meant for somebody.
+            Self::Pipe(_) => "GET, PUT, POST, OPTIONS",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use anyport_net::copy::{Flow, Input, Outgoing, Step, Unseen};
+use anyport_net::copy::{Flow, Held, Input, Outgoing, Step, Unseen};
 use anyport_net::pace::Pace;
 use tokio::task::block_in_place;
 
@@ -123,6 +123,15 @@ impl Step for Supervised {
         }
         let pace = self.pace.as_ref().map_or(Duration::ZERO, Pace::pause);
         pace.max(self.session.pause())
+    }
+
+    fn held(&self) -> Option<Held> {
+        // An abort is met in the next step.
+        self.session.held().filter(|_| !self.stop.aborted.is_cancelled())
+    }
+
+    fn is_gone_with_fin(&self, unread: u64) -> bool {
+        self.session.is_gone_with_fin(unread)
     }
 
     fn may_block(&self) -> bool {

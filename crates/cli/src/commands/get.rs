@@ -17,6 +17,9 @@ use crate::flags;
 use crate::output::{to_stderr, to_stdout};
 
 pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
+    if let Some(key) = &flags.pipe {
+        return super::pipe::get(flags, key);
+    }
     let targets = targets(flags)?;
     let output = output(flags, &targets)?;
     let options = options(flags);

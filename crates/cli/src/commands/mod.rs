@@ -4,6 +4,7 @@ pub(crate) mod cat;
 pub(crate) mod chat;
 pub(crate) mod get;
 pub(crate) mod ls;
+pub(crate) mod pipe;
 pub(crate) mod resolve;
 pub(crate) mod send;
 pub(crate) mod serve;

@@ -20,6 +20,9 @@ use crate::flags;
 use crate::output::{to_stderr, to_stdout, write_stdout};
 
 pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
+    if let Some(key) = &flags.pipe {
+        return super::pipe::send(flags, key);
+    }
     let target: Target = flags.target.parse().map_err(|error| {
         Failure::new(Exit::Usage, error).with_hint("the last word is the target: tcp://HOST:PORT/")
     })?;
@@ -247,7 +250,7 @@ fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
 }
 
 /// On stderr, and only where a person sees it.
-fn progress_bar(flags: &flags::Send, sources: &[Source]) -> ProgressBar {
+pub(super) fn progress_bar(flags: &flags::Send, sources: &[Source]) -> ProgressBar {
     if flags.quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

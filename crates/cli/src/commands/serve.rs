@@ -158,6 +158,8 @@ fn config(flags: &flags::Serve) -> Config {
         flags::SlowReader::Drop => SlowReader::Drop,
         flags::SlowReader::Close => SlowReader::Close,
     };
+    config.pipes.pipes = usize::try_from(flags.max_pipes).unwrap_or(usize::MAX);
+    config.pipes.wait = flags.pipe_wait;
     config.limits.room_message = flags.room_message;
     config.timeouts.handshake = flags.handshake_timeout;
     config.timeouts.message = flags.message_timeout;

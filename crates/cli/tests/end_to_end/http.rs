@@ -309,10 +309,6 @@ fn ht_6_methods_are_refused_by_what_is_known_of_them() {
             server.next_refused();
         }
     }
-    let answers = converse(&mut connect(server.port()), b"GET /pipe/x HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(statuses(&answers), [404]);
-    assert!(answers.contains("/pipe/x"), "{answers}");
-    server.next_refused();
 }
 
 #[test]

@@ -19,6 +19,7 @@
 //! - `compression` permessage-deflate, both roles
 //! - `downloads` files that leave the server, and what must not
 //! - `memory` what no peer can make the server hold
+//! - `pipe` content that goes from one client to others, and is stored nowhere
 //! - `policies` what an operator allows one peer, and all of them together
 //! - `raw_echo` echo over TCP
 //! - `refusals` mistakes of peers and users, and what they are told
@@ -53,6 +54,7 @@ mod listeners;
 mod lookalikes;
 mod matrix;
 mod memory;
+mod pipe;
 mod policies;
 mod raw_echo;
 mod real_clients;

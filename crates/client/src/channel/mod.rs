@@ -13,16 +13,16 @@ use rustix::net::{RecvFlags, recv};
 use crate::error::SendError;
 
 /// Bytes of the buffer that content goes through. About the size of L2.
-const BUFFER: usize = 256 * 1024;
+pub(crate) const BUFFER: usize = 256 * 1024;
 
 /// Bytes that the kernel sends by itself before we look whether the server has said something.
 const UNSEEN: usize = 1024 * 1024;
 
 /// The longest answer that is read: a receipt, a refusal, a response to a handshake.
-const LONGEST_ANSWER: usize = 64 * 1024;
+pub(crate) const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// Whether the server has said something, or has gone, without waiting for it.
-fn has_something_to_say(stream: &TcpStream) -> bool {
+pub(crate) fn has_something_to_say(stream: &TcpStream) -> bool {
     let mut byte = [0; 1];
     match recv(stream, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
         Ok(_) => true,

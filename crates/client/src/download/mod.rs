@@ -15,6 +15,7 @@ mod error;
 mod lines;
 mod messages;
 mod part;
+pub(crate) mod pipe;
 mod wire;
 mod written;
 

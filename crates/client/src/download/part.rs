@@ -66,6 +66,16 @@ impl Part {
         Ok(part)
     }
 
+    /// A new one for `target` that nobody goes on with.
+    pub(super) fn fresh(target: &Path) -> Result<Self, GetError> {
+        let id = crate::keys::handshake_key().map(|byte| format!("{byte:02x}")).concat();
+        let path = folder_of(target).join(format!("{PART_PREFIX}{id}{PART_SUFFIX}"));
+        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+            Ok(file) => Ok(Self { file, path, target: target.to_owned(), length: 0 }),
+            Err(source) => Err(GetError::Local { what: "create", path, source }),
+        }
+    }
+
     /// Bytes that are there.
     pub(super) const fn length(&self) -> u64 {
         self.length
@@ -119,8 +129,13 @@ impl Part {
         self.file
             .set_permissions(permissions)
             .and_then(|()| self.file.set_modified(time(head.mtime)))
-            .and_then(|()| self.file.sync_all())
             .map_err(|source| self.local("finish", source))?;
+        self.publish_as_it_is(on_exists)
+    }
+
+    /// The same with the time and the permissions that it has.
+    pub(super) fn publish_as_it_is(self, on_exists: OnExists) -> Result<PathBuf, GetError> {
+        self.file.sync_all().map_err(|source| self.local("finish", source))?;
         let published = self.rename(on_exists)?;
         File::open(folder_of(&published))
             .and_then(|folder| folder.sync_all())

@@ -167,7 +167,7 @@ pub(crate) fn set_patience(stream: &TcpStream, patience: Duration) {
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// Only for a socket that has lost its peer between connect and the first question.
-const UNKNOWN_PEER: SocketAddr =
+pub(super) const UNKNOWN_PEER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 fn check(

@@ -3,7 +3,9 @@
 
 mod burst;
 mod channel;
+pub(crate) mod pipe;
 
+use channel::UNKNOWN_PEER;
 pub(crate) use channel::{prepare, set_patience};
 
 use std::net::SocketAddr;

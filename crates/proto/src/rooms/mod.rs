@@ -22,6 +22,7 @@ pub use event::{Event, Joined, Members};
 pub use id::{BadEventId, Epoch, EventId};
 pub use join::{Join, TargetError};
 pub use message::{BadKey, Message, MessageKey, MessageView};
+pub(crate) use name::check as check_name;
 pub use name::{NameError, Nickname, RoomName};
 pub use said::{HELP, Line, Said, SaidError};
 

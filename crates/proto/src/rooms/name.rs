@@ -115,7 +115,8 @@ impl fmt::Display for Nickname {
     }
 }
 
-fn check(what: &'static str, name: &str, most: usize) -> Result<String, NameError> {
+/// Checks what is to be a name like that of a room.
+pub(crate) fn check(what: &'static str, name: &str, most: usize) -> Result<String, NameError> {
     let bad = name.chars().find(|c| !is_letter_or_digit(*c) && !matches!(c, '-' | '_' | '.'));
     match name.chars().next() {
         None => Err(NameError::Empty { what }),

@@ -17,6 +17,7 @@ pub mod hasher;
 mod line;
 pub mod offer;
 pub(crate) mod percent;
+pub mod pipe;
 pub mod preface;
 pub mod receipt;
 pub mod refusal;

@@ -5,5 +5,6 @@ pub(crate) mod echo;
 pub(crate) mod files;
 pub(crate) mod greet;
 pub(crate) mod listing;
+pub(crate) mod pipe;
 pub(crate) mod rooms;
 pub(crate) mod time;

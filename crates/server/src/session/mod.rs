@@ -4,6 +4,7 @@
 //! ```text
 //!   Raw ──proof of frames──► Ws          Http1 ──upgrade──► Ws
 //!   Preface ──JOIN──► Lines              Http1 ──GET /rooms/NAME──► Events
+//!   Preface ──PIPE, TAKE──► Pipe
 //!                                        Refusing (TLS and HTTP/2, until they are served)
 //!   Single: echo, greet or time, where a listener serves nothing else
 //! ```
@@ -15,6 +16,7 @@ mod http1;
 pub(crate) mod library;
 mod lines;
 mod messages;
+mod pipe;
 mod preface;
 mod raw;
 pub(crate) mod raw_echo;
@@ -33,7 +35,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_net::copy::{Flow, Input, Outgoing, Step, Unseen};
+use anyport_net::copy::{Flow, Held, Input, Outgoing, Step, Unseen};
 use anyport_proto::detect::Verdict;
 use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
@@ -45,6 +47,7 @@ use crate::counters::Counters;
 use crate::link::Link;
 use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
+use crate::service::pipe::Pipes;
 use crate::service::rooms::{Rooms, Seat};
 
 /// What every session of a server shares, and whom it talks to.
@@ -58,6 +61,7 @@ pub(crate) struct Context {
     pub(crate) buffered: Arc<Budget>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) rooms: Arc<Rooms>,
+    pub(crate) pipes: Arc<Pipes>,
     pub(crate) peer: SocketAddr,
     pub(crate) link: Link,
 }
@@ -82,6 +86,7 @@ pub(crate) enum Session {
     Events(Box<events::Events>),
     Refusing(refusing::Refusing),
     Single(Box<single::Single>),
+    Pipe(Box<pipe::Pipe>),
 }
 
 /// What a session wants after a step.
@@ -126,6 +131,7 @@ impl Session {
             Self::Http1(session) => session.stop(replies),
             Self::Ws(session) => session.stop(replies),
             Self::Lines(session) => session.stop(replies),
+            Self::Pipe(session) => session.stop(replies),
             Self::Events(_) | Self::Refusing(_) => true,
             Self::Single(session) => {
                 session.stop(replies);
@@ -142,6 +148,7 @@ impl Session {
             Self::Http1(session) => session.broken(reason),
             Self::Ws(session) => session.broken(reason),
             Self::Single(session) => session.broken(),
+            Self::Pipe(session) => session.broken(reason),
             Self::Lines(_) | Self::Events(_) | Self::Refusing(_) => {}
         }
     }
@@ -173,6 +180,7 @@ impl Step for Session {
             Self::Events(session) => session.patience(),
             Self::Refusing(session) => session.patience(),
             Self::Single(session) => session.patience(),
+            Self::Pipe(session) => session.patience(),
         }
     }
 
@@ -195,6 +203,7 @@ impl Step for Session {
             Self::Events(session) => Next::Flow(session.step(&input, replies)),
             Self::Refusing(session) => Next::Flow(session.step(replies)),
             Self::Single(session) => Next::Flow(session.step(input, replies)),
+            Self::Pipe(session) => Next::Flow(session.step(&input, replies)),
         };
         match next {
             Next::Flow(flow) => flow,
@@ -210,13 +219,21 @@ impl Step for Session {
             Self::Preface(session) => session.is_sending(),
             Self::Http1(session) => session.is_sending(),
             Self::Ws(session) => session.is_sending(),
+            Self::Pipe(session) => session.is_sending(),
             _ => false,
         }
     }
 
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
         match self {
-            Self::Preface(session) => session.outgoing(buffer, replies),
+            Self::Preface(session) => {
+                let outgoing = session.outgoing(buffer, replies)?;
+                // What waited behind an answer may lead elsewhere.
+                if let Some(successor) = session.take_successor(replies) {
+                    *self = successor;
+                }
+                Ok(outgoing)
+            }
             Self::Http1(session) => {
                 let (outgoing, next) = session.outgoing(buffer, replies)?;
                 if let Some(next) = next {
@@ -225,6 +242,7 @@ impl Step for Session {
                 Ok(outgoing)
             }
             Self::Ws(session) => session.outgoing(buffer, replies),
+            Self::Pipe(session) => session.outgoing(buffer, replies),
             _ => Ok(Outgoing::Nothing),
         }
     }
@@ -242,6 +260,22 @@ impl Step for Session {
             Self::Ws(session) => session.pause(),
             Self::Lines(session) => session.pause(),
             _ => Duration::ZERO,
+        }
+    }
+
+    fn held(&self) -> Option<Held> {
+        match self {
+            Self::Http1(session) => session.held(),
+            Self::Pipe(session) => session.held(),
+            _ => None,
+        }
+    }
+
+    fn is_gone_with_fin(&self, unread: u64) -> bool {
+        match self {
+            Self::Http1(session) => session.is_gone_with_fin(unread),
+            Self::Pipe(session) => session.is_gone_with_fin(unread),
+            _ => false,
         }
     }
 
@@ -270,13 +304,18 @@ impl Step for Session {
             Self::Preface(session) => session.may_block(),
             Self::Http1(session) => session.may_block(),
             Self::Ws(session) => session.may_block(),
-            Self::Lines(_) | Self::Events(_) | Self::Refusing(_) | Self::Single(_) => false,
+            Self::Lines(_)
+            | Self::Events(_)
+            | Self::Refusing(_)
+            | Self::Single(_)
+            | Self::Pipe(_) => false,
         }
     }
 
     fn is_bulk(&self) -> bool {
         match self {
             Self::Raw(_) | Self::Preface(_) => true,
+            Self::Pipe(session) => session.is_bulk(),
             Self::Http1(session) => session.is_bulk(),
             Self::Ws(session) => session.is_bulk(),
             _ => false,

@@ -5,6 +5,8 @@
 //!   ANYPORT/1 PUT notes.txt␊ content until FIN       ──►  ANYPORT/1 RECEIPT …␊
 //!   ANYPORT/1 GET photo.jpg␊                         ──►  ANYPORT/1 FILE …␊ hello END blake3:…␊   and the next line
 //!   ANYPORT/1 LIST␊                                  ──►  ANYPORT/1 ENTRY …␊ … ANYPORT/1 END entries=N␊
+//!   ANYPORT/1 PIPE key␊ content until FIN            ──►  ANYPORT/1 PIPED …␊            session/pipe.rs
+//!   ANYPORT/1 TAKE key␊                              ──►  the content, FIN
 //!   ANYPORT/1 TIME␊                                  ──►  ANYPORT/1 TIME Local time is: …␊
 //!   ANYPORT/1 GREET␊                                 ──►  ANYPORT/1 GREETING Welcome to anyport!␊
 //! ```
@@ -26,11 +28,13 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::due::Due;
 use super::lines::Lines;
+use super::pipe::Pipe;
 use super::raw_echo::RawEcho;
 use super::sending::{Say, Sending};
 use super::single::Single;
 use super::{Context, Session, idle_reason};
 use crate::service::files::Upload;
+use crate::service::pipe::{Giver, Taker};
 use crate::service::time::now_line;
 
 pub(crate) struct Preface {
@@ -64,6 +68,10 @@ enum State {
 enum Successor {
     Room(Join),
     Echo,
+    /// What is given has so many bytes, if that is known.
+    Give(Giver, Option<u64>),
+    /// Perhaps with a line before the content.
+    Take(Taker, bool),
 }
 
 impl Preface {
@@ -284,6 +292,14 @@ impl Preface {
                 let echo = RawEcho::new(self.context.config.timeouts.idle);
                 Some(Session::Single(Box::new(Single::Echo(echo))))
             }
+            State::Leaving(Successor::Give(giver, size)) => {
+                let pipe = Pipe::give(self.context.clone(), giver, size, &self.waiting);
+                Some(Session::Pipe(Box::new(pipe)))
+            }
+            State::Leaving(Successor::Take(taker, head)) => {
+                let pipe = Pipe::take(self.context.clone(), taker, head);
+                Some(Session::Pipe(Box::new(pipe)))
+            }
             state => {
                 self.state = state;
                 None
@@ -308,6 +324,18 @@ impl Preface {
             }
             Ok(Request::Join(join)) => {
                 self.state = State::Leaving(Successor::Room(join));
+                return Ok(());
+            }
+            Ok(Request::Give(give)) => {
+                let giver = self.context.pipes.give(&give, None);
+                let giver = giver.map_err(|refusal| self.refuse_line(refusal))?;
+                self.state = State::Leaving(Successor::Give(giver, give.size));
+                return Ok(());
+            }
+            Ok(Request::Take(take)) => {
+                let taker = self.context.pipes.take(&take.key);
+                let taker = taker.map_err(|refusal| self.refuse_line(refusal))?;
+                self.state = State::Leaving(Successor::Take(taker, take.head));
                 return Ok(());
             }
             Ok(Request::Other(Verb::Time)) => {

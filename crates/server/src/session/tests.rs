@@ -56,7 +56,8 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let counters = Arc::default();
     let (config, link) = (Arc::new(config), Link::new());
     let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
-    let context = Context { config, listener, files, buffered, counters, rooms, peer, link };
+    let pipes = Arc::new(Pipes::new(config.pipes.clone()));
+    let context = Context { config, listener, files, buffered, counters, rooms, pipes, peer, link };
     let mut session = Session::new(verdict, context);
     let mut replies = Vec::new();
     let mut flow = Flow::Continue;
@@ -88,7 +89,8 @@ fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> Session {
     let config = Arc::new(config);
     let link = Link::new();
     let rooms = Arc::new(Rooms::new(RoomLimits::default(), 1));
-    let context = Context { config, listener, files, buffered, counters, rooms, peer, link };
+    let pipes = Arc::new(Pipes::new(config.pipes.clone()));
+    let context = Context { config, listener, files, buffered, counters, rooms, pipes, peer, link };
     Session::new(verdict, context)
 }
 

@@ -73,6 +73,12 @@ pub enum PrefaceError {
     /// The room or the nickname has a bad name.
     #[error(transparent)]
     BadName(#[from] NameError),
+    /// `PIPE` or `TAKE` does not say which pipe.
+    #[error("the {line} needs a key; expected {VERSION} {} KEY", line.split(' ').next().unwrap_or_default())]
+    NoPipe {
+        /// Which line.
+        line: &'static str,
+    },
     /// Something follows `ECHO`.
     #[error("stray word {} in the ECHO line; what is sent back follows on the next", quoted(.word))]
     StrayAfterEcho {
@@ -135,7 +141,7 @@ pub enum PrefaceError {
         found: String,
     },
     /// The receiver answers with a word that is not known.
-    #[error("unknown reply {}; known are GO, RECEIPT, ERROR, FILE, ENTRY, END, JOINED", quoted(.word))]
+    #[error("unknown reply {}; known are GO, RECEIPT, ERROR, FILE, ENTRY, END, JOINED, PIPED, CONTENT", quoted(.word))]
     UnknownReply {
         /// The word as it came.
         word: String,

@@ -10,6 +10,9 @@
 //!
 //!   member    ANYPORT/1 JOIN lobby as alice LF                  ANYPORT/1 ECHO LF
 //!   server    ANYPORT/1 JOINED … LF   lines of the room         all that comes, back
+//!   giver     ANYPORT/1 PIPE key LF   content                   ANYPORT/1 TAKE key LF
+//!   server    ANYPORT/1 PIPED … LF                            content, FIN
+//!
 //!   anybody   ANYPORT/1 TIME LF                ANYPORT/1 GREET LF
 //!   server    ANYPORT/1 TIME Local time … LF   ANYPORT/1 GREETING Welcome to anyport! LF
 //! ```
@@ -22,6 +25,7 @@ mod download;
 mod error;
 mod fields;
 mod join;
+mod pipe;
 mod reply;
 mod request;
 #[cfg(test)]
@@ -31,16 +35,19 @@ pub use super::line::{LineReader, LineTooLong, Pushed};
 pub use download::{get_line, list_line};
 pub use error::PrefaceError;
 pub use join::join_line;
+pub use pipe::{give_line, take_line};
 pub use reply::Reply;
 pub use request::{end_line, parse_end, put_line};
 
 use super::download::{Get, List};
 use super::offer::Offer;
+use super::pipe::{Give, Take};
 use super::words::spelled;
 use crate::rooms::Join;
 use download::{parse_get, parse_list};
 use fields::{after_version, split_word};
 use join::parse_join;
+use pipe::{parse_give, parse_take};
 use request::parse_put;
 
 /// How every line but `END` begins, and how detection knows it.
@@ -59,6 +66,10 @@ pub enum Request {
     Echo,
     /// To enter a room.
     Join(Join),
+    /// To give what follows to whoever takes it.
+    Give(Give),
+    /// To take it.
+    Take(Take),
     /// Something else; its arguments are not read.
     Other(Verb),
 }
@@ -83,6 +94,8 @@ pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
         "GET" => parse_get(arguments).map(Request::Get),
         "LIST" => parse_list(arguments).map(Request::List),
         "JOIN" => parse_join(arguments).map(Request::Join),
+        "PIPE" => parse_give(arguments).map(Request::Give),
+        "TAKE" => parse_take(arguments).map(Request::Take),
         "ECHO" => match split_word(arguments).0 {
             "" => Ok(Request::Echo),
             word => Err(PrefaceError::StrayAfterEcho { word: word.to_owned() }),
@@ -106,4 +119,4 @@ fn parse_other(verb: Verb, arguments: &str) -> Result<Request, PrefaceError> {
     }
 }
 
-const KNOWN_VERBS: &str = "PUT, GET, LIST, ECHO, JOIN, TIME, GREET";
+const KNOWN_VERBS: &str = "PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET";

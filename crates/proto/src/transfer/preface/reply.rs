@@ -7,10 +7,12 @@ use super::fields::{
     split_word,
 };
 use super::join::{parse_joined, write_joined};
+use super::pipe::{parse_content, parse_piped, write_content, write_piped};
 use crate::rooms::{EventId, Nickname, RoomName};
 use crate::transfer::download::{Entry, FileHead};
 use crate::transfer::offer;
 use crate::transfer::percent;
+use crate::transfer::pipe::Piped;
 use crate::transfer::receipt::{Receipt, round_to_micros, whole_rate};
 use crate::transfer::refusal::{Refusal, RefusalCode};
 use crate::transfer::tcp_seen::TcpSeen;
@@ -48,6 +50,13 @@ pub enum Reply {
         /// How many entries it had.
         entries: u64,
     },
+    /// All has gone through a pipe.
+    Piped(Piped),
+    /// The content of a pipe follows.
+    Content {
+        /// Bytes of it, if its sender has said.
+        size: Option<u64>,
+    },
     /// The time where the server is, in words.
     Time(String),
     /// A welcome.
@@ -64,6 +73,8 @@ impl Reply {
             Self::Entry(entry) => write_entry(entry),
             Self::Joined { room, nick, members, last } => write_joined(room, nick, *members, *last),
             Self::ListEnd { entries } => format!("{VERSION} END entries={entries}\n"),
+            Self::Piped(piped) => write_piped(piped),
+            Self::Content { size } => write_content(*size),
             Self::Time(line) => format!("{VERSION} TIME {}\n", on_one_line(line)),
             Self::Greeting(line) => format!("{VERSION} GREETING {}\n", on_one_line(line)),
             Self::Error(Refusal { code, message, hint }) => {
@@ -95,6 +106,11 @@ impl Reply {
             "JOINED" => {
                 let (room, nick, members, last) = parse_joined(&Fields::new("JOINED line", rest))?;
                 Ok(Self::Joined { room, nick, members, last })
+            }
+            "PIPED" => parse_piped(&Fields::new("PIPED line", rest)).map(Self::Piped),
+            "CONTENT" => {
+                let size = parse_content(&Fields::new("CONTENT line", rest))?;
+                Ok(Self::Content { size })
             }
             "END" => {
                 let fields = Fields::new("END line", rest);

@@ -152,7 +152,10 @@ fn other_verbs_are_known_without_their_arguments() {
         let error = parse_request(format!("ANYPORT/1 {line}").as_bytes()).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
-    assert_eq!(KNOWN_VERBS, format!("PUT, GET, LIST, ECHO, JOIN, {}", Verb::WORDS.join(", ")));
+    assert_eq!(
+        KNOWN_VERBS,
+        format!("PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, {}", Verb::WORDS.join(", "))
+    );
 }
 
 #[test]
@@ -163,11 +166,11 @@ fn a_bad_request_is_told_which_word_is_wrong() {
         ("ANYPORT/2 PUT x", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
         (
             "ANYPORT/1 put x",
-            r#"unknown verb "put" in the preface; known are PUT, GET, LIST, ECHO, JOIN, TIME, GREET"#,
+            r#"unknown verb "put" in the preface; known are PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET"#,
         ),
         (
             "ANYPORT/1 ",
-            r#"unknown verb "" in the preface; known are PUT, GET, LIST, ECHO, JOIN, TIME, GREET"#,
+            r#"unknown verb "" in the preface; known are PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET"#,
         ),
         ("ANYPORT/1 PUT", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
         ("ANYPORT/1 PUT size=5", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
@@ -453,7 +456,7 @@ fn a_bad_reply_is_told_which_word_is_wrong() {
         ("ANYPORT/2 GO", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
         (
             "ANYPORT/1 WENT",
-            r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR, FILE, ENTRY, END, JOINED"#,
+            r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR, FILE, ENTRY, END, JOINED, PIPED, CONTENT"#,
         ),
         ("ANYPORT/1 GO", "key offset is missing in the GO line; expected a number of bytes"),
         ("ANYPORT/1 GO offset=1 offset=2", "key offset is given twice in the GO line"),

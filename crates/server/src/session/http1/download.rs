@@ -211,7 +211,7 @@ pub(super) fn etag(facts: &Facts) -> String {
 }
 
 /// Whether a browser would run scripts in it, as if they were ours.
-fn runs_in_a_browser(media: &str) -> bool {
+pub(super) fn runs_in_a_browser(media: &str) -> bool {
     ["html", "xml", "pdf"].iter().any(|word| media.contains(word))
 }
 

@@ -51,6 +51,10 @@ See and get files
   curl -C - -O http://{host}/files/NAME #  goes on where it broke off
   anyport get {host}/NAME
 
+Give a file to somebody who waits for it; nothing is stored
+  curl -T FILE http://{host}/pipe/KEY #  and there: curl -o FILE http://{host}/pipe/KEY
+  (echo ANYPORT/1 PIPE KEY; cat FILE) | nc -N {name} {port} #  or: echo ANYPORT/1 TAKE KEY | nc {name} {port}
+
 Talk to the others in a room, here one called lobby
   nc {name} {port} #  first line: ANYPORT/1 JOIN lobby as YOU
   websocat ws://{host}/rooms/lobby?as=YOU

@@ -3,6 +3,7 @@
 //! ```text
 //!   Head ──request──► Content ──to a file, back as an echo, or passed over──► Head
 //!     │     ├───────► Sending ──a file or a listing, piece by piece─────────► Head
+//!     │     ├───────► Pipe ──to others or from one, when all are there───────► Head
 //!     │     └───────► answered at once ─────────────────────────────────────► Head
 //!     ├─room───► another session, for its events
 //!     └─upgrade──► another session                          or Ended, where the connection does not go on
@@ -17,6 +18,7 @@ mod download;
 mod echo;
 mod help;
 mod listing;
+mod pipe;
 mod request;
 mod room;
 mod upgrade;
@@ -27,7 +29,7 @@ pub(crate) use upgrade::Upgrade;
 use std::io;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Outgoing, Unseen};
+use anyport_net::copy::{Flow, Held, Input, Outgoing, Unseen};
 use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, RequestHead};
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::rooms::Join;
@@ -37,6 +39,7 @@ use http::StatusCode;
 use self::answer::{Answer, Exchange};
 use self::content::{Content, Taken, Taker};
 use self::download::Outbound;
+use self::pipe::{Piping, Took};
 use self::request::{Expectation, Lead};
 use super::due::Due;
 use super::events::Events;
@@ -64,6 +67,8 @@ enum State {
     Content(Box<Content>),
     /// A file or a listing goes out.
     Sending(Box<Outbound>),
+    /// Content goes to others, or comes from one.
+    Pipe(Box<Piping>),
     /// The last answer was given; what still comes is drained by the lingering close.
     Ended,
 }
@@ -84,7 +89,11 @@ impl Http1 {
     }
 
     pub(super) fn patience(&self) -> Duration {
-        self.due.patience(self.context.config.timeouts.idle)
+        let idle = self.context.config.timeouts.idle;
+        match &self.state {
+            State::Pipe(piping) => piping.patience(idle),
+            _ => self.due.patience(idle),
+        }
     }
 
     pub(super) fn may_block(&self) -> bool {
@@ -92,7 +101,7 @@ impl Http1 {
             // The step that ends a head may begin a file, or open one.
             State::Head | State::Sending(_) => true,
             State::Content(content) => content.may_block(),
-            State::Ended => false,
+            State::Pipe(_) | State::Ended => false,
         }
     }
 
@@ -101,6 +110,7 @@ impl Http1 {
         let moves = match &self.state {
             State::Content(content) => content.is_upload(),
             State::Sending(_) => true,
+            State::Pipe(piping) => piping.is_bulk(),
             State::Head | State::Ended => false,
         };
         moves && self.context.config.engine == Engine::Own
@@ -120,7 +130,7 @@ impl Http1 {
     /// Whether no request is under way. One whose head has begun is answered; who says nothing sees the end.
     pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
         self.stopping = true;
-        match self.state {
+        match &mut self.state {
             State::Head if !self.waiting.is_empty() => false,
             State::Head => {
                 if !self.reader.is_empty() {
@@ -130,6 +140,7 @@ impl Http1 {
                 }
                 true
             }
+            State::Pipe(piping) => piping.stop(replies),
             State::Content(_) | State::Sending(_) => false,
             State::Ended => true,
         }
@@ -139,6 +150,7 @@ impl Http1 {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Content(content) => content.interrupt(reason),
             State::Sending(outbound) => outbound.broken(reason),
+            State::Pipe(piping) => piping.broken(reason),
             State::Head | State::Ended => {}
         }
     }
@@ -155,7 +167,22 @@ impl Http1 {
 
     /// Whether an answer goes out, or something waits behind one.
     pub(super) fn is_sending(&self) -> bool {
-        matches!(self.state, State::Sending(_)) || !self.waiting.is_empty()
+        match &self.state {
+            State::Pipe(piping) => piping.is_sending(),
+            State::Sending(_) => true,
+            State::Head | State::Content(_) | State::Ended => !self.waiting.is_empty(),
+        }
+    }
+
+    pub(super) fn held(&self) -> Option<Held> {
+        match &self.state {
+            State::Pipe(piping) => piping.held(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_gone_with_fin(&self, unread: u64) -> bool {
+        matches!(&self.state, State::Pipe(piping) if piping.is_gone_with_fin(unread))
     }
 
     /// The next piece of an answer; when all of it is out, goes on with what waited, which may become another session.
@@ -167,6 +194,11 @@ impl Http1 {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Sending(outbound) => {
                 let outgoing = outbound.next(buffer, replies, &mut self.state)?;
+                let ended = matches!(self.state, State::Ended);
+                return Ok((if ended { Outgoing::Finish } else { outgoing }, None));
+            }
+            State::Pipe(piping) => {
+                let outgoing = piping.next(buffer, replies, &mut self.state)?;
                 let ended = matches!(self.state, State::Ended);
                 return Ok((if ended { Outgoing::Finish } else { outgoing }, None));
             }
@@ -236,6 +268,18 @@ impl Http1 {
                     self.waiting.extend_from_slice(rest);
                     return Next::Flow(Flow::Continue);
                 }
+                State::Pipe(mut piping) => match piping.bytes(rest, replies) {
+                    Took::All => {
+                        self.state = State::Pipe(piping);
+                        return Next::Flow(Flow::Continue);
+                    }
+                    Took::Used(used) => {
+                        self.waiting.extend_from_slice(&rest[used..]);
+                        self.state = State::Pipe(piping);
+                        return Next::Flow(Flow::Continue);
+                    }
+                    Took::Failed => return Next::Flow(Flow::Finish),
+                },
                 State::Ended => return Next::Flow(Flow::Finish),
             }
         }
@@ -295,6 +339,11 @@ impl Http1 {
             Lead::Send(sending, page) => {
                 self.state = State::Sending(Box::new(Outbound { exchange, sending, page }));
             }
+            Lead::Pipe(side) => {
+                let waits = waits && !followed;
+                let piping = Piping::new(self.context.clone(), exchange, framing, side, waits);
+                self.state = State::Pipe(Box::new(piping));
+            }
             Lead::Listen(join) => {
                 self.listening = Some((join, exchange.foreign_page.take()));
                 self.state = State::Ended;
@@ -343,6 +392,12 @@ impl Http1 {
         }
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Content(content) => content.cut(replies),
+            State::Pipe(piping) => {
+                piping.end_of_stream(replies, &mut self.state);
+                if matches!(self.state, State::Pipe(_)) {
+                    return Flow::Continue;
+                }
+            }
             State::Head if !self.reader.is_empty() => {
                 self.refused("the stream ended inside a request head".to_owned());
             }
@@ -359,6 +414,12 @@ impl Http1 {
                 self.refuse(StatusCode::REQUEST_TIMEOUT, &idle, replies);
             }
             State::Content(content) => content.silent(&idle, replies),
+            State::Pipe(piping) => {
+                piping.silent(replies, &mut self.state);
+                if matches!(self.state, State::Pipe(_)) {
+                    return Flow::Continue;
+                }
+            }
             // Between two requests nobody waits for an answer (RFC 9112 §9.5).
             State::Head | State::Sending(_) | State::Ended => {}
         }

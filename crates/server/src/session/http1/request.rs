@@ -13,6 +13,7 @@ use super::answer::{Answer, Exchange, Form, Length};
 use super::content::Taker;
 use super::echo::Echoing;
 use super::listing::Page;
+use super::pipe::{self, Side};
 use super::{BodyReader, download, help, room, upload};
 use crate::route::{Resource, resource};
 use crate::service::time;
@@ -28,6 +29,8 @@ pub(super) enum Lead {
     Send(Sending, Option<Page>),
     /// Its content goes here.
     Take(Taker),
+    /// It gives to others, or takes from one.
+    Pipe(Side),
     /// A room's events go out from here on.
     Listen(Join),
 }
@@ -93,10 +96,6 @@ fn checked<'a>(
         let reason = "the only expectation that is met is 100-continue".to_owned();
         return refuse(StatusCode::EXPECTATION_FAILED, RefusalCode::NotSupported, reason);
     }
-    if matches!(resource, Resource::Pipe(_)) {
-        let reason = format!("nothing is served at {} yet", head.path());
-        return refuse(StatusCode::NOT_FOUND, RefusalCode::NotFound, reason);
-    }
     if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
         let known = is_registered(method);
         let status =
@@ -105,8 +104,9 @@ fn checked<'a>(
         return refuse(status, RefusalCode::NotSupported, reason)
             .map_err(|answer| answer.with(header::ALLOW, allow));
     }
-    // Whoever listens is counted, and may be told to the others.
-    if *method == Method::PUT || *method == Method::POST || resource == Resource::Room {
+    // Whoever listens is counted, and may be told to the others; what is taken from a pipe is gone.
+    let is_shared = matches!(resource, Resource::Room | Resource::Pipe(_));
+    if *method == Method::PUT || *method == Method::POST || is_shared {
         let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
         if let Err(foreign) = check_origin(head, policy) {
             return refuse(foreign.status(), RefusalCode::NotSupported, foreign.to_string());
@@ -161,7 +161,8 @@ fn serve(
         Resource::Room if has_content => room::begin(context, head, framing, exchange.form)
             .map_or_else(Lead::Answer, |posting| Lead::Take(Taker::Room(posting))),
         Resource::Room => room::lead(context, head, exchange),
-        Resource::Pipe(_) => Lead::Answer(Answer::head(StatusCode::NOT_FOUND, Length::Known(0))),
+        Resource::Pipe(key) => pipe::begin(context, head, framing, key, exchange.form)
+            .map_or_else(Lead::Answer, Lead::Pipe),
     }
 }
 

@@ -1,0 +1,138 @@
+//! `anyport send --pipe` and `anyport get --pipe`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyport_client::{
+    GetError, PipeOptions, Place, Scheme, SendError, Source, Target, give, take, take_into,
+};
+use anyport_proto::transfer::pipe::{Give, PipeKey};
+use anyport_proto::transfer::units::format_bytes;
+use serde_json::json;
+
+use crate::Failure;
+use crate::exit::Exit;
+use crate::flags;
+use crate::output::{to_stderr, to_stdout};
+
+/// Gives one file.
+pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> {
+    let target = target(&flags.target)?;
+    let [file] = flags.files.as_slice() else {
+        return Err(usage(
+            "a pipe takes one file",
+            "tar c FILE… | anyport send - TARGET --pipe KEY",
+        ));
+    };
+    let source = Source::new(file).map_err(|error| Failure::new(Exit::Failed, error))?;
+    let mut options = PipeOptions::default();
+    options.congestion = flags.congestion.clone();
+    options.connect_timeout = flags.connect_timeout;
+    options.timeout = flags.timeout;
+    let receivers = usize::from(flags.receivers);
+    let wanted = Give { key: key.clone(), size: None, receivers };
+    let bar = super::send::progress_bar(flags, std::slice::from_ref(&source));
+    let given = give(&target, &wanted, &source, &options, &|bytes| bar.set_position(bytes));
+    bar.finish_and_clear();
+    let (peer, piped) = given.map_err(|error| {
+        let hint = match &error {
+            SendError::BrokenOff { .. } => Some(AGAIN.to_owned()),
+            other => other.hint(),
+        };
+        Failure { hint, ..Failure::new(error.blame().into(), error) }
+    })?;
+    if flags.json {
+        let event = json!({
+            "event": "piped", "peer": peer, "key": key.as_str(), "bytes": piped.bytes,
+            "seconds": piped.seconds, "receivers": piped.receivers, "gone": piped.gone,
+        });
+        told(to_stdout(&event.to_string()))?;
+    } else if !flags.quiet {
+        told(to_stdout(&piped.human_line()))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Takes what somebody gives.
+pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
+    let [url] = flags.urls.as_slice() else {
+        return Err(usage("a pipe is on one server", "anyport get HOST:PORT --pipe KEY -o FILE"));
+    };
+    let target = target(url)?;
+    let mut options = PipeOptions::default();
+    options.congestion = flags.connection.congestion.clone();
+    options.connect_timeout = flags.connection.connect_timeout;
+    options.timeout = flags.connection.timeout;
+    let is_stdout = flags.output.as_deref() == Some(Path::new("-"));
+    let taken = if is_stdout {
+        take_into(&target, key, &mut io::stdout().lock(), &options)
+    } else {
+        take(&target, key, &path(flags.output.as_deref(), key), flags.on_exists, &options)
+    };
+    let taken = taken.map_err(|error| {
+        let hint = match &error {
+            GetError::BrokenOff { .. } => Some(AGAIN.to_owned()),
+            other => other.hint(),
+        };
+        Failure { hint, ..Failure::new(error.blame().into(), error) }
+    })?;
+    let path = taken.path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let line = if flags.json {
+        let event = json!({
+            "event": "taken", "peer": taken.peer, "key": key.as_str(), "path": path,
+            "bytes": taken.bytes, "seconds": taken.seconds,
+        });
+        event.to_string()
+    } else {
+        let path = path.as_deref().unwrap_or("-").replace(char::is_control, "?");
+        format!("took {path}: {} in {:.3} s", format_bytes(taken.bytes), taken.seconds)
+    };
+    if flags.quiet {
+        return Ok(Exit::Done);
+    }
+    if is_stdout {
+        to_stderr(&line);
+    } else {
+        told(to_stdout(&line))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A server, and nothing of it.
+fn target(url: &str) -> Result<Target, Failure> {
+    let target: Target = url.parse().map_err(|error| Failure::new(Exit::Usage, error))?;
+    if target.scheme != Scheme::Tcp || target.place() != Ok(Place::Top) {
+        return Err(usage(
+            "--pipe says what is meant, so the target is a server alone",
+            "HOST:PORT",
+        ));
+    }
+    Ok(target)
+}
+
+/// The file that it goes into: named like the key, unless another name is given.
+fn path(output: Option<&Path>, key: &PipeKey) -> PathBuf {
+    match output {
+        None => PathBuf::from(key.as_str()),
+        Some(path) if path.is_dir() => path.join(key.as_str()),
+        Some(path) => path.to_owned(),
+    }
+}
+
+/// Whoever closes our output does not want to know.
+fn told(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let error =
+                anyhow::anyhow!(error).context("all went through, but stdout cannot be written");
+            Err(Failure::new(Exit::Failed, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn usage(message: &str, hint: &str) -> Failure {
+    Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint)
+}
+
+const AGAIN: &str = "of a pipe nothing is kept: both sides begin again";

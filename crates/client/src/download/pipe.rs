@@ -1,0 +1,106 @@
+//! Takes what somebody gives through a pipe of the server (docs/pipe.md).
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyport_proto::transfer::offer::OnExists;
+use anyport_proto::transfer::pipe::{PipeKey, Take};
+use anyport_proto::transfer::preface::{Reply, take_line};
+
+use super::part::Part;
+use super::{BUFFER, GetError};
+use crate::send::pipe::{PipeOptions, connect, cut, read_line};
+use crate::target::Target;
+
+/// What came through a pipe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taken {
+    /// The server.
+    pub peer: SocketAddr,
+    /// Where it is now; none where it went to a writer.
+    pub path: Option<PathBuf>,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// From its first line to its end.
+    pub seconds: f64,
+}
+
+/// Takes it into `path`, where it is hidden until it is whole.
+///
+/// # Errors
+/// What went wrong; then nothing is kept.
+pub fn take(
+    target: &Target,
+    key: &PipeKey,
+    path: &Path,
+    on_exists: OnExists,
+    options: &PipeOptions,
+) -> Result<Taken, GetError> {
+    // Looked at before, as what comes through a pipe comes once.
+    if on_exists == OnExists::Error && path.symlink_metadata().is_ok() {
+        return Err(GetError::Exists { path: path.to_owned() });
+    }
+    let mut part = Part::fresh(path)?;
+    match copy(target, key, options, &mut |bytes| part.write(bytes)) {
+        Ok(taken) => {
+            let path = part.publish_as_it_is(on_exists)?;
+            Ok(Taken { path: Some(path), ..taken })
+        }
+        Err(error) => {
+            part.discard();
+            Err(error)
+        }
+    }
+}
+
+/// Takes it into `out`.
+///
+/// # Errors
+/// What went wrong; what was written until then is not taken back.
+pub fn take_into(
+    target: &Target,
+    key: &PipeKey,
+    out: &mut dyn Write,
+    options: &PipeOptions,
+) -> Result<Taken, GetError> {
+    let taken =
+        copy(target, key, options, &mut |bytes| out.write_all(bytes).map_err(GetError::Output))?;
+    out.flush().map_err(GetError::Output)?;
+    Ok(taken)
+}
+
+fn copy(
+    target: &Target,
+    key: &PipeKey,
+    options: &PipeOptions,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), GetError>,
+) -> Result<Taken, GetError> {
+    let (mut stream, peer) = connect(target, options)?;
+    let broken = |received| move |error| GetError::broken_off(peer, received, error);
+    let line = take_line(&Take { key: key.clone(), head: true });
+    stream.write_all(line.as_bytes()).map_err(broken(0))?;
+    let line = read_line(&mut stream).map_err(broken(0))?;
+    let size = match Reply::parse(&line) {
+        Ok(Reply::Content { size }) => size,
+        Ok(Reply::Error(refusal)) => return Err(GetError::Refused { peer, refusal }),
+        Ok(_) | Err(_) => return Err(GetError::Answer { peer, answer: cut(&line) }),
+    };
+    let (started, mut buffer, mut bytes) = (Instant::now(), vec![0; BUFFER], 0);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                sink(&buffer[..count])?;
+                bytes += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(broken(bytes)(error)),
+        }
+    }
+    if size.is_some_and(|size| size != bytes) {
+        return Err(broken(bytes)(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(Taken { peer, path: None, bytes, seconds: started.elapsed().as_secs_f64() })
+}

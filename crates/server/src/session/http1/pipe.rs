@@ -1,0 +1,389 @@
+//! `/pipe/KEY`: what one client puts there others get while it comes (docs/pipe.md).
+//!
+//! ```text
+//!   PUT, POST   waits ──► content comes ──► all is here, and being taken ──► 200, or 502 where nobody is left
+//!   GET         waits ──► content goes out ──► its end, or a break
+//! ```
+//!
+//! Over HTTP whoever closes its side while it waits has gone: no client half-closes to wait for an answer.
+
+use std::io;
+use std::time::Duration;
+
+use anyport_net::copy::{Held, Outgoing};
+use anyport_proto::http1::{BodyReader, Framing, RequestHead, media};
+use anyport_proto::transfer::pipe::{Give, PipeKey, Piped, TargetError};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use http::header::{self, HeaderName};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::answer::{Answer, Exchange, Form, Length, write_head};
+use super::download::runs_in_a_browser;
+use super::echo::LAST_CHUNK;
+use super::request::refuse;
+use super::{CONTINUE, State};
+use crate::service::pipe::{Facts, Given, Giver, Taker};
+use crate::session::{Context, idle_reason, stopping};
+
+/// One side of a pipe.
+pub(super) enum Side {
+    Giver(Giver),
+    Taker(Taker),
+}
+
+/// A request that gives or takes.
+pub(super) struct Piping {
+    context: Context,
+    exchange: Exchange,
+    part: Part,
+}
+
+enum Part {
+    /// Content comes, or all of it is here and is being taken. `waits`: the client was not told yet that it may send.
+    Giving { giver: Giver, body: BodyReader, waits: bool },
+    /// Content goes out, framed like this once the head is written.
+    Taking { taker: Taker, length: Option<Length>, in_chunk: bool },
+}
+
+/// Finds what a request for `/pipe/` and `key` asks for; `key` is percent-encoded as it came.
+pub(super) fn begin(
+    context: &Context,
+    head: &RequestHead,
+    framing: Framing,
+    key: &str,
+    form: Form,
+) -> Result<Side, Answer> {
+    let bad = |error: TargetError| {
+        let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string());
+        refuse(context, form, StatusCode::BAD_REQUEST, refusal)
+    };
+    let told = |refusal: Refusal| {
+        context.files.refused("http", context.peer, refusal.message.clone());
+        Answer::refusal(refusal, form)
+    };
+    if head.method == Method::GET {
+        if is_embedded_elsewhere(head) {
+            let reason = "a page of another site may lead to a pipe, and not take from it";
+            let refusal = Refusal::new(RefusalCode::NotSupported, reason);
+            return Err(refuse(context, form, StatusCode::FORBIDDEN, refusal));
+        }
+        let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
+        return context.pipes.take(&key).map(Side::Taker).map_err(told);
+    }
+    let coding = head.fields.get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| coding != "identity") {
+        let reason =
+            "content in a coding does not go through a pipe, as nobody would be told of it";
+        let refusal = Refusal::new(RefusalCode::NotSupported, reason);
+        return Err(refuse(context, form, StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal));
+    }
+    let size = match framing {
+        Framing::Length(length) => Some(length),
+        Framing::None | Framing::Chunked => None,
+    };
+    let give = Give::from_target(key, head.query(), size).map_err(bad)?;
+    context.pipes.give(&give, media_of(head)).map(Side::Giver).map_err(told)
+}
+
+/// Whether a browser says that a page of another site asks, to show it or to run it: that would take the content from
+/// whoever it is for. A link that somebody follows is no such thing (Fetch Metadata, `Sec-Fetch-*`).
+fn is_embedded_elsewhere(head: &RequestHead) -> bool {
+    let is = |name: &str, value: &str| head.fields.get(name).is_some_and(|found| found == value);
+    is("sec-fetch-site", "cross-site") && !is("sec-fetch-mode", "navigate")
+}
+
+/// What the sender says the content is, where no browser would run that.
+fn media_of(head: &RequestHead) -> Option<String> {
+    let media = head.fields.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
+    let is_harmless = media.len() <= LONGEST_MEDIA && !runs_in_a_browser(&media);
+    (is_harmless && !media.contains("script")).then_some(media)
+}
+
+/// What a request with a side of a pipe goes on with.
+pub(super) enum Took {
+    /// All bytes; more are to come.
+    All,
+    /// So many; what follows is not of this content.
+    Used(usize),
+    /// Nobody knows where the content ends.
+    Failed,
+}
+
+impl Piping {
+    /// `waits`: the client wants to be told that it may send its content.
+    pub(super) fn new(
+        context: Context,
+        exchange: Exchange,
+        framing: Framing,
+        side: Side,
+        waits: bool,
+    ) -> Self {
+        let part = match side {
+            Side::Taker(taker) => Part::Taking { taker, length: None, in_chunk: false },
+            Side::Giver(giver) => Part::Giving { giver, body: BodyReader::new(framing), waits },
+        };
+        let mut piping = Self { context, exchange, part };
+        piping.pass_if_done();
+        piping
+    }
+
+    pub(super) fn patience(&self, idle: Duration) -> Duration {
+        match &self.part {
+            Part::Giving { giver, body, .. } if !body.is_done() => giver.patience(idle),
+            Part::Giving { .. } | Part::Taking { .. } => idle,
+        }
+    }
+
+    pub(super) fn held(&self) -> Option<Held> {
+        match &self.part {
+            Part::Giving { giver, .. } => giver.held(),
+            Part::Taking { taker, .. } => taker.held(),
+        }
+    }
+
+    pub(super) fn is_gone_with_fin(&self, unread: u64) -> bool {
+        match &self.part {
+            Part::Giving { giver, body, .. } => {
+                !giver.has_begun() || body.left().is_some_and(|left| unread < left)
+            }
+            Part::Taking { .. } => true,
+        }
+    }
+
+    fn has_begun(&self) -> bool {
+        match &self.part {
+            Part::Giving { giver, .. } => giver.has_begun(),
+            Part::Taking { taker, .. } => taker.facts().is_some(),
+        }
+    }
+
+    /// Whether all of a content is here.
+    fn is_passed(&self) -> bool {
+        matches!(&self.part, Part::Giving { body, .. } if body.is_done())
+    }
+
+    /// An abort shuts the socket of a thread of its own, and that looks like the end where nothing else marks it.
+    pub(super) fn is_bulk(&self) -> bool {
+        !matches!(self.part, Part::Taking { length: None | Some(Length::UntilClose), .. })
+    }
+
+    /// Whether there is something to send: content, leave to send it, or how it went.
+    pub(super) fn is_sending(&self) -> bool {
+        match &self.part {
+            Part::Giving { giver, waits, .. } => {
+                giver.outcome().is_some() || (*waits && giver.has_begun())
+            }
+            Part::Taking { taker, .. } => taker.facts().is_some(),
+        }
+    }
+
+    /// The next piece. `state` becomes what follows it.
+    pub(super) fn next(
+        mut self: Box<Self>,
+        buffer: &mut [u8],
+        replies: &mut Vec<u8>,
+        state: &mut State,
+    ) -> io::Result<Outgoing> {
+        if !self.is_sending() {
+            *state = State::Pipe(self);
+            return Ok(Outgoing::Nothing);
+        }
+        let outcome = match &mut self.part {
+            Part::Taking { .. } => return self.take(buffer, replies, state),
+            Part::Giving { giver, waits, .. } => {
+                if std::mem::take(waits) && giver.outcome().is_none() {
+                    replies.extend_from_slice(CONTINUE);
+                }
+                giver.outcome()
+            }
+        };
+        let Some(outcome) = outcome else {
+            *state = State::Pipe(self);
+            return Ok(Outgoing::Bytes(0));
+        };
+        // Nobody is left to read the rest for.
+        self.exchange.persistent &= self.is_passed();
+        match outcome {
+            Ok(piped) => answer(&piped, self.exchange.form).write(&self.exchange, replies),
+            Err(refusal) => self.refuse(StatusCode::BAD_GATEWAY, refusal, replies),
+        }
+        *state = State::after(&self.exchange);
+        Ok(Outgoing::Bytes(0))
+    }
+
+    fn take(
+        mut self: Box<Self>,
+        buffer: &mut [u8],
+        replies: &mut Vec<u8>,
+        state: &mut State,
+    ) -> io::Result<Outgoing> {
+        let Self { context, exchange, part } = &mut *self;
+        let Part::Taking { taker, length, in_chunk } = part else { return Ok(Outgoing::Finish) };
+        let length = *length.get_or_insert_with(|| {
+            let facts = taker.facts().cloned().unwrap_or_default();
+            let length = facts.size.map_or_else(|| exchange.unknown_length(), Length::Known);
+            write_head(StatusCode::OK, &fields(taker.key(), facts), length, exchange, replies);
+            length
+        });
+        let given = taker.next(buffer);
+        if std::mem::take(in_chunk) {
+            replies.extend_from_slice(b"\r\n");
+        }
+        let count = match given {
+            Given::Bytes(count) => count,
+            Given::Nothing => 0,
+            Given::Broken(reason) => {
+                context.link.reset_at_end();
+                return Err(io::Error::other(reason));
+            }
+            Given::End => {
+                if length == Length::Chunked {
+                    replies.extend_from_slice(LAST_CHUNK);
+                }
+                *state = State::after(exchange);
+                if let Part::Taking { taker, .. } = self.part {
+                    taker.finish();
+                }
+                return Ok(Outgoing::Bytes(0));
+            }
+        };
+        if length == Length::Chunked && count > 0 {
+            replies.extend_from_slice(format!("{count:x}\r\n").as_bytes());
+            *in_chunk = true;
+        }
+        *state = State::Pipe(self);
+        Ok(Outgoing::Bytes(count))
+    }
+
+    /// Takes what came. `replies` gets the answer to what cannot be read.
+    pub(super) fn bytes(&mut self, bytes: &[u8], replies: &mut Vec<u8>) -> Took {
+        let Part::Giving { giver, body, waits } = &mut self.part else { return Took::Used(0) };
+        if body.is_done() {
+            return Took::Used(0);
+        }
+        // Who sends does not wait to be told that it may.
+        *waits &= bytes.is_empty();
+        let mut used = 0;
+        while !body.is_done() && used < bytes.len() {
+            match body.read(&bytes[used..], &self.context.config.limits) {
+                Ok(piece) => {
+                    giver.write(piece.content);
+                    used += piece.used;
+                }
+                Err(error) => {
+                    self.give_up(error.status(), error.to_string(), replies);
+                    return Took::Failed;
+                }
+            }
+        }
+        giver.pass_on();
+        self.pass_if_done();
+        if self.is_passed() { Took::Used(used) } else { Took::All }
+    }
+
+    fn pass_if_done(&mut self) {
+        if let Part::Giving { giver, body, .. } = &mut self.part
+            && body.is_done()
+        {
+            giver.end();
+        }
+    }
+
+    /// The stream ended, or the client closed its side while it waited. Whoever only half-closed still reads why.
+    pub(super) fn end_of_stream(mut self: Box<Self>, replies: &mut Vec<u8>, state: &mut State) {
+        let begun = self.has_begun();
+        let reason = match &self.part {
+            Part::Giving { body, .. } if begun && body.is_done() => {
+                *state = State::Pipe(self);
+                return;
+            }
+            Part::Giving { body, .. } if begun => match body.left() {
+                Some(left) => format!("the stream ended {left} bytes before the announced length"),
+                None => "the stream ended before the last chunk".to_owned(),
+            },
+            Part::Giving { .. } | Part::Taking { .. } => {
+                "the client closed while it waited".to_owned()
+            }
+        };
+        self.give_up(StatusCode::BAD_REQUEST, reason, replies);
+    }
+
+    /// The wait was too long, or nothing came.
+    pub(super) fn silent(mut self: Box<Self>, replies: &mut Vec<u8>, state: &mut State) {
+        let idle = self.context.config.timeouts.idle;
+        let in_vain = match &self.part {
+            Part::Giving { giver, .. } if !giver.has_begun() => giver.in_vain(),
+            Part::Taking { taker, .. } if taker.facts().is_none() => taker.in_vain(),
+            Part::Giving { giver, body, .. } if !body.is_done() && giver.is_silent_for(idle) => {
+                return self.give_up(StatusCode::REQUEST_TIMEOUT, idle_reason(idle), replies);
+            }
+            // Not for so long, or it began in the moment in which the wait was over.
+            Part::Giving { .. } | Part::Taking { .. } => {
+                *state = State::Pipe(self);
+                return;
+            }
+        };
+        self.refuse(StatusCode::GATEWAY_TIMEOUT, in_vain, replies);
+    }
+
+    /// The server stops: whether nobody has begun. Then the client is told.
+    pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
+        let waits = !self.has_begun();
+        if waits {
+            self.refuse(StatusCode::SERVICE_UNAVAILABLE, stopping(), replies);
+        }
+        waits
+    }
+
+    /// The connection broke.
+    pub(super) fn broken(self, reason: &str) {
+        match self.part {
+            Part::Giving { giver, .. } => giver.broken(reason),
+            Part::Taking { .. } => self.context.link.reset_at_end(),
+        }
+    }
+
+    /// Ends what will not be whole; the connection ends with it.
+    fn give_up(&mut self, status: StatusCode, reason: String, replies: &mut Vec<u8>) {
+        if let Part::Giving { giver, .. } = &self.part {
+            giver.broken(&reason);
+        }
+        self.refuse(status, Refusal::new(RefusalCode::Interrupted, reason), replies);
+    }
+
+    fn refuse(&mut self, status: StatusCode, refusal: Refusal, replies: &mut Vec<u8>) {
+        self.exchange.persistent = false;
+        refuse(&self.context, self.exchange.form, status, refusal).write(&self.exchange, replies);
+    }
+}
+
+fn answer(piped: &Piped, form: Form) -> Answer {
+    let Piped { bytes, seconds, receivers, gone } = piped;
+    match form {
+        Form::Json => {
+            let piped =
+                json!({ "bytes": bytes, "seconds": seconds, "receivers": receivers, "gone": gone });
+            Answer::json(StatusCode::OK, json!({ "piped": piped }).to_string())
+        }
+        Form::Text | Form::Html => {
+            Answer::text(StatusCode::OK, format!("{}\n", piped.human_line()))
+        }
+    }
+}
+
+fn fields(key: &PipeKey, facts: Facts) -> Vec<(HeaderName, String)> {
+    // Letters of other scripts are spelled as RFC 8187 has them.
+    let name = match key.as_str() {
+        plain if plain.is_ascii() => format!("filename=\"{plain}\""),
+        _ => format!("filename*=UTF-8''{}", key.percent_encoded()),
+    };
+    vec![
+        (header::CONTENT_TYPE, facts.media.unwrap_or_else(|| media::UNKNOWN.to_owned())),
+        (header::CONTENT_DISPOSITION, format!("attachment; {name}")),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ]
+}
+
+/// Bytes of a media type that is passed on, parameters included.
+const LONGEST_MEDIA: usize = 128;

@@ -1,0 +1,227 @@
+//! A pipe over raw TCP (docs/pipe.md): who gives, and who takes.
+//!
+//! ```text
+//!   ANYPORT/1 PIPE key␊ content until FIN          ──►  ANYPORT/1 PIPED bytes=… receivers=1␊
+//!   ANYPORT/1 PIPE key size=5␊ hello               ──►  ANYPORT/1 PIPED bytes=5 receivers=1␊
+//!   ANYPORT/1 TAKE key␊                            ──►  the content, FIN; or a reset where it is not all
+//!   ANYPORT/1 TAKE key head␊                       ──►  ANYPORT/1 CONTENT size=5␊ the content, FIN
+//! ```
+
+use std::io;
+use std::time::Duration;
+
+use anyport_net::copy::{Flow, Held, Input, Outgoing};
+use anyport_proto::transfer::preface::Reply;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+
+use super::{Context, idle_reason, stopping};
+use crate::service::pipe::{Given, Giver, Taker};
+
+pub(crate) struct Pipe {
+    context: Context,
+    state: State,
+}
+
+enum State {
+    /// Content comes: so many bytes more, or until FIN.
+    Giving(Giver, Option<u64>),
+    /// All of it is here, and is being taken.
+    Passed(Giver),
+    /// Content goes out; before it a line, if that is wanted and has not been said.
+    Taking(Taker, bool),
+    Over,
+}
+
+impl Pipe {
+    /// Gives `size` bytes, or all until FIN. The first of them are here.
+    pub(super) fn give(context: Context, giver: Giver, size: Option<u64>, first: &[u8]) -> Self {
+        let mut pipe = Self { context, state: State::Giving(giver, size) };
+        pipe.bytes(first);
+        pipe
+    }
+
+    pub(super) const fn take(context: Context, taker: Taker, head: bool) -> Self {
+        Self { context, state: State::Taking(taker, head) }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        let idle = self.context.config.timeouts.idle;
+        match &self.state {
+            State::Giving(giver, _) => giver.patience(idle),
+            State::Passed(_) | State::Taking(..) | State::Over => idle,
+        }
+    }
+
+    pub(super) fn held(&self) -> Option<Held> {
+        match &self.state {
+            State::Giving(giver, _) | State::Passed(giver) => giver.held(),
+            State::Taking(taker, _) => taker.held(),
+            State::Over => None,
+        }
+    }
+
+    /// FIN alone says nothing: it may be the end of the content, and whoever takes has nothing more to say. Where bytes were
+    /// promised and do not come, it does.
+    pub(super) fn is_gone_with_fin(&self, unread: u64) -> bool {
+        matches!(&self.state, State::Giving(_, Some(left)) if unread < *left)
+    }
+
+    /// Whether nobody has begun yet; then the peer is told.
+    pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
+        let waits = match &self.state {
+            State::Giving(giver, _) | State::Passed(giver) => !giver.has_begun(),
+            State::Taking(taker, _) => taker.facts().is_none(),
+            State::Over => true,
+        };
+        if waits && !matches!(self.state, State::Over) {
+            self.refuse(stopping(), replies);
+        }
+        waits
+    }
+
+    pub(super) fn broken(&mut self, reason: &str) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Giving(giver, _) => giver.broken(reason),
+            // Else it would look like the end.
+            State::Taking(..) => self.context.link.reset_at_end(),
+            State::Passed(_) | State::Over => {}
+        }
+    }
+
+    /// An abort shuts the socket of a thread of its own, and to who takes that looks like the end.
+    pub(super) const fn is_bulk(&self) -> bool {
+        matches!(self.state, State::Giving(..))
+    }
+
+    pub(super) fn step(&mut self, input: &Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        match input {
+            Input::Bytes(bytes, _) => self.bytes(bytes),
+            Input::EndOfStream => self.end_of_stream(replies),
+            Input::Silence => self.silence(replies),
+            Input::Unseen(..) | Input::Stopping => {}
+        }
+        if matches!(self.state, State::Over) { Flow::Finish } else { Flow::Continue }
+    }
+
+    /// Whether there is something to send: content, or how it went.
+    pub(super) fn is_sending(&self) -> bool {
+        match &self.state {
+            State::Giving(giver, _) | State::Passed(giver) => giver.outcome().is_some(),
+            State::Taking(taker, _) => taker.facts().is_some(),
+            State::Over => false,
+        }
+    }
+
+    pub(super) fn outgoing(
+        &mut self,
+        buffer: &mut [u8],
+        replies: &mut Vec<u8>,
+    ) -> io::Result<Outgoing> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Giving(giver, _) | State::Passed(giver) if giver.outcome().is_some() => {
+                match giver.outcome() {
+                    Some(Err(refusal)) => self.refuse(refusal, replies),
+                    Some(Ok(piped)) => {
+                        replies.extend_from_slice(Reply::Piped(piped).to_line().as_bytes());
+                    }
+                    None => {}
+                }
+                Ok(Outgoing::Finish)
+            }
+            state @ (State::Giving(..) | State::Passed(_)) => {
+                self.state = state;
+                Ok(Outgoing::Nothing)
+            }
+            State::Taking(taker, head) => {
+                if let Some(facts) = taker.facts().filter(|_| head) {
+                    let line = Reply::Content { size: facts.size }.to_line();
+                    replies.extend_from_slice(line.as_bytes());
+                }
+                if taker.facts().is_none() {
+                    self.state = State::Taking(taker, head);
+                    return Ok(Outgoing::Nothing);
+                }
+                let count = match taker.next(buffer) {
+                    Given::Bytes(count) => count,
+                    Given::Nothing => 0,
+                    Given::End => {
+                        taker.finish();
+                        return Ok(Outgoing::Finish);
+                    }
+                    Given::Broken(reason) => {
+                        self.context.link.reset_at_end();
+                        return Err(io::Error::other(reason));
+                    }
+                };
+                self.state = State::Taking(taker, false);
+                Ok(Outgoing::Bytes(count))
+            }
+            State::Over => Ok(Outgoing::Finish),
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        let State::Giving(giver, left) = &mut self.state else { return };
+        let most = left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        // What follows an announced size is not of it.
+        let content = &bytes[..bytes.len().min(most)];
+        giver.write(content);
+        giver.pass_on();
+        if let Some(left) = left {
+            *left -= content.len() as u64;
+        }
+        if *left == Some(0) {
+            self.pass();
+        }
+    }
+
+    /// All of the content is here.
+    fn pass(&mut self) {
+        if let State::Giving(mut giver, _) = std::mem::replace(&mut self.state, State::Over) {
+            giver.end();
+            self.state = State::Passed(giver);
+        }
+    }
+
+    fn end_of_stream(&mut self, replies: &mut Vec<u8>) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Giving(giver, Some(left)) => {
+                let reason = format!("the stream ended {left} bytes before the announced size");
+                giver.broken(&reason);
+                self.refuse(Refusal::new(RefusalCode::Interrupted, reason), replies);
+            }
+            State::Giving(giver, None) => {
+                self.state = State::Giving(giver, None);
+                self.pass();
+            }
+            state => self.state = state,
+        }
+    }
+
+    fn silence(&mut self, replies: &mut Vec<u8>) {
+        let idle = self.context.config.timeouts.idle;
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Giving(giver, _) | State::Passed(giver) if !giver.has_begun() => {
+                self.refuse(giver.in_vain(), replies);
+            }
+            State::Giving(giver, left) if !giver.is_silent_for(idle) => {
+                self.state = State::Giving(giver, left);
+            }
+            State::Giving(giver, _) => {
+                let reason = idle_reason(idle);
+                giver.broken(&reason);
+                self.refuse(Refusal::new(RefusalCode::Interrupted, reason), replies);
+            }
+            State::Taking(taker, _) if taker.facts().is_none() => {
+                self.refuse(taker.in_vain(), replies);
+            }
+            state => self.state = state,
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal, replies: &mut Vec<u8>) {
+        self.state = State::Over;
+        self.context.files.refused("raw", self.context.peer, refusal.message.clone());
+        replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+    }
+}
