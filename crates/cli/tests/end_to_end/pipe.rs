@@ -498,9 +498,11 @@ fn pi_10_what_a_browser_would_run_is_bytes() {
         let mut taker = get(&server, "k");
         let fields = format!("Content-Type: {media}\r\nContent-Length: 0");
         let request = format!("PUT /pipe/k HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
-        let _giver = ask(&server, &request);
+        let mut giver = ask(&server, &request);
         let head = read_head(&mut taker);
         assert!(head.contains(&format!("Content-Type: {passed}\r\n")), "{media}: {head}");
+        // The key is free for the next one when this is said.
+        assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
     }
 }
 

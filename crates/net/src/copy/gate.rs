@@ -213,8 +213,9 @@ mod tests {
             false
         }
 
+        // It stays on its thread.
         fn is_bulk(&self) -> bool {
-            false
+            true
         }
     }
 
