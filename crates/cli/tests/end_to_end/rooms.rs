@@ -535,6 +535,30 @@ fn who_speaks_too_fast_is_heard_later() {
     assert!(started.elapsed() > Duration::from_millis(1900), "{:?}", started.elapsed());
 }
 
+/// It asks and asks, and reads no answer: with and without a limit on how often it may ask.
+#[test]
+fn bp_1_who_asks_and_never_reads_takes_no_memory() {
+    for (rate, path) in [("0", None), ("100", None), ("0", Some(PING)), ("0", Some(TEXT))] {
+        let server = Server::start(&["--room-rate", rate, "--idle-timeout", "20s"]);
+        let (mut stream, question) = match path {
+            None => (join(&server, "r as asker history=0"), b"/who\n/help\n".repeat(5000)),
+            Some(opcode) => {
+                let stream = websocket(server.port(), "/rooms/r?as=asker&history=0");
+                (stream, frame(opcode, b"/help").repeat(5000))
+            }
+        };
+        let before = server.memory();
+        stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        let mut written = 0_u64;
+        while let Ok(count) = stream.write(&question) {
+            written += count as u64;
+            assert!(written < 256 * 1024 * 1024, "the server read all of it");
+        }
+        let grown = server.memory().saturating_sub(before);
+        assert!(grown < 16 * 1024 * 1024, "{rate} {path:?}: {grown} bytes more, {written} written");
+    }
+}
+
 /// While it is not read its pongs are not heard either.
 #[test]
 fn who_is_not_heard_for_a_while_is_not_taken_for_dead() {
@@ -543,10 +567,18 @@ fn who_is_not_heard_for_a_while_is_not_taken_for_dead() {
     let mut bob = websocket(server.port(), "/rooms/r?as=bob&history=0");
     hears(&mut alice, &["* bob joined"]);
     bob.write_all(&frame(TEXT, b"hi").repeat(4)).unwrap();
+    // Three seconds, in which it answers no ping, as nobody would hear it.
     hears(&mut alice, &["bob: hi"; 4]);
-    std::thread::sleep(Duration::from_millis(1500));
     say(&mut alice, "still there?");
-    hears_text(&mut bob, &["* you are bob in r; here: alice", "alice: still there?"]);
+    let mut texts = Vec::new();
+    while texts.len() < 2 {
+        match read_frame(&mut bob) {
+            (TEXT, text) => texts.push(String::from_utf8(text).unwrap()),
+            (PING, _) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(texts, ["* you are bob in r; here: alice", "alice: still there?"]);
 }
 
 /// A person who reads along says nothing for hours; a WebSocket is asked whether it is there.
@@ -728,6 +760,12 @@ fn a_stream_goes_on_after_the_last_id() {
         events.take(count).collect()
     };
     let listener = listen(&first);
+    // The id that a browser saw last counts, and not the one in the URL that it asks for again.
+    let field = format!("Last-Event-ID: {first}");
+    let url = format!("{room}?json&since=zzzzzz-1");
+    let again = Talker::start(curl(&["-N", "-H", &field, &url]).unwrap());
+    assert_eq!(told(&again, 1)[0]["message"]["text"], "2");
+    drop(again);
     let texts: Vec<_> =
         told(&listener, 3).iter().map(|event| event["message"]["text"].clone()).collect();
     assert_eq!(texts, [json!("2"), json!("3"), json!("4")]);

@@ -365,15 +365,7 @@ impl<H: Host> Running<H> {
             State::Open | State::Ended | State::Finishing { .. } if queued => {
                 wire.deadline = Some(self.now + self.times.unread);
             }
-            State::Open => {
-                wire.deadline = self.now.checked_add(wire.session.patience());
-                let pause = wire.session.pause();
-                // One that sleeps already is looked at when it was to wake.
-                let slept = std::mem::replace(&mut wire.paused, !pause.is_zero());
-                if wire.paused && !slept {
-                    self.sleepers.insert((self.now + pause, key));
-                }
-            }
+            State::Open => wire.deadline = self.now.checked_add(wire.session.patience()),
             // It had something to send before it could end: now it is told of the end again.
             State::Ended => {
                 let flow = wire.session.step(Input::EndOfStream, &mut self.replies);
@@ -391,6 +383,14 @@ impl<H: Host> Running<H> {
                 wire.deadline = Some(self.now + LINGER_TIME);
             }
             State::Lingering { .. } => {}
+        }
+        if wire.state.is_open() {
+            let pause = wire.session.pause();
+            // One that sleeps already is looked at when it was to wake.
+            let slept = std::mem::replace(&mut wire.paused, !pause.is_zero());
+            if wire.paused && !slept {
+                self.sleepers.insert((self.now + pause, key));
+            }
         }
         self.wires.watch(key);
     }
@@ -424,7 +424,8 @@ impl<H: Host> Running<H> {
             self.sleepers.pop_first();
             if let Some(wire) = self.wires.get(key).filter(|wire| wire.paused) {
                 wire.paused = false;
-                self.see_to(key, true);
+                // What it did not want to hear before it may want to hear now.
+                self.guarded(key, |running| running.step(key, What::Bytes(0)));
             }
         }
     }

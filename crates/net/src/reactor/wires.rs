@@ -208,7 +208,8 @@ impl<S: Step> Wire<S> {
     pub(super) fn wants_input(&self) -> bool {
         match self.state {
             State::Open => {
-                !self.paused && (self.queued() == 0 || self.session.hears_while_sending())
+                let room = self.session.hears_while_sending() && self.queued() < HEARD_UP_TO;
+                !self.paused && (self.queued() == 0 || room)
             }
             State::Ended | State::Finishing { .. } => false,
             State::Lingering { .. } => true,
@@ -282,6 +283,9 @@ impl<S: Step> Wire<S> {
         self.socket.shutdown(Shutdown::Write)
     }
 }
+
+/// What may wait for a peer that is heard all the same: beyond it its own questions would be answered into memory.
+const HEARD_UP_TO: usize = 2 * 1024 * 1024;
 
 /// Less than this of replies is copied to where it waits.
 const COPIED: usize = 16 * 1024;

@@ -18,6 +18,8 @@ pub(crate) struct Lines {
     /// A line that is not whole; before it has entered, what came behind its request in one read.
     line: Vec<u8>,
     share: Share,
+    /// What was read and is not heard yet, as too much was said before it.
+    waiting: Vec<u8>,
     /// The line is too long, and its sender has been told: its rest is passed over.
     too_long: bool,
 }
@@ -28,7 +30,8 @@ impl Lines {
         // Whoever types JOIN wants to speak, and needs a name for that.
         join.nick.get_or_insert_with(guest);
         let share = context.buffered.share();
-        Self { context, join, member: None, line: rest.to_vec(), share, too_long: false }
+        let (line, waiting) = (rest.to_vec(), Vec::new());
+        Self { context, join, member: None, line, share, waiting, too_long: false }
     }
 
     /// A person may think for as long as they like; TCP finds out whether they are still there.
@@ -98,7 +101,17 @@ impl Lines {
         }
     }
 
-    fn bytes(&mut self, mut bytes: &[u8], at: Instant, replies: &mut Vec<u8>) {
+    /// What comes while it is not heard waits: the rest of one read at most.
+    fn bytes(&mut self, bytes: &[u8], at: Instant, replies: &mut Vec<u8>) {
+        if self.waiting.is_empty() {
+            return self.lines(bytes, at, replies);
+        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.extend_from_slice(bytes);
+        self.lines(&waiting, at, replies);
+    }
+
+    fn lines(&mut self, mut bytes: &[u8], at: Instant, replies: &mut Vec<u8>) {
         let most = if self.join.json {
             self.context.config.limits.said_json()
         } else {
@@ -106,6 +119,10 @@ impl Lines {
             self.context.config.limits.room_message + 2
         };
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            if !self.pause().is_zero() {
+                self.waiting = bytes.to_vec();
+                return;
+            }
             let (piece, rest) = bytes.split_at(end);
             bytes = &rest[1..];
             let too_long = std::mem::take(&mut self.too_long);

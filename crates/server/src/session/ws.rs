@@ -170,8 +170,9 @@ impl Ws {
 
     /// Says goodbye if nothing runs.
     pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
-        let idle =
-            self.service.is_idle() && self.receiver.at_message_border() && self.waiting.is_empty();
+        let idle = self.service.is_idle()
+            && self.receiver.at_message_border()
+            && (self.waiting.is_empty() || self.is_in_a_room());
         if idle {
             self.sender.close(Some(CloseCode::GOING_AWAY), "the server is stopping", replies);
         }
@@ -189,6 +190,11 @@ impl Ws {
             _ if late => Flow::Finish,
             Input::Bytes(bytes, at) => {
                 self.pinged = false;
+                if self.is_in_a_room() && !self.waiting.is_empty() {
+                    let mut waiting = std::mem::take(&mut self.waiting);
+                    waiting.extend_from_slice(bytes);
+                    return self.bytes(&mut waiting, at, replies);
+                }
                 self.bytes(bytes, at, replies)
             }
             // What was asked before is answered first; then the end is met again.
@@ -308,7 +314,9 @@ impl Ws {
         self.service.replied();
         while !self.sender.close_sent() {
             let sending = self.service.is_sending();
-            if sending && self.put_off.is_some() {
+            // What comes while a member is not heard waits: the rest of one read at most.
+            let unheard = self.is_in_a_room() && !self.service.pause().is_zero();
+            if unheard || (sending && self.put_off.is_some()) {
                 self.waiting.extend_from_slice(bytes);
                 break;
             }

@@ -112,12 +112,15 @@ impl Batch {
     fn deliver<S: Step>(&self, group: &mut [Taken], limits: &RoomLimits, wires: &mut Wires<S>) {
         for events in self.pieces() {
             for Taken { key, seat } in &mut *group {
-                let count = events.len() as u64;
+                let bytes = self.bytes_for(seat, events.clone());
+                if bytes.is_empty() {
+                    continue;
+                }
+                let count = self.count_for(seat, events.clone());
                 if seat.lost > 0 {
                     seat.lost += count;
                     continue;
                 }
-                let bytes = self.bytes_for(seat, events.clone());
                 let waiting = wires.queued(*key);
                 if waiting == 0 || waiting + bytes.len() <= limits.queue {
                     wires.write(*key, &bytes);
@@ -149,6 +152,10 @@ impl Batch {
         event.checked_sub(1).map_or(0, |before| self.events[before].ends[form])
     }
 
+    fn count_for(&self, seat: &Seat, events: Range<usize>) -> u64 {
+        self.events[events].iter().filter(|event| event.is_for(seat)).count() as u64
+    }
+
     /// What a member is told of these events: shared with the others, but for one that has said some of them itself, or
     /// that came in between.
     fn bytes_for(&self, seat: &Seat, events: Range<usize>) -> Bytes {
@@ -165,12 +172,19 @@ impl Batch {
         }
         let mut some = Vec::new();
         for at in events {
-            let Told { number, author, ends } = self.events[at];
-            if number > seat.after && (seat.own || author != seat.number) {
+            let told = self.events[at];
+            if told.is_for(seat) {
+                let ends = told.ends;
                 some.extend_from_slice(&self.bytes[form][self.start(at, form)..ends[form]]);
             }
         }
         Bytes::from(some)
+    }
+}
+
+impl Told {
+    fn is_for(&self, seat: &Seat) -> bool {
+        self.number > seat.after && (seat.own || self.author != seat.number)
     }
 }
 

@@ -68,7 +68,10 @@ impl Member {
                 self.rate.spend(now);
                 tell(&self.form.text(&Event::Members(self.room.look().0)));
             }
-            Line::Help => HELP.iter().for_each(|line| tell(line)),
+            Line::Help => {
+                self.rate.spend(now);
+                HELP.iter().for_each(|line| tell(line));
+            }
         }
     }
 
@@ -80,7 +83,7 @@ impl Member {
 
     /// How long it is not heard, as it said too much.
     pub(crate) fn pause(&self) -> Duration {
-        self.rate.pause(Instant::now())
+        self.rate.pause(Instant::now)
     }
 }
 

@@ -120,7 +120,7 @@ impl Rooms {
     /// Who is in a room, and its last event; `None` where there is no such room.
     pub(crate) fn look(&self, room: &RoomName) -> Option<(Members, Option<EventId>)> {
         let room = self.lock().get(room).cloned()?;
-        Some(room.look())
+        (!room.is_over(Instant::now())).then(|| room.look())
     }
 
     fn open(

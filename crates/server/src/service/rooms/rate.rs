@@ -29,8 +29,8 @@ impl Rate {
     }
 
     /// How long it is not heard.
-    pub(crate) fn pause(&self, now: Instant) -> Duration {
-        self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now))
+    pub(crate) fn pause(&self, now: impl FnOnce() -> Instant) -> Duration {
+        self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now()))
     }
 }
 
@@ -46,21 +46,21 @@ mod tests {
         let start = Instant::now() + Duration::from_secs(10);
         let mut rate = Rate::new(Some(10));
         (0..10).for_each(|_| rate.spend(start));
-        assert_eq!(rate.pause(start), Duration::ZERO);
+        assert_eq!(rate.pause(|| start), Duration::ZERO);
         rate.spend(start);
-        assert_eq!(rate.pause(start), Duration::from_millis(100));
+        assert_eq!(rate.pause(|| start), Duration::from_millis(100));
         (0..10).for_each(|_| rate.spend(start));
-        assert_eq!(rate.pause(start), Duration::from_millis(1100));
+        assert_eq!(rate.pause(|| start), Duration::from_millis(1100));
         let later = start + Duration::from_secs(60);
-        assert_eq!(rate.pause(later), Duration::ZERO);
+        assert_eq!(rate.pause(|| later), Duration::ZERO);
         (0..11).for_each(|_| rate.spend(later));
-        assert_eq!(rate.pause(later), Duration::from_millis(100));
+        assert_eq!(rate.pause(|| later), Duration::from_millis(100));
     }
 
     #[test]
     fn without_a_rate_nobody_waits() {
         let (now, mut rate) = (Instant::now(), Rate::new(None));
         (0..1_000_000).for_each(|_| rate.spend(now));
-        assert_eq!(rate.pause(now), Duration::ZERO);
+        assert_eq!(rate.pause(|| now), Duration::ZERO);
     }
 }

@@ -153,13 +153,14 @@ impl Room {
     ) -> Result<EventId, PostError> {
         let mut state = self.lock();
         let now = Instant::now();
-        if !state.posts.pause(now).is_zero() {
+        if !state.posts.pause(|| now).is_zero() {
             let message = format!("too much is posted to {} (--room-rate)", self.name);
             let refusal = Refusal::new(RefusalCode::Busy, message).with_hint("post less often");
             return Err(PostError { refusal, too_often: true });
         }
         state.posts.spend(now);
-        let from = Arc::new(nick.unwrap_or_else(guest));
+        // Nobody speaks under the name of one who is there.
+        let from = Arc::new(state.free(&nick.unwrap_or_else(guest)));
         if state.is_empty() {
             state.empty_since = Some(now);
         }

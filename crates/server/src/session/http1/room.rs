@@ -104,7 +104,8 @@ fn join(context: &Context, head: &RequestHead, form: Form) -> Result<Join, Answe
     };
     let mut join = Join::from_target(head.path(), head.query()).map_err(|error| bad(&error))?;
     let last = head.fields.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
-    if let (None, Some(last)) = (join.since, last) {
+    // A browser that comes back asks for the same URL again, and knows better by then.
+    if let Some(last) = last {
         join.since = Some(last.parse::<EventId>().map_err(|error| bad(&error))?);
     }
     Ok(join)
