@@ -33,8 +33,9 @@ pub(super) struct Conversation {
 enum Phase {
     /// Not in.
     Away,
-    /// In again; what was missed comes, up to this event.
-    CatchingUp(EventId),
+    /// In; what was missed comes, up to this event. Where the room has begun anew there is none, and our own join is told
+    /// behind all.
+    CatchingUp(Option<EventId>),
     /// In, and up to date.
     Here,
 }
@@ -136,7 +137,15 @@ impl Conversation {
     pub(super) fn hear(&mut self, event: Event) -> Heard {
         if let Some(id) = event.id() {
             self.last = Some(id);
-            if self.phase == Phase::CatchingUp(id) || self.is_ours(&event) {
+            let caught_up = match self.phase {
+                // An older join of ours may be among what was missed.
+                Phase::CatchingUp(Some(until)) => {
+                    id.epoch == until.epoch && id.number >= until.number
+                }
+                Phase::CatchingUp(None) => self.is_ours(&event),
+                Phase::Away | Phase::Here => false,
+            };
+            if caught_up {
                 self.stop_catching_up();
             }
         }
@@ -163,19 +172,20 @@ impl Conversation {
     fn joined(&mut self, joined: Joined) -> Heard {
         let again = std::mem::replace(&mut self.has_been_in, true);
         let same = self.join.nick.as_ref() == Some(&joined.nick);
+        let asked_since = self.join.since;
         self.phase = match joined.last {
-            Some(last) if again && self.last != Some(last) => Phase::CatchingUp(last),
+            last if last == asked_since => Phase::Here,
+            last if again || asked_since.is_some() => Phase::CatchingUp(last),
             _ => Phase::Here,
         };
         // Where nothing has been heard since, this is where to go on.
         if self.last.is_none() {
-            self.last = joined.last;
+            self.last = asked_since.or(joined.last);
         }
         self.join.nick = Some(joined.nick.clone());
         if again && same { Heard::Back } else { Heard::News(Event::Joined(joined)) }
     }
 
-    /// Our own join is told behind all that was missed.
     fn is_ours(&self, event: &Event) -> bool {
         let ours = |nick: &Nickname| self.join.nick.as_ref() == Some(nick);
         matches!(event, Event::Join { nick, .. } if ours(nick))
@@ -332,6 +342,45 @@ mod tests {
         let nick = "alice".parse().unwrap();
         alice.hear(Event::Join { id: id(6), nick, time: String::new() });
         assert!(alice.is_here());
+    }
+
+    /// What was lost before we came is told, and is no reason to come again.
+    #[test]
+    fn what_is_gone_is_told_where_it_was_asked_for_by_hand_or_the_room_began_anew() {
+        let mut alice = conversation();
+        alice.join.since = Some(id(5));
+        alice.hear(joined(Some(90)));
+        assert!(!alice.is_here());
+        assert!(matches!(alice.hear(Event::Lost { count: Some(80) }), Heard::News(_)));
+        alice.away();
+        assert_eq!(alice.join().since, Some(id(5)), "nothing of it has been heard");
+        alice.hear(joined(Some(90)));
+        alice.hear(message(90, None));
+        assert!(alice.is_here());
+
+        alice.away();
+        alice.hear(joined(None));
+        assert!(!alice.is_here());
+        assert!(matches!(alice.hear(Event::Lost { count: None }), Heard::News(_)));
+        let nick = "alice".parse().unwrap();
+        let first = "zzzzzz-1".parse().unwrap();
+        alice.hear(Event::Join { id: first, nick, time: String::new() });
+        assert!(alice.is_here());
+    }
+
+    #[test]
+    fn an_older_join_of_ours_is_only_a_part_of_what_was_missed() {
+        let mut alice = conversation();
+        alice.hear(joined(Some(50)));
+        alice.say("one".to_owned());
+        alice.away();
+        alice.hear(joined(Some(53)));
+        let nick = "alice".parse().unwrap();
+        alice.hear(Event::Join { id: id(51), nick, time: String::new() });
+        assert!(!alice.is_here());
+        assert!(matches!(alice.hear(message(52, Some("p-1"))), Heard::Own(_)));
+        alice.hear(message(53, None));
+        assert_eq!((alice.is_here(), alice.unconfirmed()), (true, 0));
     }
 
     #[test]
