@@ -302,11 +302,27 @@ fn a_message_of_the_limit_is_heard_and_one_beyond_it_is_refused() {
     let mut carol = websocket(server.port(), "/rooms/r?as=carol&history=0");
     hears_text(&mut carol, &["* you are carol in r; here: alice, bob"]);
     hears(&mut alice, &["* carol joined"]);
-    carol.write_all(&frame(TEXT, fits.as_bytes())).unwrap();
-    hears(&mut alice, &[&format!("carol: {fits}")]);
+    carol.write_all(&frame(TEXT, format!("//{}\n", &fits[1..]).as_bytes())).unwrap();
+    hears(&mut alice, &[&format!("carol: /{}", &fits[1..])]);
     carol.write_all(&frame(TEXT, "x".repeat(2000).as_bytes())).unwrap();
     assert_eq!(read_close(&mut carol).0, Some(1009));
     hears(&mut alice, &["* carol left"]);
+}
+
+/// It would be kept for as long as it is not whole.
+#[test]
+fn fg_5_a_line_that_is_never_whole_is_refused_and_silence_between_lines_is_not() {
+    let server = Server::start(&["--message-timeout", "300ms"]);
+    let mut silent = join(&server, "r as silent history=0");
+    let mut slow = join(&server, "r as slow history=0");
+    hears(&mut silent, &["* slow joined"]);
+    slow.write_all(b"half a li").unwrap();
+    hears(&mut slow, &["! a line was not whole within 300ms"]);
+    assert_eq!(slow.read(&mut [0]).unwrap(), 0);
+    hears(&mut silent, &["* slow left"]);
+    let mut other = join(&server, "r as other history=0");
+    say(&mut silent, "I am here");
+    hears(&mut other, &["silent: I am here"]);
 }
 
 #[test]

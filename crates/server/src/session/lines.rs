@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::{Flow, Input};
 use anyport_proto::rooms::{Event, Join, Line, Said, SaidError};
 use anyport_proto::transfer::preface::Reply;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::Context;
+use super::due::Due;
+use super::messages::OUT_OF_MEMORY;
 use crate::budget::Share;
 use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat, guest};
 
@@ -20,6 +23,8 @@ pub(crate) struct Lines {
     share: Share,
     /// What was read and is not heard yet, as too much was said before it.
     waiting: Vec<u8>,
+    /// When a line that has begun must be whole, as it is kept until then.
+    due: Due,
     /// The line is too long, and its sender has been told: its rest is passed over.
     too_long: bool,
 }
@@ -31,13 +36,13 @@ impl Lines {
         join.nick.get_or_insert_with(guest);
         let share = context.buffered.share();
         let (line, waiting) = (rest.to_vec(), Vec::new());
-        Self { context, join, member: None, line, share, waiting, too_long: false }
+        let due = Due::new(context.config.timeouts.message);
+        Self { context, join, member: None, line, share, waiting, due, too_long: false }
     }
 
-    /// A person may think for as long as they like; TCP finds out whether they are still there.
-    #[expect(clippy::unused_self, reason = "asked of each session alike")]
-    pub(super) const fn patience(&self) -> Duration {
-        Duration::MAX
+    /// Between two lines a person may think for as long as they like; TCP finds out whether they are still there.
+    pub(super) fn patience(&self) -> Duration {
+        self.due.patience(Duration::MAX)
     }
 
     pub(super) fn pause(&self) -> Duration {
@@ -91,6 +96,10 @@ impl Lines {
 
     pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
         match input {
+            Input::Bytes(_, at) if self.due.is_late(at) => self.late(at, replies),
+            Input::Silence if self.due.is_late_after_silence() => {
+                self.late(Instant::now(), replies)
+            }
             Input::Bytes(bytes, at) => {
                 self.bytes(bytes, at, replies);
                 Flow::Continue
@@ -99,6 +108,15 @@ impl Lines {
             Input::EndOfStream => Flow::Finish,
             Input::Silence | Input::Stopping | Input::Unseen(..) => Flow::Continue,
         }
+    }
+
+    /// A line that trickles.
+    fn late(&mut self, at: Instant, replies: &mut Vec<u8>) -> Flow {
+        let reason = self.due.reason("a line");
+        self.due.end();
+        self.context.files.refused("raw", self.context.peer, reason.clone());
+        self.refuse(Refusal::new(RefusalCode::BadRequest, reason), at, replies);
+        Flow::Finish
     }
 
     /// What comes while it is not heard waits: the rest of one read at most.
@@ -125,6 +143,7 @@ impl Lines {
             }
             let (piece, rest) = bytes.split_at(end);
             bytes = &rest[1..];
+            self.due.end();
             let too_long = std::mem::take(&mut self.too_long);
             if too_long {
                 continue;
@@ -144,14 +163,21 @@ impl Lines {
         if self.too_long || bytes.is_empty() {
             return;
         }
-        if self.line.len() + bytes.len() > most || !self.share.grow(bytes.len()) {
-            self.line = Vec::new();
-            self.share.clear();
-            self.too_long = true;
-            self.hear(Err(self.exceeds()), at, replies);
-        } else {
+        let fits = self.line.len() + bytes.len() <= most;
+        if fits && self.share.grow(bytes.len()) {
+            self.due.begin(at);
             self.line.extend_from_slice(bytes);
+            return;
         }
+        self.line = Vec::new();
+        self.share.clear();
+        self.due.end();
+        self.too_long = true;
+        let refusal = match fits {
+            true => Refusal::new(RefusalCode::Busy, OUT_OF_MEMORY),
+            false => self.exceeds().refusal(),
+        };
+        self.refuse(refusal, at, replies);
     }
 
     fn exceeds(&self) -> SaidError {
@@ -174,14 +200,21 @@ impl Lines {
     }
 
     fn hear(&mut self, line: Result<Line, SaidError>, at: Instant, replies: &mut Vec<u8>) {
-        let Some(member) = &mut self.member else { return };
-        let mut tell = |text: &str| {
-            replies.extend_from_slice(text.as_bytes());
-            replies.push(b'\n');
-        };
-        match line {
-            Ok(line) => member.hear(line, at, &mut tell),
-            Err(error) => member.refuse(error.refusal(), at, &mut tell),
+        match (line, &mut self.member) {
+            (Ok(line), Some(member)) => member.hear(line, at, &mut |text| tell(text, replies)),
+            (Err(error), _) => self.refuse(error.refusal(), at, replies),
+            (Ok(_), None) => {}
         }
     }
+
+    fn refuse(&mut self, refusal: Refusal, at: Instant, replies: &mut Vec<u8>) {
+        if let Some(member) = &mut self.member {
+            member.refuse(refusal, at, &mut |text| tell(text, replies));
+        }
+    }
+}
+
+fn tell(text: &str, replies: &mut Vec<u8>) {
+    replies.extend_from_slice(text.as_bytes());
+    replies.push(b'\n');
 }

@@ -94,8 +94,8 @@ impl Ws {
         let longest = match route {
             Route::Echo => limits.echo_message,
             Route::Room(_) if announced => limits.said_json() as u64,
-            // A slash of two is not said.
-            Route::Room(_) => limits.room_message as u64 + 1,
+            // A slash of two is not said, nor is a line end.
+            Route::Room(_) => limits.room_message as u64 + 2,
             // A message may be all of a file, or an offer of one.
             Route::Upload { .. } => context.config.max_size.max(limits.offer as u64),
         };

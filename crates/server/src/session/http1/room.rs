@@ -45,7 +45,8 @@ pub(super) fn begin(
 ) -> Result<Posting, Answer> {
     let Join { room, nick, .. } = join(context, head, form)?;
     if let Framing::Length(length) = framing
-        && length > context.config.limits.room_message as u64
+        // And a line end, which is not said.
+        && length > context.config.limits.room_message as u64 + 1
     {
         return Err(too_long(context, form));
     }
@@ -55,7 +56,7 @@ pub(super) fn begin(
 impl Posting {
     /// Takes a piece of the message.
     pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Answer> {
-        if self.text.len() + piece.len() > self.context.config.limits.room_message {
+        if self.text.len() + piece.len() > self.context.config.limits.room_message + 1 {
             return Err(too_long(&self.context, self.form));
         }
         self.text.extend_from_slice(piece);

@@ -194,4 +194,4 @@ pub(super) const fn code_for(code: RefusalCode) -> CloseCode {
 }
 
 /// Why a message is refused that alone is not too long.
-const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";
+pub(super) const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";
