@@ -76,6 +76,7 @@ impl Posting {
         let text = match said {
             Ok(Said::Say { text, .. }) => text,
             Ok(Said::Who) => String::new(),
+            Err(SaidError::TooLong { .. }) => return too_long(&context, form),
             Err(error) => {
                 return refuse(&context, form, StatusCode::BAD_REQUEST, error.refusal());
             }
