@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     Mismatch = 5,
     /// Broken off; sending again may work.
     BrokenOff = 6,
+    /// TLS failed, or the server is not trusted.
+    Untrusted = 7,
     /// Stopped by Ctrl-C.
     Interrupted = 130,
 }
@@ -39,6 +41,7 @@ impl From<Blame> for Exit {
             Blame::Refused => Self::Refused,
             Blame::Mismatch => Self::Mismatch,
             Blame::BrokenOff => Self::BrokenOff,
+            Blame::Untrusted => Self::Untrusted,
             _ => Self::Failed,
         }
     }

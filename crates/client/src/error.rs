@@ -9,6 +9,7 @@ use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::Violation;
 use anyport_proto::ws::handshake::{RequestError, ResponseError};
+use anyport_tls::TlsError;
 
 use crate::content::OpenError;
 use crate::target::TargetError;
@@ -27,6 +28,8 @@ pub enum Blame {
     Mismatch,
     /// The connection broke off; sending again may work.
     BrokenOff,
+    /// TLS failed, or the server is not trusted.
+    Untrusted,
 }
 
 /// Why sending failed.
@@ -129,6 +132,20 @@ pub enum SendError {
         #[source]
         source: Box<tokio_tungstenite::tungstenite::Error>,
     },
+    /// The server is not trusted, or TLS failed.
+    #[error("{peer} is not talked to under TLS: {source}")]
+    Tls {
+        /// The server.
+        peer: SocketAddr,
+        /// Why not.
+        source: TlsError,
+    },
+    /// The server closed the connection instead of answering the ClientHello.
+    #[error("{peer} does not speak TLS: it closed the connection within the handshake")]
+    NoTls {
+        /// The server.
+        peer: SocketAddr,
+    },
     /// The server refused, in its own words.
     #[error("{peer} refused: {refusal}")]
     Refused {
@@ -225,6 +242,7 @@ impl SendError {
             },
             Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => Blame::Mismatch,
             Self::BrokenOff { .. } | Self::Early { .. } => Blame::BrokenOff,
+            Self::Tls { .. } | Self::NoTls { .. } => Blame::Untrusted,
             _ => Blame::Local,
         }
     }
@@ -270,6 +288,8 @@ impl SendError {
             Self::Congestion { .. } => Some(
                 "see net.ipv4.tcp_allowed_congestion_control, or use --congestion auto".to_owned(),
             ),
+            Self::Tls { source: TlsError::Untrusted(untrusted), .. } => Some(untrusted.hint()),
+            Self::NoTls { .. } => Some("without TLS: tcp://, ws://, frames://".to_owned()),
             Self::NotHttp { .. } => Some("is that an anyport server? tcp:// may work".to_owned()),
             Self::BrokenOff { .. } => {
                 Some("run the same command again: it goes on where it broke off".to_owned())

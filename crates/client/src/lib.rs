@@ -1,4 +1,4 @@
-//! The client of anyport: `target → dial → channel (raw · ws · frames · library) → send`, and `download` the other way.
+//! The client of anyport: `target → dial → stream (TLS or not) → channel (raw · ws · frames · library) → send`, and `download` the other way.
 //!
 //! Sending is one blocking loop a channel: read from the file into a reused buffer, digest, mask, write. Between writes
 //! the socket is asked, without waiting, whether the server has something to say, so that a refusal is heard early.
@@ -16,6 +16,7 @@ mod download;
 mod error;
 mod keys;
 mod send;
+mod stream;
 mod target;
 mod walk;
 
@@ -28,5 +29,6 @@ pub use download::{Destination, GetError, GetOptions, Got, Progress, get, get_in
 pub use error::{Blame, SendError};
 pub use send::pipe::{PipeOptions, give};
 pub use send::{Engine, Observer, Options, Sent, send};
+pub use stream::Encryption;
 pub use target::{Place, Scheme, Target, TargetError};
 pub use walk::{Found, Links, walk};

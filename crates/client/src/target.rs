@@ -39,6 +39,8 @@ impl Scheme {
 pub struct Target {
     /// How bytes travel.
     pub scheme: Scheme,
+    /// Whether that is under TLS.
+    pub encrypted: bool,
     /// A name or a numeric address, without brackets.
     pub host: String,
     /// The port.
@@ -87,7 +89,9 @@ impl Place {
 #[non_exhaustive]
 pub enum TargetError {
     /// A scheme of another world.
-    #[error("scheme {0:?} is not known; known are tcp, ws, frames, and none at all")]
+    #[error(
+        "scheme {0:?} is not known; known are tcp, ws, frames, under TLS tls, wss, frames+tls, and none at all"
+    )]
     UnknownScheme(String),
     /// Nothing between `://` and `/`.
     #[error("{0:?} names no host")]
@@ -111,10 +115,13 @@ impl FromStr for Target {
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         // Nothing of ours beats raw TCP with the preface, so that is the best way there is.
         let (scheme, rest) = url.split_once("://").unwrap_or((ANYPORT, url));
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            ANYPORT | "tcp" => Scheme::Tcp,
-            "ws" => Scheme::Ws,
-            "frames" => Scheme::Frames,
+        let (scheme, encrypted) = match scheme.to_ascii_lowercase().as_str() {
+            ANYPORT | "tcp" => (Scheme::Tcp, false),
+            "tls" => (Scheme::Tcp, true),
+            "ws" => (Scheme::Ws, false),
+            "wss" => (Scheme::Ws, true),
+            "frames" => (Scheme::Frames, false),
+            "frames+tls" => (Scheme::Frames, true),
             _ => return Err(TargetError::UnknownScheme(scheme.to_owned())),
         };
         let (authority, path) = match rest.find(['/', '?', '#']) {
@@ -128,11 +135,21 @@ impl FromStr for Target {
         // A fragment never leaves the client (RFC 6455 §3).
         let path = path.split('#').next().unwrap_or("/");
         let slash = if path.starts_with('/') { "" } else { "/" };
-        Ok(Self { scheme, host: host.to_owned(), port, path: format!("{slash}{path}") })
+        Ok(Self { scheme, encrypted, host: host.to_owned(), port, path: format!("{slash}{path}") })
     }
 }
 
 impl Target {
+    /// The scheme as it stands in the URL.
+    pub const fn scheme_name(&self) -> &'static str {
+        match (self.scheme, self.encrypted) {
+            (scheme, false) => scheme.as_str(),
+            (Scheme::Tcp, true) => "tls",
+            (Scheme::Ws, true) => "wss",
+            (Scheme::Frames, true) => "frames+tls",
+        }
+    }
+
     /// The host field of a request: brackets around an IPv6 address, the port always.
     pub fn authority(&self) -> String {
         let Self { host, port, .. } = self;
@@ -215,7 +232,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (url, message) in [
-            ("ftp://h", r#"scheme "ftp" is not known; known are tcp, ws, frames, and none at all"#),
+            (
+                "ftp://h",
+                r#"scheme "ftp" is not known; known are tcp, ws, frames, under TLS tls, wss, frames+tls, and none at all"#,
+            ),
             ("ws:///x", r#""ws:///x" names no host"#),
             ("ws://h:0/", r#"port "0" is no number from 1 to 65535"#),
             ("ws://h:http/", r#"port "http" is no number from 1 to 65535"#),

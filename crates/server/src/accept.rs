@@ -21,6 +21,7 @@ use crate::service::files::Files;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::Rooms;
 use crate::session::Context;
+use crate::tls::Wire;
 use crate::undecided::Undecided;
 
 /// A listening socket, and what is set for it.
@@ -85,6 +86,7 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                     pipes,
                     peer,
                     link,
+                    is_encrypted: false,
                 };
                 let service = context.listener.service;
                 // What waits for no word of the peer takes nobody's place.
@@ -97,7 +99,8 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                             connection::serve(stream, place, context, to_its_end, guard).await;
                         }
                         place => {
-                            direct::serve(stream, place, service, context, to_its_end, guard).await;
+                            let wire = Wire::Plain(stream);
+                            direct::serve(wire, place, service, context, to_its_end, guard).await;
                         }
                     }
                 });

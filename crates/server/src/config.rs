@@ -65,6 +65,8 @@ pub struct Config {
     pub max_buffered: u64,
     /// What a client is told first by [`Service::Greet`], and the answer to `ANYPORT/1 GREET`.
     pub greeting: Greeting,
+    /// TLS, where it is spoken; each listener says whether it must be.
+    pub tls: Option<anyport_tls::server::Server>,
     /// How long the part of an interrupted transfer is kept after its last byte. Longer than [`Timeouts::idle`].
     pub keep_parts: Duration,
     /// What rooms may take.
@@ -105,6 +107,7 @@ impl Config {
             limit_rate: None,
             max_buffered: 256 * 1024 * 1024,
             greeting: Greeting::default(),
+            tls: None,
             keep_parts: Duration::from_secs(24 * 60 * 60),
             rooms: RoomLimits::default(),
             pipes: PipeLimits::default(),
@@ -126,6 +129,8 @@ pub struct ListenerConfig {
     pub detect_timeout: Duration,
     /// What becomes of a client that has sent no byte [`Self::detect_timeout`] after it connected.
     pub on_timeout: OnTimeout,
+    /// Whether clients speak TLS here.
+    pub tls: TlsMode,
 }
 
 impl Default for ListenerConfig {
@@ -135,6 +140,7 @@ impl Default for ListenerConfig {
             allowed: Allowed::ALL,
             detect_timeout: Duration::from_secs(3),
             on_timeout: OnTimeout::Wait,
+            tls: TlsMode::default(),
         }
     }
 }
@@ -271,6 +277,18 @@ pub enum OnTimeout {
     /// It is greeted, and gets [`Service::Greet`] from then on: what it says is told and never stored, so that no file
     /// begins with what somebody answered to a greeting.
     Greet,
+}
+
+/// Whether the clients of a listener speak TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// As they like.
+    #[default]
+    Optional,
+    /// All of them: plain HTTP is sent to `https`, and all else is told.
+    Required,
+    /// None of them.
+    Off,
 }
 
 /// Where received bytes rest.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   accept ──► detect ──► session ──► (library engine | a thread of its own) ──► lingering close
-//!                                └──► a reactor, for what waits more than it says
+//!                │  ▲                └──► a reactor, for what waits more than it says
+//!                └─► tls ── once more, never twice
 //!          └─► direct ──► session ──►  where the listener serves one thing, or detection ends in a greeting
 //! ```
 
@@ -11,9 +12,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Pumped, Step, pump_blocking, pump_cooperative, write};
+use anyport_net::copy::{Flow, Pumped, Step, pump_blocking, pump_cooperative, write};
 use anyport_net::linger;
-use anyport_proto::detect::Decision;
+use anyport_proto::detect::{Allowed, Decision, Verdict};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
@@ -25,6 +26,7 @@ use crate::direct;
 use crate::session::{Context, Session, Upgrade, library};
 use crate::shutdown::Stop;
 use crate::supervised::{STOPPED, Supervised};
+use crate::tls::{self, Sealed, Wire, WireParts, Wired};
 use crate::undecided::Place;
 
 /// What a connection needs beside its session.
@@ -38,31 +40,30 @@ pub(crate) struct Stages {
 
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(
-    mut stream: TcpStream,
+    stream: TcpStream,
     mut place: Place,
-    context: Context,
+    mut context: Context,
     stages: Stages,
     guard: Guard,
 ) {
     let peer = context.peer;
     let started = Instant::now();
     // While stopping, a connection that has not said what it wants is not waited for.
-    let detected = tokio::select! {
+    let begun = tokio::select! {
         biased;
         () = stages.stop.draining.cancelled() => return,
-        detected = detect::read(&mut stream, &context.config, &context.listener, &mut place) => detected,
+        begun = begin(stream, &mut context, &mut place) => begun,
     };
-    let detected = match detected {
-        Ok(Beginning::Decided(detected)) => detected,
-        Ok(Beginning::Silent(end)) => {
+    let (wire, detected) = match begun {
+        Ok((wire, Beginning::Decided(detected))) => (wire, detected),
+        Ok((_, Beginning::Silent(end))) => {
             context.counters.silent(end);
             tracing::debug!(%peer, end = end.as_str(), elapsed = ?started.elapsed(), "ended without a byte");
             return;
         }
-        Ok(Beginning::ToGreet) => {
+        Ok((wire, Beginning::ToGreet)) => {
             tracing::debug!(%peer, elapsed = ?started.elapsed(), "silent until the deadline: greeted");
-            return direct::serve(stream, Some(place), Service::Greet, context, stages, guard)
-                .await;
+            return direct::serve(wire, Some(place), Service::Greet, context, stages, guard).await;
         }
         Err(error) => {
             tracing::debug!(%peer, %error, "broken before the protocol was known");
@@ -72,29 +73,78 @@ pub(crate) async fn serve(
     drop(place);
     context.counters.decided(&detected.decision);
     let Decision { verdict: protocol, reason } = detected.decision;
-    let prefix = detected.first.prefix.len();
-    tracing::debug!(%peer, %protocol, %reason, prefix, elapsed = ?started.elapsed(), "detected");
+    let (prefix, encryption) = (detected.first.prefix.len(), tls::encryption(&wire));
+    tracing::debug!(%peer, %protocol, %reason, prefix, ?encryption, elapsed = ?started.elapsed(), "detected");
     // Beginning a session may ask the file system how much is free.
     let session = block_in_place(|| Session::new(protocol, context.clone()));
-    converse_to_end(stream, session, Some(detected.first), context, stages, guard).await;
+    converse_to_end(wire, session, Some(detected.first), context, stages, guard).await;
     tracing::debug!(%peer, %protocol, elapsed = ?started.elapsed(), "connection ended");
+}
+
+/// Finds out what a connection speaks, and within TLS once more.
+///
+/// Cancel safe: no; only a connection that is given up may drop it.
+///
+/// # Errors
+/// What reading or writing the socket said. What went wrong within TLS has been told.
+async fn begin(
+    mut stream: TcpStream,
+    context: &mut Context,
+    place: &mut Place,
+) -> io::Result<(Wire, Beginning)> {
+    let (config, listener) = (context.config.clone(), context.listener.clone());
+    let outside = listener.allowed;
+    let outer = detect::read(&mut stream, &config, &listener, outside, place).await?;
+    let (first, server) = match (outer, context.tls()) {
+        (Beginning::Decided(detected), Some(server))
+            if detected.decision.verdict == Verdict::Tls =>
+        {
+            (detected.first, server)
+        }
+        (outer, _) => return Ok((Wire::Plain(stream), outer)),
+    };
+    let shaken = tls::accept(stream, server, first, context, place).await;
+    context.counters.shaken(shaken.is_ok());
+    let mut wire = match shaken {
+        Ok(wire) => wire,
+        Err(error) => {
+            context.files.refused(
+                "tls",
+                context.peer,
+                format!("the TLS handshake failed: {error}"),
+            );
+            return Err(error);
+        }
+    };
+    context.is_encrypted = true;
+    // Never TLS in TLS. Where nothing but TLS is taken, anything may be in it.
+    let inside =
+        Allowed { tls: false, ..if outside.is_only_tls() { Allowed::ALL } else { outside } };
+    let inner = detect::read(&mut wire, &config, &listener, inside, place).await;
+    inner.map(|inner| (wire, inner))
 }
 
 /// A session from the bytes that came before it, if any did, to the end of its connection.
 pub(crate) async fn converse_to_end(
-    stream: TcpStream,
+    wire: Wire,
     session: Session,
     first: Option<First>,
     context: Context,
     stages: Stages,
     guard: Guard,
 ) {
+    let WireParts { stream, tls, plain } = WireParts::of(wire);
+    let first = first.map(|mut first| {
+        first.prefix.extend_from_slice(&plain);
+        first
+    });
     let stream = Arc::new(stream);
     context.link.lead_to(&stream);
-    let mut session = Supervised::new(session, stages.stop.clone(), context.config.limit_rate);
+    let supervised = Supervised::new(session, stages.stop.clone(), context.config.limit_rate);
+    let mut session = Wired::new(supervised, tls);
     match converse(&stream, &mut session, first, &context).await {
-        Ok(Pumped::Finished | Pumped::Small) => match session.session.take_upgrade() {
-            Some(upgrade) => library(stream, upgrade, context, &stages.stop).await,
+        Ok(Pumped::Finished | Pumped::Small) => match session.session.session.take_upgrade() {
+            Some(upgrade) => library(stream, session.tls, upgrade, context, &stages.stop).await,
             None => close_shared(stream).await,
         },
         Ok(Pumped::Bulk) => bulk(stream, session, context, stages, guard).await,
@@ -109,37 +159,32 @@ pub(crate) async fn converse_to_end(
 /// The session among the tasks of the runtime, from the prefix on.
 async fn converse(
     stream: &TcpStream,
-    session: &mut Supervised,
+    session: &mut Wired,
     first: Option<First>,
     context: &Context,
 ) -> io::Result<Pumped> {
     if let Some(first) = first
-        && begin(stream, session, first, context).await? == Flow::Finish
+        && hear(stream, session, first, context).await? == Flow::Finish
     {
         return Ok(Pumped::Finished);
     }
     if session.is_conversation() {
         return Ok(Pumped::Conversation);
     }
-    let mut buffer = session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer));
+    let mut buffer = session.session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer));
     pump(stream, &mut buffer, session, BULK_AFTER).await
 }
 
 /// The first step, with what came before there was a session.
-async fn begin(
+async fn hear(
     stream: &TcpStream,
-    session: &mut Supervised,
+    session: &mut Wired,
     first: First,
     context: &Context,
 ) -> io::Result<Flow> {
     let First { mut prefix, first_byte, ended } = first;
     let mut replies = Vec::new();
-    let flow = block_in_place(|| {
-        match session.step(Input::Bytes(&mut prefix, first_byte), &mut replies) {
-            Flow::Continue if ended => session.step(Input::EndOfStream, &mut replies),
-            flow => flow,
-        }
-    });
+    let flow = block_in_place(|| session.begin(&mut prefix, first_byte, ended, &mut replies));
     drop(prefix);
     if !replies.is_empty() {
         // What answers a prefix of a few KiB fits the socket's empty send buffer.
@@ -153,10 +198,10 @@ async fn begin(
 async fn pump(
     stream: &TcpStream,
     buffer: &mut [u8],
-    session: &mut Supervised,
+    session: &mut Wired,
     bulk_after: u64,
 ) -> io::Result<Pumped> {
-    let stop = session.stop.clone();
+    let stop = session.session.stop.clone();
     tokio::select! {
         biased;
         () = stop.aborted.cancelled() => Err(io::Error::other(STOPPED)),
@@ -168,7 +213,7 @@ async fn pump(
 /// a connection has more than one, the thread is somebody else's.
 async fn bulk(
     mut stream: Arc<TcpStream>,
-    mut session: Supervised,
+    mut session: Wired,
     context: Context,
     stages: Stages,
     guard: Guard,
@@ -186,9 +231,9 @@ async fn bulk(
                     Err(error) => return session.broken(&error),
                 };
                 context.link.lead_to(&stream);
-                (session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer)), BULK_AFTER)
+                (session.session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer)), BULK_AFTER)
             }
-            Err(_) => (session.buffer(context.config.bulk_buffer), u64::MAX),
+            Err(_) => (session.session.buffer(context.config.bulk_buffer), u64::MAX),
         };
         match pump(&stream, &mut buffer, &mut session, bulk_after).await {
             Ok(Pumped::Bulk) => {}
@@ -207,13 +252,13 @@ struct Waiting {
     pumped: Pumped,
     /// It does not block.
     socket: io::Result<std::net::TcpStream>,
-    session: Supervised,
+    session: Wired,
 }
 
 /// On a thread of its own until the connection has ended, or waits for something else.
 async fn lane(
     stream: Arc<TcpStream>,
-    mut session: Supervised,
+    mut session: Wired,
     context: &Context,
     permit: OwnedSemaphorePermit,
 ) -> Option<Waiting> {
@@ -229,11 +274,11 @@ async fn lane(
         }
     };
     context.link.lead_to(&socket);
-    let stop = session.stop.clone();
+    let stop = session.session.stop.clone();
     let (registered, bulk_buffer) = (stop.register(socket.clone()), context.config.bulk_buffer);
     let thread = stop.tasks.spawn_blocking(move || {
         let _permit = permit;
-        let mut buffer = session.buffer(bulk_buffer);
+        let mut buffer = session.session.buffer(bulk_buffer);
         match pump_blocking(&socket, &mut buffer, &mut session) {
             Ok(Pumped::Finished) => linger::close_blocking(&socket, &mut buffer),
             Ok(pumped) => {
@@ -254,7 +299,13 @@ async fn lane(
     })
 }
 
-async fn library(stream: Arc<TcpStream>, upgrade: Upgrade, context: Context, stop: &Stop) {
+async fn library(
+    stream: Arc<TcpStream>,
+    tls: Option<Box<Sealed>>,
+    upgrade: Upgrade,
+    context: Context,
+    stop: &Stop,
+) {
     let peer = context.peer;
     // The library takes the stream for itself, so a second handle is asked.
     let asked = stream.as_fd().try_clone_to_owned().map(Arc::new);
@@ -266,7 +317,7 @@ async fn library(stream: Arc<TcpStream>, upgrade: Upgrade, context: Context, sto
         biased;
         // The transfer that is dropped with it says that it was given up.
         () = stop.aborted.cancelled() => tracing::debug!(%peer, "aborted"),
-        () = library::serve(stream, upgrade, context) => {}
+        () = library::serve(tls::wire_of(stream, tls), upgrade, context) => {}
     }
 }
 
@@ -281,13 +332,14 @@ fn in_use() -> io::Error {
 
 async fn close_shared(stream: Arc<TcpStream>) {
     if let Ok(stream) = alone(stream) {
-        close(stream).await;
+        // Where there is TLS, close_notify is on its way.
+        close(Wire::Plain(stream)).await;
     }
 }
 
 /// So that the peer reads our last words.
-pub(crate) async fn close(mut stream: TcpStream) {
-    linger::close(&mut stream).await;
+pub(crate) async fn close(mut wire: Wire) {
+    linger::close(&mut wire).await;
 }
 
 /// Bytes that a transfer must have brought before it gets a thread of its own: below, the hop costs more than it saves.

@@ -16,7 +16,7 @@ use crate::config::{Config, Timeouts};
 use crate::per_address::Admitted;
 use crate::service::rooms::{Groups, Rooms};
 use crate::shutdown::Stop;
-use crate::supervised::Supervised;
+use crate::tls::Wired;
 
 /// What a connection holds until it ends, wherever it is.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Conversations {
     }
 
     /// Takes over a connection; what was heard of it is answered and written.
-    pub(crate) fn add(&self, socket: io::Result<TcpStream>, mut session: Supervised, guard: Guard) {
+    pub(crate) fn add(&self, socket: io::Result<TcpStream>, mut session: Wired, guard: Guard) {
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => return session.broken(&error),
@@ -100,7 +100,7 @@ fn tick(timeouts: &Timeouts) -> Duration {
 
 /// One conversation.
 pub(crate) struct Talker {
-    session: Supervised,
+    session: Wired,
     _guard: Guard,
 }
 
@@ -128,6 +128,10 @@ impl Step for Talker {
     fn is_bulk(&self) -> bool {
         false
     }
+
+    fn seal(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
+        self.session.seal(bytes, is_last)
+    }
 }
 
 /// Where the conversations of one thread meet.
@@ -139,21 +143,25 @@ impl Host for Floor {
     type Session = Talker;
 
     fn begin(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) -> Flow {
-        let session = &mut talker.session;
-        // It may have been on its way here when all were told.
-        if session.stop.is_draining() {
-            return session.step(Input::Stopping, replies);
-        }
-        let rooms = self.groups.rooms();
-        let (seat, flow) = session.session.enter(&rooms, self.groups.shard(), replies);
-        if let Some(seat) = seat {
-            self.groups.sit(key, seat);
-        }
-        flow
+        let groups = &mut self.groups;
+        talker.session.say(replies, |session, said| {
+            // It may have been on its way here when all were told.
+            if session.stop.is_draining() {
+                return session.step(Input::Stopping, said);
+            }
+            let (seat, flow) = session.session.enter(&groups.rooms(), groups.shard(), said);
+            if let Some(seat) = seat {
+                groups.sit(key, seat);
+            }
+            flow
+        })
     }
 
-    fn drained(&mut self, key: Key, _: &mut Talker, replies: &mut Vec<u8>) {
-        self.groups.drained(key, replies);
+    fn drained(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) {
+        talker.session.say(replies, |_, said| {
+            self.groups.drained(key, said);
+            Flow::Continue
+        });
     }
 
     fn turn(&mut self, wires: &mut Wires<Talker>) {

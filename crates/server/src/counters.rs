@@ -16,6 +16,8 @@ pub struct Counters {
     connections: AtomicU64,
     silent: [AtomicU64; SilentEnd::ALL.len()],
     decisions: [[AtomicU64; Class::ALL.len()]; Decided::ALL.len()],
+    encrypted: AtomicU64,
+    unshaken: AtomicU64,
     receipts: AtomicU64,
     bytes: AtomicU64,
     interrupted: AtomicU64,
@@ -39,6 +41,10 @@ pub struct Snapshot {
     /// Decisions, by protocol and class of reason; only those that are not 0. A candidate for bare frames is decided
     /// twice: as one by its first bytes, and later as frames or raw.
     pub decisions: Vec<(Decided, Class, u64)>,
+    /// Connections under TLS.
+    pub encrypted: u64,
+    /// TLS handshakes that failed.
+    pub unshaken: u64,
     /// Transfers that are whole and stored.
     pub receipts: u64,
     /// Content bytes of these.
@@ -138,6 +144,8 @@ impl Counters {
             connections: load(&self.connections),
             silent: silent.filter(|(_, count)| *count > 0).collect(),
             decisions: decisions.filter(|(.., count)| *count > 0).collect(),
+            encrypted: load(&self.encrypted),
+            unshaken: load(&self.unshaken),
             receipts: load(&self.receipts),
             bytes: load(&self.bytes),
             interrupted: load(&self.interrupted),
@@ -158,6 +166,12 @@ impl Counters {
     /// A peer was refused, and nobody is told.
     pub(crate) fn refused_silently(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A TLS handshake is over.
+    pub(crate) fn shaken(&self, succeeded: bool) {
+        let counter = if succeeded { &self.encrypted } else { &self.unshaken };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn silent(&self, end: SilentEnd) {
@@ -298,6 +312,10 @@ impl fmt::Display for Snapshot {
         let Self { sent, bytes_sent, unsent, .. } = self;
         if sent + unsent > 0 {
             write!(f, "; sent {sent}, bytes {bytes_sent}, broken off {unsent}")?;
+        }
+        let Self { encrypted, unshaken, .. } = self;
+        if encrypted + unshaken > 0 {
+            write!(f, "; under TLS {encrypted}, handshakes failed {unshaken}")?;
         }
         let mut before = "; detected";
         for (decided, class, count) in &self.decisions {

@@ -3,9 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use anyport_proto::detect::{Decision, End, decide, max_prefix};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use anyport_proto::detect::{Allowed, Decision, End, decide, max_prefix};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::config::{Config, ListenerConfig, OnTimeout};
 use crate::counters::SilentEnd;
@@ -35,19 +34,20 @@ pub(crate) struct First {
     pub(crate) ended: bool,
 }
 
-/// Reads at most `max_prefix` bytes.
+/// Reads at most `max_prefix` bytes, and finds one of the `allowed` protocols in them.
 ///
 /// Cancel safe: no; what was read is lost with the future, so only a connection that is given up may drop it.
 ///
 /// # Errors
 /// What reading the socket said.
 pub(crate) async fn read(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     config: &Config,
     listener: &ListenerConfig,
+    allowed: Allowed,
     place: &mut Place,
 ) -> io::Result<Beginning> {
-    let ListenerConfig { allowed, detect_timeout, on_timeout, .. } = *listener;
+    let ListenerConfig { detect_timeout, on_timeout, .. } = *listener;
     let limits = &config.limits;
     let idle = config.timeouts.idle;
     let greets = on_timeout == OnTimeout::Greet && detect_timeout < idle;
@@ -89,7 +89,7 @@ pub(crate) async fn read(
 /// # Errors
 /// What reading the socket said.
 pub(crate) async fn first_bytes(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     place: &mut Place,
     patience: Duration,
 ) -> io::Result<Result<First, SilentEnd>> {

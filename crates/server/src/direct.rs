@@ -10,9 +10,6 @@
 use std::io;
 use std::time::Instant;
 
-use anyport_net::copy::write;
-use tokio::net::TcpStream;
-
 use crate::config::Service;
 use crate::connection::{self, Stages};
 use crate::conversations::Guard;
@@ -24,11 +21,12 @@ use crate::session::raw_echo::RawEcho;
 use crate::session::single::Single;
 use crate::session::time_http::TimeHttp;
 use crate::session::{Context, Session};
+use crate::tls::{self, Wire};
 use crate::undecided::Place;
 
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(
-    mut stream: TcpStream,
+    mut wire: Wire,
     place: Option<Place>,
     service: Service,
     context: Context,
@@ -39,22 +37,21 @@ pub(crate) async fn serve(
     context.counters.served(service);
     if service == Service::Echo {
         let echo = Single::Echo(RawEcho::new(context.config.timeouts.idle));
-        return connection::converse_to_end(stream, single(echo), None, context, stages, guard)
-            .await;
+        return connection::converse_to_end(wire, single(echo), None, context, stages, guard).await;
     }
     // While stopping, a connection that has said nothing is not waited for.
     let begun = tokio::select! {
         biased;
         () = stages.stop.draining.cancelled() => return,
-        begun = begin(&mut stream, place, service, &context) => begun,
+        begun = begin(&mut wire, place, service, &context) => begun,
     };
     let first = match begun {
         Ok(Begun::Spoke(first)) => first,
-        Ok(Begun::Told) => return connection::close(stream).await,
+        Ok(Begun::Told) => return connection::close(wire).await,
         Ok(Begun::Silent(end)) => {
             context.counters.silent(end);
             tracing::debug!(%peer, service = service.as_str(), end = end.as_str(), "ended without a byte");
-            return connection::close(stream).await;
+            return connection::close(wire).await;
         }
         Err(error) => {
             tracing::debug!(%peer, service = service.as_str(), %error, "broken before its first byte");
@@ -65,7 +62,7 @@ pub(crate) async fn serve(
         Service::Time => Single::Time(Box::new(TimeHttp::new(context.clone()))),
         _ => Single::Greet(Greet::new(&context)),
     };
-    connection::converse_to_end(stream, single(session), Some(first), context, stages, guard).await;
+    connection::converse_to_end(wire, single(session), Some(first), context, stages, guard).await;
     tracing::debug!(%peer, service = service.as_str(), elapsed = ?started.elapsed(), "connection ended");
 }
 
@@ -87,24 +84,26 @@ enum Begun {
 ///
 /// Cancel safe: no; what was read is lost with the future, so only a connection that is given up may drop it.
 async fn begin(
-    stream: &mut TcpStream,
+    wire: &mut Wire,
     place: Option<Place>,
     service: Service,
     context: &Context,
 ) -> io::Result<Begun> {
     let idle = context.config.timeouts.idle;
     match service {
-        Service::Rfc868 => return write(stream, &time::rfc868(), idle).await.map(|()| Begun::Told),
+        Service::Rfc868 => {
+            return tls::write(wire, &time::rfc868(), idle).await.map(|()| Begun::Told);
+        }
         Service::Daytime => {
-            return write(stream, time::daytime().as_bytes(), idle).await.map(|()| Begun::Told);
+            return tls::write(wire, time::daytime().as_bytes(), idle).await.map(|()| Begun::Told);
         }
         Service::Greet => {
-            write(stream, format!("{}\n", context.config.greeting).as_bytes(), idle).await?;
+            tls::write(wire, format!("{}\n", context.config.greeting).as_bytes(), idle).await?;
         }
         Service::Any | Service::Echo | Service::Time => {}
     }
     let Some(mut place) = place else { return Ok(Begun::Told) };
-    match detect::first_bytes(stream, &mut place, idle).await? {
+    match detect::first_bytes(wire, &mut place, idle).await? {
         Ok(first) => Ok(Begun::Spoke(first)),
         Err(end) => Ok(Begun::Silent(end)),
     }

@@ -7,6 +7,7 @@
 //!
 //! - `accept` awaits nothing but a permit and accept
 //! - `detect` reads the first bytes until the protocol is known
+//! - `tls` shakes hands, and then lets the first bytes be looked at once more
 //! - `session` speaks one protocol: raw, preface, http1, ws (also bare frames), or the library engine
 //! - `direct` goes without detection, where a listener serves one thing
 //! - `datagram` answers over UDP
@@ -49,11 +50,12 @@ mod session;
 mod shutdown;
 mod sink;
 mod supervised;
+mod tls;
 mod undecided;
 
 pub use config::{
     Config, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service, SinkKind,
-    SlowReader, Timeouts,
+    SlowReader, Timeouts, TlsMode,
 };
 pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
 pub use greeting::{Greeting, GreetingError};

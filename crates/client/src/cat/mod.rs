@@ -16,6 +16,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 pub use self::error::CatError;
+use crate::stream::Encryption;
 use crate::target::Target;
 
 /// How to be a pipe.
@@ -30,6 +31,8 @@ pub struct CatOptions {
     pub shutdown: bool,
     /// After the server's FIN the rest of the input still goes there: it may have ended one direction alone.
     pub outlasts: bool,
+    /// Whom to trust under TLS.
+    pub encryption: Encryption,
     /// How long one address, or a handshake, may take to answer.
     pub connect_timeout: Duration,
 }
@@ -41,6 +44,7 @@ impl Default for CatOptions {
             quit_after: None,
             shutdown: true,
             outlasts: true,
+            encryption: Encryption::default(),
             connect_timeout: Duration::from_secs(10),
         }
     }

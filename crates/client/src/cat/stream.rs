@@ -1,6 +1,6 @@
 //! A pipe over a stream: raw TCP, or WebSocket messages.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use anyport_net::dial::dial;
 use anyport_proto::limits::Limits;
 use anyport_proto::ws::proof::GREETING;
 use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::ends::{Cut, Output, Pieces, read};
 use super::{CatError, CatOptions};
 use crate::channel::handshake::upgrade;
 use crate::keys::RandomKeys;
-use crate::send::{Options, prepare, set_patience};
+use crate::send::{Options, alpn, prepare, set_patience};
+use crate::stream::{AsyncStream, Duplex, Outbox, Stream};
 use crate::target::{Scheme, Target};
 
 /// Cancel safe: no; it is never cancelled.
@@ -36,7 +36,7 @@ pub(super) async fn pipe(
     let ended = connection.carry(options, read(input, cut), &output).await;
     if matches!(connection.coding, Coding::Messages { .. }) {
         // The answer to a Close, or why we go. How the server takes it changes nothing.
-        let _ = timeout(GOODBYE, connection.stream.write_all(&connection.out)).await;
+        let _ = timeout(GOODBYE, connection.writer.flush()).await;
     }
     // What came before an error is written all the same.
     let written = output.finish();
@@ -44,13 +44,13 @@ pub(super) async fn pipe(
 }
 
 struct Connection {
-    stream: TcpStream,
+    reader: ReadHalf<AsyncStream>,
+    /// With what the server does not take yet.
+    writer: Outbox,
     peer: SocketAddr,
     coding: Coding,
     /// What came behind a handshake's response.
     early: Vec<u8>,
-    /// What the socket does not take yet.
-    out: Vec<u8>,
 }
 
 enum Coding {
@@ -88,10 +88,11 @@ impl End {
 
 impl Connection {
     fn open(target: &Target, options: &CatOptions) -> Result<Self, CatError> {
-        let mut stream = dial(&target.host, target.port, options.connect_timeout)?;
+        let stream = dial(&target.host, target.port, options.connect_timeout)?;
         let socket = Options { congestion: Congestion::System, ..Options::default() };
         let (peer, _) = prepare(&stream, &socket)?;
         set_patience(&stream, options.connect_timeout);
+        let mut stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
         let (mut early, mut out) = (Vec::new(), Vec::new());
         let receiver = Box::new(Receiver::new(Role::Client, &Limits::default()));
         let mut sender = Sender::client(RandomKeys::new());
@@ -107,9 +108,9 @@ impl Connection {
                 Coding::Messages { receiver, sender, kind, ends_line: false }
             }
         };
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        let stream = stream.map_err(|source| CatError::BrokenOff { peer, source })?;
-        Ok(Self { stream, peer, coding, early, out })
+        let stream = stream.into_async().map_err(|source| CatError::BrokenOff { peer, source })?;
+        let Duplex { reader, writer } = Duplex::new(stream, out);
+        Ok(Self { reader, writer, peer, coding, early })
     }
 
     async fn carry(
@@ -129,10 +130,10 @@ impl Connection {
         let (mut ended, mut tells, mut heard_all) = (false, false, false);
         let mut until = Instant::now();
         loop {
-            let idle = self.out.is_empty();
+            let idle = self.writer.is_empty();
             if idle && std::mem::take(&mut tells) && matches!(self.coding, Coding::Bytes) {
                 // A server that is gone already is noticed by reading.
-                let _ = self.stream.shutdown().await;
+                let _ = self.writer.finish().await;
             }
             if heard_all && ended && idle {
                 return Ok(End::Done);
@@ -140,35 +141,28 @@ impl Connection {
             let takes = output.pieces.capacity() > 0;
             let quits = ended && idle && options.quit_after.is_some();
             tokio::select! {
-                ready = self.stream.readable(), if takes && !heard_all => {
-                    ready.map_err(broken)?;
-                    let end = match self.stream.try_read(&mut buffer) {
+                read = self.reader.read(&mut buffer), if takes && !heard_all => {
+                    let end = match read {
                         Ok(0) if self.has_more_to_say(ended, options) => {
                             heard_all = true;
                             None
                         }
                         Ok(0) => Some(End::Done),
                         Ok(count) => self.hear(buffer[..count].to_vec(), output).await?,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                         Err(error) => return Err(broken(error)),
                     };
                     if let Some(end) = end {
                         return Ok(end);
                     }
                 }
-                ready = self.stream.writable(), if !idle => {
-                    ready.map_err(broken)?;
-                    match self.stream.try_write(&self.out) {
-                        Ok(count) => drop(self.out.drain(..count)),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                pushed = self.writer.push(), if !idle => {
+                    if pushed.is_err() {
                         // It takes nothing more, and may still have something to say.
-                        Err(_) => {
-                            self.out.clear();
-                            ended = true;
-                        }
+                        self.writer.give_up();
+                        ended = true;
                     }
                 }
-                piece = input.recv(), if !ended && self.out.len() < PIECE => match piece {
+                piece = input.recv(), if !ended && self.writer.out.len() < PIECE => match piece {
                     Some(piece) => self.say(&piece?),
                     None => {
                         (ended, tells) = (true, options.shutdown);
@@ -189,22 +183,22 @@ impl Connection {
     /// Whether there is something to do after the server's FIN.
     fn has_more_to_say(&self, ended: bool, options: &CatOptions) -> bool {
         let may_hear = matches!(self.coding, Coding::Bytes);
-        may_hear && (!self.out.is_empty() || (!ended && options.outlasts))
+        may_hear && (!self.writer.is_empty() || (!ended && options.outlasts))
     }
 
     fn say(&mut self, piece: &[u8]) {
         match &mut self.coding {
-            Coding::Bytes => self.out.extend_from_slice(piece),
+            Coding::Bytes => self.writer.out.extend_from_slice(piece),
             Coding::Messages { sender, kind, .. } => {
                 // Behind a Close nothing is said.
-                let _ = sender.message(*kind, piece, &mut self.out);
+                let _ = sender.message(*kind, piece, &mut self.writer.out);
             }
         }
     }
 
     fn say_close(&mut self) {
         if let Coding::Messages { sender, .. } = &mut self.coding {
-            sender.close(Some(CloseCode::NORMAL), "", &mut self.out);
+            sender.close(Some(CloseCode::NORMAL), "", &mut self.writer.out);
         }
     }
 
@@ -222,7 +216,7 @@ impl Connection {
                                 *ends_line = *last == b'\n';
                             }
                             let taken = event.and_then(|event| {
-                                taken(event, sender, ends_line, &mut written, &mut self.out)
+                                taken(event, sender, ends_line, &mut written, &mut self.writer.out)
                             });
                             end = taken.map(Ok);
                             used
@@ -230,7 +224,7 @@ impl Connection {
                         Err(violation) => {
                             // Why we go (RFC 6455 §7.1.7).
                             let (code, reason) = (violation.close_code(), violation.to_string());
-                            sender.close(Some(code), &reason, &mut self.out);
+                            sender.close(Some(code), &reason, &mut self.writer.out);
                             end = Some(Err(CatError::Violation { peer: self.peer, violation }));
                             0
                         }

@@ -1,7 +1,7 @@
 //! The opening handshake, whatever is spoken behind it.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use anyport_proto::http1::{Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
@@ -10,6 +10,7 @@ use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, Verified, r
 use super::{LONGEST_ANSWER, ended};
 use crate::error::SendError;
 use crate::keys::handshake_key;
+use crate::stream::Stream;
 use crate::target::Target;
 
 /// A server that has agreed.
@@ -21,7 +22,7 @@ pub(crate) struct Upgraded {
 
 /// Asks for a WebSocket at the target's path, and offers these subprotocols.
 pub(crate) fn upgrade(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     peer: SocketAddr,
     target: &Target,
     subprotocols: &[&str],
@@ -62,7 +63,7 @@ pub(crate) fn upgrade(
 }
 
 /// The body of a refusal, as far as it comes.
-fn explanation(stream: &mut TcpStream, mut body: Vec<u8>, length: Option<u64>) -> String {
+fn explanation(stream: &mut Stream, mut body: Vec<u8>, length: Option<u64>) -> String {
     let longest = LONGEST_ANSWER as u64;
     let left = length.unwrap_or(longest).min(longest).saturating_sub(body.len() as u64);
     // A server that stops in the middle has explained enough.

@@ -20,15 +20,15 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::has_something_to_say;
 use crate::content::Content;
 use crate::error::SendError;
 use crate::send::Options;
+use crate::stream::{AsyncStream, Stream, is_readable};
 use crate::target::Target;
 
 pub(crate) struct LibraryChannel {
     runtime: Runtime,
-    socket: WebSocketStream<tokio::net::TcpStream>,
+    socket: WebSocketStream<AsyncStream>,
     /// The same socket, to ask whether the server has something to say.
     watched: TcpStream,
     peer: SocketAddr,
@@ -37,7 +37,7 @@ pub(crate) struct LibraryChannel {
 
 impl LibraryChannel {
     pub(crate) fn handshake(
-        stream: TcpStream,
+        stream: Stream,
         peer: SocketAddr,
         target: &Target,
         patience: Duration,
@@ -50,10 +50,9 @@ impl LibraryChannel {
         let mut request = target.to_string().into_client_request().map_err(library)?;
         let protocol = HeaderValue::from_static(FILE_SUBPROTOCOL);
         request.headers_mut().insert("sec-websocket-protocol", protocol);
-        let watched = stream.try_clone().map_err(SendError::Runtime)?;
-        stream.set_nonblocking(true).map_err(SendError::Runtime)?;
+        let watched = stream.socket().try_clone().map_err(SendError::Runtime)?;
         let (socket, announced) = runtime.block_on(async {
-            let stream = tokio::net::TcpStream::from_std(stream).map_err(SendError::Runtime)?;
+            let stream = stream.into_async().map_err(SendError::Runtime)?;
             let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
             let connecting =
                 tokio_tungstenite::client_async_with_config(request, stream, Some(config));
@@ -164,7 +163,7 @@ enum Unheard {
 }
 
 async fn write(
-    socket: &mut WebSocketStream<tokio::net::TcpStream>,
+    socket: &mut WebSocketStream<AsyncStream>,
     watched: &TcpStream,
     offer: Option<&Offer>,
     content: &mut Content,
@@ -181,7 +180,7 @@ async fn write(
         }
         socket.send(Message::binary(message)).await?;
         progress(content.bytes());
-        if has_something_to_say(watched)
+        if is_readable(watched)
             && let Some(text) = hear(socket, offer.is_some()).await?
         {
             return Ok(Written::UntilAnswered(text));
@@ -198,7 +197,7 @@ async fn write(
 /// Takes what the server said in the middle of a transfer; the library answers pings while it reads. Text is a refusal
 /// where offers are known, and nobody's business elsewhere.
 async fn hear(
-    socket: &mut WebSocketStream<tokio::net::TcpStream>,
+    socket: &mut WebSocketStream<AsyncStream>,
     announced: bool,
 ) -> Result<Option<String>, Error> {
     // One poll, as a ping gives no message to wait for.
@@ -246,7 +245,7 @@ fn read_message(content: &mut Content, frame_size: usize) -> Result<Vec<u8>, Sen
 }
 
 async fn answer(
-    socket: &mut WebSocketStream<tokio::net::TcpStream>,
+    socket: &mut WebSocketStream<AsyncStream>,
     peer: SocketAddr,
 ) -> Result<String, Unheard> {
     loop {

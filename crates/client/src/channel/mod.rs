@@ -6,9 +6,6 @@ pub(crate) mod raw;
 pub(crate) mod ws;
 
 use std::io;
-use std::net::TcpStream;
-
-use rustix::net::{RecvFlags, recv};
 
 use crate::error::SendError;
 
@@ -20,17 +17,6 @@ const UNSEEN: usize = 1024 * 1024;
 
 /// The longest answer that is read: a receipt, a refusal, a response to a handshake.
 pub(crate) const LONGEST_ANSWER: usize = 64 * 1024;
-
-/// Whether the server has said something, or has gone, without waiting for it.
-pub(crate) fn has_something_to_say(stream: &TcpStream) -> bool {
-    let mut byte = [0; 1];
-    match recv(stream, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
-        Ok(_) => true,
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => false,
-        // An error that the next read will tell in full.
-        Err(_) => true,
-    }
-}
 
 /// The end of a stream where an answer was due.
 pub(crate) fn ended() -> io::Error {

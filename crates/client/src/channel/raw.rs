@@ -1,7 +1,7 @@
 //! Raw TCP: the preface, content, an `END` line, a receipt line; or nothing but the bytes.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use anyport_proto::transfer::receipt::Receipt;
 
 use socket2::SockRef;
 
-use super::{BUFFER, LONGEST_ANSWER, Stopped, UNSEEN, Written, ended, has_something_to_say};
+use super::{BUFFER, LONGEST_ANSWER, Stopped, UNSEEN, Written, ended};
 use crate::content::Content;
 use crate::error::SendError;
+use crate::stream::Stream;
 
 pub(crate) struct RawChannel {
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     plain: bool,
     half_closed: bool,
@@ -29,7 +30,7 @@ pub(crate) struct RawChannel {
 }
 
 impl RawChannel {
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, plain: bool) -> Self {
+    pub(crate) fn new(stream: Stream, peer: SocketAddr, plain: bool) -> Self {
         Self {
             stream,
             peer,
@@ -47,7 +48,13 @@ impl RawChannel {
 
     /// To be asked what TCP knows.
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.stream.socket().as_fd()
+    }
+
+    /// Says that no more files follow.
+    pub(crate) fn close(&mut self) {
+        // All receipts are here and have been checked; how this goes changes nothing.
+        let _ = self.stream.finish();
     }
 
     /// Whether a second file can follow the first: not where a half-close was the end.
@@ -69,7 +76,7 @@ impl RawChannel {
         let written = match self.write(offer, content, progress) {
             Err(Stopped::Local(error)) => {
                 // Our FIN would tell a server that was promised no size that this was the whole file. A reset does not.
-                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
                 return Err(error);
             }
             Err(Stopped::Broken(error)) => Err(error),
@@ -155,7 +162,11 @@ impl RawChannel {
             self.stream.write_all(put_line(offer).as_bytes())?;
         }
         loop {
-            let count = match content.send_unseen(&self.stream, UNSEEN)? {
+            let unseen = match self.stream.plain() {
+                Some(socket) => content.send_unseen(socket, UNSEEN)?,
+                None => None,
+            };
+            let count = match unseen {
                 Some(sent) => sent,
                 None => {
                     let count = content.read(&mut self.buffer).map_err(Stopped::Local)?;
@@ -167,14 +178,14 @@ impl RawChannel {
                 break;
             }
             progress(content.bytes());
-            if has_something_to_say(&self.stream) {
+            if self.stream.has_something_to_say() {
                 // Before the end that can only be a refusal.
                 return Ok(Written::UntilInterrupted);
             }
         }
         if self.plain || content.size().is_none() {
             self.half_closed = true;
-            self.stream.shutdown(Shutdown::Write)?;
+            self.stream.finish()?;
         } else {
             self.stream.write_all(
                 end_line(content.digest().map_err(Stopped::Local)?.as_ref()).as_bytes(),

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -20,14 +20,15 @@ use anyport_proto::ws::{
 };
 
 use super::handshake::{Upgraded, upgrade};
-use super::{BUFFER, LONGEST_ANSWER, Stopped, Written, ended, has_something_to_say};
+use super::{BUFFER, LONGEST_ANSWER, Stopped, Written, ended};
 use crate::content::Content;
 use crate::error::SendError;
 use crate::keys::RandomKeys;
+use crate::stream::Stream;
 use crate::target::Target;
 
 pub(crate) struct WsChannel {
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     receiver: Receiver,
     sender: Sender,
@@ -44,7 +45,7 @@ pub(crate) struct WsChannel {
 
 /// A connection that has shaken hands.
 pub(crate) struct Parts {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) receiver: Receiver,
     pub(crate) sender: Sender,
     /// The server speaks the subprotocol of transfers.
@@ -66,14 +67,14 @@ struct Inbox {
 
 impl WsChannel {
     /// No handshake: a ping that says who we are comes first, so that the server need not guess.
-    pub(crate) fn bare(stream: TcpStream, peer: SocketAddr) -> Self {
+    pub(crate) fn bare(stream: Stream, peer: SocketAddr) -> Self {
         let mut channel = Self::new(stream, peer, true, Vec::new());
         channel.sender.ping(GREETING, &mut channel.pending);
         channel
     }
 
     pub(crate) fn handshake(
-        mut stream: TcpStream,
+        mut stream: Stream,
         peer: SocketAddr,
         target: &Target,
         deflate: bool,
@@ -88,7 +89,7 @@ impl WsChannel {
         Ok(channel)
     }
 
-    fn new(stream: TcpStream, peer: SocketAddr, announced: bool, early: Vec<u8>) -> Self {
+    fn new(stream: Stream, peer: SocketAddr, announced: bool, early: Vec<u8>) -> Self {
         Self {
             stream,
             peer,
@@ -104,7 +105,7 @@ impl WsChannel {
 
     /// To be asked what TCP knows.
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.stream.socket().as_fd()
     }
 
     /// What it is made of, for who wants to receive over it.
@@ -189,7 +190,7 @@ impl WsChannel {
         self.sender.close(Some(CloseCode::NORMAL), "", &mut close);
         let peer = self.peer;
         let broken = |source| SendError::broken_off(peer, 0, source);
-        let _ = self.stream.set_read_timeout(Some(CLOSE_TIMEOUT));
+        let _ = self.stream.socket().set_read_timeout(Some(CLOSE_TIMEOUT));
         if self.announced {
             // All receipts are here and have been checked; how the server says goodbye changes nothing.
             if self.stream.write_all(&close).is_ok() {
@@ -235,7 +236,7 @@ impl WsChannel {
             self.stream.write_all(batch.bytes)?;
             progress(content.bytes());
             self.inside_frame = !batch.ends_a_frame;
-            if has_something_to_say(&self.stream) {
+            if self.stream.has_something_to_say() {
                 // Pings are collected, and answered where a frame of ours ends. What a server says that knows no offers
                 // is its own affair, unless it closes.
                 if self.hear().is_err() || self.inbox.interrupts(self.announced) {
@@ -290,7 +291,7 @@ impl WsChannel {
             let reason = violation.to_string();
             self.sender.close(Some(violation.close_code()), &reason, &mut self.pending);
             if self.flush().is_ok() {
-                close_blocking(&self.stream, &mut [0; 4096]);
+                close_blocking(self.stream.socket(), &mut [0; 4096]);
             }
         }
     }
@@ -298,7 +299,7 @@ impl WsChannel {
     /// Waits for the server's FIN after its Close: it is the server that closes TCP first (RFC 6455 §7.1.1).
     fn await_fin(&mut self) {
         let deadline = Instant::now() + FIN_TIMEOUT;
-        let _ = self.stream.set_read_timeout(Some(FIN_TIMEOUT));
+        let _ = self.stream.socket().set_read_timeout(Some(FIN_TIMEOUT));
         let mut ignored = [0; 4096];
         while matches!(self.stream.read(&mut ignored), Ok(1..)) && Instant::now() < deadline {}
     }

@@ -19,8 +19,7 @@ use anyport_proto::limits::Limits;
 use anyport_proto::rooms::{Event, Join, Message, Nickname, SUBPROTOCOL, Said};
 use anyport_proto::transfer::preface::join_line;
 use anyport_proto::ws::{Receiver as FrameReceiver, Role, Sender as FrameSender};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -32,7 +31,8 @@ use crate::channel::ended;
 use crate::channel::handshake::upgrade;
 use crate::error::SendError;
 use crate::keys::{RandomKeys, handshake_key};
-use crate::send::{Options, prepare, set_patience};
+use crate::send::{Options, alpn, prepare, set_patience};
+use crate::stream::{Duplex, Encryption, Stream};
 use crate::target::{Scheme, Target};
 
 /// How to chat.
@@ -47,6 +47,8 @@ pub struct ChatOptions {
     pub retries: u32,
     /// How long that may go on.
     pub retry_max_time: Duration,
+    /// Whom to trust under TLS.
+    pub encryption: Encryption,
     /// How long one address, or a handshake, may take to answer.
     pub connect_timeout: Duration,
     /// How long whoever leaves waits for what it said to be confirmed, while nothing is.
@@ -60,6 +62,7 @@ impl Default for ChatOptions {
             history: None,
             retries: 10,
             retry_max_time: Duration::from_secs(600),
+            encryption: Encryption::default(),
             connect_timeout: Duration::from_secs(10),
             farewell: Duration::from_secs(60),
         }
@@ -160,10 +163,9 @@ enum End {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Duplex,
     wire: Wire,
     peer: SocketAddr,
-    out: Vec<u8>,
 }
 
 impl Chat<'_> {
@@ -207,15 +209,17 @@ impl Chat<'_> {
     /// Dials and shakes hands. Meanwhile nothing else has to happen: what is typed waits.
     fn connect(&self) -> Result<Connection, ChatError> {
         let (target, patience) = (self.target, self.options.connect_timeout);
-        let mut stream = dial(&target.host, target.port, patience)?;
+        let stream = dial(&target.host, target.port, patience)?;
         // A few words a minute: no congestion control makes them faster.
         let socket = Options { congestion: Congestion::System, ..Options::default() };
         let (peer, _) = prepare(&stream, &socket)?;
         set_patience(&stream, patience);
+        let mut stream =
+            Stream::open(stream, peer, target, alpn(target), &self.options.encryption)?;
         let join = self.conversation.join();
-        let connection = |stream: std::net::TcpStream, wire, out| {
-            stream.set_nonblocking(true)?;
-            Ok(Connection { stream: TcpStream::from_std(stream)?, wire, peer, out })
+        let connection = |stream: Stream, wire, out| {
+            let stream = Duplex::new(stream.into_async()?, out);
+            Ok(Connection { stream, wire, peer })
         };
         let broken = |source| ChatError::broken(peer, source);
         if target.scheme == Scheme::Tcp {
@@ -257,29 +261,27 @@ impl Chat<'_> {
                 deadline = Instant::now() + self.options.farewell;
                 let again = self.conversation.unconfirmed();
                 for said in self.conversation.again() {
-                    connection.wire.say(&said, &mut connection.out);
+                    connection.wire.say(&said, &mut connection.stream.writer.out);
                 }
                 if std::mem::replace(&mut self.was_back, false) {
                     (self.tell)(Told::Back(again)).map_err(ChatError::Output)?;
                 }
             }
             if self.ended && self.conversation.unconfirmed() == 0 && self.conversation.is_here() {
-                connection.wire.leave(&mut connection.out);
+                connection.wire.leave(&mut connection.stream.writer.out);
                 farewell(connection).await;
                 return Ok(End::Left);
             }
-            let writes = !connection.out.is_empty();
+            let Duplex { reader, writer } = &mut connection.stream;
+            let writes = !writer.is_empty();
             let listens =
                 !self.ended && self.conversation.is_here() && self.conversation.has_room();
             let waits = !here || self.ended;
             tokio::select! {
-                ready = connection.stream.readable() => {
-                    ready.map_err(broken)?;
-                    let count = match connection.stream.try_read(&mut buffer) {
-                        Ok(0) => return Err(broken(ended())),
-                        Ok(count) => count,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                        Err(error) => return Err(broken(error)),
+                read = reader.read(&mut buffer) => {
+                    let count = match read.map_err(broken)? {
+                        0 => return Err(broken(ended())),
+                        count => count,
                     };
                     let before = (*heard, self.conversation.unconfirmed());
                     if let Some(end) = self.hear(connection, &mut buffer[..count], heard)? {
@@ -290,21 +292,14 @@ impl Chat<'_> {
                         deadline = Instant::now() + self.options.farewell;
                     }
                 }
-                ready = connection.stream.writable(), if writes => {
-                    ready.map_err(broken)?;
-                    match connection.stream.try_write(&connection.out) {
-                        Ok(count) => drop(connection.out.drain(..count)),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return Err(broken(error)),
-                    }
-                }
+                pushed = writer.push(), if writes => pushed.map_err(broken)?,
                 said = self.said.recv(), if listens => {
                     match said {
                         Some(Said::Say { text, .. }) => {
                             let said = self.conversation.say(text);
-                            connection.wire.say(&said, &mut connection.out);
+                            connection.wire.say(&said, &mut connection.stream.writer.out);
                         }
-                        Some(Said::Who) => connection.wire.say(&Said::Who, &mut connection.out),
+                        Some(Said::Who) => connection.wire.say(&Said::Who, &mut connection.stream.writer.out),
                         None => {
                             self.ended = true;
                             deadline = Instant::now() + self.options.farewell;
@@ -335,7 +330,7 @@ impl Chat<'_> {
         heard: &mut u64,
     ) -> Result<Option<End>, ChatError> {
         let mut events = Vec::new();
-        let read = connection.wire.hear(bytes, &mut connection.out, &mut events);
+        let read = connection.wire.hear(bytes, &mut connection.stream.writer.out, &mut events);
         for event in events {
             *heard += 1;
             let output = match self.conversation.hear(event) {
@@ -360,12 +355,11 @@ impl Chat<'_> {
 /// Says what is left to say, and waits a little for the server to close: bytes that it sends to a closed socket would be
 /// answered by a reset, which may overtake our last words.
 async fn farewell(connection: &mut Connection) {
-    let Connection { stream, out, .. } = connection;
+    let Duplex { reader, writer } = &mut connection.stream;
     let last_words = async {
-        stream.write_all(out).await?;
-        stream.shutdown().await?;
+        writer.finish().await?;
         let mut rest = [0; 4096];
-        while stream.read(&mut rest).await? > 0 {}
+        while reader.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
     // All is confirmed; how the server says goodbye changes nothing.

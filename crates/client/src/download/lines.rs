@@ -1,8 +1,8 @@
 //! Downloads over raw TCP: questions and answers are lines, content stands between them. Content that nobody looks at the
 //! kernel puts into the file by itself.
 
-use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 
 use anyport_net::copy::{Came, Source, Unseen};
 use anyport_proto::transfer::download::{Entry, FileEnd, FileHead};
@@ -10,9 +10,10 @@ use anyport_proto::transfer::preface::{Reply, get_line, list_line, parse_end};
 
 use super::wire::{Ask, Listed, Sink};
 use super::{BUFFER, GetError, LONGEST_ANSWER};
+use crate::stream::Stream;
 
 pub(super) struct Lines {
-    stream: TcpStream,
+    stream: Stream,
     source: Source,
     peer: SocketAddr,
     buffer: Vec<u8>,
@@ -22,7 +23,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+    pub(super) fn new(stream: Stream, peer: SocketAddr) -> Self {
         let (source, buffer) = (Source::default(), vec![0; BUFFER]);
         Self { stream, source, peer, buffer, start: 0, end: 0 }
     }
@@ -33,6 +34,12 @@ impl Lines {
             Ask::List(list) => list_line(list),
         };
         self.stream.write_all(line.as_bytes()).map_err(|error| self.broken(error))
+    }
+
+    /// Says that no more is asked.
+    pub(super) fn close(&mut self) {
+        // Everything has come; how this goes changes nothing.
+        let _ = self.stream.finish();
     }
 
     pub(super) fn head(&mut self) -> Result<FileHead, GetError> {
@@ -133,7 +140,15 @@ impl Lines {
 
     fn read(&mut self, unseen: Option<Unseen<'_>>) -> Result<Came, GetError> {
         loop {
-            match self.source.next(&self.stream, &mut self.buffer[self.end..], unseen) {
+            let room = &mut self.buffer[self.end..];
+            let came = match self.stream.plain() {
+                Some(socket) => self.source.next(socket, room, unseen),
+                None => self.stream.read(room).map(|count| match count {
+                    0 => Came::Fin,
+                    count => Came::Bytes(count),
+                }),
+            };
+            match came {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 came => return came.map_err(|error| self.broken(error)),
             }

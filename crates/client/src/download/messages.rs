@@ -90,7 +90,7 @@ impl Messages {
     pub(super) fn close(mut self) {
         let Parts { stream, sender, pending, .. } = &mut self.parts;
         sender.close(Some(CloseCode::NORMAL), "", pending);
-        let _ = stream.set_read_timeout(Some(CLOSE_TIMEOUT));
+        let _ = stream.socket().set_read_timeout(Some(CLOSE_TIMEOUT));
         if self.flush().is_ok() {
             // Until the server's Close, or its FIN.
             while self.hear(0, &mut Nowhere).is_ok() {}

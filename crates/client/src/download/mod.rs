@@ -37,6 +37,7 @@ use anyport_proto::transfer::offer::OnExists;
 
 use crate::attempts::Attempts;
 use crate::error::Blame;
+use crate::stream::Encryption;
 use crate::target::{Place, Target};
 use part::Part;
 use wire::{Sink, Wire};
@@ -53,6 +54,8 @@ pub struct GetOptions {
     pub on_exists: OnExists,
     /// Congestion control of our socket.
     pub congestion: Congestion,
+    /// Whom to trust under TLS.
+    pub encryption: Encryption,
     /// How long one address may take to answer, and a handshake.
     pub connect_timeout: Duration,
     /// Bytes per second that are not to be passed.
@@ -71,6 +74,7 @@ impl Default for GetOptions {
             digest: Algorithm::default(),
             on_exists: OnExists::Error,
             congestion: Congestion::Auto,
+            encryption: Encryption::default(),
             connect_timeout: Duration::from_secs(10),
             limit_rate: None,
             retries: 10,

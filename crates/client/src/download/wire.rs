@@ -12,7 +12,8 @@ use super::messages::Messages;
 use super::{GetError, GetOptions};
 use crate::channel::ws::WsChannel;
 use crate::error::SendError;
-use crate::send::{Options, prepare, set_patience};
+use crate::send::{Options, alpn, prepare, set_patience};
+use crate::stream::Stream;
 use crate::target::{Scheme, Target};
 
 /// An open connection; one question after the other.
@@ -64,6 +65,7 @@ impl Wire {
         // Handshakes are short; then the longer patience of a transfer holds.
         set_patience(&stream, options.connect_timeout);
         let patient = stream.try_clone();
+        let stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
         let kind = match target.scheme {
             Scheme::Tcp => Kind::Lines(Lines::new(stream, peer)),
             Scheme::Frames => {
@@ -168,8 +170,8 @@ impl Wire {
     /// Says goodbye.
     pub(super) fn close(self) {
         match self.kind {
-            // FIN between two lines is the orderly end of raw TCP.
-            Kind::Lines(_) => {}
+            // The end between two lines is the orderly one.
+            Kind::Lines(mut lines) => lines.close(),
             Kind::Messages(messages) => messages.close(),
         }
     }

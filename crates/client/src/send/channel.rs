@@ -9,6 +9,7 @@ use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::tcp_seen::TcpSeen;
+use anyport_tls::ALPN_HTTP_1_1;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::{Engine, Options, Sent};
@@ -17,6 +18,7 @@ use crate::channel::raw::RawChannel;
 use crate::channel::ws::WsChannel;
 use crate::content::Content;
 use crate::error::SendError;
+use crate::stream::Stream;
 use crate::target::{Scheme, Target};
 
 /// A connection that files go over.
@@ -39,6 +41,7 @@ impl Channel {
         // Handshakes are short; then the longer patience of a transfer holds.
         set_patience(&stream, options.connect_timeout);
         let patient = stream.try_clone();
+        let stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
         let kind =
             match (target.scheme, options.engine) {
                 (Scheme::Tcp, _) => Kind::Raw(RawChannel::new(stream, peer, options.plain)),
@@ -126,11 +129,22 @@ impl Channel {
 
     pub(super) fn close(self) -> Result<(), SendError> {
         match self.kind {
-            // FIN between two lines is the orderly end of raw TCP.
-            Kind::Raw(_) => Ok(()),
+            // The end between two lines is the orderly one.
+            Kind::Raw(mut channel) => {
+                channel.close();
+                Ok(())
+            }
             Kind::Ws(channel) => channel.close(),
             Kind::Library(channel) => channel.close(),
         }
+    }
+}
+
+/// What is told to be spoken under TLS (RFC 7301): nothing, where that has no name.
+pub(crate) const fn alpn(target: &Target) -> &'static [&'static [u8]] {
+    match target.scheme {
+        Scheme::Ws => &[ALPN_HTTP_1_1],
+        Scheme::Tcp | Scheme::Frames => &[],
     }
 }
 

@@ -6,7 +6,7 @@ mod channel;
 pub(crate) mod pipe;
 
 use channel::UNKNOWN_PEER;
-pub(crate) use channel::{prepare, set_patience};
+pub(crate) use channel::{alpn, prepare, set_patience};
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use crate::attempts::Attempts;
 use crate::bottleneck::{Bottleneck, Facts};
 use crate::content::{Content, Source};
 use crate::error::{Blame, SendError};
+use crate::stream::Encryption;
 use crate::target::{Place, Target};
 
 /// Who speaks WebSocket on our side.
@@ -66,6 +67,8 @@ pub struct Options {
     pub retry_max_time: Duration,
     /// Congestion control of our socket.
     pub congestion: Congestion,
+    /// Whom to trust under TLS.
+    pub encryption: Encryption,
     /// How long one address may take to answer, and a handshake.
     pub connect_timeout: Duration,
     /// How long the server may neither take bytes nor answer.
@@ -88,6 +91,7 @@ impl Default for Options {
             retries: 10,
             retry_max_time: Duration::from_secs(600),
             congestion: Congestion::Auto,
+            encryption: Encryption::default(),
             connect_timeout: Duration::from_secs(10),
             // A receipt comes after fsync, and a slow disk may have gigabytes to write.
             timeout: Duration::from_secs(300),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use anyport_proto::transfer::pipe::{Give, Piped};
 use anyport_proto::transfer::preface::{Reply, give_line};
 use socket2::SockRef;
 
-use super::{UNKNOWN_PEER, set_patience};
-use crate::channel::{BUFFER, LONGEST_ANSWER, ended, has_something_to_say};
+use super::{UNKNOWN_PEER, alpn, set_patience};
+use crate::channel::{BUFFER, LONGEST_ANSWER, ended};
 use crate::content::{OpenError, Source};
 use crate::error::SendError;
+use crate::stream::{Encryption, Stream};
 use crate::target::Target;
 
 /// How to give and to take.
@@ -24,6 +25,8 @@ use crate::target::Target;
 pub struct PipeOptions {
     /// Congestion control of our socket.
     pub congestion: Congestion,
+    /// Whom to trust under TLS.
+    pub encryption: Encryption,
     /// How long one address may take to answer.
     pub connect_timeout: Duration,
     /// How long the server may neither take bytes nor answer, the wait for the other side included.
@@ -33,7 +36,8 @@ pub struct PipeOptions {
 impl Default for PipeOptions {
     fn default() -> Self {
         let (connect_timeout, timeout) = (Duration::from_secs(10), Duration::from_secs(300));
-        Self { congestion: Congestion::Auto, connect_timeout, timeout }
+        let encryption = Encryption::default();
+        Self { congestion: Congestion::Auto, encryption, connect_timeout, timeout }
     }
 }
 
@@ -53,12 +57,12 @@ pub fn give(
     let broken = |sent| move |error| SendError::broken_off(peer, sent, error);
     let line = give_line(&Give { size, ..give.clone() });
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
-    let mut giving = Giving { stream: &stream, source, left: size, sent: 0 };
+    let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0 };
     let written = giving.write(&mut file, progress);
     let sent = giving.sent;
     if let Err(Stopped::Here(error)) = written {
         // Our FIN would say that this was all.
-        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(stream.socket()).set_linger(Some(Duration::ZERO));
         return Err(error);
     }
     // A write that failed may have failed because the server said no: its word is worth more than ours.
@@ -99,7 +103,7 @@ fn open(source: &Source) -> Result<(File, Option<u64>), SendError> {
 pub(crate) fn connect(
     target: &Target,
     options: &PipeOptions,
-) -> Result<(TcpStream, SocketAddr), SendError> {
+) -> Result<(Stream, SocketAddr), SendError> {
     let stream = dial(&target.host, target.port, options.connect_timeout)?;
     let no_peer = |source| SendError::BrokenOff { peer: UNKNOWN_PEER, sent: 0, source };
     let peer = stream.peer_addr().map_err(no_peer)?;
@@ -109,11 +113,12 @@ pub(crate) fn connect(
     applied.map_err(|source| SendError::Congestion { name: name(), source })?;
     // The server's word about a wait that was too long comes before ours.
     set_patience(&stream, options.timeout.saturating_add(SLACK));
+    let stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
     Ok((stream, peer))
 }
 
 struct Giving<'a> {
-    stream: &'a TcpStream,
+    stream: &'a mut Stream,
     source: &'a Source,
     /// Bytes that were promised, if any were.
     left: Option<u64>,
@@ -131,7 +136,7 @@ impl Giving<'_> {
         let mut buffer = vec![0; BUFFER];
         while self.left != Some(0) {
             // That is a refusal: before the end there is nothing else to say.
-            if has_something_to_say(self.stream) {
+            if self.stream.has_something_to_say() {
                 return Ok(());
             }
             let most = self.left.map_or(BUFFER, |left| usize::try_from(left).unwrap_or(BUFFER));
@@ -146,7 +151,7 @@ impl Giving<'_> {
             };
             match (count, announced) {
                 (0, None) => {
-                    return self.stream.shutdown(Shutdown::Write).map_err(Stopped::Broken);
+                    return self.stream.finish().map_err(Stopped::Broken);
                 }
                 (0, Some(announced)) => {
                     let (path, read) = (self.source.path().to_owned(), self.sent);
@@ -164,7 +169,7 @@ impl Giving<'_> {
 }
 
 /// The next line, without its line feed, and not a byte behind it.
-pub(crate) fn read_line(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub(crate) fn read_line(stream: &mut Stream) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     let mut byte = [0];
     while line.len() < LONGEST_ANSWER {

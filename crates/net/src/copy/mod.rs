@@ -109,6 +109,13 @@ pub trait Step {
     /// Whether this is a bulk transfer that deserves a thread of its own.
     fn is_bulk(&self) -> bool;
 
+    /// What goes out in place of bytes that this step did not say itself, but somebody in the same reactor; `is_last`: nothing
+    /// follows them. `None`: they go as they are.
+    fn seal(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
+        let _ = (bytes, is_last);
+        None
+    }
+
     /// Whether from here on little is said and long is waited, so that a [`crate::reactor`] is the place to wait. Such a step
     /// never blocks, and sends nothing but replies.
     fn is_conversation(&self) -> bool {

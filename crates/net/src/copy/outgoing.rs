@@ -141,6 +141,8 @@ pub(super) async fn send_cooperative(
             step.outgoing(buffer, replies)?
         };
         let patience = step.patience();
+        // Under TLS all that goes out is in the replies.
+        let said = replies.len();
         write(socket, replies, patience).await?;
         trim(replies);
         let sent = match outgoing {
@@ -157,7 +159,7 @@ pub(super) async fn send_cooperative(
                 usize::try_from(sent).unwrap_or(usize::MAX)
             }
         };
-        *moved += sent as u64;
+        *moved += (said + sent) as u64;
         if step.hears_while_sending()
             && let Ok(count @ 1..) = socket.try_read(buffer)
         {

@@ -119,12 +119,20 @@ impl<S: Step> Wires<S> {
 
     /// Sends as much as the peer takes, behind what waits for it; the rest waits, shared with whoever else holds it.
     pub fn write(&mut self, key: Key, bytes: &Bytes) {
+        self.write_sealed(key, bytes, false);
+    }
+
+    fn write_sealed(&mut self, key: Key, bytes: &Bytes, is_last: bool) {
         let Some(wire) = self.slab.get_mut(key.index()) else { return };
         if !wire.state.is_open() {
             return;
         }
         let waited = wire.queued() > 0;
-        match wire.write(bytes) {
+        let written = match wire.session.seal(bytes, is_last) {
+            None => wire.write(bytes),
+            Some(sealed) => sealed.and_then(|mut sealed| wire.write_vec(&mut sealed)),
+        };
+        match written {
             // Nothing that is watched for has changed.
             Ok(()) if wire.queued() == 0 || waited => {}
             Ok(()) => self.touched.push((key, waited, None)),
@@ -134,7 +142,7 @@ impl<S: Step> Wires<S> {
 
     /// Ends a connection when all that waits, and `last` behind it, is taken, for which it has not long.
     pub fn finish(&mut self, key: Key, last: &Bytes) {
-        self.write(key, last);
+        self.write_sealed(key, last, true);
         if let Some(wire) = self.slab.get_mut(key.index()).filter(|wire| wire.state.is_open()) {
             wire.state = State::Finishing { hurried: true };
             self.touched.push((key, false, None));

@@ -46,6 +46,12 @@ impl Allowed {
         self
     }
 
+    /// Whether nothing but TLS is taken.
+    #[must_use]
+    pub fn is_only_tls(self) -> bool {
+        self == Self::NONE.allow(ProtocolName::Tls)
+    }
+
     /// Whether a probe for `verdict` is worth asking.
     pub(super) const fn probes(self, verdict: Verdict) -> bool {
         self.detect

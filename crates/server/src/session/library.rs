@@ -22,7 +22,6 @@ use anyport_proto::ws::{CloseCode, Kind};
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -36,11 +35,12 @@ use super::http1::Upgrade;
 use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
 use crate::route::Route;
+use crate::tls::Wire;
 
 /// Serves one connection, from the request head on, until it is closed. What broke it has been told.
 ///
 /// Cancel safe: no; dropped in the middle, a running transfer is interrupted.
-pub(crate) async fn serve(stream: TcpStream, upgrade: Upgrade, context: Context) {
+pub(crate) async fn serve(stream: Wire, upgrade: Upgrade, context: Context) {
     let Upgrade { head, rest, route, subprotocol } = upgrade;
     let announced = subprotocol.is_some();
     let limits = &context.config.limits;
@@ -90,7 +90,7 @@ fn choose(subprotocol: Option<&str>, mut response: Response) -> Result<Response,
 }
 
 async fn receive(
-    socket: &mut WebSocketStream<&mut Stamped<Prefixed<TcpStream>>>,
+    socket: &mut WebSocketStream<&mut Stamped<Prefixed<Wire>>>,
     mut service: MessageService,
     context: &Context,
 ) {
@@ -225,7 +225,7 @@ impl Outlet for Outbox {
 impl Outbox {
     async fn send(
         &mut self,
-        socket: &mut WebSocketStream<&mut Stamped<Prefixed<TcpStream>>>,
+        socket: &mut WebSocketStream<&mut Stamped<Prefixed<Wire>>>,
     ) -> Result<(), Error> {
         for message in self.messages.drain(..) {
             socket.send(message).await?;

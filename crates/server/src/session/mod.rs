@@ -5,7 +5,7 @@
 //!   Raw ──proof of frames──► Ws          Http1 ──upgrade──► Ws
 //!   Preface ──JOIN──► Lines              Http1 ──GET /rooms/NAME──► Events
 //!   Preface ──PIPE, TAKE──► Pipe
-//!                                        Refusing (TLS and HTTP/2, until they are served)
+//!                                        Refusing (what is not taken here)
 //!   Single: echo, greet or time, where a listener serves nothing else
 //! ```
 
@@ -42,7 +42,7 @@ use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::budget::Budget;
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, ListenerConfig, TlsMode};
 use crate::counters::Counters;
 use crate::link::Link;
 use crate::service::files::{Files, Source};
@@ -64,9 +64,21 @@ pub(crate) struct Context {
     pub(crate) pipes: Arc<Pipes>,
     pub(crate) peer: SocketAddr,
     pub(crate) link: Link,
+    /// Nobody on the way can read it.
+    pub(crate) is_encrypted: bool,
 }
 
 impl Context {
+    /// TLS, where this listener speaks it.
+    pub(crate) fn tls(&self) -> Option<&anyport_tls::server::Server> {
+        self.config.tls.as_ref().filter(|_| self.listener.tls != TlsMode::Off)
+    }
+
+    /// Whether the client must come again with TLS.
+    pub(crate) fn must_encrypt(&self) -> bool {
+        self.listener.tls == TlsMode::Required && !self.is_encrypted
+    }
+
     fn source(&self, protocol: Protocol, engine: Engine) -> Source {
         Source { protocol, engine, peer: self.peer, link: self.link.clone() }
     }
@@ -100,7 +112,15 @@ impl Session {
     /// The session for a verdict. Its first input is the prefix that the verdict was found from.
     pub(crate) fn new(verdict: Verdict, context: Context) -> Self {
         let allowed = context.listener.allowed;
+        let must_encrypt = context.must_encrypt();
         match verdict {
+            // A request is answered with where to go.
+            Verdict::Raw | Verdict::Preface if must_encrypt => {
+                Self::Refusing(refusing::Refusing::without_tls(context))
+            }
+            Verdict::FrameCandidate if must_encrypt => {
+                Self::Refusing(refusing::Refusing::frames_without_tls(context))
+            }
             // Where raw is not taken, what is no other protocol is a broken request, or nothing we know.
             Verdict::Raw if !allowed.raw && (allowed.http || allowed.ws) => {
                 Self::Http1(Box::new(http1::Http1::new(context)))

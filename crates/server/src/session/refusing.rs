@@ -1,4 +1,4 @@
-//! Protocols that are recognised and not served, yet or here: told so in their own language, rather than stored as a
+//! Protocols that are recognised and not served here: told so in their own language, rather than stored as a
 //! file.
 
 use std::time::Duration;
@@ -31,8 +31,28 @@ impl Refusing {
         Self {
             context,
             protocol: "tls",
-            reason: "TLS is not served yet",
+            reason: "TLS is not spoken here (--tls off)",
             answer: &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28],
+        }
+    }
+
+    /// A line, where a client says in plain text what it should say under TLS.
+    pub(crate) const fn without_tls(context: Context) -> Self {
+        Self {
+            context,
+            protocol: "raw",
+            reason: "not under TLS (--tls required)",
+            answer: b"ANYPORT/1 ERROR not-supported TLS is required here: use tls:// (openssl s_client, ncat --ssl, anyport)\n",
+        }
+    }
+
+    /// A Close with 1008 (RFC 6455 §5.5.1).
+    pub(crate) const fn frames_without_tls(context: Context) -> Self {
+        Self {
+            context,
+            protocol: "frames",
+            reason: "not under TLS (--tls required)",
+            answer: b"\x88\x1a\x03\xf0TLS is required: use wss",
         }
     }
 

@@ -57,7 +57,18 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let (config, link) = (Arc::new(config), Link::new());
     let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
     let pipes = Arc::new(Pipes::new(config.pipes.clone()));
-    let context = Context { config, listener, files, buffered, counters, rooms, pipes, peer, link };
+    let context = Context {
+        config,
+        listener,
+        files,
+        buffered,
+        counters,
+        rooms,
+        pipes,
+        peer,
+        link,
+        is_encrypted: false,
+    };
     let mut session = Session::new(verdict, context);
     let mut replies = Vec::new();
     let mut flow = Flow::Continue;
@@ -90,7 +101,18 @@ fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> Session {
     let link = Link::new();
     let rooms = Arc::new(Rooms::new(RoomLimits::default(), 1));
     let pipes = Arc::new(Pipes::new(config.pipes.clone()));
-    let context = Context { config, listener, files, buffered, counters, rooms, pipes, peer, link };
+    let context = Context {
+        config,
+        listener,
+        files,
+        buffered,
+        counters,
+        rooms,
+        pipes,
+        peer,
+        link,
+        is_encrypted: false,
+    };
     Session::new(verdict, context)
 }
 

@@ -34,7 +34,7 @@ use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, RequestHead}
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::receipt::Engine;
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use self::answer::{Answer, Exchange};
 use self::content::{Content, Taken, Taker};
@@ -239,6 +239,10 @@ impl Http1 {
                     let Some((head, used)) = self.head(rest, at, replies) else { continue };
                     rest = std::mem::take(&mut rest).split_at_mut(used).1;
                     let Some(head) = head else { continue };
+                    if self.context.must_encrypt() {
+                        self.lead_to_https(&head, replies);
+                        continue;
+                    }
                     if head.is_websocket_upgrade() {
                         self.state = State::Ended;
                         return self.upgrade(&head, rest, at, replies);
@@ -435,6 +439,22 @@ impl Http1 {
     fn refuse(&mut self, status: StatusCode, reason: &str, replies: &mut Vec<u8>) {
         self.refused(reason.to_owned());
         Answer::text(status, format!("{reason}\n")).write(&Exchange::unread(), replies);
+        self.state = State::Ended;
+    }
+
+    /// Says where the same is served under TLS, and takes no content in the clear.
+    fn lead_to_https(&mut self, head: &RequestHead, replies: &mut Vec<u8>) {
+        let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let (host, path) = (head.host(), head.path());
+        let answer = if host.is_empty() {
+            Answer::text(StatusCode::FORBIDDEN, "TLS is required here, so use https\n")
+        } else {
+            let place = format!("https://{host}{path}{query}");
+            let line = format!("TLS is required here: {place} (WebSocket: wss)\n");
+            Answer::text(StatusCode::PERMANENT_REDIRECT, line).with(header::LOCATION, place)
+        };
+        answer.write(&Exchange::unread(), replies);
+        self.refused("not under TLS (--tls required)".to_owned());
         self.state = State::Ended;
     }
 

@@ -1,0 +1,299 @@
+//! A connection to a server, under TLS where the target says so.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use anyport_tls::client::{Client, Met, Trust};
+use anyport_tls::{ClientMachine, ClientSide, MaybeTls, Parts, TRUNCATED};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+
+use crate::error::SendError;
+use crate::target::Target;
+
+/// Whom to trust, and who is told why a server is.
+#[derive(Clone)]
+pub struct Encryption {
+    client: Arc<Client>,
+    met: Arc<dyn Fn(&Target, &Met) + Send + Sync>,
+}
+
+impl Encryption {
+    /// `met` is told of each server whose handshake is over.
+    pub fn new(client: Client, met: impl Fn(&Target, &Met) + Send + Sync + 'static) -> Self {
+        Self { client: Arc::new(client), met: Arc::new(met) }
+    }
+}
+
+/// Those that an authority of this system vouches for.
+impl Default for Encryption {
+    fn default() -> Self {
+        // Only files can be missing, and this names none.
+        let client = Client::new(Trust::default()).unwrap_or_else(|_| unreachable!());
+        Self::new(client, |_, _| {})
+    }
+}
+
+impl fmt::Debug for Encryption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.client.fmt(f)
+    }
+}
+
+/// A blocking stream; reading and writing obey the time-outs of its socket.
+pub(crate) struct Stream {
+    socket: TcpStream,
+    tls: Option<Box<Tls>>,
+}
+
+struct Tls {
+    machine: ClientMachine,
+    /// What came and was opened, from `read` on.
+    plain: Vec<u8>,
+    read: usize,
+    wire: Vec<u8>,
+    out: Vec<u8>,
+}
+
+/// The same among the tasks of a runtime.
+pub(crate) type AsyncStream = MaybeTls<tokio::net::TcpStream, ClientSide>;
+
+impl Stream {
+    /// Shakes hands where `target` is under TLS; `alpn`: what will be spoken then (RFC 7301).
+    pub(crate) fn open(
+        socket: TcpStream,
+        peer: SocketAddr,
+        target: &Target,
+        alpn: &[&[u8]],
+        encryption: &Encryption,
+    ) -> Result<Self, SendError> {
+        let mut stream = Self { socket, tls: None };
+        if !target.encrypted {
+            return Ok(stream);
+        }
+        let failed = |source| SendError::Tls { peer, source };
+        let (machine, meeting) =
+            encryption.client.connect(&target.host, target.port, alpn).map_err(failed)?;
+        let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());
+        let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out });
+        let broken = |source| SendError::broken_off(peer, 0, source);
+        let mut count = 0;
+        loop {
+            let Tls { machine, plain, wire, out, .. } = &mut *tls;
+            let opened = machine.open(&mut wire[..count], plain, out);
+            // Also what the server is told of why we go.
+            let written = stream.socket.write_all(out);
+            out.clear();
+            opened.map_err(failed)?;
+            written.map_err(broken)?;
+            if !machine.is_handshaking() {
+                break;
+            }
+            count = read(&stream.socket, wire).map_err(broken)?;
+            if count == 0 {
+                return Err(SendError::NoTls { peer });
+            }
+        }
+        if let Some(met) = meeting.conclude() {
+            (encryption.met)(target, &met);
+        }
+        stream.tls = Some(tls);
+        Ok(stream)
+    }
+
+    /// To be asked what TCP knows.
+    pub(crate) const fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Where the kernel may read and write by itself: not under TLS.
+    pub(crate) const fn plain(&self) -> Option<&TcpStream> {
+        if self.tls.is_none() { Some(&self.socket) } else { None }
+    }
+
+    /// Nothing more comes from here; what the server says is still heard.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.machine.close(&mut tls.out);
+            let written = self.socket.write_all(&tls.out);
+            tls.out.clear();
+            written?;
+        }
+        self.socket.shutdown(Shutdown::Write)
+    }
+
+    /// Whether the server has said something, or has gone, without waiting for it.
+    pub(crate) fn has_something_to_say(&mut self) -> bool {
+        loop {
+            if self.tls.as_ref().is_some_and(|tls| tls.has_something()) {
+                return true;
+            }
+            let mut byte = [0; 1];
+            match recv(&self.socket, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+                Err(Errno::AGAIN | Errno::INTR) => return false,
+                // An end, or an error that the next read will tell in full.
+                Ok((0, _)) | Err(_) => return true,
+                Ok(_) => {}
+            }
+            let Some(tls) = &mut self.tls else { return true };
+            // It may be TLS's own talk: a ticket, a new key.
+            let Ok((count, _)) = recv(&self.socket, &mut tls.wire[..], RecvFlags::DONTWAIT) else {
+                return true;
+            };
+            let Tls { machine, plain, wire, out, .. } = &mut **tls;
+            if count == 0 || machine.open(&mut wire[..count], plain, out).is_err() {
+                return true;
+            }
+        }
+    }
+
+    /// The same stream for a runtime, in which this must be called.
+    pub(crate) fn into_async(self) -> io::Result<AsyncStream> {
+        self.socket.set_nonblocking(true)?;
+        let io = tokio::net::TcpStream::from_std(self.socket)?;
+        Ok(match self.tls {
+            None => MaybeTls::Plain(io),
+            Some(mut tls) => {
+                tls.plain.drain(..tls.read);
+                let parts = Parts { io, machine: tls.machine, plain: tls.plain };
+                MaybeTls::Tls(Box::new(anyport_tls::Stream::new(parts)))
+            }
+        })
+    }
+}
+
+impl Tls {
+    fn has_something(&self) -> bool {
+        self.read < self.plain.len() || self.machine.is_ended()
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.socket.read(buffer) };
+        loop {
+            if tls.has_something() || buffer.is_empty() {
+                let unread = &tls.plain[tls.read..];
+                let count = unread.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&unread[..count]);
+                tls.read += count;
+                if tls.read == tls.plain.len() {
+                    tls.plain.clear();
+                    tls.read = 0;
+                }
+                return Ok(count);
+            }
+            let count = read(&self.socket, &mut tls.wire)?;
+            if count == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED));
+            }
+            let Tls { machine, plain, wire, out, .. } = &mut **tls;
+            let opened = machine.open(&mut wire[..count], plain, out);
+            if !out.is_empty() {
+                // An alert, or a new key; whether it arrives changes nothing of what came.
+                let _ = self.socket.write_all(out);
+                out.clear();
+            }
+            opened?;
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.socket.write(bytes) };
+        let count = bytes.len().min(WIRE);
+        tls.machine.seal(&bytes[..count], &mut tls.out)?;
+        let written = self.socket.write_all(&tls.out);
+        tls.out.clear();
+        written.map(|()| count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether something has come, or the peer has gone.
+pub(crate) fn is_readable(socket: &TcpStream) -> bool {
+    let peeked = recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK);
+    !matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
+}
+
+fn read(mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match socket.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+/// An [`AsyncStream`] of which both directions are waited for at once, and what waits to be written to it.
+pub(crate) struct Duplex {
+    pub(crate) reader: ReadHalf<AsyncStream>,
+    pub(crate) writer: Outbox,
+}
+
+pub(crate) struct Outbox {
+    stream: WriteHalf<AsyncStream>,
+    /// What the stream has not taken yet.
+    pub(crate) out: Vec<u8>,
+    /// What it took may still be in it.
+    unflushed: bool,
+}
+
+impl Duplex {
+    pub(crate) fn new(stream: AsyncStream, out: Vec<u8>) -> Self {
+        let (reader, stream) = tokio::io::split(stream);
+        Self { reader, writer: Outbox { stream, out, unflushed: false } }
+    }
+}
+
+impl Outbox {
+    /// Whether nothing waits.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.out.is_empty() && !self.unflushed
+    }
+
+    /// Writes some of what waits.
+    ///
+    /// Cancel safe: yes; what the stream has taken is not in `out` any more.
+    pub(crate) async fn push(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            self.stream.flush().await?;
+            self.unflushed = false;
+            return Ok(());
+        }
+        let count = self.stream.write(&self.out).await?;
+        self.unflushed = true;
+        self.out.drain(..count);
+        Ok(())
+    }
+
+    /// Writes all that waits. Cancel safe: no.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        while !self.is_empty() {
+            self.push().await?;
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes from here. Cancel safe: no.
+    pub(crate) async fn finish(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        self.stream.shutdown().await
+    }
+
+    /// Nobody takes it.
+    pub(crate) fn give_up(&mut self) {
+        self.out.clear();
+        self.unflushed = false;
+    }
+}
+
+/// Bytes that are read or sealed at once: as much as a transfer writes at once.
+const WIRE: usize = super::channel::BUFFER;

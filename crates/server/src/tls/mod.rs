@@ -1,0 +1,59 @@
+//! TLS in front of everything else: the handshake, and then the same sessions over plain text.
+//!
+//! ```text
+//!   ClientHello ──► handshake, with a deadline ──► Wire: detection once more, HTTP/2, the library engine
+//!                                                   └──► Wired: any session, in any of the loops
+//! ```
+//!
+//! A session under TLS is the same step as without; [`Wired`] opens what comes and seals what goes, so the loops and the
+//! reactors know nothing of it.
+
+mod wire;
+mod wired;
+
+pub(crate) use wire::{Wire, WireParts, encryption, wire_of, write};
+pub(crate) use wired::{Sealed, Wired};
+
+use std::io;
+use std::time::Instant;
+
+use anyport_tls::{MaybeTls, ServerMachine, Stream};
+use tokio::net::TcpStream;
+
+use crate::detect::First;
+use crate::session::Context;
+use crate::undecided::Place;
+
+/// Shakes hands with a client whose ClientHello has begun to come. All of it must be over in the time that an opening
+/// handshake has, counted from the first byte.
+///
+/// Cancel safe: no; the connection must then be closed.
+///
+/// # Errors
+/// What the client did wrong, after it was told; that it took too long, or had to give way.
+pub(crate) async fn accept(
+    stream: TcpStream,
+    server: &anyport_tls::server::Server,
+    first: First,
+    context: &Context,
+    place: &mut Place,
+) -> io::Result<Wire> {
+    let First { mut prefix, first_byte, ended } = first;
+    if ended {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended within the handshake"));
+    }
+    let machine = ServerMachine::server(server.config())?;
+    let allowed = context.config.timeouts.handshake;
+    let left = allowed.saturating_sub(Instant::now().saturating_duration_since(first_byte));
+    tokio::select! {
+        biased;
+        () = place.given_away() => {
+            Err(io::Error::other("too many connections are not decided (--max-undecided)"))
+        }
+        () = tokio::time::sleep(left) => {
+            let reason = format!("the handshake was not over within {allowed:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, reason))
+        }
+        shaken = Stream::handshake(stream, machine, &mut prefix) => Ok(MaybeTls::Tls(Box::new(shaken?))),
+    }
+}

@@ -1,0 +1,66 @@
+//! A connection before its session: plain, or under TLS.
+
+use std::io;
+use std::time::Duration;
+
+use anyport_tls::{MaybeTls, Parts, ServerSide, Stream};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Sealed;
+
+/// What bytes come from and go to.
+pub(crate) type Wire = MaybeTls<TcpStream, ServerSide>;
+
+/// A wire taken apart, for a session in a loop.
+pub(crate) struct WireParts {
+    pub(crate) stream: TcpStream,
+    pub(crate) tls: Option<Box<Sealed>>,
+    /// What was decrypted already, behind what was read.
+    pub(crate) plain: Vec<u8>,
+}
+
+impl WireParts {
+    /// Nothing may wait to be written.
+    pub(crate) fn of(wire: Wire) -> Self {
+        match wire {
+            MaybeTls::Plain(stream) => Self { stream, tls: None, plain: Vec::new() },
+            MaybeTls::Tls(stream) => {
+                let Parts { io: stream, machine, plain } = stream.into_parts();
+                Self { stream, tls: Some(Box::new(Sealed::new(machine))), plain }
+            }
+        }
+    }
+}
+
+/// A connection whose session ends here and goes on in a library that wants a stream.
+pub(crate) fn wire_of(stream: TcpStream, tls: Option<Box<Sealed>>) -> Wire {
+    match tls {
+        None => MaybeTls::Plain(stream),
+        Some(tls) => {
+            let parts = Parts { io: stream, machine: tls.into_machine(), plain: Vec::new() };
+            MaybeTls::Tls(Box::new(Stream::new(parts)))
+        }
+    }
+}
+
+/// `TLS 1.3 TLS13_AES_128_GCM_SHA256`; nothing where nothing is encrypted.
+pub(crate) fn encryption(wire: &Wire) -> Option<String> {
+    let (version, suite) = wire.machine()?.agreed()?;
+    Some(format!("{version} {:?}", suite.suite()))
+}
+
+/// Writes all of it, to a peer that takes it in time.
+///
+/// Cancel safe: no.
+///
+/// # Errors
+/// What writing said; a time-out.
+pub(crate) async fn write(wire: &mut Wire, bytes: &[u8], patience: Duration) -> io::Result<()> {
+    let write = async {
+        wire.write_all(bytes).await?;
+        wire.flush().await
+    };
+    timeout(patience, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}

@@ -1,0 +1,265 @@
+//! A session on its connection, under TLS or not.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::{Flow, Held, Input, Outgoing, Piece, Step, Unseen};
+use anyport_tls::{ServerMachine, TRUNCATED, TlsError};
+
+use crate::supervised::Supervised;
+
+/// What the loops drive.
+pub(crate) struct Wired {
+    pub(crate) session: Supervised,
+    pub(crate) tls: Option<Box<Sealed>>,
+}
+
+/// TLS around a session.
+pub(crate) struct Sealed {
+    machine: ServerMachine,
+    /// What came, opened. Empty between two steps.
+    plain: Vec<u8>,
+    /// What the session says, before it is sealed. Empty between two steps.
+    said: Vec<u8>,
+    /// Bytes of a file that are sealed, and that the session is told of when it is asked for more.
+    unsent: u64,
+    /// The peer has said close_notify, and the session is not done yet.
+    ending: bool,
+}
+
+impl Wired {
+    pub(crate) const fn new(session: Supervised, tls: Option<Box<Sealed>>) -> Self {
+        Self { session, tls }
+    }
+
+    /// The session with what comes first: plain text, also under TLS.
+    pub(crate) fn begin(
+        &mut self,
+        prefix: &mut [u8],
+        at: Instant,
+        ended: bool,
+        replies: &mut Vec<u8>,
+    ) -> Flow {
+        self.say(replies, |session, said| match session.step(Input::Bytes(prefix, at), said) {
+            Flow::Continue if ended => session.step(Input::EndOfStream, said),
+            flow => flow,
+        })
+    }
+
+    /// Has the session say something outside a step.
+    pub(crate) fn say(
+        &mut self,
+        replies: &mut Vec<u8>,
+        say: impl FnOnce(&mut Supervised, &mut Vec<u8>) -> Flow,
+    ) -> Flow {
+        let Some(tls) = &mut self.tls else { return say(&mut self.session, replies) };
+        let flow = say(&mut self.session, &mut tls.said);
+        tls.seal_said(&mut self.session, flow, replies)
+    }
+
+    pub(crate) fn broken(&mut self, error: &io::Error) {
+        self.session.broken(error);
+    }
+}
+
+impl Sealed {
+    pub(crate) const fn new(machine: ServerMachine) -> Self {
+        Self { machine, plain: Vec::new(), said: Vec::new(), unsent: 0, ending: false }
+    }
+
+    pub(crate) fn into_machine(self: Box<Self>) -> ServerMachine {
+        self.machine
+    }
+
+    fn step(&mut self, session: &mut Supervised, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        self.settle(session);
+        let flow = match input {
+            Input::Bytes(wire, at) => self.bytes(session, wire, at, replies),
+            // Somebody may have cut off the rest (RFC 8446 §6.1).
+            Input::EndOfStream if !self.machine.is_ended() => {
+                session.broken(&io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED));
+                Flow::Finish
+            }
+            input => session.step(input, &mut self.said),
+        };
+        self.seal_said(session, flow, replies)
+    }
+
+    fn bytes(
+        &mut self,
+        session: &mut Supervised,
+        wire: &mut [u8],
+        at: Instant,
+        replies: &mut Vec<u8>,
+    ) -> Flow {
+        let woken = wire.is_empty();
+        let opened = self.machine.open(wire, &mut self.plain, replies);
+        let mut flow = Flow::Continue;
+        if !self.plain.is_empty() || woken {
+            flow = session.step(Input::Bytes(&mut self.plain, at), &mut self.said);
+            self.plain.clear();
+            if self.plain.capacity() > KEPT && !session.is_bulk() {
+                self.plain = Vec::new();
+            }
+        }
+        if let Err(error) = opened {
+            session.broken(&error.into());
+            return Flow::Finish;
+        }
+        if flow == Flow::Continue && self.machine.is_ended() {
+            flow = session.step(Input::EndOfStream, &mut self.said);
+            // One in a reactor has all that it says in a queue.
+            self.ending = !session.is_conversation();
+            if session.is_conversation() {
+                flow = Flow::Finish;
+            }
+        }
+        flow
+    }
+
+    /// Seals what the session said; where that was its last word, says so in TLS too.
+    fn seal_said(&mut self, session: &mut Supervised, flow: Flow, replies: &mut Vec<u8>) -> Flow {
+        let sealed = self.machine.seal(&self.said, replies);
+        self.said.clear();
+        if self.said.capacity() > KEPT {
+            self.said = Vec::new();
+        }
+        if let Err(error) = sealed {
+            session.broken(&error.into());
+            return Flow::Finish;
+        }
+        if flow == Flow::Finish {
+            self.machine.close(replies);
+        }
+        flow
+    }
+
+    fn outgoing(
+        &mut self,
+        session: &mut Supervised,
+        buffer: &mut [u8],
+        replies: &mut Vec<u8>,
+    ) -> io::Result<Outgoing> {
+        self.settle(session);
+        if self.ending && !session.is_sending() {
+            // It had something to send before it could end: now it is told of the end again.
+            let flow = session.step(Input::EndOfStream, &mut self.said);
+            return Ok(match self.seal_said(session, flow, replies) {
+                Flow::Finish => Outgoing::Finish,
+                Flow::Continue => Outgoing::Bytes(0),
+            });
+        }
+        let outgoing = session.outgoing(buffer, &mut self.said)?;
+        let finishes = matches!(outgoing, Outgoing::Finish);
+        let flow = if finishes { Flow::Finish } else { Flow::Continue };
+        if self.seal_said(session, flow, replies) == Flow::Finish {
+            return Ok(Outgoing::Finish);
+        }
+        let sealed = match outgoing {
+            Outgoing::Nothing | Outgoing::Finish => return Ok(outgoing),
+            Outgoing::Bytes(count) => &buffer[..count],
+            Outgoing::File(piece) => {
+                let count = read(&piece, buffer)?;
+                self.unsent = count as u64;
+                &buffer[..count]
+            }
+        };
+        self.machine.seal(sealed, replies)?;
+        Ok(Outgoing::Bytes(0))
+    }
+
+    /// What was sealed before has been written by now.
+    fn settle(&mut self, session: &mut Supervised) {
+        match std::mem::take(&mut self.unsent) {
+            0 => {}
+            count => session.sent(count),
+        }
+    }
+}
+
+/// As much of a piece of a file as the buffer takes; less than that is no file that anybody was promised.
+fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
+    let count = usize::try_from(piece.count).unwrap_or(usize::MAX).min(buffer.len());
+    piece.file.read_exact_at(&mut buffer[..count], piece.at)?;
+    Ok(count)
+}
+
+impl Step for Wired {
+    fn patience(&self) -> Duration {
+        self.session.patience()
+    }
+
+    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+        match &mut self.tls {
+            None => self.session.step(input, replies),
+            Some(tls) => tls.step(&mut self.session, input, replies),
+        }
+    }
+
+    fn unseen(&self) -> Option<Unseen<'_>> {
+        // The kernel cannot open it.
+        if self.tls.is_some() { None } else { self.session.unseen() }
+    }
+
+    fn is_sending(&self) -> bool {
+        self.session.is_sending() || self.tls.as_ref().is_some_and(|tls| tls.ending)
+    }
+
+    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+        match &mut self.tls {
+            None => self.session.outgoing(buffer, replies),
+            Some(tls) => tls.outgoing(&mut self.session, buffer, replies),
+        }
+    }
+
+    fn hears_while_sending(&self) -> bool {
+        self.session.hears_while_sending()
+    }
+
+    fn sent(&mut self, count: u64) {
+        self.session.sent(count);
+    }
+
+    fn pause(&self) -> Duration {
+        self.session.pause()
+    }
+
+    fn held(&self) -> Option<Held> {
+        self.session.held()
+    }
+
+    fn is_gone_with_fin(&self, unread: u64) -> bool {
+        // close_notify is nothing that the session would be told of.
+        let unread = if self.tls.is_some() { unread.saturating_sub(CLOSE_NOTIFY) } else { unread };
+        self.session.is_gone_with_fin(unread)
+    }
+
+    fn may_block(&self) -> bool {
+        self.session.may_block()
+    }
+
+    fn is_bulk(&self) -> bool {
+        self.session.is_bulk()
+    }
+
+    fn is_conversation(&self) -> bool {
+        self.session.is_conversation()
+    }
+
+    fn seal(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
+        let tls = self.tls.as_mut()?;
+        let mut out = Vec::new();
+        let sealed = tls.machine.seal(bytes, &mut out);
+        if is_last {
+            tls.machine.close(&mut out);
+        }
+        Some(sealed.map(|()| out).map_err(|error: TlsError| error.into()))
+    }
+}
+
+/// More than this is given back between two steps, so that an idle connection holds little.
+const KEPT: usize = 1024;
+
+/// Bytes of a record with close_notify, at most: header, explicit nonce of TLS 1.2, alert, tag.
+const CLOSE_NOTIFY: u64 = 5 + 8 + 2 + 16;

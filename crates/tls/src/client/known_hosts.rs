@@ -1,0 +1,154 @@
+//! Servers that were met before: a line each, as in ssh's file of this name.
+//!
+//! ```text
+//! files.example:8331 sha256:5f3a…      it vouched for itself, with this certificate
+//! anyport.example:443 authority        an authority vouched for it; one that vouches for itself is another
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::Fingerprint;
+
+/// The file.
+#[derive(Debug, Clone)]
+pub struct KnownHosts(PathBuf);
+
+/// What is known of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    Certificate(Fingerprint),
+    Vouched,
+}
+
+/// Why nobody can be remembered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KnownHostsError {
+    /// The file cannot be read or written.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// A line that is none.
+    #[error("{}:{line}: not HOST:PORT and a fingerprint (or the word authority)", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, from 1 on.
+        line: usize,
+    },
+}
+
+impl KnownHosts {
+    /// Kept at `path`, which need not exist.
+    pub const fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// All that is known of a server.
+    pub(crate) fn of(&self, place: &str) -> Result<Vec<Known>, KnownHostsError> {
+        let text = match self.read() {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.error(&error)),
+        };
+        let mut known = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = || KnownHostsError::Line { path: self.0.clone(), line: number + 1 };
+            let (host, what) = line.split_once(' ').ok_or_else(wrong)?;
+            let what = match what.trim() {
+                VOUCHED => Known::Vouched,
+                fingerprint => Known::Certificate(fingerprint.parse().map_err(|_| wrong())?),
+            };
+            if host.eq_ignore_ascii_case(place) {
+                known.push(what);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Adds a line, unless it is there.
+    pub(crate) fn add(&self, place: &str, what: Known) -> Result<(), KnownHostsError> {
+        let add = || {
+            if let Some(directory) = self.0.parent() {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            }
+            let mut file =
+                OpenOptions::new().append(true).create(true).mode(0o600).open(&self.0)?;
+            // Another client may meet the same server at this moment.
+            flock(&file, FlockOperation::LockExclusive)?;
+            if self.of(place).is_ok_and(|known| known.contains(&what)) {
+                return Ok(());
+            }
+            let line = match what {
+                Known::Certificate(fingerprint) => format!("{place} {fingerprint}\n"),
+                Known::Vouched => format!("{place} {VOUCHED}\n"),
+            };
+            file.write_all(line.as_bytes())
+        };
+        add().map_err(|error: io::Error| self.error(&error))
+    }
+
+    fn read(&self) -> io::Result<String> {
+        let mut text = String::new();
+        File::open(&self.0)?.take(MAX_FILE).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    fn error(&self, error: &io::Error) -> KnownHostsError {
+        KnownHostsError::File { path: self.0.clone(), reason: error.to_string() }
+    }
+}
+
+const VOUCHED: &str = "authority";
+
+/// The longest file that is read: some hundred thousand servers.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::CertificateDer;
+
+    use super::*;
+
+    #[test]
+    fn who_was_added_is_known_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let hosts = KnownHosts::new(directory.path().join("new/known_hosts"));
+        assert_eq!(hosts.of("a:1"), Ok(Vec::new()));
+        let first = Known::Certificate(Fingerprint::of(&CertificateDer::from(vec![1])));
+        for _ in 0..2 {
+            hosts.add("a:1", first).unwrap();
+        }
+        hosts.add("[::1]:1", Known::Vouched).unwrap();
+        assert_eq!(hosts.of("A:1"), Ok(vec![first]));
+        assert_eq!(hosts.of("[::1]:1"), Ok(vec![Known::Vouched]));
+        assert_eq!(hosts.of("a:2"), Ok(Vec::new()));
+        assert_eq!(fs::read_to_string(hosts.path()).unwrap().lines().count(), 2);
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let hosts = KnownHosts::new(directory.path().join("known_hosts"));
+        fs::write(hosts.path(), "# mine\n\nother:1 authority\na:1 sha256:12\n").unwrap();
+        let said = hosts.of("a:1").unwrap_err().to_string();
+        assert!(said.contains("known_hosts:4: not HOST:PORT"), "{said}");
+    }
+}

@@ -1,0 +1,299 @@
+//! Whether a server is whom we want to talk to. Every "no" has a name.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
+use time::OffsetDateTime;
+
+use super::Trust;
+use super::known_hosts::{Known, KnownHostsError};
+use crate::{Fingerprint, provider};
+
+/// Why a server is not trusted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Untrusted {
+    /// It is not the one that was asked for.
+    #[error("its certificate is {got}, and not the one that is pinned")]
+    NotPinned {
+        /// What it showed.
+        got: Fingerprint,
+    },
+    /// It is not the one that it was before.
+    #[error(
+        "its certificate has changed: it is {got}, and was {}; somebody may be in between",
+        known.map_or_else(|| "one that an authority vouched for".to_owned(), |known| known.to_string())
+    )]
+    Changed {
+        /// What it showed.
+        got: Fingerprint,
+        /// What it showed before; `None`: an authority vouched for it.
+        known: Option<Fingerprint>,
+        /// The line's host and port.
+        place: String,
+        /// The file of known hosts.
+        file: Option<PathBuf>,
+    },
+    /// It vouches for itself, and cannot be remembered.
+    #[error("its certificate {got} is signed by itself")]
+    SelfSigned {
+        /// What it showed.
+        got: Fingerprint,
+    },
+    /// Nobody who is trusted vouches for it.
+    #[error("its certificate {got} is signed by an authority that is not trusted here")]
+    UnknownAuthority {
+        /// What it showed.
+        got: Fingerprint,
+    },
+    /// It was valid once.
+    #[error("its certificate expired on {}", day(*on))]
+    Expired {
+        /// Seconds since 1970, where they are known.
+        on: Option<u64>,
+    },
+    /// It will be valid.
+    #[error("its certificate is not valid before {}", day(*from))]
+    NotYetValid {
+        /// Seconds since 1970, where they are known.
+        from: Option<u64>,
+    },
+    /// It is somebody else's.
+    #[error("its certificate is not for {name}{}", listed(presented))]
+    WrongName {
+        /// Whom we wanted.
+        name: String,
+        /// Whose it is.
+        presented: Vec<String>,
+    },
+    /// What we dial has no name that could stand in a certificate.
+    #[error("{host:?} is neither a host name nor an address")]
+    NoName {
+        /// As written.
+        host: String,
+    },
+    /// The file of known hosts cannot be used.
+    #[error(transparent)]
+    KnownHosts(KnownHostsError),
+    /// Anything else.
+    #[error("its certificate cannot be used: {0}")]
+    Other(String),
+}
+
+impl Untrusted {
+    /// What can be done about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NotPinned { got } => format!("if it is the right server: --pin {got}"),
+            Self::Changed { place, file: Some(file), .. } => format!(
+                "ask who runs it; if the change was meant, remove the line of {place} from {}",
+                file.display()
+            ),
+            Self::Changed { .. } => "ask who runs it".to_owned(),
+            Self::SelfSigned { got } => {
+                format!("compare it with what the server printed at its start, then: --pin {got}")
+            }
+            Self::UnknownAuthority { .. } => {
+                "give that authority's certificate with --cacert FILE".to_owned()
+            }
+            Self::Expired { .. } | Self::NotYetValid { .. } => {
+                "see whether the clock of this machine is right; else the server needs another certificate"
+                    .to_owned()
+            }
+            Self::WrongName { .. } => "use a name that it is for".to_owned(),
+            Self::NoName { .. } | Self::KnownHosts(_) | Self::Other(_) => {
+                "with --pin FINGERPRINT nothing but the certificate itself counts".to_owned()
+            }
+        }
+    }
+
+    /// What the verifier said, where it is in an error of rustls.
+    pub(crate) fn in_error(error: &Error) -> Option<Self> {
+        let Error::InvalidCertificate(CertificateError::Other(OtherError(other))) = error else {
+            return None;
+        };
+        other.downcast_ref::<Self>().cloned()
+    }
+
+    /// What an authority's verifier says, in our words.
+    fn of(error: Error, got: Fingerprint) -> Self {
+        let Error::InvalidCertificate(error) = error else { return Self::Other(error.to_string()) };
+        match error {
+            CertificateError::Expired => Self::Expired { on: None },
+            CertificateError::ExpiredContext { not_after, .. } => {
+                Self::Expired { on: Some(not_after.as_secs()) }
+            }
+            CertificateError::NotValidYet => Self::NotYetValid { from: None },
+            CertificateError::NotValidYetContext { not_before, .. } => {
+                Self::NotYetValid { from: Some(not_before.as_secs()) }
+            }
+            CertificateError::NotValidForName => {
+                Self::WrongName { name: "this name".to_owned(), presented: Vec::new() }
+            }
+            CertificateError::NotValidForNameContext { expected, presented } => {
+                Self::WrongName { name: expected.to_str().into_owned(), presented }
+            }
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Self::UnknownAuthority { got }
+            }
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+fn day(seconds: Option<u64>) -> String {
+    let at = seconds.and_then(|seconds| i64::try_from(seconds).ok());
+    match at.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()) {
+        Some(at) => {
+            let (hour, minute, second) = at.to_hms();
+            format!("{} {hour:02}:{minute:02}:{second:02} UTC", at.date())
+        }
+        None => "a day that it does not say".to_owned(),
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(", but for {}", names.join(", ")) }
+}
+
+/// Judges one server.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    pub(super) trust: Trust,
+    pub(super) authorities: Option<Arc<dyn ServerCertVerifier>>,
+    /// What is known of it.
+    pub(super) known: Vec<Known>,
+    pub(super) place: String,
+    /// Until the handshake is over it is a claim.
+    pub(super) verdict: OnceLock<Verdict>,
+}
+
+/// Why it is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Vouched { new: bool },
+    Pinned,
+    Known,
+    New(Fingerprint),
+    Unchecked(Fingerprint),
+}
+
+impl Verifier {
+    fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<Verdict, Untrusted> {
+        let got = Fingerprint::of(certificate);
+        if self.trust.insecure {
+            return Ok(Verdict::Unchecked(got));
+        }
+        if !self.trust.pins.is_empty() {
+            let pinned = self.trust.pins.contains(&got);
+            return if pinned { Ok(Verdict::Pinned) } else { Err(Untrusted::NotPinned { got }) };
+        }
+        // What it was before counts more than its dates.
+        if self.known.contains(&Known::Certificate(got)) {
+            return Ok(Verdict::Known);
+        }
+        let vouched = match &self.authorities {
+            Some(authorities) => authorities
+                .verify_server_cert(certificate, chain, name, ocsp, now)
+                .map_err(|error| Untrusted::of(error, got)),
+            None => Err(Untrusted::UnknownAuthority { got }),
+        };
+        let refused = match vouched {
+            Ok(_) => return Ok(Verdict::Vouched { new: !self.known.contains(&Known::Vouched) }),
+            Err(refused) => refused,
+        };
+        if self.trust.authorities.is_some()
+            || !matches!(refused, Untrusted::UnknownAuthority { .. })
+        {
+            return Err(refused);
+        }
+        // Whoever had a name before does not lose it by vouching for itself.
+        if let Some(known) = self.known.first() {
+            let known = match known {
+                Known::Certificate(known) => Some(*known),
+                Known::Vouched => None,
+            };
+            let (place, file) = (self.place.clone(), self.trust.known_hosts.clone());
+            return Err(Untrusted::Changed { got, known, place, file });
+        }
+        signed_by_itself(certificate, chain, now).map_err(|error| Untrusted::of(error, got))?;
+        match self.trust.known_hosts {
+            Some(_) => Ok(Verdict::New(got)),
+            None => Err(Untrusted::SelfSigned { got }),
+        }
+    }
+}
+
+/// Whether a certificate vouches for itself, and is valid now.
+fn signed_by_itself(
+    certificate: &CertificateDer<'_>,
+    chain: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<(), Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone().into_owned())?;
+    let parsed = ParsedCertificate::try_from(certificate)?;
+    let algorithms = provider().signature_verification_algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, chain, now, algorithms)
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.judge(end_entity, intermediates, server_name, ocsp_response, now) {
+            Ok(verdict) => {
+                let _ = self.verdict.set(verdict);
+                Ok(ServerCertVerified::assertion())
+            }
+            Err(untrusted) => {
+                let other = OtherError(Arc::new(untrusted));
+                Err(Error::InvalidCertificate(CertificateError::Other(other)))
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,95 @@
+//! What a certificate is known by.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` has it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of this certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+        Self(Sha256::digest(certificate).into())
+    }
+}
+
+/// `sha256:` and 64 digits.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PREFIX)?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why something is no fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no SHA-256 fingerprint: 64 hexadecimal digits, with or without colons and sha256: in front"
+)]
+pub struct FingerprintError(String);
+
+/// Takes what we print, and what openssl prints.
+impl FromStr for Fingerprint {
+    type Err = FingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, FingerprintError> {
+        let error = || FingerprintError(text.to_owned());
+        let digits = match text.get(..PREFIX.len()) {
+            Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => &text[PREFIX.len()..],
+            _ => text,
+        };
+        let mut nibbles = digits.chars().filter(|char| *char != ':').map(|char| char.to_digit(16));
+        let mut bytes = [0; 32];
+        for byte in &mut bytes {
+            let (Some(Some(high)), Some(Some(low))) = (nibbles.next(), nibbles.next()) else {
+                return Err(error());
+            };
+            *byte = u8::try_from(high << 4 | low).map_err(|_| error())?;
+        }
+        if nibbles.next().is_some() { Err(error()) } else { Ok(Self(bytes)) }
+    }
+}
+
+const PREFIX: &str = "sha256:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_read_as_it_is_printed_and_as_openssl_prints_it() {
+        let fingerprint = Fingerprint::of(&CertificateDer::from(vec![1, 2, 3]));
+        let printed = fingerprint.to_string();
+        assert_eq!(printed.parse(), Ok(fingerprint));
+        let digits = &printed[PREFIX.len()..];
+        assert_eq!(digits.parse(), Ok(fingerprint));
+        let pairs: Vec<_> = (0..64).step_by(2).map(|at| &digits[at..at + 2]).collect();
+        let openssl = pairs.join(":").to_ascii_uppercase();
+        assert_eq!(openssl.parse(), Ok(fingerprint));
+        assert_eq!(format!("SHA256:{openssl}").parse(), Ok(fingerprint));
+    }
+
+    #[test]
+    fn what_is_too_short_too_long_or_no_digit_is_none() {
+        let digits = "a".repeat(64);
+        let wrong = [
+            "".to_owned(),
+            digits[1..].to_owned(),
+            format!("{digits}a"),
+            format!("g{}", &digits[1..]),
+        ];
+        for text in wrong {
+            assert!(text.parse::<Fingerprint>().is_err(), "{text}");
+        }
+    }
+}

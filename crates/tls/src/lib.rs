@@ -1,0 +1,82 @@
+//! TLS for anyport, on rustls.
+//!
+//! ```text
+//!   machine   bytes of the wire in, plain text out, and back: no socket, so every loop and every session works under it
+//!   stream    the same as AsyncRead and AsyncWrite, for libraries that want a stream
+//!   identity  a server's key and certificate: from files, or made at the first start and kept
+//!   server    what a server presents and demands
+//!   client    whom a client trusts: roots, a pin, a server that it has met before
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+mod fingerprint;
+pub mod identity;
+mod machine;
+pub mod server;
+mod stream;
+
+pub use fingerprint::{Fingerprint, FingerprintError};
+pub use machine::{ClientMachine, Machine, ServerMachine, Side};
+/// What rustls keeps of a client's end, for the type of a stream.
+pub use rustls::client::UnbufferedClientConnection as ClientSide;
+/// What rustls keeps of a server's end.
+pub use rustls::server::UnbufferedServerConnection as ServerSide;
+pub use stream::{MaybeTls, Parts, Stream};
+
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+/// What an application may ask for under TLS (RFC 7301): HTTP/2.
+pub const ALPN_H2: &[u8] = b"h2";
+/// HTTP/1.1, and with it WebSocket.
+pub const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Why a connection under TLS goes no further.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The peer broke a rule, or wants what we do not have; or sent an alert.
+    #[error("{0}")]
+    Protocol(rustls::Error),
+    /// The server is not whom we want to talk to.
+    #[error("{0}")]
+    Untrusted(#[from] client::Untrusted),
+    /// The connection was closed already.
+    #[error("the TLS connection is closed")]
+    Closed,
+}
+
+impl From<rustls::Error> for TlsError {
+    fn from(error: rustls::Error) -> Self {
+        client::Untrusted::in_error(&error).map_or(Self::Protocol(error), Self::Untrusted)
+    }
+}
+
+impl From<TlsError> for std::io::Error {
+    fn from(error: TlsError) -> Self {
+        Self::new(std::io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// What a stream says that ended without close_notify: the peer may have had more to say (RFC 8446 §6.1).
+pub const TRUNCATED: &str = "the TLS connection was cut: no close_notify came";
+
+/// AES-128 before AES-256: as safe for any file there will be, and a third faster (docs/decisions/0011).
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites = vec![
+        aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
+        aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
+        aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        aws_lc_rs::cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        aws_lc_rs::cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        aws_lc_rs::cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ];
+    Arc::new(provider)
+}

@@ -1,0 +1,298 @@
+//! TLS without a socket: bytes of the wire in, plain text out, and back.
+//!
+//! rustls decrypts records where they lie. The one copy of ours gathers the plain text of all records of a read, so that
+//! a session is told once a read, as it is without TLS. A record that a read has cut waits here for its rest.
+
+use std::ops::DerefMut;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, UnbufferedConnectionCommon, UnbufferedStatus,
+};
+use rustls::{ClientConfig, ProtocolVersion, ServerConfig, SupportedCipherSuite};
+use std::sync::Arc;
+
+use crate::TlsError;
+
+/// Which end of a connection this is.
+pub trait Side: DerefMut<Target = UnbufferedConnectionCommon<Self::Data>> + Send + 'static {
+    /// What rustls knows of this end.
+    type Data;
+
+    /// Goes on with what came.
+    fn process<'c, 'i>(&'c mut self, wire: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Side for UnbufferedServerConnection {
+    type Data = rustls::server::ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, wire: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(wire)
+    }
+}
+
+impl Side for UnbufferedClientConnection {
+    type Data = rustls::client::ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, wire: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(wire)
+    }
+}
+
+/// A server's end.
+pub type ServerMachine = Machine<UnbufferedServerConnection>;
+/// A client's end.
+pub type ClientMachine = Machine<UnbufferedClientConnection>;
+
+/// One end of a TLS connection.
+#[derive(Debug)]
+pub struct Machine<S> {
+    side: S,
+    /// The beginning of a record, or of a handshake message, whose rest has not come.
+    begun: Vec<u8>,
+    /// close_notify came: what the peer had to say is complete.
+    ended: bool,
+    close_sent: bool,
+}
+
+impl ServerMachine {
+    /// Waits for a ClientHello.
+    ///
+    /// # Errors
+    /// A configuration that rustls does not take.
+    pub fn server(config: &Arc<ServerConfig>) -> Result<Self, TlsError> {
+        Ok(Self::new(UnbufferedServerConnection::new(config.clone())?))
+    }
+}
+
+impl ClientMachine {
+    /// Has a ClientHello to send: [`Machine::open`] with nothing gives it.
+    ///
+    /// # Errors
+    /// A configuration that rustls does not take.
+    pub fn client(config: &Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
+        Ok(Self::new(UnbufferedClientConnection::new(config.clone(), name)?))
+    }
+}
+
+impl<S: Side> Machine<S> {
+    const fn new(side: S) -> Self {
+        Self { side, begun: Vec::new(), ended: false, close_sent: false }
+    }
+
+    /// Takes what came from the wire, all of it. Plain text is appended to `plain`, at most as much as came; what TLS
+    /// itself has to tell the peer is appended to `out`, also where there is an error.
+    ///
+    /// # Errors
+    /// The peer breaks a rule, is not trusted, or gave up. The connection must then be closed, after `out` is sent.
+    pub fn open(
+        &mut self,
+        mut wire: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TlsError> {
+        // Nothing counts behind close_notify (RFC 8446 §6.1).
+        if self.ended {
+            return Ok(());
+        }
+        while !self.begun.is_empty() {
+            if wire.is_empty() {
+                return Ok(());
+            }
+            let (rest_of_record, behind) = wire.split_at_mut(missing(&self.begun).min(wire.len()));
+            self.begun.extend_from_slice(rest_of_record);
+            wire = behind;
+            let mut begun = std::mem::take(&mut self.begun);
+            let used = self.records(&mut begun, plain, out)?;
+            begun.drain(..used);
+            self.begun = begun;
+        }
+        let used = self.records(wire, plain, out)?;
+        if !self.ended {
+            self.begun.extend_from_slice(&wire[used..]);
+        }
+        Ok(())
+    }
+
+    /// Appends `plain` to `out`, encrypted.
+    ///
+    /// # Errors
+    /// The handshake is not over, or the connection was closed.
+    pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        if plain.is_empty() {
+            return Ok(());
+        }
+        let at = out.len();
+        let records = plain.len().div_ceil(MAX_PLAIN);
+        out.resize(at + plain.len() + records * RECORD_OVERHEAD, 0);
+        let mut end = at;
+        loop {
+            match self.side.process(&mut []).state? {
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    match traffic.encrypt(plain, &mut out[end..]) {
+                        Ok(count) => {
+                            out.truncate(end + count);
+                            return Ok(());
+                        }
+                        Err(EncryptError::InsufficientSize(size)) => {
+                            out.resize(end + size.required_size, 0);
+                        }
+                        Err(EncryptError::EncryptExhausted) => return Err(TlsError::Closed),
+                    }
+                }
+                ConnectionState::EncodeTlsData(mut data) => match data.encode(&mut out[end..]) {
+                    Ok(count) => end += count,
+                    Err(EncodeError::InsufficientSize(size)) => {
+                        out.resize(end + size.required_size, 0);
+                        // It gives up its place only when it is encoded.
+                        end += data.encode(&mut out[end..]).unwrap_or(0);
+                    }
+                    Err(EncodeError::AlreadyEncoded) => {}
+                },
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                _ => {
+                    out.truncate(end);
+                    return Err(TlsError::Closed);
+                }
+            }
+        }
+    }
+
+    /// Says that nothing more comes from here, once: appends close_notify to `out`. The other direction stays open.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.close_sent, true) {
+            return;
+        }
+        let at = out.len();
+        out.resize(at + RECORD_OVERHEAD + ALERT, 0);
+        // In the midst of a handshake there is nothing to close.
+        let count = match self.side.process(&mut []).state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                traffic.queue_close_notify(&mut out[at..]).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        out.truncate(at + count);
+    }
+
+    /// Whether nothing can be said yet.
+    pub fn is_handshaking(&self) -> bool {
+        self.side.is_handshaking()
+    }
+
+    /// Whether close_notify came, so that the peer has said all that it had to say.
+    pub const fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The protocol that both agreed on (RFC 7301).
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.side.alpn_protocol()
+    }
+
+    /// `TLS 1.3`, and the name of the cipher suite, when they are known.
+    pub fn agreed(&self) -> Option<(&'static str, SupportedCipherSuite)> {
+        let version = match self.side.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => "TLS 1.2",
+            ProtocolVersion::TLSv1_3 => "TLS 1.3",
+            _ => return None,
+        };
+        Some((version, self.side.negotiated_cipher_suite()?))
+    }
+
+    /// Goes through whole records, and says how many bytes they took.
+    fn records(
+        &mut self,
+        wire: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, TlsError> {
+        let mut used = 0;
+        loop {
+            let UnbufferedStatus { mut discard, state } = self.side.process(&mut wire[used..]);
+            let goes_on = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        discard += record.discard;
+                        plain.extend_from_slice(record.payload);
+                    }
+                    true
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    let at = out.len();
+                    out.resize(at + FLIGHT, 0);
+                    let mut encoded = data.encode(&mut out[at..]);
+                    if let Err(EncodeError::InsufficientSize(size)) = encoded {
+                        out.resize(at + size.required_size, 0);
+                        encoded = data.encode(&mut out[at..]);
+                    }
+                    out.truncate(at + encoded.unwrap_or(0));
+                    true
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    true
+                }
+                Ok(ConnectionState::PeerClosed) => {
+                    self.ended = true;
+                    true
+                }
+                Ok(_) => false,
+                Err(error) => {
+                    self.last_words(out);
+                    return Err(error.into());
+                }
+            };
+            used += discard;
+            if !goes_on {
+                return Ok(used);
+            }
+        }
+    }
+
+    /// The alert that tells the peer what it did.
+    fn last_words(&mut self, out: &mut Vec<u8>) {
+        while let Ok(ConnectionState::EncodeTlsData(mut data)) = self.side.process(&mut []).state {
+            let at = out.len();
+            out.resize(at + FLIGHT, 0);
+            let count = data.encode(&mut out[at..]).unwrap_or(0);
+            out.truncate(at + count);
+        }
+    }
+}
+
+/// Bytes that complete the last record of `begun`, or its header.
+fn missing(begun: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let left = begun.len() - at;
+        let Some(length) = begun.get(at + 3..at + HEADER) else { return HEADER - left };
+        let whole = HEADER + usize::from(u16::from_be_bytes([length[0], length[1]]));
+        if whole > left {
+            return whole - left;
+        }
+        at += whole;
+        if at == begun.len() {
+            // Whole records of a handshake message that goes on in the next one.
+            return HEADER;
+        }
+    }
+}
+
+/// Of a record: type, version, length (RFC 8446 §5.1).
+const HEADER: usize = 5;
+
+/// Plain text of one record (RFC 8446 §5.1).
+const MAX_PLAIN: usize = 16 * 1024;
+
+/// What a record adds at most: header, explicit nonce of TLS 1.2, type, tag.
+const RECORD_OVERHEAD: usize = HEADER + 8 + 1 + 16;
+
+/// Bytes of an alert.
+const ALERT: usize = 2;
+
+/// As long as most flights of a handshake; longer ones get the room they need.
+const FLIGHT: usize = 2 * 1024;

@@ -1,0 +1,246 @@
+//! A TLS connection as a stream of the runtime, for detection and for libraries.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use crate::TRUNCATED;
+use crate::machine::{Machine, Side};
+
+/// A stream under TLS.
+///
+/// Its end is close_notify; without one, reading fails with `UnexpectedEof`. Shutting it down says close_notify and then
+/// shuts the stream under it.
+#[derive(Debug)]
+pub struct Stream<Io, S> {
+    io: Io,
+    machine: Machine<S>,
+    /// What was decrypted and not read yet, from `read` on.
+    plain: Vec<u8>,
+    read: usize,
+    /// What goes to the wire, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    wire: Vec<u8>,
+}
+
+/// What a stream was made of.
+#[derive(Debug)]
+pub struct Parts<Io, S> {
+    /// The stream under it.
+    pub io: Io,
+    /// The connection.
+    pub machine: Machine<S>,
+    /// What was decrypted and not read.
+    pub plain: Vec<u8>,
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side> Stream<Io, S> {
+    /// Shakes hands over `io`; `first` is what was read from it before. What the peer is told of a failure is sent.
+    ///
+    /// Cancel safe: no; the connection must then be closed.
+    ///
+    /// # Errors
+    /// What [`Machine::open`] says, as an error that holds the [`crate::TlsError`]; an end before the handshake's.
+    pub async fn handshake(
+        mut io: Io,
+        mut machine: Machine<S>,
+        first: &mut [u8],
+    ) -> io::Result<Self> {
+        let (mut plain, mut out) = (Vec::new(), Vec::new());
+        let mut opened = machine.open(first, &mut plain, &mut out);
+        let mut wire = Vec::new();
+        loop {
+            if !out.is_empty() {
+                io.write_all(&out).await?;
+                io.flush().await?;
+                out.clear();
+            }
+            opened?;
+            if !machine.is_handshaking() {
+                break;
+            }
+            wire.resize(SHORT, 0);
+            let count = io.read(&mut wire).await?;
+            if count == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, HALF));
+            }
+            opened = machine.open(&mut wire[..count], &mut plain, &mut out);
+        }
+        let (out, wire) = (Vec::new(), Vec::new());
+        Ok(Self { io, machine, plain, read: 0, out, written: 0, wire })
+    }
+
+    /// A connection that is established.
+    pub fn new(parts: Parts<Io, S>) -> Self {
+        let Parts { io, machine, plain } = parts;
+        let (out, wire) = (Vec::new(), Vec::new());
+        Self { io, machine, plain, read: 0, out, written: 0, wire }
+    }
+
+    /// What is known of the connection.
+    pub const fn machine(&self) -> &Machine<S> {
+        &self.machine
+    }
+
+    /// The stream under it.
+    pub const fn io(&self) -> &Io {
+        &self.io
+    }
+
+    /// Takes it apart. What waits to be written is lost, so flush before.
+    pub fn into_parts(mut self) -> Parts<Io, S> {
+        self.plain.drain(..self.read);
+        Parts { io: self.io, machine: self.machine, plain: self.plain }
+    }
+
+    fn poll_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() {
+            let polled = Pin::new(&mut self.io).poll_write(context, &self.out[self.written..]);
+            match ready!(polled)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncRead for Stream<Io, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            let unread = &this.plain[this.read..];
+            if !unread.is_empty() {
+                let count = unread.len().min(buffer.remaining());
+                buffer.put_slice(&unread[..count]);
+                this.read += count;
+                if this.read == this.plain.len() {
+                    this.plain.clear();
+                    this.read = 0;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if this.machine.is_ended() || buffer.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            this.wire.resize(WIRE, 0);
+            let mut wire = ReadBuf::new(&mut this.wire);
+            ready!(Pin::new(&mut this.io).poll_read(context, &mut wire))?;
+            let came = wire.filled_mut();
+            if came.is_empty() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED)));
+            }
+            let opened = this.machine.open(came, &mut this.plain, &mut this.out);
+            // An alert or a new key goes out now if it can, and else with what is written next.
+            let _ = this.poll_out(context)?;
+            opened?;
+        }
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for Stream<Io, S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        // What the stream under it does not take is held once.
+        ready!(this.poll_out(context))?;
+        let count = bytes.len().min(WIRE);
+        this.machine.seal(&bytes[..count], &mut this.out)?;
+        match this.poll_out(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // Taken, and on its way at the next flush.
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(count)),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(context))?;
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.machine.close(&mut this.out);
+        ready!(this.poll_out(context))?;
+        Pin::new(&mut this.io).poll_shutdown(context)
+    }
+}
+
+/// A stream that may be under TLS.
+#[derive(Debug)]
+pub enum MaybeTls<Io, S> {
+    /// It is not.
+    Plain(Io),
+    /// It is.
+    Tls(Box<Stream<Io, S>>),
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side> MaybeTls<Io, S> {
+    /// What is known of the connection, where it is under TLS.
+    pub fn machine(&self) -> Option<&Machine<S>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.machine()),
+        }
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncRead for MaybeTls<Io, S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for MaybeTls<Io, S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+const HALF: &str = "the connection ended within the TLS handshake";
+
+/// Bytes of one read of a handshake.
+const SHORT: usize = 4 * 1024;
+
+/// Bytes of one read, and plain text of one write.
+const WIRE: usize = 64 * 1024;
