@@ -8,6 +8,8 @@ mod exit;
 mod flags;
 mod listen;
 mod output;
+mod reload;
+mod settings;
 mod template;
 mod values;
 

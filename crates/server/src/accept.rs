@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig, Service};
@@ -16,7 +15,9 @@ use crate::conversations::Guard;
 use crate::counters::Counters;
 use crate::direct;
 use crate::link::Link;
+use crate::live::Live;
 use crate::per_address::{Admitted, PerAddress, TooMany};
+use crate::permits::Permits;
 use crate::service::files::Files;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::Rooms;
@@ -28,14 +29,15 @@ use crate::undecided::Undecided;
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) socket: TcpListener,
-    pub(crate) config: Arc<ListenerConfig>,
+    pub(crate) config: Arc<Live<ListenerConfig>>,
 }
 
-/// What all connections share.
-#[derive(Clone)]
+/// What all connections share; a reload replaces what is live, and the limits of the rest.
+#[derive(Debug, Clone)]
 pub(crate) struct Shared {
-    pub(crate) config: Arc<Config>,
-    pub(crate) files: Arc<Files>,
+    pub(crate) config: Arc<Live<Config>>,
+    pub(crate) files: Arc<Live<Files>>,
+    pub(crate) permits: Arc<Permits>,
     pub(crate) buffered: Arc<Budget>,
     pub(crate) per_address: Arc<PerAddress>,
     pub(crate) undecided: Arc<Undecided>,
@@ -45,7 +47,7 @@ pub(crate) struct Shared {
 }
 
 /// Accepts until draining.
-pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>, stages: Stages) {
+pub(crate) async fn run(listener: Bound, shared: Shared, stages: Stages) {
     let draining = stages.stop.draining.clone();
     loop {
         let accepted = tokio::select! {
@@ -58,7 +60,7 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                 shared.counters.accepted();
                 // Before anything else is done for it, so that those of others notice nothing.
                 let Some(admitted) = admit(peer, &shared) else { continue };
-                if permits.available_permits() == 0 {
+                if shared.permits.are_all_out() {
                     // A crowd that says nothing must not keep this one waiting.
                     shared.undecided.close_oldest_silent();
                 }
@@ -67,14 +69,12 @@ pub(crate) async fn run(listener: Bound, shared: Shared, permits: Arc<Semaphore>
                 let permit = tokio::select! {
                     biased;
                     () = draining.cancelled() => return,
-                    permit = permits.clone().acquire_owned() => permit,
+                    permit = shared.permits.acquire() => permit,
                 };
-                // The semaphore is never closed.
-                let Ok(permit) = permit else { return };
-                prepare(&stream, &shared.config);
-                let Shared { config, files, buffered, undecided, counters, rooms, pipes, .. } =
-                    shared.clone();
-                let listener = listener.config.clone();
+                let (config, files) = (shared.config.now(), shared.files.now());
+                prepare(&stream, &config);
+                let Shared { buffered, undecided, counters, rooms, pipes, .. } = shared.clone();
+                let listener = listener.config.now();
                 let link = Link::new();
                 let context = Context {
                     config,
@@ -117,7 +117,7 @@ fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
         Err(TooMany { limit, worth_telling: true }) => {
             let reason =
                 format!("its address has {limit} connections already (--max-conns-per-ip)");
-            shared.files.refused("tcp", peer, reason);
+            shared.files.now().refused("tcp", peer, reason);
             None
         }
         Err(TooMany { worth_telling: false, .. }) => {

@@ -6,17 +6,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// So many bytes and no more.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: u64,
+    limit: AtomicU64,
     taken: AtomicU64,
 }
 
 impl Budget {
     pub(crate) const fn new(limit: u64) -> Self {
-        Self { limit, taken: AtomicU64::new(0) }
+        Self { limit: AtomicU64::new(limit), taken: AtomicU64::new(0) }
     }
 
-    pub(crate) const fn limit(&self) -> u64 {
-        self.limit
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// From now on. Nobody is robbed of what is held already.
+    pub(crate) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// An empty share of it.
@@ -36,8 +41,8 @@ impl Share {
     /// Takes `bytes` more; false, and nothing taken, where the budget has no more to give.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let bytes = bytes as u64;
-        let Budget { limit, taken } = &*self.budget;
-        let take = |taken: u64| taken.checked_add(bytes).filter(|sum| sum <= limit);
+        let (limit, taken) = (self.budget.limit(), &self.budget.taken);
+        let take = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= limit);
         let grown = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
         self.held += if grown { bytes } else { 0 };
         grown
@@ -80,7 +85,11 @@ mod tests {
         assert!(!two.grow(1));
         one.clear();
         assert!(two.grow(6));
+        budget.set_limit(5);
+        assert!(!one.grow(1));
         drop(two);
+        assert!(one.grow(5) && !one.grow(1));
+        drop(one);
         assert_eq!(budget.taken.load(Ordering::Relaxed), 0);
     }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyport_net::copy::{Flow, Input, Step};
 use anyport_net::keepalive;
-use anyport_net::reactor::{Host, Key, Reactor, Times, Wires};
-use tokio::sync::OwnedSemaphorePermit;
+use anyport_net::reactor::{Host, Key, LiveTimes, Reactor, Times, Wires};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::{Config, Timeouts};
+use crate::live::Live;
 use crate::per_address::Admitted;
+use crate::permits::Permit;
 use crate::service::rooms::{Groups, Rooms};
 use crate::shutdown::Stop;
 use crate::tls::Wired;
@@ -21,14 +22,14 @@ use crate::tls::Wired;
 /// What a connection holds until it ends, wherever it is.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
     _admitted: Admitted,
     /// A server that stops waits for it.
     _running: TaskTrackerToken,
 }
 
 impl Guard {
-    pub(crate) fn new(permit: OwnedSemaphorePermit, admitted: Admitted, stop: &Stop) -> Self {
+    pub(crate) fn new(permit: Permit, admitted: Admitted, stop: &Stop) -> Self {
         Self { _permit: permit, _admitted: admitted, _running: stop.tasks.token() }
     }
 }
@@ -39,7 +40,7 @@ pub(crate) struct Conversations {
     reactors: Arc<[Reactor<Talker>]>,
     rooms: Arc<Rooms>,
     next: Arc<AtomicUsize>,
-    idle: Duration,
+    config: Arc<Live<Config>>,
 }
 
 impl Conversations {
@@ -47,8 +48,9 @@ impl Conversations {
     ///
     /// # Errors
     /// What the system said.
-    pub(crate) fn start(config: &Config) -> io::Result<Self> {
-        let times = Times { unread: config.timeouts.idle, tick: tick(&config.timeouts) };
+    pub(crate) fn start(live: Arc<Live<Config>>) -> io::Result<Self> {
+        let config = live.now();
+        let times = times(&config.timeouts);
         let threads = config.conversation_threads.max(1);
         let rooms = Arc::new(Rooms::new(config.rooms.clone(), threads));
         let start = |number: usize| {
@@ -58,7 +60,7 @@ impl Conversations {
             Ok(reactor)
         };
         let reactors = (0..threads).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { reactors, rooms, next: Arc::default(), idle: config.timeouts.idle })
+        Ok(Self { reactors, rooms, next: Arc::default(), config: live })
     }
 
     /// The rooms in which they meet.
@@ -73,11 +75,16 @@ impl Conversations {
             Err(error) => return session.broken(&error),
         };
         // Silence is no fault here, but a peer that is gone is not waited for.
-        if let Err(error) = keepalive::watch(&socket, self.idle) {
+        if let Err(error) = keepalive::watch(&socket, self.config.now().timeouts.idle) {
             tracing::warn!(%error, "cannot watch whether a silent peer is there");
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed) % self.reactors.len();
         self.reactors[number].add(socket, Talker { session, _guard: guard });
+    }
+
+    /// What their threads measure by.
+    pub(crate) fn times(&self) -> Vec<LiveTimes> {
+        self.reactors.iter().map(Reactor::times).collect()
     }
 
     /// Tells all that the server stops.
@@ -92,10 +99,11 @@ impl std::fmt::Debug for Conversations {
     }
 }
 
-/// How coarse their timer is: a small part of the shortest time that it measures.
-fn tick(timeouts: &Timeouts) -> Duration {
+/// How long a peer may take nothing, and how coarse the timer is: a small part of the shortest time that it measures.
+pub(crate) fn times(timeouts: &Timeouts) -> Times {
     let shortest = timeouts.idle.min(timeouts.message).min(timeouts.handshake);
-    (shortest / 16).clamp(Duration::from_millis(5), Duration::from_secs(1))
+    let tick = (shortest / 16).clamp(Duration::from_millis(5), Duration::from_secs(1));
+    Times { unread: timeouts.idle, tick }
 }
 
 /// One conversation.

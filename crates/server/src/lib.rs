@@ -42,8 +42,11 @@ mod detect;
 mod direct;
 mod greeting;
 mod link;
+mod live;
 mod observe;
 mod per_address;
+mod permits;
+mod reload;
 mod route;
 mod service;
 mod session;
@@ -60,6 +63,7 @@ pub use config::{
 pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
 pub use greeting::{Greeting, GreetingError};
 pub use observe::{Answered, Interrupted, Observer, Refused, Sent};
+pub use reload::Reload;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -73,7 +77,10 @@ use connection::Stages;
 use conversations::Conversations;
 use counters::Counting;
 use datagram::Datagrams;
+use live::Live;
 use per_address::PerAddress;
+use permits::Permits;
+use reload::Replaceable;
 use service::files::Files;
 use service::pipe::Pipes;
 use shutdown::Stop;
@@ -100,9 +107,8 @@ impl From<TcpListener> for Listener {
 /// A server that is bound and not running yet.
 #[derive(Debug)]
 pub struct Server {
-    config: Arc<Config>,
-    files: Arc<Files>,
-    counters: Arc<Counters>,
+    shared: Shared,
+    replaceable: Arc<Replaceable>,
     conversations: Conversations,
     listeners: Vec<Bound>,
     datagrams: Vec<Datagrams>,
@@ -121,7 +127,7 @@ impl Server {
     ) -> io::Result<Self> {
         let counters = Arc::<Counters>::default();
         let observer = Counting { observer, counters: counters.clone() };
-        let files = Arc::new(Files::open(&config, Arc::new(observer))?);
+        let files = Files::open(&config, Arc::new(observer))?;
         let mut bound = Vec::with_capacity(listeners.len());
         let mut datagrams = Vec::new();
         for Listener { socket, datagrams: beside, config } in listeners {
@@ -130,11 +136,26 @@ impl Server {
             }
             socket.set_nonblocking(true)?;
             let socket = tokio::net::TcpListener::from_std(socket)?;
-            bound.push(Bound { socket, config: Arc::new(config) });
+            bound.push(Bound { socket, config: Arc::new(Live::new(config)) });
         }
-        let conversations = Conversations::start(&config)?;
-        let config = Arc::new(config);
-        Ok(Self { config, files, counters, conversations, listeners: bound, datagrams })
+        let live = Arc::new(Live::new(config.clone()));
+        let conversations = Conversations::start(live.clone())?;
+        let per_address = PerAddress::new(config.max_per_address, config.counts_loopback);
+        let shared = Shared {
+            config: live,
+            files: Arc::new(Live::new(files)),
+            permits: Arc::new(Permits::new(config.max_connections)),
+            buffered: Arc::new(Budget::new(config.max_buffered)),
+            per_address: Arc::new(per_address),
+            undecided: Arc::new(Undecided::new(config.max_undecided)),
+            counters,
+            rooms: conversations.rooms(),
+            pipes: Arc::new(Pipes::new(config.pipes.clone())),
+        };
+        let configs = bound.iter().map(|listener| listener.config.clone()).collect();
+        let replaceable = Replaceable::new(shared.clone(), configs, conversations.times());
+        let replaceable = Arc::new(replaceable);
+        Ok(Self { shared, replaceable, conversations, listeners: bound, datagrams })
     }
 
     /// The addresses it listens on, in the order of its listeners.
@@ -147,40 +168,27 @@ impl Server {
 
     /// What it counts, also while it runs and after it has ended.
     pub fn counters(&self) -> Arc<Counters> {
-        self.counters.clone()
+        self.shared.counters.clone()
+    }
+
+    /// Replaces its settings, also while it runs.
+    pub fn reload_handle(&self) -> Reload {
+        Reload(Arc::downgrade(&self.replaceable))
     }
 
     /// Serves until `drain` is ready; then takes nothing new and lets running transfers finish, until `abort` is ready
     /// or [`Timeouts::drain`] has passed; then gives up the rest. Nothing half is published by that.
     pub async fn run(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let stop = Stop::default();
-        let permits = Arc::new(Semaphore::new(self.config.max_connections));
-        let shared = Shared {
-            config: self.config.clone(),
-            files: self.files,
-            buffered: Arc::new(Budget::new(self.config.max_buffered)),
-            per_address: Arc::new(PerAddress::new(
-                self.config.max_per_address,
-                self.config.counts_loopback,
-            )),
-            undecided: Arc::new(Undecided::new(self.config.max_undecided)),
-            counters: self.counters,
-            rooms: self.conversations.rooms(),
-            pipes: Arc::new(Pipes::new(self.config.pipes.clone())),
-        };
+        let shared = self.shared;
         let stages = Stages {
             conversations: self.conversations,
-            lanes: Arc::new(Semaphore::new(self.config.bulk_threads)),
+            lanes: Arc::new(Semaphore::new(shared.config.now().bulk_threads)),
             stop: stop.clone(),
         };
         let conversations = stages.conversations.clone();
         for listener in self.listeners {
-            stop.tasks.spawn(accept::run(
-                listener,
-                shared.clone(),
-                permits.clone(),
-                stages.clone(),
-            ));
+            stop.tasks.spawn(accept::run(listener, shared.clone(), stages.clone()));
         }
         let ports: Arc<[u16]> = self.datagrams.iter().map(Datagrams::port).collect();
         for datagrams in self.datagrams {
@@ -190,7 +198,7 @@ impl Server {
         stop.drain();
         conversations.stop();
         stop.tasks.close();
-        let grace = tokio::time::sleep(self.config.timeouts.drain);
+        let grace = tokio::time::sleep(shared.config.now().timeouts.drain);
         tokio::select! {
             () = stop.tasks.wait() => return,
             () = grace => tracing::warn!(connections = stop.tasks.len(), "the grace period is over"),

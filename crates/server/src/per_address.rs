@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The count of a server.
 #[derive(Debug)]
 pub(crate) struct PerAddress {
-    limit: usize,
-    counts_loopback: bool,
+    limit: AtomicUsize,
+    counts_loopback: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -40,19 +41,27 @@ pub(crate) struct TooMany {
 
 impl PerAddress {
     pub(crate) fn new(limit: usize, counts_loopback: bool) -> Self {
+        let (limit, counts_loopback) = (AtomicUsize::new(limit), AtomicBool::new(counts_loopback));
         Self { limit, counts_loopback, state: Mutex::default() }
+    }
+
+    /// From now on; who is in stays.
+    pub(crate) fn set_limit(&self, limit: usize, counts_loopback: bool) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.counts_loopback.store(counts_loopback, Ordering::Relaxed);
     }
 
     /// Lets a connection from `peer` in, if its address has not too many.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, TooMany> {
         let address = counted_as(peer);
-        if address.is_loopback() && !self.counts_loopback {
+        if address.is_loopback() && !self.counts_loopback.load(Ordering::Relaxed) {
             return Ok(Admitted { counted: None });
         }
+        let limit = self.limit.load(Ordering::Relaxed);
         let mut state = self.lock();
-        if state.open.get(&address).is_some_and(|open| *open >= self.limit) {
+        if state.open.get(&address).is_some_and(|open| *open >= limit) {
             let worth_telling = state.is_worth_telling(address, Instant::now());
-            return Err(TooMany { limit: self.limit, worth_telling });
+            return Err(TooMany { limit, worth_telling });
         }
         *state.open.entry(address).or_default() += 1;
         Ok(Admitted { counted: Some((self.clone(), address)) })
@@ -123,6 +132,10 @@ mod tests {
         let _other = counts.admit(ip("192.0.2.2")).unwrap();
         drop(first);
         let _again = counts.admit(ip("192.0.2.1")).unwrap();
+        counts.set_limit(3, true);
+        let _third = counts.admit(ip("192.0.2.1")).unwrap();
+        counts.set_limit(1, true);
+        assert_eq!(counts.admit(ip("192.0.2.2")).unwrap_err().limit, 1);
     }
 
     #[test]

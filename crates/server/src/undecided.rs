@@ -7,6 +7,7 @@
 //! its deadline: its bytes are not lost, and it would have had at most the detection time anyway.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 /// The places of a server.
 #[derive(Debug)]
 pub(crate) struct Undecided {
-    limit: usize,
+    limit: AtomicUsize,
     places: Mutex<Places>,
 }
 
@@ -36,14 +37,19 @@ pub(crate) struct Place {
 
 impl Undecided {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, places: Mutex::default() }
+        Self { limit: AtomicUsize::new(limit), places: Mutex::default() }
+    }
+
+    /// From now on; of those that are more than that each newcomer sends one away.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// A place for a new connection, if need be another's.
     pub(crate) fn enter(self: &Arc<Self>) -> Place {
         let (held, given_away) = oneshot::channel();
         let mut places = self.lock();
-        if places.silent.len() + places.speaking.len() >= self.limit
+        if places.silent.len() + places.speaking.len() >= self.limit.load(Ordering::Relaxed)
             && places.silent.pop_first().is_none()
         {
             places.speaking.pop_first();

@@ -3,14 +3,12 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use anyport_proto::detect::Allowed;
-use anyport_proto::transfer::receipt;
-use anyport_server::{
-    Config, Fsync, Listener, ListenerConfig, Server, Service, SinkKind, SlowReader, Snapshot,
-};
+use anyport_server::{Config, Listener, ListenerConfig, Server, Service, Snapshot};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
@@ -18,35 +16,12 @@ use crate::exit::Exit;
 use crate::flags;
 use crate::listen::{self, is_loopback};
 use crate::output::{Printer, summary_event, to_stderr, to_stdout};
+use crate::reload::Reloader;
+use crate::settings;
 
 pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
-    if flags.keep_parts < flags.idle_timeout {
-        // The part of a transfer that pauses would look like one that nobody comes back to.
-        let error = anyhow!("--keep-parts must be at least --idle-timeout");
-        return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
-    }
-    if flags.deflate && flags.engine == flags::Engine::Library {
-        let error = anyhow!("the library does not compress");
-        return Err(
-            Failure::new(Exit::Usage, error).with_hint("leave out --deflate or --engine library")
-        );
-    }
-    if flags.quota.is_some() && flags.sink != flags::Sink::File {
-        let error =
-            anyhow!("--quota is about files, and --sink {} keeps none", flags.sink.as_str());
-        return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
-    }
-    if flags.limit_rate.is_some() && flags.engine == flags::Engine::Library {
-        let error = anyhow!("the library keeps to no rate");
-        return Err(Failure::new(Exit::Usage, error)
-            .with_hint("leave out --limit-rate or --engine library"));
-    }
-    if flags.max_undecided.is_some_and(|undecided| undecided > flags.max_conns) {
-        let error = anyhow!("--max-undecided must be at most --max-conns");
-        return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
-    }
+    let config = settings::config(flags)?;
     let listeners = listen::listen(flags)?;
-    let config = config(flags);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -84,8 +59,10 @@ async fn serve(
     // Signals are heard from before the first line, as whoever reads it may send one.
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot hear SIGHUP")?;
     announce(flags, &listening)?;
     let counters = server.counters();
+    let reloader = Reloader::new(server.reload_handle());
 
     let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
     let server = server.run(drain.clone().cancelled_owned(), abort.clone().cancelled_owned());
@@ -94,6 +71,13 @@ async fn serve(
     loop {
         exit = tokio::select! {
             () = &mut server => return Ok((exit, counters.snapshot())),
+            _ = hang_up.recv() => {
+                match block_in_place(|| reloader.reload()) {
+                    Ok(changed) => to_stderr(&format!("reloaded: {changed}")),
+                    Err(why) => to_stderr(&format!("not reloaded: {why}")),
+                }
+                continue;
+            }
             _ = interrupt.recv() => Exit::Interrupted,
             _ = terminate.recv() => Exit::Done,
         };
@@ -105,67 +89,6 @@ async fn serve(
             drain.cancel();
         }
     }
-}
-
-fn config(flags: &flags::Serve) -> Config {
-    let mut config = Config::new(&flags.directory);
-    config.sink = match flags.sink {
-        flags::Sink::File => SinkKind::File,
-        flags::Sink::Memory => SinkKind::Memory,
-        flags::Sink::Discard => SinkKind::Discard,
-    };
-    config.fsync = match flags.fsync {
-        flags::Fsync::File => Fsync::File,
-        flags::Fsync::None => Fsync::None,
-    };
-    config.engine = match flags.engine {
-        flags::Engine::Own => receipt::Engine::Own,
-        flags::Engine::Library => receipt::Engine::Library,
-    };
-    config.deflate = flags.deflate;
-    config.allowed_origins.clone_from(&flags.allow_origin);
-    config.digest = flags.digest;
-    config.on_exists = flags.on_exists;
-    config.max_size = flags.max_size.unwrap_or(config.max_size);
-    config.quota = flags.quota;
-    config.limit_rate = flags.limit_rate;
-    config.max_memory = flags.max_memory;
-    config.max_buffered = flags.max_buffered;
-    if let Some(greeting) = &flags.greeting {
-        config.greeting = greeting.clone();
-    }
-    config.keep_parts = flags.keep_parts;
-    config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
-    config.max_per_address = match flags.max_conns_per_ip {
-        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
-        None => config.max_per_address.min(config.max_connections),
-    };
-    config.counts_loopback = flags.max_conns_per_ip.is_some();
-    config.max_undecided = match flags.max_undecided {
-        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
-        None => config.max_undecided.min(config.max_connections),
-    };
-    config.congestion = flags.congestion.clone();
-    config.bulk_threads = flags.bulk_threads.map_or(config.bulk_threads, usize::from);
-    config.bulk_buffer = flags.bulk_buffer;
-    config.conversation_threads =
-        flags.conversation_threads.map_or(config.conversation_threads, usize::from);
-    config.rooms.rooms = usize::try_from(flags.max_rooms).unwrap_or(usize::MAX);
-    config.rooms.rate = Some(flags.room_rate).filter(|rate| *rate > 0);
-    config.rooms.history = usize::try_from(flags.room_history).unwrap_or(usize::MAX);
-    config.rooms.queue = flags.room_queue;
-    config.rooms.slow_reader = match flags.slow_reader {
-        flags::SlowReader::Drop => SlowReader::Drop,
-        flags::SlowReader::Close => SlowReader::Close,
-    };
-    config.pipes.pipes = usize::try_from(flags.max_pipes).unwrap_or(usize::MAX);
-    config.pipes.wait = flags.pipe_wait;
-    config.limits.room_message = flags.room_message;
-    config.timeouts.handshake = flags.handshake_timeout;
-    config.timeouts.message = flags.message_timeout;
-    config.timeouts.idle = flags.idle_timeout;
-    config.timeouts.drain = flags.drain_timeout;
-    config
 }
 
 fn announce(

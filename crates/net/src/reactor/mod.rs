@@ -88,6 +88,7 @@ impl<S> Clone for Reactor<S> {
 #[derive(Debug)]
 struct Shared<S> {
     inbox: Mutex<Inbox<S>>,
+    times: LiveTimes,
     waker: Waker,
 }
 
@@ -100,6 +101,21 @@ impl Waker {
     pub fn wake(&self) {
         // An eventfd. It can only fail because it is full, and then it has been rung.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+/// The times of a running reactor; does not keep it running.
+#[derive(Debug, Clone)]
+pub struct LiveTimes(Arc<Mutex<Times>>);
+
+impl LiveTimes {
+    /// They hold from the next turn on, and for what begins to wait then.
+    pub fn set(&self, times: Times) {
+        *self.lock() = times;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Times> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,7 +149,9 @@ impl<S: Step + Send + 'static> Reactor<S> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&poll, &wake, epoll::EventData::new_u64(WAKE), EventFlags::IN)?;
         let inbox = Mutex::new(Inbox { arriving: Vec::new(), order: Order::None });
-        let shared = Arc::new(Shared { inbox, waker: Waker(Arc::new(wake)) });
+        let waker = Waker(Arc::new(wake));
+        let shared =
+            Arc::new(Shared { inbox, times: LiveTimes(Arc::new(Mutex::new(times))), waker });
         let now = Instant::now();
         let mut running = Running {
             host,
@@ -159,6 +177,11 @@ impl<S: Step + Send + 'static> Reactor<S> {
     /// Wakes the thread from anywhere.
     pub fn waker(&self) -> Waker {
         self.shared.waker.clone()
+    }
+
+    /// What it measures by, to be changed while it runs.
+    pub fn times(&self) -> LiveTimes {
+        self.shared.times.clone()
     }
 
     /// Tells each session that the program stops.
@@ -196,6 +219,7 @@ impl<H: Host> Running<H> {
                 Err(error) => return tracing::error!(%error, "conversations end: epoll"),
             }
             self.now = Instant::now();
+            self.times = *self.shared.times.lock();
             for event in &ready {
                 let event: &epoll::Event = event;
                 let (data, flags) = (event.data.u64(), event.flags);

@@ -29,7 +29,7 @@ const NAMES_BY_LOT: u32 = 100;
 /// The directory that files land in. Everything in it is reached from its handle, so that it may be moved meanwhile.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    handle: File,
+    handle: Arc<File>,
     device: u64,
     fsync: Fsync,
     /// How long a part is kept after its last byte.
@@ -53,9 +53,14 @@ impl Directory {
             .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
             .open(path)?;
         let device = rustix::fs::fstat(&handle)?.st_dev;
-        let directory = Self { handle, device, fsync, keep_parts };
+        let directory = Self { handle: Arc::new(handle), device, fsync, keep_parts };
         directory.sweep_parts();
         Ok(directory)
+    }
+
+    /// The same one, with other settings.
+    pub(crate) fn with(&self, fsync: Fsync, keep_parts: Duration) -> Self {
+        Self { handle: self.handle.clone(), device: self.device, fsync, keep_parts }
     }
 
     /// Whether a receipt says that the file is on the disk.
@@ -64,7 +69,7 @@ impl Directory {
     }
 
     /// The directory itself.
-    pub(crate) const fn handle(&self) -> &File {
+    pub(crate) fn handle(&self) -> &File {
         &self.handle
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Files {
     /// What may rest in the directory; without a limit there is nothing to count.
     quota: Option<Arc<Quota>>,
     /// Whose connection writes to a part that can be gone on with.
-    writers: Mutex<HashMap<PartKey, Link>>,
+    writers: Arc<Mutex<HashMap<PartKey, Link>>>,
     sink: SinkKind,
     pub(super) digest: Algorithm,
     max_size: u64,
@@ -73,13 +73,33 @@ impl Files {
             directory,
             memory: Arc::new(Budget::new(config.max_memory)),
             quota,
-            writers: Mutex::default(),
+            writers: Arc::default(),
             sink: config.sink,
             digest: config.digest,
             max_size: config.max_size,
             on_exists: config.on_exists,
             observer,
         })
+    }
+
+    /// The same files under other settings. Who writes to which part, and what is taken of memory and quota, is common to
+    /// both.
+    pub(crate) fn with(&self, config: &Config) -> Self {
+        self.memory.set_limit(config.max_memory);
+        if let (Some(quota), Some(limit)) = (&self.quota, config.quota) {
+            quota.set_limit(limit);
+        }
+        Self {
+            directory: Arc::new(self.directory.with(config.fsync, config.keep_parts)),
+            memory: self.memory.clone(),
+            quota: self.quota.clone(),
+            writers: self.writers.clone(),
+            sink: self.sink,
+            digest: config.digest,
+            max_size: config.max_size,
+            on_exists: config.on_exists,
+            observer: self.observer.clone(),
+        }
     }
 
     /// Bytes of the largest file that could be taken now; a header that announces more is no header of a file.

@@ -6,13 +6,14 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sink::{Directory, FileSink, bytes_below};
 
 pub(super) struct Quota {
-    limit: u64,
+    limit: AtomicU64,
     directory: Arc<Directory>,
     state: Mutex<State>,
 }
@@ -47,11 +48,17 @@ impl Quota {
         let counted = Instant::now();
         let cost = counted - began;
         let state = State { resting, claimed: 0, live, stale: false, counted, cost };
+        let limit = AtomicU64::new(limit);
         Ok(Self { limit, directory, state: Mutex::new(state) })
     }
 
-    pub(super) const fn limit(&self) -> u64 {
-        self.limit
+    pub(super) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// From now on; what was claimed stays so.
+    pub(super) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Bytes that nobody has claimed.
@@ -97,7 +104,7 @@ impl Quota {
     }
 
     fn left(&self, state: &State) -> u64 {
-        self.limit.saturating_sub(state.resting).saturating_sub(state.claimed)
+        self.limit().saturating_sub(state.resting).saturating_sub(state.claimed)
     }
 
     /// Looks at the directory again, unless that has just been done: whoever is refused again and again must not keep the

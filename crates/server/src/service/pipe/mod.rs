@@ -19,11 +19,12 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use bytes::Bytes;
 
 use crate::config::PipeLimits;
+use crate::live::Live;
 
 /// All pipes of a server.
 #[derive(Debug)]
 pub(crate) struct Pipes {
-    limits: PipeLimits,
+    limits: Live<PipeLimits>,
     meetings: Mutex<HashMap<PipeKey, Meeting>>,
 }
 
@@ -99,6 +100,7 @@ pub(crate) struct Giver {
     pipe: Arc<Pipe>,
     /// Of one read, so that what comes in crumbs is not passed on in crumbs.
     gathered: Vec<u8>,
+    wait: Duration,
     until: Option<Instant>,
     /// When something came last.
     heard: Option<Instant>,
@@ -110,6 +112,7 @@ pub(crate) struct Taker {
     pipes: Arc<Pipes>,
     key: PipeKey,
     seat: Arc<Seat>,
+    wait: Duration,
     until: Option<Instant>,
     finished: bool,
 }
@@ -129,7 +132,12 @@ pub(crate) enum Given {
 
 impl Pipes {
     pub(crate) fn new(limits: PipeLimits) -> Self {
-        Self { limits, meetings: Mutex::default() }
+        Self { limits: Live::new(limits), meetings: Mutex::default() }
+    }
+
+    /// For pipes that begin from now on, and for their number.
+    pub(crate) fn set_limits(&self, limits: PipeLimits) {
+        self.limits.replace(limits);
     }
 
     /// Begins to give; it waits until all takers are there.
@@ -149,15 +157,15 @@ impl Pipes {
         let pipe = Arc::new(Pipe {
             facts: Facts { size: *size, media },
             wanted: *receivers,
-            buffer: self.limits.buffer,
+            buffer: self.limits.now().buffer,
             gate: Arc::default(),
             course: Mutex::default(),
         });
         tracing::info!(%key, receivers, "a sender came");
         meeting.giver = Some(pipe.clone());
         meeting.begin_if_all_are_there();
-        let (pipes, key, until) = (self.clone(), key.clone(), self.until());
-        Ok(Giver { pipes, key, pipe, gathered: Vec::new(), until, heard: None })
+        let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
+        Ok(Giver { pipes, key, pipe, gathered: Vec::new(), wait, until, heard: None })
     }
 
     /// Begins to take; it waits for a giver, and for the other takers.
@@ -172,8 +180,8 @@ impl Pipes {
         let seat = Arc::<Seat>::default();
         meeting.takers.push_back(seat.clone());
         meeting.begin_if_all_are_there();
-        let (pipes, key, until) = (self.clone(), key.clone(), self.until());
-        Ok(Taker { pipes, key, seat, until, finished: false })
+        let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
+        Ok(Taker { pipes, key, seat, wait, until, finished: false })
     }
 
     fn meeting<'a>(
@@ -181,17 +189,20 @@ impl Pipes {
         meetings: &'a mut HashMap<PipeKey, Meeting>,
         key: &PipeKey,
     ) -> Result<&'a mut Meeting, Refusal> {
-        if meetings.len() >= self.limits.pipes && !meetings.contains_key(key) {
-            let message = format!("{} pipes are in use already", self.limits.pipes);
+        let limit = self.limits.now().pipes;
+        if meetings.len() >= limit && !meetings.contains_key(key) {
+            let message = format!("{limit} pipes are in use already");
             let refusal = Refusal::new(RefusalCode::Busy, message);
             return Err(refusal.with_hint("try again later; serve --max-pipes allows more"));
         }
         Ok(meetings.entry(key.clone()).or_default())
     }
 
-    fn until(&self) -> Option<Instant> {
+    /// How long one waits for the other, and until when.
+    fn wait(&self) -> (Duration, Option<Instant>) {
+        let wait = self.limits.now().wait;
         // A wait beyond what the clock can tell has no end.
-        Instant::now().checked_add(self.limits.wait)
+        (wait, Instant::now().checked_add(wait))
     }
 
     /// Forgets a key that nobody is here for.
@@ -402,9 +413,9 @@ impl Giver {
 
     /// Why it did not begin in time.
     pub(crate) fn in_vain(&self) -> Refusal {
-        let Self { pipes, key, pipe, .. } = self;
+        let Self { pipes, key, pipe, wait, .. } = self;
         let there = pipes.lock().get(key).map_or(0, |meeting| meeting.takers.len());
-        let (wanted, wait) = (pipe.wanted, pipes.limits.wait);
+        let wanted = pipe.wanted;
         let message = match wanted {
             1 => format!("nobody took pipe {key} within {wait:?}"),
             _ => format!("{there} of {wanted} receivers came to pipe {key} within {wait:?}"),
@@ -462,8 +473,7 @@ impl Taker {
 
     /// Why it did not begin in time.
     pub(crate) fn in_vain(&self) -> Refusal {
-        let message =
-            format!("nothing came through pipe {} within {:?}", self.key, self.pipes.limits.wait);
+        let message = format!("nothing came through pipe {} within {:?}", self.key, self.wait);
         Refusal::new(RefusalCode::Interrupted, message)
     }
 }

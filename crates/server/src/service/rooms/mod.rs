@@ -34,11 +34,13 @@ use anyport_proto::rooms::{EventId, Join, Joined, Members, Nickname, RoomName};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::config::RoomLimits;
+use crate::live::Live;
 
 /// All rooms of a server.
 #[derive(Debug)]
 pub(crate) struct Rooms {
-    limits: RoomLimits,
+    /// Those of rooms that begin from now on.
+    limits: Live<RoomLimits>,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
     shards: Arc<[Shard]>,
 }
@@ -69,7 +71,12 @@ impl Rooms {
     /// For members on `threads` threads.
     pub(crate) fn new(limits: RoomLimits, threads: usize) -> Self {
         let shards = (0..threads).map(|_| Shard::default()).collect();
-        Self { limits, rooms: Mutex::default(), shards }
+        Self { limits: Live::new(limits), rooms: Mutex::default(), shards }
+    }
+
+    /// For rooms that begin from now on, and for their number.
+    pub(crate) fn set_limits(&self, limits: RoomLimits) {
+        self.limits.replace(limits);
     }
 
     /// How the thread of that number is woken.
@@ -133,12 +140,14 @@ impl Rooms {
             return Ok(room.clone());
         }
         rooms.retain(|_, room| !room.is_over(now));
-        if rooms.len() >= self.limits.rooms {
-            let limit = self.limits.rooms;
+        let limits = self.limits.now();
+        if rooms.len() >= limits.rooms {
+            let limit = limits.rooms;
             let message = format!("there are {limit} rooms already (--max-rooms)");
             return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
         }
-        let room = Arc::new(Room::new(name.clone(), self.limits.clone(), self.shards.clone()));
+        let room =
+            Arc::new(Room::new(name.clone(), RoomLimits::clone(&limits), self.shards.clone()));
         rooms.insert(name.clone(), room.clone());
         Ok(room)
     }

@@ -1,0 +1,103 @@
+//! From flags to what a server is told. Nothing is opened here but the files that flags name, so that a reload may ask too.
+
+use anyhow::anyhow;
+use anyport_proto::transfer::receipt;
+use anyport_server::{Config, Fsync, SinkKind, SlowReader};
+
+use crate::exit::Exit;
+use crate::{Failure, flags};
+
+/// What a server is told, apart from its listeners.
+///
+/// # Errors
+/// Flags that do not go together.
+pub(crate) fn config(flags: &flags::Serve) -> Result<Config, Failure> {
+    check(flags)?;
+    let mut config = Config::new(&flags.directory);
+    config.sink = match flags.sink {
+        flags::Sink::File => SinkKind::File,
+        flags::Sink::Memory => SinkKind::Memory,
+        flags::Sink::Discard => SinkKind::Discard,
+    };
+    config.fsync = match flags.fsync {
+        flags::Fsync::File => Fsync::File,
+        flags::Fsync::None => Fsync::None,
+    };
+    config.engine = match flags.engine {
+        flags::Engine::Own => receipt::Engine::Own,
+        flags::Engine::Library => receipt::Engine::Library,
+    };
+    config.deflate = flags.deflate;
+    config.allowed_origins.clone_from(&flags.allow_origin);
+    config.digest = flags.digest;
+    config.on_exists = flags.on_exists;
+    config.max_size = flags.max_size.unwrap_or(config.max_size);
+    config.quota = flags.quota;
+    config.limit_rate = flags.limit_rate;
+    config.max_memory = flags.max_memory;
+    config.max_buffered = flags.max_buffered;
+    if let Some(greeting) = &flags.greeting {
+        config.greeting = greeting.clone();
+    }
+    config.keep_parts = flags.keep_parts;
+    config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
+    config.max_per_address = match flags.max_conns_per_ip {
+        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        None => config.max_per_address.min(config.max_connections),
+    };
+    config.counts_loopback = flags.max_conns_per_ip.is_some();
+    config.max_undecided = match flags.max_undecided {
+        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        None => config.max_undecided.min(config.max_connections),
+    };
+    config.congestion = flags.congestion.clone();
+    config.bulk_threads = flags.bulk_threads.map_or(config.bulk_threads, usize::from);
+    config.bulk_buffer = flags.bulk_buffer;
+    config.conversation_threads =
+        flags.conversation_threads.map_or(config.conversation_threads, usize::from);
+    config.rooms.rooms = usize::try_from(flags.max_rooms).unwrap_or(usize::MAX);
+    config.rooms.rate = Some(flags.room_rate).filter(|rate| *rate > 0);
+    config.rooms.history = usize::try_from(flags.room_history).unwrap_or(usize::MAX);
+    config.rooms.queue = flags.room_queue;
+    config.rooms.slow_reader = match flags.slow_reader {
+        flags::SlowReader::Drop => SlowReader::Drop,
+        flags::SlowReader::Close => SlowReader::Close,
+    };
+    config.pipes.pipes = usize::try_from(flags.max_pipes).unwrap_or(usize::MAX);
+    config.pipes.wait = flags.pipe_wait;
+    config.limits.room_message = flags.room_message;
+    config.timeouts.handshake = flags.handshake_timeout;
+    config.timeouts.message = flags.message_timeout;
+    config.timeouts.idle = flags.idle_timeout;
+    config.timeouts.drain = flags.drain_timeout;
+    Ok(config)
+}
+
+fn check(flags: &flags::Serve) -> Result<(), Failure> {
+    if flags.keep_parts < flags.idle_timeout {
+        // The part of a transfer that pauses would look like one that nobody comes back to.
+        let error = anyhow!("--keep-parts must be at least --idle-timeout");
+        return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
+    }
+    if flags.deflate && flags.engine == flags::Engine::Library {
+        let error = anyhow!("the library does not compress");
+        return Err(
+            Failure::new(Exit::Usage, error).with_hint("leave out --deflate or --engine library")
+        );
+    }
+    if flags.quota.is_some() && flags.sink != flags::Sink::File {
+        let error =
+            anyhow!("--quota is about files, and --sink {} keeps none", flags.sink.as_str());
+        return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
+    }
+    if flags.limit_rate.is_some() && flags.engine == flags::Engine::Library {
+        let error = anyhow!("the library keeps to no rate");
+        return Err(Failure::new(Exit::Usage, error)
+            .with_hint("leave out --limit-rate or --engine library"));
+    }
+    if flags.max_undecided.is_some_and(|undecided| undecided > flags.max_conns) {
+        let error = anyhow!("--max-undecided must be at most --max-conns");
+        return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
+    }
+    Ok(())
+}
