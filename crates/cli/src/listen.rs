@@ -14,7 +14,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use anyport_net::listen::{self, ListenError};
 use anyport_proto::detect::{Allowed, ProtocolName};
-use anyport_server::{Listener, ListenerConfig, OnTimeout, Service};
+use anyport_server::{Listener, ListenerConfig, OnTimeout, Service, TlsMode};
+use clap::ValueEnum;
 
 use crate::exit::Exit;
 use crate::{Failure, flags, values};
@@ -29,6 +30,7 @@ pub(crate) struct Listen {
     allowed: Option<Allowed>,
     detect_timeout: Option<Duration>,
     on_timeout: Option<OnTimeout>,
+    tls: Option<TlsMode>,
 }
 
 impl FromStr for Listen {
@@ -53,6 +55,7 @@ impl FromStr for Listen {
         let mut detect = None;
         let mut detect_timeout = None;
         let mut on_timeout = None;
+        let mut tls = None;
         for setting in settings.split('&').filter(|setting| !setting.is_empty()) {
             let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
             let again = match key {
@@ -63,6 +66,7 @@ impl FromStr for Listen {
                     let parsed = parsed.map_err(|error| format!("{key}={value}: {error}"))?;
                     detect_timeout.replace(parsed).is_some()
                 }
+                "tls" => tls.replace(tls_mode(value)?).is_some(),
                 "on-timeout" => on_timeout.replace(wait_or_greet(value)?).is_some(),
                 _ => return Err(format!("unknown key {key:?}; known are {KEYS}")),
             };
@@ -78,7 +82,7 @@ impl FromStr for Listen {
             (Some(true), None) => Some(Allowed::ALL),
             (_, only) => only,
         };
-        Ok(Self { service, address: address.to_owned(), allowed, detect_timeout, on_timeout })
+        Ok(Self { service, address: address.to_owned(), allowed, detect_timeout, on_timeout, tls })
     }
 }
 
@@ -96,6 +100,13 @@ fn on_or_off(word: &str) -> Result<bool, String> {
         "on" => Ok(true),
         "off" => Ok(false),
         other => Err(format!("detect is on or off, not {other:?}")),
+    }
+}
+
+fn tls_mode(word: &str) -> Result<TlsMode, String> {
+    match flags::Tls::from_str(word, false) {
+        Ok(mode) => Ok(mode.into()),
+        Err(_) => Err(format!("tls is optional, required or off, not {word:?}")),
     }
 }
 
@@ -164,6 +175,7 @@ fn groups(flags: &flags::Serve) -> Vec<Group> {
     let mut common = ListenerConfig::default();
     common.detect_timeout = flags.detect_timeout;
     common.on_timeout = flags.on_timeout.into();
+    common.tls = flags.tls.tls.into();
     common.allowed = match flags.only.as_slice() {
         _ if flags.no_detect => Allowed::UNDETECTED,
         [] => Allowed::ALL,
@@ -180,6 +192,7 @@ fn groups(flags: &flags::Serve) -> Vec<Group> {
         config.allowed = listen.allowed.unwrap_or(config.allowed);
         config.detect_timeout = listen.detect_timeout.unwrap_or(config.detect_timeout);
         config.on_timeout = listen.on_timeout.unwrap_or(config.on_timeout);
+        config.tls = listen.tls.unwrap_or(config.tls);
         config.service = listen.service;
         let flag = format!("--listen {}://", listen.service.as_str());
         Group { wanted: vec![listen.address.clone()], flag, config }
@@ -267,7 +280,7 @@ const fn default_port(service: Service) -> u16 {
     }
 }
 
-const KEYS: &str = "only, detect, detect-timeout, on-timeout";
+const KEYS: &str = "only, detect, detect-timeout, on-timeout, tls";
 
 /// Where a server listens when nobody says otherwise.
 const DEFAULT_ADDRESSES: [&str; 2] = ["127.0.0.1:8331", "[::1]:8331"];
@@ -284,6 +297,7 @@ mod tests {
             allowed: None,
             detect_timeout: None,
             on_timeout: None,
+            tls: None,
         };
         assert_eq!("any://[::1]:8331".parse(), Ok(plain.clone()));
         assert_eq!("any://[::1]:8331/".parse(), Ok(plain.clone()));
@@ -313,12 +327,13 @@ mod tests {
             ("echo://h?only=raw", "echo:// serves one thing"),
             ("time://h?detect-timeout=1s", "time:// serves one thing"),
             ("greet://", "expected ADDR"),
+            ("any://h?tls=on", r#"tls is optional, required or off, not "on""#),
             ("any://h?on-timeout=raw", "on-timeout is wait or greet"),
             ("any://", "expected ADDR"),
             ("any://h/path", "expected ADDR"),
             (
-                "any://h?tls=on",
-                r#"unknown key "tls"; known are only, detect, detect-timeout, on-timeout"#,
+                "any://h?color=red",
+                r#"unknown key "color"; known are only, detect, detect-timeout, on-timeout, tls"#,
             ),
             ("any://h?only=ftp", r#"unknown protocol "ftp"; known are raw"#),
             ("any://h?only=", r#"unknown protocol """#),

@@ -11,6 +11,7 @@ mod output;
 mod reload;
 mod settings;
 mod template;
+mod trust;
 mod values;
 
 use std::process::ExitCode;

@@ -30,13 +30,17 @@ pub(crate) fn start_logging(verbose: u8) {
         .init();
 }
 
+/// Text of somebody else's, as it may stand on a terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 /// `error: what: why` and, on a line of its own, `hint: …`.
 pub(crate) fn print_failure(failure: &Failure) {
     // Some of the words are a server's, and none of them may steer a terminal.
-    let plain = |line: String| line.replace(char::is_control, " ");
-    to_stderr(&plain(format!("error: {:#}", failure.error)));
+    to_stderr(&plain(&format!("error: {:#}", failure.error)));
     if let Some(hint) = &failure.hint {
-        to_stderr(&plain(format!("hint: {hint}")));
+        to_stderr(&plain(&format!("hint: {hint}")));
     }
 }
 

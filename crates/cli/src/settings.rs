@@ -5,7 +5,7 @@ use anyport_proto::transfer::receipt;
 use anyport_server::{Config, Fsync, SinkKind, SlowReader};
 
 use crate::exit::Exit;
-use crate::{Failure, flags};
+use crate::{Failure, flags, trust};
 
 /// What a server is told, apart from its listeners.
 ///
@@ -39,6 +39,7 @@ pub(crate) fn config(flags: &flags::Serve) -> Result<Config, Failure> {
     if let Some(greeting) = &flags.greeting {
         config.greeting = greeting.clone();
     }
+    config.tls = trust::server(&flags.tls)?;
     config.keep_parts = flags.keep_parts;
     config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
     config.max_per_address = match flags.max_conns_per_ip {

@@ -109,6 +109,7 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
         limit_rate: _,
         max_buffered: _,
         greeting: _,
+        tls: _,
         keep_parts: _,
         rooms: _,
         pipes: _,

@@ -4,9 +4,8 @@ use std::io::{self, IsTerminal};
 
 use anyport_client::{CatError, CatOptions, cat};
 
-use crate::Failure;
 use crate::exit::Exit;
-use crate::flags;
+use crate::{Failure, flags, trust};
 
 pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     let mut options = CatOptions::default();
@@ -16,6 +15,7 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     // Who sits at a terminal sees that the server has ended, and has nothing more to say to it.
     options.outlasts = !io::stdin().is_terminal();
     options.connect_timeout = flags.connect_timeout;
+    options.encryption = trust::client(&flags.tls)?;
     match cat(&flags.url, &options, io::stdin(), io::stdout()) {
         Ok(()) => Ok(Exit::Done),
         // Whoever reads has enough.

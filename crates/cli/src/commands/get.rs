@@ -22,7 +22,7 @@ pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
     }
     let targets = targets(flags)?;
     let output = output(flags, &targets)?;
-    let options = options(flags);
+    let options = options(flags)?;
     let bar = progress_bar(flags);
     // What is received goes to stdout, and what is said of it must not.
     let to_stdout_too = output != Output::Stdout;
@@ -119,14 +119,14 @@ fn is_stdout(flags: &flags::Get) -> bool {
     flags.output.as_deref() == Some(Path::new("-"))
 }
 
-fn options(flags: &flags::Get) -> GetOptions {
-    let mut options = super::receiving(&flags.connection);
+fn options(flags: &flags::Get) -> Result<GetOptions, Failure> {
+    let mut options = super::receiving(&flags.connection)?;
     options.digest = flags.digest;
     options.on_exists = flags.on_exists;
     options.limit_rate = flags.limit_rate;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
-    options
+    Ok(options)
 }
 
 fn print(flags: &flags::Get, got: &Got, to_stdout_too: bool) -> io::Result<()> {

@@ -16,7 +16,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
         Failure::new(Exit::Usage, error).with_hint("a URL is such as tcp://HOST:PORT/DIRECTORY/")
     })?;
     target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
-    let options = super::receiving(&flags.connection);
+    let options = super::receiving(&flags.connection)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let listed = list(&target, flags.recursive, &options, &mut |entry| {
         let line = if flags.json { event(&entry) } else { human(&entry) };

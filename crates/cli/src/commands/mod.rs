@@ -11,15 +11,16 @@ pub(crate) mod serve;
 
 use anyport_client::GetOptions;
 
-use crate::flags;
+use crate::{Failure, flags, trust};
 
 /// What all commands that receive have in common.
-fn receiving(connection: &flags::Connection) -> GetOptions {
+fn receiving(connection: &flags::Connection) -> Result<GetOptions, Failure> {
     let mut options = GetOptions::default();
+    options.encryption = trust::client(&connection.tls)?;
     options.congestion = connection.congestion.clone();
     options.connect_timeout = connection.connect_timeout;
     options.timeout = connection.timeout;
-    options
+    Ok(options)
 }
 
 /// An error and what is behind it, in one line.

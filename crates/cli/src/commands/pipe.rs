@@ -10,10 +10,9 @@ use anyport_proto::transfer::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
 use serde_json::json;
 
-use crate::Failure;
 use crate::exit::Exit;
-use crate::flags;
 use crate::output::{to_stderr, to_stdout};
+use crate::{Failure, flags, trust};
 
 /// Gives one file.
 pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> {
@@ -26,6 +25,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
     };
     let source = Source::new(file).map_err(|error| Failure::new(Exit::Failed, error))?;
     let mut options = PipeOptions::default();
+    options.encryption = trust::client(&flags.tls)?;
     options.congestion = flags.congestion.clone();
     options.connect_timeout = flags.connect_timeout;
     options.timeout = flags.timeout;
@@ -60,6 +60,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     };
     let target = target(url)?;
     let mut options = PipeOptions::default();
+    options.encryption = trust::client(&flags.connection.tls)?;
     options.congestion = flags.connection.congestion.clone();
     options.connect_timeout = flags.connection.connect_timeout;
     options.timeout = flags.connection.timeout;

@@ -14,10 +14,9 @@ use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::reason;
-use crate::Failure;
 use crate::exit::Exit;
-use crate::flags;
 use crate::output::{to_stderr, to_stdout, write_stdout};
+use crate::{Failure, flags, trust};
 
 pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
@@ -176,6 +175,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
     options.congestion = flags.congestion.clone();
+    options.encryption = trust::client(&flags.tls)?;
     options.connect_timeout = flags.connect_timeout;
     options.timeout = flags.timeout;
     Ok(options)

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use anyport_proto::detect::Allowed;
-use anyport_server::{Config, Listener, ListenerConfig, Server, Service, Snapshot};
+use anyport_server::{Config, Listener, ListenerConfig, Server, Service, Snapshot, TlsMode};
+use anyport_tls::Fingerprint;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::block_in_place;
@@ -51,6 +52,7 @@ async fn serve(
 ) -> Result<(Exit, Snapshot), Failure> {
     let directory = flags.directory.display().to_string();
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
+    let fingerprint = config.tls.as_ref().map(anyport_tls::server::Server::fingerprint);
     let server = Server::new(config, listeners, printer)
         .with_context(|| format!("cannot serve {directory}"))
         .map_err(|error| Failure::from(error).with_hint("DIR must be a directory that exists"))?;
@@ -60,7 +62,7 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot hear SIGHUP")?;
-    announce(flags, &listening)?;
+    announce(flags, &listening, fingerprint)?;
     let counters = server.counters();
     let reloader = Reloader::new(server.reload_handle());
 
@@ -94,10 +96,11 @@ async fn serve(
 fn announce(
     flags: &flags::Serve,
     listening: &[(SocketAddr, ListenerConfig)],
+    fingerprint: Option<Fingerprint>,
 ) -> Result<(), Failure> {
     if flags.json {
         for (address, config) in listening {
-            let event = listening_event(*address, config);
+            let event = listening_event(*address, config, fingerprint);
             to_stdout(&event.to_string()).context("cannot write to stdout")?;
         }
         return Ok(());
@@ -112,6 +115,11 @@ fn announce(
     }
     for (address, config) in listening {
         to_stderr(&format!("  listening on {address}{}", restriction(config)));
+    }
+    if let Some(fingerprint) = fingerprint
+        && listening.iter().any(|(_, config)| speaks_tls(config))
+    {
+        to_stderr(&format!("  TLS on the same ports; its certificate is {fingerprint}"));
     }
     let examples = examples(listening);
     if !examples.is_empty() {
@@ -138,7 +146,16 @@ fn announce(
     Ok(())
 }
 
-fn listening_event(address: SocketAddr, config: &ListenerConfig) -> serde_json::Value {
+/// Whether a listener finds out what its clients speak, and takes TLS.
+fn speaks_tls(config: &ListenerConfig) -> bool {
+    config.service == Service::Any && config.allowed.tls && config.tls != TlsMode::Off
+}
+
+fn listening_event(
+    address: SocketAddr,
+    config: &ListenerConfig,
+    fingerprint: Option<Fingerprint>,
+) -> serde_json::Value {
     let ListenerConfig { service, allowed, .. } = *config;
     let mut event = json!({ "event": "listening", "addr": address.to_string() });
     if service != Service::Any {
@@ -151,6 +168,13 @@ fn listening_event(address: SocketAddr, config: &ListenerConfig) -> serde_json::
     } else if allowed != Allowed::ALL {
         event["only"] = json!(allowed.names().collect::<Vec<_>>());
     }
+    if let Some(fingerprint) = fingerprint.filter(|_| speaks_tls(config)) {
+        event["fingerprint"] = json!(fingerprint.to_string());
+        event["tls"] = json!(match config.tls {
+            TlsMode::Required => "required",
+            _ => "optional",
+        });
+    }
     event
 }
 
@@ -161,6 +185,9 @@ fn restriction(config: &ListenerConfig) -> String {
         return format!(", {}{udp}", config.service.as_str());
     }
     let allowed = config.allowed;
+    if config.tls == TlsMode::Required && speaks_tls(config) {
+        return ", only under TLS".to_owned();
+    }
     match allowed {
         Allowed::ALL => String::new(),
         _ if !allowed.detect => ", every byte is raw".to_owned(),

@@ -3,11 +3,13 @@
 mod resolve;
 mod serve;
 mod talk;
+mod tls;
 mod transfer;
 
 pub(crate) use resolve::Resolve;
 pub(crate) use serve::{Fsync, Serve, Sink, SlowReader};
 pub(crate) use talk::{Cat, Chat};
+pub(crate) use tls::{ClientTls, ServerTls, Tls};
 pub(crate) use transfer::{Connection, Get, Links, Ls, Send};
 
 use clap::{Parser, Subcommand, ValueEnum};

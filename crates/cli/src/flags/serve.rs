@@ -11,7 +11,7 @@ use anyport_proto::ws::handshake::Origin;
 use anyport_server::Greeting;
 use clap::{Args, ValueEnum};
 
-use super::Engine;
+use super::{Engine, ServerTls};
 use crate::listen::Listen;
 use crate::values;
 
@@ -43,6 +43,9 @@ pub(crate) struct Serve {
     /// Allow addresses beyond this machine: whoever reaches them may upload, and get and list what is in DIR
     #[arg(long)]
     pub(crate) open: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: ServerTls,
 
     /// Where received bytes rest; memory and discard are for measuring
     #[arg(long, value_name = "SINK", default_value = "file", help_heading = "Files")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyport_proto::rooms::Nickname;
 use clap::Args;
 
+use super::ClientTls;
 use crate::values;
 
 /// Talk in a room, over raw TCP or WebSocket.
@@ -14,10 +15,10 @@ use crate::values;
 /// and at the end of the input it leaves when the room has confirmed all of them.
 ///
 /// After a break it is back by itself, hears what it missed and says again what nobody has confirmed: no gap, and no
-/// duplicate. Exit codes: 0 left, 2 usage, 3 unreachable, 4 refused, 6 broken off for good, 130 left by Ctrl-C.
+/// duplicate. Exit codes: 0 left, 2 usage, 3 unreachable, 4 refused, 6 broken off for good, 7 TLS failed or the server is not trusted, 130 left by Ctrl-C.
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
-    /// The room: HOST:PORT/rooms/NAME, tcp://HOST:PORT/rooms/NAME or ws://HOST:PORT/rooms/NAME
+    /// The room: HOST:PORT/rooms/NAME, tcp://, ws://, tls:// or wss://HOST:PORT/rooms/NAME
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 
@@ -41,6 +42,9 @@ pub(crate) struct Chat {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(crate) connect_timeout: Duration,
 
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
+
     /// Events as one JSON object a line on stdout, your own messages among them
     #[arg(long)]
     pub(crate) json: bool,
@@ -55,10 +59,10 @@ pub(crate) struct Chat {
 /// each read of up to 16 KiB is a datagram.
 ///
 /// Exit codes: 0 the server ended in order, 1 failed, 2 usage, 3 unreachable, 4 refused or closed with another code than
-/// 1000, 6 broken off.
+/// 1000, 6 broken off, 7 TLS failed or the server is not trusted.
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
-    /// tcp://HOST:PORT, ws://HOST:PORT/PATH, frames://HOST:PORT or udp://HOST:PORT
+    /// tcp://HOST:PORT, ws://HOST:PORT/PATH, frames://HOST:PORT or udp://HOST:PORT; under TLS tls://, wss:// and frames+tls://
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 
@@ -77,4 +81,7 @@ pub(crate) struct Cat {
     /// How long one address, or a handshake, may take to answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(crate) connect_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
 }

@@ -9,21 +9,21 @@ use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::pipe::PipeKey;
 use clap::{Args, ValueEnum};
 
-use super::Engine;
+use super::{ClientTls, Engine};
 use crate::template::Template;
 use crate::values;
 
 /// Send files and directories to a server, and check its receipts.
 ///
 /// TARGET is HOST:PORT, which is the best way there is, or tcp://HOST:PORT/ (raw TCP), ws://HOST:PORT/ (WebSocket) or
-/// frames://HOST:PORT/ (WebSocket frames without a handshake). A path names the file: HOST:PORT/NAME,
+/// frames://HOST:PORT/ (WebSocket frames without a handshake); under TLS tls://, wss:// and frames+tls://. A path names the file: HOST:PORT/NAME,
 /// ws://HOST:PORT/files/NAME; one that ends in / is the directory to send into. Without a port it is 8331.
 ///
 /// A transfer that breaks off goes on where it stopped: by itself for a while (--retry), and when the same command is run
 /// again. A file that the server has already, by name, size and time, is not sent again.
 ///
 /// Exit codes: 0 sent and verified, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused, 5 what arrived differs,
-/// 6 broken off, run it again to go on.
+/// 6 broken off, run it again to go on, 7 TLS failed or the server is not trusted.
 #[derive(Debug, Args)]
 pub(crate) struct Send {
     /// Files and directories to send; - is standard input
@@ -106,6 +106,9 @@ pub(crate) struct Send {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(crate) connect_timeout: Duration,
 
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
+
     /// Send no more than so many bytes per second
     #[arg(long, value_name = "BYTES", value_parser = values::some_bytes, help_heading = "Connection")]
     pub(crate) limit_rate: Option<u64>,
@@ -126,12 +129,12 @@ pub(crate) struct Send {
 /// Receive files from a server, and check their digests.
 ///
 /// URL is tcp://HOST:PORT/PATH (raw TCP), ws://HOST:PORT/files/PATH (WebSocket) or frames://HOST:PORT/PATH (WebSocket frames
-/// without a handshake); with a slash at its end it is a directory, and all that is in it is received. A file is hidden
+/// without a handshake), or under TLS tls://, wss:// and frames+tls://; with a slash at its end it is a directory, and all that is in it is received. A file is hidden
 /// until it is whole; what came before a break is kept beside it, and goes on from there: by itself for a while (--retry),
 /// and when the same command is run again. One that is here already, with the same size and time, is left alone.
 ///
 /// Exit codes: 0 received and verified, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused, 5 what arrived differs,
-/// 6 broken off, the same command goes on.
+/// 6 broken off, the same command goes on, 7 TLS failed or the server is not trusted.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     /// What to receive: tcp://HOST:PORT/PATH, ws://HOST:PORT/files/PATH or frames://HOST:PORT/PATH
@@ -213,6 +216,9 @@ pub(crate) struct Connection {
     /// How long one address, or a handshake, may take to answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(crate) connect_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
 }
 
 /// What symbolic links below a directory stand for.

@@ -56,8 +56,7 @@ impl Server {
     }
 
     fn launch(directory: &Path, flag: &str, addresses: &[&str], flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
-            .args(["serve", "--json"])
+        let mut child = anyport_command(&["serve", "--json"])
             .args(addresses.iter().flat_map(|address| [flag, address]))
             .args(flags)
             .arg(directory)
@@ -389,7 +388,10 @@ pub(crate) fn start(arguments: &[&str]) -> Running {
 
 pub(crate) fn anyport_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anyport"));
-    command.args(arguments);
+    // Keys and known hosts of tests are not those of whoever runs them.
+    let home = env!("CARGO_TARGET_TMPDIR");
+    command.args(arguments).env("XDG_STATE_HOME", home).env("XDG_CONFIG_HOME", home);
+    command.env_remove("STATE_DIRECTORY");
     command
 }
 

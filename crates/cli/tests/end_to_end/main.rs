@@ -28,6 +28,7 @@
 //! - `rooms` clients that talk to each other
 //! - `slowness` what trickles, and what may take its time
 //! - `time` what time it is, to browsers and by old protocols
+//! - `tls` the same under TLS, and whom clients trust
 //! - `unseen` files that the kernel stores, because no digest is wanted
 //! - `services` every service over every protocol that carries it
 //! - `serving` one process for many clients, starting and stopping
@@ -67,5 +68,6 @@ mod services;
 mod serving;
 mod slowness;
 mod time;
+mod tls;
 mod unseen;
 mod wire;

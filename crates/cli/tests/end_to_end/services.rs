@@ -1,17 +1,17 @@
 //! Every service over every protocol that carries it, from one table; and what is not carried says so.
 
 use std::io::Write;
-use std::net::{Shutdown, UdpSocket};
+use std::net::{Shutdown, TcpListener, UdpSocket};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use crate::harness::Server;
+use crate::harness::{Server, peer, wait_until};
 use crate::wire::{
     BINARY, TEXT, connect, converse, frame, read_frame, read_head, read_line, read_text, upgrade,
-    websocket,
 };
 
 /// How a client asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// A line of raw TCP.
     Preface,
@@ -94,13 +94,68 @@ fn every_service_answers_over_every_protocol_that_carries_it() {
             _ => "any",
         };
         let server = Server::start_listening(&[&format!("{listener}://127.0.0.1:0")], &[]);
-        let answer = ask(&server, *way, sent);
+        let answer = ask(server.port(), *way, sent);
         assert!(matches(&answer, expected), "{service} by {way:?}: {answer:?}");
     }
 }
 
-fn ask(server: &Server, way: Way, sent: &str) -> String {
-    let mut stream = connect(server.port());
+/// The same rows, through somebody else's TLS.
+#[test]
+fn every_service_answers_under_tls_too() {
+    for (service, way, sent, expected) in TABLE {
+        // A listener that serves one thing does not look at what comes, so it knows no TLS.
+        if matches!(way, Listener | Datagram) {
+            continue;
+        }
+        let server = Server::start(&["--tls", "required"]);
+        let Some(tunnel) = Tunnel::to(&server) else { return };
+        let answer = ask(tunnel.port, *way, sent);
+        assert!(matches(&answer, expected), "{service} by {way:?}: {answer:?}");
+    }
+}
+
+/// socat, which speaks OpenSSL's TLS to the server and plain TCP to us.
+struct Tunnel {
+    child: Child,
+    port: u16,
+}
+
+impl Tunnel {
+    fn to(server: &Server) -> Option<Self> {
+        let mut socat = peer("socat")?;
+        // Nobody else is given the port meanwhile: the kernel hands them out in turn.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        socat.arg("-t10").arg(format!("TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr"));
+        socat.arg(format!("OPENSSL:127.0.0.1:{},verify=0", server.port()));
+        let child = socat.stderr(Stdio::null()).spawn().unwrap();
+        // It takes one connection, so it cannot be asked by connecting.
+        let listens = || {
+            let tcp = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            tcp.contains(&format!("0100007F:{port:04X} 00000000:0000 0A")).then_some(())
+        };
+        wait_until("socat listens", listens);
+        Some(Self { child, port })
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ask(port: u16, way: Way, sent: &str) -> String {
+    if way == Datagram {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.connect(("127.0.0.1", port)).unwrap();
+        socket.send(sent.as_bytes()).unwrap();
+        let mut answer = [0; 2000];
+        let count = socket.recv(&mut answer).unwrap();
+        return String::from_utf8(answer[..count].to_vec()).unwrap();
+    }
+    let mut stream = connect(port);
     match way {
         Preface | Http | Listener if sent.contains("JOIN") => {
             stream.write_all(sent.as_bytes()).unwrap();
@@ -115,7 +170,9 @@ fn ask(server: &Server, way: Way, sent: &str) -> String {
         Preface | Http | Listener => converse(&mut stream, sent.as_bytes()),
         WebSocket => {
             let (path, text) = sent.split_once(' ').unwrap();
-            let mut stream = websocket(server.port(), path);
+            stream.write_all(upgrade(path, "").as_bytes()).unwrap();
+            let head = read_head(&mut stream);
+            assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
             let is_file = path.starts_with("/files");
             stream.write_all(&frame(if is_file { BINARY } else { TEXT }, text.as_bytes())).unwrap();
             if is_file {
@@ -130,15 +187,7 @@ fn ask(server: &Server, way: Way, sent: &str) -> String {
                 }
             }
         }
-        Datagram => {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            socket.connect(("127.0.0.1", server.port())).unwrap();
-            socket.send(sent.as_bytes()).unwrap();
-            let mut answer = [0; 2000];
-            let count = socket.recv(&mut answer).unwrap();
-            String::from_utf8(answer[..count].to_vec()).unwrap()
-        }
+        Datagram => unreachable!(),
     }
 }
 

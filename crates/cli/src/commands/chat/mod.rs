@@ -13,15 +13,14 @@ use tokio::sync::mpsc::channel;
 
 use self::input::{Ending, Input};
 use self::output::Output;
-use crate::Failure;
 use crate::exit::Exit;
-use crate::flags;
+use crate::{Failure, flags, trust};
 
 pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
     let target: Target = flags.url.parse().map_err(|error| {
         Failure::new(Exit::Usage, error).with_hint("a room is HOST:PORT/rooms/NAME")
     })?;
-    let options = options(flags);
+    let options = options(flags)?;
     room(&target, &options).map_err(|error| {
         let hint = error.hint();
         Failure { hint, ..Failure::new(Exit::Usage, error) }
@@ -61,14 +60,15 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
     }
 }
 
-fn options(flags: &flags::Chat) -> ChatOptions {
+fn options(flags: &flags::Chat) -> Result<ChatOptions, Failure> {
     let mut options = ChatOptions::default();
     options.nick = flags.nick.clone();
     options.history = flags.history;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
     options.connect_timeout = flags.connect_timeout;
-    options
+    options.encryption = trust::client(&flags.tls)?;
+    Ok(options)
 }
 
 /// Lines that wait until the room can take them. Whoever types is then not read any more.

@@ -1,0 +1,128 @@
+//! Keys, certificates and whom to trust: from flags, and from where such things are kept.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use anyport_client::{Encryption, Target};
+use anyport_tls::client::{Client, Met, Trust};
+use anyport_tls::identity::{Identity, IdentityError};
+use anyport_tls::server::Server;
+
+use crate::exit::Exit;
+use crate::flags::{ClientTls, ServerTls, Tls};
+use crate::output::to_stderr;
+use crate::{Failure, output};
+
+/// TLS as a server is told to speak it; `None`: it is not.
+///
+/// # Errors
+/// Files that are named and cannot be used.
+pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
+    if flags.tls == Tls::Off {
+        return match [&flags.tls_cert, &flags.tls_client_ca].into_iter().flatten().next() {
+            None => Ok(None),
+            Some(_) => Err(Failure::new(
+                Exit::Usage,
+                anyhow!("--tls off has no use for --tls-cert and --tls-client-ca"),
+            )
+            .with_hint("leave out one of them")),
+        };
+    }
+    let identity = match &flags.tls_cert {
+        Some(chain) => {
+            Identity::read(chain, flags.tls_key.as_ref().unwrap_or(chain)).map_err(unusable)?
+        }
+        None => own_identity(flags)?,
+    };
+    let server = Server::new(&identity, flags.tls_client_ca.as_deref(), false);
+    server.map(Some).map_err(unusable)
+}
+
+/// The identity that made itself, now or at an earlier start.
+fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
+    let (directory, told) = match &flags.tls_dir {
+        Some(directory) => (Some(directory.clone()), true),
+        None => (state_directory(), false),
+    };
+    let kept = match directory {
+        Some(directory) => Identity::kept_in(&directory).map(|(identity, _)| identity),
+        None => Identity::in_memory(),
+    };
+    match kept {
+        Ok(identity) => Ok(identity),
+        Err(error @ IdentityError::File { .. }) if !told => {
+            // Whoever asked for nothing shall not be kept from serving.
+            to_stderr(&format!(
+                "warning: {error}; so the TLS key is for this run alone, and clients will find it changed (--tls-dir DIR keeps one)"
+            ));
+            Identity::in_memory().map_err(unusable)
+        }
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+fn unusable(error: IdentityError) -> Failure {
+    Failure::new(Exit::Usage, error)
+}
+
+/// Whom a client trusts.
+///
+/// # Errors
+/// Files that are named and cannot be used.
+pub(crate) fn client(flags: &ClientTls) -> Result<Encryption, Failure> {
+    let identity = match &flags.cert {
+        None => None,
+        Some(chain) => {
+            let key = flags.key.as_ref().unwrap_or(chain);
+            Some(Identity::read(chain, key).map_err(unusable)?)
+        }
+    };
+    let trust = Trust {
+        pins: flags.pin.clone(),
+        authorities: flags.cacert.clone(),
+        known_hosts: flags.known_hosts.clone().or_else(|| in_config("known_hosts")),
+        insecure: flags.insecure,
+        identity,
+    };
+    Ok(Encryption::new(Client::new(trust).map_err(unusable)?, tell))
+}
+
+/// What a person has to know of a server that nobody vouches for.
+fn tell(target: &Target, met: &Met) {
+    let authority = output::plain(&target.authority());
+    match met {
+        Met::New { fingerprint, file, error: None } => to_stderr(&format!(
+            "{authority} is new here: its certificate {fingerprint} is remembered in {}",
+            file.display()
+        )),
+        Met::New { fingerprint, error: Some(error), .. } => to_stderr(&format!(
+            "warning: {authority} is new here, its certificate is {fingerprint}, and it cannot be remembered: {error}"
+        )),
+        Met::Unchecked { fingerprint } => to_stderr(&format!(
+            "INSECURE: {authority} is whoever answers, with {fingerprint}; anybody on the way can read and change all (-k)"
+        )),
+        _ => {}
+    }
+}
+
+fn state_directory() -> Option<PathBuf> {
+    // systemd gives a list where a unit has several.
+    let of_service = env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty());
+    if let Some(directories) = of_service {
+        return env::split_paths(&directories).next();
+    }
+    base("XDG_STATE_HOME", ".local/state").map(|base| base.join("anyport"))
+}
+
+fn in_config(name: &str) -> Option<PathBuf> {
+    base("XDG_CONFIG_HOME", ".config").map(|base| base.join("anyport").join(name))
+}
+
+/// A base directory (XDG Base Directory Specification): relative ones do not count.
+fn base(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
+    };
+    absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+}
