@@ -133,7 +133,7 @@ pub(crate) async fn converse_to_end(
     stages: Stages,
     guard: Guard,
 ) {
-    let WireParts { stream, tls, plain } = WireParts::of(wire);
+    let WireParts { stream, tls, plain } = WireParts::of(wire, &context.link);
     let first = first.map(|mut first| {
         first.prefix.extend_from_slice(&plain);
         first

@@ -2,7 +2,7 @@
 //! did all the same.
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyport_net::congestion;
@@ -12,25 +12,32 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 /// Leads to the socket of a connection, for as long as that is open; a link alone does not keep it open, as its last
 /// owner's close must be the end that the peer sees.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<Mutex<Weak<Socket>>>);
+pub(crate) struct Link(Arc<Mutex<State>>);
+
+struct State {
+    socket: Weak<Socket>,
+    /// The connection ends in a reset.
+    resets: bool,
+}
 
 type Socket = dyn AsFd + Send + Sync;
 
 impl Link {
     /// Leads nowhere yet.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Weak::<std::net::TcpStream>::new())))
+        let socket = Weak::<std::net::TcpStream>::new();
+        Self(Arc::new(Mutex::new(State { socket, resets: false })))
     }
 
     /// From now on leads to `socket`.
     pub(crate) fn lead_to(&self, socket: &Arc<impl AsFd + Send + Sync + 'static>) {
         let socket: Weak<Socket> = Arc::downgrade(socket) as Weak<Socket>;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = socket;
+        self.state().socket = socket;
     }
 
     /// Ends the connection: whoever reads from the socket sees its end.
     pub(crate) fn shut(&self) {
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let socket = self.state().socket.upgrade();
         if let Some(socket) = socket {
             // Already gone is fine: that is what we want.
             let _ = rustix::net::shutdown(&*socket, rustix::net::Shutdown::Both);
@@ -39,11 +46,21 @@ impl Link {
 
     /// When the connection ends, the peer sees a reset: not FIN, which would tell it that all is here.
     pub(crate) fn reset_at_end(&self) {
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        self.state().resets = true;
+        let socket = self.state().socket.upgrade();
         if let Some(socket) = socket {
             // One that is gone already was no orderly end either.
             let _ = rustix::net::sockopt::set_socket_linger(&*socket, Some(Duration::ZERO));
         }
+    }
+
+    /// Whether it was said that the peer shall see a reset.
+    pub(crate) fn resets(&self) -> bool {
+        self.state().resets
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether both lead to the socket of the same connection.
@@ -53,7 +70,7 @@ impl Link {
 
     /// The name of its congestion control, and what TCP knows. Nothing where there is no socket, or not TCP's.
     pub(crate) fn seen(&self) -> (Option<String>, TcpSeen) {
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let socket = self.state().socket.upgrade();
         let Some(socket) = socket else { return Default::default() };
         let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } =
             TcpInfo::of(&*socket).unwrap_or_default();

@@ -7,25 +7,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate, and the crates of the workspace that its code may use.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("proto", &[]),
     ("net", &[]),
     ("testkit", &[]),
-    ("server", &["net", "proto"]),
-    ("client", &["net", "proto"]),
-    ("cli", &["server", "client", "net", "proto"]),
+    ("tls", &[]),
+    ("server", &["net", "proto", "tls"]),
+    ("client", &["net", "proto", "tls"]),
+    ("cli", &["server", "client", "net", "proto", "tls"]),
 ];
 
 /// Each module of the server, and the modules of it that it may use. `config` and `observe` are plain data for all.
-const SERVER: [(&str, &[&str]); 8] = [
-    ("accept", &["connection", "service", "session"]),
-    ("connection", &["detect", "session", "shutdown"]),
+const SERVER: [(&str, &[&str]); 9] = [
+    ("accept", &["connection", "service", "session", "tls"]),
+    ("connection", &["detect", "session", "shutdown", "tls"]),
     ("detect", &[]),
     ("route", &["service"]),
     ("service", &["sink"]),
-    ("session", &["route", "service"]),
+    ("session", &["route", "service", "tls"]),
     ("shutdown", &[]),
     ("sink", &[]),
+    ("tls", &["detect", "session"]),
 ];
 
 /// A file that grows beyond this is two rooms: split it, or say here why not.

@@ -23,7 +23,7 @@ pub use machine::{ClientMachine, Machine, ServerMachine, Side};
 pub use rustls::client::UnbufferedClientConnection as ClientSide;
 /// What rustls keeps of a server's end.
 pub use rustls::server::UnbufferedServerConnection as ServerSide;
-pub use stream::{MaybeTls, Parts, Stream};
+pub use stream::{MaybeTls, Parts, Stream, shake};
 
 use std::sync::Arc;
 

@@ -55,6 +55,8 @@ pub struct Machine<S> {
     /// close_notify came: what the peer had to say is complete.
     ended: bool,
     close_sent: bool,
+    /// Nothing more can be opened or sealed.
+    failed: bool,
 }
 
 impl ServerMachine {
@@ -79,7 +81,7 @@ impl ClientMachine {
 
 impl<S: Side> Machine<S> {
     const fn new(side: S) -> Self {
-        Self { side, begun: Vec::new(), ended: false, close_sent: false }
+        Self { side, begun: Vec::new(), ended: false, close_sent: false, failed: false }
     }
 
     /// Takes what came from the wire, all of it. Plain text is appended to `plain`, at most as much as came; what TLS
@@ -93,6 +95,9 @@ impl<S: Side> Machine<S> {
         plain: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<(), TlsError> {
+        if self.failed {
+            return Err(TlsError::Closed);
+        }
         // Nothing counts behind close_notify (RFC 8446 §6.1).
         if self.ended {
             return Ok(());
@@ -107,7 +112,10 @@ impl<S: Side> Machine<S> {
             let mut begun = std::mem::take(&mut self.begun);
             let used = self.records(&mut begun, plain, out)?;
             begun.drain(..used);
-            self.begun = begun;
+            // An empty one takes no memory while the connection is idle.
+            if !begun.is_empty() {
+                self.begun = begun;
+            }
         }
         let used = self.records(wire, plain, out)?;
         if !self.ended {
@@ -123,6 +131,9 @@ impl<S: Side> Machine<S> {
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
         if plain.is_empty() {
             return Ok(());
+        }
+        if self.failed {
+            return Err(TlsError::Closed);
         }
         let at = out.len();
         let records = plain.len().div_ceil(MAX_PLAIN);
@@ -162,7 +173,7 @@ impl<S: Side> Machine<S> {
 
     /// Says that nothing more comes from here, once: appends close_notify to `out`. The other direction stays open.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.close_sent, true) {
+        if self.failed || std::mem::replace(&mut self.close_sent, true) {
             return;
         }
         let at = out.len();
@@ -253,9 +264,15 @@ impl<S: Side> Machine<S> {
         }
     }
 
-    /// The alert that tells the peer what it did.
+    /// The alert that tells the peer what it did. Asked for as long as there is one, and no longer: rustls would go on with
+    /// messages behind the one that failed.
     fn last_words(&mut self, out: &mut Vec<u8>) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) = self.side.process(&mut []).state {
+        self.failed = true;
+        while self.side.wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = self.side.process(&mut []).state
+            else {
+                return;
+            };
             let at = out.len();
             out.resize(at + FLIGHT, 0);
             let count = data.encode(&mut out[at..]).unwrap_or(0);

@@ -37,42 +37,41 @@ pub struct Parts<Io, S> {
     pub plain: Vec<u8>,
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side> Stream<Io, S> {
-    /// Shakes hands over `io`; `first` is what was read from it before. What the peer is told of a failure is sent.
-    ///
-    /// Cancel safe: no; the connection must then be closed.
-    ///
-    /// # Errors
-    /// What [`Machine::open`] says, as an error that holds the [`crate::TlsError`]; an end before the handshake's.
-    pub async fn handshake(
-        mut io: Io,
-        mut machine: Machine<S>,
-        first: &mut [u8],
-    ) -> io::Result<Self> {
-        let (mut plain, mut out) = (Vec::new(), Vec::new());
-        let mut opened = machine.open(first, &mut plain, &mut out);
-        let mut wire = Vec::new();
-        loop {
-            if !out.is_empty() {
-                io.write_all(&out).await?;
-                io.flush().await?;
-                out.clear();
-            }
-            opened?;
-            if !machine.is_handshaking() {
-                break;
-            }
-            wire.resize(SHORT, 0);
-            let count = io.read(&mut wire).await?;
-            if count == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, HALF));
-            }
-            opened = machine.open(&mut wire[..count], &mut plain, &mut out);
+/// Shakes hands over `io`; `first` is what was read from it before. What the peer is told of a failure is sent. Gives plain
+/// text that came with the end of the handshake.
+///
+/// Cancel safe: no; the connection must then be closed.
+///
+/// # Errors
+/// What [`Machine::open`] says, as an error that holds the [`crate::TlsError`]; an end before the handshake's.
+pub async fn shake<Io: AsyncRead + AsyncWrite + Unpin, S: Side>(
+    io: &mut Io,
+    machine: &mut Machine<S>,
+    first: &mut [u8],
+) -> io::Result<Vec<u8>> {
+    let (mut plain, mut out) = (Vec::new(), Vec::new());
+    let mut opened = machine.open(first, &mut plain, &mut out);
+    let mut wire = Vec::new();
+    loop {
+        if !out.is_empty() {
+            io.write_all(&out).await?;
+            io.flush().await?;
+            out.clear();
         }
-        let (out, wire) = (Vec::new(), Vec::new());
-        Ok(Self { io, machine, plain, read: 0, out, written: 0, wire })
+        opened?;
+        if !machine.is_handshaking() {
+            return Ok(plain);
+        }
+        wire.resize(SHORT, 0);
+        let count = io.read(&mut wire).await?;
+        if count == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, HALF));
+        }
+        opened = machine.open(&mut wire[..count], &mut plain, &mut out);
     }
+}
 
+impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side> Stream<Io, S> {
     /// A connection that is established.
     pub fn new(parts: Parts<Io, S>) -> Self {
         let Parts { io, machine, plain } = parts;

@@ -131,6 +131,8 @@ pub(super) enum Twist {
     Stored,
     /// BLAKE3 at both ends, whatever `--digest` says.
     Hashed,
+    /// Under TLS.
+    Encrypted,
 }
 
 /// What the others are compared to.
@@ -149,7 +151,7 @@ const FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: false };
 type Line = (&'static str, &'static str, Kind, Sender, Receiver, Option<&'static str>, Twist);
 
 /// The table: id, name, kind, sender, receiver, yardstick, twist.
-const TABLE: [Line; 17] = {
+const TABLE: [Line; 20] = {
     use Client as C;
     use Kind::{Pair, Receiving, Variant, Yardstick};
     use Sender::{Anyport as From, Bare as Loop};
@@ -247,6 +249,17 @@ const TABLE: [Line; 17] = {
             Some(BARE_TCP),
             Twist::Hashed,
         ),
+        ("tls-own", "raw → own, TLS", Variant, From(C::Raw), OWN, Some(BASE), Twist::Encrypted),
+        ("wss-own", "ws → own, TLS", Variant, From(C::Ws), OWN, Some("ws-own"), Twist::Encrypted),
+        (
+            "wss-library",
+            "library → library, TLS",
+            Variant,
+            From(C::Library),
+            LIBRARY,
+            Some("library-library"),
+            Twist::Encrypted,
+        ),
     ]
 };
 
@@ -255,7 +268,8 @@ const SIZES: [(usize, &str, &str); 2] =
     [(64 * 1024, "-64k", ", 64 KiB"), (1024 * 1024, "-1m", ", 1 MiB")];
 
 /// The rows that are measured with frames of each size.
-const SIZED: [&str; 4] = [BARE_WS, "bare-ws-read", "bare-ws-own", "ws-own"];
+const SIZED: [&str; 7] =
+    [BARE_WS, "bare-ws-read", "bare-ws-own", "ws-own", "library-library", "wss-own", "wss-library"];
 
 /// What one layer costs: this row over that one.
 pub(super) struct Layer {
@@ -265,7 +279,7 @@ pub(super) struct Layer {
 }
 
 /// What the rows say together, where they were measured.
-pub(super) const LAYERS: [Layer; 16] = [
+pub(super) const LAYERS: [Layer; 23] = [
     Layer { name: "reading the file", row: "bare-tcp-read", over: BARE_TCP },
     Layer { name: "anyport's raw client and server", row: BASE, over: BARE_TCP },
     Layer { name: "raw, if both read the file", row: BASE, over: "bare-tcp-read" },
@@ -282,6 +296,21 @@ pub(super) const LAYERS: [Layer; 16] = [
     Layer { name: "keeping a file", row: "raw-own-file", over: BASE },
     Layer { name: "keeping a file, with frames", row: "ws-own-file", over: "ws-own" },
     Layer { name: "BLAKE3 at both ends", row: "raw-own-blake3", over: BASE },
+    Layer { name: "TLS", row: "tls-own", over: BASE },
+    Layer { name: "TLS around frames", row: "wss-own", over: "ws-own" },
+    Layer { name: "TLS around frames of 64 KiB", row: "wss-own-64k", over: "ws-own-64k" },
+    Layer { name: "TLS around frames of 1 MiB", row: "wss-own-1m", over: "ws-own-1m" },
+    Layer { name: "TLS around a library", row: "wss-library", over: "library-library" },
+    Layer {
+        name: "TLS around a library, frames of 64 KiB",
+        row: "wss-library-64k",
+        over: "library-library-64k",
+    },
+    Layer {
+        name: "TLS around a library, frames of 1 MiB",
+        row: "wss-library-1m",
+        over: "library-library-1m",
+    },
 ];
 
 /// The rows of the table, but for those that would repeat another one with this sink, digest and size of frames.
@@ -297,7 +326,7 @@ pub(super) fn rows(sink: Sink, hashed: bool, frame_size: usize) -> Vec<Row> {
         frame_size: None,
     };
     let repeats = |row: &Row| match row.twist {
-        Twist::None => false,
+        Twist::None | Twist::Encrypted => false,
         Twist::Stored => sink == Sink::File,
         Twist::Hashed => hashed,
     };
@@ -420,7 +449,7 @@ mod tests {
     #[test]
     fn rows_that_would_repeat_another_are_left_out() {
         let stored = rows(Sink::File, true, 64 * 1024);
-        assert!(stored.iter().all(|row| row.twist == Twist::None));
+        assert!(stored.iter().all(|row| matches!(row.twist, Twist::None | Twist::Encrypted)));
         assert_eq!(stored.len(), TABLE.len() - 4 + SIZED.len());
         assert!(stored.iter().all(|row| row.frame_size.is_none_or(|size| size == 1024 * 1024)));
     }

@@ -67,6 +67,8 @@ enum Purpose {
 struct Ready {
     process: Process,
     address: SocketAddr,
+    /// What it is known by under TLS.
+    fingerprint: Option<String>,
     /// Where a tool stores that does not choose a name itself.
     store: Option<PathBuf>,
 }
@@ -84,7 +86,7 @@ struct Receipt {
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event {
-    Listening { addr: SocketAddr },
+    Listening { addr: SocketAddr, fingerprint: Option<String> },
     Receipt(Receipt),
     Sent { bytes: u64, seconds: f64 },
     Interrupted { reason: String },
@@ -124,13 +126,12 @@ impl Track<'_> {
         let deadline = Deadline::within(self.flags.timeout);
         let count = if purpose == Purpose::Verify { 1 } else { self.flags.parallel };
         let mut receiver = self.start_receiver(row, purpose, deadline)?;
-        let address = receiver.as_ref().map(|receiver| receiver.address);
         let memory = |receiver: &Option<Ready>| receiver.as_ref().and_then(|r| r.process.memory());
         let idle = memory(&receiver).map(|memory| memory.now);
         let begin = Instant::now();
         let mut senders = Vec::new();
         for _ in 0..count {
-            senders.push(self.start_sender(row, address, purpose)?);
+            senders.push(self.start_sender(row, receiver.as_ref(), purpose)?);
         }
         let (mut sender_cpu, mut told, mut peak) = (0.0, Vec::new(), None);
         for sender in &mut senders {
@@ -266,6 +267,7 @@ impl Track<'_> {
         let start = match &row.receiver {
             Receiver::Running { .. } => return Ok(None),
             Receiver::Anyport(engine) => {
+                let encrypted = row.twist == Twist::Encrypted;
                 let memory = self.work.size.saturating_mul(u64::from(self.flags.parallel) + 1);
                 Start::ourselves()?
                     .args(["serve", "--json", "--bind", "127.0.0.1:0"])
@@ -273,6 +275,9 @@ impl Track<'_> {
                     .args(["--fsync", fsync.as_str(), "--bulk-buffer", &buffer])
                     .args(["--digest", &self.digest(row, purpose).to_string()])
                     .args(["--max-memory", &memory.max(LEAST_MEMORY).to_string()])
+                    .args(["--tls", if encrypted { "optional" } else { "off" }])
+                    .arg("--tls-dir")
+                    .arg(stored.with_file_name("tls"))
                     .arg(stored)
             }
             Receiver::Bare { frames } => Start::ourselves()?
@@ -289,7 +294,8 @@ impl Track<'_> {
                     let process = start.start()?;
                     wait_for_port(&process, port, deadline)?;
                     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                    return Ok(Some(Ready { process, address, store }));
+                    let fingerprint = None;
+                    return Ok(Some(Ready { process, address, fingerprint, store }));
                 }
                 let start =
                     tool.receiver(self.job(row), 0, store.as_deref())?.stdout(Stdio::piped());
@@ -304,7 +310,9 @@ impl Track<'_> {
     fn announced(&self, start: Start, store: Option<PathBuf>, deadline: Deadline) -> Result<Ready> {
         let mut process = start.start()?;
         match parse(&process.line(deadline)?)? {
-            Event::Listening { addr } => Ok(Ready { process, address: addr, store }),
+            Event::Listening { addr, fingerprint } => {
+                Ok(Ready { process, address: addr, fingerprint, store })
+            }
             other => Err(other.unexpected()),
         }
     }
@@ -312,21 +320,24 @@ impl Track<'_> {
     fn start_sender(
         &self,
         row: &Row,
-        address: Option<SocketAddr>,
+        receiver: Option<&Ready>,
         purpose: Purpose,
     ) -> Result<Process> {
         let (flags, work) = (self.flags, self.work);
         let frame_size = self.frame_size(row).to_string();
-        let address_known = || address.context("a receiver without an address");
+        let address_known =
+            || receiver.map(|ready| ready.address).context("a receiver without an address");
         match &row.sender {
             Sender::Anyport(client) => {
-                let (scheme, extra): (&str, &[&str]) = match client {
-                    Client::Raw => ("tcp", &["--plain"]),
-                    Client::Preface => ("tcp", &[]),
-                    Client::Ws => ("ws", &[]),
-                    Client::Frames => ("frames", &[]),
-                    Client::Library => ("ws", &["--engine", "library"]),
+                let (plain, encrypted, extra): (_, _, &[&str]) = match client {
+                    Client::Raw => ("tcp", "tls", &["--plain"]),
+                    Client::Preface => ("tcp", "tls", &[]),
+                    Client::Ws => ("ws", "wss", &[]),
+                    Client::Frames => ("frames", "frames+tls", &[]),
+                    Client::Library => ("ws", "wss", &["--engine", "library"]),
                 };
+                let scheme = if row.twist == Twist::Encrypted { encrypted } else { plain };
+                let pin = receiver.and_then(|ready| ready.fingerprint.as_deref());
                 let (url, told) = match &row.receiver {
                     Receiver::Running { url } => (url.clone(), "--json"),
                     _ => (format!("{scheme}://{}/", address_known()?), "--quiet"),
@@ -336,6 +347,7 @@ impl Track<'_> {
                     .args(["--digest", &self.digest(row, purpose).to_string()])
                     .args(["--frame-size", &frame_size])
                     .args(extra)
+                    .args(pin.map(|pin| format!("--pin={pin}")))
                     .arg(&work.file)
                     .arg(url)
                     .stdout(Stdio::piped())
@@ -408,7 +420,7 @@ impl Event {
         match self {
             Self::Interrupted { reason } => anyhow!("the transfer was interrupted: {reason}"),
             Self::Refused { reason } => anyhow!("the sender was refused: {reason}"),
-            Self::Listening { addr } => anyhow!("the receiver began anew on {addr}"),
+            Self::Listening { addr, .. } => anyhow!("the receiver began anew on {addr}"),
             Self::Receipt(_) | Self::Sent { .. } => anyhow!("an account came before its time"),
         }
     }

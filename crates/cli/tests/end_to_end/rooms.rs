@@ -692,6 +692,16 @@ fn curl_is_in_the_same_room() {
 /// A page of another host, which the server was told to let in: by WebSocket, EventSource and fetch.
 #[test]
 fn a_page_in_a_browser_is_in_the_same_room() {
+    talk_from_a_page("");
+}
+
+#[test]
+fn a_page_in_a_browser_is_in_the_same_room_under_tls() {
+    talk_from_a_page("s");
+}
+
+/// `s`: the letter that schemes have under TLS.
+fn talk_from_a_page(s: &str) {
     let Some(mut chromium) = peer("chromium") else { return };
     let pages = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let origin = format!("http://{}", pages.local_addr().unwrap());
@@ -699,13 +709,13 @@ fn a_page_in_a_browser_is_in_the_same_room() {
     let page = format!(
         r"<script>
         const room = '//127.0.0.1:{}/rooms/r';
-        const ws = new WebSocket('ws:' + room + '?as=socket');
+        const ws = new WebSocket('ws{s}:' + room + '?as=socket');
         ws.onmessage = event => {{
             if (event.data.startsWith('alice:')) ws.send('I heard ' + event.data);
         }};
-        new EventSource('http:' + room).onmessage = event => {{
+        new EventSource('http{s}:' + room).onmessage = event => {{
             if (event.data.startsWith('alice:'))
-                fetch('http:' + room + '?as=poster', {{ method: 'POST', body: 'and I ' + event.data }})
+                fetch('http{s}:' + room + '?as=poster', {{ method: 'POST', body: 'and I ' + event.data }})
                     .then(answer => answer.text())
                     .then(id => ws.send('posted as ' + id));
         }};
@@ -730,6 +740,7 @@ fn a_page_in_a_browser_is_in_the_same_room() {
     let mut alice = join(&server, "r as alice");
     let profile = tempfile::tempdir().unwrap();
     chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]);
+    chromium.arg("--ignore-certificate-errors");
     chromium.arg(format!("--user-data-dir={}", profile.path().display())).arg(&origin);
     let _browser = Talker::start(chromium);
     hears(&mut alice, &["* socket joined"]);

@@ -143,6 +143,11 @@ impl Session {
         }
     }
 
+    /// Whether another engine goes on with the connection.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        matches!(self, Self::Http1(session) if session.has_upgrade())
+    }
+
     /// The server stops: whether nothing runs here that should be waited for. The peer is told so in `replies`.
     fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
         match self {

@@ -17,7 +17,8 @@ pub(crate) use wired::{Sealed, Wired};
 use std::io;
 use std::time::Instant;
 
-use anyport_tls::{MaybeTls, ServerMachine, Stream};
+use anyport_net::linger;
+use anyport_tls::{MaybeTls, Parts, ServerMachine, Stream, shake};
 use tokio::net::TcpStream;
 
 use crate::detect::First;
@@ -32,7 +33,7 @@ use crate::undecided::Place;
 /// # Errors
 /// What the client did wrong, after it was told; that it took too long, or had to give way.
 pub(crate) async fn accept(
-    stream: TcpStream,
+    mut stream: TcpStream,
     server: &anyport_tls::server::Server,
     first: First,
     context: &Context,
@@ -42,10 +43,10 @@ pub(crate) async fn accept(
     if ended {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended within the handshake"));
     }
-    let machine = ServerMachine::server(server.config())?;
+    let mut machine = ServerMachine::server(server.config())?;
     let allowed = context.config.timeouts.handshake;
     let left = allowed.saturating_sub(Instant::now().saturating_duration_since(first_byte));
-    tokio::select! {
+    let shaken = tokio::select! {
         biased;
         () = place.given_away() => {
             Err(io::Error::other("too many connections are not decided (--max-undecided)"))
@@ -54,6 +55,17 @@ pub(crate) async fn accept(
             let reason = format!("the handshake was not over within {allowed:?}");
             Err(io::Error::new(io::ErrorKind::TimedOut, reason))
         }
-        shaken = Stream::handshake(stream, machine, &mut prefix) => Ok(MaybeTls::Tls(Box::new(shaken?))),
+        shaken = shake(&mut stream, &mut machine, &mut prefix) => shaken,
+    };
+    match shaken {
+        Ok(plain) => {
+            let parts = Parts { io: stream, machine, plain };
+            Ok(MaybeTls::Tls(Box::new(Stream::new(parts))))
+        }
+        Err(error) => {
+            // So that the client reads the alert, though it has sent more already.
+            linger::close(&mut stream).await;
+            Err(error)
+        }
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Sealed;
+use crate::link::Link;
 
 /// What bytes come from and go to.
 pub(crate) type Wire = MaybeTls<TcpStream, ServerSide>;
@@ -23,12 +24,12 @@ pub(crate) struct WireParts {
 
 impl WireParts {
     /// Nothing may wait to be written.
-    pub(crate) fn of(wire: Wire) -> Self {
+    pub(crate) fn of(wire: Wire, link: &Link) -> Self {
         match wire {
             MaybeTls::Plain(stream) => Self { stream, tls: None, plain: Vec::new() },
             MaybeTls::Tls(stream) => {
                 let Parts { io: stream, machine, plain } = stream.into_parts();
-                Self { stream, tls: Some(Box::new(Sealed::new(machine))), plain }
+                Self { stream, tls: Some(Box::new(Sealed::new(machine, link.clone()))), plain }
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::{Flow, Held, Input, Outgoing, Piece, Step, Unseen};
 use anyport_tls::{ServerMachine, TRUNCATED, TlsError};
 
+use crate::link::Link;
 use crate::supervised::Supervised;
 
 /// What the loops drive.
@@ -18,6 +19,7 @@ pub(crate) struct Wired {
 /// TLS around a session.
 pub(crate) struct Sealed {
     machine: ServerMachine,
+    link: Link,
     /// What came, opened. Empty between two steps.
     plain: Vec<u8>,
     /// What the session says, before it is sealed. Empty between two steps.
@@ -41,10 +43,17 @@ impl Wired {
         ended: bool,
         replies: &mut Vec<u8>,
     ) -> Flow {
-        self.say(replies, |session, said| match session.step(Input::Bytes(prefix, at), said) {
+        let first = |session: &mut Supervised, said: &mut Vec<u8>| match session
+            .step(Input::Bytes(prefix, at), said)
+        {
             Flow::Continue if ended => session.step(Input::EndOfStream, said),
             flow => flow,
-        })
+        };
+        let flow = self.say(replies, first);
+        if let Some(tls) = &mut self.tls {
+            tls.ending = ended;
+        }
+        flow
     }
 
     /// Has the session say something outside a step.
@@ -64,8 +73,8 @@ impl Wired {
 }
 
 impl Sealed {
-    pub(crate) const fn new(machine: ServerMachine) -> Self {
-        Self { machine, plain: Vec::new(), said: Vec::new(), unsent: 0, ending: false }
+    pub(crate) const fn new(machine: ServerMachine, link: Link) -> Self {
+        Self { machine, link, plain: Vec::new(), said: Vec::new(), unsent: 0, ending: false }
     }
 
     pub(crate) fn into_machine(self: Box<Self>) -> ServerMachine {
@@ -129,7 +138,9 @@ impl Sealed {
             session.broken(&error.into());
             return Flow::Finish;
         }
-        if flow == Flow::Finish {
+        // What was given up shall not look like all there was; and another engine may go on from here.
+        let gives_up = session.stop.is_aborted() || self.link.resets();
+        if flow == Flow::Finish && !gives_up && !session.session.is_handed_over() {
             self.machine.close(replies);
         }
         flow
@@ -203,7 +214,8 @@ impl Step for Wired {
     }
 
     fn is_sending(&self) -> bool {
-        self.session.is_sending() || self.tls.as_ref().is_some_and(|tls| tls.ending)
+        let ending = self.tls.as_ref().is_some_and(|tls| tls.ending);
+        self.session.is_sending() || (ending && self.session.held().is_none())
     }
 
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {

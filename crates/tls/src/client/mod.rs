@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
@@ -57,10 +57,7 @@ impl Client {
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
             }
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-                .build()
-                .map_err(|error| unusable(error.to_string()))?;
-            let verifier: Arc<dyn ServerCertVerifier> = verifier;
+            let verifier = vouching(roots).map_err(|error| unusable(error.to_string()))?;
             let _ = authorities.set(Some(verifier));
         }
         let known_hosts = trust.known_hosts.clone().map(KnownHosts::new);
@@ -122,11 +119,20 @@ impl Client {
             return None;
         }
         let of_system = || {
-            let verifier = rustls_platform_verifier::Verifier::new(provider()).ok()?;
-            Some(Arc::new(verifier) as Arc<dyn ServerCertVerifier>)
+            let mut roots = RootCertStore::empty();
+            // Some of them may be older than the rules, and a small system may have none.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let verifier = vouching(roots).ok()?;
+            Some(verifier)
         };
         self.authorities.get_or_init(of_system).clone()
     }
+}
+
+/// Looks whether one of `roots` vouches for a server.
+fn vouching(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
+    let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+    Ok(builder.build()?)
 }
 
 /// How a server was found to be whom we want to talk to.

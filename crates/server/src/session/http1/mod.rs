@@ -123,6 +123,10 @@ impl Http1 {
         }
     }
 
+    pub(super) const fn has_upgrade(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
     pub(super) fn take_upgrade(&mut self) -> Option<Upgrade> {
         self.upgrade.take()
     }
