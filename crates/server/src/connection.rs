@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     mut place: Place,
     context: Context,
     stages: Stages,
-    guard: Guard,
+    mut guard: Guard,
 ) {
     let peer = context.peer;
     let started = Instant::now();
@@ -61,7 +61,8 @@ pub(crate) async fn serve(
         }
         Ok(Beginning::ToGreet) => {
             tracing::debug!(%peer, elapsed = ?started.elapsed(), "silent until the deadline: greeted");
-            return direct::serve(stream, Some(place), Service::Greet, context, stages, guard)
+            let greet = Service::Greet;
+            return Box::pin(direct::serve(stream, Some(place), greet, context, stages, guard))
                 .await;
         }
         Err(error) => {
@@ -72,11 +73,13 @@ pub(crate) async fn serve(
     drop(place);
     context.counters.decided(&detected.decision);
     let Decision { verdict: protocol, reason } = detected.decision;
+    guard.speaks(protocol.as_str());
     let prefix = detected.first.prefix.len();
     tracing::debug!(%peer, %protocol, %reason, prefix, elapsed = ?started.elapsed(), "detected");
     // Beginning a session may ask the file system how much is free.
     let session = block_in_place(|| Session::new(protocol, context.clone()));
-    converse_to_end(stream, session, Some(detected.first), context, stages, guard).await;
+    // Boxed, as what a conversation needs is far more than what waits for one, and most of a crowd waits.
+    Box::pin(converse_to_end(stream, session, Some(detected.first), context, stages, guard)).await;
     tracing::debug!(%peer, %protocol, elapsed = ?started.elapsed(), "connection ended");
 }
 
