@@ -28,6 +28,23 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// What another process of ours ended with.
+    pub(crate) fn from_code(code: i32) -> Option<Self> {
+        let all = [
+            Self::Done,
+            Self::Failed,
+            Self::Usage,
+            Self::Unreachable,
+            Self::Refused,
+            Self::Mismatch,
+            Self::BrokenOff,
+            Self::Interrupted,
+        ];
+        all.into_iter().find(|exit| *exit as i32 == code)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

@@ -17,6 +17,7 @@ use anyport_proto::detect::{Allowed, ProtocolName};
 use anyport_server::{Listener, ListenerConfig, OnTimeout, Service, TlsMode};
 use clap::ValueEnum;
 
+use crate::daemon::inherited::{self, Inherited};
 use crate::exit::Exit;
 use crate::{Failure, flags, values};
 
@@ -118,10 +119,11 @@ fn wait_or_greet(word: &str) -> Result<OnTimeout, String> {
     }
 }
 
-/// Listens on all that `--bind` and `--listen` name, or on both loopback addresses.
+/// Listens on all that `--bind` and `--listen` name, beside what a service manager has opened for us; or on both loopback
+/// addresses. Must be called before any thread exists.
 pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    for Group { wanted, flag, config } in groups(flags) {
+    let mut listeners = take_inherited(flags)?;
+    for Group { wanted, flag, config } in groups(flags, !listeners.is_empty()) {
         let mut addresses = Vec::new();
         for wanted in wanted {
             let found = listen::resolve(&with_port(&wanted, config.service)).map_err(|error| {
@@ -139,16 +141,32 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
             Failure { hint, ..Failure::new(Exit::Failed, error) }
         })?;
         for (socket, datagrams) in sockets {
-            flags.congestion.check(&socket).map_err(|error| {
-                let error = anyhow!(error)
-                    .context(format!("cannot use congestion control {}", flags.congestion));
-                Failure::new(Exit::Usage, error)
-                    .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
-            })?;
+            check_congestion(flags, &socket)?;
             listeners.push(Listener { socket, datagrams, config: config.clone() });
         }
     }
     Ok(listeners)
+}
+
+/// Sockets that a service manager has opened. Each is what it is named, and else as the flags say.
+fn take_inherited(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
+    let take = |Inherited { service, address, socket, datagrams }| {
+        check_open(&[address], flags.open, service)?;
+        check_congestion(flags, &socket)?;
+        let mut config = common(flags);
+        config.service = service;
+        Ok(Listener { socket, datagrams, config })
+    };
+    inherited::take()?.into_iter().map(take).collect()
+}
+
+fn check_congestion(flags: &flags::Serve, socket: &TcpListener) -> Result<(), Failure> {
+    flags.congestion.check(socket).map_err(|error| {
+        let error =
+            anyhow!(error).context(format!("cannot use congestion control {}", flags.congestion));
+        Failure::new(Exit::Usage, error)
+            .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
+    })
 }
 
 /// Sockets at each address: for streams, and for datagrams where the service takes them.
@@ -171,7 +189,8 @@ struct Group {
     config: ListenerConfig,
 }
 
-fn groups(flags: &flags::Serve) -> Vec<Group> {
+/// What the flags set for every listener.
+fn common(flags: &flags::Serve) -> ListenerConfig {
     let mut common = ListenerConfig::default();
     common.detect_timeout = flags.detect_timeout;
     common.on_timeout = flags.on_timeout.into();
@@ -181,7 +200,12 @@ fn groups(flags: &flags::Serve) -> Vec<Group> {
         [] => Allowed::ALL,
         only => only.iter().fold(Allowed::NONE, |allowed, name| allowed.allow(*name)),
     };
-    let bind = if flags.bind.is_empty() && flags.listen.is_empty() {
+    common
+}
+
+fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
+    let common = common(flags);
+    let bind = if flags.bind.is_empty() && flags.listen.is_empty() && !are_some {
         DEFAULT_ADDRESSES.map(str::to_owned).to_vec()
     } else {
         flags.bind.clone()

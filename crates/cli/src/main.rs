@@ -4,6 +4,7 @@
 
 mod bench;
 mod commands;
+mod daemon;
 mod exit;
 mod flags;
 mod listen;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
         Command::Cat(cat) => commands::cat::run(cat),
         Command::Ls(ls) => commands::ls::run(ls),
         Command::Resolve(resolve) => commands::resolve::run(resolve),
+        Command::Status(status) => commands::status::run(status),
+        Command::Reload(reload) => commands::reload::run(reload),
+        Command::Stop(stop) => commands::stop::run(stop),
         Command::Bench(bench) => bench::run(bench),
         Command::BenchPeer(peer) => bench::run_peer(peer),
     };

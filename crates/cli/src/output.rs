@@ -46,7 +46,8 @@ pub(crate) fn print_failure(failure: &Failure) {
 
 /// A line to stderr. One that cannot be written is lost: there is nobody to tell.
 pub(crate) fn to_stderr(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    // In one write, so that a rotation of the log cuts no line.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// A text to stdout as it is, at once.
@@ -153,6 +154,11 @@ impl Printed {
 
 /// What a server has done, for machines.
 pub(crate) fn summary_event(summary: &Snapshot) -> String {
+    summary_json(summary).to_string()
+}
+
+/// The same as an object.
+pub(crate) fn summary_json(summary: &Snapshot) -> serde_json::Value {
     let mut silent = json!({});
     for (end, count) in &summary.silent {
         silent[end.as_str()] = json!(count);
@@ -178,7 +184,7 @@ pub(crate) fn summary_event(summary: &Snapshot) -> String {
     for (why, count) in dropped {
         event["dropped"][why.as_str()] = json!(count);
     }
-    event.to_string()
+    event
 }
 
 impl Observer for Printer {

@@ -45,7 +45,8 @@ pub async fn close(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
             return;
         }
         let mut drained = 0;
-        let mut scratch = [0; 8 * 1024];
+        // Not part of the future, which each connection has from its beginning on.
+        let mut scratch = vec![0; 8 * 1024];
         while drained < LINGER_BYTES {
             match socket.read(&mut scratch).await {
                 Ok(0) | Err(_) => return,

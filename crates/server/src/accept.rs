@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +18,8 @@ use crate::link::Link;
 use crate::live::Live;
 use crate::per_address::{Admitted, PerAddress, TooMany};
 use crate::permits::Permits;
+use crate::pulse::{Questions, answering};
+use crate::running::Running;
 use crate::service::files::Files;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::Rooms;
@@ -44,16 +46,18 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) pipes: Arc<Pipes>,
+    pub(crate) running: Arc<Running>,
 }
 
 /// Accepts until draining.
-pub(crate) async fn run(listener: Bound, shared: Shared, stages: Stages) {
+pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Shared, stages: Stages) {
+    let mut exhausted = Exhausted::default();
     let draining = stages.stop.draining.clone();
     loop {
         let accepted = tokio::select! {
             biased;
             () = draining.cancelled() => return,
-            accepted = listener.socket.accept() => accepted,
+            accepted = answering(&mut questions, listener.socket.accept()) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -69,7 +73,7 @@ pub(crate) async fn run(listener: Bound, shared: Shared, stages: Stages) {
                 let permit = tokio::select! {
                     biased;
                     () = draining.cancelled() => return,
-                    permit = shared.permits.acquire() => permit,
+                    permit = answering(&mut questions, shared.permits.acquire()) => permit,
                 };
                 let (config, files) = (shared.config.now(), shared.files.now());
                 prepare(&stream, &config);
@@ -91,7 +95,7 @@ pub(crate) async fn run(listener: Bound, shared: Shared, stages: Stages) {
                 let service = context.listener.service;
                 // What waits for no word of the peer takes nobody's place.
                 let place = service.hears_first().then(|| undecided.enter());
-                let guard = Guard::new(permit, admitted, &stages.stop);
+                let guard = Guard::new(permit, admitted, shared.running.open(), &stages.stop);
                 let to_its_end = stages.clone();
                 stages.stop.tasks.spawn(async move {
                     match place {
@@ -105,7 +109,7 @@ pub(crate) async fn run(listener: Bound, shared: Shared, stages: Stages) {
                     }
                 });
             }
-            Err(error) => pause_after(&error).await,
+            Err(error) => answering(&mut questions, exhausted.pause_after(&error)).await,
         }
     }
 }
@@ -138,15 +142,30 @@ fn prepare(stream: &TcpStream, config: &Config) {
     }
 }
 
-/// Out of descriptors or memory: waiting is all that helps. Anything else was the one connection's own trouble.
-async fn pause_after(error: &io::Error) {
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    if exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
-        tracing::error!(%error, "cannot accept; waiting for connections to end");
+/// What an accept loop does when the system has no more to give.
+#[derive(Debug, Default)]
+struct Exhausted {
+    told: Option<Instant>,
+}
+
+impl Exhausted {
+    /// Out of descriptors or memory: waiting is all that helps. Anything else was the one connection's own trouble.
+    async fn pause_after(&mut self, error: &io::Error) {
+        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        if !exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
+            tracing::debug!(%error, "a connection was gone before it was accepted");
+            return;
+        }
+        // It may last, and a line for each attempt would fill the disk too.
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            tracing::error!(%error, "cannot accept; waiting for connections to end");
+        }
         tokio::time::sleep(PAUSE).await;
-    } else {
-        tracing::debug!(%error, "a connection was gone before it was accepted");
     }
 }
 
-const PAUSE: Duration = Duration::from_millis(500);
+/// Between two attempts: connections that end are noticed soon, and a processor is not kept busy by asking.
+const PAUSE: Duration = Duration::from_millis(200);
+
+const TELL_EVERY: Duration = Duration::from_secs(5);

@@ -44,7 +44,7 @@ pub(crate) async fn serve(
     mut place: Place,
     mut context: Context,
     stages: Stages,
-    guard: Guard,
+    mut guard: Guard,
 ) {
     let peer = context.peer;
     let started = Instant::now();
@@ -63,7 +63,8 @@ pub(crate) async fn serve(
         }
         Ok((wire, Beginning::ToGreet)) => {
             tracing::debug!(%peer, elapsed = ?started.elapsed(), "silent until the deadline: greeted");
-            return direct::serve(wire, Some(place), Service::Greet, context, stages, guard).await;
+            let greet = Service::Greet;
+            return Box::pin(direct::serve(wire, Some(place), greet, context, stages, guard)).await;
         }
         Err(error) => {
             tracing::debug!(%peer, %error, "broken before the protocol was known");
@@ -73,11 +74,13 @@ pub(crate) async fn serve(
     drop(place);
     context.counters.decided(&detected.decision);
     let Decision { verdict: protocol, reason } = detected.decision;
+    guard.speaks(protocol.as_str());
     let (prefix, encryption) = (detected.first.prefix.len(), tls::encryption(&wire));
     tracing::debug!(%peer, %protocol, %reason, prefix, ?encryption, elapsed = ?started.elapsed(), "detected");
     // Beginning a session may ask the file system how much is free.
     let session = block_in_place(|| Session::new(protocol, context.clone()));
-    converse_to_end(wire, session, Some(detected.first), context, stages, guard).await;
+    // Boxed, as what a conversation needs is far more than what waits for one, and most of a crowd waits.
+    Box::pin(converse_to_end(wire, session, Some(detected.first), context, stages, guard)).await;
     tracing::debug!(%peer, %protocol, elapsed = ?started.elapsed(), "connection ended");
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyport_net::copy::{Flow, Input, Step};
@@ -15,6 +15,8 @@ use crate::config::{Config, Timeouts};
 use crate::live::Live;
 use crate::per_address::Admitted;
 use crate::permits::Permit;
+use crate::pulse::Pulse;
+use crate::running::Open;
 use crate::service::rooms::{Groups, Rooms};
 use crate::shutdown::Stop;
 use crate::tls::Wired;
@@ -24,13 +26,19 @@ use crate::tls::Wired;
 pub(crate) struct Guard {
     _permit: Permit,
     _admitted: Admitted,
+    open: Open,
     /// A server that stops waits for it.
     _running: TaskTrackerToken,
 }
 
 impl Guard {
-    pub(crate) fn new(permit: Permit, admitted: Admitted, stop: &Stop) -> Self {
-        Self { _permit: permit, _admitted: admitted, _running: stop.tasks.token() }
+    pub(crate) fn new(permit: Permit, admitted: Admitted, open: Open, stop: &Stop) -> Self {
+        Self { _permit: permit, _admitted: admitted, open, _running: stop.tasks.token() }
+    }
+
+    /// What the connection speaks is known now.
+    pub(crate) fn speaks(&mut self, what: &'static str) {
+        self.open.speaks(what);
     }
 }
 
@@ -48,18 +56,20 @@ impl Conversations {
     ///
     /// # Errors
     /// What the system said.
-    pub(crate) fn start(live: Arc<Live<Config>>) -> io::Result<Self> {
+    pub(crate) fn start(live: Arc<Live<Config>>, pulse: &mut Pulse) -> io::Result<Self> {
         let config = live.now();
         let times = times(&config.timeouts);
         let threads = config.conversation_threads.max(1);
         let rooms = Arc::new(Rooms::new(config.rooms.clone(), threads));
-        let start = |number: usize| {
-            let floor = Floor { groups: Groups::new(rooms.clone(), number) };
+        let mut start = |number: usize| {
+            let turns = Arc::<AtomicU64>::default();
+            let floor = Floor { groups: Groups::new(rooms.clone(), number), turns: turns.clone() };
             let reactor = Reactor::start(&format!("talk-{number}"), floor, times)?;
             rooms.set_waker(number, reactor.waker());
+            pulse.conversing(reactor.waker(), turns);
             Ok(reactor)
         };
-        let reactors = (0..threads).map(start).collect::<io::Result<_>>()?;
+        let reactors = (0..threads).map(&mut start).collect::<io::Result<_>>()?;
         Ok(Self { reactors, rooms, next: Arc::default(), config: live })
     }
 
@@ -145,6 +155,8 @@ impl Step for Talker {
 /// Where the conversations of one thread meet.
 struct Floor {
     groups: Groups,
+    /// Counted for who asks whether the thread turns.
+    turns: Arc<AtomicU64>,
 }
 
 impl Host for Floor {
@@ -173,6 +185,7 @@ impl Host for Floor {
     }
 
     fn turn(&mut self, wires: &mut Wires<Talker>) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         self.groups.deliver(wires);
     }
 

@@ -93,12 +93,12 @@ pub(crate) async fn first_bytes(
     place: &mut Place,
     patience: Duration,
 ) -> io::Result<Result<First, SilentEnd>> {
-    let mut prefix = Vec::with_capacity(FIRST_READ);
+    let mut prefix = Vec::new();
     // A client without a byte is no transfer and no error: a port scan, a health check, a browser's spare connection.
     let first = tokio::select! {
         biased;
         // What came in the last moment is heard.
-        read = stream.read_buf(&mut prefix) => read?,
+        read = read_when_there(stream, &mut prefix) => read?,
         () = place.given_away() => return Ok(Err(SilentEnd::GaveWay)),
         () = tokio::time::sleep(patience) => return Ok(Err(SilentEnd::Idle)),
     };
@@ -107,6 +107,13 @@ pub(crate) async fn first_bytes(
     }
     place.speaks();
     Ok(Ok(First { prefix, first_byte: Instant::now(), ended: false }))
+}
+
+/// Whoever says nothing costs no buffer.
+async fn read_when_there(stream: &mut TcpStream, prefix: &mut Vec<u8>) -> io::Result<usize> {
+    stream.readable().await?;
+    prefix.reserve_exact(FIRST_READ);
+    stream.read_buf(prefix).await
 }
 
 /// Bytes of the first read. Most clients say who they are within it.

@@ -31,13 +31,16 @@ pub(crate) async fn serve(
     service: Service,
     context: Context,
     stages: Stages,
-    guard: Guard,
+    mut guard: Guard,
 ) {
     let (peer, started) = (context.peer, Instant::now());
     context.counters.served(service);
+    guard.speaks(service.as_str());
     if service == Service::Echo {
         let echo = Single::Echo(RawEcho::new(context.config.timeouts.idle));
-        return connection::converse_to_end(wire, single(echo), None, context, stages, guard).await;
+        let conversed =
+            connection::converse_to_end(wire, single(echo), None, context, stages, guard);
+        return Box::pin(conversed).await;
     }
     // While stopping, a connection that has said nothing is not waited for.
     let begun = tokio::select! {
@@ -62,7 +65,9 @@ pub(crate) async fn serve(
         Service::Time => Single::Time(Box::new(TimeHttp::new(context.clone()))),
         _ => Single::Greet(Greet::new(&context)),
     };
-    connection::converse_to_end(wire, single(session), Some(first), context, stages, guard).await;
+    let conversed =
+        connection::converse_to_end(wire, single(session), Some(first), context, stages, guard);
+    Box::pin(conversed).await;
     tracing::debug!(%peer, service = service.as_str(), elapsed = ?started.elapsed(), "connection ended");
 }
 

@@ -44,10 +44,13 @@ mod greeting;
 mod link;
 mod live;
 mod observe;
+mod overview;
 mod per_address;
 mod permits;
+mod pulse;
 mod reload;
 mod route;
+mod running;
 mod service;
 mod session;
 mod shutdown;
@@ -63,7 +66,9 @@ pub use config::{
 pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
 pub use greeting::{Greeting, GreetingError};
 pub use observe::{Answered, Interrupted, Observer, Refused, Sent};
+pub use overview::Overview;
 pub use reload::Reload;
+pub use running::{Direction, Transfer};
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -80,7 +85,9 @@ use datagram::Datagrams;
 use live::Live;
 use per_address::PerAddress;
 use permits::Permits;
+use pulse::{Pulse, Questions};
 use reload::Replaceable;
+use running::Running;
 use service::files::Files;
 use service::pipe::Pipes;
 use shutdown::Stop;
@@ -110,8 +117,9 @@ pub struct Server {
     shared: Shared,
     replaceable: Arc<Replaceable>,
     conversations: Conversations,
-    listeners: Vec<Bound>,
+    listeners: Vec<(Bound, Questions)>,
     datagrams: Vec<Datagrams>,
+    pulse: Pulse,
 }
 
 impl Server {
@@ -127,7 +135,9 @@ impl Server {
     ) -> io::Result<Self> {
         let counters = Arc::<Counters>::default();
         let observer = Counting { observer, counters: counters.clone() };
-        let files = Files::open(&config, Arc::new(observer))?;
+        let running = Arc::<Running>::default();
+        let files = Files::open(&config, Arc::new(observer), running.clone())?;
+        let mut pulse = Pulse::default();
         let mut bound = Vec::with_capacity(listeners.len());
         let mut datagrams = Vec::new();
         for Listener { socket, datagrams: beside, config } in listeners {
@@ -136,10 +146,11 @@ impl Server {
             }
             socket.set_nonblocking(true)?;
             let socket = tokio::net::TcpListener::from_std(socket)?;
-            bound.push(Bound { socket, config: Arc::new(Live::new(config)) });
+            let questions = pulse.accepting(socket.local_addr()?.to_string());
+            bound.push((Bound { socket, config: Arc::new(Live::new(config)) }, questions));
         }
         let live = Arc::new(Live::new(config.clone()));
-        let conversations = Conversations::start(live.clone())?;
+        let conversations = Conversations::start(live.clone(), &mut pulse)?;
         let per_address = PerAddress::new(config.max_per_address, config.counts_loopback);
         let shared = Shared {
             config: live,
@@ -151,11 +162,13 @@ impl Server {
             counters,
             rooms: conversations.rooms(),
             pipes: Arc::new(Pipes::new(config.pipes.clone())),
+            running,
         };
-        let configs = bound.iter().map(|listener| listener.config.clone()).collect();
+        let configs = bound.iter().map(|(listener, _)| listener.config.clone()).collect();
         let replaceable = Replaceable::new(shared.clone(), configs, conversations.times());
         let replaceable = Arc::new(replaceable);
-        Ok(Self { shared, replaceable, conversations, listeners: bound, datagrams })
+        let listeners = bound;
+        Ok(Self { shared, replaceable, conversations, listeners, datagrams, pulse })
     }
 
     /// The addresses it listens on, in the order of its listeners.
@@ -163,12 +176,18 @@ impl Server {
     /// # Errors
     /// What the kernel said.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.listeners.iter().map(|listener| listener.socket.local_addr()).collect()
+        self.listeners.iter().map(|(listener, _)| listener.socket.local_addr()).collect()
     }
 
     /// What it counts, also while it runs and after it has ended.
     pub fn counters(&self) -> Arc<Counters> {
         self.shared.counters.clone()
+    }
+
+    /// What it says of itself, also while it runs and after it has ended.
+    pub fn overview(&self) -> Overview {
+        let Shared { config, counters, running, rooms, .. } = self.shared.clone();
+        Overview { config, counters, running, rooms, pulse: self.pulse.clone() }
     }
 
     /// Replaces its settings, also while it runs.
@@ -187,8 +206,8 @@ impl Server {
             stop: stop.clone(),
         };
         let conversations = stages.conversations.clone();
-        for listener in self.listeners {
-            stop.tasks.spawn(accept::run(listener, shared.clone(), stages.clone()));
+        for (listener, questions) in self.listeners {
+            stop.tasks.spawn(accept::run(listener, questions, shared.clone(), stages.clone()));
         }
         let ports: Arc<[u16]> = self.datagrams.iter().map(Datagrams::port).collect();
         for datagrams in self.datagrams {

@@ -15,13 +15,15 @@ use crate::shutdown::Stop;
 pub(crate) struct Supervised {
     pub(crate) session: Session,
     pub(crate) stop: Stop,
+    /// The session has heard that the server stops.
+    told: bool,
     /// What it may move each second, both ways together; `None` costs nothing.
     pace: Option<Pace>,
 }
 
 impl Supervised {
     pub(crate) fn new(session: Session, stop: Stop, limit_rate: Option<u64>) -> Self {
-        Self { session, stop, pace: limit_rate.map(Pace::new) }
+        Self { session, stop, told: false, pace: limit_rate.map(Pace::new) }
     }
 
     /// A loop's buffer: at a low rate a small one, so that bytes go evenly.
@@ -34,6 +36,12 @@ impl Supervised {
         if let Some(pace) = &mut self.pace {
             pace.moved(count);
         }
+    }
+
+    /// Tells the session that the server stops.
+    fn tell(&mut self, replies: &mut Vec<u8>) -> Flow {
+        self.told = true;
+        self.session.step(Input::Stopping, replies)
     }
 
     pub(crate) fn broken(&mut self, error: &io::Error) {
@@ -62,11 +70,13 @@ impl Step for Supervised {
             Input::Unseen(count, _) => self.moved(*count),
             Input::EndOfStream | Input::Silence | Input::Stopping => {}
         }
+        let stops = self.stop.is_draining();
+        if stops {
+            self.session.hears_of_stop();
+        }
         match self.session.step(input, replies) {
             // Between two files is a good place to stop.
-            Flow::Continue if self.stop.is_draining() => {
-                self.session.step(Input::Stopping, replies)
-            }
+            Flow::Continue if stops => self.tell(replies),
             flow => flow,
         }
     }
@@ -80,13 +90,14 @@ impl Step for Supervised {
         if self.stop.is_aborted() {
             return Err(io::Error::other(STOPPED));
         }
+        if self.stop.is_draining() {
+            self.session.hears_of_stop();
+        }
         match self.session.outgoing(buffer, replies)? {
-            Outgoing::Nothing if self.stop.is_draining() => {
-                match self.session.step(Input::Stopping, replies) {
-                    Flow::Continue => Ok(Outgoing::Nothing),
-                    Flow::Finish => Ok(Outgoing::Finish),
-                }
-            }
+            Outgoing::Nothing if self.stop.is_draining() => match self.tell(replies) {
+                Flow::Continue => Ok(Outgoing::Nothing),
+                Flow::Finish => Ok(Outgoing::Finish),
+            },
             Outgoing::Bytes(count) => {
                 self.moved(count as u64);
                 Ok(Outgoing::Bytes(count))
@@ -126,8 +137,9 @@ impl Step for Supervised {
     }
 
     fn held(&self) -> Option<Held> {
-        // An abort is met in the next step.
-        self.session.held().filter(|_| !self.stop.aborted.is_cancelled())
+        // An abort is met in the next step, and so is a stop of which nobody on a thread of its own has told it.
+        let is_due = self.stop.is_aborted() || (self.stop.is_draining() && !self.told);
+        self.session.held().filter(|_| !is_due)
     }
 
     fn is_gone_with_fin(&self, unread: u64) -> bool {

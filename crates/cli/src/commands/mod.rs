@@ -5,9 +5,13 @@ pub(crate) mod chat;
 pub(crate) mod get;
 pub(crate) mod ls;
 pub(crate) mod pipe;
+pub(crate) mod reload;
 pub(crate) mod resolve;
+mod running;
 pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod stop;
 
 use anyport_client::GetOptions;
 

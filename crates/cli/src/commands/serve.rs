@@ -2,17 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyport_proto::detect::Allowed;
 use anyport_server::{Config, Listener, ListenerConfig, Server, Service, Snapshot, TlsMode};
 use anyport_tls::Fingerprint;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::block_in_place;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
 
+use super::running::{self, Running, Signals};
 use crate::Failure;
+use crate::daemon::control::Control;
+use crate::daemon::{self, Background, Manager, Office};
 use crate::exit::Exit;
 use crate::flags;
 use crate::listen::{self, is_loopback};
@@ -21,14 +23,20 @@ use crate::reload::Reloader;
 use crate::settings;
 
 pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
-    let config = settings::config(flags)?;
+    let mut config = settings::config(flags)?;
+    if let Some(exit) = daemon::detach(&flags.background)? {
+        return Ok(exit);
+    }
+    // Its pid file is ours until the last line is written.
+    let mut background = Background::begin(&flags.background)?;
     let listeners = listen::listen(flags)?;
+    daemon::fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let (printer, printed) = Printer::start(flags.json);
-    let served = runtime.block_on(serve(flags, config, listeners, printer));
+    let served = runtime.block_on(serve(flags, config, listeners, printer, &mut background));
     let summary = served.as_ref().ok().map(|(_, summary)| summary);
     printed.finish(summary.filter(|_| flags.json).map(summary_event));
     if let Some(summary) = summary.filter(|summary| !flags.json && has_served(summary)) {
@@ -49,6 +57,7 @@ async fn serve(
     config: Config,
     listeners: Vec<Listener>,
     printer: Printer,
+    background: &mut Background,
 ) -> Result<(Exit, Snapshot), Failure> {
     let directory = flags.directory.display().to_string();
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
@@ -58,38 +67,36 @@ async fn serve(
         .map_err(|error| Failure::from(error).with_hint("DIR must be a directory that exists"))?;
     let addresses = server.addresses().context("cannot ask for our own addresses")?;
     let listening: Vec<_> = addresses.into_iter().zip(configs).collect();
-    // Signals are heard from before the first line, as whoever reads it may send one.
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("cannot hear SIGHUP")?;
-    announce(flags, &listening, fingerprint)?;
-    let counters = server.counters();
     let reloader = Reloader::new(server.reload_handle());
+    // Signals are heard from before the first line, as whoever reads it may send one.
+    let signals = Signals::hear()?;
+    let port = listening.first().map_or(0, |(address, _)| address.port());
+    let control = Control::bind(flags.background.control.as_deref(), port)?.map(Arc::new);
+    background.lead_stderr_away()?;
+    announce(flags, &listening, fingerprint)?;
 
-    let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
-    let server = server.run(drain.clone().cancelled_owned(), abort.clone().cancelled_owned());
-    let mut server = std::pin::pin!(server);
-    let mut exit = Exit::Done;
-    loop {
-        exit = tokio::select! {
-            () = &mut server => return Ok((exit, counters.snapshot())),
-            _ = hang_up.recv() => {
-                match block_in_place(|| reloader.reload()) {
-                    Ok(changed) => to_stderr(&format!("reloaded: {changed}")),
-                    Err(why) => to_stderr(&format!("not reloaded: {why}")),
-                }
-                continue;
-            }
-            _ = interrupt.recv() => Exit::Interrupted,
-            _ = terminate.recv() => Exit::Done,
-        };
-        if drain.is_cancelled() {
-            to_stderr("stopping at once: transfers that run are interrupted");
-            abort.cancel();
-        } else {
-            to_stderr("stopping: running transfers may finish; once more stops at once");
-            drain.cancel();
-        }
+    let (order, orders) = mpsc::channel(1);
+    let events = listening.iter().map(|(address, config)| listening_event(*address, config, fingerprint));
+    let office = Arc::new(Office::new(server.overview(), order, events.collect()));
+    if let Some(control) = &control {
+        let (control, office) = (control.clone(), office.clone());
+        tokio::spawn(async move { control.serve(office).await });
+    }
+    let manager = Arc::new(Manager::default());
+    if let Some(detached) = background.detached.take() {
+        detached.ready(&ready_line(flags, &office))?;
+    }
+    manager.ready(&office.line());
+    let running = Running { server, office, orders, manager, reloader };
+    Ok(running::to_the_end(running, signals, background.log_file.as_ref()).await)
+}
+
+/// What whoever started a daemon is told.
+fn ready_line(flags: &flags::Serve, office: &Office) -> String {
+    let (pid, status) = (std::process::id(), office.place());
+    match flags.json {
+        true => json!({ "event": "daemon", "pid": pid, "status": status }).to_string(),
+        false => format!("anyport runs as process {pid}, {status}"),
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) use transfer::{Connection, Get, Links, Ls, Send};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::bench;
+use crate::{bench, daemon};
 
 /// One port. Any client. A whole file. A number you can believe.
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     Chat(Chat),
     Cat(Cat),
     Resolve(Resolve),
+    Status(daemon::flags::Status),
+    Reload(daemon::flags::Reload),
+    Stop(daemon::flags::Stop),
     Bench(bench::flags::Bench),
     /// A part of the bench as a process of its own; not for people.
     #[command(hide = true)]

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Engine, ServerTls};
 use crate::listen::Listen;
-use crate::values;
+use crate::{daemon, values};
 
 /// Receive files on one port, and give them, whatever the client speaks.
 ///
@@ -198,6 +198,9 @@ pub(crate) struct Serve {
     /// One JSON object a line on stdout, for machines
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) background: daemon::flags::Background,
 }
 
 /// What becomes of a client that says nothing.

@@ -55,8 +55,33 @@ impl Server {
         Self::launch(directory, "--bind", bind, flags)
     }
 
+    /// With more than flags: another environment, or a program that runs it.
+    pub(crate) fn start_as(command: Command, addresses: &[&str], flags: &[&str]) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("served");
+        std::fs::create_dir(&directory).unwrap();
+        let mut server = Self::spawn(command, &directory, "--bind", addresses, flags);
+        server.scratch = Some(scratch);
+        server
+    }
+
     fn launch(directory: &Path, flag: &str, addresses: &[&str], flags: &[&str]) -> Self {
-        let mut child = anyport_command(&["serve", "--json"])
+        Self::spawn(anyport_command(&[]), directory, flag, addresses, flags)
+    }
+
+    fn spawn(
+        mut command: Command,
+        directory: &Path,
+        flag: &str,
+        addresses: &[&str],
+        flags: &[&str],
+    ) -> Self {
+        // Who wants to be found says where.
+        let unasked: &[&str] =
+            if flags.contains(&"--control") { &[] } else { &["--control", "none"] };
+        let mut child = command
+            .args(["serve", "--json"])
+            .args(unasked)
             .args(addresses.iter().flat_map(|address| [flag, address]))
             .args(flags)
             .arg(directory)
@@ -89,7 +114,8 @@ impl Server {
         let (listening, bound) = (Vec::new(), Vec::new());
         let mut server =
             Self { child, events, stderr, directory, scratch: None, listening, addresses: bound };
-        for _ in addresses {
+        // What it inherits it announces too, and nobody asked for that here.
+        for _ in 0..addresses.len().max(1) {
             let event = server.next_event();
             assert_eq!(event["event"], "listening", "{event}");
             server.addresses.push(event["addr"].as_str().unwrap().parse().unwrap());
@@ -199,6 +225,11 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.pid());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// All that it has said on stderr.
+    pub(crate) fn said(&self) -> String {
+        self.stderr.lock().unwrap().clone()
     }
 
     /// Waits for a line on stderr that contains `words`.

@@ -8,7 +8,9 @@
 //! - `lookalikes` files that begin like something else, and bare frames that are some
 //! - `crowds` many who say nothing, and what is counted
 //! - `listeners` what is set for one listener alone
+//! - `daemon` a server in the background: its log, its pid file, and how it is asked and told
 //! - `datagrams` what is answered over UDP, and what is not
+//! - `drain` what becomes of everybody when the server stops
 //! - `durability` what a receipt promises, and faults of disks
 //! - `greeting` who is greeted, when, and what becomes of the answer
 //! - `http` requests one after the other, their framing and limits
@@ -27,8 +29,10 @@
 //! - `resuming` transfers that break off go on where they stopped
 //! - `rooms` clients that talk to each other
 //! - `slowness` what trickles, and what may take its time
+//! - `systemd` what a service manager is told, and sockets that it opens
 //! - `time` what time it is, to browsers and by old protocols
 //! - `tls` the same under TLS, and whom clients trust
+//! - `under_load` crowds, storms and shortages
 //! - `unseen` files that the kernel stores, because no digest is wanted
 //! - `services` every service over every protocol that carries it
 //! - `serving` one process for many clients, starting and stopping
@@ -42,8 +46,10 @@ mod chat;
 mod closing;
 mod compression;
 mod crowds;
+mod daemon;
 mod datagrams;
 mod downloads;
+mod drain;
 mod durability;
 mod greeting;
 mod harness;
@@ -67,7 +73,9 @@ mod screen;
 mod services;
 mod serving;
 mod slowness;
+mod systemd;
 mod time;
 mod tls;
+mod under_load;
 mod unseen;
 mod wire;

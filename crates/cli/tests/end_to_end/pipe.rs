@@ -58,7 +58,7 @@ fn put(server: &Server, key: &str, length: u64) -> TcpStream {
 }
 
 /// Waits until the giver of a key that was not used before is there; the server is one that says so, with `-v`.
-fn wait_for_giver(server: &Server, key: &str) {
+pub(crate) fn wait_for_giver(server: &Server, key: &str) {
     server.says(&format!("a sender came key={key} "));
 }
 

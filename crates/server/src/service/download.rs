@@ -20,6 +20,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::files::{Files, Source};
 use crate::observe::Sent;
+use crate::running::{Direction, Transfer, Underway};
 pub(crate) use crate::sink::beneath::Facts;
 use crate::sink::beneath::{self, Found, Looked};
 
@@ -41,6 +42,8 @@ pub(crate) struct Download {
     last: Instant,
     end: Option<FileEnd>,
     told: bool,
+    /// Who asks may see how far it is.
+    underway: Underway,
 }
 
 /// What comes next of a download.
@@ -142,7 +145,17 @@ impl Opened {
     pub(crate) fn send(self, bytes: Range<u64>, digest: Algorithm) -> Download {
         let Self { files, source, name, file, facts } = self;
         let now = Instant::now();
+        let underway = files.running.begin(Transfer {
+            direction: Direction::Out,
+            protocol: source.protocol,
+            peer: source.peer,
+            name: Some(name.to_string()),
+            size: Some(facts.size),
+            bytes: bytes.start,
+            elapsed: Duration::ZERO,
+        });
         Download {
+            underway,
             files,
             source,
             head: FileHead {
@@ -202,6 +215,7 @@ impl Download {
     /// So many bytes of [`Next::Unseen`] are on their way.
     pub(crate) fn sent(&mut self, count: u64) {
         self.position += count;
+        self.underway.at(self.position);
         self.last = Instant::now();
     }
 

@@ -101,7 +101,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let book = Arc::new(Book::default());
         let observer: Arc<dyn Observer> = book.clone();
-        let files = Files::open(&Config::new(directory.path()), observer).unwrap();
+        let files = Files::open(&Config::new(directory.path()), observer, Arc::default()).unwrap();
         let mut answers = Answers::new(Arc::new(files), "[::1]:1".parse().unwrap());
         let wanted = pieces.iter().map(|piece| answers.data(piece)).collect();
         answers.end();

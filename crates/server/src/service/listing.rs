@@ -216,7 +216,8 @@ mod tests {
                 std::fs::write(scratch.path().join(format!("{directory}/{number}")), b"x").unwrap();
             }
         }
-        let files = Files::open(&Config::new(scratch.path()), Arc::new(Quiet)).unwrap();
+        let files =
+            Files::open(&Config::new(scratch.path()), Arc::new(Quiet), Arc::default()).unwrap();
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let source = Source {
             protocol: Protocol::Raw,

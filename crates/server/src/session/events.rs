@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyport_net::copy::{Flow, Input};
 use anyport_proto::http1::plain_response;
 use anyport_proto::rooms::Join;
+use anyport_proto::transfer::refusal::Refusal;
 use http::StatusCode;
 
-use super::Context;
+use super::{Context, stopping};
 use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat};
 
 pub(crate) struct Events {
@@ -50,13 +51,24 @@ impl Events {
                 (Some(seat), Flow::Continue)
             }
             Err(refusal) => {
-                self.context.files.refused("http", self.context.peer, refusal.message.clone());
-                let line = format!("{}\n", refusal.message);
-                let retry = [("Retry-After", "10")];
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                replies.extend(plain_response(status, &retry, &line, true));
+                self.refuse(&refusal, replies);
                 (None, Flow::Finish)
             }
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal, replies: &mut Vec<u8>) {
+        self.context.files.refused("http", self.context.peer, refusal.message.clone());
+        let line = format!("{}\n", refusal.message);
+        let retry = [("Retry-After", "10")];
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        replies.extend(plain_response(status, &retry, &line, true));
+    }
+
+    /// The server stops. Who has not been let in yet is told.
+    pub(super) fn stop(&self, replies: &mut Vec<u8>) {
+        if self.member.is_none() {
+            self.refuse(&stopping(), replies);
         }
     }
 

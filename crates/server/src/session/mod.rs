@@ -157,11 +157,22 @@ impl Session {
             Self::Ws(session) => session.stop(replies),
             Self::Lines(session) => session.stop(replies),
             Self::Pipe(session) => session.stop(replies),
-            Self::Events(_) | Self::Refusing(_) => true,
+            Self::Events(session) => {
+                session.stop(replies);
+                true
+            }
+            Self::Refusing(_) => true,
             Self::Single(session) => {
                 session.stop(replies);
                 true
             }
+        }
+    }
+
+    /// The server stops, and what comes now is answered accordingly; [`Self::stop`] is to follow.
+    pub(crate) const fn hears_of_stop(&mut self) {
+        if let Self::Http1(session) = self {
+            session.hears_of_stop();
         }
     }
 

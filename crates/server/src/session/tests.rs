@@ -48,7 +48,7 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     config.fsync = crate::config::Fsync::None;
     config.limits.held_candidate = held_candidate;
     let seen = Arc::new(Seen::default());
-    let files = Arc::new(Files::open(&config, Arc::new(seen.clone())).unwrap());
+    let files = Arc::new(Files::open(&config, Arc::new(seen.clone()), Arc::default()).unwrap());
     let verdict = detect_at_end(&pieces.concat(), &config.limits);
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let buffered = Arc::new(Budget::new(config.max_buffered));
@@ -93,7 +93,9 @@ fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> Session {
     let file = std::fs::File::open(path).unwrap();
     file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
     let config = Config::new(scratch.path());
-    let files = Arc::new(Files::open(&config, Arc::new(Arc::new(Seen::default()))).unwrap());
+    let files = Arc::new(
+        Files::open(&config, Arc::new(Arc::new(Seen::default())), Arc::default()).unwrap(),
+    );
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let buffered = Arc::new(Budget::new(config.max_buffered));
     let (listener, counters) = (Arc::default(), Arc::default());

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
@@ -24,6 +25,7 @@ use crate::budget::Budget;
 use crate::config::{Config, SinkKind};
 use crate::link::Link;
 use crate::observe::{Answered, Observer, Refused};
+use crate::running::{Direction, Running, Transfer};
 use crate::sink::{AnySink, Directory, PartKey, Present, memory_sink};
 
 /// Where files land, shared by all connections of a server.
@@ -39,6 +41,8 @@ pub(crate) struct Files {
     max_size: u64,
     on_exists: Option<OnExists>,
     pub(super) observer: Arc<dyn Observer>,
+    /// Who is told what is on its way.
+    pub(super) running: Arc<Running>,
 }
 
 impl std::fmt::Debug for Files {
@@ -58,7 +62,11 @@ pub(crate) struct Source {
 }
 
 impl Files {
-    pub(crate) fn open(config: &Config, observer: Arc<dyn Observer>) -> io::Result<Self> {
+    pub(crate) fn open(
+        config: &Config,
+        observer: Arc<dyn Observer>,
+        running: Arc<Running>,
+    ) -> io::Result<Self> {
         let directory =
             Arc::new(Directory::open(&config.directory, config.fsync, config.keep_parts)?);
         if config.sink == SinkKind::File {
@@ -79,6 +87,7 @@ impl Files {
             max_size: config.max_size,
             on_exists: config.on_exists,
             observer,
+            running,
         })
     }
 
@@ -99,6 +108,7 @@ impl Files {
             max_size: config.max_size,
             on_exists: config.on_exists,
             observer: self.observer.clone(),
+            running: self.running.clone(),
         }
     }
 
@@ -186,7 +196,17 @@ impl Files {
             },
             AnySink::Memory(_) | AnySink::Discard => (Hasher::new(algorithm), 0),
         };
+        let underway = self.running.begin(Transfer {
+            direction: Direction::In,
+            protocol: source.protocol,
+            peer: source.peer,
+            name: offer.name.clone(),
+            size: offer.size,
+            bytes: resumed,
+            elapsed: Duration::ZERO,
+        });
         let mut upload = Upload {
+            underway,
             hasher,
             files: self.clone(),
             source,

@@ -18,6 +18,7 @@ use super::parts::Writing;
 use super::quota::Claim;
 use super::{Files, Source, exists, over_quota, storage_refusal};
 use crate::observe::Interrupted;
+use crate::running::Underway;
 use crate::sink::AnySink;
 use crate::sink::beneath::{self, Found};
 
@@ -45,6 +46,8 @@ pub(crate) struct Upload {
     pub(super) resumed: u64,
     /// Bytes that are here.
     pub(super) bytes: u64,
+    /// Who asks may see how far it is.
+    pub(super) underway: Underway,
     pub(super) clock: Option<Clock>,
     pub(super) spent: Spent,
 }
@@ -134,6 +137,7 @@ impl Upload {
         }
         self.store(content)?;
         self.bytes = bytes;
+        self.underway.at(bytes);
         let last = Instant::now();
         self.clock.get_or_insert(Clock { first: read_at, last }).last = last;
         Ok(())
@@ -161,6 +165,7 @@ impl Upload {
             sink.put(count);
         }
         self.bytes += count;
+        self.underway.at(self.bytes);
         self.clock.get_or_insert(Clock { first: at, last: at }).last = at;
     }
 

@@ -130,6 +130,12 @@ impl Rooms {
         (!room.is_over(Instant::now())).then(|| room.look())
     }
 
+    /// Rooms that somebody is in, or has just left.
+    pub(crate) fn count(&self) -> usize {
+        let now = Instant::now();
+        self.lock().values().filter(|room| !room.is_over(now)).count()
+    }
+
     fn open(
         &self,
         rooms: &mut HashMap<RoomName, Arc<Room>>,

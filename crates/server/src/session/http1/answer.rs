@@ -17,6 +17,8 @@ pub(super) struct Exchange {
     /// Whether another request may follow.
     pub(super) persistent: bool,
     pub(super) form: Form,
+    /// The server stops: what would go on for long does not begin.
+    pub(super) stopping: bool,
     /// The page of another host that asks, and may (`--allow-origin`): a browser shows it the answer.
     pub(super) foreign_page: Option<String>,
 }
@@ -32,8 +34,8 @@ pub(super) enum Form {
 }
 
 impl Exchange {
-    /// What a request asks of its answer. After the `last` one the connection closes.
-    pub(super) fn of(head: &RequestHead, last: bool) -> Self {
+    /// What a request asks of its answer. Where the server is `stopping` it is the last one of its connection.
+    pub(super) fn of(head: &RequestHead, stopping: bool) -> Self {
         // RFC 9112 §9.3: HTTP/1.1 goes on unless told not to, HTTP/1.0 only if asked to.
         let goes_on = match head.version {
             Version::HTTP_10 => head.has_token(header::CONNECTION, "keep-alive"),
@@ -47,8 +49,9 @@ impl Exchange {
         Self {
             version: head.version,
             without_content: head.method == Method::HEAD,
-            persistent: goes_on && !last && !head.has_token(header::CONNECTION, "close"),
+            persistent: goes_on && !stopping && !head.has_token(header::CONNECTION, "close"),
             form,
+            stopping,
             foreign_page: None,
         }
     }
@@ -60,6 +63,7 @@ impl Exchange {
             without_content: false,
             persistent: false,
             form: Form::Text,
+            stopping: false,
             foreign_page: None,
         }
     }

@@ -131,6 +131,11 @@ impl Http1 {
         self.upgrade.take()
     }
 
+    /// The server stops: answers say so from now on.
+    pub(super) const fn hears_of_stop(&mut self) {
+        self.stopping = true;
+    }
+
     /// Whether no request is under way. One whose head has begun is answered; who says nothing sees the end.
     pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
         self.stopping = true;

@@ -17,8 +17,8 @@ use super::pipe::{self, Side};
 use super::{BodyReader, download, help, room, upload};
 use crate::route::{Resource, resource};
 use crate::service::time;
-use crate::session::Context;
 use crate::session::sending::Sending;
+use crate::session::{Context, stopping};
 
 /// What a request leads to.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
@@ -153,6 +153,9 @@ fn serve(
         Resource::Stored(asked) => download::lead(context, head, asked, exchange, replies),
         Resource::Echo => Lead::Take(Taker::Echo(Echoing::new(&BodyReader::new(framing)))),
         Resource::Help => Lead::Answer(text(help::text(head.host()))),
+        Resource::Health if exchange.stopping => {
+            Lead::Answer(Answer::refusal(stopping(), exchange.form))
+        }
         Resource::Health => Lead::Answer(text("ok\n".to_owned())),
         Resource::Time => {
             tracing::info!(peer = %context.peer, "told the time over HTTP");

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::answer::{Answer, Exchange, Form, Length};
 use super::request::{Lead, refuse};
-use crate::session::Context;
+use crate::session::{Context, stopping};
 
 /// A message that comes.
 pub(super) struct Posting {
@@ -32,6 +32,11 @@ pub(super) fn lead(context: &Context, head: &RequestHead, exchange: &Exchange) -
     if head.method == Method::HEAD {
         let answer = Answer::head(StatusCode::OK, Length::None);
         return Lead::Answer(answer.with(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"));
+    }
+    if exchange.stopping {
+        let refusal = stopping();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Lead::Answer(refuse(context, exchange.form, status, refusal));
     }
     Lead::Listen(join)
 }

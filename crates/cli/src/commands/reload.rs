@@ -1,0 +1,26 @@
+//! `anyport reload`.
+
+use anyhow::{Context, anyhow};
+
+use crate::Failure;
+use crate::daemon::control::client::Server;
+use crate::daemon::flags;
+use crate::exit::Exit;
+use crate::output::to_stdout;
+
+pub(crate) fn run(flags: &flags::Reload) -> Result<Exit, Failure> {
+    let answer = Server::find(flags.which.control.as_deref())?.ask("reload")?;
+    let line = answer["line"].as_str().unwrap_or_default().replace(char::is_control, " ");
+    let done = answer["ok"] == true;
+    if flags.which.json {
+        to_stdout(&answer.to_string()).context("cannot write to stdout")?;
+        return Ok(if done { Exit::Done } else { Exit::Failed });
+    }
+    if !done {
+        return Err(
+            Failure::new(Exit::Failed, anyhow!("{line}")).with_hint("the old settings stay")
+        );
+    }
+    to_stdout(&line).context("cannot write to stdout")?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,167 @@
+//! A server that runs, from its first client to its last: what signals, the control socket and a service manager want of it.
+//!
+//! ```text
+//!   SIGTERM, SIGINT, stop      take nothing new, let transfers finish; once more: at once
+//!   SIGHUP, reload             the settings anew
+//!   SIGUSR1                    the log file anew
+//! ```
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyport_server::Snapshot;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::block_in_place;
+use tokio::time::{Instant, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::Failure;
+use crate::daemon::{LogFile, Manager, Office, Order, STATUS_EVERY};
+use crate::exit::Exit;
+use crate::output::to_stderr;
+use crate::reload::Reloader;
+
+/// What a server is told from outside.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    reopen: Signal,
+    /// Whether somebody watched us on a terminal.
+    on_terminal: bool,
+}
+
+/// What is needed while it runs, beside the server.
+pub(crate) struct Running {
+    pub(crate) server: anyport_server::Server,
+    pub(crate) office: Arc<Office>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) manager: Arc<Manager>,
+    pub(crate) reloader: Reloader,
+}
+
+impl Signals {
+    /// Heard from now on.
+    pub(crate) fn hear() -> Result<Self, Failure> {
+        let hear = |kind, name| signal(kind).with_context(|| format!("cannot hear {name}"));
+        Ok(Self {
+            interrupt: hear(SignalKind::interrupt(), "SIGINT")?,
+            terminate: hear(SignalKind::terminate(), "SIGTERM")?,
+            hangup: hear(SignalKind::hangup(), "SIGHUP")?,
+            reopen: hear(SignalKind::user_defined1(), "SIGUSR1")?,
+            on_terminal: io::stderr().is_terminal(),
+        })
+    }
+
+    /// The terminal that we were on is gone: nobody asks for new settings by closing a window.
+    fn is_orphan(&self) -> bool {
+        self.on_terminal && !io::stderr().is_terminal()
+    }
+}
+
+/// What comes next.
+enum Event {
+    Ended,
+    Stop(Exit),
+    StopNow,
+    Reload,
+    Order(Order),
+    Reopen,
+    Tick,
+}
+
+/// Serves until it has been told to stop, and all is done.
+pub(crate) async fn to_the_end(
+    running: Running,
+    mut signals: Signals,
+    log_file: Option<&LogFile>,
+) -> (Exit, Snapshot) {
+    let Running { server, office, mut orders, manager, reloader } = running;
+    let counters = server.counters();
+    let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
+    let watched = {
+        let (manager, overview, drain) = (manager.clone(), server.overview(), drain.clone());
+        tokio::spawn(async move { manager.watch(overview, drain).await })
+    };
+    let server = server.run(drain.clone().cancelled_owned(), abort.clone().cancelled_owned());
+    let mut server = std::pin::pin!(server);
+    let mut ticks = interval_at(Instant::now() + TICK, TICK);
+    let mut said = (Instant::now(), office.line());
+    let mut exit = Exit::Done;
+    loop {
+        let event = tokio::select! {
+            () = &mut server => Event::Ended,
+            _ = signals.interrupt.recv() => Event::Stop(Exit::Interrupted),
+            _ = signals.terminate.recv() => Event::Stop(Exit::Done),
+            _ = signals.hangup.recv() => Event::Reload,
+            _ = signals.reopen.recv() => Event::Reopen,
+            Some(order) = orders.recv() => Event::Order(order),
+            _ = ticks.tick() => Event::Tick,
+        };
+        let event = match event {
+            Event::Reload if signals.is_orphan() => Event::Stop(Exit::Done),
+            Event::Order(Order::Stop { now: true }) => Event::StopNow,
+            Event::Order(Order::Stop { now: false }) if drain.is_cancelled() => continue,
+            Event::Order(Order::Stop { now: false }) => Event::Stop(Exit::Done),
+            Event::Stop(_) if drain.is_cancelled() => Event::StopNow,
+            event => event,
+        };
+        match event {
+            Event::Ended => break,
+            Event::Stop(how) => {
+                exit = how;
+                to_stderr("stopping: running transfers may finish; once more stops at once");
+                office.stops();
+                manager.stopping(office.grace());
+                drain.cancel();
+            }
+            Event::StopNow => {
+                to_stderr("stopping at once: transfers that run are interrupted");
+                office.stops();
+                drain.cancel();
+                abort.cancel();
+            }
+            Event::Reload => drop(reloaded(&reloader, &office, &manager)),
+            Event::Order(Order::Reload(answer)) => {
+                // Who asked may have gone.
+                let _ = answer.send(reloaded(&reloader, &office, &manager));
+            }
+            Event::Order(Order::Stop { .. }) => {}
+            Event::Reopen => match log_file {
+                Some(log_file) => log_file.reopen(),
+                None => tracing::debug!("SIGUSR1, and no --log-file"),
+            },
+            Event::Tick => {
+                if let Some(log_file) = log_file {
+                    log_file.follow();
+                }
+                let line = office.line();
+                if line != said.1 && said.0.elapsed() >= STATUS_EVERY {
+                    manager.status(&line);
+                    said = (Instant::now(), line);
+                }
+            }
+        }
+    }
+    watched.abort();
+    (exit, counters.snapshot())
+}
+
+/// Reads the settings anew; tells of it whoever wants to know.
+fn reloaded(reloader: &Reloader, office: &Office, manager: &Manager) -> Result<String, String> {
+    manager.reloading();
+    let outcome = block_in_place(|| reloader.reload());
+    match &outcome {
+        Ok(line) => to_stderr(&format!("reloaded: {line}")),
+        Err(line) => to_stderr(&format!("not reloaded: {line}")),
+    }
+    office.reloaded(&outcome);
+    manager.ready(&office.line());
+    outcome
+}
+
+/// Between two looks at what nobody tells us: a log file that was renamed, and how busy we are.
+const TICK: Duration = Duration::from_secs(1);

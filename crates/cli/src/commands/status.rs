@@ -1,0 +1,155 @@
+//! `anyport status`.
+
+use anyhow::Context;
+use anyport_proto::transfer::units::format_bytes;
+use anyport_proto::visible::make_visible;
+use serde_json::Value;
+
+use crate::Failure;
+use crate::daemon::control::client::Server;
+use crate::daemon::flags;
+use crate::exit::Exit;
+use crate::output::write_stdout;
+
+pub(crate) fn run(flags: &flags::Status) -> Result<Exit, Failure> {
+    let status = Server::find(flags.which.control.as_deref())?.ask("status")?;
+    let text = if flags.which.json { format!("{status}\n") } else { for_people(&status) };
+    write_stdout(&text).context("cannot write to stdout")?;
+    Ok(Exit::Done)
+}
+
+fn for_people(status: &Value) -> String {
+    let mut lines = vec![format!(
+        "anyport {}, process {}, {} for {}, {}",
+        word(&status["version"]),
+        status["pid"],
+        word(&status["state"]),
+        duration(number(&status["uptime"])),
+        word(&status["directory"]),
+    )];
+    for listener in items(&status["listening"]) {
+        let service = match &listener["service"] {
+            Value::Null => String::new(),
+            service => format!(", {}", word(service)),
+        };
+        lines.push(format!("  listening on {}{service}", word(&listener["addr"])));
+    }
+    let since = &status["since_start"];
+    lines.push(format!(
+        "  connections: {} open{}, {} since the start",
+        members(&status["open"]).map(|(_, count)| number(count)).sum::<u64>(),
+        counts(&status["open"], " (", ")"),
+        since["connections"],
+    ));
+    lines.push(format!(
+        "  files: {} received ({}), {} sent ({}); interrupted {}, broken off {}, refused {}",
+        since["receipts"],
+        format_bytes(number(&since["bytes"])),
+        since["sent"],
+        format_bytes(number(&since["bytes_sent"])),
+        since["interrupted"],
+        since["unsent"],
+        since["refused"],
+    ));
+    let detected = members(&since["decisions"]).map(|(protocol, classes)| {
+        let count: u64 = members(classes).map(|(_, count)| number(count)).sum();
+        format!("{protocol} {count}")
+    });
+    let detected = detected.collect::<Vec<_>>().join(", ");
+    if !detected.is_empty() {
+        lines.push(format!("  detected: {detected}"));
+    }
+    lines.push(format!("  rooms: {}", status["rooms"]));
+    lines.push(format!("  limits:{}", counts(&status["limits"], " ", "")));
+    lines.push(match &status["last_reload"] {
+        Value::Null => "  settings: as at the start".to_owned(),
+        reload => {
+            let how = if reload["ok"] == true { "new" } else { "refused, the old ones stay" };
+            format!("  settings: {how} at {}: {}", word(&reload["at"]), word(&reload["line"]))
+        }
+    });
+    lines.push(format!("  transfers: {}", status["transfers"]));
+    let listed = items(&status["first_transfers"]);
+    lines.extend(listed.map(|transfer| format!("    {}", one_transfer(transfer))));
+    let text = lines.join("\n");
+    text + "\n"
+}
+
+fn one_transfer(transfer: &Value) -> String {
+    let name = transfer["name"].as_str().map_or_else(|| "(no name)".to_owned(), quoted);
+    let of = match &transfer["size"] {
+        Value::Null => String::new(),
+        size => format!(" of {}", format_bytes(number(size))),
+    };
+    format!(
+        "{:<3} {name}  {}{of}  {} {}  {}",
+        word(&transfer["direction"]),
+        format_bytes(number(&transfer["bytes"])),
+        word(&transfer["protocol"]),
+        word(&transfer["peer"]),
+        duration(number(&transfer["seconds"])),
+    )
+}
+
+/// `raw 1, http1 2` between two words, or nothing; what is null is no limit, and not worth a word.
+fn counts(value: &Value, before: &str, after: &str) -> String {
+    let some = members(value).filter(|(_, count)| !count.is_null());
+    let list = some.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ");
+    if list.is_empty() { list } else { format!("{before}{list}{after}") }
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+/// What steers no terminal.
+fn word(value: &Value) -> String {
+    make_visible(value.as_str().unwrap_or_default()).into_owned()
+}
+
+/// Names are a peer's words, and may hold blanks.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", make_visible(name))
+}
+
+fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_told_in_its_two_largest_units() {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (61, "1m 1s"), (7260, "2h 1m"), (90_000, "1d 1h")]
+        {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_name_steers_no_terminal() {
+        let transfer = serde_json::json!({
+            "direction": "in", "protocol": "raw", "peer": "192.0.2.1:5", "name": "a\u{1b}[2J",
+            "size": null, "bytes": 5, "seconds": 1,
+        });
+        let line = one_transfer(&transfer);
+        assert!(!line.contains('\u{1b}') && line.contains("[2J"), "{line:?}");
+    }
+}

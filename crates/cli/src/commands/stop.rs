@@ -1,0 +1,24 @@
+//! `anyport stop`.
+
+use anyhow::Context;
+
+use crate::Failure;
+use crate::daemon::control::client::Server;
+use crate::daemon::flags;
+use crate::exit::Exit;
+use crate::output::{to_stderr, to_stdout};
+
+pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
+    let mut server = Server::find(flags.which.control.as_deref())?;
+    let answer = server.ask(if flags.now { "stop now" } else { "stop" })?;
+    if flags.which.json {
+        to_stdout(&answer.to_string()).context("cannot write to stdout")?;
+    } else {
+        let how = if flags.now { "at once" } else { "running transfers may finish" };
+        to_stderr(&format!("process {} stops: {how}", answer["pid"]));
+    }
+    if flags.wait {
+        server.wait()?;
+    }
+    Ok(Exit::Done)
+}

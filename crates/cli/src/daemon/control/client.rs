@@ -1,0 +1,113 @@
+//! The side of `anyport status`, `reload` and `stop`.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use serde_json::Value;
+
+use super::{LONGEST_ANSWER, directories};
+use crate::Failure;
+use crate::exit::Exit;
+
+/// A running server that listens to us.
+pub(crate) struct Server {
+    stream: BufReader<UnixStream>,
+    path: PathBuf,
+}
+
+impl Server {
+    /// The one at `control`, or the only one that runs.
+    pub(crate) fn find(control: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(path) = control {
+            return Self::connect(path).map_err(|error| {
+                let error =
+                    anyhow!(error).context(format!("no server answers at {}", path.display()));
+                Failure::new(Exit::Unreachable, error)
+                    .with_hint("anyport status without --control looks for the servers that run")
+            });
+        }
+        let mut found = Vec::new();
+        let mut closed = None;
+        for path in candidates() {
+            match Self::connect(&path) {
+                Ok(server) => found.push(server),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    closed = Some(path)
+                }
+                // What a server that was killed left behind.
+                Err(_) => {}
+            }
+        }
+        if found.len() > 1 {
+            let paths = found.iter().map(|one| format!("--control {}", one.path.display()));
+            let hint = format!("name one: {}", paths.collect::<Vec<_>>().join(", or "));
+            let error = anyhow!("{} servers run", found.len());
+            return Err(Failure::new(Exit::Usage, error).with_hint(hint));
+        }
+        found.pop().ok_or_else(|| {
+            let error = anyhow!("no server runs that this user may ask");
+            let hint = match closed {
+                Some(path) => format!("{} is another user's; ask as root", path.display()),
+                None => "one with --control PATH is found by that alone".to_owned(),
+            };
+            Failure::new(Exit::Unreachable, error).with_hint(hint)
+        })
+    }
+
+    fn connect(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream: BufReader::new(stream), path: path.to_owned() })
+    }
+
+    /// Asks, and gives the answer.
+    pub(crate) fn ask(&mut self, request: &str) -> Result<Value, Failure> {
+        let shown = self.path.display().to_string();
+        let mut answer = String::new();
+        self.stream
+            .get_mut()
+            .write_all(format!("{request}\n").as_bytes())
+            .and_then(|()| (&mut self.stream).take(LONGEST_ANSWER).read_line(&mut answer))
+            .with_context(|| format!("the server at {shown} does not answer"))?;
+        let answer: Value = serde_json::from_str(&answer)
+            .with_context(|| format!("what the server at {shown} answers is no answer"))?;
+        match answer["reason"].as_str().filter(|_| answer["event"] == "error") {
+            Some(reason) => Err(Failure::new(Exit::Refused, anyhow!("{reason}"))),
+            None => Ok(answer),
+        }
+    }
+
+    /// Until its process has ended.
+    pub(crate) fn wait(mut self) -> Result<(), Failure> {
+        let stream = self.stream.get_mut();
+        stream.set_read_timeout(None).context("cannot wait")?;
+        match stream.read(&mut [0; 16]) {
+            // A reset is an end too.
+            Ok(0) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+            Ok(_) => Err(anyhow!("the server says something that nobody asked").into()),
+            Err(error) => Err(anyhow!(error).context("cannot wait for the server's end").into()),
+        }
+    }
+}
+
+/// Sockets that are named as those of servers.
+fn candidates() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for directory in directories() {
+        let Ok(entries) = std::fs::read_dir(directory) else { continue };
+        let paths = entries.flatten().map(|entry| entry.path());
+        let is_one = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "sock");
+        found.extend(paths.filter(is_one));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// What an answer may take.
+const PATIENCE: Duration = Duration::from_secs(40);

@@ -1,0 +1,55 @@
+//! The control socket: a Unix socket on which a running server is asked and told, by its own user and root alone.
+//!
+//! ```text
+//!   status␊                 ──►  {"event":"status",…}␊
+//!   reload␊                 ──►  {"event":"reloaded","ok":true,"line":"…"}␊
+//!   stop␊  or  stop now␊    ──►  {"event":"stopping"}␊ … and the end of the stream when the process has ended
+//! ```
+//!
+//! Who may connect is settled twice: by the mode of the socket, and by asking the kernel who is there.
+
+pub(crate) mod client;
+mod server;
+
+pub(crate) use server::Control;
+
+use std::path::PathBuf;
+
+use rustix::process::geteuid;
+
+/// Where control sockets are when nobody says otherwise: those who look for a server look in all of them, and a server takes the
+/// first in which it may make one.
+fn directories() -> Vec<PathBuf> {
+    let first = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        std::env::split_paths(&value).next().filter(|path| path.is_absolute())
+    };
+    // systemd's is this service's own.
+    let service = first("RUNTIME_DIRECTORY");
+    let user = first("XDG_RUNTIME_DIR").map(|path| path.join("anyport"));
+    let system = PathBuf::from("/run/anyport");
+    service.into_iter().chain(user).chain([system]).collect()
+}
+
+/// Whether a process of this user may ask and tell us.
+fn may_control(user: u32) -> bool {
+    user == 0 || user == geteuid().as_raw()
+}
+
+/// Bytes of the longest request.
+const LONGEST_REQUEST: u64 = 64;
+
+/// Bytes of the longest answer that is believed.
+const LONGEST_ANSWER: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_user_and_root_may_control_us_and_nobody_else() {
+        assert!(may_control(0));
+        assert!(may_control(geteuid().as_raw()));
+        assert!(!may_control(geteuid().as_raw().wrapping_add(54_321)));
+    }
+}

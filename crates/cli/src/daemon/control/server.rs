@@ -1,0 +1,198 @@
+//! The server's side of the control socket.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+
+use super::{LONGEST_REQUEST, directories, may_control};
+use crate::Failure;
+use crate::daemon::status::{Office, Order};
+use crate::exit::Exit;
+
+/// A control socket, removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Control {
+    /// At `asked`, or where those who look for a server that listens on `port` will look. `None` where none is wanted, or none
+    /// was asked for and none can be.
+    pub(crate) fn bind(asked: Option<&Path>, port: u16) -> Result<Option<Self>, Failure> {
+        match asked {
+            Some(path) if path == Path::new("none") => Ok(None),
+            Some(path) => Self::bind_at(path).map(Some).map_err(|error| {
+                let error =
+                    error.context(format!("cannot make the control socket {}", path.display()));
+                Failure::new(Exit::Failed, error).with_hint("name another --control, or none")
+            }),
+            None => Ok(Self::bind_somewhere(port)),
+        }
+    }
+
+    fn bind_somewhere(port: u16) -> Option<Self> {
+        for directory in directories() {
+            if !directory.is_dir() && DirBuilder::new().mode(0o700).create(&directory).is_err() {
+                continue;
+            }
+            remove_dead(&directory);
+            // Another server may have the port on another address.
+            let names = [format!("{port}.sock"), format!("{port}-{}.sock", std::process::id())];
+            for name in names {
+                match Self::bind_at(&directory.join(name)) {
+                    Ok(control) => return Some(control),
+                    Err(error) => {
+                        tracing::debug!(error = format!("{error:#}"), "no control socket here");
+                    }
+                }
+            }
+        }
+        tracing::info!("no control socket: no directory for one (--control)");
+        None
+    }
+
+    fn bind_at(path: &Path) -> anyhow::Result<Self> {
+        let path = std::path::absolute(path)?;
+        match path.symlink_metadata() {
+            Ok(there) if !there.file_type().is_socket() => {
+                return Err(anyhow!("something is there that is no socket"));
+            }
+            Ok(_) if UnixStream::connect(&path).is_ok() => {
+                return Err(anyhow!("another server answers there"));
+            }
+            _ => {}
+        }
+        // Under its name it is there only when it listens, so that one which does not answer is a dead one.
+        let new = path.with_added_extension(format!("new-{}", std::process::id()));
+        let listener = UnixListener::bind(&new).context("cannot bind")?;
+        let made = (|| {
+            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
+            listener.set_nonblocking(true)?;
+            std::fs::rename(&new, &path)?;
+            path.symlink_metadata()
+        })();
+        match made {
+            Ok(made) => Ok(Self { listener, path, inode: made.ino() }),
+            Err(error) => {
+                let _ = std::fs::remove_file(&new);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Answers until the process ends.
+    pub(crate) async fn serve(&self, office: Arc<Office>) -> io::Result<()> {
+        let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let office = office.clone();
+                    tokio::spawn(async move {
+                        if let Ok(Err(error)) = timeout(PATIENCE, answer(stream, &office)).await {
+                            tracing::debug!(%error, "control connection");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept on the control socket");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Somebody may have put another one there.
+        if self.path.symlink_metadata().is_ok_and(|there| there.ino() == self.inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Servers that were killed leave theirs behind.
+fn remove_dead(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let is_socket = path.symlink_metadata().is_ok_and(|there| there.file_type().is_socket());
+        let is_named = path.extension().is_some_and(|extension| extension == "sock");
+        if !is_socket || !is_named {
+            continue;
+        }
+        if let Err(error) = UnixStream::connect(&path)
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+async fn answer(mut stream: tokio::net::UnixStream, office: &Office) -> io::Result<()> {
+    let user = stream.peer_cred()?.uid();
+    let (reading, _) = stream.split();
+    let mut request = String::new();
+    BufReader::new(reading.take(LONGEST_REQUEST)).read_line(&mut request).await?;
+    // Read all the same, so that the answer is not lost with what was not read.
+    if !may_control(user) {
+        tracing::warn!(user, "a stranger on the control socket");
+        return say(&mut stream, &refusal("only our own user and root may ask here")).await;
+    }
+    let now = match request.trim_end() {
+        "status" => return say(&mut stream, &office.status()).await,
+        "reload" => {
+            let (outcome, reloaded) = oneshot::channel();
+            office.order(Order::Reload(outcome)).await;
+            let outcome =
+                reloaded.await.unwrap_or_else(|_| Err("the server is stopping".to_owned()));
+            let ok = outcome.is_ok();
+            let (Ok(line) | Err(line)) = outcome;
+            return say(&mut stream, &json!({ "event": "reloaded", "ok": ok, "line": line })).await;
+        }
+        "stop" => false,
+        "stop now" => true,
+        other => {
+            let reason =
+                format!("unknown request {other:?}; known are status, reload, stop, stop now");
+            return say(&mut stream, &refusal(&reason)).await;
+        }
+    };
+    say(&mut stream, &json!({ "event": "stopping", "pid": std::process::id() })).await?;
+    // It ends when we do, and by that whoever waits knows.
+    let stream = stream.into_std()?;
+    office.order(Order::Stop { now }).await;
+    std::mem::forget(stream);
+    Ok(())
+}
+
+async fn say(stream: &mut tokio::net::UnixStream, answer: &Value) -> io::Result<()> {
+    stream.write_all(format!("{answer}\n").as_bytes()).await
+}
+
+fn refusal(reason: &str) -> Value {
+    json!({ "event": "error", "reason": reason })
+}
+
+/// Connections at once; further ones wait.
+const AT_ONCE: usize = 16;
+
+/// What a request and its answer may take, reading a configuration included.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What accepting gets that cannot, for want of descriptors most likely.
+const PAUSE: Duration = Duration::from_millis(500);

@@ -1,0 +1,119 @@
+//! `--daemon`: the same program with the same arguments runs once more, without a terminal, and whoever started it waits
+//! until that one serves or has failed.
+//!
+//! ```text
+//!   anyport serve --daemon …        the shell's child
+//!     └─ the same again             stdin /dev/null, stdout a pipe to the first, stderr as it was
+//!          setsid                   no terminal, and no signal of one
+//!          … binds, opens …         errors go to the terminal, its exit code becomes the first one's
+//!          "ready"                  down the pipe; stderr leaves the terminal, the first one ends with 0
+//! ```
+//!
+//! To run anew instead of to fork keeps this free of unsafe code, and of locks that a fork would find taken. The working
+//! directory and the umask stay, so that a relative path means what it meant.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, anyhow};
+use rustix::stdio;
+
+use super::{flags, inherited};
+use crate::Failure;
+use crate::exit::Exit;
+use crate::output::{to_stderr, to_stdout};
+
+/// Starts the daemon, and waits until it serves; `None` where this process is to serve itself.
+pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure> {
+    if !flags.daemon || std::env::var_os(DETACHED).is_some() {
+        return Ok(None);
+    }
+    if inherited::are_there() {
+        let error = anyhow!("--daemon would leave the inherited sockets to nobody");
+        return Err(Failure::new(Exit::Usage, error).with_hint(
+            "a service manager wants its service in the foreground: leave out --daemon",
+        ));
+    }
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| OsString::from("anyport"));
+    // Not by its path: an upgrade may have put another program there.
+    let mut child = Command::new("/proc/self/exe")
+        .arg0(name)
+        .args(arguments)
+        .env(DETACHED, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start the daemon")?;
+    let mut said = String::new();
+    if let Some(pipe) = child.stdout.take() {
+        pipe.take(MOST_SAID).read_to_string(&mut said).context("cannot hear the daemon")?;
+    }
+    if let Some(line) = said.strip_suffix(READY) {
+        match line.starts_with('{') {
+            true => to_stdout(line.trim_end()).context("cannot write to stdout")?,
+            false => to_stderr(line.trim_end()),
+        }
+        return Ok(Some(Exit::Done));
+    }
+    let status = child.wait().context("cannot wait for the daemon")?;
+    match status.code().and_then(Exit::from_code) {
+        Some(Exit::Done) | None => {
+            let signal = status.signal().map(|signal| format!(" (signal {signal})"));
+            let signal = signal.unwrap_or_default();
+            Err(anyhow!("the daemon ended before it served{signal}").into())
+        }
+        // It has said why.
+        Some(exit) => Ok(Some(exit)),
+    }
+}
+
+/// What the daemon keeps of its beginning.
+#[derive(Debug)]
+pub(crate) struct Detached {
+    /// Who waits for us at the other end.
+    pipe: File,
+    null: File,
+}
+
+impl Detached {
+    /// `None` where this is no daemon.
+    pub(super) fn begin(flags: &flags::Background) -> Result<Option<Self>, Failure> {
+        if !flags.daemon {
+            return Ok(None);
+        }
+        rustix::process::setsid().context("cannot leave the terminal")?;
+        let pipe = io::stdout().as_fd().try_clone_to_owned();
+        let pipe = File::from(pipe.context("cannot keep the way to who started us")?);
+        let null = OpenOptions::new().write(true).open("/dev/null");
+        Ok(Some(Self { pipe, null: null.context("cannot open /dev/null")? }))
+    }
+
+    pub(super) fn leave_stdout(&self) -> Result<(), Failure> {
+        Ok(stdio::dup2_stdout(&self.null).context("cannot leave stdout")?)
+    }
+
+    pub(super) fn leave_stderr(&self) -> Result<(), Failure> {
+        Ok(stdio::dup2_stderr(&self.null).context("cannot leave stderr")?)
+    }
+
+    /// Tells who waits that we serve; then it goes.
+    pub(crate) fn ready(mut self, line: &str) -> Result<(), Failure> {
+        let said = self.pipe.write_all(format!("{line}\n{READY}").as_bytes());
+        // Nobody is there who would know that a server runs.
+        Ok(said.context("whoever started this has gone")?)
+    }
+}
+
+/// Tells the second run that it is the second.
+const DETACHED: &str = "ANYPORT_DETACHED";
+
+/// The last that the daemon says to who waits.
+const READY: &str = "ready\n";
+
+/// Bytes that the daemon says before it is ready: a line.
+const MOST_SAID: u64 = 64 * 1024;

@@ -1,0 +1,72 @@
+//! Flags of a server that runs in the background, and of the commands that talk to one.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// How the server runs, not what it serves.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Background {
+    /// Go to the background when it serves: this command ends then, or with the error that kept it from serving
+    #[arg(long, help_heading = "Daemon")]
+    pub(crate) daemon: bool,
+
+    /// File that holds the process id while the server runs, locked so that a second one does not start
+    #[arg(long, value_name = "FILE", help_heading = "Daemon")]
+    pub(crate) pid_file: Option<PathBuf>,
+
+    /// File that gets all that would be on stdout and stderr; opened anew on SIGUSR1, and when it was renamed or removed
+    #[arg(long, value_name = "FILE", help_heading = "Daemon")]
+    pub(crate) log_file: Option<PathBuf>,
+
+    /// Unix socket for anyport status, reload and stop, or none [default: anyport/PORT.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR or /run]
+    #[arg(long, value_name = "PATH", help_heading = "Daemon")]
+    pub(crate) control: Option<PathBuf>,
+}
+
+/// Which server is meant.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Its control socket, where more than one runs, or one with --control
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+
+    /// The answer as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Ask a running server what it does: addresses, connections, transfers, limits.
+///
+/// Exit codes: 0 it answered, 1 failed, 2 several run and none was named, 3 none runs.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+/// Have a running server read its settings anew; connections live on. The same as SIGHUP, with an answer.
+///
+/// Exit codes: 0 done, 1 the new settings cannot be used and the old ones stay, 2 several run and none was named, 3 none runs.
+#[derive(Debug, Args)]
+pub(crate) struct Reload {
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+/// Stop a running server: nothing new is taken, running transfers may finish. The same as SIGTERM, with an answer.
+///
+/// Exit codes: 0 told, or with --wait ended; 2 several run and none was named, 3 none runs.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// Let no transfer finish; what has come of them is kept, and they can be gone on with
+    #[arg(long)]
+    pub(crate) now: bool,
+
+    /// Come back when it has ended
+    #[arg(long)]
+    pub(crate) wait: bool,
+}

@@ -1,0 +1,146 @@
+//! Sockets that a service manager has opened for us (sd_listen_fds(3)): it may bind ports that we may not, and clients that come
+//! while we start again wait in them.
+//!
+//! What a socket is for stands in its name (`FileDescriptorName=`): `any`, `echo`, `greet`, `time`, `rfc868` or `daytime`, as in
+//! `--listen`. One without a name of its own is `any`. Datagrams are for the service whose listener has the same address.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use anyhow::anyhow;
+use anyport_server::Service;
+use listenfd::ListenFd;
+use rustix::net::{SocketType, sockopt};
+
+use crate::Failure;
+use crate::exit::Exit;
+
+/// Where clients come in, and datagrams of the same service beside it.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    pub(crate) service: Service,
+    pub(crate) address: SocketAddr,
+    pub(crate) socket: TcpListener,
+    pub(crate) datagrams: Option<UdpSocket>,
+}
+
+/// Whether there are any for this process, or for who runs it.
+pub(super) fn are_there() -> bool {
+    std::env::var_os("LISTEN_FDS").is_some_and(|count| count != *"0")
+}
+
+/// Takes all of them, in their order. Must be called before any thread exists: what told us of them is removed from the
+/// environment, so that it is told once.
+pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
+    let count = std::env::var("LISTEN_FDS").unwrap_or_default();
+    if count.parse::<u32>().is_ok_and(|count| count > MOST) {
+        return Err(Failure::new(Exit::Usage, anyhow!("LISTEN_FDS={count} are more than {MOST}")));
+    }
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let mut sockets = ListenFd::from_env();
+    let (mut listeners, mut datagrams) = (Vec::new(), Vec::new());
+    for at in 0..sockets.len() {
+        let name = names.next().unwrap_or_default();
+        let number = FIRST + at;
+        let refuse = |error: anyhow::Error| {
+            let named = if name.is_empty() { String::new() } else { format!(" ({name})") };
+            let error =
+                error.context(format!("cannot use the inherited descriptor {number}{named}"));
+            Failure::new(Exit::Usage, error)
+        };
+        let service =
+            service(name).map_err(|error| refuse(anyhow!(error)).with_hint(NAMES_HINT))?;
+        match socket(&mut sockets, at) {
+            Ok(Socket::Stream(socket, address)) => {
+                listeners.push(Inherited { service, address, socket, datagrams: None });
+            }
+            Ok(Socket::Datagrams(_, address)) if !service.takes_datagrams() => {
+                let error =
+                    anyhow!("it takes datagrams at {address}, and {} does not", service.as_str());
+                return Err(refuse(error).with_hint(DATAGRAMS_HINT));
+            }
+            Ok(Socket::Datagrams(socket, address)) => {
+                datagrams.push((service, address, socket, number));
+            }
+            Err(error) => return Err(refuse(anyhow!(error)).with_hint(KINDS_HINT)),
+        }
+    }
+    for (service, address, socket, number) in datagrams {
+        let is_beside = |one: &&mut Inherited| {
+            one.service == service && one.address == address && one.datagrams.is_none()
+        };
+        match listeners.iter_mut().find(is_beside) {
+            Some(beside) => beside.datagrams = Some(socket),
+            None => {
+                let service = service.as_str();
+                let error = anyhow!(
+                    "the inherited descriptor {number} takes datagrams at {address}, and no listener for {service} is there"
+                );
+                return Err(Failure::new(Exit::Usage, error).with_hint(DATAGRAMS_HINT));
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+enum Socket {
+    Stream(TcpListener, SocketAddr),
+    Datagrams(UdpSocket, SocketAddr),
+}
+
+fn socket(sockets: &mut ListenFd, at: usize) -> io::Result<Socket> {
+    if let Ok(Some(socket)) = sockets.take_udp_socket(at) {
+        let address = socket.local_addr()?;
+        return Ok(Socket::Datagrams(socket, address));
+    }
+    let Some(socket) = sockets.take_tcp_listener(at)? else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    debug_assert_eq!(sockopt::socket_type(&socket)?, SocketType::STREAM);
+    // With Accept=yes it is a connection, and we would wait for another one on it for ever.
+    if !sockopt::socket_acceptconn(&socket)? {
+        return Err(io::Error::other("it does not listen"));
+    }
+    let address = socket.local_addr()?;
+    Ok(Socket::Stream(socket, address))
+}
+
+/// What a socket of that name is for. Without a name of its own it has its unit's, or `unknown`.
+fn service(name: &str) -> Result<Service, String> {
+    match name {
+        "" | "unknown" => Ok(Service::Any),
+        unit if unit.ends_with(".socket") => Ok(Service::Any),
+        word => word.parse(),
+    }
+}
+
+/// The descriptor of the first one (sd_listen_fds(3)).
+const FIRST: usize = 3;
+
+/// Nobody has so many, and a number that is wrong should not be believed.
+const MOST: u32 = 256;
+
+const NAMES_HINT: &str =
+    "FileDescriptorName= says what a socket is for; without it, whatever a client asks for";
+
+const DATAGRAMS_HINT: &str = "ListenDatagram= belongs beside a ListenStream= of the same address, for echo, rfc868 or daytime";
+
+const KINDS_HINT: &str =
+    "ListenStream= with an IP address makes the right kind, without Accept=yes";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_service_and_no_name_is_any() {
+        for name in ["", "unknown", "anyport.socket", "my-files.socket", "any"] {
+            assert_eq!(service(name), Ok(Service::Any), "{name}");
+        }
+        assert_eq!(service("echo"), Ok(Service::Echo));
+        assert_eq!(service("daytime"), Ok(Service::Daytime));
+        // Not a file server by a slip of the pen.
+        assert!(service("ehco").unwrap_err().contains("known are any, echo"));
+    }
+}

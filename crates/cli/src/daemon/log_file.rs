@@ -1,0 +1,79 @@
+//! `--log-file`: where stdout and stderr lead. Both are led there as descriptors, so that whatever is said goes there, a panic
+//! too, and a rotation is one system call for each of them: a line is in the old file or in the new one, never in neither.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context;
+use rustix::fs::OFlags;
+use rustix::stdio;
+
+use crate::Failure;
+
+/// A file that is only appended to.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl LogFile {
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let file = open(&path)
+            .with_context(|| format!("cannot open the log file {}", path.display()))
+            .map_err(|error| {
+                Failure::from(error).with_hint("its directory must exist, and be ours to write")
+            })?;
+        Ok(Self { path, file: Mutex::new(file) })
+    }
+
+    pub(super) fn take_stdout(&self) -> Result<(), Failure> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(stdio::dup2_stdout(&*file).context("cannot lead stdout to the log file")?)
+    }
+
+    pub(super) fn take_stderr(&self) -> Result<(), Failure> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(stdio::dup2_stderr(&*file).context("cannot lead stderr to the log file")?)
+    }
+
+    /// Opens it anew: whoever rotates logs has renamed it. One that cannot be opened leaves the old one in place.
+    pub(crate) fn reopen(&self) {
+        let new = open(&self.path).and_then(|new| {
+            stdio::dup2_stdout(&new)?;
+            stdio::dup2_stderr(&new)?;
+            Ok(new)
+        });
+        match new {
+            Ok(new) => *self.file.lock().unwrap_or_else(PoisonError::into_inner) = new,
+            Err(error) => {
+                tracing::error!(%error, path = %self.path.display(), "cannot open the log file anew; the old one is used");
+            }
+        }
+    }
+
+    /// Opens it anew where its path leads elsewhere by now, or nowhere.
+    pub(crate) fn follow(&self) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(ours) = file.metadata() else { return };
+        drop(file);
+        let there = std::fs::metadata(&self.path);
+        let moved = match there {
+            Ok(there) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if moved {
+            self.reopen();
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // A terminal that is named here must not become ours.
+    let flags = OFlags::NOCTTY.bits().cast_signed();
+    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)
+}

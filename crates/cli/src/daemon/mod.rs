@@ -1,0 +1,69 @@
+//! What makes a server a daemon that Linux likes. Nothing here knows what is served.
+//!
+//! - `detach` `--daemon`: the same program again, without a terminal
+//! - `pid_file` one server a file, told by a lock
+//! - `log_file` where stdout and stderr lead, through rotations
+//! - `inherited` sockets that a service manager has opened
+//! - `descriptors` how many connections the limit on open files bears
+//! - `notify` what a service manager is told
+//! - `control` the socket that `anyport status`, `reload` and `stop` talk to
+//! - `status` what is said there
+
+pub(crate) mod control;
+mod descriptors;
+mod detach;
+pub(crate) mod flags;
+pub(crate) mod inherited;
+mod log_file;
+mod notify;
+mod pid_file;
+mod status;
+
+pub(crate) use descriptors::fit;
+pub(crate) use detach::{Detached, detach};
+pub(crate) use log_file::LogFile;
+pub(crate) use notify::{Manager, STATUS_EVERY};
+pub(crate) use pid_file::PidFile;
+pub(crate) use status::{Office, Order};
+
+use crate::Failure;
+
+/// What a server holds from its first moment to its last.
+#[derive(Debug)]
+pub(crate) struct Background {
+    /// Who waits for us to serve.
+    pub(crate) detached: Option<Detached>,
+    pub(crate) log_file: Option<LogFile>,
+    #[expect(dead_code, reason = "held until it is dropped")]
+    pid_file: Option<PidFile>,
+}
+
+impl Background {
+    /// Before any thread exists.
+    pub(crate) fn begin(flags: &flags::Background) -> Result<Self, Failure> {
+        let detached = Detached::begin(flags)?;
+        let pid_file = flags.pid_file.as_deref().map(PidFile::take).transpose()?;
+        let log_file = flags.log_file.as_deref().map(LogFile::open).transpose()?;
+        let begun = Self { detached, log_file, pid_file };
+        begun.lead_stdout_away()?;
+        Ok(begun)
+    }
+
+    /// Errors still go to whoever started us.
+    fn lead_stdout_away(&self) -> Result<(), Failure> {
+        match (&self.log_file, &self.detached) {
+            (Some(log_file), _) => log_file.take_stdout(),
+            (None, Some(detached)) => detached.leave_stdout(),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// All that could keep us from serving is behind us: what is said from now on goes where nobody has to be.
+    pub(crate) fn lead_stderr_away(&self) -> Result<(), Failure> {
+        match (&self.log_file, &self.detached) {
+            (Some(log_file), _) => log_file.take_stderr(),
+            (None, Some(detached)) => detached.leave_stderr(),
+            (None, None) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What a service manager is told (sd_notify(3)): that we serve, what we are at, that we turn, that we stop. Without one
+//! (`NOTIFY_SOCKET`) all of this is nothing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyport_server::Overview;
+use sd_notify::NotifyState;
+use tokio_util::sync::CancellationToken;
+
+/// The service manager that started us, if one did.
+#[derive(Debug, Default)]
+pub(crate) struct Manager {
+    /// That it cannot be told is said once.
+    failed: AtomicBool,
+}
+
+impl Manager {
+    /// We serve at `addresses`.
+    pub(crate) fn ready(&self, status: &str) {
+        self.tell(&[
+            NotifyState::Ready,
+            NotifyState::MainPid(std::process::id()),
+            NotifyState::Status(status),
+        ]);
+    }
+
+    /// New settings are being read. Until [`Self::ready`] is told.
+    pub(crate) fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            // In one message: the manager tells by the time which reload is done when we are ready again.
+            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::warn!(%error, "cannot read the clock"),
+        }
+    }
+
+    pub(crate) fn status(&self, status: &str) {
+        self.tell(&[NotifyState::Status(status)]);
+    }
+
+    /// Nothing new is taken. It will take `grace` at most, and what the end takes.
+    pub(crate) fn stopping(&self, grace: Duration) {
+        let microseconds = (grace + AFTER_THE_GRACE).as_micros();
+        let microseconds = u32::try_from(microseconds).unwrap_or(u32::MAX);
+        self.tell(&[
+            NotifyState::Stopping,
+            NotifyState::Status("stopping: running transfers may finish"),
+            // Else the manager would kill what is being waited for.
+            NotifyState::ExtendTimeoutUsec(microseconds),
+        ]);
+    }
+
+    /// Tells that we turn, twice as often as is asked for (`WATCHDOG_USEC`), and only when all that serves others has answered
+    /// within that time: each accept loop, each thread of conversations, and the runtime, on which this itself runs. While
+    /// draining nobody accepts, and that this task has its turn has to do.
+    pub(crate) async fn watch(&self, overview: Overview, draining: CancellationToken) {
+        let Some(period) = sd_notify::watchdog_enabled() else { return };
+        let beat = (period / 2).max(SHORTEST_BEAT);
+        loop {
+            let missing = match draining.is_cancelled() {
+                true => None,
+                // A part that hangs must be missed before the manager's time is over.
+                false => overview.missing(beat / 2).await,
+            };
+            match missing {
+                Some(missing) if !draining.is_cancelled() => {
+                    tracing::error!(%missing, "does not answer; the watchdog is not told that all is well");
+                }
+                _ => self.tell(&[NotifyState::Watchdog]),
+            }
+            tokio::time::sleep(beat).await;
+        }
+    }
+
+    fn tell(&self, state: &[NotifyState<'_>]) {
+        if let Err(error) = sd_notify::notify(state)
+            && !self.failed.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
+        }
+    }
+}
+
+/// Between two lines on what we are at.
+pub(crate) const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// A watchdog with a shorter time would cost more than it helps.
+const SHORTEST_BEAT: Duration = Duration::from_millis(10);
+
+/// What connections get to put their parts away when the grace is over, and the process to end.
+const AFTER_THE_GRACE: Duration = Duration::from_secs(10);

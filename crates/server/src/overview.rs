@@ -1,0 +1,54 @@
+//! What a server says of itself while it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::counters::{Counters, Snapshot};
+use crate::live::Live;
+use crate::pulse::Pulse;
+use crate::running::{Running, Transfer};
+use crate::service::rooms::Rooms;
+
+/// Asked at any time, from anywhere; also after the server has ended.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    pub(crate) config: Arc<Live<Config>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) running: Arc<Running>,
+    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) pulse: Pulse,
+}
+
+impl Overview {
+    /// The settings in force: those of connections that come now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.now()
+    }
+
+    /// What has been counted since the start.
+    pub fn counted(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+
+    /// Open connections by what they speak; only those that are not 0.
+    pub fn connections(&self) -> Vec<(&'static str, usize)> {
+        self.running.connections()
+    }
+
+    /// How many files are on their way, and the `most` that began first.
+    pub fn transfers(&self, most: usize) -> (usize, Vec<Transfer>) {
+        self.running.transfers(most)
+    }
+
+    /// Rooms that somebody is in, or has just left.
+    pub fn rooms(&self) -> usize {
+        self.rooms.count()
+    }
+
+    /// Asks each part that must turn for others to be served, and gives the first that does not answer within `patience`.
+    /// Not while draining: those that accept have ended then.
+    pub async fn missing(&self, patience: Duration) -> Option<String> {
+        self.pulse.missing(patience).await
+    }
+}

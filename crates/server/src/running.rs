@@ -1,0 +1,213 @@
+//! What runs at this moment, for whoever asks: connections by what they speak, and files on their way with how far they are.
+//! Kept beside the counters, which know only what has ended.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyport_proto::transfer::receipt::Protocol;
+
+/// A file on its way, as it was when somebody asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transfer {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// What carries it.
+    pub protocol: Protocol,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// What it is called, if anybody said; a peer's words.
+    pub name: Option<String>,
+    /// All its bytes, where that is known.
+    pub size: Option<u64>,
+    /// Bytes that are here, or that have gone; those of an earlier attempt too.
+    pub bytes: u64,
+    /// Since it began.
+    pub elapsed: Duration,
+}
+
+/// Which way a file goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the server.
+    In,
+    /// To a peer.
+    Out,
+}
+
+impl Direction {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// All that runs on a server.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// By age.
+    transfers: BTreeMap<u64, Arc<Entry>>,
+    open: BTreeMap<&'static str, usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    transfer: Transfer,
+    began: Instant,
+    bytes: AtomicU64,
+}
+
+/// A file on its way; it is off the list when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Underway {
+    running: Arc<Running>,
+    id: u64,
+    entry: Arc<Entry>,
+}
+
+/// An open connection, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Open {
+    running: Arc<Running>,
+    speaks: &'static str,
+}
+
+impl Running {
+    /// A file begins; its bytes so far are in `transfer`.
+    pub(crate) fn begin(self: &Arc<Self>, transfer: Transfer) -> Underway {
+        let bytes = AtomicU64::new(transfer.bytes);
+        let entry = Arc::new(Entry { transfer, began: Instant::now(), bytes });
+        let mut state = self.lock();
+        let id = state.next;
+        state.next += 1;
+        state.transfers.insert(id, entry.clone());
+        drop(state);
+        Underway { running: self.clone(), id, entry }
+    }
+
+    /// A connection of which nothing is known.
+    pub(crate) fn open(self: &Arc<Self>) -> Open {
+        self.lock().count(UNDECIDED);
+        Open { running: self.clone(), speaks: UNDECIDED }
+    }
+
+    /// How many files are on their way, and the `most` that began first.
+    pub(crate) fn transfers(&self, most: usize) -> (usize, Vec<Transfer>) {
+        let state = self.lock();
+        let first = state.transfers.values().take(most).map(|entry| Transfer {
+            bytes: entry.bytes.load(Ordering::Relaxed),
+            elapsed: entry.began.elapsed(),
+            ..entry.transfer.clone()
+        });
+        (state.transfers.len(), first.collect())
+    }
+
+    /// Open connections, by what they speak; only those that are not 0.
+    pub(crate) fn connections(&self) -> Vec<(&'static str, usize)> {
+        self.lock().open.iter().map(|(speaks, count)| (*speaks, *count)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn count(&mut self, speaks: &'static str) {
+        *self.open.entry(speaks).or_default() += 1;
+    }
+
+    fn discount(&mut self, speaks: &'static str) {
+        if let Some(count) = self.open.get_mut(speaks) {
+            *count -= 1;
+            if *count == 0 {
+                self.open.remove(speaks);
+            }
+        }
+    }
+}
+
+impl Underway {
+    /// So many bytes are here, or have gone.
+    pub(crate) fn at(&self, bytes: u64) {
+        self.entry.bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.running.lock().transfers.remove(&self.id);
+    }
+}
+
+impl Open {
+    /// What it speaks is known now.
+    pub(crate) fn speaks(&mut self, what: &'static str) {
+        let mut state = self.running.lock();
+        state.discount(self.speaks);
+        state.count(what);
+        self.speaks = what;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.running.lock().discount(self.speaks);
+    }
+}
+
+const UNDECIDED: &str = "undecided";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_is_listed_by_age_until_it_ends() {
+        let running = Arc::<Running>::default();
+        let begin = |name: &str| {
+            running.begin(Transfer {
+                direction: Direction::In,
+                protocol: Protocol::Raw,
+                peer: "192.0.2.1:5000".parse().unwrap(),
+                name: Some(name.to_owned()),
+                size: Some(10),
+                bytes: 2,
+                elapsed: Duration::ZERO,
+            })
+        };
+        let (first, second) = (begin("first"), begin("second"));
+        second.at(7);
+        let names = |most| {
+            let (count, listed) = running.transfers(most);
+            (count, listed.into_iter().map(|each| (each.name.unwrap(), each.bytes)).collect())
+        };
+        let both: Vec<(String, u64)> = vec![("first".to_owned(), 2), ("second".to_owned(), 7)];
+        assert_eq!(names(10), (2, both.clone()));
+        assert_eq!(names(1), (2, both[..1].to_vec()), "the list is bounded, the count is not");
+        drop(first);
+        assert_eq!(names(10), (1, both[1..].to_vec()));
+    }
+
+    #[test]
+    fn open_connections_are_counted_by_what_they_speak() {
+        let running = Arc::<Running>::default();
+        let (mut one, other) = (running.open(), running.open());
+        one.speaks("raw");
+        assert_eq!(running.connections(), [("raw", 1), ("undecided", 1)]);
+        drop((one, other));
+        assert_eq!(running.connections(), []);
+    }
+}
