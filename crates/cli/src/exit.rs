@@ -26,6 +26,32 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Unreachable,
+        Self::Refused,
+        Self::Mismatch,
+        Self::BrokenOff,
+        Self::Interrupted,
+    ];
+
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "Done, and verified where there was something to verify.",
+            Self::Failed => "Something failed that no other code names.",
+            Self::Usage => "The command line or a setting makes no sense.",
+            Self::Unreachable => "A name does not resolve, or nobody listens.",
+            Self::Refused => "The other side said no.",
+            Self::Mismatch => "What arrived is not what was sent.",
+            Self::BrokenOff => "Broken off; the same command goes on.",
+            Self::Interrupted => "Stopped by Ctrl-C.",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

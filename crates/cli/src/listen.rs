@@ -107,19 +107,12 @@ fn wait_or_greet(word: &str) -> Result<OnTimeout, String> {
     }
 }
 
-/// Listens on all that `--bind` and `--listen` name, or on both loopback addresses.
-pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    for Group { wanted, flag, config } in groups(flags) {
-        let mut addresses = Vec::new();
-        for wanted in wanted {
-            let found = listen::resolve(&with_port(&wanted, config.service)).map_err(|error| {
-                Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
-            })?;
-            addresses.extend(found);
-        }
-        check_open(&addresses, flags.open, config.service)?;
-        check_new(&addresses, &listeners)?;
+/// Listens on all that `--bind` and `--listen` name, or on both loopback addresses. Beside each listener the number of its
+/// group.
+pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<(usize, Listener)>, Failure> {
+    let mut listeners = Vec::new();
+    for (number, (group, addresses)) in resolved(flags)?.into_iter().enumerate() {
+        let Group { flag, config, .. } = group;
         let sockets = bind(&addresses, config.service).map_err(|error| {
             let hint = match &error {
                 ListenError::Bind { address, source } => bind_hint(&flag, *address, source),
@@ -127,17 +120,34 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
             };
             Failure { hint, ..Failure::new(Exit::Failed, error) }
         })?;
-        for (socket, datagrams) in sockets {
-            flags.congestion.check(&socket).map_err(|error| {
-                let error = anyhow!(error)
-                    .context(format!("cannot use congestion control {}", flags.congestion));
-                Failure::new(Exit::Usage, error)
-                    .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
-            })?;
-            listeners.push(Listener { socket, datagrams, config: config.clone() });
-        }
+        let listener = |(socket, datagrams)| Listener { socket, datagrams, config: config.clone() };
+        listeners.extend(sockets.into_iter().map(|sockets| (number, listener(sockets))));
     }
     Ok(listeners)
+}
+
+/// Whether it could be listened on, as far as that can be said without doing it.
+pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
+    resolved(flags).map(|_| ())
+}
+
+/// Every group, with the addresses that its names stand for.
+fn resolved(flags: &flags::Serve) -> Result<Vec<(Group, Vec<SocketAddr>)>, Failure> {
+    let mut resolved: Vec<(Group, Vec<SocketAddr>)> = Vec::new();
+    for group in groups(flags) {
+        let mut addresses = Vec::new();
+        for wanted in &group.wanted {
+            let address = with_port(wanted, group.config.service);
+            addresses.extend(listen::resolve(&address).map_err(|error| {
+                let flag = &group.flag;
+                Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
+            })?);
+        }
+        check_open(&addresses, flags.open, group.config.service)?;
+        check_new(&addresses, resolved.iter().flat_map(|(_, earlier)| earlier))?;
+        resolved.push((group, addresses));
+    }
+    Ok(resolved)
 }
 
 /// Sockets at each address: for streams, and for datagrams where the service takes them.
@@ -153,14 +163,17 @@ fn bind(
 }
 
 /// Addresses with one port for all that ask for port 0, and with the same settings.
-struct Group {
-    wanted: Vec<String>,
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// As they were written.
+    pub(crate) wanted: Vec<String>,
     /// What a person writes before such an address.
-    flag: String,
-    config: ListenerConfig,
+    pub(crate) flag: String,
+    pub(crate) config: ListenerConfig,
 }
 
-fn groups(flags: &flags::Serve) -> Vec<Group> {
+/// What is to be listened on, without a look at anything but the flags.
+pub(crate) fn groups(flags: &flags::Serve) -> Vec<Group> {
     let mut common = ListenerConfig::default();
     common.detect_timeout = flags.detect_timeout;
     common.on_timeout = flags.on_timeout.into();
@@ -174,7 +187,7 @@ fn groups(flags: &flags::Serve) -> Vec<Group> {
     } else {
         flags.bind.clone()
     };
-    let bind = Group { wanted: bind, flag: "--bind ".to_owned(), config: common.clone() };
+    let bind = Group { wanted: bind, flag: BIND.to_owned(), config: common.clone() };
     let listen = flags.listen.iter().map(|listen| {
         let mut config = common.clone();
         config.allowed = listen.allowed.unwrap_or(config.allowed);
@@ -202,12 +215,12 @@ fn check_open(addresses: &[SocketAddr], open: bool, service: Service) -> Result<
     }
 }
 
-/// Our own listener would be told to be another program's.
-fn check_new(addresses: &[SocketAddr], listeners: &[Listener]) -> Result<(), Failure> {
-    let taken = |address: &SocketAddr| {
-        listeners.iter().any(|listener| listener.socket.local_addr().ok() == Some(*address))
-    };
-    match addresses.iter().find(|address| taken(address)) {
+/// Our own listener would be told to be another program's. Each port 0 is another one.
+fn check_new<'a>(
+    addresses: &[SocketAddr],
+    mut earlier: impl Iterator<Item = &'a SocketAddr>,
+) -> Result<(), Failure> {
+    match earlier.find(|address| address.port() != 0 && addresses.contains(address)) {
         Some(address) => Err(Failure::new(Exit::Usage, anyhow!("{address} is asked for twice"))
             .with_hint("name each address once, in --bind or in --listen")),
         None => Ok(()),
@@ -266,6 +279,9 @@ const fn default_port(service: Service) -> u16 {
         _ => 8331,
     }
 }
+
+/// What stands before the addresses that share all settings.
+pub(crate) const BIND: &str = "--bind ";
 
 const KEYS: &str = "only, detect, detect-timeout, on-timeout";
 

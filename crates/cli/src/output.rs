@@ -35,6 +35,9 @@ pub(crate) fn print_failure(failure: &Failure) {
     // Some of the words are a server's, and none of them may steer a terminal.
     let plain = |line: String| line.replace(char::is_control, " ");
     to_stderr(&plain(format!("error: {:#}", failure.error)));
+    for other in &failure.others {
+        to_stderr(&plain(format!("error: {other}")));
+    }
     if let Some(hint) = &failure.hint {
         to_stderr(&plain(format!("hint: {hint}")));
     }

@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
+use crate::layers::Parsed;
 use crate::listen::{self, is_loopback};
 use crate::output::{Printer, summary_event, to_stderr, to_stdout};
 use crate::reload::Reloader;
 use crate::settings;
 
-pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
+pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure> {
     let config = settings::config(flags)?;
     let listeners = listen::listen(flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -27,7 +28,7 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
         .build()
         .context("cannot start the runtime")?;
     let (printer, printed) = Printer::start(flags.json);
-    let served = runtime.block_on(serve(flags, config, listeners, printer));
+    let served = runtime.block_on(serve(flags, parsed, config, listeners, printer));
     let summary = served.as_ref().ok().map(|(_, summary)| summary);
     printed.finish(summary.filter(|_| flags.json).map(summary_event));
     if let Some(summary) = summary.filter(|summary| !flags.json && has_served(summary)) {
@@ -45,11 +46,13 @@ const fn has_served(summary: &Snapshot) -> bool {
 
 async fn serve(
     flags: &flags::Serve,
+    parsed: &Parsed,
     config: Config,
-    listeners: Vec<Listener>,
+    listeners: Vec<(usize, Listener)>,
     printer: Printer,
 ) -> Result<(Exit, Snapshot), Failure> {
     let directory = flags.directory.display().to_string();
+    let (groups, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
     let server = Server::new(config, listeners, printer)
         .with_context(|| format!("cannot serve {directory}"))
@@ -62,7 +65,7 @@ async fn serve(
     let mut hang_up = signal(SignalKind::hangup()).context("cannot hear SIGHUP")?;
     announce(flags, &listening)?;
     let counters = server.counters();
-    let reloader = Reloader::new(server.reload_handle());
+    let reloader = Reloader::new(server.reload_handle(), flags, parsed, groups);
 
     let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
     let server = server.run(drain.clone().cancelled_owned(), abort.clone().cancelled_owned());
