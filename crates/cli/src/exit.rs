@@ -29,19 +29,35 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Unreachable,
+        Self::Refused,
+        Self::Mismatch,
+        Self::BrokenOff,
+        Self::Untrusted,
+        Self::Interrupted,
+    ];
+
     /// What another process of ours ended with.
     pub(crate) fn from_code(code: i32) -> Option<Self> {
-        let all = [
-            Self::Done,
-            Self::Failed,
-            Self::Usage,
-            Self::Unreachable,
-            Self::Refused,
-            Self::Mismatch,
-            Self::BrokenOff,
-            Self::Interrupted,
-        ];
-        all.into_iter().find(|exit| *exit as i32 == code)
+        Self::ALL.into_iter().find(|exit| *exit as i32 == code)
+    }
+
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "Done, and verified where there was something to verify.",
+            Self::Failed => "Something failed that no other code names.",
+            Self::Usage => "The command line or a setting makes no sense.",
+            Self::Unreachable => "A name does not resolve, or nobody listens.",
+            Self::Refused => "The other side said no.",
+            Self::Mismatch => "What arrived is not what was sent.",
+            Self::BrokenOff => "Broken off; the same command goes on.",
+            Self::Untrusted => "TLS failed, or the server is not trusted.",
+            Self::Interrupted => "Stopped by Ctrl-C.",
+        }
     }
 }
 

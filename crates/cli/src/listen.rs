@@ -120,19 +120,18 @@ fn wait_or_greet(word: &str) -> Result<OnTimeout, String> {
 }
 
 /// Listens on all that `--bind` and `--listen` name, beside what a service manager has opened for us; or on both loopback
-/// addresses. Must be called before any thread exists.
-pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
-    let mut listeners = take_inherited(flags)?;
-    for Group { wanted, flag, config } in groups(flags, !listeners.is_empty()) {
-        let mut addresses = Vec::new();
-        for wanted in wanted {
-            let found = listen::resolve(&with_port(&wanted, config.service)).map_err(|error| {
-                Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
-            })?;
-            addresses.extend(found);
-        }
-        check_open(&addresses, flags.open, config.service)?;
-        check_new(&addresses, &listeners)?;
+/// addresses. Beside each listener the number of its group, if it has one. Must be called before any thread exists.
+pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<(Option<usize>, Listener)>, Failure> {
+    let inherited = take_inherited(flags)?;
+    let are_some = !inherited.is_empty();
+    let mut listeners: Vec<_> = inherited.into_iter().map(|listener| (None, listener)).collect();
+    for (number, (group, addresses)) in resolved(flags, are_some)?.into_iter().enumerate() {
+        let Group { flag, config, .. } = group;
+        let theirs: Vec<SocketAddr> = listeners
+            .iter()
+            .filter_map(|(_, listener)| listener.socket.local_addr().ok())
+            .collect();
+        check_new(&addresses, theirs.iter())?;
         let sockets = bind(&addresses, config.service).map_err(|error| {
             let hint = match &error {
                 ListenError::Bind { address, source } => bind_hint(&flag, *address, source),
@@ -142,7 +141,8 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
         })?;
         for (socket, datagrams) in sockets {
             check_congestion(flags, &socket)?;
-            listeners.push(Listener { socket, datagrams, config: config.clone() });
+            let listener = Listener { socket, datagrams, config: config.clone() };
+            listeners.push((Some(number), listener));
         }
     }
     Ok(listeners)
@@ -169,6 +169,33 @@ fn check_congestion(flags: &flags::Serve, socket: &TcpListener) -> Result<(), Fa
     })
 }
 
+/// Whether it could be listened on, as far as that can be said without doing it.
+pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
+    resolved(flags, false).map(|_| ())
+}
+
+/// Every group, with the addresses that its names stand for.
+fn resolved(
+    flags: &flags::Serve,
+    are_some: bool,
+) -> Result<Vec<(Group, Vec<SocketAddr>)>, Failure> {
+    let mut resolved: Vec<(Group, Vec<SocketAddr>)> = Vec::new();
+    for group in groups(flags, are_some) {
+        let mut addresses = Vec::new();
+        for wanted in &group.wanted {
+            let address = with_port(wanted, group.config.service);
+            addresses.extend(listen::resolve(&address).map_err(|error| {
+                let flag = &group.flag;
+                Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
+            })?);
+        }
+        check_open(&addresses, flags.open, group.config.service)?;
+        check_new(&addresses, resolved.iter().flat_map(|(_, earlier)| earlier))?;
+        resolved.push((group, addresses));
+    }
+    Ok(resolved)
+}
+
 /// Sockets at each address: for streams, and for datagrams where the service takes them.
 fn bind(
     addresses: &[SocketAddr],
@@ -182,15 +209,17 @@ fn bind(
 }
 
 /// Addresses with one port for all that ask for port 0, and with the same settings.
-struct Group {
-    wanted: Vec<String>,
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// As they were written.
+    pub(crate) wanted: Vec<String>,
     /// What a person writes before such an address.
-    flag: String,
-    config: ListenerConfig,
+    pub(crate) flag: String,
+    pub(crate) config: ListenerConfig,
 }
 
 /// What the flags set for every listener.
-fn common(flags: &flags::Serve) -> ListenerConfig {
+pub(crate) fn common(flags: &flags::Serve) -> ListenerConfig {
     let mut common = ListenerConfig::default();
     common.detect_timeout = flags.detect_timeout;
     common.on_timeout = flags.on_timeout.into();
@@ -203,14 +232,15 @@ fn common(flags: &flags::Serve) -> ListenerConfig {
     common
 }
 
-fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
+/// What is to be listened on, without a look at anything but the flags. `are_some`: a service manager has opened sockets.
+pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
     let common = common(flags);
     let bind = if flags.bind.is_empty() && flags.listen.is_empty() && !are_some {
         DEFAULT_ADDRESSES.map(str::to_owned).to_vec()
     } else {
         flags.bind.clone()
     };
-    let bind = Group { wanted: bind, flag: "--bind ".to_owned(), config: common.clone() };
+    let bind = Group { wanted: bind, flag: BIND.to_owned(), config: common.clone() };
     let listen = flags.listen.iter().map(|listen| {
         let mut config = common.clone();
         config.allowed = listen.allowed.unwrap_or(config.allowed);
@@ -239,12 +269,12 @@ fn check_open(addresses: &[SocketAddr], open: bool, service: Service) -> Result<
     }
 }
 
-/// Our own listener would be told to be another program's.
-fn check_new(addresses: &[SocketAddr], listeners: &[Listener]) -> Result<(), Failure> {
-    let taken = |address: &SocketAddr| {
-        listeners.iter().any(|listener| listener.socket.local_addr().ok() == Some(*address))
-    };
-    match addresses.iter().find(|address| taken(address)) {
+/// Our own listener would be told to be another program's. Each port 0 is another one.
+fn check_new<'a>(
+    addresses: &[SocketAddr],
+    mut earlier: impl Iterator<Item = &'a SocketAddr>,
+) -> Result<(), Failure> {
+    match earlier.find(|address| address.port() != 0 && addresses.contains(address)) {
         Some(address) => Err(Failure::new(Exit::Usage, anyhow!("{address} is asked for twice"))
             .with_hint("name each address once, in --bind or in --listen")),
         None => Ok(()),
@@ -303,6 +333,9 @@ const fn default_port(service: Service) -> u16 {
         _ => 8331,
     }
 }
+
+/// What stands before the addresses that share all settings.
+pub(crate) const BIND: &str = "--bind ";
 
 const KEYS: &str = "only, detect, detect-timeout, on-timeout, tls";
 

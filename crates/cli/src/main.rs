@@ -7,6 +7,7 @@ mod commands;
 mod daemon;
 mod exit;
 mod flags;
+mod layers;
 mod listen;
 mod output;
 mod reload;
@@ -17,16 +18,23 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::exit::Exit;
-use crate::flags::{Anyport, Command};
+use crate::flags::Command;
+use crate::layers::Refusal;
 
 fn main() -> ExitCode {
-    let flags = Anyport::parse();
-    output::start_logging(flags.verbose);
-    let done = match &flags.command {
-        Command::Serve(serve) => commands::serve::run(serve),
+    let parsed = match layers::parse(std::env::args_os().collect(), &layers::environment) {
+        Ok(parsed) => parsed,
+        Err(Refusal::Usage(error)) => error.exit(),
+        Err(refusal) => {
+            let failure = Failure::from(refusal);
+            output::print_failure(&failure);
+            return failure.exit.into();
+        }
+    };
+    output::start_logging(parsed.flags.verbose);
+    let done = match &parsed.flags.command {
+        Command::Serve(serve) => commands::serve::run(serve, &parsed),
         Command::Send(send) => commands::send::run(send),
         Command::Get(get) => commands::get::run(get),
         Command::Chat(chat) => commands::chat::run(chat),
@@ -36,6 +44,9 @@ fn main() -> ExitCode {
         Command::Status(status) => commands::status::run(status),
         Command::Reload(reload) => commands::reload::run(reload),
         Command::Stop(stop) => commands::stop::run(stop),
+        Command::Config(config) => commands::config::run(config),
+        Command::Man(man) => commands::manuals::man(man),
+        Command::Completions(completions) => commands::manuals::completions(completions),
         Command::Bench(bench) => bench::run(bench),
         Command::BenchPeer(peer) => bench::run_peer(peer),
     };
@@ -50,18 +61,31 @@ fn main() -> ExitCode {
 #[derive(Debug)]
 struct Failure {
     error: anyhow::Error,
+    /// What else is wrong.
+    others: Vec<String>,
     hint: Option<String>,
     exit: Exit,
 }
 
 impl Failure {
     fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Self { error: error.into(), hint: None, exit }
+        Self { error: error.into(), others: Vec::new(), hint: None, exit }
     }
 
     fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let mut lines = refusal.lines().into_iter();
+        let first = anyhow::Error::msg(lines.next().unwrap_or_default());
+        let failure = Self { others: lines.collect(), ..Self::new(Exit::Usage, first) };
+        failure.with_hint(
+            "anyport config example shows every key, and anyport serve --help every flag",
+        )
     }
 }
 

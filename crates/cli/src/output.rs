@@ -39,6 +39,9 @@ pub(crate) fn plain(text: &str) -> String {
 pub(crate) fn print_failure(failure: &Failure) {
     // Some of the words are a server's, and none of them may steer a terminal.
     to_stderr(&plain(&format!("error: {:#}", failure.error)));
+    for other in &failure.others {
+        to_stderr(&plain(&format!("error: {other}")));
+    }
     if let Some(hint) = &failure.hint {
         to_stderr(&plain(&format!("hint: {hint}")));
     }

@@ -1,20 +1,171 @@
-//! New settings for a server that runs: what its file says now.
+//! New settings for a server that runs: what its file and its environment say now, under the flags that it was started with.
+//!
+//! All is checked before anything is touched, so a file with a mistake changes nothing. What was read once, when the server
+//! started, is named and stays.
 
-use anyport_server::Reload;
+use std::ffi::OsString;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyport_server::{ListenerConfig, Reload};
+
+use crate::flags::{self, Command};
+use crate::layers::{self, Parsed, Setting};
+use crate::listen::Group;
+use crate::{Failure, listen, settings};
 
 /// Reads the settings again and has the server follow them.
 #[derive(Debug)]
 pub(crate) struct Reloader {
-    _server: Reload,
+    server: Reload,
+    arguments: Vec<OsString>,
+    /// The group of each listener; of one that a service manager opened there is none.
+    groups: Vec<Option<usize>>,
+    running: Mutex<Running>,
+}
+
+/// What a server has been told.
+#[derive(Debug)]
+struct Running {
+    settings: Vec<Setting>,
+    /// As they were when it started, with what is set for them now.
+    groups: Vec<Group>,
 }
 
 impl Reloader {
-    pub(crate) const fn new(server: Reload) -> Self {
-        Self { _server: server }
+    /// `groups`: that of each listener, if it has one.
+    pub(crate) fn new(
+        server: Reload,
+        flags: &flags::Serve,
+        parsed: &Parsed,
+        groups: Vec<Option<usize>>,
+    ) -> Self {
+        let are_some = groups.contains(&None);
+        let running =
+            Running { settings: parsed.settings.clone(), groups: listen::groups(flags, are_some) };
+        let arguments = parsed.arguments.clone();
+        Self { server, arguments, groups, running: Mutex::new(running) }
     }
 
-    /// One line that says what has changed, or why everything stays as it is. May wait for the disk.
+    /// One line that says what has changed, or why everything stays as it is. May wait for the disk and for names.
     pub(crate) fn reload(&self) -> Result<String, String> {
-        Ok("no setting changed".to_owned())
+        let mut running = self.running();
+        let arguments = self.arguments.clone();
+        let parsed = layers::parse(arguments, &layers::environment)
+            .map_err(|refusal| in_one_line(&refusal.lines()))?;
+        let Command::Serve(flags) = &parsed.flags.command else {
+            return Err("this is not how a server is started".to_owned());
+        };
+        let config = settings::config(flags).map_err(|failure| line(&failure))?;
+        listen::check(flags).map_err(|failure| line(&failure))?;
+        let mut kept = self.server.replace(config);
+        kept.extend(running.follow(listen::groups(flags, self.groups.contains(&None))));
+        let config = |group: &Option<usize>| match group {
+            Some(group) => running.groups[*group].config.clone(),
+            None => listen::common(flags),
+        };
+        let configs: Vec<ListenerConfig> = self.groups.iter().map(config).collect();
+        self.server.replace_listeners(configs);
+        Ok(running.changed(parsed.settings, &kept))
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Running {
+    /// Takes over what is set for the listeners that are there; gives the names of what would take other ones.
+    fn follow(&mut self, new: Vec<Group>) -> Vec<&'static str> {
+        let is_bind = |group: &Group| group.flag == listen::BIND;
+        let is_there = |old: &&Group, new: &Group| {
+            old.flag == new.flag && (is_bind(new) || old.wanted == new.wanted)
+        };
+        let mut kept = Vec::new();
+        for (name, binds) in [("bind", true), ("listen", false)] {
+            let wanted = |groups: &[Group]| {
+                let of_kind = groups.iter().filter(|group| is_bind(group) == binds);
+                of_kind.map(|group| (group.flag.clone(), group.wanted.clone())).collect::<Vec<_>>()
+            };
+            if wanted(&self.groups) != wanted(&new) {
+                kept.push(name);
+            }
+        }
+        for old in &mut self.groups {
+            if let Some(new) = new.iter().find(|new| is_there(&&*old, new)) {
+                old.config = new.config.clone();
+            }
+        }
+        kept
+    }
+
+    /// What differs, in words; from now on it does not.
+    fn changed(&mut self, new: Vec<Setting>, kept: &[&str]) -> String {
+        let program = layers::program();
+        let arguments = layers::keys(&program, "serve");
+        let needs_restart = |setting: &Setting| {
+            let key = setting.key.as_str();
+            kept.contains(&key) || STAYS.contains(&key)
+        };
+        let (mut changed, mut waits) = (Vec::new(), Vec::new());
+        for ((old, new), argument) in self.settings.iter_mut().zip(new).zip(arguments) {
+            if old.values == new.values {
+                old.source = new.source;
+            } else if needs_restart(&new) {
+                waits.push(new.key);
+            } else {
+                let shown = match layers::is_secret(argument) {
+                    true => "changed".to_owned(),
+                    false => format!("is {}, was {}", shown(&new), shown(old)),
+                };
+                changed.push(format!("{} {shown}", new.key));
+                *old = new;
+            }
+        }
+        let mut line = match changed.as_slice() {
+            [] => "no setting changed".to_owned(),
+            changed => changed.join("; "),
+        };
+        if !waits.is_empty() {
+            line.push_str(&format!("; needs a restart: {}", waits.join(", ")));
+        }
+        line
+    }
+}
+
+fn shown(setting: &Setting) -> String {
+    match setting.values.as_slice() {
+        [] => "not set".to_owned(),
+        values => {
+            let values: Vec<_> = values.iter().map(|value| value.to_string_lossy()).collect();
+            values.join(" ").replace(char::is_control, " ")
+        }
+    }
+}
+
+fn line(failure: &Failure) -> String {
+    format!("{:#}", failure.error)
+}
+
+fn in_one_line(lines: &[String]) -> String {
+    match lines {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, others @ ..] => format!("{first} (and {} more)", others.len()),
+    }
+}
+
+/// Settings of the command itself that it looks at once.
+const STAYS: [&str; 2] = ["json", "verbose"];
+
+/// All settings that a running server does not follow. A quota follows, but for its coming and going, and of bind and listen
+/// what is set for the listeners that are there.
+pub(crate) const NEEDS_A_RESTART: [&str; 8] = [
+    "bind",
+    "bulk-threads",
+    "conversation-threads",
+    "directory",
+    "json",
+    "listen",
+    "sink",
+    "verbose",
+];

@@ -1,18 +1,32 @@
-//! From flags to what a server is told. Nothing is opened here but the files that flags name, so that a reload may ask too.
+//! From flags to what a server is told. Nothing is begun here, so that `anyport config check` and a reload may ask too.
 
 use anyhow::anyhow;
+use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::receipt;
 use anyport_server::{Config, Fsync, SinkKind, SlowReader};
+use rustix::fs::Access;
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::exit::Exit;
-use crate::{Failure, flags, trust};
+use crate::{Failure, flags, listen, trust};
 
-/// What a server is told, apart from its listeners.
+/// Whether a server could start with these flags, as far as that can be said without starting it.
+///
+/// # Errors
+/// The first thing that is in the way.
+pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
+    config(flags)?;
+    listen::check(flags)?;
+    check_directory(flags)
+}
+
+/// What a server is told, apart from its listeners. Reads what flags name: a reload asks again.
 ///
 /// # Errors
 /// Flags that do not go together.
 pub(crate) fn config(flags: &flags::Serve) -> Result<Config, Failure> {
-    check(flags)?;
+    check_together(flags)?;
+    check_congestion(&flags.congestion)?;
     let mut config = Config::new(&flags.directory);
     config.sink = match flags.sink {
         flags::Sink::File => SinkKind::File,
@@ -74,7 +88,8 @@ pub(crate) fn config(flags: &flags::Serve) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn check(flags: &flags::Serve) -> Result<(), Failure> {
+/// Whether flags go together.
+fn check_together(flags: &flags::Serve) -> Result<(), Failure> {
     if flags.keep_parts < flags.idle_timeout {
         // The part of a transfer that pauses would look like one that nobody comes back to.
         let error = anyhow!("--keep-parts must be at least --idle-timeout");
@@ -101,4 +116,34 @@ fn check(flags: &flags::Serve) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
     }
     Ok(())
+}
+
+/// Asked with a socket that is connected to nothing.
+fn check_congestion(congestion: &Congestion) -> Result<(), Failure> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
+    let socket =
+        socket.map_err(|error| Failure::from(anyhow!("no socket is to be had: {error}")))?;
+    congestion.check(&socket).map_err(|error| {
+        let error = anyhow!(error).context(format!("cannot use congestion control {congestion}"));
+        Failure::new(Exit::Usage, error)
+            .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
+    })
+}
+
+/// Where files are to land, or come from.
+fn check_directory(flags: &flags::Serve) -> Result<(), Failure> {
+    let path = &flags.directory;
+    let cannot = |why: String| {
+        let error = anyhow!("cannot serve {}: {why}", path.display());
+        Err(Failure::new(Exit::Usage, error).with_hint("DIR must be a directory that exists"))
+    };
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => cannot("it is no directory".to_owned()),
+        Ok(_) if flags.sink != flags::Sink::File => Ok(()),
+        Ok(_) => match rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK) {
+            Ok(()) => Ok(()),
+            Err(error) => cannot(format!("nothing can be written there: {error}")),
+        },
+        Err(error) => cannot(error.to_string()),
+    }
 }

@@ -1,10 +1,13 @@
 //! Reads the first bytes of a connection until the protocol is known (DESIGN section 5).
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use anyport_proto::detect::{Allowed, Decision, End, decide, max_prefix};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::config::{Config, ListenerConfig, OnTimeout};
 use crate::counters::SilentEnd;
@@ -110,10 +113,19 @@ pub(crate) async fn first_bytes(
 }
 
 /// Whoever says nothing costs no buffer.
-async fn read_when_there(stream: &mut TcpStream, prefix: &mut Vec<u8>) -> io::Result<usize> {
-    stream.readable().await?;
-    prefix.reserve_exact(FIRST_READ);
-    stream.read_buf(prefix).await
+async fn read_when_there(
+    stream: &mut (impl AsyncRead + Unpin),
+    prefix: &mut Vec<u8>,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        // On the stack of whoever polls.
+        let mut room = [0; FIRST_READ];
+        let mut buffer = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        prefix.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+    .await
 }
 
 /// Bytes of the first read. Most clients say who they are within it.

@@ -131,9 +131,16 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncRead for Stream<I
             if this.machine.is_ended() || buffer.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            this.wire.resize(WIRE, 0);
-            let mut wire = ReadBuf::new(&mut this.wire);
-            ready!(Pin::new(&mut this.io).poll_read(context, &mut wire))?;
+            this.wire.reserve_exact(WIRE);
+            let mut wire = ReadBuf::uninit(this.wire.spare_capacity_mut());
+            match Pin::new(&mut this.io).poll_read(context, &mut wire) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => {
+                    // Whoever waits costs no buffer.
+                    this.wire = Vec::new();
+                    return Poll::Pending;
+                }
+            }
             let came = wire.filled_mut();
             if came.is_empty() {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED)));

@@ -2,8 +2,10 @@
 
 pub(crate) mod cat;
 pub(crate) mod chat;
+pub(crate) mod config;
 pub(crate) mod get;
 pub(crate) mod ls;
+pub(crate) mod manuals;
 pub(crate) mod pipe;
 pub(crate) mod reload;
 pub(crate) mod resolve;

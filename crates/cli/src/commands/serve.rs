@@ -17,12 +17,13 @@ use crate::daemon::control::Control;
 use crate::daemon::{self, Background, Manager, Office};
 use crate::exit::Exit;
 use crate::flags;
+use crate::layers::Parsed;
 use crate::listen::{self, is_loopback};
 use crate::output::{Printer, summary_event, to_stderr, to_stdout};
 use crate::reload::Reloader;
 use crate::settings;
 
-pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
+pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure> {
     let mut config = settings::config(flags)?;
     if let Some(exit) = daemon::detach(&flags.background)? {
         return Ok(exit);
@@ -36,7 +37,8 @@ pub(crate) fn run(flags: &flags::Serve) -> Result<Exit, Failure> {
         .build()
         .context("cannot start the runtime")?;
     let (printer, printed) = Printer::start(flags.json);
-    let served = runtime.block_on(serve(flags, config, listeners, printer, &mut background));
+    let served =
+        runtime.block_on(serve(flags, parsed, config, listeners, printer, &mut background));
     let summary = served.as_ref().ok().map(|(_, summary)| summary);
     printed.finish(summary.filter(|_| flags.json).map(summary_event));
     if let Some(summary) = summary.filter(|summary| !flags.json && has_served(summary)) {
@@ -54,12 +56,14 @@ const fn has_served(summary: &Snapshot) -> bool {
 
 async fn serve(
     flags: &flags::Serve,
+    parsed: &Parsed,
     config: Config,
-    listeners: Vec<Listener>,
+    listeners: Vec<(Option<usize>, Listener)>,
     printer: Printer,
     background: &mut Background,
 ) -> Result<(Exit, Snapshot), Failure> {
     let directory = flags.directory.display().to_string();
+    let (groups, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
     let fingerprint = config.tls.as_ref().map(anyport_tls::server::Server::fingerprint);
     let server = Server::new(config, listeners, printer)
@@ -67,7 +71,7 @@ async fn serve(
         .map_err(|error| Failure::from(error).with_hint("DIR must be a directory that exists"))?;
     let addresses = server.addresses().context("cannot ask for our own addresses")?;
     let listening: Vec<_> = addresses.into_iter().zip(configs).collect();
-    let reloader = Reloader::new(server.reload_handle());
+    let reloader = Reloader::new(server.reload_handle(), flags, parsed, groups);
     // Signals are heard from before the first line, as whoever reads it may send one.
     let signals = Signals::hear()?;
     let port = listening.first().map_or(0, |(address, _)| address.port());
@@ -76,7 +80,8 @@ async fn serve(
     announce(flags, &listening, fingerprint)?;
 
     let (order, orders) = mpsc::channel(1);
-    let events = listening.iter().map(|(address, config)| listening_event(*address, config, fingerprint));
+    let events =
+        listening.iter().map(|(address, config)| listening_event(*address, config, fingerprint));
     let office = Arc::new(Office::new(server.overview(), order, events.collect()));
     if let Some(control) = &control {
         let (control, office) = (control.clone(), office.clone());

@@ -1,11 +1,13 @@
 //! Every flag of every command, by command; the doc comments are the help.
 
+mod config;
 mod resolve;
 mod serve;
 mod talk;
 mod tls;
 mod transfer;
 
+pub(crate) use config::{Completions, Config, ConfigCommand, Man, Show};
 pub(crate) use resolve::Resolve;
 pub(crate) use serve::{Fsync, Serve, Sink, SlowReader};
 pub(crate) use talk::{Cat, Chat};
@@ -41,6 +43,9 @@ pub(crate) enum Command {
     Reload(daemon::flags::Reload),
     Stop(daemon::flags::Stop),
     Bench(bench::flags::Bench),
+    Config(Config),
+    Man(Man),
+    Completions(Completions),
     /// A part of the bench as a process of its own; not for people.
     #[command(hide = true)]
     BenchPeer(bench::flags::Peer),

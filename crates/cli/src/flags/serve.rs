@@ -40,6 +40,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SERVICE://ADDR")]
     pub(crate) listen: Vec<Listen>,
 
+    /// File with settings: a key for each of these flags, as max-conns = 5 (anyport config example) [default: none]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Allow addresses beyond this machine: whoever reaches them may upload, and get and list what is in DIR
     #[arg(long)]
     pub(crate) open: bool,

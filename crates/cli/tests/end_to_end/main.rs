@@ -2,6 +2,9 @@
 //!
 //! - `bench` the comparison, its outputs, and what it does when a part of it fails
 //! - `harness` starts servers and senders, waits for events, compares what arrived
+//! - `config` settings from a file and the environment, and what tells of them
+//! - `manuals` manual pages and completions, as man and shells take them
+//! - `reload` new settings for a server that runs
 //! - `wire` writes frames and prefaces by hand, for peers that know nothing of this workspace
 //! - `matrix` each of our clients against each engine
 //! - `real_clients` tools that know nothing of anyport
@@ -45,6 +48,7 @@ mod cat;
 mod chat;
 mod closing;
 mod compression;
+mod config;
 mod crowds;
 mod daemon;
 mod datagrams;
@@ -59,6 +63,7 @@ mod http_uploads;
 mod interruptions;
 mod listeners;
 mod lookalikes;
+mod manuals;
 mod matrix;
 mod memory;
 mod pipe;
@@ -66,6 +71,7 @@ mod policies;
 mod raw_echo;
 mod real_clients;
 mod refusals;
+mod reload;
 mod resolve;
 mod resuming;
 mod rooms;

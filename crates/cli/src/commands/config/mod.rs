@@ -1,0 +1,54 @@
+//! `anyport config`: what a server would be told, and by whom.
+
+mod example;
+mod show;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::exit::Exit;
+use crate::flags::{Command, Config, ConfigCommand, Serve};
+use crate::layers::{self, Parsed, Refusal};
+use crate::output::to_stdout;
+use crate::{Failure, settings};
+
+pub(crate) fn run(flags: &Config) -> Result<Exit, Failure> {
+    match &flags.command {
+        ConfigCommand::Check(check) => self::check(check.file.as_deref()),
+        ConfigCommand::Show(show) => show::run(show),
+        ConfigCommand::Example => example::run(),
+    }
+}
+
+fn check(file: Option<&Path>) -> Result<Exit, Failure> {
+    let flags = file.map(|file| ["--config".into(), file.into()]);
+    let parsed = serve(flags.into_iter().flatten())?;
+    let serve = serve_flags(&parsed)?;
+    settings::check(serve).map_err(|failure| Failure { exit: Exit::Usage, ..failure })?;
+    let what = match &serve.config {
+        Some(file) => file.display().to_string(),
+        None => "the environment".to_owned(),
+    };
+    let count = parsed.settings.iter().filter(|setting| setting.source != layers::Source::Default);
+    let count = match count.count() {
+        1 => "1 setting".to_owned(),
+        count => format!("{count} settings"),
+    };
+    to_stdout(&format!("{what} is good: {count}")).context("cannot write to stdout")?;
+    Ok(Exit::Done)
+}
+
+/// What `anyport serve` would make of these flags.
+fn serve(flags: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
+    let line = ["anyport", "serve"].map(OsString::from).into_iter().chain(flags);
+    layers::parse(line.collect(), &layers::environment).map_err(Refusal::into)
+}
+
+fn serve_flags(parsed: &Parsed) -> Result<&Serve, Failure> {
+    match &parsed.flags.command {
+        Command::Serve(serve) => Ok(serve),
+        _ => Err(Failure::new(Exit::Usage, anyhow::anyhow!("these are not the flags of serve"))),
+    }
+}

@@ -1,0 +1,173 @@
+//! What a file says of a command's flags: TOML, flat, each key the name of a flag.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use clap::{Arg, ArgAction};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::flag::{Layered, is_secret, is_switch, key};
+use super::{Given, Place, Said, Source};
+
+/// Reads it; whatever is wrong goes to `mistakes`, all of it at once.
+pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<String>) -> Vec<Given> {
+    let text = match read(path) {
+        Ok(text) => text,
+        Err(mistake) => {
+            mistakes.push(mistake);
+            return Vec::new();
+        }
+    };
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    if !errors.is_empty() {
+        // What the rest means is a guess then.
+        mistakes.extend(errors.iter().map(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            format!("{}: {}", place(path, &text, at), error.message())
+        }));
+        return Vec::new();
+    }
+    let mut entries: Vec<_> = table.get_ref().iter().collect();
+    entries.sort_by_key(|(word, _)| word.span().start);
+    let mut all: Vec<Given> = Vec::new();
+    for (word, value) in entries {
+        let at = place(path, &text, word.span().start);
+        match entry(word.get_ref(), value, layered) {
+            Ok((argument, said)) => {
+                let id = argument.get_id().to_string();
+                if let Some(Source::File(first)) =
+                    all.iter().find(|given| given.id == id).map(|given| &given.source)
+                {
+                    let line = first.line;
+                    mistakes.push(format!("{at}: {} stands in line {line} already", key(argument)));
+                } else {
+                    let at = place(path, &text, value.span().start);
+                    all.push(Given { id, said, source: Source::File(at) });
+                }
+            }
+            Err(mistake) => mistakes.push(format!("{at}: {mistake}")),
+        }
+    }
+    all
+}
+
+fn entry<'a>(
+    word: &str,
+    value: &Spanned<DeValue<'_>>,
+    layered: &Layered<'a>,
+) -> Result<(&'a Arg, Said), String> {
+    let Some(argument) = layered.by_key(word) else { return Err(unknown(word, value, layered)) };
+    if !layered.is_key(argument) {
+        return Err(format!("{word} names the file itself: say it as --{word}, or by environment"));
+    }
+    let said = said(argument, value.get_ref());
+    said.map(|said| (argument, said)).map_err(|expected| {
+        let found = match is_secret(argument) {
+            true => String::new(),
+            false => format!(", not {}", described(value.get_ref())),
+        };
+        format!("{word}: expected {expected}{found}")
+    })
+}
+
+fn said(argument: &Arg, value: &DeValue<'_>) -> Result<Said, &'static str> {
+    if is_switch(argument) {
+        return value.as_bool().map(Said::Switch).ok_or("true or false");
+    }
+    match (argument.get_action(), value) {
+        (ArgAction::Count, DeValue::Integer(times)) => {
+            times.as_str().parse().map(Said::Times).map_err(|_| "a number from 0 to 255")
+        }
+        (ArgAction::Count, _) => Err("a number from 0 to 255"),
+        (ArgAction::Append, DeValue::Array(values)) => {
+            let values = values.iter().map(|value| one(value.get_ref()));
+            let values: Option<Vec<_>> = values.collect();
+            values.map(Said::Values).ok_or("a list of strings")
+        }
+        (ArgAction::Append, value) => {
+            one(value).map(|value| Said::Values(vec![value])).ok_or("a list of strings")
+        }
+        (_, value) => {
+            one(value).map(|value| Said::Values(vec![value])).ok_or("a string or a number")
+        }
+    }
+}
+
+/// A value as it would be typed.
+fn one(value: &DeValue<'_>) -> Option<OsString> {
+    match value {
+        DeValue::String(text) => Some(text.as_ref().into()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().into()),
+        DeValue::Integer(number) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
+            Some(number.to_string().into())
+        }
+        _ => None,
+    }
+}
+
+fn described(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(true) => "true",
+        DeValue::Boolean(false) => "false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn unknown(word: &str, value: &Spanned<DeValue<'_>>, layered: &Layered<'_>) -> String {
+    let shown = word.replace(char::is_control, " ");
+    if matches!(value.get_ref(), DeValue::Table(_)) {
+        return format!("{shown} is a table, and there are none: each key stands at the top");
+    }
+    let normal = word.replace('_', "-");
+    let keys = layered.arguments().filter(|argument| layered.is_key(argument)).map(key);
+    let likeness = |key: String| (strsim::jaro_winkler(&normal, &key), key);
+    let nearest = keys.map(likeness).max_by(|(one, _), (other, _)| one.total_cmp(other));
+    match nearest {
+        Some((likeness, key)) if likeness > ALIKE => {
+            format!("unknown key {shown:?}; did you mean {key}?")
+        }
+        _ => format!("unknown key {shown:?}; anyport config example shows all"),
+    }
+}
+
+/// How much alike two keys are that are taken for one, from 0 to 1.
+const ALIKE: f64 = 0.8;
+
+fn read(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let cannot = |error| format!("cannot read {shown}: {error}");
+    let file = File::open(path).map_err(cannot)?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(format!("{shown} is a directory, and settings are in a file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("{shown} has more than {LARGEST} bytes, and settings are few"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(&error.as_bytes()[..good]).into_owned();
+        format!("{}: not UTF-8", place(path, &text, good))
+    })
+}
+
+/// Bytes of the largest file: one with a line for each flag has some thousand.
+const LARGEST: u64 = 1 << 20;
+
+/// Lines and columns count from 1, columns by characters.
+fn place(path: &Path, text: &str, at: usize) -> Place {
+    let before = &text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Place { path: path.to_owned(), line, column }
+}

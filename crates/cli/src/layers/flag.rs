@@ -1,0 +1,258 @@
+//! Which flags have layers, and what they are called there.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Command};
+
+use super::{Given, Said, Source, gist};
+
+/// The flags of one command that lower layers may set.
+#[derive(Debug)]
+pub(super) struct Layered<'a> {
+    /// `None`: it has no layers.
+    command: Option<&'a Command>,
+    arguments: Vec<&'a Arg>,
+}
+
+impl<'a> Layered<'a> {
+    pub(super) fn of(program: &'a Command, name: &str) -> Self {
+        let command = program.find_subcommand(name).filter(|command| has_layers(command));
+        let own = command.into_iter().flat_map(Command::get_arguments);
+        let common = program.get_arguments().filter(|argument| argument.is_global_set());
+        let common = common.filter(|_| command.is_some());
+        let arguments = own.chain(common).filter(|argument| is_layered(name, argument)).collect();
+        Self { command, arguments }
+    }
+
+    pub(super) fn arguments(&self) -> impl Iterator<Item = &'a Arg> {
+        self.arguments.iter().copied()
+    }
+
+    pub(super) fn argument(&self, id: &str) -> Option<&'a Arg> {
+        self.arguments().find(|argument| argument.get_id() == id)
+    }
+
+    /// The flag that names a file with the others.
+    pub(super) fn file(&self) -> Option<&'a Arg> {
+        self.argument(FILE)
+    }
+
+    /// Whether a file may set it.
+    pub(super) fn is_key(&self, argument: &Arg) -> bool {
+        argument.get_id() != FILE
+    }
+
+    /// The flag that a file calls `word`.
+    pub(super) fn by_key(&self, word: &str) -> Option<&'a Arg> {
+        let word = word.replace('_', "-");
+        self.arguments().find(|argument| key(argument) == word)
+    }
+
+    /// The flag that takes it back.
+    pub(super) fn opposite(&self, argument: &Arg) -> Option<&'a Arg> {
+        let long = opposite(argument)?;
+        self.command?.get_arguments().find(|argument| argument.get_long() == Some(&long))
+    }
+
+    /// What is wrong with a value, by the parser of its flag.
+    pub(super) fn mistake(&self, program: &Command, given: &Given) -> Option<String> {
+        let (command, argument) = (self.command?, self.argument(&given.id)?);
+        let mut line: Vec<OsString> = vec![program.get_name().into(), command.get_name().into()];
+        line.extend(as_typed(argument, &given.said));
+        let error = program.clone().try_get_matches_from(line).err()?;
+        let about_others = [
+            ErrorKind::MissingRequiredArgument,
+            ErrorKind::ArgumentConflict,
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+        ];
+        if about_others.contains(&error.kind()) {
+            return None;
+        }
+        let why = match is_secret(argument) {
+            true => "this is no value for it".to_owned(),
+            false => gist(&error),
+        };
+        Some(match &given.source {
+            Source::Environment(name) => format!("{name}: {why}"),
+            place => format!("{place}: {}: {why}", key(argument)),
+        })
+    }
+
+    /// Whether a higher layer speaks of it, or of something that cannot be together with it.
+    pub(super) fn is_overruled(&self, argument: &Arg, said: &[&Arg]) -> bool {
+        let Some(command) = self.command else { return true };
+        let conflict = |one: &Arg, other: &Arg| {
+            !one.is_global_set()
+                && command
+                    .get_arg_conflicts_with(one)
+                    .iter()
+                    .any(|arg| arg.get_id() == other.get_id())
+        };
+        said.iter().any(|above| {
+            above.get_id() == argument.get_id()
+                || conflict(above, argument)
+                || conflict(argument, above)
+        })
+    }
+
+    /// The command line, with what lower layers add to it.
+    pub(super) fn with_lower(&self, arguments: &[OsString], lower: &[Given]) -> Vec<OsString> {
+        let lower = lower.iter().filter_map(|given| Some((self.argument(&given.id)?, &given.said)));
+        let (positionals, flags): (Vec<_>, Vec<_>) =
+            lower.partition(|(argument, _)| argument.is_positional());
+        let end = arguments.iter().position(|argument| argument == "--");
+        let (before, after) = arguments.split_at(end.unwrap_or(arguments.len()));
+        let mut all = before.to_vec();
+        all.extend(flags.iter().flat_map(|(argument, said)| as_typed(argument, said)));
+        all.extend_from_slice(after);
+        if end.is_none() && !positionals.is_empty() {
+            all.push("--".into());
+        }
+        all.extend(positionals.iter().flat_map(|(_, said)| match said {
+            Said::Values(values) => values.clone(),
+            Said::Switch(_) | Said::Times(_) => Vec::new(),
+        }));
+        all
+    }
+}
+
+/// How it would be typed.
+fn as_typed(argument: &Arg, said: &Said) -> Vec<OsString> {
+    let long = argument.get_long().map(|long| format!("--{long}"));
+    match (said, long) {
+        (Said::Switch(on), Some(long)) => on.then(|| long.into()).into_iter().collect(),
+        (Said::Times(times), Some(long)) => vec![long.into(); usize::from(*times)],
+        (Said::Values(values), Some(long)) => {
+            let joined = values.iter().map(|value| {
+                let mut joined = OsString::from(format!("{long}="));
+                joined.push(value);
+                joined
+            });
+            joined.collect()
+        }
+        (Said::Values(values), None) => {
+            std::iter::once("--".into()).chain(values.iter().cloned()).collect()
+        }
+        (Said::Switch(_) | Said::Times(_), None) => Vec::new(),
+    }
+}
+
+/// The name of a setting: that of its flag, without the dashes before it.
+pub(crate) fn key(argument: &Arg) -> String {
+    argument.get_long().unwrap_or(argument.get_id().as_str()).to_owned()
+}
+
+/// The variable that sets it.
+pub(crate) fn env_name(argument: &Arg) -> String {
+    format!("ANYPORT_{}", key(argument).replace('-', "_").to_ascii_uppercase())
+}
+
+/// Whether nobody may see what it is set to.
+pub(crate) fn is_secret(argument: &Arg) -> bool {
+    argument.is_hide_env_values_set()
+}
+
+/// What a command's layers may set.
+pub(crate) fn layered<'a>(program: &'a Command, name: &str) -> Vec<&'a Arg> {
+    Layered::of(program, name).arguments().collect()
+}
+
+/// What a command's layers may set, without the flag that names the file.
+pub(crate) fn keys<'a>(program: &'a Command, name: &str) -> Vec<&'a Arg> {
+    let layered = Layered::of(program, name);
+    layered.arguments().filter(|argument| layered.is_key(argument)).collect()
+}
+
+/// The flag that takes back what a switch says: `--no-open`, and for `--no-detect` it is `--detect`.
+fn opposite(argument: &Arg) -> Option<String> {
+    let long = argument.get_long().filter(|_| is_switch(argument))?;
+    Some(match long.strip_prefix("no-") {
+        Some(bare) => bare.to_owned(),
+        None => format!("no-{long}"),
+    })
+}
+
+/// Adds the opposite of each switch that a lower layer may set. They are not shown: there is nothing to know but the rule.
+pub(super) fn with_opposites(program: Command) -> Command {
+    program.mut_subcommands(|command| {
+        let name = command.get_name().to_owned();
+        let switches: Vec<Arg> = command
+            .get_arguments()
+            .filter(|argument| has_layers(&command) && is_layered(&name, argument))
+            .cloned()
+            .collect();
+        switches.iter().fold(command, |command, switch| {
+            let Some(opposite) = opposite(switch) else { return command };
+            let is_taken = |argument: &Arg| argument.get_long() == Some(&opposite);
+            if command.get_arguments().any(is_taken) {
+                return command;
+            }
+            let id = switch.get_id().clone();
+            command.arg(
+                Arg::new(opposite.clone())
+                    .long(opposite)
+                    .action(ArgAction::SetTrue)
+                    .overrides_with(id)
+                    .hide(true),
+            )
+        })
+    })
+}
+
+pub(super) fn is_switch(argument: &Arg) -> bool {
+    matches!(argument.get_action(), ArgAction::SetTrue)
+}
+
+fn has_layers(command: &Command) -> bool {
+    command.get_name() == SERVE || CLIENTS.contains(&command.get_name())
+}
+
+fn is_layered(command: &str, argument: &Arg) -> bool {
+    let acts = matches!(
+        argument.get_action(),
+        ArgAction::Help | ArgAction::Version | ArgAction::HelpShort | ArgAction::HelpLong
+    );
+    if acts || argument.is_hide_set() {
+        return false;
+    }
+    let is_flag = argument.get_long().is_some();
+    match command {
+        SERVE => true,
+        _ => is_flag && argument.get_long().is_some_and(|long| COMMON.contains(&long)),
+    }
+}
+
+/// The command whose flags are all settings.
+const SERVE: &str = "serve";
+
+/// The flag that names the file, which the file itself cannot say.
+const FILE: &str = "config";
+
+/// Commands that hear the environment.
+const CLIENTS: [&str; 6] = ["send", "get", "ls", "chat", "cat", "resolve"];
+
+/// Which of their flags: what is the same for many calls. What one call is about is typed.
+const COMMON: [&str; 21] = [
+    "as",
+    "cacert",
+    "congestion",
+    "connect-timeout",
+    "deflate",
+    "digest",
+    "engine",
+    "frame-size",
+    "insecure",
+    "json",
+    "limit-rate",
+    "links",
+    "on-exists",
+    "pin",
+    "quiet",
+    "retry",
+    "retry-max-time",
+    "timeout",
+    "token",
+    "verbose",
+    "write-out",
+];

@@ -1,0 +1,252 @@
+//! Settings come in layers: defaults, then a file, then the environment, then the command line.
+//!
+//! ```text
+//!   anyport.toml ──► entries ─┐
+//!   ANYPORT_…    ─────────────┴► what no higher layer says, as flags ─┐
+//!   command line ─────────────────────────────────────────────────────┴► the one parser of flags
+//! ```
+//!
+//! Keys and variables are not listed anywhere: they are read off the flags, so that none can be forgotten. What a lower layer
+//! says is given to the parser as if it had been typed, so that there is one meaning and one error text.
+
+mod environment;
+mod file;
+mod flag;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use flag::{env_name, is_secret, key, keys, layered};
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+
+use crate::flags::Anyport;
+use flag::{Layered, with_opposites};
+
+/// What was asked for, in all layers together.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) flags: Anyport,
+    /// Every setting of the command, where it has layers.
+    pub(crate) settings: Vec<Setting>,
+    /// So that it can be asked again.
+    pub(crate) arguments: Vec<OsString>,
+}
+
+/// A setting as it is in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) key: String,
+    /// As they would be written on a command line; none where it is not set.
+    pub(crate) values: Vec<OsString>,
+    pub(crate) source: Source,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    Default,
+    File(Place),
+    Environment(String),
+    Flag,
+}
+
+/// Where something stands in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+/// What a lower layer says of one flag.
+#[derive(Debug, Clone)]
+struct Given {
+    id: String,
+    said: Said,
+    source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Said {
+    Switch(bool),
+    /// How often a flag that counts was given.
+    Times(u8),
+    Values(Vec<OsString>),
+}
+
+/// Why nothing can be done.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The command line; or it asks for help.
+    Usage(clap::Error),
+    /// Lower layers: all that is wrong with them.
+    Mistakes(Vec<String>),
+}
+
+impl Refusal {
+    /// For people, a line each.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Usage(error) => vec![gist(error)],
+            Self::Mistakes(lines) => lines.clone(),
+        }
+    }
+}
+
+/// Asks for a variable of the environment.
+pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The program's own environment.
+pub(crate) fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// The program with all its flags, as it is parsed.
+pub(crate) fn program() -> Command {
+    with_opposites(Anyport::command())
+}
+
+/// Puts the layers together.
+///
+/// # Errors
+/// A request for help counts as one.
+pub(crate) fn parse(arguments: Vec<OsString>, variables: Variables<'_>) -> Result<Parsed, Refusal> {
+    let program = program();
+    let typed = typed(&program, &arguments)?;
+    let Some((name, matches)) = typed.subcommand() else {
+        // It was parsed strictly, so there is one.
+        let flags = Anyport::from_arg_matches(&typed).map_err(Refusal::Usage)?;
+        return Ok(Parsed { flags, settings: Vec::new(), arguments });
+    };
+    let layered = Layered::of(&program, name);
+    let mut mistakes = Vec::new();
+    let in_environment = environment::given(&layered, variables, &mut mistakes);
+    let in_file = match file_to_read(&layered, matches, &in_environment) {
+        Some(path) => file::given(&path, &layered, &mut mistakes),
+        None => Vec::new(),
+    };
+    for given in in_environment.iter().chain(&in_file) {
+        mistakes.extend(layered.mistake(&program, given));
+    }
+    if !mistakes.is_empty() {
+        return Err(Refusal::Mistakes(mistakes));
+    }
+    let mut said: Vec<&Arg> =
+        layered.arguments().filter(|argument| is_typed(matches, &layered, argument)).collect();
+    let mut lower = Vec::new();
+    for layer in [in_environment, in_file] {
+        let fits = |given: &Given| {
+            layered.argument(&given.id).filter(|argument| !layered.is_overruled(argument, &said))
+        };
+        let new: Vec<Given> = layer.into_iter().filter(|given| fits(given).is_some()).collect();
+        said.extend(new.iter().filter_map(|given| layered.argument(&given.id)));
+        lower.extend(new);
+    }
+    let all = layered.with_lower(&arguments, &lower);
+    let matches = program.clone().try_get_matches_from(all);
+    let matches = matches.map_err(|error| unfit(error, &layered, &lower))?;
+    let settings = settings(&matches, &layered, &lower);
+    let flags = Anyport::from_arg_matches(&matches).map_err(Refusal::Usage)?;
+    Ok(Parsed { flags, settings, arguments })
+}
+
+/// What the command line says by itself. That something is missing may be mended by a lower layer.
+fn typed(program: &Command, arguments: &[OsString]) -> Result<ArgMatches, Refusal> {
+    match program.clone().try_get_matches_from(arguments) {
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            let lenient = program.clone().ignore_errors(true);
+            let lenient = lenient.try_get_matches_from(arguments).map_err(Refusal::Usage)?;
+            if lenient.subcommand().is_some() { Ok(lenient) } else { Err(Refusal::Usage(error)) }
+        }
+        matches => matches.map_err(Refusal::Usage),
+    }
+}
+
+/// Whether the command line says something of it, itself or by its opposite.
+fn is_typed(matches: &ArgMatches, layered: &Layered<'_>, argument: &Arg) -> bool {
+    // What clap asks the environment for by itself comes from above the file, too.
+    let said = [ValueSource::CommandLine, ValueSource::EnvVariable];
+    let here = |argument: &Arg| {
+        matches.value_source(argument.get_id().as_str()).is_some_and(|from| said.contains(&from))
+    };
+    here(argument) || layered.opposite(argument).is_some_and(here)
+}
+
+fn file_to_read(
+    layered: &Layered<'_>,
+    matches: &ArgMatches,
+    in_environment: &[Given],
+) -> Option<PathBuf> {
+    let argument = layered.file()?;
+    if let Some(path) = matches.get_one::<PathBuf>(argument.get_id().as_str()) {
+        return Some(path.clone());
+    }
+    let given = in_environment.iter().find(|given| given.id == argument.get_id().as_str())?;
+    match &given.said {
+        Said::Values(values) => values.first().map(PathBuf::from),
+        _ => None,
+    }
+}
+
+/// Flags that do not go together, with where those stand that nobody typed.
+fn unfit(error: clap::Error, layered: &Layered<'_>, lower: &[Given]) -> Refusal {
+    let gist = gist(&error);
+    let place = |given: &Given| {
+        let flag = format!("--{}", layered.argument(&given.id)?.get_long()?);
+        gist.contains(&flag).then(|| format!("{flag} is from {}", given.source))
+    };
+    let places: Vec<_> = lower.iter().filter_map(place).collect();
+    if places.is_empty() {
+        return Refusal::Usage(error);
+    }
+    Refusal::Mistakes(vec![format!("{gist} ({})", places.join(", "))])
+}
+
+fn settings(matches: &ArgMatches, layered: &Layered<'_>, lower: &[Given]) -> Vec<Setting> {
+    let Some((_, matches)) = matches.subcommand() else { return Vec::new() };
+    let setting = |argument: &Arg| {
+        let id = argument.get_id().as_str();
+        let values = matches.get_raw(id).map(|raw| raw.map(OsStr::to_owned).collect());
+        let given = lower.iter().find(|given| given.id == id);
+        let source = match (given, matches.value_source(id)) {
+            (Some(given), _) => given.source.clone(),
+            (None, Some(ValueSource::EnvVariable)) => Source::Environment(env_name(argument)),
+            (None, _) if is_typed(matches, layered, argument) => Source::Flag,
+            (None, _) => Source::Default,
+        };
+        Setting { key: key(argument), values: values.unwrap_or_default(), source }
+    };
+    layered.arguments().filter(|argument| layered.is_key(argument)).map(setting).collect()
+}
+
+/// What clap says against something, in one line and without advice.
+fn gist(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(place) => place.fmt(f),
+            Self::Environment(name) => write!(f, "env {name}"),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, line, column } = self;
+        write!(f, "{}:{line}:{column}", path.display())
+    }
+}

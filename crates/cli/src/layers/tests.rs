@@ -1,0 +1,258 @@
+use super::*;
+use crate::flags::{self, Command as Subcommand};
+
+/// What `anyport` with these arguments becomes, with a file of this text and these variables.
+fn layers(arguments: &[&str], file: &str, variables: &[(&str, &str)]) -> Result<Parsed, Refusal> {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("anyport.toml");
+    std::fs::write(&path, file).unwrap();
+    let mut line: Vec<OsString> = vec!["anyport".into()];
+    line.extend(arguments.iter().map(OsString::from));
+    let variable = |name: &str| match name {
+        "ANYPORT_CONFIG" if !file.is_empty() => Some(path.clone().into()),
+        name => variables.iter().find(|(one, _)| *one == name).map(|(_, value)| value.into()),
+    };
+    parse(line, &variable)
+}
+
+fn serve(arguments: &[&str], file: &str, variables: &[(&str, &str)]) -> flags::Serve {
+    let line = [&["serve"], arguments].concat();
+    let parsed = layers(&line, file, variables).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    let Subcommand::Serve(serve) = parsed.flags.command else { panic!() };
+    serve
+}
+
+fn mistakes(arguments: &[&str], file: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let line = [&["serve"], arguments].concat();
+    let lines = layers(&line, file, variables).unwrap_err().lines();
+    // Without the directory, which is another one each time.
+    let short = |line: String| match line.find("anyport.toml") {
+        Some(at) if line.starts_with('/') => line[at..].to_owned(),
+        _ => line,
+    };
+    lines.into_iter().map(short).collect()
+}
+
+#[test]
+fn each_layer_beats_those_below_it() {
+    let file = "max-conns = 2";
+    let variable = [("ANYPORT_MAX_CONNS", "3")];
+    let max_conns = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
+        serve(arguments, file, variables).max_conns
+    };
+    assert_eq!(max_conns(&[], "", &[]), 1024);
+    assert_eq!(max_conns(&[], file, &[]), 2);
+    assert_eq!(max_conns(&[], file, &variable), 3);
+    assert_eq!(max_conns(&["--max-conns", "4"], file, &variable), 4);
+    assert_eq!(max_conns(&["--max-conns=4"], file, &[]), 4);
+    assert_eq!(max_conns(&[], file, &[("ANYPORT_MAX_CONNS", "")]), 2);
+    assert_eq!(max_conns(&[], "max_conns = 2", &[]), 2);
+    assert_eq!(max_conns(&[], "max-conns = 0x10", &[]), 16);
+}
+
+#[test]
+fn a_switch_can_be_taken_back_above() {
+    let open = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
+        serve(arguments, file, variables).open
+    };
+    assert!(open(&[], "open = true", &[]));
+    assert!(!open(&[], "open = true", &[("ANYPORT_OPEN", "off")]));
+    assert!(!open(&["--no-open"], "open = true", &[("ANYPORT_OPEN", "1")]));
+    assert!(open(&["--open"], "open = false", &[("ANYPORT_OPEN", "no")]));
+    assert!(open(&["--no-open", "--open"], "", &[]));
+    // The opposite of what begins with no.
+    assert!(serve(&[], "no-detect = true", &[]).no_detect);
+    assert!(!serve(&["--detect"], "no-detect = true", &[]).no_detect);
+    // And one that counts.
+    let verbose = |arguments: &[&str], file| {
+        layers(&[&["serve"], arguments].concat(), file, &[]).unwrap().flags.verbose
+    };
+    assert_eq!(verbose(&[], "verbose = 2"), 2);
+    assert_eq!(verbose(&["-v"], "verbose = 2"), 1);
+}
+
+#[test]
+fn a_list_is_replaced_and_not_continued() {
+    let only = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
+        let names = serve(arguments, file, variables).only;
+        names.iter().map(|name| format!("{name:?}").to_lowercase()).collect::<Vec<_>>()
+    };
+    assert_eq!(only(&[], r#"only = ["raw", "http"]"#, &[]), ["raw", "http"]);
+    assert_eq!(only(&[], r#"only = "raw,http""#, &[]), ["raw", "http"]);
+    assert_eq!(only(&[], r#"only = ["raw"]"#, &[("ANYPORT_ONLY", "ws,http")]), ["ws", "http"]);
+    assert_eq!(only(&["--only", "tls"], r#"only = ["raw"]"#, &[]), ["tls"]);
+    assert!(only(&[], "only = []", &[]).is_empty());
+    let addresses = [("ANYPORT_BIND", "127.0.0.1:1  [::1]:2")];
+    assert_eq!(serve(&[], "", &addresses).bind, ["127.0.0.1:1", "[::1]:2"]);
+    let listen = [("ANYPORT_LISTEN", "any://127.0.0.1:1?only=raw,http echo://127.0.0.1:2")];
+    assert_eq!(serve(&[], "", &listen).listen.len(), 2);
+}
+
+#[test]
+fn what_cannot_be_together_with_what_is_said_above_is_left_out() {
+    let both = serve(&["--no-detect"], r#"only = ["raw"]"#, &[]);
+    assert!(both.no_detect && both.only.is_empty());
+    let both = serve(&[], "no-detect = true", &[("ANYPORT_ONLY", "raw")]);
+    assert!(!both.no_detect && both.only.len() == 1);
+    // Within one layer it is a mistake, and both are found.
+    let found = mistakes(&[], "no-detect = true\nonly = [\"raw\"]", &[]);
+    assert_eq!(found.len(), 1);
+    for words in ["cannot be used with", "--no-detect is from /", "anyport.toml:1:13", ":2:8"] {
+        assert!(found[0].contains(words), "no {words:?} in {found:?}");
+    }
+}
+
+#[test]
+fn the_directory_is_a_setting_too() {
+    let directory = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
+        serve(arguments, file, variables).directory
+    };
+    assert_eq!(directory(&[], "directory = \"-in\"", &[]), PathBuf::from("-in"));
+    assert_eq!(directory(&["out"], "directory = \"in\"", &[]), PathBuf::from("out"));
+    assert_eq!(directory(&["--"], "directory = \"in\"\nopen = true", &[]), PathBuf::from("in"));
+    assert_eq!(directory(&["--", "-x"], "open = true", &[]), PathBuf::from("-x"));
+    assert_eq!(directory(&[], "", &[("ANYPORT_DIRECTORY", "in")]), PathBuf::from("in"));
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_with_their_places() {
+    let file = "max-con = 5\nmax-conns = \"many\"\n\nopen = 1\n  idle-timeout = 3\nsink = 1.5\nMax = [1]\n";
+    assert_eq!(
+        mistakes(&[], file, &[]),
+        [
+            r#"anyport.toml:1:1: unknown key "max-con"; did you mean max-conns?"#,
+            "anyport.toml:4:1: open: expected true or false, not a number",
+            "anyport.toml:6:1: sink: expected a string or a number, not a number with a fraction",
+            r#"anyport.toml:7:1: unknown key "Max"; anyport config example shows all"#,
+            "anyport.toml:2:13: max-conns: invalid value 'many' for '--max-conns <COUNT>': invalid digit found in string",
+            "anyport.toml:5:18: idle-timeout: invalid value '3' for '--idle-timeout <DURATION>': expected a duration, as in 500ms, 3s or 2m",
+        ]
+    );
+    let twice = mistakes(&[], "max-conns = 1\nmax_conns = 2", &[]);
+    assert_eq!(twice, ["anyport.toml:2:1: max-conns stands in line 1 already"]);
+    let twice = mistakes(&[], "open = true\nopen = true", &[]);
+    assert!(twice[0].starts_with("anyport.toml:2:1: duplicate key"), "{twice:?}");
+    let table = mistakes(&[], "[serve]\nopen = true", &[]);
+    assert_eq!(
+        table,
+        ["anyport.toml:1:2: serve is a table, and there are none: each key stands at the top"]
+    );
+    let two = mistakes(&[], "open = yes\nsink = \"unended\n", &[]);
+    assert!(two.len() == 2 && two[0].starts_with("anyport.toml:1:8: "), "{two:?}");
+    assert!(two[1].starts_with("anyport.toml:2:"), "{two:?}");
+    let itself = mistakes(&[], "config = \"other.toml\"", &[]);
+    assert!(itself[0].contains("config names the file itself"), "{itself:?}");
+    let many = mistakes(&[], "sink = [\"file\"]", &[]);
+    assert_eq!(many, ["anyport.toml:1:1: sink: expected a string or a number, not a list"]);
+    // Also where a flag says something else: a file is good or not.
+    assert_eq!(mistakes(&["--max-conns", "1"], "max-conns = \"many\"", &[]).len(), 1);
+}
+
+#[test]
+fn mistakes_of_the_environment_name_the_variable() {
+    let wrong = [("ANYPORT_MAX_CONNS", "many"), ("ANYPORT_OPEN", "perhaps")];
+    assert_eq!(
+        mistakes(&[], "", &wrong),
+        [
+            "ANYPORT_OPEN: expected true or false",
+            "ANYPORT_MAX_CONNS: invalid value 'many' for '--max-conns <COUNT>': invalid digit found in string",
+        ]
+    );
+}
+
+#[test]
+fn every_flag_of_serve_is_a_key_and_a_variable_and_the_reverse() {
+    let program = program();
+    let serve = program.find_subcommand("serve").unwrap();
+    let own = serve.get_arguments().filter(|argument| !argument.is_hide_set());
+    let global = program.get_arguments().filter(|argument| argument.is_global_set());
+    let flags: Vec<String> = own.chain(global).map(key).collect();
+    let keys: Vec<String> = keys(&program, "serve").into_iter().map(key).collect();
+    assert!(keys.len() > 40);
+    for flag in &flags {
+        assert!(keys.contains(flag) || flag == "config", "{flag} is no key");
+    }
+    for key in &keys {
+        assert!(flags.contains(key), "{key} is no flag");
+    }
+    // A variable that clap asks for by itself has the same name.
+    for command in program.get_subcommands() {
+        for argument in command.get_arguments() {
+            if let Some(name) = argument.get_env() {
+                assert_eq!(name.to_str(), Some(env_name(argument).as_str()));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_key_can_be_said_in_each_layer() {
+    let program = program();
+    for argument in keys(&program, "serve") {
+        let (key, name) = (key(argument), env_name(argument));
+        let default = argument.get_default_values().first().map(|value| value.to_string_lossy());
+        let text = match key.as_str() {
+            "bind" => "127.0.0.1:1",
+            "listen" => "any://127.0.0.1:1",
+            "allow-origin" => "http://example.org",
+            "only" => "raw",
+            "on-exists" => "rename",
+            "greeting" => "hello",
+            _ if flag::is_switch(argument) => "true",
+            _ => default.as_deref().unwrap_or("7"),
+        };
+        let file = match text {
+            "true" => format!("{key} = true"),
+            number if number.parse::<u8>().is_ok() => format!("{key} = {number}"),
+            text => format!("{key} = {text:?}"),
+        };
+        let source = |file: &str, variables: &[(&str, &str)]| {
+            let parsed = layers(&["serve"], file, variables);
+            let parsed = parsed.unwrap_or_else(|refusal| panic!("{key}: {refusal:?}"));
+            let setting = parsed.settings.into_iter().find(|setting| setting.key == key).unwrap();
+            assert_eq!(setting.values, [text], "{key}");
+            setting.source
+        };
+        assert!(matches!(source(&file, &[]), Source::File(Place { line: 1, .. })), "{key}");
+        assert_eq!(source("", &[(&name, text)]), Source::Environment(name.clone()), "{key}");
+    }
+}
+
+#[test]
+fn clients_hear_the_environment_and_no_file() {
+    let line = ["send", "a", "tcp://h/"];
+    let send = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let parsed = layers(&[&line, arguments].concat(), "nonsense", variables).unwrap();
+        let Subcommand::Send(send) = parsed.flags.command else { panic!() };
+        send
+    };
+    assert_eq!(send(&[], &[("ANYPORT_RETRY", "3")]).retry, 3);
+    assert_eq!(send(&["--retry", "4"], &[("ANYPORT_RETRY", "3")]).retry, 4);
+    assert!(send(&[], &[("ANYPORT_QUIET", "yes")]).quiet);
+    assert!(!send(&["--no-quiet"], &[("ANYPORT_QUIET", "yes")]).quiet);
+    // What one call is about is typed.
+    assert!(send(&[], &[("ANYPORT_PIPE", "key")]).pipe.is_none());
+    let wrong = layers(&line, "", &[("ANYPORT_TIMEOUT", "soon")]).unwrap_err().lines();
+    assert!(wrong[0].starts_with("ANYPORT_TIMEOUT: invalid value 'soon'"), "{wrong:?}");
+}
+
+#[test]
+fn a_wrong_command_line_is_told_before_a_wrong_file() {
+    let refusal = layers(&["serve", "--max-con", "5"], "nonsense", &[]).unwrap_err();
+    assert!(matches!(refusal, Refusal::Usage(_)), "{refusal:?}");
+    let help = layers(&["serve", "--help"], "nonsense", &[]).unwrap_err();
+    assert!(matches!(help, Refusal::Usage(error) if error.kind() == ErrorKind::DisplayHelp));
+}
+
+#[test]
+fn a_secret_is_in_no_message() {
+    let parser = clap::value_parser!(u8);
+    let secret = Arg::new("token").long("token").hide_env_values(true).value_parser(parser);
+    let program = Command::new("anyport").subcommand(Command::new("serve").arg(secret));
+    let layered = Layered::of(&program, "serve");
+    let said = Said::Values(vec!["sesame".into()]);
+    let source = Source::Environment("ANYPORT_TOKEN".to_owned());
+    let given = Given { id: "token".to_owned(), said, source };
+    let mistake = layered.mistake(&program, &given);
+    assert_eq!(mistake.as_deref(), Some("ANYPORT_TOKEN: this is no value for it"));
+}

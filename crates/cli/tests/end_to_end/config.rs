@@ -1,0 +1,211 @@
+//! Settings from a file and from the environment, and what tells of them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{Outcome, Running, Server, anyport, anyport_command};
+
+/// A directory with a file of settings.
+struct Settings {
+    scratch: TempDir,
+}
+
+impl Settings {
+    fn new(text: &str) -> Self {
+        Self::of_bytes(text.as_bytes())
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        let settings = Self { scratch: tempfile::tempdir().unwrap() };
+        std::fs::write(settings.path(), bytes).unwrap();
+        settings
+    }
+
+    fn path(&self) -> PathBuf {
+        self.scratch.path().join("anyport.toml")
+    }
+
+    fn flags(&self) -> [String; 2] {
+        ["--config".to_owned(), self.path().display().to_string()]
+    }
+}
+
+/// Runs `anyport` with these variables beside.
+fn with_variables(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
+    let mut command = anyport_command(arguments);
+    command.envs(variables.iter().copied());
+    Running::start(command, None).outcome()
+}
+
+fn check(path: &Path) -> Outcome {
+    anyport(&["config", "check", path.to_str().unwrap()])
+}
+
+/// What `config show` says of one setting.
+fn shown(arguments: &[&str], variables: &[(&str, &str)], key: &str) -> Value {
+    let line = [&["config", "show", "--json"], arguments].concat();
+    let outcome = with_variables(&line, variables).succeeds();
+    outcome.json()[0][key].clone()
+}
+
+#[test]
+fn a_server_does_what_its_file_says() {
+    let settings = Settings::new("max-size = \"10B\"\nbind = [\"127.0.0.1:0\"]\n");
+    let [flag, path] = settings.flags();
+    // The address on the command line takes the place of the file's.
+    let server = Server::start(&[&flag, &path]);
+    let mut stream = crate::wire::connect(server.port());
+    let answer = crate::wire::converse(&mut stream, b"ANYPORT/1 PUT long size=11\n");
+    assert!(answer.contains("exceeds the limit of 10"), "{answer:?}");
+    assert!(server.next_refused()["reason"].as_str().unwrap().contains("--max-size"));
+}
+
+#[test]
+fn flags_beat_variables_and_these_beat_the_file() {
+    let settings = Settings::new("# mine\nmax-conns = 2\n");
+    let [flag, path] = settings.flags();
+    let file = [flag.as_str(), path.as_str()];
+    let variable = [("ANYPORT_MAX_CONNS", "3")];
+    let found = shown(&[], &[], "max-conns");
+    assert_eq!((&found["value"], &found["from"]), (&1024.into(), &"default".into()));
+    let found = shown(&file, &[], "max-conns");
+    assert_eq!((&found["value"], &found["from"]), (&2.into(), &"file".into()));
+    assert_eq!((&found["line"], &found["file"]), (&2.into(), &path.clone().into()));
+    let found = shown(&file, &variable, "max-conns");
+    assert_eq!((&found["value"], &found["variable"]), (&3.into(), &"ANYPORT_MAX_CONNS".into()));
+    let typed = [&file[..], &["--max-conns", "4"]].concat();
+    let found = shown(&typed, &variable, "max-conns");
+    assert_eq!((&found["value"], &found["from"]), (&4.into(), &"flag".into()));
+    // The file may be named by a variable too.
+    let found = shown(&[], &[("ANYPORT_CONFIG", &path)], "max-conns");
+    assert_eq!(found["value"], 2);
+}
+
+#[test]
+fn what_is_shown_can_be_used_as_a_file() {
+    let text = r#"only = ["raw", "http"]
+greeting = "\"Grüße\", \\o/"
+open = true
+directory = "/tmp"
+max-size = "1GB"
+verbose = 1
+"#;
+    let settings = Settings::new(text);
+    let [flag, path] = settings.flags();
+    let first = anyport(&["config", "show", &flag, &path]).succeeds().stdout;
+    assert!(first.contains("\nopen = true # "), "{first}");
+    assert!(first.contains("anyport.toml:3:8\n"), "{first}");
+    assert!(first.contains("\n#quota = # not set\n"), "{first}");
+    let again = Settings::new(&first);
+    let [flag, path] = again.flags();
+    let second = anyport(&["config", "show", &flag, &path]).succeeds().stdout;
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(" # ").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(values(&first), values(&second));
+    check(&again.path()).succeeds();
+}
+
+#[test]
+fn a_server_does_not_start_with_a_file_that_has_mistakes() {
+    let settings = Settings::new("max-con = 5\nidle-timeout = 3\n");
+    let [flag, path] = settings.flags();
+    for arguments in [vec!["serve", &flag, &path], vec!["config", "check", &path]] {
+        let outcome = anyport(&arguments).exits(2);
+        let outcome = outcome.says(":1:1: unknown key \"max-con\"; did you mean max-conns?");
+        let outcome = outcome.says(":2:16: idle-timeout: invalid value '3' for '--idle-timeout");
+        let outcome = outcome.says("expected a duration, as in 500ms, 3s or 2m");
+        let errors = outcome.stderr.lines().filter(|line| line.starts_with("error: "));
+        assert_eq!(errors.count(), 2, "{outcome:?}");
+        assert_eq!(outcome.stdout, "");
+    }
+}
+
+#[test]
+fn a_file_that_is_none_is_told_so() {
+    let scratch = tempfile::tempdir().unwrap();
+    check(&scratch.path().join("missing.toml")).exits(2).says("missing.toml: No such file");
+    check(scratch.path()).exits(2).says("is a directory");
+    let latin = Settings::of_bytes(b"open = true\ngreeting = \"Gr\xfc\xdfe\"\n");
+    check(&latin.path()).exits(2).says("anyport.toml:2:15: not UTF-8");
+    let comment = vec![b'#'; (1 << 20) + 1];
+    check(&Settings::of_bytes(&comment).path()).exits(2).says("more than 1048576 bytes");
+    check(&Settings::of_bytes(&comment[1..]).path()).succeeds();
+    let wrong = [("ANYPORT_CONFIG", "/nowhere.toml")];
+    with_variables(&["serve"], &wrong).exits(2).says("cannot read /nowhere.toml");
+}
+
+#[test]
+fn a_check_finds_what_a_start_would_find() {
+    let served = tempfile::tempdir().unwrap();
+    let directory = format!("directory = {:?}\n", served.path());
+    let check = |text: &str| check(&Settings::new(&format!("{directory}{text}")).path());
+    check("").succeeds();
+    check("deflate = true\nengine = \"library\"\n").exits(2).says("does not compress");
+    check("only = [\"raw\"]\nno-detect = true\n").exits(2).says("--no-detect is from ");
+    check("bind = [\"0.0.0.0:1\"]\n").exits(2).says("add --open");
+    check("bind = [\"0.0.0.0:1\"]\nopen = true\n").succeeds();
+    check("bind = [\"no.such.host.invalid:1\"]\n").exits(2).says("no.such.host.invalid");
+    check("bind = [\"127.0.0.1:1\"]\nlisten = [\"echo://127.0.0.1:1\"]\n")
+        .exits(2)
+        .says("asked for twice");
+    check("congestion = \"none-such\"\n").exits(2).says("cannot use congestion control none-such");
+    let missing = Settings::new("directory = \"/no/such/directory\"\n");
+    self::check(&missing.path()).exits(2).says("cannot serve /no/such/directory");
+    // Without a file it is about the environment.
+    with_variables(&["config", "check"], &[("ANYPORT_QUOTA", "much")])
+        .exits(2)
+        .says("ANYPORT_QUOTA: invalid value 'much'");
+}
+
+#[test]
+fn the_example_names_every_key_at_its_default() {
+    let example = anyport(&["config", "example"]).succeeds().stdout;
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/anyport.toml");
+    assert!(
+        example == std::fs::read_to_string(kept).unwrap(),
+        "packaging/anyport.toml is another one: anyport config example > packaging/anyport.toml"
+    );
+    check(&Settings::new(&example).path()).succeeds();
+    // Everything that has a default, said: nothing is refused, and nothing changes.
+    let said: String = example
+        .lines()
+        .filter(|line| !line.ends_with("# not set"))
+        .map(|line| match line.strip_prefix('#') {
+            Some(entry) if entry.starts_with(|c: char| c.is_ascii_lowercase()) => {
+                format!("{entry}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let settings = Settings::new(&said);
+    let [flag, path] = settings.flags();
+    let values = |arguments: &[&str]| -> Vec<(String, Value)> {
+        let line = [&["config", "show", "--json"], arguments].concat();
+        let shown = anyport(&line).succeeds().json().remove(0);
+        let members = shown.as_object().unwrap().clone();
+        members.into_iter().map(|(key, member)| (key, member["value"].clone())).collect()
+    };
+    assert_eq!(values(&[&flag, &path]), values(&[]));
+    // Every key stands in it.
+    for (key, _) in values(&[]) {
+        assert!(example.contains(&format!("\n#{key} = ")), "{key} is missing");
+    }
+}
+
+#[test]
+fn clients_hear_the_environment() {
+    let wrong = [("ANYPORT_TIMEOUT", "soon")];
+    with_variables(&["ls", "tcp://127.0.0.1:1/"], &wrong)
+        .exits(2)
+        .says("ANYPORT_TIMEOUT: invalid value 'soon' for '--timeout <DURATION>'");
+    let server = Server::start(&[]);
+    std::fs::write(server.dir().join("here"), b"1234").unwrap();
+    let url = server.url("tcp", "");
+    let listed = with_variables(&["ls", &url], &[("ANYPORT_JSON", "true")]).succeeds();
+    assert_eq!(listed.json()[0]["bytes"], 4);
+    let plain = with_variables(&["ls", &url, "--no-json"], &[("ANYPORT_JSON", "true")]).succeeds();
+    assert!(!plain.stdout.starts_with('{'), "{plain:?}");
+}
