@@ -17,7 +17,9 @@ use rcgen::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Outcome, Running, Sample, Server, anyport, anyport_command, peer, start};
+use crate::harness::{
+    Outcome, Running, Sample, Server, anyport, anyport_command, peer, start, wait_until,
+};
 use crate::wire::{TEXT, connect, converse, frame, read_close, read_line, upgrade};
 
 /// A server with an identity of its own, and a client's file of known hosts.
@@ -607,6 +609,35 @@ fn nothing_below_tls_1_2_is_spoken() {
     openssl.args(["s_client", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-connect", &address]);
     let (succeeded, ..) = run(openssl, b"");
     assert!(!succeeded);
+}
+
+#[test]
+fn a_new_certificate_is_taken_without_a_restart_and_a_broken_one_is_not() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let certificate = old.vouch("server.pem", "127.0.0.1", 2020, 2120);
+    let server = Server::start(&["--tls-cert", certificate]);
+    let sample = Sample::new("x", b"hello");
+    let url = server.url("tls", "");
+    let send = |authority: &Authority| {
+        let ca = authority.file("ca.pem");
+        anyport(&["send", sample.path(), &url, "--on-exists", "rename", "--cacert", ca])
+    };
+    send(&old).succeeds();
+    let mut running = Secured::connect(server.port());
+    running.write(b"ANYPORT/1 TIME\n");
+    running.hears("Local time is");
+    fs::copy(new.vouch("server.pem", "127.0.0.1", 2020, 2120), certificate).unwrap();
+    server.signal("HUP");
+    wait_until("the new certificate is used", || (send(&new).code == Some(0)).then_some(()));
+    send(&old).exits(7);
+    fs::write(certificate, "half a cert").unwrap();
+    server.signal("HUP");
+    server.says("not reloaded");
+    server.says("no certificate in it");
+    send(&new).succeeds();
+    // Who was there before goes on as before.
+    running.write(b"ANYPORT/1 TIME\n");
+    running.hears("Local time is");
 }
 
 /// What goes wrong with the files of a server is said before it listens, and names the file.
