@@ -133,7 +133,7 @@ pub enum SendError {
         source: Box<tokio_tungstenite::tungstenite::Error>,
     },
     /// The server is not trusted, or TLS failed.
-    #[error("{peer} is not talked to under TLS: {source}")]
+    #[error("{peer} is not talked to under TLS")]
     Tls {
         /// The server.
         peer: SocketAddr,

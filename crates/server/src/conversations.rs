@@ -164,7 +164,7 @@ impl Host for Floor {
 
     fn begin(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) -> Flow {
         let groups = &mut self.groups;
-        talker.session.say(replies, |session, said| {
+        let flow = talker.session.say(replies, |session, said| {
             // It may have been on its way here when all were told.
             if session.stop.is_draining() {
                 return session.step(Input::Stopping, said);
@@ -174,7 +174,11 @@ impl Host for Floor {
                 groups.sit(key, seat);
             }
             flow
-        })
+        });
+        match flow {
+            Flow::Continue => talker.session.end_if_ended(replies),
+            Flow::Finish => Flow::Finish,
+        }
     }
 
     fn drained(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) {

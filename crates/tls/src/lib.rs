@@ -42,7 +42,7 @@ pub enum TlsError {
     #[error("{0}")]
     Protocol(rustls::Error),
     /// The server is not whom we want to talk to.
-    #[error("{0}")]
+    #[error(transparent)]
     Untrusted(#[from] client::Untrusted),
     /// The connection was closed already.
     #[error("the TLS connection is closed")]

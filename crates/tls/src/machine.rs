@@ -313,3 +313,141 @@ const ALERT: usize = 2;
 
 /// As long as most flights of a handshake; longer ones get the room they need.
 const FLIGHT: usize = 2 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use anyport_testkit::noise;
+
+    use super::*;
+    use crate::client::{Client, Trust};
+    use crate::identity::Identity;
+    use crate::server::Server;
+
+    /// What a machine said to the other one, and what that made of it.
+    fn pass<S: Side>(to: &mut Machine<S>, wire: &mut Vec<u8>, plain: &mut Vec<u8>) -> Vec<u8> {
+        let mut out = Vec::new();
+        to.open(wire, plain, &mut out).unwrap();
+        wire.clear();
+        out
+    }
+
+    fn client(trust: Trust) -> ClientMachine {
+        Client::new(trust).unwrap().connect("localhost", 1, &[]).unwrap().0
+    }
+
+    fn server() -> ServerMachine {
+        let identity = Identity::in_memory().unwrap();
+        ServerMachine::server(Server::new(&identity, None, false).unwrap().config()).unwrap()
+    }
+
+    /// Two that have shaken hands.
+    fn pair() -> (ClientMachine, ServerMachine) {
+        let insecure = Trust { insecure: true, ..Trust::default() };
+        let (mut client, mut server) = (client(insecure), server());
+        let mut plain = Vec::new();
+        let mut wire = pass(&mut client, &mut Vec::new(), &mut plain);
+        while client.is_handshaking() || server.is_handshaking() || !wire.is_empty() {
+            wire = pass(&mut server, &mut wire, &mut plain);
+            wire = pass(&mut client, &mut wire, &mut plain);
+        }
+        assert!(plain.is_empty());
+        (client, server)
+    }
+
+    #[test]
+    fn plain_text_comes_out_whatever_the_cuts_of_the_wire() {
+        for step in [1, 2, 4, 5, 6, 21, 22, 100, 16_406, 16_407, 1_000_000] {
+            let (mut client, mut server) = pair();
+            let sent = noise(if step < 100 { 5_000 } else { 100_000 }, 1);
+            let mut wire = Vec::new();
+            for part in sent.chunks(33_333) {
+                client.seal(part, &mut wire).unwrap();
+            }
+            let (mut plain, mut out) = (Vec::new(), Vec::new());
+            for piece in wire.chunks_mut(step) {
+                server.open(piece, &mut plain, &mut out).unwrap();
+                assert!(server.begun.len() <= HEADER + MAX_PLAIN + RECORD_OVERHEAD);
+            }
+            assert!(plain == sent, "{step}");
+            assert!(server.begun.is_empty() && out.is_empty());
+            assert_eq!(server.begun.capacity(), 0, "an idle machine keeps no buffer");
+        }
+    }
+
+    #[test]
+    fn the_end_is_close_notify_and_the_other_direction_stays_open() {
+        let (mut client, mut server) = pair();
+        let (mut wire, mut plain) = (Vec::new(), Vec::new());
+        client.seal(b"all of it", &mut wire).unwrap();
+        client.close(&mut wire);
+        let length = wire.len();
+        client.close(&mut wire);
+        assert_eq!(wire.len(), length, "it is said once");
+        // What stands behind it is nothing.
+        wire.extend_from_slice(b"whatever");
+        assert!(!server.is_ended());
+        pass(&mut server, &mut wire, &mut plain);
+        assert_eq!(plain, b"all of it");
+        assert!(server.is_ended());
+        server.seal(b"an answer", &mut wire).unwrap();
+        server.close(&mut wire);
+        plain.clear();
+        pass(&mut client, &mut wire, &mut plain);
+        assert_eq!(plain, b"an answer");
+        assert!(client.is_ended());
+    }
+
+    #[test]
+    fn who_is_not_trusted_is_told_and_nothing_more_can_be_said() {
+        // Nobody of this system vouches for it, and it cannot be remembered.
+        let (mut client, mut server) = (client(Trust::default()), server());
+        let mut plain = Vec::new();
+        let mut wire = pass(&mut client, &mut Vec::new(), &mut plain);
+        let mut wire = pass(&mut server, &mut wire, &mut plain);
+        let mut out = Vec::new();
+        let refused = client.open(&mut wire, &mut plain, &mut out).unwrap_err();
+        assert!(matches!(refused, TlsError::Untrusted(_)), "{refused:?}");
+        assert_eq!(client.open(&mut [], &mut plain, &mut Vec::new()), Err(TlsError::Closed));
+        assert_eq!(client.seal(b"x", &mut Vec::new()), Err(TlsError::Closed));
+        let told = server.open(&mut out, &mut plain, &mut Vec::new()).unwrap_err();
+        assert!(told.to_string().contains("alert"), "{told}");
+    }
+
+    #[test]
+    fn a_client_without_a_certificate_is_told_what_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (identity, _) = Identity::kept_in(directory.path()).unwrap();
+        let authority = directory.path().join(crate::identity::KEPT);
+        let asking = Server::new(&identity, Some(&authority), false).unwrap();
+        let mut server = ServerMachine::server(asking.config()).unwrap();
+        let mut client = client(Trust { insecure: true, ..Trust::default() });
+        let mut plain = Vec::new();
+        let mut wire = pass(&mut client, &mut Vec::new(), &mut plain);
+        let mut wire = pass(&mut server, &mut wire, &mut plain);
+        let mut wire = pass(&mut client, &mut wire, &mut plain);
+        assert!(!client.is_handshaking(), "TLS 1.3 has a client believe so");
+        let mut out = Vec::new();
+        server.open(&mut wire, &mut plain, &mut out).unwrap_err();
+        let told = client.open(&mut out, &mut plain, &mut Vec::new()).unwrap_err();
+        assert!(told.to_string().contains("CertificateRequired"), "{told}");
+    }
+
+    #[test]
+    fn noise_is_an_error_and_an_alert() {
+        for seed in 0..200 {
+            let (mut plain, mut out) = (Vec::new(), Vec::new());
+            let mut wire = noise(64 + seed as usize * 7, seed);
+            // Some of it as a handshake record, and some in an established connection.
+            if seed % 2 == 0 {
+                wire[..3].copy_from_slice(&[0x16, 3, 1]);
+                let _ = server().open(&mut wire, &mut plain, &mut out);
+                continue;
+            }
+            let (_, mut server) = pair();
+            wire[..5].copy_from_slice(&[0x17, 3, 3, 0, 40]);
+            let error = server.open(&mut wire, &mut plain, &mut out).unwrap_err();
+            assert!(matches!(error, TlsError::Protocol(_)), "{error:?}");
+            assert!(!out.is_empty() && plain.is_empty());
+        }
+    }
+}

@@ -43,17 +43,33 @@ impl Wired {
         ended: bool,
         replies: &mut Vec<u8>,
     ) -> Flow {
-        let first = |session: &mut Supervised, said: &mut Vec<u8>| match session
-            .step(Input::Bytes(prefix, at), said)
-        {
-            Flow::Continue if ended => session.step(Input::EndOfStream, said),
-            flow => flow,
+        let is_encrypted = self.tls.is_some();
+        // close_notify may have come in the same read.
+        let ended = ended || self.tls.as_ref().is_some_and(|tls| tls.machine.is_ended());
+        let first = |session: &mut Supervised, said: &mut Vec<u8>| {
+            match session.step(Input::Bytes(prefix, at), said) {
+                // A conversation is told of it where it goes on.
+                Flow::Continue if is_encrypted && session.is_conversation() => Flow::Continue,
+                Flow::Continue if ended => session.step(Input::EndOfStream, said),
+                flow => flow,
+            }
         };
         let flow = self.say(replies, first);
         if let Some(tls) = &mut self.tls {
             tls.ending = ended;
         }
         flow
+    }
+
+    /// A conversation that has arrived where it goes on, and whose peer has said all before: it ends.
+    pub(crate) fn end_if_ended(&mut self, replies: &mut Vec<u8>) -> Flow {
+        if !self.tls.as_ref().is_some_and(|tls| tls.ending) {
+            return Flow::Continue;
+        }
+        self.say(replies, |session, said| {
+            session.step(Input::EndOfStream, said);
+            Flow::Finish
+        })
     }
 
     /// Has the session say something outside a step.
