@@ -8,7 +8,7 @@ use anyport_proto::detect::{Decision, End, Reason, Verdict};
 use anyport_proto::transfer::receipt::Receipt;
 
 use crate::config::Service;
-use crate::observe::{Answered, Interrupted, Observer, Refused, Sent};
+use crate::observe::{Answered, Interrupted, Observer, Refused, Sent, Why};
 
 /// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
 #[derive(Debug, Default)]
@@ -21,7 +21,10 @@ pub struct Counters {
     receipts: AtomicU64,
     bytes: AtomicU64,
     interrupted: AtomicU64,
-    refused: AtomicU64,
+    refused: [AtomicU64; Why::ALL.len()],
+    open: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
     sent: AtomicU64,
     bytes_sent: AtomicU64,
     unsent: AtomicU64,
@@ -53,6 +56,14 @@ pub struct Snapshot {
     pub interrupted: u64,
     /// Peers that were refused.
     pub refused: u64,
+    /// Of these, those of each kind; only those that are not 0.
+    pub refusals: Vec<(Why, u64)>,
+    /// Connections that are open now.
+    pub open: u64,
+    /// Bytes that came over all connections, whatever they meant.
+    pub bytes_in: u64,
+    /// Bytes that went.
+    pub bytes_out: u64,
     /// Files that were sent, from the byte that was asked for to the end.
     pub sent: u64,
     /// Content bytes of these.
@@ -140,6 +151,7 @@ impl Counters {
             counts.filter(|(_, count)| *count > 0).collect()
         };
         let dropped = Dropped::ALL.into_iter().zip(self.dropped.iter().map(load));
+        let refusals = Why::ALL.into_iter().zip(self.refused.iter().map(load));
         Snapshot {
             connections: load(&self.connections),
             silent: silent.filter(|(_, count)| *count > 0).collect(),
@@ -149,7 +161,11 @@ impl Counters {
             receipts: load(&self.receipts),
             bytes: load(&self.bytes),
             interrupted: load(&self.interrupted),
-            refused: load(&self.refused),
+            refused: self.refused.iter().map(load).sum(),
+            refusals: refusals.filter(|(_, count)| *count > 0).collect(),
+            open: load(&self.open),
+            bytes_in: load(&self.bytes_in),
+            bytes_out: load(&self.bytes_out),
             sent: load(&self.sent),
             bytes_sent: load(&self.bytes_sent),
             unsent: load(&self.unsent),
@@ -164,8 +180,24 @@ impl Counters {
     }
 
     /// A peer was refused, and nobody is told.
-    pub(crate) fn refused_silently(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn refused_silently(&self, why: Why) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection is served from here on.
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is gone.
+    pub(crate) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Bytes of connections.
+    pub(crate) fn moved(&self, received: u64, sent: u64) {
+        self.bytes_in.fetch_add(received, Ordering::Relaxed);
+        self.bytes_out.fetch_add(sent, Ordering::Relaxed);
     }
 
     /// A TLS handshake is over.
@@ -364,7 +396,7 @@ impl<O: Observer> Observer for Counting<O> {
     }
 
     fn refused(&self, peer: &Refused) {
-        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.counters.refused_silently(peer.why);
         self.observer.refused(peer);
     }
 
@@ -434,6 +466,7 @@ mod tests {
         assert!(Class::ALL.iter().enumerate().all(|(at, class)| at == *class as usize));
         assert!(SilentEnd::ALL.iter().enumerate().all(|(at, end)| at == *end as usize));
         assert!(Service::ALL.iter().enumerate().all(|(at, service)| at == *service as usize));
+        assert!(Why::ALL.iter().enumerate().all(|(at, why)| at == *why as usize));
         assert!(Dropped::ALL.iter().enumerate().all(|(at, why)| at == *why as usize));
     }
 }

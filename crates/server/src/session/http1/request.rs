@@ -14,7 +14,9 @@ use super::content::Taker;
 use super::echo::Echoing;
 use super::listing::Page;
 use super::pipe::{self, Side};
-use super::{BodyReader, download, help, room, upload};
+use super::{BodyReader, access, download, help, room, upload};
+use crate::access::Means;
+use crate::observe::Why;
 use crate::route::{Resource, resource};
 use crate::service::time;
 use crate::session::sending::Sending;
@@ -92,6 +94,10 @@ fn checked<'a>(
         let refusal = Refusal::new(RefusalCode::NotSupported, NO_HTTP).with_hint(WEBSOCKET_HINT);
         return Err(self::refuse(context, form, StatusCode::FORBIDDEN, refusal));
     }
+    // Whoever looks after the server need not be one of its users.
+    if resource != Resource::Health {
+        access::check(context, head, Means::Http, form)?;
+    }
     if Expectation::of(head) == Expectation::Unknown {
         let reason = "the only expectation that is met is 100-continue".to_owned();
         return refuse(StatusCode::EXPECTATION_FAILED, RefusalCode::NotSupported, reason);
@@ -109,7 +115,10 @@ fn checked<'a>(
     if *method == Method::PUT || *method == Method::POST || is_shared {
         let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
         if let Err(foreign) = check_origin(head, policy) {
-            return refuse(foreign.status(), RefusalCode::NotSupported, foreign.to_string());
+            let refusal = Refusal::new(RefusalCode::NotSupported, foreign.to_string());
+            let (peer, reason) = (context.peer, refusal.message.clone());
+            context.files.refused_for(Why::Origin, "http", peer, reason);
+            return Err(Answer::refusal(refusal, form).with_status(foreign.status()));
         }
     }
     // A room may be read by the pages that may speak there; a file may not.
