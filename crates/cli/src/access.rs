@@ -32,6 +32,10 @@ pub(crate) struct Access {
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<HostName>,
 
+    /// Tell what is counted at http://ADDR/metrics, in the text format of Prometheus, to all who may come in
+    #[arg(long)]
+    pub(crate) metrics: bool,
+
     /// New connections in a second from one IP address, of IPv6 from one /64, in bursts of twice as many; a further one is closed [default: 100; none for addresses of this machine, unless given]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_rate_per_ip: Option<u32>,
@@ -48,6 +52,7 @@ impl Access {
             None => None,
         };
         config.allowed_hosts.clone_from(&self.allow_host);
+        config.metrics = self.metrics;
         config.max_rate_per_address = self.max_rate_per_ip.or(config.max_rate_per_address);
         config.rate_counts_loopback = self.max_rate_per_ip.is_some();
         Ok(())

@@ -39,6 +39,8 @@ pub struct Config {
     /// Names that HTTP requests may be for, beside addresses and local names, where no token says who sends them. Empty: any
     /// name, but from this machine, where a browser may be led here by a name of somebody else's.
     pub allowed_hosts: Vec<HostName>,
+    /// Whether `/metrics` tells what is counted, to all who may come in.
+    pub metrics: bool,
     /// Who speaks WebSocket.
     pub engine: Engine,
     /// Whether permessage-deflate is agreed to where a client offers it; engine own only.
@@ -104,6 +106,7 @@ impl Config {
             allowed_origins: Vec::new(),
             tokens: None,
             allowed_hosts: Vec::new(),
+            metrics: false,
             engine: Engine::Own,
             deflate: false,
             congestion: Congestion::default(),

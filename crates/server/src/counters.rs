@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyport_proto::detect::{Decision, End, Reason, Verdict};
 use anyport_proto::transfer::receipt::Receipt;
 
 use crate::config::Service;
+use crate::histogram::{Durations, Histogram};
 use crate::observe::{Answered, Interrupted, Observer, Refused, Sent, Why};
 
 /// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
@@ -25,6 +27,9 @@ pub struct Counters {
     open: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    lasted: Histogram,
+    received_in: Histogram,
+    sent_in: Histogram,
     sent: AtomicU64,
     bytes_sent: AtomicU64,
     unsent: AtomicU64,
@@ -190,8 +195,14 @@ impl Counters {
     }
 
     /// It is gone.
-    pub(crate) fn closed(&self) {
+    pub(crate) fn closed(&self, lasted: Duration) {
         self.open.fetch_sub(1, Ordering::Relaxed);
+        self.lasted.add(lasted.as_secs_f64());
+    }
+
+    /// How long connections lasted, files took to come, and to go.
+    pub(crate) fn durations(&self) -> [Durations; 3] {
+        [&self.lasted, &self.received_in, &self.sent_in].map(Histogram::durations)
     }
 
     /// Bytes of connections.
@@ -387,6 +398,7 @@ impl<O: Observer> Observer for Counting<O> {
     fn receipt(&self, receipt: &Receipt) {
         self.counters.receipts.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(receipt.bytes, Ordering::Relaxed);
+        self.counters.received_in.add(receipt.seconds);
         self.observer.receipt(receipt);
     }
 
@@ -406,6 +418,7 @@ impl<O: Observer> Observer for Counting<O> {
         ended.fetch_add(1, Ordering::Relaxed);
         if file.broken.is_none() {
             counters.bytes_sent.fetch_add(file.bytes, Ordering::Relaxed);
+            counters.sent_in.add(file.seconds);
         }
         self.observer.sent(file);
     }

@@ -94,7 +94,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let elapsed = self.accepted.elapsed();
-        self.counters.closed();
+        self.counters.closed(elapsed);
         let facts = std::mem::take(self.facts.get_mut().unwrap_or_else(PoisonError::into_inner));
         let Facts { protocol, reason, user, tls, broken } = facts;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

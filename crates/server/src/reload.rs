@@ -98,6 +98,7 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
         allowed_origins: _,
         tokens: _,
         allowed_hosts: _,
+        metrics: _,
         engine: _,
         deflate: _,
         congestion: _,

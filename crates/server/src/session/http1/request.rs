@@ -16,6 +16,7 @@ use super::listing::Page;
 use super::pipe::{self, Side};
 use super::{BodyReader, access, download, help, room, upload};
 use crate::access::Means;
+use crate::metrics;
 use crate::observe::Why;
 use crate::route::{Resource, resource};
 use crate::service::time;
@@ -84,7 +85,10 @@ fn checked<'a>(
     framing: Framing,
     exchange: &mut Exchange,
 ) -> Result<Resource<'a>, Answer> {
-    let resource = resource(head.path());
+    let mut resource = resource(head.path());
+    if !context.config.metrics {
+        resource = resource.without_metrics();
+    }
     let (method, allow, form) = (&head.method, resource.methods(), exchange.form);
     let refuse = |status, code, reason: String| {
         let refusal = Refusal::new(code, reason);
@@ -166,6 +170,10 @@ fn serve(
             Lead::Answer(Answer::refusal(stopping(), exchange.form))
         }
         Resource::Health => Lead::Answer(text("ok\n".to_owned())),
+        Resource::Metrics => {
+            let page = metrics::render(&context.counters, &context.rooms, &context.pipes);
+            Lead::Answer(Answer::metrics(page).with(header::CACHE_CONTROL, "no-store"))
+        }
         Resource::Time => {
             tracing::info!(peer = %context.peer, "told the time over HTTP");
             Lead::Answer(text(format!("{}\n", time::now_line())))
