@@ -151,10 +151,10 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<(Option<usize>, Listene
 /// Sockets that a service manager has opened. Each is what it is named, and else as the flags say.
 fn take_inherited(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
     let take = |Inherited { service, address, socket, datagrams }| {
-        check_open(&[address], flags.open, service)?;
-        check_congestion(flags, &socket)?;
         let mut config = common(flags);
         config.service = service;
+        flags.access.check(&[address], flags.open, &config)?;
+        check_congestion(flags, &socket)?;
         Ok(Listener { socket, datagrams, config })
     };
     inherited::take()?.into_iter().map(take).collect()
@@ -189,7 +189,7 @@ fn resolved(
                 Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
             })?);
         }
-        check_open(&addresses, flags.open, group.config.service)?;
+        flags.access.check(&addresses, flags.open, &group.config)?;
         check_new(&addresses, resolved.iter().flat_map(|(_, earlier)| earlier))?;
         resolved.push((group, addresses));
     }
@@ -253,20 +253,6 @@ pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
     });
     let all = std::iter::once(bind).chain(listen);
     all.filter(|group| !group.wanted.is_empty()).collect()
-}
-
-fn check_open(addresses: &[SocketAddr], open: bool, service: Service) -> Result<(), Failure> {
-    match addresses.iter().find(|address| !is_loopback(address)) {
-        Some(wide) if !open => {
-            let may = match service {
-                Service::Any => "upload into DIR".to_owned(),
-                other => format!("use {}", other.as_str()),
-            };
-            Err(Failure::new(Exit::Usage, anyhow!("{wide} reaches beyond this machine"))
-                .with_hint(format!("add --open if whoever reaches it may {may}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Our own listener would be told to be another program's. Each port 0 is another one.

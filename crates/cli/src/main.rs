@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod bench;
 mod commands;
 mod daemon;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Chat(chat) => commands::chat::run(chat),
         Command::Cat(cat) => commands::cat::run(cat),
         Command::Ls(ls) => commands::ls::run(ls),
+        Command::Token(token) => commands::token::run(token),
         Command::Resolve(resolve) => commands::resolve::run(resolve),
         Command::Status(status) => commands::status::run(status),
         Command::Reload(reload) => commands::reload::run(reload),

@@ -85,6 +85,7 @@ pub(crate) fn config(flags: &flags::Serve) -> Result<Config, Failure> {
     config.timeouts.message = flags.message_timeout;
     config.timeouts.idle = flags.idle_timeout;
     config.timeouts.drain = flags.drain_timeout;
+    flags.access.configure(&mut config)?;
     Ok(config)
 }
 

@@ -59,6 +59,14 @@ pub(crate) fn wait(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What a line of a token file begins with.
+pub(crate) fn user_name(text: &str) -> Result<String, String> {
+    if anyport_proto::access::is_user_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a name is 1 to 15 of A-Z a-z 0-9 . _ -, shorter than any token".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

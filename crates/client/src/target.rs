@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use anyport_proto::access::Token;
 use anyport_proto::transfer::file_path::FilePath;
 
 /// The scheme that leaves it to us.
@@ -47,6 +48,8 @@ pub struct Target {
     pub port: u16,
     /// The path, beginning with `/`, percent-encoded as written; with the query, if there is one.
     pub path: String,
+    /// What is shown to be let in. Never a part of the URL, which everybody may see.
+    pub token: Option<Token>,
 }
 
 /// What the path of a target is about.
@@ -93,6 +96,9 @@ pub enum TargetError {
         "scheme {0:?} is not known; known are tcp, ws, frames, under TLS tls, wss, frames+tls, and none at all"
     )]
     UnknownScheme(String),
+    /// Somebody's name or a secret before the host.
+    #[error("a URL carries no user and no token: others on this machine see it")]
+    UserInfo,
     /// Nothing between `://` and `/`.
     #[error("{0:?} names no host")]
     NoHost(String),
@@ -128,6 +134,9 @@ impl FromStr for Target {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
         };
+        if authority.contains('@') {
+            return Err(TargetError::UserInfo);
+        }
         let (host, port) = split_port(authority)?;
         if host.is_empty() {
             return Err(TargetError::NoHost(url.to_owned()));
@@ -135,7 +144,8 @@ impl FromStr for Target {
         // A fragment never leaves the client (RFC 6455 §3).
         let path = path.split('#').next().unwrap_or("/");
         let slash = if path.starts_with('/') { "" } else { "/" };
-        Ok(Self { scheme, encrypted, host: host.to_owned(), port, path: format!("{slash}{path}") })
+        let path = format!("{slash}{path}");
+        Ok(Self { scheme, encrypted, host: host.to_owned(), port, path, token: None })
     }
 }
 
@@ -238,6 +248,10 @@ mod tests {
             ),
             ("ws:///x", r#""ws:///x" names no host"#),
             ("ws://h:0/", r#"port "0" is no number from 1 to 65535"#),
+            (
+                "ws://alice:s3cret@h/",
+                "a URL carries no user and no token: others on this machine see it",
+            ),
             ("ws://h:http/", r#"port "http" is no number from 1 to 65535"#),
         ] {
             assert_eq!(url.parse::<Target>().unwrap_err().to_string(), message);

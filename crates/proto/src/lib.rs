@@ -7,6 +7,7 @@
 //!   commands ──► ws::Sender ──► bytes
 //!   lines ──► transfer::preface           what a person types: ANYPORT/1 PUT name size=N
 //!   texts ──► rooms                       what people say to each other, and what they are told
+//!   fields, lines ──► access              who may come in: tokens, and names of hosts
 //! ```
 //!
 //! Whoever owns the socket (the server's sessions, the client's channels) reads into a buffer, hands it in, and
@@ -14,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod detect;
 pub mod http1;
 pub mod limits;

@@ -95,5 +95,8 @@ pub const MAX_MESSAGE_KEY: usize = 64;
 /// nobody guesses.
 pub const MAX_PIPE_KEY: usize = 128;
 
+/// Tokens of one server: all of them are compared with each that is shown.
+pub const MAX_TOKENS: usize = 1024;
+
 /// Receivers of one pipe.
 pub const MAX_PIPE_RECEIVERS: usize = 64;

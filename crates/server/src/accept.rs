@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::access::Access;
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig, Service};
 use crate::connection::{self, Stages};
@@ -16,9 +17,11 @@ use crate::counters::Counters;
 use crate::direct;
 use crate::link::Link;
 use crate::live::Live;
-use crate::per_address::{Admitted, PerAddress, TooMany};
+use crate::observe::Why;
+use crate::per_address::{Admitted, Excess, PerAddress, TooMany};
 use crate::permits::Permits;
 use crate::pulse::{Questions, answering};
+use crate::record::Record;
 use crate::running::Running;
 use crate::service::files::Files;
 use crate::service::pipe::Pipes;
@@ -42,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) permits: Arc<Permits>,
     pub(crate) buffered: Arc<Budget>,
     pub(crate) per_address: Arc<PerAddress>,
+    pub(crate) access: Arc<Access>,
     pub(crate) undecided: Arc<Undecided>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) rooms: Arc<Rooms>,
@@ -77,7 +81,9 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                 };
                 let (config, files) = (shared.config.now(), shared.files.now());
                 prepare(&stream, &config);
-                let Shared { buffered, undecided, counters, rooms, pipes, .. } = shared.clone();
+                let record = Record::begin(peer, shared.counters.clone());
+                let Shared { buffered, undecided, counters, access, .. } = shared.clone();
+                let Shared { rooms, pipes, .. } = shared.clone();
                 let listener = listener.config.now();
                 let link = Link::new();
                 let context = Context {
@@ -86,6 +92,8 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                     files,
                     buffered,
                     counters,
+                    access,
+                    record,
                     rooms,
                     pipes,
                     peer,
@@ -118,15 +126,28 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
 fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
     match shared.per_address.admit(peer.ip()) {
         Ok(admitted) => Some(admitted),
-        Err(TooMany { limit, worth_telling: true }) => {
-            let reason =
-                format!("its address has {limit} connections already (--max-conns-per-ip)");
-            shared.files.now().refused("tcp", peer, reason);
+        Err(TooMany { what, worth_telling }) => {
+            let why = match what {
+                Excess::Open(_) => Why::TooMany,
+                Excess::Rate(_) => Why::TooFast,
+            };
+            if worth_telling {
+                shared.files.now().refused_for(why, "tcp", peer, excess(what));
+            } else {
+                shared.counters.refused_silently(why);
+            }
             None
         }
-        Err(TooMany { worth_telling: false, .. }) => {
-            shared.counters.refused_silently();
-            None
+    }
+}
+
+fn excess(what: Excess) -> String {
+    match what {
+        Excess::Open(limit) => {
+            format!("its address has {limit} connections already (--max-conns-per-ip)")
+        }
+        Excess::Rate(limit) => {
+            format!("its address made more than {limit} connections a second (--max-rate-per-ip)")
         }
     }
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
+use anyport_proto::access::HostName;
 use anyport_proto::detect::Allowed;
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::digest::Algorithm;
@@ -12,6 +13,7 @@ use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::Origin;
 
+use crate::access::Tokens;
 use crate::greeting::Greeting;
 
 /// Everything a [`crate::Server`] can be told.
@@ -32,6 +34,13 @@ pub struct Config {
     pub on_exists: Option<OnExists>,
     /// Whose web pages may open a WebSocket, beside those of the host that they connect to.
     pub allowed_origins: Vec<Origin>,
+    /// Whoever comes shows one of these, but for [`Service`]s that hear of none. `None`: everybody may come in.
+    pub tokens: Option<Tokens>,
+    /// Names that HTTP requests may be for, beside addresses and local names, where no token says who sends them. Empty: any
+    /// name, but from this machine, where a browser may be led here by a name of somebody else's.
+    pub allowed_hosts: Vec<HostName>,
+    /// Whether `/metrics` tells what is counted, to all who may come in.
+    pub metrics: bool,
     /// Who speaks WebSocket.
     pub engine: Engine,
     /// Whether permessage-deflate is agreed to where a client offers it; engine own only.
@@ -50,6 +59,11 @@ pub struct Config {
     pub max_per_address: usize,
     /// Whether that holds for peers on this machine too, who could do worse than to connect.
     pub counts_loopback: bool,
+    /// New connections of one peer address in a second, of an IPv6 peer those of its /64, in bursts of twice as many; a further
+    /// one is closed. `None`: as fast as they like.
+    pub max_rate_per_address: Option<u32>,
+    /// Whether that holds for peers on this machine too.
+    pub rate_counts_loopback: bool,
     /// Connections without a byte, or whose protocol is not known yet, at once; at most [`Self::max_connections`] makes
     /// sense. Past it the one that has been silent for longest gives way.
     pub max_undecided: usize,
@@ -90,6 +104,9 @@ impl Config {
             digest: Algorithm::default(),
             on_exists: None,
             allowed_origins: Vec::new(),
+            tokens: None,
+            allowed_hosts: Vec::new(),
+            metrics: false,
             engine: Engine::Own,
             deflate: false,
             congestion: Congestion::default(),
@@ -100,6 +117,8 @@ impl Config {
             max_connections: 1024,
             max_per_address: 256,
             counts_loopback: false,
+            max_rate_per_address: Some(100),
+            rate_counts_loopback: false,
             max_undecided: 256,
             max_size: u64::MAX,
             quota: None,

@@ -67,6 +67,7 @@ pub(crate) async fn serve(
             return Box::pin(direct::serve(wire, Some(place), greet, context, stages, guard)).await;
         }
         Err(error) => {
+            context.record.broken(&format!("broken before the protocol was known: {error}"));
             tracing::debug!(%peer, %error, "broken before the protocol was known");
             return;
         }
@@ -77,11 +78,12 @@ pub(crate) async fn serve(
     guard.speaks(protocol.as_str());
     let (prefix, encryption) = (detected.first.prefix.len(), tls::encryption(&wire));
     tracing::debug!(%peer, %protocol, %reason, prefix, ?encryption, elapsed = ?started.elapsed(), "detected");
+    context.record.decided(protocol.as_str(), reason.to_string());
+    context.record.is_under(encryption);
     // Beginning a session may ask the file system how much is free.
     let session = block_in_place(|| Session::new(protocol, context.clone()));
     // Boxed, as what a conversation needs is far more than what waits for one, and most of a crowd waits.
     Box::pin(converse_to_end(wire, session, Some(detected.first), context, stages, guard)).await;
-    tracing::debug!(%peer, %protocol, elapsed = ?started.elapsed(), "connection ended");
 }
 
 /// Finds out what a connection speaks, and within TLS once more.
@@ -143,7 +145,8 @@ pub(crate) async fn converse_to_end(
     });
     let stream = Arc::new(stream);
     context.link.lead_to(&stream);
-    let supervised = Supervised::new(session, stages.stop.clone(), context.config.limit_rate);
+    let (rate, record) = (context.config.limit_rate, context.record.clone());
+    let supervised = Supervised::new(session, stages.stop.clone(), rate, record);
     let mut session = Wired::new(supervised, tls);
     match converse(&stream, &mut session, first, &context).await {
         Ok(Pumped::Finished | Pumped::Small) => match session.session.session.take_upgrade() {

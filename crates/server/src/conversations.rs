@@ -139,6 +139,10 @@ impl Step for Talker {
         self.session.pause()
     }
 
+    fn delivered(&mut self, count: u64) {
+        self.session.delivered(count);
+    }
+
     fn may_block(&self) -> bool {
         false
     }

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyport_proto::detect::{Decision, End, Reason, Verdict};
 use anyport_proto::transfer::receipt::Receipt;
 
 use crate::config::Service;
-use crate::observe::{Answered, Interrupted, Observer, Refused, Sent};
+use crate::histogram::{Durations, Histogram};
+use crate::observe::{Answered, Interrupted, Observer, Refused, Sent, Why};
 
 /// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
 #[derive(Debug, Default)]
@@ -21,7 +23,13 @@ pub struct Counters {
     receipts: AtomicU64,
     bytes: AtomicU64,
     interrupted: AtomicU64,
-    refused: AtomicU64,
+    refused: [AtomicU64; Why::ALL.len()],
+    open: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    lasted: Histogram,
+    received_in: Histogram,
+    sent_in: Histogram,
     sent: AtomicU64,
     bytes_sent: AtomicU64,
     unsent: AtomicU64,
@@ -53,6 +61,14 @@ pub struct Snapshot {
     pub interrupted: u64,
     /// Peers that were refused.
     pub refused: u64,
+    /// Of these, those of each kind; only those that are not 0.
+    pub refusals: Vec<(Why, u64)>,
+    /// Connections that are open now.
+    pub open: u64,
+    /// Bytes that came over all connections, whatever they meant.
+    pub bytes_in: u64,
+    /// Bytes that went.
+    pub bytes_out: u64,
     /// Files that were sent, from the byte that was asked for to the end.
     pub sent: u64,
     /// Content bytes of these.
@@ -140,6 +156,7 @@ impl Counters {
             counts.filter(|(_, count)| *count > 0).collect()
         };
         let dropped = Dropped::ALL.into_iter().zip(self.dropped.iter().map(load));
+        let refusals = Why::ALL.into_iter().zip(self.refused.iter().map(load));
         Snapshot {
             connections: load(&self.connections),
             silent: silent.filter(|(_, count)| *count > 0).collect(),
@@ -149,7 +166,11 @@ impl Counters {
             receipts: load(&self.receipts),
             bytes: load(&self.bytes),
             interrupted: load(&self.interrupted),
-            refused: load(&self.refused),
+            refused: self.refused.iter().map(load).sum(),
+            refusals: refusals.filter(|(_, count)| *count > 0).collect(),
+            open: load(&self.open),
+            bytes_in: load(&self.bytes_in),
+            bytes_out: load(&self.bytes_out),
             sent: load(&self.sent),
             bytes_sent: load(&self.bytes_sent),
             unsent: load(&self.unsent),
@@ -164,8 +185,30 @@ impl Counters {
     }
 
     /// A peer was refused, and nobody is told.
-    pub(crate) fn refused_silently(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn refused_silently(&self, why: Why) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection is served from here on.
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is gone.
+    pub(crate) fn closed(&self, lasted: Duration) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.lasted.add(lasted.as_secs_f64());
+    }
+
+    /// How long connections lasted, files took to come, and to go.
+    pub(crate) fn durations(&self) -> [Durations; 3] {
+        [&self.lasted, &self.received_in, &self.sent_in].map(Histogram::durations)
+    }
+
+    /// Bytes of connections.
+    pub(crate) fn moved(&self, received: u64, sent: u64) {
+        self.bytes_in.fetch_add(received, Ordering::Relaxed);
+        self.bytes_out.fetch_add(sent, Ordering::Relaxed);
     }
 
     /// A TLS handshake is over.
@@ -355,6 +398,7 @@ impl<O: Observer> Observer for Counting<O> {
     fn receipt(&self, receipt: &Receipt) {
         self.counters.receipts.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(receipt.bytes, Ordering::Relaxed);
+        self.counters.received_in.add(receipt.seconds);
         self.observer.receipt(receipt);
     }
 
@@ -364,7 +408,7 @@ impl<O: Observer> Observer for Counting<O> {
     }
 
     fn refused(&self, peer: &Refused) {
-        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.counters.refused_silently(peer.why);
         self.observer.refused(peer);
     }
 
@@ -374,6 +418,7 @@ impl<O: Observer> Observer for Counting<O> {
         ended.fetch_add(1, Ordering::Relaxed);
         if file.broken.is_none() {
             counters.bytes_sent.fetch_add(file.bytes, Ordering::Relaxed);
+            counters.sent_in.add(file.seconds);
         }
         self.observer.sent(file);
     }
@@ -434,6 +479,7 @@ mod tests {
         assert!(Class::ALL.iter().enumerate().all(|(at, class)| at == *class as usize));
         assert!(SilentEnd::ALL.iter().enumerate().all(|(at, end)| at == *end as usize));
         assert!(Service::ALL.iter().enumerate().all(|(at, service)| at == *service as usize));
+        assert!(Why::ALL.iter().enumerate().all(|(at, why)| at == *why as usize));
         assert!(Dropped::ALL.iter().enumerate().all(|(at, why)| at == *why as usize));
     }
 }

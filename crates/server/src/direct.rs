@@ -8,7 +8,6 @@
 //! ```
 
 use std::io;
-use std::time::Instant;
 
 use crate::config::Service;
 use crate::connection::{self, Stages};
@@ -33,9 +32,10 @@ pub(crate) async fn serve(
     stages: Stages,
     mut guard: Guard,
 ) {
-    let (peer, started) = (context.peer, Instant::now());
+    let peer = context.peer;
     context.counters.served(service);
     guard.speaks(service.as_str());
+    context.record.speaks(service.as_str());
     if service == Service::Echo {
         let echo = Single::Echo(RawEcho::new(context.config.timeouts.idle));
         let conversed =
@@ -68,7 +68,6 @@ pub(crate) async fn serve(
     let conversed =
         connection::converse_to_end(wire, single(session), Some(first), context, stages, guard);
     Box::pin(conversed).await;
-    tracing::debug!(%peer, service = service.as_str(), elapsed = ?started.elapsed(), "connection ended");
 }
 
 fn single(session: Single) -> Session {

@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod access;
 mod budget;
 mod config;
 mod connection;
@@ -41,13 +42,16 @@ mod datagram;
 mod detect;
 mod direct;
 mod greeting;
+mod histogram;
 mod link;
 mod live;
+mod metrics;
 mod observe;
 mod overview;
 mod per_address;
 mod permits;
 mod pulse;
+mod record;
 mod reload;
 mod route;
 mod running;
@@ -59,13 +63,14 @@ mod supervised;
 mod tls;
 mod undecided;
 
+pub use access::Tokens;
 pub use config::{
     Config, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service, SinkKind,
     SlowReader, Timeouts, TlsMode,
 };
 pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
 pub use greeting::{Greeting, GreetingError};
-pub use observe::{Answered, Interrupted, Observer, Refused, Sent};
+pub use observe::{Answered, Interrupted, Observer, Refused, Sent, Why};
 pub use overview::Overview;
 pub use reload::Reload;
 pub use running::{Direction, Transfer};
@@ -151,13 +156,14 @@ impl Server {
         }
         let live = Arc::new(Live::new(config.clone()));
         let conversations = Conversations::start(live.clone(), &mut pulse)?;
-        let per_address = PerAddress::new(config.max_per_address, config.counts_loopback);
+        let per_address = PerAddress::new(&config);
         let shared = Shared {
             config: live,
             files: Arc::new(Live::new(files)),
             permits: Arc::new(Permits::new(config.max_connections)),
             buffered: Arc::new(Budget::new(config.max_buffered)),
             per_address: Arc::new(per_address),
+            access: Arc::default(),
             undecided: Arc::new(Undecided::new(config.max_undecided)),
             counters,
             rooms: conversations.rooms(),

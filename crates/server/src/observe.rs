@@ -54,6 +54,58 @@ pub struct Refused {
     pub peer: SocketAddr,
     /// The rule that was broken, in words.
     pub reason: String,
+    /// Its kind.
+    pub why: Why,
+}
+
+/// Kinds of refusals, for whoever counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Why {
+    /// What came breaks a rule, or asks for what is not here or not given.
+    Request,
+    /// No token was shown.
+    NoToken,
+    /// A token was shown that is nobody's.
+    WrongToken,
+    /// Its address had shown too many of these.
+    Guessing,
+    /// A page of another origin sent it.
+    Origin,
+    /// It was for a name that is not ours.
+    Host,
+    /// Its address had too many connections.
+    TooMany,
+    /// Its address made too many in too short a time.
+    TooFast,
+}
+
+impl Why {
+    /// In the order of their discriminants.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Request,
+        Self::NoToken,
+        Self::WrongToken,
+        Self::Guessing,
+        Self::Origin,
+        Self::Host,
+        Self::TooMany,
+        Self::TooFast,
+    ];
+
+    /// The name in events and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::NoToken => "no-token",
+            Self::WrongToken => "wrong-token",
+            Self::Guessing => "guessing",
+            Self::Origin => "origin",
+            Self::Host => "host",
+            Self::TooMany => "conns-per-ip",
+            Self::TooFast => "rate-per-ip",
+        }
+    }
 }
 
 /// A line that somebody said to a greeting.

@@ -1,27 +1,49 @@
-//! Connections of one peer address, bounded in number, so that one machine cannot take all the places of a server.
+//! Connections of one peer address, bounded in number and in how fast they come, so that one machine cannot take all the places of a server.
 //!
 //! An IPv6 peer is counted by its /64: whoever has one address there has all of them. What is kept is an entry for each
 //! address that has a connection, so the limit on connections bounds it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use crate::access::{Rates, Told, counted_as};
+use crate::config::Config;
+use crate::live::Live;
 
 /// The count of a server.
 #[derive(Debug)]
 pub(crate) struct PerAddress {
-    limit: AtomicUsize,
-    counts_loopback: AtomicBool,
+    limits: Live<Limits>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+/// What is allowed, and whether for peers on this machine too.
+#[derive(Debug)]
+struct Limits {
+    open: usize,
+    open_of_loopback: bool,
+    rate: Option<u32>,
+    rate_of_loopback: bool,
+}
+
+impl Limits {
+    const fn of(config: &Config) -> Self {
+        Self {
+            open: config.max_per_address,
+            open_of_loopback: config.counts_loopback,
+            rate: config.max_rate_per_address,
+            rate_of_loopback: config.rate_counts_loopback,
+        }
+    }
+}
+
+#[derive(Debug)]
 struct State {
     open: HashMap<IpAddr, usize>,
-    /// Whose refusal was told, and when; those of the last second.
-    told: HashMap<IpAddr, Instant>,
+    rates: Rates,
+    told: Told,
 }
 
 /// A connection that was let in, until it is dropped.
@@ -34,34 +56,62 @@ pub(crate) struct Admitted {
 /// A connection too many.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooMany {
-    pub(crate) limit: usize,
+    pub(crate) what: Excess,
     /// Whether nobody was told of this address within the last second.
     pub(crate) worth_telling: bool,
 }
 
+/// Which limit it is beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// So many at once.
+    Open(usize),
+    /// So many in a second.
+    Rate(u32),
+}
+
 impl PerAddress {
-    pub(crate) fn new(limit: usize, counts_loopback: bool) -> Self {
-        let (limit, counts_loopback) = (AtomicUsize::new(limit), AtomicBool::new(counts_loopback));
-        Self { limit, counts_loopback, state: Mutex::default() }
+    pub(crate) fn new(config: &Config) -> Self {
+        let (open, told) = (HashMap::new(), Told::default());
+        let rates = Rates::new(config.max_rate_per_address);
+        let state = Mutex::new(State { open, rates, told });
+        Self { limits: Live::new(Limits::of(config)), state }
     }
 
     /// From now on; who is in stays.
-    pub(crate) fn set_limit(&self, limit: usize, counts_loopback: bool) {
-        self.limit.store(limit, Ordering::Relaxed);
-        self.counts_loopback.store(counts_loopback, Ordering::Relaxed);
+    pub(crate) fn set_limits(&self, config: &Config) {
+        let limits = Limits::of(config);
+        if limits.rate != self.limits.now().rate {
+            self.lock().rates = Rates::new(limits.rate);
+        }
+        self.limits.replace(limits);
     }
 
     /// Lets a connection from `peer` in, if its address has not too many.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, TooMany> {
         let address = counted_as(peer);
-        if address.is_loopback() && !self.counts_loopback.load(Ordering::Relaxed) {
+        let limits = self.limits.now();
+        let counts = |also_loopback: bool| also_loopback || !address.is_loopback();
+        let (counts_open, counts_rate) =
+            (counts(limits.open_of_loopback), counts(limits.rate_of_loopback));
+        if !counts_open && !counts_rate {
             return Ok(Admitted { counted: None });
         }
-        let limit = self.limit.load(Ordering::Relaxed);
-        let mut state = self.lock();
-        if state.open.get(&address).is_some_and(|open| *open >= limit) {
-            let worth_telling = state.is_worth_telling(address, Instant::now());
-            return Err(TooMany { limit, worth_telling });
+        let (mut state, now) = (self.lock(), Instant::now());
+        let open = state.open.get(&address).copied().unwrap_or(0);
+        let what = if counts_open && open >= limits.open {
+            Some(Excess::Open(limits.open))
+        } else if counts_rate && !state.rates.takes(address, now) {
+            limits.rate.map(Excess::Rate)
+        } else {
+            None
+        };
+        if let Some(what) = what {
+            let worth_telling = state.told.is_worth_telling(address, now);
+            return Err(TooMany { what, worth_telling });
+        }
+        if !counts_open {
+            return Ok(Admitted { counted: None });
         }
         *state.open.entry(address).or_default() += 1;
         Ok(Admitted { counted: Some((self.clone(), address)) })
@@ -69,17 +119,6 @@ impl PerAddress {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn is_worth_telling(&mut self, address: IpAddr, now: Instant) -> bool {
-        self.told.retain(|_, told| now.duration_since(*told) < TELL_EVERY);
-        if self.told.contains_key(&address) || self.told.len() >= MOST_TOLD {
-            return false;
-        }
-        self.told.insert(address, now);
-        true
     }
 }
 
@@ -96,26 +135,21 @@ impl Drop for Admitted {
     }
 }
 
-/// What a peer counts as: its IPv4 address, also where it came over a socket of both families, or its IPv6 /64.
-fn counted_as(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address => address,
-    }
-}
-
-/// A refusal of one address is told so often at most, so that whoever floods us does not flood the log.
-const TELL_EVERY: Duration = Duration::from_secs(1);
-
-/// Addresses that are told of within that time.
-const MOST_TOLD: usize = 256;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// So many at once, and, where that is said, so many a second.
+    fn counting(open: usize, loopback: bool, rate: Option<u32>) -> Arc<PerAddress> {
+        Arc::new(PerAddress::new(&config(open, loopback, rate)))
+    }
+
+    fn config(open: usize, loopback: bool, rate: Option<u32>) -> Config {
+        let mut config = Config::new(".");
+        (config.max_per_address, config.counts_loopback) = (open, loopback);
+        (config.max_rate_per_address, config.rate_counts_loopback) = (rate, loopback);
+        config
+    }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -123,24 +157,24 @@ mod tests {
 
     #[test]
     fn an_address_has_its_limit_and_takes_nothing_from_another() {
-        let counts = Arc::new(PerAddress::new(2, true));
+        let counts = counting(2, true, None);
         let first = counts.admit(ip("192.0.2.1")).unwrap();
         let _second = counts.admit(ip("::ffff:192.0.2.1")).unwrap();
         let refused = counts.admit(ip("192.0.2.1")).unwrap_err();
-        assert_eq!(refused, TooMany { limit: 2, worth_telling: true });
+        assert_eq!(refused, TooMany { what: Excess::Open(2), worth_telling: true });
         assert!(!counts.admit(ip("192.0.2.1")).unwrap_err().worth_telling);
         let _other = counts.admit(ip("192.0.2.2")).unwrap();
         drop(first);
         let _again = counts.admit(ip("192.0.2.1")).unwrap();
-        counts.set_limit(3, true);
+        counts.set_limits(&config(3, true, None));
         let _third = counts.admit(ip("192.0.2.1")).unwrap();
-        counts.set_limit(1, true);
-        assert_eq!(counts.admit(ip("192.0.2.2")).unwrap_err().limit, 1);
+        counts.set_limits(&config(1, true, None));
+        assert_eq!(counts.admit(ip("192.0.2.2")).unwrap_err().what, Excess::Open(1));
     }
 
     #[test]
     fn an_ipv6_peer_is_its_64() {
-        let counts = Arc::new(PerAddress::new(1, true));
+        let counts = counting(1, true, None);
         let _held = counts.admit(ip("2001:db8:0:1::1")).unwrap();
         counts.admit(ip("2001:db8:0:1:ffff::2")).unwrap_err();
         counts.admit(ip("2001:db8:0:2::1")).unwrap();
@@ -148,12 +182,12 @@ mod tests {
 
     #[test]
     fn loopback_is_counted_where_that_is_wanted_and_nothing_is_kept_of_the_gone() {
-        let counts = Arc::new(PerAddress::new(1, false));
+        let counts = counting(1, false, None);
         let _held: Vec<_> = ["127.0.0.1", "127.0.0.1", "::1", "::1"]
             .map(|peer| counts.admit(ip(peer)).unwrap())
             .into();
         assert!(counts.lock().open.is_empty());
-        let counts = Arc::new(PerAddress::new(1, true));
+        let counts = counting(1, true, None);
         let held = counts.admit(ip("127.0.0.1")).unwrap();
         counts.admit(ip("127.0.0.1")).unwrap_err();
         drop(held);
@@ -161,12 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_of_refusals_is_bounded() {
-        let mut state = State::default();
-        let now = Instant::now();
-        let told = (0..1000_u32).filter(|n| state.is_worth_telling(IpAddr::V4((*n).into()), now));
-        assert_eq!(told.count(), MOST_TOLD);
-        assert!(state.is_worth_telling(ip("192.0.2.1"), now + TELL_EVERY));
-        assert_eq!(state.told.len(), 1);
+    fn who_connects_too_fast_is_refused_without_taking_a_place() {
+        let counts = counting(1000, true, Some(5));
+        let refused = (0..50).filter_map(|_| counts.admit(ip("192.0.2.1")).err()).count();
+        // Some time passes meanwhile, and each fifth of a second lets another one in.
+        assert!(refused > 20, "{refused}");
+        assert!(counts.lock().open.is_empty());
+        let too_fast = (0..50).find_map(|_| counts.admit(ip("192.0.2.1")).err()).unwrap();
+        assert_eq!(too_fast.what, Excess::Rate(5));
+        counts.admit(ip("192.0.2.2")).unwrap();
+        let loopback = counting(1000, false, Some(1));
+        assert!((0..50).all(|_| loopback.admit(ip("127.0.0.1")).is_ok()));
     }
 }

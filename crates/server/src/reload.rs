@@ -47,7 +47,7 @@ impl Reload {
         let kept = keep_what_needs_a_restart(&live.now(), &mut config);
         files.replace(files.now().with(&config));
         buffered.set_limit(config.max_buffered);
-        per_address.set_limit(config.max_per_address, config.counts_loopback);
+        per_address.set_limits(&config);
         undecided.set_limit(config.max_undecided);
         permits.resize(config.max_connections);
         rooms.set_limits(config.rooms.clone());
@@ -96,6 +96,9 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
         digest: _,
         on_exists: _,
         allowed_origins: _,
+        tokens: _,
+        allowed_hosts: _,
+        metrics: _,
         engine: _,
         deflate: _,
         congestion: _,
@@ -103,6 +106,8 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
         max_connections: _,
         max_per_address: _,
         counts_loopback: _,
+        max_rate_per_address: _,
+        rate_counts_loopback: _,
         max_undecided: _,
         max_size: _,
         max_memory: _,

@@ -57,6 +57,8 @@ pub(crate) enum Resource<'a> {
     Health,
     /// `/time`.
     Time,
+    /// `/metrics`, where they are wanted.
+    Metrics,
     /// `/rooms/NAME`, and in the query who comes.
     Room,
     /// `/pipe/KEY`.
@@ -70,6 +72,7 @@ pub(crate) fn resource(path: &str) -> Resource<'_> {
         "/help" => return Resource::Help,
         "/healthz" => return Resource::Health,
         "/time" => return Resource::Time,
+        "/metrics" => return Resource::Metrics,
         "/files" => return Resource::Stored(""),
         _ => {}
     }
@@ -84,12 +87,20 @@ pub(crate) fn resource(path: &str) -> Resource<'_> {
 }
 
 impl Resource<'_> {
+    /// The same where nobody wants metrics: then a file may be called so.
+    pub(crate) const fn without_metrics(self) -> Self {
+        match self {
+            Self::Metrics => Resource::Stored("metrics"),
+            other => other,
+        }
+    }
+
     /// The methods that it takes, as `Allow` lists them.
     pub(crate) const fn methods(self) -> &'static str {
         match self {
             Self::Stored(_) => "GET, HEAD, PUT, POST, OPTIONS",
             Self::Echo => "POST, OPTIONS",
-            Self::Help | Self::Health | Self::Time => "GET, HEAD, OPTIONS",
+            Self::Help | Self::Health | Self::Time | Self::Metrics => "GET, HEAD, OPTIONS",
             Self::Room => "GET, HEAD, POST, OPTIONS",
             // A head alone would take what is meant for somebody.
             Self::Pipe(_) => "GET, PUT, POST, OPTIONS",
@@ -129,6 +140,8 @@ mod tests {
             ("/help/", Resource::Stored("help/")),
             ("/time", Resource::Time),
             ("/healthz", Resource::Health),
+            ("/metrics", Resource::Metrics),
+            ("/files/metrics", Resource::Stored("metrics")),
             ("/echo", Resource::Echo),
             ("/rooms/lobby", Resource::Room),
             ("/pipe/x", Resource::Pipe("x")),

@@ -1,12 +1,14 @@
 //! A session as the loops drive it: it hears when the server stops, and keeps to a rate.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyport_net::copy::{Flow, Held, Input, Outgoing, Step, Unseen};
 use anyport_net::pace::Pace;
 use tokio::task::block_in_place;
 
+use crate::record::{Record, Tally};
 use crate::session::Session;
 use crate::shutdown::Stop;
 
@@ -19,17 +21,34 @@ pub(crate) struct Supervised {
     told: bool,
     /// What it may move each second, both ways together; `None` costs nothing.
     pace: Option<Pace>,
+    tally: Tally,
 }
 
 impl Supervised {
-    pub(crate) fn new(session: Session, stop: Stop, limit_rate: Option<u64>) -> Self {
-        Self { session, stop, told: false, pace: limit_rate.map(Pace::new) }
+    pub(crate) fn new(
+        session: Session,
+        stop: Stop,
+        limit_rate: Option<u64>,
+        record: Arc<Record>,
+    ) -> Self {
+        let (pace, tally) = (limit_rate.map(Pace::new), Tally::new(record));
+        Self { session, stop, told: false, pace, tally }
     }
 
     /// A loop's buffer: at a low rate a small one, so that bytes go evenly.
     pub(crate) fn buffer(&self, wanted: usize) -> Vec<u8> {
         let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
         vec![0; wanted.min(most)]
+    }
+
+    fn received(&mut self, count: u64) {
+        self.tally.received(count);
+        self.moved(count);
+    }
+
+    /// Bytes that others had for this peer.
+    pub(crate) fn delivered(&mut self, count: u64) {
+        self.tally.sent(count);
     }
 
     fn moved(&mut self, count: u64) {
@@ -50,6 +69,7 @@ impl Supervised {
         } else {
             format!("the connection broke: {error}")
         };
+        self.tally.record.broken(&reason);
         // What was held in memory goes to the disk as a part.
         block_in_place(|| self.session.broken(&reason));
     }
@@ -66,19 +86,22 @@ impl Step for Supervised {
             return Flow::Finish;
         }
         match &input {
-            Input::Bytes(bytes, _) => self.moved(bytes.len() as u64),
-            Input::Unseen(count, _) => self.moved(*count),
+            Input::Bytes(bytes, _) => self.received(bytes.len() as u64),
+            Input::Unseen(count, _) => self.received(*count),
             Input::EndOfStream | Input::Silence | Input::Stopping => {}
         }
         let stops = self.stop.is_draining();
         if stops {
             self.session.hears_of_stop();
         }
-        match self.session.step(input, replies) {
+        let before = replies.len();
+        let flow = match self.session.step(input, replies) {
             // Between two files is a good place to stop.
             Flow::Continue if stops => self.tell(replies),
             flow => flow,
-        }
+        };
+        self.tally.sent((replies.len() - before) as u64);
+        flow
     }
 
     fn is_sending(&self) -> bool {
@@ -93,12 +116,16 @@ impl Step for Supervised {
         if self.stop.is_draining() {
             self.session.hears_of_stop();
         }
-        match self.session.outgoing(buffer, replies)? {
+        let before = replies.len();
+        let outgoing = self.session.outgoing(buffer, replies)?;
+        self.tally.sent((replies.len() - before) as u64);
+        match outgoing {
             Outgoing::Nothing if self.stop.is_draining() => match self.tell(replies) {
                 Flow::Continue => Ok(Outgoing::Nothing),
                 Flow::Finish => Ok(Outgoing::Finish),
             },
             Outgoing::Bytes(count) => {
+                self.tally.sent(count as u64);
                 self.moved(count as u64);
                 Ok(Outgoing::Bytes(count))
             }
@@ -117,6 +144,7 @@ impl Step for Supervised {
     }
 
     fn sent(&mut self, count: u64) {
+        self.tally.sent(count);
         self.moved(count);
         self.session.sent(count);
     }

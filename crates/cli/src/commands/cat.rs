@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
-use anyport_client::{CatError, CatOptions, cat};
+use anyport_client::{CatError, CatOptions, TargetError, cat};
 
+use crate::access::bad_target;
 use crate::exit::Exit;
 use crate::{Failure, flags, trust};
 
@@ -16,12 +17,16 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     options.outlasts = !io::stdin().is_terminal();
     options.connect_timeout = flags.connect_timeout;
     options.encryption = trust::client(&flags.tls)?;
+    options.token = flags.credential.handshake_token(&flags.url)?;
     match cat(&flags.url, &options, io::stdin(), io::stdout()) {
         Ok(()) => Ok(Exit::Done),
         // Whoever reads has enough.
         Err(CatError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => {
             let exit = match error {
+                CatError::Target(error @ TargetError::UserInfo) => {
+                    return Err(bad_target(error, ""));
+                }
                 CatError::Target(_) => Exit::Usage,
                 _ => Exit::from(error.blame()),
             };

@@ -82,9 +82,8 @@ fn failed(flags: &flags::Get, error: GetError) -> Failure {
 
 fn targets(flags: &flags::Get) -> Result<Vec<Target>, Failure> {
     let parse = |url: &String| {
-        let target: Target = url.parse().map_err(|error| {
-            Failure::new(Exit::Usage, error).with_hint("a URL is such as tcp://HOST:PORT/NAME")
-        })?;
+        let hint = "a URL is such as tcp://HOST:PORT/NAME";
+        let target = flags.connection.credential.target(url, hint)?;
         target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
         Ok(target)
     };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anyport_client::{GetError, Target, list};
+use anyport_client::{GetError, list};
 use anyport_proto::transfer::download::{Entry, EntryKind};
 use jiff::Timestamp;
 use serde_json::json;
@@ -12,9 +12,8 @@ use crate::exit::Exit;
 use crate::flags;
 
 pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
-    let target: Target = flags.url.parse().map_err(|error| {
-        Failure::new(Exit::Usage, error).with_hint("a URL is such as tcp://HOST:PORT/DIRECTORY/")
-    })?;
+    let hint = "a URL is such as tcp://HOST:PORT/DIRECTORY/";
+    let target = flags.connection.credential.target(&flags.url, hint)?;
     target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
     let options = super::receiving(&flags.connection)?;
     let mut out = io::BufWriter::new(io::stdout().lock());

@@ -14,6 +14,7 @@ pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod token;
 
 use anyport_client::GetOptions;
 

@@ -10,13 +10,14 @@ use anyport_proto::transfer::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
 use serde_json::json;
 
+use crate::access::Credential;
 use crate::exit::Exit;
 use crate::output::{to_stderr, to_stdout};
 use crate::{Failure, flags, trust};
 
 /// Gives one file.
 pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> {
-    let target = target(&flags.target)?;
+    let target = target(&flags.target, &flags.credential)?;
     let [file] = flags.files.as_slice() else {
         return Err(usage(
             "a pipe takes one file",
@@ -58,7 +59,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     let [url] = flags.urls.as_slice() else {
         return Err(usage("a pipe is on one server", "anyport get HOST:PORT --pipe KEY -o FILE"));
     };
-    let target = target(url)?;
+    let target = target(url, &flags.connection.credential)?;
     let mut options = PipeOptions::default();
     options.encryption = trust::client(&flags.connection.tls)?;
     options.congestion = flags.connection.congestion.clone();
@@ -100,8 +101,8 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
 }
 
 /// A server, and nothing of it.
-fn target(url: &str) -> Result<Target, Failure> {
-    let target: Target = url.parse().map_err(|error| Failure::new(Exit::Usage, error))?;
+fn target(url: &str, credential: &Credential) -> Result<Target, Failure> {
+    let target = credential.target(url, "a server is HOST:PORT")?;
     if target.scheme != Scheme::Tcp || target.place() != Ok(Place::Top) {
         return Err(usage(
             "--pipe says what is meant, so the target is a server alone",

@@ -22,9 +22,8 @@ pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
         return super::pipe::send(flags, key);
     }
-    let target: Target = flags.target.parse().map_err(|error| {
-        Failure::new(Exit::Usage, error).with_hint("the last word is the target: tcp://HOST:PORT/")
-    })?;
+    let hint = "the last word is the target: tcp://HOST:PORT/";
+    let target = flags.credential.target(&flags.target, hint)?;
     let options = options(flags, &target)?;
     let Found { sources, skipped } = found(flags)?;
     check_names(&target, &sources)?;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use anyport_proto::detect::Allowed;
-use anyport_server::{Config, Listener, ListenerConfig, Server, Service, Snapshot, TlsMode};
+use anyport_server::{
+    Config, Listener, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens,
+};
 use anyport_tls::Fingerprint;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -64,6 +66,7 @@ async fn serve(
 ) -> Result<(Exit, Snapshot), Failure> {
     let directory = flags.directory.display().to_string();
     let (groups, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+    let tokens = config.tokens.as_ref().map(Tokens::len);
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
     let fingerprint = config.tls.as_ref().map(anyport_tls::server::Server::fingerprint);
     let server = Server::new(config, listeners, printer)
@@ -77,7 +80,7 @@ async fn serve(
     let port = listening.first().map_or(0, |(address, _)| address.port());
     let control = Control::bind(flags.background.control.as_deref(), port)?.map(Arc::new);
     background.lead_stderr_away()?;
-    announce(flags, &listening, fingerprint)?;
+    announce(flags, tokens, &listening, fingerprint)?;
 
     let (order, orders) = mpsc::channel(1);
     let events =
@@ -107,9 +110,11 @@ fn ready_line(flags: &flags::Serve, office: &Office) -> String {
 
 fn announce(
     flags: &flags::Serve,
+    tokens: Option<usize>,
     listening: &[(SocketAddr, ListenerConfig)],
     fingerprint: Option<Fingerprint>,
 ) -> Result<(), Failure> {
+    warn_of_clear_text(tokens, listening);
     if flags.json {
         for (address, config) in listening {
             let event = listening_event(*address, config, fingerprint);
@@ -138,6 +143,10 @@ fn announce(
         to_stderr("try, from another terminal:");
     }
     examples.iter().for_each(|example| to_stderr(&format!("  {example}")));
+    if let Some(count) = tokens {
+        to_stderr(&format!("TOKENS: whoever comes shows one of {count}, but for {ASKED_FOR_NONE}"));
+        return Ok(());
+    }
     match listening.first() {
         Some((first, config)) if listening.iter().all(|(address, _)| is_loopback(address)) => {
             let wider = match files.next() {
@@ -162,6 +171,21 @@ fn announce(
 fn speaks_tls(config: &ListenerConfig) -> bool {
     config.service == Service::Any && config.allowed.tls && config.tls != TlsMode::Off
 }
+
+/// Whoever is on the way reads a token that goes in clear text, and comes in with it.
+fn warn_of_clear_text(tokens: Option<usize>, listening: &[(SocketAddr, ListenerConfig)]) {
+    let mut wide = listening.iter().filter(|(address, config)| {
+        config.service == Service::Any && config.tls != TlsMode::Required && !is_loopback(address)
+    });
+    if let (Some(_), Some((address, _))) = (tokens, wide.next()) {
+        to_stderr(&format!(
+            "warning: who sends a token to {address} in clear text shows it to all on the way: use --tls required"
+        ));
+    }
+}
+
+/// What a server with tokens serves all the same.
+const ASKED_FOR_NONE: &str = "/healthz and listeners of one service";
 
 fn listening_event(
     address: SocketAddr,

@@ -5,6 +5,7 @@ mod resolve;
 mod serve;
 mod talk;
 mod tls;
+mod token;
 mod transfer;
 
 pub(crate) use config::{Completions, Config, ConfigCommand, Man, Show};
@@ -12,6 +13,7 @@ pub(crate) use resolve::Resolve;
 pub(crate) use serve::{Fsync, Serve, Sink, SlowReader};
 pub(crate) use talk::{Cat, Chat};
 pub(crate) use tls::{ClientTls, ServerTls, Tls};
+pub(crate) use token::Token;
 pub(crate) use transfer::{Connection, Get, Links, Ls, Send};
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -42,6 +44,7 @@ pub(crate) enum Command {
     Status(daemon::flags::Status),
     Reload(daemon::flags::Reload),
     Stop(daemon::flags::Stop),
+    Token(Token),
     Bench(bench::flags::Bench),
     Config(Config),
     Man(Man),

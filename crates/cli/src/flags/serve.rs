@@ -12,6 +12,7 @@ use anyport_server::Greeting;
 use clap::{Args, ValueEnum};
 
 use super::{Engine, ServerTls};
+use crate::access::Access;
 use crate::listen::Listen;
 use crate::{daemon, values};
 
@@ -44,9 +45,12 @@ pub(crate) struct Serve {
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Allow addresses beyond this machine: whoever reaches them may upload, and get and list what is in DIR
+    /// Allow addresses beyond this machine: whoever reaches them may upload, and get and list what is in DIR (but see --token-file)
     #[arg(long)]
     pub(crate) open: bool,
+
+    #[command(flatten)]
+    pub(crate) access: Access,
 
     #[command(flatten)]
     pub(crate) tls: ServerTls,

@@ -6,6 +6,7 @@ use anyport_proto::rooms::Nickname;
 use clap::Args;
 
 use super::ClientTls;
+use crate::access::Credential;
 use crate::values;
 
 /// Talk in a room, over raw TCP or WebSocket.
@@ -21,6 +22,9 @@ pub(crate) struct Chat {
     /// The room: HOST:PORT/rooms/NAME, tcp://, ws://, tls:// or wss://HOST:PORT/rooms/NAME
     #[arg(value_name = "URL")]
     pub(crate) url: String,
+
+    #[command(flatten)]
+    pub(crate) credential: Credential,
 
     /// Your name in the room [default: guest- and four characters]
     #[arg(long = "as", value_name = "NICK")]
@@ -65,6 +69,9 @@ pub(crate) struct Cat {
     /// tcp://HOST:PORT, ws://HOST:PORT/PATH, frames://HOST:PORT or udp://HOST:PORT; under TLS tls://, wss:// and frames+tls://
     #[arg(value_name = "URL")]
     pub(crate) url: String,
+
+    #[command(flatten)]
+    pub(crate) credential: Credential,
 
     /// Over WebSocket: binary messages, each what one read gave; nothing is added to what comes
     #[arg(long, short)]

@@ -10,6 +10,7 @@ use anyport_proto::transfer::pipe::PipeKey;
 use clap::{Args, ValueEnum};
 
 use super::{ClientTls, Engine};
+use crate::access::Credential;
 use crate::template::Template;
 use crate::values;
 
@@ -34,8 +35,11 @@ pub(crate) struct Send {
     #[arg(value_name = "TARGET")]
     pub(crate) target: String,
 
+    #[command(flatten)]
+    pub(crate) credential: Credential,
+
     /// Send nothing but the bytes over tcp://, as nc -N does
-    #[arg(long, conflicts_with_all = ["on_exists", "perms"])]
+    #[arg(long, conflicts_with_all = ["on_exists", "perms", "token_file"])]
     pub(crate) plain: bool,
 
     /// Store nothing there: give one file to whoever takes KEY (anyport get HOST:PORT --pipe KEY, curl http://HOST:PORT/pipe/KEY)
@@ -205,6 +209,9 @@ pub(crate) struct Ls {
 /// How a client that receives connects.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
+    #[command(flatten)]
+    pub(crate) credential: Credential,
+
     /// Congestion control of our socket: auto, system or a name
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) congestion: Congestion,

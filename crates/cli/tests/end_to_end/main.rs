@@ -24,6 +24,7 @@
 //! - `compression` permessage-deflate, both roles
 //! - `downloads` files that leave the server, and what must not
 //! - `memory` what no peer can make the server hold
+//! - `origin` pages of others, and names that lead here
 //! - `pipe` content that goes from one client to others, and is stored nowhere
 //! - `policies` what an operator allows one peer, and all of them together
 //! - `raw_echo` echo over TCP
@@ -35,6 +36,7 @@
 //! - `systemd` what a service manager is told, and sockets that it opens
 //! - `time` what time it is, to browsers and by old protocols
 //! - `tls` the same under TLS, and whom clients trust
+//! - `tokens` who comes in where tokens are asked for
 //! - `under_load` crowds, storms and shortages
 //! - `unseen` files that the kernel stores, because no digest is wanted
 //! - `services` every service over every protocol that carries it
@@ -66,6 +68,7 @@ mod lookalikes;
 mod manuals;
 mod matrix;
 mod memory;
+mod origin;
 mod pipe;
 mod policies;
 mod raw_echo;
@@ -82,6 +85,7 @@ mod slowness;
 mod systemd;
 mod time;
 mod tls;
+mod tokens;
 mod under_load;
 mod unseen;
 mod wire;

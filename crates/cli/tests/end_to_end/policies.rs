@@ -12,7 +12,7 @@ use crate::harness::{
 use crate::wire::{connect, converse, read_line};
 
 /// A connection from another address of this machine; the standard library cannot choose one.
-fn connect_from(source: &str, port: u16) -> TcpStream {
+pub(crate) fn connect_from(source: &str, port: u16) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let source: SocketAddr = format!("{source}:0").parse().unwrap();
     socket.bind(&source.into()).unwrap();
@@ -20,6 +20,13 @@ fn connect_from(source: &str, port: u16) -> TcpStream {
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream
+}
+
+/// Whether it is, rather than served: the server closes those that it does not take before it reads.
+fn is_closed_at_once(stream: &mut TcpStream) -> bool {
+    use std::io::Write;
+    let _ = stream.write_all(b"ANYPORT/1 TIME\n");
+    is_closed(stream)
 }
 
 fn is_closed(stream: &mut TcpStream) -> bool {
@@ -306,4 +313,35 @@ fn get_gives_up_after_its_attempts() {
     let outcome = get.outcome();
     assert!(!to.exists());
     outcome.says("; trying again in 250ms").exits(6);
+}
+
+#[test]
+fn an_address_that_connects_too_fast_is_refused_and_another_one_is_not() {
+    let server = Server::start(&["--max-rate-per-ip", "1"]);
+    // A burst is twice as many; what comes behind it within a second is too much.
+    wait_until("a connection that is one too many", || {
+        is_closed_at_once(&mut connect(server.port())).then_some(())
+    });
+    let refused = server.next_refused();
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(reason.contains("more than 1 connections a second (--max-rate-per-ip)"), "{reason}");
+    let mut other = connect_from("127.0.0.2", server.port());
+    assert!(converse(&mut other, PUT).starts_with("ANYPORT/1 RECEIPT "));
+    server.next_receipt();
+    // After a while it may again.
+    wait_until("a connection that is taken", || {
+        let answer = converse_if_open(server.port())?;
+        answer.starts_with("ANYPORT/1 RECEIPT ").then_some(())
+    });
+}
+
+/// Nothing is counted for this machine unless it is asked for.
+#[test]
+fn who_is_on_this_machine_may_connect_as_fast_as_it_likes() {
+    let server = Server::start(&[]);
+    for _ in 0..400 {
+        let mut stream = connect(server.port());
+        let answer = converse(&mut stream, b"ANYPORT/1 TIME\n");
+        assert!(answer.starts_with("ANYPORT/1 TIME "), "{answer}");
+    }
 }

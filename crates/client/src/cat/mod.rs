@@ -15,6 +15,8 @@ mod stream;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use anyport_proto::access::Token;
+
 pub use self::error::CatError;
 use crate::stream::Encryption;
 use crate::target::Target;
@@ -35,6 +37,8 @@ pub struct CatOptions {
     pub encryption: Encryption,
     /// How long one address, or a handshake, may take to answer.
     pub connect_timeout: Duration,
+    /// What is shown in a handshake. Bytes of raw TCP are the input's alone.
+    pub token: Option<Token>,
 }
 
 impl Default for CatOptions {
@@ -46,6 +50,7 @@ impl Default for CatOptions {
             outlasts: true,
             encryption: Encryption::default(),
             connect_timeout: Duration::from_secs(10),
+            token: None,
         }
     }
 }
@@ -65,7 +70,10 @@ pub fn cat(
     runtime.block_on(async {
         match datagram_target(url)? {
             Some(target) => datagrams::pipe(&target, options, input, output).await,
-            None => stream::pipe(&url.parse()?, options, input, output).await,
+            None => {
+                let target = Target { token: options.token.clone(), ..url.parse()? };
+                stream::pipe(&target, options, input, output).await
+            }
         }
     })
 }

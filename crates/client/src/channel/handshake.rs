@@ -31,7 +31,10 @@ pub(crate) fn upgrade(
     let key = Key::from_bytes(handshake_key());
     let authority = target.authority();
     let host = authority.as_str();
-    let asked = ClientTarget { host, path: &target.path, subprotocols, fields: &[], deflate };
+    let bearer = target.token.as_ref().map(|token| format!("Bearer {}", token.expose()));
+    let bearer = bearer.as_deref().map(|value| ("Authorization", value));
+    let fields = bearer.as_slice();
+    let asked = ClientTarget { host, path: &target.path, subprotocols, fields, deflate };
     let request = request(&asked, &key)?;
     let broken = |source| SendError::broken_off(peer, 0, source);
     stream.write_all(&request).map_err(broken)?;

@@ -50,6 +50,12 @@ impl LibraryChannel {
         let mut request = target.to_string().into_client_request().map_err(library)?;
         let protocol = HeaderValue::from_static(FILE_SUBPROTOCOL);
         request.headers_mut().insert("sec-websocket-protocol", protocol);
+        if let Some(token) = &target.token
+            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        {
+            value.set_sensitive(true);
+            request.headers_mut().insert("authorization", value);
+        }
         let watched = stream.socket().try_clone().map_err(SendError::Runtime)?;
         let (socket, announced) = runtime.block_on(async {
             let stream = stream.into_async().map_err(SendError::Runtime)?;

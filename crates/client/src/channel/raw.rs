@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use anyport_proto::access::Token;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::offer::Offer;
-use anyport_proto::transfer::preface::{Reply, end_line, put_line};
+use anyport_proto::transfer::preface::{Reply, end_line, put_line, with_token};
 use anyport_proto::transfer::receipt::Receipt;
 
 use socket2::SockRef;
@@ -21,6 +22,8 @@ pub(crate) struct RawChannel {
     stream: Stream,
     peer: SocketAddr,
     plain: bool,
+    /// On each line: whichever is the first, it is there.
+    token: Option<Token>,
     half_closed: bool,
     buffer: Vec<u8>,
     /// Files that wait to be written.
@@ -30,11 +33,12 @@ pub(crate) struct RawChannel {
 }
 
 impl RawChannel {
-    pub(crate) fn new(stream: Stream, peer: SocketAddr, plain: bool) -> Self {
+    pub(crate) fn new(stream: Stream, peer: SocketAddr, plain: bool, token: Option<Token>) -> Self {
         Self {
             stream,
             peer,
             plain,
+            token,
             half_closed: false,
             buffer: vec![0; BUFFER],
             queued: Vec::new(),
@@ -95,6 +99,10 @@ impl RawChannel {
         }
     }
 
+    fn line(&self, offer: &Offer) -> String {
+        with_token(put_line(offer), self.token.as_ref())
+    }
+
     /// Puts a whole file behind what waits to be written, and writes if that is enough.
     pub(crate) fn put(
         &mut self,
@@ -102,7 +110,7 @@ impl RawChannel {
         content: &[u8],
         digest: Option<&Digest>,
     ) -> Result<(), SendError> {
-        self.queued.extend_from_slice(put_line(offer).as_bytes());
+        self.queued.extend_from_slice(self.line(offer).as_bytes());
         self.queued.extend_from_slice(content);
         self.queued.extend_from_slice(end_line(digest).as_bytes());
         if self.queued.len() < BUFFER { Ok(()) } else { self.flush() }
@@ -139,7 +147,7 @@ impl RawChannel {
     fn ask(&mut self, offer: &Offer, content: &mut Content) -> Result<Option<Receipt>, SendError> {
         let peer = self.peer;
         let broken = |source| SendError::broken_off(peer, 0, source);
-        let written = self.stream.write_all(put_line(offer).as_bytes());
+        let written = self.stream.write_all(self.line(offer).as_bytes());
         // A server that has closed may have said why.
         let line = match (self.answer(), written) {
             (Ok(Some(line)), _) => line,
@@ -159,7 +167,7 @@ impl RawChannel {
         progress: &dyn Fn(u64),
     ) -> Result<Written, Stopped> {
         if !self.plain && !offer.resume {
-            self.stream.write_all(put_line(offer).as_bytes())?;
+            self.stream.write_all(self.line(offer).as_bytes())?;
         }
         loop {
             let unseen = match self.stream.plain() {

@@ -17,7 +17,7 @@ use anyport_net::congestion::Congestion;
 use anyport_net::dial::dial;
 use anyport_proto::limits::Limits;
 use anyport_proto::rooms::{Event, Join, Message, Nickname, SUBPROTOCOL, Said};
-use anyport_proto::transfer::preface::join_line;
+use anyport_proto::transfer::preface::{join_line, with_token};
 use anyport_proto::ws::{Receiver as FrameReceiver, Role, Sender as FrameSender};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::Receiver;
@@ -223,7 +223,7 @@ impl Chat<'_> {
         };
         let broken = |source| ChatError::broken(peer, source);
         if target.scheme == Scheme::Tcp {
-            let line = join_line(join).into_bytes();
+            let line = with_token(join_line(join), target.token.as_ref()).into_bytes();
             return connection(stream, Wire::lines(peer), line).map_err(broken);
         }
         let asked = Target { path: join.to_target(), ..target.clone() };

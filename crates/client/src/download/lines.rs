@@ -5,8 +5,9 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use anyport_net::copy::{Came, Source, Unseen};
+use anyport_proto::access::Token;
 use anyport_proto::transfer::download::{Entry, FileEnd, FileHead};
-use anyport_proto::transfer::preface::{Reply, get_line, list_line, parse_end};
+use anyport_proto::transfer::preface::{Reply, get_line, list_line, parse_end, with_token};
 
 use super::wire::{Ask, Listed, Sink};
 use super::{BUFFER, GetError, LONGEST_ANSWER};
@@ -16,6 +17,7 @@ pub(super) struct Lines {
     stream: Stream,
     source: Source,
     peer: SocketAddr,
+    token: Option<Token>,
     buffer: Vec<u8>,
     /// What was read and not taken yet.
     start: usize,
@@ -23,9 +25,9 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(stream: Stream, peer: SocketAddr) -> Self {
+    pub(super) fn new(stream: Stream, peer: SocketAddr, token: Option<Token>) -> Self {
         let (source, buffer) = (Source::default(), vec![0; BUFFER]);
-        Self { stream, source, peer, buffer, start: 0, end: 0 }
+        Self { stream, source, peer, token, buffer, start: 0, end: 0 }
     }
 
     pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), GetError> {
@@ -33,6 +35,7 @@ impl Lines {
             Ask::Get(get) => get_line(get),
             Ask::List(list) => list_line(list),
         };
+        let line = with_token(line, self.token.as_ref());
         self.stream.write_all(line.as_bytes()).map_err(|error| self.broken(error))
     }
 

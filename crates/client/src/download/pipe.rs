@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::pipe::{PipeKey, Take};
-use anyport_proto::transfer::preface::{Reply, take_line};
+use anyport_proto::transfer::preface::{Reply, take_line, with_token};
 
 use super::part::Part;
 use super::{BUFFER, GetError};
@@ -80,6 +80,7 @@ fn copy(
     let (mut stream, peer) = connect(target, options)?;
     let broken = |received| move |error| GetError::broken_off(peer, received, error);
     let line = take_line(&Take { key: key.clone(), head: true });
+    let line = with_token(line, target.token.as_ref());
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
     let line = read_line(&mut stream).map_err(broken(0))?;
     let size = match Reply::parse(&line) {

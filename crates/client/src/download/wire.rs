@@ -67,7 +67,7 @@ impl Wire {
         let patient = stream.try_clone();
         let stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
         let kind = match target.scheme {
-            Scheme::Tcp => Kind::Lines(Lines::new(stream, peer)),
+            Scheme::Tcp => Kind::Lines(Lines::new(stream, peer, target.token.clone())),
             Scheme::Frames => {
                 let parts = WsChannel::bare(stream, peer).into_parts();
                 Kind::Messages(Box::new(Messages::new(parts, peer)))

@@ -44,7 +44,10 @@ impl Channel {
         let stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
         let kind =
             match (target.scheme, options.engine) {
-                (Scheme::Tcp, _) => Kind::Raw(RawChannel::new(stream, peer, options.plain)),
+                (Scheme::Tcp, _) => {
+                    let token = target.token.clone();
+                    Kind::Raw(RawChannel::new(stream, peer, options.plain, token))
+                }
                 (Scheme::Frames, _) => Kind::Ws(Box::new(WsChannel::bare(stream, peer))),
                 (Scheme::Ws, Engine::Own) => {
                     Kind::Ws(Box::new(WsChannel::handshake(stream, peer, target, options.deflate)?))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyport_net::congestion::Congestion;
 use anyport_net::dial::dial;
 use anyport_proto::transfer::pipe::{Give, Piped};
-use anyport_proto::transfer::preface::{Reply, give_line};
+use anyport_proto::transfer::preface::{Reply, give_line, with_token};
 use socket2::SockRef;
 
 use super::{UNKNOWN_PEER, alpn, set_patience};
@@ -56,6 +56,7 @@ pub fn give(
     let (mut stream, peer) = connect(target, options)?;
     let broken = |sent| move |error| SendError::broken_off(peer, sent, error);
     let line = give_line(&Give { size, ..give.clone() });
+    let line = with_token(line, target.token.as_ref());
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
     let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0 };
     let written = giving.write(&mut file, progress);

@@ -85,6 +85,11 @@ pub trait Step {
         let _ = count;
     }
 
+    /// So many bytes that others had for this peer go out, or wait for it.
+    fn delivered(&mut self, count: u64) {
+        let _ = count;
+    }
+
     /// How long to wait before anything else is read or sent. Asked after each step and piece, and again after a wait, so
     /// that it may end early.
     fn pause(&self) -> Duration {

@@ -128,6 +128,7 @@ impl<S: Step> Wires<S> {
             return;
         }
         let waited = wire.queued() > 0;
+        wire.session.delivered(bytes.len() as u64);
         let written = match wire.session.seal(bytes, is_last) {
             None => wire.write(bytes),
             Some(sealed) => sealed.and_then(|mut sealed| wire.write_vec(&mut sealed)),

@@ -74,6 +74,26 @@ spelled!(OnExists, "policy": Error = "error", Overwrite = "overwrite", Rename = 
 pub struct Token(String);
 
 impl Token {
+    /// The fewest bytes: what nobody guesses, even if it was thought up and not drawn.
+    pub const SHORTEST: usize = 16;
+
+    /// The most: a key of 1024 bits in Base64 and more.
+    pub const LONGEST: usize = 256;
+
+    /// A token that a server asks for: what stands in a line and a field as it is.
+    ///
+    /// # Errors
+    /// It is too short or too long, or has blanks or bytes that are not visible ASCII.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(TokenError::NotVisible);
+        }
+        if !(Self::SHORTEST..=Self::LONGEST).contains(&text.len()) {
+            return Err(TokenError::Length(text.len()));
+        }
+        Ok(Self::new(text))
+    }
+
     /// Keeps `secret` from being printed by accident.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
@@ -83,6 +103,18 @@ impl Token {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// Why a text is no token. The text may be a secret all the same, and is not shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// Blanks, controls, or beyond ASCII.
+    #[error("a token is visible ASCII")]
+    NotVisible,
+    /// Guessed too easily, or no token at all.
+    #[error("a token has 16 to 256 bytes, not {0}")]
+    Length(usize),
 }
 
 impl fmt::Debug for Token {

@@ -252,6 +252,9 @@ impl Download {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
+        if broken.is_none() {
+            self.source.record.file();
+        }
         let digest: Option<Digest> = self.end.take().and_then(|end| end.digest);
         self.files.observer.sent(&Sent {
             protocol: self.source.protocol,

@@ -224,6 +224,7 @@ mod tests {
             engine: Engine::Own,
             peer,
             link: crate::link::Link::new(),
+            record: crate::record::Record::begin(peer, Arc::default()),
         };
         let budget = Arc::new(Budget::new(budget));
         let asked = List { path: Some("a".to_owned()), recursive, token: None };

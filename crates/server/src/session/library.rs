@@ -31,9 +31,10 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, fram
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use super::due::AT_ONCE;
-use super::http1::Upgrade;
+use super::http1::{Upgrade, is_announced};
 use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
+use crate::record::Tally;
 use crate::route::Route;
 use crate::tls::Wire;
 
@@ -42,7 +43,7 @@ use crate::tls::Wire;
 /// Cancel safe: no; dropped in the middle, a running transfer is interrupted.
 pub(crate) async fn serve(stream: Wire, upgrade: Upgrade, context: Context) {
     let Upgrade { head, rest, route, subprotocol } = upgrade;
-    let announced = subprotocol.is_some();
+    let announced = is_announced(subprotocol.as_deref());
     let limits = &context.config.limits;
     let longest = match route {
         Route::Upload { .. } => limits.library_message,
@@ -53,7 +54,8 @@ pub(crate) async fn serve(stream: Wire, upgrade: Upgrade, context: Context) {
         .max_message_size(Some(longest))
         .max_frame_size(Some(longest));
     // Two pieces, as the library refuses a head that frames follow in the same read.
-    let mut stream = Stamped::new(Prefixed::new([head, rest], stream));
+    let tally = Tally::new(context.record.clone());
+    let mut stream = Stamped::new(Prefixed::new([head, rest], stream), tally);
     #[expect(
         clippy::result_large_err,
         reason = "tungstenite's callback returns its own response type"
@@ -237,17 +239,18 @@ impl Outbox {
     }
 }
 
-/// Notes when bytes came, as the library tells of a message only when it is whole.
+/// Notes how many bytes went and when they came, as the library tells of a message only when it is whole.
 struct Stamped<S> {
     inner: S,
     /// The first read since it was last asked for.
     first: Option<Instant>,
     last: Instant,
+    tally: Tally,
 }
 
 impl<S> Stamped<S> {
-    fn new(inner: S) -> Self {
-        Self { inner, first: None, last: Instant::now() }
+    fn new(inner: S, tally: Tally) -> Self {
+        Self { inner, first: None, last: Instant::now(), tally }
     }
 
     /// How long to wait for a message. Bytes may begin one while it is waited for, so the wait is as long as `assembled`
@@ -281,7 +284,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stamped<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
-        if buffer.filled().len() > before {
+        let count = buffer.filled().len() - before;
+        if count > 0 {
+            self.tally.received(count as u64);
             self.last = Instant::now();
             let last = self.last;
             self.first.get_or_insert(last);
@@ -296,7 +301,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stamped<S> {
         context: &mut TaskContext<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.tally.sent(count as u64);
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {

@@ -36,15 +36,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyport_net::copy::{Flow, Held, Input, Outgoing, Step, Unseen};
+use anyport_proto::access::Token;
 use anyport_proto::detect::Verdict;
 use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
+use crate::access::{Access, Denied};
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig, TlsMode};
 use crate::counters::Counters;
 use crate::link::Link;
+use crate::record::Record;
 use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
@@ -60,6 +63,9 @@ pub(crate) struct Context {
     /// What unfinished messages and candidates may hold, all connections together.
     pub(crate) buffered: Arc<Budget>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) access: Arc<Access>,
+    /// What is said of the connection at its end.
+    pub(crate) record: Arc<Record>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) pipes: Arc<Pipes>,
     pub(crate) peer: SocketAddr,
@@ -80,7 +86,38 @@ impl Context {
     }
 
     fn source(&self, protocol: Protocol, engine: Engine) -> Source {
-        Source { protocol, engine, peer: self.peer, link: self.link.clone() }
+        Source {
+            protocol,
+            engine,
+            peer: self.peer,
+            link: self.link.clone(),
+            record: self.record.clone(),
+        }
+    }
+
+    /// Lets a peer in that showed `token`, or says why not; that has been told then.
+    pub(crate) fn admit(
+        &self,
+        protocol: &'static str,
+        token: Option<&Token>,
+    ) -> Result<(), Denied> {
+        match self.access.admit(self.config.tokens.as_ref(), self.peer.ip(), token) {
+            Ok(user) => {
+                if let Some(user) = user {
+                    self.record.is_of(user);
+                }
+                Ok(())
+            }
+            Err(denied) => {
+                let (why, files) = (denied.why(), &self.files);
+                if self.access.is_worth_telling(self.peer.ip()) {
+                    files.refused_for(why, protocol, self.peer, denied.reason());
+                } else {
+                    self.counters.refused_silently(why);
+                }
+                Err(denied)
+            }
+        }
     }
 
     fn list(&self, source: Source, list: &List) -> Result<Listing, Refusal> {
@@ -113,6 +150,7 @@ impl Session {
     pub(crate) fn new(verdict: Verdict, context: Context) -> Self {
         let allowed = context.listener.allowed;
         let must_encrypt = context.must_encrypt();
+        let needs_token = context.config.tokens.is_some();
         match verdict {
             // A request is answered with where to go.
             Verdict::Raw | Verdict::Preface if must_encrypt => {
@@ -120,6 +158,12 @@ impl Session {
             }
             Verdict::FrameCandidate if must_encrypt => {
                 Self::Refusing(refusing::Refusing::frames_without_tls(context))
+            }
+            Verdict::Raw if needs_token && allowed.raw => {
+                Self::Refusing(refusing::Refusing::without_token(context))
+            }
+            Verdict::FrameCandidate if needs_token => {
+                Self::Refusing(refusing::Refusing::frames_without_token(context))
             }
             // Where raw is not taken, what is no other protocol is a broken request, or nothing we know.
             Verdict::Raw if !allowed.raw && (allowed.http || allowed.ws) => {

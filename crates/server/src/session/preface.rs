@@ -18,6 +18,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Input, Outgoing, Unseen};
+use anyport_proto::access::Token;
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::download::{Get, List};
@@ -33,6 +34,7 @@ use super::raw_echo::RawEcho;
 use super::sending::{Say, Sending};
 use super::single::Single;
 use super::{Context, Session, idle_reason};
+use crate::access::Means;
 use crate::service::files::Upload;
 use crate::service::pipe::{Giver, Taker};
 use crate::service::time::now_line;
@@ -45,6 +47,8 @@ pub(crate) struct Preface {
     state: State,
     /// What came behind a question that is being answered: the rest of one read at most.
     waiting: Vec<u8>,
+    /// It has shown a token, or needs none.
+    admitted: bool,
 }
 
 enum State {
@@ -78,7 +82,8 @@ impl Preface {
     pub(super) fn new(context: Context) -> Self {
         let line = LineReader::new(context.config.limits.preface_line);
         let due = Due::new(context.config.timeouts.handshake);
-        Self { context, line, due, state: State::Request, waiting: Vec::new() }
+        let admitted = context.config.tokens.is_none();
+        Self { context, line, due, state: State::Request, waiting: Vec::new(), admitted }
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -308,7 +313,12 @@ impl Preface {
     }
 
     fn request(&mut self, line: &[u8], replies: &mut Vec<u8>) -> Result<(), Refusal> {
-        let offer = match preface::parse_request(line) {
+        let parsed = preface::parse_line(line);
+        if let Ok((_, token)) = &parsed {
+            self.context.record.request();
+            self.admit(token.as_ref())?;
+        }
+        let offer = match parsed.map(|(request, _)| request) {
             Ok(Request::Put(offer)) => offer,
             Ok(Request::Get(get)) => {
                 self.get(&get, replies);
@@ -380,6 +390,19 @@ impl Preface {
             replies.extend_from_slice(go.to_line().as_bytes());
         }
         self.state = State::Content(upload);
+        Ok(())
+    }
+
+    /// Once on a connection is enough, and wrong or missing once too: content may follow that nobody wants to read.
+    fn admit(&mut self, token: Option<&Token>) -> Result<(), Refusal> {
+        if self.admitted {
+            return Ok(());
+        }
+        self.context.admit("raw", token).map_err(|denied| {
+            self.state = State::Refused;
+            denied.refusal(Means::Line)
+        })?;
+        self.admitted = true;
         Ok(())
     }
 

@@ -203,6 +203,7 @@ impl Raw {
     }
 
     fn settled(&self, refutation: &Refutation) {
+        self.context.record.decided("raw", refutation.to_string());
         self.context.counters.settled(match refutation {
             Refutation::Unfinished => Class::Unproven,
             _ => Class::Refuted,
@@ -249,6 +250,7 @@ impl Raw {
     ) -> Result<(Ws, Flow), Refusal> {
         self.context.counters.settled(Class::Proof);
         let reason = evidence.as_str();
+        self.context.record.decided("frames", reason.to_owned());
         tracing::debug!(peer = %self.context.peer, protocol = "frames", reason, "decided");
         let mut held = self.candidate.take().map(|candidate| candidate.held).unwrap_or_default();
         let stored = self.upload.take();

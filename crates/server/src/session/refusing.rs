@@ -1,18 +1,24 @@
 //! Protocols that are recognised and not served here: told so in their own language, rather than stored as a
 //! file.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use anyport_net::copy::Flow;
+use anyport_proto::transfer::preface::Reply;
+use anyport_proto::ws::{CloseCode, Sender};
 
 use super::Context;
+use crate::access::{Denied, Means};
 
 /// Answers once and ends.
 pub(crate) struct Refusing {
     context: Context,
     protocol: &'static str,
     reason: &'static str,
-    answer: &'static [u8],
+    answer: Cow<'static, [u8]>,
+    /// A token would have let it in.
+    needs_token: bool,
 }
 
 impl Refusing {
@@ -22,7 +28,8 @@ impl Refusing {
             context,
             protocol: "raw",
             reason: "raw bytes are not taken here (--only)",
-            answer: b"ANYPORT/1 ERROR not-supported raw bytes are not taken here\n",
+            answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported raw bytes are not taken here\n"),
+            needs_token: false,
         }
     }
 
@@ -32,7 +39,8 @@ impl Refusing {
             context,
             protocol: "tls",
             reason: "TLS is not spoken here (--tls off)",
-            answer: &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28],
+            answer: Cow::Borrowed(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28]),
+            needs_token: false,
         }
     }
 
@@ -42,7 +50,8 @@ impl Refusing {
             context,
             protocol: "raw",
             reason: "not under TLS (--tls required)",
-            answer: b"ANYPORT/1 ERROR not-supported TLS is required here: use tls:// (openssl s_client, ncat --ssl, anyport)\n",
+            answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported TLS is required here: use tls:// (openssl s_client, ncat --ssl, anyport)\n"),
+            needs_token: false,
         }
     }
 
@@ -52,7 +61,8 @@ impl Refusing {
             context,
             protocol: "frames",
             reason: "not under TLS (--tls required)",
-            answer: b"\x88\x1a\x03\xf0TLS is required: use wss",
+            answer: Cow::Borrowed(b"\x88\x1a\x03\xf0TLS is required: use wss"),
+            needs_token: false,
         }
     }
 
@@ -62,12 +72,30 @@ impl Refusing {
             context,
             protocol: "http2",
             reason: "HTTP/2 is not served yet",
-            answer: &[
+            answer: Cow::Borrowed(&[
                 0, 0, 0, 4, 0, 0, 0, 0, 0, // SETTINGS, no payload
                 0, 0, 8, 7, 0, 0, 0, 0, 0, // GOAWAY, 8 bytes
                 0, 0, 0, 0, 0, 0, 0, 0x0d, // last stream 0, HTTP_1_1_REQUIRED
-            ],
+            ]),
+            needs_token: false,
         }
+    }
+
+    /// Bytes that nothing stands before, where a token is asked for.
+    pub(crate) fn without_token(context: Context) -> Self {
+        let line = Reply::Error(Denied::Missing.refusal(Means::None)).to_line();
+        let answer = Cow::Owned(line.into_bytes());
+        Self { context, protocol: "raw", reason: "", answer, needs_token: true }
+    }
+
+    /// Frames that no handshake stands before, there too: an unmasked Close with 1008 (RFC 6455 §5.5.1, §7.4.1). What is no
+    /// frame after all finds the reason in it.
+    pub(crate) fn frames_without_token(context: Context) -> Self {
+        let reason = "a token is needed here: ANYPORT/1 PUT NAME token=TOKEN, or ws:// with it";
+        let mut answer = Vec::new();
+        Sender::server().close(Some(CloseCode::POLICY), reason, &mut answer);
+        let answer = Cow::Owned(answer);
+        Self { context, protocol: "frames", reason, answer, needs_token: true }
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -75,7 +103,12 @@ impl Refusing {
     }
 
     pub(super) fn step(&self, replies: &mut Vec<u8>) -> Flow {
-        replies.extend_from_slice(self.answer);
+        replies.extend_from_slice(&self.answer);
+        if self.needs_token {
+            // Nothing was shown, so nobody is let in; that is counted and told as all such are.
+            let _ = self.context.admit(self.protocol, None);
+            return Flow::Finish;
+        }
         self.context.files.refused(self.protocol, self.context.peer, self.reason.to_owned());
         Flow::Finish
     }

@@ -57,12 +57,15 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let (config, link) = (Arc::new(config), Link::new());
     let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
     let pipes = Arc::new(Pipes::new(config.pipes.clone()));
+    let (access, record) = (Arc::default(), Record::begin(peer, Arc::default()));
     let context = Context {
         config,
         listener,
         files,
         buffered,
         counters,
+        access,
+        record,
         rooms,
         pipes,
         peer,
@@ -103,12 +106,15 @@ fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> Session {
     let link = Link::new();
     let rooms = Arc::new(Rooms::new(RoomLimits::default(), 1));
     let pipes = Arc::new(Pipes::new(config.pipes.clone()));
+    let (access, record) = (Arc::default(), Record::begin(peer, Arc::default()));
     let context = Context {
         config,
         listener,
         files,
         buffered,
         counters,
+        access,
+        record,
         rooms,
         pipes,
         peer,

@@ -249,6 +249,10 @@ impl Step for Wired {
         self.session.sent(count);
     }
 
+    fn delivered(&mut self, count: u64) {
+        self.session.delivered(count);
+    }
+
     fn pause(&self) -> Duration {
         self.session.pause()
     }

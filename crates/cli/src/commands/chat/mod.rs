@@ -8,7 +8,7 @@ mod output;
 
 use std::io::{self, IsTerminal};
 
-use anyport_client::{ChatError, ChatOptions, Left, Target, chat, room};
+use anyport_client::{ChatError, ChatOptions, Left, chat, room};
 use tokio::sync::mpsc::channel;
 
 use self::input::{Ending, Input};
@@ -17,9 +17,7 @@ use crate::exit::Exit;
 use crate::{Failure, flags, trust};
 
 pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
-    let target: Target = flags.url.parse().map_err(|error| {
-        Failure::new(Exit::Usage, error).with_hint("a room is HOST:PORT/rooms/NAME")
-    })?;
+    let target = flags.credential.target(&flags.url, "a room is HOST:PORT/rooms/NAME")?;
     let options = options(flags)?;
     room(&target, &options).map_err(|error| {
         let hint = error.hint();

@@ -137,7 +137,7 @@ pub enum PrefaceError {
     /// Something other than an end follows the content.
     #[error("expected END after the content, not {}", quoted(.found))]
     NotAnEnd {
-        /// The line as it came.
+        /// The first word of the line.
         found: String,
     },
     /// The receiver answers with a word that is not known.

@@ -100,6 +100,33 @@ pub(super) fn split_word(text: &str) -> (&str, &str) {
     text.split_once(BLANKS).unwrap_or((text, ""))
 }
 
+/// The words of a line without `token=…`, and what that says.
+pub(super) fn take_token(arguments: &str) -> Result<(String, Option<Token>), PrefaceError> {
+    let (mut words, mut token) = (Vec::new(), None);
+    for word in arguments.split(BLANKS) {
+        let Some(value) = word.strip_prefix("token=") else {
+            words.push(word);
+            continue;
+        };
+        if token.is_some() {
+            return Err(PrefaceError::DuplicateKey { line: "preface", key: "token" });
+        }
+        token = Some(parse_token(value).ok_or(PrefaceError::BadToken)?);
+    }
+    Ok((words.join(" "), token))
+}
+
+/// A line that asks for something, with a token at its end; line feed included.
+pub fn with_token(mut line: String, token: Option<&Token>) -> String {
+    if let Some(token) = token {
+        line.truncate(line.trim_end_matches('\n').len());
+        for text in [" token=", &percent::encode_value(token.expose()), "\n"] {
+            line.push_str(text);
+        }
+    }
+    line
+}
+
 /// A message is one line, and a client prints it: no control character may pass.
 pub(super) fn on_one_line(text: &str) -> String {
     text.replace(char::is_control, " ")

@@ -17,6 +17,8 @@
 //!   server    ANYPORT/1 TIME Local time … LF   ANYPORT/1 GREETING Welcome to anyport! LF
 //! ```
 //!
+//! Any request may have token=… behind its other words, where the server asks for one; once on a connection is enough.
+//!
 //! Strict where a sender's mistake would damage a file (an unknown key of a request is refused),
 //! lenient where a person types (runs of blanks, CR LF, names with bare UTF-8). A reply may have
 //! keys that are not known yet.
@@ -34,18 +36,19 @@ mod tests;
 pub use super::line::{LineReader, LineTooLong, Pushed};
 pub use download::{get_line, list_line};
 pub use error::PrefaceError;
+pub use fields::with_token;
 pub use join::join_line;
 pub use pipe::{give_line, take_line};
 pub use reply::Reply;
 pub use request::{end_line, parse_end, put_line};
 
 use super::download::{Get, List};
-use super::offer::Offer;
+use super::offer::{Offer, Token};
 use super::pipe::{Give, Take};
 use super::words::spelled;
 use crate::rooms::Join;
 use download::{parse_get, parse_list};
-use fields::{after_version, split_word};
+use fields::{after_version, split_word, take_token};
 use join::parse_join;
 use pipe::{parse_give, parse_take};
 use request::parse_put;
@@ -88,7 +91,32 @@ spelled!(Verb, "verb":
 
 /// Reads a request: a whole line, the preface included, without its line feed.
 pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
+    parse_line(line).map(|(request, _)| request)
+}
+
+/// The same, and the token that the line carries.
+pub fn parse_line(line: &[u8]) -> Result<(Request, Option<Token>), PrefaceError> {
     let (verb, arguments) = split_word(after_version(line)?);
+    // These are messages elsewhere, and have their token in them.
+    match verb {
+        "PUT" | "GET" | "LIST" => {
+            let request = parse_verb(verb, arguments)?;
+            let token = match &request {
+                Request::Put(Offer { token, .. })
+                | Request::Get(Get { token, .. })
+                | Request::List(List { token, .. }) => token.clone(),
+                _ => None,
+            };
+            Ok((request, token))
+        }
+        _ => {
+            let (arguments, token) = take_token(arguments)?;
+            Ok((parse_verb(verb, &arguments)?, token))
+        }
+    }
+}
+
+fn parse_verb(verb: &str, arguments: &str) -> Result<Request, PrefaceError> {
     match verb {
         "PUT" => parse_put(arguments).map(Request::Put),
         "GET" => parse_get(arguments).map(Request::Get),

@@ -37,7 +37,8 @@ pub fn parse_end(line: &[u8]) -> Result<End, PrefaceError> {
     let text = as_text(line)?;
     let (word, rest) = split_word(text);
     if word != "END" {
-        return Err(PrefaceError::NotAnEnd { found: text.to_owned() });
+        // The rest may be a line with a token, where its sender counted wrong.
+        return Err(PrefaceError::NotAnEnd { found: word.to_owned() });
     }
     let (digest, rest) = split_word(rest);
     let (stray, _) = split_word(rest);

@@ -572,3 +572,48 @@ fn the_time_and_a_greeting_are_one_line_each() {
         assert_eq!(read.to_line(), line);
     }
 }
+
+#[test]
+fn any_line_carries_a_token_and_none_shows_it() {
+    let carried = |line: &str| {
+        let (request, token) = parse_line(line.as_bytes()).unwrap();
+        (request, token.map(|token| token.expose().to_owned()))
+    };
+    for line in [
+        "ANYPORT/1 PUT x size=1",
+        "ANYPORT/1 GET x",
+        "ANYPORT/1 LIST",
+        "ANYPORT/1 ECHO",
+        "ANYPORT/1 JOIN lobby as alice",
+        "ANYPORT/1 PIPE key n=2",
+        "ANYPORT/1 TAKE key head",
+        "ANYPORT/1 TIME",
+        "ANYPORT/1 GREET",
+    ] {
+        let (bare, none) = carried(line);
+        assert_eq!(none, None, "{line}");
+        let token = Token::new("s3 cret%");
+        let with = with_token(format!("{line}\n"), Some(&token));
+        assert_eq!(with, format!("{line} token=s3%20cret%25\n"));
+        let (request, carried) = carried(with.trim_end());
+        assert_eq!(carried.as_deref(), Some("s3 cret%"), "{line}");
+        if !matches!(bare, Request::Put(_) | Request::Get(_) | Request::List(_)) {
+            assert_eq!(request, bare, "{line}");
+        }
+        assert_eq!(refused(&format!("{line} token=s3cret token=s3cret")), {
+            let named = match line.split(' ').nth(1).unwrap() {
+                verb @ ("GET" | "LIST") => format!("{verb} line"),
+                _ => "preface".to_owned(),
+            };
+            format!("key token is given twice in the {named}")
+        });
+        assert!(!refused(&format!("{line} token=s3cret%zz")).contains("s3cret"), "{line}");
+    }
+    assert_eq!(with_token("ANYPORT/1 LIST\n".to_owned(), None), "ANYPORT/1 LIST\n");
+}
+
+#[test]
+fn what_follows_content_that_was_counted_wrong_shows_no_token() {
+    let error = parse_end(b"ANYPORT/1 PUT x token=s3cret").unwrap_err();
+    assert!(!error.to_string().contains("s3cret") && !format!("{error:?}").contains("s3cret"));
+}

@@ -15,6 +15,8 @@ mod key;
 mod origin;
 mod server;
 
+pub(crate) use server::split_port;
+
 pub use client::{ClientTarget, RequestError, ResponseError, Verified, request, verify};
 pub use key::Key;
 pub use origin::{Origin, OriginError};

@@ -220,7 +220,7 @@ fn is_same_host(origin: &str, host: &str) -> bool {
 }
 
 /// Host and port of `host:port`; none when what follows the colon is no port.
-pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     // An IPv6 address stands in brackets and has colons of its own.
     let name_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let Some(colon) = authority[name_end..].find(':').map(|at| name_end + at) else {

@@ -24,7 +24,8 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use crate::budget::Budget;
 use crate::config::{Config, SinkKind};
 use crate::link::Link;
-use crate::observe::{Answered, Observer, Refused};
+use crate::observe::{Answered, Observer, Refused, Why};
+use crate::record::Record;
 use crate::running::{Direction, Running, Transfer};
 use crate::sink::{AnySink, Directory, PartKey, Present, memory_sink};
 
@@ -59,6 +60,8 @@ pub(crate) struct Source {
     pub(crate) peer: SocketAddr,
     /// The way to the socket, asked when the file ends.
     pub(crate) link: Link,
+    /// What is said of the connection at its end.
+    pub(crate) record: Arc<Record>,
 }
 
 impl Files {
@@ -276,8 +279,19 @@ impl Files {
 
     /// Tells of a peer that was refused before a transfer began.
     pub(crate) fn refused(&self, protocol: &'static str, peer: SocketAddr, reason: String) {
+        self.refused_for(Why::Request, protocol, peer, reason);
+    }
+
+    /// The same for a reason of its own.
+    pub(crate) fn refused_for(
+        &self,
+        why: Why,
+        protocol: &'static str,
+        peer: SocketAddr,
+        reason: String,
+    ) {
         tracing::debug!(%peer, protocol, reason, "refused");
-        self.observer.refused(&Refused { protocol, peer, reason });
+        self.observer.refused(&Refused { protocol, peer, reason, why });
     }
 
     /// Somebody answered to a greeting. Not about files; the observer is here.

@@ -263,6 +263,7 @@ impl Upload {
             congestion,
             tcp,
         };
+        self.source.record.file();
         self.files.observer.receipt(&receipt);
         Ok(receipt)
     }
@@ -288,6 +289,7 @@ impl Upload {
             congestion: None,
             tcp: TcpSeen::default(),
         };
+        self.source.record.file();
         self.files.observer.receipt(&receipt);
         receipt
     }

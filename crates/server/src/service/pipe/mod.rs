@@ -213,6 +213,11 @@ impl Pipes {
         }
     }
 
+    /// Keys that somebody gives to or waits for.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<PipeKey, Meeting>> {
         self.meetings.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -26,6 +26,7 @@ pub(crate) use member::{Entry, Member, Seat};
 pub(crate) use room::{PostError, Room, guest};
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub(crate) struct Rooms {
     limits: Live<RoomLimits>,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
     shards: Arc<[Shard]>,
+    /// Messages in all rooms, also in those that are gone.
+    said: Arc<AtomicU64>,
 }
 
 /// What a thread with members has to see to.
@@ -71,7 +74,7 @@ impl Rooms {
     /// For members on `threads` threads.
     pub(crate) fn new(limits: RoomLimits, threads: usize) -> Self {
         let shards = (0..threads).map(|_| Shard::default()).collect();
-        Self { limits: Live::new(limits), rooms: Mutex::default(), shards }
+        Self { limits: Live::new(limits), rooms: Mutex::default(), shards, said: Arc::default() }
     }
 
     /// For rooms that begin from now on, and for their number.
@@ -124,6 +127,15 @@ impl Rooms {
         room.post(nick, text)
     }
 
+    /// Rooms, their members and listeners, and what has been said in all of them.
+    pub(crate) fn counts(&self) -> (usize, u64, u64) {
+        let now = Instant::now();
+        let rooms: Vec<_> =
+            self.lock().values().filter(|room| !room.is_over(now)).cloned().collect();
+        let members = rooms.iter().map(|room| room.readers()).sum();
+        (rooms.len(), members, self.said.load(Ordering::Relaxed))
+    }
+
     /// Who is in a room, and its last event; `None` where there is no such room.
     pub(crate) fn look(&self, room: &RoomName) -> Option<(Members, Option<EventId>)> {
         let room = self.lock().get(room).cloned()?;
@@ -152,8 +164,12 @@ impl Rooms {
             let message = format!("there are {limit} rooms already (--max-rooms)");
             return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
         }
-        let room =
-            Arc::new(Room::new(name.clone(), RoomLimits::clone(&limits), self.shards.clone()));
+        let room = Arc::new(Room::new(
+            name.clone(),
+            RoomLimits::clone(&limits),
+            self.shards.clone(),
+            self.said.clone(),
+        ));
         rooms.insert(name.clone(), room.clone());
         Ok(room)
     }

@@ -26,6 +26,8 @@ pub(crate) struct Room {
     pub(super) number: u64,
     pub(super) limits: RoomLimits,
     shards: Arc<[Shard]>,
+    /// Messages in all rooms.
+    said: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -61,7 +63,12 @@ pub(crate) struct PostError {
 pub(super) const NOBODY: u64 = 0;
 
 impl Room {
-    pub(super) fn new(name: RoomName, limits: RoomLimits, shards: Arc<[Shard]>) -> Self {
+    pub(super) fn new(
+        name: RoomName,
+        limits: RoomLimits,
+        shards: Arc<[Shard]>,
+        said: Arc<AtomicU64>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let mut random = [0; 6];
         // Without randomness two starts of a room may look alike; then what was lost is counted wrong.
@@ -80,7 +87,7 @@ impl Room {
             text: String::new(),
         };
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { name, number, limits, shards, state: Mutex::new(state) }
+        Self { name, number, limits, shards, said, state: Mutex::new(state) }
     }
 
     pub(super) fn enter(
@@ -192,6 +199,12 @@ impl Room {
         (state.members(), (state.last.number > 0).then_some(state.last))
     }
 
+    /// Members and listeners.
+    pub(super) fn readers(&self) -> u64 {
+        let state = self.lock();
+        state.members.len() as u64 + state.listeners
+    }
+
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let empty_since = self.lock().empty_since;
         empty_since.is_some_and(|since| now.saturating_duration_since(since) >= REMEMBERED)
@@ -218,6 +231,9 @@ impl Room {
         here: Option<usize>,
     ) -> EventId {
         state.last.number += 1;
+        if matches!(what, What::Message { .. }) {
+            self.said.fetch_add(1, Ordering::Relaxed);
+        }
         let stored = Stored { id: state.last, at: Timestamp::now(), what };
         let State { readers, pending, text, .. } = state;
         for (shard, (read, pending)) in readers.iter().zip(pending).enumerate() {

@@ -8,6 +8,8 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
+use crate::metrics;
+
 /// What of a request matters until its answer is out.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -111,6 +113,10 @@ impl Answer {
     pub(super) fn json(status: StatusCode, mut content: String) -> Self {
         content.push('\n');
         Self::content(status, JSON, content)
+    }
+
+    pub(super) fn metrics(page: String) -> Self {
+        Self::content(StatusCode::OK, metrics::MEDIA_TYPE, page)
     }
 
     fn content(status: StatusCode, media: &str, content: String) -> Self {

@@ -12,6 +12,7 @@
 //! While an answer goes out nothing is read. What came behind its request waits: the rest of one read at most. What a
 //! request leads to is found in [`request`]; what is refused says by which rule.
 
+mod access;
 mod answer;
 mod content;
 mod download;
@@ -24,7 +25,7 @@ mod room;
 mod upgrade;
 mod upload;
 
-pub(crate) use upgrade::Upgrade;
+pub(crate) use upgrade::{Upgrade, is_announced};
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -248,6 +249,7 @@ impl Http1 {
                     let Some((head, used)) = self.head(rest, at, replies) else { continue };
                     rest = std::mem::take(&mut rest).split_at_mut(used).1;
                     let Some(head) = head else { continue };
+                    self.context.record.request();
                     if self.context.must_encrypt() {
                         self.lead_to_https(&head, replies);
                         continue;

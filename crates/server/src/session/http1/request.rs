@@ -14,7 +14,10 @@ use super::content::Taker;
 use super::echo::Echoing;
 use super::listing::Page;
 use super::pipe::{self, Side};
-use super::{BodyReader, download, help, room, upload};
+use super::{BodyReader, access, download, help, room, upload};
+use crate::access::Means;
+use crate::metrics;
+use crate::observe::Why;
 use crate::route::{Resource, resource};
 use crate::service::time;
 use crate::session::sending::Sending;
@@ -82,7 +85,10 @@ fn checked<'a>(
     framing: Framing,
     exchange: &mut Exchange,
 ) -> Result<Resource<'a>, Answer> {
-    let resource = resource(head.path());
+    let mut resource = resource(head.path());
+    if !context.config.metrics {
+        resource = resource.without_metrics();
+    }
     let (method, allow, form) = (&head.method, resource.methods(), exchange.form);
     let refuse = |status, code, reason: String| {
         let refusal = Refusal::new(code, reason);
@@ -91,6 +97,10 @@ fn checked<'a>(
     if !context.listener.allowed.http {
         let refusal = Refusal::new(RefusalCode::NotSupported, NO_HTTP).with_hint(WEBSOCKET_HINT);
         return Err(self::refuse(context, form, StatusCode::FORBIDDEN, refusal));
+    }
+    // Whoever looks after the server need not be one of its users.
+    if resource != Resource::Health {
+        access::check(context, head, Means::Http, form)?;
     }
     if Expectation::of(head) == Expectation::Unknown {
         let reason = "the only expectation that is met is 100-continue".to_owned();
@@ -109,7 +119,10 @@ fn checked<'a>(
     if *method == Method::PUT || *method == Method::POST || is_shared {
         let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
         if let Err(foreign) = check_origin(head, policy) {
-            return refuse(foreign.status(), RefusalCode::NotSupported, foreign.to_string());
+            let refusal = Refusal::new(RefusalCode::NotSupported, foreign.to_string());
+            let (peer, reason) = (context.peer, refusal.message.clone());
+            context.files.refused_for(Why::Origin, "http", peer, reason);
+            return Err(Answer::refusal(refusal, form).with_status(foreign.status()));
         }
     }
     // A room may be read by the pages that may speak there; a file may not.
@@ -157,6 +170,10 @@ fn serve(
             Lead::Answer(Answer::refusal(stopping(), exchange.form))
         }
         Resource::Health => Lead::Answer(text("ok\n".to_owned())),
+        Resource::Metrics => {
+            let page = metrics::render(&context.counters, &context.rooms, &context.pipes);
+            Lead::Answer(Answer::metrics(page).with(header::CACHE_CONTROL, "no-store"))
+        }
         Resource::Time => {
             tracing::info!(peer = %context.peer, "told the time over HTTP");
             Lead::Answer(text(format!("{}\n", time::now_line())))

@@ -3,15 +3,18 @@
 use std::time::Instant;
 
 use anyport_net::copy::{Flow, Input};
+use anyport_proto::access::PLAIN_SUBPROTOCOL;
 use anyport_proto::http1::RequestHead;
 use anyport_proto::rooms;
 use anyport_proto::transfer::offer::FILE_SUBPROTOCOL;
 use anyport_proto::transfer::receipt::Engine;
-use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, accept};
+use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, Refusal, accept};
 use http::StatusCode;
 
-use super::Http1;
-use super::answer::dated;
+use super::answer::{Exchange, Form, dated};
+use super::{Http1, access};
+use crate::access::Means;
+use crate::observe::Why;
 use crate::route::{Route, RouteError, route};
 use crate::session::ws::Ws;
 use crate::session::{Next, Session};
@@ -24,6 +27,11 @@ pub(crate) struct Upgrade {
     pub(crate) rest: Vec<u8>,
     pub(crate) route: Route,
     pub(crate) subprotocol: Option<String>,
+}
+
+/// Whether a client speaks one of the subprotocols that mean something.
+pub(crate) fn is_announced(subprotocol: Option<&str>) -> bool {
+    subprotocol.is_some_and(|agreed| agreed != PLAIN_SUBPROTOCOL)
 }
 
 impl Http1 {
@@ -40,6 +48,10 @@ impl Http1 {
             self.refuse(StatusCode::FORBIDDEN, "WebSocket is not taken here (--only)", replies);
             return finish;
         }
+        if let Err(answer) = access::check(&self.context, head, Means::WebSocket, Form::Text) {
+            answer.write(&Exchange::unread(), replies);
+            return finish;
+        }
         let route = match route(head.path(), head.query()) {
             Ok(route) => route,
             Err(error) => {
@@ -53,9 +65,9 @@ impl Http1 {
         };
         let config = &self.context.config;
         let subprotocols: &[&str] = match route {
-            Route::Upload { .. } => &[FILE_SUBPROTOCOL],
-            Route::Room(_) => &[rooms::SUBPROTOCOL],
-            Route::Echo => &[],
+            Route::Upload { .. } => &[FILE_SUBPROTOCOL, PLAIN_SUBPROTOCOL],
+            Route::Room(_) => &[rooms::SUBPROTOCOL, PLAIN_SUBPROTOCOL],
+            Route::Echo => &[PLAIN_SUBPROTOCOL],
         };
         // The library engine knows no compression.
         let deflate = config.deflate && config.engine == Engine::Own;
@@ -64,11 +76,17 @@ impl Http1 {
             match accept(head, &Policy { subprotocols, origin, deflate }) {
                 Ok(acceptance) => acceptance,
                 Err(refusal) => {
-                    self.refused(refusal.to_string());
+                    let why = match &refusal {
+                        Refusal::ForeignOrigin { .. } => Why::Origin,
+                        _ => Why::Request,
+                    };
+                    let (peer, reason) = (self.context.peer, refusal.to_string());
+                    self.context.files.refused_for(why, "http", peer, reason);
                     dated(&refusal.response(), replies);
                     return finish;
                 }
             };
+        self.context.record.speaks("ws");
         // A room writes to its members by itself, and knows the frames of the own engine.
         if config.engine == Engine::Library && !matches!(route, Route::Room(_)) {
             let (head, rest) = (head.raw().to_vec(), rest.to_vec());
@@ -76,8 +94,8 @@ impl Http1 {
             return finish;
         }
         replies.extend_from_slice(&response);
-        let mut ws =
-            Ws::handshaken(self.context.clone(), route, subprotocol.is_some(), deflate.as_ref());
+        let announced = is_announced(subprotocol.as_deref());
+        let mut ws = Ws::handshaken(self.context.clone(), route, announced, deflate.as_ref());
         let flow =
             if rest.is_empty() { Flow::Continue } else { ws.step(Input::Bytes(rest, at), replies) };
         Next::Become(Session::Ws(Box::new(ws)), flow)

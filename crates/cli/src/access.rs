@@ -1,0 +1,212 @@
+//! Tokens on the command line: their files, the environment, and never an argument that everybody can read.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use anyport_client::{Scheme, Target, TargetError};
+use anyport_proto::access::{HostName, Named, Token, parse_list};
+use anyport_server::{Config, ListenerConfig, OnTimeout, Service, Tokens};
+use clap::Args;
+
+use crate::Failure;
+use crate::exit::Exit;
+use crate::listen::is_loopback;
+
+/// Who may come in.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct Access {
+    /// Take only clients that show a token of FILE: TOKEN or NAME TOKEN a line, # begins a comment (anyport token prints one)
+    ///
+    /// Over HTTP and WebSocket it is the password (curl -u :TOKEN) or Authorization: Bearer TOKEN, in lines token=TOKEN, for
+    /// anyport --token-file or ANYPORT_TOKEN. It allows addresses beyond this machine too. Bare bytes (nc) and bare frames
+    /// cannot show one, and /healthz is asked for none. With --open too tokens are still asked for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// HTTP requests may be for NAME, beside addresses, localhost and names without a dot; repeatable [default: any name, from other machines]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<HostName>,
+
+    /// Tell what is counted at http://ADDR/metrics, in the text format of Prometheus, to all who may come in
+    #[arg(long)]
+    pub(crate) metrics: bool,
+
+    /// New connections in a second from one IP address, of IPv6 from one /64, in bursts of twice as many; a further one is closed [default: 100; none for addresses of this machine, unless given]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_rate_per_ip: Option<u32>,
+}
+
+impl Access {
+    /// Reads the tokens, and puts all of it into `config`. To be asked again on a reload.
+    ///
+    /// # Errors
+    /// The file cannot be read, is open to others, or is no list of tokens.
+    pub(crate) fn configure(&self, config: &mut Config) -> Result<(), Failure> {
+        config.tokens = match &self.token_file {
+            Some(path) => Some(Tokens::new(read(path)?)),
+            None => None,
+        };
+        config.allowed_hosts.clone_from(&self.allow_host);
+        config.metrics = self.metrics;
+        config.max_rate_per_address = self.max_rate_per_ip.or(config.max_rate_per_address);
+        config.rate_counts_loopback = self.max_rate_per_ip.is_some();
+        Ok(())
+    }
+
+    /// Whether all that `service` listens on may be reached, and can be with a token where one is asked for.
+    pub(crate) fn check(
+        &self,
+        addresses: &[SocketAddr],
+        open: bool,
+        listener: &ListenerConfig,
+    ) -> Result<(), Failure> {
+        let usage = |error: anyhow::Error, hint: String| {
+            Err(Failure::new(Exit::Usage, error).with_hint(hint))
+        };
+        let service = listener.service;
+        let wide = addresses.iter().find(|address| !is_loopback(address)).filter(|_| !open);
+        if self.token_file.is_none() {
+            let Some(wide) = wide else { return Ok(()) };
+            let (may, tokens) = match service {
+                Service::Any => {
+                    ("upload into DIR".to_owned(), ", or --token-file FILE to ask for a token")
+                }
+                other => (format!("use {}", other.as_str()), ""),
+            };
+            return usage(
+                anyhow!("{wide} reaches beyond this machine"),
+                format!("add --open if whoever reaches it may {may}{tokens}"),
+            );
+        }
+        if service != Service::Any {
+            let Some(wide) = wide else { return Ok(()) };
+            let service = service.as_str();
+            return usage(
+                anyhow!("{service}:// asks for no token, and {wide} reaches beyond this machine"),
+                format!(
+                    "add --open if whoever reaches it may use {service}, or listen on 127.0.0.1"
+                ),
+            );
+        }
+        if !listener.allowed.detect {
+            let error = anyhow!("bytes that nobody looks at show no token");
+            return usage(error, "leave out --no-detect or --token-file".to_owned());
+        }
+        if listener.on_timeout == OnTimeout::Greet {
+            let error = anyhow!("who is greeted for saying nothing shows no token");
+            return usage(error, "leave out --on-timeout greet or --token-file".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What a client shows.
+#[derive(Debug, Args)]
+pub(crate) struct Credential {
+    /// Show the token in FILE [default: what ANYPORT_TOKEN holds, if that is set]
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl Credential {
+    /// The target of a URL, and what is shown there.
+    pub(crate) fn target(&self, url: &str, hint: &str) -> Result<Target, Failure> {
+        let mut target: Target = url.parse().map_err(|error| bad_target(error, hint))?;
+        target.token = self.token()?;
+        if self.token_file.is_some() && target.scheme == Scheme::Frames {
+            let error = anyhow!("frames:// has no handshake, and nowhere else for a token");
+            return Err(Failure::new(Exit::Usage, error).with_hint("use ws:// or tcp://"));
+        }
+        Ok(target)
+    }
+
+    /// The token for a server of any kind, to which nothing but a handshake is said that is not in the input.
+    pub(crate) fn handshake_token(&self, url: &str) -> Result<Option<Token>, Failure> {
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+        let has_handshake = ["ws", "wss"].iter().any(|ws| scheme.eq_ignore_ascii_case(ws));
+        if self.token_file.is_some() && !has_handshake {
+            let error = anyhow!("only the handshake of ws:// and wss:// shows a token by itself");
+            return Err(Failure::new(Exit::Usage, error)
+                .with_hint("type it: ANYPORT/1 ECHO token=TOKEN, and what else a line may be"));
+        }
+        self.token()
+    }
+
+    fn token(&self) -> Result<Option<Token>, Failure> {
+        let Some(path) = &self.token_file else { return from_environment() };
+        let mut list = read(path)?;
+        match (list.pop(), list.is_empty()) {
+            (Some(named), true) => Ok(Some(named.token)),
+            _ => {
+                let count = list.len() + 1;
+                let error = anyhow!("{} holds {count} tokens", path.display());
+                let hint = "a client shows one: name a file that holds no other";
+                Err(Failure::new(Exit::Usage, error).with_hint(hint))
+            }
+        }
+    }
+}
+
+/// A URL that is none, with advice that fits.
+pub(crate) fn bad_target(error: TargetError, hint: &str) -> Failure {
+    let hint = match &error {
+        TargetError::UserInfo => "put it into a file for --token-file, or into ANYPORT_TOKEN",
+        _ => hint,
+    };
+    Failure::new(Exit::Usage, error).with_hint(hint)
+}
+
+fn from_environment() -> Result<Option<Token>, Failure> {
+    let Some(value) = std::env::var_os(ENVIRONMENT).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let parsed = Token::parse(&value.to_string_lossy());
+    parsed.map(Some).map_err(|error| {
+        Failure::new(Exit::Usage, anyhow!(error).context(format!("cannot use {ENVIRONMENT}")))
+    })
+}
+
+/// The tokens of a file that nobody else can read.
+fn read(path: &Path) -> Result<Vec<Named>, Failure> {
+    let shown = path.display();
+    let failed = |error: anyhow::Error| {
+        Failure::new(Exit::Usage, error.context(format!("cannot use the token file {shown}")))
+    };
+    let file = File::open(path).map_err(|error| failed(error.into()))?;
+    let metadata = file.metadata().map_err(|error| failed(error.into()))?;
+    // A group may read it: that is how a service gets a file of root's, systemd's credentials too.
+    let open_to = metadata.mode() & 0o027;
+    if metadata.is_file() && open_to != 0 {
+        let error =
+            anyhow!("its mode is {:03o}, so others can read or change it", metadata.mode() & 0o777);
+        return Err(failed(error).with_hint(format!("chmod 600 {shown}")));
+    }
+    let mut text = String::new();
+    let most = LONGEST_FILE + 1;
+    let read = file.take(most).read_to_string(&mut text).map_err(|error| failed(error.into()))?;
+    if read as u64 == most {
+        return Err(failed(anyhow!("it is longer than {LONGEST_FILE} bytes")));
+    }
+    parse_list(&text).map_err(|error| {
+        failed(error.into())
+            .with_hint("a line is TOKEN or NAME TOKEN; anyport token prints a new one")
+    })
+}
+
+/// A new token: 32 random bytes in the Base64 of URLs (RFC 4648 §5), which stands everywhere as it is.
+pub(crate) fn draw() -> Result<String, Failure> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("cannot draw a token: {error}"))?;
+    Ok(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes))
+}
+
+/// Where a client's token may stand. Processes of others do not see it, as they see arguments.
+const ENVIRONMENT: &str = "ANYPORT_TOKEN";
+
+/// The most tokens there may be, each with a comment of its own length.
+const LONGEST_FILE: u64 = 1024 * 1024;

@@ -1,0 +1,17 @@
+//! `anyport token`.
+
+use anyhow::Context;
+
+use crate::exit::Exit;
+use crate::output::to_stdout;
+use crate::{Failure, access, flags};
+
+pub(crate) fn run(flags: &flags::Token) -> Result<Exit, Failure> {
+    let token = access::draw()?;
+    let line = match &flags.name {
+        Some(name) => format!("{name} {token}"),
+        None => token,
+    };
+    to_stdout(&line).context("cannot write to stdout")?;
+    Ok(Exit::Done)
+}

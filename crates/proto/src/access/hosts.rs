@@ -1,0 +1,93 @@
+//! Which names a request may be for (RFC 9110 §7.2).
+//!
+//! A page of a stranger can be served under a name that leads to its own server at first and to this machine a moment later
+//! (DNS rebinding). To the browser that is still the same origin, so nothing but the name in the request tells it apart.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// A name that requests may be for, in lower case and without a dot at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostName(String);
+
+/// Why a text is no name of a host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected the name of a host such as files.example.org, without scheme and port, not {0:?}"
+)]
+pub struct HostNameError(String);
+
+impl FromStr for HostName {
+    type Err = HostNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if name.is_empty() || !name.bytes().all(fits) {
+            return Err(HostNameError(text.to_owned()));
+        }
+        Ok(Self(name.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl HostName {
+    /// Whether no page of a stranger can have it. `localhost` and names below it lead to this machine alone (RFC 6761 §6.3),
+    /// and a name without a dot is no public one (RFC 7085): it is one of this network, or of nobody.
+    pub fn is_local(&self) -> bool {
+        !self.0.contains('.') || self.0.ends_with(".localhost")
+    }
+}
+
+/// The name that a request is for, from its authority; none where that is an address, or empty, as an address cannot be led
+/// elsewhere. What is neither is a name that nobody allowed.
+pub fn host_of(authority: &str) -> Option<Result<HostName, HostNameError>> {
+    let (host, _) = crate::ws::handshake::split_port(authority).unwrap_or((authority, None));
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() || address.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    Some(host.parse())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_no_names_and_local_names_are_nobody_elses() {
+        for address in ["127.0.0.1:8331", "[::1]:8331", "[::1]", "192.168.1.5", ""] {
+            assert_eq!(host_of(address), None, "{address}");
+        }
+        for (authority, local) in [
+            ("localhost:8331", true),
+            ("LOCALHOST.", true),
+            ("a.localhost", true),
+            ("nas", true),
+            ("evil.example:8331", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("notlocalhost.example", false),
+        ] {
+            let name = host_of(authority).unwrap().unwrap();
+            assert_eq!(name.is_local(), local, "{authority}");
+        }
+        assert!(host_of("a b").unwrap().is_err());
+        assert!(host_of("h:port").unwrap().is_err());
+    }
+
+    #[test]
+    fn names_are_alike_after_case_and_the_dot_at_their_end() {
+        let name = |text: &str| text.parse::<HostName>();
+        assert_eq!(name("Files.Example.ORG."), name("files.example.org"));
+        for wrong in ["", ".", "http://a", "a:80", "a/b", "*"] {
+            assert_eq!(name(wrong), Err(HostNameError(wrong.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Who may come in: tokens, as an operator's file lists them and as requests carry them.
+//!
+//! ```text
+//!   alice  Zx3…                          a line of the file ──► Named
+//!   Authorization: Bearer Zx3…           of any HTTP request ──► Token
+//!   Authorization: Basic base64(:Zx3…)   browsers, curl -u
+//!   Sec-WebSocket-Protocol: anyport.token.Zx3…, anyport.1     pages, which cannot set fields
+//!   ANYPORT/1 PUT a.txt size=5 token=Zx3…                     transfer::preface
+//! ```
+//!
+//! No error here and no `Debug` shows a token.
+
+mod carried;
+mod hosts;
+mod list;
+
+pub use carried::{PLAIN_SUBPROTOCOL, TOKEN_SUBPROTOCOL, authorization, subprotocol_token};
+pub use hosts::{HostName, HostNameError, host_of};
+pub use list::{ListError, Named, is_user_name, parse_list};
+
+pub use crate::transfer::offer::{Token, TokenError};

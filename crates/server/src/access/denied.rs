@@ -1,0 +1,79 @@
+//! Why somebody is not let in, and what it is told in each language.
+
+use std::time::Duration;
+
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use http::StatusCode;
+
+use crate::observe::Why;
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// It showed no token, or nothing that could be one.
+    Missing,
+    /// It showed one that is nobody's.
+    Wrong,
+    /// Its address has shown too many of those; so long it is not listened to.
+    Guessing(Duration),
+}
+
+/// How whoever is asked for a token can show one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Means {
+    Http,
+    WebSocket,
+    Line,
+    /// It has to come another way.
+    None,
+}
+
+impl Denied {
+    /// For those who run the server, and for those who are told nothing else.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::Missing => "a token is needed here, and none was shown".to_owned(),
+            Self::Wrong => "the token is none of this server's".to_owned(),
+            Self::Guessing(wait) => {
+                let seconds = wait.as_secs().max(1);
+                format!("too many wrong tokens from this address; it is heard again in {seconds} s")
+            }
+        }
+    }
+
+    pub(crate) fn refusal(self, means: Means) -> Refusal {
+        let code = match self {
+            Self::Missing | Self::Wrong => RefusalCode::Unauthorized,
+            Self::Guessing(_) => RefusalCode::Busy,
+        };
+        let hint = match (self, means) {
+            (Self::Guessing(_), _) => None,
+            (_, Means::Http) => Some("curl -u :TOKEN, or the field Authorization: Bearer TOKEN"),
+            (_, Means::WebSocket) => Some(
+                "the field Authorization: Bearer TOKEN, or the subprotocols anyport.1, anyport.token.TOKEN",
+            ),
+            (_, Means::Line) => Some("token=TOKEN behind the other words of the line"),
+            (_, Means::None) => Some("begin with ANYPORT/1 PUT NAME token=TOKEN and a line end"),
+        };
+        let refusal = Refusal::new(code, self.reason());
+        match hint {
+            Some(hint) => refusal.with_hint(hint),
+            None => refusal,
+        }
+    }
+
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::Missing | Self::Wrong => StatusCode::UNAUTHORIZED,
+            Self::Guessing(_) => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    pub(crate) const fn why(self) -> Why {
+        match self {
+            Self::Missing => Why::NoToken,
+            Self::Wrong => Why::WrongToken,
+            Self::Guessing(_) => Why::Guessing,
+        }
+    }
+}

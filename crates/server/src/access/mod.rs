@@ -1,0 +1,122 @@
+//! Who may come in: whoever shows a token, where the server has any, and is not guessing.
+//!
+//! ```text
+//!   HTTP, WebSocket, preface ──the token that was shown──► Access::admit ──► its user, or why not
+//!   bare bytes, bare frames ──nothing to show────────────────┘
+//! ```
+//!
+//! An address that showed wrong tokens is held off for a while, whatever it shows then: whoever guesses learns nothing from
+//! being held off.
+
+mod denied;
+mod failures;
+mod rate;
+mod tokens;
+mod told;
+
+pub(crate) use denied::{Denied, Means};
+pub(crate) use rate::Rates;
+pub use tokens::Tokens;
+pub(crate) use told::Told;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyport_proto::access::Token;
+
+use failures::Failures;
+
+/// What a server remembers of those who were not let in.
+#[derive(Debug, Default)]
+pub(crate) struct Access {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failures: Failures,
+    told: Told,
+}
+
+/// Somebody who was let in.
+pub(crate) type User = Arc<str>;
+
+impl Access {
+    /// Lets `peer` in if it shows one of `tokens`, or if there are none.
+    pub(crate) fn admit(
+        &self,
+        tokens: Option<&Tokens>,
+        peer: IpAddr,
+        shown: Option<&Token>,
+    ) -> Result<Option<User>, Denied> {
+        let Some(tokens) = tokens else { return Ok(None) };
+        let Some(shown) = shown else { return Err(Denied::Missing) };
+        let (peer, now) = (counted_as(peer), Instant::now());
+        let held_off = |state: &State| state.failures.held_off(peer, now);
+        if let Some(wait) = held_off(&self.lock()) {
+            return Err(Denied::Guessing(wait));
+        }
+        let owner = tokens.owner(shown);
+        if owner.is_none() {
+            self.lock().failures.add(peer, now);
+            return Err(Denied::Wrong);
+        }
+        Ok(owner)
+    }
+
+    /// Whether nobody was told lately of what this address was refused.
+    pub(crate) fn is_worth_telling(&self, peer: IpAddr) -> bool {
+        self.lock().told.is_worth_telling(counted_as(peer), Instant::now())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a peer counts as: its IPv4 address, also where it came over a socket of both families, or its IPv6 /64, as whoever
+/// has one address there has all of them.
+pub(crate) fn counted_as(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyport_proto::access::parse_list;
+
+    use super::*;
+
+    #[test]
+    fn who_guesses_is_held_off_and_nobody_else() {
+        let tokens = Tokens::new(parse_list("alice 0123456789abcdef").unwrap());
+        let right = Token::new("0123456789abcdef");
+        let access = Access::default();
+        let admit = |peer: &str, shown: Option<&Token>| {
+            access.admit(Some(&tokens), peer.parse().unwrap(), shown)
+        };
+        assert_eq!(admit("192.0.2.1", Some(&right)).unwrap().as_deref(), Some("alice"));
+        for guess in 0..failures::MOST {
+            let guess = Token::new(format!("{guess:016}"));
+            assert_eq!(admit("192.0.2.1", Some(&guess)), Err(Denied::Wrong));
+            assert_eq!(admit("192.0.2.1", None), Err(Denied::Missing));
+        }
+        assert!(matches!(admit("192.0.2.1", Some(&right)), Err(Denied::Guessing(_))));
+        assert!(matches!(admit("::ffff:192.0.2.1", Some(&right)), Err(Denied::Guessing(_))));
+        assert!(admit("192.0.2.2", Some(&right)).is_ok());
+    }
+
+    #[test]
+    fn without_tokens_everybody_comes_in_and_is_nobody() {
+        let access = Access::default();
+        let peer = "192.0.2.1".parse().unwrap();
+        assert_eq!(access.admit(None, peer, None), Ok(None));
+        assert_eq!(access.admit(None, peer, Some(&Token::new("0123456789abcdef"))), Ok(None));
+    }
+}

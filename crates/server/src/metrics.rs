@@ -1,0 +1,131 @@
+//! What a server counts, as Prometheus reads it (text format 0.0.4). No label has a value that a peer chose.
+
+use std::fmt::Write;
+
+use crate::counters::{Counters, Snapshot};
+use crate::histogram::Durations;
+use crate::observe::Why;
+use crate::service::pipe::Pipes;
+use crate::service::rooms::Rooms;
+
+/// The media type of it.
+pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics at this moment.
+pub(crate) fn render(counters: &Counters, rooms: &Rooms, pipes: &Pipes) -> String {
+    let mut page = Page(String::new());
+    let snapshot = counters.snapshot();
+    page.about("build_info", "gauge", "What runs here.");
+    page.row("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    connections(&mut page, &snapshot);
+    transfers(&mut page, &snapshot);
+    datagrams(&mut page, &snapshot);
+    let (count, members, said) = rooms.counts();
+    page.single("rooms", "gauge", "Rooms, those that were just left too.", count as u64);
+    page.single("room_members", "gauge", "Members and listeners of all rooms.", members);
+    page.single("room_messages_total", "counter", "Messages said in rooms.", said);
+    page.single(
+        "pipes",
+        "gauge",
+        "Keys that somebody gives to or waits for.",
+        pipes.count() as u64,
+    );
+    let [lasted, received, sent] = counters.durations();
+    page.histogram("connection_seconds", "How long connections lasted.", &lasted);
+    page.histogram(
+        "file_received_seconds",
+        "From first to last byte of received files.",
+        &received,
+    );
+    page.histogram("file_sent_seconds", "From request to last byte of sent files.", &sent);
+    page.0
+}
+
+fn connections(page: &mut Page, snapshot: &Snapshot) {
+    let Snapshot { connections, open, bytes_in, bytes_out, .. } = *snapshot;
+    page.single("connections_total", "counter", "Accepted connections.", connections);
+    page.single("connections_open", "gauge", "Connections that are served now.", open);
+    page.single("received_bytes_total", "counter", "Bytes that came, without TLS.", bytes_in);
+    page.single("sent_bytes_total", "counter", "Bytes that went, without TLS.", bytes_out);
+    let name = "connections_decided_total";
+    page.about(name, "counter", "What connections were found to be, and why.");
+    for (decided, class, count) in &snapshot.decisions {
+        page.row(name, &[("protocol", decided.as_str()), ("reason", class.as_str())], *count);
+    }
+    let name = "connections_silent_total";
+    page.about(name, "counter", "Connections that ended without a byte.");
+    for (end, count) in &snapshot.silent {
+        page.row(name, &[("end", end.as_str())], *count);
+    }
+    let name = "connections_served_total";
+    page.about(name, "counter", "Connections of services that nobody has to ask for.");
+    for (service, count) in &snapshot.served {
+        page.row(name, &[("service", service.as_str())], *count);
+    }
+    let name = "refusals_total";
+    page.about(name, "counter", "Peers and requests that were refused.");
+    for why in Why::ALL {
+        let count = snapshot.refusals.iter().find(|(other, _)| *other == why);
+        page.row(name, &[("reason", why.as_str())], count.map_or(0, |(_, count)| *count));
+    }
+}
+
+fn transfers(page: &mut Page, snapshot: &Snapshot) {
+    let name = "files_received_total";
+    page.about(name, "counter", "Files that came, by how they ended.");
+    page.row(name, &[("result", "whole")], snapshot.receipts);
+    page.row(name, &[("result", "interrupted")], snapshot.interrupted);
+    let bytes = "Content of files that came whole.";
+    page.single("files_received_bytes_total", "counter", bytes, snapshot.bytes);
+    let name = "files_sent_total";
+    page.about(name, "counter", "Files that went, by how they ended.");
+    page.row(name, &[("result", "whole")], snapshot.sent);
+    page.row(name, &[("result", "interrupted")], snapshot.unsent);
+    let bytes = "Content of files that went whole.";
+    page.single("files_sent_bytes_total", "counter", bytes, snapshot.bytes_sent);
+}
+
+fn datagrams(page: &mut Page, snapshot: &Snapshot) {
+    let name = "datagrams_answered_total";
+    page.about(name, "counter", "Datagrams that were answered.");
+    for (service, count) in &snapshot.datagrams {
+        page.row(name, &[("service", service.as_str())], *count);
+    }
+    let name = "datagrams_dropped_total";
+    page.about(name, "counter", "Datagrams that got no answer.");
+    for (why, count) in &snapshot.dropped {
+        page.row(name, &[("reason", why.as_str())], *count);
+    }
+}
+
+/// The text, line by line; writing to it cannot fail.
+struct Page(String);
+
+impl Page {
+    fn about(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.0, "# HELP anyport_{name} {help}\n# TYPE anyport_{name} {kind}\n");
+    }
+
+    /// Labels are words of ours, so nothing in them has to be escaped.
+    fn row(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let labels: Vec<_> =
+            labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+        let _ = writeln!(self.0, "anyport_{name}{{{}}} {value}", labels.join(","));
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.about(name, kind, help);
+        let _ = writeln!(self.0, "anyport_{name} {value}");
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, durations: &Durations) {
+        self.about(name, "histogram", help);
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in durations.up_to {
+            self.row(&bucket, &[("le", &bound.to_string())], count);
+        }
+        self.row(&bucket, &[("le", "+Inf")], durations.count);
+        let Durations { seconds, count, .. } = durations;
+        let _ = writeln!(self.0, "anyport_{name}_sum {seconds}\nanyport_{name}_count {count}");
+    }
+}

@@ -1,0 +1,60 @@
+//! Who may ask, and by which name: what is looked at before any path.
+
+use anyport_proto::access::{HostName, authorization, host_of, subprotocol_token};
+use anyport_proto::http1::RequestHead;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use http::StatusCode;
+use http::header;
+
+use super::answer::{Answer, Form};
+use crate::access::{Denied, Means};
+use crate::observe::Why;
+use crate::session::Context;
+
+/// Checks who sends a request, whatever it asks for. What is refused has been told.
+pub(super) fn check(
+    context: &Context,
+    head: &RequestHead,
+    means: Means,
+    form: Form,
+) -> Result<(), Answer> {
+    let token = authorization(head)
+        .or_else(|| if means == Means::WebSocket { subprotocol_token(head) } else { None });
+    let protocol = if means == Means::WebSocket { "ws" } else { "http" };
+    context.admit(protocol, token.as_ref()).map_err(|denied| answer(denied, means, form))?;
+    check_host(context, head).map_err(|reason| {
+        context.files.refused_for(Why::Host, protocol, context.peer, reason.clone());
+        let refusal = Refusal::new(RefusalCode::NotSupported, reason)
+            .with_hint("use the address or localhost, or start the server with --allow-host NAME");
+        Answer::refusal(refusal, form).with_status(StatusCode::MISDIRECTED_REQUEST)
+    })
+}
+
+/// A page that a stranger serves under a name which then leads here is of our origin to a browser (DNS rebinding), so it is
+/// the name that is checked (RFC 9110 §7.4). Where a token is asked for, that page has none. Elsewhere than on this machine
+/// people give servers names as they like, so there only those who named some are asked for them.
+fn check_host(context: &Context, head: &RequestHead) -> Result<(), String> {
+    let (config, host) = (&context.config, head.host());
+    let from_here = context.peer.ip().to_canonical().is_loopback();
+    if config.tokens.is_some() || (config.allowed_hosts.is_empty() && !from_here) {
+        return Ok(());
+    }
+    let is_allowed = |name: HostName| name.is_local() || config.allowed_hosts.contains(&name);
+    match host_of(host) {
+        None => Ok(()),
+        Some(Ok(name)) if is_allowed(name.clone()) => Ok(()),
+        Some(_) => Err(format!("{host:?} is no name of this server (RFC 9110 §7.4)")),
+    }
+}
+
+/// Browsers ask for what the first challenge wants, and programs look for the one they know (RFC 9110 §11.6.1).
+fn answer(denied: Denied, means: Means, form: Form) -> Answer {
+    let status = denied.status();
+    let answer = Answer::refusal(denied.refusal(means), form).with_status(status);
+    if status != StatusCode::UNAUTHORIZED {
+        return answer;
+    }
+    answer
+        .with(header::WWW_AUTHENTICATE, r#"Basic realm="anyport", charset="UTF-8""#)
+        .with(header::WWW_AUTHENTICATE, r#"Bearer realm="anyport""#)
+}
