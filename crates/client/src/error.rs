@@ -216,8 +216,12 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// The connection ended; a time-out of ours is called so.
+    /// The connection ended; a time-out of ours is called so. What TLS said is no accident, and would be said again.
     pub(crate) fn broken_off(peer: SocketAddr, sent: u64, source: io::Error) -> Self {
+        let tls = source.get_ref().and_then(|error| error.downcast_ref::<TlsError>());
+        if let Some(tls) = tls {
+            return Self::Tls { peer, source: tls.clone() };
+        }
         let source = match source.kind() {
             // What a blocking socket says when its time-out has passed.
             io::ErrorKind::WouldBlock => io::Error::new(

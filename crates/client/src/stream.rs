@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use anyport_tls::client::{Client, Met, Trust};
-use anyport_tls::{ClientMachine, ClientSide, MaybeTls, Parts, TRUNCATED};
+use anyport_tls::{ClientMachine, ClientSide, MaybeTls, Parts, TRUNCATED, TlsError};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
@@ -56,6 +56,8 @@ struct Tls {
     read: usize,
     wire: Vec<u8>,
     out: Vec<u8>,
+    /// What went wrong while nobody was reading.
+    error: Option<TlsError>,
 }
 
 /// The same among the tasks of a runtime.
@@ -78,7 +80,7 @@ impl Stream {
         let (machine, meeting) =
             encryption.client.connect(&target.host, target.port, alpn).map_err(failed)?;
         let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());
-        let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out });
+        let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out, error: None });
         let broken = |source| SendError::broken_off(peer, 0, source);
         let mut count = 0;
         loop {
@@ -143,10 +145,11 @@ impl Stream {
             let Ok((count, _)) = recv(&self.socket, &mut tls.wire[..], RecvFlags::DONTWAIT) else {
                 return true;
             };
-            let Tls { machine, plain, wire, out, .. } = &mut **tls;
-            if count == 0 || machine.open(&mut wire[..count], plain, out).is_err() {
+            if count == 0 {
                 return true;
             }
+            let Tls { machine, plain, wire, out, error, .. } = &mut **tls;
+            *error = machine.open(&mut wire[..count], plain, out).err();
         }
     }
 
@@ -167,7 +170,7 @@ impl Stream {
 
 impl Tls {
     fn has_something(&self) -> bool {
-        self.read < self.plain.len() || self.machine.is_ended()
+        self.read < self.plain.len() || self.machine.is_ended() || self.error.is_some()
     }
 }
 
@@ -175,6 +178,11 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.read(buffer) };
         loop {
+            if tls.read == tls.plain.len()
+                && let Some(error) = tls.error.take()
+            {
+                return Err(error.into());
+            }
             if tls.has_something() || buffer.is_empty() {
                 let unread = &tls.plain[tls.read..];
                 let count = unread.len().min(buffer.len());

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::Violation;
+use anyport_tls::TlsError;
 
 use crate::error::{Blame, SendError};
 use crate::target::TargetError;
@@ -133,6 +134,10 @@ pub enum GetError {
 impl GetError {
     /// The connection ended; a time-out of ours is called so.
     pub(super) fn broken_off(peer: SocketAddr, received: u64, source: io::Error) -> Self {
+        // What TLS said is no accident.
+        if source.get_ref().is_some_and(|error| error.is::<TlsError>()) {
+            return Self::Connect(SendError::broken_off(peer, received, source));
+        }
         let source = match source.kind() {
             // What a blocking socket says when its time-out has passed.
             io::ErrorKind::WouldBlock => io::Error::new(
