@@ -10,6 +10,7 @@ mod exit;
 mod flags;
 mod layers;
 mod listen;
+mod logging;
 mod output;
 mod reload;
 mod settings;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use crate::exit::Exit;
 use crate::flags::Command;
 use crate::layers::Refusal;
+use crate::logging::LogFormat;
 
 fn main() -> ExitCode {
     let parsed = match layers::parse(std::env::args_os().collect(), &layers::environment) {
@@ -33,7 +35,11 @@ fn main() -> ExitCode {
             return failure.exit.into();
         }
     };
-    output::start_logging(parsed.flags.verbose);
+    let log_format = match &parsed.flags.command {
+        Command::Serve(serve) => serve.log_format(),
+        _ => LogFormat::Text,
+    };
+    logging::start(parsed.flags.verbose, log_format);
     let done = match &parsed.flags.command {
         Command::Serve(serve) => commands::serve::run(serve, &parsed),
         Command::Send(send) => commands::send::run(send),

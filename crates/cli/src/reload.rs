@@ -155,7 +155,7 @@ fn in_one_line(lines: &[String]) -> String {
 }
 
 /// Settings of the command itself that it looks at once.
-const STAYS: [&str; 2] = ["json", "verbose"];
+const STAYS: [&str; 3] = ["json", "log-format", "verbose"];
 
 /// All settings that a running server does not follow. A quota follows, but for its coming and going, and of bind and listen
 /// what is set for the listeners that are there.

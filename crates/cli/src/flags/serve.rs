@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use super::{Engine, ServerTls};
 use crate::access::Access;
 use crate::listen::Listen;
+use crate::logging::LogFormat;
 use crate::{daemon, values};
 
 /// Receive files on one port, and give them, whatever the client speaks.
@@ -203,12 +204,26 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB", help_heading = "Speed")]
     pub(crate) bulk_buffer: usize,
 
+    /// Form of the log on stderr (-v for more of it): text, json, journald, or auto, which is the journal where stderr leads to it
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub(crate) log_format: LogFormat,
+
     /// One JSON object a line on stdout, for machines
     #[arg(long)]
     pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) background: daemon::flags::Background,
+}
+
+impl Serve {
+    /// A file of its own gets lines, wherever stderr led before.
+    pub(crate) fn log_format(&self) -> LogFormat {
+        match self.log_format {
+            LogFormat::Auto if self.background.log_file.is_some() => LogFormat::Text,
+            format => format,
+        }
+    }
 }
 
 /// What becomes of a client that says nothing.

@@ -24,6 +24,8 @@
 //! - `compression` permessage-deflate, both roles
 //! - `downloads` files that leave the server, and what must not
 //! - `memory` what no peer can make the server hold
+//! - `logs` what is said of each connection at its end
+//! - `metrics` what is counted, as Prometheus reads it
 //! - `origin` pages of others, and names that lead here
 //! - `pipe` content that goes from one client to others, and is stored nowhere
 //! - `policies` what an operator allows one peer, and all of them together
@@ -64,10 +66,12 @@ mod http_downloads;
 mod http_uploads;
 mod interruptions;
 mod listeners;
+mod logs;
 mod lookalikes;
 mod manuals;
 mod matrix;
 mod memory;
+mod metrics;
 mod origin;
 mod pipe;
 mod policies;

@@ -345,3 +345,21 @@ fn who_is_on_this_machine_may_connect_as_fast_as_it_likes() {
         assert!(answer.starts_with("ANYPORT/1 TIME "), "{answer}");
     }
 }
+
+#[test]
+fn files_in_memory_have_a_limit_together() {
+    let server = Server::start(&["--sink", "memory", "--max-memory", "64KiB"]);
+    let put = |size: usize| {
+        let line = format!("ANYPORT/1 PUT x size={size}\n");
+        let content = vec![b'x'; size];
+        let mut stream = connect(server.port());
+        // Refused in the middle it reads no more, and its word is read all the same.
+        let _ =
+            std::io::Write::write_all(&mut stream, &[line.as_bytes(), &content, b"END\n"].concat());
+        crate::wire::read_line(&mut stream)
+    };
+    assert!(put(64 * 1024).starts_with("ANYPORT/1 RECEIPT "));
+    assert!(put(64 * 1024 + 1).starts_with("ANYPORT/1 ERROR no-space "));
+    // What was given up is free again.
+    assert!(put(64 * 1024).starts_with("ANYPORT/1 RECEIPT "));
+}

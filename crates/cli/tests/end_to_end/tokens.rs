@@ -402,7 +402,7 @@ fn a_wider_server_says_that_it_asks_for_tokens_and_that_others_may_read_them() {
     let file = both();
     // --open does not undo it.
     let server = Server::start_on(&["0.0.0.0:0"], &["--open", "--token-file", file.path()]);
-    server.says("in clear text, and whoever is on the way reads them");
+    server.says("in clear text shows it to all on the way: use --tls required");
     assert_eq!(statuses(&ask(&server, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")), [401]);
 }
 

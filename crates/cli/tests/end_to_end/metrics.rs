@@ -1,0 +1,115 @@
+//! What is counted, as Prometheus reads it.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::harness::{Running, Sample, Server, peer, wait_until};
+use crate::http::statuses;
+use crate::wire::{connect, converse};
+
+const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+fn scrape(server: &Server) -> String {
+    let answer = converse(&mut connect(server.port()), SCRAPE.as_bytes());
+    let (head, page) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    page.to_owned()
+}
+
+/// A server after a bit of everything.
+fn busy() -> Server {
+    let server = Server::start(&["--metrics"]);
+    for bytes in [
+        &b"ANYPORT/1 PUT a size=5\nhelloEND\nANYPORT/1 GET a\n"[..],
+        b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET /rooms/lobby HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\n\r\n",
+        b"POST /rooms/lobby HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        b"ANYPORT/1 PUT b size=9\nhello",
+        b"",
+    ] {
+        converse(&mut connect(server.port()), bytes);
+    }
+    server
+}
+
+#[test]
+fn what_has_happened_is_counted_by_its_kind() {
+    let server = busy();
+    for line in [
+        "anyport_files_received_total{result=\"whole\"} 1",
+        "anyport_files_received_total{result=\"interrupted\"} 1",
+        "anyport_files_received_bytes_total 5",
+        "anyport_files_sent_total{result=\"whole\"} 1",
+        "anyport_files_sent_bytes_total 5",
+        "anyport_refusals_total{reason=\"host\"} 1",
+        "anyport_refusals_total{reason=\"origin\"} 1",
+        "anyport_refusals_total{reason=\"no-token\"} 0",
+        "anyport_room_messages_total 1",
+        "anyport_rooms 1",
+        "anyport_room_members 0",
+        "anyport_pipes 0",
+        "anyport_connections_silent_total{end=\"closed\"} 1",
+        "anyport_connections_decided_total{protocol=\"preface\",reason=\"first-bytes\"} 2",
+        "anyport_file_received_seconds_count 1",
+        "anyport_file_received_seconds_bucket{le=\"+Inf\"} 1",
+        "anyport_file_sent_seconds_count 1",
+        "anyport_build_info{version=\"0.1.0\"} 1",
+    ] {
+        wait_until(line, || scrape(&server).lines().any(|found| found == line).then_some(()));
+    }
+    let page = scrape(&server);
+    let open = page.lines().find_map(|line| line.strip_prefix("anyport_connections_open "));
+    assert!(open.unwrap().parse::<u64>().unwrap() >= 1, "the one that asks: {page}");
+    let bytes = page.lines().find_map(|line| line.strip_prefix("anyport_received_bytes_total "));
+    assert!(bytes.unwrap().parse::<u64>().unwrap() > 100, "{page}");
+    for secret in ["evil", "lobby", "127.0.0.1"] {
+        assert!(!page.contains(secret), "{secret} was a peer's word: {page}");
+    }
+}
+
+/// Every line is one that Prometheus takes, by its own word where that is here.
+#[test]
+fn prometheus_has_nothing_to_say_against_it() {
+    let page = scrape(&busy());
+    for line in page.lines() {
+        let is_row = line.starts_with("anyport_") && {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let bare = name.split('{').next().unwrap();
+            bare.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+                && value.parse::<f64>().is_ok()
+        };
+        let is_about = line.starts_with("# HELP anyport_") || line.starts_with("# TYPE anyport_");
+        assert!(is_row || is_about, "{line}");
+    }
+    let Some(mut python) = peer("python3") else { return };
+    let parser = "import sys\n\
+        from prometheus_client.parser import text_string_to_metric_families as parse\n\
+        families = list(parse(sys.stdin.read()))\n\
+        assert len({family.name for family in families}) == len(families)\n\
+        assert all(family.type != 'unknown' for family in families)\n\
+        print(sum(len(family.samples) for family in families))\n";
+    let rows = page.lines().filter(|line| !line.starts_with('#')).count();
+    python.args(["-c", parser]);
+    let outcome = Running::start(python, Some(page.into_bytes())).outcome();
+    if outcome.stderr.contains("No module named") {
+        return crate::harness::skip("no python prometheus_client");
+    }
+    assert_eq!(outcome.succeeds().stdout.trim(), rows.to_string());
+}
+
+#[test]
+fn nobody_is_told_unless_it_is_wanted_and_no_stranger_where_tokens_are_asked_for() {
+    let server = Server::start(&[]);
+    let answer = converse(&mut connect(server.port()), SCRAPE.as_bytes());
+    assert_eq!(statuses(&answer), [404], "a file may be called so: {answer}");
+    let file = Sample::new("tokens", b"0123456789abcdef");
+    std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
+    let server = Server::start(&["--metrics", "--token-file", file.path()]);
+    let answer = converse(&mut connect(server.port()), SCRAPE.as_bytes());
+    assert_eq!(statuses(&answer), [401], "{answer}");
+    let bearer = "\r\nAuthorization: Bearer 0123456789abcdef\r\nConnection: close\r\n\r\n";
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: a{bearer}");
+    let answer = converse(&mut connect(server.port()), request.as_bytes());
+    assert_eq!(statuses(&answer), [200], "{answer}");
+    assert!(answer.contains("anyport_refusals_total{reason=\"no-token\"} 1"), "{answer}");
+}
