@@ -11,7 +11,7 @@ use anyport_server::{ListenerConfig, Reload};
 use crate::flags::{self, Command};
 use crate::layers::{self, Parsed, Setting};
 use crate::listen::Group;
-use crate::{Failure, listen, settings};
+use crate::{Failure, daemon, listen, settings};
 
 /// Reads the settings again and has the server follow them.
 #[derive(Debug)]
@@ -55,8 +55,9 @@ impl Reloader {
         let Command::Serve(flags) = &parsed.flags.command else {
             return Err("this is not how a server is started".to_owned());
         };
-        let config = settings::config(flags).map_err(|failure| line(&failure))?;
+        let mut config = settings::config(flags).map_err(|failure| line(&failure))?;
         listen::check(flags).map_err(|failure| line(&failure))?;
+        daemon::fit(&mut config);
         let mut kept = self.server.replace(config);
         kept.extend(running.follow(listen::groups(flags, self.groups.contains(&None))));
         let config = |group: &Option<usize>| match group {

@@ -2,6 +2,7 @@
 //! file of a transfer that it has accepted; so it takes no more connections than it can serve, and the others wait in the
 //! kernel's backlog, where they cost nothing.
 
+use anyport_proto::transfer::receipt::Engine;
 use anyport_server::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -17,7 +18,12 @@ pub(crate) fn fit(config: &mut Config) {
         Err(_) => limit.current,
     };
     let Some(limit) = limit else { return };
-    let most = connections(limit, config.bulk_threads);
+    let each = match config.engine {
+        Engine::Own => FOR_A_CONNECTION,
+        // It takes the socket for itself, and ours is another one.
+        Engine::Library => FOR_A_CONNECTION + 1,
+    };
+    let most = connections(limit, config.bulk_threads, each);
     if config.max_connections > most {
         let wanted = config.max_connections;
         to_stderr(&format!(
@@ -31,12 +37,12 @@ pub(crate) fn fit(config: &mut Config) {
 }
 
 /// Connections that so many open files bear.
-fn connections(limit: u64, bulk_threads: usize) -> usize {
+fn connections(limit: u64, bulk_threads: usize, each: usize) -> usize {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let reserved = RESERVED.saturating_add(bulk_threads.saturating_mul(FOR_A_THREAD));
     // Of very few at least half are for clients.
     let left = limit - reserved.min(limit / 2);
-    (left / FOR_A_CONNECTION).max(1)
+    (left / each).max(1)
 }
 
 /// A socket, and the file that is received or sent.
@@ -55,10 +61,11 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_for_what_is_no_connection() {
-        assert_eq!(connections(1024, 4), (1024 - 64 - 8) / 2);
-        assert_eq!(connections(128, 4), 32, "few: half of them");
-        assert_eq!(connections(20_000, 4), 9964);
-        assert_eq!(connections(2, 4), 1);
-        assert_eq!(connections(u64::MAX, usize::MAX), usize::MAX / 4 + 1);
+        assert_eq!(connections(1024, 4, 2), (1024 - 64 - 8) / 2);
+        assert_eq!(connections(128, 4, 2), 32, "few: half of them");
+        assert_eq!(connections(20_000, 4, 2), 9964);
+        assert_eq!(connections(20_000, 4, 3), 6642);
+        assert_eq!(connections(2, 4, 2), 1);
+        assert_eq!(connections(u64::MAX, usize::MAX, 2), usize::MAX / 4 + 1);
     }
 }

@@ -76,10 +76,12 @@ fn kill(signal: &str, pid: u32) {
     let _ = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).output();
 }
 
+/// All of its threads, and with the last one its locks.
 fn is_gone(pid: u32) -> Option<()> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return Some(()) };
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     // Nobody may be there who asks how it ended.
-    stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
+    (stat.contains(") Z ") && threads <= 1).then_some(())
 }
 
 fn store(port: u16, name: &str) {

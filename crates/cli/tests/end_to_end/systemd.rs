@@ -1,5 +1,6 @@
 //! What a service manager is told, the sockets that it opens for us, and the units that are shipped.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{DEADLINE, Outcome, Running, Server, anyport_command, peer, skip, wait_until};
+use crate::harness::{
+    DEADLINE, Outcome, Running, Sample, Server, anyport, anyport_command, peer, skip, wait_until,
+};
 use crate::wire::{connect, converse, read_line};
 
 /// Where a service manager hears us.
@@ -345,4 +348,87 @@ fn the_service_may_do_little_beside_serving() {
     }
     let last = outcome.stdout.lines().last().unwrap_or_default().to_owned();
     assert_eq!(outcome.code, Some(0), "{last}");
+}
+
+/// One that the unit forbids fails in front of clients, and nowhere else.
+#[test]
+fn every_system_call_of_a_server_is_one_that_the_unit_allows() {
+    let (Some(mut strace), Some(mut analyze)) = (peer("strace"), peer("systemd-analyze")) else {
+        return;
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let trace = scratch.path().join("trace");
+    let control = scratch.path().join("control");
+    let control = control.to_str().unwrap();
+    strace.args(["-f", "-qq", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_anyport"));
+    let server = Server::start_as(strace, &["127.0.0.1:0"], &["--control", control]);
+    let sample = Sample::new("sample", &anyport_testkit::noise(3_000_000, 7));
+    let at = |scheme: &str| server.url(scheme, "");
+    // To a file by reading and by splice, and from one by sendfile.
+    anyport(&["send", sample.path(), &at("tcp")]).succeeds();
+    let unseen = server.url("tcp", "unseen");
+    anyport(&["send", "--digest", "none", sample.path(), &unseen]).succeeds();
+    anyport(&["send", sample.path(), &server.url("ws", "files/ws")]).succeeds();
+    anyport(&["get", "--digest", "none", "-o", "-", &server.url("tcp", "sample")]).succeeds();
+    anyport(&["ls", &at("tcp")]).succeeds();
+    let mut room = connect(server.port());
+    room.write_all(b"ANYPORT/1 JOIN lobby as alice\nhello\n").unwrap();
+    read_line(&mut room);
+    anyport(&["status", "--control", control]).succeeds();
+    anyport(&["reload", "--control", control]).succeeds();
+    anyport(&["stop", "--wait", "--control", control]).succeeds();
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let called = trace.lines().filter_map(|line| line.split_once(' ')?.1.trim().split_once('('));
+    let called: BTreeSet<&str> =
+        called.map(|(name, _)| name).filter(|name| is_name(name)).collect();
+    assert!(called.contains("accept4") && called.contains("splice"), "{called:?}");
+
+    analyze.arg("syscall-filter");
+    let known = Running::start(analyze, None).outcome().succeeds().stdout;
+    let groups = Groups::parse(&known);
+    let text = std::fs::read_to_string(units().join("anyport.service")).unwrap();
+    let mut allowed = groups.all("@default");
+    for filter in text.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let (forbids, words) =
+            filter.strip_prefix('~').map_or((false, filter), |rest| (true, rest));
+        for name in words.split(' ').flat_map(|word| groups.all(word)) {
+            if forbids {
+                allowed.remove(&name)
+            } else {
+                allowed.insert(name)
+            };
+        }
+    }
+    let forbidden: Vec<_> = called.iter().filter(|name| !allowed.contains(**name)).collect();
+    assert!(forbidden.is_empty(), "{forbidden:?}");
+}
+
+fn is_name(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// System calls by the names that units have for many of them.
+struct Groups(BTreeMap<String, Vec<String>>);
+
+impl Groups {
+    fn parse(listed: &str) -> Self {
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut group = String::new();
+        for line in listed.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            if line.starts_with('@') {
+                group = line.trim().to_owned();
+            } else if line.starts_with("    ") {
+                groups.entry(group.clone()).or_default().push(line.trim().to_owned());
+            }
+        }
+        Self(groups)
+    }
+
+    /// What a word of a filter stands for.
+    fn all(&self, word: &str) -> BTreeSet<String> {
+        match self.0.get(word) {
+            Some(members) => members.iter().flat_map(|member| self.all(member)).collect(),
+            None => BTreeSet::from([word.to_owned()]),
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyport_testkit::noise;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::harness::{DEADLINE, Server, anyport_command, peer, skip, wait_until};
+use crate::harness::{DEADLINE, Server, anyport, anyport_command, peer, skip, wait_until};
 use crate::rooms::join;
 use crate::wire::{TEXT, connect, converse, frame, read_frame, read_line, read_text, websocket};
 
@@ -42,13 +42,13 @@ fn descriptors(server: &Server) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
 
-/// As many as a crowd of `wanted` needs here, or what the limit of this process bears.
+/// So many as are wanted, or what the limit on open files bears: a server counts two for each connection, and a few for itself.
 fn bearable(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).unwrap();
     let most = limit.maximum.map_or(usize::MAX, |most| usize::try_from(most).unwrap());
-    wanted.min(most.saturating_sub(500))
+    wanted.min(most.saturating_sub(500) / 2)
 }
 
 fn is_closed(stream: &mut TcpStream) -> bool {
@@ -232,21 +232,8 @@ fn a_thousand_times_noise_is_raw_or_refused_and_nothing_breaks() {
 fn idle_crowd(wanted: usize, rest: Duration) {
     let count = bearable(wanted);
     let many = (count + 100).to_string();
-    let Some(mut command) = peer("prlimit") else { return };
-    // Two for each connection, and what is no connection.
-    let limit = 2 * count + 1000;
-    command.arg(format!("--nofile={limit}:{limit}")).arg(env!("CARGO_BIN_EXE_anyport"));
-    if !Command::new("prlimit")
-        .arg(format!("--nofile={limit}:{limit}"))
-        .arg("true")
-        .status()
-        .unwrap()
-        .success()
-    {
-        return skip("the limit on open files cannot be raised");
-    }
     let flags = ["--max-conns", &many, "--max-undecided", &many, "--idle-timeout", "10m"];
-    let server = Server::start_as(command, &["127.0.0.1:0"], &flags);
+    let server = Server::start(&flags);
     let before = Before::of(&server);
     let memory = server.memory();
     let mut crowd: Vec<TcpStream> = (0..count / 2).map(|_| connect(server.port())).collect();
@@ -289,9 +276,17 @@ fn ten_thousand_idle_connections_cost_little_memory_and_no_processor() {
 fn a_limit_on_open_files_bounds_the_connections_and_not_the_transfers() {
     let Some(mut command) = peer("prlimit") else { return };
     command.args(["--nofile=128:128", env!("CARGO_BIN_EXE_anyport")]);
-    let server = Server::start_as(command, &["127.0.0.1:0"], &["--bulk-threads", "2"]);
+    let scratch = tempfile::tempdir().unwrap();
+    let control = scratch.path().join("control");
+    let control = control.to_str().unwrap();
+    let flags = ["--bulk-threads", "2", "--control", control];
+    let server = Server::start_as(command, &["127.0.0.1:0"], &flags);
     server.says("128 open files bear 32 connections at once, not 1024 (--max-conns)");
     server.says("hint: raise the limit (ulimit -n, LimitNOFILE=)");
+    // Settings that are read anew know no more of it than those at the start.
+    anyport(&["reload", "--control", control]).succeeds();
+    let status = anyport(&["status", "--json", "--control", control]).succeeds().json().remove(0);
+    assert_eq!(status["limits"]["max_conns"], 32, "{status}");
     server.takes_a_good_file();
     let mut running = connect(server.port());
     running.write_all(b"ANYPORT/1 PUT running size=10\nhello").unwrap();
