@@ -119,19 +119,28 @@ fn wait_or_greet(word: &str) -> Result<OnTimeout, String> {
     }
 }
 
+/// All that a server listens on.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) origins: Origins,
+}
+
+/// Where its listeners come from.
+#[derive(Debug)]
+pub(crate) struct Origins {
+    /// For each the number of its group; none where it is inherited.
+    pub(crate) groups: Vec<Option<usize>>,
+    pub(crate) inherited: Vec<SocketAddr>,
+}
+
 /// Listens on all that `--bind` and `--listen` name, beside what a service manager has opened for us; or on both loopback
-/// addresses. Beside each listener the number of its group, if it has one. Must be called before any thread exists.
-pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<(Option<usize>, Listener)>, Failure> {
-    let inherited = take_inherited(flags)?;
-    let are_some = !inherited.is_empty();
-    let mut listeners: Vec<_> = inherited.into_iter().map(|listener| (None, listener)).collect();
-    for (number, (group, addresses)) in resolved(flags, are_some)?.into_iter().enumerate() {
+/// addresses. Must be called before any thread exists.
+pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
+    let (inherited, mut listeners) = take_inherited(flags)?;
+    let mut groups = vec![None; listeners.len()];
+    for (number, (group, addresses)) in resolved(flags, &inherited)?.into_iter().enumerate() {
         let Group { flag, config, .. } = group;
-        let theirs: Vec<SocketAddr> = listeners
-            .iter()
-            .filter_map(|(_, listener)| listener.socket.local_addr().ok())
-            .collect();
-        check_new(&addresses, theirs.iter())?;
         let sockets = bind(&addresses, config.service).map_err(|error| {
             let hint = match &error {
                 ListenError::Bind { address, source } => bind_hint(&flag, *address, source),
@@ -140,47 +149,36 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Vec<(Option<usize>, Listene
             Failure { hint, ..Failure::new(Exit::Failed, error) }
         })?;
         for (socket, datagrams) in sockets {
-            check_congestion(flags, &socket)?;
-            let listener = Listener { socket, datagrams, config: config.clone() };
-            listeners.push((Some(number), listener));
+            listeners.push(Listener { socket, datagrams, config: config.clone() });
+            groups.push(Some(number));
         }
     }
-    Ok(listeners)
+    Ok(Listening { listeners, origins: Origins { groups, inherited } })
 }
 
-/// Sockets that a service manager has opened. Each is what it is named, and else as the flags say.
-fn take_inherited(flags: &flags::Serve) -> Result<Vec<Listener>, Failure> {
+/// Sockets that a service manager has opened, and their addresses. Each is what it is named, and else as the flags say.
+fn take_inherited(flags: &flags::Serve) -> Result<(Vec<SocketAddr>, Vec<Listener>), Failure> {
     let take = |Inherited { service, address, socket, datagrams }| {
         let mut config = common(flags);
         config.service = service;
         flags.access.check(&[address], flags.open, &config)?;
-        check_congestion(flags, &socket)?;
-        Ok(Listener { socket, datagrams, config })
+        Ok((address, Listener { socket, datagrams, config }))
     };
     inherited::take()?.into_iter().map(take).collect()
 }
 
-fn check_congestion(flags: &flags::Serve, socket: &TcpListener) -> Result<(), Failure> {
-    flags.congestion.check(socket).map_err(|error| {
-        let error =
-            anyhow!(error).context(format!("cannot use congestion control {}", flags.congestion));
-        Failure::new(Exit::Usage, error)
-            .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
-    })
-}
-
-/// Whether it could be listened on, as far as that can be said without doing it.
-pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
-    resolved(flags, false).map(|_| ())
+/// Whether it could be listened on, as far as that can be said without doing it; beside what is inherited.
+pub(crate) fn check(flags: &flags::Serve, inherited: &[SocketAddr]) -> Result<(), Failure> {
+    resolved(flags, inherited).map(|_| ())
 }
 
 /// Every group, with the addresses that its names stand for.
 fn resolved(
     flags: &flags::Serve,
-    are_some: bool,
+    inherited: &[SocketAddr],
 ) -> Result<Vec<(Group, Vec<SocketAddr>)>, Failure> {
     let mut resolved: Vec<(Group, Vec<SocketAddr>)> = Vec::new();
-    for group in groups(flags, are_some) {
+    for group in groups(flags, !inherited.is_empty()) {
         let mut addresses = Vec::new();
         for wanted in &group.wanted {
             let address = with_port(wanted, group.config.service);
@@ -190,7 +188,8 @@ fn resolved(
             })?);
         }
         flags.access.check(&addresses, flags.open, &group.config)?;
-        check_new(&addresses, resolved.iter().flat_map(|(_, earlier)| earlier))?;
+        let earlier = resolved.iter().flat_map(|(_, earlier)| earlier);
+        check_new(&addresses, inherited.iter().chain(earlier))?;
         resolved.push((group, addresses));
     }
     Ok(resolved)
@@ -232,7 +231,7 @@ pub(crate) fn common(flags: &flags::Serve) -> ListenerConfig {
     common
 }
 
-/// What is to be listened on, without a look at anything but the flags. `are_some`: a service manager has opened sockets.
+/// What is to be listened on, without a look at anything but the flags. `are_some`: beside other listeners.
 pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
     let common = common(flags);
     let bind = if flags.bind.is_empty() && flags.listen.is_empty() && !are_some {

@@ -6,11 +6,11 @@
 use std::ffi::OsString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyport_server::{ListenerConfig, Reload};
+use anyport_server::Reload;
 
 use crate::flags::{self, Command};
 use crate::layers::{self, Parsed, Setting};
-use crate::listen::Group;
+use crate::listen::{Group, Origins};
 use crate::{Failure, daemon, listen, settings};
 
 /// Reads the settings again and has the server follow them.
@@ -18,8 +18,7 @@ use crate::{Failure, daemon, listen, settings};
 pub(crate) struct Reloader {
     server: Reload,
     arguments: Vec<OsString>,
-    /// The group of each listener; of one that a service manager opened there is none.
-    groups: Vec<Option<usize>>,
+    origins: Origins,
     running: Mutex<Running>,
 }
 
@@ -32,18 +31,16 @@ struct Running {
 }
 
 impl Reloader {
-    /// `groups`: that of each listener, if it has one.
     pub(crate) fn new(
         server: Reload,
         flags: &flags::Serve,
         parsed: &Parsed,
-        groups: Vec<Option<usize>>,
+        origins: Origins,
     ) -> Self {
-        let are_some = groups.contains(&None);
-        let running =
-            Running { settings: parsed.settings.clone(), groups: listen::groups(flags, are_some) };
+        let groups = listen::groups(flags, !origins.inherited.is_empty());
+        let running = Running { settings: parsed.settings.clone(), groups };
         let arguments = parsed.arguments.clone();
-        Self { server, arguments, groups, running: Mutex::new(running) }
+        Self { server, arguments, origins, running: Mutex::new(running) }
     }
 
     /// One line that says what has changed, or why everything stays as it is. May wait for the disk and for names.
@@ -55,17 +52,17 @@ impl Reloader {
         let Command::Serve(flags) = &parsed.flags.command else {
             return Err("this is not how a server is started".to_owned());
         };
+        let Origins { groups, inherited } = &self.origins;
         let mut config = settings::config(flags).map_err(|failure| line(&failure))?;
-        listen::check(flags).map_err(|failure| line(&failure))?;
+        listen::check(flags, inherited).map_err(|failure| line(&failure))?;
         daemon::fit(&mut config);
         let mut kept = self.server.replace(config);
-        kept.extend(running.follow(listen::groups(flags, self.groups.contains(&None))));
+        kept.extend(running.follow(listen::groups(flags, !inherited.is_empty())));
         let config = |group: &Option<usize>| match group {
             Some(group) => running.groups[*group].config.clone(),
             None => listen::common(flags),
         };
-        let configs: Vec<ListenerConfig> = self.groups.iter().map(config).collect();
-        self.server.replace_listeners(configs);
+        self.server.replace_listeners(groups.iter().map(config));
         Ok(running.changed(parsed.settings, &kept))
     }
 
@@ -156,17 +153,23 @@ fn in_one_line(lines: &[String]) -> String {
 }
 
 /// Settings of the command itself that it looks at once.
-const STAYS: [&str; 3] = ["json", "log-format", "verbose"];
+const STAYS: [&str; 7] =
+    ["control", "daemon", "json", "log-file", "log-format", "pid-file", "verbose"];
 
 /// All settings that a running server does not follow. A quota follows, but for its coming and going, and of bind and listen
 /// what is set for the listeners that are there.
-pub(crate) const NEEDS_A_RESTART: [&str; 8] = [
+pub(crate) const NEEDS_A_RESTART: [&str; 13] = [
     "bind",
     "bulk-threads",
+    "control",
     "conversation-threads",
+    "daemon",
     "directory",
     "json",
     "listen",
+    "log-file",
+    "log-format",
+    "pid-file",
     "sink",
     "verbose",
 ];

@@ -15,8 +15,9 @@ use crate::{Failure, flags, listen, trust};
 /// # Errors
 /// The first thing that is in the way.
 pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
-    config(flags)?;
-    listen::check(flags)?;
+    without_identity(flags)?;
+    trust::check(&flags.tls)?;
+    listen::check(flags, &[])?;
     check_directory(flags)
 }
 
@@ -25,6 +26,12 @@ pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
 /// # Errors
 /// Flags that do not go together.
 pub(crate) fn config(flags: &flags::Serve) -> Result<Config, Failure> {
+    let mut config = without_identity(flags)?;
+    config.tls = trust::server(&flags.tls)?;
+    Ok(config)
+}
+
+fn without_identity(flags: &flags::Serve) -> Result<Config, Failure> {
     check_together(flags)?;
     check_congestion(&flags.congestion)?;
     let mut config = Config::new(&flags.directory);
@@ -53,7 +60,6 @@ pub(crate) fn config(flags: &flags::Serve) -> Result<Config, Failure> {
     if let Some(greeting) = &flags.greeting {
         config.greeting = greeting.clone();
     }
-    config.tls = trust::server(&flags.tls)?;
     config.keep_parts = flags.keep_parts;
     config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
     config.max_per_address = match flags.max_conns_per_ip {

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use anyhow::anyhow;
 use anyport_client::{Encryption, Target};
@@ -47,19 +48,45 @@ fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
     };
     let kept = match directory {
         Some(directory) => Identity::kept_in(&directory).map(|(identity, _)| identity),
-        None => Identity::in_memory(),
+        None => for_this_run(),
     };
     match kept {
         Ok(identity) => Ok(identity),
         Err(error @ IdentityError::File { .. }) if !told => {
             // Whoever asked for nothing shall not be kept from serving.
+            if FOR_THIS_RUN.get().is_some() {
+                return for_this_run().map_err(unusable);
+            }
             to_stderr(&format!(
                 "warning: {error}; so the TLS key is for this run alone, and clients will find it changed (--tls-dir DIR keeps one)"
             ));
-            Identity::in_memory().map_err(unusable)
+            for_this_run().map_err(unusable)
         }
         Err(error) => Err(unusable(error)),
     }
+}
+
+/// The identity that nothing keeps; a reload finds the same one, as clients know it already.
+fn for_this_run() -> Result<Identity, IdentityError> {
+    if let Some(identity) = FOR_THIS_RUN.get() {
+        return Ok(identity.clone());
+    }
+    let identity = Identity::in_memory()?;
+    Ok(FOR_THIS_RUN.get_or_init(|| identity).clone())
+}
+
+static FOR_THIS_RUN: OnceLock<Identity> = OnceLock::new();
+
+/// Whether the files that are named can be used. Makes no identity that would stay.
+///
+/// # Errors
+/// As [`server`].
+pub(crate) fn check(flags: &ServerTls) -> Result<(), Failure> {
+    if flags.tls == Tls::Off || flags.tls_cert.is_some() {
+        return server(flags).map(drop);
+    }
+    let identity = Identity::in_memory().map_err(unusable)?;
+    Server::new(&identity, flags.tls_client_ca.as_deref(), false).map(drop).map_err(unusable)
 }
 
 fn unusable(error: IdentityError) -> Failure {

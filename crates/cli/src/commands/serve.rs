@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use anyport_proto::detect::Allowed;
-use anyport_server::{
-    Config, Listener, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens,
-};
+use anyport_server::{Config, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens};
 use anyport_tls::Fingerprint;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -20,7 +18,7 @@ use crate::daemon::{self, Background, Manager, Office};
 use crate::exit::Exit;
 use crate::flags;
 use crate::layers::Parsed;
-use crate::listen::{self, is_loopback};
+use crate::listen::{self, Listening, is_loopback};
 use crate::output::{Printer, summary_event, to_stderr, to_stdout};
 use crate::reload::Reloader;
 use crate::settings;
@@ -32,7 +30,7 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     }
     // Its pid file is ours until the last line is written.
     let mut background = Background::begin(&flags.background)?;
-    let listeners = listen::listen(flags)?;
+    let listening = listen::listen(flags)?;
     daemon::fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -40,7 +38,7 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
         .context("cannot start the runtime")?;
     let (printer, printed) = Printer::start(flags.json);
     let served =
-        runtime.block_on(serve(flags, parsed, config, listeners, printer, &mut background));
+        runtime.block_on(serve(flags, parsed, config, listening, printer, &mut background));
     let summary = served.as_ref().ok().map(|(_, summary)| summary);
     printed.finish(summary.filter(|_| flags.json).map(summary_event));
     if let Some(summary) = summary.filter(|summary| !flags.json && has_served(summary)) {
@@ -60,12 +58,12 @@ async fn serve(
     flags: &flags::Serve,
     parsed: &Parsed,
     config: Config,
-    listeners: Vec<(Option<usize>, Listener)>,
+    listening: Listening,
     printer: Printer,
     background: &mut Background,
 ) -> Result<(Exit, Snapshot), Failure> {
     let directory = flags.directory.display().to_string();
-    let (groups, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+    let Listening { listeners, origins } = listening;
     let tokens = config.tokens.as_ref().map(Tokens::len);
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
     let fingerprint = config.tls.as_ref().map(anyport_tls::server::Server::fingerprint);
@@ -74,7 +72,7 @@ async fn serve(
         .map_err(|error| Failure::from(error).with_hint("DIR must be a directory that exists"))?;
     let addresses = server.addresses().context("cannot ask for our own addresses")?;
     let listening: Vec<_> = addresses.into_iter().zip(configs).collect();
-    let reloader = Reloader::new(server.reload_handle(), flags, parsed, groups);
+    let reloader = Reloader::new(server.reload_handle(), flags, parsed, origins);
     // Signals are heard from before the first line, as whoever reads it may send one.
     let signals = Signals::hear()?;
     let port = listening.first().map_or(0, |(address, _)| address.port());

@@ -230,20 +230,25 @@ const SERVE: &str = "serve";
 const FILE: &str = "config";
 
 /// Commands that hear the environment.
-const CLIENTS: [&str; 6] = ["send", "get", "ls", "chat", "cat", "resolve"];
+const CLIENTS: [&str; 9] =
+    ["send", "get", "ls", "chat", "cat", "resolve", "status", "reload", "stop"];
 
 /// Which of their flags: what is the same for many calls. What one call is about is typed.
-const COMMON: [&str; 21] = [
+const COMMON: [&str; 25] = [
     "as",
     "cacert",
+    "cert",
     "congestion",
     "connect-timeout",
+    "control",
     "deflate",
     "digest",
     "engine",
     "frame-size",
     "insecure",
     "json",
+    "key",
+    "known-hosts",
     "limit-rate",
     "links",
     "on-exists",

@@ -205,7 +205,7 @@ fn clients_hear_the_environment() {
     std::fs::write(server.dir().join("here"), b"1234").unwrap();
     let url = server.url("tcp", "");
     let listed = with_variables(&["ls", &url], &[("ANYPORT_JSON", "true")]).succeeds();
-    assert_eq!(listed.json()[0]["bytes"], 4);
+    assert_eq!(listed.json()[0]["size"], 4);
     let plain = with_variables(&["ls", &url, "--no-json"], &[("ANYPORT_JSON", "true")]).succeeds();
     assert!(!plain.stdout.starts_with('{'), "{plain:?}");
 }

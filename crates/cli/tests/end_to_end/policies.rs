@@ -355,8 +355,8 @@ fn files_in_memory_have_a_limit_together() {
         let mut stream = connect(server.port());
         // Refused in the middle it reads no more, and its word is read all the same.
         let _ =
-            std::io::Write::write_all(&mut stream, &[line.as_bytes(), &content, b"END\n"].concat());
-        crate::wire::read_line(&mut stream)
+            stream.write_all(&[line.as_bytes(), &content, b"END\n"].concat());
+        read_line(&mut stream)
     };
     assert!(put(64 * 1024).starts_with("ANYPORT/1 RECEIPT "));
     assert!(put(64 * 1024 + 1).starts_with("ANYPORT/1 ERROR no-space "));

@@ -215,11 +215,11 @@ fn a_certificate_that_is_wrong_is_refused_by_name() {
         let known = authority.path("known_hosts");
         let stranger =
             anyport(&["send", sample.path(), &url, "--known-hosts", known.to_str().unwrap()]);
-        let said = said.unwrap_or("signed by an authority that is not trusted here");
+        let wrong = said.unwrap_or("signed by an authority that is not trusted here");
         let stranger = stranger.exits(7);
         // Its dates and names do not help it, whichever is looked at first.
         let foreign = stranger.stderr.contains("an authority that is not trusted here");
-        assert!(foreign || stranger.stderr.contains(said), "{}", stranger.stderr);
+        assert!(foreign || stranger.stderr.contains(wrong), "{}", stranger.stderr);
         assert!(!known.exists());
         if let Some(mut curl) = peer("curl") {
             curl.args(["-sS", "--cacert", ca, &server.url("https", "healthz")]);
