@@ -354,8 +354,7 @@ fn files_in_memory_have_a_limit_together() {
         let content = vec![b'x'; size];
         let mut stream = connect(server.port());
         // Refused in the middle it reads no more, and its word is read all the same.
-        let _ =
-            stream.write_all(&[line.as_bytes(), &content, b"END\n"].concat());
+        let _ = stream.write_all(&[line.as_bytes(), &content, b"END\n"].concat());
         read_line(&mut stream)
     };
     assert!(put(64 * 1024).starts_with("ANYPORT/1 RECEIPT "));
