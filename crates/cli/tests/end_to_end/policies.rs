@@ -24,7 +24,6 @@ pub(crate) fn connect_from(source: &str, port: u16) -> TcpStream {
 
 /// Whether it is, rather than served: the server closes those that it does not take before it reads.
 fn is_closed_at_once(stream: &mut TcpStream) -> bool {
-    use std::io::Write;
     let _ = stream.write_all(b"ANYPORT/1 TIME\n");
     is_closed(stream)
 }
