@@ -161,14 +161,12 @@ fn places_follow_up_and_down() {
 #[test]
 fn what_is_set_for_one_listener_follows() {
     let text = |only: &str| format!("listen = [\"any://127.0.0.1:0?only={only}\"]\n");
-    // The harness names its address with a flag, so this one is by a variable-free file and a listener of its own.
-    let reloaded = Reloaded::start_with(&text("raw,http"), |flags| {
-        Server::start_listening(&[], &[flags, &["--max-conns", "9"]].concat())
-    });
-    let address = reloaded.server.next_event();
-    let address = address["addr"].as_str().unwrap().to_owned();
+    // A listener of the file alone; the harness names none.
+    let reloaded =
+        Reloaded::start_with(&text("raw,http"), |flags| Server::start_listening(&[], flags));
+    let address = reloaded.server.addresses()[0];
     let get = |expected: &str| {
-        let mut stream = TcpStream::connect(&address).unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
