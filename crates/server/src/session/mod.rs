@@ -12,6 +12,7 @@
 mod due;
 mod events;
 pub(crate) mod greet;
+mod http;
 mod http1;
 pub(crate) mod library;
 mod lines;
