@@ -7,7 +7,7 @@ use anyport_proto::transfer::offer::FileReply;
 use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use crate::metrics;
 
@@ -42,7 +42,10 @@ impl Asked {
             Some(JSON) => Form::Json,
             _ => Form::Text,
         };
-        let protocol = Protocol::Http;
+        let protocol = match head.version {
+            Version::HTTP_2 => Protocol::Http2,
+            _ => Protocol::Http,
+        };
         let without_content = head.method == Method::HEAD;
         Self { protocol, without_content, form, stopping, foreign_page: None }
     }
