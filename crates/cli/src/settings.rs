@@ -71,6 +71,7 @@ fn without_identity(flags: &flags::Serve) -> Result<Config, Failure> {
         Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
         None => config.max_undecided.min(config.max_connections),
     };
+    config.max_streams = flags.max_streams;
     config.congestion = flags.congestion.clone();
     config.bulk_threads = flags.bulk_threads.map_or(config.bulk_threads, usize::from);
     config.bulk_buffer = flags.bulk_buffer;

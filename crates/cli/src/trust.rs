@@ -36,7 +36,7 @@ pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
         }
         None => own_identity(flags)?,
     };
-    let server = Server::new(&identity, flags.tls_client_ca.as_deref(), false);
+    let server = Server::new(&identity, flags.tls_client_ca.as_deref(), true);
     server.map(Some).map_err(unusable)
 }
 

@@ -18,6 +18,7 @@
 pub mod access;
 pub mod detect;
 pub mod http1;
+pub mod http2;
 pub mod limits;
 pub mod rooms;
 pub mod transfer;

@@ -25,7 +25,7 @@ use crate::record::Record;
 use crate::running::Running;
 use crate::service::files::Files;
 use crate::service::pipe::Pipes;
-use crate::service::rooms::Rooms;
+use crate::service::rooms::{Desk, Rooms};
 use crate::session::Context;
 use crate::tls::Wire;
 use crate::undecided::Undecided;
@@ -49,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) undecided: Arc<Undecided>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) rooms: Arc<Rooms>,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) pipes: Arc<Pipes>,
     pub(crate) running: Arc<Running>,
 }
@@ -83,7 +84,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                 prepare(&stream, &config);
                 let record = Record::begin(peer, shared.counters.clone());
                 let Shared { buffered, undecided, counters, access, .. } = shared.clone();
-                let Shared { rooms, pipes, .. } = shared.clone();
+                let Shared { rooms, desk, pipes, .. } = shared.clone();
                 let listener = listener.config.now();
                 let link = Link::new();
                 let context = Context {
@@ -95,6 +96,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                     access,
                     record,
                     rooms,
+                    desk,
                     pipes,
                     peer,
                     link,

@@ -55,6 +55,8 @@ pub struct Config {
     pub bulk_buffer: usize,
     /// Connections at once; further ones wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Requests of one HTTP/2 connection at once; RFC 9113 §6.5.2 asks for 100 at least.
+    pub max_streams: u32,
     /// Connections of one peer address at once, of an IPv6 peer those of its /64; a further one is closed.
     pub max_per_address: usize,
     /// Whether that holds for peers on this machine too, who could do worse than to connect.
@@ -115,6 +117,7 @@ impl Config {
             conversation_threads: cores.div_ceil(4),
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
+            max_streams: 128,
             max_per_address: 256,
             counts_loopback: false,
             max_rate_per_address: Some(100),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   accept ──► detect ──► session ──► (library engine | a thread of its own) ──► lingering close
-//!                │  ▲                └──► a reactor, for what waits more than it says
+//!                │  ▲    │           └──► a reactor, for what waits more than it says
+//!                │  │    └► http2: a task for each stream
 //!                └─► tls ── once more, never twice
 //!          └─► direct ──► session ──►  where the listener serves one thing, or detection ends in a greeting
 //! ```
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 use anyport_net::copy::{Flow, Pumped, Step, pump_blocking, pump_cooperative, write};
 use anyport_net::linger;
+use anyport_net::prefixed::Prefixed;
 use anyport_proto::detect::{Allowed, Decision, Verdict};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,7 +25,7 @@ use crate::config::Service;
 use crate::conversations::{Conversations, Guard};
 use crate::detect::{self, Beginning, First};
 use crate::direct;
-use crate::session::{Context, Session, Upgrade, library};
+use crate::session::{Context, Session, Upgrade, http2, library};
 use crate::shutdown::Stop;
 use crate::supervised::{STOPPED, Supervised};
 use crate::tls::{self, Sealed, Wire, WireParts, Wired};
@@ -81,9 +83,14 @@ pub(crate) async fn serve(
     context.record.decided(protocol.as_str(), reason.to_string());
     context.record.is_under(encryption);
     // Beginning a session may ask the file system how much is free.
-    let session = block_in_place(|| Session::new(protocol, context.clone()));
     // Boxed, as what a conversation needs is far more than what waits for one, and most of a crowd waits.
-    Box::pin(converse_to_end(wire, session, Some(detected.first), context, stages, guard)).await;
+    match block_in_place(|| Session::new(protocol, context.clone())) {
+        Some(session) => {
+            let first = Some(detected.first);
+            Box::pin(converse_to_end(wire, session, first, context, stages, guard)).await;
+        }
+        None => Box::pin(streams(wire, detected.first, context, &stages.stop, guard)).await,
+    }
 }
 
 /// Finds out what a connection speaks, and within TLS once more.
@@ -324,6 +331,26 @@ async fn library(
         // The transfer that is dropped with it says that it was given up.
         () = stop.aborted.cancelled() => tracing::debug!(%peer, "aborted"),
         () = library::serve(tls::wire_of(stream, tls), upgrade, context) => {}
+    }
+}
+
+/// Streams of HTTP/2, each a task of its own; until the last of them has ended.
+async fn streams(wire: Wire, first: First, context: Context, stop: &Stop, _guard: Guard) {
+    let WireParts { stream, tls, plain } = WireParts::of(wire, &context.link);
+    // hyper takes the stream for itself, and closes it; so a second handle is asked, and sees the end.
+    let asked = stream.as_fd().try_clone_to_owned().map(std::net::TcpStream::from).map(Arc::new);
+    let Ok(asked) = asked.inspect_err(|error| tracing::debug!(%error, "no second handle")) else {
+        return;
+    };
+    context.link.lead_to(&asked);
+    let wire = Prefixed::new([first.prefix, plain], tls::wire_of(stream, tls));
+    http2::serve(wire, context, stop).await;
+    if let Some(stream) = Arc::into_inner(asked)
+        && !stop.is_aborted()
+        && let Ok(mut stream) = TcpStream::from_std(stream)
+    {
+        // So that the peer reads why it ended.
+        linger::close(&mut stream).await;
     }
 }
 

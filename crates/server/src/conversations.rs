@@ -17,7 +17,7 @@ use crate::per_address::Admitted;
 use crate::permits::Permit;
 use crate::pulse::Pulse;
 use crate::running::Open;
-use crate::service::rooms::{Groups, Rooms};
+use crate::service::rooms::{Desk, Groups, Rooms, Wake};
 use crate::shutdown::Stop;
 use crate::tls::Wired;
 
@@ -47,6 +47,7 @@ impl Guard {
 pub(crate) struct Conversations {
     reactors: Arc<[Reactor<Talker>]>,
     rooms: Arc<Rooms>,
+    desk: Arc<Desk>,
     next: Arc<AtomicUsize>,
     config: Arc<Live<Config>>,
 }
@@ -65,17 +66,23 @@ impl Conversations {
             let turns = Arc::<AtomicU64>::default();
             let floor = Floor { groups: Groups::new(rooms.clone(), number), turns: turns.clone() };
             let reactor = Reactor::start(&format!("talk-{number}"), floor, times)?;
-            rooms.set_waker(number, reactor.waker());
+            rooms.set_waker(number, Wake::Thread(reactor.waker()));
             pulse.conversing(reactor.waker(), turns);
             Ok(reactor)
         };
         let reactors = (0..threads).map(&mut start).collect::<io::Result<_>>()?;
-        Ok(Self { reactors, rooms, next: Arc::default(), config: live })
+        let desk = Arc::new(Desk::new(rooms.clone()));
+        Ok(Self { reactors, rooms, desk, next: Arc::default(), config: live })
     }
 
     /// The rooms in which they meet.
     pub(crate) fn rooms(&self) -> Arc<Rooms> {
         self.rooms.clone()
+    }
+
+    /// Where those listen that are tasks.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
     }
 
     /// Takes over a connection; what was heard of it is answered and written.

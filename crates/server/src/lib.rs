@@ -167,6 +167,7 @@ impl Server {
             undecided: Arc::new(Undecided::new(config.max_undecided)),
             counters,
             rooms: conversations.rooms(),
+            desk: conversations.desk(),
             pipes: Arc::new(Pipes::new(config.pipes.clone())),
             running,
         };
@@ -212,6 +213,7 @@ impl Server {
             stop: stop.clone(),
         };
         let conversations = stages.conversations.clone();
+        stop.tasks.spawn(conversations.desk().run(stop.draining.clone()));
         for (listener, questions) in self.listeners {
             stop.tasks.spawn(accept::run(listener, questions, shared.clone(), stages.clone()));
         }

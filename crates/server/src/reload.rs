@@ -105,6 +105,7 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
         bulk_buffer: _,
         max_connections: _,
         max_per_address: _,
+        max_streams: _,
         counts_loopback: _,
         max_rate_per_address: _,
         rate_counts_loopback: _,

@@ -24,7 +24,7 @@ const SERVER: [(&str, &[&str]); 9] = [
     ("detect", &[]),
     ("route", &["service"]),
     ("service", &["sink"]),
-    ("session", &["route", "service", "tls"]),
+    ("session", &["route", "service", "shutdown", "tls"]),
     ("shutdown", &[]),
     ("sink", &[]),
     ("tls", &["detect", "session"]),

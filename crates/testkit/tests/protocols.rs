@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-const RULES: [&str; 13] =
-    ["io_", "hs_", "fr_", "mk_", "fg_", "ut_", "ct_", "cl_", "lm_", "bp_", "pd_", "dt_", "ht_"];
+const RULES: [&str; 14] = [
+    "io_", "hs_", "fr_", "mk_", "fg_", "ut_", "ct_", "cl_", "lm_", "bp_", "pd_", "dt_", "ht_",
+    "h2_",
+];
 
 fn append_sources(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {

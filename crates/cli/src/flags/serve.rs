@@ -116,6 +116,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     pub(crate) max_undecided: Option<u32>,
 
+    /// Requests at once on one HTTP/2 connection; further ones are refused, and may be made again
+    #[arg(long, value_name = "COUNT", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Connections")]
+    pub(crate) max_streams: u32,
+
     /// Take only clients that speak one of PROTOCOL,…: raw, http, ws, frames, tls
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Connections")]
     pub(crate) only: Vec<ProtocolName>,

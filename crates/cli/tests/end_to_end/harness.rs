@@ -159,6 +159,11 @@ impl Server {
         }
     }
 
+    /// One that is there already.
+    pub(crate) fn try_event(&self) -> Option<Value> {
+        self.events.try_recv().ok()
+    }
+
     pub(crate) fn next_receipt(&self) -> Value {
         self.next("receipt")
     }
@@ -392,6 +397,19 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
     }
+}
+
+/// The lines of a program that runs on, as they come.
+pub(crate) fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {

@@ -17,6 +17,8 @@
 //! - `durability` what a receipt promises, and faults of disks
 //! - `greeting` who is greeted, when, and what becomes of the answer
 //! - `http` requests one after the other, their framing and limits
+//! - `http2` the same requests in frames, and many at once
+//! - `http2_wire` what frames may not do
 //! - `http_downloads` files and listings by GET, whole, in part, on conditions
 //! - `http_uploads` files by PUT and POST
 //! - `interruptions` transfers that break off; nothing is published
@@ -62,6 +64,8 @@ mod durability;
 mod greeting;
 mod harness;
 mod http;
+mod http2;
+mod http2_wire;
 mod http_downloads;
 mod http_uploads;
 mod interruptions;

@@ -51,7 +51,7 @@ impl Gate {
     /// Waits among the tasks.
     ///
     /// Cancel safe: yes.
-    async fn opened(&self) {
+    pub async fn opened(&self) {
         loop {
             let mut opened = std::pin::pin!(self.task.notified());
             // Before it is looked at, so that an opening in between is heard.

@@ -246,10 +246,22 @@ fn say(socket: &BlockingStream, mut bytes: &[u8], more: bool) -> io::Result<()> 
 fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
     let most = most_of(piece).min(buffer.len());
     let (wanted, _) = buffer.split_at_mut(most);
-    loop {
-        match piece.file.read_at(wanted, piece.at) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => return read,
+    piece.read(wanted)
+}
+
+impl Piece {
+    /// Some of the first of them, for whoever sends them on another way; none where the file became shorter.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.count).unwrap_or(usize::MAX).min(buffer.len());
+        let (wanted, _) = buffer.split_at_mut(most);
+        loop {
+            match self.file.read_at(wanted, self.at) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
         }
     }
 }

@@ -30,6 +30,11 @@ impl Key {
         epoll::EventData::new_u64(self.0 as u64)
     }
 
+    /// That of another host, which gives the numbers itself.
+    pub const fn of(number: u32) -> Self {
+        Self(number)
+    }
+
     /// Small numbers, used again when a connection is gone.
     pub const fn index(self) -> usize {
         self.0 as usize

@@ -24,7 +24,7 @@ pub enum Framing {
     None,
     /// So many bytes, which may be none.
     Length(u64),
-    /// In chunks until one of no bytes, then trailers.
+    /// In chunks until one of no bytes, then trailers; or in frames.
     Chunked,
 }
 
@@ -49,6 +49,21 @@ impl Framing {
                 Some(length) => Ok(Self::Length(length)),
                 None => Ok(Self::None),
             },
+        }
+    }
+
+    /// The framing of a content whose end is told by frames (RFC 9113 §8.1.1): `ended` with the head, or not. The length is that
+    /// of the field, which framing holds it to.
+    ///
+    /// # Errors
+    /// A length that no file can have.
+    pub fn of_http2(head: &RequestHead, ended: bool) -> Result<Self, BodyError> {
+        match head.content_length() {
+            Some(length) if length > MAX_LENGTH => Err(BodyError::Length),
+            Some(length) => Ok(Self::Length(length)),
+            // No content is content of no bytes, where there should be some.
+            None if ended => Ok(Self::Length(0)),
+            None => Ok(Self::Chunked),
         }
     }
 

@@ -5,8 +5,8 @@
 //! told as `used`: the bytes behind it are frames or content, and stay with the caller.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::uri::Authority;
-use http::{Method, StatusCode, Version};
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, StatusCode, Uri, Version};
 
 use super::fields;
 use super::response::plain_response;
@@ -65,7 +65,7 @@ pub struct RequestHead {
     pub method: Method,
     /// The request target, as sent; [`RequestHead::path`] and [`RequestHead::query`] take it apart.
     pub target: String,
-    /// HTTP/1.0 or HTTP/1.1.
+    /// HTTP/1.0, HTTP/1.1 or HTTP/2.
     pub version: Version,
     /// All fields, repeated ones in their order.
     pub fields: HeaderMap,
@@ -114,9 +114,47 @@ impl RequestHead {
         self.fields.get(header::CONTENT_LENGTH).and_then(fields::content_length)
     }
 
-    /// The bytes of the head exactly as they came, the empty line included.
+    /// The bytes of the head exactly as they came, the empty line included; none where it came in frames.
     pub fn raw(&self) -> &[u8] {
         &self.raw
+    }
+
+    /// The head of a request that came in frames of HTTP/2, whose pseudo-header fields are in `uri` (RFC 9113 §8.3.1). It
+    /// names its host by a Host field from then on.
+    ///
+    /// # Errors
+    /// As for a head that came as text, where framing has not checked the rule already; or two hosts.
+    pub fn from_http2(
+        method: Method,
+        uri: &Uri,
+        mut fields: HeaderMap,
+        limits: &Limits,
+    ) -> Result<Self, HeadError> {
+        let authority = uri.authority().map(Authority::as_str);
+        let target = match method {
+            Method::CONNECT => authority.unwrap_or_default().to_owned(),
+            _ => uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
+        };
+        if target.len() > limits.request_line {
+            return Err(HeadError::StartLineTooLong { limit: limits.request_line });
+        }
+        if fields.len() > limits.fields {
+            return Err(HeadError::TooManyFields { limit: limits.fields });
+        }
+        if let Some(authority) = authority {
+            let is_other =
+                |host: &HeaderValue| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes());
+            if fields.get_all(header::HOST).iter().any(is_other) {
+                return Err(HeadError::OtherHost);
+            }
+            let host = HeaderValue::from_str(authority).map_err(|_| HeadError::Host)?;
+            fields.insert(header::HOST, host);
+        }
+        check_target(&method, &target)?;
+        // A host is as due as it is in HTTP/1.1.
+        check_host(&fields, Version::HTTP_11)?;
+        fields::check_content(&fields, Version::HTTP_2)?;
+        Ok(Self { method, target, version: Version::HTTP_2, fields, raw: Vec::new() })
     }
 
     fn parse(raw: Vec<u8>, limits: &Limits) -> Result<Self, HeadError> {
@@ -197,6 +235,9 @@ pub enum HeadError {
     /// A Host that is not `host` or `host:port`.
     #[error("malformed Host field (RFC 9112 §3.2)")]
     Host,
+    /// A Host that is not the `:authority` beside it.
+    #[error("Host names another one than :authority (RFC 9113 §8.3.1)")]
+    OtherHost,
     /// A Content-Length that is not one number.
     #[error("malformed Content-Length (RFC 9112 §6.3)")]
     ContentLength,
@@ -384,6 +425,35 @@ mod tests {
             assert_eq!(read.target, "/a?b=c");
             assert_eq!(read.fields.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
         });
+    }
+
+    #[test]
+    fn h2_2_a_head_from_frames_keeps_the_rules_of_one_that_came_as_text() {
+        let limits = Limits { fields: 3, request_line: 64, ..Limits::default() };
+        let head = |method: Method, uri: &str, fields: &[(HeaderName, &'static str)]| {
+            let fields = fields.iter().map(|(n, v)| (n.clone(), HeaderValue::from_static(v)));
+            RequestHead::from_http2(method, &uri.parse().unwrap(), fields.collect(), &limits)
+        };
+        let found = head(Method::GET, "http://a:1/x%20y?z", &[]).unwrap();
+        assert_eq!((found.path(), found.query(), found.host()), ("/x%20y", Some("z"), "a:1"));
+        let found = head(Method::OPTIONS, "*", &[(header::HOST, "b")]).unwrap();
+        assert_eq!((found.path(), found.host()), ("*", "b"));
+        assert_eq!(head(Method::CONNECT, "a:1", &[]).unwrap().path(), "");
+        assert!(head(Method::GET, "http://A/", &[(header::HOST, "a")]).is_ok());
+        let long = format!("http://a/{}", "x".repeat(64));
+        let twice = [(header::CONTENT_LENGTH, "5"), (header::CONTENT_LENGTH, "5")];
+        let many = [(); 4].map(|()| (header::COOKIE, "a"));
+        for (uri, fields, error) in [
+            ("http://a/", &[(header::HOST, "b")][..], HeadError::OtherHost),
+            ("/", &[], HeadError::MissingHost),
+            ("http://a/", &twice, HeadError::RepeatedContentLength),
+            ("http://a/", &[(header::CONTENT_LENGTH, "+5")], HeadError::ContentLength),
+            ("http://a/", &many, HeadError::TooManyFields { limit: 3 }),
+            (&long, &[], HeadError::StartLineTooLong { limit: 64 }),
+            ("http://u@a/", &[], HeadError::Host),
+        ] {
+            assert_eq!(head(Method::PUT, uri, fields), Err(error), "{uri} {fields:?}");
+        }
     }
 
     #[test]

@@ -120,11 +120,14 @@ pub enum Protocol {
     Ws,
     /// WebSocket frames without an opening handshake.
     Frames,
-    /// A request of HTTP.
+    /// A request of HTTP/1.
     Http,
+    /// One of HTTP/2.
+    Http2,
 }
 
-spelled!(Protocol, "protocol": Raw = "raw", Ws = "ws", Frames = "frames", Http = "http");
+spelled!(Protocol, "protocol":
+    Raw = "raw", Ws = "ws", Frames = "frames", Http = "http", Http2 = "http2");
 
 /// Which implementation of a protocol received a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -308,6 +311,7 @@ pub(super) mod tests {
                 Protocol::Ws,
                 Protocol::Frames,
                 Protocol::Http,
+                Protocol::Http2,
             ]),
             prop::sample::select(vec![Engine::Own, Engine::Library]),
             prop::sample::select(vec![

@@ -15,15 +15,15 @@ use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat};
 pub(crate) struct Events {
     context: Context,
     join: Join,
-    /// Of another host, and allowed to read.
-    page: Option<String>,
+    /// Of the answer, written.
+    head: Vec<u8>,
     /// Held, so that the room counts it.
     member: Option<Member>,
 }
 
 impl Events {
-    pub(super) const fn new(context: Context, join: Join, page: Option<String>) -> Self {
-        Self { context, join, page, member: None }
+    pub(super) const fn new(context: Context, join: Join, head: Vec<u8>) -> Self {
+        Self { context, join, head, member: None }
     }
 
     /// Often enough that whoever stands between us and the peer does not take it for dead.
@@ -39,12 +39,8 @@ impl Events {
         replies: &mut Vec<u8>,
     ) -> (Option<Seat>, Flow) {
         let form = Form::new(Carrier::Event, self.join.json);
-        let page = self.page.take().map_or_else(String::new, |page| {
-            format!("Access-Control-Allow-Origin: {page}\r\nVary: Origin\r\n")
-        });
-        let head = |_: Option<&_>, out: &mut Vec<u8>| {
-            out.extend_from_slice(format!("{HEAD}{page}\r\n").as_bytes());
-        };
+        let head = std::mem::take(&mut self.head);
+        let head = |_: Option<&_>, out: &mut Vec<u8>| out.extend_from_slice(&head);
         match rooms.enter(&self.join, form, shard, replies, head) {
             Ok(Entry { member, seat }) => {
                 self.member = Some(member);
@@ -85,7 +81,3 @@ impl Events {
         }
     }
 }
-
-/// Nobody may keep it, and no proxy hold it back.
-const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store\r\n\
-    X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n";

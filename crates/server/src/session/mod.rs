@@ -6,13 +6,16 @@
 //!   Preface ──JOIN──► Lines              Http1 ──GET /rooms/NAME──► Events
 //!   Preface ──PIPE, TAKE──► Pipe
 //!                                        Refusing (what is not taken here)
+//!   http2: no step, but a task for each stream, with the routes of Http1 (`http`)
 //!   Single: echo, greet or time, where a listener serves nothing else
 //! ```
 
 mod due;
 mod events;
 pub(crate) mod greet;
+mod http;
 mod http1;
+pub(crate) mod http2;
 pub(crate) mod library;
 mod lines;
 mod messages;
@@ -51,7 +54,7 @@ use crate::record::Record;
 use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
-use crate::service::rooms::{Rooms, Seat};
+use crate::service::rooms::{Desk, Rooms, Seat};
 
 /// What every session of a server shares, and whom it talks to.
 #[derive(Clone)]
@@ -67,6 +70,8 @@ pub(crate) struct Context {
     /// What is said of the connection at its end.
     pub(crate) record: Arc<Record>,
     pub(crate) rooms: Arc<Rooms>,
+    /// Where streams listen that share a connection.
+    pub(crate) desk: Arc<Desk>,
     pub(crate) pipes: Arc<Pipes>,
     pub(crate) peer: SocketAddr,
     pub(crate) link: Link,
@@ -146,12 +151,13 @@ enum Next {
 }
 
 impl Session {
-    /// The session for a verdict. Its first input is the prefix that the verdict was found from.
-    pub(crate) fn new(verdict: Verdict, context: Context) -> Self {
+    /// The session for a verdict. Its first input is the prefix that the verdict was found from. None for HTTP/2, whose streams
+    /// are tasks: [`http2::serve`].
+    pub(crate) fn new(verdict: Verdict, context: Context) -> Option<Self> {
         let allowed = context.listener.allowed;
         let must_encrypt = context.must_encrypt();
         let needs_token = context.config.tokens.is_some();
-        match verdict {
+        Some(match verdict {
             // A request is answered with where to go.
             Verdict::Raw | Verdict::Preface if must_encrypt => {
                 Self::Refusing(refusing::Refusing::without_tls(context))
@@ -175,8 +181,8 @@ impl Session {
             Verdict::Preface => Self::Preface(Box::new(preface::Preface::new(context))),
             Verdict::Http1 => Self::Http1(Box::new(http1::Http1::new(context))),
             Verdict::Tls => Self::Refusing(refusing::Refusing::tls(context)),
-            Verdict::Http2 => Self::Refusing(refusing::Refusing::http2(context)),
-        }
+            Verdict::Http2 => return None,
+        })
     }
 
     /// The request head of an upgrade that another engine is to answer, once it is whole; and what followed it.

@@ -66,21 +66,6 @@ impl Refusing {
         }
     }
 
-    /// An empty SETTINGS frame, then GOAWAY with HTTP_1_1_REQUIRED (RFC 9113 §6.8, §7).
-    pub(crate) const fn http2(context: Context) -> Self {
-        Self {
-            context,
-            protocol: "http2",
-            reason: "HTTP/2 is not served yet",
-            answer: Cow::Borrowed(&[
-                0, 0, 0, 4, 0, 0, 0, 0, 0, // SETTINGS, no payload
-                0, 0, 8, 7, 0, 0, 0, 0, 0, // GOAWAY, 8 bytes
-                0, 0, 0, 0, 0, 0, 0, 0x0d, // last stream 0, HTTP_1_1_REQUIRED
-            ]),
-            needs_token: false,
-        }
-    }
-
     /// Bytes that nothing stands before, where a token is asked for.
     pub(crate) fn without_token(context: Context) -> Self {
         let line = Reply::Error(Denied::Missing.refusal(Means::None)).to_line();

@@ -58,6 +58,7 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
     let pipes = Arc::new(Pipes::new(config.pipes.clone()));
     let (access, record) = (Arc::default(), Record::begin(peer, Arc::default()));
+    let desk = Arc::new(Desk::new(rooms.clone()));
     let context = Context {
         config,
         listener,
@@ -67,12 +68,13 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
         access,
         record,
         rooms,
+        desk,
         pipes,
         peer,
         link,
         is_encrypted: false,
     };
-    let mut session = Session::new(verdict, context);
+    let mut session = Session::new(verdict, context).unwrap();
     let mut replies = Vec::new();
     let mut flow = Flow::Continue;
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
@@ -107,6 +109,7 @@ fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> Session {
     let rooms = Arc::new(Rooms::new(RoomLimits::default(), 1));
     let pipes = Arc::new(Pipes::new(config.pipes.clone()));
     let (access, record) = (Arc::default(), Record::begin(peer, Arc::default()));
+    let desk = Arc::new(Desk::new(rooms.clone()));
     let context = Context {
         config,
         listener,
@@ -116,12 +119,13 @@ fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> Session {
         access,
         record,
         rooms,
+        desk,
         pipes,
         peer,
         link,
         is_encrypted: false,
     };
-    Session::new(verdict, context)
+    Session::new(verdict, context).unwrap()
 }
 
 /// What comes back for `pieces` and then FIN. Asked for what it sends after each piece, or, as when all came in one

@@ -15,6 +15,30 @@ use super::member::Seat;
 use super::pending::{Pending, Told};
 use crate::config::{RoomLimits, SlowReader};
 
+/// Where what members are told goes out.
+pub(crate) trait Outlets {
+    /// Bytes that wait for one of them.
+    fn queued(&self, key: Key) -> usize;
+    /// Sends it something, or lets it wait.
+    fn write(&mut self, key: Key, bytes: &Bytes);
+    /// The same, and nothing more after it.
+    fn finish(&mut self, key: Key, bytes: &Bytes);
+}
+
+impl<S: Step> Outlets for Wires<S> {
+    fn queued(&self, key: Key) -> usize {
+        Self::queued(self, key)
+    }
+
+    fn write(&mut self, key: Key, bytes: &Bytes) {
+        Self::write(self, key, bytes);
+    }
+
+    fn finish(&mut self, key: Key, bytes: &Bytes) {
+        Self::finish(self, key, bytes);
+    }
+}
+
 /// The rooms that have members on one thread.
 #[derive(Debug)]
 pub(crate) struct Groups {
@@ -83,11 +107,11 @@ impl Groups {
     }
 
     /// Sends what the rooms have.
-    pub(crate) fn deliver<S: Step>(&mut self, wires: &mut Wires<S>) {
+    pub(crate) fn deliver(&mut self, outlets: &mut impl Outlets) {
         for room in self.rooms.take_due(self.shard) {
             let pending = room.take_pending(self.shard);
             if let Some(group) = self.groups.get_mut(&room.number) {
-                Batch::new(pending).deliver(group, &room.limits, wires);
+                Batch::new(pending).deliver(group, &room.limits, outlets);
             }
         }
     }
@@ -109,7 +133,7 @@ impl Batch {
         Self { bytes: bytes.map(Bytes::from), events, authors }
     }
 
-    fn deliver<S: Step>(&self, group: &mut [Taken], limits: &RoomLimits, wires: &mut Wires<S>) {
+    fn deliver(&self, group: &mut [Taken], limits: &RoomLimits, outlets: &mut impl Outlets) {
         for events in self.pieces() {
             for Taken { key, seat } in &mut *group {
                 let bytes = self.bytes_for(seat, events.clone());
@@ -121,14 +145,14 @@ impl Batch {
                     seat.lost += count;
                     continue;
                 }
-                let waiting = wires.queued(*key);
+                let waiting = outlets.queued(*key);
                 if waiting == 0 || waiting + bytes.len() <= limits.queue {
-                    wires.write(*key, &bytes);
+                    outlets.write(*key, &bytes);
                     continue;
                 }
                 seat.lost += count;
                 if limits.slow_reader == SlowReader::Close {
-                    wires.finish(*key, &Bytes::from(seat.form.goodbye()));
+                    outlets.finish(*key, &Bytes::from(seat.form.goodbye()));
                 }
             }
         }

@@ -5,11 +5,13 @@
 //!                                 │ pending, a batch for each thread that has members
 //!                                 ▼
 //!   Floor (one a thread): one write for each member and batch          what a socket refuses waits, shared and bounded
+//!   Desk (for all tasks): a queue for each listener                     the same for streams that share a socket
 //! ```
 //!
 //! A batch is all that was said since the last turn of the thread, so that the busier a room is the fewer writes a message
 //! costs.
 
+mod desk;
 mod floor;
 mod form;
 mod history;
@@ -20,6 +22,7 @@ mod room;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use desk::{Desk, Listener};
 pub(crate) use floor::Groups;
 pub(crate) use form::{Carrier, Form};
 pub(crate) use member::{Entry, Member, Seat};
@@ -33,6 +36,7 @@ use std::time::{Duration, Instant};
 use anyport_net::reactor::Waker;
 use anyport_proto::rooms::{EventId, Join, Joined, Members, Nickname, RoomName};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use tokio::sync::Notify;
 
 use crate::config::RoomLimits;
 use crate::live::Live;
@@ -53,7 +57,24 @@ pub(crate) struct Rooms {
 pub(super) struct Shard {
     /// Rooms with something for members on this thread.
     due: Mutex<Vec<Arc<Room>>>,
-    waker: OnceLock<Waker>,
+    waker: OnceLock<Wake>,
+}
+
+/// How whoever sees to a shard is woken.
+#[derive(Debug)]
+pub(crate) enum Wake {
+    Thread(Waker),
+    /// The tasks of the runtime share one.
+    Tasks(Arc<Notify>),
+}
+
+impl Wake {
+    fn wake(&self) {
+        match self {
+            Self::Thread(waker) => waker.wake(),
+            Self::Tasks(due) => due.notify_one(),
+        }
+    }
 }
 
 impl Shard {
@@ -71,9 +92,9 @@ impl Shard {
 }
 
 impl Rooms {
-    /// For members on `threads` threads.
+    /// For members on `threads` threads, and among the tasks.
     pub(crate) fn new(limits: RoomLimits, threads: usize) -> Self {
-        let shards = (0..threads).map(|_| Shard::default()).collect();
+        let shards = (0..=threads).map(|_| Shard::default()).collect();
         Self { limits: Live::new(limits), rooms: Mutex::default(), shards, said: Arc::default() }
     }
 
@@ -83,9 +104,14 @@ impl Rooms {
     }
 
     /// How the thread of that number is woken.
-    pub(crate) fn set_waker(&self, shard: usize, waker: Waker) {
+    pub(crate) fn set_waker(&self, shard: usize, wake: Wake) {
         // Set once, when the thread has been started.
-        let _ = self.shards[shard].waker.set(waker);
+        let _ = self.shards[shard].waker.set(wake);
+    }
+
+    /// The number that members have who are tasks and on no thread of their own.
+    fn tasks(&self) -> usize {
+        self.shards.len() - 1
     }
 
     /// The rooms that have something for members on a thread.

@@ -6,25 +6,23 @@ use anyport_net::copy::Unseen;
 use anyport_proto::http1::BodyReader;
 use http::StatusCode;
 
-use super::answer::{Answer, Exchange};
 use super::echo::Echoing;
-use super::room::Posting;
-use super::upload::Receiving;
+use super::write::Exchange;
 use crate::session::Context;
+use crate::session::http::{Answer, Taker};
 
 /// A request whose content comes.
 pub(super) struct Content {
     pub(super) exchange: Exchange,
     pub(super) body: BodyReader,
-    pub(super) taker: Taker,
+    pub(super) place: Place,
 }
 
 /// Where content goes.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
-pub(super) enum Taker {
-    File(Receiving),
+pub(super) enum Place {
+    Taker(Taker),
     Echo(Echoing),
-    Room(Posting),
     /// Its request was answered; another one follows.
     PassedOver,
 }
@@ -41,29 +39,29 @@ pub(super) enum Taken {
 
 impl Content {
     pub(super) fn may_block(&self) -> bool {
-        match &self.taker {
-            Taker::File(receiving) => receiving.upload.may_block(),
+        match &self.place {
+            Place::Taker(taker) => taker.may_block(),
             // The step that ends it may begin the next request, and that a file.
-            Taker::Echo(_) | Taker::Room(_) | Taker::PassedOver => true,
+            Place::Echo(_) | Place::PassedOver => true,
         }
     }
 
     pub(super) const fn is_upload(&self) -> bool {
-        matches!(self.taker, Taker::File(_))
+        matches!(&self.place, Place::Taker(taker) if taker.is_upload())
     }
 
     /// Only where no framing stands between the bytes, and so never a byte behind the content.
     pub(super) fn unseen(&self) -> Option<Unseen<'_>> {
-        match &self.taker {
-            Taker::File(receiving) if self.body.left().is_some() => receiving.upload.unseen(),
+        match &self.place {
+            Place::Taker(taker) if self.body.left().is_some() => taker.unseen(),
             _ => None,
         }
     }
 
     pub(super) fn put(&mut self, count: u64, at: Instant) {
         self.body.pass(count);
-        if let Taker::File(receiving) = &mut self.taker {
-            receiving.upload.put(count, at);
+        if let Place::Taker(taker) = &mut self.place {
+            taker.put(count, at);
         }
     }
 
@@ -87,32 +85,42 @@ impl Content {
                 }
             };
             used += piece.used;
-            match &mut self.taker {
-                Taker::File(receiving) => {
-                    if let Err(refusal) = receiving.upload.write(piece.content, at) {
-                        let taker = std::mem::replace(&mut self.taker, Taker::PassedOver);
-                        let Taker::File(receiving) = taker else { continue };
-                        return Taken::Failed(Some(receiving.abandon(refusal, &self.exchange)));
+            match &mut self.place {
+                Place::Taker(taker) => {
+                    if let Err(refusal) = taker.write(piece.content, at) {
+                        let place = std::mem::replace(&mut self.place, Place::PassedOver);
+                        let Place::Taker(taker) = place else { continue };
+                        return Taken::Failed(Some(taker.abandon(refusal, &self.exchange.asked)));
                     }
                 }
-                Taker::Echo(echoing) => echoing.write(piece.content, &self.exchange, replies),
-                Taker::Room(posting) => {
-                    if let Err(answer) = posting.write(piece.content) {
-                        self.taker = Taker::PassedOver;
-                        return Taken::Failed(Some(answer));
-                    }
+                Place::Echo(echoing) => {
+                    echoing.write(piece.content, &mut self.exchange, replies);
                 }
-                Taker::PassedOver => {}
+                Place::PassedOver => {}
             }
         }
         if self.body.is_done() { Taken::Done { used } } else { Taken::All }
+    }
+
+    /// All of the content is here: gives the answer, or its end.
+    pub(super) fn finish(self, replies: &mut Vec<u8>) -> Exchange {
+        let Self { mut exchange, place, .. } = self;
+        match place {
+            Place::Taker(taker) => {
+                let answer = taker.finish(&exchange.asked);
+                exchange.answer(answer, replies);
+            }
+            Place::Echo(echoing) => echoing.finish(&mut exchange, replies),
+            Place::PassedOver => {}
+        }
+        exchange
     }
 
     /// Ends the connection with `answer`.
     pub(super) fn fail(mut self, answer: Option<Answer>, replies: &mut Vec<u8>) {
         self.exchange.persistent = false;
         if let Some(answer) = answer {
-            answer.write(&self.exchange, replies);
+            self.exchange.answer(answer, replies);
         }
     }
 
@@ -139,27 +147,12 @@ impl Content {
 
     /// Ends what will not be whole; gives the answer that is still owed, none where it has been given or begun.
     fn give_up(&mut self, status: StatusCode, reason: &str) -> Option<Answer> {
-        let owed = match std::mem::replace(&mut self.taker, Taker::PassedOver) {
-            Taker::File(receiving) => {
-                receiving.upload.interrupt(reason);
-                true
+        match std::mem::replace(&mut self.place, Place::PassedOver) {
+            Place::Taker(taker) => Some(taker.give_up(status, reason)),
+            Place::Echo(echoing) if !echoing.has_begun() => {
+                Some(Answer::text(status, format!("{reason}\n")))
             }
-            Taker::Echo(echoing) => !echoing.has_begun(),
-            Taker::Room(_) => true,
-            Taker::PassedOver => false,
-        };
-        owed.then(|| Answer::text(status, format!("{reason}\n")))
-    }
-}
-
-impl Taker {
-    /// All of the content is here: gives the answer, or its end.
-    pub(super) fn finish(self, exchange: &Exchange, replies: &mut Vec<u8>) {
-        match self {
-            Self::File(receiving) => receiving.finish(exchange).write(exchange, replies),
-            Self::Echo(echoing) => echoing.finish(exchange, replies),
-            Self::Room(posting) => posting.finish().write(exchange, replies),
-            Self::PassedOver => {}
+            Place::Echo(_) | Place::PassedOver => None,
         }
     }
 }

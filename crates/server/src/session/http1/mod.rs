@@ -10,20 +10,14 @@
 //! ```
 //!
 //! While an answer goes out nothing is read. What came behind its request waits: the rest of one read at most. What a
-//! request leads to is found in [`request`]; what is refused says by which rule.
+//! request leads to is found by `http`, as for every version; what is refused says by which rule.
 
-mod access;
-mod answer;
 mod content;
-mod download;
 mod echo;
-mod help;
-mod listing;
+mod outbound;
 mod pipe;
-mod request;
-mod room;
 mod upgrade;
-mod upload;
+mod write;
 
 pub(crate) use upgrade::{Upgrade, is_announced};
 
@@ -35,15 +29,16 @@ use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, RequestHead}
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::receipt::Engine;
-use http::{StatusCode, header};
+use http::StatusCode;
 
-use self::answer::{Answer, Exchange};
-use self::content::{Content, Taken, Taker};
-use self::download::Outbound;
+use self::content::{Content, Place, Taken};
+use self::echo::Echoing;
+use self::outbound::Outbound;
 use self::pipe::{Piping, Took};
-use self::request::{Expectation, Lead};
+use self::write::Exchange;
 use super::due::Due;
 use super::events::Events;
+use super::http::{Answer, Expectation, Lead, events, lead, to_https};
 use super::{Context, Next, Session, idle_reason};
 
 pub(crate) struct Http1 {
@@ -57,8 +52,8 @@ pub(crate) struct Http1 {
     /// The server stops, so the next answer is the last one.
     stopping: bool,
     upgrade: Option<Upgrade>,
-    /// A room whose events go out from here on, and the page of another host that may read them.
-    listening: Option<(Join, Option<String>)>,
+    /// A room whose events go out from here on, behind this head of an answer.
+    listening: Option<(Join, Vec<u8>)>,
 }
 
 enum State {
@@ -146,7 +141,7 @@ impl Http1 {
                 if !self.reader.is_empty() {
                     let line = "the server is stopping\n";
                     let answer = Answer::text(StatusCode::SERVICE_UNAVAILABLE, line);
-                    answer.write(&Exchange::unread(), replies);
+                    Exchange::unread().answer(answer, replies);
                 }
                 true
             }
@@ -250,8 +245,9 @@ impl Http1 {
                     rest = std::mem::take(&mut rest).split_at_mut(used).1;
                     let Some(head) = head else { continue };
                     self.context.record.request();
-                    if self.context.must_encrypt() {
-                        self.lead_to_https(&head, replies);
+                    if let Some(answer) = to_https(&self.context, &head) {
+                        Exchange::unread().answer(answer, replies);
+                        self.state = State::Ended;
                         continue;
                     }
                     if head.is_websocket_upgrade() {
@@ -259,9 +255,9 @@ impl Http1 {
                         return self.upgrade(&head, rest, at, replies);
                     }
                     self.request(&head, !rest.is_empty(), replies);
-                    if let Some((join, page)) = self.listening.take() {
+                    if let Some((join, head)) = self.listening.take() {
                         // What comes behind it is not looked at: the stream ends with the connection.
-                        let events = Events::new(self.context.clone(), join, page);
+                        let events = Events::new(self.context.clone(), join, head);
                         return Next::Become(Session::Events(Box::new(events)), Flow::Continue);
                     }
                 }
@@ -336,23 +332,24 @@ impl Http1 {
         };
         let has_content = !framing.is_empty();
         let waits = has_content && Expectation::of(head) != Expectation::None;
-        match request::lead(&self.context, head, framing, &mut exchange, replies) {
+        match lead(&self.context, head, framing, &mut exchange.asked) {
             Lead::Answer(answer) => {
                 // A client that waits for permission may send its content all the same, or not: nobody knows what the
                 // next byte is.
                 let short = matches!(framing, Framing::None | Framing::Length(..=MAX_PASSED_OVER));
                 exchange.persistent &= short && !waits;
-                answer.write(&exchange, replies);
+                exchange.answer(answer, replies);
                 if exchange.persistent && has_content {
                     let body = BodyReader::new(framing);
-                    let content = Content { exchange, body, taker: Taker::PassedOver };
+                    let content = Content { exchange, body, place: Place::PassedOver };
                     self.state = State::Content(Box::new(content));
                 } else {
                     self.state = State::after(&exchange);
                 }
             }
-            Lead::Send(sending, page) => {
-                self.state = State::Sending(Box::new(Outbound { exchange, sending, page }));
+            Lead::Send(head, sending, page) => {
+                let outbound = Outbound::begin(exchange, head, sending, page, replies);
+                self.state = State::Sending(Box::new(outbound));
             }
             Lead::Pipe(side) => {
                 let waits = waits && !followed;
@@ -360,28 +357,48 @@ impl Http1 {
                 self.state = State::Pipe(Box::new(piping));
             }
             Lead::Listen(join) => {
-                self.listening = Some((join, exchange.foreign_page.take()));
+                // It ends with the connection, and is framed by that.
+                let mut head = Vec::new();
+                exchange.until_close().head(events(), &mut head);
+                self.listening = Some((join, head));
                 self.state = State::Ended;
             }
             Lead::Take(taker) => {
-                if waits && !followed {
-                    replies.extend_from_slice(CONTINUE);
-                }
-                let content = Content { exchange, body: BodyReader::new(framing), taker };
-                if content.body.is_done() {
-                    self.end(content, replies);
-                } else {
-                    self.state = State::Content(Box::new(content));
-                }
+                let permitted = waits && !followed;
+                self.take(exchange, framing, Place::Taker(taker), permitted, replies);
             }
+            Lead::Echo(head) => {
+                let place = Place::Echo(Echoing::new(head));
+                self.take(exchange, framing, place, waits && !followed, replies);
+            }
+        }
+    }
+
+    /// Begins to take content. `permitted`: the client waits to be told that it may send it.
+    fn take(
+        &mut self,
+        exchange: Exchange,
+        framing: Framing,
+        place: Place,
+        permitted: bool,
+        replies: &mut Vec<u8>,
+    ) {
+        if permitted {
+            replies.extend_from_slice(CONTINUE);
+        }
+        let content = Content { exchange, body: BodyReader::new(framing), place };
+        if content.body.is_done() {
+            self.end(content, replies);
+        } else {
+            self.state = State::Content(Box::new(content));
         }
     }
 
     /// All of a content is here.
     fn end(&mut self, mut content: Content, replies: &mut Vec<u8>) {
         content.exchange.persistent &= !self.stopping;
-        content.taker.finish(&content.exchange, replies);
-        self.state = State::after(&content.exchange);
+        let exchange = content.finish(replies);
+        self.state = State::after(&exchange);
     }
 
     /// Content that went into its file without being looked at.
@@ -449,23 +466,7 @@ impl Http1 {
     /// Refuses what is no request, or none whose end can be told: the connection ends with the answer.
     fn refuse(&mut self, status: StatusCode, reason: &str, replies: &mut Vec<u8>) {
         self.refused(reason.to_owned());
-        Answer::text(status, format!("{reason}\n")).write(&Exchange::unread(), replies);
-        self.state = State::Ended;
-    }
-
-    /// Says where the same is served under TLS, and takes no content in the clear.
-    fn lead_to_https(&mut self, head: &RequestHead, replies: &mut Vec<u8>) {
-        let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let (host, path) = (head.host(), head.path());
-        let answer = if host.is_empty() {
-            Answer::text(StatusCode::FORBIDDEN, "TLS is required here, so use https\n")
-        } else {
-            let place = format!("https://{host}{path}{query}");
-            let line = format!("TLS is required here: {place} (WebSocket: wss)\n");
-            Answer::text(StatusCode::PERMANENT_REDIRECT, line).with(header::LOCATION, place)
-        };
-        answer.write(&Exchange::unread(), replies);
-        self.refused("not under TLS (--tls required)".to_owned());
+        Exchange::unread().answer(Answer::text(status, format!("{reason}\n")), replies);
         self.state = State::Ended;
     }
 

@@ -1,4 +1,4 @@
-//! `/pipe/KEY`: what one client puts there others get while it comes (docs/pipe.md).
+//! `/pipe/KEY` over HTTP/1.1, while one waits and while content moves.
 //!
 //! ```text
 //!   PUT, POST   waits ──► content comes ──► all is here, and being taken ──► 200, or 502 where nobody is left
@@ -11,26 +11,15 @@ use std::io;
 use std::time::Duration;
 
 use anyport_net::copy::{Held, Outgoing};
-use anyport_proto::http1::{BodyReader, Framing, RequestHead, media};
-use anyport_proto::transfer::pipe::{Give, PipeKey, Piped, TargetError};
+use anyport_proto::http1::{BodyReader, Framing};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use http::header::{self, HeaderName};
-use http::{Method, StatusCode};
-use serde_json::json;
+use http::StatusCode;
 
-use super::answer::{Answer, Exchange, Form, Length, write_head};
-use super::download::runs_in_a_browser;
-use super::echo::LAST_CHUNK;
-use super::request::refuse;
+use super::write::{Exchange, Frame};
 use super::{CONTINUE, State};
-use crate::service::pipe::{Facts, Given, Giver, Taker};
+use crate::service::pipe::{Given, Giver, Taker};
+use crate::session::http::{Side, piped, refuse, taken};
 use crate::session::{Context, idle_reason, stopping};
-
-/// One side of a pipe.
-pub(super) enum Side {
-    Giver(Giver),
-    Taker(Taker),
-}
 
 /// A request that gives or takes.
 pub(super) struct Piping {
@@ -43,61 +32,7 @@ enum Part {
     /// Content comes, or all of it is here and is being taken. `waits`: the client was not told yet that it may send.
     Giving { giver: Giver, body: BodyReader, waits: bool },
     /// Content goes out, framed like this once the head is written.
-    Taking { taker: Taker, length: Option<Length>, in_chunk: bool },
-}
-
-/// Finds what a request for `/pipe/` and `key` asks for; `key` is percent-encoded as it came.
-pub(super) fn begin(
-    context: &Context,
-    head: &RequestHead,
-    framing: Framing,
-    key: &str,
-    form: Form,
-) -> Result<Side, Answer> {
-    let bad = |error: TargetError| {
-        let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string());
-        refuse(context, form, StatusCode::BAD_REQUEST, refusal)
-    };
-    let told = |refusal: Refusal| {
-        context.files.refused("http", context.peer, refusal.message.clone());
-        Answer::refusal(refusal, form)
-    };
-    if head.method == Method::GET {
-        if is_embedded_elsewhere(head) {
-            let reason = "a page of another site may lead to a pipe, and not take from it";
-            let refusal = Refusal::new(RefusalCode::NotSupported, reason);
-            return Err(refuse(context, form, StatusCode::FORBIDDEN, refusal));
-        }
-        let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
-        return context.pipes.take(&key).map(Side::Taker).map_err(told);
-    }
-    let coding = head.fields.get(header::CONTENT_ENCODING);
-    if coding.is_some_and(|coding| coding != "identity") {
-        let reason =
-            "content in a coding does not go through a pipe, as nobody would be told of it";
-        let refusal = Refusal::new(RefusalCode::NotSupported, reason);
-        return Err(refuse(context, form, StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal));
-    }
-    let size = match framing {
-        Framing::Length(length) => Some(length),
-        Framing::None | Framing::Chunked => None,
-    };
-    let give = Give::from_target(key, head.query(), size).map_err(bad)?;
-    context.pipes.give(&give, media_of(head)).map(Side::Giver).map_err(told)
-}
-
-/// Whether a browser says that a page of another site asks, to show it or to run it: that would take the content from
-/// whoever it is for. A link that somebody follows is no such thing (Fetch Metadata, `Sec-Fetch-*`).
-fn is_embedded_elsewhere(head: &RequestHead) -> bool {
-    let is = |name: &str, value: &str| head.fields.get(name).is_some_and(|found| found == value);
-    is("sec-fetch-site", "cross-site") && !is("sec-fetch-mode", "navigate")
-}
-
-/// What the sender says the content is, where no browser would run that.
-fn media_of(head: &RequestHead) -> Option<String> {
-    let media = head.fields.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
-    let is_harmless = media.len() <= LONGEST_MEDIA && !runs_in_a_browser(&media);
-    (is_harmless && !media.contains("script")).then_some(media)
+    Taking { taker: Taker, frame: Option<Frame>, in_chunk: bool },
 }
 
 /// What a request with a side of a pipe goes on with.
@@ -120,7 +55,7 @@ impl Piping {
         waits: bool,
     ) -> Self {
         let part = match side {
-            Side::Taker(taker) => Part::Taking { taker, length: None, in_chunk: false },
+            Side::Taker(taker) => Part::Taking { taker, frame: None, in_chunk: false },
             Side::Giver(giver) => Part::Giving { giver, body: BodyReader::new(framing), waits },
         };
         let mut piping = Self { context, exchange, part };
@@ -165,7 +100,7 @@ impl Piping {
 
     /// An abort shuts the socket of a thread of its own, and that looks like the end where nothing else marks it.
     pub(super) fn is_bulk(&self) -> bool {
-        !matches!(self.part, Part::Taking { length: None | Some(Length::UntilClose), .. })
+        !matches!(self.part, Part::Taking { frame: None | Some(Frame::UntilClose), .. })
     }
 
     /// Whether there is something to send: content, leave to send it, or how it went.
@@ -205,7 +140,10 @@ impl Piping {
         // Nobody is left to read the rest for.
         self.exchange.persistent &= self.is_passed();
         match outcome {
-            Ok(piped) => answer(&piped, self.exchange.form).write(&self.exchange, replies),
+            Ok(how) => {
+                let answer = piped(&how, self.exchange.asked.form);
+                self.exchange.answer(answer, replies);
+            }
             Err(refusal) => self.refuse(StatusCode::BAD_GATEWAY, refusal, replies),
         }
         *state = State::after(&self.exchange);
@@ -219,13 +157,8 @@ impl Piping {
         state: &mut State,
     ) -> io::Result<Outgoing> {
         let Self { context, exchange, part } = &mut *self;
-        let Part::Taking { taker, length, in_chunk } = part else { return Ok(Outgoing::Finish) };
-        let length = *length.get_or_insert_with(|| {
-            let facts = taker.facts().cloned().unwrap_or_default();
-            let length = facts.size.map_or_else(|| exchange.unknown_length(), Length::Known);
-            write_head(StatusCode::OK, &fields(taker.key(), facts), length, exchange, replies);
-            length
-        });
+        let Part::Taking { taker, frame, in_chunk } = part else { return Ok(Outgoing::Finish) };
+        let frame = *frame.get_or_insert_with(|| exchange.head(taken(taker), replies));
         let given = taker.next(buffer);
         if std::mem::take(in_chunk) {
             replies.extend_from_slice(b"\r\n");
@@ -238,9 +171,7 @@ impl Piping {
                 return Err(io::Error::other(reason));
             }
             Given::End => {
-                if length == Length::Chunked {
-                    replies.extend_from_slice(LAST_CHUNK);
-                }
+                frame.end(replies);
                 *state = State::after(exchange);
                 if let Part::Taking { taker, .. } = self.part {
                     taker.finish();
@@ -248,7 +179,7 @@ impl Piping {
                 return Ok(Outgoing::Bytes(0));
             }
         };
-        if length == Length::Chunked && count > 0 {
+        if frame == Frame::Chunks && count > 0 {
             replies.extend_from_slice(format!("{count:x}\r\n").as_bytes());
             *in_chunk = true;
         }
@@ -354,36 +285,7 @@ impl Piping {
 
     fn refuse(&mut self, status: StatusCode, refusal: Refusal, replies: &mut Vec<u8>) {
         self.exchange.persistent = false;
-        refuse(&self.context, self.exchange.form, status, refusal).write(&self.exchange, replies);
+        let answer = refuse(&self.context, &self.exchange.asked, status, refusal);
+        self.exchange.answer(answer, replies);
     }
 }
-
-fn answer(piped: &Piped, form: Form) -> Answer {
-    let Piped { bytes, seconds, receivers, gone } = piped;
-    match form {
-        Form::Json => {
-            let piped =
-                json!({ "bytes": bytes, "seconds": seconds, "receivers": receivers, "gone": gone });
-            Answer::json(StatusCode::OK, json!({ "piped": piped }).to_string())
-        }
-        Form::Text | Form::Html => {
-            Answer::text(StatusCode::OK, format!("{}\n", piped.human_line()))
-        }
-    }
-}
-
-fn fields(key: &PipeKey, facts: Facts) -> Vec<(HeaderName, String)> {
-    // Letters of other scripts are spelled as RFC 8187 has them.
-    let name = match key.as_str() {
-        plain if plain.is_ascii() => format!("filename=\"{plain}\""),
-        _ => format!("filename*=UTF-8''{}", key.percent_encoded()),
-    };
-    vec![
-        (header::CONTENT_TYPE, facts.media.unwrap_or_else(|| media::UNKNOWN.to_owned())),
-        (header::CONTENT_DISPOSITION, format!("attachment; {name}")),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-    ]
-}
-
-/// Bytes of a media type that is passed on, parameters included.
-const LONGEST_MEDIA: usize = 128;

@@ -11,11 +11,12 @@ use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, Refusal, accept};
 use http::StatusCode;
 
-use super::answer::{Exchange, Form, dated};
-use super::{Http1, access};
+use super::Http1;
+use super::write::{Exchange, dated};
 use crate::access::Means;
 use crate::observe::Why;
 use crate::route::{Route, RouteError, route};
+use crate::session::http::check;
 use crate::session::ws::Ws;
 use crate::session::{Next, Session};
 
@@ -48,8 +49,9 @@ impl Http1 {
             self.refuse(StatusCode::FORBIDDEN, "WebSocket is not taken here (--only)", replies);
             return finish;
         }
-        if let Err(answer) = access::check(&self.context, head, Means::WebSocket, Form::Text) {
-            answer.write(&Exchange::unread(), replies);
+        let mut exchange = Exchange::unread();
+        if let Err(answer) = check(&self.context, head, Means::WebSocket, &exchange.asked) {
+            exchange.answer(answer, replies);
             return finish;
         }
         let route = match route(head.path(), head.query()) {

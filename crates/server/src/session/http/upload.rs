@@ -5,20 +5,20 @@ use anyport_proto::http1::{Framing, RequestHead, date, digest_field};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::{End, FileReply, Offer, OnExists};
-use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
+use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
-use super::answer::{Answer, Exchange, Form};
+use super::answer::{Answer, Asked, Form};
 use super::download::etag;
 use super::request::refuse;
 use crate::service::files::Upload;
 use crate::session::Context;
 
 /// A file on its way in.
-pub(super) struct Receiving {
-    pub(super) upload: Upload,
+pub(crate) struct Receiving {
+    pub(crate) upload: Upload,
     /// What the fields said of it.
     end: End,
     end_kind: EndKind,
@@ -33,11 +33,11 @@ pub(super) fn begin(
     context: &Context,
     head: &RequestHead,
     framing: Framing,
-    asked: &str,
-    exchange: &Exchange,
+    place: &str,
+    asked: &Asked,
 ) -> Result<Receiving, Answer> {
-    let refuse = |(status, refusal)| refuse(context, exchange.form, status, refusal);
-    let mut offer = offered(head, framing, asked).map_err(refuse)?;
+    let refuse = |(status, refusal)| refuse(context, asked, status, refusal);
+    let mut offer = offered(head, framing, place).map_err(refuse)?;
     let sha256 = digest_field::sha256_of(head).map_err(|error| refuse(bad(error.to_string())))?;
     if sha256.is_some() {
         offer.digest = Some(Algorithm::Sha256);
@@ -56,7 +56,7 @@ pub(super) fn begin(
         offer.exists = Some(OnExists::Error);
     }
     let overwrites = context.config.on_exists == Some(OnExists::Overwrite);
-    let source = context.source(Protocol::Http, Engine::Own);
+    let source = context.source(asked.protocol, Engine::Own);
     // Both ends are told: a length is reached, or a last chunk says so.
     let end_kind = if offer.size.is_some() { EndKind::Size } else { EndKind::Close };
     match context.files.begin(source, offer) {
@@ -67,23 +67,23 @@ pub(super) fn begin(
             replaces: overwrites && present.is_some(),
             must_be_new,
         }),
-        Err(refusal) => Err(answer_refusal(refusal, must_be_new, exchange.form)),
+        Err(refusal) => Err(answer_refusal(refusal, must_be_new, asked.form)),
     }
 }
 
 impl Receiving {
     /// All of its content is here.
-    pub(super) fn finish(self, exchange: &Exchange) -> Answer {
+    pub(super) fn finish(self, form: Form) -> Answer {
         let Self { upload, end, end_kind, replaces, must_be_new } = self;
         match upload.finish(end_kind, &end) {
-            Ok(receipt) => answer_receipt(receipt, replaces, exchange.form),
-            Err(refusal) => answer_refusal(refusal, must_be_new, exchange.form),
+            Ok(receipt) => answer_receipt(receipt, replaces, form),
+            Err(refusal) => answer_refusal(refusal, must_be_new, form),
         }
     }
 
     /// It is not taken, or no longer.
-    pub(super) fn abandon(self, refusal: Refusal, exchange: &Exchange) -> Answer {
-        answer_refusal(self.upload.abandon(refusal), self.must_be_new, exchange.form)
+    pub(super) fn abandon(self, refusal: Refusal, form: Form) -> Answer {
+        answer_refusal(self.upload.abandon(refusal), self.must_be_new, form)
     }
 }
 

@@ -6,21 +6,22 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
 use http::header;
 
-use super::answer::{Answer, Form};
+use super::answer::{Answer, Asked, Form};
 use crate::access::{Denied, Means};
 use crate::observe::Why;
 use crate::session::Context;
 
 /// Checks who sends a request, whatever it asks for. What is refused has been told.
-pub(super) fn check(
+pub(crate) fn check(
     context: &Context,
     head: &RequestHead,
     means: Means,
-    form: Form,
+    asked: &Asked,
 ) -> Result<(), Answer> {
     let token = authorization(head)
         .or_else(|| if means == Means::WebSocket { subprotocol_token(head) } else { None });
-    let protocol = if means == Means::WebSocket { "ws" } else { "http" };
+    let form = asked.form;
+    let protocol = if means == Means::WebSocket { "ws" } else { asked.protocol.as_str() };
     context.admit(protocol, token.as_ref()).map_err(|denied| answer(denied, means, form))?;
     check_host(context, head).map_err(|reason| {
         context.files.refused_for(Why::Host, protocol, context.peer, reason.clone());

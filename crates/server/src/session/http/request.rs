@@ -2,19 +2,18 @@
 //!
 //! A new resource is a variant of [`Resource`], and an arm of [`lead`].
 
-use anyport_proto::http1::{Framing, RequestHead};
+use anyport_proto::http1::{Framing, RequestHead, media};
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::handshake::{OriginPolicy, check_origin};
 use http::header;
 use http::{Method, StatusCode, Version};
 
-use super::answer::{Answer, Exchange, Form, Length};
-use super::content::Taker;
-use super::echo::Echoing;
+use super::answer::{Answer, Asked, Head, Length};
 use super::listing::Page;
 use super::pipe::{self, Side};
-use super::{BodyReader, access, download, help, room, upload};
+use super::taker::Taker;
+use super::{access, download, help, room, upload};
 use crate::access::Means;
 use crate::metrics;
 use crate::observe::Why;
@@ -25,13 +24,15 @@ use crate::session::{Context, stopping};
 
 /// What a request leads to.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
-pub(super) enum Lead {
+pub(crate) enum Lead {
     /// An answer that is whole.
     Answer(Answer),
-    /// The head of an answer has been written; this goes out behind it.
-    Send(Sending, Option<Page>),
+    /// The head of an answer, and what goes out behind it; a listing is written as this page.
+    Send(Head, Sending, Option<Page>),
     /// Its content goes here.
     Take(Taker),
+    /// Its content comes back behind this head.
+    Echo(Head),
     /// It gives to others, or takes from one.
     Pipe(Side),
     /// A room's events go out from here on.
@@ -40,7 +41,7 @@ pub(super) enum Lead {
 
 /// Whether a client waits before it sends its content (RFC 9110 §10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expectation {
+pub(crate) enum Expectation {
     None,
     /// Until it is told to go on, or refused.
     Continue,
@@ -49,7 +50,7 @@ pub(super) enum Expectation {
 }
 
 impl Expectation {
-    pub(super) fn of(head: &RequestHead) -> Self {
+    pub(crate) fn of(head: &RequestHead) -> Self {
         // HTTP/1.0 knows no interim answers.
         if !head.fields.contains_key(header::EXPECT) || head.version == Version::HTTP_10 {
             return Self::None;
@@ -64,16 +65,43 @@ impl Expectation {
     }
 }
 
+/// Where the same is served under TLS, if it has to be; then no content is taken in the clear.
+pub(crate) fn to_https(context: &Context, head: &RequestHead) -> Option<Answer> {
+    if !context.must_encrypt() {
+        return None;
+    }
+    let protocol = Asked::of(head, false).protocol;
+    context.files.refused(protocol.as_str(), context.peer, "not under TLS (--tls required)".into());
+    let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let (host, path) = (head.host(), head.path());
+    if host.is_empty() {
+        return Some(Answer::text(StatusCode::FORBIDDEN, "TLS is required here, so use https\n"));
+    }
+    let place = format!("https://{host}{path}{query}");
+    let line = format!("TLS is required here: {place} (WebSocket: wss)\n");
+    let answer = Answer::text(StatusCode::PERMANENT_REDIRECT, line);
+    Some(answer.with(header::LOCATION, place))
+}
+
 /// Finds what `head` asks for. Whatever is refused has been told to the observer.
-pub(super) fn lead(
+pub(crate) fn lead(
     context: &Context,
     head: &RequestHead,
     framing: Framing,
-    exchange: &mut Exchange,
-    replies: &mut Vec<u8>,
+    asked: &mut Asked,
 ) -> Lead {
-    match checked(context, head, framing, exchange) {
-        Ok(resource) => serve(context, head, framing, resource, exchange, replies),
+    let resource = match checked(context, head, asked) {
+        Ok(resource) => resource,
+        Err(answer) => return Lead::Answer(answer),
+    };
+    // A room may be read by the pages that may speak there; a file may not.
+    if resource == Resource::Room
+        && let Some(origin) = head.fields.get(header::ORIGIN)
+    {
+        asked.foreign_page = origin.to_str().ok().map(str::to_owned);
+    }
+    match check_content(context, head, framing, asked) {
+        Ok(()) => serve(context, head, framing, resource, asked),
         Err(answer) => Lead::Answer(answer),
     }
 }
@@ -82,25 +110,24 @@ pub(super) fn lead(
 fn checked<'a>(
     context: &Context,
     head: &'a RequestHead,
-    framing: Framing,
-    exchange: &mut Exchange,
+    asked: &Asked,
 ) -> Result<Resource<'a>, Answer> {
     let mut resource = resource(head.path());
     if !context.config.metrics {
         resource = resource.without_metrics();
     }
-    let (method, allow, form) = (&head.method, resource.methods(), exchange.form);
+    let (method, allow) = (&head.method, resource.methods());
     let refuse = |status, code, reason: String| {
         let refusal = Refusal::new(code, reason);
-        Err(refuse(context, form, status, refusal))
+        Err(refuse(context, asked, status, refusal))
     };
     if !context.listener.allowed.http {
         let refusal = Refusal::new(RefusalCode::NotSupported, NO_HTTP).with_hint(WEBSOCKET_HINT);
-        return Err(self::refuse(context, form, StatusCode::FORBIDDEN, refusal));
+        return Err(self::refuse(context, asked, StatusCode::FORBIDDEN, refusal));
     }
     // Whoever looks after the server need not be one of its users.
     if resource != Resource::Health {
-        access::check(context, head, Means::Http, form)?;
+        access::check(context, head, Means::Http, asked)?;
     }
     if Expectation::of(head) == Expectation::Unknown {
         let reason = "the only expectation that is met is 100-continue".to_owned();
@@ -116,33 +143,41 @@ fn checked<'a>(
     }
     // Whoever listens is counted, and may be told to the others; what is taken from a pipe is gone.
     let is_shared = matches!(resource, Resource::Room | Resource::Pipe(_));
-    if *method == Method::PUT || *method == Method::POST || is_shared {
+    if takes_content(method) || is_shared {
         let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
         if let Err(foreign) = check_origin(head, policy) {
             let refusal = Refusal::new(RefusalCode::NotSupported, foreign.to_string());
             let (peer, reason) = (context.peer, refusal.message.clone());
-            context.files.refused_for(Why::Origin, "http", peer, reason);
-            return Err(Answer::refusal(refusal, form).with_status(foreign.status()));
+            context.files.refused_for(Why::Origin, asked.protocol.as_str(), peer, reason);
+            return Err(Answer::refusal(refusal, asked.form).with_status(foreign.status()));
         }
     }
-    // A room may be read by the pages that may speak there; a file may not.
-    if resource == Resource::Room
-        && let Some(origin) = head.fields.get(header::ORIGIN)
-    {
-        exchange.foreign_page = origin.to_str().ok().map(str::to_owned);
-    }
-    if *method == Method::PUT || *method == Method::POST {
+    Ok(resource)
+}
+
+/// Whether there is content where there should be some, and only there.
+fn check_content(
+    context: &Context,
+    head: &RequestHead,
+    framing: Framing,
+    asked: &Asked,
+) -> Result<(), Answer> {
+    let method = &head.method;
+    let refuse = |status, reason| {
+        let refusal = Refusal::new(RefusalCode::BadRequest, reason);
+        Err(refuse(context, asked, status, refusal))
+    };
+    if takes_content(method) {
         if framing == Framing::None {
             let reason = "the content has neither a length nor chunks".to_owned();
-            return refuse(StatusCode::LENGTH_REQUIRED, RefusalCode::BadRequest, reason);
+            return refuse(StatusCode::LENGTH_REQUIRED, reason);
         }
     } else if !framing.is_empty() {
         // Content without a meaning is most often somebody else's next request (RFC 9110 §9.3.1).
-        exchange.persistent = false;
         let reason = format!("content with {method} (RFC 9110 §9.3)");
-        return refuse(StatusCode::BAD_REQUEST, RefusalCode::BadRequest, reason);
+        return refuse(StatusCode::BAD_REQUEST, reason).map_err(Answer::and_end);
     }
-    Ok(resource)
+    Ok(())
 }
 
 fn serve(
@@ -150,25 +185,28 @@ fn serve(
     head: &RequestHead,
     framing: Framing,
     resource: Resource<'_>,
-    exchange: &mut Exchange,
-    replies: &mut Vec<u8>,
+    asked: &Asked,
 ) -> Lead {
     if head.method == Method::OPTIONS {
         let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
         return Lead::Answer(answer.with(header::ALLOW, resource.methods()));
     }
-    let has_content = head.method == Method::PUT || head.method == Method::POST;
+    let has_content = takes_content(&head.method);
     match resource {
-        Resource::Stored(asked) if has_content => {
-            upload::begin(context, head, framing, asked, exchange)
-                .map_or_else(Lead::Answer, |receiving| Lead::Take(Taker::File(receiving)))
+        Resource::Stored(path) if has_content => upload::begin(context, head, framing, path, asked)
+            .map_or_else(Lead::Answer, |receiving| Lead::Take(Taker::File(receiving))),
+        Resource::Stored(path) => download::lead(context, head, path, asked),
+        Resource::Echo => {
+            let length = match framing {
+                Framing::None => Length::Known(0),
+                Framing::Length(length) => Length::Known(length),
+                Framing::Chunked => Length::Unknown,
+            };
+            let answer = Answer::head(StatusCode::OK, length);
+            Lead::Echo(answer.with(header::CONTENT_TYPE, media::UNKNOWN).head)
         }
-        Resource::Stored(asked) => download::lead(context, head, asked, exchange, replies),
-        Resource::Echo => Lead::Take(Taker::Echo(Echoing::new(&BodyReader::new(framing)))),
         Resource::Help => Lead::Answer(text(help::text(head.host()))),
-        Resource::Health if exchange.stopping => {
-            Lead::Answer(Answer::refusal(stopping(), exchange.form))
-        }
+        Resource::Health if asked.stopping => Lead::Answer(Answer::refusal(stopping(), asked.form)),
         Resource::Health => Lead::Answer(text("ok\n".to_owned())),
         Resource::Metrics => {
             let page = metrics::render(&context.counters, &context.rooms, &context.pipes);
@@ -178,28 +216,33 @@ fn serve(
             tracing::info!(peer = %context.peer, "told the time over HTTP");
             Lead::Answer(text(format!("{}\n", time::now_line())))
         }
-        Resource::Room if has_content => room::begin(context, head, framing, exchange.form)
+        Resource::Room if has_content => room::begin(context, head, framing, asked)
             .map_or_else(Lead::Answer, |posting| Lead::Take(Taker::Room(posting))),
-        Resource::Room => room::lead(context, head, exchange),
-        Resource::Pipe(key) => pipe::begin(context, head, framing, key, exchange.form)
-            .map_or_else(Lead::Answer, Lead::Pipe),
+        Resource::Room => room::lead(context, head, asked),
+        Resource::Pipe(key) => {
+            pipe::begin(context, head, framing, key, asked).map_or_else(Lead::Answer, Lead::Pipe)
+        }
     }
 }
 
 /// Refuses a request, and tells the observer.
-pub(super) fn refuse(
+pub(crate) fn refuse(
     context: &Context,
-    form: Form,
+    asked: &Asked,
     status: StatusCode,
     refusal: Refusal,
 ) -> Answer {
-    context.files.refused("http", context.peer, refusal.message.clone());
-    Answer::refusal(refusal, form).with_status(status)
+    context.files.refused(asked.protocol.as_str(), context.peer, refusal.message.clone());
+    Answer::refusal(refusal, asked.form).with_status(status)
 }
 
 /// What is another one each time it is asked for.
 fn text(content: String) -> Answer {
     Answer::text(StatusCode::OK, content).with(header::CACHE_CONTROL, "no-store")
+}
+
+fn takes_content(method: &Method) -> bool {
+    *method == Method::PUT || *method == Method::POST
 }
 
 /// One that is known, and only not served here.

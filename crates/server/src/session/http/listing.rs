@@ -5,20 +5,18 @@ use anyport_proto::transfer::file_path::FilePath;
 use http::header::{self, HeaderName};
 use jiff::Timestamp;
 
-use super::answer::{Form, HTML, JSON, Length, TEXT_UTF8};
-use super::echo::{LAST_CHUNK, write_chunk};
+use super::answer::{Form, HTML, JSON, TEXT_UTF8};
 
 /// How a listing is written, and how far it is.
-pub(super) struct Page {
+pub(crate) struct Page {
     form: Form,
     path: Option<FilePath>,
-    length: Length,
     is_first: bool,
 }
 
 impl Page {
-    pub(super) const fn new(form: Form, path: Option<FilePath>, length: Length) -> Self {
-        Self { form, path, length, is_first: true }
+    pub(super) const fn new(form: Form, path: Option<FilePath>) -> Self {
+        Self { form, path, is_first: true }
     }
 
     pub(super) fn fields(&self) -> Vec<(HeaderName, String)> {
@@ -36,10 +34,10 @@ impl Page {
         fields
     }
 
-    pub(super) fn open(&self, replies: &mut Vec<u8>) {
+    pub(crate) fn open(&self) -> String {
         let place = self.path.as_ref().map_or_else(|| "/".to_owned(), |path| format!("/{path}/"));
-        let text = match self.form {
-            Form::Text => return,
+        match self.form {
+            Form::Text => String::new(),
             Form::Json => "{\"entries\":[".to_owned(),
             Form::Html => {
                 let place = escaped(&place);
@@ -55,11 +53,10 @@ impl Page {
                      <body><h1>{place}</h1>\n{up}<table>\n"
                 )
             }
-        };
-        self.write(&text, replies);
+        }
     }
 
-    pub(super) fn entries(&mut self, entries: &[Entry], replies: &mut Vec<u8>) {
+    pub(crate) fn entries(&mut self, entries: &[Entry]) -> String {
         let mut text = String::new();
         for entry in entries {
             match self.form {
@@ -73,28 +70,14 @@ impl Page {
             }
             self.is_first = false;
         }
-        self.write(&text, replies);
+        text
     }
 
-    pub(super) fn close(&self, replies: &mut Vec<u8>) {
+    pub(crate) const fn close(&self) -> &'static str {
         match self.form {
-            Form::Text => {}
-            Form::Json => self.write("\n]}\n", replies),
-            Form::Html => self.write("</table></body></html>\n", replies),
-        }
-        if self.length == Length::Chunked {
-            replies.extend_from_slice(LAST_CHUNK);
-        }
-    }
-
-    fn write(&self, text: &str, replies: &mut Vec<u8>) {
-        if text.is_empty() {
-            return;
-        }
-        if self.length == Length::Chunked {
-            write_chunk(text.as_bytes(), replies);
-        } else {
-            replies.extend_from_slice(text.as_bytes());
+            Form::Text => "",
+            Form::Json => "\n]}\n",
+            Form::Html => "</table></body></html>\n",
         }
     }
 }
@@ -151,47 +134,33 @@ mod tests {
         Entry { name: FilePath::parse(name).unwrap(), kind, size, mtime: 784_111_777, mode: 0o644 }
     }
 
-    fn written(form: Form, length: Length) -> String {
-        let mut page = Page::new(form, Some(FilePath::parse("d").unwrap()), length);
-        let mut replies = Vec::new();
-        page.open(&mut replies);
-        page.entries(&[entry("d/<a&\"b'>", Some(5))], &mut replies);
-        page.entries(&[entry("d/e", None)], &mut replies);
-        page.close(&mut replies);
-        String::from_utf8(replies).unwrap()
+    fn written(form: Form) -> String {
+        let mut page = Page::new(form, Some(FilePath::parse("d").unwrap()));
+        let mut text = page.open();
+        text.push_str(&page.entries(&[entry("d/<a&\"b'>", Some(5))]));
+        text.push_str(&page.entries(&[entry("d/e", None)]));
+        text + page.close()
     }
 
     #[test]
     fn a_listing_is_lines_for_people() {
         let expected = "             5  1994-11-06 08:49:37  <a&\"b'>\n             -  1994-11-06 08:49:37  e/\n";
-        assert_eq!(written(Form::Text, Length::UntilClose), expected);
+        assert_eq!(written(Form::Text), expected);
     }
 
     #[test]
     fn a_listing_is_one_object_for_programs() {
-        let json: serde_json::Value =
-            serde_json::from_str(&written(Form::Json, Length::UntilClose)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&written(Form::Json)).unwrap();
         assert_eq!(json["entries"][0]["name"], "d/<a&\"b'>");
         assert_eq!(json["entries"][1]["kind"], "directory");
     }
 
     #[test]
     fn ht_11_names_on_a_page_are_text_and_nothing_else() {
-        let page = written(Form::Html, Length::UntilClose);
+        let page = written(Form::Html);
         let link = "<a href=\"/files/d/%3Ca%26%22b%27%3E\">&lt;a&amp;&quot;b&#39;&gt;</a>";
         assert!(page.contains(link), "{page}");
         assert!(page.contains("<a href=\"/files/d/e/\">e/</a>"), "{page}");
         assert!(page.contains("<a href=\"/files/\">up</a>"), "{page}");
-    }
-
-    #[test]
-    fn chunks_are_never_empty_but_for_the_last() {
-        for form in [Form::Text, Form::Json, Form::Html] {
-            let text = written(form, Length::Chunked);
-            assert!(
-                text.ends_with("\r\n0\r\n\r\n") && text.matches("\r\n0\r\n").count() == 1,
-                "{text}"
-            );
-        }
     }
 }

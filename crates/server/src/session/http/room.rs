@@ -7,38 +7,47 @@ use http::header::HeaderName;
 use http::{Method, StatusCode, header};
 use serde_json::json;
 
-use super::answer::{Answer, Exchange, Form, Length};
+use super::answer::{Answer, Asked, Form, Head, Length, status_of};
 use super::request::{Lead, refuse};
 use crate::session::{Context, stopping};
 
 /// A message that comes.
-pub(super) struct Posting {
+pub(crate) struct Posting {
     context: Context,
-    form: Form,
+    asked: Asked,
     room: RoomName,
     nick: Option<Nickname>,
     text: Vec<u8>,
 }
 
 /// Finds what a GET of a room asks for.
-pub(super) fn lead(context: &Context, head: &RequestHead, exchange: &Exchange) -> Lead {
-    let join = match join(context, head, exchange.form) {
+pub(super) fn lead(context: &Context, head: &RequestHead, asked: &Asked) -> Lead {
+    let join = match join(context, head, asked) {
         Ok(join) => join,
         Err(answer) => return Lead::Answer(answer),
     };
-    if exchange.form == Form::Json {
+    if asked.form == Form::Json {
         return Lead::Answer(who(context, &join.room));
     }
     if head.method == Method::HEAD {
         let answer = Answer::head(StatusCode::OK, Length::None);
-        return Lead::Answer(answer.with(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"));
+        return Lead::Answer(answer.with(header::CONTENT_TYPE, EVENTS));
     }
-    if exchange.stopping {
+    if asked.stopping {
         let refusal = stopping();
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        return Lead::Answer(refuse(context, exchange.form, status, refusal));
+        return Lead::Answer(refuse(context, asked, status, refusal));
     }
     Lead::Listen(join)
+}
+
+/// The head of a room's events. Nobody may keep them, and no proxy hold them back.
+pub(crate) fn events() -> Head {
+    Answer::head(StatusCode::OK, Length::Unknown)
+        .with(header::CONTENT_TYPE, EVENTS)
+        .with(header::CACHE_CONTROL, "no-store")
+        .with(HeaderName::from_static("x-accel-buffering"), "no")
+        .head
 }
 
 /// Begins to take a message.
@@ -46,31 +55,37 @@ pub(super) fn begin(
     context: &Context,
     head: &RequestHead,
     framing: Framing,
-    form: Form,
+    asked: &Asked,
 ) -> Result<Posting, Answer> {
-    let Join { room, nick, .. } = join(context, head, form)?;
+    let Join { room, nick, .. } = join(context, head, asked)?;
     if let Framing::Length(length) = framing
         // And a line end, which is not said.
         && length > context.config.limits.room_message as u64 + 1
     {
-        return Err(too_long(context, form));
+        return Err(refuse(context, asked, StatusCode::PAYLOAD_TOO_LARGE, too_long(context)));
     }
-    Ok(Posting { context: context.clone(), form, room, nick, text: Vec::new() })
+    let (context, asked) = (context.clone(), asked.clone());
+    Ok(Posting { context, asked, room, nick, text: Vec::new() })
 }
 
 impl Posting {
     /// Takes a piece of the message.
-    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Answer> {
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         if self.text.len() + piece.len() > self.context.config.limits.room_message + 1 {
-            return Err(too_long(&self.context, self.form));
+            return Err(too_long(&self.context));
         }
         self.text.extend_from_slice(piece);
         Ok(())
     }
 
+    /// Nothing is said.
+    pub(super) fn abandon(self, refusal: Refusal) -> Answer {
+        refuse(&self.context, &self.asked, StatusCode::PAYLOAD_TOO_LARGE, refusal)
+    }
+
     /// Says it, and gives the answer.
     pub(super) fn finish(self) -> Answer {
-        let Self { context, form, room, nick, text } = self;
+        let Self { context, asked, room, nick, text } = self;
         let most = context.config.limits.room_message;
         // Tools that send lines send their ends too.
         let text = String::from_utf8(text).map_err(|_| SaidError::NotUtf8);
@@ -81,33 +96,34 @@ impl Posting {
         let text = match said {
             Ok(Said::Say { text, .. }) => text,
             Ok(Said::Who) => String::new(),
-            Err(SaidError::TooLong { .. }) => return too_long(&context, form),
+            Err(error @ SaidError::TooLong { .. }) => {
+                return refuse(&context, &asked, StatusCode::PAYLOAD_TOO_LARGE, error.refusal());
+            }
             Err(error) => {
-                return refuse(&context, form, StatusCode::BAD_REQUEST, error.refusal());
+                return refuse(&context, &asked, StatusCode::BAD_REQUEST, error.refusal());
             }
         };
         match context.rooms.post(&room, nick, text) {
-            Ok(id) if form == Form::Json => {
+            Ok(id) if asked.form == Form::Json => {
                 Answer::json(StatusCode::OK, json!({ "id": id.to_string() }).to_string())
             }
             Ok(id) => Answer::text(StatusCode::OK, format!("{id}\n")),
             Err(refused) => {
-                context.files.refused("http", context.peer, refused.refusal.message.clone());
-                let answer = Answer::refusal(refused.refusal, form);
-                match refused.too_often {
-                    true => answer.with_status(StatusCode::TOO_MANY_REQUESTS),
-                    false => answer,
-                }
+                let status = match refused.too_often {
+                    true => StatusCode::TOO_MANY_REQUESTS,
+                    false => status_of(refused.refusal.code),
+                };
+                refuse(&context, &asked, status, refused.refusal)
             }
         }
     }
 }
 
 /// The room and who comes: of the query, and of a field that browsers send when they come back.
-fn join(context: &Context, head: &RequestHead, form: Form) -> Result<Join, Answer> {
+fn join(context: &Context, head: &RequestHead, asked: &Asked) -> Result<Join, Answer> {
     let bad = |reason: &dyn std::fmt::Display| {
         let refusal = Refusal::new(RefusalCode::BadRequest, reason.to_string());
-        refuse(context, form, StatusCode::BAD_REQUEST, refusal)
+        refuse(context, asked, StatusCode::BAD_REQUEST, refusal)
     };
     let mut join = Join::from_target(head.path(), head.query()).map_err(|error| bad(&error))?;
     let last = head.fields.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
@@ -128,10 +144,11 @@ fn who(context: &Context, room: &RoomName) -> Answer {
     Answer::json(StatusCode::OK, json.to_string()).with(header::CACHE_CONTROL, "no-store")
 }
 
-fn too_long(context: &Context, form: Form) -> Answer {
-    let error = SaidError::TooLong { most: context.config.limits.room_message };
-    refuse(context, form, StatusCode::PAYLOAD_TOO_LARGE, error.refusal())
+fn too_long(context: &Context) -> Refusal {
+    SaidError::TooLong { most: context.config.limits.room_message }.refusal()
 }
+
+const EVENTS: &str = "text/event-stream; charset=utf-8";
 
 /// What EventSource sends when it comes back (WHATWG HTML §9.2.4).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

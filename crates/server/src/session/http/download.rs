@@ -1,74 +1,56 @@
 //! `GET` and `HEAD` of what is stored: files whole or in part, and directories as listings.
 
-use std::io;
-
-use anyport_net::copy::Outgoing;
 use anyport_proto::http1::conditional::{self, Validators, Verdict};
 use anyport_proto::http1::range::Range;
 use anyport_proto::http1::{RequestHead, date, media};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::receipt::{Engine, Protocol};
+use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
-use super::State;
-use super::answer::{Answer, Exchange, Length, seconds, write_head};
+use super::answer::{Answer, Asked, Head, Length, seconds};
 use super::listing::Page;
 use super::request::{Lead, refuse};
 use super::upload::PRECONDITION_FAILED;
 use crate::service::download::{Facts, Opened, Place};
 use crate::session::Context;
-use crate::session::sending::{Say, Sending};
+use crate::session::sending::Sending;
 
-/// A file or a listing on its way out, behind the head of its answer.
-pub(super) struct Outbound {
-    pub(super) exchange: Exchange,
-    pub(super) sending: Sending,
-    /// How a listing is written.
-    pub(super) page: Option<Page>,
-}
-
-/// Answers for what is stored as `asked`, percent-encoded as it came.
-pub(super) fn lead(
-    context: &Context,
-    head: &RequestHead,
-    asked: &str,
-    exchange: &mut Exchange,
-    replies: &mut Vec<u8>,
-) -> Lead {
-    if asked.is_empty() {
-        return list(context, None, exchange, replies);
+/// Answers for what is stored as `place`, percent-encoded as it came.
+pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &Asked) -> Lead {
+    if place.is_empty() {
+        return list(context, None, asked);
     }
-    let name = asked.strip_suffix('/').unwrap_or(asked);
+    let name = place.strip_suffix('/').unwrap_or(place);
     let path = match FilePath::parse_percent_encoded(name) {
         Ok(path) => path,
         Err(error) => {
             let refusal = Refusal::new(RefusalCode::BadName, error.to_string());
-            return Lead::Answer(refuse(context, exchange.form, StatusCode::BAD_REQUEST, refusal));
+            return Lead::Answer(refuse(context, asked, StatusCode::BAD_REQUEST, refusal));
         }
     };
-    let source = context.source(Protocol::Http, Engine::Own);
+    let source = context.source(asked.protocol, Engine::Own);
     match context.files.find(source, path.as_str()) {
-        Ok(Place::File(opened)) if name == asked => file(head, opened, exchange, replies),
+        Ok(Place::File(opened)) if name == place => file(head, opened, asked),
         Ok(Place::File(_)) => {
             let refusal = Refusal::new(RefusalCode::NotFound, format!("{path} is a file"))
                 .with_hint("ask for it without the slash");
-            Lead::Answer(refuse(context, exchange.form, StatusCode::NOT_FOUND, refusal))
+            Lead::Answer(refuse(context, asked, StatusCode::NOT_FOUND, refusal))
         }
-        Ok(Place::Directory(path)) if name != asked => list(context, Some(path), exchange, replies),
+        Ok(Place::Directory(path)) if name != place => list(context, Some(path), asked),
         Ok(Place::Directory(path)) => {
             let to = format!("/files/{}/", path.percent_encoded());
             let answer = Answer::text(StatusCode::FOUND, format!("{path} is a directory: {to}\n"));
             Lead::Answer(answer.with(header::LOCATION, to))
         }
-        Err(refusal) => Lead::Answer(Answer::refusal(refusal, exchange.form)),
+        Err(refusal) => Lead::Answer(Answer::refusal(refusal, asked.form)),
     }
 }
 
-fn file(head: &RequestHead, opened: Opened, exchange: &Exchange, replies: &mut Vec<u8>) -> Lead {
+fn file(head: &RequestHead, opened: Opened, asked: &Asked) -> Lead {
     let (facts, now) = (opened.facts, seconds());
     let tag = etag(&facts);
     let validators = Validators { etag: &tag, modified: facts.mtime };
@@ -89,7 +71,7 @@ fn file(head: &RequestHead, opened: Opened, exchange: &Exchange, replies: &mut V
         }
         Verdict::Failed => {
             let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
-            let answer = Answer::refusal(refusal, exchange.form);
+            let answer = Answer::refusal(refusal, asked.form);
             let answer = answer.with_status(StatusCode::PRECONDITION_FAILED);
             return Lead::Answer(answer.with(header::ETAG, tag));
         }
@@ -102,8 +84,8 @@ fn file(head: &RequestHead, opened: Opened, exchange: &Exchange, replies: &mut V
     }
     let size = facts.size;
     if head.method == Method::HEAD {
-        let answer = Answer::head(StatusCode::OK, Length::Known(size));
-        return Lead::Answer(fields.into_iter().fold(answer, |answer, (n, v)| answer.with(n, v)));
+        let head = Head { status: StatusCode::OK, fields, length: Length::Known(size) };
+        return Lead::Answer(head.into());
     }
     let counts = conditional::range_counts(head, &validators, now);
     let range = if counts { Range::of(head, size) } else { Range::Whole };
@@ -120,25 +102,20 @@ fn file(head: &RequestHead, opened: Opened, exchange: &Exchange, replies: &mut V
             return Lead::Answer(answer.with(header::CONTENT_RANGE, format!("bytes */{size}")));
         }
     };
-    write_head(status, &fields, Length::Known(bytes.end - bytes.start), exchange, replies);
-    // Nobody looks at the content, so the kernel sends it.
-    Lead::Send(Sending::File(opened.send(bytes, Algorithm::None)), None)
+    let head = Head { status, fields, length: Length::Known(bytes.end - bytes.start) };
+    // Nobody looks at the content, so the kernel may send it.
+    Lead::Send(head, Sending::File(opened.send(bytes, Algorithm::None)), None)
 }
 
-fn list(
-    context: &Context,
-    path: Option<FilePath>,
-    exchange: &mut Exchange,
-    replies: &mut Vec<u8>,
-) -> Lead {
-    let asked = path.as_ref().map(|path| path.as_str().to_owned());
-    let list = List { path: asked, ..List::default() };
-    let listing = match context.list(context.source(Protocol::Http, Engine::Own), &list) {
+fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Lead {
+    let name = path.as_ref().map(|path| path.as_str().to_owned());
+    let list = List { path: name, ..List::default() };
+    let listing = match context.list(context.source(asked.protocol, Engine::Own), &list) {
         Ok(listing) => listing,
         Err(refusal) => {
             // Nothing that was sent is too large: it is we who cannot hold it.
             let too_large = refusal.code == RefusalCode::TooLarge;
-            let answer = Answer::refusal(refusal, exchange.form);
+            let answer = Answer::refusal(refusal, asked.form);
             return Lead::Answer(if too_large {
                 answer.with_status(StatusCode::INTERNAL_SERVER_ERROR)
             } else {
@@ -146,61 +123,14 @@ fn list(
             });
         }
     };
-    let length = exchange.unknown_length();
-    let page = Page::new(exchange.form, path, length);
+    let page = Page::new(asked.form, path);
     let fields = [(header::CACHE_CONTROL, REVALIDATE.to_owned())];
     let fields: Vec<(HeaderName, String)> = page.fields().into_iter().chain(fields).collect();
-    if exchange.without_content() {
-        let answer = Answer::head(StatusCode::OK, length);
-        return Lead::Answer(fields.into_iter().fold(answer, |answer, (n, v)| answer.with(n, v)));
+    let head = Head { status: StatusCode::OK, fields, length: Length::Unknown };
+    if asked.without_content {
+        return Lead::Answer(head.into());
     }
-    write_head(StatusCode::OK, &fields, length, exchange, replies);
-    page.open(replies);
-    Lead::Send(Sending::List(listing), Some(page))
-}
-
-impl Outbound {
-    /// The next piece. `state` becomes what follows it.
-    pub(super) fn next(
-        self: Box<Self>,
-        buffer: &mut [u8],
-        replies: &mut Vec<u8>,
-        state: &mut State,
-    ) -> io::Result<Outgoing> {
-        let Self { exchange, sending, mut page } = *self;
-        let Some((say, rest)) = sending.next(buffer)? else {
-            *state = State::after(&exchange);
-            return Ok(Outgoing::Bytes(0));
-        };
-        let outgoing = match (say, &mut page) {
-            (Say::Content(count), _) => Outgoing::Bytes(count),
-            (Say::Unseen(piece), _) => Outgoing::File(piece),
-            (Say::Entries(entries), Some(page)) => {
-                page.entries(&entries, replies);
-                Outgoing::Bytes(0)
-            }
-            (Say::ListEnd(_), Some(page)) => {
-                page.close(replies);
-                Outgoing::Bytes(0)
-            }
-            // Its head said that all is well, so only a break can say that it is not.
-            (Say::Refusal(Refusal { message, .. }), _) => return Err(io::Error::other(message)),
-            (Say::FileEnd(_) | Say::Entries(_) | Say::ListEnd(_), _) => Outgoing::Bytes(0),
-        };
-        *state = match rest {
-            Some(sending) => State::Sending(Box::new(Self { exchange, sending, page })),
-            None => State::after(&exchange),
-        };
-        Ok(outgoing)
-    }
-
-    pub(super) fn sent(&mut self, count: u64) {
-        self.sending.sent(count);
-    }
-
-    pub(super) fn broken(self, reason: &str) {
-        self.sending.broken(reason);
-    }
+    Lead::Send(head, Sending::List(listing), Some(page))
 }
 
 /// Another one for every state of a file: what is stored anew is another inode, and what is changed in place has another

@@ -1,0 +1,217 @@
+//! Follows the frames that a client sends (RFC 9113 §4.1), just far enough to tell when something has begun that must
+//! become whole: the preface, a head with its continuations, any frame but DATA, whose content may take its time.
+//!
+//! ```text
+//!   Preface ──► Header ──► Payload ──► Header …      a head is HEADERS up to the frame with END_HEADERS
+//! ```
+//!
+//! A library that reads whole frames knows of the others only that the stream is silent.
+
+/// Where a client stands in what it sends.
+#[derive(Debug, Clone)]
+pub struct Frames {
+    state: State,
+    /// A head has begun whose end has not come.
+    in_head: bool,
+    /// Things that became whole.
+    finished: u64,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    /// So many bytes of the preface are to come, then the first frame.
+    Preface { left: usize },
+    /// So many bytes of a header are here.
+    Header { bytes: [u8; HEADER], filled: usize },
+    /// So many bytes of a payload are to come.
+    Payload { left: usize, kind: Kind },
+}
+
+/// What a frame is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Data,
+    /// HEADERS or CONTINUATION; the last one of a head or not.
+    Head {
+        ends: bool,
+    },
+    Other,
+}
+
+impl Frames {
+    /// Before the first byte of the preface.
+    pub const fn new() -> Self {
+        Self { state: State::Preface { left: PREFACE }, in_head: false, finished: 0 }
+    }
+
+    /// Takes the next bytes of the stream.
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        while let Some(first) = bytes.first() {
+            match &mut self.state {
+                State::Preface { left } => {
+                    let used = bytes.len().min(*left);
+                    *left = left.saturating_sub(used);
+                    bytes = bytes.get(used..).unwrap_or_default();
+                    if *left == 0 {
+                        self.state = State::BETWEEN;
+                    }
+                }
+                State::Header { bytes: header, filled } => {
+                    if let Some(place) = header.get_mut(*filled) {
+                        *place = *first;
+                    }
+                    *filled = filled.saturating_add(1);
+                    bytes = bytes.get(1..).unwrap_or_default();
+                    if *filled == HEADER {
+                        let header = *header;
+                        self.begin(header);
+                    }
+                }
+                State::Payload { left, kind } => {
+                    let used = bytes.len().min(*left);
+                    *left = left.saturating_sub(used);
+                    bytes = bytes.get(used..).unwrap_or_default();
+                    if *left == 0 {
+                        let kind = *kind;
+                        self.end(kind);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether something has begun that must become whole.
+    pub const fn is_unfinished(&self) -> bool {
+        self.in_head
+            || match &self.state {
+                State::Preface { .. } => true,
+                State::Header { filled, .. } => *filled > 0,
+                State::Payload { kind, .. } => !matches!(kind, Kind::Data),
+            }
+    }
+
+    /// How much has become whole: what is unfinished has begun anew where this has changed.
+    pub const fn finished(&self) -> u64 {
+        self.finished
+    }
+
+    fn begin(&mut self, header: [u8; HEADER]) {
+        let [high, middle, low, kind, flags, ..] = header;
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        let ends = flags & END_HEADERS != 0;
+        let kind = match kind {
+            DATA => Kind::Data,
+            HEADERS | CONTINUATION => Kind::Head { ends },
+            _ => Kind::Other,
+        };
+        self.in_head |= matches!(kind, Kind::Head { .. });
+        if length == 0 {
+            return self.end(kind);
+        }
+        self.state = State::Payload { left: length, kind };
+    }
+
+    fn end(&mut self, kind: Kind) {
+        if kind == (Kind::Head { ends: true }) {
+            self.in_head = false;
+        }
+        if !self.in_head {
+            self.finished = self.finished.saturating_add(1);
+        }
+        self.state = State::BETWEEN;
+    }
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    const BETWEEN: Self = Self::Header { bytes: [0; HEADER], filled: 0 };
+}
+
+/// Bytes of the preface of a client (§3.4).
+const PREFACE: usize = 24;
+
+/// Bytes of a frame's header (§4.1).
+const HEADER: usize = 9;
+
+/// Types of frames (§6.1, §6.2, §6.10).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+
+/// The head ends with this frame (§6.2).
+const END_HEADERS: u8 = 4;
+
+#[cfg(test)]
+mod tests {
+    use anyport_testkit::every_cut;
+
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let mut frame = (payload as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags, 0, 0, 0, 1]);
+        frame.resize(HEADER + payload, b'x');
+        frame
+    }
+
+    /// The preface and SETTINGS, then `frames`.
+    fn after_the_preface(frames: &[&[u8]]) -> Vec<u8> {
+        let settings = frame(4, 0, 6);
+        [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &frames.concat()].concat()
+    }
+
+    /// Whether something is unfinished at the end; the same in every cut.
+    fn unfinished(wire: &[u8]) -> bool {
+        let mut whole = Frames::new();
+        whole.push(wire);
+        every_cut(wire, |pieces| {
+            let mut frames = Frames::new();
+            pieces.iter().for_each(|piece| frames.push(piece));
+            assert_eq!(frames.is_unfinished(), whole.is_unfinished());
+            assert_eq!(frames.finished(), whole.finished());
+        });
+        whole.is_unfinished()
+    }
+
+    #[test]
+    fn h2_1_a_head_is_unfinished_until_end_headers() {
+        assert!(unfinished(b"PRI * HTTP/2.0"));
+        assert!(!unfinished(&after_the_preface(&[])));
+        let begun = frame(HEADERS, 0, 5);
+        assert!(unfinished(&after_the_preface(&[&begun])));
+        let more = frame(CONTINUATION, 0, 5);
+        assert!(unfinished(&after_the_preface(&[&begun, &more])));
+        let last = frame(CONTINUATION, END_HEADERS, 0);
+        assert!(!unfinished(&after_the_preface(&[&begun, &more, &last])));
+        assert!(!unfinished(&after_the_preface(&[&frame(HEADERS, END_HEADERS, 5)])));
+        assert!(unfinished(&after_the_preface(&[&frame(HEADERS, END_HEADERS, 5)[..12]])));
+    }
+
+    #[test]
+    fn h2_1_content_may_take_its_time_and_nothing_else() {
+        let data = frame(DATA, 0, 100);
+        assert!(!unfinished(&after_the_preface(&[&data[..50]])));
+        assert!(unfinished(&after_the_preface(&[&data[..5]])));
+        let ping = frame(6, 0, 8);
+        assert!(unfinished(&after_the_preface(&[&ping[..12]])));
+        assert!(!unfinished(&after_the_preface(&[&ping])));
+    }
+
+    #[test]
+    fn what_begins_anew_is_told_apart() {
+        let head = frame(HEADERS, END_HEADERS, 5);
+        let mut frames = Frames::new();
+        frames.push(&after_the_preface(&[&head, &head[..10]]));
+        let before = frames.finished();
+        assert!(frames.is_unfinished());
+        frames.push(&head[10..]);
+        frames.push(&head[..10]);
+        assert!(frames.is_unfinished());
+        assert_eq!(frames.finished(), before + 1);
+    }
+}

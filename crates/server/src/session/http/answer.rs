@@ -1,0 +1,222 @@
+//! Answers: heads with what each of them needs (RFC 9110 §6.6, §15), and short content behind them.
+
+use std::time::SystemTime;
+
+use anyport_proto::http1::{RequestHead, date, media};
+use anyport_proto::transfer::offer::FileReply;
+use anyport_proto::transfer::receipt::Protocol;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use http::header::{self, HeaderName};
+use http::{Method, StatusCode, Version};
+
+use crate::metrics;
+
+/// What of a request matters until its answer is out.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// What carries it.
+    pub(crate) protocol: Protocol,
+    /// The method was HEAD: the answer has a head alone.
+    pub(crate) without_content: bool,
+    pub(crate) form: Form,
+    /// The server stops: what would go on for long does not begin.
+    pub(crate) stopping: bool,
+    /// The page of another host that asks, and may (`--allow-origin`): a browser shows it the answer.
+    pub(crate) foreign_page: Option<String>,
+}
+
+/// In which form the client would rather have an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// What curl and nc show.
+    Text,
+    Json,
+    /// What browsers ask for.
+    Html,
+}
+
+impl Asked {
+    pub(crate) fn of(head: &RequestHead, stopping: bool) -> Self {
+        let form = match media::preferred(head, &[HTML, JSON, TEXT]) {
+            Some(HTML) => Form::Html,
+            Some(JSON) => Form::Json,
+            _ => Form::Text,
+        };
+        let protocol = match head.version {
+            Version::HTTP_2 => Protocol::Http2,
+            _ => Protocol::Http,
+        };
+        let without_content = head.method == Method::HEAD;
+        Self { protocol, without_content, form, stopping, foreign_page: None }
+    }
+
+    /// For what is no request that could be read.
+    pub(crate) const fn unread(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            without_content: false,
+            form: Form::Text,
+            stopping: false,
+            foreign_page: None,
+        }
+    }
+}
+
+/// How long the content of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    Known(u64),
+    /// It ends where its framing says so.
+    Unknown,
+    /// The status has no content (RFC 9110 §15.3.5, §15.4.5).
+    None,
+}
+
+/// The head of an answer, without what its framing adds.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    pub(super) fields: Vec<(HeaderName, String)>,
+    pub(crate) length: Length,
+}
+
+/// An answer that is whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) head: Head,
+    pub(crate) content: String,
+    /// What follows its request may be meant for somebody else.
+    pub(crate) ends: bool,
+}
+
+impl Head {
+    /// All its fields, those that every answer has too.
+    pub(crate) fn fields(self, asked: &Asked) -> Vec<(HeaderName, String)> {
+        let mut fields = Vec::with_capacity(self.fields.len() + USUAL);
+        if let Some(date) = date::write(seconds()) {
+            fields.push((header::DATE, date));
+        }
+        fields.extend(self.fields);
+        if let Length::Known(length) = self.length {
+            fields.push((header::CONTENT_LENGTH, length.to_string()));
+        }
+        if let Some(page) = &asked.foreign_page {
+            fields.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, page.clone()));
+            fields.push((header::VARY, "Origin".to_owned()));
+        }
+        // What a file says of itself is a stranger's word: no guessing at other types.
+        fields.push((header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()));
+        // Nor is anything of ours a picture or a script of somebody else's page.
+        let policy = HeaderName::from_static("cross-origin-resource-policy");
+        fields.push((policy, "same-origin".to_owned()));
+        fields
+    }
+}
+
+/// A head alone.
+impl From<Head> for Answer {
+    fn from(head: Head) -> Self {
+        Self { head, content: String::new(), ends: false }
+    }
+}
+
+impl Answer {
+    /// Plain text; each line ends.
+    pub(crate) fn text(status: StatusCode, content: impl Into<String>) -> Self {
+        Self::content(status, TEXT_UTF8, content.into())
+    }
+
+    pub(crate) fn json(status: StatusCode, mut content: String) -> Self {
+        content.push('\n');
+        Self::content(status, JSON, content)
+    }
+
+    pub(super) fn metrics(page: String) -> Self {
+        Self::content(StatusCode::OK, metrics::MEDIA_TYPE, page)
+    }
+
+    fn content(status: StatusCode, media: &str, content: String) -> Self {
+        let length = Length::Known(content.len() as u64);
+        let fields = vec![(header::CONTENT_TYPE, media.to_owned())];
+        Self { head: Head { status, fields, length }, content, ends: false }
+    }
+
+    /// A head alone, with the length that its content has or would have.
+    pub(crate) const fn head(status: StatusCode, length: Length) -> Self {
+        Self {
+            head: Head { status, fields: Vec::new(), length },
+            content: String::new(),
+            ends: false,
+        }
+    }
+
+    /// What a service does not take, or not give.
+    pub(crate) fn refusal(refusal: Refusal, form: Form) -> Self {
+        let status = status_of(refusal.code);
+        let busy = refusal.code == RefusalCode::Busy;
+        let answer = match form {
+            Form::Json => Self::json(status, FileReply::Error(refusal).to_json()),
+            Form::Text | Form::Html => {
+                let hint = refusal.hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+                Self::text(status, format!("{}\n{hint}", refusal.message))
+            }
+        };
+        if busy { answer.with(header::RETRY_AFTER, RETRY_AFTER) } else { answer }
+    }
+
+    /// With one more field. What comes from a peer must have been made safe before.
+    #[must_use]
+    pub(crate) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.head.fields.push((name, value.into()));
+        self
+    }
+
+    /// The same with another status.
+    #[must_use]
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.head.status = status;
+        self
+    }
+
+    /// Whoever asked is not listened to any longer.
+    #[must_use]
+    pub(super) const fn and_end(mut self) -> Self {
+        self.ends = true;
+        self
+    }
+}
+
+/// The status for each kind of refusal.
+pub(super) const fn status_of(code: RefusalCode) -> StatusCode {
+    match code {
+        RefusalCode::BadRequest | RefusalCode::BadName | RefusalCode::SizeMismatch => {
+            StatusCode::BAD_REQUEST
+        }
+        RefusalCode::NotSupported | RefusalCode::Unauthorized => StatusCode::FORBIDDEN,
+        RefusalCode::NotFound => StatusCode::NOT_FOUND,
+        RefusalCode::Exists => StatusCode::CONFLICT,
+        RefusalCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        RefusalCode::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
+        RefusalCode::Storage => StatusCode::INTERNAL_SERVER_ERROR,
+        RefusalCode::DigestMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+        RefusalCode::Interrupted => StatusCode::REQUEST_TIMEOUT,
+        RefusalCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// Seconds since the epoch.
+pub(crate) fn seconds() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+pub(super) const HTML: &str = "text/html";
+pub(super) const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain";
+pub(super) const TEXT_UTF8: &str = "text/plain; charset=utf-8";
+
+/// Seconds after which what is busy now may not be.
+const RETRY_AFTER: &str = "5";
+
+/// Fields that most answers have.
+const USUAL: usize = 6;

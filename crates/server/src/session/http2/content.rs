@@ -1,0 +1,120 @@
+//! The content of a request on its way in. Room for more is given to the client as its frames are taken, so what waits for a
+//! slow disk is one stream's window.
+
+use std::time::{Duration, Instant};
+
+use anyport_proto::transfer::refusal::Refusal;
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::task::block_in_place;
+
+use super::watch::Open;
+use super::{Connection, chain};
+use crate::session::http::{Answer, Asked, Taker};
+use crate::session::idle_reason;
+
+/// What came next of a content.
+pub(super) enum Came {
+    /// Never an empty one.
+    Piece(Bytes),
+    End,
+    /// Nothing, for too long.
+    Silence,
+    /// The stream was reset, its length was not the announced one, or the connection broke.
+    Broken(String),
+}
+
+/// The next piece.
+///
+/// Cancel safe: yes.
+pub(super) async fn next(incoming: &mut Incoming, idle: Duration, open: &Open) -> Came {
+    let until = tokio::time::Instant::now() + idle;
+    loop {
+        match tokio::time::timeout_at(until, incoming.frame()).await {
+            Err(_) => return Came::Silence,
+            Ok(None) => return Came::End,
+            Ok(Some(Err(error))) => return Came::Broken(chain(&error)),
+            // Trailers say nothing here, and an empty frame is no sign of life.
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(piece) if !piece.is_empty() => {
+                    open.moved();
+                    return Came::Piece(piece);
+                }
+                _ => {}
+            },
+        }
+    }
+}
+
+/// Takes all of it; gives the answer.
+pub(super) async fn take(
+    connection: &Connection,
+    open: &mut Open,
+    taker: Taker,
+    mut incoming: Incoming,
+    asked: &Asked,
+) -> Answer {
+    let idle = connection.context.config.timeouts.idle;
+    let mut taking = Taking { connection, taker: Some(taker) };
+    loop {
+        return match next(&mut incoming, idle, open).await {
+            Came::Piece(piece) => match taking.write(&piece) {
+                Ok(()) => continue,
+                Err(refusal) => {
+                    connection.pass_over(incoming);
+                    taking.end(|taker| taker.abandon(refusal, asked))
+                }
+            },
+            Came::End => taking.end(|taker| taker.finish(asked)),
+            Came::Silence => {
+                taking.end(|taker| taker.give_up(StatusCode::REQUEST_TIMEOUT, &idle_reason(idle)))
+            }
+            Came::Broken(reason) => {
+                open.given_up();
+                let reason = connection.why(&reason);
+                taking.end(|taker| taker.give_up(StatusCode::BAD_REQUEST, reason))
+            }
+        };
+    }
+}
+
+/// Content that is taken. Dropped, its stream was reset.
+struct Taking<'a> {
+    connection: &'a Connection,
+    /// Taken when it ends.
+    taker: Option<Taker>,
+}
+
+impl Taking<'_> {
+    fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        let Some(taker) = &mut self.taker else { return Ok(()) };
+        let at = Instant::now();
+        if taker.may_block() {
+            block_in_place(|| taker.write(piece, at))
+        } else {
+            taker.write(piece, at)
+        }
+    }
+
+    fn end(mut self, answer: impl FnOnce(Taker) -> Answer) -> Answer {
+        match self.taker.take() {
+            Some(taker) => block_in_place(|| answer(taker)),
+            // It ends once, and until then it is there.
+            None => {
+                Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the content has ended already\n")
+            }
+        }
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        if let Some(taker) = self.taker.take() {
+            let reason =
+                self.connection.why("the client reset the stream, or the connection broke");
+            block_in_place(|| taker.give_up(StatusCode::BAD_REQUEST, reason));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The socket under HTTP/2: what comes is looked at for something unfinished, and both ways keep to the rate.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use anyport_net::pace::Pace;
+use anyport_proto::http2::Frames;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::watch::Watch;
+use crate::record::Tally;
+
+pub(super) struct Watched<Io> {
+    inner: Io,
+    frames: Frames,
+    watch: Arc<Watch>,
+    pace: Option<Paced>,
+    tally: Tally,
+}
+
+struct Paced {
+    pace: Pace,
+    /// What was moved takes its time until then.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<Io> Watched<Io> {
+    pub(super) fn new(inner: Io, watch: Arc<Watch>, pace: Option<Pace>, tally: Tally) -> Self {
+        // The preface has begun, or will have to.
+        watch.begin();
+        let pace = pace.map(|pace| Paced { pace, pause: None });
+        Self { inner, frames: Frames::new(), watch, pace, tally }
+    }
+
+    fn look(&mut self, bytes: &[u8]) {
+        let before = (self.frames.is_unfinished(), self.frames.finished());
+        self.frames.push(bytes);
+        let after = (self.frames.is_unfinished(), self.frames.finished());
+        match after.0 {
+            true if before != after => self.watch.begin(),
+            false if before.0 => self.watch.whole(),
+            true | false => {}
+        }
+    }
+}
+
+impl Paced {
+    fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            let left = self.pace.pause();
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            self.pause = Some(Box::pin(sleep(left)));
+        }
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let from = buffer.filled().len();
+        let inner = Pin::new(&mut this.inner);
+        if let Some(paced) = &mut this.pace {
+            ready!(paced.poll_pause(context));
+            let most = buffer.remaining().min(paced.pace.most());
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+            ready!(inner.poll_read(context, &mut part))?;
+            let count = part.filled().len();
+            buffer.advance(count);
+            paced.pace.moved(count as u64);
+        } else {
+            ready!(inner.poll_read(context, buffer))?;
+        }
+        let came = &buffer.filled()[from..];
+        this.tally.received(came.len() as u64);
+        this.look(came);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let inner = Pin::new(&mut this.inner);
+        let count = match &mut this.pace {
+            None => ready!(inner.poll_write(context, bytes))?,
+            Some(paced) => {
+                ready!(paced.poll_pause(context));
+                let most = bytes.len().min(paced.pace.most());
+                let count = ready!(inner.poll_write(context, &bytes[..most]))?;
+                paced.pace.moved(count as u64);
+                count
+            }
+        };
+        this.tally.sent(count as u64);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.pace.is_none() {
+            let this = self.get_mut();
+            let inner = Pin::new(&mut this.inner);
+            let count = ready!(inner.poll_write_vectored(context, pieces))?;
+            this.tally.sent(count as u64);
+            return Poll::Ready(Ok(count));
+        }
+        let first = pieces.iter().find(|piece| !piece.is_empty());
+        self.poll_write(context, first.map_or(&[], |piece| piece))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(context)
+    }
+}

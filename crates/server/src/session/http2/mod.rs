@@ -1,0 +1,204 @@
+//! HTTP/2 (RFC 9113): frames and flow control are hyper's, what is asked and answered is `http`'s, as for HTTP/1.1.
+//!
+//! ```text
+//!   socket ──► Watched ──► hyper ──┬─ stream ──► http::lead ──► its answer, piece by piece
+//!                │                 ├─ stream ──► …            each is a task of its own, with its own upload and receipt
+//!                └──► Watch ◄──────┴─ …
+//! ```
+//!
+//! hyper reads whole frames and knows no patience but a ping, so what dawdles is met here: [`io`] sees what has begun, [`watch`]
+//! what moves.
+
+mod body;
+mod content;
+mod io;
+mod pipe;
+mod stream;
+mod watch;
+
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::sync::Arc;
+
+use anyport_net::pace::Pace;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::task::TaskTracker;
+
+use self::io::Watched;
+use self::watch::{Overdue, Watch};
+use super::Context;
+use crate::record::Tally;
+use crate::shutdown::Stop;
+use crate::supervised::STOPPED;
+
+/// What the streams of a connection share.
+pub(super) struct Connection {
+    context: Context,
+    stop: Stop,
+    watch: Arc<Watch>,
+}
+
+impl Connection {
+    /// Why a stream ended, where it was not for its own sake.
+    fn why<'a>(&self, reason: &'a str) -> &'a str {
+        if self.stop.is_aborted() { STOPPED } else { reason }
+    }
+
+    /// It ended by a fault: if that was the peer's, it is refused.
+    fn failed(&self, error: &hyper::Error) {
+        let context = &self.context;
+        context.record.broken(&chain(error));
+        let fault = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        if let Some(fault) = fault.filter(|fault| fault.is_library()) {
+            context.files.refused(PROTOCOL, context.peer, format!("{fault} (RFC 9113 §5.4.1)"));
+        }
+    }
+
+    /// What of a content still comes is thrown away for a while: a reset would keep some clients from reading why.
+    fn pass_over(&self, mut incoming: Incoming) {
+        if incoming.is_end_stream() {
+            return;
+        }
+        self.stop.tasks.spawn(tokio::time::timeout(LINGER, async move {
+            let mut left = PASSED_OVER;
+            while let Some(Ok(frame)) = incoming.frame().await
+                && left > 0
+            {
+                let count = frame.data_ref().map_or(0, |data| data.len() as u64);
+                left = left.saturating_sub(count);
+            }
+        }));
+    }
+}
+
+/// Serves one connection, from the preface on, until it ends.
+///
+/// Cancel safe: no; what is dropped breaks off.
+pub(crate) async fn serve<Io>(io: Io, context: Context, stop: &Stop)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (peer, timeouts) = (context.peer, context.config.timeouts);
+    let watch = Arc::new(Watch::new(timeouts.handshake, timeouts.idle));
+    let pace = context.config.limit_rate.map(Pace::new);
+    let tally = Tally::new(context.record.clone());
+    let io = TokioIo::new(Watched::new(io, watch.clone(), pace, tally));
+    let builder = builder(&context, stop);
+    let connection = Arc::new(Connection { context, stop: stop.clone(), watch: watch.clone() });
+    let answer = service_fn(|request| {
+        let connection = connection.clone();
+        async move { Ok::<_, Infallible>(stream::answer(connection, request).await) }
+    });
+    let mut served = std::pin::pin!(builder.serve_connection(io, answer));
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            biased;
+            // The streams are dropped with it, and say that they were given up.
+            () = stop.aborted.cancelled() => return,
+            () = stop.draining.cancelled(), if !leaving => {
+                leaving = true;
+                served.as_mut().graceful_shutdown();
+            }
+            () = watch.left(GOODBYE), if leaving => return,
+            overdue = watch.overdue() => {
+                if let Some(reason) = overdue.reason(&timeouts) {
+                    connection.context.files.refused(PROTOCOL, peer, reason);
+                }
+                // Who floods us gets no more of our time; others get our last words.
+                if !matches!(overdue, Overdue::GivenUp(_)) {
+                    if !leaving {
+                        served.as_mut().graceful_shutdown();
+                    }
+                    let _ = tokio::time::timeout(GOODBYE, served.as_mut()).await;
+                }
+                return;
+            }
+            served = served.as_mut() => {
+                if let Err(error) = served {
+                    connection.failed(&error);
+                }
+                return;
+            }
+        }
+    }
+}
+
+fn builder(context: &Context, stop: &Stop) -> http2::Builder<Tasks> {
+    let (limits, timeouts) = (&context.config.limits, &context.config.timeouts);
+    let mut builder = http2::Builder::new(Tasks(stop.tasks.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(context.config.max_streams)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_frame_size(MAX_FRAME)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        // A peer that is gone is noticed within the idle time, whatever its streams wait for.
+        .keep_alive_interval(timeouts.idle / 2)
+        .keep_alive_timeout(timeouts.idle / 2);
+    builder
+}
+
+/// The tasks of streams, which a server that stops waits for.
+#[derive(Debug, Clone)]
+struct Tasks(TaskTracker);
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
+
+/// An error and what caused it: hyper says only its own level.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// Bytes that one stream may have sent us and that were not taken yet. As much as a link of 10 Gbit/s brings in a
+/// millisecond.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// The same for all streams of a connection: what a connection can make us hold.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Bytes of an answer that are read ahead of what the client takes, for each stream.
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// Bytes of a frame that we take: fewer headers than with the usual 16 KiB, and still no more than one read.
+const MAX_FRAME: u32 = 64 * 1024;
+
+/// Streams that were reset before we looked at them; beyond it the connection ends with ENHANCE_YOUR_CALM (CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+
+/// Streams that we reset since they broke a rule; beyond it the connection ends in the same way.
+const LOCAL_RESETS: usize = 100;
+
+/// What of the content of a refused request is thrown away, and for how long, before its stream is reset.
+const PASSED_OVER: u64 = 32 * 1024 * 1024;
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// As events name it.
+const PROTOCOL: &str = "http2";
+
+/// What a client gets to take our last words, where nothing runs any more.
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(1);

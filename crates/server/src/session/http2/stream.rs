@@ -1,0 +1,132 @@
+//! One request, and its answer.
+
+use std::sync::Arc;
+
+use anyport_proto::http1::{Framing, RequestHead};
+use anyport_proto::transfer::receipt::Protocol;
+use http::header::HeaderValue;
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+use tokio::task::block_in_place;
+
+use super::body::{self, Body};
+use super::watch::Open;
+use super::{Connection, content, pipe};
+use crate::session::http::{
+    self as routes, Answer, Asked, Head, Lead, Side, events, lead, taken, to_https,
+};
+
+/// Does what a request asks for. Dropped before it is ready, its client has given it up.
+pub(super) async fn answer(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let mut open = connection.watch.open();
+    let context = &connection.context;
+    let (parts, incoming) = request.into_parts();
+    let head =
+        RequestHead::from_http2(parts.method, &parts.uri, parts.headers, &context.config.limits);
+    let head = match head {
+        Ok(head) => head,
+        Err(error) => {
+            return refuse(&connection, &mut open, incoming, error.status(), &error.to_string());
+        }
+    };
+    context.record.request();
+    if let Some(answer) = to_https(context, &head) {
+        connection.pass_over(incoming);
+        open.answered();
+        return whole(answer, &Asked::of(&head, connection.stop.is_draining()));
+    }
+    let framing = match Framing::of_http2(&head, incoming.is_end_stream()) {
+        Ok(framing) => framing,
+        Err(error) => {
+            return refuse(&connection, &mut open, incoming, error.status(), &error.to_string());
+        }
+    };
+    let mut asked = Asked::of(&head, connection.stop.is_draining());
+    // It may open a file, or begin one.
+    let answer = match block_in_place(|| lead(context, &head, framing, &mut asked)) {
+        Lead::Answer(answer) => {
+            connection.pass_over(incoming);
+            answer
+        }
+        Lead::Take(taker) => content::take(&connection, &mut open, taker, incoming, &asked).await,
+        Lead::Pipe(Side::Giver(giver)) => {
+            pipe::give(&connection, &mut open, giver, incoming, framing, &asked).await
+        }
+        Lead::Pipe(Side::Taker(taker)) => match pipe::begin(&connection, taker, &asked).await {
+            Ok(taker) => {
+                let head = taken(&taker);
+                return begun(head, &asked, open, |open| {
+                    pipe::taken(connection.clone(), taker, open)
+                });
+            }
+            Err(answer) => answer,
+        },
+        Lead::Send(head, sending, page) => {
+            return begun(head, &asked, open, |open| body::sending(sending, page, open));
+        }
+        Lead::Echo(head) => {
+            let idle = context.config.timeouts.idle;
+            return begun(head, &asked, open, |open| body::echo(incoming, idle, open));
+        }
+        Lead::Listen(join) => match context.desk.listen(&join) {
+            Ok(listener) => {
+                return begun(events(), &asked, open, |open| {
+                    body::events(listener, &connection, open)
+                });
+            }
+            Err(refusal) => {
+                routes::refuse(context, &asked, StatusCode::SERVICE_UNAVAILABLE, refusal)
+            }
+        },
+    };
+    open.answered();
+    whole(answer, &asked)
+}
+
+/// The answer has begun, and goes on by itself.
+fn begun(
+    head: Head,
+    asked: &Asked,
+    mut open: Open,
+    body: impl FnOnce(Open) -> Body,
+) -> Response<Body> {
+    open.answered();
+    let mut response = Response::new(body(open));
+    set_head(&mut response, head, asked);
+    response
+}
+
+fn whole(answer: Answer, asked: &Asked) -> Response<Body> {
+    let content = if asked.without_content { String::new() } else { answer.content };
+    let mut response = Response::new(body::whole(content));
+    set_head(&mut response, answer.head, asked);
+    response
+}
+
+fn set_head(response: &mut Response<Body>, head: Head, asked: &Asked) {
+    *response.status_mut() = head.status;
+    for (name, value) in head.fields(asked) {
+        // What comes from a peer was made safe before.
+        if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+}
+
+/// Refuses what is no request.
+fn refuse(
+    connection: &Connection,
+    open: &mut Open,
+    incoming: Incoming,
+    status: StatusCode,
+    reason: &str,
+) -> Response<Body> {
+    let context = &connection.context;
+    connection.pass_over(incoming);
+    context.files.refused(Protocol::Http2.as_str(), context.peer, reason.to_owned());
+    open.answered();
+    whole(Answer::text(status, format!("{reason}\n")), &Asked::unread(Protocol::Http2))
+}

@@ -1,0 +1,257 @@
+//! Who dawdles: what of a connection moves, what has begun and must end, and who asks only to give up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::config::Timeouts;
+
+/// How a connection's streams stand. Times are in milliseconds since its beginning.
+#[derive(Debug)]
+pub(super) struct Watch {
+    began: Instant,
+    handshake: Duration,
+    idle: Duration,
+    /// When something moved last.
+    moved: AtomicU64,
+    /// When what has begun must be whole; [`NEVER`] where nothing has.
+    due: AtomicU64,
+    streams: AtomicUsize,
+    /// Streams that may wait for as long as it takes: others see to them.
+    patient: AtomicUsize,
+    /// Streams that were answered, and that were given up before.
+    answered: AtomicUsize,
+    given_up: AtomicUsize,
+    changed: Notify,
+}
+
+/// Why a connection is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// A head, or another frame, that never becomes whole.
+    Unfinished,
+    /// Nothing moved.
+    Idle,
+    /// Requests are made only to be given up (CVE-2023-44487).
+    GivenUp(usize),
+}
+
+impl Overdue {
+    /// What the peer did wrong; silence between two requests is no fault.
+    pub(super) fn reason(self, timeouts: &Timeouts) -> Option<String> {
+        match self {
+            Self::Idle => None,
+            Self::Unfinished => {
+                let handshake = timeouts.handshake;
+                Some(format!(
+                    "a request head, or another frame, was not whole within {handshake:?}"
+                ))
+            }
+            Self::GivenUp(count) => Some(format!("{count} requests were given up unanswered")),
+        }
+    }
+}
+
+/// One stream, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Open {
+    watch: Arc<Watch>,
+    /// Answered, or given up.
+    settled: bool,
+}
+
+/// A stream that may wait, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Patient(Arc<Watch>);
+
+impl Watch {
+    pub(super) fn new(handshake: Duration, idle: Duration) -> Self {
+        Self {
+            began: Instant::now(),
+            handshake,
+            idle,
+            moved: AtomicU64::new(0),
+            due: AtomicU64::new(NEVER),
+            streams: AtomicUsize::new(0),
+            patient: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
+            given_up: AtomicUsize::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        in_milliseconds(self.began.elapsed())
+    }
+
+    /// Content came, or some was taken.
+    pub(super) fn moved(&self) {
+        self.moved.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Something has begun that must become whole.
+    pub(super) fn begin(&self) {
+        let due = self.now().saturating_add(in_milliseconds(self.handshake));
+        self.due.store(due, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Nothing is unfinished.
+    pub(super) fn whole(&self) {
+        self.due.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// A request came.
+    pub(super) fn open(self: &Arc<Self>) -> Open {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.moved();
+        Open { watch: self.clone(), settled: false }
+    }
+
+    /// Somebody waits for somebody else.
+    pub(super) fn patient(self: &Arc<Self>) -> Patient {
+        self.patient.fetch_add(1, Ordering::Relaxed);
+        Patient(self.clone())
+    }
+
+    /// Waits until the connection is to be ended.
+    ///
+    /// Cancel safe: yes.
+    pub(super) async fn overdue(&self) -> Overdue {
+        loop {
+            let given_up = self.given_up.load(Ordering::Relaxed);
+            if given_up >= GIVEN_UP && given_up > self.answered.load(Ordering::Relaxed) {
+                return Overdue::GivenUp(given_up);
+            }
+            let now = self.now();
+            let due = self.due.load(Ordering::Relaxed);
+            if due <= now {
+                return Overdue::Unfinished;
+            }
+            let idle = in_milliseconds(self.idle);
+            let last = match self.patient.load(Ordering::Relaxed) {
+                0 => self.moved.load(Ordering::Relaxed),
+                // When the last of them has gone, the time begins anew.
+                _ => now,
+            };
+            let idle_at = last.saturating_add(idle);
+            if idle_at <= now {
+                return Overdue::Idle;
+            }
+            let wait = Duration::from_millis(due.min(idle_at) - now);
+            tokio::select! {
+                () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    /// Waits until there has been no stream for `time`.
+    ///
+    /// Cancel safe: yes.
+    pub(super) async fn left(&self, time: Duration) {
+        let mut since = Instant::now();
+        loop {
+            if self.streams.load(Ordering::Relaxed) > 0 {
+                since = Instant::now();
+            }
+            if since.elapsed() >= time {
+                return;
+            }
+            tokio::time::sleep(time / 4).await;
+        }
+    }
+}
+
+impl Open {
+    /// Some of its content came, or some of its answer was taken.
+    pub(super) fn moved(&self) {
+        self.watch.moved();
+    }
+
+    /// Its answer is out, or on its way.
+    pub(super) fn answered(&mut self) {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.watch.answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Nobody waits for its answer.
+    pub(super) fn given_up(&mut self) {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.watch.given_up.fetch_add(1, Ordering::Relaxed);
+            self.watch.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.watch.streams.fetch_sub(1, Ordering::Relaxed);
+        self.watch.moved();
+        self.given_up();
+    }
+}
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        self.0.moved();
+        self.0.patient.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn in_milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(NEVER)
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// Requests that a client may give up before they are answered, however few it lets be answered. A browser that leaves a
+/// page with everything on it gives up fewer.
+const GIVEN_UP: usize = 100;
+
+/// No time-out is so long that a timer could not tell it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn what_never_becomes_whole_is_overdue_and_what_does_is_not() {
+        let watch = Watch::new(SHORT, LONG);
+        watch.begin();
+        assert_eq!(watch.overdue().await, Overdue::Unfinished);
+        watch.whole();
+        tokio::time::timeout(5 * SHORT, watch.overdue()).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_idle_when_nothing_moves_and_nobody_may_wait() {
+        let watch = Arc::new(Watch::new(LONG, SHORT));
+        let patient = watch.patient();
+        tokio::time::timeout(5 * SHORT, watch.overdue()).await.unwrap_err();
+        drop(patient);
+        assert_eq!(watch.overdue().await, Overdue::Idle);
+    }
+
+    #[tokio::test]
+    async fn giving_up_is_forgiven_to_those_who_let_more_be_answered() {
+        let watch = Arc::new(Watch::new(LONG, LONG));
+        for _ in 0..=GIVEN_UP {
+            watch.open().answered();
+        }
+        for _ in 0..GIVEN_UP {
+            drop(watch.open());
+        }
+        tokio::time::timeout(SHORT, watch.overdue()).await.unwrap_err();
+        drop(watch.open());
+        drop(watch.open());
+        assert_eq!(watch.overdue().await, Overdue::GivenUp(GIVEN_UP + 2));
+    }
+}
