@@ -34,7 +34,7 @@ pub(crate) struct Anyport {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Serve(Serve),
+    Serve(Box<Serve>),
     Send(Send),
     Get(Get),
     Ls(Ls),

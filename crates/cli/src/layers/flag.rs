@@ -140,7 +140,7 @@ fn as_typed(argument: &Arg, said: &Said) -> Vec<OsString> {
 
 /// The name of a setting: that of its flag, without the dashes before it.
 pub(crate) fn key(argument: &Arg) -> String {
-    argument.get_long().unwrap_or(argument.get_id().as_str()).to_owned()
+    argument.get_long().unwrap_or_else(|| argument.get_id().as_str()).to_owned()
 }
 
 /// The variable that sets it.

@@ -19,7 +19,7 @@ fn serve(arguments: &[&str], file: &str, variables: &[(&str, &str)]) -> flags::S
     let line = [&["serve"], arguments].concat();
     let parsed = layers(&line, file, variables).unwrap_or_else(|refusal| panic!("{refusal:?}"));
     let Subcommand::Serve(serve) = parsed.flags.command else { panic!() };
-    serve
+    *serve
 }
 
 fn mistakes(arguments: &[&str], file: &str, variables: &[(&str, &str)]) -> Vec<String> {
