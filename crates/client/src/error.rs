@@ -138,7 +138,7 @@ pub enum SendError {
         /// The server.
         peer: SocketAddr,
         /// Why not.
-        source: TlsError,
+        source: Box<TlsError>,
     },
     /// The server closed the connection instead of answering the ClientHello.
     #[error("{peer} does not speak TLS: it closed the connection within the handshake")]
@@ -220,7 +220,7 @@ impl SendError {
     pub(crate) fn broken_off(peer: SocketAddr, sent: u64, source: io::Error) -> Self {
         let tls = source.get_ref().and_then(|error| error.downcast_ref::<TlsError>());
         if let Some(tls) = tls {
-            return Self::Tls { peer, source: tls.clone() };
+            return Self::Tls { peer, source: Box::new(tls.clone()) };
         }
         let source = match source.kind() {
             // What a blocking socket says when its time-out has passed.
@@ -292,7 +292,10 @@ impl SendError {
             Self::Congestion { .. } => Some(
                 "see net.ipv4.tcp_allowed_congestion_control, or use --congestion auto".to_owned(),
             ),
-            Self::Tls { source: TlsError::Untrusted(untrusted), .. } => Some(untrusted.hint()),
+            Self::Tls { source, .. } => match &**source {
+                TlsError::Untrusted(untrusted) => Some(untrusted.hint()),
+                _ => None,
+            },
             Self::NoTls { .. } => Some("without TLS: tcp://, ws://, frames://".to_owned()),
             Self::NotHttp { .. } => Some("is that an anyport server? tcp:// may work".to_owned()),
             Self::BrokenOff { .. } => {

@@ -18,8 +18,10 @@ use crate::target::Target;
 #[derive(Clone)]
 pub struct Encryption {
     client: Arc<Client>,
-    met: Arc<dyn Fn(&Target, &Met) + Send + Sync>,
+    met: Arc<Tell>,
 }
+
+type Tell = dyn Fn(&Target, &Met) + Send + Sync;
 
 impl Encryption {
     /// `met` is told of each server whose handshake is over.
@@ -76,7 +78,7 @@ impl Stream {
         if !target.encrypted {
             return Ok(stream);
         }
-        let failed = |source| SendError::Tls { peer, source };
+        let failed = |source| SendError::Tls { peer, source: Box::new(source) };
         let (machine, meeting) =
             encryption.client.connect(&target.host, target.port, alpn).map_err(failed)?;
         let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());

@@ -213,9 +213,8 @@ impl Verifier {
                 .map_err(|error| Untrusted::of(error, got)),
             None => Err(Untrusted::UnknownAuthority { got }),
         };
-        let refused = match vouched {
-            Ok(_) => return Ok(Verdict::Vouched { new: !self.known.contains(&Known::Vouched) }),
-            Err(refused) => refused,
+        let Err(refused) = vouched else {
+            return Ok(Verdict::Vouched { new: !self.known.contains(&Known::Vouched) });
         };
         if self.trust.authorities.is_some()
             || !matches!(refused, Untrusted::UnknownAuthority { .. })
