@@ -132,6 +132,8 @@ pub(crate) struct Origins {
     /// For each the number of its group; none where it is inherited.
     pub(crate) groups: Vec<Option<usize>>,
     pub(crate) inherited: Vec<SocketAddr>,
+    /// Where each really listens, and what is served there: both stay.
+    pub(crate) bound: Vec<(SocketAddr, Service)>,
 }
 
 /// Listens on all that `--bind` and `--listen` name, beside what a service manager has opened for us; or on both loopback
@@ -153,7 +155,12 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
             groups.push(Some(number));
         }
     }
-    Ok(Listening { listeners, origins: Origins { groups, inherited } })
+    let address = |listener: &Listener| {
+        let address = listener.socket.local_addr().ok()?;
+        Some((address, listener.config.service))
+    };
+    let bound = listeners.iter().filter_map(address).collect();
+    Ok(Listening { listeners, origins: Origins { groups, inherited, bound } })
 }
 
 /// Sockets that a service manager has opened, and their addresses. Each is what it is named, and else as the flags say.
@@ -170,6 +177,18 @@ fn take_inherited(flags: &flags::Serve) -> Result<(Vec<SocketAddr>, Vec<Listener
 /// Whether it could be listened on, as far as that can be said without doing it; beside what is inherited.
 pub(crate) fn check(flags: &flags::Serve, inherited: &[SocketAddr]) -> Result<(), Failure> {
     resolved(flags, inherited).map(|_| ())
+}
+
+/// Whether what listens already may go on with these flags: a reload must not take from it what lets it be open.
+pub(crate) fn check_bound(
+    flags: &flags::Serve,
+    bound: &[(SocketAddr, Service)],
+) -> Result<(), Failure> {
+    bound.iter().try_for_each(|(address, service)| {
+        let mut config = common(flags);
+        config.service = *service;
+        flags.access.check(&[*address], flags.open, &config)
+    })
 }
 
 /// Every group, with the addresses that its names stand for.

@@ -52,9 +52,10 @@ impl Reloader {
         let Command::Serve(flags) = &parsed.flags.command else {
             return Err("this is not how a server is started".to_owned());
         };
-        let Origins { groups, inherited } = &self.origins;
+        let Origins { groups, inherited, bound } = &self.origins;
         let mut config = settings::config(flags).map_err(|failure| line(&failure))?;
         listen::check(flags, inherited).map_err(|failure| line(&failure))?;
+        listen::check_bound(flags, bound).map_err(|failure| line(&failure))?;
         daemon::fit(&mut config);
         let mut kept = self.server.replace(config);
         kept.extend(running.follow(listen::groups(flags, !inherited.is_empty())));

@@ -3,6 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::anyhow;
 use anyport_client::{Encryption, Target};
@@ -51,8 +52,12 @@ fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
         None => for_this_run(),
     };
     match kept {
-        Ok(identity) => Ok(identity),
-        Err(error @ IdentityError::File { .. }) if !told => {
+        Ok(identity) => {
+            KEPT.store(true, Ordering::Relaxed);
+            Ok(identity)
+        }
+        // A server that has shown a kept one does not come with another because a reload cannot read it.
+        Err(error @ IdentityError::File { .. }) if !told && !KEPT.load(Ordering::Relaxed) => {
             // Whoever asked for nothing shall not be kept from serving.
             if FOR_THIS_RUN.get().is_some() {
                 return for_this_run().map_err(unusable);
@@ -74,6 +79,9 @@ fn for_this_run() -> Result<Identity, IdentityError> {
     let identity = Identity::in_memory()?;
     Ok(FOR_THIS_RUN.get_or_init(|| identity).clone())
 }
+
+/// This process has used an identity that is kept.
+static KEPT: AtomicBool = AtomicBool::new(false);
 
 static FOR_THIS_RUN: OnceLock<Identity> = OnceLock::new();
 

@@ -129,6 +129,7 @@ async fn begin(
         }
     };
     context.is_encrypted = true;
+    place.falls_silent();
     // Never TLS in TLS. Where nothing but TLS is taken, anything may be in it.
     let inside =
         Allowed { tls: false, ..if outside.is_only_tls() { Allowed::ALL } else { outside } };

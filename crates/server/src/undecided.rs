@@ -80,6 +80,14 @@ impl Place {
         }
     }
 
+    /// What was said was TLS, and within it nothing has been said yet.
+    pub(crate) fn falls_silent(&self) {
+        let mut places = self.undecided.lock();
+        if let Some(held) = places.speaking.remove(&self.id) {
+            places.silent.insert(self.id, held);
+        }
+    }
+
     /// Ready when another has the place.
     ///
     /// Cancel safe: yes.
@@ -131,6 +139,17 @@ mod tests {
         // Of one that gave way nothing comes back.
         places[0].speaks();
         assert_eq!(undecided.lock().speaking.len(), 1);
+    }
+
+    /// A finished TLS handshake is no word: a newcomer gets the place of one that says nothing within it.
+    #[test]
+    fn one_that_falls_silent_gives_way_before_those_that_came_later() {
+        let undecided = Arc::new(Undecided::new(2));
+        let mut places: Vec<Place> = (0..2).map(|_| undecided.enter()).collect();
+        places[0].speaks();
+        places[0].falls_silent();
+        places.push(undecided.enter());
+        assert_eq!(given_away(&mut places), [true, false, false]);
     }
 
     #[test]

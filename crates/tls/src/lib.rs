@@ -44,6 +44,12 @@ pub enum TlsError {
     /// The server is not whom we want to talk to.
     #[error(transparent)]
     Untrusted(#[from] client::Untrusted),
+    /// A handshake message that comes in ever more records.
+    #[error("a handshake message of more than {limit} bytes on the wire")]
+    TooLong {
+        /// How many bytes of the wire one may take.
+        limit: usize,
+    },
     /// The connection was closed already.
     #[error("the TLS connection is closed")]
     Closed,

@@ -112,16 +112,30 @@ impl<S: Side> Machine<S> {
             let mut begun = std::mem::take(&mut self.begun);
             let used = self.records(&mut begun, plain, out)?;
             begun.drain(..used);
+            if begun.len() > MAX_BEGUN {
+                return self.too_long();
+            }
             // An empty one takes no memory while the connection is idle.
             if !begun.is_empty() {
                 self.begun = begun;
             }
         }
         let used = self.records(wire, plain, out)?;
-        if !self.ended {
-            self.begun.extend_from_slice(&wire[used..]);
+        if self.ended {
+            return Ok(());
         }
+        // What is left is less than a record, but for a handshake message that goes on.
+        if wire.len() - used > MAX_BEGUN {
+            return self.too_long();
+        }
+        self.begun.extend_from_slice(&wire[used..]);
         Ok(())
+    }
+
+    /// Records that say next to nothing may make one message: rustls bounds the message, and we what carries it.
+    fn too_long(&mut self) -> Result<(), TlsError> {
+        self.failed = true;
+        Err(TlsError::TooLong { limit: MAX_BEGUN })
     }
 
     /// Appends `plain` to `out`, encrypted.
@@ -140,7 +154,8 @@ impl<S: Side> Machine<S> {
         out.resize(at + plain.len() + records * RECORD_OVERHEAD, 0);
         let mut end = at;
         loop {
-            match self.side.process(&mut []).state? {
+            // With what has begun, as rustls has its place in it in mind. None of it is whole, so nothing of it is taken.
+            match self.side.process(&mut self.begun).state? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     match traffic.encrypt(plain, &mut out[end..]) {
                         Ok(count) => {
@@ -177,9 +192,10 @@ impl<S: Side> Machine<S> {
             return;
         }
         let at = out.len();
-        out.resize(at + RECORD_OVERHEAD + ALERT, 0);
+        // A key that is to be renewed first takes more room.
+        out.resize(at + 8 * (RECORD_OVERHEAD + ALERT), 0);
         // In the midst of a handshake there is nothing to close.
-        let count = match self.side.process(&mut []).state {
+        let count = match self.side.process(&mut self.begun).state {
             Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                 traffic.queue_close_notify(&mut out[at..]).unwrap_or(0)
             }
@@ -298,6 +314,9 @@ fn missing(begun: &[u8]) -> usize {
         }
     }
 }
+
+/// What may wait for the rest of a handshake message: the longest that rustls takes, in records of a usual size.
+const MAX_BEGUN: usize = 80 * 1024;
 
 /// Of a record: type, version, length (RFC 8446 §5.1).
 const HEADER: usize = 5;
@@ -430,6 +449,45 @@ mod tests {
         server.open(&mut wire, &mut plain, &mut out).unwrap_err();
         let told = client.open(&mut out, &mut plain, &mut Vec::new()).unwrap_err();
         assert!(told.to_string().contains("CertificateRequired"), "{told}");
+    }
+
+    /// A handshake message that never ends, in records of a byte each.
+    #[test]
+    fn a_message_in_ever_more_records_is_refused_and_one_that_has_begun_disturbs_nothing() {
+        let mut server = server();
+        let (mut plain, mut out) = (Vec::new(), Vec::new());
+        let mut sent = 0;
+        let refused = loop {
+            // The first says ClientHello, of 65,535 bytes.
+            let bytes = if sent == 0 { &[1, 0, 0xff, 0xff][..] } else { &[0] };
+            let mut record = vec![0x16, 3, 1, 0, bytes.len() as u8];
+            record.extend_from_slice(bytes);
+            sent += record.len();
+            if let Err(error) = server.open(&mut record, &mut plain, &mut out) {
+                break error;
+            }
+            assert!(server.begun.len() <= MAX_BEGUN && sent < 2 * MAX_BEGUN);
+        };
+        assert_eq!(refused, TlsError::TooLong { limit: MAX_BEGUN });
+
+        // Within a connection: the beginning of a message in a record that is whole.
+        let (mut client, mut server) = pair();
+        let mut wire = sealed_handshake(&mut client);
+        server.open(&mut wire, &mut plain, &mut out).unwrap();
+        let mut answer = Vec::new();
+        server.seal(b"an answer", &mut answer).unwrap();
+        server.close(&mut answer);
+        client.open(&mut answer, &mut plain, &mut out).unwrap();
+        assert_eq!(plain, b"an answer");
+        assert!(client.is_ended());
+    }
+
+    /// A record of a client that is cut in the middle: all of it but its last bytes.
+    fn sealed_handshake(client: &mut ClientMachine) -> Vec<u8> {
+        let mut wire = Vec::new();
+        client.seal(b"half of a record", &mut wire).unwrap();
+        wire.truncate(wire.len() - 3);
+        wire
     }
 
     #[test]

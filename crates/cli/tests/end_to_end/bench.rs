@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Outcome, Running, Sample, Server, anyport, blake3, wait_until};
 
-const ROWS: [&str; 25] = [
+const ROWS: [&str; 34] = [
     "bare tcp",
     "bare tcp, reads file",
     "bare ws",
@@ -29,14 +29,23 @@ const ROWS: [&str; 25] = [
     "raw → own → file",
     "ws → own → file",
     "raw → own, BLAKE3",
+    "raw → own, TLS",
+    "ws → own, TLS",
+    "library → library, TLS",
     "bare ws, 64 KiB",
     "bare ws, reads file, 64 KiB",
     "bare ws → own, 64 KiB",
     "ws → own, 64 KiB",
+    "library → library, 64 KiB",
+    "ws → own, TLS, 64 KiB",
+    "library → library, TLS, 64 KiB",
     "bare ws, 1 MiB",
     "bare ws, reads file, 1 MiB",
     "bare ws → own, 1 MiB",
     "ws → own, 1 MiB",
+    "library → library, 1 MiB",
+    "ws → own, TLS, 1 MiB",
+    "library → library, TLS, 1 MiB",
 ];
 
 /// More than one buffer, so that there is something to time.

@@ -234,8 +234,8 @@ fn a_break_leaves_no_gap_and_no_duplicate() {
         let theirs: Vec<String> =
             (1..=40).map(|ten| format!("of the guest {}", ten * 10)).collect();
         let told = texts("guest");
-        // The last of them may be on their way when it leaves.
-        assert!(told.len() >= 38 && theirs.starts_with(&told), "{scheme}: {told:?}");
+        // It leaves when its own are confirmed, and the guest may be far behind then.
+        assert!(told.len() >= 10 && theirs.starts_with(&told), "{scheme}: {told:?}");
     }
 }
 

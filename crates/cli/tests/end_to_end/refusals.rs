@@ -559,7 +559,7 @@ fn a_websocket_without_content_is_no_file() {
 
 #[test]
 fn tls_is_told_in_its_own_language() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--tls", "off"]);
     let hello = anyport_testkit::hex("16 03 01 00c8 01 0000c4 03 03");
     let mut stream = connect(server.port());
     stream.write_all(&hello).unwrap();

@@ -161,7 +161,10 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "an authority of a test");
+        // Another one of the same name would be asked to vouch, and fail in another way.
+        let directory = tempfile::tempdir().unwrap();
+        let name = format!("an authority of {}", directory.path().display());
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let authority = Self { scratch: tempfile::tempdir().unwrap(), issuer };
         authority.write("ca.pem", &authority.issuer.pem());

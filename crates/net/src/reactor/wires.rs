@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -134,7 +135,10 @@ impl<S: Step> Wires<S> {
         }
         let waited = wire.queued() > 0;
         wire.session.delivered(bytes.len() as u64);
-        let written = match wire.session.seal(bytes, is_last) {
+        // Whatever becomes of one, the others are told.
+        let sealed = catch_unwind(AssertUnwindSafe(|| wire.session.seal(bytes, is_last)));
+        let sealed = sealed.unwrap_or_else(|_| Some(Err(io::Error::other("a bug of ours"))));
+        let written = match sealed {
             None => wire.write(bytes),
             Some(sealed) => sealed.and_then(|mut sealed| wire.write_vec(&mut sealed)),
         };

@@ -96,9 +96,12 @@ impl KnownHosts {
             if self.of(place).is_ok_and(|known| known.contains(&what)) {
                 return Ok(());
             }
+            // Whoever wrote the last line by hand may have left it open.
+            let text = self.read()?;
+            let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
             let line = match what {
-                Known::Certificate(fingerprint) => format!("{place} {fingerprint}\n"),
-                Known::Vouched => format!("{place} {VOUCHED}\n"),
+                Known::Certificate(fingerprint) => format!("{end}{place} {fingerprint}\n"),
+                Known::Vouched => format!("{end}{place} {VOUCHED}\n"),
             };
             file.write_all(line.as_bytes())
         };
@@ -141,6 +144,9 @@ mod tests {
         assert_eq!(hosts.of("[::1]:1"), Ok(vec![Known::Vouched]));
         assert_eq!(hosts.of("a:2"), Ok(Vec::new()));
         assert_eq!(fs::read_to_string(hosts.path()).unwrap().lines().count(), 2);
+        fs::write(hosts.path(), format!("b:1 {VOUCHED}")).unwrap();
+        hosts.add("a:1", first).unwrap();
+        assert_eq!((hosts.of("a:1"), hosts.of("b:1")), (Ok(vec![first]), Ok(vec![Known::Vouched])));
     }
 
     #[test]

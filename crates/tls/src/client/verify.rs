@@ -161,6 +161,12 @@ fn day(seconds: Option<u64>) -> String {
 }
 
 fn listed(names: &[String]) -> String {
+    // rustls has them as DnsName("files.example") and IpAddress(127.0.0.1).
+    let plain = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')'));
+        inner.unwrap_or(name).trim_matches('"').to_owned()
+    };
+    let names: Vec<_> = names.iter().map(plain).collect();
     if names.is_empty() { String::new() } else { format!(", but for {}", names.join(", ")) }
 }
 

@@ -214,14 +214,15 @@ mod tests {
         let running = tokio::spawn(desk.clone().run(draining.clone()));
         let (one, two) = (listen(&desk), listen(&desk));
         post(&desk, "hello");
-        assert!(told(&one).await.ends_with("data: <bob> hello\n\n"));
-        assert!(told(&two).await.ends_with("data: <bob> hello\n\n"));
+        let first = told(&one).await;
+        assert!(first.ends_with("data: bob: hello\n\n"), "{first:?}");
+        assert!(told(&two).await.ends_with("data: bob: hello\n\n"));
         let lobby: RoomName = "lobby".parse().unwrap();
         assert_eq!(desk.rooms.look(&lobby).unwrap().0.listeners, 2);
         drop(one);
         assert_eq!(desk.rooms.look(&lobby).unwrap().0.listeners, 1);
         post(&desk, "again");
-        assert!(told(&two).await.ends_with("data: <bob> again\n\n"));
+        assert!(told(&two).await.ends_with("data: bob: again\n\n"));
         draining.cancel();
         running.await.unwrap();
     }
@@ -244,9 +245,12 @@ mod tests {
         let (mut events, mut lost) = (0, String::new());
         while lost.is_empty() {
             let told = told(&slow).await;
-            if told.contains("were lost here") { lost = told } else { events += 1 }
+            events += told.matches("data: bob: ").count();
+            if told.contains("were lost here") {
+                lost = told;
+            }
         }
-        assert!(lost.contains(&format!("{} events", 20 - events)), "{lost}");
+        assert!(lost.contains(&format!("{} events", 20 - events)), "{events} heard: {lost}");
 
         let desk = desk_that(SlowReader::Close);
         let slow = listen(&desk);

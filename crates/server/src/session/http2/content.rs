@@ -7,7 +7,7 @@ use anyport_proto::transfer::refusal::Refusal;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::task::block_in_place;
 
 use super::watch::Open;
@@ -34,7 +34,9 @@ pub(super) async fn next(incoming: &mut Incoming, idle: Duration, open: &Open) -
     loop {
         match tokio::time::timeout_at(until, incoming.frame()).await {
             Err(_) => return Came::Silence,
-            Ok(None) => return Came::End,
+            // A reset without an error is no end of the content (RFC 9113 §8.1).
+            Ok(None) if incoming.is_end_stream() => return Came::End,
+            Ok(None) => return Came::Broken("the stream was reset".to_owned()),
             Ok(Some(Err(error))) => return Came::Broken(chain(&error)),
             // Trailers say nothing here, and an empty frame is no sign of life.
             Ok(Some(Ok(frame))) => match frame.into_data() {
