@@ -119,13 +119,14 @@ impl Listener {
                 if let Some(piece) = ear.pop() {
                     return Some(piece);
                 }
+                // Behind the last word there is nothing, not even what was missed.
+                if ear.finished {
+                    return None;
+                }
                 let mut missed = Vec::new();
                 groups.drained(self.key, &mut missed);
                 if !missed.is_empty() {
                     return Some(Bytes::from(missed));
-                }
-                if ear.finished {
-                    return None;
                 }
             }
             // A word that came since is remembered.
