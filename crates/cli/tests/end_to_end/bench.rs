@@ -98,7 +98,7 @@ fn bench_measures_every_row_of_the_table() {
     assert_eq!(rows.iter().filter(|row| row["kind"] == "pair").count(), 6);
     let base = rows.iter().find(|row| row["id"] == "raw-own").unwrap();
     assert_eq!(base["times_base"]["median"], 1.0);
-    assert_eq!(of_kind(&events, "layer").len(), 16);
+    assert_eq!(of_kind(&events, "layer").len(), 23);
     assert!(facts["digest"].as_str().unwrap().starts_with("blake3:"));
 }
 
