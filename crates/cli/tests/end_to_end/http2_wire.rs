@@ -193,6 +193,22 @@ fn h2_9_a_stream_that_is_reset_takes_no_other_with_it() {
     assert_eq!(server.published(), ["f1"]);
 }
 
+/// RST_STREAM without an error is what some intermediaries make of any reset (RFC 9113 §8.1 has it mean that nothing more is
+/// wanted).
+#[test]
+fn h2_9_a_reset_without_an_error_is_no_end_of_the_content() {
+    let server = Server::start(&[]);
+    let mut wire = Wire::open(&server, &[]);
+    wire.put(1, "/part", None);
+    wire.send(DATA, 0, 1, b"hello");
+    wait_until("a part", || {
+        server.names().iter().any(|name| name.ends_with(".part")).then_some(())
+    });
+    wire.send(RST_STREAM, 0, 1, &0_u32.to_be_bytes());
+    assert_eq!(server.next_interrupted()["name"], "part");
+    assert!(server.published().is_empty());
+}
+
 #[test]
 fn h2_9_silence_in_a_stream_is_its_own_end() {
     let server = Server::start(&["--idle-timeout", "500ms"]);
