@@ -9,7 +9,8 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, UnbufferedConnectionCommon, UnbufferedStatus,
+    ConnectionState, EncodeError, EncodeTlsData, UnbufferedConnectionCommon, UnbufferedStatus,
+    WriteTraffic,
 };
 use rustls::{ClientConfig, ProtocolVersion, ServerConfig, SupportedCipherSuite};
 use std::sync::Arc;
@@ -149,41 +150,17 @@ impl<S: Side> Machine<S> {
         if self.failed {
             return Err(TlsError::Closed);
         }
-        let at = out.len();
-        let records = plain.len().div_ceil(MAX_PLAIN);
-        out.resize(at + plain.len() + records * RECORD_OVERHEAD, 0);
-        let mut end = at;
-        loop {
-            // With what has begun, as rustls has its place in it in mind. None of it is whole, so nothing of it is taken.
-            match self.side.process(&mut self.begun).state? {
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    match traffic.encrypt(plain, &mut out[end..]) {
-                        Ok(count) => {
-                            out.truncate(end + count);
-                            return Ok(());
-                        }
-                        Err(EncryptError::InsufficientSize(size)) => {
-                            out.resize(end + size.required_size, 0);
-                        }
-                        Err(EncryptError::EncryptExhausted) => return Err(TlsError::Closed),
-                    }
-                }
-                ConnectionState::EncodeTlsData(mut data) => match data.encode(&mut out[end..]) {
-                    Ok(count) => end += count,
-                    Err(EncodeError::InsufficientSize(size)) => {
-                        out.resize(end + size.required_size, 0);
-                        // It gives up its place only when it is encoded.
-                        end += data.encode(&mut out[end..]).unwrap_or(0);
-                    }
-                    Err(EncodeError::AlreadyEncoded) => {}
-                },
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                _ => {
-                    out.truncate(end);
-                    return Err(TlsError::Closed);
-                }
+        self.say(out, |mut traffic, out| {
+            // Record by record, so that the room for one is still near the processor when it is filled.
+            for record in plain.chunks(MAX_PLAIN) {
+                let at = out.len();
+                out.resize(at + record.len() + RECORD_OVERHEAD, 0);
+                let sealed = traffic.encrypt(record, &mut out[at..]);
+                out.truncate(at + sealed.as_ref().copied().unwrap_or(0));
+                sealed.map_err(|_| TlsError::Closed)?;
             }
-        }
+            Ok(())
+        })
     }
 
     /// Says that nothing more comes from here, once: appends close_notify to `out`. The other direction stays open.
@@ -191,17 +168,31 @@ impl<S: Side> Machine<S> {
         if self.failed || std::mem::replace(&mut self.close_sent, true) {
             return;
         }
-        let at = out.len();
-        // A key that is to be renewed first takes more room.
-        out.resize(at + 8 * (RECORD_OVERHEAD + ALERT), 0);
         // In the midst of a handshake there is nothing to close.
-        let count = match self.side.process(&mut self.begun).state {
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                traffic.queue_close_notify(&mut out[at..]).unwrap_or(0)
+        let _ = self.say(out, |mut traffic, out| {
+            let at = out.len();
+            out.resize(at + RECORD_OVERHEAD + ALERT, 0);
+            let said = traffic.queue_close_notify(&mut out[at..]).unwrap_or(0);
+            out.truncate(at + said);
+            Ok(())
+        });
+    }
+
+    /// Once what TLS itself has to tell is told, such as a new key, has `say` append to `out`.
+    fn say(
+        &mut self,
+        out: &mut Vec<u8>,
+        say: impl FnOnce(WriteTraffic<'_, S::Data>, &mut Vec<u8>) -> Result<(), TlsError>,
+    ) -> Result<(), TlsError> {
+        loop {
+            // With what has begun, as rustls has its place in it in mind. None of it is whole, so nothing of it is taken.
+            match self.side.process(&mut self.begun).state? {
+                ConnectionState::WriteTraffic(traffic) => return say(traffic, out),
+                ConnectionState::EncodeTlsData(data) => encode(data, out),
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                _ => return Err(TlsError::Closed),
             }
-            _ => 0,
-        };
-        out.truncate(at + count);
+        }
     }
 
     /// Whether nothing can be said yet.
@@ -248,15 +239,8 @@ impl<S: Side> Machine<S> {
                     }
                     true
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    let at = out.len();
-                    out.resize(at + FLIGHT, 0);
-                    let mut encoded = data.encode(&mut out[at..]);
-                    if let Err(EncodeError::InsufficientSize(size)) = encoded {
-                        out.resize(at + size.required_size, 0);
-                        encoded = data.encode(&mut out[at..]);
-                    }
-                    out.truncate(at + encoded.unwrap_or(0));
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    encode(data, out);
                     true
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
@@ -285,16 +269,24 @@ impl<S: Side> Machine<S> {
     fn last_words(&mut self, out: &mut Vec<u8>) {
         self.failed = true;
         while self.side.wants_write() {
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = self.side.process(&mut []).state
-            else {
-                return;
-            };
-            let at = out.len();
-            out.resize(at + FLIGHT, 0);
-            let count = data.encode(&mut out[at..]).unwrap_or(0);
-            out.truncate(at + count);
+            match self.side.process(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out),
+                _ => return,
+            }
         }
     }
+}
+
+/// Appends what TLS itself has to tell.
+fn encode<D>(mut data: EncodeTlsData<'_, D>, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.resize(at + FLIGHT, 0);
+    let mut encoded = data.encode(&mut out[at..]);
+    if let Err(EncodeError::InsufficientSize(size)) = encoded {
+        out.resize(at + size.required_size, 0);
+        encoded = data.encode(&mut out[at..]);
+    }
+    out.truncate(at + encoded.unwrap_or(0));
 }
 
 /// Bytes that complete the last record of `begun`, or its header.
