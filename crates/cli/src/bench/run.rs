@@ -430,10 +430,18 @@ fn parse(line: &str) -> Result<Event> {
     serde_json::from_str(line).with_context(|| format!("no event: {line:?}"))
 }
 
-/// A port that was free a moment ago, for tools that do not tell which one they got.
+/// A port that was free a moment ago, for tools that do not tell which one they got. Below those that the kernel gives to
+/// whoever asks for any, so that nobody gets it in between.
 fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
-    Ok(listener.local_addr()?.port())
+    let mut tries = 0;
+    loop {
+        let random = u16::try_from(getrandom::u32()? % u32::from(PORTS.end - PORTS.start))?;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, PORTS.start + random)) {
+            Ok(listener) => return Ok(listener.local_addr()?.port()),
+            Err(_) if tries < MOST_TRIES => tries += 1,
+            Err(error) => return Err(error).context("no free port"),
+        }
+    }
 }
 
 /// Waits until somebody listens. The kernel is asked, as a connection would be the only one that the tool takes.
@@ -461,6 +469,12 @@ fn is_listened_on(table: &Path, port: u16) -> bool {
             && state == Some("0A")
     })
 }
+
+/// Linux gives 32768 and those above to whoever asks for any (`net.ipv4.ip_local_port_range`).
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Ports that are tried.
+const MOST_TRIES: u32 = 100;
 
 /// How often the memory of a receiver that ends by itself is looked at.
 const GLANCE: Duration = Duration::from_millis(20);
