@@ -24,11 +24,13 @@ fn directories() -> Vec<PathBuf> {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
         std::env::split_paths(&value).next().filter(|path| path.is_absolute())
     };
-    // systemd's is this service's own.
-    let service = first("RUNTIME_DIRECTORY");
+    // Within a service of systemd's nobody else's server is meant.
+    if let Some(service) = first("RUNTIME_DIRECTORY") {
+        return vec![service];
+    }
     let user = first("XDG_RUNTIME_DIR").map(|path| path.join("anyport"));
     let system = PathBuf::from("/run/anyport");
-    service.into_iter().chain(user).chain([system]).collect()
+    user.into_iter().chain([system]).collect()
 }
 
 /// Whether a process of this user may ask and tell us.
