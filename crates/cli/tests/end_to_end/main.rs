@@ -40,6 +40,7 @@
 //! - `systemd` what a service manager is told, and sockets that it opens
 //! - `time` what time it is, to browsers and by old protocols
 //! - `tls` the same under TLS, and whom clients trust
+//! - `tls_silence` what comes under TLS and says nothing
 //! - `tokens` who comes in where tokens are asked for
 //! - `under_load` crowds, storms and shortages
 //! - `unseen` files that the kernel stores, because no digest is wanted
@@ -93,6 +94,7 @@ mod slowness;
 mod systemd;
 mod time;
 mod tls;
+mod tls_silence;
 mod tokens;
 mod under_load;
 mod unseen;

@@ -688,14 +688,14 @@ fn a_peer_that_speaks_no_tls_is_named() {
 }
 
 /// Our own end of a connection under TLS, for what no tool holds open by the hundred.
-struct Secured {
-    stream: TcpStream,
-    machine: ClientMachine,
+pub(crate) struct Secured {
+    pub(crate) stream: TcpStream,
+    pub(crate) machine: ClientMachine,
     plain: Vec<u8>,
 }
 
 impl Secured {
-    fn connect(port: u16) -> Self {
+    pub(crate) fn connect(port: u16) -> Self {
         let client = Client::new(Trust { insecure: true, ..Trust::default() }).unwrap();
         let (machine, _) = client.connect("127.0.0.1", port, &[]).unwrap();
         let mut secured = Self { stream: connect(port), machine, plain: Vec::new() };
@@ -719,14 +719,14 @@ impl Secured {
         self.open(&mut wire[..count]);
     }
 
-    fn write(&mut self, plain: &[u8]) {
+    pub(crate) fn write(&mut self, plain: &[u8]) {
         let mut out = Vec::new();
         self.machine.seal(plain, &mut out).unwrap();
         self.stream.write_all(&out).unwrap();
     }
 
     /// Reads until the plain text holds `expected`, and forgets it.
-    fn hears(&mut self, expected: &str) {
+    pub(crate) fn hears(&mut self, expected: &str) {
         while !String::from_utf8_lossy(&self.plain).contains(expected) {
             self.read();
         }

@@ -31,6 +31,7 @@ mod tests;
 pub(crate) mod time_http;
 mod ws;
 
+pub(crate) use due::AT_ONCE;
 pub(crate) use http1::Upgrade;
 
 use std::io;

@@ -8,6 +8,7 @@ use anyport_net::copy::{Flow, Held, Input, Outgoing, Piece, Step, Unseen};
 use anyport_tls::{ServerMachine, TRUNCATED, TlsError};
 
 use crate::link::Link;
+use crate::session::AT_ONCE;
 use crate::supervised::Supervised;
 
 /// What the loops drive.
@@ -28,6 +29,8 @@ pub(crate) struct Sealed {
     unsent: u64,
     /// The peer has said close_notify, and the session is not done yet.
     ending: bool,
+    /// Bytes have come that hold nothing for the session. When it has waited long enough for some that do.
+    silent_at: Option<Instant>,
 }
 
 impl Wired {
@@ -90,15 +93,35 @@ impl Wired {
 
 impl Sealed {
     pub(crate) const fn new(machine: ServerMachine, link: Link) -> Self {
-        Self { machine, link, plain: Vec::new(), said: Vec::new(), unsent: 0, ending: false }
+        Self {
+            machine,
+            link,
+            plain: Vec::new(),
+            said: Vec::new(),
+            unsent: 0,
+            ending: false,
+            silent_at: None,
+        }
     }
 
     pub(crate) fn into_machine(self: Box<Self>) -> ServerMachine {
         self.machine
     }
 
+    /// Each read begins the loops' wait anew, and may bring no plain text: a part of a record, a record without content, a new
+    /// key (RFC 8446 §4.6.3). To a session that is silence.
+    fn patience(&self, session: &Supervised) -> Duration {
+        let patience = session.patience();
+        let left = |at: Instant| at.saturating_duration_since(Instant::now()).max(AT_ONCE);
+        self.silent_at.map_or(patience, |at| patience.min(left(at)))
+    }
+
     fn step(&mut self, session: &mut Supervised, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
         self.settle(session);
+        // Until it is told, and then what it does about it begins a time of its own.
+        if matches!(input, Input::Silence) {
+            self.silent_at = None;
+        }
         let flow = match input {
             Input::Bytes(wire, at) => self.bytes(session, wire, at, replies),
             // Somebody may have cut off the rest (RFC 8446 §6.1).
@@ -121,6 +144,11 @@ impl Sealed {
         let woken = wire.is_empty();
         let opened = self.machine.open(wire, &mut self.plain, replies);
         let mut flow = Flow::Continue;
+        if !self.plain.is_empty() {
+            self.silent_at = None;
+        } else if !woken && self.silent_at.is_none() {
+            self.silent_at = at.checked_add(session.patience());
+        }
         if !self.plain.is_empty() || woken {
             flow = session.step(Input::Bytes(&mut self.plain, at), &mut self.said);
             self.plain.clear();
@@ -192,6 +220,8 @@ impl Sealed {
                 &buffer[..count]
             }
         };
+        // Who waits for the peer to take something does not wait for it to say something.
+        self.silent_at = None;
         self.machine.seal(sealed, replies)?;
         Ok(Outgoing::Bytes(0))
     }
@@ -214,7 +244,8 @@ fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
 
 impl Step for Wired {
     fn patience(&self) -> Duration {
-        self.session.patience()
+        let tls = self.tls.as_ref();
+        tls.map_or_else(|| self.session.patience(), |tls| tls.patience(&self.session))
     }
 
     fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
