@@ -229,6 +229,22 @@ fn h2_7_a_rate_holds_both_ways() {
     assert!(up.as_secs_f64() > 0.4 && down.as_secs_f64() > 0.4, "{up:?} {down:?}");
 }
 
+/// The last of an answer has left its stream long before it has left us.
+#[test]
+fn h2_14_an_answer_at_a_low_rate_is_whole_though_the_server_stops() {
+    let mut server = Server::start(&["--limit-rate", "40KB", "--drain-timeout", "10m"]);
+    let content = noise(250_000, 14);
+    std::fs::write(server.dir().join("x"), &content).unwrap();
+    let back = Sample::new("back", b"");
+    let Some(curl) = curl2(&["-s", "-o", back.path(), &server.url("http", "x")]) else { return };
+    let curl = Running::start(curl, None);
+    wait_until("some of it", || (std::fs::metadata(back.path()).unwrap().len() > 0).then_some(()));
+    server.signal("TERM");
+    curl.outcome().succeeds();
+    assert!(std::fs::read(back.path()).unwrap() == content);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
 #[test]
 fn h2_8_what_is_not_taken_is_refused_over_http_2_too() {
     let server = Server::start_listening(&["any://127.0.0.1:0?only=http"], &[]);

@@ -412,6 +412,47 @@ fn h2_14_a_stop_takes_no_new_stream_and_lets_those_that_run_finish() {
     assert_eq!(std::fs::read(server.dir().join("x")).unwrap(), b"helloworld");
 }
 
+/// An answer that is all said, of which the client takes a little at a time.
+#[test]
+fn h2_14_a_slow_reader_gets_all_of_its_answer_though_the_server_stops() {
+    let mut server = Server::start(&["--drain-timeout", "10m"]);
+    let help = page(&server, "/help");
+    let steps = 25;
+    let window = u32::try_from(help.len()).unwrap() / steps;
+    let mut wire = Wire::open(&server, &[(4, window)]);
+    wire.get(1, "/help");
+    wire.until(HEADERS, 1);
+    server.signal("TERM");
+    server.says("stopping");
+    let mut came = Vec::new();
+    loop {
+        let data = wire.until(DATA, 1);
+        came.extend_from_slice(&data.payload);
+        if data.flags & END_STREAM != 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        wire.send(WINDOW_UPDATE, 0, 1, &window.to_be_bytes());
+    }
+    assert!(came == help, "{} of {} bytes", came.len(), help.len());
+    wire.end();
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// What stands at `path`, over a connection of its own.
+fn page(server: &Server, path: &str) -> Vec<u8> {
+    let mut wire = Wire::open(server, &[]);
+    wire.get(1, path);
+    let mut content = Vec::new();
+    loop {
+        let data = wire.until(DATA, 1);
+        content.extend_from_slice(&data.payload);
+        if data.flags & END_STREAM != 0 {
+            return content;
+        }
+    }
+}
+
 /// A second signal waits for nobody, and publishes nothing half.
 #[test]
 fn h2_14_an_abort_interrupts_what_runs() {

@@ -35,6 +35,15 @@ impl<Io> Watched<Io> {
         Self { inner, frames: Frames::new(), watch, pace, tally }
     }
 
+    /// Notes what became of bytes that are to go out, and how many did.
+    fn written(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.watch.is_unwritten(polled.is_pending());
+        let count = ready!(polled)?;
+        self.watch.wrote();
+        self.tally.sent(count as u64);
+        Poll::Ready(Ok(count))
+    }
+
     fn look(&mut self, bytes: &[u8]) {
         let before = (self.frames.is_unfinished(), self.frames.finished());
         self.frames.push(bytes);
@@ -90,6 +99,18 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
     }
 }
 
+impl<Io: AsyncWrite + Unpin> Watched<Io> {
+    fn poll_paced(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let inner = Pin::new(&mut self.inner);
+        let Some(paced) = &mut self.pace else { return inner.poll_write(context, bytes) };
+        ready!(paced.poll_pause(context));
+        let most = bytes.len().min(paced.pace.most());
+        let count = ready!(inner.poll_write(context, &bytes[..most]))?;
+        paced.pace.moved(count as u64);
+        Poll::Ready(Ok(count))
+    }
+}
+
 impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -97,19 +118,8 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let inner = Pin::new(&mut this.inner);
-        let count = match &mut this.pace {
-            None => ready!(inner.poll_write(context, bytes))?,
-            Some(paced) => {
-                ready!(paced.poll_pause(context));
-                let most = bytes.len().min(paced.pace.most());
-                let count = ready!(inner.poll_write(context, &bytes[..most]))?;
-                paced.pace.moved(count as u64);
-                count
-            }
-        };
-        this.tally.sent(count as u64);
-        Poll::Ready(Ok(count))
+        let polled = this.poll_paced(context, bytes);
+        this.written(polled)
     }
 
     fn poll_write_vectored(
@@ -120,9 +130,8 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         if self.pace.is_none() {
             let this = self.get_mut();
             let inner = Pin::new(&mut this.inner);
-            let count = ready!(inner.poll_write_vectored(context, pieces))?;
-            this.tally.sent(count as u64);
-            return Poll::Ready(Ok(count));
+            let polled = inner.poll_write_vectored(context, pieces);
+            return this.written(polled);
         }
         let first = pieces.iter().find(|piece| !piece.is_empty());
         self.poll_write(context, first.map_or(&[], |piece| piece))
@@ -133,7 +142,11 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+        // Under TLS what was taken may wait here.
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_flush(context);
+        this.watch.is_unwritten(polled.is_pending());
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,7 +1,7 @@
 //! Who dawdles: what of a connection moves, what has begun and must end, and who asks only to give up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -16,6 +16,10 @@ pub(super) struct Watch {
     idle: Duration,
     /// When something moved last.
     moved: AtomicU64,
+    /// When the socket took something last.
+    wrote: AtomicU64,
+    /// Something waits for the socket, or for its turn at our rate: an answer may be out of its stream's hands, and not out.
+    unwritten: AtomicBool,
     /// When what has begun must be whole; [`NEVER`] where nothing has.
     due: AtomicU64,
     streams: AtomicUsize,
@@ -73,6 +77,8 @@ impl Watch {
             handshake,
             idle,
             moved: AtomicU64::new(0),
+            wrote: AtomicU64::new(0),
+            unwritten: AtomicBool::new(false),
             due: AtomicU64::new(NEVER),
             streams: AtomicUsize::new(0),
             patient: AtomicUsize::new(0),
@@ -89,6 +95,16 @@ impl Watch {
     /// Content came, or some was taken.
     pub(super) fn moved(&self) {
         self.moved.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The socket took something.
+    pub(super) fn wrote(&self) {
+        self.wrote.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether there is more than the socket takes now.
+    pub(super) fn is_unwritten(&self, is_unwritten: bool) {
+        self.unwritten.store(is_unwritten, Ordering::Relaxed);
     }
 
     /// Something has begun that must become whole.
@@ -148,16 +164,18 @@ impl Watch {
         }
     }
 
-    /// Waits until there has been no stream for `time`.
+    /// Waits until there has been no stream for `time`, and nothing of an answer on its way.
     ///
     /// Cancel safe: yes.
     pub(super) async fn left(&self, time: Duration) {
-        let mut since = Instant::now();
+        let mut since = self.now();
         loop {
-            if self.streams.load(Ordering::Relaxed) > 0 {
-                since = Instant::now();
+            let now = self.now();
+            if self.streams.load(Ordering::Relaxed) > 0 || self.unwritten.load(Ordering::Relaxed) {
+                since = now;
             }
-            if since.elapsed() >= time {
+            since = since.max(self.wrote.load(Ordering::Relaxed));
+            if now.saturating_sub(since) >= in_milliseconds(time) {
                 return;
             }
             tokio::time::sleep(time / 4).await;
@@ -238,6 +256,15 @@ mod tests {
         tokio::time::timeout(5 * SHORT, watch.overdue()).await.unwrap_err();
         drop(patient);
         assert_eq!(watch.overdue().await, Overdue::Idle);
+    }
+
+    #[tokio::test]
+    async fn who_takes_slowly_what_there_is_has_not_left() {
+        let watch = Arc::new(Watch::new(LONG, LONG));
+        watch.is_unwritten(true);
+        tokio::time::timeout(5 * SHORT, watch.left(SHORT)).await.unwrap_err();
+        watch.is_unwritten(false);
+        watch.left(SHORT).await;
     }
 
     #[tokio::test]
