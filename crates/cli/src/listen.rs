@@ -179,16 +179,15 @@ pub(crate) fn check(flags: &flags::Serve, inherited: &[SocketAddr]) -> Result<()
     resolved(flags, inherited).map(|_| ())
 }
 
-/// Whether what listens already may go on with these flags: a reload must not take from it what lets it be open.
+/// Whether what listens already may go on with these flags, and with what is set for each: a reload must not take from it what
+/// lets it be open.
 pub(crate) fn check_bound(
     flags: &flags::Serve,
     bound: &[(SocketAddr, Service)],
+    configs: &[ListenerConfig],
 ) -> Result<(), Failure> {
-    bound.iter().try_for_each(|(address, service)| {
-        let mut config = common(flags);
-        config.service = *service;
-        flags.access.check(&[*address], flags.open, &config)
-    })
+    let mut both = bound.iter().zip(configs);
+    both.try_for_each(|((address, _), config)| flags.access.check(&[*address], flags.open, config))
 }
 
 /// Every group, with the addresses that its names stand for.
@@ -227,7 +226,7 @@ fn bind(
 }
 
 /// Addresses with one port for all that ask for port 0, and with the same settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Group {
     /// As they were written.
     pub(crate) wanted: Vec<String>,

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyport_server::Reload;
+use anyport_server::{Reload, Service};
 
 use crate::flags::{self, Command};
 use crate::layers::{self, Parsed, Setting};
@@ -55,15 +55,19 @@ impl Reloader {
         let Origins { groups, inherited, bound } = &self.origins;
         let mut config = settings::config(flags).map_err(|failure| line(&failure))?;
         listen::check(flags, inherited).map_err(|failure| line(&failure))?;
-        listen::check_bound(flags, bound).map_err(|failure| line(&failure))?;
-        daemon::fit(&mut config);
-        let mut kept = self.server.replace(config);
-        kept.extend(running.follow(listen::groups(flags, !inherited.is_empty())));
-        let config = |group: &Option<usize>| match group {
-            Some(group) => running.groups[*group].config.clone(),
-            None => listen::common(flags),
+        let new = listen::groups(flags, !inherited.is_empty());
+        let (following, mut kept) = running.following(new);
+        let listener = |(group, (_, service)): (&Option<usize>, &(_, Service))| {
+            let common = || listen::common(flags);
+            let mut config = group.map_or_else(common, |group| following[group].config.clone());
+            config.service = *service;
+            config
         };
-        self.server.replace_listeners(groups.iter().map(config));
+        let listeners: Vec<_> = groups.iter().zip(bound).map(listener).collect();
+        listen::check_bound(flags, bound, &listeners).map_err(|failure| line(&failure))?;
+        daemon::fit(&mut config);
+        kept.extend(self.server.replace(config, listeners));
+        running.groups = following;
         Ok(running.changed(parsed.settings, &kept))
     }
 
@@ -73,8 +77,8 @@ impl Reloader {
 }
 
 impl Running {
-    /// Takes over what is set for the listeners that are there; gives the names of what would take other ones.
-    fn follow(&mut self, new: Vec<Group>) -> Vec<&'static str> {
+    /// The listeners that are there with what is set for them now, and the names of what would take other ones.
+    fn following(&self, new: Vec<Group>) -> (Vec<Group>, Vec<&'static str>) {
         let is_bind = |group: &Group| group.flag == listen::BIND;
         let is_there = |old: &&Group, new: &Group| {
             old.flag == new.flag && (is_bind(new) || old.wanted == new.wanted)
@@ -89,12 +93,13 @@ impl Running {
                 kept.push(name);
             }
         }
-        for old in &mut self.groups {
+        let mut following = self.groups.clone();
+        for old in &mut following {
             if let Some(new) = new.iter().find(|new| is_there(&&*old, new)) {
                 old.config = new.config.clone();
             }
         }
-        kept
+        (following, kept)
     }
 
     /// What differs, in words; from now on it does not.

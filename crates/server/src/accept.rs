@@ -22,6 +22,7 @@ use crate::per_address::{Admitted, Excess, PerAddress, TooMany};
 use crate::permits::Permits;
 use crate::pulse::{Questions, answering};
 use crate::record::Record;
+use crate::reload::{Settings, Together};
 use crate::running::Running;
 use crate::service::files::Files;
 use crate::service::pipe::Pipes;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) desk: Arc<Desk>,
     pub(crate) pipes: Arc<Pipes>,
     pub(crate) running: Arc<Running>,
+    pub(crate) together: Arc<Together>,
 }
 
 /// Accepts until draining.
@@ -80,12 +82,11 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                     () = draining.cancelled() => return,
                     permit = answering(&mut questions, shared.permits.acquire()) => permit,
                 };
-                let (config, files) = (shared.config.now(), shared.files.now());
+                let Settings { config, files, listener } = shared.settings(&listener.config);
                 prepare(&stream, &config);
                 let record = Record::begin(peer, shared.counters.clone());
                 let Shared { buffered, undecided, counters, access, .. } = shared.clone();
                 let Shared { rooms, desk, pipes, .. } = shared.clone();
-                let listener = listener.config.now();
                 let link = Link::new();
                 let context = Context {
                     config,

@@ -170,6 +170,7 @@ impl Server {
             desk: conversations.desk(),
             pipes: Arc::new(Pipes::new(config.pipes.clone())),
             running,
+            together: Arc::default(),
         };
         let configs = bound.iter().map(|(listener, _)| listener.config.clone()).collect();
         let replaceable = Replaceable::new(shared.clone(), configs, conversations.times());

@@ -3,8 +3,11 @@
 //! A connection keeps the settings that it began with; those that come later get the new ones. What connections share (places,
 //! budgets, rooms, pipes) stays where it is, with everybody in it, and has new limits at once. A few settings are about what is
 //! made once, when the server starts: these stay as they are, and are named.
+//!
+//! All that a connection is given is replaced in one step: one that is accepted meanwhile has all of the old or all of the new.
+//! Where TLS is required now and tokens are asked for no more, nobody comes in who shows neither.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use anyport_net::reactor::LiveTimes;
 
@@ -12,6 +15,7 @@ use crate::accept::Shared;
 use crate::config::{Config, ListenerConfig};
 use crate::conversations::times;
 use crate::live::Live;
+use crate::service::files::Files;
 
 /// Replaces the settings of a server, before it runs and while it does. Once it has ended there is nothing to replace.
 #[derive(Debug, Clone)]
@@ -23,16 +27,32 @@ pub(crate) struct Replaceable {
     pub(crate) shared: Shared,
     pub(crate) listeners: Vec<Arc<Live<ListenerConfig>>>,
     pub(crate) times: Vec<LiveTimes>,
-    /// Held by who replaces them.
-    turn: Mutex<()>,
 }
 
+/// What one connection is given when it is accepted; all of it was set together.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) config: Arc<Config>,
+    pub(crate) files: Arc<Files>,
+    pub(crate) listener: Arc<ListenerConfig>,
+}
+
+/// Held for reading while settings are asked for that belong together, and for writing while they are replaced. Nobody waits
+/// for anything meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Together(RwLock<()>);
+
 impl Reload {
-    /// What connections are served by that come from now on. Gives the settings that differ and need a restart, by the names
-    /// that `anyport serve` has for them; they stay as they are.
-    pub fn replace(&self, mut config: Config) -> Vec<&'static str> {
+    /// What connections are served by that come from now on; `listeners`: what is set for one listener alone, in the order in
+    /// which the server was given them. Gives the settings that differ and need a restart, by the names that `anyport serve`
+    /// has for them; they stay as they are, and so does what a listener serves.
+    pub fn replace(
+        &self,
+        mut config: Config,
+        listeners: impl IntoIterator<Item = ListenerConfig>,
+    ) -> Vec<&'static str> {
         let Some(server) = self.0.upgrade() else { return Vec::new() };
-        let _turn = server.turn();
+        let _writing = server.shared.together.0.write().unwrap_or_else(PoisonError::into_inner);
         let Shared {
             config: live,
             files,
@@ -54,18 +74,19 @@ impl Reload {
         pipes.set_limits(config.pipes.clone());
         server.times.iter().for_each(|live| live.set(times(&config.timeouts)));
         live.replace(config);
-        kept
-    }
-
-    /// The same for what is set for one listener alone, in the order in which the server was given its listeners. What they
-    /// serve stays.
-    pub fn replace_listeners(&self, configs: impl IntoIterator<Item = ListenerConfig>) {
-        let Some(server) = self.0.upgrade() else { return };
-        let _turn = server.turn();
-        for (live, mut config) in server.listeners.iter().zip(configs) {
+        for (live, mut config) in server.listeners.iter().zip(listeners) {
             config.service = live.now().service;
             live.replace(config);
         }
+        kept
+    }
+}
+
+impl Shared {
+    /// What a connection of `listener` is served by that comes now.
+    pub(crate) fn settings(&self, listener: &Live<ListenerConfig>) -> Settings {
+        let _reading = self.together.0.read().unwrap_or_else(PoisonError::into_inner);
+        Settings { config: self.config.now(), files: self.files.now(), listener: listener.now() }
     }
 }
 
@@ -75,11 +96,7 @@ impl Replaceable {
         listeners: Vec<Arc<Live<ListenerConfig>>>,
         times: Vec<LiveTimes>,
     ) -> Self {
-        Self { shared, listeners, times, turn: Mutex::default() }
-    }
-
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { shared, listeners, times }
     }
 }
 
@@ -148,7 +165,53 @@ fn keep<T: Clone + PartialEq>(
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
     use super::*;
+    use crate::observe::{Interrupted, Refused};
+    use crate::{Observer, Server};
+
+    struct Quiet;
+
+    impl Observer for Quiet {
+        fn receipt(&self, _: &anyport_proto::transfer::receipt::Receipt) {}
+        fn interrupted(&self, _: &Interrupted) {}
+        fn refused(&self, _: &Refused) {}
+    }
+
+    /// Settings of one number, and a listener's of the same.
+    fn numbered(number: u64) -> (Config, ListenerConfig) {
+        let mut config = Config::new(std::env::temp_dir());
+        config.max_size = number;
+        let detect_timeout = Duration::from_secs(number);
+        (config, ListenerConfig { detect_timeout, ..ListenerConfig::default() })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_sees_all_of_the_old_or_all_of_the_new() {
+        let (config, listener) = numbered(0);
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = crate::Listener { config: listener, ..socket.into() };
+        let server = Server::new(config, vec![listener], Quiet).unwrap();
+        let (reload, done) = (server.reload_handle(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 1..=5_000 {
+                    let (config, listener) = numbered(number);
+                    reload.replace(config, [listener]);
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                let seen = server.shared.settings(&server.listeners[0].0.config);
+                let number = seen.config.max_size;
+                assert_eq!(seen.listener.detect_timeout.as_secs(), number);
+                assert_eq!(seen.files.largest_possible(), number);
+            }
+        });
+    }
 
     #[test]
     fn what_needs_a_restart_is_named_and_stays() {

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::harness::{Server, anyport};
+use crate::harness::{Server, anyport, wait_until};
 use crate::wire::{connect, converse};
 
 /// A server with a file of settings that changes.
@@ -179,6 +180,58 @@ fn what_is_set_for_one_listener_follows() {
     // The address itself stays.
     reloaded.reload("listen = [\"any://127.0.0.1:1?only=http\"]\n", "needs a restart: listen");
     get("HTTP/1.1 4");
+}
+
+/// What listens beyond this machine keeps what lets it, though the file says that it listens elsewhere now.
+#[test]
+fn a_wide_listener_keeps_its_tokens() {
+    let scratch = tempfile::tempdir().unwrap();
+    let tokens = scratch.path().join("tokens");
+    let write = |token: &str| {
+        std::fs::write(&tokens, format!("ann {token}\n")).unwrap();
+        std::fs::set_permissions(&tokens, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let (first, second) = ("first-token-of-ann-0123456789", "second-token-of-ann-0123456789");
+    write(first);
+    let wide = "bind = [\"0.0.0.0:0\"]\n";
+    let asked = format!("token-file = {tokens:?}\n");
+    let start = |flags: &[&str]| Server::start_listening(&[], flags);
+    let reloaded = Reloaded::start_with(&format!("{wide}{asked}"), start);
+    let status = |token: Option<&str>| {
+        let shown = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let fields =
+            format!("Host: 127.0.0.1\r\nConnection: close\r\n{}", shown.unwrap_or_default());
+        let mut stream = connect(reloaded.server.port());
+        let answer = converse(&mut stream, format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes());
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let asks_for = |token: &str| {
+        assert_eq!((status(None), status(Some(token))), ("401".to_owned(), "200".to_owned()));
+    };
+    asks_for(first);
+    reloaded.reload(wide, "reaches beyond this machine");
+    asks_for(first);
+    let narrow = "bind = [\"127.0.0.1:0\"]\n";
+    for (text, number) in [(narrow, 2), ("", 3)] {
+        std::fs::write(reloaded.path(), text).unwrap();
+        reloaded.server.signal("HUP");
+        wait_until("the next refusal", || {
+            let said = reloaded.server.said();
+            let refused = said.matches("not reloaded: 0.0.0.0:").count();
+            (refused == number).then_some(())
+        });
+        asks_for(first);
+    }
+    // Another token is a reload; and whoever wants no tokens says so.
+    write(second);
+    reloaded.reload(&format!("{wide}{asked}"), "reloaded: no setting changed");
+    assert_eq!(status(Some(first)), "401");
+    asks_for(second);
+    reloaded.reload(&format!("{wide}open = true\n"), "reloaded: open is true, was false");
+    assert_eq!(status(None), "200");
+    // With neither of them it stays open, as it was.
+    reloaded.reload(narrow, &format!("0.0.0.0:{} reaches", reloaded.server.port()));
+    assert_eq!(status(None), "200");
 }
 
 #[test]
