@@ -183,6 +183,52 @@ pub enum SendError {
         #[source]
         source: io::Error,
     },
+    /// The same over HTTP, where no upload is gone on with.
+    #[error("the connection to {peer} broke off after {sent} bytes")]
+    Interrupted {
+        /// The server.
+        peer: SocketAddr,
+        /// Content bytes of the file at hand that were taken.
+        sent: u64,
+        /// What the kernel or hyper said.
+        #[source]
+        source: io::Error,
+    },
+    /// What came back is no HTTP, or breaks its rules.
+    #[error("{peer} does not speak HTTP: {reason}")]
+    NoHttp {
+        /// The server.
+        peer: SocketAddr,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server wants something else to be asked, which may be of somebody else.
+    #[error("{peer} answered {status} and sends elsewhere: {location}")]
+    Elsewhere {
+        /// The server.
+        peer: SocketAddr,
+        /// The status of its answer.
+        status: String,
+        /// Where it sends.
+        location: String,
+    },
+    /// The path of a URL cannot stand in a request.
+    #[error("cannot ask for {path}: {reason}")]
+    BadPath {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An option that no field of HTTP says.
+    #[error("{what} cannot be said over HTTP")]
+    NoWords {
+        /// The option.
+        what: &'static str,
+    },
+    /// Requests are no channel for this.
+    #[error("http:// and https:// carry files alone")]
+    NoChannel,
     /// A server that gives no receipts spoke before everything was sent.
     #[error("{peer} answered before everything was sent, after {sent} bytes{said}", said = quoted(answer))]
     Early {
@@ -239,13 +285,16 @@ impl SendError {
             Self::Some { blame, .. } => *blame,
             Self::Dial(_) => Blame::Unreachable,
             Self::Handshake { .. } | Self::NotHttp { .. } | Self::Closed { .. } => Blame::Refused,
+            Self::NoHttp { .. } | Self::Elsewhere { .. } => Blame::Refused,
             Self::Refused { refusal, .. } => match refusal.code {
                 RefusalCode::DigestMismatch | RefusalCode::SizeMismatch => Blame::Mismatch,
                 RefusalCode::Interrupted => Blame::BrokenOff,
                 _ => Blame::Refused,
             },
             Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => Blame::Mismatch,
-            Self::BrokenOff { .. } | Self::Early { .. } => Blame::BrokenOff,
+            Self::BrokenOff { .. } | Self::Interrupted { .. } | Self::Early { .. } => {
+                Blame::BrokenOff
+            }
             Self::Tls { .. } | Self::NoTls { .. } => Blame::Untrusted,
             _ => Blame::Local,
         }
@@ -254,7 +303,7 @@ impl SendError {
     /// Whether another attempt may fare better without anybody doing anything.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
-            Self::Dial(_) | Self::BrokenOff { .. } => true,
+            Self::Dial(_) | Self::BrokenOff { .. } | Self::Interrupted { .. } => true,
             Self::Refused { refusal, .. } => {
                 matches!(refusal.code, RefusalCode::Busy | RefusalCode::Interrupted)
             }
@@ -296,11 +345,22 @@ impl SendError {
                 TlsError::Untrusted(untrusted) => Some(untrusted.hint()),
                 _ => None,
             },
-            Self::NoTls { .. } => Some("without TLS: tcp://, ws://, frames://".to_owned()),
+            Self::NoTls { .. } => Some("without TLS: tcp://, ws://, frames://, http://".to_owned()),
             Self::NotHttp { .. } => Some("is that an anyport server? tcp:// may work".to_owned()),
             Self::BrokenOff { .. } => {
                 Some("run the same command again: it goes on where it broke off".to_owned())
             }
+            Self::Interrupted { .. } => {
+                Some("run the same command again: over HTTP the file begins anew, over tcp:// it goes on".to_owned())
+            }
+            Self::NoHttp { .. } => Some("is that an HTTP server? tcp:// may work".to_owned()),
+            Self::Elsewhere { .. } => {
+                Some("nobody is followed: name that URL, if it is the one that is meant".to_owned())
+            }
+            Self::NoWords { .. } => {
+                Some("leave it out, or use tcp:// or ws:// (tls://, wss://)".to_owned())
+            }
+            Self::NoChannel => Some("tcp:// or ws:// (tls://, wss://) carries this".to_owned()),
             Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => {
                 Some("do not trust the stored file; send it again".to_owned())
             }

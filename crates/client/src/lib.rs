@@ -1,4 +1,5 @@
 //! The client of anyport: `target → dial → stream (TLS or not) → channel (raw · ws · frames · library) → send`, and `download` the other way.
+//! `http` does both over requests.
 //!
 //! Sending is one blocking loop a channel: read from the file into a reused buffer, digest, mask, write. Between writes
 //! the socket is asked, without waiting, whether the server has something to say, so that a refusal is heard early.
@@ -14,6 +15,7 @@ mod chat;
 mod content;
 mod download;
 mod error;
+mod http;
 mod keys;
 mod send;
 mod stream;

@@ -1,4 +1,4 @@
-//! Where to send, as people write it: `host:port`, `ws://host:port/files/NAME`.
+//! Where to send, as people write it: `host:port`, `ws://host:port/files/NAME`, `https://host/NAME`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +12,11 @@ const ANYPORT: &str = "anyport";
 /// The port where none is written.
 const DEFAULT_PORT: u16 = 8331;
 
+/// The same where the scheme is one of the whole web (RFC 9110 §4.2): somebody who copies `https://host/file` from a
+/// browser means what the browser meant.
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
 /// How bytes travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,6 +27,8 @@ pub enum Scheme {
     Ws,
     /// WebSocket frames without one.
     Frames,
+    /// Requests of HTTP: PUT and GET.
+    Http,
 }
 
 impl Scheme {
@@ -31,6 +38,16 @@ impl Scheme {
             Self::Tcp => "tcp",
             Self::Ws => "ws",
             Self::Frames => "frames",
+            Self::Http => "http",
+        }
+    }
+
+    /// The port where none is written.
+    const fn default_port(self, encrypted: bool) -> u16 {
+        match (self, encrypted) {
+            (Self::Http, false) => HTTP_PORT,
+            (Self::Http, true) => HTTPS_PORT,
+            _ => DEFAULT_PORT,
         }
     }
 }
@@ -93,7 +110,7 @@ impl Place {
 pub enum TargetError {
     /// A scheme of another world.
     #[error(
-        "scheme {0:?} is not known; known are tcp, ws, frames, under TLS tls, wss, frames+tls, and none at all"
+        "scheme {0:?} is not known; known are tcp, ws, frames, http, under TLS tls, wss, frames+tls, https, and none at all"
     )]
     UnknownScheme(String),
     /// Somebody's name or a secret before the host.
@@ -128,6 +145,8 @@ impl FromStr for Target {
             "wss" => (Scheme::Ws, true),
             "frames" => (Scheme::Frames, false),
             "frames+tls" => (Scheme::Frames, true),
+            "http" => (Scheme::Http, false),
+            "https" => (Scheme::Http, true),
             _ => return Err(TargetError::UnknownScheme(scheme.to_owned())),
         };
         let (authority, path) = match rest.find(['/', '?', '#']) {
@@ -138,6 +157,7 @@ impl FromStr for Target {
             return Err(TargetError::UserInfo);
         }
         let (host, port) = split_port(authority)?;
+        let port = port.unwrap_or_else(|| scheme.default_port(encrypted));
         if host.is_empty() {
             return Err(TargetError::NoHost(url.to_owned()));
         }
@@ -157,6 +177,7 @@ impl Target {
             (Scheme::Tcp, true) => "tls",
             (Scheme::Ws, true) => "wss",
             (Scheme::Frames, true) => "frames+tls",
+            (Scheme::Http, true) => "https",
         }
     }
 
@@ -166,7 +187,7 @@ impl Target {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// What the path is about: `/NAME` a file, `/NAME/` a directory; over WebSocket and bare frames also with `/files` before it.
+    /// What the path is about: `/NAME` a file, `/NAME/` a directory; over all but raw TCP also with `/files` before it.
     ///
     /// # Errors
     /// [`TargetError::BadName`].
@@ -196,7 +217,7 @@ impl fmt::Display for Target {
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(authority: &str) -> Result<(&str, u16), TargetError> {
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), TargetError> {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
         Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or(port))),
@@ -206,9 +227,9 @@ fn split_port(authority: &str) -> Result<(&str, u16), TargetError> {
         },
     };
     let port = match port {
-        None => DEFAULT_PORT,
+        None => None,
         Some(text) => match text.parse() {
-            Ok(port) if port > 0 => port,
+            Ok(port) if port > 0 => Some(port),
             _ => return Err(TargetError::BadPort(text.to_owned())),
         },
     };
@@ -240,11 +261,24 @@ mod tests {
     }
 
     #[test]
+    fn a_scheme_of_the_web_has_the_port_of_the_web() {
+        for (url, port, name) in [
+            ("http://h/x", 80, "http"),
+            ("https://h/x", 443, "https"),
+            ("https://h:8331/x", 8331, "https"),
+            ("wss://h/x", 8331, "wss"),
+        ] {
+            let target = target(url);
+            assert_eq!((target.port, target.scheme_name()), (port, name), "{url}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (url, message) in [
             (
                 "ftp://h",
-                r#"scheme "ftp" is not known; known are tcp, ws, frames, under TLS tls, wss, frames+tls, and none at all"#,
+                r#"scheme "ftp" is not known; known are tcp, ws, frames, http, under TLS tls, wss, frames+tls, https, and none at all"#,
             ),
             ("ws:///x", r#""ws:///x" names no host"#),
             ("ws://h:0/", r#"port "0" is no number from 1 to 65535"#),
@@ -270,6 +304,7 @@ mod tests {
             ("tcp://h", None, true),
             ("ws://h/files/a.txt", Some("a.txt"), false),
             ("ws://h/files/", None, true),
+            ("https://h/files/a%20b", Some("a b"), false),
             ("ws://h/filesystem", Some("filesystem"), false),
             ("tcp://h/files/a.txt", Some("files/a.txt"), false),
             ("tcp://h/a?x=y", Some("a"), false),

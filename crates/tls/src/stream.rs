@@ -1,6 +1,6 @@
 //! A TLS connection as a stream of the runtime, for detection and for libraries.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -171,6 +171,32 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for Stream<
         }
     }
 
+    /// What stands in several places is sealed piece by piece, and written at once.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        ready!(this.poll_out(context))?;
+        let mut taken = 0;
+        for slice in slices {
+            let count = slice.len().min(WIRE - taken);
+            if count > 0 {
+                this.machine.seal(&slice[..count], &mut this.out)?;
+            }
+            taken += count;
+        }
+        match this.poll_out(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_out(context))?;
         Pin::new(&mut self.io).poll_flush(context)
@@ -225,6 +251,24 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for MaybeTl
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 

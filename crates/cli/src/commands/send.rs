@@ -9,6 +9,7 @@ use anyport_client::{
     Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target, send,
     walk,
 };
+use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::{EndKind, Receipt};
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -156,6 +157,18 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     }
     if flags.deflate && flags.engine == flags::Engine::Library {
         return usage("the library does not compress", "leave out --deflate or --engine library");
+    }
+    if target.scheme == Scheme::Http {
+        let unsaid = match flags.on_exists {
+            Some(OnExists::Rename) => "--on-exists rename cannot be said over HTTP",
+            Some(OnExists::Overwrite) => "--on-exists overwrite cannot be said over HTTP",
+            _ if flags.perms => "--perms cannot be said over HTTP",
+            _ => "",
+        };
+        if !unsaid.is_empty() {
+            let hint = "leave it out, or use tcp:// or ws:// (tls://, wss://)";
+            return usage(unsaid, hint);
+        }
     }
     let mut options = Options::default();
     options.plain = flags.plain;

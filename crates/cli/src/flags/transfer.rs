@@ -16,9 +16,13 @@ use crate::values;
 
 /// Send files and directories to a server, and check its receipts.
 ///
-/// TARGET is HOST:PORT, which is the best way there is, or tcp://HOST:PORT/ (raw TCP), ws://HOST:PORT/ (WebSocket) or
-/// frames://HOST:PORT/ (WebSocket frames without a handshake); under TLS tls://, wss:// and frames+tls://. A path names the file: HOST:PORT/NAME,
-/// ws://HOST:PORT/files/NAME; one that ends in / is the directory to send into. Without a port it is 8331.
+/// TARGET is HOST:PORT, which is the best way there is, or tcp://HOST:PORT/ (raw TCP), ws://HOST:PORT/ (WebSocket),
+/// frames://HOST:PORT/ (WebSocket frames without a handshake) or http://HOST/ (PUT, to any server that takes it); under TLS
+/// tls://, wss://, frames+tls:// and https://, which is HTTP/2 where the server speaks it, with many files at once. A path names the file: HOST:PORT/NAME,
+/// ws://HOST:PORT/files/NAME; one that ends in / is the directory to send into. Without a port it is 8331, 80 for http://, 443 for https://.
+///
+/// Over HTTP a file that breaks off begins anew, and one that the server has already is sent and compared; --perms and
+/// --on-exists rename or overwrite cannot be said there.
 ///
 /// A transfer that breaks off goes on where it stopped: by itself for a while (--retry), and when the same command is run
 /// again. A file that the server has already, by name, size and time, is not sent again.
@@ -31,7 +35,7 @@ pub(crate) struct Send {
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Where to: HOST:PORT, tcp://HOST:PORT/, ws://HOST:PORT/ or frames://HOST:PORT/
+    /// Where to: HOST:PORT, tcp://HOST:PORT/, ws://HOST:PORT/, frames://HOST:PORT/ or http://HOST:PORT/
     #[arg(value_name = "TARGET")]
     pub(crate) target: String,
 
@@ -133,7 +137,7 @@ pub(crate) struct Send {
 /// Receive files from a server, and check their digests.
 ///
 /// URL is tcp://HOST:PORT/PATH (raw TCP), ws://HOST:PORT/files/PATH (WebSocket) or frames://HOST:PORT/PATH (WebSocket frames
-/// without a handshake), or under TLS tls://, wss:// and frames+tls://; with a slash at its end it is a directory, and all that is in it is received. A file is hidden
+/// without a handshake) or http://HOST/PATH (GET, from any server), or under TLS tls://, wss://, frames+tls:// and https://; with a slash at its end it is a directory, and all that is in it is received (over HTTP from anyport alone). A file is hidden
 /// until it is whole; what came before a break is kept beside it, and goes on from there: by itself for a while (--retry),
 /// and when the same command is run again. One that is here already, with the same size and time, is left alone.
 ///
@@ -141,7 +145,7 @@ pub(crate) struct Send {
 /// 6 broken off, the same command goes on, 7 TLS failed or the server is not trusted.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// What to receive: tcp://HOST:PORT/PATH, ws://HOST:PORT/files/PATH or frames://HOST:PORT/PATH
+    /// What to receive: tcp://HOST:PORT/PATH, ws://HOST:PORT/files/PATH, frames://HOST:PORT/PATH or http://HOST/PATH
     #[arg(value_name = "URL", required = true)]
     pub(crate) urls: Vec<String>,
 
@@ -190,7 +194,7 @@ pub(crate) struct Get {
 /// URL is as for anyport get; without a path it is the whole served directory. Exit codes are those of anyport get.
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// Directory or file: tcp://HOST:PORT/PATH, ws://HOST:PORT/files/PATH or frames://HOST:PORT/PATH
+    /// Directory or file: tcp://HOST:PORT/PATH, ws://HOST:PORT/files/PATH, frames://HOST:PORT/PATH or http://HOST:PORT/PATH
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::ends::{Cut, Output, Pieces, read};
 use super::{CatError, CatOptions};
 use crate::channel::handshake::upgrade;
+use crate::error::SendError;
 use crate::keys::RandomKeys;
 use crate::send::{Options, alpn, prepare, set_patience};
 use crate::stream::{AsyncStream, Duplex, Outbox, Stream};
@@ -88,6 +89,10 @@ impl End {
 
 impl Connection {
     fn open(target: &Target, options: &CatOptions) -> Result<Self, CatError> {
+        let no_channel = || CatError::from(SendError::NoChannel);
+        if target.scheme == Scheme::Http {
+            return Err(no_channel());
+        }
         let stream = dial(&target.host, target.port, options.connect_timeout)?;
         let socket = Options { congestion: Congestion::System, ..Options::default() };
         let (peer, _) = prepare(&stream, &socket)?;
@@ -99,6 +104,7 @@ impl Connection {
         let kind = if options.binary { Kind::Binary } else { Kind::Text };
         let coding = match target.scheme {
             Scheme::Tcp => Coding::Bytes,
+            Scheme::Http => return Err(no_channel()),
             Scheme::Ws => {
                 early = upgrade(&mut stream, peer, target, &[], false)?.early;
                 Coding::Messages { receiver, sender, kind, ends_line: false }

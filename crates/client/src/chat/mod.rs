@@ -98,7 +98,7 @@ pub struct Left {
 /// # Errors
 /// The URL names no room.
 pub fn room(target: &Target, options: &ChatOptions) -> Result<Join, ChatError> {
-    if target.scheme == Scheme::Frames {
+    if matches!(target.scheme, Scheme::Frames | Scheme::Http) {
         return Err(ChatError::Scheme { scheme: target.scheme.as_str() });
     }
     let (path, query) = match target.path.split_once('?') {

@@ -76,6 +76,16 @@ pub enum GetError {
         /// How many are taken.
         limit: u64,
     },
+    /// A directory of which there is no listing.
+    #[error("{peer} gives no listing of {path}: {reason}")]
+    NoListing {
+        /// The server.
+        peer: SocketAddr,
+        /// What was asked for.
+        path: String,
+        /// What there is instead.
+        reason: String,
+    },
     /// The connection ended.
     #[error("the connection to {peer} broke off after {received} bytes of content")]
     BrokenOff {
@@ -133,7 +143,7 @@ pub enum GetError {
 
 impl GetError {
     /// The connection ended; a time-out of ours is called so.
-    pub(super) fn broken_off(peer: SocketAddr, received: u64, source: io::Error) -> Self {
+    pub(crate) fn broken_off(peer: SocketAddr, received: u64, source: io::Error) -> Self {
         // What TLS said is no accident.
         if source.get_ref().is_some_and(|error| error.is::<TlsError>()) {
             return Self::Connect(SendError::broken_off(peer, received, source));
@@ -153,7 +163,9 @@ impl GetError {
     pub const fn blame(&self) -> Blame {
         match self {
             Self::Connect(error) => error.blame(),
-            Self::Closed { .. } | Self::NoSubprotocol { .. } => Blame::Refused,
+            Self::Closed { .. } | Self::NoSubprotocol { .. } | Self::NoListing { .. } => {
+                Blame::Refused
+            }
             Self::Refused { refusal, .. } => match refusal.code {
                 RefusalCode::Interrupted => Blame::BrokenOff,
                 _ => Blame::Refused,
@@ -183,6 +195,9 @@ impl GetError {
             Self::Refused { refusal, .. } => return refusal.hint.clone(),
             Self::Directory { .. } => "with a slash at the end of the URL all of it is received",
             Self::NoSubprotocol { .. } => "is that an anyport server? tcp:// may work",
+            Self::NoListing { .. } => {
+                "listings over HTTP are anyport's; tcp:// or ws:// may work, and the URL of a single file"
+            }
             Self::BrokenOff { .. } => "what came is kept: the same command goes on from there",
             Self::Changed { .. } => "try again",
             Self::DigestDiffers { .. } => {

@@ -20,6 +20,7 @@ mod wire;
 mod written;
 
 pub use error::GetError;
+pub(crate) use wire::{Facts, MOST_ENTRIES, Sink};
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::download::{Entry, EntryKind, FileEnd, FileHead, Get, List};
+use anyport_proto::transfer::download::{Entry, EntryKind, FileEnd};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
@@ -40,7 +41,7 @@ use crate::error::Blame;
 use crate::stream::Encryption;
 use crate::target::{Place, Target};
 use part::Part;
-use wire::{Sink, Wire};
+use wire::Wire;
 use written::Written;
 
 /// How to receive.
@@ -110,8 +111,10 @@ pub struct Got {
     pub offset: u64,
     /// From the question to the last byte of content.
     pub seconds: f64,
-    /// Of the whole file; what the server said and what is here agree.
+    /// Of the whole file.
     pub digest: Option<Digest>,
+    /// The server said the same digest. Over HTTP it says none, and the length alone was compared.
+    pub verified: bool,
     /// Nothing was received, as it was here: the same size and time.
     pub already_here: bool,
 }
@@ -189,17 +192,17 @@ fn attempt(
     (attempts.connected, attempts.repeatable) = (true, true);
     let mut listed = files(&mut wire, asked)?;
     if !std::mem::replace(&mut so_far.expected, true) {
-        tell(Progress::Expect(listed.iter().filter_map(|entry| entry.size).sum()));
+        tell(Progress::Expect(listed.iter().filter_map(|file| file.size).sum()));
     }
-    listed.retain(|entry| !so_far.done.contains(&entry.name));
+    listed.retain(|file| !so_far.done.contains(&file.name));
     let mut receiver = Receiver { wire, host: &target.host, options, tell };
-    for entry in listed {
+    for file in listed {
         let mut count = Count { attempts, before: so_far.told, bytes: 0 };
-        let received = receiver.receive(&entry, &destination(asked, into, &entry.name), &mut count);
+        let received = receiver.receive(&file, &destination(asked, into, &file.name), &mut count);
         so_far.told = count.before.max(count.bytes);
         received?;
         so_far.told = 0;
-        so_far.done.insert(entry.name);
+        so_far.done.insert(file.name);
         attempts.begin_anew();
     }
     receiver.wire.close();
@@ -273,9 +276,19 @@ pub fn get_into(
     };
     let digest = written.hasher.finish();
     agree(&head, digest, &end)?;
-    let (peer, size) = (wire.peer, head.size);
+    let (peer, size, verified) = (wire.peer, end.bytes, end.digest.is_some());
     wire.close();
-    let got = Got { peer, name, path: None, size, offset: 0, seconds, digest, already_here: false };
+    let got = Got {
+        peer,
+        name,
+        path: None,
+        size,
+        offset: 0,
+        seconds,
+        digest,
+        verified,
+        already_here: false,
+    };
     tell(Progress::Got(&got));
     Ok(got)
 }
@@ -292,17 +305,19 @@ pub fn list(
 ) -> Result<u64, GetError> {
     let place = target.place()?;
     let mut wire = Wire::open(target, options)?;
-    let count = wire.list(&List { path: as_text(&place), recursive, token: None }, each)?;
+    let count = wire.list(&place, recursive, each)?;
     wire.close();
     Ok(count)
 }
 
 /// The files that are to be received.
-fn files(wire: &mut Wire, asked: &Place) -> Result<Vec<Entry>, GetError> {
+fn files(wire: &mut Wire, asked: &Place) -> Result<Vec<Facts>, GetError> {
+    if let Some(file) = wire.look(asked)? {
+        return Ok(vec![file]);
+    }
     let mut files = Vec::new();
-    let question = List { path: as_text(asked), recursive: asked.is_directory(), token: None };
     let peer = wire.peer;
-    wire.list(&question, &mut |entry| {
+    wire.list(asked, asked.is_directory(), &mut |entry| {
         match asked.path() {
             // Of a directory its content is listed, and not itself.
             Some(path) if !asked.is_directory() && entry.name != *path => {}
@@ -311,7 +326,7 @@ fn files(wire: &mut Wire, asked: &Place) -> Result<Vec<Entry>, GetError> {
                 let answer = format!("{} in a listing of {path}", entry.name);
                 return Err(GetError::Answer { peer, answer });
             }
-            _ if entry.kind == EntryKind::File => files.push(entry),
+            _ if entry.kind == EntryKind::File => files.push(entry.into()),
             _ => {}
         }
         Ok(())
@@ -341,25 +356,8 @@ fn destination(asked: &Place, into: &Destination, name: &FilePath) -> PathBuf {
     name.components().skip(above).fold(directory.clone(), |path, component| path.join(component))
 }
 
-fn as_text(asked: &Place) -> Option<String> {
-    asked.path().map(ToString::to_string)
-}
-
-fn question(name: &FilePath, offset: u64, options: &GetOptions) -> Get {
-    Get { name: name.to_string(), offset, digest: Some(options.digest), token: None }
-}
-
-/// Whether the server answers what was asked.
-fn check_head(wire: &Wire, head: &FileHead, name: &FilePath, offset: u64) -> Result<(), GetError> {
-    if head.name == *name && head.offset == offset && offset <= head.size {
-        return Ok(());
-    }
-    let answer = format!("{} from byte {} of {}", head.name, head.offset, head.size);
-    Err(GetError::Answer { peer: wire.peer, answer })
-}
-
 /// Whether what is here is what the server hashed. A server that names no digest was asked for none.
-fn agree(head: &FileHead, ours: Option<Digest>, end: &FileEnd) -> Result<(), GetError> {
+fn agree(head: &Facts, ours: Option<Digest>, end: &FileEnd) -> Result<(), GetError> {
     match (ours, end.digest) {
         (Some(ours), Some(theirs)) if ours != theirs => {
             Err(GetError::DigestDiffers { name: head.name.to_string(), ours, theirs })
@@ -379,14 +377,12 @@ struct Receiver<'a> {
 impl Receiver<'_> {
     fn receive(
         &mut self,
-        entry: &Entry,
+        file: &Facts,
         target: &Path,
         count: &mut Count<'_>,
     ) -> Result<(), GetError> {
-        let Entry { name, mtime, mode, .. } = entry;
-        let size = entry.size.unwrap_or_default();
-        if let Some(got) = self.already_here(entry, size, target)? {
-            count.add(size, self.tell);
+        if let Some(got) = self.already_here(file, target)? {
+            count.add(got.size, self.tell);
             (self.tell)(Progress::Got(&got));
             return Ok(());
         }
@@ -396,20 +392,21 @@ impl Receiver<'_> {
                 GetError::Local { what, path, source }
             })?;
         }
-        let listed = FileHead { name: name.clone(), size, offset: 0, mtime: *mtime, mode: *mode };
-        let part = Part::open(self.host, &listed, target)?;
+        let mut part = Part::open(self.host, file, target)?;
         let started = Instant::now();
-        let offset = part.length();
-        let head = self.wire.get(&question(name, offset, self.options))?;
-        if (head.size, head.mtime) != (size, *mtime) {
-            return Err(GetError::Changed { name: name.to_string() });
+        let (head, offset) = self.wire.get(file, part.length(), self.options.digest)?;
+        if !head.agrees(file) {
+            return Err(GetError::Changed { name: file.name.to_string() });
         }
-        check_head(&self.wire, &head, name, offset)?;
+        if offset == 0 && part.length() > 0 {
+            part.cut()?;
+        }
         count.add(offset, self.tell);
         // What was here before is hashed with the rest, when that is here.
         let hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
         let mut incoming = Incoming { part, hasher, count, tell: &mut *self.tell };
-        self.wire.content(size - offset, &mut incoming)?;
+        let left = head.size.map(|size| size - offset);
+        let size = offset + self.wire.content(left, &mut incoming)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = self.wire.file_end(size)?;
         let Incoming { part, hasher, .. } = incoming;
@@ -421,15 +418,18 @@ impl Receiver<'_> {
             part.discard();
             return Err(error);
         }
-        let path = part.publish(&head, self.options.on_exists)?;
+        // What a listing said holds where an answer says nothing.
+        let (mtime, mode) = (head.mtime.or(file.mtime), head.mode.or(file.mode));
+        let path = part.publish(&Facts { mtime, mode, ..head }, self.options.on_exists)?;
         let got = Got {
             peer: self.wire.peer,
-            name: name.clone(),
+            name: file.name.clone(),
             path: Some(path),
             size,
             offset,
             seconds,
             digest,
+            verified: end.digest.is_some(),
             already_here: false,
         };
         (self.tell)(Progress::Got(&got));
@@ -437,26 +437,24 @@ impl Receiver<'_> {
     }
 
     /// The file, if it is at its place already.
-    fn already_here(
-        &self,
-        entry: &Entry,
-        size: u64,
-        target: &Path,
-    ) -> Result<Option<Got>, GetError> {
+    fn already_here(&self, file: &Facts, target: &Path) -> Result<Option<Got>, GetError> {
         // A link that leads nowhere is something too.
         let exists = std::fs::symlink_metadata(target).is_ok();
         if !exists || self.options.on_exists == OnExists::Rename {
             return Ok(None);
         }
-        if part::is_here(target, size, entry.mtime) {
+        if let (Some(size), Some(mtime)) = (file.size, file.mtime)
+            && part::is_here(target, size, mtime)
+        {
             return Ok(Some(Got {
                 peer: self.wire.peer,
-                name: entry.name.clone(),
+                name: file.name.clone(),
                 path: Some(target.to_owned()),
                 size,
                 offset: 0,
                 seconds: 0.0,
                 digest: None,
+                verified: false,
                 already_here: true,
             }));
         }

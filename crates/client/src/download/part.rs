@@ -10,14 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::download::FileHead;
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{BUFFER, GetError};
+use super::{BUFFER, Facts, GetError};
 
 pub(super) struct Part {
     file: File,
@@ -29,9 +28,9 @@ pub(super) struct Part {
 
 impl Part {
     /// The part for `target`, with what came before, if that was of the same version.
-    pub(super) fn open(host: &str, head: &FileHead, target: &Path) -> Result<Self, GetError> {
+    pub(super) fn open(host: &str, facts: &Facts, target: &Path) -> Result<Self, GetError> {
         let folder = folder_of(target);
-        let (origin, version) = part_name(host, head, target);
+        let (origin, version) = part_name(host, facts, target);
         remove_other_versions(folder, &origin, &version);
         let path = folder.join(format!("{origin}{version}"));
         let local = |what| {
@@ -60,7 +59,7 @@ impl Part {
             return Err(local("use")(io::Error::other("it is no regular file")));
         }
         let mut part = Self { file, path, target: target.to_owned(), length: metadata.len() };
-        if part.length > head.size {
+        if facts.size.is_none_or(|size| part.length > size) {
             part.cut()?;
         }
         Ok(part)
@@ -124,12 +123,15 @@ impl Part {
     }
 
     /// Makes it durable and visible; where it is then.
-    pub(super) fn publish(self, head: &FileHead, on_exists: OnExists) -> Result<PathBuf, GetError> {
-        let permissions = std::fs::Permissions::from_mode(head.mode & 0o777);
-        self.file
-            .set_permissions(permissions)
-            .and_then(|()| self.file.set_modified(time(head.mtime)))
-            .map_err(|source| self.local("finish", source))?;
+    pub(super) fn publish(self, facts: &Facts, on_exists: OnExists) -> Result<PathBuf, GetError> {
+        let finish = |source| self.local("finish", source);
+        if let Some(mode) = facts.mode {
+            let permissions = std::fs::Permissions::from_mode(mode & 0o777);
+            self.file.set_permissions(permissions).map_err(finish)?;
+        }
+        if let Some(mtime) = facts.mtime {
+            self.file.set_modified(time(mtime)).map_err(finish)?;
+        }
         self.publish_as_it_is(on_exists)
     }
 
@@ -159,7 +161,8 @@ impl Part {
         Err(GetError::Exists { path: self.target.clone() })
     }
 
-    fn cut(&mut self) -> Result<(), GetError> {
+    /// Nothing that is there is of use.
+    pub(super) fn cut(&mut self) -> Result<(), GetError> {
         self.file.set_len(0).map_err(|source| self.local("empty", source))?;
         self.length = 0;
         Ok(())
@@ -181,7 +184,7 @@ pub(super) fn is_here(target: &Path, size: u64, mtime: i64) -> bool {
     std::fs::metadata(target).is_ok_and(same)
 }
 
-fn part_name(host: &str, head: &FileHead, target: &Path) -> (String, String) {
+fn part_name(host: &str, facts: &Facts, target: &Path) -> (String, String) {
     let hash = |parts: &[&[u8]]| {
         let mut hasher = Hasher::new(Algorithm::Blake3);
         for part in parts {
@@ -192,8 +195,13 @@ fn part_name(host: &str, head: &FileHead, target: &Path) -> (String, String) {
         digest.chars().skip("blake3:".len()).take(HASH_LEN).collect::<String>()
     };
     let name = target.file_name().unwrap_or_default().as_encoded_bytes();
-    let origin = hash(&[host.as_bytes(), head.name.as_str().as_bytes(), name]);
-    let version = hash(&[&head.size.to_le_bytes(), &head.mtime.to_le_bytes()]);
+    let origin = hash(&[host.as_bytes(), facts.name.as_str().as_bytes(), name]);
+    let size = facts.size.unwrap_or_default().to_le_bytes();
+    let mtime = facts.mtime.unwrap_or_default().to_le_bytes();
+    let version = match &facts.tag {
+        None => hash(&[&size, &mtime]),
+        Some(tag) => hash(&[&size, &mtime, tag.as_bytes()]),
+    };
     (format!("{PART_PREFIX}{origin}-"), format!("{version}{PART_SUFFIX}"))
 }
 

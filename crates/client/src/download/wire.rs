@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 
 use anyport_net::dial::dial;
 use anyport_net::pace::Pace;
+use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::{Entry, FileEnd, FileHead, Get, List};
+use anyport_proto::transfer::file_path::FilePath;
 
 use super::lines::Lines;
 use super::messages::Messages;
 use super::{GetError, GetOptions};
 use crate::channel::ws::WsChannel;
 use crate::error::SendError;
+use crate::http::HttpWire;
 use crate::send::{Options, alpn, prepare, set_patience};
 use crate::stream::Stream;
-use crate::target::{Scheme, Target};
+use crate::target::{Place, Scheme, Target};
 
 /// An open connection; one question after the other.
 pub(super) struct Wire {
@@ -26,6 +29,50 @@ pub(super) struct Wire {
 enum Kind {
     Lines(Lines),
     Messages(Box<Messages>),
+    Http(Box<HttpWire>),
+}
+
+/// What is known of a file on the server. Ours says all of it, other servers what they like.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) name: FilePath,
+    pub(crate) size: Option<u64>,
+    pub(crate) mtime: Option<i64>,
+    pub(crate) mode: Option<u32>,
+    /// What tells its versions apart beside these: an entity tag, or a date as it came.
+    pub(crate) tag: Option<String>,
+}
+
+impl Facts {
+    /// Nothing but its name.
+    pub(crate) const fn named(name: FilePath) -> Self {
+        Self { name, size: None, mtime: None, mode: None, tag: None }
+    }
+
+    /// Whether these may be of one version, as far as both say.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        fn same<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
+            one.zip(other).is_none_or(|(one, other)| one == other)
+        }
+        same(self.size.as_ref(), other.size.as_ref())
+            && same(self.mtime.as_ref(), other.mtime.as_ref())
+            && same(self.tag.as_ref(), other.tag.as_ref())
+    }
+}
+
+impl From<Entry> for Facts {
+    fn from(entry: Entry) -> Self {
+        let Entry { name, size, mtime, mode, .. } = entry;
+        let size = Some(size.unwrap_or_default());
+        Self { name, size, mtime: Some(mtime), mode: Some(mode), tag: None }
+    }
+}
+
+impl From<FileHead> for Facts {
+    fn from(head: FileHead) -> Self {
+        let FileHead { name, size, mtime, mode, .. } = head;
+        Self { name, size: Some(size), mtime: Some(mtime), mode: Some(mode), tag: None }
+    }
 }
 
 /// What is asked.
@@ -42,7 +89,7 @@ pub(super) enum Listed {
 }
 
 /// Takes content as it comes.
-pub(super) trait Sink {
+pub(crate) trait Sink {
     fn take(&mut self, bytes: &[u8]) -> Result<(), GetError>;
 
     /// The file, and the place in it, that the next bytes may be put into without being looked at.
@@ -58,6 +105,11 @@ pub(super) trait Sink {
 
 impl Wire {
     pub(super) fn open(target: &Target, options: &GetOptions) -> Result<Self, GetError> {
+        let pace = options.limit_rate.map(Pace::new);
+        if target.scheme == Scheme::Http {
+            let http = HttpWire::open(target, options)?;
+            return Ok(Self { peer: http.peer(), kind: Kind::Http(Box::new(http)), pace });
+        }
         let stream =
             dial(&target.host, target.port, options.connect_timeout).map_err(SendError::from)?;
         let socket = Options { congestion: options.congestion.clone(), ..Options::default() };
@@ -67,6 +119,7 @@ impl Wire {
         let patient = stream.try_clone();
         let stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
         let kind = match target.scheme {
+            Scheme::Http => return Err(SendError::NoChannel.into()),
             Scheme::Tcp => Kind::Lines(Lines::new(stream, peer, target.token.clone())),
             Scheme::Frames => {
                 let parts = WsChannel::bare(stream, peer).into_parts();
@@ -86,25 +139,71 @@ impl Wire {
         if let Ok(stream) = patient {
             set_patience(&stream, options.timeout);
         }
-        Ok(Self { peer, kind, pace: options.limit_rate.map(Pace::new) })
+        Ok(Self { peer, kind, pace })
     }
 
-    pub(super) fn get(&mut self, get: &Get) -> Result<FileHead, GetError> {
-        match &mut self.kind {
-            Kind::Lines(lines) => lines.ask(&Ask::Get(get)).and_then(|()| lines.head()),
-            Kind::Messages(messages) => messages.ask(&Ask::Get(get)).and_then(|()| messages.head()),
+    /// Asks for a file from `offset` on, and for its digest. Gives what it is, and where its content begins: that may be at 0
+    /// over HTTP, where a server need not know ranges.
+    pub(super) fn get(
+        &mut self,
+        asked: &Facts,
+        offset: u64,
+        digest: Algorithm,
+    ) -> Result<(Facts, u64), GetError> {
+        let peer = self.peer;
+        let unexpected = |facts: &Facts, offset| {
+            let size = facts.size.map_or_else(String::new, |size| format!(" of {size}"));
+            let answer = format!("{} from byte {offset}{size}", facts.name);
+            GetError::Answer { peer, answer }
+        };
+        let name = asked.name.to_string();
+        let get = Get { name, offset, digest: Some(digest), token: None };
+        let (facts, begins) = match &mut self.kind {
+            Kind::Lines(lines) => {
+                let head = lines.ask(&Ask::Get(&get)).and_then(|()| lines.head())?;
+                (head.clone().into(), head.offset)
+            }
+            Kind::Messages(messages) => {
+                let head = messages.ask(&Ask::Get(&get)).and_then(|()| messages.head())?;
+                (head.clone().into(), head.offset)
+            }
+            Kind::Http(http) => http.get(asked, offset)?,
+        };
+        let anew = begins == 0 && matches!(self.kind, Kind::Http(_));
+        let is_asked = facts.name == asked.name && (begins == offset || anew);
+        if !is_asked || facts.size.is_some_and(|size| begins > size) {
+            return Err(unexpected(&facts, begins));
+        }
+        Ok((facts, begins))
+    }
+
+    /// What a target that names one file is; none where that is asked of its listing.
+    pub(super) fn look(&mut self, asked: &Place) -> Result<Option<Facts>, GetError> {
+        match (&mut self.kind, asked) {
+            (Kind::Http(http), Place::File(name)) => http.look(name).map(Some),
+            _ => Ok(None),
         }
     }
 
-    /// All content of a file, `left` bytes.
-    pub(super) fn content(&mut self, mut left: u64, sink: &mut dyn Sink) -> Result<(), GetError> {
-        let whole = left;
+    /// All content of a file, `left` bytes if that is known; how many there were.
+    pub(super) fn content(
+        &mut self,
+        left: Option<u64>,
+        sink: &mut dyn Sink,
+    ) -> Result<u64, GetError> {
+        let Some(whole) = left else { return self.content_to_its_end(sink) };
+        let mut left = whole;
         while left > 0 {
             // Little at a time, so that bytes come evenly.
             let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
             let came = match &mut self.kind {
                 Kind::Lines(lines) => lines.content(left, most, sink),
                 Kind::Messages(messages) => messages.content(left, sink),
+                Kind::Http(http) => match http.content(&mut AtMost { sink, left, peer: self.peer })
+                {
+                    Ok(None) => Err(GetError::broken_off(self.peer, 0, crate::channel::ended())),
+                    came => came.map(Option::unwrap_or_default),
+                },
             };
             let count = came.map_err(|error| match error {
                 GetError::BrokenOff { peer, source, .. } => {
@@ -118,7 +217,21 @@ impl Wire {
                 std::thread::sleep(pace.pause());
             }
         }
-        Ok(())
+        Ok(whole)
+    }
+
+    /// The same where only its end tells how long it is.
+    fn content_to_its_end(&mut self, sink: &mut dyn Sink) -> Result<u64, GetError> {
+        let Kind::Http(http) = &mut self.kind else { return Ok(0) };
+        let mut bytes = 0;
+        while let Some(count) = http.content(sink)? {
+            bytes += count;
+            if let Some(pace) = &mut self.pace {
+                pace.moved(count);
+                std::thread::sleep(pace.pause());
+            }
+        }
+        Ok(bytes)
     }
 
     /// What is said behind the content of a file of `size` bytes.
@@ -126,6 +239,8 @@ impl Wire {
         let end = match &mut self.kind {
             Kind::Lines(lines) => lines.file_end(size),
             Kind::Messages(messages) => messages.file_end(),
+            // The length was compared; a digest is not said.
+            Kind::Http(_) => Ok(FileEnd { bytes: size, digest: None }),
         }?;
         if end.bytes != size {
             let answer = format!("the end of {} bytes, {size} were announced", end.bytes);
@@ -137,19 +252,23 @@ impl Wire {
     /// All entries of a listing, one by one.
     pub(super) fn list(
         &mut self,
-        list: &List,
+        place: &Place,
+        recursive: bool,
         each: &mut dyn FnMut(Entry) -> Result<(), GetError>,
     ) -> Result<u64, GetError> {
         let peer = self.peer;
+        let list = List { path: place.path().map(ToString::to_string), recursive, token: None };
         match &mut self.kind {
-            Kind::Lines(lines) => lines.ask(&Ask::List(list))?,
-            Kind::Messages(messages) => messages.ask(&Ask::List(list))?,
+            Kind::Lines(lines) => lines.ask(&Ask::List(&list))?,
+            Kind::Messages(messages) => messages.ask(&Ask::List(&list))?,
+            Kind::Http(http) => return http.list(place, recursive, each),
         }
         let (mut count, mut entries) = (0, Vec::new());
         loop {
             let listed = match &mut self.kind {
                 Kind::Lines(lines) => lines.listed(&mut entries)?,
                 Kind::Messages(messages) => messages.listed(&mut entries)?,
+                Kind::Http(_) => return Ok(count),
             };
             count += entries.len() as u64;
             if count > MOST_ENTRIES {
@@ -173,9 +292,27 @@ impl Wire {
             // The end between two lines is the orderly one.
             Kind::Lines(mut lines) => lines.close(),
             Kind::Messages(messages) => messages.close(),
+            Kind::Http(http) => http.close(),
         }
     }
 }
 
+/// Content that was announced, and not a byte more.
+struct AtMost<'a> {
+    sink: &'a mut dyn Sink,
+    left: u64,
+    peer: SocketAddr,
+}
+
+impl Sink for AtMost<'_> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+        if bytes.len() as u64 > self.left {
+            let answer = "more content than was announced".to_owned();
+            return Err(GetError::Answer { peer: self.peer, answer });
+        }
+        self.sink.take(bytes)
+    }
+}
+
 /// A server that lists without an end must not fill our memory.
-const MOST_ENTRIES: u64 = 1_000_000;
+pub(crate) const MOST_ENTRIES: u64 = 1_000_000;

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::time::Instant;
 
-use anyport_proto::transfer::download::{Entry, FileEnd, FileHead};
+use anyport_proto::transfer::download::FileEnd;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 
-use super::wire::{Sink, Wire};
-use super::{GetError, GetOptions, Progress, check_head, files, question};
+use super::wire::{Facts, Sink, Wire};
+use super::{GetError, GetOptions, Progress, files};
 use crate::attempts::Attempts;
 use crate::target::{Place, Target};
 
@@ -18,7 +18,7 @@ pub(super) struct Written<'a> {
     pub(super) hasher: Hasher,
     pub(super) bytes: u64,
     /// What the first connection was promised.
-    pub(super) head: Option<FileHead>,
+    pub(super) head: Option<Facts>,
 }
 
 impl Written<'_> {
@@ -31,29 +31,50 @@ impl Written<'_> {
         started: Instant,
         attempts: &mut Attempts,
         tell: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<(Wire, FileHead, FileEnd, f64), GetError> {
+    ) -> Result<(Wire, Facts, FileEnd, f64), GetError> {
         let mut wire = Wire::open(target, options)?;
         (attempts.connected, attempts.repeatable) = (true, true);
         let offset = self.bytes;
-        if let Some(first) = &self.head {
-            let asked = Place::File(name.clone());
-            let unchanged =
-                |entry: &Entry| (entry.size, entry.mtime) == (Some(first.size), first.mtime);
-            if !files(&mut wire, &asked)?.iter().any(unchanged) {
-                return Err(GetError::Changed { name: name.to_string() });
+        let changed = || GetError::Changed { name: name.to_string() };
+        let asked = match &self.head {
+            None => Facts::named(name.clone()),
+            Some(first) => {
+                let place = Place::File(name.clone());
+                let found = files(&mut wire, &place)?.into_iter().find(|now| now.agrees(first));
+                found.ok_or_else(changed)?
             }
+        };
+        let (head, begins) = wire.get(&asked, offset, options.digest)?;
+        if !head.agrees(&asked) || head.size.is_some_and(|size| size < offset) {
+            return Err(changed());
         }
-        let head = wire.get(&question(name, offset, options))?;
-        check_head(&wire, &head, name, offset)?;
+        // From a server that gives no parts the beginning comes again, and is thrown away. Of something that has neither a
+        // time nor a tag nobody knows whether it is the same beginning.
+        if begins < offset {
+            if head.tag.is_none() {
+                return Err(changed());
+            }
+            wire.content(Some(offset), &mut Nowhere)?;
+        }
         if self.head.is_none() {
-            tell(Progress::Expect(head.size));
+            tell(Progress::Expect(head.size.unwrap_or_default()));
             self.head = Some(head.clone());
         }
-        wire.content(head.size - offset, &mut Counted { written: self, attempts, tell })?;
+        let left = head.size.map(|size| size - offset);
+        let came = wire.content(left, &mut Counted { written: self, attempts, tell })?;
         self.out.flush().map_err(GetError::Output)?;
         let seconds = started.elapsed().as_secs_f64();
-        let end = wire.file_end(head.size)?;
+        let end = wire.file_end(offset + came)?;
         Ok((wire, head, end, seconds))
+    }
+}
+
+/// Where what comes was written already.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn take(&mut self, _: &[u8]) -> Result<(), GetError> {
+        Ok(())
     }
 }
 

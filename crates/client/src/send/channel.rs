@@ -48,6 +48,7 @@ impl Channel {
                     let token = target.token.clone();
                     Kind::Raw(RawChannel::new(stream, peer, options.plain, token))
                 }
+                (Scheme::Http, _) => return Err(SendError::NoChannel),
                 (Scheme::Frames, _) => Kind::Ws(Box::new(WsChannel::bare(stream, peer))),
                 (Scheme::Ws, Engine::Own) => {
                     Kind::Ws(Box::new(WsChannel::handshake(stream, peer, target, options.deflate)?))
@@ -147,7 +148,8 @@ impl Channel {
 pub(crate) const fn alpn(target: &Target) -> &'static [&'static [u8]] {
     match target.scheme {
         Scheme::Ws => &[ALPN_HTTP_1_1],
-        Scheme::Tcp | Scheme::Frames => &[],
+        // What HTTP says it says itself.
+        Scheme::Tcp | Scheme::Frames | Scheme::Http => &[],
     }
 }
 
@@ -187,7 +189,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 pub(super) const UNKNOWN_PEER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
-fn check(
+pub(crate) fn check(
     peer: SocketAddr,
     ours: u64,
     digest: Option<Digest>,

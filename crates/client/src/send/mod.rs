@@ -6,7 +6,7 @@ mod channel;
 pub(crate) mod pipe;
 
 use channel::UNKNOWN_PEER;
-pub(crate) use channel::{alpn, prepare, set_patience};
+pub(crate) use channel::{alpn, check, prepare, set_patience};
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use crate::bottleneck::{Bottleneck, Facts};
 use crate::content::{Content, Source};
 use crate::error::{Blame, SendError};
 use crate::stream::Encryption;
-use crate::target::{Place, Target};
+use crate::target::{Place, Scheme, Target};
 
 /// Who speaks WebSocket on our side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -134,7 +134,7 @@ pub trait Observer {
     fn retrying(&self, error: &SendError, delay: Duration);
 }
 
-/// Sends `sources` in order over one connection (plain: one each). Where it breaks off, and the source can be read again,
+/// Sends `sources` in order over one connection (plain: one each; HTTP/2: several at once). Where it breaks off, and the source can be read again,
 /// another one goes on. Of several files one that cannot be read, or is refused for its own sake, does not stop the others.
 ///
 /// # Errors
@@ -146,6 +146,9 @@ pub fn send(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<(), SendError> {
+    if target.scheme == Scheme::Http {
+        return crate::http::send(sources, target, options, observer);
+    }
     let place = target.place()?;
     let mut connection =
         Connection { target, place, options, observer, channel: None, failed: Failed::default() };
@@ -194,13 +197,18 @@ struct Connection<'a> {
 
 /// Files that were not sent, though the others were.
 #[derive(Default)]
-struct Failed {
+pub(crate) struct Failed {
     count: usize,
     blame: Option<Blame>,
 }
 
 impl Failed {
-    fn outcome(self, of: usize) -> Result<(), SendError> {
+    pub(crate) fn add(&mut self, blame: Blame) {
+        self.count += 1;
+        self.blame.get_or_insert(blame);
+    }
+
+    pub(crate) fn outcome(self, of: usize) -> Result<(), SendError> {
         match self.blame {
             Some(blame) => Err(SendError::Some { failed: self.count, of, blame }),
             None => Ok(()),
@@ -232,8 +240,7 @@ impl Connection<'_> {
     }
 
     fn fail(&mut self, source: &Source, error: &SendError) {
-        self.failed.count += 1;
-        self.failed.blame.get_or_insert_with(|| error.blame());
+        self.failed.add(error.blame());
         self.observer.failed(source, error);
     }
 

@@ -1,0 +1,240 @@
+//! What a server answers: our receipts and refusals as JSON, and what others say in their own ways.
+
+use std::time::Duration;
+
+use anyport_proto::transfer::offer::FileReply;
+use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::channel::LONGEST_ANSWER;
+
+/// A short answer, with its content as far as it matters.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) fields: HeaderMap,
+    text: String,
+    /// All of it was read, so the connection may carry another request.
+    pub(super) is_whole: bool,
+}
+
+/// What became of a file.
+pub(super) enum Judged {
+    /// It is there. No receipt comes from servers that know none.
+    Stored(Option<Box<Receipt>>),
+    Refused(Refusal),
+    /// Somewhere else is asked to be asked.
+    Elsewhere {
+        location: String,
+    },
+    /// Something that no server of ours says.
+    Unclear(String),
+}
+
+impl Answer {
+    /// Reads the content, within `patience` and up to a limit. What is cut has explained enough.
+    ///
+    /// Cancel safe: no.
+    pub(super) async fn read(response: Response<Incoming>, patience: Duration) -> Self {
+        let (parts, mut content) = response.into_parts();
+        let mut bytes = Vec::new();
+        let read = async {
+            while bytes.len() <= LONGEST_ANSWER {
+                match content.frame().await {
+                    None => return true,
+                    Some(Err(_)) => return false,
+                    Some(Ok(frame)) => {
+                        if let Some(data) = frame.data_ref() {
+                            bytes.extend_from_slice(data);
+                        }
+                    }
+                }
+            }
+            false
+        };
+        let is_whole = tokio::time::timeout(patience, read).await.unwrap_or(false);
+        bytes.truncate(LONGEST_ANSWER);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Self { status: parts.status, fields: parts.headers, text, is_whole }
+    }
+
+    /// What it says of a file that was sent.
+    pub(super) fn judge(&self) -> Judged {
+        let reply = self.is_json().then(|| FileReply::from_json(&self.text));
+        match (self.status, reply) {
+            (status, Some(Ok(FileReply::Receipt(receipt)))) if status.is_success() => {
+                Judged::Stored(Some(Box::new(receipt)))
+            }
+            // A receipt that nobody can read is no proof; JSON of another kind is another server's.
+            (status, Some(_)) if status.is_success() && self.text.starts_with("{\"receipt\"") => {
+                Judged::Unclear(self.said())
+            }
+            (status, _) if status.is_success() => Judged::Stored(None),
+            (status, _) if status.is_redirection() => Judged::Elsewhere {
+                location: self.location().unwrap_or("a place that it does not name").to_owned(),
+            },
+            _ => Judged::Refused(self.refusal()),
+        }
+    }
+
+    /// Where it sends us.
+    pub(super) fn location(&self) -> Option<&str> {
+        self.fields.get(header::LOCATION)?.to_str().ok()
+    }
+
+    /// Why something is not given or taken: in the words of our server, or of another one.
+    pub(super) fn refusal(&self) -> Refusal {
+        if self.is_json()
+            && let Ok(FileReply::Error(refusal)) = FileReply::from_json(&self.text)
+        {
+            return refusal;
+        }
+        let said = self.said();
+        let colon = if said.is_empty() { "" } else { ": " };
+        let message = format!("{}{colon}{said}", self.status);
+        let refusal = Refusal::new(code_of(self.status), message);
+        match hint_for(self.status) {
+            Some(hint) => refusal.with_hint(hint),
+            None => refusal,
+        }
+    }
+
+    fn is_json(&self) -> bool {
+        let media = self.fields.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+        media.is_some_and(|media| media.starts_with("application/json"))
+    }
+
+    /// The first line of text, and not too much of it. A page says nothing that fits a line.
+    fn said(&self) -> String {
+        let text = self.text.trim_start();
+        if text.starts_with('<') {
+            return String::new();
+        }
+        let line = text.lines().next().unwrap_or_default();
+        line.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    }
+}
+
+/// What a status means in our words (RFC 9110 §15).
+fn code_of(status: StatusCode) -> RefusalCode {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            RefusalCode::Unauthorized
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => RefusalCode::NotFound,
+        StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED | StatusCode::LOCKED => {
+            RefusalCode::Exists
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => RefusalCode::TooLarge,
+        StatusCode::URI_TOO_LONG => RefusalCode::BadName,
+        StatusCode::INSUFFICIENT_STORAGE => RefusalCode::NoSpace,
+        StatusCode::REQUEST_TIMEOUT => RefusalCode::Interrupted,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => RefusalCode::Busy,
+        StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
+            RefusalCode::NotSupported
+        }
+        status if status.is_server_error() => RefusalCode::Storage,
+        _ => RefusalCode::BadRequest,
+    }
+}
+
+const fn hint_for(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some("show a token: --token-file FILE or ANYPORT_TOKEN"),
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
+            Some("that server takes no such request there; is it one that stores files?")
+        }
+        _ => None,
+    }
+}
+
+/// Characters of an answer that are told.
+const SHOWN: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, media: &'static str, text: &str) -> Answer {
+        let mut fields = HeaderMap::new();
+        fields.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media));
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { status, fields, text: text.to_owned(), is_whole: true }
+    }
+
+    fn refusal(status: u16, media: &'static str, text: &str) -> Refusal {
+        match answer(status, media, text).judge() {
+            Judged::Refused(refusal) => refusal,
+            _ => panic!("{status} is no refusal"),
+        }
+    }
+
+    const JSON: &str = "application/json";
+
+    #[test]
+    fn our_refusals_are_told_in_their_own_words() {
+        let said = r#"{"error":{"code":"exists","message":"a exists","hint":"rename"}}"#;
+        let told = refusal(409, JSON, said);
+        assert_eq!(told, Refusal::new(RefusalCode::Exists, "a exists").with_hint("rename"));
+    }
+
+    #[test]
+    fn a_status_says_enough_where_nothing_else_does() {
+        for (status, media, text, code, message) in [
+            (401, "text/html", "<html>x", RefusalCode::Unauthorized, "401 Unauthorized"),
+            (
+                413,
+                "text/plain",
+                "too\x1b big\nx",
+                RefusalCode::TooLarge,
+                "413 Payload Too Large: too big",
+            ),
+            (
+                507,
+                JSON,
+                "{\"detail\":1}",
+                RefusalCode::NoSpace,
+                "507 Insufficient Storage: {\"detail\":1}",
+            ),
+            (503, "", "", RefusalCode::Busy, "503 Service Unavailable"),
+            (500, "", "", RefusalCode::Storage, "500 Internal Server Error"),
+            (422, "", "", RefusalCode::BadRequest, "422 Unprocessable Entity"),
+        ] {
+            let told = refusal(status, media, text);
+            assert_eq!((told.code, told.message.as_str()), (code, message));
+        }
+        assert!(refusal(401, "", "").hint.unwrap().contains("--token-file"));
+        assert_eq!(
+            refusal(400, "", &"x".repeat(5000)).message.len(),
+            "400 Bad Request: ".len() + SHOWN
+        );
+    }
+
+    #[test]
+    fn another_server_gives_no_receipt_and_ours_gives_one_that_can_be_read() {
+        for (status, media, text) in
+            [(201, "", ""), (204, "", ""), (200, JSON, "{\"ok\":true}"), (201, "text/html", "<a>")]
+        {
+            assert!(matches!(answer(status, media, text).judge(), Judged::Stored(None)), "{text}");
+        }
+        let broken = answer(201, JSON, "{\"receipt\":{}}").judge();
+        assert!(matches!(broken, Judged::Unclear(said) if said == "{\"receipt\":{}}"));
+    }
+
+    #[test]
+    fn a_redirection_is_told_with_its_place() {
+        let mut answer = answer(308, "text/plain", "");
+        assert!(
+            matches!(answer.judge(), Judged::Elsewhere { location } if location.contains("not name"))
+        );
+        answer.fields.insert(header::LOCATION, header::HeaderValue::from_static("https://h/x"));
+        assert!(
+            matches!(answer.judge(), Judged::Elsewhere { location } if location == "https://h/x")
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! The content of a request: a file that is read and hashed on a thread of its own, a few pieces ahead of the connection.
+
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver as Returned, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::content::Content;
+use crate::error::SendError;
+
+/// How far a request has come: what its connection took of it, and when that was.
+#[derive(Debug)]
+pub(super) struct Moved(Mutex<(u64, Instant)>);
+
+impl Moved {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new((0, Instant::now()))))
+    }
+
+    /// Bytes of content that were taken.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// When something was last taken, or heard.
+    pub(super) fn last(&self) -> Instant {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    pub(super) fn add(&self, bytes: u64) {
+        let mut moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *moved = (moved.0 + bytes, Instant::now());
+    }
+}
+
+/// What a request carries.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    Nothing,
+    /// A small file, whole.
+    Whole(Option<Bytes>, Arc<Moved>),
+    Pieces(Pieces),
+}
+
+/// A file on its way.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    came: mpsc::Receiver<Piece>,
+    /// Bytes that are still to come, where that is known.
+    left: Option<u64>,
+    moved: Arc<Moved>,
+    /// Dropped at the other end, nobody wants the rest any more.
+    wanted: oneshot::Receiver<()>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Some(Bytes),
+    /// Nothing follows. Without it the file is not whole.
+    End,
+}
+
+/// Content that stopped before its end. Why, the reader says.
+#[derive(Debug, thiserror::Error)]
+#[error("the content was given up")]
+pub(super) struct GivenUp;
+
+/// Reads a file for its request.
+pub(super) struct Reader {
+    content: Content,
+    pieces: mpsc::Sender<Piece>,
+}
+
+/// The content of `content` as a body, its reader, and what the body stops without.
+pub(super) fn streamed(
+    content: Content,
+    moved: Arc<Moved>,
+) -> (Outgoing, Reader, oneshot::Sender<()>) {
+    let (pieces, came) = mpsc::channel(AHEAD);
+    let (want, wanted) = oneshot::channel();
+    let left = content.left();
+    let body = Pieces { came, left, moved, wanted, ended: false };
+    (Outgoing::Pieces(body), Reader { content, pieces }, want)
+}
+
+impl Reader {
+    /// Reads until the end, or until nobody takes what is read. To be called where waiting harms nobody. Gives the content
+    /// back, and how reading it went.
+    pub(super) fn read(self) -> (Content, Result<(), SendError>) {
+        let Self { mut content, pieces } = self;
+        let (give_back, used) = sync_channel(AHEAD + 2);
+        let read = loop {
+            let mut buffer = fresh(&used);
+            match content.read(&mut buffer) {
+                Ok(0) => {
+                    let _ = pieces.blocking_send(Piece::End);
+                    break Ok(());
+                }
+                Ok(count) => {
+                    let piece = Lent { buffer, count, give_back: give_back.clone() };
+                    let piece = Piece::Some(Bytes::from_owner(piece));
+                    if pieces.blocking_send(piece).is_err() {
+                        break Ok(());
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        (content, read)
+    }
+}
+
+fn fresh(used: &Returned<Vec<u8>>) -> Vec<u8> {
+    used.try_recv().unwrap_or_else(|_| vec![0; PIECE])
+}
+
+/// A buffer that comes back when it was sent.
+struct Lent {
+    buffer: Vec<u8>,
+    count: usize,
+    give_back: SyncSender<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.count]
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // The reader may be done, or have enough of them.
+        let _ = self.give_back.try_send(std::mem::take(&mut self.buffer));
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = GivenUp;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+        match self.get_mut() {
+            Self::Nothing => Poll::Ready(None),
+            Self::Whole(content, moved) => {
+                let content = content.take();
+                moved.add(content.as_ref().map_or(0, |content| content.len() as u64));
+                Poll::Ready(content.map(|content| Ok(Frame::data(content))))
+            }
+            Self::Pieces(pieces) => pieces.poll_next(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Whole(content, _) => content.as_ref().is_none_or(Bytes::is_empty),
+            Self::Pieces(pieces) => pieces.ended || pieces.left == Some(0),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Whole(content, _) => {
+                SizeHint::with_exact(content.as_ref().map_or(0, |content| content.len() as u64))
+            }
+            Self::Pieces(pieces) => {
+                pieces.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+        }
+    }
+}
+
+impl Pieces {
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if Pin::new(&mut self.wanted).poll(context).is_ready() {
+            self.ended = true;
+            return Poll::Ready(Some(Err(GivenUp)));
+        }
+        match self.came.poll_recv(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Piece::Some(piece))) => {
+                self.moved.add(piece.len() as u64);
+                self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Poll::Ready(Some(Piece::End)) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            // The reader failed; what was sent must not look whole.
+            Poll::Ready(None) => Poll::Ready(Some(Err(GivenUp))),
+        }
+    }
+}
+
+/// Bytes of one piece.
+const PIECE: usize = 128 * 1024;
+
+/// Pieces that are read before the connection takes them.
+const AHEAD: usize = 3;

@@ -1,0 +1,132 @@
+//! The socket as hyper sees it: what broke it is kept, and a write that fails waits for the server's last word.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use anyport_tls::TlsError;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::stream::AsyncStream;
+
+/// What broke a connection, for every request that was on it. hyper's own errors say less.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Broken(Arc<Mutex<Option<(io::ErrorKind, Fault)>>>);
+
+#[derive(Debug, Clone)]
+enum Fault {
+    Tls(TlsError),
+    Said(String),
+}
+
+impl Broken {
+    /// The first error of the socket, if there was one.
+    pub(super) fn error(&self) -> Option<io::Error> {
+        let kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (kind, fault) = kept.clone()?;
+        Some(match fault {
+            Fault::Tls(error) => error.into(),
+            Fault::Said(text) => io::Error::new(kind, text),
+        })
+    }
+
+    fn keep(&self, error: &io::Error) {
+        let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tls = error.get_ref().and_then(|error| error.downcast_ref::<TlsError>());
+        let fault = tls.map_or_else(|| Fault::Said(error.to_string()), |e| Fault::Tls(e.clone()));
+        kept.get_or_insert((error.kind(), fault));
+    }
+}
+
+/// A stream that keeps what broke it.
+pub(super) struct Io {
+    stream: AsyncStream,
+    broken: Broken,
+    /// The server takes nothing more. It may have said why, and that is worth more than our error.
+    deaf: bool,
+}
+
+impl Io {
+    pub(super) const fn new(stream: AsyncStream, broken: Broken) -> Self {
+        Self { stream, broken, deaf: false }
+    }
+
+    /// hyper gives up a connection at the first write that fails, and reads before each; so that it reads once more, such a
+    /// write is one that waits. Reading then finds the answer, or the same error.
+    fn written<T>(
+        &mut self,
+        context: &Context<'_>,
+        done: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match done {
+            Poll::Ready(Err(error)) => {
+                self.broken.keep(&error);
+                self.deaf = true;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            done => done,
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &read {
+            self.broken.keep(error);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.written(context, written)
+    }
+
+    /// Else hyper copies all content behind its heads.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.written(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

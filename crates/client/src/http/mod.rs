@@ -1,0 +1,33 @@
+//! HTTP: files are requests, PUT and GET, over one connection.
+//!
+//! ```text
+//!   send   files ──► upload (up to 16 at once) ──► connection ──► answer: receipt or refusal
+//!   get    download::Wire ──► GET, its range ──► connection ──► content
+//!   ls     a listing a directory, as JSON
+//! ```
+//!
+//! `https://` says `h2` and `http/1.1` and takes what the server chooses; in the clear it is HTTP/1.1, as nobody can know that a
+//! server takes more. Over HTTP/2 each file is a stream of its own, over HTTP/1.1 one follows the other. hyper carries the
+//! requests; their tasks run on a runtime of two threads, and files are read on others.
+
+mod answer;
+mod connection;
+mod content;
+mod io;
+mod listing;
+mod request;
+mod send;
+mod upload;
+mod wire;
+
+pub(crate) use self::send::send;
+pub(crate) use self::wire::HttpWire;
+
+use std::io::Result;
+
+use tokio::runtime::{Builder, Runtime};
+
+/// Where requests run: one thread for the connection, one for what is done with it.
+fn runtime() -> Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).thread_name("http").enable_all().build()
+}

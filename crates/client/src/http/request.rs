@@ -1,0 +1,188 @@
+//! Requests: which path is asked for, and the fields that all of them have.
+
+use anyport_proto::rooms::ROOMS_PATH;
+use anyport_proto::transfer::file_path::FilePath;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Uri, Version};
+
+use super::content::Outgoing;
+use crate::error::SendError;
+use crate::target::{Place, Target};
+
+/// The path that a file called `name` is sent to; `None` is one without a name, from standard input.
+///
+/// What the user wrote is asked for as it stands, its query too, since another server than ours may give it a meaning. The
+/// name goes behind a directory. Only where that would be one of our server's own paths, `/help` or `/pipe/x`, it goes below
+/// `/files/`, where our server has all files: a file that is called so must not become a gift to a pipe.
+pub(super) fn path_to(target: &Target, place: &Place, name: Option<&str>) -> String {
+    let (path, query) = split(&target.path);
+    let Some(name) = name.filter(|_| place.is_directory()) else { return target.path.clone() };
+    // A directory called `files` is below `/files/` too.
+    let is_top = !path.starts_with("/files/");
+    let path = format!("{path}{}", encoded(name));
+    let prefix = if is_own(&path) || is_top && path.starts_with("/files/") { "/files" } else { "" };
+    format!("{prefix}{path}{query}")
+}
+
+/// The path of something that our server has listed.
+pub(super) fn path_of(name: &FilePath) -> String {
+    format!("/files/{}", name.percent_encoded())
+}
+
+/// The path of a directory's listing.
+pub(super) fn listing_of(target: &Target, directory: Option<&FilePath>) -> String {
+    match directory {
+        // As the user wrote it, where that is it.
+        None if split(&target.path).0.ends_with('/') => target.path.clone(),
+        None => "/files/".to_owned(),
+        Some(directory) => format!("{}/", path_of(directory)),
+    }
+}
+
+/// A path and what stands behind it, its question mark too.
+fn split(path: &str) -> (&str, &str) {
+    path.find('?').map_or((path, ""), |at| path.split_at(at))
+}
+
+/// Each component with all but letters, digits and `-._~` encoded; a slash at the end stays.
+fn encoded(name: &str) -> String {
+    let encode =
+        |component: &str| percent_encoding::utf8_percent_encode(component, ENCODED).to_string();
+    name.split('/').map(encode).collect::<Vec<_>>().join("/")
+}
+
+/// Whether our server takes `path` for something else than a file (docs/http.md).
+fn is_own(path: &str) -> bool {
+    OWN.contains(&path) || path.starts_with(ROOMS_PATH) || path.starts_with("/pipe/")
+}
+
+/// A request for `path`, with what every request says.
+///
+/// # Errors
+/// A path that cannot stand in a request.
+pub(super) fn request(
+    target: &Target,
+    version: Version,
+    method: Method,
+    path: &str,
+) -> Result<Request<Outgoing>, SendError> {
+    let authority = authority(target);
+    let no_request = |error: http::Error| {
+        let (path, reason) = (path.to_owned(), error.to_string());
+        SendError::BadPath { path, reason }
+    };
+    // Written by a person, a path may hold blanks and letters of any alphabet.
+    let path: String = percent_encoding::utf8_percent_encode(path, UNSAFE).to_string();
+    let request = Request::builder().method(method).version(version);
+    let request = match version {
+        Version::HTTP_2 => {
+            let scheme = target.scheme_name();
+            let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path);
+            request.uri(uri.build().map_err(no_request)?)
+        }
+        _ => request.uri(path).header(header::HOST, authority),
+    };
+    let mut request = request
+        .header(header::USER_AGENT, USER_AGENT)
+        .body(Outgoing::Nothing)
+        .map_err(no_request)?;
+    if let Some(token) = &target.token
+        && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+    {
+        value.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
+/// The host as servers compare it with their own name: without the port that everybody means (RFC 9110 §4.2.3).
+fn authority(target: &Target) -> String {
+    let usual = if target.encrypted { ":443" } else { ":80" };
+    let authority = target.authority();
+    authority.strip_suffix(usual).map_or_else(|| authority.clone(), str::to_owned)
+}
+
+const USER_AGENT: &str = concat!("anyport/", env!("CARGO_PKG_VERSION"));
+
+/// What of our server's paths names no file.
+const OWN: [&str; 6] = ["/echo", "/files", "/healthz", "/help", "/metrics", "/time"];
+
+/// All but what RFC 3986 §2.3 calls unreserved.
+const ENCODED: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What may not stand in a path at all (RFC 3986 §3.3); escapes are escapes already.
+const UNSAFE: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(url: &str, name: Option<&str>) -> String {
+        let target: Target = url.parse().unwrap();
+        let place = target.place().unwrap();
+        path_to(&target, &place, name)
+    }
+
+    #[test]
+    fn a_file_is_sent_to_the_path_that_was_written() {
+        for (url, name, path) in [
+            ("http://h/", Some("a b.txt"), "/a%20b.txt"),
+            ("http://h/", Some("photos/50%.jpg"), "/photos/50%25.jpg"),
+            ("http://h/dav/", Some("x"), "/dav/x"),
+            ("http://h/dav/?key=1", Some("x"), "/dav/x?key=1"),
+            ("http://h/dav/x?key=1", Some("y"), "/dav/x?key=1"),
+            ("http://h/files/x", Some("y"), "/files/x"),
+            ("http://h/", Some("empty/"), "/empty/"),
+            ("http://h/", None, "/"),
+            ("http://h/help", Some("y"), "/help"),
+        ] {
+            assert_eq!(to(url, name), path, "{url} {name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_never_one_of_the_servers_own_paths() {
+        for name in ["help", "echo", "time", "healthz", "metrics", "rooms/x", "pipe/x", "files"] {
+            assert_eq!(to("http://h/", Some(name)), format!("/files/{name}"));
+            assert_eq!(to("http://h/d/", Some(name)), format!("/d/{name}"));
+            assert_eq!(to("http://h/files/", Some(name)), format!("/files/{name}"));
+        }
+        assert_eq!(to("http://h/", Some("help/x")), "/help/x");
+        assert_eq!(to("http://h/", Some("files/x")), "/files/files/x");
+        assert_eq!(to("http://h/files/", Some("files/x")), "/files/files/x");
+    }
+
+    #[test]
+    fn the_usual_port_is_not_said() {
+        for (url, expected) in [
+            ("http://h/", "h"),
+            ("https://[::1]/", "[::1]"),
+            ("http://h:443/", "h:443"),
+            ("https://h:8331/", "h:8331"),
+        ] {
+            assert_eq!(authority(&url.parse().unwrap()), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_shown_and_a_path_is_made_safe() {
+        let mut target: Target = "https://h/".parse().unwrap();
+        target.token = Some(anyport_proto::access::Token::new("0123456789abcdef".to_owned()));
+        let request = request(&target, Version::HTTP_2, Method::GET, "/a b/ü%20?x=1").unwrap();
+        assert_eq!(request.uri().to_string(), "https://h/a%20b/%C3%BC%20?x=1");
+        let shown = &request.headers()[header::AUTHORIZATION];
+        assert!(shown.is_sensitive() && shown == "Bearer 0123456789abcdef");
+    }
+}

@@ -1,0 +1,308 @@
+//! One file as a PUT: read, sent, answered, and the receipt compared.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyport_net::tcp_info::TcpInfo;
+use anyport_proto::http1::digest_field;
+use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::offer::OnExists;
+use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::transfer::tcp_seen::TcpSeen;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::answer::{Answer, Judged};
+use super::connection::{Connection, interrupted};
+use super::content::{Moved, Outgoing, Reader, streamed};
+use super::request::request;
+use crate::bottleneck::Facts;
+use crate::content::{Content, Source};
+use crate::error::SendError;
+use crate::send::{Options, Sent, check};
+use crate::target::Target;
+
+/// A file, and where it goes.
+pub(super) struct Upload {
+    pub(super) connection: Arc<Connection>,
+    pub(super) target: Arc<Target>,
+    pub(super) options: Arc<Options>,
+    pub(super) source: Source,
+    pub(super) path: String,
+    pub(super) moved: Arc<Moved>,
+}
+
+/// What was sent of a file that was read.
+struct Read {
+    bytes: u64,
+    digest: Option<Digest>,
+    reading: Duration,
+}
+
+/// How the content of a request is made.
+enum Feeding {
+    /// It is there.
+    Whole(Read),
+    Reading(JoinHandle<(Content, Result<(), SendError>)>, oneshot::Sender<()>),
+    /// Permission is waited for, or was not given.
+    Held(Reader, oneshot::Sender<()>),
+}
+
+impl Upload {
+    /// Sends it and waits for its receipt.
+    ///
+    /// Cancel safe: no; what is dropped breaks off.
+    pub(super) async fn run(self) -> Result<Sent, SendError> {
+        let Self { connection, target, options, source, path, moved } = self;
+        let (peer, patience) = (connection.peer, options.timeout);
+        let algorithm = options.digest;
+        let opened = blocking(move || open(&source, &options, algorithm).map(|o| (o, options)));
+        let ((content, whole, sha256), options) = opened.await?;
+        let fields = Fields { content: &content, options: &options, sha256 };
+        let mut request = request(&target, connection.version(), Method::PUT, &path)?;
+        fields.add(&mut request);
+        // A server that says no should say so before a long content, and this is how HTTP/1.1 asks.
+        let is_long = content.size().is_none_or(|size| size >= WORTH_ASKING);
+        let asks = is_long && request.version() == Version::HTTP_11;
+        let permitted = Arc::new(Notify::new());
+        if asks {
+            let expectation = HeaderValue::from_static("100-continue");
+            request.headers_mut().insert(header::EXPECT, expectation);
+            let permit = permitted.clone();
+            hyper::ext::on_informational(&mut request, move |interim| {
+                if interim.status() == http::StatusCode::CONTINUE {
+                    permit.notify_one();
+                }
+            });
+        }
+        let (before, began) = (connection.tcp(), Instant::now());
+        let mut feeding = match whole {
+            Some((bytes, read)) => {
+                *request.body_mut() = Outgoing::Whole(Some(bytes), moved.clone());
+                Feeding::Whole(read)
+            }
+            None => {
+                let (body, reader, want) = streamed(content, moved.clone());
+                *request.body_mut() = body;
+                Feeding::Held(reader, want)
+            }
+        };
+        if !asks {
+            feeding = feeding.begin();
+        }
+        let mut asked = std::pin::pin!(connection.ask(request));
+        if asks {
+            tokio::select! {
+                biased;
+                answered = &mut asked => {
+                    return settle(&connection, answered, feeding, &moved, patience).await?.judge(&connection, before, began, &options);
+                }
+                () = permitted.notified() => {}
+                // Old servers do not answer to it (RFC 9110 §10.1.1).
+                () = tokio::time::sleep(PERMISSION) => {}
+            }
+            feeding = feeding.begin();
+        }
+        let answered = loop {
+            let until = moved.last() + patience;
+            match tokio::time::timeout_at(until.into(), &mut asked).await {
+                Ok(answered) => break answered,
+                Err(_) if moved.last() + patience > Instant::now() => {}
+                Err(_) => {
+                    let late = io::ErrorKind::WouldBlock.into();
+                    return Err(interrupted(SendError::broken_off(peer, moved.bytes(), late)));
+                }
+            }
+        };
+        let settled = settle(&connection, answered, feeding, &moved, patience).await?;
+        settled.judge(&connection, before, began, &options)
+    }
+}
+
+/// A file that can be sent, all of a small one, and the SHA-256 that the request is to name.
+type Opened = (Content, Option<(Bytes, Read)>, Option<Digest>);
+
+fn open(source: &Source, options: &Options, algorithm: Algorithm) -> Result<Opened, SendError> {
+    let mut content = source.open(algorithm)?;
+    let sha256 = match content.identity() {
+        // The field comes before the content, so the file is read twice. It is what a server can check by itself.
+        Some(_) if algorithm == Algorithm::Sha256 => {
+            let mut first = source.open(algorithm)?;
+            let mut buffer = vec![0; crate::channel::BUFFER];
+            while first.read(&mut buffer)? > 0 {}
+            first.digest()?
+        }
+        _ => None,
+    };
+    if let Some(rate) = options.limit_rate {
+        content.keep_to(rate);
+    }
+    let small =
+        content.size().filter(|size| *size <= MAX_PASSED_OVER && options.limit_rate.is_none());
+    let Some(size) = small else { return Ok((content, None, sha256)) };
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    content.read_exact(&mut bytes)?;
+    let read = read(&mut content)?;
+    Ok((content, Some((bytes.into(), read)), sha256))
+}
+
+fn read(content: &mut Content) -> Result<Read, SendError> {
+    let digest = content.digest()?;
+    Ok(Read { bytes: content.bytes(), digest, reading: content.reading() })
+}
+
+/// Does what waits for disks on a thread where that harms nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
+) -> Result<T, SendError> {
+    let panicked = |_| Err(SendError::Runtime(io::Error::other("reading the file panicked")));
+    spawn_blocking(work).await.unwrap_or_else(panicked)
+}
+
+impl Feeding {
+    /// The content may go.
+    fn begin(self) -> Self {
+        match self {
+            Self::Held(reader, want) => Self::Reading(spawn_blocking(|| reader.read()), want),
+            begun => begun,
+        }
+    }
+}
+
+/// What the fields of a PUT say of its file.
+struct Fields<'a> {
+    content: &'a Content,
+    options: &'a Options,
+    sha256: Option<Digest>,
+}
+
+impl Fields<'_> {
+    fn add(&self, request: &mut Request<Outgoing>) {
+        let Self { content, options, sha256 } = self;
+        let fields = request.headers_mut();
+        fields.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(size) = content.size() {
+            fields.insert(header::CONTENT_LENGTH, size.into());
+        }
+        // With a time and a size our server knows a file again.
+        if let Some(mtime) = content.offer().mtime.filter(|_| options.times) {
+            fields.insert(MTIME, mtime.into());
+        }
+        if options.on_exists == Some(OnExists::Error) {
+            fields.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        let digest = sha256.as_ref().and_then(digest_field::value);
+        if let Some(digest) = digest.and_then(|digest| HeaderValue::try_from(digest).ok()) {
+            fields.insert(REPR_DIGEST, digest);
+        }
+    }
+}
+
+/// An answer, and what was sent until it came.
+struct Settled {
+    answer: Answer,
+    /// All of the file, if all was sent.
+    read: Option<Read>,
+    sent: u64,
+}
+
+/// Hears the answer, and ends the reading. A fault of our own file is told before what the server makes of it.
+async fn settle(
+    connection: &Connection,
+    answered: hyper::Result<Response<Incoming>>,
+    feeding: Feeding,
+    moved: &Moved,
+    patience: Duration,
+) -> Result<Settled, SendError> {
+    let heard = match answered {
+        Ok(response) => Ok(Answer::read(response, patience).await),
+        Err(error) => Err(error),
+    };
+    let sent = moved.bytes();
+    let read = match feeding {
+        Feeding::Whole(read) => Some(read),
+        Feeding::Held(..) => None,
+        Feeding::Reading(reading, want) => {
+            // Before all was sent nobody wants the rest.
+            drop(want);
+            let panicked = || SendError::Runtime(io::Error::other("reading the file panicked"));
+            let (mut content, outcome) = reading.await.map_err(|_| panicked())?;
+            outcome?;
+            let is_whole = content.bytes() == sent && content.left().is_none_or(|left| left == 0);
+            if is_whole { Some(blocking(move || read(&mut content)).await?) } else { None }
+        }
+    };
+    let answer = heard.map_err(|error| connection.failed(sent, &error))?;
+    if read.is_none() || !answer.is_whole {
+        connection.spend();
+    }
+    Ok(Settled { answer, read, sent })
+}
+
+impl Settled {
+    fn judge(
+        self,
+        connection: &Connection,
+        before: TcpInfo,
+        began: Instant,
+        options: &Options,
+    ) -> Result<Sent, SendError> {
+        let Self { answer, read, sent } = self;
+        let peer = connection.peer;
+        let receipt = match answer.judge() {
+            Judged::Stored(receipt) => receipt.map(|receipt| *receipt),
+            Judged::Refused(refusal) => return Err(SendError::Refused { peer, refusal }),
+            Judged::Unclear(answer) => return Err(SendError::Answer { peer, answer }),
+            Judged::Elsewhere { location } => {
+                let status = answer.status.to_string();
+                return Err(SendError::Elsewhere { peer, status, location });
+            }
+        };
+        // It says that it has all of it, and cannot.
+        let Some(read) = read else {
+            let answer = answer.status.to_string();
+            return Err(SendError::Early { peer, sent, answer });
+        };
+        let Read { bytes, digest, reading } = read;
+        if let Some(receipt) = &receipt {
+            check(peer, bytes, digest, receipt)?;
+        }
+        Ok(told(connection, bytes, digest, receipt, |tcp, receipt| {
+            let limited = options.limit_rate.is_some();
+            let facts = Facts { elapsed: began.elapsed(), reading, limited, tcp: (before, tcp) };
+            // With other files on the same connection nobody can tell what this one waited for.
+            let alone = connection.version() == Version::HTTP_11;
+            receipt.filter(|_| alone).and_then(|receipt| facts.bottleneck(receipt))
+        }))
+    }
+}
+
+fn told(
+    connection: &Connection,
+    bytes: u64,
+    digest: Option<Digest>,
+    receipt: Option<Receipt>,
+    bottleneck: impl FnOnce(TcpInfo, Option<&Receipt>) -> Option<(crate::Bottleneck, f64)>,
+) -> Sent {
+    let info = connection.tcp();
+    let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } = info;
+    let tcp = TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate };
+    let bottleneck = bottleneck(info, receipt.as_ref());
+    let (peer, congestion) = (connection.peer, connection.congestion.clone());
+    Sent { peer, bytes, digest, receipt, congestion, tcp, bottleneck }
+}
+
+const MTIME: HeaderName = HeaderName::from_static("x-anyport-mtime");
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+/// Content that is worth a round trip before it. A shorter one is on its way as soon as the answer could be.
+const WORTH_ASKING: u64 = 1024 * 1024;
+
+/// How long permission is waited for; then the content goes without.
+const PERMISSION: Duration = Duration::from_secs(1);

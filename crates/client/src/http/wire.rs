@@ -1,0 +1,367 @@
+//! Downloads: a file is the answer to a GET, and what is missing of one is a range of it (RFC 9110 §14).
+
+use std::io;
+use std::net::SocketAddr;
+
+use anyport_proto::http1::date;
+use anyport_proto::transfer::file_path::FilePath;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use super::answer::Answer;
+use super::connection::Connection;
+use super::request::{path_of, request};
+use super::runtime;
+use crate::download::{Facts, GetError, GetOptions, Sink};
+use crate::error::SendError;
+use crate::send::Options;
+use crate::target::{Place, Target};
+
+/// One question after the other, and another connection where a server takes no more over this one.
+pub(crate) struct HttpWire {
+    /// What runs in it ends with it.
+    runtime: Runtime,
+    pub(super) target: Target,
+    options: GetOptions,
+    connection: Option<Connection>,
+    answer: Option<Answered>,
+    peer: SocketAddr,
+}
+
+/// A file whose content has begun.
+struct Answered {
+    facts: Facts,
+    offset: u64,
+    /// None where nothing is missing.
+    content: Option<Incoming>,
+}
+
+/// What is asked of a file that is here in part.
+pub(super) struct Rest<'a> {
+    offset: u64,
+    /// What makes it the same version: an entity tag, or a date.
+    tag: &'a str,
+}
+
+impl HttpWire {
+    pub(crate) fn open(target: &Target, options: &GetOptions) -> Result<Self, GetError> {
+        let runtime = runtime().map_err(SendError::Runtime)?;
+        let connection = connect(&runtime, target, options)?;
+        let (peer, connection) = (connection.peer, Some(connection));
+        let (target, options) = (target.clone(), options.clone());
+        Ok(Self { runtime, target, options, connection, answer: None, peer })
+    }
+
+    pub(crate) const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// What the target's one file is. Its content has begun then, and [`Self::get`] takes it from there.
+    pub(crate) fn look(&mut self, name: &FilePath) -> Result<Facts, GetError> {
+        let path = self.target.path.clone();
+        let response = self.ask(&path, None, None)?;
+        let answered = self.answered(response, name, 0)?;
+        let facts = answered.facts.clone();
+        self.answer = Some(answered);
+        Ok(facts)
+    }
+
+    /// Asks for a file from `offset` on; gives what it is, and where its content begins: a server may begin anew.
+    pub(crate) fn get(&mut self, asked: &Facts, offset: u64) -> Result<(Facts, u64), GetError> {
+        let name = &asked.name;
+        if let Some(answer) = &self.answer
+            && answer.facts.name == *name
+            && answer.offset == offset
+        {
+            return Ok((answer.facts.clone(), offset));
+        }
+        // A range that begins behind the last byte cannot be asked for.
+        if offset > 0 && asked.size == Some(offset) {
+            self.drop_answer();
+            self.answer = Some(Answered { facts: asked.clone(), offset, content: None });
+            return Ok((asked.clone(), offset));
+        }
+        let path = match self.target.place()? {
+            Place::File(file) if file == *name => self.target.path.clone(),
+            _ => path_of(name),
+        };
+        let of_listing = asked.mtime.and_then(date::write);
+        let tag = asked.tag.as_deref().or(of_listing.as_deref());
+        // Without anything that tells versions apart, two of them could be pasted together.
+        let rest = tag.filter(|_| offset > 0).map(|tag| Rest { offset, tag });
+        let response = self.ask(&path, rest, None)?;
+        let answered = self.answered(response, name, offset)?;
+        let (facts, offset) = (answered.facts.clone(), answered.offset);
+        self.answer = Some(answered);
+        Ok((facts, offset))
+    }
+
+    /// One piece of content; `None` at its end, where that was told.
+    pub(crate) fn content(&mut self, sink: &mut dyn Sink) -> Result<Option<u64>, GetError> {
+        let peer = self.peer;
+        let (Some(Answered { content: Some(content), .. }), Some(connection)) =
+            (&mut self.answer, &self.connection)
+        else {
+            return Ok(None);
+        };
+        let broken = |source| GetError::broken_off(peer, 0, source);
+        loop {
+            let frame = async { timeout(self.options.timeout, content.frame()).await };
+            let Ok(frame) = self.runtime.block_on(frame) else {
+                return Err(broken(io::ErrorKind::WouldBlock.into()));
+            };
+            return match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => {
+                        sink.take(&data)?;
+                        Ok(Some(data.len() as u64))
+                    }
+                    // Trailers, or nothing.
+                    _ => continue,
+                },
+                Some(Err(error)) => Err(in_content(connection.failed(0, &error))),
+                // A stream that is reset without an error has not ended (RFC 9113 §8.1).
+                None if connection.version() == Version::HTTP_2 && !content.is_end_stream() => {
+                    Err(broken(io::Error::other("the server reset the stream")))
+                }
+                None => Ok(None),
+            };
+        }
+    }
+
+    pub(crate) fn close(mut self) {
+        self.drop_answer();
+        if let Some(connection) = self.connection {
+            self.runtime.block_on(connection.close());
+        }
+    }
+
+    /// Asks for `path`, in the form `accept`; gives the head of the answer, and its content.
+    pub(super) fn ask(
+        &mut self,
+        path: &str,
+        rest: Option<Rest<'_>>,
+        accept: Option<&'static str>,
+    ) -> Result<Response<Incoming>, GetError> {
+        self.drop_answer();
+        let connection = match self.connection.take() {
+            Some(connection) if self.runtime.block_on(self.is_ready(&connection)) => connection,
+            _ => connect(&self.runtime, &self.target, &self.options)?,
+        };
+        let mut asking = request(&self.target, connection.version(), Method::GET, path)?;
+        let fields = asking.headers_mut();
+        // Sizes and ranges are those of the file itself.
+        fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        fields.insert(header::ACCEPT, HeaderValue::from_static(accept.unwrap_or("*/*")));
+        if let Some(Rest { offset, tag }) = rest
+            && let Ok(tag) = HeaderValue::from_str(tag)
+            && let Ok(range) = HeaderValue::try_from(format!("bytes={offset}-"))
+        {
+            fields.insert(header::RANGE, range);
+            fields.insert(header::IF_RANGE, tag);
+        }
+        let patience = self.options.timeout;
+        let answered =
+            self.runtime.block_on(async { timeout(patience, connection.ask(asking)).await });
+        let late = |_| GetError::broken_off(self.peer, 0, io::ErrorKind::WouldBlock.into());
+        let response = answered.map_err(late)?.map_err(|error| connection.failed(0, &error));
+        self.connection = Some(connection);
+        response.map_err(in_content)
+    }
+
+    /// Reads a short answer.
+    pub(super) fn read(&mut self, response: Response<Incoming>) -> Answer {
+        let answer = self.runtime.block_on(Answer::read(response, self.options.timeout));
+        if !answer.is_whole {
+            self.connection = None;
+        }
+        answer
+    }
+
+    /// All content of an answer, up to `limit` bytes; `None` beyond it.
+    pub(super) fn read_all(
+        &mut self,
+        response: Response<Incoming>,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, GetError> {
+        let facts = Facts::named(FilePath::parse("listing").map_err(|_| self.no_answer())?);
+        let content = Some(response.into_body());
+        self.answer = Some(Answered { facts, offset: 0, content });
+        let mut all = Limited { bytes: Vec::new(), limit };
+        while self.content(&mut all)?.is_some() {
+            if all.bytes.len() > limit {
+                return Ok(None);
+            }
+        }
+        self.answer = None;
+        Ok(Some(all.bytes))
+    }
+
+    fn no_answer(&self) -> GetError {
+        GetError::broken_off(self.peer, 0, crate::channel::ended())
+    }
+
+    async fn is_ready(&self, connection: &Connection) -> bool {
+        timeout(self.options.connect_timeout, connection.is_ready()).await.unwrap_or(false)
+    }
+
+    /// Nobody wants the rest of it. Over HTTP/1.1 it would have to be read before another answer.
+    fn drop_answer(&mut self) {
+        let Some(Answered { content: Some(content), .. }) = self.answer.take() else { return };
+        let two = self.connection.as_ref().is_some_and(|c| c.version() == Version::HTTP_2);
+        if !two && !content.is_end_stream() {
+            self.connection = None;
+        }
+    }
+
+    /// What an answer says of the file `name`, which was asked for from `offset` on.
+    fn answered(
+        &mut self,
+        response: Response<Incoming>,
+        name: &FilePath,
+        offset: u64,
+    ) -> Result<Answered, GetError> {
+        let (status, peer) = (response.status(), self.peer);
+        let unclear = |answer: String| Err(GetError::Answer { peer, answer });
+        let offset = match status {
+            StatusCode::OK => 0,
+            StatusCode::PARTIAL_CONTENT => offset,
+            // The tag was the same and the length is another one.
+            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
+                return Err(GetError::Changed { name: name.to_string() });
+            }
+            _ => return Err(self.refused(response, name)),
+        };
+        let fields = response.headers();
+        if let Some(coding) = text(fields, header::CONTENT_ENCODING).filter(|c| *c != "identity") {
+            return unclear(format!("content in the coding {coding}, which was not asked for"));
+        }
+        let size = if status == StatusCode::PARTIAL_CONTENT {
+            let range = text(fields, header::CONTENT_RANGE).unwrap_or_default();
+            match range_from(range, offset) {
+                Some(size) => Some(size),
+                None => return unclear(format!("the range {range:?} from byte {offset} on")),
+            }
+        } else {
+            response.body().size_hint().exact()
+        };
+        let modified = text(fields, header::LAST_MODIFIED);
+        let strong = text(fields, header::ETAG).filter(|tag| tag.starts_with('"'));
+        let facts = Facts {
+            name: name.clone(),
+            size,
+            mtime: modified.and_then(date::parse),
+            mode: None,
+            tag: strong.or(modified).map(str::to_owned),
+        };
+        Ok(Answered { facts, offset, content: Some(response.into_body()) })
+    }
+
+    /// Why there is no file: a directory, a place elsewhere, or a refusal.
+    pub(super) fn refused(&mut self, response: Response<Incoming>, name: &FilePath) -> GetError {
+        let peer = self.peer;
+        let answer = self.read(response);
+        if !answer.status.is_redirection() {
+            return GetError::Refused { peer, refusal: answer.refusal() };
+        }
+        let location = answer.location().unwrap_or("a place that it does not name").to_owned();
+        if self.is_directory(&location) {
+            return GetError::Directory { name: name.to_string() };
+        }
+        SendError::Elsewhere { peer, status: answer.status.to_string(), location }.into()
+    }
+
+    /// Whether a redirection says that what was asked for is a directory of the same server.
+    fn is_directory(&self, location: &str) -> bool {
+        let own = if location.starts_with('/') && !location.starts_with("//") {
+            let Target { host, port, .. } = &self.target;
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            format!("{}://{host}:{port}{location}", self.target.scheme_name()).parse()
+        } else {
+            location.parse::<Target>()
+        };
+        let Ok(own) = own else { return false };
+        let origin = |target: &Target| {
+            (target.scheme, target.encrypted, target.host.to_ascii_lowercase(), target.port)
+        };
+        match (self.target.place(), own.place()) {
+            (Ok(Place::File(asked)), Ok(Place::Directory(there))) => {
+                origin(&self.target) == origin(&own) && asked == there
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Content with a limit.
+struct Limited {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl Sink for Limited {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+        let room = (self.limit + 1).saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        Ok(())
+    }
+}
+
+fn connect(
+    runtime: &Runtime,
+    target: &Target,
+    options: &GetOptions,
+) -> Result<Connection, SendError> {
+    let GetOptions { congestion, encryption, connect_timeout, .. } = options.clone();
+    let options = Options { congestion, encryption, connect_timeout, ..Options::default() };
+    Connection::open(runtime, target, &options)
+}
+
+/// What came is kept, so this is a break of another kind than one of an upload.
+fn in_content(error: SendError) -> GetError {
+    match error {
+        SendError::Interrupted { peer, sent, source } => {
+            GetError::BrokenOff { peer, received: sent, source }
+        }
+        other => other.into(),
+    }
+}
+
+fn text(fields: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    fields.get(name)?.to_str().ok()
+}
+
+/// The size of the file of which `bytes FIRST-LAST/SIZE` is all from `offset` on (RFC 9110 §14.4).
+fn range_from(range: &str, offset: u64) -> Option<u64> {
+    let (bytes, size) = range.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = bytes.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    let size: u64 = size.parse().ok()?;
+    (first == offset && last.checked_add(1) == Some(size) && first <= last).then_some(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_the_rest_that_was_asked_for_or_nothing() {
+        assert_eq!(range_from("bytes 5-9/10", 5), Some(10));
+        for wrong in [
+            "bytes 4-9/10",
+            "bytes 5-8/10",
+            "bytes 5-9/*",
+            "bytes 5-10/10",
+            "bytes 9-5/6",
+            "bytes 5-18446744073709551615/0",
+            "items 5-9/10",
+            "",
+        ] {
+            assert_eq!(range_from(wrong, 5), None, "{wrong}");
+        }
+    }
+}
