@@ -22,26 +22,36 @@ pub(crate) enum LogFormat {
     Journald,
 }
 
-/// Sends events to stderr or to the journal, at the level that `-v` or `ANYPORT_LOG` asks for.
-pub(crate) fn start(verbose: u8, format: LogFormat) {
+/// Sends events to stderr or to the journal, at the level that `-v` or `ANYPORT_LOG` asks for. `stays`: stderr leads where it
+/// leads now for as long as the program runs.
+pub(crate) fn start(verbose: u8, format: LogFormat, stays: bool) {
     let level = match verbose {
         0 => "warn",
         1 => "info",
         2 => "debug",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_env("ANYPORT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let (layer, missing) = layer(format);
+    let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
+    let wanted = wanted.map(|wanted| EnvFilter::try_new(wanted)).transpose();
+    let wrong = wanted.as_ref().err().map(ToString::to_string);
+    let filter = wanted.ok().flatten().unwrap_or_else(|| EnvFilter::new(level));
+    let (layer, missing) = layer(format, stays && io::stderr().is_terminal());
     tracing_subscriber::registry().with(layer).with(filter).init();
+    if let Some(error) = wrong {
+        tracing::warn!(error, "{VARIABLE} says nothing that is understood; -v counts");
+    }
     if let Some(error) = missing {
         tracing::warn!(%error, "there is no journal; the log goes to stderr");
     }
 }
 
+/// `warn`, `debug`, or a level for each part: `anyport_server=debug,hyper=info`.
+const VARIABLE: &str = "ANYPORT_LOG";
+
 type Writing = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// What writes them; and why not to the journal, where that was wanted.
-fn layer(format: LogFormat) -> (Writing, Option<io::Error>) {
+/// What writes them, with colours or not; and why not to the journal, where that was wanted.
+fn layer(format: LogFormat, ansi: bool) -> (Writing, Option<io::Error>) {
     let journal = match format {
         LogFormat::Text => None,
         LogFormat::Json => {
@@ -58,7 +68,6 @@ fn layer(format: LogFormat) -> (Writing, Option<io::Error>) {
         }
         Some(Err(error)) => Some(error),
     };
-    let ansi = io::stderr().is_terminal();
     let text = fmt::layer().with_writer(io::stderr).with_ansi(ansi).with_target(false);
     (text.boxed(), missing)
 }

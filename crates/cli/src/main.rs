@@ -35,11 +35,11 @@ fn main() -> ExitCode {
             return failure.exit.into();
         }
     };
-    let log_format = match &parsed.flags.command {
-        Command::Serve(serve) => serve.log_format(),
-        _ => LogFormat::Text,
+    let (log_format, stays) = match &parsed.flags.command {
+        Command::Serve(serve) => (serve.log_format(), !serve.background.leads_stderr_away()),
+        _ => (LogFormat::Text, true),
     };
-    logging::start(parsed.flags.verbose, log_format);
+    logging::start(parsed.flags.verbose, log_format, stays);
     let done = match &parsed.flags.command {
         Command::Serve(serve) => commands::serve::run(serve, &parsed),
         Command::Send(send) => commands::send::run(send),

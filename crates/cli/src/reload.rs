@@ -93,10 +93,11 @@ impl Running {
                 kept.push(name);
             }
         }
-        let mut following = self.groups.clone();
+        let (mut following, mut new) = (self.groups.clone(), new);
         for old in &mut following {
-            if let Some(new) = new.iter().find(|new| is_there(&&*old, new)) {
-                old.config = new.config.clone();
+            // Each goes to one: two that ask for port 0 are written alike, and are two all the same.
+            if let Some(at) = new.iter().position(|new| is_there(&&*old, new)) {
+                old.config = new.remove(at).config;
             }
         }
         (following, kept)

@@ -16,6 +16,7 @@ use crate::{Failure, flags, listen, trust};
 /// The first thing that is in the way.
 pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
     without_identity(flags)?;
+    flags.background.check()?;
     trust::check(&flags.tls)?;
     listen::check(flags, &[])?;
     check_directory(flags)

@@ -99,8 +99,7 @@ fn environment(command: &Command, roff: &mut Roff) {
         let names: Vec<_> = arguments.into_iter().map(layers::env_name).collect();
         term(roff, bold(names.join(", ")), VARIABLES);
     }
-    let log =
-        "What is logged to stderr, as tracing-subscriber's EnvFilter has it; beats --verbose.";
+    let log = "What is logged to stderr, as tracing-subscriber's EnvFilter has it; beats --verbose. An empty one says nothing.";
     term(roff, bold("ANYPORT_LOG"), log);
 }
 

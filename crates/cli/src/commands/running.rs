@@ -7,6 +7,7 @@
 //! ```
 
 use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ pub(crate) struct Signals {
     terminate: Signal,
     hangup: Signal,
     reopen: Signal,
-    /// Whether somebody watched us on a terminal.
-    on_terminal: bool,
+    /// The terminal that somebody watches us on, wherever stderr leads later.
+    terminal: Option<OwnedFd>,
 }
 
 /// What is needed while it runs, beside the server.
@@ -44,21 +45,24 @@ pub(crate) struct Running {
 }
 
 impl Signals {
-    /// Heard from now on.
-    pub(crate) fn hear() -> Result<Self, Failure> {
+    /// Heard from now on. A daemon is on no terminal, whoever started it.
+    pub(crate) fn hear(is_daemon: bool) -> Result<Self, Failure> {
+        let stderr = io::stderr();
+        let is_watched = !is_daemon && stderr.is_terminal();
         let hear = |kind, name| signal(kind).with_context(|| format!("cannot hear {name}"));
         Ok(Self {
             interrupt: hear(SignalKind::interrupt(), "SIGINT")?,
             terminate: hear(SignalKind::terminate(), "SIGTERM")?,
             hangup: hear(SignalKind::hangup(), "SIGHUP")?,
             reopen: hear(SignalKind::user_defined1(), "SIGUSR1")?,
-            on_terminal: io::stderr().is_terminal(),
+            // Without a handle of its own it counts as none: a reload too many harms less than an end.
+            terminal: is_watched.then(|| stderr.as_fd().try_clone_to_owned().ok()).flatten(),
         })
     }
 
     /// The terminal that we were on is gone: nobody asks for new settings by closing a window.
     fn is_orphan(&self) -> bool {
-        self.on_terminal && !io::stderr().is_terminal()
+        self.terminal.as_ref().is_some_and(|terminal| !terminal.is_terminal())
     }
 }
 

@@ -74,7 +74,7 @@ async fn serve(
     let listening: Vec<_> = addresses.into_iter().zip(configs).collect();
     let reloader = Reloader::new(server.reload_handle(), flags, parsed, origins);
     // Signals are heard from before the first line, as whoever reads it may send one.
-    let signals = Signals::hear()?;
+    let signals = Signals::hear(background.detached.is_some())?;
     let port = listening.first().map_or(0, |(address, _)| address.port());
     let control = Control::bind(flags.background.control.as_deref(), port)?.map(Arc::new);
     background.lead_stderr_away()?;

@@ -1,8 +1,13 @@
 //! Flags of a server that runs in the background, and of the commands that talk to one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use clap::Args;
+use rustix::fs::Access;
+
+use crate::Failure;
+use crate::exit::Exit;
 
 /// How the server runs, not what it serves.
 #[derive(Debug, Clone, Default, Args)]
@@ -22,6 +27,37 @@ pub(crate) struct Background {
     /// Unix socket for anyport status, reload and stop, or none [default: anyport/PORT.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR or /run]
     #[arg(long, value_name = "PATH", help_heading = "Daemon")]
     pub(crate) control: Option<PathBuf>,
+}
+
+impl Background {
+    /// Whether stderr is led elsewhere when the server serves.
+    pub(crate) const fn leads_stderr_away(&self) -> bool {
+        self.daemon || self.log_file.is_some()
+    }
+
+    /// Whether the files that it names can be made where they are to be.
+    ///
+    /// # Errors
+    /// The first whose directory is not there, or not ours to write.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let control = self.control.as_deref().filter(|path| *path != Path::new("none"));
+        let files = [
+            ("--pid-file", self.pid_file.as_deref()),
+            ("--log-file", self.log_file.as_deref()),
+            ("--control", control),
+        ];
+        for (flag, path) in files {
+            let Some(path) = path else { continue };
+            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+            let directory = directory.unwrap_or(Path::new("."));
+            rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+                let error = anyhow!("{flag} {}: {error}", path.display());
+                Failure::new(Exit::Usage, error)
+                    .with_hint("its directory must exist, and be ours to write")
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// Which server is meant.

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
@@ -18,6 +19,8 @@ use crate::Failure;
 pub(crate) struct LogFile {
     path: PathBuf,
     file: Mutex<File>,
+    /// It could not be opened anew, which was told.
+    told: AtomicBool,
 }
 
 impl LogFile {
@@ -28,7 +31,7 @@ impl LogFile {
             .map_err(|error| {
                 Failure::from(error).with_hint("its directory must exist, and be ours to write")
             })?;
-        Ok(Self { path, file: Mutex::new(file) })
+        Ok(Self { path, file: Mutex::new(file), told: AtomicBool::new(false) })
     }
 
     pub(super) fn take_stdout(&self) -> Result<(), Failure> {
@@ -49,7 +52,12 @@ impl LogFile {
             Ok(new)
         });
         match new {
-            Ok(new) => *self.file.lock().unwrap_or_else(PoisonError::into_inner) = new,
+            Ok(new) => {
+                *self.file.lock().unwrap_or_else(PoisonError::into_inner) = new;
+                self.told.store(false, Ordering::Relaxed);
+            }
+            // It is looked at each second, and whoever reads the old one knows by now.
+            Err(_) if self.told.swap(true, Ordering::Relaxed) => {}
             Err(error) => {
                 tracing::error!(%error, path = %self.path.display(), "cannot open the log file anew; the old one is used");
             }

@@ -7,6 +7,14 @@ use clap::{Arg, ArgAction, Command};
 
 use super::{Given, Said, Source, gist};
 
+/// What a higher layer says something of.
+#[derive(Debug)]
+pub(super) struct Above<'a> {
+    pub(super) argument: &'a Arg,
+    /// A switch that is off has nothing against any other flag.
+    pub(super) in_effect: bool,
+}
+
 /// The flags of one command that lower layers may set.
 #[derive(Debug)]
 pub(super) struct Layered<'a> {
@@ -79,8 +87,8 @@ impl<'a> Layered<'a> {
         })
     }
 
-    /// Whether a higher layer speaks of it, or of something that cannot be together with it.
-    pub(super) fn is_overruled(&self, argument: &Arg, said: &[&Arg]) -> bool {
+    /// Whether a higher layer speaks of it, or wants something that cannot be together with it.
+    pub(super) fn is_overruled(&self, argument: &Arg, said: &[Above<'_>]) -> bool {
         let Some(command) = self.command else { return true };
         let conflict = |one: &Arg, other: &Arg| {
             !one.is_global_set()
@@ -90,9 +98,9 @@ impl<'a> Layered<'a> {
                     .any(|arg| arg.get_id() == other.get_id())
         };
         said.iter().any(|above| {
-            above.get_id() == argument.get_id()
-                || conflict(above, argument)
-                || conflict(argument, above)
+            let Above { argument: above, in_effect } = above;
+            let conflicts = conflict(above, argument) || conflict(argument, above);
+            above.get_id() == argument.get_id() || (*in_effect && conflicts)
         })
     }
 

@@ -26,7 +26,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::flags::Anyport;
-use flag::{Layered, with_opposites};
+use flag::{Above, Layered, with_opposites};
 
 /// What was asked for, in all layers together.
 #[derive(Debug)]
@@ -137,15 +137,19 @@ pub(crate) fn parse(arguments: Vec<OsString>, variables: Variables<'_>) -> Resul
     if !mistakes.is_empty() {
         return Err(Refusal::Mistakes(mistakes));
     }
-    let mut said: Vec<&Arg> =
-        layered.arguments().filter(|argument| is_typed(matches, &layered, argument)).collect();
+    let typed = layered.arguments().filter(|argument| is_typed(matches, &layered, argument));
+    let mut said: Vec<Above<'_>> =
+        typed.map(|argument| Above { argument, in_effect: is_said(matches, argument) }).collect();
     let mut lower = Vec::new();
     for layer in [in_environment, in_file] {
         let fits = |given: &Given| {
             layered.argument(&given.id).filter(|argument| !layered.is_overruled(argument, &said))
         };
         let new: Vec<Given> = layer.into_iter().filter(|given| fits(given).is_some()).collect();
-        said.extend(new.iter().filter_map(|given| layered.argument(&given.id)));
+        said.extend(new.iter().filter_map(|given| {
+            let argument = layered.argument(&given.id)?;
+            Some(Above { argument, in_effect: given.said != Said::Switch(false) })
+        }));
         lower.extend(new);
     }
     let all = layered.with_lower(&arguments, &lower);
@@ -170,12 +174,14 @@ fn typed(program: &Command, arguments: &[OsString]) -> Result<ArgMatches, Refusa
 
 /// Whether the command line says something of it, itself or by its opposite.
 fn is_typed(matches: &ArgMatches, layered: &Layered<'_>, argument: &Arg) -> bool {
+    let opposite = layered.opposite(argument);
+    is_said(matches, argument) || opposite.is_some_and(|opposite| is_said(matches, opposite))
+}
+
+fn is_said(matches: &ArgMatches, argument: &Arg) -> bool {
     // What clap asks the environment for by itself comes from above the file, too.
     let said = [ValueSource::CommandLine, ValueSource::EnvVariable];
-    let here = |argument: &Arg| {
-        matches.value_source(argument.get_id().as_str()).is_some_and(|from| said.contains(&from))
-    };
-    here(argument) || layered.opposite(argument).is_some_and(here)
+    matches.value_source(argument.get_id().as_str()).is_some_and(|from| said.contains(&from))
 }
 
 fn file_to_read(

@@ -94,6 +94,19 @@ fn what_cannot_be_together_with_what_is_said_above_is_left_out() {
     assert!(both.no_detect && both.only.is_empty());
     let both = serve(&[], "no-detect = true", &[("ANYPORT_ONLY", "raw")]);
     assert!(!both.no_detect && both.only.len() == 1);
+    // What is switched off has nothing against others.
+    for (typed, variables) in [(&["--detect"][..], &[][..]), (&[], &[("ANYPORT_NO_DETECT", "no")])]
+    {
+        let file = "no-detect = true\nonly = [\"raw\"]";
+        let one = serve(typed, file, variables);
+        assert!(!one.no_detect && one.only.len() == 1, "{typed:?} {variables:?}");
+    }
+    let line = ["ls", "tls://localhost/", "--no-insecure"];
+    let pin = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
+    let pinned = layers(&line, "", &[("ANYPORT_PIN", pin)]).unwrap();
+    let Subcommand::Ls(ls) = pinned.flags.command else { panic!() };
+    let tls = ls.connection.tls;
+    assert!(!tls.insecure && tls.pin.len() == 1, "a pin is not forgotten");
     // Within one layer it is a mistake, and both are found.
     let found = mistakes(&[], "no-detect = true\nonly = [\"raw\"]", &[]);
     assert_eq!(found.len(), 1);

@@ -209,3 +209,14 @@ fn clients_hear_the_environment() {
     let plain = with_variables(&["ls", &url, "--no-json"], &[("ANYPORT_JSON", "true")]).succeeds();
     assert!(!plain.stdout.starts_with('{'), "{plain:?}");
 }
+
+#[test]
+fn a_check_looks_where_files_are_to_be_made() {
+    for key in ["pid-file", "log-file", "control"] {
+        let settings = Settings::new(&format!("{key} = \"/nonexistent/file\"\n"));
+        let refused = check(&settings.path()).exits(2);
+        refused.says(&format!("--{key} /nonexistent/file: No such file or directory"));
+    }
+    let settings = Settings::new("control = \"none\"\npid-file = \"pid\"\n");
+    check(&settings.path()).succeeds();
+}

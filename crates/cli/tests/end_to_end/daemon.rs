@@ -1,10 +1,12 @@
 //! A server in the background: `--daemon`, pid file, log file, control socket, and the commands that talk to it.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -374,6 +376,37 @@ fn a_hangup_is_a_reload_and_only_without_its_terminal_a_stop() {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
 
+    // Also where its words go to a file.
+    for more in [&[][..], &["--log-file", "log", "-vv"]] {
+        let place = Place::new();
+        let (mut child, pty) = on_a_terminal(&place, more);
+        if !more.is_empty() {
+            kill("HUP", child.id());
+            wait_until("a reload", || place.read("log").contains("reloaded: ").then_some(()));
+            assert!(!place.read("log").contains('\x1b'), "a file has no colours");
+        }
+        drop(pty);
+        kill("HUP", child.id());
+        let status = wait_until("its end", || child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
+    }
+
+    // A daemon has left the terminal that it was started from.
+    let place = Place::new();
+    let (mut parent, pty) = on_a_terminal(&place, &["--daemon", "--log-file", "log"]);
+    assert!(wait_until("its parent's end", || parent.try_wait().unwrap()).success());
+    let pid = place.read("pid").trim().parse().unwrap();
+    for terminal in [Some(pty), None] {
+        kill("HUP", pid);
+        let reloads = 2 - usize::from(terminal.is_some());
+        let count = || place.read("log").matches("reloaded: ").count();
+        wait_until("a reload", || (count() == reloads).then_some(()));
+    }
+    place.run(&["stop", "--wait"]).succeeds();
+}
+
+/// A server whose stderr is a terminal, which is closed when its other end is dropped.
+fn on_a_terminal(place: &Place, more: &[&str]) -> (Child, OwnedFd) {
     // Not the child's too, or it would stay open.
     let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::CLOEXEC;
     let pty = rustix::pty::openpt(flags).unwrap();
@@ -381,20 +414,43 @@ fn a_hangup_is_a_reload_and_only_without_its_terminal_a_stop() {
     rustix::pty::unlockpt(&pty).unwrap();
     let terminal = rustix::pty::ptsname(&pty, Vec::new()).unwrap();
     let terminal = std::fs::File::options().read(true).write(true).open(terminal.to_str().unwrap());
-    let place = Place::new();
-    let mut command =
-        place.command(&["serve", "served", "--bind", "127.0.0.1:0", "--pid-file", "pid"]);
+    let serve = ["serve", "served", "--bind", "127.0.0.1:0", "--pid-file", "pid"];
+    let mut command = place.command(&[&serve[..], more].concat());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal.unwrap());
-    let mut child: Child = command.spawn().unwrap();
-    drop(command);
+    let child = command.spawn().unwrap();
     wait_until("its pid file", || (!place.read("pid").is_empty()).then_some(()));
     wait_until("its control socket", || {
         (std::fs::read_dir(place.path("run")).unwrap().count() == 1).then_some(())
     });
-    drop(pty);
-    kill("HUP", child.id());
-    let status = wait_until("its end", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+    (child, pty)
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_anew_is_told_once() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("logs")).unwrap();
+    let serve = ["serve", "served", "--daemon", "--bind", "127.0.0.1:0", "--pid-file", "pid"];
+    place.run(&[&serve[..], &["--log-file", "logs/log"]].concat()).succeeds();
+    std::fs::rename(place.path("logs"), place.path("elsewhere")).unwrap();
+    let told = || place.read("elsewhere/log").matches("cannot open the log file anew").count();
+    wait_until("a word of it", || (told() > 0).then_some(()));
+    // It looks each second.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(told(), 1);
+    std::fs::create_dir(place.path("logs")).unwrap();
+    wait_until("the file", || place.path("logs/log").exists().then_some(()));
+    place.run(&["stop", "--wait"]).succeeds();
+}
+
+#[test]
+fn a_service_asks_no_server_but_its_own() {
+    let place = Place::new();
+    let beside = place.path("beside");
+    std::fs::create_dir(&beside).unwrap();
+    place.start(&[]);
+    let mut command = place.command(&["status"]);
+    command.env("RUNTIME_DIRECTORY", &beside).env("XDG_RUNTIME_DIR", place.path("run"));
+    Running::start(command, None).outcome().exits(3).says("no server runs");
 }
 
 #[test]

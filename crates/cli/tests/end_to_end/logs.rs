@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::harness::Server;
+use crate::harness::{Server, anyport_command};
 use crate::wire::{BINARY, close_frame, connect, converse, frame, read_close, websocket};
 
 /// The line of the log that tells the end of a connection which speaks `protocol`.
@@ -79,6 +79,15 @@ fn the_log_is_text_unless_it_is_told_otherwise_and_the_journal_is_not_asked_for_
     converse(&mut connect(server.port()), b"ANYPORT/1 TIME\n");
     server.says("connection ended");
     assert!(server.said().contains("protocol=\"preface\""), "{}", server.said());
+    // An empty variable says nothing, and what is no level is told.
+    for (value, told) in [("", false), ("=,=", true)] {
+        let mut command = anyport_command(&[]);
+        command.env("ANYPORT_LOG", value);
+        let server = Server::start_as(command, &["127.0.0.1:0"], &["-v"]);
+        converse(&mut connect(server.port()), b"ANYPORT/1 TIME\n");
+        server.says("connection ended");
+        assert_eq!(server.said().contains("ANYPORT_LOG says nothing"), told, "{}", server.said());
+    }
     let quiet = Server::start(&[]);
     converse(&mut connect(quiet.port()), b"ANYPORT/1 TIME\n");
     quiet.signal("TERM");

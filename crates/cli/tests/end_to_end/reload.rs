@@ -269,3 +269,21 @@ fn a_transfer_does_not_notice() {
     assert_eq!(outcome.json().last().unwrap()["bytes"], 300_000_000);
     anyport(&["ls", &url]).succeeds();
 }
+
+#[test]
+fn listeners_that_are_written_alike_keep_what_is_set_for_each() {
+    let scratch = tempfile::tempdir().unwrap();
+    let control = scratch.path().join("control");
+    let listen = ["any://127.0.0.1:0?only=http", "any://127.0.0.1:0?only=raw"];
+    let server = Server::start_listening(&listen, &["--control", control.to_str().unwrap()]);
+    let answer = |address: &std::net::SocketAddr| {
+        converse(&mut connect(address.port()), b"GET /time HTTP/1.0\r\n\r\n")
+    };
+    for _ in 0..2 {
+        let [http, raw] = server.addresses() else { panic!("two listeners") };
+        assert!(answer(http).starts_with("HTTP/1.1 200 "), "{}", answer(http));
+        assert!(!answer(raw).starts_with("HTTP/"), "{}", answer(raw));
+        let reload = ["reload", "--control", control.to_str().unwrap()];
+        anyport(&reload).succeeds();
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use serde_json::Value;
 
-use super::{LONGEST_ANSWER, directories};
+use super::{LONGEST_ANSWER, directories, is_named_as_ours};
 use crate::Failure;
 use crate::exit::Exit;
 
@@ -101,8 +101,7 @@ fn candidates() -> Vec<PathBuf> {
     for directory in directories() {
         let Ok(entries) = std::fs::read_dir(directory) else { continue };
         let paths = entries.flatten().map(|entry| entry.path());
-        let is_one = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "sock");
-        found.extend(paths.filter(is_one));
+        found.extend(paths.filter(|path| is_named_as_ours(path)));
     }
     found.sort();
     found.dedup();

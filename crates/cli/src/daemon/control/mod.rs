@@ -13,7 +13,8 @@ mod server;
 
 pub(crate) use server::Control;
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
@@ -33,6 +34,13 @@ fn directories() -> Vec<PathBuf> {
     user.into_iter().chain([system]).collect()
 }
 
+/// Whether it is named as those that servers make by themselves: `PORT.sock`, or `PORT-PROCESS.sock`.
+fn is_named_as_ours(path: &Path) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(".sock"));
+    name.is_some_and(|name| name.splitn(2, '-').all(is_number))
+}
+
 /// Whether a process of this user may ask and tell us.
 fn may_control(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
@@ -47,6 +55,16 @@ const LONGEST_ANSWER: u64 = 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_of_others_are_none_of_ours() {
+        for ours in ["8331.sock", "8331-4711.sock"] {
+            assert!(is_named_as_ours(&Path::new("/run/anyport").join(ours)), "{ours}");
+        }
+        for other in ["other.sock", "8331", "8331-.sock", "-1.sock", ".sock", "8331-1-2.sock"] {
+            assert!(!is_named_as_ours(Path::new(other)), "{other}");
+        }
+    }
 
     #[test]
     fn our_user_and_root_may_control_us_and_nobody_else() {

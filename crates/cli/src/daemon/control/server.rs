@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::{LONGEST_REQUEST, directories, may_control};
+use super::{LONGEST_REQUEST, directories, is_named_as_ours, may_control};
 use crate::Failure;
 use crate::daemon::status::{Office, Order};
 use crate::exit::Exit;
@@ -131,8 +131,7 @@ fn remove_dead(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         let is_socket = path.symlink_metadata().is_ok_and(|there| there.file_type().is_socket());
-        let is_named = path.extension().is_some_and(|extension| extension == "sock");
-        if !is_socket || !is_named {
+        if !is_socket || !is_named_as_ours(&path) {
             continue;
         }
         if let Err(error) = UnixStream::connect(&path)
