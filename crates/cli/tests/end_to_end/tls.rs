@@ -235,18 +235,82 @@ fn a_certificate_that_is_wrong_is_refused_by_name() {
 #[test]
 fn a_stranger_whose_certificate_has_expired_is_not_met() {
     let scratch = Authority::new();
-    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = date_time_ymd(2021, 1, 1);
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    scratch.write("self.pem", &format!("{}{}", certificate.pem(), key.serialize_pem()));
-    let server = Server::start(&["--tls-cert", scratch.file("self.pem")]);
+    for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        scratch.write("self.pem", &format!("{}{}", certificate.pem(), key.serialize_pem()));
+        let server = Server::start(&["--tls-cert", scratch.file("self.pem")]);
+        let sample = Sample::new("x", b"hello");
+        let known = scratch.file("known_hosts");
+        anyport(&["send", sample.path(), &server.url("tls", ""), "--known-hosts", known])
+            .exits(7)
+            .says("expired on 2021-01-01");
+    }
+}
+
+/// `openssl req -x509` as people type it: its certificate may sign others.
+fn by_openssl(directory: &Path, name: &str, more: &[&str]) -> Option<String> {
+    let path = |suffix: &str| directory.join(format!("{name}.{suffix}")).display().to_string();
+    let (certificate, key) = (path("pem"), path("key"));
+    let mut openssl = peer("openssl")?;
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]);
+    openssl.args(["-keyout", &key, "-out", &certificate]).args(more);
+    let (succeeded, _, said) = run(openssl, b"");
+    assert!(succeeded, "{said}");
+    let both = [fs::read(&certificate).unwrap(), fs::read(key).unwrap()].concat();
+    fs::write(&certificate, both).unwrap();
+    fs::set_permissions(&certificate, fs::Permissions::from_mode(0o600)).unwrap();
+    Some(certificate)
+}
+
+#[test]
+fn a_certificate_that_openssl_made_is_met_and_known_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let by_openssl = |name: &str, more: &[&str]| by_openssl(scratch.path(), name, more);
+    let Some(certificate) = by_openssl("server", &[]) else { return };
+    let server = Server::start(&["--tls-cert", &certificate]);
+    let fingerprint = server.listening()[0]["fingerprint"].as_str().unwrap().to_owned();
+    let known = scratch.path().join("known_hosts");
+    let known = known.to_str().unwrap();
     let sample = Sample::new("x", b"hello");
-    let known = scratch.file("known_hosts");
-    anyport(&["send", sample.path(), &server.url("tls", ""), "--known-hosts", known])
-        .exits(7)
-        .says("expired on 2021-01-01");
+    let send = |server: &Server, flags: &[&str]| {
+        let url = server.url("tls", "");
+        let to = ["send", sample.path(), &url, "--on-exists", "rename", "--known-hosts", known];
+        anyport(&[&to, flags].concat())
+    };
+    send(&server, &["--pin", &fingerprint]).succeeds();
+    send(&server, &["--cacert", &certificate]).succeeds();
+    assert!(fs::read(known).is_err(), "nobody was met");
+    let other = by_openssl("other", &[]).unwrap();
+    send(&server, &["--cacert", &other]).exits(7).says("authority that is not trusted");
+    send(&server, &[]).succeeds().says("is new here").says(&fingerprint);
+    let again = send(&server, &[]).succeeds();
+    assert!(!again.stderr.contains("new here"), "{}", again.stderr);
+
+    // Another server at the same place.
+    let port = server.port();
+    drop(server);
+    let address = format!("127.0.0.1:{port}");
+    let served = scratch.path().join("served");
+    fs::create_dir(&served).unwrap();
+    let server = Server::start_in(&served, &[&address], &["--tls-cert", &other]);
+    send(&server, &[]).exits(7).says("has changed").says(&fingerprint);
+
+    let unwanted = [
+        (&["-subj", "/CN=other.example"][..], "is not for 127.0.0.1, but for other.example"),
+        (&["-subj", "/O=Somebody"], "is not for 127.0.0.1\nhint: with --pin"),
+        (&["-addext", "subjectAltName=DNS:a.example"], "is not for 127.0.0.1, but for a.example"),
+    ];
+    for (number, (flags, said)) in unwanted.into_iter().enumerate() {
+        let certificate = by_openssl(&number.to_string(), flags).unwrap();
+        let server = Server::start(&["--tls-cert", &certificate]);
+        send(&server, &[]).exits(7).says(said);
+        send(&server, &["--cacert", &certificate]).exits(7).says(said);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! TLS as a client speaks it, and whom it trusts.
 
+mod authority;
 mod known_hosts;
 mod verify;
 
@@ -11,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
 use self::verify::{Verdict, Verifier};
@@ -41,6 +42,8 @@ pub struct Client {
     trust: Trust,
     /// Those of the file, or of the system where there are any.
     authorities: OnceLock<Option<Arc<dyn ServerCertVerifier>>>,
+    /// Those of the file, one of which may be a server's own.
+    given: Arc<[CertificateDer<'static>]>,
     known_hosts: Option<KnownHosts>,
 }
 
@@ -51,17 +54,19 @@ impl Client {
     /// Authorities that cannot be read, or are none.
     pub fn new(trust: Trust) -> Result<Self, IdentityError> {
         let authorities = OnceLock::new();
+        let mut given = Vec::new();
         if let Some(path) = &trust.authorities {
             let unusable = |reason: String| IdentityError::Content { path: path.clone(), reason };
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+            given = certificates(path)?;
+            for certificate in &given {
+                roots.add(certificate.clone()).map_err(|error| unusable(error.to_string()))?;
             }
             let verifier = vouching(roots).map_err(|error| unusable(error.to_string()))?;
             let _ = authorities.set(Some(verifier));
         }
         let known_hosts = trust.known_hosts.clone().map(KnownHosts::new);
-        Ok(Self { trust, authorities, known_hosts })
+        Ok(Self { trust, authorities, given: given.into(), known_hosts })
     }
 
     /// A connection to `host` at `port`, which has a ClientHello to send; `alpn`: what will be spoken (RFC 7301).
@@ -86,6 +91,7 @@ impl Client {
         let verifier = Arc::new(Verifier {
             trust: self.trust.clone(),
             authorities: self.authorities(),
+            given: self.given.clone(),
             known,
             place,
             verdict: OnceLock::new(),

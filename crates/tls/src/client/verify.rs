@@ -13,8 +13,8 @@ use rustls::{
 };
 use time::OffsetDateTime;
 
-use super::Trust;
 use super::known_hosts::{Known, KnownHostsError};
+use super::{Trust, authority};
 use crate::{Fingerprint, provider};
 
 /// Why a server is not trusted.
@@ -51,6 +51,12 @@ pub enum Untrusted {
     /// Nobody who is trusted vouches for it.
     #[error("its certificate {got} is signed by an authority that is not trusted here")]
     UnknownAuthority {
+        /// What it showed.
+        got: Fingerprint,
+    },
+    /// It is an authority's, and somebody else vouches for that.
+    #[error("its certificate {got} may sign others, so it is an authority's and no server's")]
+    MaySign {
         /// What it showed.
         got: Fingerprint,
     },
@@ -92,7 +98,9 @@ impl Untrusted {
     /// What can be done about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::NotPinned { got } => format!("if it is the right server: --pin {got}"),
+            Self::NotPinned { got } | Self::MaySign { got } => {
+                format!("if it is the right server: --pin {got}")
+            }
             Self::Changed { place, file: Some(file), .. } => format!(
                 "ask who runs it; if the change was meant, remove the line of {place} from {}",
                 file.display()
@@ -108,8 +116,10 @@ impl Untrusted {
                 "see whether the clock of this machine is right; else the server needs another certificate"
                     .to_owned()
             }
-            Self::WrongName { .. } => "use a name that it is for".to_owned(),
-            Self::NoName { .. } | Self::KnownHosts(_) | Self::Other(_) => {
+            Self::WrongName { presented, .. } if !presented.is_empty() => {
+                "use a name that it is for".to_owned()
+            }
+            Self::WrongName { .. } | Self::NoName { .. } | Self::KnownHosts(_) | Self::Other(_) => {
                 "with --pin FINGERPRINT nothing but the certificate itself counts".to_owned()
             }
         }
@@ -124,7 +134,7 @@ impl Untrusted {
     }
 
     /// What an authority's verifier says, in our words.
-    fn of(error: Error, got: Fingerprint) -> Self {
+    pub(super) fn of(error: Error, got: Fingerprint) -> Self {
         let Error::InvalidCertificate(error) = error else { return Self::Other(error.to_string()) };
         match error {
             CertificateError::Expired => Self::Expired { on: None },
@@ -175,6 +185,8 @@ fn listed(names: &[String]) -> String {
 pub(super) struct Verifier {
     pub(super) trust: Trust,
     pub(super) authorities: Option<Arc<dyn ServerCertVerifier>>,
+    /// Certificates that were given, one of which may be the server's own.
+    pub(super) given: Arc<[CertificateDer<'static>]>,
     /// What is known of it.
     pub(super) known: Vec<Known>,
     pub(super) place: String,
@@ -222,10 +234,18 @@ impl Verifier {
         let Err(refused) = vouched else {
             return Ok(Verdict::Vouched { new: !self.known.contains(&Known::Vouched) });
         };
-        if self.trust.authorities.is_some()
-            || !matches!(refused, Untrusted::UnknownAuthority { .. })
-        {
-            return Err(refused);
+        // Nobody can vouch for such a one, as webpki has it.
+        let may_sign = authority::may_sign(certificate);
+        if may_sign && self.given.contains(certificate) {
+            authority::vouches_for_itself(certificate, name, now)?;
+            return Ok(Verdict::Vouched { new: false });
+        }
+        let is_stranger = may_sign || matches!(refused, Untrusted::UnknownAuthority { .. });
+        if self.trust.authorities.is_some() || !is_stranger {
+            return Err(match refused {
+                Untrusted::Other(_) if may_sign => Untrusted::UnknownAuthority { got },
+                refused => refused,
+            });
         }
         // Whoever had a name before does not lose it by vouching for itself.
         if let Some(known) = self.known.first() {
@@ -236,7 +256,11 @@ impl Verifier {
             let (place, file) = (self.place.clone(), self.trust.known_hosts.clone());
             return Err(Untrusted::Changed { got, known, place, file });
         }
-        signed_by_itself(certificate, chain, now).map_err(|error| Untrusted::of(error, got))?;
+        if may_sign {
+            authority::vouches_for_itself(certificate, name, now)?;
+        } else {
+            signed_by_itself(certificate, chain, now).map_err(|error| Untrusted::of(error, got))?;
+        }
         match self.trust.known_hosts {
             Some(_) => Ok(Verdict::New(got)),
             None => Err(Untrusted::SelfSigned { got }),

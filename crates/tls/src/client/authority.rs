@@ -1,0 +1,143 @@
+//! A server whose certificate may sign others: `openssl req -x509` makes such ones unless told otherwise.
+//!
+//! webpki takes none of them for a server's, so what it would have looked at is looked at here: dates, name, signature. Such a
+//! certificate is known by its fingerprint, as others that vouch for themselves are, and vouches for no other one here.
+
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, Error};
+use x509_parser::certificate::X509Certificate;
+
+use super::verify::Untrusted;
+use crate::Fingerprint;
+
+/// Whether it may sign others (RFC 5280 §4.2.1.9).
+pub(super) fn may_sign(certificate: &CertificateDer<'_>) -> bool {
+    parse(certificate).is_some_and(|parsed| parsed.is_ca())
+}
+
+/// Whether one that may sign others has signed itself, is valid now, and for `name`.
+pub(super) fn vouches_for_itself(
+    certificate: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+    now: UnixTime,
+) -> Result<(), Untrusted> {
+    let got = Fingerprint::of(certificate);
+    let parsed = parse(certificate).ok_or(Untrusted::MaySign { got })?;
+    is_for(certificate, &parsed, name)?;
+    is_in_date(&parsed, now)?;
+    let is_its_own = parsed.issuer() == parsed.subject() && parsed.verify_signature(None).is_ok();
+    if is_its_own { Ok(()) } else { Err(Untrusted::MaySign { got }) }
+}
+
+fn is_in_date(parsed: &X509Certificate<'_>, now: UnixTime) -> Result<(), Untrusted> {
+    let seconds = |timestamp: i64| u64::try_from(timestamp).unwrap_or(0);
+    let from = seconds(parsed.validity().not_before.timestamp());
+    let until = seconds(parsed.validity().not_after.timestamp());
+    match now.as_secs() {
+        now if now < from => Err(Untrusted::NotYetValid { from: Some(from) }),
+        now if now > until => Err(Untrusted::Expired { on: Some(until) }),
+        _ => Ok(()),
+    }
+}
+
+/// Where it lists no names, its subject's common name is one: openssl adds no list by itself.
+fn is_for(
+    certificate: &CertificateDer<'_>,
+    parsed: &X509Certificate<'_>,
+    name: &ServerName<'_>,
+) -> Result<(), Untrusted> {
+    let got = Fingerprint::of(certificate);
+    let listed = ParsedCertificate::try_from(certificate)
+        .and_then(|certificate| verify_server_name(&certificate, name));
+    let Err(error) = listed else { return Ok(()) };
+    let lists_none = matches!(
+        &error,
+        Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. })
+            if presented.is_empty()
+    );
+    if !lists_none {
+        return Err(Untrusted::of(error, got));
+    }
+    let common = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    let presented: Vec<String> = common.map(str::to_owned).collect();
+    let name = name.to_str().into_owned();
+    match presented.iter().any(|presented| presented.eq_ignore_ascii_case(&name)) {
+        true => Ok(()),
+        false => Err(Untrusted::WrongName { name, presented }),
+    }
+}
+
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
+    x509_parser::parse_x509_certificate(certificate).ok().map(|(_, parsed)| parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    };
+
+    use super::*;
+
+    /// One that may sign others, valid in these years.
+    fn params(names: &[&str], common: &str, from: i32, until: i32) -> CertificateParams {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, common);
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        params
+    }
+
+    fn signed_by_itself(params: CertificateParams) -> CertificateDer<'static> {
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    fn judge(certificate: &CertificateDer<'_>, name: &str) -> Result<(), Untrusted> {
+        assert!(may_sign(certificate));
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        vouches_for_itself(certificate, &name, UnixTime::now())
+    }
+
+    #[test]
+    fn names_and_dates_count() {
+        let listed = signed_by_itself(params(&["a.example", "192.0.2.1"], "b.example", 2020, 2120));
+        assert_eq!(judge(&listed, "a.example"), Ok(()));
+        assert_eq!(judge(&listed, "192.0.2.1"), Ok(()));
+        // What is listed counts, and then nothing else.
+        assert!(matches!(judge(&listed, "b.example"), Err(Untrusted::WrongName { .. })));
+        let unlisted = signed_by_itself(params(&[], "b.example", 2020, 2120));
+        assert_eq!(judge(&unlisted, "B.example"), Ok(()));
+        let wrong = judge(&unlisted, "192.0.2.1").unwrap_err();
+        assert_eq!(wrong.to_string(), "its certificate is not for 192.0.2.1, but for b.example");
+        for (from, until) in [(2020, 2021), (2110, 2120)] {
+            let dated = judge(&signed_by_itself(params(&["a"], "", from, until)), "a").unwrap_err();
+            let said = if from == 2020 { "expired on 2021-01-01" } else { "not valid before 2110" };
+            assert!(dated.to_string().contains(said), "{dated}");
+        }
+    }
+
+    #[test]
+    fn a_signature_that_is_not_its_own_does_not_count() {
+        let issuer = params(&[], "an authority", 2020, 2120);
+        let issuer = CertifiedIssuer::self_signed(issuer, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        // One of the same name too: then it is the signature that tells.
+        for common in ["another", "an authority"] {
+            let beneath = params(&["a"], common, 2020, 2120).signed_by(&key, &issuer).unwrap();
+            let refused = judge(beneath.der(), "a").unwrap_err();
+            assert!(matches!(refused, Untrusted::MaySign { .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_server_s_own_certificate_may_not_sign() {
+        let mut plain = params(&["a"], "a", 2020, 2120);
+        plain.is_ca = IsCa::NoCa;
+        assert!(!may_sign(&signed_by_itself(plain)));
+        assert!(!may_sign(&CertificateDer::from(b"noise".to_vec())));
+    }
+}
