@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Outcome, Running, Server, anyport, peer, skip, wait_until};
+use crate::harness::{Outcome, Running, Server, anyport, python_with, wait_until};
 
 /// A room that prefixes what is said and sends it to all others. With `lose` it forgets each message with a 7 at its front;
 /// with `grow` it counts, so that messages become longer; with `chatter` it never is silent.
@@ -49,17 +49,7 @@ struct Room {
 
 impl Room {
     fn start(kind: &str) -> Option<Self> {
-        let mut probe = peer("python3")?;
-        if !probe
-            .args(["-c", "import websockets.asyncio.server"])
-            .output()
-            .unwrap()
-            .status
-            .success()
-        {
-            skip("no PyPI websockets");
-            return None;
-        }
+        python_with("websockets.asyncio.server")?;
         let scratch = tempfile::tempdir().unwrap();
         let told = scratch.path().join("port");
         let mut command = Command::new("sh");

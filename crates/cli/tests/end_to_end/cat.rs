@@ -2,14 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyport_testkit::noise;
 
 use crate::harness::{
-    Outcome, Running, Server, anyport, anyport_command, anyport_with_input, peer, skip, wait_until,
+    Outcome, Running, Server, anyport, anyport_command, anyport_with_input, peer, python_with,
+    wait_until,
 };
 
 /// More than the buffers of both kernels hold.
@@ -258,11 +259,7 @@ fn websocat_hears_and_is_heard() {
 #[test]
 fn a_close_of_python_websockets_ends_it_with_its_code() {
     for (code, reason, exit) in [(1000, "done", 0), (1001, "", 0), (1008, "not today", 4)] {
-        let Some(mut python) = peer("python3") else { return };
-        if !python.args(["-c", "import websockets.sync.server"]).output().unwrap().status.success()
-        {
-            return skip("no PyPI websockets");
-        }
+        let Some(mut python) = python_with("websockets.sync.server") else { return };
         let port = free_port();
         let script = format!(
             r"
@@ -276,7 +273,6 @@ def talk(socket):
 serve(talk, '127.0.0.1', {port}).serve_forever()
 "
         );
-        let mut python = Command::new("python3");
         python.args(["-W", "ignore", "-c", &script]);
         let _server = Running::start(python, None);
         let url = format!("ws://127.0.0.1:{port}/");

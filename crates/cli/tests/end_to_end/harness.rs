@@ -454,6 +454,16 @@ pub(crate) fn peer(name: &str) -> Option<Command> {
     None
 }
 
+/// Python, where `module` is installed.
+pub(crate) fn python_with(module: &str) -> Option<Command> {
+    let mut probe = peer("python3")?;
+    if probe.args(["-c", &format!("import {module}")]).output().unwrap().status.success() {
+        return peer("python3");
+    }
+    skip(&format!("no {module} for python3"));
+    None
+}
+
 /// Says why a test shows nothing here. In CI each must show something.
 #[expect(clippy::print_stdout, reason = "shown with --nocapture")]
 pub(crate) fn skip(why: &str) {

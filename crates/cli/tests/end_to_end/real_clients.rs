@@ -5,7 +5,7 @@ use std::process::Command;
 use anyport_testkit::noise;
 use serde_json::Value;
 
-use crate::harness::{Expected, Outcome, Running, Server, blake3, peer, skip};
+use crate::harness::{Expected, Outcome, Running, Server, blake3, peer, python_with, skip};
 use crate::wire::{ACCEPT, KEY};
 
 /// More than a socket buffer, and no round number.
@@ -108,12 +108,7 @@ fn websocat_brings_a_named_file() {
 
 /// Runs `script` after the prelude, where PyPI `websockets` is installed.
 pub(crate) fn python(server: &Server, script: &str) -> Option<Outcome> {
-    let mut probe = peer("python3")?;
-    if !probe.args(["-c", "import websockets.sync.client"]).output().unwrap().status.success() {
-        skip("no PyPI websockets");
-        return None;
-    }
-    let mut command = Command::new("python3");
+    let mut command = python_with("websockets.sync.client")?;
     command.args(["-c", &format!("{PRELUDE}{script}"), &server.port().to_string()]);
     command.arg(sent_path(server));
     Some(Running::start(command, None).outcome().succeeds())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, peer, skip};
+use crate::harness::{Server, peer, python_with};
 use crate::wire::{
     BINARY, PING, PONG, TEXT, connect, converse, fragment, frame, read_close, read_frame,
     read_head, read_line, upgrade, websocket, websocket_with,
@@ -104,11 +104,7 @@ impl Drop for Talker {
 }
 
 fn python_websockets(server: &Server, path: &str, subprotocol: &str) -> Option<Command> {
-    let mut probe = peer("python3")?;
-    if !probe.args(["-c", "import websockets.sync.client"]).output().unwrap().status.success() {
-        skip("no PyPI websockets");
-        return None;
-    }
+    let mut python = python_with("websockets.sync.client")?;
     let script = format!(
         r"
 import sys, threading
@@ -123,9 +119,8 @@ with connect('{}', subprotocols=[{subprotocol}] or None) as socket:
 ",
         server.url("ws", path)
     );
-    let mut command = Command::new("python3");
-    command.args(["-c", &script]);
-    Some(command)
+    python.args(["-c", &script]);
+    Some(python)
 }
 
 #[test]

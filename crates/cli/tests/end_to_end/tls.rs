@@ -18,7 +18,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Outcome, Running, Sample, Server, anyport, anyport_command, peer, start, wait_until,
+    Outcome, Running, Sample, Server, anyport, anyport_command, peer, python_with, start,
+    wait_until,
 };
 use crate::wire::{TEXT, connect, converse, frame, read_close, read_line, upgrade};
 
@@ -464,7 +465,7 @@ fn a_room_is_one_whether_its_members_are_under_tls_or_not() {
         chat.outcome().succeeds();
     }
     // What is said to all is sealed for each.
-    let Some(mut websockets) = peer("python3") else { return };
+    let Some(mut websockets) = python_with("websockets") else { return };
     let code = r#"
 import asyncio, ssl, sys
 import websockets

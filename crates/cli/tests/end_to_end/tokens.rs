@@ -6,7 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Running, Sample, Server, anyport, anyport_command, anyport_with_input, peer};
+use crate::harness::{
+    Running, Sample, Server, anyport, anyport_command, anyport_with_input, python_with,
+};
 use crate::http::{curl_says, statuses};
 use crate::policies::connect_from;
 use crate::wire::{BINARY, PING, connect, converse, frame, read_close, read_head, read_line};
@@ -454,7 +456,7 @@ fn a_token_in_a_url_or_where_it_cannot_go_is_refused_with_advice() {
 /// As a page does it, which can set no field.
 #[test]
 fn a_browser_speaks_websocket_with_a_token_among_its_subprotocols() {
-    let Some(mut python) = peer("python3") else { return };
+    let Some(mut python) = python_with("websockets") else { return };
     let (server, _file) = guarded(&[]);
     let url = server.url("ws", "echo");
     let script = format!(
@@ -467,8 +469,5 @@ fn a_browser_speaks_websocket_with_a_token_among_its_subprotocols() {
     );
     python.args(["-c", &script]);
     let outcome = Running::start(python, None).outcome();
-    if outcome.stderr.contains("No module named") {
-        return crate::harness::skip("no python websockets");
-    }
     assert_eq!(outcome.succeeds().stdout, "hello anyport.1\n");
 }
