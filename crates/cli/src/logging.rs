@@ -32,7 +32,7 @@ pub(crate) fn start(verbose: u8, format: LogFormat, stays: bool) {
         _ => "trace",
     };
     let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
-    let wanted = wanted.map(|wanted| EnvFilter::try_new(wanted)).transpose();
+    let wanted = wanted.map(EnvFilter::try_new).transpose();
     let wrong = wanted.as_ref().err().map(ToString::to_string);
     let filter = wanted.ok().flatten().unwrap_or_else(|| EnvFilter::new(level));
     let (layer, missing) = layer(format, stays && io::stderr().is_terminal());

@@ -49,7 +49,7 @@ impl Background {
         for (flag, path) in files {
             let Some(path) = path else { continue };
             let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-            let directory = directory.unwrap_or(Path::new("."));
+            let directory = directory.unwrap_or_else(|| Path::new("."));
             rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
                 let error = anyhow!("{flag} {}: {error}", path.display());
                 Failure::new(Exit::Usage, error)
