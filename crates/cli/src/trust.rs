@@ -1,15 +1,16 @@
 //! Keys, certificates and whom to trust: from flags, and from where such things are kept.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::anyhow;
 use anyport_client::{Encryption, Target};
 use anyport_tls::client::{Client, Met, Trust};
-use anyport_tls::identity::{Identity, IdentityError};
+use anyport_tls::identity::{Identity, IdentityError, KEPT as KEPT_AS};
 use anyport_tls::server::Server;
+use rustix::fs::Access;
 
 use crate::exit::Exit;
 use crate::flags::{ClientTls, ServerTls, Tls};
@@ -33,7 +34,10 @@ pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
     }
     let identity = match &flags.tls_cert {
         Some(chain) => {
-            Identity::read(chain, flags.tls_key.as_ref().unwrap_or(chain)).map_err(unusable)?
+            let key = flags.tls_key.as_ref().unwrap_or(chain);
+            let identity = Identity::read(chain, key).map_err(unusable)?;
+            warn_of_dates(&identity, chain);
+            identity
         }
         None => own_identity(flags)?,
     };
@@ -41,14 +45,32 @@ pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
     server.map(Some).map_err(unusable)
 }
 
-/// The identity that made itself, now or at an earlier start.
-fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
-    let (directory, told) = match &flags.tls_dir {
+/// It serves all the same: those who have met it before go by its fingerprint.
+fn warn_of_dates(identity: &Identity, file: &Path) {
+    if let Err(untrusted) = identity.in_date() {
+        to_stderr(&format!(
+            "warning: {}: {untrusted}; clients that have not met it before refuse it",
+            file.display()
+        ));
+    }
+}
+
+/// Where an identity that made itself is kept, and whether somebody said so.
+fn tls_directory(flags: &ServerTls) -> (Option<PathBuf>, bool) {
+    match &flags.tls_dir {
         Some(directory) => (Some(directory.clone()), true),
         None => (state_directory(), false),
-    };
+    }
+}
+
+/// The identity that made itself, now or at an earlier start.
+fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
+    let (directory, told) = tls_directory(flags);
     let kept = match directory {
-        Some(directory) => Identity::kept_in(&directory).map(|(identity, _)| identity),
+        Some(directory) => Identity::kept_in(&directory).map(|(identity, _)| {
+            warn_of_dates(&identity, &directory.join(KEPT_AS));
+            identity
+        }),
         None => for_this_run(),
     };
     match kept {
@@ -85,7 +107,7 @@ static KEPT: AtomicBool = AtomicBool::new(false);
 
 static FOR_THIS_RUN: OnceLock<Identity> = OnceLock::new();
 
-/// Whether the files that are named can be used. Makes no identity that would stay.
+/// Whether the files that are named can be used, and those that a start would find. Makes no identity that would stay.
 ///
 /// # Errors
 /// As [`server`].
@@ -93,8 +115,40 @@ pub(crate) fn check(flags: &ServerTls) -> Result<(), Failure> {
     if flags.tls == Tls::Off || flags.tls_cert.is_some() {
         return server(flags).map(drop);
     }
-    let identity = Identity::in_memory().map_err(unusable)?;
+    let identity = match found(flags)? {
+        Some(identity) => identity,
+        None => Identity::in_memory().map_err(unusable)?,
+    };
     Server::new(&identity, flags.tls_client_ca.as_deref(), false).map(drop).map_err(unusable)
+}
+
+/// The identity that an earlier start has kept.
+fn found(flags: &ServerTls) -> Result<Option<Identity>, Failure> {
+    let (Some(directory), told) = tls_directory(flags) else { return Ok(None) };
+    let found = Identity::found_in(&directory).and_then(|found| match &found {
+        None if directory.is_dir() => {
+            let access = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
+            let path = directory.clone();
+            access
+                .map(|()| None)
+                .map_err(|error| IdentityError::File { path, source: error.into() })
+        }
+        _ => Ok(found),
+    });
+    match found {
+        // As at a start, nobody is kept from serving by what nobody asked for.
+        Err(error @ IdentityError::File { .. }) if !told => {
+            to_stderr(&format!("warning: {error}; so the TLS key would be for one run alone"));
+            Ok(None)
+        }
+        Err(error) => Err(unusable(error)),
+        Ok(found) => {
+            if let Some(identity) = &found {
+                warn_of_dates(identity, &directory.join(KEPT_AS));
+            }
+            Ok(found)
+        }
+    }
 }
 
 fn unusable(error: IdentityError) -> Failure {

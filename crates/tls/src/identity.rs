@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 
+use crate::client::{Untrusted, in_date};
 use crate::{Fingerprint, provider};
 
 /// A key and the chain of certificates that goes with it.
@@ -84,16 +85,26 @@ impl Identity {
     /// # Errors
     /// As [`Self::read`], and a directory that cannot be made or written.
     pub fn kept_in(directory: &Path) -> Result<(Self, bool), IdentityError> {
+        if let Some(identity) = Self::found_in(directory)? {
+            return Ok((identity, false));
+        }
         let path = directory.join(KEPT);
-        let made = match fs::symlink_metadata(&path) {
-            Ok(_) => false,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                keep(directory, &path, &make()?.1)
-                    .map_err(|source| IdentityError::File { path: path.clone(), source })?
-            }
-            Err(source) => return Err(IdentityError::File { path, source }),
-        };
+        let made = keep(directory, &path, &make()?.1)
+            .map_err(|source| IdentityError::File { path: path.clone(), source })?;
         Ok((Self::read(&path, &path)?, made))
+    }
+
+    /// The identity that is kept in `directory`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn found_in(directory: &Path) -> Result<Option<Self>, IdentityError> {
+        let path = directory.join(KEPT);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Self::read(&path, &path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(IdentityError::File { path, source }),
+        }
     }
 
     /// One that ends with the process.
@@ -107,6 +118,15 @@ impl Identity {
     /// What clients know it by.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// Whether all of its certificates are valid now, as far as their dates say.
+    ///
+    /// # Errors
+    /// What its clients will say of the first that is not.
+    pub fn in_date(&self) -> Result<(), Untrusted> {
+        let now = UnixTime::now();
+        self.key.cert.iter().try_for_each(|certificate| in_date(certificate, now))
     }
 
     fn new(

@@ -27,7 +27,8 @@ pub(crate) enum ConfigCommand {
 /// Say whether anyport serve could start with a file, and what is wrong with it.
 ///
 /// All that is wrong with keys and values is said at once; then whether they go together, and whether the addresses, the
-/// directory and the files that are named are there. Nothing is listened on, so it may be asked while a server runs.
+/// directory and the files that are named are there and can be used: keys and certificates too, also those that an earlier
+/// start has made. A certificate that has expired is a warning. Nothing is listened on, so it may be asked while a server runs.
 ///
 /// Exit codes: 0 all is well, 2 not.
 #[derive(Debug, Args)]

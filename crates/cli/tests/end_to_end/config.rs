@@ -1,7 +1,10 @@
 //! Settings from a file and from the environment, and what tells of them.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -158,6 +161,65 @@ fn a_check_finds_what_a_start_would_find() {
     with_variables(&["config", "check"], &[("ANYPORT_QUOTA", "much")])
         .exits(2)
         .says("ANYPORT_QUOTA: invalid value 'much'");
+}
+
+/// A key and a certificate that it signs, valid in these years.
+fn pem(from: i32, until: i32) -> (String, String) {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(until, 1, 1));
+    let key = KeyPair::generate().unwrap();
+    (key.serialize_pem(), params.self_signed(&key).unwrap().pem())
+}
+
+#[test]
+fn a_check_looks_into_keys_and_certificates() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name);
+    let write = |name: &str, text: &str, mode: u32| {
+        std::fs::write(path(name), text).unwrap();
+        std::fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+    };
+    let check = |settings: String| {
+        check(&Settings::new(&format!("directory = {:?}\n{settings}", scratch.path())).path())
+    };
+    let named = || check(format!("tls-cert = {:?}\ntls-key = {:?}\n", path("chain"), path("key")));
+    let ((key, chain), (other, old)) = (pem(2020, 2120), pem(2020, 2021));
+    write("chain", &chain, 0o644);
+    named().exits(2).says("key: No such file");
+    write("key", &key, 0o640);
+    named().exits(2).says("key: other users may read").says("chmod 600");
+    write("key", &other, 0o600);
+    named().exits(2).says("key: key and certificate cannot be used");
+    write("chain", &old, 0o644);
+    let said = "its certificate expired on 2021-01-01 00:00:00 UTC; clients that have not met it";
+    named().succeeds().says("warning: ").says("chain: ").says(said);
+    write("key", &key, 0o600);
+    write("chain", &chain, 0o644);
+    assert_eq!(named().succeeds().stderr, "");
+
+    // What an earlier start has kept.
+    let kept_in = |name: &str| check(format!("tls-dir = {:?}\n", path(name)));
+    kept_in("none").succeeds();
+    assert!(!path("none").exists(), "a check makes nothing");
+    kept_in("key").exits(2).says("key/tls-identity.pem: Not a directory");
+    std::fs::create_dir(path("kept")).unwrap();
+    kept_in("kept").succeeds();
+    for (text, mode, said) in [
+        ("nonsense".to_owned(), 0o600, "kept/tls-identity.pem: no certificate"),
+        (format!("{key}{chain}"), 0o644, "kept/tls-identity.pem: other users may read"),
+        (format!("{other}{chain}"), 0o600, "tls-identity.pem: key and certificate cannot be used"),
+    ] {
+        write("kept/tls-identity.pem", &text, mode);
+        kept_in("kept").exits(2).says(said);
+    }
+    write("kept/tls-identity.pem", &format!("{other}{old}"), 0o600);
+    kept_in("kept").succeeds().says("tls-identity.pem: ").says(said);
+    // A start says so too, and serves.
+    let server = Server::start(&["--tls-dir", path("kept").to_str().unwrap()]);
+    server.says(said);
+    server.takes_a_good_file();
+    write("kept/tls-identity.pem", &format!("{key}{chain}"), 0o600);
+    assert_eq!(kept_in("kept").succeeds().stderr, "");
 }
 
 #[test]

@@ -31,6 +31,12 @@ pub(super) fn vouches_for_itself(
     if is_its_own { Ok(()) } else { Err(Untrusted::MaySign { got }) }
 }
 
+/// Whether a certificate is valid now, as far as its dates say.
+pub(crate) fn in_date(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Untrusted> {
+    let unreadable = || Untrusted::Other("it is no X.509 certificate".to_owned());
+    is_in_date(&parse(certificate).ok_or_else(unreadable)?, now)
+}
+
 fn is_in_date(parsed: &X509Certificate<'_>, now: UnixTime) -> Result<(), Untrusted> {
     let seconds = |timestamp: i64| u64::try_from(timestamp).unwrap_or(0);
     let from = seconds(parsed.validity().not_before.timestamp());

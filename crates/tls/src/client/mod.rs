@@ -4,6 +4,7 @@ mod authority;
 mod known_hosts;
 mod verify;
 
+pub(crate) use authority::in_date;
 pub use known_hosts::{KnownHosts, KnownHostsError};
 pub use verify::Untrusted;
 
