@@ -11,6 +11,7 @@ use anyport_proto::transfer::receipt::Receipt;
 use crate::config::Service;
 use crate::histogram::{Durations, Histogram};
 use crate::observe::{Answered, Interrupted, Observer, Refused, Sent, Why};
+use crate::requests::Requests;
 
 /// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ pub struct Counters {
     lasted: Histogram,
     received_in: Histogram,
     sent_in: Histogram,
+    pub(crate) requests: Requests,
     sent: AtomicU64,
     bytes_sent: AtomicU64,
     unsent: AtomicU64,

@@ -53,6 +53,7 @@ mod permits;
 mod pulse;
 mod record;
 mod reload;
+mod requests;
 mod route;
 mod running;
 mod service;

@@ -1,6 +1,6 @@
 //! What a server counts, as Prometheus reads it (text format 0.0.4). No label has a value that a peer chose.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use crate::counters::{Counters, Snapshot};
 use crate::histogram::Durations;
@@ -31,13 +31,18 @@ pub(crate) fn render(counters: &Counters, rooms: &Rooms, pipes: &Pipes) -> Strin
         pipes.count() as u64,
     );
     let [lasted, received, sent] = counters.durations();
-    page.histogram("connection_seconds", "How long connections lasted.", &lasted);
-    page.histogram(
+    page.single_histogram("connection_seconds", "How long connections lasted.", &lasted);
+    page.single_histogram(
         "file_received_seconds",
         "From first to last byte of received files.",
         &received,
     );
-    page.histogram("file_sent_seconds", "From request to last byte of sent files.", &sent);
+    page.single_histogram("file_sent_seconds", "From request to last byte of sent files.", &sent);
+    let name = "request_seconds";
+    page.about(name, "histogram", "From the head of an HTTP request to the end of its answer.");
+    for (protocol, class, durations) in counters.requests.durations() {
+        page.histogram(name, &[("protocol", protocol), ("status", class)], &durations);
+    }
     page.0
 }
 
@@ -107,25 +112,33 @@ impl Page {
     }
 
     /// Labels are words of ours, so nothing in them has to be escaped.
-    fn row(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    fn row(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         let labels: Vec<_> =
             labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
-        let _ = writeln!(self.0, "anyport_{name}{{{}}} {value}", labels.join(","));
+        let _ = match labels.as_slice() {
+            [] => writeln!(self.0, "anyport_{name} {value}"),
+            labels => writeln!(self.0, "anyport_{name}{{{}}} {value}", labels.join(",")),
+        };
     }
 
     fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.about(name, kind, help);
-        let _ = writeln!(self.0, "anyport_{name} {value}");
+        self.row(name, &[], value);
     }
 
-    fn histogram(&mut self, name: &str, help: &str, durations: &Durations) {
+    fn single_histogram(&mut self, name: &str, help: &str, durations: &Durations) {
         self.about(name, "histogram", help);
+        self.histogram(name, &[], durations);
+    }
+
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], durations: &Durations) {
         let bucket = format!("{name}_bucket");
         for (bound, count) in durations.up_to {
-            self.row(&bucket, &[("le", &bound.to_string())], count);
+            self.row(&bucket, &[labels, &[("le", &bound.to_string())]].concat(), count);
         }
-        self.row(&bucket, &[("le", "+Inf")], durations.count);
+        self.row(&bucket, &[labels, &[("le", "+Inf")]].concat(), durations.count);
         let Durations { seconds, count, .. } = durations;
-        let _ = writeln!(self.0, "anyport_{name}_sum {seconds}\nanyport_{name}_count {count}");
+        self.row(&format!("{name}_sum"), labels, seconds);
+        self.row(&format!("{name}_count"), labels, count);
     }
 }

@@ -1,6 +1,8 @@
 //! What is counted, as Prometheus reads it.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use crate::harness::{Running, Sample, Server, python_with, wait_until};
 use crate::http::statuses;
@@ -65,6 +67,71 @@ fn what_has_happened_is_counted_by_its_kind() {
     for secret in ["evil", "lobby", "127.0.0.1"] {
         assert!(!page.contains(secret), "{secret} was a peer's word: {page}");
     }
+}
+
+/// What stands behind `name` on the page.
+fn value(page: &str, name: &str) -> f64 {
+    let row = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    row.unwrap_or_else(|| panic!("no {name}: {page}")).parse().unwrap()
+}
+
+#[test]
+fn requests_are_timed_by_protocol_and_by_how_they_were_answered() {
+    let server = Server::start(&["--metrics"]);
+    let row = |what: &str, protocol: &str, status: &str| {
+        format!("anyport_request_seconds_{what}{{protocol=\"{protocol}\",status=\"{status}\"}}")
+    };
+    let count = |page: &str, protocol: &str, status: &str| {
+        value(page, &row("count", protocol, status)) as u64
+    };
+    // A request takes from its head to its answer, and this one's content takes a while.
+    let mut slow = connect(server.port());
+    let wrong = format!("Repr-Digest: sha-256=:{}=:", "A".repeat(43));
+    let head = format!("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n{wrong}\r\n");
+    slow.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
+    slow.write_all(b"he").unwrap();
+    wait_until("a part", || {
+        server.names().iter().any(|name| name.ends_with(".part")).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(150));
+    assert_eq!(count(&scrape(&server), "http1", "4xx"), 0, "it has not been answered");
+    let answer = converse(&mut slow, b"llo");
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    // What is no request is answered, and not counted here.
+    assert!(converse(&mut connect(server.port()), b"GET / HTTP/1.1\r\n\r\n").contains(" 400 "));
+    let page = wait_until("the first", || {
+        Some(scrape(&server)).filter(|page| count(page, "http1", "4xx") == 1)
+    });
+    assert!(value(&page, &row("sum", "http1", "4xx")) >= 0.15, "{page}");
+    let within = |bound: &str| {
+        let row = row("bucket", "http1", "4xx");
+        value(&page, &row.replace('}', &format!(",le=\"{bound}\"}}"))) as u64
+    };
+    assert_eq!((within("0.1"), within("+Inf")), (0, 1), "{page}");
+    assert_eq!(count(&page, "http1", "5xx"), 0, "rows are always the same: {page}");
+
+    for (path, expected) in [("healthz", [1, 0]), ("none", [1, 1]), ("x", [2, 1])] {
+        let url = server.url("http", path);
+        let sample = Sample::new("x", b"hello");
+        let Some(mut curl) = crate::real_clients::curl() else { return };
+        curl.args(["--http2-prior-knowledge", "-s", "-o", "/dev/null"]);
+        if path == "x" {
+            curl.args(["-T", sample.path()]);
+        }
+        curl.arg(&url);
+        Running::start(curl, None).outcome().succeeds();
+        wait_until("its count", || {
+            let page = scrape(&server);
+            let counts = ["2xx", "4xx"].map(|class| count(&page, "http2", class));
+            (counts == expected).then_some(())
+        });
+    }
+    // A stream that goes on for as long as somebody listens is timed until it begins.
+    let mut curl = crate::real_clients::curl().unwrap();
+    curl.args(["--http2-prior-knowledge", "-sN", &server.url("http", "rooms/lobby")]);
+    let mut listening = Running::start(curl, None);
+    wait_until("its count", || (count(&scrape(&server), "http2", "2xx") == 3).then_some(()));
+    listening.kill();
 }
 
 /// Every line is one that Prometheus takes, by its own word where that is here.

@@ -28,7 +28,7 @@ use anyport_net::copy::{Flow, Held, Input, Outgoing, Unseen};
 use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, RequestHead};
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::rooms::Join;
-use anyport_proto::transfer::receipt::Engine;
+use anyport_proto::transfer::receipt::{Engine, Protocol};
 use http::StatusCode;
 
 use self::content::{Content, Place, Taken};
@@ -40,6 +40,7 @@ use super::due::Due;
 use super::events::Events;
 use super::http::{Answer, Expectation, Lead, events, lead, to_https};
 use super::{Context, Next, Session, idle_reason};
+use crate::requests::Timed;
 
 pub(crate) struct Http1 {
     context: Context,
@@ -245,8 +246,9 @@ impl Http1 {
                     rest = std::mem::take(&mut rest).split_at_mut(used).1;
                     let Some(head) = head else { continue };
                     self.context.record.request();
+                    let timed = Timed::begin(&self.context.counters, Protocol::Http);
                     if let Some(answer) = to_https(&self.context, &head) {
-                        Exchange::unread().answer(answer, replies);
+                        Exchange::unread().timed(timed).answer(answer, replies);
                         self.state = State::Ended;
                         continue;
                     }
@@ -254,7 +256,7 @@ impl Http1 {
                         self.state = State::Ended;
                         return self.upgrade(&head, rest, at, replies);
                     }
-                    self.request(&head, !rest.is_empty(), replies);
+                    self.request(&head, timed, !rest.is_empty(), replies);
                     if let Some((join, head)) = self.listening.take() {
                         // What comes behind it is not looked at: the stream ends with the connection.
                         let events = Events::new(self.context.clone(), join, head);
@@ -324,8 +326,8 @@ impl Http1 {
     }
 
     /// Does what a request asks for. `followed`: what comes behind its head has begun to come.
-    fn request(&mut self, head: &RequestHead, followed: bool, replies: &mut Vec<u8>) {
-        let mut exchange = Exchange::of(head, self.stopping);
+    fn request(&mut self, head: &RequestHead, timed: Timed, followed: bool, replies: &mut Vec<u8>) {
+        let mut exchange = Exchange::of(head, self.stopping).timed(timed);
         let framing = match Framing::of(head) {
             Ok(framing) => framing,
             Err(error) => return self.refuse(error.status(), &error.to_string(), replies),

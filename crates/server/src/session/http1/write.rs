@@ -4,6 +4,7 @@ use anyport_proto::http1::{RequestHead, date};
 use anyport_proto::transfer::receipt::Protocol;
 use http::{Version, header};
 
+use crate::requests::Timed;
 use crate::session::http::{Answer, Asked, Head, Length, now};
 
 /// What of a request matters until its answer is out.
@@ -13,6 +14,8 @@ pub(super) struct Exchange {
     /// Whether another request may follow.
     pub(super) persistent: bool,
     pub(super) asked: Asked,
+    /// Dropped when its answer is out; none where there is nothing to count.
+    timed: Option<Timed>,
 }
 
 /// How the content of an answer is framed.
@@ -37,12 +40,19 @@ impl Exchange {
             version: head.version,
             persistent: goes_on && !stopping && !head.has_token(header::CONNECTION, "close"),
             asked: Asked::of(head, stopping),
+            timed: None,
         }
     }
 
     /// For what is no request that could be read.
     pub(super) const fn unread() -> Self {
-        Self { version: Version::HTTP_11, persistent: false, asked: Asked::unread(Protocol::Http) }
+        let asked = Asked::unread(Protocol::Http);
+        Self { version: Version::HTTP_11, persistent: false, asked, timed: None }
+    }
+
+    /// One that is counted when its answer is out.
+    pub(super) fn timed(self, timed: Timed) -> Self {
+        Self { timed: Some(timed), ..self }
     }
 
     /// The same for an answer that ends with the connection.
@@ -60,11 +70,15 @@ impl Exchange {
         if !self.asked.without_content {
             replies.extend_from_slice(content.as_bytes());
         }
+        self.timed = None;
     }
 
     /// Writes the head of an answer, the empty line included. What can only end with the connection ends it.
     pub(super) fn head(&mut self, head: Head, replies: &mut Vec<u8>) -> Frame {
         let (status, length) = (head.status, head.length);
+        if let Some(timed) = &mut self.timed {
+            timed.answered(status);
+        }
         let frame = match length {
             Length::Known(_) | Length::None => Frame::Plain,
             Length::Unknown if self.version == Version::HTTP_10 => Frame::UntilClose,

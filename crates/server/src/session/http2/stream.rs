@@ -12,6 +12,7 @@ use tokio::task::block_in_place;
 use super::body::{self, Body};
 use super::watch::Open;
 use super::{Connection, content, pipe};
+use crate::requests::Timed;
 use crate::session::http::{
     self as routes, Answer, Asked, Head, Lead, Side, events, lead, taken, to_https,
 };
@@ -33,10 +34,11 @@ pub(super) async fn answer(
         }
     };
     context.record.request();
+    let timed = Timed::begin(&context.counters, Protocol::Http2);
     if let Some(answer) = to_https(context, &head) {
         connection.pass_over(incoming);
-        open.answered();
-        return whole(answer, &Asked::of(&head, connection.stop.is_draining()));
+        open.is_timed(timed);
+        return whole(answer, &Asked::of(&head, connection.stop.is_draining()), &mut open);
     }
     let framing = match Framing::of_http2(&head, incoming.is_end_stream()) {
         Ok(framing) => framing,
@@ -44,6 +46,7 @@ pub(super) async fn answer(
             return refuse(&connection, &mut open, incoming, error.status(), &error.to_string());
         }
     };
+    open.is_timed(timed);
     let mut asked = Asked::of(&head, connection.stop.is_draining());
     // It may open a file, or begin one.
     let answer = match block_in_place(|| lead(context, &head, framing, &mut asked)) {
@@ -73,7 +76,8 @@ pub(super) async fn answer(
         }
         Lead::Listen(join) => match context.desk.listen(&join) {
             Ok(listener) => {
-                return begun(events(), &asked, open, |open| {
+                return begun(events(), &asked, open, |mut open| {
+                    open.is_timed_until_here();
                     body::events(listener, &connection, open)
                 });
             }
@@ -82,8 +86,7 @@ pub(super) async fn answer(
             }
         },
     };
-    open.answered();
-    whole(answer, &asked)
+    whole(answer, &asked, &mut open)
 }
 
 /// The answer has begun, and goes on by itself.
@@ -93,13 +96,14 @@ fn begun(
     mut open: Open,
     body: impl FnOnce(Open) -> Body,
 ) -> Response<Body> {
-    open.answered();
+    open.answered(head.status);
     let mut response = Response::new(body(open));
     set_head(&mut response, head, asked);
     response
 }
 
-fn whole(answer: Answer, asked: &Asked) -> Response<Body> {
+fn whole(answer: Answer, asked: &Asked, open: &mut Open) -> Response<Body> {
+    open.answered(answer.head.status);
     let content = if asked.without_content { String::new() } else { answer.content };
     let mut response = Response::new(body::whole(content));
     set_head(&mut response, answer.head, asked);
@@ -127,6 +131,6 @@ fn refuse(
     let context = &connection.context;
     connection.pass_over(incoming);
     context.files.refused(Protocol::Http2.as_str(), context.peer, reason.to_owned());
-    open.answered();
-    whole(Answer::text(status, format!("{reason}\n")), &Asked::unread(Protocol::Http2))
+    let answer = Answer::text(status, format!("{reason}\n"));
+    whole(answer, &Asked::unread(Protocol::Http2), open)
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use tokio::sync::Notify;
 
 use crate::config::Timeouts;
+use crate::requests::Timed;
 
 /// How a connection's streams stand. Times are in milliseconds since its beginning.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ impl Overdue {
 #[derive(Debug)]
 pub(super) struct Open {
     watch: Arc<Watch>,
+    /// Counted when the stream is dropped, if it was answered.
+    timed: Option<Timed>,
     /// Answered, or given up.
     settled: bool,
 }
@@ -123,7 +127,7 @@ impl Watch {
     pub(super) fn open(self: &Arc<Self>) -> Open {
         self.streams.fetch_add(1, Ordering::Relaxed);
         self.moved();
-        Open { watch: self.clone(), settled: false }
+        Open { watch: self.clone(), timed: None, settled: false }
     }
 
     /// Somebody waits for somebody else.
@@ -189,8 +193,21 @@ impl Open {
         self.watch.moved();
     }
 
+    /// It is a request that was understood.
+    pub(super) fn is_timed(&mut self, timed: Timed) {
+        self.timed = Some(timed);
+    }
+
+    /// What goes on from here is as long as its client likes.
+    pub(super) fn is_timed_until_here(&mut self) {
+        self.timed = None;
+    }
+
     /// Its answer is out, or on its way.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        if let Some(timed) = &mut self.timed {
+            timed.answered(status);
+        }
         if !std::mem::replace(&mut self.settled, true) {
             self.watch.answered.fetch_add(1, Ordering::Relaxed);
         }
@@ -271,7 +288,7 @@ mod tests {
     async fn giving_up_is_forgiven_to_those_who_let_more_be_answered() {
         let watch = Arc::new(Watch::new(LONG, LONG));
         for _ in 0..=GIVEN_UP {
-            watch.open().answered();
+            watch.open().answered(StatusCode::OK);
         }
         for _ in 0..GIVEN_UP {
             drop(watch.open());
