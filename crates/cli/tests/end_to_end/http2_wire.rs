@@ -10,28 +10,28 @@ use crate::harness::{Expected, Server, wait_until};
 use crate::wire::connect;
 
 /// A connection that is written by hand.
-struct Wire(TcpStream);
+pub(crate) struct Wire(TcpStream);
 
 /// A frame that came.
 #[derive(Debug)]
-struct Came {
+pub(crate) struct Came {
     kind: u8,
     flags: u8,
     stream: u32,
-    payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 const PROTOCOL_ERROR: u32 = 1;
 const REFUSED_STREAM: u32 = 7;
@@ -40,7 +40,7 @@ const CANCEL: u32 = 8;
 
 impl Wire {
     /// Preface and settings are exchanged.
-    fn open(server: &Server, settings: &[(u16, u32)]) -> Self {
+    pub(crate) fn open(server: &Server, settings: &[(u16, u32)]) -> Self {
         let mut wire = Self(connect(server.port()));
         wire.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         let bytes =
@@ -54,7 +54,7 @@ impl Wire {
         wire
     }
 
-    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.0.write_all(&frame(kind, flags, stream, payload)).unwrap();
     }
 
@@ -64,7 +64,7 @@ impl Wire {
         self.send(HEADERS, END_HEADERS, stream, &head);
     }
 
-    fn get(&mut self, stream: u32, path: &str) {
+    pub(crate) fn get(&mut self, stream: u32, path: &str) {
         self.send(HEADERS, END_HEADERS | END_STREAM, stream, &head("GET", path, None));
     }
 
@@ -93,7 +93,7 @@ impl Wire {
 
     /// The next frame of that kind and stream.
     #[track_caller]
-    fn until(&mut self, kind: u8, stream: u32) -> Came {
+    pub(crate) fn until(&mut self, kind: u8, stream: u32) -> Came {
         while let Some(came) = self.next() {
             if came.kind == kind && came.stream == stream {
                 return came;
@@ -127,12 +127,12 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// RFC 7541 §6.2.2: a literal with a new name, not indexed.
-fn field(name: &str, value: &str) -> Vec<u8> {
+pub(crate) fn field(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     [vec![0], text(name), text(value)].concat()
 }
 
-fn head(method: &str, path: &str, length: Option<u64>) -> Vec<u8> {
+pub(crate) fn head(method: &str, path: &str, length: Option<u64>) -> Vec<u8> {
     let mut head = [
         field(":method", method),
         field(":scheme", "http"),

@@ -18,6 +18,7 @@
 //! - `greeting` who is greeted, when, and what becomes of the answer
 //! - `http` requests one after the other, their framing and limits
 //! - `http2` the same requests in frames, and many at once
+//! - `http2_tokens` each of them with a token, or without
 //! - `http2_wire` what frames may not do
 //! - `http_downloads` files and listings by GET, whole, in part, on conditions
 //! - `http_uploads` files by PUT and POST
@@ -66,6 +67,7 @@ mod greeting;
 mod harness;
 mod http;
 mod http2;
+mod http2_tokens;
 mod http2_wire;
 mod http_downloads;
 mod http_uploads;

@@ -547,6 +547,29 @@ fn a_server_that_stays_away_is_a_transfer_that_broke_off() {
     assert_eq!(outcome.stderr.matches("trying again in").count(), 2, "{outcome:?}");
 }
 
+/// Attempts are bounded in time, however many there may be: of a sender and of a receiver whose peer takes each connection and
+/// breaks it.
+#[test]
+fn who_tries_again_gives_up_when_its_time_is_over() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let sample = Sample::new("x", &noise(LARGE, 1));
+    let scratch = tempfile::tempdir().unwrap();
+    let back = scratch.path().join("x");
+    let wanted = format!("{url}x");
+    let retrying = ["--retry", "1000", "--retry-max-time", "1s"];
+    for command in
+        [&["send", sample.path(), &url][..], &["get", &wanted, "-o", back.to_str().unwrap()]]
+    {
+        let began = std::time::Instant::now();
+        // With all of its attempts it would take an hour.
+        let outcome = anyport(&[command, &retrying].concat()).exits(6);
+        assert!(began.elapsed() >= Duration::from_secs(1), "{outcome:?}");
+        assert!(outcome.stderr.matches("trying again in").count() >= 2, "{outcome:?}");
+    }
+}
+
 /// Whoever gave no id cannot be told from another one with a file of the same path and size.
 #[test]
 fn a_strangers_part_is_gone_on_with_only_on_the_word_of_a_digest() {

@@ -14,9 +14,9 @@ use crate::policies::connect_from;
 use crate::wire::{BINARY, PING, connect, converse, frame, read_close, read_head, read_line};
 use crate::wire::{read_text, upgrade, websocket_with};
 
-const ALICE: &str = "alices-token-0123456789_-";
+pub(crate) const ALICE: &str = "alices-token-0123456789_-";
 /// What not every field takes as it is.
-const BOB: &str = "bobs/token=0123456789%+";
+pub(crate) const BOB: &str = "bobs/token=0123456789%+";
 
 /// A file of tokens that only we can read.
 fn token_file(lines: &str) -> Sample {
@@ -25,11 +25,11 @@ fn token_file(lines: &str) -> Sample {
     file
 }
 
-fn both() -> Sample {
+pub(crate) fn both() -> Sample {
     token_file(&format!("# who may come in\nalice {ALICE}\n\nbob {BOB}\n"))
 }
 
-fn guarded(flags: &[&str]) -> (Server, Sample) {
+pub(crate) fn guarded(flags: &[&str]) -> (Server, Sample) {
     let file = both();
     let server = Server::start(&[&["--token-file", file.path()], flags].concat());
     (server, file)

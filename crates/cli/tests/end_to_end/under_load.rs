@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::harness::{DEADLINE, Server, anyport, anyport_command, peer, skip, wait_until};
 use crate::rooms::join;
+use crate::tls::Secured;
 use crate::wire::{TEXT, connect, converse, frame, read_frame, read_line, read_text, websocket};
 
 /// As it was before a crowd came.
@@ -125,6 +126,43 @@ fn slow_crowd(each: usize, handshake: Duration, idle: Duration, pause: Duration)
 fn heads_that_trickle_and_silence_are_cut_in_their_time() {
     let [handshake, idle] = [1500, 2500].map(Duration::from_millis);
     slow_crowd(60, handshake, idle, Duration::from_millis(50));
+}
+
+/// Rows 1 and 21: while handshakes stand that never end, in TLS and in HTTP, whoever comes with something to say is served, and
+/// soon.
+#[test]
+fn five_hundred_handshakes_that_stand_keep_nobody_waiting() {
+    let crowd = bearable(500);
+    let flags = ["--handshake-timeout", "10m", "--max-undecided", "1000", "--max-conns", "2000"];
+    let server = Server::start(&flags);
+    let mut hello = vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+    hello.extend(noise(100, 1));
+    let mut standing: Vec<TcpStream> = (0..crowd)
+        .map(|number| {
+            let mut stream = connect(server.port());
+            let begun: &[u8] = if number % 2 == 0 { &hello } else { b"GET / HTTP/1.1\r\nSlow: " };
+            stream.write_all(begun).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            stream
+        })
+        .collect();
+    let mut took: Vec<Duration> = (0..50)
+        .map(|number| {
+            let began = Instant::now();
+            if number % 2 == 0 {
+                assert_eq!(serves(&server), 0);
+            } else {
+                let mut fresh = Secured::connect(server.port());
+                fresh.write(b"ANYPORT/1 TIME\n");
+                fresh.hears("Local time is");
+            }
+            began.elapsed()
+        })
+        .collect();
+    took.sort();
+    // With one of them waiting for another it would be minutes; a loaded machine takes a part of a second.
+    assert!(took[49] < Duration::from_secs(5), "{took:?}");
+    assert!(!standing.iter_mut().any(is_closed), "all of them still stood");
 }
 
 #[test]
