@@ -20,6 +20,8 @@
 //! - `http2` the same requests in frames, and many at once
 //! - `http2_tokens` each of them with a token, or without
 //! - `http2_wire` what frames may not do
+//! - `http_client` our own client over `http://` and `https://`
+//! - `http_foreign` the same against servers of others, and servers that mean no good
 //! - `http_downloads` files and listings by GET, whole, in part, on conditions
 //! - `http_uploads` files by PUT and POST
 //! - `interruptions` transfers that break off; nothing is published
@@ -69,7 +71,9 @@ mod http;
 mod http2;
 mod http2_tokens;
 mod http2_wire;
+mod http_client;
 mod http_downloads;
+mod http_foreign;
 mod http_uploads;
 mod interruptions;
 mod listeners;

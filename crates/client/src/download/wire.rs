@@ -205,12 +205,7 @@ impl Wire {
                     came => came.map(Option::unwrap_or_default),
                 },
             };
-            let count = came.map_err(|error| match error {
-                GetError::BrokenOff { peer, source, .. } => {
-                    GetError::BrokenOff { peer, received: whole - left, source }
-                }
-                other => other,
-            })?;
+            let count = came.map_err(|error| after(whole - left, error))?;
             left -= count;
             if let Some(pace) = &mut self.pace {
                 pace.moved(count);
@@ -224,7 +219,7 @@ impl Wire {
     fn content_to_its_end(&mut self, sink: &mut dyn Sink) -> Result<u64, GetError> {
         let Kind::Http(http) = &mut self.kind else { return Ok(0) };
         let mut bytes = 0;
-        while let Some(count) = http.content(sink)? {
+        while let Some(count) = http.content(sink).map_err(|error| after(bytes, error))? {
             bytes += count;
             if let Some(pace) = &mut self.pace {
                 pace.moved(count);
@@ -294,6 +289,14 @@ impl Wire {
             Kind::Messages(messages) => messages.close(),
             Kind::Http(http) => http.close(),
         }
+    }
+}
+
+/// A break, with what came before it.
+fn after(received: u64, error: GetError) -> GetError {
+    match error {
+        GetError::BrokenOff { peer, source, .. } => GetError::BrokenOff { peer, received, source },
+        other => other,
     }
 }
 

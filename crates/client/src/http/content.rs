@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::content::Content;
@@ -75,38 +76,55 @@ pub(super) struct GivenUp;
 pub(super) struct Reader {
     content: Content,
     pieces: mpsc::Sender<Piece>,
+    wanted: oneshot::Receiver<()>,
 }
 
-/// The content of `content` as a body, its reader, and what the body stops without.
-pub(super) fn streamed(
-    content: Content,
-    moved: Arc<Moved>,
-) -> (Outgoing, Reader, oneshot::Sender<()>) {
+/// Dropped, the rest of a content is not wanted: its request ends in the middle, and its reader stops even if the connection
+/// holds on to the request.
+#[derive(Debug)]
+pub(super) struct Want {
+    _body: oneshot::Sender<()>,
+    _reader: oneshot::Sender<()>,
+}
+
+/// The content of `content` as a body, its reader, and what both stop without.
+pub(super) fn streamed(content: Content, moved: Arc<Moved>) -> (Outgoing, Reader, Want) {
     let (pieces, came) = mpsc::channel(AHEAD);
-    let (want, wanted) = oneshot::channel();
+    let ((body, wanted), (reader, read)) = (oneshot::channel(), oneshot::channel());
+    let want = Want { _body: body, _reader: reader };
     let left = content.left();
     let body = Pieces { came, left, moved, wanted, ended: false };
-    (Outgoing::Pieces(body), Reader { content, pieces }, want)
+    (Outgoing::Pieces(body), Reader { content, pieces, wanted: read }, want)
 }
 
 impl Reader {
     /// Reads until the end, or until nobody takes what is read. To be called where waiting harms nobody. Gives the content
-    /// back, and how reading it went.
-    pub(super) fn read(self) -> (Content, Result<(), SendError>) {
-        let Self { mut content, pieces } = self;
+    /// back, and whether its end was reached.
+    pub(super) fn read(self) -> (Content, Result<bool, SendError>) {
+        let Self { mut content, pieces, mut wanted } = self;
+        let runtime = Handle::current();
+        // Whether it was taken.
+        let mut send = |piece| {
+            runtime.block_on(async {
+                tokio::select! {
+                    sent = pieces.send(piece) => sent.is_ok(),
+                    _ = &mut wanted => false,
+                }
+            })
+        };
         let (give_back, used) = sync_channel(AHEAD + 2);
         let read = loop {
             let mut buffer = fresh(&used);
             match content.read(&mut buffer) {
                 Ok(0) => {
-                    let _ = pieces.blocking_send(Piece::End);
-                    break Ok(());
+                    send(Piece::End);
+                    break Ok(true);
                 }
                 Ok(count) => {
                     let piece = Lent { buffer, count, give_back: give_back.clone() };
                     let piece = Piece::Some(Bytes::from_owner(piece));
-                    if pieces.blocking_send(piece).is_err() {
-                        break Ok(());
+                    if !send(piece) {
+                        break Ok(false);
                     }
                 }
                 Err(error) => break Err(error),

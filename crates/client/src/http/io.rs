@@ -45,11 +45,18 @@ pub(super) struct Io {
     broken: Broken,
     /// The server takes nothing more. It may have said why, and that is worth more than our error.
     deaf: bool,
+    /// Nothing more is to be read.
+    ended: bool,
 }
 
 impl Io {
     pub(super) const fn new(stream: AsyncStream, broken: Broken) -> Self {
-        Self { stream, broken, deaf: false }
+        Self { stream, broken, deaf: false, ended: false }
+    }
+
+    /// After a write that failed: pending while there may be something to read.
+    fn refuse<T>(&self) -> Poll<io::Result<T>> {
+        if self.ended { Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) } else { Poll::Pending }
     }
 
     /// hyper gives up a connection at the first write that fails, and reads before each; so that it reads once more, such a
@@ -60,7 +67,7 @@ impl Io {
         done: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match done {
-            Poll::Ready(Err(error)) => {
+            Poll::Ready(Err(error)) if !self.ended => {
                 self.broken.keep(&error);
                 self.deaf = true;
                 context.waker().wake_by_ref();
@@ -77,9 +84,15 @@ impl AsyncRead for Io {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if let Poll::Ready(Err(error)) = &read {
-            self.broken.keep(error);
+        match &read {
+            Poll::Ready(Err(error)) => {
+                self.broken.keep(error);
+                self.ended = true;
+            }
+            Poll::Ready(Ok(())) if buffer.filled().len() == before => self.ended = true,
+            _ => {}
         }
         read
     }
@@ -92,7 +105,7 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.deaf {
-            return Poll::Pending;
+            return self.refuse();
         }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.written(context, written)
@@ -104,7 +117,7 @@ impl AsyncWrite for Io {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.deaf {
-            return Poll::Pending;
+            return self.refuse();
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.written(context, written)
@@ -117,7 +130,7 @@ impl AsyncWrite for Io {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.deaf {
-            return Poll::Pending;
+            return self.refuse();
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         self.written(context, flushed)

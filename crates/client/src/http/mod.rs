@@ -24,10 +24,33 @@ pub(crate) use self::send::send;
 pub(crate) use self::wire::HttpWire;
 
 use std::io::Result;
+use std::ops::Deref;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Where requests run: one thread for the connection, one for what is done with it.
-fn runtime() -> Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(2).thread_name("http").enable_all().build()
+/// Where requests run: one thread for the connection, one for what is done with it. What runs in it ends with it, but for a
+/// read of standard input that may never return.
+struct Tasks(Option<Runtime>);
+
+impl Tasks {
+    fn start() -> Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(2).thread_name("http").enable_all().build().map(Some).map(Self)
+    }
+}
+
+impl Deref for Tasks {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("taken when it is dropped alone")
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyport_proto::transfer::offer::OnExists;
-use tokio::runtime::Runtime;
 use tokio::task::{JoinError, JoinSet};
 
+use super::Tasks;
 use super::connection::Connection;
 use super::content::Moved;
 use super::request::path_to;
-use super::runtime;
 use super::upload::Upload;
 use crate::attempts::Attempts;
 use crate::content::Source;
@@ -28,7 +27,7 @@ pub(crate) fn send(
 ) -> Result<(), SendError> {
     can_be_said(options)?;
     let mut sending = Sending {
-        runtime: runtime().map_err(SendError::Runtime)?,
+        runtime: Tasks::start().map_err(SendError::Runtime)?,
         place: target.place()?,
         target: Arc::new(target.clone()),
         options: Arc::new(options.clone()),
@@ -57,8 +56,7 @@ fn can_be_said(options: &Options) -> Result<(), SendError> {
 }
 
 struct Sending<'a> {
-    /// What runs in it ends with it.
-    runtime: Runtime,
+    runtime: Tasks,
     target: Arc<Target>,
     place: Place,
     options: Arc<Options>,

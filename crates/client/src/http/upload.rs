@@ -15,12 +15,13 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use super::answer::{Answer, Judged};
 use super::connection::{Connection, interrupted};
-use super::content::{Moved, Outgoing, Reader, streamed};
+use super::content::{Moved, Outgoing, Reader, Want, streamed};
 use super::request::request;
 use crate::bottleneck::Facts;
 use crate::content::{Content, Source};
@@ -49,9 +50,9 @@ struct Read {
 enum Feeding {
     /// It is there.
     Whole(Read),
-    Reading(JoinHandle<(Content, Result<(), SendError>)>, oneshot::Sender<()>),
+    Reading(JoinHandle<(Content, Result<bool, SendError>)>, Want),
     /// Permission is waited for, or was not given.
-    Held(Reader, oneshot::Sender<()>),
+    Held(Reader, Want),
 }
 
 impl Upload {
@@ -161,8 +162,11 @@ fn read(content: &mut Content) -> Result<Read, SendError> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
 ) -> Result<T, SendError> {
-    let panicked = |_| Err(SendError::Runtime(io::Error::other("reading the file panicked")));
-    spawn_blocking(work).await.unwrap_or_else(panicked)
+    spawn_blocking(work).await.unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> SendError {
+    SendError::Runtime(io::Error::other("reading the file panicked"))
 }
 
 impl Feeding {
@@ -231,11 +235,16 @@ async fn settle(
         Feeding::Reading(reading, want) => {
             // Before all was sent nobody wants the rest.
             drop(want);
-            let panicked = || SendError::Runtime(io::Error::other("reading the file panicked"));
-            let (mut content, outcome) = reading.await.map_err(|_| panicked())?;
-            outcome?;
-            let is_whole = content.bytes() == sent && content.left().is_none_or(|left| left == 0);
-            if is_whole { Some(blocking(move || read(&mut content)).await?) } else { None }
+            match timeout(STANDSTILL, reading).await {
+                // It waits for its own input, which may never come.
+                Err(_) => None,
+                Ok(Err(_)) => return Err(panicked()),
+                Ok(Ok((mut content, reached))) => {
+                    let ended = reached? || content.left() == Some(0);
+                    let is_whole = ended && content.bytes() == sent;
+                    if is_whole { Some(blocking(move || read(&mut content)).await?) } else { None }
+                }
+            }
         }
     };
     let answer = heard.map_err(|error| connection.failed(sent, &error))?;
@@ -306,3 +315,6 @@ const WORTH_ASKING: u64 = 1024 * 1024;
 
 /// How long permission is waited for; then the content goes without.
 const PERMISSION: Duration = Duration::from_secs(1);
+
+/// How long a reader that is to stop may take to notice, behind an answer.
+const STANDSTILL: Duration = Duration::from_secs(2);

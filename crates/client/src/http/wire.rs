@@ -12,10 +12,10 @@ use hyper::body::{Body as _, Incoming};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+use super::Tasks;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::request::{path_of, request};
-use super::runtime;
 use crate::download::{Facts, GetError, GetOptions, Sink};
 use crate::error::SendError;
 use crate::send::Options;
@@ -23,8 +23,7 @@ use crate::target::{Place, Target};
 
 /// One question after the other, and another connection where a server takes no more over this one.
 pub(crate) struct HttpWire {
-    /// What runs in it ends with it.
-    runtime: Runtime,
+    runtime: Tasks,
     pub(super) target: Target,
     options: GetOptions,
     connection: Option<Connection>,
@@ -49,7 +48,7 @@ pub(super) struct Rest<'a> {
 
 impl HttpWire {
     pub(crate) fn open(target: &Target, options: &GetOptions) -> Result<Self, GetError> {
-        let runtime = runtime().map_err(SendError::Runtime)?;
+        let runtime = Tasks::start().map_err(SendError::Runtime)?;
         let connection = connect(&runtime, target, options)?;
         let (peer, connection) = (connection.peer, Some(connection));
         let (target, options) = (target.clone(), options.clone());
