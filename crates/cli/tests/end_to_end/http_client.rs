@@ -462,3 +462,48 @@ fn a_rate_is_kept_to_both_ways() {
         assert!(began.elapsed() > Duration::from_millis(600), "{:?}", began.elapsed());
     }
 }
+
+/// Most resident memory of a process until its end, in bytes.
+fn peak_memory(process: &Running) -> u64 {
+    let status = format!("/proc/{}/status", process.id());
+    let mut peak = 0;
+    wait_until("a client's end", || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:")) else {
+            return Some(());
+        };
+        peak = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        None
+    });
+    peak * 1024
+}
+
+#[test]
+fn a_client_holds_pieces_and_no_files() {
+    const EACH: u64 = 32 * 1024 * 1024;
+    let server = Server::start(&["--fsync", "none"]);
+    let scratch = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..8).map(|n| n.to_string()).collect();
+    for name in &names {
+        let file = std::fs::File::create(scratch.path().join(name)).unwrap();
+        file.set_len(EACH).unwrap();
+    }
+    for (scheme, _) in SCHEMES {
+        let url = server.url(scheme, &format!("{scheme}/"));
+        let mut command = anyport_command(&["send", "-k", ".", &url]);
+        command.current_dir(&scratch);
+        let sending = Running::start(command, None);
+        let peak = peak_memory(&sending);
+        sending.outcome().succeeds();
+        assert!(peak < 96 * 1024 * 1024, "{scheme}: {peak} bytes to send 256 MiB");
+
+        let back = tempfile::tempdir().unwrap();
+        let into = format!("{}/", back.path().to_str().unwrap());
+        let command = anyport_command(&["get", "-k", &url, "-o", &into]);
+        let getting = Running::start(command, None);
+        let peak = peak_memory(&getting);
+        getting.outcome().succeeds();
+        assert!(peak < 96 * 1024 * 1024, "{scheme}: {peak} bytes to receive 256 MiB");
+        assert_eq!(back.path().join(scheme).join("7").metadata().unwrap().len(), EACH);
+    }
+}

@@ -46,7 +46,8 @@ impl Foreign {
         }))
     }
 
-    fn nginx() -> Option<Self> {
+    /// With what stands behind the address of `listen`, such as `ssl http2`.
+    fn nginx(listen: &str) -> Option<Self> {
         peer("nginx")?;
         Some(Self::start(|scratch, address| {
             let path = scratch.to_str().unwrap();
@@ -54,11 +55,17 @@ impl Foreign {
             let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
             let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
             let places = places.map(|place| format!("{place}_temp_path {path}/{place};")).concat();
+            let identity =
+                rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+            std::fs::write(scratch.join("cert"), identity.cert.pem()).unwrap();
+            std::fs::write(scratch.join("key"), identity.signing_key.serialize_pem()).unwrap();
             let config = format!(
                 "daemon off; master_process off; {user} pid {path}/pid; error_log {path}/error.log;
                  events {{}}
-                 http {{ access_log {path}/access.log; {places} client_max_body_size 4m;
-                   server {{ listen {address}; root {path}/served;
+                 http {{ log_format told '$connection $server_protocol $request';
+                   access_log {path}/access.log told; {places} client_max_body_size 4m;
+                   ssl_certificate {path}/cert; ssl_certificate_key {path}/key;
+                   server {{ listen {address} {listen}; root {path}/served;
                      location / {{ dav_methods PUT; create_full_put_path on; }} }} }}"
             );
             let file = scratch.join("nginx.conf");
@@ -115,7 +122,7 @@ fn a_file_of_python_is_received_and_its_listing_is_none() {
 
 #[test]
 fn nginx_takes_and_gives_files_as_they_are() {
-    let Some(nginx) = Foreign::nginx() else { return };
+    let Some(nginx) = Foreign::nginx("") else { return };
     let content = noise(LARGE, 2);
     let sample = Sample::new("50% a.bin", &content);
     let help = Sample::new("help", b"");
@@ -138,6 +145,33 @@ fn nginx_takes_and_gives_files_as_they_are() {
     let url = nginx.url("dav/in/50%25 a.bin");
     anyport(&["get", &url, "-o", &back]).succeeds();
     assert_same_bytes(&std::fs::read(back).unwrap(), &content);
+}
+
+#[test]
+fn nginx_chooses_what_is_spoken_under_tls() {
+    for (listen, version) in [("ssl http2", "HTTP/2.0"), ("ssl", "HTTP/1.1")] {
+        let Some(nginx) = Foreign::nginx(listen) else { return };
+        let contents: Vec<_> = (0..20).map(|n| noise(10_000 * n, n as u64)).collect();
+        let samples: Vec<_> = contents
+            .iter()
+            .enumerate()
+            .map(|(number, content)| Sample::new(&number.to_string(), content))
+            .collect();
+        let files: Vec<_> = samples.iter().map(Sample::path).collect();
+        let url = nginx.url("in/").replace("http:", "https:");
+        anyport(&[&["send", "-k"], &files[..], &[&url]].concat()).succeeds();
+        let log = std::fs::read_to_string(nginx.scratch.path().join("access.log")).unwrap();
+        let asked: Vec<_> = log.lines().map(|line| line.split_once(" PUT ").unwrap().0).collect();
+        assert_eq!(asked.len(), 20, "{log}");
+        // All over the connection that the first one was sent over.
+        assert!(asked.iter().all(|each| *each == asked[0] && each.ends_with(version)), "{log}");
+        for (number, content) in contents.iter().enumerate() {
+            let back = nginx.here(&format!("back-{number}"));
+            let url = format!("{url}{number}");
+            anyport(&["get", "-k", &url, "-o", &back]).succeeds();
+            assert_same_bytes(&std::fs::read(back).unwrap(), content);
+        }
+    }
 }
 
 /// What a client asked, and on which connection.

@@ -72,16 +72,17 @@ impl Answer {
                 Judged::Unclear(self.said())
             }
             (status, _) if status.is_success() => Judged::Stored(None),
-            (status, _) if status.is_redirection() => Judged::Elsewhere {
-                location: self.location().unwrap_or("a place that it does not name").to_owned(),
-            },
+            (status, _) if status.is_redirection() => {
+                Judged::Elsewhere { location: self.location() }
+            }
             _ => Judged::Refused(self.refusal()),
         }
     }
 
-    /// Where it sends us.
-    pub(super) fn location(&self) -> Option<&str> {
-        self.fields.get(header::LOCATION)?.to_str().ok()
+    /// Where it sends us, as far as that is worth telling. What is shown is visible ASCII.
+    pub(super) fn location(&self) -> String {
+        let location = self.fields.get(header::LOCATION).and_then(|place| place.to_str().ok());
+        location.unwrap_or("a place that it does not name").chars().take(LONGEST_PLACE).collect()
     }
 
     /// Why something is not given or taken: in the words of our server, or of another one.
@@ -152,6 +153,9 @@ const fn hint_for(status: StatusCode) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// Characters of a place that are told: more than a path may have.
+const LONGEST_PLACE: usize = 2048;
 
 /// Characters of an answer that are told.
 const SHOWN: usize = 200;

@@ -232,3 +232,56 @@ const PIECE: usize = 128 * 1024;
 
 /// Pieces that are read before the connection takes them.
 const AHEAD: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use anyport_proto::transfer::digest::Algorithm;
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::content::Source;
+
+    /// What comes of a file of `size` bytes, until its body ends or fails; `want` is dropped behind `pieces` of it.
+    async fn taken(size: u64, pieces: usize) -> (u64, bool) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(size).unwrap();
+        let source = Source::new(file.path()).unwrap();
+        let content = source.open(Algorithm::None).unwrap();
+        let (mut body, reader, want) = streamed(content, Moved::new());
+        file.as_file().set_len(size.min(3 * PIECE as u64)).unwrap();
+        let reading = tokio::task::spawn_blocking(|| reader.read());
+        let (mut want, mut bytes, mut whole) = (Some(want), 0, true);
+        for number in 0.. {
+            if number == pieces {
+                want = None;
+            }
+            if body.is_end_stream() {
+                break;
+            }
+            match body.frame().await {
+                None => break,
+                Some(Ok(frame)) => bytes += frame.into_data().unwrap().len() as u64,
+                Some(Err(GivenUp)) => {
+                    whole = false;
+                    break;
+                }
+            }
+        }
+        drop((body, want));
+        let (_content, _) = reading.await.unwrap();
+        (bytes, whole)
+    }
+
+    #[tokio::test]
+    async fn a_content_comes_whole_or_fails() {
+        let piece = PIECE as u64;
+        for size in [0, 1, piece, 3 * piece] {
+            assert_eq!(taken(size, usize::MAX).await, (size, true));
+        }
+        // It shrank; what was promised does not come.
+        assert_eq!(taken(5 * piece, usize::MAX).await, (3 * piece, false));
+        // Nobody wants the rest.
+        assert_eq!(taken(3 * piece, 2).await, (2 * piece, false));
+        assert_eq!(taken(3 * piece, 0).await, (0, false));
+    }
+}

@@ -1,6 +1,7 @@
 //! One file as a PUT: read, sent, answered, and the receipt compared.
 
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,11 +14,11 @@ use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::answer::{Answer, Judged};
 use super::connection::{Connection, interrupted};
@@ -61,28 +62,14 @@ impl Upload {
     /// Cancel safe: no; what is dropped breaks off.
     pub(super) async fn run(self) -> Result<Sent, SendError> {
         let Self { connection, target, options, source, path, moved } = self;
-        let (peer, patience) = (connection.peer, options.timeout);
-        let algorithm = options.digest;
-        let opened = blocking(move || open(&source, &options, algorithm).map(|o| (o, options)));
-        let ((content, whole, sha256), options) = opened.await?;
-        let fields = Fields { content: &content, options: &options, sha256 };
+        let (reading, patience) = (options.clone(), options.timeout);
+        let (content, whole, sha256) = blocking(move || open(&source, &reading)).await?;
         let mut request = request(&target, connection.version(), Method::PUT, &path)?;
-        fields.add(&mut request);
+        Fields { content: &content, options: &options, sha256 }.add(&mut request);
         // A server that says no should say so before a long content, and this is how HTTP/1.1 asks.
         let is_long = content.size().is_none_or(|size| size >= WORTH_ASKING);
-        let asks = is_long && request.version() == Version::HTTP_11;
-        let permitted = Arc::new(Notify::new());
-        if asks {
-            let expectation = HeaderValue::from_static("100-continue");
-            request.headers_mut().insert(header::EXPECT, expectation);
-            let permit = permitted.clone();
-            hyper::ext::on_informational(&mut request, move |interim| {
-                if interim.status() == http::StatusCode::CONTINUE {
-                    permit.notify_one();
-                }
-            });
-        }
-        let (before, began) = (connection.tcp(), Instant::now());
+        let permission = (is_long && connection.version() == Version::HTTP_11)
+            .then(|| ask_permission(&mut request));
         let mut feeding = match whole {
             Some((bytes, read)) => {
                 *request.body_mut() = Outgoing::Whole(Some(bytes), moved.clone());
@@ -94,30 +81,27 @@ impl Upload {
                 Feeding::Held(reader, want)
             }
         };
-        if !asks {
-            feeding = feeding.begin();
-        }
-        let mut asked = std::pin::pin!(connection.ask(request));
-        if asks {
-            tokio::select! {
+        let (before, began) = (connection.tcp(), Instant::now());
+        let mut asked = pin!(connection.ask(request));
+        let early = match permission {
+            Some(permission) => tokio::select! {
                 biased;
-                answered = &mut asked => {
-                    return settle(&connection, answered, feeding, &moved, patience).await?.judge(&connection, before, began, &options);
-                }
-                () = permitted.notified() => {}
+                answered = &mut asked => Some(answered),
+                () = permission.notified() => None,
                 // Old servers do not answer to it (RFC 9110 §10.1.1).
-                () = tokio::time::sleep(PERMISSION) => {}
-            }
+                () = tokio::time::sleep(PERMISSION) => None,
+            },
+            None => None,
+        };
+        let answered = if let Some(answered) = early {
+            answered
+        } else {
             feeding = feeding.begin();
-        }
-        let answered = loop {
-            let until = moved.last() + patience;
-            match tokio::time::timeout_at(until.into(), &mut asked).await {
-                Ok(answered) => break answered,
-                Err(_) if moved.last() + patience > Instant::now() => {}
-                Err(_) => {
-                    let late = io::ErrorKind::WouldBlock.into();
-                    return Err(interrupted(SendError::broken_off(peer, moved.bytes(), late)));
+            match patiently(asked, &moved, patience).await {
+                Ok(answered) => answered,
+                Err(late) => {
+                    let error = SendError::broken_off(connection.peer, moved.bytes(), late);
+                    return Err(interrupted(error));
                 }
             }
         };
@@ -126,10 +110,40 @@ impl Upload {
     }
 }
 
+/// Makes the server say that it will take the content, which is told here.
+fn ask_permission(request: &mut Request<Outgoing>) -> Arc<Notify> {
+    request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    let permitted = Arc::new(Notify::new());
+    let permit = permitted.clone();
+    hyper::ext::on_informational(request, move |interim| {
+        if interim.status() == StatusCode::CONTINUE {
+            permit.notify_one();
+        }
+    });
+    permitted
+}
+
+/// Waits for an answer for as long as content is taken, and for `patience` after that.
+async fn patiently<T>(
+    mut asked: Pin<&mut impl Future<Output = T>>,
+    moved: &Moved,
+    patience: Duration,
+) -> io::Result<T> {
+    loop {
+        let until = moved.last() + patience;
+        match timeout_at(until.into(), &mut asked).await {
+            Ok(answered) => return Ok(answered),
+            Err(_) if moved.last() + patience > Instant::now() => {}
+            Err(_) => return Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
 /// A file that can be sent, all of a small one, and the SHA-256 that the request is to name.
 type Opened = (Content, Option<(Bytes, Read)>, Option<Digest>);
 
-fn open(source: &Source, options: &Options, algorithm: Algorithm) -> Result<Opened, SendError> {
+fn open(source: &Source, options: &Options) -> Result<Opened, SendError> {
+    let algorithm = options.digest;
     let mut content = source.open(algorithm)?;
     let sha256 = match content.identity() {
         // The field comes before the content, so the file is read twice. It is what a server can check by itself.

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyport_proto::http1::date;
 use anyport_proto::transfer::file_path::FilePath;
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -101,35 +103,18 @@ impl HttpWire {
 
     /// One piece of content; `None` at its end, where that was told.
     pub(crate) fn content(&mut self, sink: &mut dyn Sink) -> Result<Option<u64>, GetError> {
-        let peer = self.peer;
-        let (Some(Answered { content: Some(content), .. }), Some(connection)) =
-            (&mut self.answer, &self.connection)
-        else {
+        let Some(Answered { content: Some(content), .. }) = &mut self.answer else {
             return Ok(None);
         };
-        let broken = |source| GetError::broken_off(peer, 0, source);
-        loop {
-            let frame = async { timeout(self.options.timeout, content.frame()).await };
-            let Ok(frame) = self.runtime.block_on(frame) else {
-                return Err(broken(io::ErrorKind::WouldBlock.into()));
-            };
-            return match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if !data.is_empty() => {
-                        sink.take(&data)?;
-                        Ok(Some(data.len() as u64))
-                    }
-                    // Trailers, or nothing.
-                    _ => continue,
-                },
-                Some(Err(error)) => Err(in_content(connection.failed(0, &error))),
-                // A stream that is reset without an error has not ended (RFC 9113 §8.1).
-                None if connection.version() == Version::HTTP_2 && !content.is_end_stream() => {
-                    Err(broken(io::Error::other("the server reset the stream")))
-                }
-                None => Ok(None),
-            };
-        }
+        let reading = Reading {
+            runtime: &self.runtime,
+            connection: self.connection.as_ref(),
+            peer: self.peer,
+            patience: self.options.timeout,
+        };
+        let Some(piece) = reading.next(content)? else { return Ok(None) };
+        sink.take(&piece)?;
+        Ok(Some(piece.len() as u64))
     }
 
     pub(crate) fn close(mut self) {
@@ -187,21 +172,21 @@ impl HttpWire {
         response: Response<Incoming>,
         limit: usize,
     ) -> Result<Option<Vec<u8>>, GetError> {
-        let facts = Facts::named(FilePath::parse("listing").map_err(|_| self.no_answer())?);
-        let content = Some(response.into_body());
-        self.answer = Some(Answered { facts, offset: 0, content });
-        let mut all = Limited { bytes: Vec::new(), limit };
-        while self.content(&mut all)?.is_some() {
-            if all.bytes.len() > limit {
+        let (mut content, mut bytes) = (response.into_body(), Vec::new());
+        let reading = Reading {
+            runtime: &self.runtime,
+            connection: self.connection.as_ref(),
+            peer: self.peer,
+            patience: self.options.timeout,
+        };
+        while let Some(piece) = reading.next(&mut content)? {
+            if bytes.len() + piece.len() > limit {
+                self.connection = None;
                 return Ok(None);
             }
+            bytes.extend_from_slice(&piece);
         }
-        self.answer = None;
-        Ok(Some(all.bytes))
-    }
-
-    fn no_answer(&self) -> GetError {
-        GetError::broken_off(self.peer, 0, crate::channel::ended())
+        Ok(Some(bytes))
     }
 
     async fn is_ready(&self, connection: &Connection) -> bool {
@@ -267,7 +252,7 @@ impl HttpWire {
         if !answer.status.is_redirection() {
             return GetError::Refused { peer, refusal: answer.refusal() };
         }
-        let location = answer.location().unwrap_or("a place that it does not name").to_owned();
+        let location = answer.location();
         if self.is_directory(&location) {
             return GetError::Directory { name: name.to_string() };
         }
@@ -296,17 +281,44 @@ impl HttpWire {
     }
 }
 
-/// Content with a limit.
-struct Limited {
-    bytes: Vec<u8>,
-    limit: usize,
+/// Content as it comes.
+struct Reading<'a> {
+    runtime: &'a Runtime,
+    connection: Option<&'a Connection>,
+    peer: SocketAddr,
+    /// How long nothing may come.
+    patience: Duration,
 }
 
-impl Sink for Limited {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
-        let room = (self.limit + 1).saturating_sub(self.bytes.len());
-        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        Ok(())
+impl Reading<'_> {
+    /// The next piece; `None` at the end.
+    fn next(&self, content: &mut Incoming) -> Result<Option<Bytes>, GetError> {
+        let broken = |source| GetError::broken_off(self.peer, 0, source);
+        loop {
+            let frame = async { timeout(self.patience, content.frame()).await };
+            let Ok(frame) = self.runtime.block_on(frame) else {
+                return Err(broken(io::ErrorKind::WouldBlock.into()));
+            };
+            let is_two = self.connection.is_some_and(|one| one.version() == Version::HTTP_2);
+            match frame {
+                Some(Ok(frame)) => {
+                    // Trailers, and pieces without a byte, say nothing.
+                    if let Some(piece) = frame.into_data().ok().filter(|piece| !piece.is_empty()) {
+                        return Ok(Some(piece));
+                    }
+                }
+                Some(Err(error)) => {
+                    let told = |one: &Connection| in_content(one.failed(0, &error));
+                    let unknown = || broken(io::Error::other(error.to_string()));
+                    return Err(self.connection.map_or_else(unknown, told));
+                }
+                // A stream that is reset without an error has not ended (RFC 9113 §8.1).
+                None if is_two && !content.is_end_stream() => {
+                    return Err(broken(io::Error::other("the server reset the stream")));
+                }
+                None => return Ok(None),
+            }
+        }
     }
 }
 
