@@ -4,11 +4,13 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyport_tls::client::{Client, Met, Trust};
 use anyport_tls::{ClientMachine, ClientSide, MaybeTls, Parts, TRUNCATED, TlsError};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
 use crate::error::SendError;
@@ -127,6 +129,17 @@ impl Stream {
             written?;
         }
         self.socket.shutdown(Shutdown::Write)
+    }
+
+    /// From now on whatever ends this connection, our own death too, is a reset to the server: a FIN would look like an end that was
+    /// meant. Until [`Self::ends_in_order`].
+    pub(crate) fn resets_at_end(&self) -> io::Result<()> {
+        SockRef::from(&self.socket).set_linger(Some(Duration::ZERO))
+    }
+
+    /// All is said: an end is one.
+    pub(crate) fn ends_in_order(&self) -> io::Result<()> {
+        SockRef::from(&self.socket).set_linger(None)
     }
 
     /// Whether the server has said something, or has gone, without waiting for it.

@@ -47,10 +47,27 @@ impl Link {
     /// When the connection ends, the peer sees a reset: not FIN, which would tell it that all is here.
     pub(crate) fn reset_at_end(&self) {
         self.state().resets = true;
+        self.linger(Some(Duration::ZERO));
+    }
+
+    /// Until [`Self::ends_in_order`], whatever ends the connection is a reset to the peer, and so is our own death: for content
+    /// that nothing but FIN ends.
+    pub(crate) fn resets_until_the_end(&self) {
+        self.linger(Some(Duration::ZERO));
+    }
+
+    /// All that goes out is with the kernel, and FIN may follow it.
+    pub(crate) fn ends_in_order(&self) {
+        if !self.resets() {
+            self.linger(None);
+        }
+    }
+
+    fn linger(&self, linger: Option<Duration>) {
         let socket = self.state().socket.upgrade();
         if let Some(socket) = socket {
             // One that is gone already was no orderly end either.
-            let _ = rustix::net::sockopt::set_socket_linger(&*socket, Some(Duration::ZERO));
+            let _ = rustix::net::sockopt::set_socket_linger(&*socket, linger);
         }
     }
 

@@ -239,7 +239,13 @@ impl Server {
 
     /// Waits for a line on stderr that contains `words`.
     pub(crate) fn says(&self, words: &str) {
-        wait_until(words, || self.stderr.lock().unwrap().contains(words).then_some(()));
+        self.says_often(words, 1);
+    }
+
+    /// Waits until `words` stand there so many times.
+    pub(crate) fn says_often(&self, words: &str, times: usize) {
+        let said = || self.stderr.lock().unwrap().matches(words).count();
+        wait_until(words, || (said() >= times).then_some(()));
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {

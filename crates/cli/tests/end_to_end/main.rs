@@ -33,6 +33,7 @@
 //! - `metrics` what is counted, as Prometheus reads it
 //! - `origin` pages of others, and names that lead here
 //! - `pipe` content that goes from one client to others, and is stored nowhere
+//! - `pipe_deaths` who dies in the middle of a pipe, and what nobody takes for its end
 //! - `policies` what an operator allows one peer, and all of them together
 //! - `raw_echo` echo over TCP
 //! - `refusals` mistakes of peers and users, and what they are told
@@ -85,6 +86,7 @@ mod memory;
 mod metrics;
 mod origin;
 mod pipe;
+mod pipe_deaths;
 mod policies;
 mod raw_echo;
 mod real_clients;

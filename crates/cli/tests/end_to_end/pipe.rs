@@ -18,42 +18,47 @@ use crate::wire::{connect, converse, read_head, read_line, read_text};
 /// More than all socket buffers and the pipe's own together.
 const LARGE: u64 = 64 * 1024 * 1024;
 
-fn started(curl: Option<Command>, arguments: &[&str]) -> Option<Running> {
+pub(crate) fn started(curl: Option<Command>, arguments: &[&str]) -> Option<Running> {
     let mut curl = curl?;
     curl.args(["-sS"]).args(arguments);
     Some(Running::start(curl, None))
 }
 
 /// A file that somebody writes.
-struct Place(tempfile::TempDir);
+pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         self.0.path().join("taken").to_str().unwrap().to_owned()
     }
 
     #[track_caller]
-    fn has(&self, content: &[u8]) {
+    pub(crate) fn is_empty(&self) {
+        assert_eq!(std::fs::read_dir(self.0.path()).unwrap().count(), 0, "nothing is kept");
+    }
+
+    #[track_caller]
+    pub(crate) fn has(&self, content: &[u8]) {
         assert_same_bytes(&std::fs::read(self.path()).unwrap(), content);
     }
 }
 
 /// What is asked, with the head alone read: then it waits, or has begun.
-fn ask(server: &Server, request: &str) -> TcpStream {
+pub(crate) fn ask(server: &Server, request: &str) -> TcpStream {
     let mut stream = connect(server.port());
     stream.write_all(request.as_bytes()).unwrap();
     stream
 }
 
-fn get(server: &Server, key: &str) -> TcpStream {
+pub(crate) fn get(server: &Server, key: &str) -> TcpStream {
     ask(server, &format!("GET /pipe/{key} HTTP/1.1\r\nHost: a\r\n\r\n"))
 }
 
-fn put(server: &Server, key: &str, length: u64) -> TcpStream {
+pub(crate) fn put(server: &Server, key: &str, length: u64) -> TcpStream {
     ask(server, &format!("PUT /pipe/{key} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"))
 }
 
@@ -575,7 +580,7 @@ fn pi_12_what_goes_wrong_says_so_and_leaves_nothing() {
     giver.shutdown(Shutdown::Write).unwrap();
     assert!(read_line(&mut giver).contains("ended 6 bytes before"));
     take.outcome().exits(6).says("both sides begin again");
-    assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 0, "nothing is kept");
+    place.is_empty();
     // A receiver that goes away in the middle.
     let large = Sample::sparse("large", LARGE);
     let give = start(&["send", large.path(), &to, "--pipe", "d"]);

@@ -2,9 +2,12 @@
 //!
 //! The part is `.anyport-<where from>-<which version>.part`, both hashed: a source that changed is another version, so
 //! nothing is ever pasted together from two of them. Two processes never write to one part.
+//!
+//! What nobody can go on with has no name until it is whole (`O_TMPFILE`), so that nothing of it is left, whatever ends us.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -20,7 +23,8 @@ use super::{BUFFER, Facts, GetError};
 
 pub(super) struct Part {
     file: File,
-    path: PathBuf,
+    /// None where it has no name yet.
+    path: Option<PathBuf>,
     /// Where it is to be.
     target: PathBuf,
     length: u64,
@@ -58,7 +62,8 @@ impl Part {
         if !metadata.is_file() {
             return Err(local("use")(io::Error::other("it is no regular file")));
         }
-        let mut part = Self { file, path, target: target.to_owned(), length: metadata.len() };
+        let (path, target) = (Some(path), target.to_owned());
+        let mut part = Self { file, path, target, length: metadata.len() };
         if facts.size.is_none_or(|size| part.length > size) {
             part.cut()?;
         }
@@ -67,10 +72,17 @@ impl Part {
 
     /// A new one for `target` that nobody goes on with.
     pub(super) fn fresh(target: &Path) -> Result<Self, GetError> {
-        let id = crate::keys::handshake_key().map(|byte| format!("{byte:02x}")).concat();
-        let path = folder_of(target).join(format!("{PART_PREFIX}{id}{PART_SUFFIX}"));
+        match unnamed(folder_of(target)) {
+            Some(file) => Ok(Self { file, path: None, target: target.to_owned(), length: 0 }),
+            None => Self::named(target),
+        }
+    }
+
+    /// The same where a file must have a name.
+    fn named(target: &Path) -> Result<Self, GetError> {
+        let path = fresh_name(target);
         match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
-            Ok(file) => Ok(Self { file, path, target: target.to_owned(), length: 0 }),
+            Ok(file) => Ok(Self { file, path: Some(path), target: target.to_owned(), length: 0 }),
             Err(source) => Err(GetError::Local { what: "create", path, source }),
         }
     }
@@ -119,7 +131,9 @@ impl Part {
 
     /// What came is of no use.
     pub(super) fn discard(self) {
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
     }
 
     /// Makes it durable and visible; where it is then.
@@ -147,18 +161,33 @@ impl Part {
 
     fn rename(&self, on_exists: OnExists) -> Result<PathBuf, GetError> {
         if on_exists == OnExists::Overwrite {
-            std::fs::rename(&self.path, &self.target)
-                .map_err(|source| self.local("rename", source))?;
+            self.replace().map_err(|source| self.local("rename", source))?;
             return Ok(self.target.clone());
         }
         for candidate in candidates(&self.target, on_exists) {
-            match rename_exclusive(&self.path, &candidate) {
+            let renamed = match &self.path {
+                Some(path) => rename_exclusive(path, &candidate),
+                None => link(&self.file, &candidate),
+            };
+            match renamed {
                 Ok(()) => return Ok(candidate),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.local("rename", error.into())),
             }
         }
         Err(GetError::Exists { path: self.target.clone() })
+    }
+
+    fn replace(&self) -> io::Result<()> {
+        if let Some(path) = &self.path {
+            return std::fs::rename(path, &self.target);
+        }
+        // A link replaces nothing, so for a moment it has a name of its own.
+        let path = fresh_name(&self.target);
+        link(&self.file, &path)?;
+        std::fs::rename(&path, &self.target).inspect_err(|_| {
+            let _ = std::fs::remove_file(&path);
+        })
     }
 
     /// Nothing that is there is of use.
@@ -169,7 +198,8 @@ impl Part {
     }
 
     fn local(&self, what: &'static str, source: io::Error) -> GetError {
-        GetError::Local { what, path: self.path.clone(), source }
+        let path = self.path.as_ref().unwrap_or(&self.target).clone();
+        GetError::Local { what, path, source }
     }
 }
 
@@ -241,6 +271,29 @@ fn rename_exclusive(from: &Path, to: &Path) -> Result<(), Errno> {
     }
 }
 
+/// A file without a name in `folder`, where the file system knows such and there is a way to name it later.
+fn unnamed(folder: &Path) -> Option<File> {
+    let flags = OFlags::TMPFILE.bits().cast_signed();
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(folder).ok()?;
+    descriptor(&file).exists().then_some(file)
+}
+
+/// Where the kernel shows an open file; a link made from there names it (open(2), `O_TMPFILE`).
+fn descriptor(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Names a file that has no name, if nothing is called so.
+fn link(file: &File, to: &Path) -> Result<(), Errno> {
+    rustix::fs::linkat(CWD, descriptor(file), CWD, to, AtFlags::SYMLINK_FOLLOW)
+}
+
+/// A hidden name beside `target` that nobody else has.
+fn fresh_name(target: &Path) -> PathBuf {
+    let id = crate::keys::handshake_key().map(|byte| format!("{byte:02x}")).concat();
+    folder_of(target).join(format!("{PART_PREFIX}{id}{PART_SUFFIX}"))
+}
+
 /// The directory of a path; a bare name is in the current one.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
@@ -267,3 +320,54 @@ const HASH_LEN: usize = 16;
 
 /// How many numbered names are tried before giving up.
 const MOST_NUMBERS: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// With a name and without one, as file systems differ.
+    #[test]
+    fn a_fresh_part_is_published_whatever_is_there_already() {
+        for begin in [Part::named, Part::fresh] {
+            let folder = tempfile::tempdir().unwrap();
+            let target = folder.path().join("taken");
+            let part = |content: &[u8]| {
+                let mut part = begin(&target).unwrap();
+                part.write(content).unwrap();
+                part
+            };
+            part(b"given up").discard();
+            assert_eq!(names(folder.path()), [""; 0]);
+            let published = |content, on_exists| part(content).publish_as_it_is(on_exists);
+            assert_eq!(published(b"first", OnExists::Error).unwrap(), target);
+            let refused = published(b"second", OnExists::Error);
+            assert!(matches!(refused, Err(GetError::Exists { .. })), "{refused:?}");
+            assert_eq!(std::fs::read(&target).unwrap(), b"first");
+            let beside = published(b"third", OnExists::Rename).unwrap();
+            assert_eq!(std::fs::read(beside).unwrap(), b"third");
+            assert_eq!(published(b"fourth", OnExists::Overwrite).unwrap(), target);
+            assert_eq!(std::fs::read(&target).unwrap(), b"fourth");
+            let shown = names(folder.path()).into_iter().filter(|name| !name.starts_with('.'));
+            assert_eq!(shown.count(), 2);
+        }
+    }
+
+    #[test]
+    fn a_fresh_part_is_not_seen_until_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        if unnamed(folder.path()).is_none() {
+            return;
+        }
+        let mut part = Part::fresh(&folder.path().join("taken")).unwrap();
+        part.write(b"half").unwrap();
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+}

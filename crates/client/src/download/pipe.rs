@@ -79,6 +79,9 @@ fn copy(
 ) -> Result<Taken, GetError> {
     let (mut stream, peer) = connect(target, options)?;
     let broken = |received| move |error| GetError::broken_off(peer, received, error);
+    // A FIN might only say that we have nothing more to say: the server would go on waiting with us, and give what comes next to
+    // nobody.
+    stream.resets_at_end().map_err(broken(0))?;
     let line = take_line(&Take { key: key.clone(), head: true });
     let line = with_token(line, target.token.as_ref());
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
@@ -103,5 +106,6 @@ fn copy(
     if size.is_some_and(|size| size != bytes) {
         return Err(broken(bytes)(io::ErrorKind::UnexpectedEof.into()));
     }
+    stream.ends_in_order().map_err(broken(bytes))?;
     Ok(Taken { peer, path: None, bytes, seconds: started.elapsed().as_secs_f64() })
 }

@@ -10,7 +10,6 @@ use anyport_net::congestion::Congestion;
 use anyport_net::dial::dial;
 use anyport_proto::transfer::pipe::{Give, Piped};
 use anyport_proto::transfer::preface::{Reply, give_line, with_token};
-use socket2::SockRef;
 
 use super::{UNKNOWN_PEER, alpn, set_patience};
 use crate::channel::{BUFFER, LONGEST_ANSWER, ended};
@@ -57,13 +56,16 @@ pub fn give(
     let broken = |sent| move |error| SendError::broken_off(peer, sent, error);
     let line = give_line(&Give { size, ..give.clone() });
     let line = with_token(line, target.token.as_ref());
+    if size.is_none() {
+        // Where no size is promised our FIN says that this was all.
+        stream.resets_at_end().map_err(broken(0))?;
+    }
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
     let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0 };
     let written = giving.write(&mut file, progress);
     let sent = giving.sent;
     if let Err(Stopped::Here(error)) = written {
-        // Our FIN would say that this was all.
-        let _ = SockRef::from(stream.socket()).set_linger(Some(Duration::ZERO));
+        let _ = stream.resets_at_end();
         return Err(error);
     }
     // A write that failed may have failed because the server said no: its word is worth more than ours.
@@ -152,7 +154,8 @@ impl Giving<'_> {
             };
             match (count, announced) {
                 (0, None) => {
-                    return self.stream.finish().map_err(Stopped::Broken);
+                    let finished = self.stream.ends_in_order().and_then(|()| self.stream.finish());
+                    return finished.map_err(Stopped::Broken);
                 }
                 (0, Some(announced)) => {
                     let (path, read) = (self.source.path().to_owned(), self.sent);

@@ -40,7 +40,9 @@ impl Pipe {
         pipe
     }
 
-    pub(super) const fn take(context: Context, taker: Taker, head: bool) -> Self {
+    pub(super) fn take(context: Context, taker: Taker, head: bool) -> Self {
+        // FIN would look like the end, also where it is our own death.
+        context.link.resets_until_the_end();
         Self { context, state: State::Taking(taker, head) }
     }
 
@@ -133,18 +135,19 @@ impl Pipe {
                 Ok(Outgoing::Nothing)
             }
             State::Taking(taker, head) => {
-                if let Some(facts) = taker.facts().filter(|_| head) {
-                    let line = Reply::Content { size: facts.size }.to_line();
-                    replies.extend_from_slice(line.as_bytes());
-                }
-                if taker.facts().is_none() {
+                let Some(facts) = taker.facts() else {
                     self.state = State::Taking(taker, head);
                     return Ok(Outgoing::Nothing);
+                };
+                if head {
+                    let line = Reply::Content { size: facts.size }.to_line();
+                    replies.extend_from_slice(line.as_bytes());
                 }
                 let count = match taker.next(buffer) {
                     Given::Bytes(count) => count,
                     Given::Nothing => 0,
                     Given::End => {
+                        self.context.link.ends_in_order();
                         taker.finish();
                         return Ok(Outgoing::Finish);
                     }
@@ -221,6 +224,7 @@ impl Pipe {
 
     fn refuse(&mut self, refusal: Refusal, replies: &mut Vec<u8>) {
         self.state = State::Over;
+        self.context.link.ends_in_order();
         self.context.files.refused("raw", self.context.peer, refusal.message.clone());
         replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
     }

@@ -158,7 +158,14 @@ impl Piping {
     ) -> io::Result<Outgoing> {
         let Self { context, exchange, part } = &mut *self;
         let Part::Taking { taker, frame, in_chunk } = part else { return Ok(Outgoing::Finish) };
-        let frame = *frame.get_or_insert_with(|| exchange.head(taken(taker), replies));
+        let frame = *frame.get_or_insert_with(|| {
+            let frame = exchange.head(taken(taker), replies);
+            if frame == Frame::UntilClose {
+                // FIN would look like the end, also where it is our own death.
+                context.link.resets_until_the_end();
+            }
+            frame
+        });
         let given = taker.next(buffer);
         if std::mem::take(in_chunk) {
             replies.extend_from_slice(b"\r\n");
@@ -172,6 +179,9 @@ impl Piping {
             }
             Given::End => {
                 frame.end(replies);
+                if frame == Frame::UntilClose {
+                    context.link.ends_in_order();
+                }
                 *state = State::after(exchange);
                 if let Part::Taking { taker, .. } = self.part {
                     taker.finish();
