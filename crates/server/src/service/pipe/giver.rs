@@ -1,0 +1,126 @@
+//! Who gives.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::Held;
+use anyport_proto::transfer::pipe::{PipeKey, Piped};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use bytes::Bytes;
+
+use super::Pipes;
+use super::course::{Course, End, Pipe};
+
+/// The end of a pipe that content goes into. Dropped before [`Self::end`], it breaks the pipe.
+#[derive(Debug)]
+pub(crate) struct Giver {
+    pub(super) pipes: Arc<Pipes>,
+    pub(super) key: PipeKey,
+    pub(super) pipe: Arc<Pipe>,
+    /// Of one read, so that what comes in crumbs is not passed on in crumbs.
+    pub(super) gathered: Vec<u8>,
+    pub(super) wait: Duration,
+    pub(super) until: Option<Instant>,
+    /// When something came last.
+    pub(super) heard: Option<Instant>,
+}
+
+impl Giver {
+    /// What it waits for now: the takers, or room in their queues, or that they have everything.
+    pub(crate) fn held(&self) -> Option<Held> {
+        let until = self.until.filter(|_| !self.has_begun());
+        let held = Held { gate: self.pipe.gate.clone(), until };
+        (!held.gate.is_open()).then_some(held)
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.pipe.lock().begun.is_some()
+    }
+
+    /// For how long nothing has come, though it might have.
+    fn silence(&self) -> Option<Duration> {
+        let begun = self.pipe.lock().begun?;
+        Some(self.heard.map_or(begun, |heard| heard.max(begun)).elapsed())
+    }
+
+    /// Whether that is too long.
+    pub(crate) fn is_silent_for(&self, idle: Duration) -> bool {
+        self.silence().is_some_and(|silence| silence >= idle)
+    }
+
+    /// How long to wait for more before looking whether anybody still takes it.
+    pub(crate) fn patience(&self, idle: Duration) -> Duration {
+        let left = self.silence().map_or(idle, |silence| idle.saturating_sub(silence));
+        left.clamp(Duration::from_millis(1), LOOK_UP)
+    }
+
+    /// Takes a piece; it is on its way with [`Self::pass_on`].
+    pub(crate) fn write(&mut self, piece: &[u8]) {
+        self.gathered.extend_from_slice(piece);
+        self.heard = Some(Instant::now());
+    }
+
+    /// Passes on what was written since.
+    pub(crate) fn pass_on(&mut self) {
+        if !self.gathered.is_empty() {
+            self.pipe.push(Bytes::from(std::mem::take(&mut self.gathered)));
+        }
+    }
+
+    /// That was all of it.
+    pub(crate) fn end(&mut self) {
+        self.pass_on();
+        self.pipe.end(End::Whole);
+    }
+
+    /// No more comes, and it was not all.
+    pub(crate) fn broken(&self, reason: &str) {
+        self.pipe.end(End::Broken(reason.to_owned()));
+    }
+
+    /// What there is to tell the sender, once no taker is left.
+    pub(crate) fn outcome(&self) -> Option<Result<Piped, Refusal>> {
+        let course = self.pipe.lock();
+        let (begun, settled) = (course.begun?, course.settled?);
+        let Course { given: receivers, gone, bytes, .. } = *course;
+        if receivers == 0 {
+            let who = if gone == 1 { "the receiver" } else { "all receivers" };
+            let message = format!("{who} of pipe {} went away", self.key);
+            return Some(Err(Refusal::new(RefusalCode::Interrupted, message)));
+        }
+        let seconds = settled.duration_since(begun).as_secs_f64();
+        Some(Ok(Piped { bytes, seconds, receivers, gone }))
+    }
+
+    /// Why it did not begin in time.
+    pub(crate) fn in_vain(&self) -> Refusal {
+        let Self { pipes, key, pipe, wait, .. } = self;
+        let there = pipes.lock().get(key).map_or(0, |meeting| meeting.takers.len());
+        let wanted = pipe.wanted;
+        let message = match wanted {
+            1 => format!("nobody took pipe {key} within {wait:?}"),
+            _ => format!("{there} of {wanted} receivers came to pipe {key} within {wait:?}"),
+        };
+        Refusal::new(RefusalCode::Interrupted, message)
+    }
+}
+
+impl Drop for Giver {
+    fn drop(&mut self) {
+        self.pipe.end(End::Broken("the sender went away".to_owned()));
+        match self.outcome() {
+            Some(Ok(Piped { bytes, seconds, receivers, gone })) => {
+                tracing::info!(key = %self.key, bytes, seconds, receivers, gone, "piped");
+            }
+            _ => tracing::info!(key = %self.key, "not piped"),
+        }
+        let mut meetings = self.pipes.lock();
+        if let Some(meeting) = meetings.get_mut(&self.key) {
+            meeting.giver = None;
+        }
+        Pipes::tidy(&mut meetings, &self.key);
+    }
+}
+
+/// A sender that says nothing is told within this time that nobody takes any more.
+const LOOK_UP: Duration = Duration::from_secs(1);
