@@ -117,13 +117,17 @@ impl Step for Supervised {
             self.session.hears_of_stop();
         }
         let before = replies.len();
-        let outgoing = self.session.outgoing(buffer, replies)?;
+        let mut outgoing = self.session.outgoing(buffer, replies)?;
+        // What it says of the stop would go before content, so not where some goes out. Where none does it may wait for
+        // another session, and is held again only when it has been told.
+        if matches!(outgoing, Outgoing::Nothing | Outgoing::Bytes(0))
+            && self.stop.is_draining()
+            && self.tell(replies) == Flow::Finish
+        {
+            outgoing = Outgoing::Finish;
+        }
         self.tally.sent((replies.len() - before) as u64);
         match outgoing {
-            Outgoing::Nothing if self.stop.is_draining() => match self.tell(replies) {
-                Flow::Continue => Ok(Outgoing::Nothing),
-                Flow::Finish => Ok(Outgoing::Finish),
-            },
             Outgoing::Bytes(count) => {
                 self.tally.sent(count as u64);
                 self.moved(count as u64);

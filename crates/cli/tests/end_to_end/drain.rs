@@ -239,3 +239,43 @@ fn a_raw_stream_may_end_while_draining() {
     assert_eq!(server.next_receipt()["bytes"], 2000);
     assert_eq!(server.wait().code(), Some(0));
 }
+
+/// Who waits in the middle of a pipe waits without working, among the tasks and on a thread of its own.
+#[test]
+fn who_waits_for_more_of_a_pipe_costs_nothing_while_draining() {
+    let mut server = Server::start(&["--drain-timeout", "10m"]);
+    let mut raw = connect(server.port());
+    raw.write_all(b"ANYPORT/1 TAKE k\n").unwrap();
+    let mut chunked = connect(server.port());
+    chunked.write_all(b"GET /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut giver = connect(server.port());
+    // Enough for a thread of its own.
+    let content = noise(2_000_000, 5);
+    giver.write_all(b"ANYPORT/1 PIPE k n=2\n").unwrap();
+    let reader = std::thread::spawn(move || {
+        let head = read_head(&mut chunked);
+        assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
+        read_text(&mut chunked)
+    });
+    let sent = content.clone();
+    let writer = std::thread::spawn(move || {
+        giver.write_all(&sent).unwrap();
+        giver
+    });
+    let mut taken = vec![0; content.len()];
+    raw.read_exact(&mut taken).unwrap();
+    let mut giver = writer.join().unwrap();
+    server.signal("TERM");
+    server.says("stopping");
+    // Not how fast it is, but how much it does: a loop that spins takes a processor.
+    let before = server.processor_time();
+    std::thread::sleep(Duration::from_secs(1));
+    let busy = server.processor_time() - before;
+    assert!(busy < Duration::from_millis(250), "{busy:?} of a second");
+    giver.write_all(b"rest").unwrap();
+    giver.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_text(&mut raw), "rest");
+    assert!(reader.join().unwrap().ends_with("4\r\nrest\r\n0\r\n\r\n"));
+    assert!(read_line(&mut giver).starts_with("ANYPORT/1 PIPED bytes=2000004 "));
+    assert_eq!(server.wait().code(), Some(0));
+}
