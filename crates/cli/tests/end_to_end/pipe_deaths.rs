@@ -3,10 +3,11 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, Stdio};
+use std::time::Duration;
 
 use anyport_testkit::noise;
 
-use crate::harness::{Server, anyport_command, anyport_with_input, start};
+use crate::harness::{Running, Server, anyport_command, anyport_with_input, peer, start};
 use crate::pipe::{Place, ask, get, put, started};
 use crate::real_clients::curl;
 use crate::wire::{read_head, read_line, read_text};
@@ -172,4 +173,23 @@ fn pi_13_a_killed_receiver_swallows_nothing_and_leaves_nothing() {
     drop(takes);
     place.is_empty();
     giver.write_all(b"rest").unwrap();
+}
+
+/// `nc -N` has nothing more to say, and takes all the same.
+#[test]
+fn pi_13_a_receiver_that_half_closed_gets_what_comes_after_a_pause() {
+    let server = Server::start(&["-v"]);
+    let mut giver = put(&server, "k", 8);
+    server.says("a sender came");
+    let Some(mut nc) = peer("nc") else { return };
+    nc.args(["-N", "127.0.0.1", &server.port().to_string()]);
+    let request = b"GET /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
+    let taken = Running::start(nc, Some(request));
+    giver.write_all(b"half").unwrap();
+    // Longer than between two looks at a peer that waits.
+    std::thread::sleep(Duration::from_secs(1));
+    giver.write_all(b"rest").unwrap();
+    assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
+    let said = taken.outcome().succeeds().stdout;
+    assert!(said.ends_with("\r\n\r\nhalfrest"), "{said}");
 }

@@ -82,7 +82,8 @@ impl Piping {
             Part::Giving { giver, body, .. } => {
                 !giver.has_begun() || body.left().is_some_and(|left| unread < left)
             }
-            Part::Taking { .. } => true,
+            // Later it may have nothing more to say, and read on: whether it is there the next piece will show.
+            Part::Taking { taker, .. } => taker.facts().is_none(),
         }
     }
 
