@@ -102,6 +102,14 @@ impl Wire {
         panic!("the connection ended before a frame {kind} of stream {stream}");
     }
 
+    /// Waits until so many requests are answered, whatever follows.
+    #[track_caller]
+    pub(crate) fn heads(&mut self, count: usize) {
+        for _ in 0..count {
+            while self.next().unwrap().kind != HEADERS {}
+        }
+    }
+
     /// How the connection ended: the last GOAWAY's reason.
     fn end(&mut self) -> Option<u32> {
         let mut reason = None;
@@ -328,9 +336,7 @@ fn h2_12_a_client_that_takes_nothing_holds_little_and_is_cut() {
         for at in 0..100 {
             wire.get(2 * at + 1, "/big");
         }
-        for _ in 0..100 {
-            while wire.next().unwrap().kind != HEADERS {}
-        }
+        wire.heads(100);
         let grown = server.memory().saturating_sub(before);
         assert!(grown < 32 * 1024 * 1024, "{grown} bytes for 100 streams");
         wire.end();
@@ -540,4 +546,65 @@ fn h2_4_files_that_come_at_once_are_whole_each_with_its_receipt() {
         Expected { protocol: "http2", engine: "own", end: "size", content: &files[at] }
             .check(&server, &receipt);
     }
+}
+
+/// A client can shut the window of one stream and keep the connection busy: nobody else is kept waiting by it for ever.
+#[test]
+fn pi_14_a_receiver_without_a_window_is_left_behind() {
+    let server = Server::start(&["--idle-timeout", "1s", "-v"]);
+    let content = noise(3_000_000, 14);
+    for giver in ["PUT /pipe/k?n=2 HTTP/1.1", "raw", "h2"] {
+        let mut wire = Wire::open(&server, &[(4, 0)]);
+        wire.get(1, "/pipe/k");
+        let mut taker = connect(server.port());
+        taker.write_all(b"ANYPORT/1 TAKE k\n").unwrap();
+        let given = content.clone();
+        let mut stream = connect(server.port());
+        let mut written = match giver {
+            "h2" => None,
+            "raw" => {
+                stream.write_all(b"ANYPORT/1 PIPE k size=3000000 n=2\n").unwrap();
+                Some(stream)
+            }
+            line => {
+                let head = format!("{line}\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n");
+                stream.write_all(head.as_bytes()).unwrap();
+                Some(stream)
+            }
+        };
+        let giving = match written.take() {
+            Some(mut stream) => std::thread::spawn(move || {
+                stream.write_all(&given).unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                crate::wire::read_text(&mut stream)
+            }),
+            None => {
+                let mut curl = crate::real_clients::curl().unwrap();
+                curl.args(["-sS", "--http2-prior-knowledge", "-T", "-"]);
+                curl.arg(server.url("http", "pipe/k?n=2"));
+                let curl = crate::harness::Running::start(curl, Some(given));
+                std::thread::spawn(move || curl.outcome().succeeds().stdout)
+            }
+        };
+        let taking = std::thread::spawn(move || {
+            let mut taken = Vec::new();
+            taker.read_to_end(&mut taken).unwrap();
+            taken
+        });
+        // Others of its connection go on meanwhile; what has no content needs no window.
+        let mut stream = 1;
+        while !giving.is_finished() {
+            stream += 2;
+            wire.send(HEADERS, END_HEADERS | END_STREAM, stream, &head("OPTIONS", "/x", None));
+            wire.until(HEADERS, stream);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let told = giving.join().unwrap();
+        assert!(told.contains("gone=1") || told.contains("; 1 went away"), "{giver}: {told}");
+        assert!(taking.join().unwrap() == content, "{giver}");
+        // It hears of it as soon as it has room, and not as an end.
+        wire.send(WINDOW_UPDATE, 0, 1, &1000_u32.to_be_bytes());
+        wire.until(RST_STREAM, 1);
+    }
+    assert!(server.said().contains("were left behind"));
 }

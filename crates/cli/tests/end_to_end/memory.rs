@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::compression::{COMPRESSED, bomb, compressing, deflated};
 use crate::harness::{Server, blake3, wait_until};
+use crate::http2_wire::Wire;
 use crate::wire::{
     BINARY, CONTINUATION, PING, TEXT, close_frame, connect, fragment, frame, masked, masked_header,
     read_close, read_frame, read_line, websocket,
@@ -354,4 +355,25 @@ fn a_hundred_transfers_at_once_take_less_than_a_mib_each() {
             assert_eq!(server.next_receipt()["bytes"], 2 * MIB);
         }
     }
+}
+
+/// A pipe's buffer holds pieces as well as bytes: content in crumbs takes no more than other content does.
+#[test]
+fn pi_15_a_pipe_of_crumbs_takes_no_more_than_its_buffer() {
+    const RECEIVERS: u32 = 32;
+    let server = used(&[]);
+    // INITIAL_WINDOW_SIZE: none, so that nothing leaves the buffer.
+    let mut wire = Wire::open(&server, &[(4, 0)]);
+    for at in 0..RECEIVERS {
+        wire.get(2 * at + 1, "/pipe/k");
+    }
+    let mut giver = connect(server.port());
+    giver.write_all(format!("ANYPORT/1 PIPE k n={RECEIVERS}\n").as_bytes()).unwrap();
+    wire.heads(RECEIVERS as usize);
+    let watch = Watch::new(&server);
+    // Each is a piece if the server is as fast as we are; it is, for many of them.
+    for _ in 0..200_000 {
+        giver.write_all(b"x").unwrap();
+    }
+    watch.grew_less_than(MIB, "a pipe of 200,000 bytes, one by one, to 32 that take none");
 }

@@ -202,6 +202,11 @@ impl Pipe {
     }
 
     fn silence(&mut self, replies: &mut Vec<u8>) {
+        if let State::Giving(giver, _) | State::Passed(giver) = &self.state
+            && giver.leaves_behind()
+        {
+            return;
+        }
         let idle = self.context.config.timeouts.idle;
         match std::mem::replace(&mut self.state, State::Over) {
             State::Giving(giver, _) | State::Passed(giver) if !giver.has_begun() => {

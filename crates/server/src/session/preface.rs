@@ -343,7 +343,7 @@ impl Preface {
                 return Ok(());
             }
             Ok(Request::Take(take)) => {
-                let taker = self.context.pipes.take(&take.key);
+                let taker = self.context.pipes.take(&take.key, None);
                 let taker = taker.map_err(|refusal| self.refuse_line(refusal))?;
                 self.state = State::Leaving(Successor::Take(taker, take.head));
                 return Ok(());

@@ -26,11 +26,24 @@ pub(crate) struct Giver {
 }
 
 impl Giver {
-    /// What it waits for now: the takers, or room in their queues, or that they have everything.
+    /// What it waits for now: the takers, or room in their queues, or that they have everything. When that is over it
+    /// [`Self::leaves_behind`] who keeps it waiting, or has come [`Self::in_vain`].
     pub(crate) fn held(&self) -> Option<Held> {
-        let until = self.until.filter(|_| !self.has_begun());
-        let held = Held { gate: self.pipe.gate.clone(), until };
-        (!held.gate.is_open()).then_some(held)
+        let gate = self.pipe.gate.clone();
+        if gate.is_open() {
+            return None;
+        }
+        let until = if self.has_begun() { self.pipe.overdue_at() } else { self.until };
+        Some(Held { gate, until })
+    }
+
+    /// Goes on without those that have taken nothing for too long, if there are any.
+    pub(crate) fn leaves_behind(&self) -> bool {
+        let count = self.pipe.leave_behind();
+        if count > 0 {
+            tracing::warn!(key = %self.key, count, "receivers took nothing for too long and were left behind");
+        }
+        count > 0
     }
 
     pub(crate) fn has_begun(&self) -> bool {
@@ -39,8 +52,11 @@ impl Giver {
 
     /// For how long nothing has come, though it might have.
     fn silence(&self) -> Option<Duration> {
-        let begun = self.pipe.lock().begun?;
-        Some(self.heard.map_or(begun, |heard| heard.max(begun)).elapsed())
+        let (begun, relieved) = {
+            let course = self.pipe.lock();
+            (course.begun?, course.relieved)
+        };
+        Some(begun.max(relieved.unwrap_or(begun)).max(self.heard.unwrap_or(begun)).elapsed())
     }
 
     /// Whether that is too long.

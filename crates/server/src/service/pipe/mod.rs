@@ -25,7 +25,6 @@ use anyport_net::copy::Gate;
 use anyport_proto::limits::MAX_PIPE_RECEIVERS;
 use anyport_proto::transfer::pipe::{Give, PipeKey};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use bytes::Bytes;
 
 use crate::config::PipeLimits;
 use crate::live::Live;
@@ -59,6 +58,8 @@ pub(crate) struct Facts {
 #[derive(Debug, Default)]
 struct Seat {
     gate: Arc<Gate>,
+    /// How long it may take nothing of what waits for it; none where its own session sees to that.
+    patience: Option<Duration>,
     pipe: OnceLock<(Arc<Pipe>, usize)>,
 }
 
@@ -100,8 +101,13 @@ impl Pipes {
         Ok(Giver { pipes, key, pipe, gathered: Vec::new(), wait, until, heard: None })
     }
 
-    /// Begins to take; it waits for a giver, and for the other takers.
-    pub(crate) fn take(self: &Arc<Self>, key: &PipeKey) -> Result<Taker, Refusal> {
+    /// Begins to take; it waits for a giver, and for the other takers. Where its session does not see whether its peer takes
+    /// anything, `patience` says how long it may take nothing before the others go on without it.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        key: &PipeKey,
+        patience: Option<Duration>,
+    ) -> Result<Taker, Refusal> {
         let mut meetings = self.lock();
         let meeting = self.meeting(&mut meetings, key)?;
         if meeting.takers.len() >= MAX_PIPE_RECEIVERS {
@@ -109,7 +115,7 @@ impl Pipes {
             return Err(Refusal::new(RefusalCode::Busy, message));
         }
         tracing::info!(%key, "a receiver came");
-        let seat = Arc::<Seat>::default();
+        let seat = Arc::new(Seat { patience, ..Seat::default() });
         meeting.takers.push_back(seat.clone());
         meeting.begin_if_all_are_there();
         let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
@@ -165,9 +171,7 @@ impl Meeting {
         course.begun = Some(Instant::now());
         let early = std::mem::take(&mut course.early);
         for (place, seat) in self.takers.drain(..pipe.wanted).enumerate() {
-            let gate = seat.gate.clone();
-            let bytes = early.iter().map(Bytes::len).sum();
-            course.queues.push(Some(Queue { gate, pieces: early.clone().into(), bytes }));
+            course.queues.push(Some(Queue::new(seat.gate.clone(), seat.patience, &early)));
             // Set once: a seat leaves those who wait here.
             let _ = seat.pipe.set((pipe.clone(), place));
             seat.gate.open();

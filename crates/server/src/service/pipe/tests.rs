@@ -1,9 +1,13 @@
 //! Pipes without sockets.
 
+use super::course::PIECE_LOAD;
 use super::*;
 
+/// Bytes and pieces that wait for the slowest.
+const BUFFER: usize = 4 * PIECE_LOAD;
+
 fn pipes() -> Arc<Pipes> {
-    let limits = PipeLimits { pipes: 2, buffer: 100, wait: Duration::from_secs(60) };
+    let limits = PipeLimits { pipes: 2, buffer: BUFFER, wait: Duration::from_secs(60) };
     Arc::new(Pipes::new(limits))
 }
 
@@ -12,7 +16,7 @@ fn give(pipes: &Arc<Pipes>, key: &str, receivers: usize) -> Result<Giver, Refusa
 }
 
 fn take(pipes: &Arc<Pipes>, key: &str) -> Result<Taker, Refusal> {
-    pipes.take(&key.parse().unwrap())
+    pipes.take(&key.parse().unwrap(), None)
 }
 
 fn push(giver: &mut Giver, piece: &[u8]) {
@@ -64,17 +68,20 @@ fn bp_the_fullest_queue_holds_the_giver_until_half_of_it_is_gone() {
     let pipes = pipes();
     let mut giver = give(&pipes, "a", 2).unwrap();
     let (fast, slow) = (take(&pipes, "a").unwrap(), take(&pipes, "a").unwrap());
-    push(&mut giver, &[1; 99]);
+    push(&mut giver, &[1; 3 * PIECE_LOAD - 1]);
     assert!(giver.held().is_none());
-    push(&mut giver, &[1; 1]);
+    drain(&fast);
+    drain(&slow);
+    push(&mut giver, &[1; 3 * PIECE_LOAD]);
     drain(&fast);
     assert!(giver.held().is_some_and(|held| held.until.is_none()));
-    assert_eq!(slow.next(&mut [0; 49]), Given::Bytes(49));
+    let mut half = [0; BUFFER / 2];
+    assert_eq!(slow.next(&mut half[1..]), Given::Bytes(BUFFER / 2 - 1));
     assert!(giver.held().is_some());
     assert_eq!(slow.next(&mut [0; 1]), Given::Bytes(1));
     assert!(giver.held().is_none());
     // Who has gone holds nobody.
-    push(&mut giver, &[1; 100]);
+    push(&mut giver, &[1; 3 * PIECE_LOAD]);
     drain(&fast);
     assert!(giver.held().is_some());
     drop(slow);
@@ -93,6 +100,54 @@ fn crumbs_of_one_read_are_one_piece() {
     assert_eq!(course.live().map(|queue| queue.pieces.len()).collect::<Vec<_>>(), [1]);
     drop(course);
     drop(taker);
+}
+
+/// What comes byte by byte takes more than its bytes.
+#[test]
+fn a_buffer_holds_pieces_as_well_as_bytes() {
+    let limits = PipeLimits { buffer: 256 * 1024, ..PipeLimits::default() };
+    let pipes = Arc::new(Pipes::new(limits));
+    let mut giver = give(&pipes, "a", 1).unwrap();
+    let _taker = take(&pipes, "a").unwrap();
+    let mut pieces = 0;
+    while giver.held().is_none() {
+        push(&mut giver, b"x");
+        pieces += 1;
+    }
+    assert_eq!(pieces, 128);
+}
+
+/// Only where its session cannot see it: others know how long their peers took nothing.
+#[test]
+fn a_taker_that_takes_nothing_for_too_long_is_left_behind() {
+    const PATIENCE: Duration = Duration::from_millis(50);
+    let pipes = pipes();
+    let key = "a".parse().unwrap();
+    let mut giver = give(&pipes, "a", 3).unwrap();
+    let seen = pipes.take(&key, Some(PATIENCE)).unwrap();
+    let blocked = pipes.take(&key, Some(PATIENCE)).unwrap();
+    let unseen = pipes.take(&key, None).unwrap();
+    push(&mut giver, &[1; BUFFER]);
+    let until = giver.held().unwrap().until.unwrap();
+    drain(&seen);
+    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    assert!(giver.leaves_behind() && !giver.leaves_behind());
+    assert!(matches!(blocked.next(&mut [0; 9]), Given::Broken(_)));
+    drop(blocked);
+    // Nobody is left that could be.
+    assert_eq!(giver.held().unwrap().until, None);
+    assert_eq!(drain(&unseen), (vec![1; BUFFER], Given::Nothing));
+    assert!(giver.pipe.lock().relieved >= Some(until), "its silence is counted from here");
+    // The end can be left lying as well.
+    giver.end();
+    let until = giver.held().unwrap().until.unwrap();
+    unseen.finish();
+    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    assert!(giver.leaves_behind());
+    let piped = giver.outcome().unwrap().unwrap();
+    assert_eq!((piped.receivers, piped.gone), (1, 2));
+    drop(seen);
+    assert_eq!(giver.outcome().unwrap().unwrap(), piped);
 }
 
 #[test]

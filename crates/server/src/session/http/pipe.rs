@@ -7,6 +7,7 @@
 
 use anyport_proto::http1::{Framing, RequestHead, media};
 use anyport_proto::transfer::pipe::{Give, PipeKey, Piped, TargetError};
+use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header;
 use http::{Method, StatusCode};
@@ -47,7 +48,9 @@ pub(super) fn begin(
             return Err(refuse(context, asked, StatusCode::FORBIDDEN, refusal));
         }
         let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
-        return context.pipes.take(&key).map(Side::Taker).map_err(told);
+        // hyper asks for nothing while its client has no room, so nobody else would see how long that lasts.
+        let patience = (asked.protocol == Protocol::Http2).then_some(context.config.timeouts.idle);
+        return context.pipes.take(&key, patience).map(Side::Taker).map_err(told);
     }
     let coding = head.fields.get(header::CONTENT_ENCODING);
     if coding.is_some_and(|coding| coding != "identity") {

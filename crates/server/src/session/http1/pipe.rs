@@ -253,6 +253,12 @@ impl Piping {
 
     /// The wait was too long, or nothing came.
     pub(super) fn silent(mut self: Box<Self>, replies: &mut Vec<u8>, state: &mut State) {
+        if let Part::Giving { giver, .. } = &self.part
+            && giver.leaves_behind()
+        {
+            *state = State::Pipe(self);
+            return;
+        }
         let idle = self.context.config.timeouts.idle;
         let in_vain = match &self.part {
             Part::Giving { giver, .. } if !giver.has_begun() => giver.in_vain(),

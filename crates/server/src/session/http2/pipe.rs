@@ -37,7 +37,9 @@ pub(super) async fn give(
     loop {
         match waited(connection, || giver.held(), giver.has_begun()).await {
             Waited::Free => {}
-            Waited::Late if giver.has_begun() => {}
+            Waited::Late if giver.has_begun() => {
+                giver.leaves_behind();
+            }
             Waited::Late => return refused(StatusCode::GATEWAY_TIMEOUT, giver.in_vain()),
             Waited::Stopping => return refused(StatusCode::SERVICE_UNAVAILABLE, stopping()),
         }
@@ -60,6 +62,7 @@ pub(super) async fn give(
                 continue;
             }
             // Now and then it is looked whether anybody still takes it.
+            Came::Silence if giver.leaves_behind() => continue,
             Came::Silence if !giver.is_silent_for(idle) => continue,
             Came::Silence => (StatusCode::REQUEST_TIMEOUT, idle_reason(idle)),
             Came::Broken(reason) => {
@@ -149,8 +152,9 @@ async fn waited(
     }
 }
 
-/// Bytes of one piece.
-const PIECE: usize = 64 * 1024;
+/// Bytes of one piece: what one frame may have by default (RFC 9113 §6.5.2), and little enough that a slow client is seen to
+/// take something.
+const PIECE: usize = 16 * 1024;
 
 /// For a wait that has no end of its own.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
