@@ -471,3 +471,27 @@ fn a_browser_speaks_websocket_with_a_token_among_its_subprotocols() {
     let outcome = Running::start(python, None).outcome();
     assert_eq!(outcome.succeeds().stdout, "hello anyport.1\n");
 }
+
+/// Whoever types may put it in the wrong place; it is repeated neither to him nor in the log.
+#[test]
+fn a_token_in_the_wrong_place_is_not_repeated() {
+    let (server, _file) = guarded(&["-vv"]);
+    for line in [
+        format!("ANYPORT/1 token={ALICE} LIST\n"),
+        format!("ANYPORT/1 Token={ALICE} LIST\n"),
+        format!("ANYPORT/1 TAKE k {ALICE}\n"),
+        format!("ANYPORT/1 {ALICE}\n"),
+        format!("ANYPORT/1 GET a TOKEN={ALICE}\n"),
+    ] {
+        let said = converse(&mut connect(server.port()), line.as_bytes());
+        assert!(said.starts_with("ANYPORT/1 ERROR bad-request word "), "{said}");
+        assert!(!said.contains(ALICE), "{said}");
+        let refused = server.next_refused().to_string();
+        assert!(!refused.contains(ALICE), "{refused}");
+    }
+    // Whoever has shown one is told which word it is.
+    let lines = format!("ANYPORT/1 TIME token={ALICE}\nANYPORT/1 TAKE k other\n");
+    let said = converse(&mut connect(server.port()), lines.as_bytes());
+    assert!(said.contains("unknown word \"other\""), "{said}");
+    assert!(!server.said().contains(ALICE), "{}", server.said());
+}

@@ -57,6 +57,18 @@ pub enum NameError {
     },
 }
 
+impl NameError {
+    /// The name as it came; none where there was none.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Empty { .. } => None,
+            Self::TooLong { name, .. }
+            | Self::BadStart { name, .. }
+            | Self::BadCharacter { name, .. } => Some(name),
+        }
+    }
+}
+
 impl RoomName {
     /// The name as text.
     pub fn as_str(&self) -> &str {

@@ -62,13 +62,20 @@ macro_rules! spelled {
 }
 pub(super) use spelled;
 
-/// `text` as it may stand in a message: in quotes, control characters escaped, never long.
+/// `text` as it may stand in a message: in quotes, control characters escaped, never long. A token in the wrong place is not
+/// repeated.
 pub(crate) fn quoted(text: &str) -> String {
+    if text.get(..TOKEN.len()).is_some_and(|start| start.eq_ignore_ascii_case(TOKEN)) {
+        return format!("\"{TOKEN}…\"");
+    }
     match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((cut, _)) => format!("{:?}…", &text[..cut]),
         None => format!("{text:?}"),
     }
 }
+
+/// How a word begins that carries a token.
+const TOKEN: &str = "token=";
 
 /// Enough to recognise what was sent; the rest would only push the advice off the screen.
 const MAX_QUOTED_CHARS: usize = 64;
@@ -88,5 +95,14 @@ mod tests {
         assert_eq!(quoted("a\u{1b}[2J\u{202e}b"), r#""a\u{1b}[2J\u{202e}b""#);
         assert_eq!(quoted(&"ä".repeat(65)), format!("\"{}\"…", "ä".repeat(64)));
         assert_eq!(quoted(&"ä".repeat(64)), format!("\"{}\"", "ä".repeat(64)));
+    }
+
+    #[test]
+    fn a_token_is_never_quoted() {
+        for word in ["token=s3cret", "Token=s3cret", "TOKEN=", "token=s3cret size=5"] {
+            assert_eq!(quoted(word), r#""token=…""#);
+        }
+        assert_eq!(quoted("token"), r#""token""#);
+        assert_eq!(quoted("tökens"), r#""tökens""#);
     }
 }

@@ -358,7 +358,9 @@ impl Preface {
                 return Ok(());
             }
             Err(error) => {
-                let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string())
+                let reason =
+                    if self.admitted { error.to_string() } else { error.without_words(line) };
+                let refusal = Refusal::new(RefusalCode::BadRequest, reason)
                     .with_hint("ANYPORT/1 PUT NAME size=BYTES, ANYPORT/1 GET NAME, ANYPORT/1 LIST");
                 return Err(self.refuse_line(refusal));
             }
@@ -434,7 +436,9 @@ impl Preface {
         let end = match preface::parse_end(line) {
             Ok(end) => end,
             Err(error) => {
-                let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string())
+                let reason =
+                    if self.admitted { error.to_string() } else { error.without_words(line) };
+                let refusal = Refusal::new(RefusalCode::BadRequest, reason)
                     .with_hint("after the announced bytes comes END or END blake3:HEX");
                 return Err(upload.abandon(refusal));
             }

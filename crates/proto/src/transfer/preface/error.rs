@@ -1,6 +1,6 @@
 //! Why a line is not understood: which word of it, and what was expected there.
 
-use super::fields::VERSION;
+use super::fields::{BLANKS, VERSION};
 use super::request::KNOWN_KEYS;
 use crate::rooms::NameError;
 use crate::transfer::offer;
@@ -154,4 +154,51 @@ pub enum PrefaceError {
         /// What the receiver says of it.
         message: String,
     },
+}
+
+impl PrefaceError {
+    /// What is told of it to whoever has shown no token where one is asked for: any word of `line` may be one in the wrong place,
+    /// so its place is named and not the word.
+    pub fn without_words(&self, line: &[u8]) -> String {
+        let Some(fault) = self.word() else { return self.to_string() };
+        let is_fault = |word: &str| {
+            word == fault
+                || word.split_once('=').is_some_and(|(key, value)| key == fault || value == fault)
+        };
+        let line = String::from_utf8_lossy(line);
+        let mut words = line.split(BLANKS).filter(|word| !word.is_empty());
+        match words.position(is_fault) {
+            Some(place) => format!("word {} of the line is not understood", place + 1),
+            None => "a word of the line is not understood".to_owned(),
+        }
+    }
+
+    /// The word at fault, as it came or decoded; none where the message has none of the line's.
+    fn word(&self) -> Option<&str> {
+        match self {
+            Self::NotAPreface { found: word }
+            | Self::WrongVersion { found: word }
+            | Self::NotAnEnd { found: word }
+            | Self::UnknownVerb { verb: word, .. }
+            | Self::UnknownKey { key: word }
+            | Self::StrayWord { word }
+            | Self::UnknownWord { word, .. }
+            | Self::StrayAfterEcho { word }
+            | Self::StrayAfterEnd { word }
+            | Self::BadValue { value: word, .. }
+            | Self::UnknownReply { word }
+            | Self::UnknownRefusal { message: word, .. } => Some(word),
+            Self::BadName(error) => error.name(),
+            Self::NotUtf8
+            | Self::MissingName
+            | Self::NoNameToGet
+            | Self::NoRoomToJoin
+            | Self::NoNickname
+            | Self::NoPipe { .. }
+            | Self::DuplicateKey { .. }
+            | Self::MissingValue { .. }
+            | Self::MissingKey { .. }
+            | Self::BadToken => None,
+        }
+    }
 }

@@ -231,6 +231,33 @@ fn a_bad_request_is_told_which_word_is_wrong() {
 }
 
 #[test]
+fn words_of_a_line_that_is_wrong_are_not_repeated_to_strangers() {
+    for (line, told) in [
+        ("ANYPORT/1 s3cret", "word 2 of the line is not understood"),
+        ("ANYPORT/1 TAKE  k s3cret", "word 4 of the line is not understood"),
+        ("ANYPORT/1 PUT x s3cret", "word 4 of the line is not understood"),
+        ("ANYPORT/1 PUT x s3cret=1", "word 4 of the line is not understood"),
+        ("ANYPORT/1 PUT x size=s3cret", "word 4 of the line is not understood"),
+        ("ANYPORT/1 ECHO s3cret", "word 3 of the line is not understood"),
+        ("ANYPORT/1 TIME s3cret", "word 3 of the line is not understood"),
+        ("ANYPORT/1 JOIN s3cret!", "word 3 of the line is not understood"),
+        ("ANYPORT/1 PIPE s3cret%21", "a word of the line is not understood"),
+        ("ANYPORT/2 s3cret", "word 1 of the line is not understood"),
+        ("ANYPORT/1 GET", "GET needs a name; expected ANYPORT/1 GET photos/a.jpg"),
+    ] {
+        let error = parse_request(line.as_bytes()).unwrap_err();
+        let said = error.without_words(line.as_bytes());
+        assert!(!said.contains("s3cret"), "{said}");
+        assert_eq!(said, told, "{line}");
+    }
+    // Nor to anybody else where the word itself says what it is.
+    for line in ["ANYPORT/1 token=s3cret LIST", "ANYPORT/1 TAKE k Token=s3cret"] {
+        let said = refused(line);
+        assert!(said.contains("\"token=…\"") && !said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
 fn a_token_is_told_to_nobody() {
     for line in ["ANYPORT/1 PUT x token=s3cret%zz", "ANYPORT/1 PUT x token="] {
         let message = "bad value for token in the preface; expected a text that is not empty";
