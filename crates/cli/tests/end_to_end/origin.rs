@@ -1,8 +1,11 @@
 //! Pages of others: their origins, and the names that lead their browsers here.
 
-use crate::harness::{Server, anyport};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::harness::{Running, Server, anyport, peer};
 use crate::http::statuses;
-use crate::wire::{connect, converse, upgrade};
+use crate::wire::{connect, converse, read_head, upgrade};
 
 fn ask(server: &Server, request: &str) -> (u16, String) {
     let answer = converse(&mut connect(server.port()), request.as_bytes());
@@ -117,4 +120,97 @@ fn where_a_token_is_shown_any_name_will_do() {
     let bearer = "Authorization: Bearer 0123456789abcdef\r\n";
     assert_eq!(ask(&server, &format!("{request}{bearer}\r\n")).0, 200);
     assert_eq!(ask(&server, &format!("{request}\r\n")).0, 401);
+}
+
+/// What browsers say of a request that has no `Origin`: an image, a frame, a link, what is loaded ahead of one.
+#[test]
+fn pi_16_a_page_of_another_origin_leads_to_rooms_and_pipes_and_embeds_neither() {
+    let server = Server::start(&["-v", "--allow-origin", "http://friend.example"]);
+    let visit = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
+    let image = "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n";
+    let frame = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n";
+    let ahead = format!("{visit}Sec-Purpose: prefetch;prerender\r\n");
+    let fetched = "Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n";
+    let friend = format!("Origin: http://friend.example\r\n{fetched}");
+    for (site, more, allowed) in [
+        ("same-origin", image, true),
+        ("none", visit, true),
+        ("same-site", image, false),
+        ("cross-site", image, false),
+        ("same-site", frame, false),
+        ("cross-site", frame, false),
+        ("same-site", fetched, false),
+        ("cross-site", "", false),
+        ("something-new", "", false),
+        ("cross-site", &ahead, false),
+        ("same-site", visit, true),
+        ("cross-site", visit, true),
+        ("cross-site", &friend, true),
+    ] {
+        for path in ["/pipe/k", "/rooms/r"] {
+            let mut stream = connect(server.port());
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: a\r\nSec-Fetch-Site: {site}\r\n{more}\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            if allowed && path == "/pipe/k" {
+                // It waits, and is given what comes.
+                let give = "PUT /pipe/k HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok";
+                assert_eq!(ask(&server, give).0, 200, "{request}");
+            }
+            let head = read_head(&mut stream);
+            let status = if allowed { "HTTP/1.1 200 " } else { "HTTP/1.1 403 " };
+            assert!(head.starts_with(status), "{request}{head}");
+            if !allowed {
+                let reason = server.next_refused()["reason"].to_string();
+                assert!(reason.contains("not embed it"), "{reason}");
+            }
+        }
+    }
+}
+
+/// A real browser, and a page of another port: what its images and frames ask for takes nothing.
+#[test]
+fn pi_16_a_page_of_another_port_takes_nothing_from_a_pipe() {
+    let Some(mut chromium) = peer("chromium") else { return };
+    let server = Server::start(&["-v"]);
+    let page = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = page.local_addr().unwrap();
+    let pipe = format!("http://localhost:{}/pipe/k", server.port());
+    let room = format!("http://localhost:{}/rooms/r", server.port());
+    let content = format!(
+        "<img src={pipe}><iframe src={pipe}></iframe><script src={pipe}></script><img src={room}>"
+    );
+    // Browsers open connections that they may not need.
+    std::thread::spawn(move || {
+        for stream in page.incoming().map_while(Result::ok) {
+            let content = content.clone();
+            std::thread::spawn(move || answer(stream, &content));
+        }
+    });
+    let profile = tempfile::tempdir().unwrap();
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]);
+    chromium.arg(format!("--user-data-dir={}", profile.path().display()));
+    chromium.arg(format!("http://localhost:{}/", address.port()));
+    let mut browser = Running::start(chromium, None);
+    for _ in 0..4 {
+        let refused = server.next_refused();
+        assert!(refused["reason"].to_string().contains("not embed it"), "{refused}");
+    }
+    browser.kill();
+    assert!(!server.said().contains("a receiver came"), "{}", server.said());
+}
+
+/// A page, whatever is asked for.
+fn answer(mut stream: TcpStream, content: &str) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read_exact(&mut byte).is_err() {
+            return;
+        }
+        request.push(byte[0]);
+    }
+    let length = content.len();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}");
+    let _ = stream.write_all(format!("{head}\r\n\r\n{content}").as_bytes());
 }

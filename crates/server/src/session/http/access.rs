@@ -3,8 +3,9 @@
 use anyport_proto::access::{HostName, authorization, host_of, subprotocol_token};
 use anyport_proto::http1::RequestHead;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::ws::handshake::{OriginPolicy, check_origin};
 use http::StatusCode;
-use http::header;
+use http::header::{self, HeaderValue};
 
 use super::answer::{Answer, Asked, Form};
 use crate::access::{Denied, Means};
@@ -29,6 +30,45 @@ pub(crate) fn check(
             .with_hint("use the address or localhost, or start the server with --allow-host NAME");
         Answer::refusal(refusal, form).with_status(StatusCode::MISDIRECTED_REQUEST)
     })
+}
+
+/// Whether a page may send this, as far as its browser says which one does (`Origin`). Whoever listens in a room is counted, and may be
+/// told to the others, and what is taken from a pipe is gone; so there pages that do not say who they are may neither embed
+/// nor fetch anything.
+pub(super) fn check_page(
+    context: &Context,
+    head: &RequestHead,
+    is_shared: bool,
+    asked: &Asked,
+) -> Result<(), Answer> {
+    let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
+    let refuse = |refusal: Refusal, status| {
+        let (protocol, reason) = (asked.protocol.as_str(), refusal.message.clone());
+        context.files.refused_for(Why::Origin, protocol, context.peer, reason);
+        Err(Answer::refusal(refusal, asked.form).with_status(status))
+    };
+    if let Err(foreign) = check_origin(head, policy) {
+        let refusal = Refusal::new(RefusalCode::NotSupported, foreign.to_string());
+        return refuse(refusal, foreign.status());
+    }
+    if is_shared && !head.fields.contains_key(header::ORIGIN) && is_of_another_page(head) {
+        let reason = "a page of another origin may lead to a room or a pipe, and not embed it";
+        let refusal = Refusal::new(RefusalCode::NotSupported, reason)
+            .with_hint("fetch() and EventSource say which origin asks; --allow-origin allows it");
+        return refuse(refusal, StatusCode::FORBIDDEN);
+    }
+    Ok(())
+}
+
+/// Whether a browser says that a page of another origin asks, and that nobody has followed a link of it (Fetch Metadata, `Sec-Fetch-*`).
+/// A page of another port or another name of the same site is one too. What is loaded before anybody follows is no visit.
+fn is_of_another_page(head: &RequestHead) -> bool {
+    let said = |name: &str| head.fields.get(name).map(HeaderValue::as_bytes);
+    let is_ours = matches!(said("sec-fetch-site"), None | Some(b"same-origin" | b"none"));
+    let is_visit = said("sec-fetch-mode") == Some(b"navigate")
+        && said("sec-fetch-dest") == Some(b"document")
+        && said("sec-purpose").is_none();
+    !is_ours && !is_visit
 }
 
 /// A page that a stranger serves under a name which then leads here is of our origin to a browser (DNS rebinding), so it is

@@ -42,11 +42,6 @@ pub(super) fn begin(
         refuse(context, asked, status, refusal)
     };
     if head.method == Method::GET {
-        if is_embedded_elsewhere(head) {
-            let reason = "a page of another site may lead to a pipe, and not take from it";
-            let refusal = Refusal::new(RefusalCode::NotSupported, reason);
-            return Err(refuse(context, asked, StatusCode::FORBIDDEN, refusal));
-        }
         let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
         // hyper asks for nothing while its client has no room, so nobody else would see how long that lasts.
         let patience = (asked.protocol == Protocol::Http2).then_some(context.config.timeouts.idle);
@@ -65,13 +60,6 @@ pub(super) fn begin(
     };
     let give = Give::from_target(key, head.query(), size).map_err(bad)?;
     context.pipes.give(&give, media_of(head)).map(Side::Giver).map_err(told)
-}
-
-/// Whether a browser says that a page of another site asks, to show it or to run it: that would take the content from
-/// whoever it is for. A link that somebody follows is no such thing (Fetch Metadata, `Sec-Fetch-*`).
-fn is_embedded_elsewhere(head: &RequestHead) -> bool {
-    let is = |name: &str, value: &str| head.fields.get(name).is_some_and(|found| found == value);
-    is("sec-fetch-site", "cross-site") && !is("sec-fetch-mode", "navigate")
 }
 
 /// What the sender says the content is, where no browser would run that.

@@ -5,7 +5,6 @@
 use anyport_proto::http1::{Framing, RequestHead, media};
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_proto::ws::handshake::{OriginPolicy, check_origin};
 use http::header;
 use http::{Method, StatusCode, Version};
 
@@ -16,7 +15,6 @@ use super::taker::Taker;
 use super::{access, download, help, room, upload};
 use crate::access::Means;
 use crate::metrics;
-use crate::observe::Why;
 use crate::route::{Resource, resource};
 use crate::service::time;
 use crate::session::sending::Sending;
@@ -141,16 +139,9 @@ fn checked<'a>(
         return refuse(status, RefusalCode::NotSupported, reason)
             .map_err(|answer| answer.with(header::ALLOW, allow));
     }
-    // Whoever listens is counted, and may be told to the others; what is taken from a pipe is gone.
     let is_shared = matches!(resource, Resource::Room | Resource::Pipe(_));
     if takes_content(method) || is_shared {
-        let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
-        if let Err(foreign) = check_origin(head, policy) {
-            let refusal = Refusal::new(RefusalCode::NotSupported, foreign.to_string());
-            let (peer, reason) = (context.peer, refusal.message.clone());
-            context.files.refused_for(Why::Origin, asked.protocol.as_str(), peer, reason);
-            return Err(Answer::refusal(refusal, asked.form).with_status(foreign.status()));
-        }
+        access::check_page(context, head, is_shared, asked)?;
     }
     Ok(resource)
 }
