@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyport_testkit::noise;
 
 use crate::harness::{Running, Sample, Server, anyport, anyport_command, blake3, wait_until};
-use crate::pipe::wait_for_giver;
+use crate::pipe::wait_for_givers;
 use crate::rooms::join;
 use crate::wire::{
     connect, converse, read_close, read_frame, read_head, read_line, read_text, websocket,
@@ -176,7 +176,7 @@ fn who_waits_for_a_pipe_on_a_thread_of_its_own_is_told_at_once() {
         .unwrap();
     assert!(read_head(&mut stream).starts_with("HTTP/1.1 201 "));
     server.next_receipt();
-    wait_for_giver(&server, "k");
+    wait_for_givers(&server, 1);
     server.signal("TERM");
     let told = read_text(&mut stream);
     assert!(told.contains("HTTP/1.1 503 ") && told.contains("the server is stopping"), "{told}");

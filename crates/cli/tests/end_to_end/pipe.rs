@@ -62,9 +62,9 @@ pub(crate) fn put(server: &Server, key: &str, length: u64) -> TcpStream {
     ask(server, &format!("PUT /pipe/{key} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"))
 }
 
-/// Waits until the giver of a key that was not used before is there; the server is one that says so, with `-v`.
-pub(crate) fn wait_for_giver(server: &Server, key: &str) {
-    server.says(&format!("a sender came key={key} "));
+/// Waits until so many givers have come; the server is one that says so, with `-v`.
+pub(crate) fn wait_for_givers(server: &Server, count: usize) {
+    server.says_often("a sender came", count);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn pi_1_curl_gives_and_curl_takes_whoever_comes_first() {
         let take = || started(curl(), &["-D", "-", "-o", &place.path(), &url]);
         let (give, take) = if giver_first {
             let Some(give) = give() else { return };
-            wait_for_giver(&server, "some-key");
+            wait_for_givers(&server, 1);
             (give, take().unwrap())
         } else {
             let Some(take) = take() else { return };
@@ -237,7 +237,7 @@ fn pi_5_a_giver_that_waits_for_leave_gets_it_with_the_taker() {
     let server = Server::start(&["-v"]);
     let fields = "Content-Length: 2\r\nExpect: 100-continue";
     let mut giver = ask(&server, &format!("PUT /pipe/k HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"));
-    wait_for_giver(&server, "k");
+    wait_for_givers(&server, 1);
     giver.set_nonblocking(true).unwrap();
     assert_eq!(giver.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
     giver.set_nonblocking(false).unwrap();
@@ -373,8 +373,8 @@ fn pi_8_a_killed_receiver_is_missed_and_the_last_one_ends_it() {
     read_head(&mut taker);
     drop(taker);
     assert!(read_head(&mut giver).starts_with("HTTP/1.1 502 "));
-    assert_eq!(read_line(&mut giver), "the receiver of pipe k went away");
-    assert_eq!(server.next_refused()["reason"], "the receiver of pipe k went away");
+    assert_eq!(read_line(&mut giver), "the receiver of this pipe went away");
+    assert_eq!(server.next_refused()["reason"], "the receiver of this pipe went away");
     let mut taker = ask(&server, "ANYPORT/1 TAKE k\n");
     let mut giver = ask(&server, "ANYPORT/1 PIPE k\nx");
     taker.read_exact(&mut [0]).unwrap();
@@ -382,7 +382,7 @@ fn pi_8_a_killed_receiver_is_missed_and_the_last_one_ends_it() {
     giver.write_all(&[7; 100_000]).unwrap();
     let _ = giver.write_all(&[7; 100_000]);
     let said = read_line(&mut giver);
-    assert_eq!(said, "ANYPORT/1 ERROR interrupted the receiver of pipe k went away");
+    assert_eq!(said, "ANYPORT/1 ERROR interrupted the receiver of this pipe went away");
 }
 
 /// Who waits and leaves takes its place with it.
@@ -393,11 +393,11 @@ fn pi_8_who_leaves_while_it_waits_frees_its_key() {
     assert_eq!(server.next_refused()["reason"], "the client closed while it waited");
     let mut giver = put(&server, "http", 10);
     giver.write_all(b"half").unwrap();
-    wait_for_giver(&server, "http");
+    wait_for_givers(&server, 1);
     drop(giver);
     assert_eq!(server.next_refused()["reason"], "the client closed while it waited");
     let mut giver = ask(&server, "ANYPORT/1 PIPE raw size=10\nhalf");
-    wait_for_giver(&server, "raw");
+    wait_for_givers(&server, 2);
     giver.shutdown(Shutdown::Write).unwrap();
     let error = read_line(&mut giver);
     assert!(error.contains("ended 6 bytes before the announced size"), "{error}");
@@ -423,13 +423,13 @@ fn pi_9_a_wait_has_its_own_end() {
     let mut raw_taker = ask(&server, "ANYPORT/1 TAKE c\n");
     assert!(read_head(&mut giver).starts_with("HTTP/1.1 504 "));
     assert!(started.elapsed() >= Duration::from_secs(1));
-    assert!(read_line(&mut giver).ends_with(" of 2 receivers came to pipe a within 1s"));
+    assert!(read_line(&mut giver).ends_with(" of 2 receivers came to this pipe within 1s"));
     assert!(read_head(&mut taker).starts_with("HTTP/1.1 504 "));
-    assert_eq!(read_line(&mut taker), "nothing came through pipe a within 1s");
+    assert_eq!(read_line(&mut taker), "nothing came through this pipe within 1s");
     let said = read_text(&mut raw_giver);
-    assert_eq!(said, "ANYPORT/1 ERROR interrupted nobody took pipe b within 1s\n");
+    assert_eq!(said, "ANYPORT/1 ERROR interrupted nobody took from this pipe within 1s\n");
     let said = read_text(&mut raw_taker);
-    assert_eq!(said, "ANYPORT/1 ERROR interrupted nothing came through pipe c within 1s\n");
+    assert_eq!(said, "ANYPORT/1 ERROR interrupted nothing came through this pipe within 1s\n");
     // Once it has begun silence counts as ever.
     let mut taker = get(&server, "a");
     let mut giver = put(&server, "a", 10);
@@ -442,7 +442,7 @@ fn pi_9_a_wait_has_its_own_end() {
 fn pi_10_what_is_asked_for_wrongly_or_too_often_is_refused() {
     let server = Server::start(&["-v", "--max-pipes", "1"]);
     let held = put(&server, "k", 10);
-    wait_for_giver(&server, "k");
+    wait_for_givers(&server, 1);
     let url = server.url("http", "pipe/");
     for (path, status, words) in [
         ("other", 503, "1 pipes are in use already"),
@@ -457,7 +457,7 @@ fn pi_10_what_is_asked_for_wrongly_or_too_often_is_refused() {
     }
     let mut conflict = put(&server, "k", 0);
     assert!(read_head(&mut conflict).starts_with("HTTP/1.1 409 "));
-    assert_eq!(read_line(&mut conflict), "pipe k has a sender already");
+    assert_eq!(read_line(&mut conflict), "this pipe has a sender already");
     server.next_refused();
     for (request, status) in [
         ("PUT /pipe/k?n=65 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 400),
@@ -477,7 +477,7 @@ fn pi_10_what_is_asked_for_wrongly_or_too_often_is_refused() {
         server.next_refused();
     }
     for (line, words) in [
-        ("ANYPORT/1 PIPE k\n", "ANYPORT/1 ERROR exists pipe k has a sender already"),
+        ("ANYPORT/1 PIPE k\n", "ANYPORT/1 ERROR exists this pipe has a sender already"),
         ("ANYPORT/1 PIPE other\n", "ANYPORT/1 ERROR busy 1 pipes are in use already"),
         ("ANYPORT/1 TAKE other\n", "ANYPORT/1 ERROR busy 1 pipes are in use already"),
         ("ANYPORT/1 PIPE\n", "ANYPORT/1 ERROR bad-request the PIPE line needs a key"),
@@ -520,7 +520,7 @@ fn pi_11_who_waits_is_told_that_the_server_stops_and_who_has_begun_may_finish() 
     let mut giver = put(&server, "c", 4);
     giver.write_all(b"ab").unwrap();
     read_head(&mut taker);
-    wait_for_giver(&server, "a");
+    wait_for_givers(&server, 2);
     server.signal("TERM");
     assert!(read_head(&mut waits).starts_with("HTTP/1.1 503 "));
     assert!(read_line(&mut raw_waits).starts_with("ANYPORT/1 ERROR busy the server is stopping"));
@@ -565,18 +565,18 @@ fn pi_12_what_goes_wrong_says_so_and_leaves_nothing() {
     let to = format!("127.0.0.1:{}", server.port());
     let sample = Sample::new("sample", b"content");
     let place = Place::new();
-    let said = "refused: nobody took pipe a within 1s";
+    let said = "refused: nobody took from this pipe within 1s";
     anyport(&["send", sample.path(), &to, "--pipe", "a"]).exits(6).says(said);
-    let said = "refused: nothing came through pipe a within 1s";
+    let said = "refused: nothing came through this pipe within 1s";
     anyport(&["get", &to, "--pipe", "a", "-o", &place.path()]).exits(6).says(said);
     let _giver = ask(&server, "ANYPORT/1 PIPE b\n");
-    wait_for_giver(&server, "b");
-    let said = "pipe b has a sender already";
+    wait_for_givers(&server, 2);
+    let said = "this pipe has a sender already";
     anyport(&["send", sample.path(), &to, "--pipe", "b"]).exits(4).says(said);
     // A sender that breaks off.
     let take = start(&["get", &to, "--pipe", "c", "-o", &place.path()]);
     let mut giver = ask(&server, "ANYPORT/1 PIPE c size=10\nhalf");
-    server.says("a receiver came key=c");
+    server.says_often("a receiver came", 2);
     giver.shutdown(Shutdown::Write).unwrap();
     assert!(read_line(&mut giver).contains("ended 6 bytes before"));
     take.outcome().exits(6).says("both sides begin again");
@@ -587,7 +587,7 @@ fn pi_12_what_goes_wrong_says_so_and_leaves_nothing() {
     let mut taker = ask(&server, "ANYPORT/1 TAKE d\n");
     taker.read_exact(&mut [0; 1000]).unwrap();
     drop(taker);
-    give.outcome().exits(6).says("the receiver of pipe d went away");
+    give.outcome().exits(6).says("the receiver of this pipe went away");
     for (arguments, words) in [
         (&["send", sample.path(), "127.0.0.1:1/x", "--pipe", "a"][..], "a server alone"),
         (&["send", sample.path(), "ws://127.0.0.1:1/", "--pipe", "a"], "a server alone"),
@@ -598,4 +598,38 @@ fn pi_12_what_goes_wrong_says_so_and_leaves_nothing() {
     ] {
         anyport(arguments).exits(2).says(words);
     }
+}
+
+/// The key is all that keeps others from a pipe.
+#[test]
+fn pi_17_a_key_is_in_no_log() {
+    const KEY: &str = "nobody-guesses-this";
+    let server = Server::start(&["-vv", "--pipe-wait", "1s"]);
+    let mut giver = put(&server, &format!("{KEY}?n=2"), 10);
+    wait_for_givers(&server, 1);
+    let mut taker = ask(&server, &format!("ANYPORT/1 TAKE {KEY}\n"));
+    let mut told = Vec::new();
+    for (request, status) in [
+        (format!("PUT /pipe/{KEY} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"), " 409 "),
+        (format!("HEAD /pipe/{KEY} HTTP/1.1\r\nHost: a\r\n\r\n"), " 405 "),
+        (format!("ANYPORT/1 PIPE {KEY}\n"), " ERROR exists "),
+        (format!("ANYPORT/1 TAKE {KEY} more\n"), " ERROR bad-request "),
+    ] {
+        let said = read_line(&mut ask(&server, &request));
+        assert!(said.contains(status), "{said}");
+        told.push(server.next_refused());
+    }
+    assert!(read_head(&mut giver).starts_with("HTTP/1.1 504 "));
+    assert!(read_text(&mut taker).contains("nothing came through this pipe"));
+    server.says("not piped pipe=");
+    let mut taker = get(&server, KEY);
+    let mut giver = put(&server, KEY, 2);
+    giver.write_all(b"ok").unwrap();
+    assert!(read_head(&mut taker).starts_with("HTTP/1.1 200 "));
+    server.says(" piped pipe=");
+    drop((giver, taker));
+    server.says_often("connection ended", 8);
+    let said = server.said();
+    let told = format!("{told:?}{:?}{said}", server.stop());
+    assert!(told.contains("this pipe") && !told.contains(KEY), "{told}");
 }

@@ -34,6 +34,8 @@ use course::{Pipe, Queue};
 #[derive(Debug)]
 pub(crate) struct Pipes {
     limits: Live<PipeLimits>,
+    /// What names in the log are made with.
+    secret: [u8; 32],
     meetings: Mutex<HashMap<PipeKey, Meeting>>,
 }
 
@@ -65,7 +67,17 @@ struct Seat {
 
 impl Pipes {
     pub(crate) fn new(limits: PipeLimits) -> Self {
-        Self { limits: Live::new(limits), meetings: Mutex::default() }
+        let mut secret = [0; 32];
+        // Without it names in the log would be plain hashes, which give a key away only to who guesses it.
+        let _ = getrandom::fill(&mut secret);
+        Self { limits: Live::new(limits), secret, meetings: Mutex::default() }
+    }
+
+    /// What the log calls a pipe. Its key is all that keeps others from it, so that is neither logged nor named in a refusal; and as
+    /// people take words for keys, a hash that can be made elsewhere would be as good.
+    fn alias(&self, key: &PipeKey) -> String {
+        let hash = blake3::keyed_hash(&self.secret, key.as_str().as_bytes());
+        hash.to_hex()[..ALIAS_LEN].to_owned()
     }
 
     /// For pipes that begin from now on, and for their number.
@@ -83,8 +95,7 @@ impl Pipes {
         let mut meetings = self.lock();
         let meeting = self.meeting(&mut meetings, key)?;
         if meeting.giver.is_some() {
-            let message = format!("pipe {key} has a sender already");
-            let refusal = Refusal::new(RefusalCode::Exists, message);
+            let refusal = Refusal::new(RefusalCode::Exists, "this pipe has a sender already");
             return Err(refusal.with_hint("wait until that has ended, or agree on another key"));
         }
         let pipe = Arc::new(Pipe {
@@ -94,7 +105,7 @@ impl Pipes {
             gate: Arc::default(),
             course: Mutex::default(),
         });
-        tracing::info!(%key, receivers, "a sender came");
+        tracing::info!(pipe = %self.alias(key), receivers, "a sender came");
         meeting.giver = Some(pipe.clone());
         meeting.begin_if_all_are_there();
         let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
@@ -111,10 +122,10 @@ impl Pipes {
         let mut meetings = self.lock();
         let meeting = self.meeting(&mut meetings, key)?;
         if meeting.takers.len() >= MAX_PIPE_RECEIVERS {
-            let message = format!("{MAX_PIPE_RECEIVERS} receivers wait for pipe {key} already");
+            let message = format!("{MAX_PIPE_RECEIVERS} receivers wait for this pipe already");
             return Err(Refusal::new(RefusalCode::Busy, message));
         }
-        tracing::info!(%key, "a receiver came");
+        tracing::info!(pipe = %self.alias(key), "a receiver came");
         let seat = Arc::new(Seat { patience, ..Seat::default() });
         meeting.takers.push_back(seat.clone());
         meeting.begin_if_all_are_there();
@@ -179,3 +190,6 @@ impl Meeting {
         pipe.tune(&course);
     }
 }
+
+/// Hexadecimal digits of a pipe's name in the log: enough to tell those apart that are there at once.
+const ALIAS_LEN: usize = 8;

@@ -65,7 +65,7 @@ impl Taker {
 
     /// Why it did not begin in time.
     pub(crate) fn in_vain(&self) -> Refusal {
-        let message = format!("nothing came through pipe {} within {:?}", self.key, self.wait);
+        let message = format!("nothing came through this pipe within {:?}", self.wait);
         Refusal::new(RefusalCode::Interrupted, message)
     }
 }

@@ -184,7 +184,7 @@ fn a_taker_that_goes_away_is_told_and_the_last_one_ends_it() {
     drop(take(&pipes, "a").unwrap());
     assert!(giver.held().is_none());
     let refusal = giver.outcome().unwrap().unwrap_err();
-    assert_eq!(refusal.to_string(), "the receiver of pipe a went away");
+    assert_eq!(refusal.to_string(), "the receiver of this pipe went away");
 }
 
 #[test]
@@ -220,10 +220,10 @@ fn pipes_and_those_who_wait_for_one_are_bounded_and_freed() {
 fn who_waited_in_vain_is_told_for_what() {
     let pipes = pipes();
     let giver = give(&pipes, "a", 1).unwrap();
-    assert_eq!(giver.in_vain().to_string(), "nobody took pipe a within 60s");
+    assert_eq!(giver.in_vain().to_string(), "nobody took from this pipe within 60s");
     let (three, _one) = (give(&pipes, "b", 3).unwrap(), take(&pipes, "b").unwrap());
-    assert_eq!(three.in_vain().to_string(), "1 of 3 receivers came to pipe b within 60s");
+    assert_eq!(three.in_vain().to_string(), "1 of 3 receivers came to this pipe within 60s");
     drop(giver);
     let taker = take(&pipes, "a").unwrap();
-    assert_eq!(taker.in_vain().to_string(), "nothing came through pipe a within 60s");
+    assert_eq!(taker.in_vain().to_string(), "nothing came through this pipe within 60s");
 }

@@ -135,7 +135,12 @@ fn checked<'a>(
         let known = is_registered(method);
         let status =
             if known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_IMPLEMENTED };
-        let reason = format!("{method} is not served at {}; {allow} are", head.path());
+        let path = match &resource {
+            // The key is nothing for the log.
+            Resource::Pipe(_) => "/pipe/KEY",
+            _ => head.path(),
+        };
+        let reason = format!("{method} is not served at {path}; {allow} are");
         return refuse(status, RefusalCode::NotSupported, reason)
             .map_err(|answer| answer.with(header::ALLOW, allow));
     }
