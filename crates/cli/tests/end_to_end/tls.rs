@@ -594,6 +594,8 @@ fn noise_behind_a_client_hello_ends_one_connection() {
         hello.extend(noise(4096, seed));
         let _ = stream.write_all(&hello);
         let _ = stream.read_to_end(&mut Vec::new());
+        // Told when it has gone, or has been waited for.
+        drop(stream);
         let reason = refusal(&meeting.server);
         assert!(reason.starts_with("the TLS handshake failed"), "{reason}");
     }
