@@ -212,6 +212,14 @@ pub enum SendError {
         /// Where it sends.
         location: String,
     },
+    /// A server that is none of ours took a file under a path that nobody wrote.
+    #[error("{peer} gave no receipt, so it is no anyport, and took the file as {path}")]
+    Renamed {
+        /// The server.
+        peer: SocketAddr,
+        /// The path that was asked for.
+        path: String,
+    },
     /// The path of a URL cannot stand in a request.
     #[error("cannot ask for {path}: {reason}")]
     BadPath {
@@ -315,6 +323,7 @@ impl SendError {
     pub(crate) const fn is_of_one_file(&self) -> bool {
         match self {
             Self::Open(_) | Self::Read { .. } | Self::Shrank { .. } | Self::Changed { .. } => true,
+            Self::Renamed { .. } => true,
             Self::Refused { refusal, .. } => matches!(
                 refusal.code,
                 RefusalCode::Exists
@@ -356,6 +365,9 @@ impl SendError {
             Self::NoHttp { .. } => Some("is that an HTTP server? tcp:// may work".to_owned()),
             Self::Elsewhere { .. } => {
                 Some("nobody is followed: name that URL, if it is the one that is meant".to_owned())
+            }
+            Self::Renamed { .. } => {
+                Some("write the whole path in the URL: http://HOST/PATH/NAME".to_owned())
             }
             Self::NoWords { .. } => {
                 Some("leave it out, or use tcp:// or ws:// (tls://, wss://)".to_owned())

@@ -146,8 +146,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncRead for Stream<I
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED)));
             }
             let opened = this.machine.open(came, &mut this.plain, &mut this.out);
-            // An alert or a new key goes out now if it can, and else with what is written next.
-            let _ = this.poll_out(context)?;
+            // An alert or a new key goes out now if it can, and else with what is written next, which tells why it cannot:
+            // a peer that takes nothing more may have said why.
+            let _ = this.poll_out(context);
             opened?;
         }
     }

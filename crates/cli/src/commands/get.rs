@@ -146,7 +146,7 @@ fn event(got: &Got) -> String {
         "event": "received", "peer": got.peer, "name": got.name, "path": path, "size": got.size,
         "offset": got.offset, "bytes": got.received(), "seconds": rounded(got.seconds),
         "rate": got.rate().map(f64::round), "digest": got.digest,
-        "verified": got.verified, "already_here": got.already_here,
+        "verified": got.verified, "size_told": got.size_told, "already_here": got.already_here,
     })
     .to_string()
 }
@@ -164,7 +164,8 @@ fn human(got: &Got) -> String {
     let rate = got.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
     let verified = if got.verified { ", verified" } else { "" };
     let digest = got.digest.map(|digest| format!(", {digest}{verified}")).unwrap_or_default();
-    format!("received {path}: {bytes}{from} in {seconds:.3} s{rate}{digest}")
+    let untold = if got.size_told { "" } else { "; the server did not say how many bytes there are" };
+    format!("received {path}: {bytes}{from} in {seconds:.3} s{rate}{digest}{untold}")
 }
 
 /// A path without control characters; one of ours may hold some.

@@ -175,10 +175,10 @@ fn nginx_chooses_what_is_spoken_under_tls() {
 }
 
 /// What a client asked, and on which connection.
-type Asked = Arc<Mutex<Vec<(usize, String)>>>;
+pub(crate) type Asked = Arc<Mutex<Vec<(usize, String)>>>;
 
 /// A server by hand: `answer` is given each request's head, and the connection, which it closes where it says `false`.
-fn by_hand(
+pub(crate) fn by_hand(
     answer: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static,
 ) -> (SocketAddr, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -203,7 +203,7 @@ fn by_hand(
     (address, asked)
 }
 
-fn says(stream: &mut TcpStream, head: &str, content: &[u8]) -> bool {
+pub(crate) fn says(stream: &mut TcpStream, head: &str, content: &[u8]) -> bool {
     let head = format!("{}\r\n\r\n", head.replace('\n', "\r\n"));
     stream.write_all(&[head.as_bytes(), content].concat()).is_ok()
 }
@@ -324,6 +324,10 @@ fn content_of_an_unknown_length_is_received_to_its_end() {
             says(stream, "HTTP/1.1 200 OK\nTransfer-Encoding: chunked", b"5\r\nhello\r\n");
             return false;
         }
+        if head.starts_with("GET /untold ") {
+            says(stream, "HTTP/1.0 200 OK", b"hello");
+            return false;
+        }
         says(
             stream,
             "HTTP/1.1 200 OK\nTransfer-Encoding: chunked",
@@ -333,6 +337,10 @@ fn content_of_an_unknown_length_is_received_to_its_end() {
     let (outcome, files) = get(address, "whole", &[]);
     outcome.succeeds();
     assert_eq!(files, [("whole".to_owned(), b"hello, w".to_vec())]);
+    // Where the end of the connection is that of the file, nobody can know that it is whole.
+    let (outcome, files) = get(address, "untold", &[]);
+    outcome.succeeds().says("the server did not say how many bytes there are");
+    assert_eq!(files, [("untold".to_owned(), b"hello".to_vec())]);
     let out = anyport(&["get", &format!("http://{address}/whole"), "-o", "-"]).succeeds();
     assert_eq!(out.stdout, "hello, w");
     let (outcome, files) = get(address, "cut", &["--retry", "0"]);

@@ -73,6 +73,7 @@ mod http2;
 mod http2_tokens;
 mod http2_wire;
 mod http_client;
+mod http_client_faults;
 mod http_downloads;
 mod http_foreign;
 mod http_uploads;

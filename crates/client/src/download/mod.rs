@@ -115,6 +115,9 @@ pub struct Got {
     pub digest: Option<Digest>,
     /// The server said the same digest. Over HTTP it says none, and the length alone was compared.
     pub verified: bool,
+    /// The server said beforehand how many bytes there are. Where it did not, and is not under TLS, its end in the middle looks
+    /// like that of the file.
+    pub size_told: bool,
     /// Nothing was received, as it was here: the same size and time.
     pub already_here: bool,
 }
@@ -287,6 +290,7 @@ pub fn get_into(
         seconds,
         digest,
         verified,
+        size_told: head.size.is_some(),
         already_here: false,
     };
     tell(Progress::Got(&got));
@@ -420,6 +424,7 @@ impl Receiver<'_> {
         }
         // What a listing said holds where an answer says nothing.
         let (mtime, mode) = (head.mtime.or(file.mtime), head.mode.or(file.mode));
+        let size_told = head.size.is_some();
         let path = part.publish(&Facts { mtime, mode, ..head }, self.options.on_exists)?;
         let got = Got {
             peer: self.wire.peer,
@@ -430,6 +435,7 @@ impl Receiver<'_> {
             seconds,
             digest,
             verified: end.digest.is_some(),
+            size_told,
             already_here: false,
         };
         (self.tell)(Progress::Got(&got));
@@ -455,6 +461,7 @@ impl Receiver<'_> {
                 seconds: 0.0,
                 digest: None,
                 verified: false,
+                size_told: true,
                 already_here: true,
             }));
         }

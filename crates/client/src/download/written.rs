@@ -50,31 +50,34 @@ impl Written<'_> {
         }
         // From a server that gives no parts the beginning comes again, and is thrown away. Of something that has neither a
         // time nor a tag nobody knows whether it is the same beginning.
-        if begins < offset {
-            if head.tag.is_none() {
-                return Err(changed());
-            }
-            wire.content(Some(offset), &mut Nowhere)?;
+        if begins < offset && head.tag.is_none() {
+            return Err(changed());
         }
         if self.head.is_none() {
             tell(Progress::Expect(head.size.unwrap_or_default()));
             self.head = Some(head.clone());
         }
-        let left = head.size.map(|size| size - offset);
-        let came = wire.content(left, &mut Counted { written: self, attempts, tell })?;
+        let left = head.size.map(|size| size - begins);
+        let rest = Counted { written: self, attempts, tell };
+        let came = wire.content(left, &mut Behind { skip: offset - begins, rest })?;
         self.out.flush().map_err(GetError::Output)?;
         let seconds = started.elapsed().as_secs_f64();
-        let end = wire.file_end(offset + came)?;
+        let end = wire.file_end(begins + came)?;
         Ok((wire, head, end, seconds))
     }
 }
 
-/// Where what comes was written already.
-struct Nowhere;
+/// Content of which the first bytes were written already.
+struct Behind<'a, 'b> {
+    skip: u64,
+    rest: Counted<'a, 'b>,
+}
 
-impl Sink for Nowhere {
-    fn take(&mut self, _: &[u8]) -> Result<(), GetError> {
-        Ok(())
+impl Sink for Behind<'_, '_> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+        let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+        self.skip -= here as u64;
+        if here == bytes.len() { Ok(()) } else { self.rest.take(&bytes[here..]) }
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) enum Judged {
     },
     /// Something that no server of ours says.
     Unclear(String),
+    /// It began to say what became of the file, and did not get to its end.
+    Cut,
 }
 
 impl Answer {
@@ -67,8 +69,9 @@ impl Answer {
             (status, Some(Ok(FileReply::Receipt(receipt)))) if status.is_success() => {
                 Judged::Stored(Some(Box::new(receipt)))
             }
+            (status, Some(_)) if status.is_success() && !self.is_whole => Judged::Cut,
             // A receipt that nobody can read is no proof; JSON of another kind is another server's.
-            (status, Some(_)) if status.is_success() && self.text.starts_with("{\"receipt\"") => {
+            (status, Some(_)) if status.is_success() && self.is_of_ours() => {
                 Judged::Unclear(self.said())
             }
             (status, _) if status.is_success() => Judged::Stored(None),
@@ -100,6 +103,11 @@ impl Answer {
             Some(hint) => refusal.with_hint(hint),
             None => refusal,
         }
+    }
+
+    /// Whether it begins as what our server says of a file.
+    fn is_of_ours(&self) -> bool {
+        ["{\"receipt\"", "{\"error\""].iter().any(|ours| self.text.starts_with(ours))
     }
 
     fn is_json(&self) -> bool {

@@ -10,17 +10,21 @@ use std::time::Duration;
 
 use anyport_net::dial::dial;
 use anyport_net::tcp_info::TcpInfo;
+use anyport_proto::access::Token;
 use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
-use http::{Request, Response, Version};
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::content::Outgoing;
 use super::io::{Broken, Io};
+use super::request::request;
 use crate::error::SendError;
 use crate::send::{Options, prepare, set_patience};
 use crate::stream::Stream;
@@ -38,6 +42,8 @@ pub(super) struct Connection {
     broken: Broken,
     /// A request on it was answered before it was whole, so nothing can follow it.
     spent: AtomicBool,
+    /// The server asks for a token as ours does.
+    wants_token: bool,
     driver: Driver,
 }
 
@@ -67,7 +73,40 @@ impl Connection {
             .block_on(async { if is_two { Self::two(io).await } else { Self::one(io).await } });
         let (requests, at_once, driver) = shaken.map_err(|error| why(peer, 0, &broken, &error))?;
         let (spent, driver) = (AtomicBool::new(false), Driver(driver));
-        Ok(Self { peer, congestion, socket, requests, at_once, broken, spent, driver })
+        let wants_token = false;
+        let mut open = Self {
+            peer,
+            congestion,
+            socket,
+            requests,
+            at_once,
+            broken,
+            spent,
+            wants_token,
+            driver,
+        };
+        if target.token.is_some() {
+            let asked = timeout(options.connect_timeout, open.asks_for_a_token(target));
+            open.wants_token = runtime.block_on(asked).unwrap_or(Ok(false))?;
+        }
+        Ok(open)
+    }
+
+    /// Asks without a token for what our server gives nobody without one, where it wants any. A token that is meant for one
+    /// server must not be shown to every other that somebody gets a file from.
+    async fn asks_for_a_token(&self, target: &Target) -> Result<bool, SendError> {
+        let asking = request(target, self.version(), None, Method::HEAD, "/help")?;
+        let answered = self.ask(asking).await.map_err(|error| self.failed(0, &error))?;
+        let challenges = answered.headers().get_all(header::WWW_AUTHENTICATE);
+        let is_ours = |challenge: &HeaderValue| {
+            challenge.to_str().is_ok_and(|challenge| challenge.contains(REALM))
+        };
+        Ok(answered.status() == StatusCode::UNAUTHORIZED && challenges.iter().any(is_ours))
+    }
+
+    /// What is to be shown of `target` with each request.
+    pub(super) fn token<'t>(&self, target: &'t Target) -> Option<&'t Token> {
+        target.token.as_ref().filter(|_| self.wants_token)
     }
 
     async fn one(io: TokioIo<Io>) -> hyper::Result<Shaken> {
@@ -93,10 +132,17 @@ impl Connection {
         let (requests, mut connection) = builder.handshake(io).await?;
         let (tell, at_once) = watch::channel(1);
         let driver = tokio::spawn(async move {
+            // Nothing tells that settings have come, so for a while somebody looks.
+            let (mut look, mut looks) = (tokio::time::interval(LOOK), 0);
             let driven = std::future::poll_fn(|context| {
                 let driven = Pin::new(&mut connection).poll(context);
                 let now = connection.current_max_send_streams().clamp(1, MOST_AT_ONCE);
-                tell.send_if_modified(|at_once| std::mem::replace(at_once, now) != now);
+                if tell.send_if_modified(|at_once| std::mem::replace(at_once, now) != now) {
+                    looks = MOST_LOOKS;
+                }
+                while looks < MOST_LOOKS && look.poll_tick(context).is_ready() {
+                    looks += 1;
+                }
                 driven
             });
             drop(driven.await);
@@ -163,7 +209,7 @@ impl Connection {
     pub(super) async fn close(self) {
         let Self { requests, mut driver, .. } = self;
         drop(requests);
-        let _ = tokio::time::timeout(GOODBYE, &mut driver.0).await;
+        let _ = timeout(GOODBYE, &mut driver.0).await;
     }
 
     /// Nothing, where the kernel does not say.
@@ -236,6 +282,13 @@ const ALPN: &[&[u8]] = &[ALPN_H2, ALPN_HTTP_1_1];
 /// Requests under way at once, where the server takes so many. More make nothing faster: a link is full with a few, and a
 /// round trip is shared by sixteen small files.
 pub(super) const MOST_AT_ONCE: usize = 16;
+
+/// How often it is looked whether the server's settings have come, and how many times.
+const LOOK: Duration = Duration::from_millis(5);
+const MOST_LOOKS: u32 = 1000;
+
+/// Of what our server asks for with a 401 (docs/access.md).
+const REALM: &str = "realm=\"anyport\"";
 
 /// What a server gets to take our goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);

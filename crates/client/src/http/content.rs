@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver as Returned, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -16,26 +16,49 @@ use crate::error::SendError;
 
 /// How far a request has come: what its connection took of it, and when that was.
 #[derive(Debug)]
-pub(super) struct Moved(Mutex<(u64, Instant)>);
+pub(super) struct Moved(Mutex<Far>);
+
+#[derive(Debug)]
+struct Far {
+    bytes: u64,
+    last: Instant,
+    /// Our own source is waited for, and no server.
+    reading: bool,
+}
 
 impl Moved {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new((0, Instant::now()))))
+        Arc::new(Self(Mutex::new(Far { bytes: 0, last: Instant::now(), reading: false })))
     }
 
     /// Bytes of content that were taken.
     pub(super) fn bytes(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.far().bytes
     }
 
-    /// When something was last taken, or heard.
+    /// When the server last took something; now, while there is nothing for it to take.
     pub(super) fn last(&self) -> Instant {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+        let far = self.far();
+        if far.reading { Instant::now() } else { far.last }
+    }
+
+    /// The request is on its way.
+    pub(super) fn begin(&self) {
+        self.far().last = Instant::now();
     }
 
     pub(super) fn add(&self, bytes: u64) {
-        let mut moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *moved = (moved.0 + bytes, Instant::now());
+        let mut far = self.far();
+        (far.bytes, far.last) = (far.bytes + bytes, Instant::now());
+    }
+
+    fn reads(&self, reading: bool) {
+        let mut far = self.far();
+        (far.reading, far.last) = (reading, Instant::now());
+    }
+
+    fn far(&self) -> MutexGuard<'_, Far> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,6 +99,7 @@ pub(super) struct GivenUp;
 pub(super) struct Reader {
     content: Content,
     pieces: mpsc::Sender<Piece>,
+    moved: Arc<Moved>,
     wanted: oneshot::Receiver<()>,
 }
 
@@ -93,15 +117,15 @@ pub(super) fn streamed(content: Content, moved: Arc<Moved>) -> (Outgoing, Reader
     let ((body, wanted), (reader, read)) = (oneshot::channel(), oneshot::channel());
     let want = Want { _body: body, _reader: reader };
     let left = content.left();
-    let body = Pieces { came, left, moved, wanted, ended: false };
-    (Outgoing::Pieces(body), Reader { content, pieces, wanted: read }, want)
+    let body = Pieces { came, left, moved: moved.clone(), wanted, ended: false };
+    (Outgoing::Pieces(body), Reader { content, pieces, moved, wanted: read }, want)
 }
 
 impl Reader {
     /// Reads until the end, or until nobody takes what is read. To be called where waiting harms nobody. Gives the content
     /// back, and whether its end was reached.
     pub(super) fn read(self) -> (Content, Result<bool, SendError>) {
-        let Self { mut content, pieces, mut wanted } = self;
+        let Self { mut content, pieces, moved, mut wanted } = self;
         let runtime = Handle::current();
         // Whether it was taken.
         let mut send = |piece| {
@@ -115,7 +139,10 @@ impl Reader {
         let (give_back, used) = sync_channel(AHEAD + 2);
         let read = loop {
             let mut buffer = fresh(&used);
-            match content.read(&mut buffer) {
+            moved.reads(true);
+            let came = content.read(&mut buffer);
+            moved.reads(false);
+            match came {
                 Ok(0) => {
                     send(Piece::End);
                     break Ok(true);

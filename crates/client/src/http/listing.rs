@@ -24,17 +24,19 @@ impl HttpWire {
         let directory = match place {
             Place::Top => None,
             Place::Directory(path) => Some(path.clone()),
-            Place::File(path) => match self.look(path) {
-                Err(GetError::Directory { .. }) => Some(path.clone()),
-                Err(error) => return Err(error),
-                Ok(_) => return self.list_one(path, each),
+            Place::File(path) => match self.entry(path)? {
+                Some(entry) if entry.kind == EntryKind::File => return each(entry).map(|()| 1),
+                // Its own listing says that it is none, or is not there.
+                Some(_) | None => Some(path.clone()),
             },
         };
         let first = listing_of(&self.target, place.path().filter(|_| !place.is_directory()));
-        let mut open = vec![self.listing(&first, directory.as_ref())?.into_iter()];
+        let (entries, mut held) = self.listing(&first, directory.as_ref())?;
+        let mut open = vec![(entries.into_iter(), held)];
         let mut count = 0;
-        while let Some(entries) = open.last_mut() {
+        while let Some((entries, bytes)) = open.last_mut() {
             let Some(entry) = entries.next() else {
+                held -= *bytes;
                 open.pop();
                 continue;
             };
@@ -48,39 +50,40 @@ impl HttpWire {
             each(entry)?;
             if below {
                 let path = listing_of(&self.target, Some(&name));
-                open.push(self.listing(&path, Some(&name))?.into_iter());
+                let (entries, bytes) = self.listing(&path, Some(&name))?;
+                held += bytes;
+                if held > MOST_HELD {
+                    let reason =
+                        format!("with those above it is longer than {} MiB", MOST_HELD >> 20);
+                    return Err(GetError::NoListing { peer: self.peer(), path, reason });
+                }
+                open.push((entries.into_iter(), bytes));
             }
         }
         Ok(count)
     }
 
-    /// A file is listed by the directory that it is in; only there all is said of it.
-    fn list_one(&mut self, path: &FilePath, each: Each<'_>) -> Result<u64, GetError> {
+    /// What the directory says that it is in. It is not asked for itself: that would begin a download, or take from a pipe.
+    fn entry(&mut self, path: &FilePath) -> Result<Option<Entry>, GetError> {
         let parent = path.parent();
         let place = parent
             .as_ref()
             .map_or_else(|| "/files/".to_owned(), |parent| listing_of(&self.target, Some(parent)));
-        let listed = self.listing(&place, parent.as_ref())?;
-        match listed.into_iter().find(|entry| entry.name == *path) {
-            Some(entry) => each(entry).map(|()| 1),
-            None => Ok(0),
-        }
+        let (listed, _) = self.listing(&place, parent.as_ref())?;
+        Ok(listed.into_iter().find(|entry| entry.name == *path))
     }
 
-    /// What is in one directory.
+    /// What is in one directory, and in how many bytes that was said.
     fn listing(
         &mut self,
         path: &str,
         directory: Option<&FilePath>,
-    ) -> Result<Vec<Entry>, GetError> {
+    ) -> Result<(Vec<Entry>, usize), GetError> {
         let peer = self.peer();
         let response = self.ask(path, None, Some("application/json"))?;
         let none = |reason: String| GetError::NoListing { peer, path: path.to_owned(), reason };
         if response.status() != StatusCode::OK {
-            return Err(match directory {
-                Some(name) => self.refused(response, name),
-                None => GetError::Refused { peer, refusal: self.read(response).refusal() },
-            });
+            return Err(self.refused(response, directory));
         }
         let media = response.headers().get(header::CONTENT_TYPE).and_then(|m| m.to_str().ok());
         let media: String = media.unwrap_or("of no type").chars().take(100).collect();
@@ -101,10 +104,13 @@ impl HttpWire {
                 let answer = format!("{} in the listing {path}", entry.name);
                 Err(GetError::Answer { peer, answer })
             }
-            None => Ok(entries),
+            None => Ok((entries, bytes.len())),
         }
     }
 }
 
 /// Bytes of the listing of one directory: about a hundred thousand entries.
 const LONGEST_LISTING: usize = 16 * 1024 * 1024;
+
+/// Bytes of listings, of directories within each other, that are held at once.
+const MOST_HELD: usize = 2 * LONGEST_LISTING;

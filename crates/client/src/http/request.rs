@@ -1,5 +1,6 @@
 //! Requests: which path is asked for, and the fields that all of them have.
 
+use anyport_proto::access::Token;
 use anyport_proto::rooms::ROOMS_PATH;
 use anyport_proto::transfer::file_path::FilePath;
 use http::header::{self, HeaderValue};
@@ -14,14 +15,25 @@ use crate::target::{Place, Target};
 /// What the user wrote is asked for as it stands, its query too, since another server than ours may give it a meaning. The
 /// name goes behind a directory. Only where that would be one of our server's own paths, `/help` or `/pipe/x`, it goes below
 /// `/files/`, where our server has all files: a file that is called so must not become a gift to a pipe.
-pub(super) fn path_to(target: &Target, place: &Place, name: Option<&str>) -> String {
+pub(super) fn path_to(target: &Target, place: &Place, name: Option<&str>) -> Destination {
     let (path, query) = split(&target.path);
-    let Some(name) = name.filter(|_| place.is_directory()) else { return target.path.clone() };
+    let Some(name) = name.filter(|_| place.is_directory()) else {
+        return Destination { path: target.path.clone(), is_moved: false };
+    };
     // A directory called `files` is below `/files/` too.
     let is_top = !path.starts_with("/files/");
     let path = format!("{path}{}", encoded(name));
-    let prefix = if is_own(&path) || is_top && path.starts_with("/files/") { "/files" } else { "" };
-    format!("{prefix}{path}{query}")
+    let is_moved = is_own(&path) || is_top && path.starts_with("/files/");
+    let prefix = if is_moved { "/files" } else { "" };
+    Destination { path: format!("{prefix}{path}{query}"), is_moved }
+}
+
+/// The path that a file is sent to.
+#[derive(Debug, Clone)]
+pub(super) struct Destination {
+    pub(super) path: String,
+    /// It is not the one that the URL and the name make: only our server knows it for the same.
+    pub(super) is_moved: bool,
 }
 
 /// The path of something that our server has listed.
@@ -63,6 +75,7 @@ fn is_own(path: &str) -> bool {
 pub(super) fn request(
     target: &Target,
     version: Version,
+    token: Option<&Token>,
     method: Method,
     path: &str,
 ) -> Result<Request<Outgoing>, SendError> {
@@ -86,7 +99,7 @@ pub(super) fn request(
         .header(header::USER_AGENT, USER_AGENT)
         .body(Outgoing::Nothing)
         .map_err(no_request)?;
-    if let Some(token) = &target.token
+    if let Some(token) = token
         && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
     {
         value.set_sensitive(true);
@@ -132,7 +145,7 @@ mod tests {
     fn to(url: &str, name: Option<&str>) -> String {
         let target: Target = url.parse().unwrap();
         let place = target.place().unwrap();
-        path_to(&target, &place, name)
+        path_to(&target, &place, name).path
     }
 
     #[test]
@@ -178,9 +191,10 @@ mod tests {
 
     #[test]
     fn a_token_is_shown_and_a_path_is_made_safe() {
-        let mut target: Target = "https://h/".parse().unwrap();
-        target.token = Some(anyport_proto::access::Token::new("0123456789abcdef".to_owned()));
-        let request = request(&target, Version::HTTP_2, Method::GET, "/a b/ü%20?x=1").unwrap();
+        let target: Target = "https://h/".parse().unwrap();
+        let token = Token::new("0123456789abcdef".to_owned());
+        let path = "/a b/ü%20?x=1";
+        let request = request(&target, Version::HTTP_2, Some(&token), Method::GET, path).unwrap();
         assert_eq!(request.uri().to_string(), "https://h/a%20b/%C3%BC%20?x=1");
         let shown = &request.headers()[header::AUTHORIZATION];
         assert!(shown.is_sensitive() && shown == "Bearer 0123456789abcdef");

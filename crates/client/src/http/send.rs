@@ -1,17 +1,19 @@
 //! Files on their way over one connection, as many at once as it takes, and another connection where it breaks off.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 
 use super::Tasks;
 use super::connection::Connection;
 use super::content::Moved;
 use super::request::path_to;
-use super::upload::Upload;
+use super::upload::{Hashed, Upload};
 use crate::attempts::Attempts;
 use crate::content::Source;
 use crate::error::{Blame, SendError};
@@ -34,6 +36,7 @@ pub(crate) fn send(
         observer,
         sources,
         left: (0..sources.len()).collect(),
+        hashed: HashMap::new(),
         failed: Failed::default(),
         attempts: Attempts::new(options.retries, options.retry_max_time),
         connection: None,
@@ -64,6 +67,8 @@ struct Sending<'a> {
     sources: &'a [Source],
     /// Files that are not done with, in order.
     left: VecDeque<usize>,
+    /// What was hashed before it is sent.
+    hashed: HashMap<usize, Hashed>,
     failed: Failed,
     attempts: Attempts,
     connection: Option<Arc<Connection>>,
@@ -103,6 +108,10 @@ impl Sending<'_> {
 
     /// Sends what is left over one connection, until it takes no more.
     fn round(&mut self) -> Result<(), SendError> {
+        // A server does not wait for our disk.
+        if let Some(next) = self.left.front().copied() {
+            self.hash_ahead(next)?;
+        }
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => Arc::new(Connection::open(&self.runtime, &self.target, &self.options)?),
@@ -110,20 +119,22 @@ impl Sending<'_> {
         self.attempts.connected = true;
         let handle = self.runtime.handle().clone();
         let mut underway = Underway::default();
-        let stopped = handle.block_on(self.over(&connection, &mut underway));
-        // What was on its way begins anew, in its turn; standard input comes once.
+        let goes_on = handle.block_on(self.over(&connection, &mut underway))?;
+        // What broke off begins anew, in its turn; standard input comes once.
         let again = |index: &usize| self.sources[*index].size().is_some();
-        self.attempts.repeatable = underway.moved.keys().all(again);
-        underway.tasks.abort_all();
-        for index in underway.moved.into_keys().rev() {
+        self.attempts.repeatable = underway.broken.iter().all(again);
+        for index in underway.broken.into_iter().rev() {
             self.left.push_front(index);
         }
-        let goes_on = stopped?;
+        if let Some(error) = underway.stopped {
+            return Err(error);
+        }
         self.connection = goes_on.then_some(connection);
         Ok(())
     }
 
-    /// Whether the connection takes more.
+    /// Whether the connection takes more. Where one file cannot be sent, and the reason is not its own, those that are on their
+    /// way come to their ends, and no other begins: what arrived is not sent again.
     async fn over(
         &mut self,
         connection: &Arc<Connection>,
@@ -136,8 +147,12 @@ impl Sending<'_> {
             // A rate is for all of them together, and is kept by one.
             let most =
                 if self.options.limit_rate.is_some() { 1 } else { *at_once.borrow_and_update() };
-            while underway.moved.len() < most && !self.left.is_empty() {
-                if !connection.is_ready().await {
+            while underway.stopped.is_none()
+                && underway.moved.len() < most
+                && let Some(next) = self.left.front().copied()
+            {
+                self.hash_ahead(next)?;
+                if !self.is_ready(connection).await {
                     // It was to be expected of one that has served; a new one that takes nothing has broken off.
                     if any_ended && underway.moved.is_empty() {
                         return Ok(false);
@@ -147,7 +162,8 @@ impl Sending<'_> {
                 self.begin(connection, underway);
             }
             if underway.moved.is_empty() {
-                return if self.left.is_empty() { Ok(true) } else { Err(closed(connection)) };
+                let is_done = self.left.is_empty() || underway.stopped.is_some();
+                return if is_done { Ok(true) } else { Err(closed(connection)) };
             }
             tokio::select! {
                 Some(ended) = underway.tasks.join_next() => {
@@ -164,6 +180,27 @@ impl Sending<'_> {
         }
     }
 
+    async fn is_ready(&self, connection: &Connection) -> bool {
+        timeout(self.options.connect_timeout, connection.is_ready()).await.unwrap_or(false)
+    }
+
+    /// Reads a file whose SHA-256 its request is to name. Before the connection waits for the request, which it does not do for
+    /// long, and once, however often the file is sent.
+    fn hash_ahead(&mut self, index: usize) -> Result<(), SendError> {
+        if self.options.digest != Algorithm::Sha256 || self.hashed.contains_key(&index) {
+            return Ok(());
+        }
+        match Hashed::of(&self.sources[index]) {
+            Ok(hashed) => {
+                self.hashed.insert(index, hashed);
+            }
+            // That it cannot be read is told when it is opened once more, for itself.
+            Err(error) if error.is_of_one_file() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     fn begin(&mut self, connection: &Arc<Connection>, underway: &mut Underway) {
         let Some(index) = self.left.pop_front() else { return };
         let source = self.sources[index].clone();
@@ -171,8 +208,8 @@ impl Sending<'_> {
         underway.moved.insert(index, moved.clone());
         let path = path_to(&self.target, &self.place, source.name());
         let (target, options) = (self.target.clone(), self.options.clone());
-        let connection = connection.clone();
-        let upload = Upload { connection, target, options, source, path, moved };
+        let (connection, hashed) = (connection.clone(), self.hashed.get(&index).cloned());
+        let upload = Upload { connection, target, options, source, hashed, path, moved };
         let handle = self.runtime.handle();
         underway.tasks.spawn_on(async move { (index, upload.run().await) }, handle);
     }
@@ -182,20 +219,22 @@ impl Sending<'_> {
         let error = match outcome {
             Ok(sent) => {
                 underway.moved.remove(&index);
+                self.hashed.remove(&index);
                 self.observer.sent(sent);
                 self.observer.position(underway.bytes());
                 return Ok(());
             }
             Err(error) => error,
         };
+        underway.moved.remove(&index);
         if self.sources.len() > 1 && error.is_of_one_file() {
-            underway.moved.remove(&index);
             let source = &self.sources[index];
             self.failed.add(error.blame());
             self.observer.failed(source, &error);
             return Ok(());
         }
-        Err(error)
+        underway.stop(index, error);
+        Ok(())
     }
 }
 
@@ -204,9 +243,21 @@ impl Sending<'_> {
 struct Underway {
     tasks: JoinSet<(usize, Result<Sent, SendError>)>,
     moved: BTreeMap<usize, Arc<Moved>>,
+    /// Those that came to an end and are not there.
+    broken: BTreeSet<usize>,
+    /// Why nothing more begins.
+    stopped: Option<SendError>,
 }
 
 impl Underway {
+    /// `index` did not arrive. What does not pass by itself is told before what does.
+    fn stop(&mut self, index: usize, error: SendError) {
+        self.broken.insert(index);
+        if self.stopped.as_ref().is_none_or(|first| first.may_pass() && !error.may_pass()) {
+            self.stopped = Some(error);
+        }
+    }
+
     /// Of all of them.
     fn bytes(&self) -> u64 {
         self.moved.values().map(|moved| moved.bytes()).sum()

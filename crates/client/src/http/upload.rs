@@ -23,9 +23,9 @@ use tokio::time::{timeout, timeout_at};
 use super::answer::{Answer, Judged};
 use super::connection::{Connection, interrupted};
 use super::content::{Moved, Outgoing, Reader, Want, streamed};
-use super::request::request;
+use super::request::{Destination, request};
 use crate::bottleneck::Facts;
-use crate::content::{Content, Source};
+use crate::content::{Content, Identity, Source};
 use crate::error::SendError;
 use crate::send::{Options, Sent, check};
 use crate::target::Target;
@@ -36,8 +36,29 @@ pub(super) struct Upload {
     pub(super) target: Arc<Target>,
     pub(super) options: Arc<Options>,
     pub(super) source: Source,
-    pub(super) path: String,
+    pub(super) hashed: Option<Hashed>,
+    pub(super) path: Destination,
     pub(super) moved: Arc<Moved>,
+}
+
+/// A file that was read before it is sent, as its request names its SHA-256.
+#[derive(Debug, Clone)]
+pub(super) struct Hashed {
+    identity: Option<Identity>,
+    sha256: Option<Digest>,
+}
+
+impl Hashed {
+    /// Reads all of a regular file; of others there is nothing to be known beforehand.
+    pub(super) fn of(source: &Source) -> Result<Self, SendError> {
+        let mut content = source.open(Algorithm::Sha256)?;
+        let Some(identity) = content.identity().cloned() else {
+            return Ok(Self { identity: None, sha256: None });
+        };
+        let mut buffer = vec![0; crate::channel::BUFFER];
+        while content.read(&mut buffer)? > 0 {}
+        Ok(Self { identity: Some(identity), sha256: content.digest()? })
+    }
 }
 
 /// What was sent of a file that was read.
@@ -61,10 +82,13 @@ impl Upload {
     ///
     /// Cancel safe: no; what is dropped breaks off.
     pub(super) async fn run(self) -> Result<Sent, SendError> {
-        let Self { connection, target, options, source, path, moved } = self;
-        let (reading, patience) = (options.clone(), options.timeout);
-        let (content, whole, sha256) = blocking(move || open(&source, &reading)).await?;
-        let mut request = request(&target, connection.version(), Method::PUT, &path)?;
+        let Self { connection, target, options, source, hashed, path, moved } = self;
+        let (reading, patience) = (options.clone(), options.timeout.min(LONGEST_WAIT));
+        let identity = hashed.as_ref().and_then(|hashed| hashed.identity.clone());
+        let (content, whole) = blocking(move || open(&source, &reading, identity)).await?;
+        let (version, token) = (connection.version(), connection.token(&target));
+        let mut request = request(&target, version, token, Method::PUT, &path.path)?;
+        let sha256 = hashed.and_then(|hashed| hashed.sha256);
         Fields { content: &content, options: &options, sha256 }.add(&mut request);
         // A server that says no should say so before a long content, and this is how HTTP/1.1 asks.
         let is_long = content.size().is_none_or(|size| size >= WORTH_ASKING);
@@ -82,6 +106,7 @@ impl Upload {
             }
         };
         let (before, began) = (connection.tcp(), Instant::now());
+        moved.begin();
         let mut asked = pin!(connection.ask(request));
         let early = match permission {
             Some(permission) => tokio::select! {
@@ -106,7 +131,14 @@ impl Upload {
             }
         };
         let settled = settle(&connection, answered, feeding, &moved, patience).await?;
-        settled.judge(&connection, before, began, &options)
+        let sent = settled.judge(&connection, before, began, &options)?;
+        match sent.receipt {
+            // Whoever wrote the URL does not know that path.
+            None if path.is_moved => {
+                Err(SendError::Renamed { peer: connection.peer, path: path.path })
+            }
+            _ => Ok(sent),
+        }
     }
 }
 
@@ -139,32 +171,25 @@ async fn patiently<T>(
     }
 }
 
-/// A file that can be sent, all of a small one, and the SHA-256 that the request is to name.
-type Opened = (Content, Option<(Bytes, Read)>, Option<Digest>);
+/// A file that can be sent, and all of a small one.
+type Opened = (Content, Option<(Bytes, Read)>);
 
-fn open(source: &Source, options: &Options) -> Result<Opened, SendError> {
-    let algorithm = options.digest;
-    let mut content = source.open(algorithm)?;
-    let sha256 = match content.identity() {
-        // The field comes before the content, so the file is read twice. It is what a server can check by itself.
-        Some(_) if algorithm == Algorithm::Sha256 => {
-            let mut first = source.open(algorithm)?;
-            let mut buffer = vec![0; crate::channel::BUFFER];
-            while first.read(&mut buffer)? > 0 {}
-            first.digest()?
-        }
-        _ => None,
-    };
+/// Opens a file. `hashed`: it is to be the one that was hashed.
+fn open(source: &Source, options: &Options, hashed: Option<Identity>) -> Result<Opened, SendError> {
+    let mut content = source.open(options.digest)?;
+    if hashed.is_some() && content.identity() != hashed.as_ref() {
+        return Err(SendError::Changed { path: source.path().to_owned() });
+    }
     if let Some(rate) = options.limit_rate {
         content.keep_to(rate);
     }
     let small =
         content.size().filter(|size| *size <= MAX_PASSED_OVER && options.limit_rate.is_none());
-    let Some(size) = small else { return Ok((content, None, sha256)) };
+    let Some(size) = small else { return Ok((content, None)) };
     let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
     content.read_exact(&mut bytes)?;
     let read = read(&mut content)?;
-    Ok((content, Some((bytes.into(), read)), sha256))
+    Ok((content, Some((bytes.into(), read))))
 }
 
 fn read(content: &mut Content) -> Result<Read, SendError> {
@@ -209,10 +234,13 @@ impl Fields<'_> {
             fields.insert(header::CONTENT_LENGTH, size.into());
         }
         // With a time and a size our server knows a file again.
-        if let Some(mtime) = content.offer().mtime.filter(|_| options.times) {
+        let mtime = content.offer().mtime.filter(|_| options.times);
+        if let Some(mtime) = mtime {
             fields.insert(MTIME, mtime.into());
         }
-        if options.on_exists == Some(OnExists::Error) {
+        // And takes the same file twice, but no other one of its name. Of one that it cannot know again it takes none.
+        let is_known_again = mtime.is_some() && content.size().is_some();
+        if options.on_exists == Some(OnExists::Error) && !is_known_again {
             fields.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
         }
         let digest = sha256.as_ref().and_then(digest_field::value);
@@ -282,6 +310,10 @@ impl Settled {
             Judged::Stored(receipt) => receipt.map(|receipt| *receipt),
             Judged::Refused(refusal) => return Err(SendError::Refused { peer, refusal }),
             Judged::Unclear(answer) => return Err(SendError::Answer { peer, answer }),
+            Judged::Cut => {
+                let source = crate::channel::ended();
+                return Err(SendError::Interrupted { peer, sent, source });
+            }
             Judged::Elsewhere { location } => {
                 let status = answer.status.to_string();
                 return Err(SendError::Elsewhere { peer, status, location });
@@ -320,6 +352,9 @@ fn told(
     let (peer, congestion) = (connection.peer, connection.congestion.clone());
     Sent { peer, bytes, digest, receipt, congestion, tcp, bottleneck }
 }
+
+/// Nobody waits longer, whatever a flag says.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 const MTIME: HeaderName = HeaderName::from_static("x-anyport-mtime");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");

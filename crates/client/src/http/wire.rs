@@ -136,7 +136,8 @@ impl HttpWire {
             Some(connection) if self.runtime.block_on(self.is_ready(&connection)) => connection,
             _ => connect(&self.runtime, &self.target, &self.options)?,
         };
-        let mut asking = request(&self.target, connection.version(), Method::GET, path)?;
+        let (version, token) = (connection.version(), connection.token(&self.target));
+        let mut asking = request(&self.target, version, token, Method::GET, path)?;
         let fields = asking.headers_mut();
         // Sizes and ranges are those of the file itself.
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -218,7 +219,7 @@ impl HttpWire {
             StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
                 return Err(GetError::Changed { name: name.to_string() });
             }
-            _ => return Err(self.refused(response, name)),
+            _ => return Err(self.refused(response, Some(name))),
         };
         let fields = response.headers();
         if let Some(coding) = text(fields, header::CONTENT_ENCODING).filter(|c| *c != "identity") {
@@ -246,14 +247,18 @@ impl HttpWire {
     }
 
     /// Why there is no file: a directory, a place elsewhere, or a refusal.
-    pub(super) fn refused(&mut self, response: Response<Incoming>, name: &FilePath) -> GetError {
+    pub(super) fn refused(
+        &mut self,
+        response: Response<Incoming>,
+        name: Option<&FilePath>,
+    ) -> GetError {
         let peer = self.peer;
         let answer = self.read(response);
         if !answer.status.is_redirection() {
             return GetError::Refused { peer, refusal: answer.refusal() };
         }
         let location = answer.location();
-        if self.is_directory(&location) {
+        if let Some(name) = name.filter(|_| self.is_directory(&location)) {
             return GetError::Directory { name: name.to_string() };
         }
         SendError::Elsewhere { peer, status: answer.status.to_string(), location }.into()

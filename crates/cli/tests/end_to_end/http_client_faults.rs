@@ -1,0 +1,282 @@
+//! What an HTTP client must not make of servers that break off, refuse, or are somebody else's.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyport_testkit::noise;
+use bytes::Bytes;
+use rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::TlsAcceptor;
+
+use crate::harness::{
+    Running, Sample, Server, anyport, anyport_command, assert_same_bytes, wait_until,
+};
+use crate::http_foreign::{by_hand, says};
+
+/// The path of a request, and the connection that it came over.
+type Stored = Arc<Mutex<Vec<(usize, String)>>>;
+
+/// A server that takes every file over HTTP/2 under TLS, but refuses the first stream that it sees: nothing was done with it, so it
+/// may come again (RFC 9113 §8.7). The others are answered a while after that.
+fn refusing_one_stream() -> (SocketAddr, Stored) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let stored = Stored::default();
+    let tell = stored.clone();
+    let serve = async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let seen = Arc::new(AtomicUsize::new(0));
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, seen, tell) = (acceptor.clone(), seen.clone(), tell.clone());
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await.unwrap();
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    if seen.fetch_add(1, Ordering::Relaxed) == 0 {
+                        respond.send_reset(h2::Reason::REFUSED_STREAM);
+                        continue;
+                    }
+                    let tell = tell.clone();
+                    tokio::spawn(async move {
+                        let (head, mut content) = request.into_parts();
+                        while let Some(Ok(piece)) = content.data().await {
+                            let _ = content.flow_control().release_capacity(piece.len());
+                        }
+                        tell.lock().unwrap().push((number, head.uri.path().to_owned()));
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                        let created = http::Response::builder().status(201).body(()).unwrap();
+                        let _: h2::SendStream<Bytes> =
+                            respond.send_response(created, true).unwrap();
+                    });
+                }
+            });
+        }
+    };
+    std::thread::spawn(|| {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(serve);
+    });
+    (address, stored)
+}
+
+#[test]
+fn a_stream_that_is_refused_takes_no_other_with_it() {
+    let (address, stored) = refusing_one_stream();
+    let directory = tempfile::tempdir().unwrap();
+    let names = ["a", "b", "c", "d"];
+    for (number, name) in names.iter().enumerate() {
+        std::fs::write(directory.path().join(name), noise(1000, number as u64)).unwrap();
+    }
+    let mut command = anyport_command(&["send", "-k"]);
+    command.args(names).arg(format!("https://{address}/")).current_dir(directory.path());
+    let sent = Running::start(command, None).outcome().succeeds();
+    assert_eq!(sent.stderr.matches("gave no receipt").count(), 4, "{sent:#?}");
+    let mut stored = stored.lock().unwrap().clone();
+    stored.sort_by(|one, other| one.1.cmp(&other.1));
+    let paths: Vec<_> = stored.iter().map(|(_, path)| path.as_str()).collect();
+    assert_eq!(paths, ["/a", "/b", "/c", "/d"], "each once");
+    assert_eq!(stored.iter().filter(|(connection, _)| *connection == 0).count(), 3);
+}
+
+#[test]
+fn a_long_first_file_keeps_no_other_waiting() {
+    let server = Server::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let slow = directory.path().join("slow");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &slow, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let quick = Sample::new("quick", &noise(100_000, 1));
+    let (slow, url) = (slow.to_str().unwrap(), server.url("https", ""));
+    let sending = crate::harness::start(&["send", "-k", slow, quick.path(), &url]);
+    let mut pipe = std::fs::File::options().write(true).open(slow).unwrap();
+    pipe.write_all(b"begun").unwrap();
+    // Before the first one has ended.
+    assert_eq!(server.next_receipt()["path"], "quick");
+    pipe.write_all(b" and ended").unwrap();
+    drop(pipe);
+    assert_eq!(server.next_receipt()["bytes"], 15);
+    sending.outcome().succeeds();
+}
+
+/// What waits for its own input does not wait for the server.
+#[test]
+fn a_pause_of_the_source_is_no_silence_of_the_server() {
+    let server = Server::start(&[]);
+    for scheme in ["http", "https"] {
+        let url = server.url(scheme, "paused");
+        let mut command = anyport_command(&["send", "-k", "--timeout", "1s", "-", &url]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"one, ").unwrap();
+        std::thread::sleep(Duration::from_millis(2500));
+        // A client that has given up has closed it.
+        let _ = stdin.write_all(b"two");
+        drop(stdin);
+        let status = wait_until("its end", || child.try_wait().unwrap());
+        assert!(status.success(), "{scheme}: {status}");
+        assert_eq!(server.next_receipt()["bytes"], 8);
+    }
+}
+
+#[test]
+fn a_receipt_that_breaks_off_is_none() {
+    let json = "HTTP/1.1 201 Created\nContent-Type: application/json\nContent-Length: 300";
+    let (address, _) = by_hand(move |head, stream| {
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut content = vec![0; length.unwrap().parse().unwrap()];
+        std::io::Read::read_exact(stream, &mut content).unwrap();
+        says(stream, json, b"{\"rece");
+        false
+    });
+    let sample = Sample::new("x", b"content");
+    let url = format!("http://{address}/x");
+    anyport(&["send", "--retry", "0", sample.path(), &url]).exits(6).says("broke off");
+}
+
+#[test]
+fn a_listing_asks_directories_and_takes_from_no_pipe() {
+    let (address, asked) = by_hand(|_, stream| {
+        says(stream, "HTTP/1.1 404 Not Found\nContent-Type: text/plain\nContent-Length: 4", b"none")
+    });
+    anyport(&["ls", &format!("http://{address}/pipe/KEY")]).exits(4);
+    let asked = asked.lock().unwrap().clone();
+    assert!(!asked.is_empty());
+    for (_, head) in asked {
+        assert!(!head.contains(" /pipe/KEY "), "{head}");
+    }
+    let server = Server::start(&[]);
+    std::fs::create_dir(server.dir().join("d")).unwrap();
+    std::fs::write(server.dir().join("d/x"), b"content").unwrap();
+    let list = |path| anyport(&["ls", &server.url("http", path)]);
+    assert!(list("d/x").succeeds().stdout.ends_with(" d/x\n"));
+    assert!(list("d").succeeds().stdout.ends_with(" d/x\n"));
+    list("d/y").exits(4).says("d/y");
+}
+
+#[test]
+fn listings_within_each_other_are_bounded_together() {
+    let (address, _) = by_hand(|head, stream| {
+        let path = head.split(' ').nth(1).unwrap().trim_matches('/');
+        let directory = path.strip_prefix("files").unwrap_or("").trim_start_matches('/');
+        let name = |name: &str| match directory {
+            "" => name.to_owned(),
+            directory => format!("{directory}/{name}"),
+        };
+        let entry = |name: &str, kind: &str| {
+            format!(r#"{{"name":"{name}","kind":"{kind}","size":1,"mtime":0,"mode":"644"}}"#)
+        };
+        let mut listing = format!(r#"{{"entries":[{}"#, entry(&name("d"), "directory"));
+        for number in 0.. {
+            listing.push_str(&format!(",{}", entry(&name(&format!("{number:0250}")), "file")));
+            if listing.len() > 15 * 1024 * 1024 {
+                break;
+            }
+        }
+        listing.push_str("]}");
+        let length = listing.len();
+        let head =
+            format!("HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Length: {length}");
+        says(stream, &head, listing.as_bytes())
+    });
+    let listed = anyport(&["ls", "-R", &format!("http://{address}/")]).exits(4);
+    listed.says("with those above it is longer than 32 MiB");
+}
+
+#[test]
+fn a_token_is_shown_to_no_server_that_does_not_ask_as_ours() {
+    let token = "a-token-of-some-other-server-0123456789";
+    let get = |address: SocketAddr| {
+        let scratch = tempfile::tempdir().unwrap();
+        let (url, into) = (format!("http://{address}/x"), scratch.path().to_str().unwrap());
+        let mut command = anyport_command(&["get", &url, "-o", into]);
+        command.env("ANYPORT_TOKEN", token);
+        Running::start(command, None).outcome().succeeds();
+    };
+    let content = "HTTP/1.1 200 OK\nContent-Length: 7";
+    let (foreign, asked) = by_hand(move |head, stream| {
+        let content: &[u8] = if head.starts_with("HEAD ") { b"" } else { b"content" };
+        says(stream, "HTTP/1.1 200 OK\nContent-Length: 7", content)
+    });
+    get(foreign);
+    assert!(asked.lock().unwrap().iter().all(|(_, head)| !head.contains(token)));
+    let (ours, asked) = by_hand(move |head, stream| {
+        if head.contains(token) {
+            return says(stream, content, b"content");
+        }
+        let asks = "HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer realm=\"anyport\"";
+        says(stream, &format!("{asks}\nContent-Length: 0"), b"")
+    });
+    get(ours);
+    assert_eq!(asked.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn the_same_file_once_more_is_there_already_and_another_one_is_refused() {
+    let server = Server::start(&[]);
+    let sample = Sample::new("x", b"content");
+    let url = server.url("http", "");
+    let flags = ["send", "--on-exists", "error"];
+    for _ in 0..2 {
+        anyport(&[&flags[..], &[sample.path(), &url]].concat()).succeeds();
+    }
+    let other = Sample::new("x", b"another");
+    anyport(&[&flags[..], &[other.path(), &url]].concat()).exits(4).says("exists");
+    anyport(&[&flags[..], &["--no-times", sample.path(), &url]].concat()).exits(4);
+}
+
+#[test]
+fn a_name_that_only_our_server_has_elsewhere_is_told_of_others() {
+    let (address, _) = by_hand(|_, stream| {
+        std::io::Read::read_exact(stream, &mut [0; 7]).unwrap();
+        says(stream, "HTTP/1.1 201 Created\nContent-Length: 0", b"")
+    });
+    let sample = Sample::new("help", b"content");
+    let told = anyport(&["send", sample.path(), &format!("http://{address}/")]).exits(1);
+    told.says("took the file as /files/help").says("write the whole path");
+}
+
+#[test]
+fn standard_output_gets_the_rest_of_what_comes_again_whole() {
+    let content = Arc::new(noise(50_001, 4));
+    let served = content.clone();
+    let rounds = Arc::new(Mutex::new(0));
+    let (address, _) = by_hand(move |_, stream| {
+        let mut round = rounds.lock().unwrap();
+        *round += 1;
+        let sent = if *round == 1 { 20_003 } else { served.len() };
+        let fields = "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\nContent-Length: 50001";
+        says(stream, &format!("HTTP/1.0 200 OK\n{fields}"), &served[..sent]);
+        false
+    });
+    let mut command = anyport_command(&["get", &format!("http://{address}/x"), "-o", "-"]);
+    let got = command.stdin(Stdio::null()).output().unwrap();
+    assert!(got.status.success(), "{got:?}");
+    assert_same_bytes(&got.stdout, &content);
+}
+
+#[test]
+fn a_timeout_of_any_length_can_be_waited_for() {
+    let server = Server::start(&[]);
+    let sample = Sample::new("x", &noise(2_000_000, 1));
+    let flags = ["send", "--timeout", "9223372036854775807s", sample.path()];
+    anyport(&[&flags[..], &[&server.url("http", "")]].concat()).succeeds();
+}
