@@ -164,7 +164,8 @@ fn human(got: &Got) -> String {
     let rate = got.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
     let verified = if got.verified { ", verified" } else { "" };
     let digest = got.digest.map(|digest| format!(", {digest}{verified}")).unwrap_or_default();
-    let untold = if got.size_told { "" } else { "; the server did not say how many bytes there are" };
+    let untold =
+        if got.size_told { "" } else { "; the server did not say how many bytes there are" };
     format!("received {path}: {bytes}{from} in {seconds:.3} s{rate}{digest}{untold}")
 }
 
