@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -222,11 +223,20 @@ fn a_token_is_shown_to_no_server_that_does_not_ask_as_ours() {
         if head.contains(token) {
             return says(stream, content, b"content");
         }
-        let asks = "HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer realm=\"anyport\"";
+        assert!(head.starts_with("HEAD /healthz "), "{head}");
+        let asks = "HTTP/1.1 200 OK\nWWW-Authenticate: Bearer realm=\"anyport\"";
         says(stream, &format!("{asks}\nContent-Length: 0"), b"")
     });
     get(ours);
     assert_eq!(asked.lock().unwrap().len(), 2);
+    // And where one is asked for, no request is refused for it.
+    let file = Sample::new("token", format!("{token}\n").as_bytes());
+    std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
+    let server = Server::start(&["--token-file", file.path()]);
+    let sample = Sample::new("x", b"content");
+    let send = ["send", "--token-file", file.path(), sample.path(), &server.url("http", "")];
+    anyport(&send).succeeds();
+    assert_eq!(server.next_event()["event"], "receipt");
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn http_asks_for_a_token_everywhere_but_for_its_health() {
     }
     let healthy = ask(&server, "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(statuses(&healthy), [200], "{healthy}");
+    assert!(healthy.contains("\r\nWww-Authenticate: Bearer realm=\"anyport\""), "{healthy}");
     assert!(server.published().is_empty());
 }
 

@@ -13,7 +13,7 @@ use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::access::Token;
 use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -92,16 +92,16 @@ impl Connection {
         Ok(open)
     }
 
-    /// Asks without a token for what our server gives nobody without one, where it wants any. A token that is meant for one
-    /// server must not be shown to every other that somebody gets a file from.
+    /// Asks, without a token, whether one is wanted: our server says so with what it gives everybody (RFC 9110 §11.6.1). A token
+    /// that is meant for one server must not be shown to every other that somebody gets a file from.
     async fn asks_for_a_token(&self, target: &Target) -> Result<bool, SendError> {
-        let asking = request(target, self.version(), None, Method::HEAD, "/help")?;
+        let asking = request(target, self.version(), None, Method::HEAD, "/healthz")?;
         let answered = self.ask(asking).await.map_err(|error| self.failed(0, &error))?;
         let challenges = answered.headers().get_all(header::WWW_AUTHENTICATE);
         let is_ours = |challenge: &HeaderValue| {
             challenge.to_str().is_ok_and(|challenge| challenge.contains(REALM))
         };
-        Ok(answered.status() == StatusCode::UNAUTHORIZED && challenges.iter().any(is_ours))
+        Ok(challenges.iter().any(is_ours))
     }
 
     /// What is to be shown of `target` with each request.
@@ -287,7 +287,7 @@ pub(super) const MOST_AT_ONCE: usize = 16;
 const LOOK: Duration = Duration::from_millis(5);
 const MOST_LOOKS: u32 = 1000;
 
-/// Of what our server asks for with a 401 (docs/access.md).
+/// Of what our server asks for (docs/access.md).
 const REALM: &str = "realm=\"anyport\"";
 
 /// What a server gets to take our goodbye.

@@ -92,9 +92,16 @@ fn check_host(context: &Context, head: &RequestHead) -> Result<(), String> {
 fn answer(denied: Denied, means: Means, form: Form) -> Answer {
     let status = denied.status();
     let answer = Answer::refusal(denied.refusal(means), form).with_status(status);
-    if status != StatusCode::UNAUTHORIZED {
-        return answer;
-    }
+    if status == StatusCode::UNAUTHORIZED { challenging(answer) } else { answer }
+}
+
+/// What is given to everybody says that the rest is not: a client asks for it before it shows a token to a server that may be
+/// any other one.
+pub(super) fn told_of_tokens(context: &Context, answer: Answer) -> Answer {
+    if context.config.tokens.is_some() { challenging(answer) } else { answer }
+}
+
+fn challenging(answer: Answer) -> Answer {
     answer
         .with(header::WWW_AUTHENTICATE, r#"Basic realm="anyport", charset="UTF-8""#)
         .with(header::WWW_AUTHENTICATE, r#"Bearer realm="anyport""#)

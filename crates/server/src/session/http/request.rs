@@ -203,7 +203,7 @@ fn serve(
         }
         Resource::Help => Lead::Answer(text(help::text(head.host()))),
         Resource::Health if asked.stopping => Lead::Answer(Answer::refusal(stopping(), asked.form)),
-        Resource::Health => Lead::Answer(text("ok\n".to_owned())),
+        Resource::Health => Lead::Answer(access::told_of_tokens(context, text("ok\n".to_owned()))),
         Resource::Metrics => {
             let page = metrics::render(&context.counters, &context.rooms, &context.pipes);
             Lead::Answer(Answer::metrics(page).with(header::CACHE_CONTROL, "no-store"))
