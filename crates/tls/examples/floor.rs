@@ -13,7 +13,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::thread;
@@ -145,6 +145,9 @@ fn send_by_rustls(mut file: File, mut stream: TcpStream) {
     }
     tls.conn.send_close_notify();
     tls.conn.write_tls(tls.sock).unwrap();
+    // What the server still says, its tickets too, is heard: else closing would be a reset.
+    stream.shutdown(Shutdown::Write).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
 fn receive_by_rustls(mut stream: TcpStream) {
