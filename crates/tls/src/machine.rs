@@ -326,7 +326,7 @@ const ALERT: usize = 2;
 const FLIGHT: usize = 2 * 1024;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use anyport_testkit::noise;
 
     use super::*;
@@ -352,7 +352,7 @@ mod tests {
     }
 
     /// Two that have shaken hands.
-    fn pair() -> (ClientMachine, ServerMachine) {
+    pub(crate) fn pair() -> (ClientMachine, ServerMachine) {
         let insecure = Trust { insecure: true, ..Trust::default() };
         let (mut client, mut server) = (client(insecure), server());
         let mut plain = Vec::new();

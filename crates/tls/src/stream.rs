@@ -295,3 +295,72 @@ const SHORT: usize = 4 * 1024;
 
 /// Bytes of one read, and plain text of one write.
 const WIRE: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::machine::tests::pair;
+
+    /// A socket whose peer takes nothing more, and has said this before.
+    struct Deaf {
+        said: Vec<u8>,
+        /// At first it is only full.
+        full: bool,
+    }
+
+    impl AsyncRead for Deaf {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            buffer.put_slice(&std::mem::take(&mut self.said));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Deaf {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.full {
+                Poll::Pending
+            } else {
+                Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_a_peer_has_said_is_heard_though_it_takes_nothing_more() {
+        let (client, mut server) = pair();
+        let mut said = Vec::new();
+        server.seal(b"the disk is full", &mut said).unwrap();
+        let io = Deaf { said, full: true };
+        let mut stream = Stream::new(Parts { io, machine: client, plain: Vec::new() });
+        let mut context = Context::from_waker(Waker::noop());
+        let taken = Pin::new(&mut stream).poll_write(&mut context, b"content");
+        assert!(matches!(taken, Poll::Ready(Ok(7))), "{taken:?}");
+        stream.io.full = false;
+        let mut room = [0; 100];
+        let mut buffer = ReadBuf::new(&mut room);
+        let read = Pin::new(&mut stream).poll_read(&mut context, &mut buffer);
+        assert!(matches!(read, Poll::Ready(Ok(()))), "{read:?}");
+        assert_eq!(buffer.filled(), b"the disk is full");
+        // That it takes nothing is told to who writes.
+        let told = Pin::new(&mut stream).poll_write(&mut context, b"more");
+        assert!(matches!(told, Poll::Ready(Err(_))), "{told:?}");
+    }
+}
