@@ -13,6 +13,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
+use crate::channel::ended;
 use crate::error::SendError;
 use crate::target::Target;
 
@@ -86,7 +87,7 @@ impl Stream {
         let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());
         let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out, error: None });
         let broken = |source| SendError::broken_off(peer, 0, source);
-        let mut count = 0;
+        let (mut count, mut is_tls) = (0, false);
         loop {
             let Tls { machine, plain, wire, out, .. } = &mut *tls;
             let opened = machine.open(&mut wire[..count], plain, out);
@@ -100,8 +101,10 @@ impl Stream {
             }
             count = read(&stream.socket, wire).map_err(broken)?;
             if count == 0 {
-                return Err(SendError::NoTls { peer });
+                // One that has begun to answer does speak it, and may be back.
+                return Err(if is_tls { broken(ended()) } else { SendError::NoTls { peer } });
             }
+            is_tls = true;
         }
         if let Some(met) = meeting.conclude() {
             (encryption.met)(target, &met);

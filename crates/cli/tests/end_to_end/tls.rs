@@ -845,3 +845,27 @@ fn every_cut_of_the_wire_is_the_same_to_a_session() {
         assert!(meeting.server.stored(&receipt(&meeting.server)) == content, "{step}");
     }
 }
+
+/// It broke off, and may be back; who never answered speaks no TLS.
+#[test]
+fn a_server_that_goes_within_the_handshake_has_broken_off() {
+    for (said, exit, words) in
+        [(&[][..], 7, "does not speak TLS"), (&[0x16, 3, 3, 0, 90, 2], 6, "broke off")]
+    {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // All of the ClientHello, or the end would be a reset.
+            let mut header = [0; 5];
+            stream.read_exact(&mut header).unwrap();
+            let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            stream.write_all(said).unwrap();
+        });
+        let sample = Sample::new("x", b"content");
+        let url = format!("tls://{address}/");
+        anyport(&["send", "-k", "--retry", "0", sample.path(), &url]).exits(exit).says(words);
+        server.join().unwrap();
+    }
+}
