@@ -102,7 +102,8 @@ fn a_long_first_file_keeps_no_other_waiting() {
     rustix::fs::mknodat(rustix::fs::CWD, &slow, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let quick = Sample::new("quick", &noise(100_000, 1));
     let (slow, url) = (slow.to_str().unwrap(), server.url("https", ""));
-    let sending = crate::harness::start(&["send", "-k", slow, quick.path(), &url]);
+    let sending = ["send", "-k", "--digest", "sha256", slow, quick.path(), &url];
+    let sending = crate::harness::start(&sending);
     let mut pipe = std::fs::File::options().write(true).open(slow).unwrap();
     pipe.write_all(b"begun").unwrap();
     // Before the first one has ended.
@@ -111,6 +112,22 @@ fn a_long_first_file_keeps_no_other_waiting() {
     drop(pipe);
     assert_eq!(server.next_receipt()["bytes"], 15);
     sending.outcome().succeeds();
+}
+
+#[test]
+fn a_connection_that_is_closed_at_once_is_tried_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        drop(listener.accept().unwrap());
+        let (mut stream, _) = listener.accept().unwrap();
+        crate::wire::read_head(&mut stream);
+        std::io::Read::read_exact(&mut stream, &mut [0; 7]).unwrap();
+        says(&mut stream, "HTTP/1.1 201 Created\nContent-Length: 0", b"")
+    });
+    let sample = Sample::new("x", b"content");
+    anyport(&["send", sample.path(), &format!("http://{address}/x")]).succeeds();
+    assert!(server.join().unwrap());
 }
 
 /// What waits for its own input does not wait for the server.

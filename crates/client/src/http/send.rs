@@ -119,13 +119,14 @@ impl Sending<'_> {
         self.attempts.connected = true;
         let handle = self.runtime.handle().clone();
         let mut underway = Underway::default();
-        let goes_on = handle.block_on(self.over(&connection, &mut underway))?;
+        let over = handle.block_on(self.over(&connection, &mut underway));
         // What broke off begins anew, in its turn; standard input comes once.
         let again = |index: &usize| self.sources[*index].size().is_some();
         self.attempts.repeatable = underway.broken.iter().all(again);
         for index in underway.broken.into_iter().rev() {
             self.left.push_front(index);
         }
+        let goes_on = over?;
         if let Some(error) = underway.stopped {
             return Err(error);
         }
@@ -187,7 +188,10 @@ impl Sending<'_> {
     /// Reads a file whose SHA-256 its request is to name. Before the connection waits for the request, which it does not do for
     /// long, and once, however often the file is sent.
     fn hash_ahead(&mut self, index: usize) -> Result<(), SendError> {
-        if self.options.digest != Algorithm::Sha256 || self.hashed.contains_key(&index) {
+        // A pipe can be opened once.
+        let is_regular = self.sources[index].size().is_some();
+        let is_wanted = self.options.digest == Algorithm::Sha256 && is_regular;
+        if !is_wanted || self.hashed.contains_key(&index) {
             return Ok(());
         }
         match Hashed::of(&self.sources[index]) {
