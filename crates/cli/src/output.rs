@@ -11,6 +11,7 @@ use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot};
 use serde_json::json;
 
 use crate::Failure;
+use crate::commands::reason;
 
 /// Text of somebody else's, as it may stand on a terminal.
 pub(crate) fn plain(text: &str) -> String {
@@ -20,7 +21,7 @@ pub(crate) fn plain(text: &str) -> String {
 /// `error: what: why` and, on a line of its own, `hint: …`.
 pub(crate) fn print_failure(failure: &Failure) {
     // Some of the words are a server's, and none of them may steer a terminal.
-    to_stderr(&plain(&format!("error: {:#}", failure.error)));
+    to_stderr(&plain(&format!("error: {}", reason(failure.error.as_ref()))));
     for other in &failure.others {
         to_stderr(&plain(&format!("error: {other}")));
     }

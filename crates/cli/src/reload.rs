@@ -148,7 +148,7 @@ fn shown(setting: &Setting) -> String {
 }
 
 fn line(failure: &Failure) -> String {
-    format!("{:#}", failure.error)
+    crate::commands::reason(failure.error.as_ref())
 }
 
 fn in_one_line(lines: &[String]) -> String {

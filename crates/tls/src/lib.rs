@@ -39,7 +39,7 @@ pub const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
 #[non_exhaustive]
 pub enum TlsError {
     /// The peer broke a rule, or wants what we do not have; or sent an alert.
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Protocol(rustls::Error),
     /// The server is not whom we want to talk to.
     #[error(transparent)]
@@ -67,6 +67,51 @@ impl From<TlsError> for std::io::Error {
     }
 }
 
+/// An error of rustls in words: rustls itself prints the names of many of its variants.
+pub(crate) fn words(error: &rustls::Error) -> String {
+    use rustls::Error as E;
+    match error {
+        E::InvalidCertificate(error) => {
+            format!("the certificate is not valid: {}", certificate_words(error))
+        }
+        E::PeerIncompatible(error) => {
+            format!("the peer is not compatible: {}", spaced(&format!("{error:?}")))
+        }
+        E::PeerMisbehaved(error) => {
+            format!("the peer breaks the protocol: {}", spaced(&format!("{error:?}")))
+        }
+        E::InvalidMessage(error) => {
+            format!("the peer sent no valid TLS message: {}", spaced(&format!("{error:?}")))
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The same for what is wrong with a certificate.
+pub(crate) fn certificate_words(error: &rustls::CertificateError) -> String {
+    match error {
+        rustls::CertificateError::Other(rustls::OtherError(error)) => spaced(&error.to_string()),
+        error => spaced(&error.to_string()),
+    }
+}
+
+/// `UnsupportedCertVersion` as words; a text that is more than one name stays as it is.
+fn spaced(name: &str) -> String {
+    if !name.chars().all(char::is_alphanumeric) {
+        return name.to_owned();
+    }
+    let mut text = String::new();
+    let mut after_lower = false;
+    for letter in name.chars() {
+        if letter.is_uppercase() && after_lower {
+            text.push(' ');
+        }
+        after_lower = !letter.is_uppercase();
+        text.extend(letter.to_lowercase());
+    }
+    text
+}
+
 /// What a stream says that ended without close_notify: the peer may have had more to say (RFC 8446 §6.1).
 pub const TRUNCATED: &str = "the TLS connection was cut: no close_notify came";
 
@@ -87,4 +132,30 @@ fn provider() -> Arc<CryptoProvider> {
         Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() })
     });
     PROVIDER.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{CertificateError, Error, OtherError, PeerIncompatible};
+
+    use super::*;
+
+    #[test]
+    fn errors_are_words_and_no_names_of_variants() {
+        let other = OtherError(Arc::new(rustls::server::VerifierBuilderError::NoRootAnchors));
+        for (error, words) in [
+            (
+                Error::InvalidCertificate(CertificateError::BadEncoding),
+                "the certificate is not valid: bad encoding",
+            ),
+            (
+                Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon),
+                "the peer is not compatible: no kx groups in common",
+            ),
+        ] {
+            assert_eq!(TlsError::from(error).to_string(), words);
+        }
+        let error = CertificateError::Other(other);
+        assert!(!certificate_words(&error).contains("OtherError"), "{error}");
+    }
 }

@@ -31,11 +31,15 @@ fn receiving(connection: &flags::Connection) -> Result<GetOptions, Failure> {
 }
 
 /// An error and what is behind it, in one line.
-fn reason(error: &dyn std::error::Error) -> String {
+pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        line.push_str(&format!(": {cause}"));
+        let cause_text = cause.to_string();
+        // Some errors state their cause themselves.
+        if !line.ends_with(&cause_text) {
+            line.push_str(&format!(": {cause_text}"));
+        }
         source = cause.source();
     }
     line

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 use super::known_hosts::{Known, KnownHostsError};
 use super::{Trust, authority};
-use crate::{Fingerprint, provider};
+use crate::{Fingerprint, certificate_words, provider, words};
 
 /// Why a server is not trusted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -135,7 +135,7 @@ impl Untrusted {
 
     /// What an authority's verifier says, in our words.
     pub(super) fn of(error: Error, got: Fingerprint) -> Self {
-        let Error::InvalidCertificate(error) = error else { return Self::Other(error.to_string()) };
+        let Error::InvalidCertificate(error) = error else { return Self::Other(words(&error)) };
         match error {
             CertificateError::Expired => Self::Expired { on: None },
             CertificateError::ExpiredContext { not_after, .. } => {
@@ -154,7 +154,7 @@ impl Untrusted {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 Self::UnknownAuthority { got }
             }
-            other => Self::Other(other.to_string()),
+            other => Self::Other(certificate_words(&other)),
         }
     }
 }
