@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use anyport_proto::transfer::refusal::Retry;
+
 use crate::content::{Identity, Source};
-use crate::error::SendError;
+use crate::error::{Blame, Consequence, SendError};
 
 /// How often one file has been tried.
 pub(crate) struct Attempts {
@@ -14,8 +16,10 @@ pub(crate) struct Attempts {
     /// When bytes last got further.
     last: Cell<Instant>,
     furthest: Cell<u64>,
-    /// Whether there has been a connection: without one it is no break.
-    pub(crate) connected: bool,
+    /// Whether there has been a connection: without one nothing was lost.
+    connected: Cell<bool>,
+    /// Whether the attempt after an error that is worth one attempt was made.
+    once: Cell<bool>,
     identity: Option<Identity>,
     /// What was sent can be read again.
     pub(crate) repeatable: bool,
@@ -29,7 +33,8 @@ impl Attempts {
             max_time,
             last: Cell::new(Instant::now()),
             furthest: Cell::new(0),
-            connected: false,
+            connected: Cell::new(false),
+            once: Cell::new(false),
             identity: None,
             repeatable: false,
         }
@@ -41,6 +46,7 @@ impl Attempts {
         self.last.set(Instant::now());
         self.furthest.set(0);
         self.identity = None;
+        self.once.set(false);
     }
 
     /// Whether the source is what it was at the first attempt.
@@ -68,10 +74,19 @@ impl Attempts {
         }
     }
 
-    /// How long to wait before the next attempt, after an error that may pass by itself or not; `None` where there is none.
-    pub(crate) fn delay(&self, may_pass: bool) -> Option<Duration> {
-        // What cannot be read twice cannot be sent twice; and who never was there does not come back.
-        let worth = self.repeatable && self.connected && may_pass;
+    /// Returns the delay before the next attempt after an error with this consequence; `None` if
+    /// there is no further attempt.
+    pub(crate) fn delay(&self, after: Consequence) -> Option<Duration> {
+        // Every other error needs a connection, if only for the answer to a handshake.
+        let connected = self.connected.get() || after.blame != Blame::Unreachable;
+        self.connected.set(connected);
+        let may_pass = match after.retry {
+            Retry::Never => false,
+            Retry::Once => !self.once.replace(true),
+            Retry::Repeatedly => true,
+        };
+        // What cannot be read twice cannot be sent twice.
+        let worth = self.repeatable && connected && may_pass;
         let left = self.left.get();
         if !worth || left == 0 || self.last.get().elapsed() > self.max_time {
             return None;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyport_net::dial::DialError;
 use anyport_proto::transfer::digest::Digest;
-use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::transfer::refusal::{self, Refusal, RefusalCode, Retry};
 use anyport_proto::ws::Violation;
 use anyport_proto::ws::handshake::{RequestError, ResponseError};
 use anyport_tls::TlsError;
@@ -287,51 +287,39 @@ impl SendError {
         Self::BrokenOff { peer, sent, source }
     }
 
-    /// Who is to blame.
-    pub const fn blame(&self) -> Blame {
-        match self {
-            Self::Some { blame, .. } => *blame,
-            Self::Dial(_) => Blame::Unreachable,
-            Self::Handshake { .. } | Self::NotHttp { .. } | Self::Closed { .. } => Blame::Refused,
-            Self::NoHttp { .. } | Self::Elsewhere { .. } => Blame::Refused,
-            Self::Refused { refusal, .. } => match refusal.code {
-                RefusalCode::DigestMismatch | RefusalCode::SizeMismatch => Blame::Mismatch,
-                RefusalCode::Interrupted => Blame::BrokenOff,
-                _ => Blame::Refused,
-            },
-            Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => Blame::Mismatch,
-            Self::BrokenOff { .. } | Self::Interrupted { .. } | Self::Early { .. } => {
-                Blame::BrokenOff
-            }
-            Self::Tls { .. } | Self::NoTls { .. } => Blame::Untrusted,
-            _ => Blame::Local,
-        }
+    /// Returns the origin of the error, from which the exit code follows.
+    pub fn blame(&self) -> Blame {
+        self.consequence().blame
     }
 
-    /// Whether another attempt may fare better without anybody doing anything.
-    pub(crate) const fn may_pass(&self) -> bool {
+    /// Returns what follows from the error, whichever protocol reported it.
+    pub(crate) fn consequence(&self) -> Consequence {
         match self {
-            Self::Dial(_) | Self::BrokenOff { .. } | Self::Interrupted { .. } => true,
-            Self::Refused { refusal, .. } => {
-                matches!(refusal.code, RefusalCode::Busy | RefusalCode::Interrupted)
+            Self::Some { blame, .. } => Consequence::new(*blame, Retry::Never),
+            Self::Dial(_) => Consequence::new(Blame::Unreachable, Retry::Repeatedly),
+            Self::BrokenOff { .. } | Self::Interrupted { .. } => Consequence::LOST,
+            Self::Early { .. } => Consequence::new(Blame::BrokenOff, Retry::Never),
+            Self::Refused { refusal, .. } => Consequence::of(refusal.code),
+            Self::Closed { code, .. } => Consequence::of_close(*code),
+            Self::Handshake { source: ResponseError::Status { status }, .. } => {
+                Consequence::of(RefusalCode::of_status(*status))
             }
-            _ => false,
-        }
-    }
-
-    /// Whether it concerns one file alone, so that others may well be sent.
-    pub(crate) const fn is_of_one_file(&self) -> bool {
-        match self {
-            Self::Open(_) | Self::Read { .. } | Self::Shrank { .. } | Self::Changed { .. } => true,
-            Self::Renamed { .. } => true,
-            Self::Refused { refusal, .. } => matches!(
-                refusal.code,
-                RefusalCode::Exists
-                    | RefusalCode::BadName
-                    | RefusalCode::TooLarge
-                    | RefusalCode::DigestMismatch
-            ),
-            _ => false,
+            Self::Handshake { .. }
+            | Self::NotHttp { .. }
+            | Self::NoHttp { .. }
+            | Self::Elsewhere { .. } => Consequence::new(Blame::Refused, Retry::Never),
+            Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => {
+                Consequence::new(Blame::Mismatch, Retry::Never)
+            }
+            Self::Tls { .. } => Consequence::new(Blame::Untrusted, Retry::Never),
+            // Either a server without TLS, or a connection that was cut at its beginning.
+            Self::NoTls { .. } => Consequence::new(Blame::Untrusted, Retry::Once),
+            Self::Open(_)
+            | Self::Read { .. }
+            | Self::Shrank { .. }
+            | Self::Changed { .. }
+            | Self::Renamed { .. } => Consequence { one_file: true, ..Consequence::LOCAL },
+            _ => Consequence::LOCAL,
         }
     }
 
@@ -346,7 +334,12 @@ impl SendError {
             Self::Dial(DialError::Resolve { .. }) => {
                 Some("check the spelling of the host".to_owned())
             }
-            Self::Refused { refusal, .. } => refusal.hint.clone(),
+            Self::Refused { refusal, .. } => hint_of(refusal),
+            Self::Handshake { source: ResponseError::Status { status }, .. }
+                if RefusalCode::of_status(*status) == RefusalCode::Unauthorized =>
+            {
+                Some(TOKEN_HINT.to_owned())
+            }
             Self::Congestion { .. } => Some(
                 "see net.ipv4.tcp_allowed_congestion_control, or use --congestion auto".to_owned(),
             ),
@@ -380,6 +373,61 @@ impl SendError {
         }
     }
 }
+
+/// What follows from an error: the exit code, whether to try again, and whether other files are
+/// concerned. Every error of sending and receiving is classified by one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Consequence {
+    pub(crate) blame: Blame,
+    pub(crate) retry: Retry,
+    /// Other files of the same command are not concerned.
+    pub(crate) one_file: bool,
+}
+
+impl Consequence {
+    /// Something on this side.
+    pub(crate) const LOCAL: Self = Self::new(Blame::Local, Retry::Never);
+    /// The connection was lost.
+    pub(crate) const LOST: Self = Self::new(Blame::BrokenOff, Retry::Repeatedly);
+
+    pub(crate) const fn new(blame: Blame, retry: Retry) -> Self {
+        Self { blame, retry, one_file: false }
+    }
+
+    /// A refusal by its code.
+    pub(crate) const fn of(code: RefusalCode) -> Self {
+        let refusal::Meaning { retry, failure, one_file, .. } = code.meaning();
+        let blame = match failure {
+            refusal::Failure::Refused => Blame::Refused,
+            refusal::Failure::Mismatch => Blame::Mismatch,
+            refusal::Failure::Interrupted => Blame::BrokenOff,
+        };
+        Self { blame, retry, one_file }
+    }
+
+    /// A Close of the server before its answer; 1005 stands for a Close without a code.
+    pub(crate) const fn of_close(code: u16) -> Self {
+        match code {
+            // Going away, service restart, try again later.
+            1001 | 1012 | 1013 => Self::of(RefusalCode::Busy),
+            1000 | 1005 => Self::LOST,
+            _ => Self::new(Blame::Refused, Retry::Never),
+        }
+    }
+}
+
+/// What the user can do about a refusal. A server advises how to show a token on the wire, which is
+/// of no use on a command line.
+pub(crate) fn hint_of(refusal: &Refusal) -> Option<String> {
+    match refusal.code {
+        RefusalCode::Unauthorized => Some(TOKEN_HINT.to_owned()),
+        _ => refusal.hint.clone(),
+    }
+}
+
+/// How a token is given to the commands of the client.
+pub(crate) const TOKEN_HINT: &str =
+    "give the token of this server with --token-file FILE or in ANYPORT_TOKEN";
 
 /// The first line of what a peer said, and not too much of it: it may be a page.
 fn quoted(text: &str) -> String {

@@ -15,6 +15,7 @@
 //! - `datagrams` what is answered over UDP, and what is not
 //! - `drain` what becomes of everybody when the server stops
 //! - `durability` what a receipt promises, and faults of disks
+//! - `faults` one fault on every protocol, with one outcome
 //! - `greeting` who is greeted, when, and what becomes of the answer
 //! - `http` requests one after the other, their framing and limits
 //! - `http2` the same requests in frames, and many at once
@@ -66,6 +67,7 @@ mod datagrams;
 mod downloads;
 mod drain;
 mod durability;
+mod faults;
 mod greeting;
 mod harness;
 mod http;

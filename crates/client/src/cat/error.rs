@@ -82,7 +82,7 @@ pub enum CatError {
 
 impl CatError {
     /// Who is to blame.
-    pub const fn blame(&self) -> Blame {
+    pub fn blame(&self) -> Blame {
         match self {
             Self::Connect(error) => error.blame(),
             Self::NoPort { .. } => Blame::Unreachable,

@@ -271,10 +271,12 @@ async fn answer(
 
 fn gave_up(peer: SocketAddr, sent: u64, error: Error) -> SendError {
     match error {
-        Error::Io(source) => SendError::BrokenOff { peer, sent, source },
+        Error::Io(source) => SendError::broken_off(peer, sent, source),
         Error::ConnectionClosed
         | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+        | Error::Protocol(
+            ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete,
+        ) => {
             let source = io::Error::new(io::ErrorKind::UnexpectedEof, error);
             SendError::BrokenOff { peer, sent, source }
         }

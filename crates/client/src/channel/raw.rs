@@ -202,7 +202,8 @@ impl RawChannel {
         Ok(Written::All)
     }
 
-    /// The next line, or `None` when the stream ended between lines.
+    /// Returns the next line, or `None` when the stream ended between lines. A line of the protocol
+    /// that ends with the stream is a lost connection, as its last value may be cut.
     fn answer(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(at) = self.unread.iter().position(|byte| *byte == b'\n') {
@@ -217,6 +218,7 @@ impl RawChannel {
             let mut piece = [0; 4096];
             match self.stream.read(&mut piece) {
                 Ok(0) if self.unread.is_empty() => return Ok(None),
+                Ok(0) if begins_a_reply(&self.unread) => return Err(ended()),
                 Ok(0) => return Ok(Some(std::mem::take(&mut self.unread))),
                 Ok(count) => self.unread.extend_from_slice(&piece[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -234,6 +236,15 @@ impl RawChannel {
         }
     }
 }
+
+/// Whether the bytes may be the beginning of a line of the protocol.
+fn begins_a_reply(bytes: &[u8]) -> bool {
+    let count = bytes.len().min(REPLY.len());
+    bytes[..count] == REPLY.as_bytes()[..count]
+}
+
+/// What every line of the protocol begins with.
+const REPLY: &str = "ANYPORT/1 ";
 
 fn cut(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);

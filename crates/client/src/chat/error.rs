@@ -7,10 +7,10 @@ use anyport_net::dial::DialError;
 use anyport_proto::rooms;
 use anyport_proto::transfer::offer::OfferError;
 use anyport_proto::transfer::preface::PrefaceError;
-use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode, Retry};
 use anyport_proto::ws::Violation;
 
-use crate::error::{Blame, SendError};
+use crate::error::{Blame, Consequence, SendError, hint_of};
 
 /// Why a chat ended before it was left.
 #[derive(Debug, thiserror::Error)]
@@ -104,32 +104,28 @@ pub enum ChatError {
 }
 
 impl ChatError {
-    /// Who is to blame.
-    pub const fn blame(&self) -> Blame {
+    /// Returns the origin of the error, from which the exit code follows.
+    pub fn blame(&self) -> Blame {
+        self.consequence().blame
+    }
+
+    /// Returns what follows from the error, whichever protocol reported it.
+    pub(super) fn consequence(&self) -> Consequence {
         match self {
-            Self::Connect(error) => error.blame(),
-            Self::BrokenOff { .. } => Blame::BrokenOff,
+            Self::Connect(error) => error.consequence(),
+            Self::BrokenOff { .. } => Consequence::LOST,
+            Self::Refused { refusal, .. } => Consequence::of(refusal.code),
+            // A room server that failed may be back.
+            Self::Closed { code: 1011, .. } => Consequence::of(RefusalCode::Busy),
+            Self::Closed { code, .. } => Consequence::of_close(*code),
             Self::NoSubprotocol { .. }
-            | Self::Closed { .. }
-            | Self::Refused { .. }
             | Self::Violation { .. }
             | Self::Answer { .. }
             | Self::Event { .. }
-            | Self::TooLong { .. } => Blame::Refused,
+            | Self::TooLong { .. } => Consequence::new(Blame::Refused, Retry::Never),
             Self::Target(_) | Self::Scheme { .. } | Self::Runtime(_) | Self::Output(_) => {
-                Blame::Local
+                Consequence::LOCAL
             }
-        }
-    }
-
-    /// Whether another connection may fare better without anybody doing anything.
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            Self::Connect(error) => error.may_pass(),
-            Self::BrokenOff { .. } => true,
-            Self::Refused { refusal, .. } => refusal.code == RefusalCode::Busy,
-            Self::Closed { code, .. } => matches!(code, 1001 | 1005 | 1011..=1013),
-            _ => false,
         }
     }
 
@@ -147,7 +143,7 @@ impl ChatError {
             Self::NoSubprotocol { .. } | Self::Answer { .. } => {
                 Some("is that an anyport server? anyport cat talks to any".to_owned())
             }
-            Self::Refused { refusal, .. } => refusal.hint.clone(),
+            Self::Refused { refusal, .. } => hint_of(refusal),
             _ => None,
         }
     }

@@ -18,6 +18,7 @@ use anyport_net::dial::dial;
 use anyport_proto::limits::Limits;
 use anyport_proto::rooms::{Event, Join, Message, Nickname, SUBPROTOCOL, Said};
 use anyport_proto::transfer::preface::{join_line, with_token};
+use anyport_proto::transfer::refusal::Retry;
 use anyport_proto::ws::{Receiver as FrameReceiver, Role, Sender as FrameSender};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::Receiver;
@@ -29,7 +30,7 @@ use self::wire::Wire;
 use crate::attempts::Attempts;
 use crate::channel::ended;
 use crate::channel::handshake::upgrade;
-use crate::error::SendError;
+use crate::error::{Blame, SendError};
 use crate::keys::{RandomKeys, handshake_key};
 use crate::send::{Options, alpn, prepare, set_patience};
 use crate::stream::{Duplex, Encryption, Stream};
@@ -182,7 +183,6 @@ impl Chat<'_> {
                 Err(error) => Err(error),
             };
             self.conversation.away();
-            attempts.connected = self.conversation.has_been_in();
             attempts.brought(heard);
             let error = match ended {
                 Ok(End::Left) => {
@@ -192,7 +192,12 @@ impl Chat<'_> {
                 Ok(End::Behind) => continue,
                 Err(error) => error,
             };
-            let Some(delay) = attempts.delay(error.may_pass()) else {
+            let mut consequence = error.consequence();
+            // Before the room was entered a refusal is an answer, and not an interruption.
+            if !self.conversation.has_been_in() && consequence.blame != Blame::BrokenOff {
+                consequence.retry = Retry::Never;
+            }
+            let Some(delay) = attempts.delay(consequence) else {
                 return Err(match error {
                     ChatError::Connect(SendError::Dial(_)) => broke.unwrap_or(error),
                     error => error,

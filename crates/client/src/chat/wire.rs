@@ -166,6 +166,7 @@ const LONGEST_EVENT: usize = 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use anyport_proto::limits::Limits;
+    use anyport_proto::transfer::refusal::Retry;
     use anyport_proto::ws::Role;
 
     use super::*;
@@ -207,26 +208,30 @@ mod tests {
         assert_eq!(heard(|| Wire::lines(PEER), lines.as_bytes()), expected);
     }
 
+    fn may_pass(error: &ChatError) -> bool {
+        error.consequence().retry != Retry::Never
+    }
+
     #[test]
     fn a_refusal_before_the_room_is_one() {
         let mut wire = Wire::lines(PEER);
         let mut line = b"ANYPORT/1 ERROR busy too many rooms\n".to_vec();
         let error = wire.hear(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
-        assert!(matches!(&error, ChatError::Refused { .. }) && error.may_pass(), "{error}");
+        assert!(matches!(&error, ChatError::Refused { .. }) && may_pass(&error), "{error}");
         let mut line = b"SSH-2.0-x\n".to_vec();
         let error =
             Wire::lines(PEER).hear(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
-        assert!(matches!(&error, ChatError::Answer { .. }) && !error.may_pass(), "{error}");
+        assert!(matches!(&error, ChatError::Answer { .. }) && !may_pass(&error), "{error}");
     }
 
     #[test]
     fn a_close_says_whether_to_come_again() {
-        for (code, may_pass) in [(1001, true), (1013, true), (1008, false), (1009, false)] {
+        for (code, passes) in [(1001, true), (1013, true), (1008, false), (1009, false)] {
             let (mut close, mut out) = (Vec::new(), Vec::new());
             let code = CloseCode::from_wire(code).unwrap();
             Sender::server().close(Some(code), "why", &mut close);
             let error = messages().hear(&mut close, &mut out, &mut Vec::new()).unwrap_err();
-            assert_eq!(error.may_pass(), may_pass, "{error}");
+            assert_eq!(may_pass(&error), passes, "{error}");
             assert!(error.to_string().ends_with(r#"why""#), "{error}");
             assert_eq!(out.len(), 8, "the Close is answered with its code");
         }

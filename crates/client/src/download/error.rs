@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyport_proto::transfer::digest::Digest;
-use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::transfer::refusal::{Refusal, Retry};
 use anyport_proto::ws::Violation;
 use anyport_tls::TlsError;
 
-use crate::error::{Blame, SendError};
+use crate::error::{Blame, Consequence, SendError, hint_of};
 use crate::target::TargetError;
 
 /// Why a download failed.
@@ -159,32 +159,24 @@ impl GetError {
         Self::BrokenOff { peer, received, source }
     }
 
-    /// Who is to blame.
-    pub const fn blame(&self) -> Blame {
-        match self {
-            Self::Connect(error) => error.blame(),
-            Self::Closed { .. } | Self::NoSubprotocol { .. } | Self::NoListing { .. } => {
-                Blame::Refused
-            }
-            Self::Refused { refusal, .. } => match refusal.code {
-                RefusalCode::Interrupted => Blame::BrokenOff,
-                _ => Blame::Refused,
-            },
-            Self::DigestDiffers { .. } => Blame::Mismatch,
-            Self::BrokenOff { .. } | Self::Changed { .. } => Blame::BrokenOff,
-            _ => Blame::Local,
-        }
+    /// Returns the origin of the error, from which the exit code follows.
+    pub fn blame(&self) -> Blame {
+        self.consequence().blame
     }
 
-    /// Whether another attempt may fare better without anybody doing anything. A source that changed begins anew.
-    pub(super) const fn may_pass(&self) -> bool {
+    /// Returns what follows from the error, whichever protocol reported it.
+    pub(super) fn consequence(&self) -> Consequence {
         match self {
-            Self::Connect(error) => error.may_pass(),
-            Self::BrokenOff { .. } | Self::Changed { .. } => true,
-            Self::Refused { refusal, .. } => {
-                matches!(refusal.code, RefusalCode::Busy | RefusalCode::Interrupted)
+            Self::Connect(error) => error.consequence(),
+            Self::Refused { refusal, .. } => Consequence::of(refusal.code),
+            Self::Closed { code, .. } => Consequence::of_close(*code),
+            Self::NoSubprotocol { .. } | Self::NoListing { .. } => {
+                Consequence::new(Blame::Refused, Retry::Never)
             }
-            _ => false,
+            Self::DigestDiffers { .. } => Consequence::new(Blame::Mismatch, Retry::Once),
+            // A source that changed is received from its first byte.
+            Self::BrokenOff { .. } | Self::Changed { .. } => Consequence::LOST,
+            _ => Consequence::LOCAL,
         }
     }
 
@@ -192,7 +184,7 @@ impl GetError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Connect(error) => return error.hint(),
-            Self::Refused { refusal, .. } => return refusal.hint.clone(),
+            Self::Refused { refusal, .. } => return hint_of(refusal),
             Self::Directory { .. } => "with a slash at the end of the URL all of it is received",
             Self::NoSubprotocol { .. } => "is that an anyport server? tcp:// may work",
             Self::NoListing { .. } => {

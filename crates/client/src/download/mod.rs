@@ -191,8 +191,8 @@ fn attempt(
     so_far: &mut SoFar,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), GetError> {
+    attempts.repeatable = true;
     let mut wire = Wire::open(target, options)?;
-    (attempts.connected, attempts.repeatable) = (true, true);
     let mut listed = files(&mut wire, asked)?;
     if !std::mem::replace(&mut so_far.expected, true) {
         tell(Progress::Expect(listed.iter().filter_map(|file| file.size).sum()));
@@ -220,12 +220,13 @@ fn wait_for_another(
     broken: &mut Option<GetError>,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), GetError> {
-    let Some(delay) = attempts.delay(error.may_pass()) else {
-        let nobody_there = matches!(&error, GetError::Connect(error) if error.may_pass());
-        return Err(broken.take().filter(|_| nobody_there).unwrap_or(error));
+    let consequence = error.consequence();
+    let Some(delay) = attempts.delay(consequence) else {
+        let unreachable = consequence.blame == Blame::Unreachable;
+        return Err(broken.take().filter(|_| unreachable).unwrap_or(error));
     };
     tell(Progress::Retrying(&error, delay));
-    if error.blame() == Blame::BrokenOff {
+    if consequence.blame == Blame::BrokenOff {
         *broken = Some(error);
     }
     std::thread::sleep(delay);

@@ -32,8 +32,8 @@ impl Written<'_> {
         attempts: &mut Attempts,
         tell: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(Wire, Facts, FileEnd, f64), GetError> {
+        attempts.repeatable = true;
         let mut wire = Wire::open(target, options)?;
-        (attempts.connected, attempts.repeatable) = (true, true);
         let offset = self.bytes;
         let changed = || GetError::Changed { name: name.to_string() };
         let asked = match &self.head {

@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::channel::LONGEST_ANSWER;
+use crate::error::TOKEN_HINT;
 
 /// A short answer, with its content as far as it matters.
 pub(super) struct Answer {
@@ -98,7 +99,7 @@ impl Answer {
         let said = self.said();
         let colon = if said.is_empty() { "" } else { ": " };
         let message = format!("{}{colon}{said}", self.status);
-        let refusal = Refusal::new(code_of(self.status), message);
+        let refusal = Refusal::new(RefusalCode::of_status(self.status), message);
         match hint_for(self.status) {
             Some(hint) => refusal.with_hint(hint),
             None => refusal,
@@ -126,35 +127,9 @@ impl Answer {
     }
 }
 
-/// What a status means in our words (RFC 9110 §15).
-fn code_of(status: StatusCode) -> RefusalCode {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            RefusalCode::Unauthorized
-        }
-        StatusCode::NOT_FOUND | StatusCode::GONE => RefusalCode::NotFound,
-        StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED | StatusCode::LOCKED => {
-            RefusalCode::Exists
-        }
-        StatusCode::PAYLOAD_TOO_LARGE => RefusalCode::TooLarge,
-        StatusCode::URI_TOO_LONG => RefusalCode::BadName,
-        StatusCode::INSUFFICIENT_STORAGE => RefusalCode::NoSpace,
-        StatusCode::REQUEST_TIMEOUT => RefusalCode::Interrupted,
-        StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => RefusalCode::Busy,
-        StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
-            RefusalCode::NotSupported
-        }
-        status if status.is_server_error() => RefusalCode::Storage,
-        _ => RefusalCode::BadRequest,
-    }
-}
-
 const fn hint_for(status: StatusCode) -> Option<&'static str> {
     match status {
-        StatusCode::UNAUTHORIZED => Some("show a token: --token-file FILE or ANYPORT_TOKEN"),
+        StatusCode::UNAUTHORIZED => Some(TOKEN_HINT),
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
             Some("that server takes no such request there; is it one that stores files?")
         }

@@ -271,7 +271,11 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
+        let reason = error.to_string();
+        // h2 states its cause itself.
+        if !text.ends_with(&reason) {
+            text.push_str(&format!(": {reason}"));
+        }
         cause = error.source();
     }
     text

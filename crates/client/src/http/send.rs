@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
+use anyport_proto::transfer::refusal::Retry;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
@@ -89,14 +90,15 @@ impl Sending<'_> {
             }
             let Err(error) = stopped else { continue };
             self.connection = None;
-            let Some(delay) = self.attempts.delay(error.may_pass()) else {
-                // That nobody answers any more is less than that a transfer broke off.
-                let unreachable = error.blame() == Blame::Unreachable;
+            let consequence = error.consequence();
+            let Some(delay) = self.attempts.delay(consequence) else {
+                // A server that is gone is less to report than the transfer that it interrupted.
+                let unreachable = consequence.blame == Blame::Unreachable;
                 return Err(broken.filter(|_| unreachable).unwrap_or(error));
             };
             self.observer.retrying(&error, delay);
             std::thread::sleep(delay);
-            if error.blame() == Blame::BrokenOff {
+            if consequence.blame == Blame::BrokenOff {
                 broken = Some(error);
             }
         }
@@ -112,11 +114,12 @@ impl Sending<'_> {
         if let Some(next) = self.left.front().copied() {
             self.hash_ahead(next)?;
         }
+        // Until content is on its way every attempt can be repeated.
+        self.attempts.repeatable = true;
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => Arc::new(Connection::open(&self.runtime, &self.target, &self.options)?),
         };
-        self.attempts.connected = true;
         let handle = self.runtime.handle().clone();
         let mut underway = Underway::default();
         let over = handle.block_on(self.over(&connection, &mut underway));
@@ -199,7 +202,7 @@ impl Sending<'_> {
                 self.hashed.insert(index, hashed);
             }
             // That it cannot be read is told when it is opened once more, for itself.
-            Err(error) if error.is_of_one_file() => {}
+            Err(error) if error.consequence().one_file => {}
             Err(error) => return Err(error),
         }
         Ok(())
@@ -231,7 +234,7 @@ impl Sending<'_> {
             Err(error) => error,
         };
         underway.moved.remove(&index);
-        if self.sources.len() > 1 && error.is_of_one_file() {
+        if self.sources.len() > 1 && error.consequence().one_file {
             let source = &self.sources[index];
             self.failed.add(error.blame());
             self.observer.failed(source, &error);
@@ -257,7 +260,8 @@ impl Underway {
     /// `index` did not arrive. What does not pass by itself is told before what does.
     fn stop(&mut self, index: usize, error: SendError) {
         self.broken.insert(index);
-        if self.stopped.as_ref().is_none_or(|first| first.may_pass() && !error.may_pass()) {
+        let may_pass = |error: &SendError| error.consequence().retry != Retry::Never;
+        if self.stopped.as_ref().is_none_or(|first| may_pass(first) && !may_pass(&error)) {
             self.stopped = Some(error);
         }
     }

@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::Digest;
+use anyport_proto::transfer::refusal::Retry;
 
 use super::{Connection, Sent};
 use crate::attempts::Attempts;
 use crate::content::Source;
-use crate::error::SendError;
+use crate::error::{Consequence, SendError};
 
 /// Files whose receipts have not come.
 const WINDOW: usize = 96;
@@ -42,6 +43,7 @@ impl Connection<'_> {
         if small < 2 || self.options.plain || self.options.limit_rate.is_some() {
             return None;
         }
+        attempts.repeatable = true;
         match self.open() {
             Ok(open) => {
                 // Over another protocol files follow one by one.
@@ -49,8 +51,6 @@ impl Connection<'_> {
             }
             Err(error) => return Some((0, Err(error))),
         }
-        attempts.connected = true;
-        attempts.repeatable = true;
         let mut done = 0;
         let stopped = self.pipeline(&sources[..small], &mut done);
         Some((done, stopped))
@@ -112,8 +112,12 @@ impl Connection<'_> {
         };
         match settled {
             Ok(sent) => self.told(sent),
-            Err(error) if error.is_of_one_file() => self.fail(source, &error),
-            Err(error) => return Err(error),
+            Err(error) => match error.consequence() {
+                Consequence { one_file: true, retry: Retry::Never, .. } => {
+                    self.fail(source, &error);
+                }
+                _ => return Err(error),
+            },
         }
         Ok(())
     }

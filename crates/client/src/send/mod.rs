@@ -158,7 +158,7 @@ pub fn send(
     while let Some(source) = left.first() {
         let (done, stopped) = match connection.burst(left, &mut attempts) {
             Some(stopped) => stopped,
-            None => match connection.one(source, sources.len() > 1, &mut attempts) {
+            None => match connection.one(source, &mut attempts) {
                 Ok(()) => (1, Ok(())),
                 Err(error) => (0, Err(error)),
             },
@@ -169,15 +169,26 @@ pub fn send(
             broken = None;
         }
         if let Err(error) = stopped {
+            // Of a long file content may be on its way, which the server does not wait for.
             connection.channel = None;
-            let Some(delay) = attempts.delay(error.may_pass()) else {
-                // That nobody answers any more is less than that a transfer broke off, which can be gone on with.
-                let unreachable = error.blame() == Blame::Unreachable;
+            let consequence = error.consequence();
+            let Some(delay) = attempts.delay(consequence) else {
+                if sources.len() > 1
+                    && consequence.one_file
+                    && let Some((source, rest)) = left.split_first()
+                {
+                    connection.fail(source, &error);
+                    left = rest;
+                    attempts.begin_anew();
+                    continue;
+                }
+                // A server that is gone is less to report than the transfer that it interrupted.
+                let unreachable = consequence.blame == Blame::Unreachable;
                 return Err(broken.filter(|_| unreachable).unwrap_or(error));
             };
             observer.retrying(&error, delay);
             std::thread::sleep(delay);
-            if error.blame() == Blame::BrokenOff {
+            if consequence.blame == Blame::BrokenOff {
                 broken = Some(error);
             }
         }
@@ -217,22 +228,10 @@ impl Failed {
 }
 
 impl Connection<'_> {
-    /// Sends one file and waits for its receipt. `among_others`: its own failure does not stop them.
-    fn one(
-        &mut self,
-        source: &Source,
-        among_others: bool,
-        attempts: &mut Attempts,
-    ) -> Result<(), SendError> {
-        match self.attempt(source, attempts) {
-            Ok(sent) => self.observer.sent(sent),
-            Err(error) if among_others && error.is_of_one_file() => {
-                // Of a long file content may be on its way, which the server does not wait for.
-                self.channel = None;
-                self.fail(source, &error);
-            }
-            Err(error) => return Err(error),
-        }
+    /// Sends one file and waits for its receipt.
+    fn one(&mut self, source: &Source, attempts: &mut Attempts) -> Result<(), SendError> {
+        let sent = self.attempt(source, attempts)?;
+        self.observer.sent(sent);
         match self.channel.take_if(|open| !open.takes_more()) {
             Some(open) => open.close(),
             None => Ok(()),
@@ -253,7 +252,6 @@ impl Connection<'_> {
         let mut offer = self.offer(source, &content);
         let (options, observer) = (self.options, self.observer);
         let open = self.open()?;
-        attempts.connected = true;
         // A small one is sent again sooner than asked about.
         let is_long = content.size().is_some_and(|size| size > MAX_PASSED_OVER);
         offer.resume = options.resume && is_long && open.can_resume();

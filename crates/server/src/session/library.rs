@@ -119,8 +119,7 @@ async fn receive(
             if late.is_some() {
                 context.files.refused("ws", context.peer, reason.clone());
             }
-            service.broken(&reason);
-            outbox.close(Some(CloseCode::POLICY), &reason);
+            block_in_place(|| service.idle(&reason, &mut outbox));
             let _ = timeout(idle, outbox.send(socket)).await;
             return;
         };

@@ -256,6 +256,35 @@ fn bp_1_pipelined_requests_do_not_pile_up_answers() {
     assert_eq!(count, requests);
 }
 
+/// docs/faults.md: over every protocol the sender is told that it may try again.
+#[test]
+fn a_silent_sender_is_told_that_it_may_try_again() {
+    let mut greeting = Vec::new();
+    Sender::client(Keys(1)).ping(b"anyport/1", &mut greeting);
+    let offer = br#"{"offer":{"name":"y","size":9}}"#;
+    let offered = frame(Kind::Text, Fragment::Whole, offer, 2);
+    let half = frame(Kind::Binary, Fragment::Whole, b"hello", 3);
+    let line = "ANYPORT/1 ERROR interrupted nothing came for ";
+    let message = r#"{"error":{"code":"interrupted","message":"nothing came for "#;
+    let request = b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello".to_vec();
+    for (verdict, mut wire, told) in [
+        (Verdict::Preface, b"ANYPORT/1 PUT y size=9\nhello".to_vec(), line),
+        (Verdict::Preface, b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec(), line),
+        (Verdict::Raw, b"hello".to_vec(), line),
+        (Verdict::FrameCandidate, [&greeting[..], &offered, &half].concat(), message),
+        // Between two files, too.
+        (Verdict::FrameCandidate, greeting.clone(), message),
+        (Verdict::Http1, request, "HTTP/1.1 408 "),
+    ] {
+        let scratch = tempfile::tempdir().unwrap();
+        let (mut session, mut replies) = (beside_a_file(verdict, &scratch), Vec::new());
+        session.step(Input::Bytes(&mut wire, Instant::now()), &mut replies);
+        assert_eq!(session.step(Input::Silence, &mut replies), Flow::Finish, "{verdict:?}");
+        let replies = String::from_utf8_lossy(&replies);
+        assert!(replies.contains(told), "{verdict:?}: {replies}");
+    }
+}
+
 fn read(directory: &Path, receipt: &Receipt) -> (Protocol, Vec<u8>) {
     let content = std::fs::read(directory.join(receipt.path.as_ref().unwrap())).unwrap();
     assert_eq!(content.len() as u64, receipt.bytes);

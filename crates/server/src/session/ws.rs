@@ -212,8 +212,8 @@ impl Ws {
             }
             Input::Silence => {
                 let reason = idle_reason(self.context.config.timeouts.idle);
-                self.sender.close(Some(CloseCode::POLICY), &reason, replies);
-                self.service.broken(&reason);
+                let mut outlet = Frames { sender: &mut self.sender, replies };
+                self.service.idle(&reason, &mut outlet);
                 Flow::Finish
             }
             Input::Stopping | Input::Unseen(..) => Flow::Continue,

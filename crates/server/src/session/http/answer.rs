@@ -152,7 +152,7 @@ impl Answer {
 
     /// What a service does not take, or not give.
     pub(crate) fn refusal(refusal: Refusal, form: Form) -> Self {
-        let status = status_of(refusal.code);
+        let status = refusal.code.meaning().status;
         let busy = refusal.code == RefusalCode::Busy;
         let answer = match form {
             Form::Json => Self::json(status, FileReply::Error(refusal).to_json()),
@@ -183,24 +183,6 @@ impl Answer {
     pub(super) const fn and_end(mut self) -> Self {
         self.ends = true;
         self
-    }
-}
-
-/// The status for each kind of refusal.
-pub(super) const fn status_of(code: RefusalCode) -> StatusCode {
-    match code {
-        RefusalCode::BadRequest | RefusalCode::BadName | RefusalCode::SizeMismatch => {
-            StatusCode::BAD_REQUEST
-        }
-        RefusalCode::NotSupported | RefusalCode::Unauthorized => StatusCode::FORBIDDEN,
-        RefusalCode::NotFound => StatusCode::NOT_FOUND,
-        RefusalCode::Exists => StatusCode::CONFLICT,
-        RefusalCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        RefusalCode::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
-        RefusalCode::Storage => StatusCode::INTERNAL_SERVER_ERROR,
-        RefusalCode::DigestMismatch => StatusCode::UNPROCESSABLE_ENTITY,
-        RefusalCode::Interrupted => StatusCode::REQUEST_TIMEOUT,
-        RefusalCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

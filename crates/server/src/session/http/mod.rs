@@ -13,9 +13,7 @@ mod taker;
 mod upload;
 
 pub(super) use access::check;
-#[cfg(test)]
-pub(super) use answer::Form;
-pub(super) use answer::{Answer, Asked, Head, Length, seconds as now};
+pub(super) use answer::{Answer, Asked, Form, Head, Length, seconds as now};
 pub(super) use listing::Page;
 pub(super) use pipe::{Side, piped, taken};
 pub(super) use request::{Expectation, Lead, lead, refuse, to_https};

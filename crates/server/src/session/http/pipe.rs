@@ -13,7 +13,7 @@ use http::header;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::answer::{Answer, Asked, Form, Head, Length, status_of};
+use super::answer::{Answer, Asked, Form, Head, Length};
 use super::download::runs_in_a_browser;
 use super::request::refuse;
 use crate::service::pipe::{Giver, Taker};
@@ -38,7 +38,7 @@ pub(super) fn begin(
         refuse(context, asked, StatusCode::BAD_REQUEST, refusal)
     };
     let told = |refusal: Refusal| {
-        let status = status_of(refusal.code);
+        let status = refusal.code.meaning().status;
         refuse(context, asked, status, refusal)
     };
     if head.method == Method::GET {

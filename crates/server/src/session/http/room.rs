@@ -7,7 +7,7 @@ use http::header::HeaderName;
 use http::{Method, StatusCode, header};
 use serde_json::json;
 
-use super::answer::{Answer, Asked, Form, Head, Length, status_of};
+use super::answer::{Answer, Asked, Form, Head, Length};
 use super::request::{Lead, refuse};
 use crate::session::{Context, stopping};
 
@@ -111,7 +111,7 @@ impl Posting {
             Err(refused) => {
                 let status = match refused.too_often {
                     true => StatusCode::TOO_MANY_REQUESTS,
-                    false => status_of(refused.refusal.code),
+                    false => refused.refusal.code.meaning().status,
                 };
                 refuse(&context, &asked, status, refused.refusal)
             }

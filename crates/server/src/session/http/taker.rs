@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use anyport_net::copy::Unseen;
-use anyport_proto::transfer::refusal::Refusal;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
 
-use super::answer::{Answer, Asked};
+use super::answer::{Answer, Asked, Form};
 use super::room::Posting;
 use super::upload::Receiving;
 
@@ -72,10 +72,10 @@ impl Taker {
     }
 
     /// No more comes, and it was not all; gives the answer that is owed.
-    pub(crate) fn give_up(self, status: StatusCode, reason: &str) -> Answer {
+    pub(crate) fn give_up(self, status: StatusCode, reason: &str, form: Form) -> Answer {
         if let Self::File(receiving) = self {
             receiving.upload.interrupt(reason);
         }
-        Answer::text(status, format!("{reason}\n"))
+        Answer::refusal(Refusal::new(RefusalCode::Interrupted, reason), form).with_status(status)
     }
 }

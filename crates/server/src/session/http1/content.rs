@@ -148,7 +148,7 @@ impl Content {
     /// Ends what will not be whole; gives the answer that is still owed, none where it has been given or begun.
     fn give_up(&mut self, status: StatusCode, reason: &str) -> Option<Answer> {
         match std::mem::replace(&mut self.place, Place::PassedOver) {
-            Place::Taker(taker) => Some(taker.give_up(status, reason)),
+            Place::Taker(taker) => Some(taker.give_up(status, reason, self.exchange.asked.form)),
             Place::Echo(echoing) if !echoing.has_begun() => {
                 Some(Answer::text(status, format!("{reason}\n")))
             }

@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use super::watch::Open;
 use super::{Connection, chain};
-use crate::session::http::{Answer, Asked, Taker};
+use crate::session::http::{Answer, Asked, Form, Taker};
 use crate::session::idle_reason;
 
 /// What came next of a content.
@@ -71,12 +71,13 @@ pub(super) async fn take(
             },
             Came::End => taking.end(|taker| taker.finish(asked)),
             Came::Silence => {
-                taking.end(|taker| taker.give_up(StatusCode::REQUEST_TIMEOUT, &idle_reason(idle)))
+                let (status, reason) = (StatusCode::REQUEST_TIMEOUT, idle_reason(idle));
+                taking.end(|taker| taker.give_up(status, &reason, asked.form))
             }
             Came::Broken(reason) => {
                 open.given_up();
                 let reason = connection.why(&reason);
-                taking.end(|taker| taker.give_up(StatusCode::BAD_REQUEST, reason))
+                taking.end(|taker| taker.give_up(StatusCode::BAD_REQUEST, reason, asked.form))
             }
         };
     }
@@ -116,7 +117,7 @@ impl Drop for Taking<'_> {
         if let Some(taker) = self.taker.take() {
             let reason =
                 self.connection.why("the client reset the stream, or the connection broke");
-            block_in_place(|| taker.give_up(StatusCode::BAD_REQUEST, reason));
+            block_in_place(|| taker.give_up(StatusCode::BAD_REQUEST, reason, Form::Text));
         }
     }
 }

@@ -6,7 +6,7 @@ mod upload;
 
 use std::time::{Duration, Instant};
 
-use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::transfer::refusal::Refusal;
 use anyport_proto::ws::{CloseCode, Kind};
 
 use self::echo::MessageEcho;
@@ -144,6 +144,15 @@ impl MessageService {
         }
     }
 
+    /// Ends the session of a peer that sent nothing for too long: a sender of files reads an
+    /// error that it may try again after, everyone a Close.
+    pub(super) fn idle(&mut self, reason: &str, outlet: &mut dyn Outlet) {
+        match self {
+            Self::Upload(upload) => upload.idle(reason, outlet),
+            Self::Echo(_) | Self::Room(_) => outlet.close(Some(CloseCode::POLICY), reason),
+        }
+    }
+
     /// The connection is given up for `reason`. False where no transfer ran that tells of it.
     pub(super) fn broken(&mut self, reason: &str) -> bool {
         match self {
@@ -178,18 +187,7 @@ pub(super) trait Outlet {
             Some(hint) => format!("{}; {hint}", refusal.message),
             None => refusal.message.clone(),
         };
-        self.close(Some(code_for(refusal.code)), &reason);
-    }
-}
-
-/// The close code that tells a refusal (RFC 6455 §7.4.1).
-pub(super) const fn code_for(code: RefusalCode) -> CloseCode {
-    match code {
-        RefusalCode::NoSpace | RefusalCode::Storage => CloseCode::INTERNAL,
-        RefusalCode::TooLarge => CloseCode::TOO_BIG,
-        RefusalCode::Busy => CloseCode::TRY_AGAIN_LATER,
-        RefusalCode::DigestMismatch | RefusalCode::SizeMismatch => CloseCode::INVALID_DATA,
-        _ => CloseCode::POLICY,
+        self.close(Some(refusal.code.meaning().close), &reason);
     }
 }
 

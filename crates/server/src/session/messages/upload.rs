@@ -124,6 +124,12 @@ impl MessageUpload {
         }
     }
 
+    /// Interrupts what runs, and tells the peer that it may try again.
+    pub(in crate::session) fn idle(&mut self, reason: &str, outlet: &mut dyn Outlet) {
+        self.broken(reason);
+        self.refuse(Refusal::new(RefusalCode::Interrupted, reason), outlet);
+    }
+
     /// False where no transfer ran that tells of it.
     pub(in crate::session) fn broken(&mut self, reason: &str) -> bool {
         let sending = self.sending.take().map(|sending| sending.broken(reason));
