@@ -5,8 +5,10 @@
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// How long the peer may go on sending after our FIN.
@@ -36,7 +38,19 @@ pub fn close_blocking(mut socket: &TcpStream, scratch: &mut [u8]) {
     }
 }
 
-/// The same for a socket of the runtime.
+/// Whether the connection of a socket is over: reset, or closed in both directions. With
+/// `half_close` the peer's FIN alone is enough.
+pub fn is_over(socket: impl AsFd, half_close: bool) -> bool {
+    let mut wanted = PollFlags::HUP | PollFlags::ERR;
+    if half_close {
+        wanted |= PollFlags::RDHUP;
+    }
+    let mut polled = [PollFd::new(&socket, wanted)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polled, Some(&now)).is_ok_and(|count| count > 0)
+}
+
+/// [`close_blocking`] for a socket of the runtime.
 ///
 /// Cancel safe: yes; what was drained was to be thrown away.
 pub async fn close(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {

@@ -44,6 +44,13 @@ impl Link {
         }
     }
 
+    /// Whether the peer is gone: it reset or closed the connection. With `half_close` its FIN alone
+    /// says so. Costs a system call.
+    pub(crate) fn is_gone(&self, half_close: bool) -> bool {
+        let socket = self.state().socket.upgrade();
+        socket.is_some_and(|socket| anyport_net::linger::is_over(&*socket, half_close))
+    }
+
     /// When the connection ends, the peer sees a reset: not FIN, which would tell it that all is here.
     pub(crate) fn reset_at_end(&self) {
         self.state().resets = true;

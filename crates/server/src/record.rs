@@ -71,6 +71,11 @@ impl Record {
         self.lock().user = Some(user);
     }
 
+    /// Returns the owner of the token that the client showed.
+    pub(crate) fn user(&self) -> Option<User> {
+        self.lock().user.clone()
+    }
+
     /// It asked for something: a request, a line, a handshake.
     pub(crate) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);

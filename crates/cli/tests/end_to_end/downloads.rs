@@ -533,21 +533,26 @@ fn a_source_that_changed_begins_anew_and_its_old_part_goes() {
 
 /// Same size, same second: only the digest of the whole tells.
 #[test]
-fn a_part_of_other_content_is_found_out_and_not_kept() {
+fn a_part_of_other_content_is_not_kept_and_begun_anew_once() {
     let server = Server::start(&SLOW);
     large(&server, 100_000_000);
     let here = Here::new();
     let url = server.url("tcp", "large.bin");
-    let mut client = here.start(&["get", &url]);
-    let part = here.part_beyond(100_000);
-    client.kill();
-    client.outcome();
-    let file = std::fs::OpenOptions::new().write(true).open(part).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, b"other", 50_000).unwrap();
-    drop(file);
-    here.anyport(&["get", &url]).exits(5).says("the server sent blake3:").says("try again");
+    let interrupted_and_damaged = || {
+        let mut client = here.start(&["get", &url]);
+        let part = here.part_beyond(100_000);
+        client.kill();
+        client.outcome();
+        let file = std::fs::OpenOptions::new().write(true).open(part).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"other", 50_000).unwrap();
+    };
+    interrupted_and_damaged();
+    let got = here.anyport(&["get", "--retry", "0", &url]).exits(5);
+    got.says("the server sent blake3:").says("try again");
     assert!(here.names().is_empty(), "{:?}", here.names());
-    here.anyport(&["get", &url]).succeeds();
+    interrupted_and_damaged();
+    let got = here.anyport(&["get", &url]).succeeds().says("the server sent blake3:");
+    assert_eq!(got.stderr.matches("trying again in").count(), 1, "{got:?}");
 }
 
 #[test]
@@ -704,4 +709,58 @@ fn mistakes_of_users_are_told() {
     }
     let help = start(&["get", "--help"]).outcome().succeeds();
     assert!(help.stdout.contains("--on-exists <WHAT>"), "{}", help.stdout);
+}
+
+/// A digest of a terabyte takes many minutes, for which nobody waits any more.
+#[test]
+fn hashing_for_a_client_that_is_gone_ends() {
+    let server = Server::start(&[]);
+    let file = std::fs::File::create(server.dir().join("x")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let size = 1_u64 << 40;
+    let mut stream = connect(server.port());
+    writeln!(stream, "ANYPORT/1 GET x offset={size}").unwrap();
+    stream.peek(&mut [0]).unwrap();
+    // With the answer unread it is a reset.
+    drop(stream);
+    let mut ws = announced(server.port());
+    let get = format!(r#"{{"get":{{"name":"x","offset":{size}}}}}"#);
+    ws.write_all(&frame(TEXT, get.as_bytes())).unwrap();
+    read_frame(&mut ws);
+    drop(ws);
+    for _ in 0..2 {
+        let event = server.next_event();
+        assert_eq!(
+            (&event["event"], &event["reason"]),
+            (&"unsent".into(), &"the client is gone".into())
+        );
+    }
+}
+
+/// A resumed upload is hashed again from its last checkpoint, and after a reboot from its beginning.
+#[test]
+fn hashing_a_partial_file_for_a_client_that_is_gone_ends() {
+    let Some(disk) = SmallDisk::mount_with("size=4t") else { return };
+    let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &[]);
+    let size = 2_u64 << 40;
+    let mut begun = connect(server.port());
+    writeln!(begun, "ANYPORT/1 PUT x size={size} id=gone resume").unwrap();
+    read_line(&mut begun);
+    begun.write_all(b"begun").unwrap();
+    drop(begun);
+    let part = server.next_interrupted()["part"].as_str().unwrap().to_owned();
+    std::fs::File::options()
+        .write(true)
+        .open(server.dir().join(part))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    let mut stream = connect(server.port());
+    writeln!(stream, "ANYPORT/1 PUT x size={size} id=gone resume").unwrap();
+    // It hashes as soon as it holds the part.
+    wait_until("work", || (server.processor_time() > Duration::from_millis(200)).then_some(()));
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let refused = server.next_refused();
+    assert!(refused["reason"].as_str().unwrap().contains("the client is gone"), "{refused}");
 }

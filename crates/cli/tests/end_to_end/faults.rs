@@ -432,7 +432,7 @@ async fn relay(
         let down = forward(&mut from_server, &mut to_client, limits.1);
         tokio::pin!(up, down);
         let (mut up_ended, mut down_ended, mut cut) = (false, false, false);
-        while !cut && !(up_ended && down_ended) {
+        while !(cut || up_ended && down_ended) {
             tokio::select! {
                 limit = &mut up, if !up_ended => (up_ended, cut) = (true, limit),
                 limit = &mut down, if !down_ended => (down_ended, cut) = (true, limit),

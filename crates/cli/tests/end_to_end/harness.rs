@@ -518,7 +518,7 @@ impl SmallDisk {
         Self::mount_with("size=2m,nr_inodes=32")
     }
 
-    fn mount_with(options: &str) -> Option<Self> {
+    pub(crate) fn mount_with(options: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory.path());

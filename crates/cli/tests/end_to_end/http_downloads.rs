@@ -459,3 +459,23 @@ fn ht_1_answers_with_files_keep_their_order() {
         (200, 404, 200, 200)
     );
 }
+
+/// Compared with itself, as machines differ.
+#[test]
+fn a_head_request_for_a_directory_reads_no_entries() {
+    let server = Server::start(&[]);
+    for number in 0..3000 {
+        std::fs::write(server.dir().join(format!("{number}")), "").unwrap();
+    }
+    let cost = |method: &str, times: usize| {
+        let before = server.processor_time();
+        for _ in 0..times {
+            let request = format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            let answer = converse(&mut connect(server.port()), request.as_bytes());
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        server.processor_time() - before
+    };
+    let (heads, gets) = (cost("HEAD", 100), cost("GET", 100));
+    assert!(heads * 4 < gets, "100 heads took {heads:?}, 100 listings {gets:?}");
+}

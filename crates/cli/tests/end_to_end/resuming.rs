@@ -9,6 +9,7 @@ use anyport_testkit::noise;
 use serde_json::Value;
 
 use crate::harness::{Sample, Server, anyport, assert_same_bytes, blake3, start, wait_until};
+use crate::policies::connect_from;
 use crate::wire::{BINARY, TEXT, announced, connect, converse, frame, read_frame, read_line};
 
 const LARGE: usize = 3 * 1024 * 1024 + 7;
@@ -126,6 +127,66 @@ fn a_part_without_an_id_is_gone_on_with_on_the_word_of_the_digest() {
     }
 }
 
+/// `PUT x size=LARGE`, without an id, from `address`, interrupted behind `content`.
+fn leave_without_id(server: &Server, address: &str, content: &[u8]) {
+    let mut typed = connect_from(address, server.port());
+    typed.write_all(format!("ANYPORT/1 PUT x size={LARGE}\n").as_bytes()).unwrap();
+    typed.write_all(content).unwrap();
+    drop(typed);
+    assert_eq!(server.next_interrupted()["bytes"], content.len());
+}
+
+/// Whoever knows path and size could leave a beginning that is not the file's.
+#[test]
+fn a_part_without_an_id_is_continued_from_its_own_address_alone() {
+    let server = Server::start(&[]);
+    leave_without_id(&server, "127.0.0.2", &noise(1_500_000, 4));
+    for keys in [format!("size={LARGE} id=mine"), format!("size={LARGE}")] {
+        let (stream, line) = offer(&server, &keys);
+        assert_eq!(offset(&line), 0, "{keys}");
+        drop(stream);
+        server.next_interrupted();
+    }
+    let mut own = connect_from("127.0.0.2", server.port());
+    own.write_all(format!("ANYPORT/1 PUT x size={LARGE} resume\n").as_bytes()).unwrap();
+    assert_eq!(offset(&read_line(&mut own)), 1_500_000);
+}
+
+#[test]
+fn a_planted_beginning_costs_a_sender_one_more_attempt() {
+    for scheme in ["tcp", "tls", "ws", "wss", "frames"] {
+        let server = Server::start(&[]);
+        leave_without_id(&server, "127.0.0.1", &noise(1_500_000, 4));
+        let content = noise(LARGE, 3);
+        let sample = Sample::new("x", &content);
+        let url = server.url(scheme, "");
+        let sent = anyport(&["send", "-k", "--json", sample.path(), &url]).succeeds();
+        assert_eq!(sent.json()[0]["resumed"], Value::Null, "{scheme}: {sent:?}");
+        assert_eq!(sent.stderr.matches("trying again in").count(), 1, "{scheme}: {sent:?}");
+        assert_same_bytes(&std::fs::read(server.dir().join("x")).unwrap(), &content);
+    }
+}
+
+#[test]
+fn an_upload_that_does_not_resume_shortens_no_part_of_another_client() {
+    let server = Server::start(&[]);
+    let content = noise(LARGE, 3);
+    leave_without_id(&server, "127.0.0.1", &content[..1_500_000]);
+    for address in ["127.0.0.1", "127.0.0.2"] {
+        let mut other = connect_from(address, server.port());
+        let put = format!("PUT /x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {LARGE}\r\n\r\n");
+        other.write_all(&[put.as_bytes(), &content[..1_100_000]].concat()).unwrap();
+        drop(other);
+        server.next_interrupted();
+    }
+    let (mut stream, line) = offer(&server, &format!("size={LARGE}"));
+    assert_eq!(offset(&line), 1_500_000);
+    let end = format!("END {}\n", blake3(&content));
+    let answer = converse(&mut stream, &[&content[1_500_000..], end.as_bytes()].concat());
+    assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer:?}");
+    assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+}
+
 #[test]
 fn another_size_time_or_algorithm_begins_anew() {
     let server = Server::start(&[]);
@@ -235,7 +296,9 @@ fn a_server_may_be_told_to_overwrite() {
     // Never a directory.
     std::fs::create_dir(server.dir().join("d")).unwrap();
     let sample = Sample::new("d", b"x");
-    anyport(&["send", sample.path(), &server.url("tcp", "")]).exits(4).says("is no file");
+    anyport(&["send", sample.path(), &server.url("tcp", "")])
+        .exits(4)
+        .says("d exists, and is a directory");
 }
 
 #[test]

@@ -22,8 +22,9 @@ use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 use super::digest::{Algorithm, Digest, nibble};
 
-/// Bytes between two checkpoints: what is hashed again after a break, at most.
-pub const UNIT: u64 = 64 * 1024 * 1024;
+/// Bytes between two checkpoints: what is hashed again after a break, at most. A client can ask for
+/// that with one line, so it is some milliseconds; a checkpoint takes 90 bytes of the state file.
+pub const UNIT: u64 = 8 * 1024 * 1024;
 
 /// Hashes content as it passes.
 #[derive(Debug, Clone)]

@@ -19,6 +19,7 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::files::{Files, Source};
+use super::hashing;
 use crate::observe::Sent;
 use crate::running::{Direction, Transfer, Underway};
 pub(crate) use crate::sink::beneath::Facts;
@@ -35,9 +36,8 @@ pub(crate) struct Download {
     position: u64,
     /// The byte behind the last one that does.
     until: u64,
+    /// Has seen bytes from the beginning; never beyond `position`.
     hasher: Hasher,
-    /// Bytes from the beginning that have been hashed; never beyond `position`.
-    hashed: u64,
     began: Instant,
     last: Instant,
     end: Option<FileEnd>,
@@ -169,7 +169,6 @@ impl Opened {
             position: bytes.start,
             until: bytes.end,
             hasher: Hasher::new(digest),
-            hashed: 0,
             began: now,
             last: now,
             end: None,
@@ -191,8 +190,8 @@ impl Download {
     pub(crate) fn next(&mut self, buffer: &mut [u8]) -> io::Result<Next> {
         let left = self.until - self.position;
         if left == 0 {
-            if self.hasher.wants_content() && self.hashed < self.head.size {
-                self.catch_up(buffer, HASHED_AT_ONCE)?;
+            if self.hasher.wants_content() && self.hasher.bytes() < self.head.size {
+                self.catch_up(HASHED_AT_ONCE)?;
                 return Ok(Next::Bytes(0));
             }
             return Ok(Next::End(self.end()));
@@ -202,11 +201,10 @@ impl Download {
             return Ok(Next::Unseen(Piece { file, at, count: left }));
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        self.catch_up(buffer, 2 * most as u64)?;
+        self.catch_up(2 * most as u64)?;
         let count = read_at(&self.file, &mut buffer[..most], self.position)?;
-        if self.hashed == self.position {
+        if self.hasher.bytes() == self.position {
             self.hasher.update(&buffer[..count]);
-            self.hashed += count as u64;
         }
         self.sent(count as u64);
         Ok(Next::Bytes(count))
@@ -236,16 +234,9 @@ impl Download {
     }
 
     /// Hashes what went out before it could be hashed, or was never asked for; at most `most` bytes.
-    fn catch_up(&mut self, buffer: &mut [u8], most: u64) -> io::Result<()> {
-        let until = self.position.min(self.hashed.saturating_add(most));
-        while self.hashed < until {
-            let left = usize::try_from(until - self.hashed).unwrap_or(usize::MAX);
-            let room = left.min(buffer.len());
-            let count = read_at(&self.file, &mut buffer[..room], self.hashed)?;
-            self.hasher.update(&buffer[..count]);
-            self.hashed += count as u64;
-        }
-        Ok(())
+    fn catch_up(&mut self, most: u64) -> io::Result<()> {
+        let until = self.position.min(self.hasher.bytes().saturating_add(most));
+        hashing::hash(&self.file, &mut self.hasher, until, &self.source)
     }
 
     fn tell(&mut self, broken: Option<String>) {
@@ -304,8 +295,7 @@ fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     loop {
         match file.read_at(buffer, at) {
             Ok(0) => {
-                let message = "the file became shorter while it was sent";
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, hashing::SHORTER));
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             read => return read,

@@ -30,6 +30,8 @@ pub(crate) struct FileSink {
     read_at: u64,
     /// Bytes on disk before a rewrite; the file must be cut after it.
     raw_len: u64,
+    /// Removed unless it is published.
+    not_kept: bool,
 }
 
 /// The hidden file; removed when dropped.
@@ -81,7 +83,14 @@ impl FileSink {
     }
 
     const fn new(directory: Arc<Directory>, file: File, part: Part, length: u64) -> Self {
-        Self { directory, file, part: Some(part), write_at: length, read_at: 0, raw_len: 0 }
+        let part = Some(part);
+        Self { directory, file, part, write_at: length, read_at: 0, raw_len: 0, not_kept: false }
+    }
+
+    /// The same, removed when it is interrupted.
+    pub(crate) const fn not_kept(mut self) -> Self {
+        self.not_kept = true;
+        self
     }
 
     /// What an earlier attempt left.
@@ -106,23 +115,15 @@ impl FileSink {
         }
     }
 
-    /// A hasher that has seen what an earlier attempt left.
-    pub(crate) fn hasher(&self, algorithm: Algorithm) -> io::Result<Hasher> {
+    /// Returns a hasher that has seen what the checkpoints of an earlier attempt cover.
+    pub(crate) fn hasher(&self, algorithm: Algorithm) -> Hasher {
         let checkpoints = match &self.part {
             Some(Part { state: Some(state), .. }) if self.write_at > 0 => {
                 state.read(self.directory.handle(), self.write_at)
             }
             _ => Vec::new(),
         };
-        let mut hasher = Hasher::resume(algorithm, &checkpoints, self.write_at);
-        let mut buffer = vec![0; if self.write_at > 0 { REHASH_BUFFER } else { 0 }];
-        while hasher.wants_content() && hasher.bytes() < self.write_at {
-            let left = usize::try_from(self.write_at - hasher.bytes()).unwrap_or(usize::MAX);
-            let (piece, _) = buffer.split_at_mut(left.min(REHASH_BUFFER));
-            self.file.read_exact_at(piece, hasher.bytes())?;
-            hasher.update(piece);
-        }
-        Ok(hasher)
+        Hasher::resume(algorithm, &checkpoints, self.write_at)
     }
 
     /// Keeps what the digest can go on from after a break.
@@ -139,7 +140,7 @@ impl FileSink {
     }
 
     /// Where the next bytes belong, for whoever can put them there without a way through our memory.
-    pub(super) const fn next_place(&self) -> (&File, u64) {
+    pub(crate) const fn next_place(&self) -> (&File, u64) {
         (&self.file, self.write_at)
     }
 
@@ -197,7 +198,7 @@ impl FileSink {
 
     pub(super) fn keep_part(mut self) -> Option<String> {
         // An empty part is of no use to anybody.
-        if self.write_at == 0 || self.cut_raw_tail().is_err() {
+        if self.not_kept || self.write_at == 0 || self.cut_raw_tail().is_err() {
             return None;
         }
         // An operator who finds the part finds whose it is, too.
@@ -268,9 +269,6 @@ fn system_time(seconds: i64) -> Option<SystemTime> {
 
 /// What a sender may set: neither set-user-id nor its like.
 const PERMISSIONS: u32 = 0o777;
-
-/// Bytes read at once while the end of a part is hashed again.
-const REHASH_BUFFER: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -63,9 +63,15 @@ impl PartKey {
     }
 
     /// The key of an offer without an id: the end digest must tell whether it is the same file, so there must be one.
-    pub(crate) fn without_id(offer: &Offer, path: &FilePath, algorithm: Algorithm) -> Option<Self> {
+    /// `owner` is who may continue it, so that nobody else can plant a beginning.
+    pub(crate) fn without_id(
+        offer: &Offer,
+        path: &FilePath,
+        algorithm: Algorithm,
+        owner: &str,
+    ) -> Option<Self> {
         let size = offer.size.filter(|_| algorithm != Algorithm::None)?;
-        Some(Self::hash(&[path.as_str(), &size.to_string(), algorithm.as_str()]))
+        Some(Self::hash(&[path.as_str(), &size.to_string(), algorithm.as_str(), owner]))
     }
 
     fn hash(facts: &[&str]) -> Self {

@@ -21,6 +21,8 @@ use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
+use super::hashing;
+use crate::access::counted_as;
 use crate::budget::Budget;
 use crate::config::{Config, SinkKind};
 use crate::link::Link;
@@ -62,6 +64,22 @@ pub(crate) struct Source {
     pub(crate) link: Link,
     /// What is said of the connection at its end.
     pub(crate) record: Arc<Record>,
+}
+
+impl Source {
+    /// Who may continue a partial file that was begun without an id: the owner of the same token,
+    /// or the same address (IPv6: the same /64).
+    fn owner(&self) -> String {
+        match self.record.user() {
+            Some(user) => format!("token {user}"),
+            None => format!("address {}", counted_as(self.peer.ip())),
+        }
+    }
+
+    /// Whether the client is gone. A half-close is the end of a WebSocket, and of nothing else.
+    pub(super) fn is_gone(&self) -> bool {
+        self.link.is_gone(matches!(self.protocol, Protocol::Ws | Protocol::Frames))
+    }
 }
 
 impl Files {
@@ -186,17 +204,16 @@ impl Files {
             SinkKind::Discard => AnySink::Discard,
         };
         let (hasher, resumed) = match sink {
-            AnySink::File(part) => match part.hasher(algorithm) {
-                Ok(hasher) => {
-                    let length = part.length();
-                    sink = AnySink::File(part);
-                    (hasher, length)
+            AnySink::File(part) => {
+                let (mut hasher, (file, length)) = (part.hasher(algorithm), part.next_place());
+                let hashed = hashing::hash(file, &mut hasher, length, &source);
+                sink = AnySink::File(part);
+                if let Err(error) = hashed {
+                    sink.keep_part();
+                    return Err(storage_refusal("cannot read a partial file", &error));
                 }
-                Err(error) => {
-                    AnySink::File(part).keep_part();
-                    return Err(storage_refusal("cannot read a part file", &error));
-                }
-            },
+                (hasher, length)
+            }
             AnySink::Memory(_) | AnySink::Discard => (Hasher::new(algorithm), 0),
         };
         let underway = self.running.begin(Transfer {
@@ -271,8 +288,8 @@ impl Files {
             return Ok(true);
         }
         match on_exists {
-            OnExists::Error => Err(exists(path, Some(present))),
-            OnExists::Overwrite if !present.is_file => Err(exists(path, Some(present))),
+            OnExists::Error => Err(exists(path, offer, Some(present))),
+            OnExists::Overwrite if !present.is_file => Err(exists(path, offer, Some(present))),
             OnExists::Overwrite | OnExists::Rename => Ok(false),
         }
     }
@@ -345,20 +362,30 @@ fn without_slash(name: &str, is_directory: bool) -> &str {
     if is_directory { name.trim_end_matches('/') } else { name }
 }
 
-/// Another file has the name.
-fn exists(path: &FilePath, present: Option<Present>) -> Refusal {
-    let what = match present {
-        Some(Present { is_file: false, .. }) => "exists, and is no file".to_owned(),
-        Some(Present { size, .. }) => format!("exists, with {size} bytes or another time"),
-        None => "exists, with other content".to_owned(),
+/// Another file has the name; `present` is what is known of it, where it was compared with the offer.
+fn exists(path: &FilePath, offer: &Offer, present: Option<Present>) -> Refusal {
+    let how = match present {
+        Some(Present { is_directory: true, .. }) => ", and is a directory".to_owned(),
+        Some(Present { is_file: false, .. }) => ", and is not a regular file".to_owned(),
+        Some(Present { size, .. }) => match offer.size {
+            Some(offered) if offered != size => format!(", with {size} bytes instead of {offered}"),
+            Some(_) if offer.mtime.is_some() => {
+                ", with the same size and another modification time".to_owned()
+            }
+            _ => String::new(),
+        },
+        None => ", with other content".to_owned(),
     };
-    Refusal::new(RefusalCode::Exists, format!("{path} {what}"))
+    Refusal::new(RefusalCode::Exists, format!("{path} exists{how}"))
         .with_hint("send under another name, or with --on-exists rename")
 }
 
 /// What went wrong on our disk, in words that reach the sender.
 fn storage_refusal(what: &str, error: &io::Error) -> Refusal {
     match error.kind() {
+        _ if hashing::is_gone(error) => {
+            Refusal::new(RefusalCode::Interrupted, format!("{what}: {error}"))
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             Refusal::new(RefusalCode::NoSpace, format!("{what}: {error}"))
                 .with_hint("free some space on the server, then send it again")

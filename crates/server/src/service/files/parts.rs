@@ -36,8 +36,15 @@ impl Files {
         let worth = offer.resume || offer.size.is_some_and(|size| size >= WORTH_RESUMING);
         let Some(path) = path.filter(|_| worth) else { return fresh() };
         let with_id = PartKey::of(offer, path, algorithm);
-        let without_id = PartKey::without_id(offer, path, algorithm);
+        let without_id = PartKey::without_id(offer, path, algorithm, &source.owner());
         let own = with_id.as_ref().or(without_id.as_ref());
+        // Without an id nothing says that what is there is of the same client, so it stays, and this
+        // attempt leaves nothing.
+        if !offer.resume && with_id.is_none() && own.is_some_and(|key| self.directory.has_part(key))
+        {
+            let Part { sink, .. } = fresh()?;
+            return Ok(Part { sink: sink.not_kept(), held: None, without_id: false });
+        }
         let mut found = None;
         if offer.resume
             && let Some((own, other)) = with_id.as_ref().zip(without_id.as_ref())
@@ -102,7 +109,7 @@ impl Files {
 pub(super) struct Part {
     pub(super) sink: FileSink,
     pub(super) held: Option<Writing>,
-    /// It was found by path, size and algorithm alone.
+    /// It was found by path, size, algorithm and owner alone.
     pub(super) without_id: bool,
 }
 

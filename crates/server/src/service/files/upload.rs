@@ -1,6 +1,6 @@
 //! One file on its way in.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,10 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::{End, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
-use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::transfer::refusal::{Keeps, Refusal, RefusalCode};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
+use super::hashing;
 use super::parts::Writing;
 use super::quota::Claim;
 use super::{Files, Source, exists, over_quota, storage_refusal};
@@ -213,7 +214,10 @@ impl Upload {
             let is_same = digest.as_ref().map_or(Ok(true), |digest| self.is_what_is_here(digest));
             return match is_same {
                 Ok(true) => Ok(self.finish_here(kind, digest)),
-                Ok(false) => Err(self.abandon(exists(&path, None))),
+                Ok(false) => {
+                    let refusal = exists(&path, &self.offer, None);
+                    Err(self.abandon(refusal))
+                }
                 Err(error) => {
                     let refusal = storage_refusal(&format!("cannot read {path}"), &error);
                     Err(self.abandon(refusal))
@@ -228,7 +232,8 @@ impl Upload {
         let stored = match sink.finish(&path, &self.offer, self.on_exists) {
             Ok(stored) => stored,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(self.abandon(exists(&path, None)));
+                let refusal = exists(&path, &self.offer, None);
+                return Err(self.abandon(refusal));
             }
             Err(error) => {
                 let refusal = storage_refusal(&format!("cannot store {path}"), &error);
@@ -298,17 +303,11 @@ impl Upload {
     /// compared.
     fn is_what_is_here(&self, digest: &Digest) -> io::Result<bool> {
         let Some(path) = &self.path else { return Ok(false) };
-        let Found::File(file, _) = beneath::open(self.files.directory.handle(), path)? else {
+        let Found::File(file, facts) = beneath::open(self.files.directory.handle(), path)? else {
             return Ok(false);
         };
-        let mut hasher = Hasher::new(digest.algorithm());
-        let mut buffer = vec![0; COMPARE_BUFFER];
-        loop {
-            match (&file).read(&mut buffer)? {
-                0 => return Ok(hasher.finish().as_ref() == Some(digest)),
-                count => hasher.update(&buffer[..count]),
-            }
-        }
+        let stored = hashing::digest(&file, facts.size, digest.algorithm(), &self.source)?;
+        Ok(stored.as_ref() == Some(digest))
     }
 
     /// Ends an upload that will not be whole: nothing is published, the part is kept.
@@ -322,19 +321,19 @@ impl Upload {
     /// apart, for a person to look at, if it is not what was sent.
     pub(crate) fn abandon(mut self, refusal: Refusal) -> Refusal {
         let sink = self.sink.take();
-        let part = match refusal.code {
-            RefusalCode::DigestMismatch => {
+        let part = match refusal.code.meaning().keeps {
+            Keeps::Apart => {
                 self.rests();
                 sink.and_then(AnySink::keep_apart)
             }
-            RefusalCode::NoSpace | RefusalCode::Storage => {
+            Keeps::Partial => {
                 let sink = sink.filter(AnySink::can_be_resumed);
                 sink.and_then(|sink| {
                     self.rests();
                     sink.keep_part()
                 })
             }
-            _ => None,
+            Keeps::Nothing => None,
         };
         self.tell_interrupted(refusal.message.clone(), part);
         refusal
@@ -467,9 +466,6 @@ fn unnamed(protocol: Protocol) -> FileName {
     let name = format!("{now}-{protocol}-{tail}.bin");
     FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
 }
-
-/// Bytes read at once while what is here is compared with what came.
-const COMPARE_BUFFER: usize = 64 * 1024;
 
 /// Time of ours beyond which a receipt says where it went.
 const WORTH_TELLING: Duration = Duration::from_millis(10);

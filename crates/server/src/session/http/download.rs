@@ -108,6 +108,10 @@ fn file(head: &RequestHead, opened: Opened, asked: &Asked) -> Lead {
 }
 
 fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Lead {
+    if asked.without_content {
+        // That the directory is there is known; its entries are of no use to the client.
+        return Lead::Answer(listing_head(&Page::new(asked.form, path)).into());
+    }
     let name = path.as_ref().map(|path| path.as_str().to_owned());
     let list = List { path: name, ..List::default() };
     let listing = match context.list(context.source(asked.protocol, Engine::Own), &list) {
@@ -124,13 +128,13 @@ fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Lead {
         }
     };
     let page = Page::new(asked.form, path);
+    Lead::Send(listing_head(&page), Sending::List(listing), Some(page))
+}
+
+fn listing_head(page: &Page) -> Head {
     let fields = [(header::CACHE_CONTROL, REVALIDATE.to_owned())];
     let fields: Vec<(HeaderName, String)> = page.fields().into_iter().chain(fields).collect();
-    let head = Head { status: StatusCode::OK, fields, length: Length::Unknown };
-    if asked.without_content {
-        return Lead::Answer(head.into());
-    }
-    Lead::Send(head, Sending::List(listing), Some(page))
+    Head { status: StatusCode::OK, fields, length: Length::Unknown }
 }
 
 /// Another one for every state of a file: what is stored anew is another inode, and what is changed in place has another
