@@ -27,6 +27,11 @@ impl Pace {
         self.due.saturating_duration_since(Instant::now())
     }
 
+    /// The instant at which the next byte is due; none if it is due already.
+    pub fn wake(&self) -> Option<Instant> {
+        (self.due > Instant::now()).then_some(self.due)
+    }
+
     /// Bytes that should be moved at once, so that they go evenly: those of 50 ms, and not too few to be worth it.
     pub fn most(&self) -> usize {
         usize::try_from(self.rate / 20).unwrap_or(usize::MAX).max(FEWEST)
@@ -46,13 +51,14 @@ mod tests {
     #[test]
     fn bytes_take_their_time_and_idleness_is_not_made_up_for() {
         let mut pace = Pace::new(1000);
-        assert_eq!(pace.pause(), Duration::ZERO);
+        assert_eq!((pace.pause(), pace.wake()), (Duration::ZERO, None));
         pace.due -= Duration::from_secs(100);
         pace.moved(5000);
         let pause = pace.pause();
         assert!(pause > Duration::from_secs(4) && pause <= Duration::from_secs(5), "{pause:?}");
         pace.moved(1000);
         assert!(pace.pause() > Duration::from_secs(5));
+        assert_eq!(pace.wake(), Some(pace.due));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Input, Step};
 use anyport_net::keepalive;
@@ -142,8 +142,8 @@ impl Step for Talker {
         self.session.hears_while_sending()
     }
 
-    fn pause(&self) -> Duration {
-        self.session.pause()
+    fn wake(&self) -> Option<Instant> {
+        self.session.wake()
     }
 
     fn delivered(&mut self, count: u64) {

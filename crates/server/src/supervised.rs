@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Held, Input, Outgoing, Step, Unseen};
 use anyport_net::pace::Pace;
@@ -88,7 +88,7 @@ impl Step for Supervised {
         match &input {
             Input::Bytes(bytes, _) => self.received(bytes.len() as u64),
             Input::Unseen(count, _) => self.received(*count),
-            Input::EndOfStream | Input::Silence | Input::Stopping => {}
+            Input::EndOfStream | Input::Silence | Input::Stopping | Input::Timer(_) => {}
         }
         let stops = self.stop.is_draining();
         if stops {
@@ -159,13 +159,13 @@ impl Step for Supervised {
         Some(Unseen { most: unseen.most.min(most), ..unseen })
     }
 
-    fn pause(&self) -> Duration {
-        // An abort is not kept waiting.
+    fn wake(&self) -> Option<Instant> {
+        // An abort does not wait.
         if self.stop.is_aborted() {
-            return Duration::ZERO;
+            return None;
         }
-        let pace = self.pace.as_ref().map_or(Duration::ZERO, Pace::pause);
-        pace.max(self.session.pause())
+        // `None` is less than any instant, so the later of both wins.
+        self.pace.as_ref().and_then(Pace::wake).max(self.session.wake())
     }
 
     fn held(&self) -> Option<Held> {

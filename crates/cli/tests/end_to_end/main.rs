@@ -2,6 +2,7 @@
 //!
 //! - `bench` the comparison, its outputs, and what it does when a part of it fails
 //! - `harness` starts servers and senders, waits for events, compares what arrived
+//! - `bursts` input beyond a limit that delays it, then silence
 //! - `config` settings from a file and the environment, and what tells of them
 //! - `manuals` manual pages and completions, as man and shells take them
 //! - `reload` new settings for a server that runs
@@ -56,6 +57,7 @@
 
 mod bench;
 mod bench_rooms;
+mod bursts;
 mod cat;
 mod chat;
 mod closing;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::gate::{Waited, wait_blocking};
 use super::outgoing::send_blocking;
 use super::unseen::{Pipe, Unseen};
-use super::{Flow, Input, Pumped, Step, pause_blocking, trim};
+use super::{Flow, Input, Pumped, Step, sleep_blocking, trim};
 
 /// Moves bytes between a blocking socket and `step` until it finishes, becomes a conversation, or is no bulk transfer any more:
 /// a thread is not for waiting. Ended early by `shutdown()` on the socket.
@@ -37,6 +37,9 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
         let flow = match wait_blocking(socket, step)? {
             // Who waited may have something to send now.
             Waited::Free if was_held => continue,
+            Waited::Free if sleep_blocking(step) => {
+                step.step(Input::Timer(Instant::now()), &mut replies)
+            }
             Waited::Free => read(socket, buffer, step, &mut source, &mut replies)?,
             Waited::Late => step.step(Input::Silence, &mut replies),
             Waited::Gone => step.step(Input::EndOfStream, &mut replies),
@@ -48,7 +51,6 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
         if flow == Flow::Finish {
             return Ok(Pumped::Finished);
         }
-        pause_blocking(step);
     }
 }
 
@@ -187,7 +189,7 @@ mod tests {
                 Input::Bytes(bytes, _) => self.seen.extend_from_slice(bytes),
                 Input::Unseen(count, _) => self.unseen += count,
                 Input::EndOfStream => return Flow::Finish,
-                Input::Silence | Input::Stopping => panic!("{input:?}"),
+                Input::Silence | Input::Stopping | Input::Timer(_) => panic!("{input:?}"),
             }
             Flow::Continue
         }

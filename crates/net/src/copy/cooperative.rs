@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::gate::{Waited, wait_cooperative};
 use super::outgoing::{Sent, send_cooperative, write};
-use super::{Flow, Input, Step, pause_cooperative, trim};
+use super::{Flow, Input, Step, sleep_cooperative, trim};
 
 /// Why the loop stopped without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub async fn pump(
         if step.is_conversation() {
             return Ok(Pumped::Conversation);
         }
-        let (patience, pause) = (step.patience(), step.pause());
+        let (patience, wake) = (step.patience(), step.wake());
         let was_held = was_held || step.held().is_some();
         let waiting = &mut *step;
         let next = async {
@@ -63,7 +63,10 @@ pub async fn pump(
                 Waited::Late => return Ok(Read::Silence),
                 Waited::Gone => return Ok(Read::Bytes(0)),
             }
-            pause_cooperative(pause).await;
+            if let Some(at) = wake {
+                sleep_cooperative(at).await;
+                return Ok(Read::Timer);
+            }
             read(socket, buffer, patience).await
         };
         let read = tokio::select! {
@@ -79,6 +82,7 @@ pub async fn pump(
             Read::Freed => continue,
             Read::Stopping => Input::Stopping,
             Read::Silence => Input::Silence,
+            Read::Timer => Input::Timer(Instant::now()),
             Read::Bytes(0) => Input::EndOfStream,
             Read::Bytes(count) => {
                 moved += count as u64;
@@ -110,6 +114,7 @@ enum Read {
     Bytes(usize),
     Silence,
     Stopping,
+    Timer,
 }
 
 /// Cancel safe: yes; bytes are taken from the socket only in the call that gives them.
@@ -143,6 +148,21 @@ mod tests {
         stops: usize,
         patience: Duration,
         reply: usize,
+        /// Bytes that it handles at once; the others are set aside. 0: all.
+        sip: usize,
+        waiting: Vec<u8>,
+        wake: Option<Instant>,
+    }
+
+    impl Recorder {
+        /// The first wake-up is in the past when it is asked for, the others in the future.
+        fn sip(&mut self, at: Instant) {
+            let rest = self.waiting.split_off(self.sip.min(self.waiting.len()));
+            self.received.append(&mut self.waiting);
+            self.waiting = rest;
+            let later = if self.wake.is_some() { Duration::from_millis(1) } else { Duration::ZERO };
+            self.wake = (!self.waiting.is_empty()).then_some(at + later);
+        }
     }
 
     impl Step for Recorder {
@@ -152,6 +172,11 @@ mod tests {
 
         fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
             match input {
+                Input::Bytes(bytes, at) if self.sip > 0 => {
+                    self.waiting.extend_from_slice(bytes);
+                    self.sip(at);
+                }
+                Input::Timer(at) => self.sip(at),
                 Input::Bytes(bytes, _) => {
                     self.received.extend_from_slice(bytes);
                     bytes.iter().for_each(|byte| {
@@ -170,7 +195,11 @@ mod tests {
         }
 
         fn is_bulk(&self) -> bool {
-            false
+            self.sip > 0
+        }
+
+        fn wake(&self) -> Option<Instant> {
+            self.wake
         }
     }
 
@@ -248,6 +277,28 @@ mod tests {
         let replied = pump(&server, &mut buffer, &mut step, u64::MAX, std::future::pending());
         let (pumped, ()) = tokio::join!(replied, asked);
         assert_eq!(pumped.unwrap(), Pumped::Finished);
+    }
+
+    /// The peer stays silent behind its burst; on both loops.
+    #[tokio::test]
+    async fn input_that_is_set_aside_is_handled_in_silence() {
+        for blocking in [false, true] {
+            let (mut client, server) = pair().await;
+            let patience = Duration::from_millis(300);
+            let mut step = Recorder { patience, sip: 10, ..Recorder::default() };
+            client.write_all(&[7; 95]).await.unwrap();
+            client.shutdown().await.unwrap();
+            let pumped = if blocking {
+                let server = server.into_std().unwrap();
+                server.set_nonblocking(false).unwrap();
+                crate::copy::pump_blocking(&server, &mut [0; 64], &mut step)
+            } else {
+                let never = std::future::pending();
+                pump(&server, &mut [0; 64], &mut step, u64::MAX, never).await
+            };
+            assert_eq!(pumped.unwrap(), Pumped::Finished);
+            assert_eq!((step.received.len(), step.waiting.len()), (95, 0), "{blocking}");
+        }
     }
 
     /// A peer that takes nothing is given up; what it holds is one reply.

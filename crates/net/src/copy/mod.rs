@@ -34,6 +34,8 @@ pub enum Input<'a> {
     Silence,
     /// The program stops: what runs may finish, nothing new begins.
     Stopping,
+    /// The instant of [`Step::wake`] has been reached; this is the time now.
+    Timer(Instant),
 }
 
 /// Whether the loop goes on.
@@ -90,10 +92,11 @@ pub trait Step {
         let _ = count;
     }
 
-    /// How long to wait before anything else is read or sent. Asked after each step and piece, and again after a wait, so
-    /// that it may end early.
-    fn pause(&self) -> Duration {
-        Duration::ZERO
+    /// Returns the instant before which nothing is read or sent. When it is reached, or if it has passed already, the driver
+    /// delivers [`Input::Timer`] before it reads, even if no input has arrived, and asks again. Absolute, because a duration
+    /// that is asked for twice has two values: a session that set input aside was forgotten when the second one was zero.
+    fn wake(&self) -> Option<Instant> {
+        None
     }
 
     /// What another session has to do before anything else is read or sent. Asked before each read and each piece.
@@ -131,27 +134,28 @@ pub trait Step {
 /// Replies beyond this are given back to the allocator after they are written, so that an idle connection holds little.
 const KEPT_REPLIES: usize = 64 * 1024;
 
-/// Waits as long as the step wants, looking up now and then.
-fn pause_blocking(step: &impl Step) {
-    loop {
-        let pause = step.pause();
-        if pause.is_zero() {
-            return;
+/// Sleeps until the instant of [`Step::wake`], if there is one, and returns whether a timer event is due. Asks again now and
+/// then, since an abort ends the wait.
+fn sleep_blocking(step: &impl Step) -> bool {
+    while let Some(at) = step.wake() {
+        let left = at.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
         }
-        std::thread::sleep(pause.min(LONGEST_SLEEP));
+        std::thread::sleep(left.min(LONGEST_SLEEP));
     }
+    false
 }
 
-/// The same among the tasks of the runtime.
+/// Sleeps until `at` on the runtime. Yields to other tasks in any case, as a session may ask to be called again immediately.
 ///
 /// Cancel safe: yes.
-async fn pause_cooperative(pause: Duration) {
-    if !pause.is_zero() {
-        tokio::time::sleep(pause).await;
-    }
+async fn sleep_cooperative(at: Instant) {
+    tokio::task::yield_now().await;
+    tokio::time::sleep_until(at.into()).await;
 }
 
-/// A thread that sleeps hears of nothing.
+/// Longest uninterrupted sleep on a thread, which notices an abort only in between.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 fn trim(replies: &mut Vec<u8>) {

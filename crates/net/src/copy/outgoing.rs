@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::file::send_file;
 use super::gate::{Waited, wait_blocking, wait_cooperative};
-use super::{Flow, Input, Step, pause_blocking, pause_cooperative, trim};
+use super::{Flow, Input, Step, sleep_blocking, sleep_cooperative, trim};
 
 /// What goes out next. What the step appended to the replies goes before it.
 #[derive(Debug)]
@@ -94,7 +94,8 @@ pub(super) fn send_blocking(
                 return Ok(Flow::Finish);
             }
         }
-        pause_blocking(step);
+        // A timer event waits until all is sent.
+        sleep_blocking(step);
     }
     // What was heard in between may have been answered.
     say(socket, replies, false).map_err(unread)?;
@@ -176,7 +177,9 @@ pub(super) async fn send_cooperative(
             trim(replies);
             return Ok(Sent::Bulk);
         }
-        pause_cooperative(step.pause()).await;
+        if let Some(at) = step.wake() {
+            sleep_cooperative(at).await;
+        }
     }
 }
 

@@ -200,7 +200,7 @@ struct Running<H: Host> {
     buffer: Vec<u8>,
     /// Empty between two steps.
     replies: Vec<u8>,
-    /// Those that want to be left alone until then.
+    /// Connections that wait for an instant ([`Step::wake`]). Entries that no longer hold are skipped.
     sleepers: BTreeSet<(Instant, Key)>,
     next_tick: Instant,
     /// When this turn began: near enough for all that happens in it.
@@ -354,6 +354,7 @@ impl<H: Host> Running<H> {
                 Input::EndOfStream
             }
             What::Silence => Input::Silence,
+            What::Timer => Input::Timer(self.now),
             What::Stopping => Input::Stopping,
         };
         let flow = wire.session.step(input, &mut self.replies);
@@ -409,12 +410,13 @@ impl<H: Host> Running<H> {
             State::Lingering { .. } => {}
         }
         if wire.state.is_open() {
-            let pause = wire.session.pause();
-            // One that sleeps already is looked at when it was to wake.
-            let slept = std::mem::replace(&mut wire.paused, !pause.is_zero());
-            if wire.paused && !slept {
-                self.sleepers.insert((self.now + pause, key));
+            let wake = wire.session.wake();
+            if let Some(at) = wake
+                && (wire.wake != wake || at <= self.now)
+            {
+                self.sleepers.insert((at, key));
             }
+            wire.wake = wake;
         }
         self.wires.watch(key);
     }
@@ -441,15 +443,19 @@ impl<H: Host> Running<H> {
     }
 
     fn wake_sleepers(&mut self) {
-        while let Some((until, key)) = self.sleepers.first().copied() {
-            if until > self.now {
-                return;
+        let later = match self.sleepers.first() {
+            Some((at, _)) if *at <= self.now => {
+                self.sleepers.split_off(&(self.now + Duration::from_nanos(1), Key::of(0)))
             }
-            self.sleepers.pop_first();
-            if let Some(wire) = self.wires.get(key).filter(|wire| wire.paused) {
-                wire.paused = false;
-                // What it did not want to hear before it may want to hear now.
-                self.guarded(key, |running| running.step(key, What::Bytes(0)));
+            _ => return,
+        };
+        // One that asks to be woken again has its turn after the others.
+        for (at, key) in std::mem::replace(&mut self.sleepers, later) {
+            // The key may belong to another connection by now. One whose peer does not read is woken when its queue is empty.
+            let wire = self.wires.get(key).filter(|wire| wire.wake == Some(at));
+            if let Some(wire) = wire.filter(|wire| wire.takes_input()) {
+                wire.wake = None;
+                self.guarded(key, |running| running.step(key, What::Timer));
             }
         }
     }
@@ -463,7 +469,7 @@ impl<H: Host> Running<H> {
             } else if wire.queued() > 0 {
                 let error = io::Error::new(io::ErrorKind::TimedOut, UNREAD);
                 self.remove(key, Some(error));
-            } else if !wire.paused {
+            } else if wire.wake.is_none() {
                 // It cannot be heard while nobody listens.
                 self.guarded(key, |running| running.step(key, What::Silence));
             }
@@ -491,6 +497,7 @@ enum What {
     End,
     Silence,
     Stopping,
+    Timer,
 }
 
 /// How long a peer that the host has had enough of may take for what waits for it.

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::sync::mpsc;
@@ -11,6 +12,18 @@ use super::*;
 struct Echo {
     patience: Duration,
     hears: bool,
+    /// Handles one byte a turn and sets the others aside.
+    sips: bool,
+    waiting: VecDeque<u8>,
+    wake: Option<Instant>,
+}
+
+impl Echo {
+    /// Asks to be woken at an instant that will have passed when the reactor asks for it.
+    fn sip(&mut self, at: Instant, replies: &mut Vec<u8>) {
+        replies.extend(self.waiting.pop_front());
+        self.wake = (!self.waiting.is_empty()).then_some(at);
+    }
 }
 
 impl Step for Echo {
@@ -25,6 +38,11 @@ impl Step for Echo {
                 replies.extend_from_slice(b"bye");
                 return Flow::Finish;
             }
+            Input::Bytes(bytes, at) if self.sips => {
+                self.waiting.extend(bytes.iter());
+                self.sip(at, replies);
+            }
+            Input::Timer(at) => self.sip(at, replies),
             Input::Bytes(bytes, _) => replies.extend_from_slice(bytes),
             Input::Silence => replies.extend_from_slice(b"still there?"),
             Input::Stopping => {
@@ -35,6 +53,10 @@ impl Step for Echo {
             Input::Unseen(..) => {}
         }
         Flow::Continue
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        self.wake
     }
 
     fn hears_while_sending(&self) -> bool {
@@ -107,11 +129,16 @@ impl House {
     }
 
     fn connect(&self, patience: Duration, hears: bool) -> TcpStream {
+        self.connect_with(patience, hears, false)
+    }
+
+    fn connect_with(&self, patience: Duration, hears: bool, sips: bool) -> TcpStream {
         let mut client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let (server, _) = self.listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
-        self.reactor.add(server, Echo { patience, hears });
+        self.reactor
+            .add(server, Echo { patience, hears, sips, waiting: VecDeque::new(), wake: None });
         expect(&mut client, b"hi");
         client
     }
@@ -259,4 +286,19 @@ fn a_reset_is_told_and_the_last_handle_ends_all() {
     drop(reactor);
     assert_eq!(ends.recv().unwrap().as_deref(), Some("the server stopped"));
     expect_end(&mut client);
+}
+
+/// Input set aside is handled without new input, also if the wake-up is in the past, and FIN comes behind it.
+#[test]
+fn input_that_is_set_aside_is_handled_in_silence() {
+    let house = House::new(HOUR);
+    let mut clients: Vec<_> = (0..20).map(|_| house.connect_with(HOUR, false, true)).collect();
+    for client in &mut clients {
+        client.write_all(b"a burst beyond what one turn handles").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+    for client in &mut clients {
+        expect(client, b"a burst beyond what one turn handles");
+        expect_end(client);
+    }
 }

@@ -60,8 +60,8 @@ pub(super) struct Wire<S> {
     /// When silence, or a peer that takes nothing, is told.
     pub(super) deadline: Option<Instant>,
     pub(super) state: State,
-    /// The session wants to be left alone for a while.
-    pub(super) paused: bool,
+    /// Until when nothing is read; then the session gets a timer event ([`Step::wake`]).
+    pub(super) wake: Option<Instant>,
     watched: EventFlags,
 }
 
@@ -177,7 +177,7 @@ impl<S: Step> Wires<S> {
             return Err((session, error.into()));
         }
         let (state, queue, deadline) = (State::Open, None, None);
-        entry.insert(Wire { socket, session, queue, deadline, state, paused: false, watched });
+        entry.insert(Wire { socket, session, queue, deadline, state, wake: None, watched });
         Ok(key)
     }
 
@@ -222,16 +222,16 @@ impl<S: Step> Wire<S> {
         self.queue.as_ref().map_or(0, |queue| queue.bytes())
     }
 
-    /// While something waits for the peer, only a session that expects so is told more.
+    /// Returns whether the socket is to be read.
     pub(super) fn wants_input(&self) -> bool {
-        match self.state {
-            State::Open => {
-                let room = self.session.hears_while_sending() && self.queued() < HEARD_UP_TO;
-                !self.paused && (self.queued() == 0 || room)
-            }
-            State::Ended | State::Finishing { .. } => false,
-            State::Lingering { .. } => true,
-        }
+        self.state.is_lingering() || (self.wake.is_none() && self.takes_input())
+    }
+
+    /// Returns whether the session may handle input. While output is queued, only one that expects it may, and only up to a
+    /// bound: else the answers to its input would fill the memory.
+    pub(super) fn takes_input(&self) -> bool {
+        let room = || self.session.hears_while_sending() && self.queued() < HEARD_UP_TO;
+        self.state.is_open() && (self.queued() == 0 || room())
     }
 
     /// Sends now what can be sent now.

@@ -77,7 +77,9 @@ impl Events {
                 replies.extend_from_slice(b":\n\n");
                 Flow::Continue
             }
-            Input::Bytes(..) | Input::Stopping | Input::Unseen(..) => Flow::Continue,
+            Input::Bytes(..) | Input::Stopping | Input::Timer(_) | Input::Unseen(..) => {
+                Flow::Continue
+            }
         }
     }
 }

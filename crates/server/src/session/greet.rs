@@ -41,7 +41,7 @@ impl Greet {
                 }
                 if wanted { Flow::Continue } else { Flow::Finish }
             }
-            Input::Stopping | Input::Unseen(..) => Flow::Continue,
+            Input::Stopping | Input::Timer(_) | Input::Unseen(..) => Flow::Continue,
             // What trickles is told as far as it came.
             Input::Bytes(..) | Input::EndOfStream | Input::Silence => {
                 self.end();

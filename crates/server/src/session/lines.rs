@@ -21,8 +21,9 @@ pub(crate) struct Lines {
     /// A line that is not whole; before it has entered, what came behind its request in one read.
     line: Vec<u8>,
     share: Share,
-    /// What was read and is not heard yet, as too much was said before it.
+    /// Input that was read and waits until `wake`, since its member exceeded its rate.
     waiting: Vec<u8>,
+    wake: Option<Instant>,
     /// When a line that has begun must be whole, as it is kept until then.
     due: Due,
     /// The line is too long, and its sender has been told: its rest is passed over.
@@ -37,7 +38,7 @@ impl Lines {
         let share = context.buffered.share();
         let (line, waiting) = (rest.to_vec(), Vec::new());
         let due = Due::new(context.config.timeouts.message);
-        Self { context, join, member: None, line, share, waiting, due, too_long: false }
+        Self { context, join, member: None, line, share, waiting, due, too_long: false, wake: None }
     }
 
     /// Between two lines a person may think for as long as they like; TCP finds out whether they are still there.
@@ -45,8 +46,9 @@ impl Lines {
         self.due.patience(Duration::MAX)
     }
 
-    pub(super) fn pause(&self) -> Duration {
-        self.member.as_ref().map_or(Duration::ZERO, Member::pause)
+    /// Set whenever input waits, and only then.
+    pub(super) const fn wake(&self) -> Option<Instant> {
+        self.wake
     }
 
     /// Takes its seat, and hears what was said before.
@@ -104,6 +106,10 @@ impl Lines {
                 self.bytes(bytes, at, replies);
                 Flow::Continue
             }
+            Input::Timer(at) => {
+                self.bytes(&[], at, replies);
+                Flow::Continue
+            }
             // What nobody ended was not meant to be said.
             Input::EndOfStream => Flow::Finish,
             Input::Silence | Input::Stopping | Input::Unseen(..) => Flow::Continue,
@@ -119,8 +125,10 @@ impl Lines {
         Flow::Finish
     }
 
-    /// What comes while it is not heard waits: the rest of one read at most.
+    /// Handles what waits, and `bytes` behind it. Input beyond the rate waits: the rest of one read at most, since nothing is
+    /// read until then.
     fn bytes(&mut self, bytes: &[u8], at: Instant, replies: &mut Vec<u8>) {
+        self.wake = None;
         if self.waiting.is_empty() {
             return self.lines(bytes, at, replies);
         }
@@ -137,7 +145,8 @@ impl Lines {
             self.context.config.limits.room_message + 2
         };
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            if !self.pause().is_zero() {
+            self.wake = self.member.as_ref().and_then(|member| member.wake(at));
+            if self.wake.is_some() {
                 self.waiting = bytes.to_vec();
                 return;
             }

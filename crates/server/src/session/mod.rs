@@ -37,7 +37,7 @@ pub(crate) use http1::Upgrade;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Held, Input, Outgoing, Step, Unseen};
 use anyport_proto::access::Token;
@@ -275,6 +275,10 @@ impl Step for Session {
         if matches!(input, Input::Stopping) {
             return if self.stop(replies) { Flow::Finish } else { Flow::Continue };
         }
+        // A rate limit alone, which is not the session's.
+        if matches!(input, Input::Timer(_)) && self.wake().is_none() {
+            return Flow::Continue;
+        }
         let next = match self {
             Self::Raw(session) => session.step(input, replies),
             Self::Preface(session) => {
@@ -342,11 +346,11 @@ impl Step for Session {
         }
     }
 
-    fn pause(&self) -> Duration {
+    fn wake(&self) -> Option<Instant> {
         match self {
-            Self::Ws(session) => session.pause(),
-            Self::Lines(session) => session.pause(),
-            _ => Duration::ZERO,
+            Self::Ws(session) => session.wake(),
+            Self::Lines(session) => session.wake(),
+            _ => None,
         }
     }
 

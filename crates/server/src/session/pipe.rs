@@ -100,7 +100,7 @@ impl Pipe {
             Input::Bytes(bytes, _) => self.bytes(bytes),
             Input::EndOfStream => self.end_of_stream(replies),
             Input::Silence => self.silence(replies),
-            Input::Unseen(..) | Input::Stopping => {}
+            Input::Unseen(..) | Input::Stopping | Input::Timer(_) => {}
         }
         if matches!(self.state, State::Over) { Flow::Finish } else { Flow::Continue }
     }

@@ -211,7 +211,7 @@ impl Preface {
             }
             Input::EndOfStream => self.end_of_stream(replies),
             Input::Silence => self.silence(replies),
-            Input::Stopping => Ok(Flow::Continue),
+            Input::Stopping | Input::Timer(_) => Ok(Flow::Continue),
         };
         stepped.unwrap_or_else(|refusal| {
             replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());

@@ -91,7 +91,7 @@ impl Raw {
             }
             Input::EndOfStream => self.end_of_stream(replies),
             Input::Silence => self.silence(replies),
-            Input::Stopping => Ok(Next::Flow(Flow::Continue)),
+            Input::Stopping | Input::Timer(_) => Ok(Next::Flow(Flow::Continue)),
         };
         stepped.unwrap_or_else(|refusal| {
             let refusal = match self.upload.take() {

@@ -27,7 +27,9 @@ impl RawEcho {
                 replies.extend_from_slice(bytes);
                 Flow::Continue
             }
-            Input::Silence | Input::Stopping | Input::Unseen(..) => Flow::Continue,
+            Input::Silence | Input::Stopping | Input::Timer(_) | Input::Unseen(..) => {
+                Flow::Continue
+            }
             // Our FIN follows what was given back.
             Input::EndOfStream => Flow::Finish,
         }

@@ -38,7 +38,7 @@ impl TimeHttp {
                 self.refused("the stream ended inside a request head".to_owned());
                 Flow::Finish
             }
-            Input::Stopping | Input::Unseen(..) => Flow::Continue,
+            Input::Stopping | Input::Timer(_) | Input::Unseen(..) => Flow::Continue,
         }
     }
 

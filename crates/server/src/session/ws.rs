@@ -32,6 +32,10 @@ pub(crate) struct Ws {
     /// of one read at most.
     put_off: Option<(Kind, Vec<u8>, bool)>,
     waiting: Vec<u8>,
+    /// When the waiting input is handled, or the rest of a message inflated; none where neither is due to a limit.
+    wake: Option<Instant>,
+    /// Messages may be compressed.
+    inflates: bool,
     /// A ping of ours is out, and nothing came since.
     pinged: bool,
 }
@@ -48,6 +52,7 @@ impl Ws {
         if let Some(agreed) = deflate {
             ws.receiver = ws.receiver.with_deflate(agreed);
             ws.sender = ws.sender.with_deflate(agreed);
+            ws.inflates = true;
         }
         ws
     }
@@ -115,6 +120,8 @@ impl Ws {
             frame_left: 0,
             put_off,
             waiting,
+            wake: None,
+            inflates: false,
             pinged,
         }
     }
@@ -122,11 +129,16 @@ impl Ws {
     /// A conversation that is silent for half of the idle time is asked for a sign of life.
     pub(super) fn patience(&self) -> Duration {
         let idle = self.context.config.timeouts.idle;
-        self.service.patience(if self.is_conversation() { idle / 2 } else { idle })
+        self.service.patience(if self.is_interactive() { idle / 2 } else { idle })
     }
 
     pub(super) fn may_block(&self) -> bool {
-        matches!(&self.service, MessageService::Upload(upload) if upload.may_block())
+        match &self.service {
+            MessageService::Upload(upload) => upload.may_block(),
+            // Compressing the answer to a long message takes tens of milliseconds.
+            MessageService::Echo(_) => self.inflates,
+            MessageService::Room(_) => false,
+        }
     }
 
     pub(super) const fn is_bulk(&self) -> bool {
@@ -156,12 +168,18 @@ impl Ws {
         matches!(self.service, MessageService::Room(_))
     }
 
-    pub(super) fn pause(&self) -> Duration {
-        self.service.pause()
+    pub(super) const fn wake(&self) -> Option<Instant> {
+        self.wake
     }
 
-    pub(super) const fn is_conversation(&self) -> bool {
+    const fn is_interactive(&self) -> bool {
         self.service.is_conversation()
+    }
+
+    /// A member of a room needs a place on a reactor thread, and its messages are short. An echo that inflates long messages
+    /// and compresses its answers would delay all others there.
+    pub(super) const fn is_conversation(&self) -> bool {
+        self.is_interactive() && (self.is_in_a_room() || !self.inflates)
     }
 
     pub(super) fn broken(&mut self, reason: &str) {
@@ -184,28 +202,32 @@ impl Ws {
         let late = match input {
             Input::Bytes(_, at) => self.service.refuse_late(Some(at), &mut outlet),
             Input::Silence => self.service.refuse_late(None, &mut outlet),
-            Input::EndOfStream | Input::Stopping | Input::Unseen(..) => false,
+            Input::EndOfStream | Input::Stopping | Input::Unseen(..) | Input::Timer(_) => false,
         };
         match input {
             _ if late => Flow::Finish,
             Input::Bytes(bytes, at) => {
                 self.pinged = false;
-                if self.is_in_a_room() && !self.waiting.is_empty() {
+                if self.wake.is_some() {
                     let mut waiting = std::mem::take(&mut self.waiting);
                     waiting.extend_from_slice(bytes);
                     return self.bytes(&mut waiting, at, replies);
                 }
                 self.bytes(bytes, at, replies)
             }
+            Input::Timer(at) => {
+                let mut waiting = std::mem::take(&mut self.waiting);
+                self.bytes(&mut waiting, at, replies)
+            }
             // What was asked before is answered first; then the end is met again.
-            Input::EndOfStream if self.is_sending() => Flow::Continue,
+            Input::EndOfStream if self.is_sending() || self.wake.is_some() => Flow::Continue,
             Input::EndOfStream => {
                 let between_messages = self.receiver.at_message_border();
                 let mut outlet = Frames { sender: &mut self.sender, replies };
                 self.service.end_of_stream(between_messages, &mut outlet);
                 Flow::Finish
             }
-            Input::Silence if self.is_conversation() && !self.pinged => {
+            Input::Silence if self.is_interactive() && !self.pinged => {
                 self.sender.ping(b"", replies);
                 self.pinged = true;
                 Flow::Continue
@@ -222,7 +244,8 @@ impl Ws {
 
     /// Whether an answer goes out, or something waits behind one.
     pub(super) const fn is_sending(&self) -> bool {
-        self.service.is_sending() || self.put_off.is_some() || !self.waiting.is_empty()
+        let waits_behind_it = !self.waiting.is_empty() && self.wake.is_none();
+        self.service.is_sending() || self.put_off.is_some() || waits_behind_it
     }
 
     /// Between two frames of an answer, until a message comes: a ping is answered, a Close ends it.
@@ -309,20 +332,34 @@ impl Ws {
         }
     }
 
+    /// Handles `bytes` up to a limit: the rate of a room, what one turn inflates, or an answer that is to go out first. The
+    /// rest waits: that of one read at most, since nothing is read until then.
     fn bytes(&mut self, mut bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Flow {
+        self.wake = None;
+        let mut inflated = 0;
         // The loop reads on only after it has written what the last step replied.
         self.service.replied();
         while !self.sender.close_sent() {
             let sending = self.service.is_sending();
-            // What comes while a member is not heard waits: the rest of one read at most.
-            let unheard = self.is_in_a_room() && !self.service.pause().is_zero();
-            if unheard || (sending && self.put_off.is_some()) {
+            if inflated >= INFLATED_AT_ONCE {
+                self.wake = Some(at);
+            } else if !bytes.is_empty() {
+                self.wake = self.service.wake(at);
+            }
+            if self.wake.is_some() || (sending && self.put_off.is_some()) {
                 self.waiting.extend_from_slice(bytes);
                 break;
             }
             let used = match self.receiver.feed(bytes) {
                 Ok((_, None)) => break,
                 Ok((used, Some(event))) => {
+                    // An upload has the time of a thread that may block.
+                    if let Event::Data { data, .. } = &event
+                        && self.inflates
+                        && self.service.is_conversation()
+                    {
+                        inflated += data.len();
+                    }
                     let mut outlet = Frames { sender: &mut self.sender, replies };
                     match event {
                         // The next question waits for the answer to this one.
@@ -385,6 +422,10 @@ impl Outlet for Frames<'_> {
         self.sender.close(code, reason, self.replies);
     }
 }
+
+/// Bytes of messages that an interactive connection with compression handles before others of its thread have their turn: about
+/// a millisecond. A read of 64 KiB can inflate to 64 MiB.
+const INFLATED_AT_ONCE: usize = 256 * 1024;
 
 /// What a stored candidate is decoded with: a piece at a time, in place.
 const REWRITE_BUFFER: usize = 64 * 1024;

@@ -66,7 +66,9 @@ impl Wired {
 
     /// A conversation that has arrived where it goes on, and whose peer has said all before: it ends.
     pub(crate) fn end_if_ended(&mut self, replies: &mut Vec<u8>) -> Flow {
-        if !self.tls.as_ref().is_some_and(|tls| tls.ending) {
+        // Input that a limit holds back is handled first, and the end of the stream behind it.
+        let is_waiting = self.session.session.wake().is_some();
+        if is_waiting || !self.tls.as_ref().is_some_and(|tls| tls.ending) {
             return Flow::Continue;
         }
         self.say(replies, |session, said| {
@@ -124,6 +126,10 @@ impl Sealed {
         }
         let flow = match input {
             Input::Bytes(wire, at) => self.bytes(session, wire, at, replies),
+            Input::Timer(_) => {
+                let flow = session.step(input, &mut self.said);
+                self.end(session, flow)
+            }
             // Somebody may have cut off the rest (RFC 8446 §6.1).
             Input::EndOfStream if !self.machine.is_ended() => {
                 session.broken(&io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED));
@@ -141,15 +147,14 @@ impl Sealed {
         at: Instant,
         replies: &mut Vec<u8>,
     ) -> Flow {
-        let woken = wire.is_empty();
         let opened = self.machine.open(wire, &mut self.plain, replies);
         let mut flow = Flow::Continue;
         if !self.plain.is_empty() {
             self.silent_at = None;
-        } else if !woken && self.silent_at.is_none() {
+        } else if self.silent_at.is_none() {
             self.silent_at = at.checked_add(session.patience());
         }
-        if !self.plain.is_empty() || woken {
+        if !self.plain.is_empty() {
             flow = session.step(Input::Bytes(&mut self.plain, at), &mut self.said);
             self.plain.clear();
             if self.plain.capacity() > KEPT && !session.is_bulk() {
@@ -160,15 +165,22 @@ impl Sealed {
             session.broken(&error.into());
             return Flow::Finish;
         }
-        if flow == Flow::Continue && self.machine.is_ended() {
-            flow = session.step(Input::EndOfStream, &mut self.said);
-            // One in a reactor has all that it says in a queue.
-            self.ending = !session.is_conversation();
-            if session.is_conversation() {
-                flow = Flow::Finish;
-            }
+        self.end(session, flow)
+    }
+
+    /// Delivers the end of the stream after close_notify; not before input that a limit holds back, for which a timer event
+    /// comes. The session's own wake-up counts here: that of a rate limit may have passed when the driver asks for it.
+    fn end(&mut self, session: &mut Supervised, flow: Flow) -> Flow {
+        if flow == Flow::Finish || !self.machine.is_ended() {
+            return flow;
         }
-        flow
+        // One in a reactor has all that it says in a queue.
+        self.ending = !session.is_conversation();
+        if session.session.wake().is_some() {
+            return Flow::Continue;
+        }
+        let flow = session.step(Input::EndOfStream, &mut self.said);
+        if session.is_conversation() { Flow::Finish } else { flow }
     }
 
     /// Seals what the session said; where that was its last word, says so in TLS too.
@@ -197,7 +209,7 @@ impl Sealed {
         replies: &mut Vec<u8>,
     ) -> io::Result<Outgoing> {
         self.settle(session);
-        if self.ending && !session.is_sending() {
+        if self.ending && !session.is_sending() && session.session.wake().is_none() {
             // It had something to send before it could end: now it is told of the end again.
             let flow = session.step(Input::EndOfStream, &mut self.said);
             return Ok(match self.seal_said(session, flow, replies) {
@@ -284,8 +296,8 @@ impl Step for Wired {
         self.session.delivered(count);
     }
 
-    fn pause(&self) -> Duration {
-        self.session.pause()
+    fn wake(&self) -> Option<Instant> {
+        self.session.wake()
     }
 
     fn held(&self) -> Option<Held> {

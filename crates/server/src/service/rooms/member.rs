@@ -1,7 +1,7 @@
 //! Somebody in a room: the half that speaks, which is its session's, and the half that is told, which is its thread's.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyport_proto::rooms::{Event, HELP, Line, Nickname, Said};
 use anyport_proto::transfer::refusal::Refusal;
@@ -81,9 +81,9 @@ impl Member {
         tell(&self.form.text(&Event::Error(refusal)));
     }
 
-    /// How long it is not heard, as it said too much.
-    pub(crate) fn pause(&self) -> Duration {
-        self.rate.pause(Instant::now)
+    /// Returns when it may speak again; none if it may speak at `now`.
+    pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
+        self.rate.wake(now)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// So many times per second, in bursts of as many. Nobody is refused: who was too fast is not heard for a while.
+/// A number of messages per second, in bursts of as many. Exceeding it delays a member; nothing of its input is refused.
 #[derive(Debug)]
 pub(crate) struct Rate {
     /// What one time costs; nothing where there is no limit.
@@ -28,9 +28,9 @@ impl Rate {
         self.due = Some(self.due.map_or(earliest, |due| due.max(earliest)) + self.interval);
     }
 
-    /// How long it is not heard.
-    pub(crate) fn pause(&self, now: impl FnOnce() -> Instant) -> Duration {
-        self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now()))
+    /// Returns the instant before which it may not speak again; none if it may speak at `now`.
+    pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
+        self.due.filter(|due| *due > now)
     }
 }
 
@@ -46,21 +46,21 @@ mod tests {
         let start = Instant::now() + Duration::from_secs(10);
         let mut rate = Rate::new(Some(10));
         (0..10).for_each(|_| rate.spend(start));
-        assert_eq!(rate.pause(|| start), Duration::ZERO);
+        assert_eq!(rate.wake(start), None);
         rate.spend(start);
-        assert_eq!(rate.pause(|| start), Duration::from_millis(100));
+        assert_eq!(rate.wake(start), Some(start + Duration::from_millis(100)));
         (0..10).for_each(|_| rate.spend(start));
-        assert_eq!(rate.pause(|| start), Duration::from_millis(1100));
+        assert_eq!(rate.wake(start), Some(start + Duration::from_millis(1100)));
         let later = start + Duration::from_secs(60);
-        assert_eq!(rate.pause(|| later), Duration::ZERO);
+        assert_eq!(rate.wake(later), None);
         (0..11).for_each(|_| rate.spend(later));
-        assert_eq!(rate.pause(|| later), Duration::from_millis(100));
+        assert_eq!(rate.wake(later), Some(later + Duration::from_millis(100)));
     }
 
     #[test]
     fn without_a_rate_nobody_waits() {
         let (now, mut rate) = (Instant::now(), Rate::new(None));
         (0..1_000_000).for_each(|_| rate.spend(now));
-        assert_eq!(rate.pause(|| now), Duration::ZERO);
+        assert_eq!(rate.wake(now), None);
     }
 }

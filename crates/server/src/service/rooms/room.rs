@@ -160,7 +160,7 @@ impl Room {
     ) -> Result<EventId, PostError> {
         let mut state = self.lock();
         let now = Instant::now();
-        if !state.posts.pause(|| now).is_zero() {
+        if state.posts.wake(now).is_some() {
             let message = format!("too much is posted to {} (--room-rate)", self.name);
             let refusal = Refusal::new(RefusalCode::Busy, message).with_hint("post less often");
             return Err(PostError { refusal, too_often: true });

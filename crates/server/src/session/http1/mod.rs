@@ -167,7 +167,7 @@ impl Http1 {
             Input::Unseen(count, at) => Next::Flow(self.put(count, at, replies)),
             Input::EndOfStream => Next::Flow(self.end_of_stream(replies)),
             Input::Silence => Next::Flow(self.silence(replies)),
-            Input::Stopping => Next::Flow(Flow::Continue),
+            Input::Stopping | Input::Timer(_) => Next::Flow(Flow::Continue),
         }
     }
 

@@ -115,11 +115,11 @@ impl MessageService {
         }
     }
 
-    /// How long it is not listened to, as it said too much.
-    pub(super) fn pause(&self) -> Duration {
+    /// Returns the instant before which no further message is handled, as its member exceeded the rate of a room.
+    pub(super) fn wake(&self, now: Instant) -> Option<Instant> {
         match self {
-            Self::Room(room) => room.pause(),
-            Self::Upload(_) | Self::Echo(_) => Duration::ZERO,
+            Self::Room(room) => room.wake(now),
+            Self::Upload(_) | Self::Echo(_) => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A room behind messages: plain text, or JSON of `anyport.chat.1`. Each message must be whole within
 //! `Timeouts::message`, as it is kept until then.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyport_proto::rooms::{Join, Line, Said, SaidError};
 use anyport_proto::ws::{CloseCode, Kind};
@@ -71,8 +71,8 @@ impl MessageRoom {
         }
     }
 
-    pub(in crate::session) fn pause(&self) -> Duration {
-        self.member.as_ref().map_or(Duration::ZERO, Member::pause)
+    pub(in crate::session) fn wake(&self, now: Instant) -> Option<Instant> {
+        self.member.as_ref().and_then(|member| member.wake(now))
     }
 
     pub(in crate::session) fn data(&mut self, piece: &Piece<'_>, outlet: &mut dyn Outlet) {
