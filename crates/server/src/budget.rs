@@ -1,63 +1,108 @@
-//! Memory that peers can make the server hold, bounded for all connections together.
+//! A total that all peers share (memory, rooms, keys of pipes), with a fair share for each address.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// So many bytes and no more.
+use crate::access::counted_as;
+
+/// A total with a limit. One address, or IPv6 /64, may hold at most [`LARGEST_SHARE`] times of what is then still free: three
+/// quarters while it is alone, three sevenths each of two, and so on. So however much some addresses take, another one still
+/// gets something, and nothing is reserved for addresses that want nothing.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: AtomicU64,
-    taken: AtomicU64,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    total: u64,
+    /// Without entries for addresses that hold nothing, so holders bound it.
+    by_address: HashMap<IpAddr, u64>,
 }
 
 impl Budget {
-    pub(crate) const fn new(limit: u64) -> Self {
-        Self { limit: AtomicU64::new(limit), taken: AtomicU64::new(0) }
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit: AtomicU64::new(limit), held: Mutex::default() }
     }
 
     pub(crate) fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// From now on. Nobody is robbed of what is held already.
+    /// Sets the limit from now on. What is held already stays so.
     pub(crate) fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// An empty share of it.
-    pub(crate) fn share(self: &Arc<Self>) -> Share {
-        Share { budget: self.clone(), held: 0 }
+    /// Returns whether all of it is held.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.lock().total >= self.limit()
+    }
+
+    /// A holder on behalf of a peer, which holds nothing yet.
+    pub(crate) fn share(self: &Arc<Self>, peer: IpAddr) -> Share {
+        Share { budget: self.clone(), address: counted_as(peer), held: 0 }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What one holder has of a budget; given back when dropped.
+/// What one holder has of a budget; returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Arc<Budget>,
+    address: IpAddr,
     held: u64,
 }
 
 impl Share {
-    /// Takes `bytes` more; false, and nothing taken, where the budget has no more to give.
-    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
-        let bytes = bytes as u64;
-        let (limit, taken) = (self.budget.limit(), &self.budget.taken);
-        let take = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= limit);
-        let grown = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
-        self.held += if grown { bytes } else { 0 };
-        grown
+    /// Takes `count` more; false, and nothing taken, if the budget or the fair share of the address is exhausted.
+    pub(crate) fn grow(&mut self, count: usize) -> bool {
+        let count = count as u64;
+        if count == 0 {
+            return true;
+        }
+        let (limit, mut held) = (self.budget.limit(), self.budget.lock());
+        let Some(free) = limit.checked_sub(held.total.saturating_add(count)) else { return false };
+        let own = held.by_address.entry(self.address).or_default();
+        // One more than is free afterwards, so that a small total can be used up.
+        let fits =
+            own.saturating_add(count) <= LARGEST_SHARE.saturating_mul(free.saturating_add(1));
+        if fits {
+            *own += count;
+            held.total += count;
+            self.held += count;
+        } else if *own == 0 {
+            held.by_address.remove(&self.address);
+        }
+        fits
     }
 
-    /// Gives all of it back.
+    /// Returns all of it.
     pub(crate) fn clear(&mut self) {
         self.shrink_to(0);
     }
 
-    /// Gives back what it has beyond `bytes`.
-    pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        let surplus = self.held.saturating_sub(bytes as u64);
+    /// Returns what it has beyond `count`.
+    pub(crate) fn shrink_to(&mut self, count: usize) {
+        let surplus = self.held.saturating_sub(count as u64);
+        if surplus == 0 {
+            return;
+        }
         self.held -= surplus;
-        self.budget.taken.fetch_sub(surplus, Ordering::Relaxed);
+        let mut held = self.budget.lock();
+        held.total -= surplus;
+        if let Some(own) = held.by_address.get_mut(&self.address) {
+            *own -= surplus;
+            if *own == 0 {
+                held.by_address.remove(&self.address);
+            }
+        }
     }
 
     /// The limit of the budget that it is a share of.
@@ -72,24 +117,68 @@ impl Drop for Share {
     }
 }
 
+/// Most that one address may hold, in multiples of what is free. A larger number gives a lone address more, and leaves less for
+/// others; with 3 twenty addresses that take all they can leave a sixtieth.
+const LARGEST_SHARE: u64 = 3;
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
+    /// Addresses of the documentation's network.
+    pub(crate) const fn peer(number: u8) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, number))
+    }
+
+    fn fill(share: &mut Share) -> u64 {
+        std::iter::repeat_with(|| share.grow(1)).take_while(|grown| *grown).count() as u64
+    }
+
     #[test]
-    fn a_budget_is_shared_exact_and_given_back() {
-        let budget = Arc::new(Budget::new(10));
-        let (mut one, mut two) = (budget.share(), budget.share());
-        assert!(one.grow(6));
-        assert!(two.grow(4));
-        assert!(!two.grow(1));
-        one.clear();
-        assert!(two.grow(6));
-        budget.set_limit(5);
-        assert!(!one.grow(1));
+    fn one_address_alone_has_most_and_leaves_some_for_each_other() {
+        let budget = Arc::new(Budget::new(1024));
+        let mut one = budget.share(peer(1));
+        assert_eq!(fill(&mut one), 768);
+        // Another connection of it gets nothing more.
+        assert!(!budget.share(peer(1)).grow(1));
+        let mut two = budget.share(peer(2));
+        assert_eq!(fill(&mut two), 192);
+        let mut others: Vec<_> = (3..6).map(|number| budget.share(peer(number))).collect();
+        assert!(others.iter_mut().all(|other| fill(other) > 0));
+        assert!(!budget.is_exhausted());
+        drop((one, others));
+        assert_eq!(fill(&mut two), 576);
         drop(two);
-        assert!(one.grow(5) && !one.grow(1));
-        drop(one);
-        assert_eq!(budget.taken.load(Ordering::Relaxed), 0);
+        assert!(budget.lock().by_address.is_empty() && budget.lock().total == 0);
+    }
+
+    #[test]
+    fn an_ipv6_peer_is_its_64() {
+        let budget = Arc::new(Budget::new(1000));
+        let mut one = budget.share("2001:db8:0:1::1".parse().unwrap());
+        assert!(one.grow(700));
+        assert!(!budget.share("2001:db8:0:1:ffff::2".parse().unwrap()).grow(100));
+        assert!(budget.share("2001:db8:0:2::1".parse().unwrap()).grow(100));
+    }
+
+    #[test]
+    fn a_small_total_can_be_used_up() {
+        for limit in 1..=3 {
+            let budget = Arc::new(Budget::new(limit));
+            let mut share = budget.share(peer(1));
+            assert_eq!(fill(&mut share), limit);
+            assert!(budget.is_exhausted() && !budget.share(peer(2)).grow(1));
+        }
+    }
+
+    #[test]
+    fn a_lower_limit_takes_nothing_back_and_no_count_overflows() {
+        let budget = Arc::new(Budget::new(u64::MAX));
+        let mut share = budget.share(peer(1));
+        assert!(share.grow(100) && !share.grow(usize::MAX));
+        budget.set_limit(10);
+        assert!(!share.grow(1) && share.grow(0));
+        share.shrink_to(3);
+        assert!(share.grow(1));
     }
 }

@@ -3,6 +3,7 @@
 //! - `bench` the comparison, its outputs, and what it does when a part of it fails
 //! - `harness` starts servers and senders, waits for events, compares what arrived
 //! - `bursts` input beyond a limit that delays it, then silence
+//! - `fair_shares` totals that one address cannot use up
 //! - `config` settings from a file and the environment, and what tells of them
 //! - `manuals` manual pages and completions, as man and shells take them
 //! - `reload` new settings for a server that runs
@@ -69,6 +70,7 @@ mod datagrams;
 mod downloads;
 mod drain;
 mod durability;
+mod fair_shares;
 mod faults;
 mod greeting;
 mod harness;

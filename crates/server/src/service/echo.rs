@@ -55,18 +55,20 @@ impl Echo {
 mod tests {
     use super::*;
     use crate::budget::Budget;
+    use crate::budget::tests::peer;
     use std::sync::Arc;
 
     #[test]
     fn messages_come_back_whole_within_the_budget_of_all() {
         let budget = Arc::new(Budget::new(10));
-        let (mut one, mut two) = (Echo::new(budget.share()), Echo::new(budget.share()));
+        let (mut one, mut two) =
+            (Echo::new(budget.share(peer(1))), Echo::new(budget.share(peer(2))));
         assert_eq!(one.data(b"12345", false), Ok(None));
         assert_eq!(two.data(b"123456", false), Err(OutOfMemory));
         assert_eq!(one.data(b"678", true), Ok(Some(b"12345678".to_vec())));
         // Given back and not yet written, it is still held.
         assert_eq!(two.data(b"123", false), Err(OutOfMemory));
         one.replied();
-        assert_eq!(two.data(b"1234567890", true), Ok(Some(b"1234567890".to_vec())));
+        assert_eq!(two.data(b"12345678", true), Ok(Some(b"12345678".to_vec())));
     }
 }

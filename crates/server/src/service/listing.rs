@@ -228,7 +228,12 @@ mod tests {
         };
         let budget = Arc::new(Budget::new(budget));
         let asked = List { path: Some("a".to_owned()), recursive, token: None };
-        let mut listing = Arc::new(files).list(source, &asked, limit, budget.share())?;
+        let mut listing = Arc::new(files).list(
+            source,
+            &asked,
+            limit,
+            budget.share(crate::budget::tests::peer(1)),
+        )?;
         let mut names = Vec::new();
         while let Some(entry) = listing.next()? {
             names.push(entry.name.to_string());

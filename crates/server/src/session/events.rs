@@ -41,7 +41,8 @@ impl Events {
         let form = Form::new(Carrier::Event, self.join.json);
         let head = std::mem::take(&mut self.head);
         let head = |_: Option<&_>, out: &mut Vec<u8>| out.extend_from_slice(&head);
-        match rooms.enter(&self.join, form, shard, replies, head) {
+        let peer = self.context.peer.ip();
+        match rooms.enter(peer, &self.join, form, shard, replies, head) {
             Ok(Entry { member, seat }) => {
                 self.member = Some(member);
                 (Some(seat), Flow::Continue)

@@ -35,7 +35,7 @@ impl Lines {
     pub(super) fn new(context: Context, mut join: Join, rest: &[u8]) -> Self {
         // Whoever types JOIN wants to speak, and needs a name for that.
         join.nick.get_or_insert_with(guest);
-        let share = context.buffered.share();
+        let share = context.buffer_share();
         let (line, waiting) = (rest.to_vec(), Vec::new());
         let due = Due::new(context.config.timeouts.message);
         Self { context, join, member: None, line, share, waiting, due, too_long: false, wake: None }
@@ -69,7 +69,8 @@ impl Lines {
             };
             out.extend_from_slice(reply.to_line().as_bytes());
         };
-        match rooms.enter(&self.join, form, shard, replies, welcome) {
+        let peer = self.context.peer.ip();
+        match rooms.enter(peer, &self.join, form, shard, replies, welcome) {
             Ok(Entry { member, seat }) => {
                 self.member = Some(member);
                 let early = std::mem::take(&mut self.line);

@@ -47,7 +47,7 @@ use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::access::{Access, Denied};
-use crate::budget::Budget;
+use crate::budget::{Budget, Share};
 use crate::config::{Config, ListenerConfig, TlsMode};
 use crate::counters::Counters;
 use crate::link::Link;
@@ -127,7 +127,12 @@ impl Context {
     }
 
     fn list(&self, source: Source, list: &List) -> Result<Listing, Refusal> {
-        self.files.list(source, list, self.config.limits.listed_names, self.buffered.share())
+        self.files.list(source, list, self.config.limits.listed_names, self.buffer_share())
+    }
+
+    /// A share of the memory for unfinished input, which counts for the peer's address.
+    fn buffer_share(&self) -> Share {
+        self.buffered.share(self.peer.ip())
     }
 }
 

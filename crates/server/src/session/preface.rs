@@ -337,13 +337,13 @@ impl Preface {
                 return Ok(());
             }
             Ok(Request::Give(give)) => {
-                let giver = self.context.pipes.give(&give, None);
+                let giver = self.context.pipes.give(self.context.peer.ip(), &give, None);
                 let giver = giver.map_err(|refusal| self.refuse_line(refusal))?;
                 self.state = State::Leaving(Successor::Give(giver, give.size));
                 return Ok(());
             }
             Ok(Request::Take(take)) => {
-                let taker = self.context.pipes.take(&take.key, None);
+                let taker = self.context.pipes.take(self.context.peer.ip(), &take.key, None);
                 let taker = taker.map_err(|refusal| self.refuse_line(refusal))?;
                 self.state = State::Leaving(Successor::Take(taker, take.head));
                 return Ok(());

@@ -41,7 +41,7 @@ impl Raw {
 
     pub(super) fn candidate(context: Context) -> Self {
         let proof = Proof::new(&context.config.limits, context.files.largest_possible());
-        let share = context.buffered.share();
+        let share = context.buffer_share();
         let candidate = Candidate { proof, held: Vec::new(), share, since: None };
         Self { context, upload: None, candidate: Some(candidate) }
     }

@@ -9,12 +9,13 @@ use anyport_proto::limits::Limits;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::ws::proof::{Proof, Standing};
-use anyport_proto::ws::{Event, Fragment, KeySource, Kind, Receiver, Role, Sender};
+use anyport_proto::ws::{
+    DeflateParameters, Event, Fragment, KeySource, Kind, Receiver, Role, Sender,
+};
 use anyport_testkit::{cut_at, every_cut, noise};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::RoomLimits;
 use crate::observe::{Interrupted, Observer, Refused};
 
 /// What became of a connection.
@@ -41,6 +42,28 @@ impl Observer for Arc<Seen> {
     fn refused(&self, _: &Refused) {}
 }
 
+/// What the session of a connection needs.
+fn context(config: Config, seen: &Arc<Seen>) -> Context {
+    let files = Files::open(&config, Arc::new(seen.clone()), Arc::default());
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
+    Context {
+        files: Arc::new(files.unwrap()),
+        buffered: Arc::new(Budget::new(config.max_buffered)),
+        pipes: Arc::new(Pipes::new(config.pipes.clone())),
+        desk: Arc::new(Desk::new(rooms.clone())),
+        config: Arc::new(config),
+        listener: Arc::default(),
+        counters: Arc::default(),
+        access: Arc::default(),
+        record: Record::begin(peer, Arc::default()),
+        rooms,
+        peer,
+        link: Link::new(),
+        is_encrypted: false,
+    }
+}
+
 /// Serves `pieces` and then FIN, without a socket.
 fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let scratch = tempfile::tempdir().unwrap();
@@ -48,32 +71,8 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     config.fsync = crate::config::Fsync::None;
     config.limits.held_candidate = held_candidate;
     let seen = Arc::new(Seen::default());
-    let files = Arc::new(Files::open(&config, Arc::new(seen.clone()), Arc::default()).unwrap());
     let verdict = detect_at_end(&pieces.concat(), &config.limits);
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let buffered = Arc::new(Budget::new(config.max_buffered));
-    let listener = Arc::default();
-    let counters = Arc::default();
-    let (config, link) = (Arc::new(config), Link::new());
-    let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
-    let pipes = Arc::new(Pipes::new(config.pipes.clone()));
-    let (access, record) = (Arc::default(), Record::begin(peer, Arc::default()));
-    let desk = Arc::new(Desk::new(rooms.clone()));
-    let context = Context {
-        config,
-        listener,
-        files,
-        buffered,
-        counters,
-        access,
-        record,
-        rooms,
-        desk,
-        pipes,
-        peer,
-        link,
-        is_encrypted: false,
-    };
+    let context = context(config, &seen);
     let mut session = Session::new(verdict, context).unwrap();
     let mut replies = Vec::new();
     let mut flow = Flow::Continue;
@@ -98,33 +97,7 @@ fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> Session {
     let file = std::fs::File::open(path).unwrap();
     file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
     let config = Config::new(scratch.path());
-    let files = Arc::new(
-        Files::open(&config, Arc::new(Arc::new(Seen::default())), Arc::default()).unwrap(),
-    );
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let buffered = Arc::new(Budget::new(config.max_buffered));
-    let (listener, counters) = (Arc::default(), Arc::default());
-    let config = Arc::new(config);
-    let link = Link::new();
-    let rooms = Arc::new(Rooms::new(RoomLimits::default(), 1));
-    let pipes = Arc::new(Pipes::new(config.pipes.clone()));
-    let (access, record) = (Arc::default(), Record::begin(peer, Arc::default()));
-    let desk = Arc::new(Desk::new(rooms.clone()));
-    let context = Context {
-        config,
-        listener,
-        files,
-        buffered,
-        counters,
-        access,
-        record,
-        rooms,
-        desk,
-        pipes,
-        peer,
-        link,
-        is_encrypted: false,
-    };
+    let context = context(config, &Arc::default());
     Session::new(verdict, context).unwrap()
 }
 
@@ -374,6 +347,40 @@ fn dt_1_seven_headers_and_a_broken_eighth_are_raw() {
             assert_eq!(serve(&wire.chunks(piece).collect::<Vec<_>>(), held), expected);
         }
     }
+}
+
+/// Counted in turns, not in time: each leaves the others on its thread their turn.
+#[test]
+fn a_turn_inflates_a_bounded_part_of_a_message() {
+    const ZEROS: usize = 8 * 1024 * 1024;
+    let scratch = tempfile::tempdir().unwrap();
+    let mut config = Config::new(scratch.path());
+    (config.deflate, config.sink) = (true, crate::config::SinkKind::Discard);
+    let mut session = Session::new(Verdict::Http1, context(config, &Arc::default())).unwrap();
+    let mut replies = Vec::new();
+    let mut upgrade =
+        b"GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+            .to_vec();
+    session.step(Input::Bytes(&mut upgrade, Instant::now()), &mut replies);
+    assert!(replies.starts_with(b"HTTP/1.1 101 "));
+    // Not among the rooms, which it would delay.
+    assert!(!session.is_conversation() && session.may_block());
+    replies.clear();
+    let mut bomb = Vec::new();
+    let mut sender = Sender::client(Keys(1)).with_deflate(&DeflateParameters::default());
+    sender.message(Kind::Binary, &vec![0; ZEROS], &mut bomb).unwrap();
+    assert!(bomb.len() < 64 * 1024, "it comes in one read");
+    let mut flow = session.step(Input::Bytes(&mut bomb, Instant::now()), &mut replies);
+    let mut turns = 1;
+    while replies.is_empty() {
+        assert!(flow == Flow::Continue && session.wake().is_some_and(|at| at <= Instant::now()));
+        flow = session.step(Input::Timer(Instant::now()), &mut replies);
+        turns += 1;
+    }
+    assert!((30..=40).contains(&turns), "{turns} turns of 256 KiB for 8 MiB");
+    assert_eq!(session.wake(), None);
 }
 
 fn any_wire() -> impl Strategy<Value = Vec<u8>> {

@@ -60,7 +60,9 @@ impl MemorySink {
 fn full(limit: u64) -> io::Error {
     io::Error::new(
         io::ErrorKind::StorageFull,
-        format!("the files in memory hold their limit of {limit} bytes (--max-memory)"),
+        format!(
+            "the files in memory, or those of one address, hold their limit: {limit} bytes together (--max-memory)"
+        ),
     )
 }
 
@@ -68,15 +70,16 @@ fn full(limit: u64) -> io::Error {
 mod tests {
     use super::*;
     use crate::budget::Budget;
+    use crate::budget::tests::peer;
     use std::sync::Arc;
 
     #[test]
     fn the_limit_is_exact_and_given_back() {
-        let budget = Arc::new(Budget::new(2 * BLOCK as u64));
-        let mut one = MemorySink::new(budget.share());
-        one.write(&vec![1; BLOCK]).unwrap();
-        let mut two = MemorySink::new(budget.share());
-        two.write(&vec![2; BLOCK]).unwrap();
+        let budget = Arc::new(Budget::new(4 * BLOCK as u64));
+        let mut one = MemorySink::new(budget.share(peer(1)));
+        one.write(&vec![1; 2 * BLOCK]).unwrap();
+        let mut two = MemorySink::new(budget.share(peer(2)));
+        two.write(&vec![2; 2 * BLOCK]).unwrap();
         assert_eq!(two.write(&[3]).unwrap_err().kind(), io::ErrorKind::StorageFull);
         drop(one);
         two.write(&[3]).unwrap();
@@ -84,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_back_while_it_is_rewritten() {
-        let mut sink = MemorySink::new(Arc::new(Budget::new(u64::MAX)).share());
+        let mut sink = MemorySink::new(Arc::new(Budget::new(u64::MAX)).share(peer(1)));
         let raw = anyport_testkit::noise(BLOCK + 1000, 1);
         sink.write(&raw).unwrap();
         sink.begin_rewrite();

@@ -200,7 +200,7 @@ impl Files {
                 (held, begun_by_others) = (part.held, part.without_id);
                 AnySink::File(part.sink)
             }
-            SinkKind::Memory => memory_sink(self.memory.share()),
+            SinkKind::Memory => memory_sink(self.memory.share(source.peer.ip())),
             SinkKind::Discard => AnySink::Discard,
         };
         let (hasher, resumed) = match sink {

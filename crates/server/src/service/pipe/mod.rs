@@ -17,7 +17,9 @@ mod tests;
 pub(crate) use giver::Giver;
 pub(crate) use taker::{Given, Taker};
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,7 @@ use anyport_proto::limits::MAX_PIPE_RECEIVERS;
 use anyport_proto::transfer::pipe::{Give, PipeKey};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
+use crate::budget::{Budget, Share};
 use crate::config::PipeLimits;
 use crate::live::Live;
 use course::{Pipe, Queue};
@@ -37,11 +40,15 @@ pub(crate) struct Pipes {
     /// What names in the log are made with.
     secret: [u8; 32],
     meetings: Mutex<HashMap<PipeKey, Meeting>>,
+    /// How many keys there may be.
+    keys: Arc<Budget>,
 }
 
 /// Who has come for one key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Meeting {
+    /// Its place among the keys of the address that named it first.
+    _place: Share,
     /// It waits, or it gives.
     giver: Option<Arc<Pipe>>,
     /// Those who wait, in the order in which they came.
@@ -70,7 +77,8 @@ impl Pipes {
         let mut secret = [0; 32];
         // Without it names in the log would be plain hashes, which give a key away only to who guesses it.
         let _ = getrandom::fill(&mut secret);
-        Self { limits: Live::new(limits), secret, meetings: Mutex::default() }
+        let keys = Arc::new(Budget::new(limits.pipes as u64));
+        Self { limits: Live::new(limits), secret, meetings: Mutex::default(), keys }
     }
 
     /// What the log calls a pipe. Its key is all that keeps others from it, so that is neither logged nor named in a refusal; and as
@@ -82,18 +90,20 @@ impl Pipes {
 
     /// For pipes that begin from now on, and for their number.
     pub(crate) fn set_limits(&self, limits: PipeLimits) {
+        self.keys.set_limit(limits.pipes as u64);
         self.limits.replace(limits);
     }
 
     /// Begins to give; it waits until all takers are there.
     pub(crate) fn give(
         self: &Arc<Self>,
+        peer: IpAddr,
         give: &Give,
         media: Option<String>,
     ) -> Result<Giver, Refusal> {
         let Give { key, size, receivers } = give;
         let mut meetings = self.lock();
-        let meeting = self.meeting(&mut meetings, key)?;
+        let meeting = self.meeting(&mut meetings, peer, key)?;
         if meeting.giver.is_some() {
             let refusal = Refusal::new(RefusalCode::Exists, "this pipe has a sender already");
             return Err(refusal.with_hint("wait until that has ended, or agree on another key"));
@@ -116,11 +126,12 @@ impl Pipes {
     /// anything, `patience` says how long it may take nothing before the others go on without it.
     pub(crate) fn take(
         self: &Arc<Self>,
+        peer: IpAddr,
         key: &PipeKey,
         patience: Option<Duration>,
     ) -> Result<Taker, Refusal> {
         let mut meetings = self.lock();
-        let meeting = self.meeting(&mut meetings, key)?;
+        let meeting = self.meeting(&mut meetings, peer, key)?;
         if meeting.takers.len() >= MAX_PIPE_RECEIVERS {
             let message = format!("{MAX_PIPE_RECEIVERS} receivers wait for this pipe already");
             return Err(Refusal::new(RefusalCode::Busy, message));
@@ -136,15 +147,24 @@ impl Pipes {
     fn meeting<'a>(
         &self,
         meetings: &'a mut HashMap<PipeKey, Meeting>,
+        peer: IpAddr,
         key: &PipeKey,
     ) -> Result<&'a mut Meeting, Refusal> {
-        let limit = self.limits.now().pipes;
-        if meetings.len() >= limit && !meetings.contains_key(key) {
-            let message = format!("{limit} pipes are in use already");
+        let entry = match meetings.entry(key.clone()) {
+            Entry::Occupied(meeting) => return Ok(meeting.into_mut()),
+            Entry::Vacant(entry) => entry,
+        };
+        let mut place = self.keys.share(peer);
+        if !place.grow(1) {
+            let limit = place.limit();
+            let message = match self.keys.is_exhausted() {
+                true => format!("{limit} pipes are in use already"),
+                false => format!("your address uses its share of {limit} pipes"),
+            };
             let refusal = Refusal::new(RefusalCode::Busy, message);
             return Err(refusal.with_hint("try again later; serve --max-pipes allows more"));
         }
-        Ok(meetings.entry(key.clone()).or_default())
+        Ok(entry.insert(Meeting { _place: place, giver: None, takers: VecDeque::new() }))
     }
 
     /// How long one waits for the other, and until when.

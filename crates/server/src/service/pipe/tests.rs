@@ -2,6 +2,7 @@
 
 use super::course::PIECE_LOAD;
 use super::*;
+use crate::budget::tests::peer;
 
 /// Bytes and pieces that wait for the slowest.
 const BUFFER: usize = 4 * PIECE_LOAD;
@@ -12,11 +13,11 @@ fn pipes() -> Arc<Pipes> {
 }
 
 fn give(pipes: &Arc<Pipes>, key: &str, receivers: usize) -> Result<Giver, Refusal> {
-    pipes.give(&Give { key: key.parse().unwrap(), size: None, receivers }, None)
+    pipes.give(peer(1), &Give { key: key.parse().unwrap(), size: None, receivers }, None)
 }
 
 fn take(pipes: &Arc<Pipes>, key: &str) -> Result<Taker, Refusal> {
-    pipes.take(&key.parse().unwrap(), None)
+    pipes.take(peer(1), &key.parse().unwrap(), None)
 }
 
 fn push(giver: &mut Giver, piece: &[u8]) {
@@ -124,9 +125,9 @@ fn a_taker_that_takes_nothing_for_too_long_is_left_behind() {
     let pipes = pipes();
     let key = "a".parse().unwrap();
     let mut giver = give(&pipes, "a", 3).unwrap();
-    let seen = pipes.take(&key, Some(PATIENCE)).unwrap();
-    let blocked = pipes.take(&key, Some(PATIENCE)).unwrap();
-    let unseen = pipes.take(&key, None).unwrap();
+    let seen = pipes.take(peer(1), &key, Some(PATIENCE)).unwrap();
+    let blocked = pipes.take(peer(1), &key, Some(PATIENCE)).unwrap();
+    let unseen = pipes.take(peer(1), &key, None).unwrap();
     push(&mut giver, &[1; BUFFER]);
     let until = giver.held().unwrap().until.unwrap();
     drain(&seen);
@@ -226,4 +227,21 @@ fn who_waited_in_vain_is_told_for_what() {
     drop(giver);
     let taker = take(&pipes, "a").unwrap();
     assert_eq!(taker.in_vain().to_string(), "nothing came through this pipe within 60s");
+}
+
+#[test]
+fn one_address_cannot_take_all_keys() {
+    let pipes = Arc::new(Pipes::new(PipeLimits { pipes: 100, ..PipeLimits::default() }));
+    let take = |address: u8, key: usize| {
+        pipes.take(peer(address), &format!("k{key}").parse().unwrap(), None)
+    };
+    let mut takers: Vec<_> = (0..100).filter_map(|key| take(1, key).ok()).collect();
+    assert_eq!(takers.len(), 75);
+    let refusal = take(1, 100).map(drop).unwrap_err();
+    assert_eq!(refusal.message, "your address uses its share of 100 pipes");
+    // A key that is there may be used, and other addresses have their own.
+    takers.extend([take(1, 0).unwrap(), take(2, 100).unwrap()]);
+    drop(takers);
+    assert_eq!(pipes.count(), 0);
+    take(1, 100).unwrap();
 }

@@ -2,6 +2,7 @@
 //! queue for each, as bounded as what waits for a socket.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyport_net::reactor::Key;
@@ -68,13 +69,13 @@ impl Desk {
     ///
     /// # Errors
     /// There are too many rooms.
-    pub(crate) fn listen(self: &Arc<Self>, join: &Join) -> Result<Listener, Refusal> {
+    pub(crate) fn listen(self: &Arc<Self>, peer: IpAddr, join: &Join) -> Result<Listener, Refusal> {
         let form = Form::new(Carrier::Event, join.json);
         let mut past = Vec::new();
         // Held until it sits, so that nothing is delivered in between.
         let mut seated = self.lock();
         let Entry { member, seat } =
-            self.rooms.enter(join, form, self.rooms.tasks(), &mut past, |_, _| {})?;
+            self.rooms.enter(peer, join, form, self.rooms.tasks(), &mut past, |_, _| {})?;
         let Seated { groups, ears } = &mut *seated;
         let entry = ears.0.vacant_entry();
         // There are never as many of them: each is a stream.
@@ -185,6 +186,7 @@ mod tests {
     use anyport_proto::rooms::{Nickname, RoomName};
 
     use super::*;
+    use crate::budget::tests::peer;
     use crate::config::{RoomLimits, SlowReader};
 
     async fn told(listener: &Listener) -> String {
@@ -199,13 +201,13 @@ mod tests {
 
     fn listen(desk: &Arc<Desk>) -> Listener {
         let join = Join::from_target("/rooms/lobby", Some("history=0")).unwrap();
-        desk.listen(&join).unwrap()
+        desk.listen(peer(1), &join).unwrap()
     }
 
     fn post(desk: &Desk, text: &str) {
         let room: RoomName = "lobby".parse().unwrap();
         let nick: Nickname = "bob".parse().unwrap();
-        desk.rooms.post(&room, Some(nick), text.to_owned()).unwrap();
+        desk.rooms.post(peer(1), &room, Some(nick), text.to_owned()).unwrap();
     }
 
     #[tokio::test]

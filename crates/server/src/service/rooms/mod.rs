@@ -29,6 +29,7 @@ pub(crate) use member::{Entry, Member, Seat};
 pub(crate) use room::{PostError, Room, guest};
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ use anyport_proto::rooms::{EventId, Join, Joined, Members, Nickname, RoomName};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use tokio::sync::Notify;
 
+use crate::budget::{Budget, Share};
 use crate::config::RoomLimits;
 use crate::live::Live;
 
@@ -46,10 +48,19 @@ use crate::live::Live;
 pub(crate) struct Rooms {
     /// Those of rooms that begin from now on.
     limits: Live<RoomLimits>,
-    rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
+    rooms: Mutex<HashMap<RoomName, Opened>>,
+    /// How many there may be.
+    places: Arc<Budget>,
     shards: Arc<[Shard]>,
     /// Messages in all rooms, also in those that are gone.
     said: Arc<AtomicU64>,
+}
+
+/// A room, and its place among those of the address that opened it.
+#[derive(Debug)]
+struct Opened {
+    room: Arc<Room>,
+    _place: Share,
 }
 
 /// What a thread with members has to see to.
@@ -95,11 +106,14 @@ impl Rooms {
     /// For members on `threads` threads, and among the tasks.
     pub(crate) fn new(limits: RoomLimits, threads: usize) -> Self {
         let shards = (0..=threads).map(|_| Shard::default()).collect();
-        Self { limits: Live::new(limits), rooms: Mutex::default(), shards, said: Arc::default() }
+        let places = Arc::new(Budget::new(limits.rooms as u64));
+        let (rooms, said) = (Mutex::default(), Arc::default());
+        Self { limits: Live::new(limits), rooms, places, shards, said }
     }
 
     /// For rooms that begin from now on, and for their number.
     pub(crate) fn set_limits(&self, limits: RoomLimits) {
+        self.places.set_limit(limits.rooms as u64);
         self.limits.replace(limits);
     }
 
@@ -123,9 +137,10 @@ impl Rooms {
     /// what it is told of the room and its past.
     ///
     /// # Errors
-    /// There are too many rooms.
+    /// There are too many rooms, or too many that this address opened.
     pub(crate) fn enter(
         &self,
+        peer: IpAddr,
         join: &Join,
         form: Form,
         shard: usize,
@@ -133,7 +148,7 @@ impl Rooms {
         first: impl FnOnce(Option<&Joined>, &mut Vec<u8>),
     ) -> Result<Entry, Refusal> {
         let mut rooms = self.lock();
-        let room = self.open(&mut rooms, &join.room)?;
+        let room = self.open(&mut rooms, peer, &join.room)?;
         // Entered before the lock goes, so that nobody takes it for an empty one.
         Ok(Room::enter(&room, join, form, shard, out, first))
     }
@@ -144,11 +159,12 @@ impl Rooms {
     /// There are too many rooms, or too much was said by such as this one.
     pub(crate) fn post(
         &self,
+        peer: IpAddr,
         room: &RoomName,
         nick: Option<Nickname>,
         text: String,
     ) -> Result<EventId, PostError> {
-        let room = self.open(&mut self.lock(), room);
+        let room = self.open(&mut self.lock(), peer, room);
         let room = room.map_err(|refusal| PostError { refusal, too_often: false })?;
         room.post(nick, text)
     }
@@ -156,38 +172,43 @@ impl Rooms {
     /// Rooms, their members and listeners, and what has been said in all of them.
     pub(crate) fn counts(&self) -> (usize, u64, u64) {
         let now = Instant::now();
-        let rooms: Vec<_> =
-            self.lock().values().filter(|room| !room.is_over(now)).cloned().collect();
+        let rooms: Vec<_> = self.lock().values().map(|opened| opened.room.clone()).collect();
+        let rooms: Vec<_> = rooms.into_iter().filter(|room| !room.is_over(now)).collect();
         let members = rooms.iter().map(|room| room.readers()).sum();
         (rooms.len(), members, self.said.load(Ordering::Relaxed))
     }
 
     /// Who is in a room, and its last event; `None` where there is no such room.
     pub(crate) fn look(&self, room: &RoomName) -> Option<(Members, Option<EventId>)> {
-        let room = self.lock().get(room).cloned()?;
+        let room = self.lock().get(room)?.room.clone();
         (!room.is_over(Instant::now())).then(|| room.look())
     }
 
     /// Rooms that somebody is in, or has just left.
     pub(crate) fn count(&self) -> usize {
         let now = Instant::now();
-        self.lock().values().filter(|room| !room.is_over(now)).count()
+        self.lock().values().filter(|opened| !opened.room.is_over(now)).count()
     }
 
     fn open(
         &self,
-        rooms: &mut HashMap<RoomName, Arc<Room>>,
+        rooms: &mut HashMap<RoomName, Opened>,
+        peer: IpAddr,
         name: &RoomName,
     ) -> Result<Arc<Room>, Refusal> {
         let now = Instant::now();
-        if let Some(room) = rooms.get(name).filter(|room| !room.is_over(now)) {
-            return Ok(room.clone());
+        if let Some(opened) = rooms.get(name).filter(|opened| !opened.room.is_over(now)) {
+            return Ok(opened.room.clone());
         }
-        rooms.retain(|_, room| !room.is_over(now));
+        rooms.retain(|_, opened| !opened.room.is_over(now));
         let limits = self.limits.now();
-        if rooms.len() >= limits.rooms {
-            let limit = limits.rooms;
-            let message = format!("there are {limit} rooms already (--max-rooms)");
+        let mut place = self.places.share(peer);
+        if !place.grow(1) {
+            let limit = place.limit();
+            let message = match self.places.is_exhausted() {
+                true => format!("there are {limit} rooms already (--max-rooms)"),
+                false => format!("your address has its share of {limit} rooms (--max-rooms)"),
+            };
             return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
         }
         let room = Arc::new(Room::new(
@@ -196,11 +217,11 @@ impl Rooms {
             self.shards.clone(),
             self.said.clone(),
         ));
-        rooms.insert(name.clone(), room.clone());
+        rooms.insert(name.clone(), Opened { room: room.clone(), _place: place });
         Ok(room)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RoomName, Arc<Room>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoomName, Opened>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,6 +5,7 @@ use anyport_proto::rooms::Said;
 
 use super::pending::Pending;
 use super::*;
+use crate::budget::tests::peer;
 
 fn rooms(limits: RoomLimits) -> Rooms {
     Rooms::new(RoomLimits { rate: None, ..limits }, 2)
@@ -19,7 +20,7 @@ const LINE: Form = Form::new(Carrier::Line, false);
 /// Enters on thread 0, and gives what it was told at once.
 fn enter(rooms: &Rooms, words: &str) -> (Entry, String) {
     let mut out = Vec::new();
-    let entry = rooms.enter(&join(words), LINE, 0, &mut out, |_, _| {}).unwrap();
+    let entry = rooms.enter(peer(1), &join(words), LINE, 0, &mut out, |_, _| {}).unwrap();
     (entry, String::from_utf8(out).unwrap())
 }
 
@@ -56,12 +57,12 @@ fn all_threads_are_told_the_same_in_the_same_order() {
     let rooms = rooms(RoomLimits::default());
     let (mut alice, _) = enter(&rooms, "as=alice");
     let mut out = Vec::new();
-    let _bob = rooms.enter(&join("as=bob"), LINE, 1, &mut out, |_, _| {}).unwrap();
+    let _bob = rooms.enter(peer(1), &join("as=bob"), LINE, 1, &mut out, |_, _| {}).unwrap();
     due(&rooms, 0);
     due(&rooms, 1);
     (0..3).for_each(|number| say(&mut alice, &format!("number {number}")));
     let lobby = "lobby".parse().unwrap();
-    rooms.post(&lobby, Some("carol".parse().unwrap()), "posted".to_owned()).unwrap();
+    rooms.post(peer(1), &lobby, Some("carol".parse().unwrap()), "posted".to_owned()).unwrap();
     let expected = "alice: number 0\nalice: number 1\nalice: number 2\ncarol: posted\n";
     assert_eq!((due(&rooms, 0).as_str(), due(&rooms, 1).as_str()), (expected, expected));
     // Taken once, and nothing is left.
@@ -106,13 +107,13 @@ fn a_crowd_is_not_told_who_joins_and_leaves() {
 #[test]
 fn rooms_are_bounded_and_empty_ones_give_way_in_time() {
     let rooms = rooms(RoomLimits { rooms: 2, ..RoomLimits::default() });
-    let post = |name: &str| rooms.post(&name.parse().unwrap(), None, "hi".to_owned());
+    let post = |name: &str| rooms.post(peer(1), &name.parse().unwrap(), None, "hi".to_owned());
     post("one").unwrap();
     post("two").unwrap();
     post("one").unwrap();
     let refusal = post("three").unwrap_err();
     assert_eq!(refusal.refusal.message, "there are 2 rooms already (--max-rooms)");
-    rooms.lock().get(&"two".parse().unwrap()).unwrap().grow_old();
+    rooms.lock().get(&"two".parse().unwrap()).unwrap().room.grow_old();
     post("three").unwrap();
     assert!(rooms.look(&"two".parse().unwrap()).is_none());
 }
@@ -120,10 +121,34 @@ fn rooms_are_bounded_and_empty_ones_give_way_in_time() {
 #[test]
 fn what_is_posted_too_often_is_refused() {
     let rooms = Rooms::new(RoomLimits { rate: Some(5), ..RoomLimits::default() }, 1);
-    let post = || rooms.post(&"lobby".parse().unwrap(), None, "hi".to_owned());
+    let post = || rooms.post(peer(1), &"lobby".parse().unwrap(), None, "hi".to_owned());
     (0..5).for_each(|_| {
         post().unwrap();
     });
     let refused = (0..5).filter_map(|_| post().err()).next_back().unwrap();
     assert_eq!(refused.refusal.message, "too much is posted to lobby (--room-rate)");
+}
+
+#[test]
+fn one_address_cannot_open_all_rooms() {
+    let rooms = rooms(RoomLimits { rooms: 100, ..RoomLimits::default() });
+    let post = |address: u8, name: usize| {
+        rooms.post(peer(address), &format!("r{name}").parse().unwrap(), None, "hi".to_owned())
+    };
+    let opened = (0..100).filter(|name| post(1, *name).is_ok()).count();
+    assert_eq!(opened, 75);
+    let refusal = post(1, 100).unwrap_err().refusal;
+    assert_eq!(refusal.message, "your address has its share of 100 rooms (--max-rooms)");
+    // What is open it may use, and others open their own.
+    post(1, 0).unwrap();
+    post(2, 101).unwrap();
+}
+
+#[test]
+fn of_many_members_the_first_thousand_are_named() {
+    let rooms = rooms(RoomLimits { notices: 2, ..RoomLimits::default() });
+    let members: Vec<_> =
+        (0..1001).map(|number| enter(&rooms, &format!("as=m{number}")).0).collect();
+    let (here, _) = rooms.look(&"lobby".parse().unwrap()).unwrap();
+    assert_eq!((here.members.len(), members.len()), (1000, 1001));
 }

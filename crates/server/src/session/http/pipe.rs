@@ -45,7 +45,11 @@ pub(super) fn begin(
         let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
         // hyper asks for nothing while its client has no room, so nobody else would see how long that lasts.
         let patience = (asked.protocol == Protocol::Http2).then_some(context.config.timeouts.idle);
-        return context.pipes.take(&key, patience).map(Side::Taker).map_err(told);
+        return context
+            .pipes
+            .take(context.peer.ip(), &key, patience)
+            .map(Side::Taker)
+            .map_err(told);
     }
     let coding = head.fields.get(header::CONTENT_ENCODING);
     if coding.is_some_and(|coding| coding != "identity") {
@@ -59,7 +63,7 @@ pub(super) fn begin(
         Framing::None | Framing::Chunked => None,
     };
     let give = Give::from_target(key, head.query(), size).map_err(bad)?;
-    context.pipes.give(&give, media_of(head)).map(Side::Giver).map_err(told)
+    context.pipes.give(context.peer.ip(), &give, media_of(head)).map(Side::Giver).map_err(told)
 }
 
 /// What the sender says the content is, where no browser would run that.

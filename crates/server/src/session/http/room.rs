@@ -103,7 +103,7 @@ impl Posting {
                 return refuse(&context, &asked, StatusCode::BAD_REQUEST, error.refusal());
             }
         };
-        match context.rooms.post(&room, nick, text) {
+        match context.rooms.post(context.peer.ip(), &room, nick, text) {
             Ok(id) if asked.form == Form::Json => {
                 Answer::json(StatusCode::OK, json!({ "id": id.to_string() }).to_string())
             }

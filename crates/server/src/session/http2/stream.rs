@@ -74,7 +74,7 @@ pub(super) async fn answer(
             let idle = context.config.timeouts.idle;
             return begun(head, &asked, open, |open| body::echo(incoming, idle, open));
         }
-        Lead::Listen(join) => match context.desk.listen(&join) {
+        Lead::Listen(join) => match context.desk.listen(context.peer.ip(), &join) {
             Ok(listener) => {
                 return begun(events(), &asked, open, |mut open| {
                     open.is_timed_until_here();

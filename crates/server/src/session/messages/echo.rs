@@ -24,7 +24,7 @@ impl MessageEcho {
         Self {
             context: context.clone(),
             source,
-            echo: Echo::new(context.buffered.share()),
+            echo: Echo::new(context.buffer_share()),
             due: Due::new(context.config.timeouts.message),
             answered: false,
         }

@@ -38,7 +38,7 @@ impl MessageRoom {
             member: None,
             early: Vec::new(),
             text: Vec::new(),
-            share: context.buffered.share(),
+            share: context.buffer_share(),
             due: Due::new(context.config.timeouts.message),
         }
     }
@@ -51,7 +51,8 @@ impl MessageRoom {
         out: &mut Vec<u8>,
     ) -> Option<Seat> {
         let form = Form::new(Carrier::Message, self.join.json);
-        match rooms.enter(&self.join, form, shard, out, |_, _| {}) {
+        let peer = self.context.peer.ip();
+        match rooms.enter(peer, &self.join, form, shard, out, |_, _| {}) {
             Ok(entry) => {
                 self.member = Some(entry.member);
                 Some(entry.seat)
