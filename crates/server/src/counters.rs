@@ -298,13 +298,14 @@ impl Class {
 }
 
 impl Decided {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::As(Verdict::Tls),
         Self::As(Verdict::Http2),
         Self::As(Verdict::Http1),
         Self::As(Verdict::Preface),
         Self::As(Verdict::FrameCandidate),
         Self::Frames,
+        Self::As(Verdict::Proxy),
         Self::As(Verdict::Raw),
     ];
 

@@ -62,6 +62,8 @@ impl Allowed {
                 Verdict::Http1 => self.http || self.ws,
                 Verdict::Preface | Verdict::Raw => self.raw,
                 Verdict::FrameCandidate => self.frames,
+                // Where every input is raw bytes, such a header is content like any other.
+                Verdict::Proxy => self.http || self.ws || self.frames || self.tls,
             }
     }
 }

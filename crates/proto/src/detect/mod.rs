@@ -6,7 +6,7 @@
 //! reason in words.
 //!
 //! ```text
-//!   prefix ──► tls, http2, http1, preface, ws_frame   the first probe that is not "no" decides:
+//!   prefix ──► tls, http2, http1, preface, ws_frame, proxy   the first probe that is not "no" decides:
 //!                "yes"   ──► Known(its verdict)
 //!                "more"  ──► NeedMore
 //!              all "no"  ──► Known(Raw)
@@ -23,6 +23,7 @@ mod allowed;
 mod http1;
 mod http2;
 mod preface;
+mod proxy;
 mod reason;
 mod tls;
 mod ws_frame;
@@ -40,6 +41,8 @@ pub enum Verdict {
     Preface,
     /// What may be a masked WebSocket frame without a handshake. Raw until proven: a file may begin like this too.
     FrameCandidate,
+    /// A PROXY protocol header, version 1 or 2, in front of another protocol.
+    Proxy,
     /// Raw bytes: a file, or anything else.
     Raw,
 }
@@ -53,6 +56,7 @@ impl Verdict {
             Self::Http1 => "http1",
             Self::Preface => "preface",
             Self::FrameCandidate => "frame-candidate",
+            Self::Proxy => "proxy",
             Self::Raw => "raw",
         }
     }
@@ -116,11 +120,7 @@ pub fn detect_at_end_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> 
 
 /// The length of prefix at which [`detect`] always knows, and so the size of the buffer that it needs.
 pub const fn max_prefix(limits: &Limits) -> usize {
-    if limits.request_line > http2::PREFACE_START.len() {
-        limits.request_line
-    } else {
-        http2::PREFACE_START.len()
-    }
+    if limits.request_line > proxy::MAX_HEADER { limits.request_line } else { proxy::MAX_HEADER }
 }
 
 /// One protocol's answer to a prefix.
@@ -148,12 +148,13 @@ fn opens_with(prefix: &[u8], opening: &[u8]) -> Probe {
 type ProbeFn = fn(&[u8], &Limits) -> Probe;
 
 /// Highest precedence first. No prefix makes two of these say yes; the order only tells which is asked first.
-const PRECEDENCE: [(Verdict, ProbeFn); 5] = [
+const PRECEDENCE: [(Verdict, ProbeFn); 6] = [
     (Verdict::Tls, |prefix, _| tls::probe(prefix)),
     (Verdict::Http2, |prefix, _| http2::probe(prefix)),
     (Verdict::Http1, |prefix, limits| http1::probe(prefix, limits.request_line)),
     (Verdict::Preface, |prefix, _| preface::probe(prefix)),
     (Verdict::FrameCandidate, |prefix, _| ws_frame::probe(prefix)),
+    (Verdict::Proxy, |prefix, _| proxy::probe(prefix)),
 ];
 
 #[cfg(test)]

@@ -215,6 +215,7 @@ const fn opening_words(verdict: Verdict) -> &'static str {
         Verdict::Http1 => "an HTTP request line",
         Verdict::Preface => "anyport's preface",
         Verdict::FrameCandidate => "a masked frame header",
+        Verdict::Proxy => "a PROXY protocol header",
         Verdict::Raw => "raw bytes",
     }
 }
@@ -264,7 +265,8 @@ mod tests {
             (
                 b"P",
                 End::OfStream,
-                "the stream ended with 1 byte that could be the HTTP/2 preface or an HTTP request line",
+                "the stream ended with 1 byte that could be the HTTP/2 preface or an HTTP request line \
+                 or a PROXY protocol header",
             ),
             (
                 b"\x82",

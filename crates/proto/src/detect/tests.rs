@@ -62,6 +62,20 @@ fn each_protocol_is_found_at_the_earliest_byte() {
         (b"ANYPORT/1\n", Verdict::Raw, 10),
         (b"ANYPORT / HTTP/1.1\r\n", Verdict::Http1, 20),
         (b"anyport/1 PUT", Verdict::Raw, 8),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\nGET", Verdict::Proxy, 42),
+        (b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n", Verdict::Proxy, 36),
+        (b"PROXY UNKNOWN\r\n", Verdict::Proxy, 15),
+        (b"PROXY UNKNOWN ffff::1 ::1 1 2\r\n", Verdict::Proxy, 31),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c", Verdict::Proxy, 12),
+        (b"PROXY UNKNOWN HTTP/1.1\r\n", Verdict::Http1, 24),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\n", Verdict::Raw, 41),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 65536\r\n", Verdict::Raw, 44),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n", Verdict::Raw, 38),
+        (b"PROXY TCP4 2001:db8::1 ::1 1 2\r\n", Verdict::Raw, 32),
+        (b"PROXY wars\n", Verdict::Raw, 11),
+        (&[b"PROXY UNKNOWN ", &[b'x'; 91][..], b"\r\n"].concat(), Verdict::Proxy, 107),
+        (&[b"PROXY UNKNOWN ", &[b'x'; 92][..], b"\r\n"].concat(), Verdict::Raw, 107),
+        (b"\r\n\r\n\r\n", Verdict::Raw, 5),
     ];
     for (wire, verdict, length) in table {
         assert_eq!(decided_at(wire), (*verdict, *length), "{:?}", wire.escape_ascii().to_string());
@@ -73,7 +87,7 @@ fn text_that_only_begins_like_a_request_is_raw_at_the_first_impossible_byte() {
     let table: &[(&[u8], usize)] = &[
         (b"GET me a coffee\n", 8),
         (b" GET / HTTP/1.1\r\n", 1),
-        (b"\r\nGET / HTTP/1.1\r\n", 1),
+        (b"\r\nGET / HTTP/1.1\r\n", 3),
         (b"GET  / HTTP/1.1\r\n", 5),
         (b"GET /  HTTP/1.1\r\n", 7),
         (b"GET / HTTP/1.1 \r\n", 15),
@@ -218,7 +232,9 @@ fn dt_2_shift_jis_text_is_a_candidate_and_nothing_more() {
 
 #[test]
 fn what_is_undecided_when_the_stream_ends_is_raw() {
-    let undecided: [&[u8]; 8] = [
+    let undecided: [&[u8]; 10] = [
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r",
+        b"\r\n\r\n\0\r\nQUIT",
         b"",
         b"GET",
         b"GET / HTTP/1.1\r",
@@ -245,7 +261,9 @@ fn tls_asks_for_the_byte_that_decides_next() {
 
 #[test]
 fn every_cut_of_a_known_opening_gives_the_same_verdict() {
-    let wires: [&[u8]; 5] = [
+    let wires: [&[u8]; 7] = [
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21",
         b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"ANYPORT/1 PUT name\n",
@@ -271,6 +289,10 @@ fn prefix() -> impl Strategy<Value = Vec<u8>> {
         Just(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
         Just(b"ANYPORT/1 PUT a\n".to_vec()),
         Just(b"ANYPORT/12".to_vec()),
+        Just(b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n".to_vec()),
+        Just(b"PROXY UNKNOWN HTTP/1.1\r\n".to_vec()),
+        Just(b"\r\n\r\n\0\r\nQUIT\n".to_vec()),
+        "PROXY (TCP4|TCP6|UNKNOWN)[ -~]{0,90}\r?\n?".prop_map(String::into_bytes),
         Just(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
         Just(b"GET / HTTP/1.0\n".to_vec()),
         Just(b"GET / HTTP/1.1\r".to_vec()),

@@ -164,6 +164,7 @@ impl Session {
         let must_encrypt = context.must_encrypt();
         let needs_token = context.config.tokens.is_some();
         Some(match verdict {
+            Verdict::Proxy => Self::Refusing(refusing::Refusing::proxy(context)),
             // A request is answered with where to go.
             Verdict::Raw | Verdict::Preface if must_encrypt => {
                 Self::Refusing(refusing::Refusing::without_tls(context))

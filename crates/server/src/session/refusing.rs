@@ -33,6 +33,18 @@ impl Refusing {
         }
     }
 
+    /// A PROXY protocol header, which a proxy sends in front of its client's input. That input may hold credentials, so
+    /// none of it may become a file.
+    pub(crate) const fn proxy(context: Context) -> Self {
+        Self {
+            context,
+            protocol: "proxy",
+            reason: "PROXY protocol header: this server does not accept one (turn it off in the proxy)",
+            answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported PROXY protocol header: this server does not accept one\n"),
+            needs_token: false,
+        }
+    }
+
     /// A fatal alert, `handshake_failure` (RFC 8446 §6): what a TLS client understands before any handshake.
     pub(crate) const fn tls(context: Context) -> Self {
         Self {
