@@ -348,6 +348,28 @@ fn content_of_an_unknown_length_is_received_to_its_end() {
     assert!(files.iter().all(|(name, _)| name.starts_with(".anyport-")), "{files:?}");
 }
 
+/// As Apache declares a stored .tgz (`AddEncoding x-gzip`), and curl saves it.
+#[test]
+fn a_file_with_a_content_coding_is_saved_as_it_is_sent() {
+    const STORED: &[u8] = b"\x1f\x8bstored like this";
+    for coding in ["x-gzip", "gzip", "br", "Identity", ""] {
+        let (address, asked) = by_hand(move |_, stream| {
+            let length = STORED.len();
+            let head =
+                format!("HTTP/1.1 200 OK\nContent-Encoding: {coding}\nContent-Length: {length}");
+            says(stream, &head, STORED)
+        });
+        let here = tempfile::tempdir().unwrap();
+        let to = here.path().join("file.tgz");
+        let url = format!("http://{address}/file.tgz");
+        anyport(&["get", &url, "-o", to.to_str().unwrap()]).succeeds();
+        assert_same_bytes(&std::fs::read(&to).unwrap(), STORED);
+        // So a resumed download continues the same bytes.
+        let head = &asked.lock().unwrap()[0].1;
+        assert_eq!(field(head, "accept-encoding").as_deref(), Some("identity"), "{head}");
+    }
+}
+
 #[test]
 fn a_listing_leads_nowhere_else() {
     let entry = |name: &str, kind: &str| {

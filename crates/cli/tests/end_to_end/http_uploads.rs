@@ -317,6 +317,14 @@ fn what_is_not_a_whole_file_as_it_is_is_refused() {
         server.next_refused();
     }
     assert_eq!(server.names(), Vec::<String>::new());
+    // No coding is none, however it is written (RFC 9110 §8.4.1).
+    for coding in
+        ["Content-Encoding: Identity", "Content-Encoding;", "Content-Encoding: IDENTITY, "]
+    {
+        let put = ["-T", sample.path(), "-H", coding, &url];
+        assert_eq!(curl_says(&put).unwrap().1, 201, "{coding}");
+        assert_eq!(server.stored(&server.next_receipt()), b"hello");
+    }
     // A file of any other type may be posted, also where no name is given.
     let post = ["-H", "Content-Type: application/octet-stream", "--data-binary", "@FILE"];
     let post: Vec<String> = post.iter().map(|word| word.replace("FILE", sample.path())).collect();

@@ -797,6 +797,43 @@ fn a_stream_goes_on_after_the_last_id() {
     assert_eq!(events[4]["message"]["text"], "7");
 }
 
+/// An error would end an EventSource for good.
+#[test]
+fn an_unknown_last_event_id_gets_all_that_is_kept_behind_a_loss() {
+    let server = Server::start(&[]);
+    let room = server.url("http", "rooms/r");
+    let Some(post) = curl(&["-d", "kept", &room]) else { return };
+    output(post);
+    for id in ["42", "", "zzzzzz-7", "k3f9c2-", "with space", "\u{e9}"] {
+        for version in ["1.1", "2"] {
+            let mut stream = connect(server.port());
+            let field = format!("Last-Event-ID: {id}");
+            if version == "2" {
+                // curl leaves out a field without a value unless it ends in a semicolon.
+                let field = if id.is_empty() { "Last-Event-ID;" } else { &field };
+                let listen = ["--http2-prior-knowledge", "-N", "-H", field, &room];
+                let listener = Talker::start(curl(&listen).unwrap());
+                let lines = || listener.lines.recv_timeout(Duration::from_secs(20)).unwrap();
+                let told: Vec<_> = std::iter::repeat_with(lines)
+                    .filter(|line| line.starts_with("data: "))
+                    .take(2)
+                    .collect();
+                assert!(told[0].contains("lost") && told[1].contains(": kept"), "{id}: {told:?}");
+                continue;
+            }
+            let request = format!("GET /rooms/r HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let head = read_head(&mut stream);
+            assert!(head.starts_with("HTTP/1.1 200 "), "{id}: {head}");
+            let mut told = Vec::new();
+            while told.len() < 2 {
+                told.extend(Some(read_line(&mut stream)).filter(|line| line.starts_with("data: ")));
+            }
+            assert!(told[0].contains("lost") && told[1].contains(": kept"), "{id}: {told:?}");
+        }
+    }
+}
+
 #[test]
 fn members_are_told_that_the_server_stops() {
     let mut server = Server::start(&[]);

@@ -109,6 +109,12 @@ impl RequestHead {
         fields::has_token(&self.fields, name, token)
     }
 
+    /// The content codings other than `identity`, in the order in which they were applied (RFC 9110 §8.4).
+    pub fn content_codings(&self) -> impl Iterator<Item = &str> {
+        fields::tokens(&self.fields, header::CONTENT_ENCODING)
+            .filter(|coding| !coding.eq_ignore_ascii_case("identity"))
+    }
+
     /// The announced content length; none when there is no such field.
     pub fn content_length(&self) -> Option<u64> {
         self.fields.get(header::CONTENT_LENGTH).and_then(fields::content_length)

@@ -30,6 +30,11 @@ pub struct BadEventId {
     pub text: String,
 }
 
+impl EventId {
+    /// An id that no room has given: everything it keeps comes after it, and what came before is lost.
+    pub const UNKNOWN: Self = Self { epoch: Epoch(*b"------"), number: 0 };
+}
+
 impl Epoch {
     /// A new one.
     pub fn new(random: [u8; LEN]) -> Self {

@@ -51,8 +51,7 @@ pub(super) fn begin(
             .map(Side::Taker)
             .map_err(told);
     }
-    let coding = head.fields.get(header::CONTENT_ENCODING);
-    if coding.is_some_and(|coding| coding != "identity") {
+    if head.content_codings().next().is_some() {
         let reason =
             "content in a coding does not go through a pipe, as nobody would be told of it";
         let refusal = Refusal::new(RefusalCode::NotSupported, reason);

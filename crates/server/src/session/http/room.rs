@@ -126,10 +126,11 @@ fn join(context: &Context, head: &RequestHead, asked: &Asked) -> Result<Join, An
         refuse(context, asked, StatusCode::BAD_REQUEST, refusal)
     };
     let mut join = Join::from_target(head.path(), head.query()).map_err(|error| bad(&error))?;
-    let last = head.fields.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
-    // A browser that comes back asks for the same URL again, and knows better by then.
-    if let Some(last) = last {
-        join.since = Some(last.parse::<EventId>().map_err(|error| bad(&error))?);
+    // A browser that reconnects requests the same URL again, so the field is newer. An error would end its EventSource for
+    // good, so a value from another server is an unknown id.
+    if let Some(last) = head.fields.get(LAST_EVENT_ID) {
+        let last = last.to_str().ok().and_then(|last| last.parse().ok());
+        join.since = Some(last.unwrap_or(EventId::UNKNOWN));
     }
     Ok(join)
 }

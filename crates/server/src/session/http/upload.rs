@@ -110,7 +110,7 @@ fn offered(head: &RequestHead, framing: Framing, asked: &str) -> Result<Offer, N
             refusal.with_hint("send all of it; anyport send goes on after a break"),
         ));
     }
-    if let Some(coding) = text(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+    if let Some(coding) = head.content_codings().next() {
         return Err(unsupported(format!("content in the coding {coding} is not taken")));
     }
     let media = text(header::CONTENT_TYPE).unwrap_or_default();
