@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use anyport_net::waiting::Waiting;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::format_rate;
 use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot};
@@ -33,21 +34,23 @@ pub(crate) fn print_failure(failure: &Failure) {
 /// A line to stderr. One that cannot be written is lost: there is nobody to tell.
 pub(crate) fn to_stderr(line: &str) {
     // In one write, so that a rotation of the log cuts no line.
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    let _ = Waiting(io::stderr().lock()).write_all(format!("{line}\n").as_bytes());
+}
+
+/// Standard output without a buffer, locked for this thread. All writes go through it: the buffer of
+/// [`io::stdout`] loses track of what was written when a non-blocking descriptor takes a part of it.
+pub(crate) fn stdout() -> Waiting<io::StdoutLock<'static>> {
+    Waiting(io::stdout().lock())
 }
 
 /// A text to stdout as it is, at once.
 pub(crate) fn write_stdout(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    stdout().write_all(text.as_bytes())
 }
 
 /// A line to stdout, at once.
 pub(crate) fn to_stdout(line: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")?;
-    stdout.flush()
+    write_stdout(&format!("{line}\n"))
 }
 
 /// A server's events, for people or for machines. A thread of its own writes them, so that a reader of stdout who

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::send_file;
 use anyport_net::pace::Pace;
+use anyport_net::waiting::Waiting;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::Offer;
@@ -299,7 +300,7 @@ impl Content {
         }
         let began = Instant::now();
         loop {
-            match self.file.read(buffer) {
+            match Waiting(&self.file).read(buffer) {
                 Ok(0) if self.size.is_some() => return Err(self.shrank()),
                 Ok(count) => {
                     if let Hashing::Passing(hasher) = &mut self.hashing {

@@ -10,6 +10,7 @@
 //! - [`pace`]: keeping to a rate
 //! - [`reactor`]: conversations, which wait more than they say, by the thousand on one thread
 //! - [`tcp_info`]: what the kernel knows of a connection
+//! - [`waiting`]: standard input and output, also where another process made them non-blocking
 //! - [`prefixed`]: bytes already read, then the socket
 //!
 //! The only crate of the workspace in which `unsafe` may stand: one call, in [`tcp_info`].
@@ -25,3 +26,4 @@ pub mod prefixed;
 pub mod reactor;
 pub mod resolve;
 pub mod tcp_info;
+pub mod waiting;

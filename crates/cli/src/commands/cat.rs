@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use anyport_client::{CatError, CatOptions, TargetError, cat};
+use anyport_net::waiting::Waiting;
 
 use crate::access::bad_target;
 use crate::exit::Exit;
@@ -18,7 +19,7 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     options.connect_timeout = flags.connect_timeout;
     options.encryption = trust::client(&flags.tls)?;
     options.token = flags.credential.handshake_token(&flags.url)?;
-    match cat(&flags.url, &options, io::stdin(), io::stdout()) {
+    match cat(&flags.url, &options, Waiting(io::stdin()), Waiting(io::stdout())) {
         Ok(()) => Ok(Exit::Done),
         // Whoever reads has enough.
         Err(CatError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),

@@ -14,7 +14,7 @@ use super::reason;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
-use crate::output::{to_stderr, to_stdout};
+use crate::output::{stdout, to_stderr, to_stdout};
 
 pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
@@ -38,7 +38,7 @@ pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
         Progress::Retrying(error, delay) => bar.suspend(|| retrying(flags, error, delay)),
     };
     let done = targets.iter().try_for_each(|target| match &output {
-        Output::Stdout => get_into(target, &mut io::stdout().lock(), &options, &mut tell).map(drop),
+        Output::Stdout => get_into(target, &mut stdout(), &options, &mut tell).map(drop),
         Output::At(destination) => get(target, destination, &options, &mut tell).map(drop),
     });
     bar.finish_and_clear();

@@ -10,13 +10,14 @@ use serde_json::json;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
+use crate::output::stdout;
 
 pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     let hint = "a URL is such as tcp://HOST:PORT/DIRECTORY/";
     let target = flags.connection.credential.target(&flags.url, hint)?;
     target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
     let options = super::receiving(&flags.connection)?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(stdout());
     let listed = list(&target, flags.recursive, &options, &mut |entry| {
         let line = if flags.json { event(&entry) } else { human(&entry) };
         writeln!(out, "{line}").map_err(GetError::Output)

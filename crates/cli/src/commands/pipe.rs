@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::access::Credential;
 use crate::exit::Exit;
-use crate::output::{to_stderr, to_stdout};
+use crate::output::{stdout, to_stderr, to_stdout};
 use crate::{Failure, flags, trust};
 
 /// Gives one file.
@@ -67,7 +67,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     options.timeout = flags.connection.timeout;
     let is_stdout = flags.output.as_deref() == Some(Path::new("-"));
     let taken = if is_stdout {
-        take_into(&target, key, &mut io::stdout().lock(), &options)
+        take_into(&target, key, &mut stdout(), &options)
     } else {
         take(&target, key, &path(flags.output.as_deref(), key), flags.on_exists, &options)
     };

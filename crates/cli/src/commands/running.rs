@@ -27,9 +27,9 @@ use crate::reload::Reloader;
 
 /// What a server is told from outside.
 pub(crate) struct Signals {
-    interrupt: Signal,
+    interrupt: Option<Signal>,
     terminate: Signal,
-    hangup: Signal,
+    hangup: Option<Signal>,
     reopen: Signal,
     /// The terminal that somebody watches us on, wherever stderr leads later.
     terminal: Option<OwnedFd>,
@@ -49,11 +49,16 @@ impl Signals {
     pub(crate) fn hear(is_daemon: bool) -> Result<Self, Failure> {
         let stderr = io::stderr();
         let is_watched = !is_daemon && stderr.is_terminal();
-        let hear = |kind, name| signal(kind).with_context(|| format!("cannot hear {name}"));
+        let hear = |kind, name| signal(kind).with_context(|| format!("cannot handle {name}"));
+        let ignored = ignored_signals();
+        let hear_unless_ignored = |kind: SignalKind, name| {
+            let is_ignored = ignored & 1 << (kind.as_raw_value() - 1) != 0;
+            (!is_ignored).then(|| hear(kind, name)).transpose()
+        };
         Ok(Self {
-            interrupt: hear(SignalKind::interrupt(), "SIGINT")?,
+            interrupt: hear_unless_ignored(SignalKind::interrupt(), "SIGINT")?,
             terminate: hear(SignalKind::terminate(), "SIGTERM")?,
-            hangup: hear(SignalKind::hangup(), "SIGHUP")?,
+            hangup: hear_unless_ignored(SignalKind::hangup(), "SIGHUP")?,
             reopen: hear(SignalKind::user_defined1(), "SIGUSR1")?,
             // Without a handle of its own it counts as none: a reload too many harms less than an end.
             terminal: is_watched.then(|| stderr.as_fd().try_clone_to_owned().ok()).flatten(),
@@ -63,6 +68,22 @@ impl Signals {
     /// The terminal that we were on is gone: nobody asks for new settings by closing a window.
     fn is_orphan(&self) -> bool {
         self.terminal.as_ref().is_some_and(|terminal| !terminal.is_terminal())
+    }
+}
+
+/// The signals that this process ignored when it started, a bit each, as `nohup` and a shell's `command &` have it
+/// (POSIX.1-2024, Shell 2.12). They stay ignored. Without /proc there are none.
+pub(crate) fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+/// The next delivery of a signal; never, if it is ignored.
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -98,9 +119,9 @@ pub(crate) async fn to_the_end(
     loop {
         let event = tokio::select! {
             () = &mut server => Event::Ended,
-            _ = signals.interrupt.recv() => Event::Stop(Exit::Interrupted),
+            () = next(&mut signals.interrupt) => Event::Stop(Exit::Interrupted),
             _ = signals.terminate.recv() => Event::Stop(Exit::Done),
-            _ = signals.hangup.recv() => Event::Reload,
+            () = next(&mut signals.hangup) => Event::Reload,
             _ = signals.reopen.recv() => Event::Reopen,
             Some(order) = orders.recv() => Event::Order(order),
             _ = ticks.tick() => Event::Tick,

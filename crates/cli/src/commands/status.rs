@@ -12,10 +12,26 @@ use crate::exit::Exit;
 use crate::output::write_stdout;
 
 pub(crate) fn run(flags: &flags::Status) -> Result<Exit, Failure> {
-    let status = Server::find(flags.which.control.as_deref())?.ask("status")?;
-    let text = if flags.which.json { format!("{status}\n") } else { for_people(&status) };
+    let servers = Server::all(flags.which.control.as_deref())?;
+    let several = servers.len() > 1;
+    let mut text = String::new();
+    let mut failed = None;
+    for mut server in servers {
+        match server.ask("status") {
+            Ok(status) if flags.which.json => text.push_str(&format!("{status}\n")),
+            Ok(status) => {
+                text.push_str(&for_people(&status));
+                if several {
+                    // What anyport stop and reload need.
+                    text.push_str(&format!("  --control {}\n", server.path().display()));
+                }
+            }
+            // One that stops meanwhile does not hide the others.
+            Err(failure) => failed = Some(failure),
+        }
+    }
     write_stdout(&text).context("cannot write to stdout")?;
-    Ok(Exit::Done)
+    failed.map_or(Ok(Exit::Done), Err)
 }
 
 fn for_people(status: &Value) -> String {

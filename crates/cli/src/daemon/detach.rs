@@ -38,6 +38,7 @@ pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure>
             "a service manager wants its service in the foreground: leave out --daemon",
         ));
     }
+    flags.check_log_file()?;
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| OsString::from("anyport"));
     // Not by its path: an upgrade may have put another program there.

@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 use rustix::fs::Access;
 
+use super::log_file::standard_stream;
 use crate::Failure;
 use crate::exit::Exit;
 
@@ -24,7 +25,7 @@ pub(crate) struct Background {
     #[arg(long, value_name = "FILE", help_heading = "Daemon")]
     pub(crate) log_file: Option<PathBuf>,
 
-    /// Unix socket for anyport status, reload and stop, or none [default: anyport/PORT.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR or /run]
+    /// Unix socket for anyport status, reload and stop, or none [default: anyport/PORT.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR, /run/user/UID or /run, or /tmp/anyport-UID/PORT.sock]
     #[arg(long, value_name = "PATH", help_heading = "Daemon")]
     pub(crate) control: Option<PathBuf>,
 }
@@ -35,11 +36,23 @@ impl Background {
         self.daemon || self.log_file.is_some()
     }
 
+    /// Checks that the log file outlives the command that starts a daemon.
+    pub(super) fn check_log_file(&self) -> Result<(), Failure> {
+        if self.daemon && self.log_file.as_deref().and_then(standard_stream) == Some(1) {
+            let error = anyhow!("cannot log to standard output: --daemon closes it");
+            return Err(
+                Failure::new(Exit::Usage, error).with_hint("--log-file FILE or /dev/stderr")
+            );
+        }
+        Ok(())
+    }
+
     /// Whether the files that it names can be made where they are to be.
     ///
     /// # Errors
     /// The first whose directory is not there, or not ours to write.
     pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.check_log_file()?;
         let control = self.control.as_deref().filter(|path| *path != Path::new("none"));
         let files = [
             ("--pid-file", self.pid_file.as_deref()),
@@ -47,7 +60,7 @@ impl Background {
             ("--control", control),
         ];
         for (flag, path) in files {
-            let Some(path) = path else { continue };
+            let Some(path) = path.filter(|path| standard_stream(path).is_none()) else { continue };
             let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
             let directory = directory.unwrap_or_else(|| Path::new("."));
             rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
@@ -63,7 +76,7 @@ impl Background {
 /// Which server is meant.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Its control socket, where more than one runs, or one with --control
+    /// Control socket of the server [default: that of the only server that runs]
     #[arg(long, value_name = "PATH")]
     pub(crate) control: Option<PathBuf>,
 
@@ -72,9 +85,10 @@ pub(crate) struct Which {
     pub(crate) json: bool,
 }
 
-/// Ask a running server what it does: addresses, connections, transfers, limits.
+/// Show what running servers do: addresses, connections, transfers, limits.
 ///
-/// Exit codes: 0 it answered, 1 failed, 2 several run and none was named, 3 none runs.
+/// Without --control every server of this user is shown; with --json each is one line. Exit codes: 0 all answered, 1 failed, 3 none
+/// runs.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +81,27 @@ impl LogFile {
     }
 }
 
+/// The descriptor of standard output or standard error, if `path` is a name of it.
+pub(super) fn standard_stream(path: &Path) -> Option<u32> {
+    let name = path.to_str()?;
+    let number = match name {
+        "/dev/stdout" => 1,
+        "/dev/stderr" => 2,
+        _ => {
+            let number = ["/dev/fd/", "/proc/self/fd/"].iter().find_map(|it| name.strip_prefix(it));
+            number?.parse().ok()?
+        }
+    };
+    (1..=2).contains(&number).then_some(number)
+}
+
 fn open(path: &Path) -> io::Result<File> {
+    // A socket cannot be opened by its name in /proc, and a file that is opened again would be written from its start.
+    match standard_stream(path) {
+        Some(1) => return Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
+        Some(2) => return Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
+        _ => {}
+    }
     // A terminal that is named here must not become ours.
     let flags = OFlags::NOCTTY.bits().cast_signed();
     OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)

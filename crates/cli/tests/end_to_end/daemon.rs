@@ -133,7 +133,7 @@ fn a_daemon_that_cannot_serve_says_so_where_it_was_started() {
     let common = ["serve", "--daemon", "--pid-file", "pid", "--log-file", "log"];
     let fails = |arguments: &[&str]| place.run(&[&common, arguments].concat());
     fails(&["served", "--bind", &taken]).exits(1).says(&format!("cannot listen on {taken}"));
-    fails(&["nowhere", "--bind", "127.0.0.1:0"]).exits(1).says("DIR must be a directory");
+    fails(&["no/where", "--bind", "127.0.0.1:0"]).exits(1).says("DIR must be a directory");
     fails(&["served", "--bind", "0.0.0.0:0"]).exits(2).says("reaches beyond this machine");
     assert!(!place.path("pid").exists());
     assert_eq!(place.read("log"), "", "the log is for who serves");
@@ -274,7 +274,8 @@ fn who_asks_nobody_is_told_so_and_who_could_mean_several_gets_their_list() {
     let mut command = second.command(&["serve", "served", "--daemon", "--bind", "127.0.0.1:0"]);
     command.args(["--pid-file", "pid"]).env("RUNTIME_DIRECTORY", &run);
     Running::start(command, None).outcome().succeeds();
-    let both = place.run(&["status"]).exits(2).says("2 servers run");
+    place.run(&["reload"]).exits(2).says("2 servers run");
+    let both = place.run(&["stop"]).exits(2).says("2 servers run");
     let both = both.says(&format!("--control {run}/{port}.sock"));
     assert_eq!(both.stderr.matches("--control ").count(), 2, "{both:#?}");
     let named = format!("{run}/{port}.sock");

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
 use anyport_net::dial::dial;
+use anyport_net::waiting::Waiting;
 use anyport_proto::transfer::pipe::{Give, Piped};
 use anyport_proto::transfer::preface::{Reply, give_line, with_token};
 
@@ -51,7 +52,7 @@ pub fn give(
     options: &PipeOptions,
     progress: &dyn Fn(u64),
 ) -> Result<(SocketAddr, Piped), SendError> {
-    let (mut file, size) = open(source)?;
+    let (file, size) = open(source)?;
     let (mut stream, peer) = connect(target, options)?;
     let broken = |sent| move |error| SendError::broken_off(peer, sent, error);
     let line = give_line(&Give { size, ..give.clone() });
@@ -62,7 +63,7 @@ pub fn give(
     }
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
     let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0 };
-    let written = giving.write(&mut file, progress);
+    let written = giving.write(&file, progress);
     let sent = giving.sent;
     if let Err(Stopped::Here(error)) = written {
         let _ = stream.resets_at_end();
@@ -134,7 +135,7 @@ enum Stopped {
 }
 
 impl Giving<'_> {
-    fn write(&mut self, file: &mut File, progress: &dyn Fn(u64)) -> Result<(), Stopped> {
+    fn write(&mut self, file: &File, progress: &dyn Fn(u64)) -> Result<(), Stopped> {
         let announced = self.left;
         let mut buffer = vec![0; BUFFER];
         while self.left != Some(0) {
@@ -144,9 +145,8 @@ impl Giving<'_> {
             }
             let most = self.left.map_or(BUFFER, |left| usize::try_from(left).unwrap_or(BUFFER));
             let most = most.min(BUFFER);
-            let count = match file.read(&mut buffer[..most]) {
+            let count = match Waiting(file).read(&mut buffer[..most]) {
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
                     let path = self.source.path().to_owned();
                     return Err(Stopped::Here(SendError::Read { path, source }));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context;
+use anyport_net::waiting::Waiting;
 use anyport_proto::limits::Limits;
 use anyport_proto::rooms::{Event, HELP, Line, Said, SaidError};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -130,7 +131,7 @@ fn edit(mut editor: Lines, said: &Sender<Said>) -> Ending {
 }
 
 fn stream(commands: bool, said: &Sender<Said>, skipped: &AtomicUsize) {
-    let mut input = BufReader::new(io::stdin());
+    let mut input = BufReader::new(Waiting(io::stdin()));
     let most = Limits::default().room_message;
     // What is longer is passed over, and never held.
     let longest = most as u64 + 2;

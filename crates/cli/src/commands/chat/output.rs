@@ -1,13 +1,13 @@
 //! What happens in the room, told: as lines, as JSON, or above the line that is being typed.
 
-use std::io::{self, Write};
+use std::io;
 
 use anyport_client::Told;
 use anyport_proto::rooms::{Event, Message, make_visible};
 
 use super::input::Printer;
 use crate::commands::reason;
-use crate::output::{to_stderr, to_stdout};
+use crate::output::{to_stderr, to_stdout, write_stdout};
 
 /// Tells what happens.
 pub(super) struct Output {
@@ -70,9 +70,7 @@ impl Output {
         if printed {
             return Ok(());
         }
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(line.as_bytes())?;
-        stdout.flush()
+        write_stdout(&line)
     }
 }
 

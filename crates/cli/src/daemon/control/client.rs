@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use serde_json::Value;
 
-use super::{LONGEST_ANSWER, directories, is_named_as_ours};
+use super::{LONGEST_ANSWER, directories, is_named_as_ours, is_safe};
 use crate::Failure;
 use crate::exit::Exit;
 
@@ -21,8 +21,23 @@ pub(crate) struct Server {
 impl Server {
     /// The one at `control`, or the only one that runs.
     pub(crate) fn find(control: Option<&Path>) -> Result<Self, Failure> {
+        let mut found = Self::all(control)?;
+        match found.pop() {
+            Some(server) if found.is_empty() => Ok(server),
+            last => {
+                found.extend(last);
+                let paths = found.iter().map(|one| format!("--control {}", one.path.display()));
+                let hint = format!("name one: {}", paths.collect::<Vec<_>>().join(", or "));
+                let error = anyhow!("{} servers run", found.len());
+                Err(Failure::new(Exit::Usage, error).with_hint(hint))
+            }
+        }
+    }
+
+    /// The one at `control`, or all that run; at least one.
+    pub(crate) fn all(control: Option<&Path>) -> Result<Vec<Self>, Failure> {
         if let Some(path) = control {
-            return Self::connect(path).map_err(|error| {
+            return Self::connect(path).map(|server| vec![server]).map_err(|error| {
                 let error =
                     anyhow!(error).context(format!("no server answers at {}", path.display()));
                 Failure::new(Exit::Unreachable, error)
@@ -41,20 +56,20 @@ impl Server {
                 Err(_) => {}
             }
         }
-        if found.len() > 1 {
-            let paths = found.iter().map(|one| format!("--control {}", one.path.display()));
-            let hint = format!("name one: {}", paths.collect::<Vec<_>>().join(", or "));
-            let error = anyhow!("{} servers run", found.len());
-            return Err(Failure::new(Exit::Usage, error).with_hint(hint));
-        }
-        found.pop().ok_or_else(|| {
+        if found.is_empty() {
             let error = anyhow!("no server runs that this user may ask");
             let hint = match closed {
                 Some(path) => format!("{} is another user's; ask as root", path.display()),
                 None => "one with --control PATH is found by that alone".to_owned(),
             };
-            Failure::new(Exit::Unreachable, error).with_hint(hint)
-        })
+            return Err(Failure::new(Exit::Unreachable, error).with_hint(hint));
+        }
+        Ok(found)
+    }
+
+    /// The path of its control socket.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn connect(path: &Path) -> io::Result<Self> {
@@ -98,7 +113,7 @@ impl Server {
 /// Sockets that are named as those of servers.
 fn candidates() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for directory in directories() {
+    for directory in directories().into_iter().filter(|directory| is_safe(directory)) {
         let Ok(entries) = std::fs::read_dir(directory) else { continue };
         let paths = entries.flatten().map(|entry| entry.path());
         found.extend(paths.filter(|path| is_named_as_ours(path)));

@@ -14,6 +14,7 @@ mod server;
 pub(crate) use server::Control;
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
@@ -29,9 +30,26 @@ fn directories() -> Vec<PathBuf> {
     if let Some(service) = first("RUNTIME_DIRECTORY") {
         return vec![service];
     }
-    let user = first("XDG_RUNTIME_DIR").map(|path| path.join("anyport"));
-    let system = PathBuf::from("/run/anyport");
-    user.into_iter().chain([system]).collect()
+    let user = PathBuf::from(format!("/run/user/{}", geteuid().as_raw()));
+    let user = [first("XDG_RUNTIME_DIR"), Some(user)].into_iter().flatten();
+    let mut all: Vec<_> = user.map(|path| path.join("anyport")).collect();
+    all.extend([PathBuf::from("/run/anyport"), below_tmp()]);
+    all.dedup();
+    all
+}
+
+/// The place where there is no directory for the user's sockets, as for a service that cron or `su` starts.
+fn below_tmp() -> PathBuf {
+    PathBuf::from(format!("/tmp/anyport-{}", geteuid().as_raw()))
+}
+
+/// Whether sockets in `directory` are those of this user and root. In `/tmp` another user may have created it first.
+fn is_safe(directory: &Path) -> bool {
+    directory != below_tmp()
+        || directory.symlink_metadata().is_ok_and(|there| {
+            let is_ours = there.is_dir() && there.uid() == geteuid().as_raw();
+            is_ours && there.mode() & 0o077 == 0
+        })
 }
 
 /// Whether it is named as those that servers make by themselves: `PORT.sock`, or `PORT-PROCESS.sock`.

@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::{LONGEST_REQUEST, directories, is_named_as_ours, may_control};
+use super::{LONGEST_REQUEST, directories, is_named_as_ours, is_safe, may_control};
 use crate::Failure;
 use crate::daemon::status::{Office, Order};
 use crate::exit::Exit;
@@ -47,6 +47,10 @@ impl Control {
             if !directory.is_dir() && DirBuilder::new().mode(0o700).create(&directory).is_err() {
                 continue;
             }
+            if !is_safe(&directory) {
+                tracing::warn!(path = %directory.display(), "not used for the control socket: other users may write there");
+                continue;
+            }
             remove_dead(&directory);
             // Another server may have the port on another address.
             let names = [format!("{port}.sock"), format!("{port}-{}.sock", std::process::id())];
@@ -59,7 +63,7 @@ impl Control {
                 }
             }
         }
-        tracing::info!("no control socket: no directory for one (--control)");
+        tracing::warn!("no control socket: no directory for one (--control)");
         None
     }
 
