@@ -1,5 +1,8 @@
 //! From flags to what a server is told. Nothing is begun here, so that `anyport config check` and a reload may ask too.
 
+use std::io;
+use std::path::Path;
+
 use anyhow::anyhow;
 use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::receipt;
@@ -36,6 +39,7 @@ fn without_identity(flags: &flags::Serve) -> Result<Config, Failure> {
     check_together(flags)?;
     check_congestion(&flags.congestion)?;
     let mut config = Config::new(&flags.directory);
+    config.file_access = flags.file_access();
     config.sink = match flags.sink {
         flags::Sink::File => SinkKind::File,
         flags::Sink::Memory => SinkKind::Memory,
@@ -139,20 +143,63 @@ fn check_congestion(congestion: &Congestion) -> Result<(), Failure> {
     })
 }
 
-/// Where files are to land, or come from.
+/// Checks the served directory; one that `anyport serve` would create counts as good.
 fn check_directory(flags: &flags::Serve) -> Result<(), Failure> {
     let path = &flags.directory;
-    let cannot = |why: String| {
-        let error = anyhow!("cannot serve {}: {why}", path.display());
-        Err(Failure::new(Exit::Usage, error).with_hint("DIR must be a directory that exists"))
+    let writes = flags.sink == flags::Sink::File && !flags.read_only;
+    let cannot = |error: io::Error| {
+        Err(Failure { exit: Exit::Usage, ..cannot_serve(path, flags.read_only, error) })
     };
     match std::fs::metadata(path) {
-        Ok(metadata) if !metadata.is_dir() => cannot("it is no directory".to_owned()),
-        Ok(_) if flags.sink != flags::Sink::File => Ok(()),
-        Ok(_) => match rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK) {
-            Ok(()) => Ok(()),
-            Err(error) => cannot(format!("nothing can be written there: {error}")),
-        },
-        Err(error) => cannot(error.to_string()),
+        Ok(metadata) if !metadata.is_dir() => cannot(io::ErrorKind::NotADirectory.into()),
+        Ok(_) if !writes => Ok(()),
+        Ok(_) => check_writable(path).or_else(cannot),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !flags.read_only => {
+            check_writable(above(path)).or_else(cannot)
+        }
+        Err(error) => cannot(error),
     }
+}
+
+fn check_writable(path: &Path) -> io::Result<()> {
+    rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+}
+
+/// The directory that holds `path`.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// Creates the served directory if only its last component is missing. Returns whether it did.
+///
+/// # Errors
+/// The directory cannot be created.
+pub(crate) fn create_directory(flags: &flags::Serve) -> Result<bool, Failure> {
+    let path = &flags.directory;
+    // A reader of a directory that does not exist has mistyped its name.
+    if flags.read_only {
+        return Ok(false);
+    }
+    match std::fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(_) if path.exists() => Ok(false),
+        Err(error) => {
+            let what = format!("cannot create {}", path.display());
+            let failure = Failure::from(anyhow::Error::new(error).context(what));
+            Err(failure.with_hint("DIR must be a directory, or a name in a directory that exists"))
+        }
+    }
+}
+
+/// The error for a directory that cannot be served.
+pub(crate) fn cannot_serve(path: &Path, read_only: bool, error: io::Error) -> Failure {
+    let unwritable =
+        matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
+    let hint = match unwritable && !read_only {
+        true => "DIR cannot be written; --read-only serves it without uploads",
+        false => "DIR must be a directory that exists",
+    };
+    let what = format!("cannot serve {}", path.display());
+    Failure::from(anyhow::Error::new(error).context(what)).with_hint(hint)
 }

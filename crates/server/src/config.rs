@@ -22,6 +22,8 @@ use crate::greeting::Greeting;
 pub struct Config {
     /// The served directory.
     pub directory: PathBuf,
+    /// Which file operations clients may request.
+    pub file_access: FileAccess,
     /// Where received bytes rest.
     pub sink: SinkKind,
     /// What is on disk before a receipt is given.
@@ -101,6 +103,7 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             directory: directory.into(),
+            file_access: FileAccess::default(),
             sink: SinkKind::default(),
             fsync: Fsync::default(),
             digest: Algorithm::default(),
@@ -311,6 +314,18 @@ pub enum TlsMode {
     Required,
     /// None of them.
     Off,
+}
+
+/// Which file operations clients may request, whatever protocol they speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FileAccess {
+    /// Uploads, downloads and listings.
+    #[default]
+    ReadWrite,
+    /// Downloads and listings; nothing in the served directory is written.
+    ReadOnly,
+    /// Uploads, each under a name of its own; no answer depends on the content of a stored file.
+    UploadOnly,
 }
 
 /// Where received bytes rest.

@@ -66,8 +66,8 @@ mod undecided;
 
 pub use access::Tokens;
 pub use config::{
-    Config, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service, SinkKind,
-    SlowReader, Timeouts, TlsMode,
+    Config, FileAccess, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service,
+    SinkKind, SlowReader, Timeouts, TlsMode,
 };
 pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
 pub use greeting::{Greeting, GreetingError};

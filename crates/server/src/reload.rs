@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use anyport_net::reactor::LiveTimes;
 
 use crate::accept::Shared;
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, FileAccess, ListenerConfig};
 use crate::conversations::times;
 use crate::live::Live;
 use crate::service::files::Files;
@@ -105,6 +105,7 @@ impl Replaceable {
 fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str> {
     let Config {
         directory,
+        file_access,
         sink,
         quota,
         bulk_threads,
@@ -141,6 +142,12 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
     } = new;
     let mut kept = Vec::new();
     keep("directory", &old.directory, directory, &mut kept);
+    // The directory is checked, and its old partial files are removed, when the server starts.
+    let flag = match (old.file_access, &*file_access) {
+        (FileAccess::ReadOnly, _) | (_, FileAccess::ReadOnly) => "read-only",
+        _ => "upload-only",
+    };
+    keep(flag, &old.file_access, file_access, &mut kept);
     keep("sink", &old.sink, sink, &mut kept);
     // Without one nothing has been counted, and with one all that comes in has a claim.
     if quota.is_some() != old.quota.is_some() {

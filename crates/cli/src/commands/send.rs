@@ -166,7 +166,12 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
             _ => "",
         };
         if !unsaid.is_empty() {
-            let hint = "leave it out, or use tcp:// or ws:// (tls://, wss://)";
+            let hint = match flags.on_exists {
+                Some(OnExists::Overwrite) => {
+                    "leave it out: a server started with --on-exists overwrite replaces files"
+                }
+                _ => "leave it out, or use tcp:// or ws:// (tls://, wss://)",
+            };
             return usage(unsaid, hint);
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use anyport_proto::detect::Allowed;
-use anyport_server::{Config, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens};
+use anyport_server::{
+    Config, FileAccess, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens,
+};
 use anyport_tls::Fingerprint;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -31,6 +33,9 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     // Its pid file is ours until the last line is written.
     let mut background = Background::begin(&flags.background)?;
     let listening = listen::listen(flags)?;
+    if settings::create_directory(flags)? {
+        to_stderr(&format!("created the directory {}", flags.directory.display()));
+    }
     daemon::fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -62,14 +67,12 @@ async fn serve(
     printer: Printer,
     background: &mut Background,
 ) -> Result<(Exit, Snapshot), Failure> {
-    let directory = flags.directory.display().to_string();
     let Listening { listeners, origins } = listening;
     let tokens = config.tokens.as_ref().map(Tokens::len);
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
     let fingerprint = config.tls.as_ref().map(anyport_tls::server::Server::fingerprint);
     let server = Server::new(config, listeners, printer)
-        .with_context(|| format!("cannot serve {directory}"))
-        .map_err(|error| Failure::from(error).with_hint("DIR must be a directory that exists"))?;
+        .map_err(|error| settings::cannot_serve(&flags.directory, flags.read_only, error))?;
     let addresses = server.addresses().context("cannot ask for our own addresses")?;
     let listening: Vec<_> = addresses.into_iter().zip(configs).collect();
     let reloader = Reloader::new(server.reload_handle(), flags, parsed, origins);
@@ -125,7 +128,14 @@ fn announce(
     let mut files = listening.iter().filter(|(_, config)| config.service == Service::Any);
     let version = env!("CARGO_PKG_VERSION");
     match files.clone().next() {
-        Some(_) => to_stderr(&format!("anyport {version} takes files into {}", show(&directory))),
+        Some(_) => {
+            let what = match flags.file_access() {
+                FileAccess::ReadWrite => "takes files into",
+                FileAccess::ReadOnly => "serves, read-only,",
+                FileAccess::UploadOnly => "accepts uploads, and nothing else, into",
+            };
+            to_stderr(&format!("anyport {version} {what} {}", show(&directory)));
+        }
         None => to_stderr(&format!("anyport {version} takes no files")),
     }
     for (address, config) in listening {
@@ -136,7 +146,7 @@ fn announce(
     {
         to_stderr(&format!("  TLS on the same ports; its certificate is {fingerprint}"));
     }
-    let examples = examples(listening);
+    let examples = examples(listening, flags.file_access());
     if !examples.is_empty() {
         to_stderr("try, from another terminal:");
     }
@@ -160,7 +170,13 @@ fn announce(
         _ if files.all(|(address, _)| is_loopback(address)) => {
             to_stderr("OPEN: whoever reaches these addresses is served");
         }
-        _ => to_stderr("OPEN: whoever reaches these addresses may upload, and get what is there"),
+        _ => to_stderr(match flags.file_access() {
+            FileAccess::ReadWrite => {
+                "OPEN: whoever reaches these addresses may upload, and get what is there"
+            }
+            FileAccess::ReadOnly => "OPEN: whoever reaches these addresses may get what is there",
+            FileAccess::UploadOnly => "OPEN: whoever reaches these addresses may upload",
+        }),
     }
     Ok(())
 }
@@ -230,11 +246,18 @@ fn restriction(config: &ListenerConfig) -> String {
 }
 
 /// A command for each way in, to the first listener that takes it.
-fn examples(listening: &[(SocketAddr, ListenerConfig)]) -> Vec<String> {
+fn examples(listening: &[(SocketAddr, ListenerConfig)], access: FileAccess) -> Vec<String> {
     let first = |takes: fn(Allowed) -> bool| {
         let any = listening.iter().filter(|(_, config)| config.service == Service::Any);
         any.clone().find(|(_, config)| takes(config.allowed)).map(|(address, _)| *address)
     };
+    if access == FileAccess::ReadOnly {
+        let http = first(|allowed| allowed.http)
+            .map(|address| format!("curl http://{}/", reachable(address)));
+        let preface = first(|allowed| allowed.raw && allowed.detect)
+            .map(|address| format!("anyport get tcp://{}/NAME", reachable(address)));
+        return [http, preface].into_iter().flatten().collect();
+    }
     let nc = first(|allowed| allowed.raw)
         .map(|address| format!("nc -N {} {} < FILE", reachable_ip(address), address.port()));
     let http = first(|allowed| allowed.http)

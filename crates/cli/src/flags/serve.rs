@@ -8,7 +8,7 @@ use anyport_proto::detect::ProtocolName;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::ws::handshake::Origin;
-use anyport_server::Greeting;
+use anyport_server::{FileAccess, Greeting};
 use clap::{Args, ValueEnum};
 
 use super::{Engine, ServerTls};
@@ -22,7 +22,7 @@ use crate::{daemon, values};
 /// That is raw TCP (nc), raw TCP with anyport's preface, WebSocket, and WebSocket frames without a handshake. Each file lands in DIR complete or not at all, and ends in a receipt on stdout. What is in DIR can be listed and received (anyport ls, anyport get), but for hidden parts and links that lead out of it.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Directory that files land in, and are given from
+    /// Directory to serve; its last component is created if it is missing
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) directory: PathBuf,
 
@@ -49,6 +49,20 @@ pub(crate) struct Serve {
     /// Allow addresses beyond this machine: whoever reaches them may upload, and get and list what is in DIR (but see --token-file)
     #[arg(long)]
     pub(crate) open: bool,
+
+    /// Refuse uploads: files can be listed and downloaded, and nothing in DIR is written
+    ///
+    /// DIR need not be writable. Uploads are refused with 403 over HTTP and with the error not-supported over the other
+    /// protocols. Rooms, pipes and echo store nothing, and are not affected.
+    #[arg(long, conflicts_with = "upload_only")]
+    pub(crate) read_only: bool,
+
+    /// Refuse downloads and listings; every upload is stored under a name of its own
+    ///
+    /// A file whose name is taken is renamed, whatever the client or --on-exists requests, and never counts as already there. An
+    /// interrupted upload is resumed only by a client that sends its upload id.
+    #[arg(long)]
+    pub(crate) upload_only: bool,
 
     #[command(flatten)]
     pub(crate) access: Access,
@@ -221,6 +235,15 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
+    /// Which file operations clients may request.
+    pub(crate) const fn file_access(&self) -> FileAccess {
+        match (self.read_only, self.upload_only) {
+            (true, _) => FileAccess::ReadOnly,
+            (false, true) => FileAccess::UploadOnly,
+            (false, false) => FileAccess::ReadWrite,
+        }
+    }
+
     /// A file of its own gets lines, wherever stderr led before.
     pub(crate) fn log_format(&self) -> LogFormat {
         match self.log_format {

@@ -102,6 +102,7 @@ impl Files {
 
     /// What the file system says of the file that has this name now, if there is one.
     pub(crate) fn look_at(&self, path: &FilePath) -> Option<Facts> {
+        self.check_may_read().ok()?;
         match beneath::look_at(self.directory.handle(), path)? {
             Looked::File(facts) => Some(facts),
             Looked::Directory(_) => None,
@@ -109,6 +110,7 @@ impl Files {
     }
 
     fn try_find(self: &Arc<Self>, source: Source, asked: &str) -> Result<Place, Refusal> {
+        self.check_may_read()?;
         let name = stored_path(asked)?;
         match beneath::open(self.directory.handle(), &name) {
             Ok(Found::File(file, facts)) => {

@@ -61,6 +61,7 @@ impl Files {
         limit: usize,
         share: Share,
     ) -> Result<Listing, Refusal> {
+        self.check_may_read()?;
         let mut listing = Listing {
             files: self.clone(),
             recursive: list.recursive,

@@ -53,9 +53,7 @@ impl Directory {
             .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
             .open(path)?;
         let device = rustix::fs::fstat(&handle)?.st_dev;
-        let directory = Self { handle: Arc::new(handle), device, fsync, keep_parts };
-        directory.sweep_parts();
-        Ok(directory)
+        Ok(Self { handle: Arc::new(handle), device, fsync, keep_parts })
     }
 
     /// The same one, with other settings.
@@ -144,7 +142,7 @@ impl Directory {
 
     /// Removes parts that nobody has written to for `keep_parts`, and that nobody holds. What cannot be looked at is left
     /// alone.
-    pub(super) fn sweep_parts(&self) {
+    pub(crate) fn sweep_parts(&self) {
         let Ok(entries) = Dir::read_from(&self.handle) else { return };
         for entry in entries.flatten() {
             let Ok(name) = entry.file_name().to_str() else { continue };

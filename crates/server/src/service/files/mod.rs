@@ -24,7 +24,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use super::hashing;
 use crate::access::counted_as;
 use crate::budget::Budget;
-use crate::config::{Config, SinkKind};
+use crate::config::{Config, FileAccess, SinkKind};
 use crate::link::Link;
 use crate::observe::{Answered, Observer, Refused, Why};
 use crate::record::Record;
@@ -39,6 +39,7 @@ pub(crate) struct Files {
     quota: Option<Arc<Quota>>,
     /// Whose connection writes to a part that can be gone on with.
     writers: Arc<Mutex<HashMap<PartKey, Link>>>,
+    access: FileAccess,
     sink: SinkKind,
     pub(super) digest: Algorithm,
     max_size: u64,
@@ -90,11 +91,14 @@ impl Files {
     ) -> io::Result<Self> {
         let directory =
             Arc::new(Directory::open(&config.directory, config.fsync, config.keep_parts)?);
-        if config.sink == SinkKind::File {
+        let stores_files =
+            config.sink == SinkKind::File && config.file_access != FileAccess::ReadOnly;
+        if stores_files {
+            directory.sweep_parts();
             // Whoever starts the server should hear that it cannot write, and not its first sender.
             drop(directory.create_part()?);
         }
-        let quota = match config.quota.filter(|_| config.sink == SinkKind::File) {
+        let quota = match config.quota.filter(|_| stores_files) {
             Some(limit) => Some(Arc::new(Quota::open(limit, directory.clone())?)),
             None => None,
         };
@@ -103,6 +107,7 @@ impl Files {
             memory: Arc::new(Budget::new(config.max_memory)),
             quota,
             writers: Arc::default(),
+            access: config.file_access,
             sink: config.sink,
             digest: config.digest,
             max_size: config.max_size,
@@ -124,6 +129,7 @@ impl Files {
             memory: self.memory.clone(),
             quota: self.quota.clone(),
             writers: self.writers.clone(),
+            access: self.access,
             sink: self.sink,
             digest: config.digest,
             max_size: config.max_size,
@@ -160,6 +166,7 @@ impl Files {
     }
 
     fn try_begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
+        self.check_may_write(offer.name.as_deref())?;
         let is_directory =
             offer.size == Some(0) && offer.name.as_ref().is_some_and(|name| name.ends_with('/'));
         let path = match &offer.name {
@@ -249,16 +256,44 @@ impl Files {
         }
     }
 
+    /// Checks that this server stores files; called before anything is written.
+    fn check_may_write(&self, name: Option<&str>) -> Result<(), Refusal> {
+        if self.access != FileAccess::ReadOnly {
+            return Ok(());
+        }
+        let what = name.map_or_else(|| "a file".to_owned(), |name| format!("{name:?}"));
+        let message = format!("cannot store {what}: this server is read-only (--read-only)");
+        Err(Refusal::new(RefusalCode::NotSupported, message))
+    }
+
+    /// Checks that this server sends and lists files; called before the directory is looked at, so that the answer
+    /// does not depend on what it holds.
+    pub(super) fn check_may_read(&self) -> Result<(), Refusal> {
+        if self.may_read() {
+            return Ok(());
+        }
+        let message = "cannot list or send files: this server accepts uploads only (--upload-only)";
+        Err(Refusal::new(RefusalCode::NotSupported, message))
+    }
+
+    pub(super) fn may_read(&self) -> bool {
+        self.access != FileAccess::UploadOnly
+    }
+
     /// What happens if another file has the name.
     fn on_exists(&self, offer: &Offer) -> Result<OnExists, Refusal> {
+        if !self.may_read() {
+            // Any other policy would tell the client whether the name, or the content, is there.
+            return Ok(OnExists::Rename);
+        }
         // Who can tell files of one name apart wants to hear of another one; all others want to lose nothing.
         let identified = offer.size.is_some() && (offer.mtime.is_some() || offer.id.is_some());
         let default = if identified { OnExists::Error } else { OnExists::Rename };
         match (offer.exists, self.on_exists) {
             (Some(OnExists::Overwrite), Some(OnExists::Error | OnExists::Rename) | None) => {
-                let message = "this server overwrites no files";
-                Err(Refusal::new(RefusalCode::NotSupported, message)
-                    .with_hint("send under another name, or serve with --on-exists overwrite"))
+                let name = offer.name.as_deref().unwrap_or("a file");
+                let message = format!("cannot overwrite {name:?}: this server does not allow it");
+                Err(Refusal::new(RefusalCode::NotSupported, message).with_hint(ALLOW_OVERWRITING))
             }
             (Some(asked), _) => Ok(asked),
             (None, configured) => Ok(configured.unwrap_or(default)),
@@ -349,6 +384,10 @@ impl Files {
         }
     }
 }
+
+/// The flag is the server's, whoever reads this.
+const ALLOW_OVERWRITING: &str =
+    "start the server with --on-exists overwrite, or send under another name";
 
 /// More than may rest in the directory.
 fn over_quota(what: &str, limit: u64, left: &str) -> Refusal {

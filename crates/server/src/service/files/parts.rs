@@ -34,6 +34,8 @@ impl Files {
         };
         // To go on with a small file costs more than to send it again.
         let worth = offer.resume || offer.size.is_some_and(|size| size >= WORTH_RESUMING);
+        // Where clients may not read, a partial file belongs to the one that knows its upload id.
+        let worth = worth && (self.may_read() || offer.id.is_some());
         let Some(path) = path.filter(|_| worth) else { return fresh() };
         let with_id = PartKey::of(offer, path, algorithm);
         let without_id = PartKey::without_id(offer, path, algorithm, &source.owner());
@@ -47,6 +49,7 @@ impl Files {
         }
         let mut found = None;
         if offer.resume
+            && self.may_read()
             && let Some((own, other)) = with_id.as_ref().zip(without_id.as_ref())
             && !self.directory.has_part(own)
             && self.directory.has_part(other)
