@@ -210,10 +210,11 @@ fn an_overwrite_that_the_server_refuses_names_the_flag_of_the_server() {
 fn a_server_that_overwrites_needs_no_flag_of_its_clients() {
     let (_scratch, server) = server(&["--on-exists", "overwrite"]);
     let stored = || std::fs::read(server.dir().join("kept")).unwrap();
-    for scheme in SCHEMES {
-        let sample = Sample::new("kept", scheme.as_bytes());
+    for (number, scheme) in SCHEMES.into_iter().enumerate() {
+        let changed = "x".repeat(number);
+        let sample = Sample::new("kept", changed.as_bytes());
         anyport(&["send", "-k", sample.path(), &server.url(scheme, "")]).succeeds();
-        assert_eq!(stored(), scheme.as_bytes());
+        assert_eq!(stored(), changed.as_bytes());
         let target = server.url(scheme, "files/kept");
         anyport_with_input(&["send", "-k", "-", &target], b"from a pipe").succeeds();
     }

@@ -1,5 +1,6 @@
 //! The program as a user meets it: real processes, real sockets, real files.
 //!
+//! - `access_modes` servers that only send files, and servers that only accept them
 //! - `bench` the comparison, its outputs, and what it does when a part of it fails
 //! - `harness` starts servers and senders, waits for events, compares what arrived
 //! - `bursts` input beyond a limit that delays it, then silence
@@ -9,6 +10,7 @@
 //! - `reload` new settings for a server that runs
 //! - `wire` writes frames and prefaces by hand, for peers that know nothing of this workspace
 //! - `matrix` each of our clients against each engine
+//! - `readme` the commands of README.md, as a newcomer types them
 //! - `real_clients` tools that know nothing of anyport
 //! - `lookalikes` files that begin like something else, and bare frames that are some
 //! - `crowds` many who say nothing, and what is counted
@@ -38,12 +40,14 @@
 //! - `pipe` content that goes from one client to others, and is stored nowhere
 //! - `pipe_deaths` who dies in the middle of a pipe, and what nobody takes for its end
 //! - `policies` what an operator allows one peer, and all of them together
+//! - `proxy_header` the PROXY protocol, which the server does not accept
 //! - `raw_echo` echo over TCP
 //! - `refusals` mistakes of peers and users, and what they are told
 //! - `resolve` what names stand for
 //! - `resuming` transfers that break off go on where they stopped
 //! - `rooms` clients that talk to each other
 //! - `slowness` what trickles, and what may take its time
+//! - `standard_streams` what a process inherits: streams, ignored signals, an environment
 //! - `systemd` what a service manager is told, and sockets that it opens
 //! - `time` what time it is, to browsers and by old protocols
 //! - `tls` the same under TLS, and whom clients trust
@@ -56,6 +60,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod access_modes;
 mod bench;
 mod bench_rooms;
 mod bursts;
@@ -95,7 +100,9 @@ mod origin;
 mod pipe;
 mod pipe_deaths;
 mod policies;
+mod proxy_header;
 mod raw_echo;
+mod readme;
 mod real_clients;
 mod refusals;
 mod reload;
@@ -106,6 +113,7 @@ mod screen;
 mod services;
 mod serving;
 mod slowness;
+mod standard_streams;
 mod systemd;
 mod time;
 mod tls;
