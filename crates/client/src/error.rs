@@ -133,7 +133,7 @@ pub enum SendError {
         source: Box<tokio_tungstenite::tungstenite::Error>,
     },
     /// The server is not trusted, or TLS failed.
-    #[error("{peer} is not talked to under TLS")]
+    #[error("TLS handshake with {peer} failed")]
     Tls {
         /// The server.
         peer: SocketAddr,
@@ -302,7 +302,9 @@ impl SendError {
             Self::Refused { refusal, .. } => Consequence::of(refusal.code),
             Self::Closed { code, .. } => Consequence::of_close(*code),
             Self::Handshake { source: ResponseError::Status { status }, .. } => {
-                Consequence::of(RefusalCode::of_status(*status))
+                // It concerns the connection, whichever file was to be the first.
+                let of_status = Consequence::of(RefusalCode::of_status(*status));
+                Consequence { one_file: false, ..of_status }
             }
             Self::Handshake { .. }
             | Self::NotHttp { .. }

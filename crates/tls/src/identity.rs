@@ -135,8 +135,9 @@ impl Identity {
     ) -> Result<Self, String> {
         let first = certificates.first().ok_or("no certificate")?;
         let fingerprint = Fingerprint::of(first);
-        let key = CertifiedKey::from_der(certificates, key, &provider())
-            .map_err(|error| format!("key and certificate cannot be used: {error}"))?;
+        let key = CertifiedKey::from_der(certificates, key, &provider()).map_err(|error| {
+            format!("key and certificate cannot be used: {}", crate::words(&error))
+        })?;
         Ok(Self { key: Arc::new(key), fingerprint })
     }
 }

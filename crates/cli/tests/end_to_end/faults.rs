@@ -368,6 +368,8 @@ fn a_name_that_is_refused_stops_no_other_file_over_every_protocol() {
 enum How {
     Fin,
     Reset,
+    /// Nothing more is forwarded, and nothing is closed.
+    Stall,
 }
 
 /// Whose bytes a [`Relay`] counts.
@@ -449,6 +451,7 @@ async fn relay(
             How::Reset => {
                 socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO)).unwrap();
             }
+            How::Stall => std::future::pending().await,
             How::Fin => {
                 let _ = stream.shutdown().await;
                 // Else unread bytes make a reset of it.
@@ -526,6 +529,37 @@ fn a_connection_that_breaks_anywhere_while_a_file_is_received_is_tried_again() {
                 assert_eq!(got.code, Some(0), "{what}: {got:#?}");
                 assert_same_bytes(&std::fs::read(here.path().join("x")).unwrap(), &content);
             }
+        }
+    });
+}
+
+#[test]
+fn a_server_that_falls_silent_is_tried_again_over_every_protocol() {
+    let content = noise(300_000, 10);
+    let impatient = ["-k", "--timeout", "1s", "--connect-timeout", "1s"];
+    for_each_scheme(|scheme| {
+        let server = Server::start(&[]);
+        std::fs::write(server.dir().join("there"), &content).unwrap();
+        // Of each side's bytes: in a handshake, in an answer, in the content.
+        for (number, bytes) in [1, 150, 2300, 150_000].into_iter().enumerate() {
+            let side = if number % 2 == 0 { Side::Server } else { Side::Client };
+            let name = format!("{number}");
+            let file = Sample::new(&name, &content);
+            let relay = Relay::start(&server, side, bytes, How::Stall);
+            let url = relay.url(scheme, "");
+            let sent = anyport(&[&["send"], &impatient[..], &[file.path(), &url]].concat());
+            let what = format!("{scheme}, {bytes} bytes of {side:?}");
+            assert_eq!(sent.code, Some(0), "{what}: {sent:#?}");
+            assert_same_bytes(&std::fs::read(server.dir().join(&name)).unwrap(), &content);
+            let here = tempfile::tempdir().unwrap();
+            let relay = Relay::start(&server, Side::Server, bytes, How::Stall);
+            let url = relay.url(scheme, "there");
+            let mut command = anyport_command(&[&["get"], &impatient[..], &[&url]].concat());
+            command.current_dir(here.path());
+            let got = Running::start(command, None).outcome();
+            assert_eq!(got.code, Some(0), "{what}: {got:#?}");
+            assert!(got.stderr.contains(SILENT.words) || !relay.broke(), "{what}: {got:#?}");
+            assert_same_bytes(&std::fs::read(here.path().join("there")).unwrap(), &content);
         }
     });
 }

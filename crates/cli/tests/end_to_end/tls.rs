@@ -746,7 +746,7 @@ fn a_peer_that_speaks_no_tls_is_named() {
     let client = start(&["send", sample.path(), &url, "--retry", "0"]);
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
-    client.outcome().exits(7).says("is not talked to under TLS");
+    client.outcome().exits(7).says("TLS handshake with");
     let client = start(&["send", sample.path(), &url, "--retry", "0"]);
     let (mut stream, _) = listener.accept().unwrap();
     let _ = stream.read(&mut [0; 4096]).unwrap();

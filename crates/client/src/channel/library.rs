@@ -96,9 +96,10 @@ impl LibraryChannel {
             if !announced {
                 return match written {
                     Ok(Written::All) => Ok(None),
-                    Ok(Written::UntilAnswered(answer)) => {
-                        Err(SendError::Early { peer, sent: content.bytes(), answer })
-                    }
+                    Ok(
+                        Written::UntilAnswered(answer)
+                        | Written::UntilClosed { reason: answer, .. },
+                    ) => Err(SendError::Early { peer, sent: content.bytes(), answer }),
                     Err(Stopped::Local(error)) => Err(error),
                     Err(Stopped::Library(error)) => Err(gave_up(peer, content.bytes(), error)),
                 };
@@ -108,6 +109,10 @@ impl LibraryChannel {
             }
             let answered = match &written {
                 Ok(Written::UntilAnswered(text)) => Ok(text.clone()),
+                Ok(Written::UntilClosed { code, reason }) => {
+                    let (code, reason) = (*code, reason.clone());
+                    Err(Unheard::Told(SendError::Closed { peer, code, reason }))
+                }
                 _ => patiently(patience, answer(socket, peer)).await,
             };
             match (answered, written) {
@@ -187,9 +192,9 @@ async fn write(
         socket.send(Message::binary(message)).await?;
         progress(content.bytes());
         if is_readable(watched)
-            && let Some(text) = hear(socket, offer.is_some()).await?
+            && let Some(written) = hear(socket, offer.is_some()).await?
         {
-            return Ok(Written::UntilAnswered(text));
+            return Ok(written);
         }
     }
     if offer.is_some() {
@@ -205,13 +210,16 @@ async fn write(
 async fn hear(
     socket: &mut WebSocketStream<AsyncStream>,
     announced: bool,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<Written>, Error> {
     // One poll, as a ping gives no message to wait for.
     let polled = std::future::poll_fn(|context| Poll::Ready(socket.poll_next_unpin(context))).await;
     match polled {
-        Poll::Ready(Some(Ok(Message::Text(text)))) if announced => Ok(Some(text.to_string())),
+        Poll::Ready(Some(Ok(Message::Text(text)))) if announced => {
+            Ok(Some(Written::UntilAnswered(text.to_string())))
+        }
         Poll::Ready(Some(Ok(Message::Close(frame)))) => {
-            Ok(Some(frame.map_or_else(String::new, |frame| frame.reason.to_string())))
+            let (code, reason) = closed(frame);
+            Ok(Some(Written::UntilClosed { code, reason }))
         }
         Poll::Ready(Some(Err(error))) => Err(error),
         Poll::Ready(None) => Err(Error::ConnectionClosed),
@@ -224,6 +232,16 @@ enum Written {
     All,
     /// The server said this before everything was sent.
     UntilAnswered(String),
+    /// The server closed the WebSocket before everything was sent.
+    UntilClosed {
+        code: u16,
+        reason: String,
+    },
+}
+
+/// Code and reason of a Close.
+fn closed(frame: Option<CloseFrame>) -> (u16, String) {
+    frame.map_or((NO_CODE, String::new()), |frame| (frame.code.into(), frame.reason.to_string()))
 }
 
 /// `wait`, but not longer than `patience`.
@@ -258,8 +276,7 @@ async fn answer(
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
             Some(Ok(Message::Close(frame))) => {
-                let (code, reason) = frame
-                    .map_or((NO_CODE, String::new()), |f| (f.code.into(), f.reason.to_string()));
+                let (code, reason) = closed(frame);
                 return Err(Unheard::Told(SendError::Closed { peer, code, reason }));
             }
             Some(Ok(_)) => {}

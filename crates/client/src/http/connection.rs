@@ -248,7 +248,8 @@ fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Se
     if is_violation {
         return SendError::NoHttp { peer, reason };
     }
-    let source = if error.is_incomplete_message() {
+    // Cancelled: the connection had ended before the request was sent.
+    let source = if error.is_incomplete_message() || error.is_canceled() {
         crate::channel::ended()
     } else {
         io::Error::other(reason)
