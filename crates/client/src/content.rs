@@ -1,5 +1,6 @@
 //! What is sent: a file or standard input, digested while it is read; or beside it, where the server has the beginning.
 
+use std::cmp::Ordering;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::TcpStream;
@@ -7,12 +8,13 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyport_net::copy::send_file;
 use anyport_net::pace::Pace;
 use anyport_net::waiting::Waiting;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::file_time::{FileTime, GRANULARITY};
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::Offer;
 
@@ -100,6 +102,7 @@ impl Source {
     /// until they end.
     pub(crate) fn open(&self, digest: Algorithm) -> Result<Content, OpenError> {
         let failed = |source| OpenError::Open { path: self.path.clone(), source };
+        let mut ctime = None;
         let (file, size, identity) = if is_stdin(&self.path) {
             // Standard input may stand anywhere in a file, so only its end tells how long it is.
             (File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None, None)
@@ -107,19 +110,63 @@ impl Source {
             let file = File::open(&self.path).map_err(failed)?;
             let metadata = file.metadata().map_err(failed)?;
             let size = regular_size(&metadata).or_else(|| metadata.is_dir().then_some(0));
-            // Files of /proc and /sys say they are empty, and are not.
-            let lies = size == Some(0)
-                && metadata.is_file()
-                && file.read_at(&mut [0], 0).is_ok_and(|count| count > 0);
-            let size = size.filter(|_| !lies);
+            let size = size.filter(|_| !metadata.is_file() || has_its_size(&file, &metadata));
+            ctime = settled_ctime(&metadata);
             (file, size, size.map(|_| Identity::of(&self.path, &metadata)))
         };
-        let hashing = Hashing::Passing(Hasher::new(digest));
-        let label = self.path.clone();
-        let reading = Duration::ZERO;
-        Ok(Content { file, label, size, identity, digest, hashing, bytes: 0, reading, pace: None })
+        Ok(Content {
+            file,
+            label: self.path.clone(),
+            size,
+            identity,
+            digest,
+            hashing: Hashing::Passing(Hasher::new(digest)),
+            bytes: 0,
+            checked: false,
+            grown: false,
+            ctime,
+            reading: Duration::ZERO,
+            pace: None,
+        })
     }
 }
+
+/// Returns the change time of a file, if a later change gets another one: the clock of the kernel's
+/// times has ticked since, or on a file system with whole seconds the second is over.
+fn settled_ctime(metadata: &Metadata) -> Option<(i64, i64)> {
+    let ctime = FileTime::exact(metadata.ctime(), u32::try_from(metadata.ctime_nsec()).ok()?);
+    let step = if metadata.ctime_nsec() == 0 { GRANULARITY } else { TICK };
+    let age = SystemTime::now().duration_since(ctime.to_system_time()?).ok()?;
+    (age > step).then_some((metadata.ctime(), metadata.ctime_nsec()))
+}
+
+/// The longest step of the clock that files get their times from: 10 ms at 100 Hz, and some more.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Returns whether a regular file has as many bytes as its metadata says. Those of `/proc` say 0 and
+/// those of `/sys` a page, whatever they hold, and no blocks; they are read to their end.
+fn has_its_size(file: &File, metadata: &Metadata) -> bool {
+    if metadata.blocks() > 0 || metadata.len() > LARGEST_VIRTUAL {
+        return true;
+    }
+    let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; size.saturating_add(1)];
+    let mut filled = 0;
+    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
+        match file.read_at(room, filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // What cannot be read says so when it is sent.
+            Err(_) => return true,
+        }
+    }
+    filled == size
+}
+
+/// Bytes of the largest file without blocks that is read to learn its size: an attribute of `/sys` has
+/// at most a page, and a larger file without blocks is sparse.
+const LARGEST_VIRTUAL: u64 = 64 * 1024;
 
 fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
@@ -136,8 +183,7 @@ pub(crate) struct Identity {
     device: u64,
     inode: u64,
     size: u64,
-    mtime: i64,
-    mtime_nanoseconds: i64,
+    mtime: FileTime,
     mode: u32,
 }
 
@@ -148,8 +194,7 @@ impl Identity {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.len(),
-            mtime: metadata.mtime(),
-            mtime_nanoseconds: metadata.mtime_nsec(),
+            mtime: mtime(metadata),
             mode: metadata.mode() & PERMISSIONS,
         }
     }
@@ -166,11 +211,26 @@ impl Identity {
         for fact in [self.device, self.inode, self.size] {
             hasher.update(&fact.to_le_bytes());
         }
-        for fact in [self.mtime, self.mtime_nanoseconds] {
+        let nanoseconds = i64::from(self.mtime.nanoseconds.unwrap_or(0));
+        for fact in [self.mtime.seconds, nanoseconds] {
             hasher.update(&fact.to_le_bytes());
         }
         hasher.finalize().to_hex()[..32].to_owned()
     }
+}
+
+/// The exact modification time of a local file.
+pub(crate) fn mtime(metadata: &Metadata) -> FileTime {
+    FileTime::exact(metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap_or(0))
+}
+
+/// What a second look at a source tells, once its content was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Second {
+    Unchanged,
+    /// Its beginning may still be what was read: it grew, or only its change time differs.
+    Compare,
+    Changed,
 }
 
 /// Bytes that wait for a digest that is made beside.
@@ -194,6 +254,13 @@ pub(crate) struct Content {
     hashing: Hashing,
     /// Where it is being read.
     bytes: u64,
+    /// The source was looked at again after its last byte, and is what was sent.
+    checked: bool,
+    /// It has more bytes by now than were sent.
+    grown: bool,
+    /// When its inode was last changed, before it was read; `None` if it was so young that another
+    /// change could get the same times.
+    ctime: Option<(i64, i64)>,
     /// How long reading and hashing took.
     reading: Duration,
     pace: Option<Pace>,
@@ -222,7 +289,7 @@ impl Content {
         Offer {
             size: self.size,
             digest: Some(self.digest),
-            mtime: identity.map(|identity| identity.mtime),
+            mtime: identity.map(|identity| identity.mtime.announced(SystemTime::now())),
             mode: identity.map(|identity| identity.mode),
             ..Offer::default()
         }
@@ -307,6 +374,10 @@ impl Content {
                         hasher.update(&buffer[..count]);
                     }
                     self.bytes += count as u64;
+                    if self.left() == Some(0) {
+                        // Without its last bytes no receiver takes it for whole.
+                        self.check_source()?;
+                    }
                     self.reading += began.elapsed();
                     if let Some(pace) = &mut self.pace {
                         pace.moved(count as u64);
@@ -332,13 +403,19 @@ impl Content {
         let wanted = matches!(&self.hashing, Hashing::Passing(hasher) if hasher.wants_content());
         let Some(left) = self.left().filter(|_| !wanted) else { return Ok(None) };
         let most = self.at_once();
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(count).min(most);
-        if count == 0 {
+        // The last byte is read, as the source is looked at again before it goes.
+        let whole = usize::try_from(left.saturating_sub(1)).unwrap_or(usize::MAX);
+        let count = whole.min(count).min(most);
+        if left == 0 || most == 0 {
             return Ok(Some(0));
         }
         // A source with a size was opened by us, and its first byte is the content's.
-        let Some(sent) = send_file(stream, &self.file, self.bytes, count)? else {
-            // Reading goes on where sending stopped.
+        let sent = match count {
+            0 => None,
+            count => send_file(stream, &self.file, self.bytes, count)?,
+        };
+        let Some(sent) = sent else {
+            // Reading continues where sending stopped.
             let at = SeekFrom::Start(self.bytes);
             self.file.seek(at).map_err(|source| {
                 Stopped::Local(SendError::Read { path: self.label.clone(), source })
@@ -368,7 +445,72 @@ impl Content {
     }
 
     /// The digest of everything, once everything has been read. Waits for one that is made beside.
+    ///
+    /// # Errors
+    /// The source cannot be read, or is not what was sent any more.
     pub(crate) fn digest(&mut self) -> Result<Option<Digest>, SendError> {
+        if self.left() == Some(0) {
+            self.check_source()?;
+        }
+        self.finish_digest()
+    }
+
+    /// Whether the source has more bytes by now than were sent.
+    pub(crate) const fn has_grown(&self) -> bool {
+        self.grown
+    }
+
+    /// Looks at the source again: what was read may be half old and half new content.
+    fn check_source(&mut self) -> Result<(), SendError> {
+        if std::mem::replace(&mut self.checked, true) {
+            return Ok(());
+        }
+        let path = self.label.clone();
+        let failed = |source| SendError::Read { path: path.clone(), source };
+        let changed = || SendError::Changed { path: path.clone() };
+        match self.look_again().map_err(failed)? {
+            Second::Unchanged => Ok(()),
+            Second::Changed => Err(changed()),
+            Second::Compare => match self.finish_digest()? {
+                Some(digest) if self.rehash().map_err(failed)? == Some(digest) => Ok(()),
+                // Nothing tells what was sent.
+                None if !self.grown => Ok(()),
+                _ => Err(changed()),
+            },
+        }
+    }
+
+    fn look_again(&mut self) -> io::Result<Second> {
+        let Some(identity) = &self.identity else { return Ok(Second::Unchanged) };
+        let now = self.file.metadata()?;
+        let same_file = |found: &Metadata| (found.dev(), found.ino()) == (now.dev(), now.ino());
+        // A source that was only removed or renamed is still what was opened.
+        if std::fs::metadata(&identity.path).is_ok_and(|found| !same_file(&found)) {
+            return Ok(Second::Changed);
+        }
+        if now.is_dir() {
+            return Ok(Second::Unchanged);
+        }
+        self.grown = now.len() > identity.size;
+        let modified = mtime(&now) != identity.mtime;
+        Ok(match now.len().cmp(&identity.size) {
+            Ordering::Less => Second::Changed,
+            Ordering::Equal if modified => Second::Changed,
+            Ordering::Greater => Second::Compare,
+            Ordering::Equal if self.ctime == Some((now.ctime(), now.ctime_nsec())) => {
+                Second::Unchanged
+            }
+            Ordering::Equal => Second::Compare,
+        })
+    }
+
+    /// Hashes what was sent as the source has it now.
+    fn rehash(&self) -> io::Result<Option<Digest>> {
+        let (file, size) = (self.file.try_clone()?, self.size.unwrap_or_default());
+        Aside::start(file, size, self.digest)?.finish()
+    }
+
+    fn finish_digest(&mut self) -> Result<Option<Digest>, SendError> {
         let digest = match std::mem::replace(&mut self.hashing, Hashing::Done(None)) {
             Hashing::Passing(hasher) => hasher.finish(),
             Hashing::Aside(aside) => aside

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyport_client::{Destination, GetError, GetOptions, Got, Progress, Target, get, get_into};
+use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -121,6 +122,7 @@ fn is_stdout(flags: &flags::Get) -> bool {
 fn options(flags: &flags::Get) -> Result<GetOptions, Failure> {
     let mut options = super::receiving(&flags.connection)?;
     options.digest = flags.digest;
+    options.checksum = flags.checksum;
     options.on_exists = flags.on_exists;
     options.limit_rate = flags.limit_rate;
     options.retries = flags.retry;
@@ -146,15 +148,16 @@ fn event(got: &Got) -> String {
         "event": "received", "peer": got.peer, "name": got.name, "path": path, "size": got.size,
         "offset": got.offset, "bytes": got.received(), "seconds": rounded(got.seconds),
         "rate": got.rate().map(f64::round), "digest": got.digest,
-        "verified": got.verified, "size_told": got.size_told, "already_here": got.already_here,
+        "verified": got.verified, "size_told": got.size_told,
+        "already_here": got.outcome != Outcome::Stored, "outcome": got.outcome,
     })
     .to_string()
 }
 
 fn human(got: &Got) -> String {
     let path = got.path.as_ref().map_or_else(|| "-".to_owned(), |path| shown(path));
-    if got.already_here {
-        return format!("{path} is here already: {}", format_bytes(got.size));
+    if got.outcome != Outcome::Stored {
+        return format!("{path} {}: {}", got.outcome.in_words(), format_bytes(got.size));
     }
     let (bytes, seconds) = (format_bytes(got.received()), got.seconds);
     let from = match got.offset {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anyport_client::{GetError, list};
 use anyport_proto::transfer::download::{Entry, EntryKind};
+use anyport_proto::transfer::file_time::FileTime;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -37,15 +38,16 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
 
 fn event(entry: &Entry) -> String {
     let Entry { name, kind, size, mtime, mode } = entry;
+    let FileTime { seconds, nanoseconds } = mtime;
     let mode = format!("{mode:o}");
-    json!({ "event": "entry", "name": name, "kind": kind, "size": size, "mtime": mtime, "mode": mode })
+    json!({ "event": "entry", "name": name, "kind": kind, "size": size, "mtime": seconds, "mtime_ns": nanoseconds, "mode": mode })
         .to_string()
 }
 
 /// Size, time, name; a directory has a slash and no size. A name holds no control characters, as it is a `FilePath`.
 fn human(entry: &Entry) -> String {
     let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
-    let time = Timestamp::from_second(entry.mtime)
+    let time = Timestamp::from_second(entry.mtime.seconds)
         .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string());
     let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
     format!("{size:>14}  {time:19}  {}{slash}", entry.name)

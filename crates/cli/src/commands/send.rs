@@ -9,8 +9,9 @@ use anyport_client::{
     Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target, send,
     walk,
 };
+use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
-use anyport_proto::transfer::receipt::{EndKind, Receipt};
+use anyport_proto::transfer::receipt::{Outcome, Receipt};
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -158,6 +159,9 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     if flags.deflate && flags.engine == flags::Engine::Library {
         return usage("the library does not compress", "leave out --deflate or --engine library");
     }
+    if flags.checksum && flags.digest == Algorithm::None {
+        return usage("--checksum compares digests", "leave out --digest none");
+    }
     if target.scheme == Scheme::Http {
         let unsaid = match flags.on_exists {
             Some(OnExists::Rename) => "--on-exists rename cannot be said over HTTP",
@@ -186,6 +190,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     options.digest = flags.digest;
     options.resume = !flags.no_resume;
     options.times = !flags.no_times;
+    options.checksum = flags.checksum;
     options.permissions = flags.perms;
     options.on_exists = flags.on_exists;
     options.limit_rate = flags.limit_rate;
@@ -221,28 +226,27 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
     }
     let rate = receipt.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
     let digest = receipt.digest.as_ref().map(|digest| format!(", {digest}")).unwrap_or_default();
-    let stored = receipt
-        .path
-        .as_ref()
-        .map_or_else(|| "not stored".to_owned(), |path| format!("stored as {path}"));
     // Bytes have been compared with ours, and the digest where both computed the same one.
     let ours = sent.digest.map(|digest| digest.algorithm());
     let theirs = receipt.digest.map(|digest| digest.algorithm());
     let verified = match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours == theirs => ", verified",
+        (Some(ours), Some(theirs)) if ours == theirs => " and verified",
         (None, _) | (_, None) => "",
-        _ => ", digests not compared: the server used another one",
+        _ => "; digests not compared: the server used another algorithm",
     };
     let (bytes, seconds) = (format_bytes(receipt.bytes), receipt.seconds);
-    if receipt.end == EndKind::AlreadyHere {
-        let stored = stored.replace("stored as", "already there as");
-        return to_stdout(&format!("{stored}: {bytes}{digest}"));
-    }
+    let outcome = receipt.outcome();
+    let done = match (&receipt.path, outcome) {
+        (None, _) => format!("received and not stored{verified}"),
+        (Some(path), Outcome::Stored) => format!("{path} stored{verified}"),
+        (Some(path), _) => return to_stdout(&format!("{path} {}: {bytes}", outcome.in_words())),
+    };
+    let grown = if sent.grown { "; the first bytes of the file, which has grown" } else { "" };
     let resumed = match receipt.resumed {
         0 => String::new(),
         bytes => format!(", {} were there before", format_bytes(bytes)),
     };
-    to_stdout(&format!("{stored}: {bytes} in {seconds:.3} s{rate}{resumed}{digest}{verified}"))?;
+    to_stdout(&format!("{done}: {bytes} in {seconds:.3} s{rate}{resumed}{digest}{grown}"))?;
     if let Some((what, share)) = sent.bottleneck {
         let percent = share * 100.0;
         to_stderr(&format!("held up by {what}, {percent:.0} % of the time"));
@@ -259,6 +263,9 @@ fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
         event.extend(receipt);
     }
     event["sender"] = serde_json::json!({ "congestion": sent.congestion, "tcp": sent.tcp });
+    if sent.grown {
+        event["grown"] = true.into();
+    }
     if let Some((what, share)) = sent.bottleneck {
         event["bottleneck"] = what.as_str().into();
         event["bottleneck_share"] = ((share * 1000.0).round() / 1000.0).into();

@@ -70,6 +70,10 @@ pub(crate) struct Send {
     #[arg(long, conflicts_with = "times", help_heading = "Files")]
     pub(crate) no_times: bool,
 
+    /// Compare files by digest, even if size and time are the same
+    #[arg(long, conflicts_with = "plain", help_heading = "Files")]
+    pub(crate) checksum: bool,
+
     /// Keep the permissions too
     #[arg(short = 'p', long, help_heading = "Files")]
     pub(crate) perms: bool,
@@ -160,6 +164,10 @@ pub(crate) struct Get {
     /// What to do where another file is already: error, overwrite or rename
     #[arg(long, value_name = "WHAT", default_value = "error")]
     pub(crate) on_exists: OnExists,
+
+    /// Compare files by digest, even if size and time are the same
+    #[arg(long)]
+    pub(crate) checksum: bool,
 
     /// Digest that both sides compute: blake3, sha256 or none
     #[arg(long, value_name = "ALGORITHM", default_value = "blake3")]

@@ -21,8 +21,13 @@ const HELLO_SHA256: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ
 
 /// A PUT of `hello` with further fields, by hand.
 fn put_hello(server: &Server, path: &str, fields: &str) -> String {
+    put(server, path, fields, "hello")
+}
+
+fn put(server: &Server, path: &str, fields: &str, content: &str) -> String {
     let head = format!("PUT {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n", server.port());
-    let wire = format!("{head}{fields}Content-Length: 5\r\nConnection: close\r\n\r\nhello");
+    let length = format!("Content-Length: {}\r\n", content.len());
+    let wire = format!("{head}{fields}{length}Connection: close\r\n\r\n{content}");
     converse(&mut connect(server.port()), wire.as_bytes())
 }
 
@@ -200,7 +205,7 @@ fn a_file_with_its_time_is_stored_once() {
         let again = put_hello(&server, &path, time);
         assert_eq!(statuses(&again), [200], "{again}");
         assert_eq!(server.next_receipt()["end"], "already-here");
-        let other = put_hello(&server, &path, "X-Anyport-Mtime: 1\r\n");
+        let other = put(&server, &path, time, "jello");
         assert_eq!(statuses(&other), [409], "{other}");
         assert!(other.contains("exists"), "{other}");
         server.next_refused();

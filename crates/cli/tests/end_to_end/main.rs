@@ -55,6 +55,7 @@
 //! - `tokens` who comes in where tokens are asked for
 //! - `under_load` crowds, storms and shortages
 //! - `unseen` files that the kernel stores, because no digest is wanted
+//! - `same_file` files that are there already, and sources that change while they are read
 //! - `services` every service over every protocol that carries it
 //! - `serving` one process for many clients, starting and stopping
 
@@ -109,6 +110,7 @@ mod reload;
 mod resolve;
 mod resuming;
 mod rooms;
+mod same_file;
 mod screen;
 mod services;
 mod serving;

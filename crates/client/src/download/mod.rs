@@ -33,8 +33,10 @@ use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::download::{Entry, EntryKind, FileEnd};
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
+use anyport_proto::transfer::receipt::Outcome;
 
 use crate::attempts::Attempts;
 use crate::error::Blame;
@@ -50,8 +52,10 @@ use written::Written;
 pub struct GetOptions {
     /// The digest that both sides compute.
     pub digest: Algorithm,
+    /// Whether a file that is here with the same size and time is compared by digest.
+    pub checksum: bool,
     /// What to do where another file is already.
-    /// One of the same size and time counts as received, but for `Rename`.
+    /// One of the same size and exact time, or of the same digest, counts as received, but for `Rename`.
     pub on_exists: OnExists,
     /// Congestion control of our socket.
     pub congestion: Congestion,
@@ -73,6 +77,7 @@ impl Default for GetOptions {
     fn default() -> Self {
         Self {
             digest: Algorithm::default(),
+            checksum: false,
             on_exists: OnExists::Error,
             congestion: Congestion::Auto,
             encryption: Encryption::default(),
@@ -118,14 +123,14 @@ pub struct Got {
     /// The server said beforehand how many bytes there are. Where it did not, and is not under TLS, its end in the middle looks
     /// like that of the file.
     pub size_told: bool,
-    /// Nothing was received, as it was here: the same size and time.
-    pub already_here: bool,
+    /// What became of it: received and stored here, or already here.
+    pub outcome: Outcome,
 }
 
 impl Got {
     /// Bytes that came over the network.
-    pub const fn received(&self) -> u64 {
-        if self.already_here { 0 } else { self.size - self.offset }
+    pub fn received(&self) -> u64 {
+        if self.outcome == Outcome::Stored { self.size - self.offset } else { 0 }
     }
 
     /// Bytes per second; `None` where nothing came, or no time was measured.
@@ -292,7 +297,7 @@ pub fn get_into(
         digest,
         verified,
         size_told: head.size.is_some(),
-        already_here: false,
+        outcome: Outcome::Stored,
     };
     tell(Progress::Got(&got));
     Ok(got)
@@ -437,38 +442,77 @@ impl Receiver<'_> {
             digest,
             verified: end.digest.is_some(),
             size_told,
-            already_here: false,
+            outcome: Outcome::Stored,
         };
         (self.tell)(Progress::Got(&got));
         Ok(())
     }
 
     /// The file, if it is at its place already.
-    fn already_here(&self, file: &Facts, target: &Path) -> Result<Option<Got>, GetError> {
+    fn already_here(&mut self, file: &Facts, target: &Path) -> Result<Option<Got>, GetError> {
         // A link that leads nowhere is something too.
         let exists = std::fs::symlink_metadata(target).is_ok();
         if !exists || self.options.on_exists == OnExists::Rename {
             return Ok(None);
         }
-        if let (Some(size), Some(mtime)) = (file.size, file.mtime)
-            && part::is_here(target, size, mtime)
+        if let Some((size, (ours, mtime))) =
+            file.size.and_then(|size| Some((size, part::present(target, size)?)))
         {
-            return Ok(Some(Got {
-                peer: self.wire.peer,
-                name: file.name.clone(),
-                path: Some(target.to_owned()),
-                size,
-                offset: 0,
-                seconds: 0.0,
-                digest: None,
-                verified: false,
-                size_told: true,
-                already_here: true,
-            }));
+            if !self.options.checksum && file.mtime.is_some_and(|theirs| theirs.identifies(mtime)) {
+                return Ok(Some(self.present(file, target, size, None)));
+            }
+            if self.is_worth_comparing(file, mtime)
+                && let Some(digest) = self.same_digest(file, size, &ours)?
+            {
+                // The next comparison then needs no digest. A file of another user keeps its time.
+                if let Some(mtime) = file.mtime {
+                    let _ = ours.set_modified(part::system_time(mtime));
+                }
+                return Ok(Some(self.present(file, target, size, Some(digest))));
+            }
         }
         match self.options.on_exists {
             OnExists::Error => Err(GetError::Exists { path: target.to_owned() }),
             OnExists::Overwrite | OnExists::Rename => Ok(None),
+        }
+    }
+
+    /// Returns whether a file of the same size is to be compared by digest. What differs in time is
+    /// probably another file: one that may be replaced is then received without that round trip.
+    fn is_worth_comparing(&self, file: &Facts, ours: FileTime) -> bool {
+        let may_equal = file.mtime.is_some_and(|theirs| theirs.may_equal(ours));
+        self.options.on_exists == OnExists::Error || self.options.checksum || may_equal
+    }
+
+    /// The digest of the server's file, if `ours` has the same.
+    fn same_digest(
+        &mut self,
+        file: &Facts,
+        size: u64,
+        ours: &File,
+    ) -> Result<Option<Digest>, GetError> {
+        let algorithm = match self.options.digest {
+            Algorithm::None => Algorithm::default(),
+            algorithm => algorithm,
+        };
+        // First ours: the server must not wait for our disk.
+        let Ok(Some(ours)) = part::digest_of(ours, size, algorithm) else { return Ok(None) };
+        Ok(self.wire.digest(file, size, algorithm)?.filter(|theirs| *theirs == ours))
+    }
+
+    fn present(&self, file: &Facts, target: &Path, size: u64, digest: Option<Digest>) -> Got {
+        let outcome = if digest.is_some() { Outcome::SameDigest } else { Outcome::SameTime };
+        Got {
+            peer: self.wire.peer,
+            name: file.name.clone(),
+            path: Some(target.to_owned()),
+            size,
+            offset: 0,
+            seconds: 0.0,
+            digest,
+            verified: false,
+            size_told: true,
+            outcome,
         }
     }
 }

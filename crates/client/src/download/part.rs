@@ -10,16 +10,18 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::{BUFFER, Facts, GetError};
+use crate::content::mtime;
 
 pub(super) struct Part {
     file: File,
@@ -112,21 +114,7 @@ impl Part {
 
     /// Hashes what is there, from its first byte.
     pub(super) fn digest(&self, algorithm: Algorithm) -> Result<Option<Digest>, GetError> {
-        let mut hasher = Hasher::new(algorithm);
-        let mut buffer = vec![0; BUFFER];
-        let mut at = 0;
-        while at < self.length {
-            match self.file.read_at(&mut buffer, at) {
-                Ok(0) => break,
-                Ok(count) => {
-                    hasher.update(&buffer[..count]);
-                    at += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(self.local("read", source)),
-            }
-        }
-        Ok(hasher.finish())
+        digest_of(&self.file, self.length, algorithm).map_err(|source| self.local("read", source))
     }
 
     /// What came is of no use.
@@ -144,7 +132,7 @@ impl Part {
             self.file.set_permissions(permissions).map_err(finish)?;
         }
         if let Some(mtime) = facts.mtime {
-            self.file.set_modified(time(mtime)).map_err(finish)?;
+            self.file.set_modified(system_time(mtime)).map_err(finish)?;
         }
         self.publish_as_it_is(on_exists)
     }
@@ -203,15 +191,33 @@ impl Part {
     }
 }
 
-/// Whether `target` is the file that `head` describes, as far as size and time tell.
-pub(super) fn is_here(target: &Path, size: u64, mtime: i64) -> bool {
-    let same = |metadata: std::fs::Metadata| {
-        metadata.is_file()
-            && metadata.len() == size
-            && metadata.modified().is_ok_and(|modified| modified >= time(mtime))
-            && metadata.modified().is_ok_and(|modified| modified < time(mtime.saturating_add(1)))
-    };
-    std::fs::metadata(target).is_ok_and(same)
+/// The local file at `target`, a link followed, if it is a regular file of `size` bytes.
+pub(super) fn present(target: &Path, size: u64) -> Option<(File, FileTime)> {
+    // A pipe that nobody writes to must not hold us up.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(target).ok()?;
+    let metadata = file.metadata().ok()?;
+    let same_size = metadata.is_file() && metadata.len() == size;
+    same_size.then(|| (file, mtime(&metadata)))
+}
+
+/// The digest of the first `size` bytes of `file`.
+pub(super) fn digest_of(
+    file: &File,
+    size: u64,
+    algorithm: Algorithm,
+) -> io::Result<Option<Digest>> {
+    let mut hasher = Hasher::new(algorithm);
+    let mut buffer = vec![0; BUFFER];
+    while hasher.bytes() < size {
+        match file.read_at(&mut buffer, hasher.bytes()) {
+            Ok(0) => break,
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hasher.finish())
 }
 
 fn part_name(host: &str, facts: &Facts, target: &Path) -> (String, String) {
@@ -227,7 +233,7 @@ fn part_name(host: &str, facts: &Facts, target: &Path) -> (String, String) {
     let name = target.file_name().unwrap_or_default().as_encoded_bytes();
     let origin = hash(&[host.as_bytes(), facts.name.as_str().as_bytes(), name]);
     let size = facts.size.unwrap_or_default().to_le_bytes();
-    let mtime = facts.mtime.unwrap_or_default().to_le_bytes();
+    let mtime = facts.mtime.map_or(0, |mtime| mtime.seconds).to_le_bytes();
     let version = match &facts.tag {
         None => hash(&[&size, &mtime]),
         Some(tag) => hash(&[&size, &mtime, tag.as_bytes()]),
@@ -302,14 +308,9 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn time(mtime: i64) -> SystemTime {
-    let distance = Duration::from_secs(mtime.unsigned_abs());
-    let time = if mtime < 0 {
-        SystemTime::UNIX_EPOCH.checked_sub(distance)
-    } else {
-        SystemTime::UNIX_EPOCH.checked_add(distance)
-    };
-    time.unwrap_or(SystemTime::UNIX_EPOCH)
+/// The time for the file system; what it cannot store becomes the epoch.
+pub(super) fn system_time(mtime: FileTime) -> SystemTime {
+    mtime.to_system_time().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 const PART_PREFIX: &str = ".anyport-";

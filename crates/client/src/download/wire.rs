@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 use anyport_net::dial::dial;
 use anyport_net::pace::Pace;
-use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::download::{Entry, FileEnd, FileHead, Get, List};
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_time::FileTime;
+use anyport_proto::transfer::hasher::Hasher;
 
 use super::lines::Lines;
 use super::messages::Messages;
@@ -37,7 +39,7 @@ enum Kind {
 pub(crate) struct Facts {
     pub(crate) name: FilePath,
     pub(crate) size: Option<u64>,
-    pub(crate) mtime: Option<i64>,
+    pub(crate) mtime: Option<FileTime>,
     pub(crate) mode: Option<u32>,
     /// What tells its versions apart beside these: an entity tag, or a date as it came.
     pub(crate) tag: Option<String>,
@@ -55,7 +57,7 @@ impl Facts {
             one.zip(other).is_none_or(|(one, other)| one == other)
         }
         same(self.size.as_ref(), other.size.as_ref())
-            && same(self.mtime.as_ref(), other.mtime.as_ref())
+            && self.mtime.zip(other.mtime).is_none_or(|(one, other)| one.may_equal(other))
             && same(self.tag.as_ref(), other.tag.as_ref())
     }
 }
@@ -244,6 +246,26 @@ impl Wire {
         Ok(end)
     }
 
+    /// The digest of a file of `size` bytes on the server; `None` where it is another version by now,
+    /// or the server says none.
+    pub(super) fn digest(
+        &mut self,
+        file: &Facts,
+        size: u64,
+        algorithm: Algorithm,
+    ) -> Result<Option<Digest>, GetError> {
+        // Behind the last byte only the end with its digest follows. HTTP has no such question, so
+        // there the content is received and hashed.
+        let over_http = matches!(self.kind, Kind::Http(_));
+        let (head, begins) = self.get(file, if over_http { 0 } else { size }, algorithm)?;
+        let left = head.size.unwrap_or(size).saturating_sub(begins);
+        let mut content = Hashed(Hasher::new(algorithm));
+        self.content(Some(left), &mut content)?;
+        let end = self.file_end(begins + left)?;
+        let digest = if over_http { content.0.finish() } else { end.digest };
+        Ok(digest.filter(|_| head.agrees(file)))
+    }
+
     /// All entries of a listing, one by one.
     pub(super) fn list(
         &mut self,
@@ -297,6 +319,16 @@ fn after(received: u64, error: GetError) -> GetError {
     match error {
         GetError::BrokenOff { peer, source, .. } => GetError::BrokenOff { peer, received, source },
         other => other,
+    }
+}
+
+/// Content that is hashed and not kept.
+struct Hashed(Hasher);
+
+impl Sink for Hashed {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+        self.0.update(bytes);
+        Ok(())
     }
 }
 

@@ -66,6 +66,7 @@ struct Read {
     bytes: u64,
     digest: Option<Digest>,
     reading: Duration,
+    grown: bool,
 }
 
 /// How the content of a request is made.
@@ -74,7 +75,7 @@ enum Feeding {
     Whole(Read),
     Reading(JoinHandle<(Content, Result<bool, SendError>)>, Want),
     /// Permission is waited for, or was not given.
-    Held(Reader, Want),
+    Held(Box<Reader>, Want),
 }
 
 impl Upload {
@@ -102,7 +103,7 @@ impl Upload {
             None => {
                 let (body, reader, want) = streamed(content, moved.clone());
                 *request.body_mut() = body;
-                Feeding::Held(reader, want)
+                Feeding::Held(Box::new(reader), want)
             }
         };
         let (before, began) = (connection.tcp(), Instant::now());
@@ -194,7 +195,8 @@ fn open(source: &Source, options: &Options, hashed: Option<Identity>) -> Result<
 
 fn read(content: &mut Content) -> Result<Read, SendError> {
     let digest = content.digest()?;
-    Ok(Read { bytes: content.bytes(), digest, reading: content.reading() })
+    let grown = content.has_grown();
+    Ok(Read { bytes: content.bytes(), digest, reading: content.reading(), grown })
 }
 
 /// Does what waits for disks on a thread where that harms nobody.
@@ -236,7 +238,10 @@ impl Fields<'_> {
         // With a time and a size our server knows a file again.
         let mtime = content.offer().mtime.filter(|_| options.times);
         if let Some(mtime) = mtime {
-            fields.insert(MTIME, mtime.into());
+            fields.insert(MTIME, mtime.seconds.into());
+            if let Some(nanoseconds) = mtime.nanoseconds {
+                fields.insert(MTIME_NS, nanoseconds.into());
+            }
         }
         // And takes the same file twice, but no other one of its name. Of one that it cannot know again it takes none.
         let is_known_again = mtime.is_some() && content.size().is_some();
@@ -324,17 +329,18 @@ impl Settled {
             let answer = answer.status.to_string();
             return Err(SendError::Early { peer, sent, answer });
         };
-        let Read { bytes, digest, reading } = read;
+        let Read { bytes, digest, reading, grown } = read;
         if let Some(receipt) = &receipt {
             check(peer, bytes, digest, receipt)?;
         }
-        Ok(told(connection, bytes, digest, receipt, |tcp, receipt| {
+        let sent = told(connection, bytes, digest, receipt, |tcp, receipt| {
             let limited = options.limit_rate.is_some();
             let facts = Facts { elapsed: began.elapsed(), reading, limited, tcp: (before, tcp) };
             // With other files on the same connection nobody can tell what this one waited for.
             let alone = connection.version() == Version::HTTP_11;
             receipt.filter(|_| alone).and_then(|receipt| facts.bottleneck(receipt))
-        }))
+        });
+        Ok(Sent { grown, ..sent })
     }
 }
 
@@ -350,13 +356,14 @@ fn told(
     let tcp = TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate };
     let bottleneck = bottleneck(info, receipt.as_ref());
     let (peer, congestion) = (connection.peer, connection.congestion.clone());
-    Sent { peer, bytes, digest, receipt, congestion, tcp, bottleneck }
+    Sent { peer, bytes, digest, receipt, congestion, tcp, bottleneck, grown: false }
 }
 
 /// Nobody waits longer, whatever a flag says.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 const MTIME: HeaderName = HeaderName::from_static("x-anyport-mtime");
+const MTIME_NS: HeaderName = HeaderName::from_static("x-anyport-mtime-ns");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// Content that is worth a round trip before it. A shorter one is on its way as soon as the answer could be.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyport_proto::http1::date;
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_time::{self, FileTime, GRANULARITY};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
@@ -90,7 +91,7 @@ impl HttpWire {
             Place::File(file) if file == *name => self.target.path.clone(),
             _ => path_of(name),
         };
-        let of_listing = asked.mtime.and_then(date::write);
+        let of_listing = asked.mtime.and_then(|mtime| date::write(mtime.seconds));
         let tag = asked.tag.as_deref().or(of_listing.as_deref());
         // Without anything that tells versions apart, two of them could be pasted together.
         let rest = tag.filter(|_| offset > 0).map(|tag| Rest { offset, tag });
@@ -237,7 +238,7 @@ impl HttpWire {
         let facts = Facts {
             name: name.clone(),
             size,
-            mtime: modified.and_then(date::parse),
+            mtime: modified.and_then(date::parse).map(|seconds| modified_at(seconds, fields)),
             mode: None,
             tag: strong.or(modified).map(str::to_owned),
         };
@@ -344,6 +345,19 @@ fn in_content(error: SendError) -> GetError {
         other => other.into(),
     }
 }
+
+/// The modification time that an answer gives. Our server adds the nanoseconds; another one's whole
+/// second is exact if it was over when the server answered (RFC 9110 §8.8.2.2).
+fn modified_at(seconds: i64, fields: &HeaderMap) -> FileTime {
+    let nanoseconds = text(fields, MTIME_NS).and_then(file_time::parse_nanoseconds);
+    let step = GRANULARITY.as_secs().cast_signed();
+    let is_over = text(fields, header::DATE)
+        .and_then(date::parse)
+        .is_some_and(|now| now.saturating_sub(seconds) >= step);
+    FileTime { seconds, nanoseconds: nanoseconds.or_else(|| is_over.then_some(0)) }
+}
+
+const MTIME_NS: header::HeaderName = header::HeaderName::from_static("x-anyport-mtime-ns");
 
 fn text(fields: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     fields.get(name)?.to_str().ok()

@@ -27,7 +27,7 @@ const STEP: usize = WINDOW / 2;
 /// What becomes of a file, in the order of the files.
 enum Waiting {
     /// It is on its way.
-    Sent { bytes: u64, digest: Option<Digest> },
+    Sent { bytes: u64, digest: Option<Digest>, grown: bool },
     /// It could not be read.
     Failed(SendError),
 }
@@ -96,17 +96,23 @@ impl Connection<'_> {
         if let Err(error) = content.read_exact(&mut bytes) {
             return Ok(Waiting::Failed(error));
         }
-        let digest = content.digest()?;
+        let digest = match content.digest() {
+            Ok(digest) => digest,
+            Err(error) => return Ok(Waiting::Failed(error)),
+        };
         self.raw()?.put(&offer, &bytes, digest.as_ref())?;
-        Ok(Waiting::Sent { bytes: size, digest })
+        Ok(Waiting::Sent { bytes: size, digest, grown: content.has_grown() })
     }
 
     /// Waits for the receipt of a file.
     fn settle(&mut self, source: &Source, file: Waiting) -> Result<(), SendError> {
         let settled = match file {
             Waiting::Failed(error) => Err(error),
-            Waiting::Sent { bytes, digest } => match self.raw()?.receipt() {
-                Ok(receipt) => self.open()?.sent(bytes, digest, Some(receipt)),
+            Waiting::Sent { bytes, digest, grown } => match self.raw()?.receipt() {
+                Ok(receipt) => self
+                    .open()?
+                    .sent(bytes, digest, Some(receipt))
+                    .map(|sent| Sent { grown, ..sent }),
                 Err(error) => Err(error),
             },
         };

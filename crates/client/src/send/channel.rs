@@ -101,7 +101,7 @@ impl Channel {
         let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } = self.tcp();
         let tcp = TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate };
         let (peer, congestion) = (self.peer, self.congestion.clone());
-        Ok(Sent { peer, bytes, digest, receipt, congestion, tcp, bottleneck: None })
+        Ok(Sent { peer, bytes, digest, receipt, congestion, tcp, bottleneck: None, grown: false })
     }
 
     /// The raw channel, which takes one file behind the other without waiting.

@@ -15,7 +15,8 @@ use anyport_net::congestion::Congestion;
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::{Offer, OnExists};
-use anyport_proto::transfer::receipt::{EndKind, Receipt};
+use anyport_proto::transfer::receipt::{Outcome, Receipt};
+use anyport_proto::transfer::refusal::RefusalCode;
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
 use self::channel::Channel;
@@ -55,6 +56,8 @@ pub struct Options {
     /// Whether the server is told when a file was last changed, and gives its copy the same time. It tells by that whether
     /// it has the file already.
     pub times: bool,
+    /// Whether a file that the server has with the same size and time is compared by digest.
+    pub checksum: bool,
     /// Whether the copy gets the permissions of the file.
     pub permissions: bool,
     /// What happens if another file has the name; `None` leaves it to the server.
@@ -85,6 +88,7 @@ impl Default for Options {
             digest: Algorithm::default(),
             resume: true,
             times: true,
+            checksum: false,
             permissions: false,
             on_exists: None,
             limit_rate: None,
@@ -118,6 +122,8 @@ pub struct Sent {
     pub congestion: String,
     /// What our TCP knew of the connection when the receipt had come.
     pub tcp: TcpSeen,
+    /// The file has more bytes by now than were sent; those are verified.
+    pub grown: bool,
     /// What most of a slow transfer was waited for, and which share of its time that took.
     pub bottleneck: Option<(Bottleneck, f64)>,
 }
@@ -150,8 +156,16 @@ pub fn send(
         return crate::http::send(sources, target, options, observer);
     }
     let place = target.place()?;
-    let mut connection =
-        Connection { target, place, options, observer, channel: None, failed: Failed::default() };
+    let mut connection = Connection {
+        target,
+        place,
+        options,
+        observer,
+        channel: None,
+        whole_seconds: false,
+        anew: false,
+        failed: Failed::default(),
+    };
     let mut left = sources;
     let mut broken = None;
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
@@ -167,10 +181,14 @@ pub fn send(
         if done > 0 {
             attempts.begin_anew();
             broken = None;
+            connection.anew = false;
         }
         if let Err(error) = stopped {
             // Of a long file content may be on its way, which the server does not wait for.
             connection.channel = None;
+            if connection.drops_new_keys(&error) {
+                continue;
+            }
             let consequence = error.consequence();
             let Some(delay) = attempts.delay(consequence) else {
                 if sources.len() > 1
@@ -188,6 +206,8 @@ pub fn send(
             };
             observer.retrying(&error, delay);
             std::thread::sleep(delay);
+            connection.anew = matches!(&error, SendError::Refused { refusal, .. }
+                if refusal.code == RefusalCode::DigestMismatch);
             if consequence.blame == Blame::BrokenOff {
                 broken = Some(error);
             }
@@ -203,6 +223,10 @@ struct Connection<'a> {
     options: &'a Options,
     observer: &'a dyn Observer,
     channel: Option<Channel>,
+    /// The server does not know the key `mtime_ns`.
+    whole_seconds: bool,
+    /// All of the file is sent, as what the server has of it is another one's.
+    anew: bool,
     failed: Failed,
 }
 
@@ -238,6 +262,13 @@ impl Connection<'_> {
         }
     }
 
+    /// Returns whether the file is offered again without keys that older servers refuse.
+    fn drops_new_keys(&mut self, error: &SendError) -> bool {
+        let is_refused = matches!(error, SendError::Refused { refusal, .. }
+            if refusal.code == RefusalCode::BadRequest && refusal.message.contains("mtime_ns"));
+        is_refused && !std::mem::replace(&mut self.whole_seconds, true)
+    }
+
     fn fail(&mut self, source: &Source, error: &SendError) {
         self.failed.add(error.blame());
         self.observer.failed(source, error);
@@ -250,11 +281,11 @@ impl Connection<'_> {
             content.keep_to(rate);
         }
         let mut offer = self.offer(source, &content);
-        let (options, observer) = (self.options, self.observer);
+        let (options, observer, anew) = (self.options, self.observer, self.anew);
         let open = self.open()?;
         // A small one is sent again sooner than asked about.
         let is_long = content.size().is_some_and(|size| size > MAX_PASSED_OVER);
-        offer.resume = options.resume && is_long && open.can_resume();
+        offer.resume = options.resume && !anew && is_long && open.can_resume();
         offer.id = content.id().filter(|_| offer.resume);
         let progress = |bytes| {
             attempts.brought(bytes);
@@ -267,13 +298,14 @@ impl Connection<'_> {
         let facts = Facts { elapsed, reading: content.reading(), limited, tcp };
         let bottleneck = receipt.as_ref().and_then(|receipt| facts.bottleneck(receipt));
         let (bytes, digest) = match &receipt {
-            // Nothing was read, or not from the beginning.
-            Some(receipt) if receipt.end == EndKind::AlreadyHere => {
+            // Nothing was read.
+            Some(receipt) if receipt.outcome() == Outcome::SameTime => {
                 (content.size().unwrap_or_default(), None)
             }
             _ => (content.bytes(), content.digest()?),
         };
-        Ok(Sent { bottleneck, ..open.sent(bytes, digest, receipt)? })
+        let grown = content.has_grown();
+        Ok(Sent { bottleneck, grown, ..open.sent(bytes, digest, receipt)? })
     }
 
     fn open(&mut self) -> Result<&mut Channel, SendError> {
@@ -291,6 +323,11 @@ impl Connection<'_> {
         offer.exists = options.on_exists;
         offer.mode = offer.mode.filter(|_| options.permissions);
         offer.mtime = offer.mtime.filter(|_| options.times);
+        if let Some(mtime) = &mut offer.mtime
+            && (options.checksum || self.whole_seconds)
+        {
+            mtime.nanoseconds = None;
+        }
         offer
     }
 }

@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use super::digest::{Algorithm, Digest};
 use super::file_path::FilePath;
+use super::file_time::FileTime;
 use super::offer::{
     ALGORITHM, BYTES, DIGEST, MODE, MTIME, Object, OfferError, TEXT, Token, as_parsed, as_text,
-    parse_mode, serialize_token,
+    parse_mode, read_mtime, serialize_token,
 };
 use super::words::spelled;
 
@@ -58,8 +59,9 @@ pub struct FileHead {
     pub size: u64,
     /// The first byte that follows; at most `size`.
     pub offset: u64,
-    /// When it was last changed, in seconds since the epoch.
-    pub mtime: i64,
+    /// When it was last modified.
+    #[serde(flatten)]
+    pub mtime: FileTime,
     /// Permission bits; written in octal.
     #[serde(serialize_with = "serialize_octal")]
     pub mode: u32,
@@ -85,8 +87,9 @@ pub struct Entry {
     /// Bytes of a file; none for a directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// When it was last changed, in seconds since the epoch.
-    pub mtime: i64,
+    /// When it was last modified.
+    #[serde(flatten)]
+    pub mtime: FileTime,
     /// Permission bits; written in octal.
     #[serde(serialize_with = "serialize_octal")]
     pub mode: u32,
@@ -125,7 +128,7 @@ pub(super) fn read_file(object: &Object) -> Result<FileHead, OfferError> {
         name: object.required("name", PATH, as_path)?,
         size: object.required("size", BYTES, Value::as_u64)?,
         offset: object.required("offset", BYTES, Value::as_u64)?,
-        mtime: object.required("mtime", MTIME, Value::as_i64)?,
+        mtime: required_mtime(object)?,
         mode: object.required("mode", MODE, as_mode)?,
     })
 }
@@ -147,9 +150,14 @@ fn read_entry(object: &Object) -> Result<Entry, OfferError> {
         name: object.required("name", PATH, as_path)?,
         kind: object.required("kind", KIND, as_parsed)?,
         size: object.optional("size", BYTES, Value::as_u64)?,
-        mtime: object.required("mtime", MTIME, Value::as_i64)?,
+        mtime: required_mtime(object)?,
         mode: object.required("mode", MODE, as_mode)?,
     })
+}
+
+fn required_mtime(object: &Object) -> Result<FileTime, OfferError> {
+    let seconds = object.required("mtime", MTIME, Value::as_i64)?;
+    Ok(read_mtime(object)?.unwrap_or_else(|| FileTime::seconds(seconds)))
 }
 
 fn as_path(value: &Value) -> Option<FilePath> {
@@ -180,6 +188,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::transfer::file_path::tests::any_path;
+    use crate::transfer::offer::tests::any_time;
     use crate::transfer::offer::{FileMessage, FileReply};
 
     fn any_algorithm() -> impl Strategy<Value = Option<Algorithm>> {
@@ -209,13 +218,13 @@ pub(super) mod tests {
     }
 
     pub(in crate::transfer) fn any_head() -> impl Strategy<Value = FileHead> {
-        (any_path(), any::<u64>(), any::<u64>(), any::<i64>(), 0..=0o7777_u32).prop_map(
+        (any_path(), any::<u64>(), any::<u64>(), any_time(), 0..=0o7777_u32).prop_map(
             |(name, size, offset, mtime, mode)| FileHead { name, size, offset, mtime, mode },
         )
     }
 
     pub(in crate::transfer) fn any_entry() -> impl Strategy<Value = Entry> {
-        (any_path(), any::<bool>(), any::<u64>(), any::<i64>(), 0..=0o7777_u32).prop_map(
+        (any_path(), any::<bool>(), any::<u64>(), any_time(), 0..=0o7777_u32).prop_map(
             |(name, file, size, mtime, mode)| Entry {
                 name,
                 kind: if file { EntryKind::File } else { EntryKind::Directory },
@@ -238,13 +247,19 @@ pub(super) mod tests {
             assert_eq!(FileMessage::from_json(json), Ok(message));
         }
         let name = FilePath::parse("d/x").unwrap();
-        let head = FileHead { name: name.clone(), size: 9, offset: 5, mtime: -1, mode: 0o644 };
+        let head = FileHead {
+            name: name.clone(),
+            size: 9,
+            offset: 5,
+            mtime: FileTime::exact(-1, 5),
+            mode: 0o644,
+        };
         let kind = EntryKind::Directory;
-        let entry = Entry { name, kind, size: None, mtime: 3, mode: 0o755 };
+        let entry = Entry { name, kind, size: None, mtime: 3.into(), mode: 0o755 };
         for (reply, json) in [
             (
                 FileReply::File(head),
-                r#"{"file":{"name":"d/x","size":9,"offset":5,"mtime":-1,"mode":"644"}}"#,
+                r#"{"file":{"name":"d/x","size":9,"offset":5,"mtime":-1,"mtime_ns":5,"mode":"644"}}"#,
             ),
             (FileReply::FileEnd(FileEnd { bytes: 9, digest: None }), r#"{"end":{"bytes":9}}"#),
             (

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod download;
 pub mod file_name;
 pub mod file_path;
+pub mod file_time;
 pub mod hasher;
 mod line;
 pub mod offer;

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::digest::{Algorithm, Digest};
 use super::download::{self, Entry, FileEnd, FileHead, Get, List};
+use super::file_time::{self, FileTime};
 use super::receipt::Receipt;
 use super::refusal::Refusal;
 use super::words::{quoted, spelled};
@@ -36,9 +37,9 @@ pub struct Offer {
     /// What the receiver is to hash with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Algorithm>,
-    /// When the file was last changed, in seconds since the epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mtime: Option<i64>,
+    /// When the file was last modified.
+    #[serde(flatten)]
+    pub mtime: Option<FileTime>,
     /// Permission bits; written in octal.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_mode")]
     pub mode: Option<u32>,
@@ -331,6 +332,7 @@ pub(super) const BYTES: &str = "a number of bytes";
 pub(super) const ALGORITHM: &str = "blake3, sha256 or none";
 pub(super) const DIGEST: &str = "blake3: or sha256: and 64 hexadecimal digits";
 pub(super) const MTIME: &str = "whole seconds since 1970";
+pub(super) const MTIME_NS: &str = "0 to 999999999 nanoseconds, beside mtime";
 pub(super) const MODE: &str = "permission bits in octal, such as 644";
 pub(super) const ID: &str = "1 to 64 of A-Z a-z 0-9 _ -";
 pub(super) const EXISTS: &str = "error, overwrite or rename";
@@ -364,13 +366,21 @@ fn read_offer(object: &Object) -> Result<Offer, OfferError> {
         name: object.optional("name", TEXT, as_text)?,
         size: object.optional("size", BYTES, Value::as_u64)?,
         digest: object.optional("digest", ALGORITHM, as_parsed)?,
-        mtime: object.optional("mtime", MTIME, Value::as_i64)?,
+        mtime: read_mtime(object)?,
         mode: object.optional("mode", MODE, parsed_mode)?,
         id: object.optional("id", ID, id)?,
         resume: object.optional("resume", "true or false", Value::as_bool)?.unwrap_or(false),
         exists: object.optional("exists", EXISTS, as_parsed)?,
         token: object.token()?,
     })
+}
+
+/// Reads `mtime` and `mtime_ns`. Nanoseconds without seconds are ignored, as an unknown key is.
+pub(super) fn read_mtime(object: &Object) -> Result<Option<FileTime>, OfferError> {
+    let parsed = |value: &Value| file_time::nanoseconds(value.as_u64()?);
+    let nanoseconds = object.optional("mtime_ns", MTIME_NS, parsed)?;
+    let seconds = object.optional("mtime", MTIME, Value::as_i64)?;
+    Ok(seconds.map(|seconds| FileTime { seconds, nanoseconds }))
 }
 
 fn read_end(object: &Object) -> Result<End, OfferError> {
@@ -482,7 +492,7 @@ pub(super) mod tests {
             name: Some("a b.txt".to_owned()),
             size: Some(u64::MAX),
             digest: Some(Algorithm::None),
-            mtime: Some(-1),
+            mtime: Some(FileTime::exact(-1, 7)),
             mode: Some(0o644),
             id: Some("Az_-09".to_owned()),
             resume: true,
@@ -492,6 +502,11 @@ pub(super) mod tests {
     }
 
     /// Offers that can be written in every form: with a name, and every value as it must be.
+    pub(in crate::transfer) fn any_time() -> impl Strategy<Value = FileTime> {
+        (any::<i64>(), prop::option::of(0..1_000_000_000_u32))
+            .prop_map(|(seconds, nanoseconds)| FileTime { seconds, nanoseconds })
+    }
+
     pub(in crate::transfer) fn any_offer() -> impl Strategy<Value = Offer> {
         let not_empty = || any::<String>().prop_filter("empty", |text| !text.is_empty());
         let algorithms = vec![Algorithm::Blake3, Algorithm::Sha256, Algorithm::None];
@@ -500,7 +515,7 @@ pub(super) mod tests {
             not_empty(),
             any::<Option<u64>>(),
             prop::option::of(prop::sample::select(algorithms)),
-            any::<Option<i64>>(),
+            prop::option::of(any_time()),
             prop::option::of(0..=MAX_MODE),
             prop::option::of("[A-Za-z0-9_-]{1,64}"),
             any::<bool>(),
@@ -520,7 +535,7 @@ pub(super) mod tests {
     fn an_offer_is_written_with_the_keys_it_has() {
         assert_eq!(
             FileMessage::Offer(full()).to_json(),
-            r#"{"offer":{"name":"a b.txt","size":18446744073709551615,"digest":"none","mtime":-1,"mode":"644","id":"Az_-09","resume":true,"exists":"rename","token":"s3cret"}}"#
+            r#"{"offer":{"name":"a b.txt","size":18446744073709551615,"digest":"none","mtime":-1,"mtime_ns":7,"mode":"644","id":"Az_-09","resume":true,"exists":"rename","token":"s3cret"}}"#
         );
         assert_eq!(FileMessage::Offer(Offer::default()).to_json(), r#"{"offer":{}}"#);
     }

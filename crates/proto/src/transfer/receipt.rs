@@ -83,7 +83,7 @@ impl Receipt {
             long => format!("{long:.3}"),
         };
         let mut line = format!("{protocol}/{engine} {peer} {bytes} {unit} in {seconds} s");
-        if self.resumed > 0 {
+        if self.resumed > 0 && self.end != EndKind::AlreadyHere {
             line.push_str(&format!(" (resumed at {})", self.resumed));
         }
         if let Some(rate) = self.rate() {
@@ -98,7 +98,7 @@ impl Receipt {
             line.push_str(" (unconfirmed: the sender announced no size)");
         }
         match &self.path {
-            Some(path) => line.push_str(&format!(", stored as {path}")),
+            Some(path) => line.push_str(&format!(", {} as {path}", self.outcome().in_words())),
             None => line.push_str(", not stored"),
         }
         if let Some(name) = &self.name {
@@ -156,6 +156,42 @@ pub enum EndKind {
 spelled!(EndKind, "end":
     Size = "size", Close = "close", Fin = "fin", AlreadyHere = "already-here");
 
+/// What became of a file, for people and in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Its content was received and stored.
+    Stored,
+    /// The receiver had a file of the same size and exact time; no content was compared.
+    SameTime,
+    /// The receiver had a file of the same digest.
+    SameDigest,
+}
+
+spelled!(Outcome, "outcome":
+    Stored = "stored", SameTime = "same-time", SameDigest = "same-digest");
+
+impl Outcome {
+    /// The outcome in words.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::SameTime => "already there (same size and time)",
+            Self::SameDigest => "already there (same digest)",
+        }
+    }
+}
+
+impl Receipt {
+    /// What became of the file.
+    pub fn outcome(&self) -> Outcome {
+        match (self.end, self.digest) {
+            (EndKind::AlreadyHere, None) => Outcome::SameTime,
+            (EndKind::AlreadyHere, Some(_)) => Outcome::SameDigest,
+            _ => Outcome::Stored,
+        }
+    }
+}
+
 /// Seconds as they are written: whole microseconds, and 0 for what was not measured (JSON has no
 /// infinity).
 pub(super) fn round_to_micros(seconds: f64) -> f64 {
@@ -188,6 +224,8 @@ struct Object {
     rate: Option<u64>,
     digest: Option<Digest>,
     end: EndKind,
+    #[serde(skip_deserializing)]
+    outcome: Option<Outcome>,
     confirmed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -206,7 +244,7 @@ const fn is_zero(count: &u64) -> bool {
 
 impl From<Receipt> for Object {
     fn from(receipt: Receipt) -> Self {
-        let rate = whole_rate(&receipt);
+        let (rate, outcome) = (whole_rate(&receipt), Some(receipt.outcome()));
         let Receipt { protocol, engine, peer, bytes, resumed, digest, end, .. } = receipt;
         let Receipt { confirmed, name, path, congestion, tcp, .. } = receipt;
         Self {
@@ -222,6 +260,7 @@ impl From<Receipt> for Object {
             rate,
             digest,
             end,
+            outcome,
             confirmed,
             name,
             path,

@@ -4,12 +4,13 @@
 //! written in pieces. The digest is of the whole file: where a receiver has the beginning already, what it asks for flows
 //! at once, and beside each piece twice as much of the beginning is hashed, until both are in step.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyport_net::copy::Piece;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
@@ -38,6 +39,10 @@ pub(crate) struct Download {
     until: u64,
     /// Has seen bytes from the beginning; never beyond `position`.
     hasher: Hasher,
+    /// As the file was when it was opened.
+    opened: Facts,
+    /// Hashes the beginning of a file that has grown once more, as it may have been rewritten.
+    again: Option<Hasher>,
     began: Instant,
     last: Instant,
     end: Option<FileEnd>,
@@ -164,13 +169,15 @@ impl Opened {
                 name,
                 size: facts.size,
                 offset: bytes.start,
-                mtime: facts.mtime,
+                mtime: facts.mtime.announced(SystemTime::now()),
                 mode: facts.mode,
             },
             file: Arc::new(file),
             position: bytes.start,
             until: bytes.end,
             hasher: Hasher::new(digest),
+            opened: facts,
+            again: None,
             began: now,
             last: now,
             end: None,
@@ -196,11 +203,25 @@ impl Download {
                 self.catch_up(HASHED_AT_ONCE)?;
                 return Ok(Next::Bytes(0));
             }
+            if self.end.is_none() && !self.is_unchanged()? {
+                return Ok(Next::Bytes(0));
+            }
             return Ok(Next::End(self.end()));
         }
         if !self.hasher.wants_content() {
-            let (file, at) = (self.file.clone(), self.position);
-            return Ok(Next::Unseen(Piece { file, at, count: left }));
+            // The last bytes go once the file was looked at again: with a length alone the
+            // receiver would else take half old and half new content for whole.
+            if left > TAIL {
+                let (file, at) = (self.file.clone(), self.position);
+                return Ok(Next::Unseen(Piece { file, at, count: left - TAIL }));
+            }
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let count = read_at(&self.file, &mut buffer[..most], self.position)?;
+            if count as u64 == left {
+                self.is_unchanged()?;
+            }
+            self.sent(count as u64);
+            return Ok(Next::Bytes(count));
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         self.catch_up(2 * most as u64)?;
@@ -233,6 +254,33 @@ impl Download {
         let hasher = self.hasher.clone();
         let bytes = self.head.size;
         self.end.get_or_insert_with(|| FileEnd { bytes, digest: hasher.finish() }).clone()
+    }
+
+    /// Looks at the file again behind its content. `false`: it has grown, and some of what was sent
+    /// was compared with what is there now.
+    ///
+    /// # Errors
+    /// It was rewritten or truncated while it was read: the receiver must not take it for whole.
+    fn is_unchanged(&mut self) -> io::Result<bool> {
+        let now = beneath::facts_of(&self.file)?;
+        let changed = || io::Error::other("the file changed while it was sent");
+        match now.size.cmp(&self.opened.size) {
+            Ordering::Less => return Err(changed()),
+            Ordering::Equal if now.mtime != self.opened.mtime => return Err(changed()),
+            Ordering::Equal => return Ok(true),
+            // Without a digest nothing tells what was sent; a log that grows is served all the same.
+            Ordering::Greater if self.hasher.algorithm() == Algorithm::None => return Ok(true),
+            Ordering::Greater => {}
+        }
+        let algorithm = self.hasher.algorithm();
+        let again = self.again.get_or_insert_with(|| Hasher::new(algorithm));
+        let until = self.head.size.min(again.bytes().saturating_add(HASHED_AT_ONCE));
+        hashing::hash(&self.file, again, until, &self.source)?;
+        if again.bytes() < self.head.size {
+            return Ok(false);
+        }
+        let same = again.clone().finish() == self.hasher.clone().finish();
+        if same { Ok(true) } else { Err(changed()) }
     }
 
     /// Hashes what went out before it could be hashed, or was never asked for; at most `most` bytes.
@@ -309,6 +357,9 @@ fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 fn in_microseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
+
+/// Bytes at the end of a file that are read even if nobody needs to look at them.
+const TAIL: u64 = 16 * 1024;
 
 /// What a turn hashes when nothing is left to send: short enough for the other tasks of the thread.
 const HASHED_AT_ONCE: u64 = 8 * 1024 * 1024;

@@ -4,6 +4,7 @@
 //! the server, by the budget of what is buffered. No descriptor is kept between two entries.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyport_proto::transfer::download::{Entry, EntryKind, List};
 use anyport_proto::transfer::file_name::FileName;
@@ -179,12 +180,14 @@ fn too_many(path: Option<&FilePath>, limit: usize) -> Refusal {
 }
 
 fn file_entry(name: FilePath, facts: Facts) -> Entry {
-    let Facts { size, mtime, mode, .. } = facts;
+    let Facts { size, mode, .. } = facts;
+    let mtime = facts.mtime.announced(SystemTime::now());
     Entry { name, kind: EntryKind::File, size: Some(size), mtime, mode }
 }
 
 fn directory_entry(name: FilePath, facts: Facts) -> Entry {
-    let Facts { mtime, mode, .. } = facts;
+    let Facts { mode, .. } = facts;
+    let mtime = facts.mtime.announced(SystemTime::now());
     Entry { name, kind: EntryKind::Directory, size: None, mtime, mode }
 }
 

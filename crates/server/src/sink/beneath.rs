@@ -9,8 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_time::FileTime;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
+
+use super::digest_memory;
 
 /// What is at a path.
 #[derive(Debug)]
@@ -27,12 +30,10 @@ pub(crate) enum Found {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) size: u64,
-    /// Seconds since the epoch.
-    pub(crate) mtime: i64,
+    /// The exact modification time.
+    pub(crate) mtime: FileTime,
     /// Permission bits, without those that change who runs it.
     pub(crate) mode: u32,
-    /// Nanoseconds of the second that `mtime` is.
-    pub(crate) mtime_nanoseconds: u64,
     pub(crate) inode: u64,
 }
 
@@ -68,6 +69,14 @@ pub(crate) fn look_at(root: &File, path: &FilePath) -> Option<Looked> {
         }
         _ => None,
     }
+}
+
+/// What the file system says of an open file now.
+///
+/// # Errors
+/// The kernel's error.
+pub(crate) fn facts_of(file: &File) -> io::Result<Facts> {
+    Ok(facts(&fstat(file)?))
 }
 
 /// What has the name `path`, a link itself; `None` where nothing has it.
@@ -146,9 +155,8 @@ fn open_by_components(
 fn facts(stat: &Stat) -> Facts {
     Facts {
         size: u64::try_from(stat.st_size).unwrap_or(0),
-        mtime: stat.st_mtime,
+        mtime: digest_memory::mtime(stat),
         mode: stat.st_mode & 0o777,
-        mtime_nanoseconds: stat.st_mtime_nsec,
         inode: stat.st_ino,
     }
 }

@@ -7,16 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use rustix::fs::{
     AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, openat, statat,
 };
 use rustix::io::Errno;
 
-use super::beneath;
 use super::file::{self, FileSink};
 use super::part::{self, PartKey};
+use super::{beneath, digest_memory};
 use crate::config::Fsync;
 
 /// How many names made from one are tried in order: `photo.jpg`, `photo-1.jpg`, … Then numbers are drawn by lot, as a
@@ -42,8 +44,7 @@ pub(crate) struct Present {
     pub(crate) is_file: bool,
     pub(crate) is_directory: bool,
     pub(crate) size: u64,
-    /// Seconds since the epoch.
-    pub(crate) mtime: i64,
+    pub(crate) mtime: FileTime,
 }
 
 impl Directory {
@@ -85,7 +86,7 @@ impl Directory {
                 is_file: kind.is_file(),
                 is_directory: kind.is_dir(),
                 size: stat.st_size.cast_unsigned(),
-                mtime: stat.st_mtime,
+                mtime: digest_memory::mtime(&stat),
             }
         };
         Ok(beneath::stat(&self.handle, path)?.map(present))
@@ -215,6 +216,7 @@ impl Directory {
         path: &FilePath,
         offer: &Offer,
         on_exists: OnExists,
+        digest: Option<&Digest>,
     ) -> io::Result<FilePath> {
         let parent = self.parent(path)?;
         let into = parent.as_ref().unwrap_or(&self.handle);
@@ -222,7 +224,10 @@ impl Directory {
             return Err(io::Error::other("somebody has removed the part of this file"));
         }
         let published = self.rename(part, into, path, on_exists)?;
-        file::date(file, offer);
+        file::date(file, offer.mtime);
+        if let Some(digest) = digest {
+            digest_memory::remember(file, digest);
+        }
         // The directory's sync carries the time along.
         if self.is_durable()
             && let Err(error) = into.sync_all()

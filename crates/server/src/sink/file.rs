@@ -8,10 +8,10 @@ use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::{Checkpoint, Hasher};
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, statat};
@@ -170,6 +170,7 @@ impl FileSink {
         path: &FilePath,
         offer: &Offer,
         on_exists: OnExists,
+        digest: Option<&Digest>,
     ) -> io::Result<FilePath> {
         self.cut_raw_tail()?;
         if self.directory.is_durable()
@@ -183,7 +184,8 @@ impl FileSink {
         }
         let Some(part) = &mut self.part else { return Err(io::ErrorKind::NotFound.into()) };
         dress(&self.file, offer);
-        let published = self.directory.publish(&part.name, &self.file, path, offer, on_exists)?;
+        let published =
+            self.directory.publish(&part.name, &self.file, path, offer, on_exists, digest)?;
         if let Some(state) = &mut part.state {
             state.remove(self.directory.handle());
         }
@@ -250,20 +252,11 @@ fn dress(file: &File, offer: &Offer) {
 }
 
 /// The time as the sender asked. Only once the file has its name: a part that looks old would be swept after a crash.
-pub(super) fn date(file: &File, offer: &Offer) {
-    if let Some(time) = offer.mtime.and_then(system_time)
+pub(crate) fn date(file: &File, mtime: Option<FileTime>) {
+    if let Some(time) = mtime.and_then(FileTime::to_system_time)
         && let Err(error) = file.set_modified(time)
     {
         tracing::warn!(%error, "cannot set the time that the sender asked for");
-    }
-}
-
-fn system_time(seconds: i64) -> Option<SystemTime> {
-    let distance = Duration::from_secs(seconds.unsigned_abs());
-    if seconds < 0 {
-        SystemTime::UNIX_EPOCH.checked_sub(distance)
-    } else {
-        SystemTime::UNIX_EPOCH.checked_add(distance)
     }
 }
 
@@ -273,6 +266,7 @@ const PERMISSIONS: u32 = 0o777;
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::config::Fsync;
@@ -296,7 +290,7 @@ mod tests {
     }
 
     fn finish(mut sink: FileSink, path: &str) -> FilePath {
-        sink.finish(&name(path), &Offer::default(), OnExists::Rename).unwrap()
+        sink.finish(&name(path), &Offer::default(), OnExists::Rename, None).unwrap()
     }
 
     #[test]

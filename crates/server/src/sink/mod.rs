@@ -5,6 +5,7 @@
 //! decoding only drops bytes, the write position never overtakes the read position.
 
 pub(crate) mod beneath;
+pub(crate) mod digest_memory;
 mod directory;
 mod discard;
 mod file;
@@ -13,13 +14,14 @@ mod part;
 mod usage;
 
 pub(crate) use directory::{Directory, Present};
-pub(crate) use file::FileSink;
+pub(crate) use file::{FileSink, date};
 pub(crate) use part::PartKey;
 pub(crate) use usage::bytes_below;
 
 use std::fs::File;
 use std::io;
 
+use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Checkpoint;
 use anyport_proto::transfer::offer::{Offer, OnExists};
@@ -113,10 +115,12 @@ impl AnySink {
         path: &FilePath,
         offer: &Offer,
         on_exists: OnExists,
+        digest: Option<&Digest>,
     ) -> io::Result<Stored> {
         match self {
             Self::File(sink) => {
-                sink.finish(path, offer, on_exists).map(|path| Stored { path: Some(path) })
+                let path = sink.finish(path, offer, on_exists, digest)?;
+                Ok(Stored { path: Some(path) })
             }
             Self::Memory(_) | Self::Discard => Ok(Stored::default()),
         }

@@ -57,7 +57,7 @@ impl PartKey {
         // Without a digest only the kernel's word says what of the part is there, and that does not survive a crash of the
         // machine.
         let boot = if algorithm == Algorithm::None { boot_id() } else { String::new() };
-        let mtime = format!("{:?}", offer.mtime);
+        let mtime = format!("{:?}", offer.mtime.map(|mtime| mtime.seconds));
         let (path, size, algorithm) = (path.as_str(), size.to_string(), algorithm.as_str());
         Some(Self::hash(&[path, &size, algorithm, id, &mtime, &boot]))
     }
@@ -119,7 +119,7 @@ impl StateFile {
 
     /// For the operator, who finds a hidden file.
     pub(super) fn describe(&mut self, path: &FilePath, offer: &Offer) {
-        let Offer { size, mtime, .. } = offer;
+        let (size, mtime) = (offer.size, offer.mtime.map(|mtime| mtime.seconds));
         let boot = boot_id();
         self.header = json!({ "boot": boot, "name": path.as_str(), "size": size, "mtime": mtime })
             .to_string();

@@ -2,7 +2,7 @@
 
 use super::error::PrefaceError;
 use super::fields::{
-    Fields, LineWriter, bad_value, parse_decimal, parse_signed, parse_token, parsed, split_word,
+    Fields, LineWriter, bad_value, parse_decimal, parse_token, parsed, split_word,
 };
 use crate::transfer::digest::Algorithm;
 use crate::transfer::download::{Entry, FileHead, Get, KIND, List, PATH};
@@ -86,7 +86,7 @@ pub(super) fn write_file(head: &FileHead) -> String {
     line.key("name", Some(&head.name));
     line.key("size", Some(head.size));
     line.key("offset", Some(head.offset));
-    line.key("mtime", Some(head.mtime));
+    line.mtime(Some(head.mtime));
     line.key("mode", Some(format!("{:o}", head.mode)));
     line.finish()
 }
@@ -96,7 +96,7 @@ pub(super) fn parse_file(fields: &Fields<'_>) -> Result<FileHead, PrefaceError> 
         name: fields.required("name", PATH, parse_path)?,
         size: fields.required("size", offer::BYTES, parse_decimal)?,
         offset: fields.required("offset", offer::BYTES, parse_decimal)?,
-        mtime: fields.required("mtime", offer::MTIME, parse_signed)?,
+        mtime: fields.mtime()?,
         mode: fields.required("mode", offer::MODE, offer::parse_mode)?,
     })
 }
@@ -106,7 +106,7 @@ pub(super) fn write_entry(entry: &Entry) -> String {
     line.key("name", Some(&entry.name));
     line.key("kind", Some(entry.kind));
     line.key("size", entry.size);
-    line.key("mtime", Some(entry.mtime));
+    line.mtime(Some(entry.mtime));
     line.key("mode", Some(format!("{:o}", entry.mode)));
     line.finish()
 }
@@ -116,7 +116,7 @@ pub(super) fn parse_entry(fields: &Fields<'_>) -> Result<Entry, PrefaceError> {
         name: fields.required("name", PATH, parse_path)?,
         kind: fields.required("kind", KIND, parsed)?,
         size: fields.optional("size", offer::BYTES, parse_decimal)?,
-        mtime: fields.required("mtime", offer::MTIME, parse_signed)?,
+        mtime: fields.mtime()?,
         mode: fields.required("mode", offer::MODE, offer::parse_mode)?,
     })
 }

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use super::error::PrefaceError;
-use crate::transfer::offer::Token;
+use crate::transfer::file_time::{self, FileTime};
+use crate::transfer::offer::{self, Token};
 use crate::transfer::percent;
 
 /// The keys of a reply. Those that nobody asks for are not looked at.
@@ -30,6 +31,14 @@ impl<'a> Fields<'a> {
             key,
             expected,
         })
+    }
+
+    /// Returns `mtime` with `mtime_ns`, if that is there.
+    pub(super) fn mtime(&self) -> Result<FileTime, PrefaceError> {
+        let seconds = self.required("mtime", offer::MTIME, parse_signed)?;
+        let parse = file_time::parse_nanoseconds;
+        let nanoseconds = self.optional("mtime_ns", offer::MTIME_NS, parse)?;
+        Ok(FileTime { seconds, nanoseconds })
     }
 
     pub(super) fn optional<T>(
@@ -71,6 +80,12 @@ impl LineWriter {
                 self.0.push_str(text);
             }
         }
+    }
+
+    /// Appends `mtime` and, where it is exact, `mtime_ns`.
+    pub(super) fn mtime(&mut self, mtime: Option<FileTime>) {
+        self.key("mtime", mtime.map(|mtime| mtime.seconds));
+        self.key("mtime_ns", mtime.and_then(|mtime| mtime.nanoseconds));
     }
 
     pub(super) fn finish(mut self) -> String {

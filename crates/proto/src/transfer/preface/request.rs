@@ -5,6 +5,7 @@ use super::fields::{
     LineWriter, as_text, bad_value, parse_decimal, parse_signed, parse_token, parsed, split_word,
 };
 use crate::transfer::digest::Digest;
+use crate::transfer::file_time::{self, FileTime};
 use crate::transfer::offer::{self, End, Offer, Token};
 use crate::transfer::percent;
 
@@ -21,7 +22,7 @@ pub fn put_line(offer: &Offer) -> String {
     let mut line = LineWriter::new(&format!("PUT {name}"));
     line.key("size", offer.size);
     line.key("digest", offer.digest);
-    line.key("mtime", offer.mtime);
+    line.mtime(offer.mtime);
     line.key("mode", offer.mode.map(|mode| format!("{mode:o}")));
     line.key("id", offer.id.as_ref());
     if offer.resume {
@@ -73,18 +74,25 @@ pub(super) fn parse_put(arguments: &str) -> Result<Offer, PrefaceError> {
         UNNAMED => None,
         name => Some(percent::decode(name).map_err(|_| bad_value(PUT, "name", name, NAME))?),
     };
-    let mut offer = Offer { name, ..Offer::default() };
+    let (mut offer, mut nanoseconds) = (Offer { name, ..Offer::default() }, None);
     loop {
         let (word, after) = split_word(rest);
         if word.is_empty() {
+            if let Some(mtime) = &mut offer.mtime {
+                mtime.nanoseconds = nanoseconds;
+            }
             return Ok(offer);
         }
-        read_key(&mut offer, word)?;
+        read_key(&mut offer, &mut nanoseconds, word)?;
         rest = after;
     }
 }
 
-fn read_key(offer: &mut Offer, word: &str) -> Result<(), PrefaceError> {
+fn read_key(
+    offer: &mut Offer,
+    nanoseconds: &mut Option<u32>,
+    word: &str,
+) -> Result<(), PrefaceError> {
     let (key, value) = match word.split_once('=') {
         Some((key, value)) => (key, Some(value)),
         None => (word, None),
@@ -92,7 +100,12 @@ fn read_key(offer: &mut Offer, word: &str) -> Result<(), PrefaceError> {
     match key {
         "size" => set(&mut offer.size, "size", value, offer::BYTES, parse_decimal),
         "digest" => set(&mut offer.digest, "digest", value, offer::ALGORITHM, parsed),
-        "mtime" => set(&mut offer.mtime, "mtime", value, offer::MTIME, parse_signed),
+        "mtime" => set(&mut offer.mtime, "mtime", value, offer::MTIME, |text| {
+            parse_signed(text).map(FileTime::seconds)
+        }),
+        "mtime_ns" => {
+            set(nanoseconds, "mtime_ns", value, offer::MTIME_NS, file_time::parse_nanoseconds)
+        }
         "mode" => set(&mut offer.mode, "mode", value, offer::MODE, offer::parse_mode),
         "id" => {
             set(&mut offer.id, "id", value, offer::ID, |id| offer::is_id(id).then(|| id.to_owned()))
@@ -140,8 +153,10 @@ fn set<T>(
 /// What stands for the name of a file that has none, as it does for standard input on a command line.
 const UNNAMED: &str = "-";
 
-pub(super) const KNOWN_KEYS: &str = "size, digest, mtime, mode, id, resume, exists, token";
-const VALUED_KEYS: [&str; 7] = ["size", "digest", "mtime", "mode", "id", "exists", "token"];
+pub(super) const KNOWN_KEYS: &str =
+    "size, digest, mtime, mtime_ns, mode, id, resume, exists, token";
+const VALUED_KEYS: [&str; 8] =
+    ["size", "digest", "mtime", "mtime_ns", "mode", "id", "exists", "token"];
 
 /// What a request is called in messages.
 const PUT: &str = "preface";

@@ -9,6 +9,7 @@ use crate::transfer::digest::{Algorithm, Digest};
 use crate::transfer::download::tests::{any_entry, any_get, any_head, any_list};
 use crate::transfer::download::{Entry, EntryKind, FileHead};
 use crate::transfer::file_path::FilePath;
+use crate::transfer::file_time::FileTime;
 use crate::transfer::offer::tests::any_offer;
 use crate::transfer::offer::{End, OnExists, Token};
 use crate::transfer::receipt::tests::any_receipt;
@@ -43,7 +44,7 @@ fn a_put_line_has_a_name_and_any_of_its_keys() {
             name: Some("a b/c.txt".to_owned()),
             size: Some(5),
             digest: Some(Algorithm::Sha256),
-            mtime: Some(-3),
+            mtime: Some(FileTime::seconds(-3)),
             mode: Some(0o600),
             id: Some("x_1".to_owned()),
             resume: true,
@@ -176,11 +177,11 @@ fn a_bad_request_is_told_which_word_is_wrong() {
         ("ANYPORT/1 PUT size=5", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
         (
             "ANYPORT/1 PUT x sise=5",
-            r#"unknown key "sise" in the preface; known are size, digest, mtime, mode, id, resume, exists, token"#,
+            r#"unknown key "sise" in the preface; known are size, digest, mtime, mtime_ns, mode, id, resume, exists, token"#,
         ),
         (
             "ANYPORT/1 PUT my file.txt",
-            r#"stray word "file.txt" in the preface; a space in a name is written %20, known keys are size, digest, mtime, mode, id, resume, exists, token"#,
+            r#"stray word "file.txt" in the preface; a space in a name is written %20, known keys are size, digest, mtime, mtime_ns, mode, id, resume, exists, token"#,
         ),
         ("ANYPORT/1 PUT x size=1 size=1", "key size is given twice in the preface"),
         ("ANYPORT/1 PUT x resume resume", "key resume is given twice in the preface"),
@@ -366,10 +367,20 @@ fn a_bad_question_is_told_which_word_is_wrong() {
 #[test]
 fn answers_to_questions_are_lines_as_documented() {
     let name = FilePath::parse("a b/x").unwrap();
-    let head = FileHead { name: name.clone(), size: 9, offset: 5, mtime: -1, mode: 0o644 };
-    let entry = Entry { name, kind: EntryKind::Directory, size: None, mtime: 3, mode: 0o755 };
+    let head = FileHead {
+        name: name.clone(),
+        size: 9,
+        offset: 5,
+        mtime: FileTime::exact(-1, 5),
+        mode: 0o644,
+    };
+    let entry =
+        Entry { name, kind: EntryKind::Directory, size: None, mtime: 3.into(), mode: 0o755 };
     for (reply, line) in [
-        (Reply::File(head), "ANYPORT/1 FILE name=a%20b/x size=9 offset=5 mtime=-1 mode=644\n"),
+        (
+            Reply::File(head),
+            "ANYPORT/1 FILE name=a%20b/x size=9 offset=5 mtime=-1 mtime_ns=5 mode=644\n",
+        ),
         (Reply::Entry(entry), "ANYPORT/1 ENTRY name=a%20b/x kind=directory mtime=3 mode=755\n"),
         (Reply::ListEnd { entries: 2 }, "ANYPORT/1 END entries=2\n"),
     ] {

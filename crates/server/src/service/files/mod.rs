@@ -1,12 +1,13 @@
 //! Receives files: a name, a digest while the bytes come, one receipt at the end, whatever carried them.
 
 mod parts;
+mod present;
 mod quota;
 mod upload;
 
 use quota::Quota;
-use upload::Spent;
 pub(crate) use upload::Upload;
+use upload::{Here, Spent};
 
 use std::collections::HashMap;
 use std::io;
@@ -18,7 +19,7 @@ use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::{Offer, OnExists};
-use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
+use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::hashing;
@@ -192,13 +193,12 @@ impl Files {
                 |error| storage_refusal(&format!("cannot make the directory {path}"), &error);
             self.directory.make(path).map_err(cannot)?;
         }
-        let here = if is_directory {
-            Some(EndKind::Size)
-        } else {
-            let is_here = self.is_here(path.as_ref(), &offer, on_exists)?;
-            is_here.then_some(EndKind::AlreadyHere)
-        };
         let algorithm = offer.digest.unwrap_or(self.digest);
+        let here = if is_directory {
+            Some(Here::Directory)
+        } else {
+            self.is_here(path.as_ref(), &offer, on_exists, algorithm)?
+        };
         let (mut held, mut begun_by_others) = (None, false);
         let mut sink = match self.sink {
             _ if here.is_some() => AnySink::Discard,
@@ -220,6 +220,10 @@ impl Files {
                     return Err(storage_refusal("cannot read a partial file", &error));
                 }
                 (hasher, length)
+            }
+            // The sender is asked for the digest alone.
+            AnySink::Discard if here == Some(Here::SameSize) && offer.resume => {
+                (Hasher::new(algorithm), offer.size.unwrap_or_default())
             }
             AnySink::Memory(_) | AnySink::Discard => (Hasher::new(algorithm), 0),
         };
@@ -300,32 +304,47 @@ impl Files {
         }
     }
 
-    /// Whether the offered file is here already. Another one of its name is refused now, before any content, if it is to
-    /// be refused at all.
+    /// Whether the offered file may be stored already. A file that is certainly another one is
+    /// refused now, before any content, unless it is to be replaced.
     fn is_here(
         &self,
         path: Option<&FilePath>,
         offer: &Offer,
         on_exists: OnExists,
-    ) -> Result<bool, Refusal> {
-        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(false) };
+        algorithm: Algorithm,
+    ) -> Result<Option<Here>, Refusal> {
+        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(None) };
         if on_exists == OnExists::Rename {
-            return Ok(false);
+            return Ok(None);
         }
+        // A stored name that differs from the sender's may be that of another of its files.
+        let is_changed = offer.name.as_deref() != Some(path.as_str());
         let present = self.directory.present(path);
         let Some(present) =
             present.map_err(|error| storage_refusal(&format!("cannot look at {path}"), &error))?
         else {
-            return Ok(false);
+            return Ok(None);
         };
-        if present.is_file && Some(present.size) == offer.size && Some(present.mtime) == offer.mtime
-        {
-            return Ok(true);
+        let has_size = present.is_file && Some(present.size) == offer.size && !is_changed;
+        if has_size && offer.mtime.is_some_and(|mtime| mtime.identifies(present.mtime)) {
+            return Ok(Some(Here::SameTime));
+        }
+        // What differs in time is probably another file: where that is replaced anyway, asking for
+        // the digest first only pays if the times could be the same.
+        let worth_comparing = match on_exists {
+            OnExists::Error => true,
+            OnExists::Overwrite => {
+                offer.resume && offer.mtime.is_some_and(|mtime| mtime.may_equal(present.mtime))
+            }
+            OnExists::Rename => false,
+        };
+        if has_size && worth_comparing && algorithm != Algorithm::None {
+            return Ok(Some(Here::SameSize));
         }
         match on_exists {
             OnExists::Error => Err(exists(path, offer, Some(present))),
             OnExists::Overwrite if !present.is_file => Err(exists(path, offer, Some(present))),
-            OnExists::Overwrite | OnExists::Rename => Ok(false),
+            OnExists::Overwrite | OnExists::Rename => Ok(None),
         }
     }
 

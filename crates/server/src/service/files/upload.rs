@@ -14,14 +14,12 @@ use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 use anyport_proto::transfer::refusal::{Keeps, Refusal, RefusalCode};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
-use super::hashing;
 use super::parts::Writing;
 use super::quota::Claim;
 use super::{Files, Source, exists, over_quota, storage_refusal};
 use crate::observe::Interrupted;
 use crate::running::Underway;
 use crate::sink::AnySink;
-use crate::sink::beneath::{self, Found};
 
 /// One file on its way in. Ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts as
 /// interrupted by the server itself.
@@ -33,8 +31,8 @@ pub(crate) struct Upload {
     pub(super) on_exists: OnExists,
     /// Its beginning may be another sender's: it was found without an id.
     pub(super) begun_by_others: bool,
-    /// Nothing needs to come, and why: what comes all the same is not kept.
-    pub(super) here: Option<EndKind>,
+    /// What is stored under its path already; content that comes all the same is not kept.
+    pub(super) here: Option<Here>,
     /// Taken when the upload ends.
     pub(super) sink: Option<AnySink>,
     /// What it may take of the quota, if there is one; ended after the sink, so that nothing is missed.
@@ -51,6 +49,17 @@ pub(crate) struct Upload {
     pub(super) underway: Underway,
     pub(super) clock: Option<Clock>,
     pub(super) spent: Spent,
+}
+
+/// What is stored under the path of an upload before its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Here {
+    /// The directory that was asked for.
+    Directory,
+    /// A file of the same size and exact time: it counts as the same one.
+    SameTime,
+    /// A file of the same size, whose digest decides at the end.
+    SameSize,
 }
 
 /// From the first content byte, as it was read, to the last, as it was stored.
@@ -90,13 +99,14 @@ impl Upload {
         self.resumed
     }
 
-    /// Whether the file is here already, so that a sender who waits can be given its receipt.
+    /// Returns whether the file is stored already, so that no content is needed for a receipt.
     pub(crate) const fn is_here(&self) -> bool {
-        self.here.is_some()
+        matches!(self.here, Some(Here::Directory | Here::SameTime))
     }
 
     pub(crate) fn may_block(&self) -> bool {
-        self.sink.as_ref().is_some_and(AnySink::may_block)
+        // The end may read what is stored.
+        self.here == Some(Here::SameSize) || self.sink.as_ref().is_some_and(AnySink::may_block)
     }
 
     pub(crate) fn can_rewrite(&self) -> bool {
@@ -201,19 +211,30 @@ impl Upload {
         let (congestion, tcp) = self.source.link.seen();
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::None));
         let digest = hasher.finish();
-        if self.here.is_some() && self.bytes == 0 {
+        if self.is_here() && self.bytes == 0 {
             return Ok(self.finish_here(kind, None));
         }
+        // Where the sender was asked for the digest alone, that is what it says at the end.
+        let asked = self.here == Some(Here::SameSize) && self.resumed > 0;
+        let digest = if asked { end.digest } else { digest };
         if let Err(refusal) = self.check_end(end, digest.as_ref()) {
             return Err(self.abandon(refusal));
         }
         if self.here.is_some()
             && let Some(path) = self.path.clone()
         {
-            // Without a digest the offer's word stands.
-            let is_same = digest.as_ref().map_or(Ok(true), |digest| self.is_what_is_here(digest));
+            // Without a digest the size and time of the offer stand.
+            let is_same = match &digest {
+                Some(digest) => self.files.is_stored(&path, digest, self.offer.mtime, &self.source),
+                None => Ok(self.here == Some(Here::SameTime)),
+            };
             return match is_same {
-                Ok(true) => Ok(self.finish_here(kind, digest)),
+                Ok(true) => Ok(self.finish_here(EndKind::AlreadyHere, digest)),
+                Ok(false) if self.on_exists == OnExists::Overwrite => {
+                    let message = format!("{path} has other content than the sender's file");
+                    let refusal = Refusal::new(RefusalCode::DigestMismatch, message);
+                    Err(self.abandon(refusal.with_hint("send it again without resume")))
+                }
                 Ok(false) => {
                     let refusal = exists(&path, &self.offer, None);
                     Err(self.abandon(refusal))
@@ -229,7 +250,7 @@ impl Upload {
             return Err(Refusal::new(RefusalCode::Storage, "the upload has ended already"));
         };
         let path = self.path.clone().unwrap_or_else(|| unnamed(self.source.protocol).into());
-        let stored = match sink.finish(&path, &self.offer, self.on_exists) {
+        let stored = match sink.finish(&path, &self.offer, self.on_exists, digest.as_ref()) {
             Ok(stored) => stored,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let refusal = exists(&path, &self.offer, None);
@@ -287,7 +308,7 @@ impl Upload {
             hashing_seconds: None,
             storing_seconds: None,
             digest,
-            end: self.here.unwrap_or(kind),
+            end: if self.here == Some(Here::Directory) { kind } else { EndKind::AlreadyHere },
             confirmed: true,
             name: None,
             path: self.path.as_ref().map(|path| path.as_str().to_owned()),
@@ -297,17 +318,6 @@ impl Upload {
         self.source.record.file();
         self.files.observer.receipt(&receipt);
         receipt
-    }
-
-    /// Whether the file that has the path is what came. The offer says so; who sent the content all the same gets it
-    /// compared.
-    fn is_what_is_here(&self, digest: &Digest) -> io::Result<bool> {
-        let Some(path) = &self.path else { return Ok(false) };
-        let Found::File(file, facts) = beneath::open(self.files.directory.handle(), path)? else {
-            return Ok(false);
-        };
-        let stored = hashing::digest(&file, facts.size, digest.algorithm(), &self.source)?;
-        Ok(stored.as_ref() == Some(digest))
     }
 
     /// Ends an upload that will not be whole: nothing is published, the part is kept.
@@ -353,6 +363,11 @@ impl Upload {
             let came = self.bytes;
             let message = format!("the sender announced {announced} bytes, {came} came");
             return Err(Refusal::new(RefusalCode::SizeMismatch, message));
+        }
+        if self.here == Some(Here::SameSize) && self.resumed > 0 && end.digest.is_none() {
+            let message = "a file of this name and size is stored, and the end has no digest";
+            return Err(Refusal::new(RefusalCode::DigestMismatch, message)
+                .with_hint("end with END and the digest of the whole file"));
         }
         if self.begun_by_others && self.resumed > 0 && end.digest.is_none() {
             let message = "another sender's part was gone on with, and no digest says that it is the same file";

@@ -1,5 +1,7 @@
 //! `GET` and `HEAD` of what is stored: files whole or in part, and directories as listings.
 
+use std::time::SystemTime;
+
 use anyport_proto::http1::conditional::{self, Validators, Verdict};
 use anyport_proto::http1::range::Range;
 use anyport_proto::http1::{RequestHead, date, media};
@@ -14,7 +16,7 @@ use http::{Method, StatusCode};
 use super::answer::{Answer, Asked, Head, Length, seconds};
 use super::listing::Page;
 use super::request::{Lead, refuse};
-use super::upload::PRECONDITION_FAILED;
+use super::upload::{MTIME_NS, PRECONDITION_FAILED};
 use crate::service::download::{Facts, Opened, Place};
 use crate::session::Context;
 use crate::session::sending::Sending;
@@ -53,12 +55,16 @@ pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &A
 fn file(head: &RequestHead, opened: Opened, asked: &Asked) -> Lead {
     let (facts, now) = (opened.facts, seconds());
     let tag = etag(&facts);
-    let validators = Validators { etag: &tag, modified: facts.mtime };
+    let validators = Validators { etag: &tag, modified: facts.mtime.seconds };
     let mut fields =
         vec![(header::ETAG, tag.clone()), (header::CACHE_CONTROL, REVALIDATE.to_owned())];
     // RFC 9110 §8.8.2.1: never in the future.
-    if let Some(date) = date::write(facts.mtime).filter(|_| facts.mtime <= now) {
+    let seconds = facts.mtime.seconds;
+    if let Some(date) = date::write(seconds).filter(|_| seconds <= now) {
         fields.push((header::LAST_MODIFIED, date));
+    }
+    if let Some(nanoseconds) = facts.mtime.announced(SystemTime::now()).nanoseconds {
+        fields.push((MTIME_NS, nanoseconds.to_string()));
     }
     let whole = |status, length| {
         let answer = Answer::head(status, length);
@@ -140,8 +146,9 @@ fn listing_head(page: &Page) -> Head {
 /// Another one for every state of a file: what is stored anew is another inode, and what is changed in place has another
 /// time.
 pub(super) fn etag(facts: &Facts) -> String {
-    let Facts { size, mtime, mtime_nanoseconds, inode, .. } = facts;
-    format!("\"{inode:x}-{size:x}-{mtime:x}.{mtime_nanoseconds:x}\"")
+    let Facts { size, mtime, inode, .. } = facts;
+    let (seconds, nanoseconds) = (mtime.seconds, mtime.nanoseconds.unwrap_or(0));
+    format!("\"{inode:x}-{size:x}-{seconds:x}.{nanoseconds:x}\"")
 }
 
 /// Whether a browser would run scripts in it, as if they were ours.

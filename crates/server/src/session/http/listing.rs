@@ -100,7 +100,7 @@ fn row(entry: &Entry) -> String {
 
 fn columns(entry: &Entry) -> (String, String, String) {
     let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
-    let time = Timestamp::from_second(entry.mtime)
+    let time = Timestamp::from_second(entry.mtime.seconds)
         .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string());
     let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
     (size, time, format!("{}{slash}", entry.name.file_name()))
@@ -131,7 +131,13 @@ mod tests {
 
     fn entry(name: &str, size: Option<u64>) -> Entry {
         let kind = if size.is_some() { EntryKind::File } else { EntryKind::Directory };
-        Entry { name: FilePath::parse(name).unwrap(), kind, size, mtime: 784_111_777, mode: 0o644 }
+        Entry {
+            name: FilePath::parse(name).unwrap(),
+            kind,
+            size,
+            mtime: 784_111_777.into(),
+            mode: 0o644,
+        }
     }
 
     fn written(form: Form) -> String {

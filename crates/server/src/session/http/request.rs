@@ -21,7 +21,6 @@ use crate::session::sending::Sending;
 use crate::session::{Context, stopping};
 
 /// What a request leads to.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Lead {
     /// An answer that is whole.
     Answer(Answer),

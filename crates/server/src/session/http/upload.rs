@@ -4,6 +4,7 @@ use anyport_proto::http1::conditional::{self, Validators, Verdict};
 use anyport_proto::http1::{Framing, RequestHead, date, digest_field};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_time::{self, FileTime};
 use anyport_proto::transfer::offer::{End, FileReply, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -46,7 +47,8 @@ pub(super) fn begin(
     let present = path.and_then(|path| context.files.look_at(&path));
     let tag = present.as_ref().map(etag);
     let validators = present.as_ref().zip(tag.as_deref());
-    let validators = validators.map(|(facts, etag)| Validators { etag, modified: facts.mtime });
+    let validators =
+        validators.map(|(facts, etag)| Validators { etag, modified: facts.mtime.seconds });
     if conditional::evaluate(head, validators.as_ref()) != Verdict::Proceed {
         let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
         return Err(refuse((StatusCode::PRECONDITION_FAILED, refusal)));
@@ -148,12 +150,20 @@ fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, NoOffer> {
     }
 }
 
-/// `X-Anyport-Mtime: 1763723109`, as `stat -c %Y` prints it, or a `Last-Modified` date.
-fn mtime(head: &RequestHead) -> Result<Option<i64>, NoOffer> {
+/// `X-Anyport-Mtime: 1763723109`, as `stat -c %Y` prints it, with `X-Anyport-Mtime-Ns` beside it, or
+/// a `Last-Modified` date.
+fn mtime(head: &RequestHead) -> Result<Option<FileTime>, NoOffer> {
+    let nanoseconds = match head.fields.get(&MTIME_NS) {
+        None => None,
+        Some(value) => match value.to_str().ok().and_then(file_time::parse_nanoseconds) {
+            None => return Err(bad(format!("{MTIME_NS} is not 0 to 999999999"))),
+            some => some,
+        },
+    };
     for (name, read) in MTIME_FIELDS {
         let Some(value) = head.fields.get(&name) else { continue };
         return match value.to_str().ok().and_then(read) {
-            Some(mtime) => Ok(Some(mtime)),
+            Some(seconds) => Ok(Some(FileTime { seconds, nanoseconds })),
             None => Err(bad(format!("{name} is no time that a file can have"))),
         };
     }
@@ -193,6 +203,9 @@ const MTIME_FIELDS: [(HeaderName, ReadTime); 2] = [
     (HeaderName::from_static("x-anyport-mtime"), |text| text.parse().ok()),
     (header::LAST_MODIFIED, date::parse),
 ];
+
+/// Nanoseconds of a modification time, in requests and answers.
+pub(super) const MTIME_NS: HeaderName = HeaderName::from_static("x-anyport-mtime-ns");
 
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
