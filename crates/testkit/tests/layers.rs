@@ -7,14 +7,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate, and the crates of the workspace that its code may use.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
+    ("disk", &[]),
     ("proto", &[]),
     ("net", &[]),
     ("testkit", &[]),
     ("tls", &[]),
-    ("server", &["net", "proto", "tls"]),
-    ("client", &["net", "proto", "tls"]),
-    ("cli", &["server", "client", "net", "proto", "tls"]),
+    ("server", &["disk", "net", "proto", "tls"]),
+    ("client", &["disk", "net", "proto", "tls"]),
+    ("cli", &["server", "client", "disk", "net", "proto", "tls"]),
 ];
 
 /// Each module of the server, and the modules of it that it may use. `config` and `observe` are plain data for all.

@@ -1,0 +1,73 @@
+//! Files at paths that another user may have prepared, as in `/tmp`.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Opens `path` as `options` say, if nobody else can have prepared it: a link is not followed, and in a directory where
+/// others may write the file must belong to this user or to root and have one name. Never waits for the other end of
+/// a FIFO.
+///
+/// # Errors
+/// What the kernel said, or why the file is not safe.
+pub fn open_owned(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file =
+        options.custom_flags(flags.bits().cast_signed()).open(path).map_err(|error| match error
+            .raw_os_error()
+        {
+            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+                io::Error::other("it is a symbolic link")
+            }
+            _ => error,
+        })?;
+    // The flag was for opening it alone.
+    let flags = rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK;
+    rustix::fs::fcntl_setfl(&file, flags)?;
+    let metadata = file.metadata()?;
+    let ours = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
+    if is_shared(path) && metadata.is_file() && !(ours && metadata.nlink() == 1) {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it belongs to another user, in a directory where others may write",
+        ));
+    }
+    Ok(file)
+}
+
+/// Whether other users may create files in the directory of `path`.
+pub fn is_shared(path: &Path) -> bool {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // One that cannot be looked at is no reason for trust.
+    std::fs::metadata(folder).map_or(true, |metadata| metadata.mode() & 0o022 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_are_refused_everywhere_and_second_names_in_shared_directories() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        std::fs::write(at("file"), b"x").unwrap();
+        symlink("file", at("link")).unwrap();
+        std::fs::hard_link(at("file"), at("second")).unwrap();
+        let open = |name: &str| open_owned(OpenOptions::new().read(true), &at(name));
+        let error = open("link").unwrap_err().to_string();
+        assert_eq!(error, "it is a symbolic link");
+        open("second").unwrap();
+        std::fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        open("second").unwrap_err();
+        std::fs::remove_file(at("file")).unwrap();
+        open("second").unwrap();
+    }
+}
