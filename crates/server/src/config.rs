@@ -73,8 +73,11 @@ pub struct Config {
     pub max_undecided: usize,
     /// Bytes of the largest file.
     pub max_size: u64,
-    /// Bytes that files and parts in the served directory may take together, whoever put them there. `None`: no limit.
+    /// Bytes of the blocks that files, partial files and directories in the served directory may take together, whoever put
+    /// them there. `None`: no limit.
     pub quota: Option<u64>,
+    /// Files and directories that may be there together, where [`Self::quota`] is set.
+    pub max_entries: u64,
     /// Bytes that all memory sinks together may hold.
     pub max_memory: u64,
     /// Bytes per second of one connection, both ways together; own engine only. `None`: as fast as it goes.
@@ -87,6 +90,12 @@ pub struct Config {
     pub tls: Option<anyport_tls::server::Server>,
     /// How long the part of an interrupted transfer is kept after its last byte. Longer than [`Timeouts::idle`].
     pub keep_parts: Duration,
+    /// Partial files that are kept; beyond it the oldest are removed. One address may have a fourth of them.
+    pub max_partial: usize,
+    /// Bytes that they may take together, one address a fourth of them. `None`: half of the file system.
+    pub max_partial_bytes: Option<u64>,
+    /// Whether the permissions that a sender asks for are set even beyond the umask.
+    pub perms: bool,
     /// What rooms may take.
     pub rooms: RoomLimits,
     /// What pipes may take.
@@ -128,17 +137,30 @@ impl Config {
             max_undecided: 256,
             max_size: u64::MAX,
             quota: None,
+            // As many inodes as a file system of 16 GB has.
+            max_entries: 1_000_000,
             max_memory: 4 * 1024 * 1024 * 1024,
             limit_rate: None,
             max_buffered: 256 * 1024 * 1024,
             greeting: Greeting::default(),
             tls: None,
             keep_parts: Duration::from_secs(24 * 60 * 60),
+            // A directory of so many names is listed, and swept, within a tenth of a second.
+            max_partial: 10_000,
+            max_partial_bytes: None,
+            perms: false,
             rooms: RoomLimits::default(),
             pipes: PipeLimits::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
+    }
+}
+
+impl Config {
+    /// Whether uploads become files in the served directory.
+    pub(crate) const fn stores_files(&self) -> bool {
+        matches!(self.sink, SinkKind::File) && !matches!(self.file_access, FileAccess::ReadOnly)
     }
 }
 

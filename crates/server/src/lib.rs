@@ -79,6 +79,7 @@ pub use running::{Direction, Transfer};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -195,8 +196,8 @@ impl Server {
 
     /// What it says of itself, also while it runs and after it has ended.
     pub fn overview(&self) -> Overview {
-        let Shared { config, counters, running, rooms, .. } = self.shared.clone();
-        Overview { config, counters, running, rooms, pulse: self.pulse.clone() }
+        let Shared { config, counters, running, rooms, files, .. } = self.shared.clone();
+        Overview { config, counters, running, rooms, files, pulse: self.pulse.clone() }
     }
 
     /// Replaces its settings, also while it runs.
@@ -223,7 +224,9 @@ impl Server {
         for datagrams in self.datagrams {
             stop.tasks.spawn(datagrams.run(ports.clone(), stop.draining.clone()));
         }
+        let sweeper = tokio::spawn(sweep(shared.files.clone(), shared.config.clone()));
         drain.await;
+        sweeper.abort();
         stop.drain();
         conversations.stop();
         stop.tasks.close();
@@ -241,5 +244,28 @@ impl Server {
     }
 }
 
+/// Why a server of `config` would refuse all uploads for what is stored already (`quota`, `max_entries`). Changes nothing.
+///
+/// # Errors
+/// The directory cannot be opened.
+pub fn quota_excess(config: &Config) -> io::Result<Option<String>> {
+    service::files::quota_excess(config)
+}
+
+/// Removes old partial files from time to time.
+async fn sweep(files: Arc<Live<Files>>, config: Arc<Live<Config>>) {
+    loop {
+        let period = config.now().keep_parts / 4;
+        tokio::time::sleep(period.clamp(SWEEP_PERIODS.0, SWEEP_PERIODS.1)).await;
+        let files = files.now();
+        if let Err(error) = tokio::task::spawn_blocking(move || files.sweep()).await {
+            tracing::error!(%error, "cannot sweep partial files");
+        }
+    }
+}
+
+/// How often partial files are looked through, at the most and at the least.
+const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
 /// What aborted connections get to put their parts away.
-const ABORT_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+const ABORT_TIME: Duration = Duration::from_secs(5);

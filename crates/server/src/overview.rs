@@ -8,6 +8,7 @@ use crate::counters::{Counters, Snapshot};
 use crate::live::Live;
 use crate::pulse::Pulse;
 use crate::running::{Running, Transfer};
+use crate::service::files::Files;
 use crate::service::rooms::Rooms;
 
 /// Asked at any time, from anywhere; also after the server has ended.
@@ -17,6 +18,7 @@ pub struct Overview {
     pub(crate) counters: Arc<Counters>,
     pub(crate) running: Arc<Running>,
     pub(crate) rooms: Arc<Rooms>,
+    pub(crate) files: Arc<Live<Files>>,
     pub(crate) pulse: Pulse,
 }
 
@@ -44,6 +46,11 @@ impl Overview {
     /// Rooms that somebody is in, or has just left.
     pub fn rooms(&self) -> usize {
         self.rooms.count()
+    }
+
+    /// Why the served directory cannot be used now: removed, not mounted, unreadable.
+    pub fn storage_error(&self) -> Option<String> {
+        self.files.now().check_directory().err().map(|refusal| refusal.message)
     }
 
     /// Asks each part that must turn for others to be served, and gives the first that does not answer within `patience`.

@@ -108,7 +108,7 @@ impl Files {
     /// What the file system says of the file that has this name now, if there is one.
     pub(crate) fn look_at(&self, path: &FilePath) -> Option<Facts> {
         self.check_may_read().ok()?;
-        match beneath::look_at(self.directory.handle(), path)? {
+        match beneath::look_at(self.directory.now().handle(), path)? {
             Looked::File(facts) => Some(facts),
             Looked::Directory(_) => None,
         }
@@ -117,7 +117,8 @@ impl Files {
     fn try_find(self: &Arc<Self>, source: Source, asked: &str) -> Result<Place, Refusal> {
         self.check_may_read()?;
         let name = stored_path(asked)?;
-        match beneath::open(self.directory.handle(), &name) {
+        self.check_directory()?;
+        match beneath::open(self.directory.now().handle(), &name) {
             Ok(Found::File(file, facts)) => {
                 Ok(Place::File(Opened { files: self.clone(), source, name, file, facts }))
             }

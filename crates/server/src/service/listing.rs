@@ -1,8 +1,10 @@
 //! Says which files are there: sorted, directory after directory, each entry looked at when its turn comes.
 //!
-//! What a listing holds are the names of the directories that it stands in, bounded for itself and, with all others of
-//! the server, by the budget of what is buffered. No descriptor is kept between two entries.
+//! What a listing holds are names of the directories that it stands in, bounded for itself and, with all others of the server,
+//! by the budget of what is buffered. Of a directory with more names it holds the first ones, and reads the directory again
+//! when these are out. No descriptor is kept between two entries.
 
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -35,15 +37,17 @@ struct Level {
     path: Option<FilePath>,
     /// What is left of it, the next one last.
     names: Vec<FileName>,
-    /// Bytes that all its names take.
+    /// Bytes that its names took when they were read.
     bytes: usize,
+    /// The last of them, where the directory holds more behind it.
+    more_behind: Option<FileName>,
 }
 
 impl Files {
     /// Begins to list a directory, or one file. `limit` bounds the bytes of names that it holds, `share` counts them.
     ///
     /// # Errors
-    /// A path that is no stored one, nothing there, or too many names. The refusal has been told to the observer.
+    /// A path that is no stored one, nothing there, or no memory for names. The refusal has been told to the observer.
     pub(crate) fn list(
         self: &Arc<Self>,
         source: Source,
@@ -63,6 +67,7 @@ impl Files {
         share: Share,
     ) -> Result<Listing, Refusal> {
         self.check_may_read()?;
+        self.check_directory()?;
         let mut listing = Listing {
             files: self.clone(),
             recursive: list.recursive,
@@ -74,13 +79,13 @@ impl Files {
             entries: 0,
         };
         let Some(asked) = &list.path else {
-            listing.enter(None)?;
+            listing.enter(None, None)?;
             return Ok(listing);
         };
         let path = stored_path(asked)?;
-        match beneath::look_at(self.directory.handle(), &path) {
+        match beneath::look_at(self.directory.now().handle(), &path) {
             Some(Looked::File(facts)) => listing.single = Some(file_entry(path, facts)),
-            Some(Looked::Directory(_)) => listing.enter(Some(path))?,
+            Some(Looked::Directory(_)) => listing.enter(Some(path), None)?,
             None => {
                 let none = std::io::Error::from(rustix::io::Errno::NOENT);
                 return Err(cannot_open(&path, &none));
@@ -94,7 +99,7 @@ impl Listing {
     /// The next entry; `None` at the end.
     ///
     /// # Errors
-    /// A directory holds more names than may be held. The listing ends there.
+    /// The server has no memory for more names now. The listing ends there.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, Refusal> {
         if let Some(entry) = self.single.take() {
             self.entries += 1;
@@ -102,7 +107,7 @@ impl Listing {
         }
         while let Some(level) = self.levels.last_mut() {
             let Some(name) = level.names.pop() else {
-                self.leave();
+                self.turn_page()?;
                 continue;
             };
             let path = match &level.path {
@@ -111,11 +116,11 @@ impl Listing {
             };
             // What is too deep or too long cannot be asked for either.
             let Ok(path) = path else { continue };
-            let entry = match beneath::look_at(self.files.directory.handle(), &path) {
+            let entry = match beneath::look_at(self.files.directory.now().handle(), &path) {
                 Some(Looked::File(facts)) => file_entry(path, facts),
                 Some(Looked::Directory(facts)) => {
                     if self.recursive {
-                        self.enter(Some(path.clone()))?;
+                        self.enter(Some(path.clone()), None)?;
                     }
                     directory_entry(path, facts)
                 }
@@ -132,9 +137,10 @@ impl Listing {
         self.entries
     }
 
-    /// Reads the names of a directory. One that cannot be read, or is gone, is empty, unless it is the one asked for.
-    fn enter(&mut self, path: Option<FilePath>) -> Result<(), Refusal> {
-        let opened = beneath::names(self.files.directory.handle(), path.as_ref());
+    /// Reads names of a directory, those behind `after`. One that cannot be read, or is gone, is empty, unless it is the one asked for.
+    fn enter(&mut self, path: Option<FilePath>, after: Option<FileName>) -> Result<(), Refusal> {
+        let directory = self.files.directory.now();
+        let opened = beneath::names(directory.handle(), path.as_ref());
         let found = match (opened, &path) {
             (Ok(found), _) => found,
             (Err(error), Some(path)) if self.levels.is_empty() => {
@@ -146,37 +152,76 @@ impl Listing {
             }
             (Err(_), Some(_)) => return Ok(()),
         };
-        let (mut names, mut bytes) = (Vec::new(), 0);
+        let mut page = Page::new((self.limit - self.held.min(self.limit)) / 2, after);
         for name in found {
-            let more = name.as_str().len() + NAME_OVERHEAD;
-            if self.held + bytes + more > self.limit {
-                return Err(too_many(path.as_ref(), self.limit));
-            }
-            if !self.share.grow(more) {
-                let message = "the server holds as many names of other listings as it may";
-                return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
-            }
-            bytes += more;
-            names.push(name);
+            page.take(name, &mut self.share)?;
         }
-        names.sort_unstable_by(|one, other| other.cmp(one));
-        self.held += bytes;
-        self.levels.push(Level { path, names, bytes });
+        let more_behind = page.names.peek().filter(|_| page.is_full).cloned();
+        let mut names = page.names.into_sorted_vec();
+        names.reverse();
+        self.held += page.bytes;
+        self.share.shrink_to(self.held);
+        self.levels.push(Level { path, names, bytes: page.bytes, more_behind });
         Ok(())
     }
 
-    fn leave(&mut self) {
-        if let Some(level) = self.levels.pop() {
-            self.held -= level.bytes;
-            self.share.shrink_to(self.held);
+    /// Goes on behind the names of a directory that are out: with its next ones, or in the directory above.
+    fn turn_page(&mut self) -> Result<(), Refusal> {
+        let Some(level) = self.levels.pop() else { return Ok(()) };
+        self.held -= level.bytes;
+        self.share.shrink_to(self.held);
+        match level.more_behind {
+            Some(last) => self.enter(level.path, Some(last)),
+            None => Ok(()),
         }
     }
 }
 
-fn too_many(path: Option<&FilePath>, limit: usize) -> Refusal {
-    let place = path.map_or_else(|| "the served directory".to_owned(), ToString::to_string);
-    let message = format!("the names in {place} take more than {limit} bytes");
-    Refusal::new(RefusalCode::TooLarge, message).with_hint("LIST a directory that holds fewer")
+/// The first names of a directory behind a certain one, as many as may be held.
+struct Page {
+    after: Option<FileName>,
+    names: BinaryHeap<FileName>,
+    bytes: usize,
+    limit: usize,
+    /// There are more.
+    is_full: bool,
+}
+
+impl Page {
+    fn new(limit: usize, after: Option<FileName>) -> Self {
+        let limit = limit.max(SMALLEST_PAGE);
+        Self { after, names: BinaryHeap::new(), bytes: 0, limit, is_full: false }
+    }
+
+    fn take(&mut self, name: FileName, share: &mut Share) -> Result<(), Refusal> {
+        let is_out = self.after.as_ref().is_some_and(|after| name <= *after);
+        if is_out || (self.is_full && self.names.peek().is_some_and(|last| name >= *last)) {
+            return Ok(());
+        }
+        let size = size(&name);
+        if self.bytes + size > self.limit {
+            self.is_full = true;
+        } else if !share.grow(size) {
+            if self.bytes < SMALLEST_PAGE {
+                let message = "the server holds as many names of other listings as it may";
+                return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
+            }
+            (self.limit, self.is_full) = (self.bytes, true);
+        }
+        self.bytes += size;
+        self.names.push(name);
+        while self.bytes > self.limit
+            && let Some(last) = self.names.pop()
+        {
+            self.bytes -= self::size(&last);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that a name takes.
+fn size(name: &FileName) -> usize {
+    name.as_str().len() + NAME_OVERHEAD
 }
 
 fn file_entry(name: FilePath, facts: Facts) -> Entry {
@@ -193,6 +238,9 @@ fn directory_entry(name: FilePath, facts: Facts) -> Entry {
 
 /// What a name takes beside its letters: a `String` and what the allocator adds.
 const NAME_OVERHEAD: usize = 48;
+
+/// Bytes of names that are read at once at the least, so that a directory is not read anew for each name: some 300.
+const SMALLEST_PAGE: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -257,12 +305,38 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listing_holds_is_bounded_for_itself_and_for_all() {
-        let one = 11 * (1 + NAME_OVERHEAD);
-        assert!(list(one, 1 << 20, false).is_ok());
-        assert_eq!(list(one - 1, 1 << 20, false).unwrap_err().code, RefusalCode::TooLarge);
+    fn what_a_listing_holds_is_bounded_for_all() {
+        let one = 11 * (1 + NAME_OVERHEAD) as u64;
+        assert!(list(1 << 20, one, false).is_ok());
+        assert_eq!(list(1 << 20, one - 1, false).unwrap_err().code, RefusalCode::Busy);
         // The second directory is read while the first one's names are held.
-        assert_eq!(list(one, 1 << 20, true).unwrap_err().code, RefusalCode::TooLarge);
-        assert_eq!(list(1 << 20, one as u64 - 1, false).unwrap_err().code, RefusalCode::Busy);
+        assert_eq!(list(1 << 20, one, true).unwrap_err().code, RefusalCode::Busy);
+    }
+
+    #[test]
+    fn a_directory_of_more_names_than_are_held_is_listed_page_by_page() {
+        let name = |number: u32| FileName::sanitize(&format!("{number:0>200}")).unwrap();
+        let all: Vec<FileName> = (0..2000).map(name).collect();
+        for budget in [u64::MAX, 100_000] {
+            let budget = Arc::new(Budget::new(budget));
+            let (mut share, mut listed, mut pages) = (budget.share(), Vec::new(), 0);
+            loop {
+                let mut page = Page::new(120_000, listed.last().cloned());
+                // In no order, as a disk gives them.
+                for at in 0..all.len() {
+                    page.take(all[at * 7 % all.len()].clone(), &mut share).unwrap();
+                    assert!(page.bytes <= 120_000);
+                }
+                share.shrink_to(0);
+                pages += 1;
+                let is_full = page.is_full;
+                listed.extend(page.names.into_sorted_vec());
+                if !is_full {
+                    break;
+                }
+            }
+            assert_eq!(listed, all);
+            assert!(pages > 4, "{pages}");
+        }
     }
 }

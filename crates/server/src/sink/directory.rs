@@ -1,25 +1,29 @@
 //! The served directory: where files land, where their parts wait, and how long.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyport_proto::transfer::digest::Digest;
+use anyport_disk::At;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
-use anyport_proto::transfer::offer::{Offer, OnExists};
+use anyport_proto::transfer::offer::OnExists;
 use rustix::fs::{
-    AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, openat, statat,
+    Access, AtFlags, Dir, DirEntry, FileType, FlockOperation, Mode, OFlags, Stat, flock, openat,
+    statat,
 };
 use rustix::io::Errno;
 
-use super::file::{self, FileSink};
+use super::file::FileSink;
 use super::part::{self, PartKey};
+use super::partials::{PartialLimits, Partials};
 use super::{beneath, digest_memory};
-use crate::config::Fsync;
+use crate::config::{Config, Fsync};
 
 /// How many names made from one are tried in order: `photo.jpg`, `photo-1.jpg`, … Then numbers are drawn by lot, as a
 /// peer that repeats one name must not make each file dearer than the last.
@@ -28,14 +32,71 @@ const NAMES_IN_ORDER: u32 = 1000;
 /// How many are drawn before giving up.
 const NAMES_BY_LOT: u32 = 100;
 
-/// The directory that files land in. Everything in it is reached from its handle, so that it may be moved meanwhile.
+/// The directory behind a handle, and the books of its partial files. Everything in it is reached from the handle.
+#[derive(Debug)]
+pub(crate) struct Place {
+    handle: File,
+    device: u64,
+    /// Bytes in which its file system gives out space.
+    block: u64,
+    /// Bytes of its file system.
+    capacity: u64,
+    partials: Partials,
+}
+
+impl Place {
+    pub(super) fn new(handle: File) -> io::Result<Self> {
+        let device = rustix::fs::fstat(&handle)?.st_dev;
+        let (block, capacity) = match rustix::fs::fstatvfs(&handle) {
+            Ok(stat) => (stat.f_frsize.max(1), stat.f_blocks.saturating_mul(stat.f_frsize)),
+            Err(_) => (USUAL_BLOCK, u64::MAX),
+        };
+        Ok(Self { handle, device, block, capacity, partials: Partials::default() })
+    }
+
+    /// Whether it is the directory that `found` describes.
+    pub(super) fn is(&self, found: &Metadata) -> bool {
+        let ours = self.handle.metadata();
+        ours.is_ok_and(|ours| (ours.dev(), ours.ino()) == (found.dev(), found.ino()))
+    }
+}
+
+/// How files are stored in the served directory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    /// Otherwise nothing is changed there, partial files included.
+    pub(super) stores_files: bool,
+    fsync: Fsync,
+    /// How long a partial file is kept after its last byte.
+    keep_parts: Duration,
+    max_partial: usize,
+    max_partial_bytes: Option<u64>,
+    /// Whether permissions that a sender asks for are set beyond the umask.
+    exact_modes: bool,
+}
+
+impl Settings {
+    pub(super) const fn of(config: &Config) -> Self {
+        Self {
+            stores_files: config.stores_files(),
+            fsync: config.fsync,
+            keep_parts: config.keep_parts,
+            max_partial: config.max_partial,
+            max_partial_bytes: config.max_partial_bytes,
+            exact_modes: config.perms,
+        }
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        self.fsync == Fsync::File
+    }
+}
+
+/// The directory that files are stored in, as one transfer sees it.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    handle: Arc<File>,
-    device: u64,
-    fsync: Fsync,
-    /// How long a part is kept after its last byte.
-    keep_parts: Duration,
+    place: Arc<Place>,
+    settings: Settings,
 }
 
 /// A file that is there already, as far as it can be compared with an offer.
@@ -47,41 +108,70 @@ pub(crate) struct Present {
     pub(crate) mtime: FileTime,
 }
 
-impl Directory {
-    pub(crate) fn open(path: &Path, fsync: Fsync, keep_parts: Duration) -> io::Result<Self> {
-        let handle = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
-            .open(path)?;
-        let device = rustix::fs::fstat(&handle)?.st_dev;
-        Ok(Self { handle: Arc::new(handle), device, fsync, keep_parts })
-    }
+/// Why nothing can be stored under a path.
+#[derive(Debug)]
+pub(crate) enum Impossible {
+    /// A component above it is no directory: which one, and what it is.
+    NotADirectory(String, &'static str),
+    /// It lies in another file system than the partial files, which could not be renamed to it.
+    Elsewhere,
+    /// What the file system said of it.
+    Error(io::Error),
+}
 
-    /// The same one, with other settings.
-    pub(crate) fn with(&self, fsync: Fsync, keep_parts: Duration) -> Self {
-        Self { handle: self.handle.clone(), device: self.device, fsync, keep_parts }
+impl Directory {
+    pub(super) const fn new(place: Arc<Place>, settings: Settings) -> Self {
+        Self { place, settings }
     }
 
     /// Whether a receipt says that the file is on the disk.
     pub(crate) fn is_durable(&self) -> bool {
-        self.fsync == Fsync::File
+        self.settings.is_durable()
     }
 
     /// The directory itself.
     pub(crate) fn handle(&self) -> &File {
-        &self.handle
+        &self.place.handle
+    }
+
+    /// Whether `other` is the same directory.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.place, &other.place)
+    }
+
+    /// Bytes in which its file system gives out space.
+    pub(crate) fn block(&self) -> u64 {
+        self.place.block
+    }
+
+    pub(super) fn device(&self) -> u64 {
+        self.place.device
+    }
+
+    /// The permissions of a file whose sender asks for `mode`.
+    pub(super) fn limited_mode(&self, mode: u32) -> u32 {
+        anyport_disk::limited_mode(mode, self.settings.exact_modes)
+    }
+
+    /// Stores an empty file as every file is stored, and returns what the file system lacks for it.
+    ///
+    /// # Errors
+    /// What the kernel said: nothing can be stored.
+    pub(crate) fn probe(&self) -> io::Result<Vec<anyport_disk::Lack>> {
+        let names = [part::random_name()?, part::random_name()?];
+        anyport_disk::probe(self.handle(), [&names[0], &names[1]])
     }
 
     /// Bytes that an upload could still take here.
     pub(crate) fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.handle)?;
+        let stat = rustix::fs::fstatvfs(self.handle())?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// What has the name now. A link is looked at itself: nobody writes through one.
     pub(crate) fn present(&self, path: &FilePath) -> io::Result<Option<Present>> {
         let present = |stat: Stat| {
-            let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+            let kind = FileType::from_raw_mode(stat.st_mode);
             Present {
                 is_file: kind.is_file(),
                 is_directory: kind.is_dir(),
@@ -89,12 +179,12 @@ impl Directory {
                 mtime: digest_memory::mtime(&stat),
             }
         };
-        Ok(beneath::stat(&self.handle, path)?.map(present))
+        Ok(beneath::stat(self.handle(), path)?.map(present))
     }
 
     /// A part that nobody can go on with, for a file at the top.
-    pub(crate) fn create_part(self: &Arc<Self>) -> io::Result<FileSink> {
-        FileSink::create(self.clone())
+    pub(crate) fn create_part(self: &Arc<Self>, mode: Option<u32>) -> io::Result<FileSink> {
+        FileSink::create(self.clone(), mode)
     }
 
     /// The part of `key`: with what an earlier attempt left, or from the start. `None` while somebody else writes to it.
@@ -102,35 +192,65 @@ impl Directory {
         self: &Arc<Self>,
         key: &PartKey,
         resume: bool,
+        mode: Option<u32>,
     ) -> io::Result<Option<FileSink>> {
-        FileSink::open(self.clone(), key, resume)
+        FileSink::open(self.clone(), key, resume, mode)
     }
 
     /// Whether there is a part of `key`.
     pub(crate) fn has_part(&self, key: &PartKey) -> bool {
-        statat(&self.handle, key.part_name(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        statat(self.handle(), key.part_name(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Whether `path` lies in another file system than the parts, so that they could not be renamed to it.
-    pub(crate) fn is_elsewhere(&self, path: &FilePath) -> bool {
-        let mut parent = path.parent();
-        while let Some(above) = parent {
-            if let Ok(stat) = statat(&self.handle, above.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-                return stat.st_dev != self.device;
+    /// Checks, before there is content, whether a file can be stored as `path`; returns how many directories it lacks.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(crate) fn check_target(&self, path: &FilePath) -> Result<u64, Impossible> {
+        let parent = path.parent();
+        let mut above: Option<File> = None;
+        let mut so_far = String::new();
+        let components: Vec<&str> = parent.iter().flat_map(FilePath::components).collect();
+        for (depth, name) in components.iter().enumerate() {
+            let at = above.as_ref().unwrap_or(self.handle());
+            so_far = if depth == 0 { (*name).to_owned() } else { format!("{so_far}/{name}") };
+            let stat = match statat(at, *name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => {
+                    writable(at)?;
+                    return Ok((components.len() - depth) as u64);
+                }
+                stat => stat?,
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory if stat.st_dev != self.place.device => {
+                    return Err(Impossible::Elsewhere);
+                }
+                FileType::Directory => {}
+                FileType::Symlink => {
+                    return Err(Impossible::NotADirectory(so_far, "a symbolic link"));
+                }
+                _ => return Err(Impossible::NotADirectory(so_far, "not a directory")),
             }
-            // Not made yet.
-            parent = above.parent();
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            above = Some(openat(at, *name, flags, Mode::empty())?.into());
         }
-        false
+        let at = above.as_ref().unwrap_or(self.handle());
+        // A name that this file system cannot have is an error here already.
+        match statat(at, path.file_name().as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        writable(at)?;
+        Ok(0)
     }
 
     /// Makes the directory `path`; that it is there already is fine.
     pub(crate) fn make(&self, path: &FilePath) -> io::Result<()> {
         let parent = self.parent(path)?;
-        let above = parent.as_ref().unwrap_or(&self.handle);
+        let above = parent.as_ref().unwrap_or(self.handle());
         let name = path.file_name();
         match rustix::fs::mkdirat(above, name.as_str(), Mode::from_raw_mode(0o777)) {
-            Ok(()) if self.is_durable() => above.sync_all(),
+            Ok(()) if self.is_durable() => anyport_disk::sync(above).map(drop),
             Ok(()) => Ok(()),
             Err(Errno::EXIST)
                 if self.present(path)?.is_some_and(|present| present.is_directory) =>
@@ -141,44 +261,85 @@ impl Directory {
         }
     }
 
-    /// Removes parts that nobody has written to for `keep_parts`, and that nobody holds. What cannot be looked at is left
-    /// alone.
+    /// Removes partial files that nobody has written to for `keep_parts`, and that no connection holds.
     pub(crate) fn sweep_parts(&self) {
-        let Ok(entries) = Dir::read_from(&self.handle) else { return };
-        for entry in entries.flatten() {
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if part::is_ours(name)
-                && let Some(_held) = self.abandoned(name)
-            {
-                match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
-                    Ok(()) => tracing::info!(part = %name, "removed an old part"),
-                    Err(error) => tracing::warn!(part = %name, %error, "cannot remove an old part"),
-                }
-            }
+        if !self.settings.stores_files {
+            return;
+        }
+        for (name, _, _) in self.parts(|age| age > self.settings.keep_parts) {
+            self.remove_part(&name, "old");
+        }
+    }
+
+    /// Enters the partial files that an earlier run left, the oldest first.
+    pub(super) fn count_partials(&self) {
+        self.sweep_parts();
+        let mut parts = self.parts(|_| true);
+        parts.retain(|(name, _, _)| !part::is_state(name));
+        parts.sort_by_key(|(_, age, _)| std::cmp::Reverse(*age));
+        for (name, _, bytes) in parts {
+            self.enter_partial(&name, None, bytes);
+        }
+    }
+
+    /// Enters a partial file that is kept, and removes those that are too many for it.
+    pub(super) fn enter_partial(&self, name: &str, owner: Option<IpAddr>, bytes: u64) {
+        let Settings { max_partial, max_partial_bytes, .. } = self.settings;
+        let bytes_limit = max_partial_bytes.unwrap_or(self.place.capacity / 2);
+        let limits = PartialLimits { files: max_partial, bytes: bytes_limit };
+        for evicted in self.place.partials.keep(name, owner, bytes, limits) {
+            self.remove_part(&evicted, "surplus");
+        }
+    }
+
+    /// Strikes out a partial file that a connection writes to from now on.
+    pub(super) fn strike_partial(&self, name: &str) {
+        self.place.partials.strike(name);
+    }
+
+    /// Names of partial files and states, with the time since the last byte and the size, as far as they can be looked at.
+    fn parts(&self, is_wanted: impl Fn(Duration) -> bool) -> Vec<(String, Duration, u64)> {
+        let Ok(entries) = Dir::read_from(self.handle()) else { return Vec::new() };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let look = |entry: DirEntry| {
+            let name = entry.file_name().to_str().ok().filter(|name| part::is_ours(name))?;
+            let stat = statat(self.handle(), name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+            // A time in the future has no age.
+            let age = now.saturating_sub(written);
+            Some((name.to_owned(), age, stat.st_size.cast_unsigned()))
+        };
+        entries.flatten().filter_map(look).filter(|(_, age, _)| is_wanted(*age)).collect()
+    }
+
+    /// Removes a partial file or state that no connection holds.
+    fn remove_part(&self, name: &str, why: &'static str) {
+        let Some(_held) = self.abandoned(name) else { return };
+        self.place.partials.strike(name);
+        match rustix::fs::unlinkat(self.handle(), name, AtFlags::empty()) {
+            Ok(()) => tracing::info!(part = %name, why, "removed a partial file"),
+            Err(error) => tracing::warn!(part = %name, %error, "cannot remove a partial file"),
+        }
+        if let Some(state) = part::state_of(name) {
+            let _ = rustix::fs::unlinkat(self.handle(), state, AtFlags::empty());
         }
     }
 
     /// Whether `name` is that of `file`, still.
     pub(super) fn is_named(&self, name: &str, file: &File) -> io::Result<bool> {
         let ours = rustix::fs::fstat(file)?;
-        let named = statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW);
+        let named = statat(self.handle(), name, AtFlags::SYMLINK_NOFOLLOW);
         Ok(named.is_ok_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)))
     }
 
-    /// A part that nobody has written to for long and nobody holds; ours alone, while what is given is held.
+    /// Locks a partial file, or a state without one, that no connection holds.
     fn abandoned(&self, name: &str) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(openat(&self.handle, name, flags, Mode::empty()).ok()?);
-        let modified = file.metadata().and_then(|metadata| metadata.modified());
-        // A time in the future has no age.
-        let age =
-            modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        let is_old = age.is_some_and(|age| age > self.keep_parts);
-        // The state of a part goes with it, or after it.
+        let file = File::from(openat(self.handle(), name, flags, Mode::empty()).ok()?);
+        // The state of a partial file goes with it, or after it.
         let is_alone = part::part_of(name)
-            .is_none_or(|part| statat(&self.handle, part, AtFlags::SYMLINK_NOFOLLOW).is_err());
-        let is_ours = is_old
-            && is_alone
+            .is_none_or(|part| statat(self.handle(), part, AtFlags::SYMLINK_NOFOLLOW).is_err());
+        let is_ours = is_alone
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
             && self.is_named(name, &file).unwrap_or(false);
         is_ours.then_some(file)
@@ -189,12 +350,14 @@ impl Directory {
         let Some(parent) = path.parent() else { return Ok(None) };
         let mut directory: Option<File> = None;
         for name in parent.components() {
-            let above = directory.as_ref().unwrap_or(&self.handle);
+            let above = directory.as_ref().unwrap_or(self.handle());
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let opened = match openat(above, name, flags, Mode::empty()) {
                 Err(Errno::NOENT) => {
                     match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o777)) {
-                        Ok(()) if self.is_durable() => above.sync_all()?,
+                        Ok(()) if self.is_durable() => {
+                            anyport_disk::sync(above)?;
+                        }
                         // Somebody else may have been quicker.
                         Ok(()) | Err(Errno::EXIST) => {}
                         Err(error) => return Err(error.into()),
@@ -208,50 +371,51 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Gives `part` the name `path`, or what `on_exists` says if that is taken, and makes it durable.
+    /// Gives `part` the name `path`, or what `on_exists` says if that is taken, and makes it durable; returns the name, and
+    /// whether it is durable.
     pub(super) fn publish(
         &self,
         part: &str,
         file: &File,
         path: &FilePath,
-        offer: &Offer,
         on_exists: OnExists,
-        digest: Option<&Digest>,
-    ) -> io::Result<FilePath> {
+    ) -> io::Result<(FilePath, bool)> {
         let parent = self.parent(path)?;
-        let into = parent.as_ref().unwrap_or(&self.handle);
+        let into = parent.as_ref().unwrap_or(self.handle());
         if !self.is_named(part, file)? {
-            return Err(io::Error::other("somebody has removed the part of this file"));
+            return Err(io::Error::other("the partial file of this upload was removed"));
         }
-        let published = self.rename(part, into, path, on_exists)?;
-        file::date(file, offer.mtime);
-        if let Some(digest) = digest {
-            digest_memory::remember(file, digest);
+        let published = self.rename(part, file, into, path, on_exists)?;
+        if !self.is_durable() {
+            return Ok((published, false));
         }
-        // The directory's sync carries the time along.
-        if self.is_durable()
-            && let Err(error) = into.sync_all()
+        let error = match anyport_disk::sync(into) {
+            Ok(durable) => return Ok((published, durable)),
+            Err(error) => error,
+        };
+        // An error tells the sender that nothing was stored, so nothing may be visible: or it is no error.
+        let name = published.file_name();
+        if on_exists != OnExists::Overwrite
+            && rustix::fs::renameat(into, name.as_str(), self.handle(), part).is_ok()
         {
-            if on_exists != OnExists::Overwrite {
-                // The sender is about to hear that nothing was stored, so nothing must be seen.
-                let name = published.file_name();
-                let _ = rustix::fs::renameat(into, name.as_str(), &self.handle, part);
-            }
             return Err(error);
         }
-        Ok(published)
+        tracing::error!(%error, path = %published, "stored, but its directory cannot be synced");
+        Ok((published, false))
     }
 
     fn rename(
         &self,
         part: &str,
+        file: &File,
         into: &File,
         path: &FilePath,
         on_exists: OnExists,
     ) -> io::Result<FilePath> {
+        let part = At { directory: self.handle().as_fd(), name: Path::new(part) };
         if on_exists == OnExists::Overwrite {
             let name = path.file_name();
-            rustix::fs::renameat(&self.handle, part, into, name.as_str())?;
+            rustix::fs::renameat(part.directory, part.name, into, name.as_str())?;
             return Ok(path.clone());
         }
         for attempt in 0..NAMES_IN_ORDER + NAMES_BY_LOT {
@@ -264,10 +428,13 @@ impl Directory {
                 _ => path.numbered(getrandom::u32()?),
             };
             let candidate = candidate.map_err(io::Error::other)?;
-            match self.rename_exclusive(part, into, candidate.file_name().as_str()) {
+            // Also when many do so at once: the kernel decides which file has a name.
+            let name = candidate.file_name();
+            let to = At { directory: into.as_fd(), name: Path::new(name.as_str()) };
+            match anyport_disk::rename_no_replace(file, part, to) {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
-                Ok(()) => return Ok(candidate),
+                Ok(_) => return Ok(candidate),
             }
         }
         Err(io::Error::new(
@@ -275,19 +442,19 @@ impl Directory {
             format!("more than {NAMES_IN_ORDER} files are named like {path}"),
         ))
     }
+}
 
-    /// Never over another file, also when many do so at once: the kernel decides who has a name.
-    fn rename_exclusive(&self, part: &str, into: &File, name: &str) -> Result<(), Errno> {
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(&self.handle, part, into, name, flags) {
-            // File systems without RENAME_NOREPLACE: a link is exclusive too.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                rustix::fs::linkat(&self.handle, part, into, name, AtFlags::empty())?;
-                // The file is there under its name; a second, hidden one is swept later.
-                let _ = rustix::fs::unlinkat(&self.handle, part, AtFlags::empty());
-                Ok(())
-            }
-            done => done,
-        }
+/// Whether files can be created in `directory`.
+fn writable(directory: &File) -> Result<(), Impossible> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(rustix::fs::accessat(directory, ".", access, AtFlags::EACCESS)?)
+}
+
+impl From<Errno> for Impossible {
+    fn from(error: Errno) -> Self {
+        Self::Error(error.into())
     }
 }
+
+/// Bytes of a block where the file system does not say how many.
+const USUAL_BLOCK: u64 = 4096;

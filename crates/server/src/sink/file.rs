@@ -6,6 +6,7 @@
 
 use std::fs::{File, Permissions};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use anyport_proto::transfer::offer::{Offer, OnExists};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, statat};
 use rustix::io::Errno;
 
+use super::digest_memory;
 use super::directory::Directory;
 use super::part::{self, PartKey, StateFile};
 
@@ -43,10 +45,10 @@ struct Part {
 }
 
 impl FileSink {
-    pub(super) fn create(directory: Arc<Directory>) -> io::Result<Self> {
+    pub(super) fn create(directory: Arc<Directory>, mode: Option<u32>) -> io::Result<Self> {
         let name = part::random_name()?;
         // Exclusive: a part is never shared, and a link that lies in wait is not followed.
-        let file = open_part(&directory, &name, OFlags::EXCL)?;
+        let file = open_part(&directory, &name, OFlags::EXCL, mode)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self::new(directory, file, Part { name, state: None }, 0))
     }
@@ -56,10 +58,11 @@ impl FileSink {
         directory: Arc<Directory>,
         key: &PartKey,
         resume: bool,
+        mode: Option<u32>,
     ) -> io::Result<Option<Self>> {
         let name = key.part_name();
         let file = loop {
-            let file = open_part(&directory, &name, OFlags::empty())?;
+            let file = open_part(&directory, &name, OFlags::empty(), mode)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 locked => locked?,
@@ -71,8 +74,15 @@ impl FileSink {
                 break file;
             }
         };
+        directory.strike_partial(&name);
         let mut state = StateFile::new(key);
-        let mut length = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        // An earlier attempt may have asked for wider permissions.
+        let wider = metadata.mode() & 0o777 & !anyport_disk::partial_mode(mode);
+        if wider != 0 {
+            file.set_permissions(Permissions::from_mode(metadata.mode() & 0o777 & !wider))?;
+        }
+        let mut length = metadata.len();
         if !resume || length == 0 {
             // A state without its part, or beside a part that begins anew, is another one's.
             file.set_len(0)?;
@@ -164,33 +174,62 @@ impl FileSink {
         Ok(count)
     }
 
-    /// Publishes what is there. After an error the part is still ours.
+    /// Publishes what is there, and says whether it is durable. After an error the part is still ours.
     pub(super) fn finish(
         &mut self,
         path: &FilePath,
         offer: &Offer,
         on_exists: OnExists,
         digest: Option<&Digest>,
-    ) -> io::Result<FilePath> {
+    ) -> io::Result<(FilePath, bool)> {
         self.cut_raw_tail()?;
-        if self.directory.is_durable()
-            && let Err(error) = self.file.sync_all()
-        {
+        // Before the sync, which carries all of it to the disk.
+        self.set_mode(offer);
+        date(&self.file, offer.mtime);
+        if let Some(digest) = digest {
+            digest_memory::remember(&self.file, digest);
+        }
+        let published = self.sync().and_then(|synced| {
+            let Some(part) = &self.part else { return Err(io::ErrorKind::NotFound.into()) };
+            let (published, named) =
+                self.directory.publish(&part.name, &self.file, path, on_exists)?;
+            Ok((published, synced && named))
+        });
+        match &published {
+            Ok(_) => {
+                if let Some(Part { state: Some(mut state), .. }) = self.part.take() {
+                    state.remove(self.directory.handle());
+                }
+            }
+            // A part that looks as old as its file would be swept.
+            Err(_) => drop(self.file.set_modified(std::time::SystemTime::now())),
+        }
+        published
+    }
+
+    fn sync(&mut self) -> io::Result<bool> {
+        if !self.directory.is_durable() {
+            return Ok(false);
+        }
+        anyport_disk::sync(&self.file).inspect_err(|_| {
             // The kernel may have given up pages that never reached the disk: nobody may go on with them.
             if let Some(mut state) = self.part.as_mut().and_then(|part| part.state.take()) {
                 state.remove(self.directory.handle());
             }
-            return Err(error);
+        })
+    }
+
+    /// Sets the permissions that the sender asked for, before anybody can see the file. What the file system does not know is
+    /// not worth losing the file.
+    fn set_mode(&self, offer: &Offer) {
+        let Some(mode) = offer.mode.map(|mode| self.directory.limited_mode(mode)) else { return };
+        let set = self.file.metadata().and_then(|metadata| match metadata.mode() & 0o777 == mode {
+            true => Ok(()),
+            false => self.file.set_permissions(Permissions::from_mode(mode)),
+        });
+        if let Err(error) = set {
+            tracing::warn!(%error, "cannot set the permissions that the sender asked for");
         }
-        let Some(part) = &mut self.part else { return Err(io::ErrorKind::NotFound.into()) };
-        dress(&self.file, offer);
-        let published =
-            self.directory.publish(&part.name, &self.file, path, offer, on_exists, digest)?;
-        if let Some(state) = &mut part.state {
-            state.remove(self.directory.handle());
-        }
-        self.part = None;
-        Ok(published)
     }
 
     /// After a rewrite the file is longer than what was decoded.
@@ -198,19 +237,20 @@ impl FileSink {
         if self.raw_len > self.write_at { self.file.set_len(self.write_at) } else { Ok(()) }
     }
 
-    pub(super) fn keep_part(mut self) -> Option<String> {
+    pub(super) fn keep_part(mut self, owner: IpAddr) -> Option<String> {
         // An empty part is of no use to anybody.
         if self.not_kept || self.write_at == 0 || self.cut_raw_tail().is_err() {
             return None;
         }
         // An operator who finds the part finds whose it is, too.
         self.save(&[]);
-        self.directory.sweep_parts();
-        self.part.take().map(|part| part.name)
+        let part = self.part.take()?;
+        self.directory.enter_partial(&part.name, Some(owner), self.write_at);
+        Some(part.name)
     }
 
     /// Keeps it where nobody goes on with it.
-    pub(super) fn keep_apart(mut self) -> Option<String> {
+    pub(super) fn keep_apart(mut self, owner: IpAddr) -> Option<String> {
         let apart = part::random_name().ok()?;
         let part = self.part.as_mut()?;
         let handle = self.directory.handle();
@@ -219,7 +259,7 @@ impl FileSink {
         if let Some(mut state) = part.state.take() {
             state.remove(handle);
         }
-        self.keep_part()
+        self.keep_part(owner)
     }
 }
 
@@ -236,22 +276,18 @@ impl Drop for FileSink {
     }
 }
 
-fn open_part(directory: &Directory, name: &str, how: OFlags) -> io::Result<File> {
+fn open_part(
+    directory: &Directory,
+    name: &str,
+    how: OFlags,
+    mode: Option<u32>,
+) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
-    Ok(openat(directory.handle(), name, flags, Mode::from_raw_mode(0o666))?.into())
+    let mode = Mode::from_raw_mode(anyport_disk::partial_mode(mode));
+    Ok(openat(directory.handle(), name, flags, mode)?.into())
 }
 
-/// Permissions as the sender asked, before anybody can see the file. What the file system does not know is not worth losing
-/// the file.
-fn dress(file: &File, offer: &Offer) {
-    if let Some(mode) = offer.mode
-        && let Err(error) = file.set_permissions(Permissions::from_mode(mode & PERMISSIONS))
-    {
-        tracing::warn!(%error, "cannot set the permissions that the sender asked for");
-    }
-}
-
-/// The time as the sender asked. Only once the file has its name: a part that looks old would be swept after a crash.
+/// Sets the time that the sender asked for.
 pub(crate) fn date(file: &File, mtime: Option<FileTime>) {
     if let Some(time) = mtime.and_then(FileTime::to_system_time)
         && let Err(error) = file.set_modified(time)
@@ -260,8 +296,6 @@ pub(crate) fn date(file: &File, mtime: Option<FileTime>) {
     }
 }
 
-/// What a sender may set: neither set-user-id nor its like.
-const PERMISSIONS: u32 = 0o777;
 
 #[cfg(test)]
 mod tests {
@@ -269,7 +303,8 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::config::Fsync;
+    use crate::config::Config;
+    use crate::sink::Served;
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(directory).unwrap();
@@ -280,23 +315,27 @@ mod tests {
     }
 
     fn directory(path: &Path) -> Arc<Directory> {
-        Arc::new(Directory::open(path, Fsync::File, DAY).unwrap())
+        let mut config = Config::new(path);
+        config.keep_parts = DAY;
+        Served::open(&config).unwrap().now()
     }
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    const OWNER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn name(text: &str) -> FilePath {
         FilePath::sanitize(text).unwrap()
     }
 
     fn finish(mut sink: FileSink, path: &str) -> FilePath {
-        sink.finish(&name(path), &Offer::default(), OnExists::Rename, None).unwrap()
+        sink.finish(&name(path), &Offer::default(), OnExists::Rename, None).unwrap().0
     }
 
     #[test]
     fn a_file_is_hidden_until_it_is_whole() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut sink = directory(scratch.path()).create_part().unwrap();
+        let mut sink = directory(scratch.path()).create_part(None).unwrap();
         sink.write(b"half").unwrap();
         assert!(names(scratch.path())[0].starts_with(".anyport-"));
         sink.write(b" and half").unwrap();
@@ -309,25 +348,25 @@ mod tests {
     fn dropped_it_leaves_nothing_and_kept_it_leaves_the_part() {
         let scratch = tempfile::tempdir().unwrap();
         let directory = directory(scratch.path());
-        let mut sink = directory.create_part().unwrap();
+        let mut sink = directory.create_part(None).unwrap();
         sink.write(b"lost").unwrap();
         drop(sink);
         assert!(names(scratch.path()).is_empty());
-        let mut sink = directory.create_part().unwrap();
+        let mut sink = directory.create_part(None).unwrap();
         sink.write(b"kept").unwrap();
-        let part = sink.keep_part().unwrap();
+        let part = sink.keep_part(OWNER).unwrap();
         assert_eq!(names(scratch.path()), [part]);
-        assert_eq!(directory.create_part().unwrap().keep_part(), None);
+        assert_eq!(directory.create_part(None).unwrap().keep_part(OWNER), None);
     }
 
     #[test]
     fn a_kept_part_holds_what_was_decoded_and_no_raw_tail() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut sink = directory(scratch.path()).create_part().unwrap();
+        let mut sink = directory(scratch.path()).create_part(None).unwrap();
         sink.write(b"h-e-l-l-o-").unwrap();
         sink.begin_rewrite();
         sink.write(b"hel").unwrap();
-        let part = sink.keep_part().unwrap();
+        let part = sink.keep_part(OWNER).unwrap();
         assert_eq!(std::fs::read(scratch.path().join(part)).unwrap(), b"hel");
     }
 
@@ -357,7 +396,7 @@ mod tests {
                 .map(|i| {
                     let directory = &directory;
                     scope.spawn(move || {
-                        let mut sink = directory.create_part().unwrap();
+                        let mut sink = directory.create_part(None).unwrap();
                         sink.write(&[i; 10]).unwrap();
                         (i, finish(sink, "same.bin"))
                     })
@@ -374,7 +413,7 @@ mod tests {
     #[test]
     fn a_rewritten_file_is_cut_to_what_was_rewritten() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut sink = directory(scratch.path()).create_part().unwrap();
+        let mut sink = directory(scratch.path()).create_part(None).unwrap();
         sink.write(b"h-e-l-l-o-").unwrap();
         sink.begin_rewrite();
         let mut pair = [0; 2];

@@ -11,15 +11,19 @@ mod discard;
 mod file;
 mod memory;
 mod part;
+mod partials;
+mod served;
 mod usage;
 
-pub(crate) use directory::{Directory, Present};
+pub(crate) use directory::{Directory, Impossible, Present};
 pub(crate) use file::{FileSink, date};
 pub(crate) use part::PartKey;
-pub(crate) use usage::bytes_below;
+pub(crate) use served::Served;
+pub(crate) use usage::{Usage, in_blocks, usage_below};
 
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::FilePath;
@@ -46,6 +50,8 @@ pub(crate) const fn memory_sink(share: Share) -> AnySink {
 pub(crate) struct Stored {
     /// The path under which it can now be found; `None` where nothing is kept.
     pub(crate) path: Option<FilePath>,
+    /// It survives a crash of the machine.
+    pub(crate) is_durable: bool,
 }
 
 impl AnySink {
@@ -119,8 +125,8 @@ impl AnySink {
     ) -> io::Result<Stored> {
         match self {
             Self::File(sink) => {
-                let path = sink.finish(path, offer, on_exists, digest)?;
-                Ok(Stored { path: Some(path) })
+                let (path, is_durable) = sink.finish(path, offer, on_exists, digest)?;
+                Ok(Stored { path: Some(path), is_durable })
             }
             Self::Memory(_) | Self::Discard => Ok(Stored::default()),
         }
@@ -134,18 +140,18 @@ impl AnySink {
         }
     }
 
-    /// Keeps what is there hidden, for a later resume, and says where; `None` where nothing is kept.
-    pub(crate) fn keep_part(self) -> Option<String> {
+    /// Keeps what is there hidden, for a later resume of `owner`, and says where; `None` where nothing is kept.
+    pub(crate) fn keep_part(self, owner: IpAddr) -> Option<String> {
         match self {
-            Self::File(sink) => sink.keep_part(),
+            Self::File(sink) => sink.keep_part(owner),
             Self::Memory(_) | Self::Discard => None,
         }
     }
 
     /// Keeps what is there hidden, where no resume goes on with it, and says where.
-    pub(crate) fn keep_apart(self) -> Option<String> {
+    pub(crate) fn keep_apart(self, owner: IpAddr) -> Option<String> {
         match self {
-            Self::File(sink) => sink.keep_apart(),
+            Self::File(sink) => sink.keep_apart(owner),
             Self::Memory(_) | Self::Discard => None,
         }
     }

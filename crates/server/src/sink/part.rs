@@ -39,6 +39,11 @@ pub(super) fn part_of(name: &str) -> Option<String> {
     name.strip_suffix(STATE).map(|key| format!("{key}{PART}"))
 }
 
+/// The state that belongs to a part; `None` for what is no part.
+pub(super) fn state_of(name: &str) -> Option<String> {
+    name.strip_suffix(PART).map(|key| format!("{key}{STATE}"))
+}
+
 /// A name for a part that nobody can go on with.
 pub(super) fn random_name() -> io::Result<String> {
     let mut id = [0; 8];

@@ -1,75 +1,146 @@
-//! What the files in the served directory take together: their sizes, added up.
+//! What the entries of the served directory take together, in space and in number.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
+use super::directory::Directory;
 use super::part;
 
-/// Adds up the sizes of all files below `root`, but for those whose inode is in `without`, and for what stands beside a
-/// part. Links are not followed, and other file systems not entered, as nothing is published there.
-///
-/// # Errors
-/// What the kernel said, or more entries or levels than are looked at.
-pub(crate) fn bytes_below(root: &File, without: &HashSet<u64>) -> io::Result<u64> {
-    let device = fstat(root)?.st_dev;
-    let mut walk = Walk { device, without, entries: 0, bytes: 0 };
-    walk.directory(root.as_fd(), 0)?;
-    Ok(walk.bytes)
+/// Space and number of files and directories.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Bytes of the blocks that they take.
+    pub(crate) bytes: u64,
+    /// Files and directories.
+    pub(crate) entries: u64,
 }
 
-struct Walk<'a> {
-    device: u64,
-    without: &'a HashSet<u64>,
-    entries: u64,
-    bytes: u64,
-}
+impl Usage {
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            entries: self.entries.saturating_add(other.entries),
+        }
+    }
 
-impl Walk<'_> {
-    fn directory(&mut self, directory: BorrowedFd<'_>, depth: u32) -> io::Result<()> {
-        if depth > DEEPEST {
-            return Err(io::Error::other(format!("more than {DEEPEST} levels of directories")));
+    pub(crate) const fn minus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            entries: self.entries.saturating_sub(other.entries),
         }
-        for entry in Dir::read_from(directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if [c".", c".."].contains(&name) || name.to_str().is_ok_and(part::is_state) {
-                continue;
-            }
-            self.entries += 1;
-            if self.entries > MOST_ENTRIES {
-                return Err(io::Error::other(format!("more than {MOST_ENTRIES} entries")));
-            }
-            let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-                // Removed while we looked.
-                Err(Errno::NOENT) => continue,
-                stat => stat?,
-            };
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile if !self.without.contains(&stat.st_ino) => {
-                    self.bytes = self.bytes.saturating_add(stat.st_size.cast_unsigned());
-                }
-                FileType::Directory if stat.st_dev == self.device => {
-                    let flags =
-                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    match openat(directory, name, flags, Mode::empty()) {
-                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                        below => self.directory(below?.as_fd(), depth + 1)?,
-                    }
-                }
-                _ => {}
-            }
+    }
+
+    /// What is beyond `limit`, in words.
+    pub(crate) fn excess(self, limit: Self) -> Option<String> {
+        if self.entries > limit.entries {
+            let entries = limit.entries;
+            return Some(format!("more than {entries} files and directories (--max-entries)"));
         }
-        Ok(())
+        let (bytes, most) = (self.bytes, limit.bytes);
+        (bytes > most).then(|| format!("{bytes} bytes of {most} are taken (--quota)"))
     }
 }
 
-/// Entries that are looked at before counting is given up.
-const MOST_ENTRIES: u64 = 1_000_000;
+/// Adds up all entries of `directory`, but for those whose inode is in `without`, and for the states of partial files. Links are
+/// not followed, and other file systems not entered, as nothing is published there. Counts no further than `most` entries.
+/// What cannot be looked at is logged and left out: content of the directory never keeps a server from starting.
+pub(crate) fn usage_below(directory: &Directory, without: &HashSet<u64>, most: u64) -> Usage {
+    let block = directory.block();
+    let mut walk = Walk { block, without, most, usage: Usage::default(), left_out: None };
+    walk.entries(directory.handle().as_fd(), directory.device(), 0);
+    if let Some((count, why)) = walk.left_out {
+        tracing::warn!(count, why, "some of the served directory cannot be counted (--quota)");
+    }
+    walk.usage
+}
+
+struct Walk<'a> {
+    block: u64,
+    without: &'a HashSet<u64>,
+    most: u64,
+    usage: Usage,
+    /// How many entries could not be looked at, and the reason of the first.
+    left_out: Option<(u64, String)>,
+}
+
+impl Walk<'_> {
+    fn entries(&mut self, directory: BorrowedFd<'_>, device: u64, depth: u32) {
+        if depth > DEEPEST {
+            self.leave_out(format!("more than {DEEPEST} levels of directories"));
+            return;
+        }
+        let entries = match Dir::read_from(directory) {
+            Ok(entries) => entries,
+            Err(error) => return self.leave_out(error.to_string()),
+        };
+        for entry in entries {
+            if self.usage.entries > self.most {
+                return;
+            }
+            let counted = entry.map_err(Into::into).and_then(|entry| {
+                let name = entry.file_name();
+                if [c".", c".."].contains(&name) || name.to_str().is_ok_and(part::is_state) {
+                    return Ok(());
+                }
+                self.entry(directory, name, device, depth)
+            });
+            if let Err(error) = counted {
+                self.leave_out(error.to_string());
+            }
+        }
+    }
+
+    fn entry(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &std::ffi::CStr,
+        device: u64,
+        depth: u32,
+    ) -> io::Result<()> {
+        let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // Removed in the meantime.
+            Err(Errno::NOENT) => return Ok(()),
+            stat => stat?,
+        };
+        if self.without.contains(&stat.st_ino) {
+            return Ok(());
+        }
+        self.usage = self.usage.plus(Usage { bytes: space(&stat, self.block), entries: 1 });
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || stat.st_dev != device {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(directory, name, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            below => self.entries(below?.as_fd(), device, depth + 1),
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, why: String) {
+        self.left_out.get_or_insert((0, why)).0 += 1;
+    }
+}
+
+/// Bytes that an entry takes: its blocks, and at least those of its size, which some file systems allocate late. A directory
+/// takes a block at least.
+fn space(stat: &Stat, block: u64) -> u64 {
+    let size = stat.st_size.cast_unsigned();
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => in_blocks(size, block).max(stat.st_blocks.cast_unsigned() * 512),
+        FileType::Directory => in_blocks(size.max(1), block),
+        _ => 0,
+    }
+}
+
+/// `bytes` rounded up to whole blocks.
+pub(crate) const fn in_blocks(bytes: u64, block: u64) -> u64 {
+    bytes.div_ceil(block).saturating_mul(block)
+}
 
 /// Levels of directories; each takes a descriptor while it is looked at.
 const DEEPEST: u32 = 64;
@@ -77,36 +148,42 @@ const DEEPEST: u32 = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::sink::Served;
 
     #[test]
-    fn files_are_added_up_and_links_and_states_are_not() {
+    fn blocks_and_entries_are_added_up_and_links_and_states_are_not() {
         let scratch = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
-        std::fs::write(outside.path().join("large"), [0; 1000]).unwrap();
+        std::fs::write(outside.path().join("large"), [0; 100_000]).unwrap();
         std::fs::create_dir_all(at("a/b")).unwrap();
         std::fs::write(at("a/b/c"), [0; 7]).unwrap();
+        std::fs::write(at("a/b/empty"), b"").unwrap();
         std::fs::write(at(".anyport-01.part"), [0; 50]).unwrap();
         std::fs::write(at(".anyport-01.state"), [0; 300]).unwrap();
         std::os::unix::fs::symlink(outside.path(), at("link")).unwrap();
-        std::os::unix::fs::symlink("a/b/c", at("link-to-file")).unwrap();
-        let root = File::open(scratch.path()).unwrap();
-        assert_eq!(bytes_below(&root, &HashSet::new()).unwrap(), 57);
+        let directory = Served::open(&Config::new(scratch.path())).unwrap().now();
+        let block = directory.block();
+        let usage = |without: &HashSet<u64>, most| usage_below(&directory, without, most);
+        let all = usage(&HashSet::new(), 100);
+        assert_eq!((all.entries, all.bytes % block), (6, 0));
+        // Two directories and two files.
+        assert!(all.bytes >= 4 * block, "{all:?}");
         let part = std::fs::metadata(at(".anyport-01.part")).unwrap();
         let without = HashSet::from([std::os::unix::fs::MetadataExt::ino(&part)]);
-        assert_eq!(bytes_below(&root, &without).unwrap(), 7);
-        // The handle is not used up.
-        assert_eq!(bytes_below(&root, &without).unwrap(), 7);
+        let some = usage(&without, 100);
+        assert_eq!((some.entries, all.bytes - some.bytes), (5, block));
+        // The handle is not used up, and counting ends early.
+        assert_eq!(usage(&without, 2).entries, 3);
     }
 
     #[test]
-    fn too_deep_is_an_error_and_not_a_stack_that_overflows() {
+    fn what_is_too_deep_is_left_out_and_no_stack_overflows() {
         let scratch = tempfile::tempdir().unwrap();
-        let below = |depth| scratch.path().join("d/".repeat(depth));
-        let root = File::open(scratch.path()).unwrap();
-        std::fs::create_dir_all(below(64)).unwrap();
-        assert_eq!(bytes_below(&root, &HashSet::new()).unwrap(), 0);
-        std::fs::create_dir_all(below(65)).unwrap();
-        bytes_below(&root, &HashSet::new()).unwrap_err();
+        std::fs::create_dir_all(scratch.path().join("d/".repeat(80))).unwrap();
+        let directory = Served::open(&Config::new(scratch.path())).unwrap().now();
+        let usage = usage_below(&directory, &HashSet::new(), 100);
+        assert_eq!(usage.entries, u64::from(DEEPEST) + 1);
     }
 }

@@ -9,9 +9,9 @@ use quota::Quota;
 pub(crate) use upload::Upload;
 use upload::{Here, Spent};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,11 +30,11 @@ use crate::link::Link;
 use crate::observe::{Answered, Observer, Refused, Why};
 use crate::record::Record;
 use crate::running::{Direction, Running, Transfer};
-use crate::sink::{AnySink, Directory, PartKey, Present, memory_sink};
+use crate::sink::{AnySink, Impossible, PartKey, Present, Served, Usage, memory_sink, usage_below};
 
 /// Where files land, shared by all connections of a server.
 pub(crate) struct Files {
-    pub(super) directory: Arc<Directory>,
+    pub(super) directory: Arc<Served>,
     memory: Arc<Budget>,
     /// What may rest in the directory; without a limit there is nothing to count.
     quota: Option<Arc<Quota>>,
@@ -90,19 +90,16 @@ impl Files {
         observer: Arc<dyn Observer>,
         running: Arc<Running>,
     ) -> io::Result<Self> {
-        let directory =
-            Arc::new(Directory::open(&config.directory, config.fsync, config.keep_parts)?);
-        let stores_files =
-            config.sink == SinkKind::File && config.file_access != FileAccess::ReadOnly;
+        let directory = Arc::new(Served::open(config)?);
+        let stores_files = config.stores_files();
         if stores_files {
-            directory.sweep_parts();
             // Whoever starts the server should hear that it cannot write, and not its first sender.
-            drop(directory.create_part()?);
+            for lack in directory.now().probe()? {
+                tracing::warn!("the file system of the served directory has {lack}");
+            }
         }
-        let quota = match config.quota.filter(|_| stores_files) {
-            Some(limit) => Some(Arc::new(Quota::open(limit, directory.clone())?)),
-            None => None,
-        };
+        let quota = quota_of(config).filter(|_| stores_files);
+        let quota = quota.map(|limit| Arc::new(Quota::open(limit, directory.clone())));
         Ok(Self {
             directory,
             memory: Arc::new(Budget::new(config.max_memory)),
@@ -122,11 +119,11 @@ impl Files {
     /// both.
     pub(crate) fn with(&self, config: &Config) -> Self {
         self.memory.set_limit(config.max_memory);
-        if let (Some(quota), Some(limit)) = (&self.quota, config.quota) {
+        if let (Some(quota), Some(limit)) = (&self.quota, quota_of(config)) {
             quota.set_limit(limit);
         }
         Self {
-            directory: Arc::new(self.directory.with(config.fsync, config.keep_parts)),
+            directory: Arc::new(self.directory.with(config)),
             memory: self.memory.clone(),
             quota: self.quota.clone(),
             writers: self.writers.clone(),
@@ -149,8 +146,24 @@ impl Files {
     fn free_bytes(&self) -> u64 {
         match self.sink {
             // Free space that cannot be asked does not bound what may be announced.
-            SinkKind::File => self.directory.free_bytes().unwrap_or(u64::MAX),
+            SinkKind::File => self.directory.now().free_bytes().unwrap_or(u64::MAX),
             SinkKind::Memory | SinkKind::Discard => u64::MAX,
+        }
+    }
+
+    /// Checks that the served directory is where its path leads.
+    ///
+    /// # Errors
+    /// Nothing can be stored or found now.
+    pub(crate) fn check_directory(&self) -> Result<(), Refusal> {
+        let refuse = |error: io::Error| Refusal::new(RefusalCode::Storage, error.to_string());
+        self.directory.check().map_err(refuse)
+    }
+
+    /// Removes partial files that have been kept for long enough.
+    pub(crate) fn sweep(&self) {
+        if self.check_directory().is_ok() {
+            self.directory.now().sweep_parts();
         }
     }
 
@@ -185,13 +198,18 @@ impl Files {
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
         let on_exists = self.on_exists(&offer)?;
+        let mut directories = 0;
+        if self.sink == SinkKind::File {
+            self.check_directory()?;
+            if let Some(path) = &path {
+                directories = self.check_target(path)?;
+            }
+        }
         if is_directory
             && self.sink == SinkKind::File
             && let Some(path) = &path
         {
-            let cannot =
-                |error| storage_refusal(&format!("cannot make the directory {path}"), &error);
-            self.directory.make(path).map_err(cannot)?;
+            self.make(path, directories)?;
         }
         let algorithm = offer.digest.unwrap_or(self.digest);
         let here = if is_directory {
@@ -216,7 +234,7 @@ impl Files {
                 let hashed = hashing::hash(file, &mut hasher, length, &source);
                 sink = AnySink::File(part);
                 if let Err(error) = hashed {
-                    sink.keep_part();
+                    sink.keep_part(owner_of(&source));
                     return Err(storage_refusal("cannot read a partial file", &error));
                 }
                 (hasher, length)
@@ -254,7 +272,7 @@ impl Files {
             clock: None,
             spent: Spent::default(),
         };
-        match self.check_space(&upload).and_then(|()| self.claim(&mut upload)) {
+        match self.check_space(&upload).and_then(|()| self.claim(&mut upload, directories)) {
             Ok(()) => Ok(upload),
             Err(refusal) => Err(upload.give_up(refusal)),
         }
@@ -319,7 +337,7 @@ impl Files {
         }
         // A stored name that differs from the sender's may be that of another of its files.
         let is_changed = offer.name.as_deref() != Some(path.as_str());
-        let present = self.directory.present(path);
+        let present = self.directory.now().present(path);
         let Some(present) =
             present.map_err(|error| storage_refusal(&format!("cannot look at {path}"), &error))?
         else {
@@ -385,22 +403,44 @@ impl Files {
     }
 
     /// Claims what the upload is to take, as far as that is known.
-    fn claim(&self, upload: &mut Upload) -> Result<(), Refusal> {
+    fn claim(&self, upload: &mut Upload, directories: u64) -> Result<(), Refusal> {
         let (Some(quota), Some(AnySink::File(sink))) = (&self.quota, &upload.sink) else {
             return Ok(());
         };
         let cannot = |error| storage_refusal("cannot look at a part file", &error);
-        match quota.claim(sink, upload.offer.size).map_err(cannot)? {
-            Ok(claim) => {
-                upload.claim = Some(claim);
-                Ok(())
+        let claim = quota.claim(sink, upload.offer.size, directories).map_err(cannot)?;
+        let size = upload.offer.size.unwrap_or(upload.bytes);
+        let what = || format!("a file of {size} bytes does not fit");
+        upload.claim = Some(claim.map_err(|full| full.refuse(&what()))?);
+        Ok(())
+    }
+
+    /// Checks, before any content, that a file can be stored as `path`; returns how many directories it lacks.
+    fn check_target(&self, path: &FilePath) -> Result<u64, Refusal> {
+        self.directory.now().check_target(path).map_err(|impossible| match impossible {
+            Impossible::NotADirectory(above, what) => {
+                let message = format!("cannot store {path}: {above} is {what}");
+                Refusal::new(RefusalCode::Exists, message).with_hint("send under another name")
             }
-            Err(left) => {
-                let size = upload.offer.size.unwrap_or(upload.bytes);
-                let what = format!("a file of {size} bytes does not fit");
-                Err(over_quota(&what, quota.limit(), &format!(", of which {left} are free")))
+            Impossible::Elsewhere => {
+                let message =
+                    format!("{path} lies in another file system than the served directory");
+                Refusal::new(RefusalCode::Storage, message)
             }
+            Impossible::Error(error) => storage_refusal(&format!("cannot store {path}"), &error),
+        })
+    }
+
+    /// Makes the directory `path`, below `missing` others.
+    fn make(&self, path: &FilePath, missing: u64) -> Result<(), Refusal> {
+        let directory = self.directory.now();
+        let cannot = |error| storage_refusal(&format!("cannot make the directory {path}"), &error);
+        let is_new = directory.present(path).map_err(cannot)?.is_none();
+        if let Some(quota) = self.quota.as_ref().filter(|_| is_new) {
+            let what = format!("the directory {path} does not fit");
+            quota.add_directories(missing + 1).map_err(|full| full.refuse(&what))?;
         }
+        directory.make(path).map_err(cannot)
     }
 }
 
@@ -408,11 +448,24 @@ impl Files {
 const ALLOW_OVERWRITING: &str =
     "start the server with --on-exists overwrite, or send under another name";
 
-/// More than may rest in the directory.
-fn over_quota(what: &str, limit: u64, left: &str) -> Refusal {
-    let message = format!("{what}: files here may take {limit} bytes together (--quota){left}");
-    Refusal::new(RefusalCode::NoSpace, message)
-        .with_hint("remove some files on the server, then send it again")
+/// Why a server of `config` would refuse all uploads for what is stored already. Changes nothing there.
+///
+/// # Errors
+/// The directory cannot be opened.
+pub(crate) fn quota_excess(config: &Config) -> io::Result<Option<String>> {
+    let Some(limit) = quota_of(config) else { return Ok(None) };
+    let directory = Served::look_at(config)?.now();
+    Ok(usage_below(&directory, &HashSet::new(), limit.entries).excess(limit))
+}
+
+/// What may be in the served directory together.
+fn quota_of(config: &Config) -> Option<Usage> {
+    config.quota.map(|bytes| Usage { bytes, entries: config.max_entries })
+}
+
+/// Whose a partial file is.
+fn owner_of(source: &Source) -> IpAddr {
+    counted_as(source.peer.ip())
 }
 
 /// The name of a directory as that of a file would be written.

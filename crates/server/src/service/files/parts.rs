@@ -12,7 +12,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::{Files, Source, storage_refusal};
 use crate::link::Link;
-use crate::sink::{FileSink, PartKey};
+use crate::sink::{Directory, FileSink, PartKey};
 
 impl Files {
     /// What an earlier attempt left of the offered file, or an empty part.
@@ -24,12 +24,9 @@ impl Files {
         algorithm: Algorithm,
     ) -> Result<Part, Refusal> {
         let cannot = |error| storage_refusal("cannot create a file", &error);
-        if let Some(path) = path.filter(|path| self.directory.is_elsewhere(path)) {
-            let message = format!("{path} lies in another file system than the served directory");
-            return Err(Refusal::new(RefusalCode::Storage, message));
-        }
+        let directory = self.directory.now();
         let fresh = || {
-            let sink = self.directory.create_part().map_err(cannot)?;
+            let sink = directory.create_part(offer.mode).map_err(cannot)?;
             Ok(Part { sink, held: None, without_id: false })
         };
         // To go on with a small file costs more than to send it again.
@@ -51,19 +48,21 @@ impl Files {
         if offer.resume
             && self.may_read()
             && let Some((own, other)) = with_id.as_ref().zip(without_id.as_ref())
-            && !self.directory.has_part(own)
-            && self.directory.has_part(other)
+            && !directory.has_part(own)
+            && directory.has_part(other)
         {
             // Begun by somebody who gave no id, and left: the end digest will tell whether it is the same.
-            found =
-                self.directory.open_part(other, true).map_err(cannot)?.map(|sink| (sink, other));
+            found = directory
+                .open_part(other, true, offer.mode)
+                .map_err(cannot)?
+                .map(|sink| (sink, other));
         }
         if found.is_none()
             && let Some(own) = own
         {
-            let mut sink = self.directory.open_part(own, offer.resume).map_err(cannot)?;
+            let mut sink = directory.open_part(own, offer.resume, offer.mode).map_err(cannot)?;
             if sink.is_none() && offer.resume && with_id.is_some() {
-                sink = self.take_over(own).map_err(cannot)?;
+                sink = self.take_over(&directory, own, offer.mode).map_err(cannot)?;
                 if sink.is_none() {
                     let message = format!("{path} is being sent over another connection");
                     return Err(
@@ -88,12 +87,17 @@ impl Files {
     }
 
     /// The part of a sender that is back: its last connection broke, and we have not noticed yet.
-    fn take_over(&self, key: &PartKey) -> io::Result<Option<FileSink>> {
+    fn take_over(
+        &self,
+        directory: &Arc<Directory>,
+        key: &PartKey,
+        mode: Option<u32>,
+    ) -> io::Result<Option<FileSink>> {
         let Some(link) = self.writers().get(key).cloned() else { return Ok(None) };
         link.shut();
         let deadline = Instant::now() + TAKE_OVER;
         loop {
-            if let Some(part) = self.directory.open_part(key, true)? {
+            if let Some(part) = directory.open_part(key, true, mode)? {
                 return Ok(Some(part));
             }
             if Instant::now() > deadline {

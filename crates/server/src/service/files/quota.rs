@@ -1,28 +1,32 @@
 //! What all files and parts in the served directory may take together.
 //!
-//! What rests there is counted once, at the start, and then kept up to date by what we publish and keep. What is on its way
+//! Counted are whole blocks, directories too, and the number of entries. What rests there is counted once, at the start, and then kept up to date by what we publish and keep. What is on its way
 //! in is claimed before it comes, so two uploads never share the last byte. Where others remove files, or we replace or
 //! sweep some, the count is too high: so it is made anew before anybody is refused.
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::sink::{Directory, FileSink, bytes_below};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+
+use crate::sink::{Directory, FileSink, Served, Usage, in_blocks, usage_below};
 
 pub(super) struct Quota {
-    limit: AtomicU64,
-    directory: Arc<Directory>,
+    served: Arc<Served>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Bytes of files and parts that nobody writes to.
-    resting: u64,
-    /// Bytes that uploads have claimed.
-    claimed: u64,
+    /// What all may take together.
+    limit: Usage,
+    /// The directory that was counted.
+    directory: Arc<Directory>,
+    /// Of files, parts and directories that nobody writes to.
+    resting: Usage,
+    /// What uploads have claimed.
+    claimed: Usage,
     /// The inodes of their parts, which are not among what rests.
     live: HashSet<u64>,
     /// More may be free than is known.
@@ -32,95 +36,121 @@ struct State {
     cost: Duration,
 }
 
-/// An upload's right to so many bytes; given back when dropped.
+/// An upload's right to so much; given back when dropped.
 pub(super) struct Claim {
     quota: Arc<Quota>,
     /// `None` when it is settled.
     inode: Option<u64>,
-    bytes: u64,
+    /// Of the file.
+    file: Usage,
+    /// Of the directories that are made for it.
+    directories: Usage,
+}
+
+/// Why something does not fit.
+pub(super) enum Full {
+    /// The limit of bytes, and how many are left.
+    Bytes(u64, u64),
+    /// The limit of entries.
+    Entries(u64),
 }
 
 impl Quota {
-    pub(super) fn open(limit: u64, directory: Arc<Directory>) -> io::Result<Self> {
+    pub(super) fn open(limit: Usage, served: Arc<Served>) -> Self {
         let began = Instant::now();
-        let live = HashSet::new();
-        let resting = bytes_below(directory.handle(), &live)?;
+        let (live, directory) = (HashSet::new(), served.now());
+        let resting = usage_below(&directory, &live, limit.entries);
+        if let Some(excess) = resting.excess(limit) {
+            tracing::warn!("uploads are refused until files are removed: {excess}");
+        }
         let counted = Instant::now();
         let cost = counted - began;
-        let state = State { resting, claimed: 0, live, stale: false, counted, cost };
-        let limit = AtomicU64::new(limit);
-        Ok(Self { limit, directory, state: Mutex::new(state) })
-    }
-
-    pub(super) fn limit(&self) -> u64 {
-        self.limit.load(Ordering::Relaxed)
+        let claimed = Usage::default();
+        let state = State { limit, directory, resting, claimed, live, stale: false, counted, cost };
+        Self { served, state: Mutex::new(state) }
     }
 
     /// From now on; what was claimed stays so.
-    pub(super) fn set_limit(&self, limit: u64) {
-        self.limit.store(limit, Ordering::Relaxed);
+    pub(super) fn set_limit(&self, limit: Usage) {
+        self.lock().limit = limit;
     }
 
     /// Bytes that nobody has claimed.
     pub(super) fn free(&self) -> u64 {
         let mut state = self.lock();
-        if state.stale || self.left(&state) == 0 {
+        if state.stale || state.left().bytes == 0 {
             self.recount(&mut state);
         }
-        self.left(&state)
+        state.left().bytes
     }
 
-    /// Claims what `sink` is to hold in the end: `size`, or what it has so far where that is not known.
+    /// Claims what `sink` is to hold in the end: `size`, or what it has so far where that is not known, and
+    /// `directories` that are made for it.
     ///
     /// # Errors
-    /// How many bytes it may have instead, or what the file system said.
+    /// Why it does not fit, or what the file system said.
     pub(super) fn claim(
         self: &Arc<Self>,
         sink: &FileSink,
         size: Option<u64>,
-    ) -> io::Result<Result<Claim, u64>> {
+        directories: u64,
+    ) -> io::Result<Result<Claim, Full>> {
         let (inode, length) = (sink.inode()?, sink.length());
-        let bytes = size.unwrap_or_default().max(length);
         let mut state = self.lock();
+        let block = state.directory.block();
+        let bytes = in_blocks(size.unwrap_or_default().max(length), block);
+        let (file, directories) = (Usage { bytes, entries: 1 }, new(directories, block));
+        // A part that an earlier attempt left was counted.
+        let rested = match length {
+            0 => Usage::default(),
+            length => Usage { bytes: in_blocks(length, block), entries: 1 },
+        };
         state.live.insert(inode);
-        state.resting = state.resting.saturating_sub(length);
-        if self.take(&mut state, bytes) {
-            drop(state);
-            return Ok(Ok(Claim { quota: self.clone(), inode: Some(inode), bytes }));
+        state.resting = state.resting.minus(rested);
+        if let Err(full) = self.take(&mut state, file.plus(directories)) {
+            state.live.remove(&inode);
+            state.resting = state.resting.plus(rested);
+            return Ok(Err(full));
         }
-        let left = self.left(&state);
-        state.live.remove(&inode);
-        state.resting = state.resting.saturating_add(length);
-        Ok(Err(left))
+        drop(state);
+        Ok(Ok(Claim { quota: self.clone(), inode: Some(inode), file, directories }))
     }
 
-    fn take(&self, state: &mut State, more: u64) -> bool {
-        if more > self.left(state) {
+    /// Counts `directories` that are about to be made.
+    pub(super) fn add_directories(&self, directories: u64) -> Result<(), Full> {
+        let mut state = self.lock();
+        let usage = new(directories, state.directory.block());
+        self.take(&mut state, usage)?;
+        state.claimed = state.claimed.minus(usage);
+        state.resting = state.resting.plus(usage);
+        Ok(())
+    }
+
+    fn take(&self, state: &mut State, more: Usage) -> Result<(), Full> {
+        let mut full = state.lacks(more);
+        if full.is_some() || !self.served.now().is_same(&state.directory) {
             self.recount(state);
+            full = state.lacks(more);
         }
-        let fits = more <= self.left(state);
-        state.claimed += if fits { more } else { 0 };
-        fits
-    }
-
-    fn left(&self, state: &State) -> u64 {
-        self.limit().saturating_sub(state.resting).saturating_sub(state.claimed)
+        match full {
+            Some(full) => Err(full),
+            None => {
+                state.claimed = state.claimed.plus(more);
+                Ok(())
+            }
+        }
     }
 
     /// Looks at the directory again, unless that has just been done: whoever is refused again and again must not keep the
     /// disk busy.
     fn recount(&self, state: &mut State) {
-        let began = Instant::now();
-        if began - state.counted < state.cost * REST {
+        let (began, directory) = (Instant::now(), self.served.now());
+        if directory.is_same(&state.directory) && began - state.counted < state.cost * REST {
             return;
         }
-        match bytes_below(self.directory.handle(), &state.live) {
-            Ok(resting) => {
-                state.resting = resting;
-                state.stale = false;
-            }
-            Err(error) => tracing::warn!(%error, "cannot count what the files take (--quota)"),
-        }
+        state.resting = usage_below(&directory, &state.live, state.limit.entries);
+        state.stale = false;
+        state.directory = directory;
         state.counted = Instant::now();
         state.cost = state.counted - began;
     }
@@ -131,41 +161,82 @@ impl Quota {
 }
 
 impl Claim {
-    /// Claims more, up to `bytes` in all; false, and nothing claimed, where that is more than there is.
-    pub(super) fn grow_to(&mut self, bytes: u64) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
-        let grown = more == 0 || self.quota.take(&mut self.quota.lock(), more);
-        if grown {
-            self.bytes = self.bytes.max(bytes);
+    /// Claims more, up to `bytes` in all.
+    pub(super) fn grow_to(&mut self, bytes: u64) -> Result<(), Full> {
+        let mut state = self.quota.lock();
+        let bytes = in_blocks(bytes, state.directory.block());
+        let more = Usage { bytes: bytes.saturating_sub(self.file.bytes), entries: 0 };
+        if more.bytes > 0 {
+            self.quota.take(&mut state, more)?;
         }
-        grown
+        self.file = self.file.plus(more);
+        Ok(())
     }
 
-    /// The upload has ended, and `bytes` of it stay. `replaced`: perhaps in the place of another file.
-    pub(super) fn settle(mut self, bytes: u64, replaced: bool) {
+    /// The upload has ended, and `bytes` of it stay, under a name with all directories above it or as a part. `replaced`:
+    /// perhaps in the place of another file.
+    pub(super) fn settle(mut self, bytes: u64, is_part: bool, replaced: bool) {
         let mut state = self.quota.lock();
-        state.end(self.inode, self.bytes);
-        state.resting = state.resting.saturating_add(bytes);
+        state.end(self.inode, self.file.plus(self.directories));
+        let file = Usage { bytes: in_blocks(bytes, state.directory.block()), entries: 1 };
+        let stays = if is_part { file } else { file.plus(self.directories) };
+        state.resting = state.resting.plus(stays);
         state.stale |= replaced;
         drop(state);
-        (self.inode, self.bytes) = (None, 0);
+        (self.inode, self.file, self.directories) = (None, Usage::default(), Usage::default());
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.quota.lock().end(self.inode, self.bytes);
+        self.quota.lock().end(self.inode, self.file.plus(self.directories));
     }
 }
 
 impl State {
-    /// A claim of so many bytes is over.
-    fn end(&mut self, inode: Option<u64>, bytes: u64) {
-        self.claimed = self.claimed.saturating_sub(bytes);
+    fn left(&self) -> Usage {
+        self.limit.minus(self.resting).minus(self.claimed)
+    }
+
+    /// Why `more` does not fit.
+    fn lacks(&self, more: Usage) -> Option<Full> {
+        let left = self.left();
+        if more.entries > left.entries {
+            return Some(Full::Entries(self.limit.entries));
+        }
+        (more.bytes > left.bytes).then_some(Full::Bytes(self.limit.bytes, left.bytes))
+    }
+
+    /// A claim of so much is over.
+    fn end(&mut self, inode: Option<u64>, usage: Usage) {
+        self.claimed = self.claimed.minus(usage);
         if let Some(inode) = inode {
             self.live.remove(&inode);
         }
     }
+}
+
+impl Full {
+    /// The refusal of `what`.
+    pub(super) fn refuse(&self, what: &str) -> Refusal {
+        let message = match self {
+            Self::Bytes(limit, left) => {
+                format!(
+                    "{what}: files here may take {limit} bytes together (--quota), of which {left} are free"
+                )
+            }
+            Self::Entries(limit) => {
+                format!("{what}: there may be {limit} files and directories here (--max-entries)")
+            }
+        };
+        Refusal::new(RefusalCode::NoSpace, message)
+            .with_hint("remove some files on the server, then send it again")
+    }
+}
+
+/// What empty directories take.
+const fn new(directories: u64, block: u64) -> Usage {
+    Usage { bytes: directories.saturating_mul(block), entries: directories }
 }
 
 /// How many times as long as it took a count must be old before it is made anew.

@@ -16,7 +16,7 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 
 use super::parts::Writing;
 use super::quota::Claim;
-use super::{Files, Source, exists, over_quota, storage_refusal};
+use super::{Files, Source, exists, owner_of, storage_refusal};
 use crate::observe::Interrupted;
 use crate::running::Underway;
 use crate::sink::AnySink;
@@ -140,11 +140,9 @@ impl Upload {
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
         if let Some(claim) = &mut self.claim
-            && !claim.grow_to(bytes)
+            && let Err(full) = claim.grow_to(bytes)
         {
-            let limit = self.files.quota.as_ref().map_or(0, |quota| quota.limit());
-            let what = format!("no room for more than {} bytes", self.bytes);
-            return Err(over_quota(&what, limit, ""));
+            return Err(full.refuse(&format!("no room for more than {} bytes", self.bytes)));
         }
         self.store(content)?;
         self.bytes = bytes;
@@ -264,13 +262,13 @@ impl Upload {
         // Nothing is left to be kept or removed.
         self.sink = None;
         if let Some(claim) = self.claim.take() {
-            claim.settle(self.bytes, self.on_exists == OnExists::Overwrite);
+            claim.settle(self.bytes, false, self.on_exists == OnExists::Overwrite);
         }
         let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
         // Without the time that the sender took to say that this was the end.
         let durable_seconds = seconds + ended.elapsed();
         let path = stored.path.map(|path| path.as_str().to_owned());
-        let durable = path.is_some() && self.files.directory.is_durable();
+        let durable = path.is_some() && stored.is_durable;
         let receipt = Receipt {
             protocol: self.source.protocol,
             engine: self.source.engine,
@@ -323,7 +321,7 @@ impl Upload {
     /// Ends an upload that will not be whole: nothing is published, the part is kept.
     pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
         self.rests();
-        let part = self.sink.take().and_then(AnySink::keep_part);
+        let part = self.sink.take().and_then(|sink| sink.keep_part(owner_of(&self.source)));
         self.tell_interrupted(reason.into(), part);
     }
 
@@ -334,13 +332,13 @@ impl Upload {
         let part = match refusal.code.meaning().keeps {
             Keeps::Apart => {
                 self.rests();
-                sink.and_then(AnySink::keep_apart)
+                sink.and_then(|sink| sink.keep_apart(owner_of(&self.source)))
             }
             Keeps::Partial => {
                 let sink = sink.filter(AnySink::can_be_resumed);
                 sink.and_then(|sink| {
                     self.rests();
-                    sink.keep_part()
+                    sink.keep_part(owner_of(&self.source))
                 })
             }
             Keeps::Nothing => None,
@@ -352,7 +350,7 @@ impl Upload {
     /// Ends an upload that was refused before it took anything: what an earlier attempt left stays.
     pub(super) fn give_up(mut self, refusal: Refusal) -> Refusal {
         if let Some(sink) = self.sink.take().filter(|_| self.resumed > 0) {
-            sink.keep_part();
+            sink.keep_part(owner_of(&self.source));
         }
         refusal
     }
@@ -417,7 +415,7 @@ impl Upload {
     /// and claim it.
     fn rests(&mut self) {
         if let Some(claim) = self.claim.take() {
-            claim.settle(self.bytes, false);
+            claim.settle(self.bytes, true, false);
         }
     }
 
@@ -439,7 +437,7 @@ impl Drop for Upload {
         // Still there: neither finished nor interrupted, so the server itself gave up.
         if let Some(sink) = self.sink.take() {
             self.rests();
-            let part = sink.keep_part();
+            let part = sink.keep_part(owner_of(&self.source));
             self.tell_interrupted("the server gave the transfer up".to_owned(), part);
         }
     }

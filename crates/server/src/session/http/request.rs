@@ -202,7 +202,7 @@ fn serve(
         }
         Resource::Help => Lead::Answer(text(help::text(head.host()))),
         Resource::Health if asked.stopping => Lead::Answer(Answer::refusal(stopping(), asked.form)),
-        Resource::Health => Lead::Answer(access::told_of_tokens(context, text("ok\n".to_owned()))),
+        Resource::Health => Lead::Answer(health(context, asked)),
         Resource::Metrics => {
             let page = metrics::render(&context.counters, &context.rooms, &context.pipes);
             Lead::Answer(Answer::metrics(page).with(header::CACHE_CONTROL, "no-store"))
@@ -217,6 +217,16 @@ fn serve(
         Resource::Pipe(key) => {
             pipe::begin(context, head, framing, key, asked).map_or_else(Lead::Answer, Lead::Pipe)
         }
+    }
+}
+
+/// Whether files can be stored and found.
+fn health(context: &Context, asked: &Asked) -> Answer {
+    match context.files.check_directory() {
+        Ok(()) => access::told_of_tokens(context, text("ok\n".to_owned())),
+        Err(refusal) => Answer::refusal(refusal, asked.form)
+            .with_status(StatusCode::SERVICE_UNAVAILABLE)
+            .with(header::CACHE_CONTROL, "no-store"),
     }
 }
 

@@ -1,0 +1,158 @@
+//! The partial files that are kept for a later resume: bounded in number and bytes, for each address too.
+//!
+//! The books are in memory, so an interruption costs the same however many partial files there are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+/// What all kept partial files together may take. One address may have a [`SHARE`]th of either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PartialLimits {
+    pub(super) files: usize,
+    pub(super) bytes: u64,
+}
+
+/// The books of one served directory.
+#[derive(Debug, Default)]
+pub(super) struct Partials(Mutex<Books>);
+
+#[derive(Debug, Default)]
+struct Books {
+    kept: HashMap<String, Kept>,
+    /// Oldest first.
+    order: BTreeMap<u64, String>,
+    /// By the address that sent them, as far as it is known: not those from before the start.
+    owners: HashMap<IpAddr, Owned>,
+    bytes: u64,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    owner: Option<IpAddr>,
+    bytes: u64,
+    number: u64,
+}
+
+#[derive(Debug, Default)]
+struct Owned {
+    numbers: BTreeSet<u64>,
+    bytes: u64,
+}
+
+impl Partials {
+    /// Enters a partial file that is kept from now on, and returns the names of those that must go for it: the oldest ones,
+    /// never itself.
+    pub(super) fn keep(
+        &self,
+        name: &str,
+        owner: Option<IpAddr>,
+        bytes: u64,
+        limits: PartialLimits,
+    ) -> Vec<String> {
+        let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        books.remove(name);
+        let number = books.next;
+        books.next += 1;
+        books.bytes += bytes;
+        books.order.insert(number, name.to_owned());
+        books.kept.insert(name.to_owned(), Kept { owner, bytes, number });
+        let mut evicted = Vec::new();
+        if let Some(owner) = owner {
+            let owned = books.owners.entry(owner).or_default();
+            owned.numbers.insert(number);
+            owned.bytes += bytes;
+            let share =
+                PartialLimits { files: limits.files / SHARE, bytes: limits.bytes / SHARE as u64 };
+            while let Some(oldest) = books.oldest_beyond(owner, share, number) {
+                books.remove(&oldest);
+                evicted.push(oldest);
+            }
+        }
+        while books.kept.len() > limits.files || books.bytes > limits.bytes {
+            let Some((oldest, name)) = books.order.first_key_value() else { break };
+            if *oldest == number {
+                break;
+            }
+            let name = name.clone();
+            books.remove(&name);
+            evicted.push(name);
+        }
+        evicted
+    }
+
+    /// Strikes out a partial file that is written to again, or is gone.
+    pub(super) fn strike(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+impl Books {
+    fn oldest_beyond(&self, owner: IpAddr, share: PartialLimits, newest: u64) -> Option<String> {
+        let owned = self.owners.get(&owner)?;
+        let is_beyond = owned.numbers.len() > share.files || owned.bytes > share.bytes;
+        let oldest = owned.numbers.first().filter(|oldest| is_beyond && **oldest != newest)?;
+        self.order.get(oldest).cloned()
+    }
+
+    fn remove(&mut self, name: &str) {
+        let Some(kept) = self.kept.remove(name) else { return };
+        self.bytes -= kept.bytes;
+        self.order.remove(&kept.number);
+        if let Some(owner) = kept.owner
+            && let Some(owned) = self.owners.get_mut(&owner)
+        {
+            owned.bytes -= kept.bytes;
+            owned.numbers.remove(&kept.number);
+            if owned.numbers.is_empty() {
+                self.owners.remove(&owner);
+            }
+        }
+    }
+}
+
+/// One address may have one in so many of all partial files, so that it cannot push out those of all others.
+const SHARE: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: PartialLimits = PartialLimits { files: 8, bytes: 800 };
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some([192, 0, 2, last].into())
+    }
+
+    #[test]
+    fn an_address_pushes_out_its_own_oldest_partial_files() {
+        let partials = Partials::default();
+        let keep = |name: &str, owner, bytes| partials.keep(name, address(owner), bytes, LIMITS);
+        assert_eq!(keep("other", 2, 10), [""; 0]);
+        assert_eq!(keep("a", 1, 10), [""; 0]);
+        assert_eq!(keep("b", 1, 10), [""; 0]);
+        assert_eq!(keep("c", 1, 10), ["a"]);
+        // What is written to again is not among them until it is kept again.
+        partials.strike("b");
+        assert_eq!(keep("d", 1, 10), [""; 0]);
+        assert_eq!(keep("b", 1, 190), ["c"]);
+        assert_eq!(keep("large", 1, 100), ["d", "b"], "more bytes than an address may have");
+        // However large it is, the last one is kept: its sender is most likely to come back.
+        assert_eq!(keep("larger", 1, 790), ["large"]);
+        assert_eq!(keep("more", 2, 1), ["larger"], "more bytes than all may have");
+    }
+
+    #[test]
+    fn all_addresses_together_are_bounded() {
+        let partials = Partials::default();
+        for owner in 0..8 {
+            assert_eq!(partials.keep(&owner.to_string(), address(owner), 1, LIMITS), [""; 0]);
+        }
+        assert_eq!(partials.keep("from before the start", None, 1, LIMITS), ["0"]);
+        assert_eq!(partials.keep("8", address(8), 1, LIMITS), ["1"]);
+        let books = partials.0.lock().unwrap();
+        assert_eq!((books.kept.len(), books.order.len(), books.bytes), (8, 8, 8));
+        assert_eq!(books.owners.len(), 7);
+    }
+}
