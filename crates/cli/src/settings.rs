@@ -11,6 +11,7 @@ use rustix::fs::Access;
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::exit::Exit;
+use crate::output::to_stderr;
 use crate::{Failure, flags, listen, trust};
 
 /// Whether a server could start with these flags, as far as that can be said without starting it.
@@ -18,11 +19,15 @@ use crate::{Failure, flags, listen, trust};
 /// # Errors
 /// The first thing that is in the way.
 pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
-    without_identity(flags)?;
+    let config = without_identity(flags)?;
     flags.background.check()?;
     trust::check(&flags.tls)?;
     listen::check(flags, &[])?;
-    check_directory(flags)
+    check_directory(flags)?;
+    if let Ok(Some(excess)) = anyport_server::quota_excess(&config) {
+        to_stderr(&format!("warning: uploads will be refused until files are removed: {excess}"));
+    }
+    Ok(())
 }
 
 /// What a server is told, apart from its listeners. Reads what flags name: a reload asks again.
@@ -59,6 +64,10 @@ fn without_identity(flags: &flags::Serve) -> Result<Config, Failure> {
     config.on_exists = flags.on_exists;
     config.max_size = flags.max_size.unwrap_or(config.max_size);
     config.quota = flags.quota;
+    config.max_entries = flags.max_entries;
+    config.max_partial = usize::try_from(flags.max_partial).unwrap_or(usize::MAX);
+    config.max_partial_bytes = flags.max_partial_bytes;
+    config.perms = flags.perms;
     config.limit_rate = flags.limit_rate;
     config.max_memory = flags.max_memory;
     config.max_buffered = flags.max_buffered;

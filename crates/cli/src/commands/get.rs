@@ -2,10 +2,12 @@
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyport_client::{Destination, GetError, GetOptions, Got, Progress, Target, get, get_into};
+use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +42,13 @@ pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
     };
     let done = targets.iter().try_for_each(|target| match &output {
         Output::Stdout => get_into(target, &mut stdout(), &options, &mut tell).map(drop),
+        Output::Special(path) => {
+            let opened = std::fs::OpenOptions::new().write(true).open(path);
+            let mut file = opened.map_err(|source| local("open", path, source))?;
+            get_into(target, &mut file, &options, &mut tell)?;
+            // A block device has a cache; a FIFO and a terminal have nothing to sync.
+            anyport_disk::sync(&file).map(drop).map_err(|source| local("finish", path, source))
+        }
         Output::At(destination) => get(target, destination, &options, &mut tell).map(drop),
     });
     bar.finish_and_clear();
@@ -64,7 +73,13 @@ fn retrying(flags: &flags::Get, error: &GetError, delay: Duration) {
 #[derive(Debug, PartialEq, Eq)]
 enum Output {
     Stdout,
+    /// A FIFO or a device, which is written to and never replaced.
+    Special(PathBuf),
     At(Destination),
+}
+
+fn local(what: &'static str, path: &Path, source: io::Error) -> GetError {
+    GetError::Local { what, path: path.to_owned(), source }
 }
 
 /// The failure that `error` is; with `--json` it is an event on stdout too.
@@ -105,6 +120,16 @@ fn output(flags: &flags::Get, targets: &[Target]) -> Result<Output, Failure> {
         }
         return Ok(Output::Stdout);
     }
+    if let Some(what) = special(path) {
+        if targets.iter().any(is_directory) {
+            return usage("a directory does not go to a FIFO or device", "-o DIR/");
+        }
+        if what == Special::BlockDevice && flags.on_exists != OnExists::Overwrite {
+            let error = anyhow::anyhow!("{} is a block device", path.display());
+            return Err(Failure::from(error).with_hint("--on-exists overwrite writes to it"));
+        }
+        return Ok(Output::Special(path.clone()));
+    }
     // As people write directories, whether they are there already or not.
     if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
         return Ok(Output::At(Destination::Directory(path.clone())));
@@ -116,7 +141,29 @@ fn output(flags: &flags::Get, targets: &[Target]) -> Result<Output, Failure> {
 }
 
 fn is_stdout(flags: &flags::Get) -> bool {
-    flags.output.as_deref() == Some(Path::new("-"))
+    flags.output.as_deref().is_some_and(leads_to_stdout)
+}
+
+/// Whether `path` names standard output, whatever that is: a socket cannot be opened by its name.
+pub(super) fn leads_to_stdout(path: &Path) -> bool {
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].map(Path::new).contains(&path)
+}
+
+/// What is at a path that no file replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Special {
+    Stream,
+    BlockDevice,
+}
+
+/// What a path leads to, if that is written to as it is.
+pub(super) fn special(path: &Path) -> Option<Special> {
+    let kind = std::fs::metadata(path).ok()?.file_type();
+    match kind {
+        _ if kind.is_char_device() || kind.is_fifo() => Some(Special::Stream),
+        _ if kind.is_block_device() => Some(Special::BlockDevice),
+        _ => None,
+    }
 }
 
 fn options(flags: &flags::Get) -> Result<GetOptions, Failure> {
@@ -124,6 +171,7 @@ fn options(flags: &flags::Get) -> Result<GetOptions, Failure> {
     options.digest = flags.digest;
     options.checksum = flags.checksum;
     options.on_exists = flags.on_exists;
+    options.permissions = flags.perms;
     options.limit_rate = flags.limit_rate;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use anyport_client::{
     GetError, PipeOptions, Place, Scheme, SendError, Source, Target, give, take, take_into,
 };
@@ -10,6 +11,7 @@ use anyport_proto::transfer::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
 use serde_json::json;
 
+use super::get::{Special, leads_to_stdout, special};
 use crate::access::Credential;
 use crate::exit::Exit;
 use crate::output::{stdout, to_stderr, to_stdout};
@@ -65,9 +67,14 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     options.congestion = flags.connection.congestion.clone();
     options.connect_timeout = flags.connection.connect_timeout;
     options.timeout = flags.connection.timeout;
-    let is_stdout = flags.output.as_deref() == Some(Path::new("-"));
+    let is_stdout = flags.output.as_deref().is_some_and(leads_to_stdout);
+    let special = flags.output.as_deref().filter(|path| special(path) == Some(Special::Stream));
     let taken = if is_stdout {
         take_into(&target, key, &mut stdout(), &options)
+    } else if let Some(path) = special {
+        let file = std::fs::OpenOptions::new().write(true).open(path);
+        let mut file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        take_into(&target, key, &mut file, &options)
     } else {
         take(&target, key, &path(flags.output.as_deref(), key), flags.on_exists, &options)
     };

@@ -43,6 +43,9 @@ fn for_people(status: &Value) -> String {
         duration(number(&status["uptime"])),
         word(&status["directory"]),
     )];
+    if let Some(error) = status["storage_error"].as_str() {
+        lines.push(format!("  storage: {}", make_visible(error)));
+    }
     for listener in items(&status["listening"]) {
         let service = match &listener["service"] {
             Value::Null => String::new(),

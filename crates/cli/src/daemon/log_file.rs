@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
-use rustix::fs::OFlags;
 use rustix::stdio;
 
 use crate::Failure;
@@ -102,7 +101,5 @@ fn open(path: &Path) -> io::Result<File> {
         Some(2) => return Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
         _ => {}
     }
-    // A terminal that is named here must not become ours.
-    let flags = OFlags::NOCTTY.bits().cast_signed();
-    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)
+    anyport_disk::open_owned(OpenOptions::new().append(true).create(true).mode(0o640), path)
 }

@@ -106,6 +106,7 @@ impl Office {
             "uptime": self.started.elapsed().as_secs(),
             "state": if stopping { "stopping" } else { "serving" },
             "directory": self.directory,
+            "storage_error": self.overview.storage_error(),
             "listening": self.listening,
             "open": open,
             "since_start": summary_json(&self.overview.counted()),

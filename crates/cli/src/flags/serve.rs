@@ -90,9 +90,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
     pub(crate) max_size: Option<u64>,
 
-    /// What the files and parts in DIR may take together, those that are there already too; what does not fit is refused [default: no limit]
+    /// Space that the files, partial files and directories in DIR may take together, existing ones too [default: no limit]
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
     pub(crate) quota: Option<u64>,
+
+    /// Number of files and directories that may be in DIR together, counted with --quota
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, help_heading = "Files")]
+    pub(crate) max_entries: u64,
 
     /// What all files in memory may take together, with --sink memory
     #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "4GiB", help_heading = "Files")]
@@ -105,6 +109,20 @@ pub(crate) struct Serve {
     /// How long the hidden part of an interrupted transfer is kept
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = values::duration, help_heading = "Files")]
     pub(crate) keep_parts: Duration,
+
+    /// Number of partial files that are kept; beyond it the oldest are removed
+    ///
+    /// One address (IPv6: one /64) may have a fourth of them. The newest one of an address is always kept.
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Files")]
+    pub(crate) max_partial: u32,
+
+    /// Space that partial files may take together, one address a fourth of it [default: half of the file system]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
+    pub(crate) max_partial_bytes: Option<u64>,
+
+    /// Set the permissions that senders ask for (send --perms) even beyond the umask
+    #[arg(long, help_heading = "Files")]
+    pub(crate) perms: bool,
 
     /// Who speaks WebSocket
     #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "Connections")]

@@ -74,7 +74,7 @@ pub(crate) struct Send {
     #[arg(long, conflicts_with = "plain", help_heading = "Files")]
     pub(crate) checksum: bool,
 
-    /// Keep the permissions too
+    /// Keep the permissions too, as far as the umask of the server allows (serve --perms: all)
     #[arg(short = 'p', long, help_heading = "Files")]
     pub(crate) perms: bool,
 
@@ -154,6 +154,9 @@ pub(crate) struct Get {
     pub(crate) urls: Vec<String>,
 
     /// File or directory to receive into; - is standard output [default: the name in the URL, here]
+    ///
+    /// A FIFO or a character device (/dev/null, /dev/stdout) is written to, never replaced; a block device only with
+    /// --on-exists overwrite.
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
 
@@ -161,13 +164,17 @@ pub(crate) struct Get {
     #[arg(long, value_name = "KEY", conflicts_with = "limit_rate")]
     pub(crate) pipe: Option<PipeKey>,
 
-    /// What to do where another file is already: error, overwrite or rename
+    /// What to do where another file is already: error, overwrite (regular files only) or rename
     #[arg(long, value_name = "WHAT", default_value = "error")]
     pub(crate) on_exists: OnExists,
 
     /// Compare files by digest, even if size and time are the same
     #[arg(long)]
     pub(crate) checksum: bool,
+
+    /// Keep the permissions that files have on the server, even beyond the umask
+    #[arg(short = 'p', long)]
+    pub(crate) perms: bool,
 
     /// Digest that both sides compute: blake3, sha256 or none
     #[arg(long, value_name = "ALGORITHM", default_value = "blake3")]

@@ -116,6 +116,7 @@ mod services;
 mod serving;
 mod slowness;
 mod standard_streams;
+mod storage;
 mod systemd;
 mod time;
 mod tls;

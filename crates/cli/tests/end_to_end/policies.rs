@@ -88,6 +88,9 @@ fn offer(name: &str, size: usize) -> Vec<u8> {
     [line.as_bytes(), &vec![7; size], b"END\n"].concat()
 }
 
+/// What a file system gives out space in, and a quota counts.
+const BLOCK: usize = 4096;
+
 fn is_refused(answer: &str) -> bool {
     answer.starts_with("ANYPORT/1 ERROR no-space ") && answer.contains("(--quota)")
 }
@@ -97,13 +100,13 @@ fn the_last_byte_of_a_quota_is_given_and_none_beyond_it() {
     let scratch = tempfile::tempdir().unwrap();
     // What is there already counts, and what a link leads to does not.
     std::fs::create_dir(scratch.path().join("old")).unwrap();
-    std::fs::write(scratch.path().join("old/file"), [0; 400]).unwrap();
+    std::fs::write(scratch.path().join("old/file"), [0; 4 * BLOCK]).unwrap();
     std::os::unix::fs::symlink("/usr", scratch.path().join("link")).unwrap();
-    let server = Server::start_in(scratch.path(), &["127.0.0.1:0"], &["--quota", "1000"]);
-    let answer = converse(&mut connect(server.port()), &offer("a", 601));
-    assert!(is_refused(&answer) && answer.contains("of which 600 are free"), "{answer}");
+    let server = Server::start_in(scratch.path(), &["127.0.0.1:0"], &["--quota", "45056"]);
+    let answer = converse(&mut connect(server.port()), &offer("a", 6 * BLOCK + 1));
+    assert!(is_refused(&answer) && answer.contains("of which 24576 are free"), "{answer}");
     server.next_refused();
-    let answer = converse(&mut connect(server.port()), &offer("a", 600));
+    let answer = converse(&mut connect(server.port()), &offer("a", 6 * BLOCK));
     assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
     server.next_receipt();
     assert!(is_refused(&converse(&mut connect(server.port()), &offer("b", 1))));
@@ -111,7 +114,7 @@ fn the_last_byte_of_a_quota_is_given_and_none_beyond_it() {
     // What others remove is free, though nobody told us.
     std::fs::remove_file(scratch.path().join("old/file")).unwrap();
     wait_until("room again", || {
-        let answer = converse(&mut connect(server.port()), &offer("b", 400));
+        let answer = converse(&mut connect(server.port()), &offer("b", 4 * BLOCK));
         answer.starts_with("ANYPORT/1 RECEIPT ").then_some(())
     });
     assert!(is_refused(&converse(&mut connect(server.port()), &offer("c", 1))));
@@ -125,10 +128,10 @@ fn the_last_byte_of_a_quota_is_given_and_none_beyond_it() {
 
 #[test]
 fn without_a_size_an_upload_is_refused_when_it_reaches_the_quota() {
-    const QUOTA: usize = 3_000_000;
+    const QUOTA: usize = 733 * BLOCK;
     // With a digest, and without one, where the kernel would store by itself.
     for digest in ["blake3", "none"] {
-        let server = Server::start(&["--digest", digest, "--quota", "3000000"]);
+        let server = Server::start(&["--digest", digest, "--quota", &QUOTA.to_string()]);
         let mut stream = connect(server.port());
         // It may be cut while it writes.
         let _ = stream.write_all(&vec![7; QUOTA + 1]);
@@ -146,28 +149,28 @@ fn without_a_size_an_upload_is_refused_when_it_reaches_the_quota() {
 
 #[test]
 fn two_uploads_at_once_do_not_share_the_last_byte() {
-    let server = Server::start(&["--quota", "1000"]);
+    let server = Server::start(&["--quota", "40960"]);
     let mut first = connect(server.port());
     // Its size is reserved before a byte of it comes, which GO says.
-    let begin = b"ANYPORT/1 PUT a size=600 id=first resume\n";
+    let begin = b"ANYPORT/1 PUT a size=24576 id=first resume\n";
     first.write_all(begin).unwrap();
     assert_eq!(read_line(&mut first), "ANYPORT/1 GO offset=0");
-    assert!(is_refused(&converse(&mut connect(server.port()), &offer("b", 401))));
+    assert!(is_refused(&converse(&mut connect(server.port()), &offer("b", 4 * BLOCK + 1))));
     server.next_refused();
-    let answer = converse(&mut connect(server.port()), &offer("b", 400));
+    let answer = converse(&mut connect(server.port()), &offer("b", 4 * BLOCK));
     assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
     server.next_receipt();
     // One that breaks off gives back what it did not use; its part counts.
-    first.write_all(&[7; 100]).unwrap();
+    first.write_all(&[7; BLOCK]).unwrap();
     drop(first);
-    assert_eq!(server.next_interrupted()["bytes"], 100);
-    assert!(is_refused(&converse(&mut connect(server.port()), &offer("c", 501))));
+    assert_eq!(server.next_interrupted()["bytes"], BLOCK);
+    assert!(is_refused(&converse(&mut connect(server.port()), &offer("c", 5 * BLOCK + 1))));
     server.next_refused();
     // Its sender goes on, as the part counts once.
     let mut again = connect(server.port());
     again.write_all(begin).unwrap();
-    assert_eq!(read_line(&mut again), "ANYPORT/1 GO offset=100");
-    let answer = converse(&mut again, &[&[7; 500][..], b"END\n"].concat());
+    assert_eq!(read_line(&mut again), "ANYPORT/1 GO offset=4096");
+    let answer = converse(&mut again, &[&[7; 5 * BLOCK][..], b"END\n"].concat());
     assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
     server.next_receipt();
     assert!(is_refused(&converse(&mut connect(server.port()), &offer("d", 1))));

@@ -119,6 +119,14 @@ pub enum GetError {
         /// Where.
         path: PathBuf,
     },
+    /// Something that is no regular file is where this one is to be.
+    #[error("cannot replace {path}: it is {what}", path = path.display())]
+    NotReplaced {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// Another process is receiving the same file.
     #[error("another process is receiving {path}", path = path.display())]
     Busy {
@@ -198,6 +206,7 @@ impl GetError {
             Self::Exists { .. } => {
                 "--on-exists overwrite replaces it, --on-exists rename keeps both"
             }
+            Self::NotReplaced { .. } => "only regular files are replaced: use another -o",
             _ => return None,
         };
         Some(hint.to_owned())

@@ -24,7 +24,7 @@ pub(crate) use wire::{Facts, MOST_ENTRIES, Sink};
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -57,6 +57,8 @@ pub struct GetOptions {
     /// What to do where another file is already.
     /// One of the same size and exact time, or of the same digest, counts as received, but for `Rename`.
     pub on_exists: OnExists,
+    /// Whether received files get the permissions that they have on the server, even beyond the umask.
+    pub permissions: bool,
     /// Congestion control of our socket.
     pub congestion: Congestion,
     /// Whom to trust under TLS.
@@ -79,6 +81,7 @@ impl Default for GetOptions {
             digest: Algorithm::default(),
             checksum: false,
             on_exists: OnExists::Error,
+            permissions: false,
             congestion: Congestion::Auto,
             encryption: Encryption::default(),
             connect_timeout: Duration::from_secs(10),
@@ -431,7 +434,11 @@ impl Receiver<'_> {
         // What a listing said holds where an answer says nothing.
         let (mtime, mode) = (head.mtime.or(file.mtime), head.mode.or(file.mode));
         let size_told = head.size.is_some();
-        let path = part.publish(&Facts { mtime, mode, ..head }, self.options.on_exists)?;
+        let path = part.publish(
+            &Facts { mtime, mode, ..head },
+            self.options.permissions,
+            self.options.on_exists,
+        )?;
         let got = Got {
             peer: self.wire.peer,
             name: file.name.clone(),
@@ -451,7 +458,15 @@ impl Receiver<'_> {
     /// The file, if it is at its place already.
     fn already_here(&mut self, file: &Facts, target: &Path) -> Result<Option<Got>, GetError> {
         // A link that leads nowhere is something too.
-        let exists = std::fs::symlink_metadata(target).is_ok();
+        let exists = match std::fs::symlink_metadata(target) {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            // A name that this file system cannot have, or below a file: not after all content.
+            Err(source) => {
+                let path = target.to_owned();
+                return Err(GetError::Local { what: "store", path, source });
+            }
+        };
         if !exists || self.options.on_exists == OnExists::Rename {
             return Ok(None);
         }
@@ -473,7 +488,8 @@ impl Receiver<'_> {
         }
         match self.options.on_exists {
             OnExists::Error => Err(GetError::Exists { path: target.to_owned() }),
-            OnExists::Overwrite | OnExists::Rename => Ok(None),
+            OnExists::Overwrite => part::check_replaceable(target).map(|()| None),
+            OnExists::Rename => Ok(None),
         }
     }
 

@@ -6,18 +6,20 @@
 //! What nobody can go on with has no name until it is whole (`O_TMPFILE`), so that nothing of it is left, whatever ends us.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::SystemTime;
 
+use anyport_disk::At;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
-use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, OFlags};
 use rustix::io::Errno;
 
 use super::{BUFFER, Facts, GetError};
@@ -43,15 +45,22 @@ impl Part {
             let path = path.clone();
             move |source| GetError::Local { what, path, source }
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            // A link that lies in wait is not followed, and a pipe does not hold us up.
-            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-            .open(&path)
-            .map_err(local("open"))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(anyport_disk::partial_mode(facts.mode));
+        // What this process creates is its own, whomever the file system says that it belongs to.
+        let file = match options.clone().create_new(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                match anyport_disk::open_owned(options.create(true).truncate(false), &path) {
+                    Ok(file) => file,
+                    // Another user's content is neither continued nor a reason not to receive the file.
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "partial file not used");
+                        return Self::fresh(target, facts.mode);
+                    }
+                }
+            }
+            created => created.map_err(local("open"))?,
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -64,6 +73,13 @@ impl Part {
         if !metadata.is_file() {
             return Err(local("use")(io::Error::other("it is no regular file")));
         }
+        // An earlier attempt may have had wider permissions.
+        let mode = metadata.permissions().mode() & 0o777;
+        let narrowed = mode & anyport_disk::partial_mode(facts.mode);
+        if narrowed != mode {
+            let permissions = std::fs::Permissions::from_mode(narrowed);
+            file.set_permissions(permissions).map_err(local("restrict"))?;
+        }
         let (path, target) = (Some(path), target.to_owned());
         let mut part = Self { file, path, target, length: metadata.len() };
         if facts.size.is_none_or(|size| part.length > size) {
@@ -73,17 +89,19 @@ impl Part {
     }
 
     /// A new one for `target` that nobody goes on with.
-    pub(super) fn fresh(target: &Path) -> Result<Self, GetError> {
-        match unnamed(folder_of(target)) {
+    pub(super) fn fresh(target: &Path, mode: Option<u32>) -> Result<Self, GetError> {
+        match unnamed(folder_of(target), mode) {
             Some(file) => Ok(Self { file, path: None, target: target.to_owned(), length: 0 }),
-            None => Self::named(target),
+            None => Self::named(target, mode),
         }
     }
 
     /// The same where a file must have a name.
-    fn named(target: &Path) -> Result<Self, GetError> {
+    fn named(target: &Path, mode: Option<u32>) -> Result<Self, GetError> {
         let path = fresh_name(target);
-        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(anyport_disk::partial_mode(mode));
+        match options.create_new(true).open(&path) {
             Ok(file) => Ok(Self { file, path: Some(path), target: target.to_owned(), length: 0 }),
             Err(source) => Err(GetError::Local { what: "create", path, source }),
         }
@@ -124,43 +142,57 @@ impl Part {
         }
     }
 
-    /// Makes it durable and visible; where it is then.
-    pub(super) fn publish(self, facts: &Facts, on_exists: OnExists) -> Result<PathBuf, GetError> {
-        let finish = |source| self.local("finish", source);
-        if let Some(mode) = facts.mode {
-            let permissions = std::fs::Permissions::from_mode(mode & 0o777);
-            self.file.set_permissions(permissions).map_err(finish)?;
+    /// Makes it durable and visible; where it is then. `exact`: with permissions beyond the umask, if it has such.
+    pub(super) fn publish(
+        self,
+        facts: &Facts,
+        exact: bool,
+        on_exists: OnExists,
+    ) -> Result<PathBuf, GetError> {
+        if let Some(mode) = facts.mode.map(|mode| anyport_disk::limited_mode(mode, exact)) {
+            let set = self.file.metadata().and_then(|metadata| {
+                let permissions = std::fs::Permissions::from_mode(mode);
+                if metadata.permissions().mode() & 0o777 == mode {
+                    Ok(())
+                } else {
+                    self.file.set_permissions(permissions)
+                }
+            });
+            warn_once(&MODES, "cannot set the permissions of received files", set);
         }
         if let Some(mtime) = facts.mtime {
-            self.file.set_modified(system_time(mtime)).map_err(finish)?;
+            let set = self.file.set_modified(system_time(mtime));
+            warn_once(&TIMES, "cannot set the times of received files", set);
         }
         self.publish_as_it_is(on_exists)
     }
 
     /// The same with the time and the permissions that it has.
     pub(super) fn publish_as_it_is(self, on_exists: OnExists) -> Result<PathBuf, GetError> {
-        self.file.sync_all().map_err(|source| self.local("finish", source))?;
+        anyport_disk::sync(&self.file).map_err(|source| self.local("finish", source))?;
         let published = self.rename(on_exists)?;
-        File::open(folder_of(&published))
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| self.local("make durable", source))?;
+        // The file is whole and has its name, so this is no failure any more.
+        let synced = File::open(folder_of(&published)).and_then(anyport_disk::sync).map(drop);
+        warn_once(&SYNCS, "received files may not survive a crash of this machine", synced);
         Ok(published)
     }
 
     fn rename(&self, on_exists: OnExists) -> Result<PathBuf, GetError> {
         if on_exists == OnExists::Overwrite {
+            // It may have changed since the start.
+            check_replaceable(&self.target)?;
             self.replace().map_err(|source| self.local("rename", source))?;
             return Ok(self.target.clone());
         }
         for candidate in candidates(&self.target, on_exists) {
             let renamed = match &self.path {
-                Some(path) => rename_exclusive(path, &candidate),
-                None => link(&self.file, &candidate),
+                Some(path) => rename_exclusive(&self.file, path, &candidate),
+                None => self.link_exclusive(&candidate),
             };
             match renamed {
                 Ok(()) => return Ok(candidate),
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(self.local("rename", error.into())),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(self.local("rename", error)),
             }
         }
         Err(GetError::Exists { path: self.target.clone() })
@@ -172,10 +204,45 @@ impl Part {
         }
         // A link replaces nothing, so for a moment it has a name of its own.
         let path = fresh_name(&self.target);
-        link(&self.file, &path)?;
+        self.link_or_copy(&path)?;
         std::fs::rename(&path, &self.target).inspect_err(|_| {
             let _ = std::fs::remove_file(&path);
         })
+    }
+
+    fn link_exclusive(&self, candidate: &Path) -> io::Result<()> {
+        match link(&self.file, candidate) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => Err(Errno::EXIST.into()),
+            // It can have no name, which nothing says beforehand: its content gets one.
+            Err(_) => {
+                let path = fresh_name(candidate);
+                let copy = self.copy(&path)?;
+                rename_exclusive(&copy, &path, candidate).inspect_err(|_| {
+                    let _ = std::fs::remove_file(&path);
+                })
+            }
+        }
+    }
+
+    fn link_or_copy(&self, path: &Path) -> io::Result<()> {
+        link(&self.file, path).or_else(|_| self.copy(path).map(drop))
+    }
+
+    /// The same content, time and permissions under a name, on the disk.
+    fn copy(&self, path: &Path) -> io::Result<File> {
+        let mut copy =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+        let copied = (|| {
+            (&self.file).seek(SeekFrom::Start(0))?;
+            io::copy(&mut &self.file, &mut copy)?;
+            let metadata = self.file.metadata()?;
+            copy.set_permissions(metadata.permissions())?;
+            copy.set_modified(metadata.modified()?)?;
+            anyport_disk::sync(&copy)
+        })();
+        copied.inspect_err(|_| drop(std::fs::remove_file(path)))?;
+        Ok(copy)
     }
 
     /// Nothing that is there is of use.
@@ -264,23 +331,42 @@ fn candidates(target: &Path, on_exists: OnExists) -> impl Iterator<Item = PathBu
     std::iter::once(target.to_owned()).chain(numbered)
 }
 
-fn rename_exclusive(from: &Path, to: &Path) -> Result<(), Errno> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // File systems without RENAME_NOREPLACE: a link is exclusive too.
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
-            // The file is there under its name; a second, hidden one harms nobody.
-            let _ = rustix::fs::unlink(from);
-            Ok(())
-        }
-        done => done,
+fn rename_exclusive(file: &File, from: &Path, to: &Path) -> io::Result<()> {
+    let at = |name| At { directory: CWD, name };
+    Ok(anyport_disk::rename_no_replace(file, at(from), at(to)).map(drop)?)
+}
+
+/// Whether `--on-exists overwrite` replaces what is at `target`: a regular file, and nothing else.
+pub(super) fn check_replaceable(target: &Path) -> Result<(), GetError> {
+    let Ok(metadata) = std::fs::symlink_metadata(target) else { return Ok(()) };
+    let kind = metadata.file_type();
+    let what = match kind {
+        _ if kind.is_file() => return Ok(()),
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_symlink() => "a symbolic link",
+        _ if kind.is_fifo() => "a FIFO",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(GetError::NotReplaced { path: target.to_owned(), what })
+}
+
+/// Says once for all files that one of them lacks something that its file system cannot do.
+fn warn_once(once: &Once, what: &'static str, done: io::Result<()>) {
+    if let Err(error) = done {
+        once.call_once(|| tracing::warn!(%error, "{what}"));
     }
 }
 
+static MODES: Once = Once::new();
+static TIMES: Once = Once::new();
+static SYNCS: Once = Once::new();
+
 /// A file without a name in `folder`, where the file system knows such and there is a way to name it later.
-fn unnamed(folder: &Path) -> Option<File> {
-    let flags = OFlags::TMPFILE.bits().cast_signed();
-    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(folder).ok()?;
+fn unnamed(folder: &Path, mode: Option<u32>) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(anyport_disk::partial_mode(mode));
+    let file = options.custom_flags(OFlags::TMPFILE.bits().cast_signed()).open(folder).ok()?;
     descriptor(&file).exists().then_some(file)
 }
 
@@ -341,7 +427,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let target = folder.path().join("taken");
             let part = |content: &[u8]| {
-                let mut part = begin(&target).unwrap();
+                let mut part = begin(&target, None).unwrap();
                 part.write(content).unwrap();
                 part
             };
@@ -362,12 +448,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_can_get_no_name_is_copied_to_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut part = Part::named(&folder.path().join("x"), Some(0o600)).unwrap();
+        part.write(b"content").unwrap();
+        let path = folder.path().join("copy");
+        let copy = part.copy(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"content");
+        assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
     fn a_fresh_part_is_not_seen_until_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
-        if unnamed(folder.path()).is_none() {
+        if unnamed(folder.path(), None).is_none() {
             return;
         }
-        let mut part = Part::fresh(&folder.path().join("taken")).unwrap();
+        let mut part = Part::fresh(&folder.path().join("taken"), None).unwrap();
         part.write(b"half").unwrap();
         assert_eq!(names(folder.path()), [""; 0]);
     }

@@ -9,7 +9,7 @@ use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::pipe::{PipeKey, Take};
 use anyport_proto::transfer::preface::{Reply, take_line, with_token};
 
-use super::part::Part;
+use super::part::{Part, check_replaceable};
 use super::{BUFFER, GetError};
 use crate::send::pipe::{PipeOptions, connect, cut, read_line};
 use crate::target::Target;
@@ -42,7 +42,10 @@ pub fn take(
     if on_exists == OnExists::Error && path.symlink_metadata().is_ok() {
         return Err(GetError::Exists { path: path.to_owned() });
     }
-    let mut part = Part::fresh(path)?;
+    if on_exists == OnExists::Overwrite {
+        check_replaceable(path)?;
+    }
+    let mut part = Part::fresh(path, None)?;
     match copy(target, key, options, &mut |bytes| part.write(bytes)) {
         Ok(taken) => {
             let path = part.publish_as_it_is(on_exists)?;

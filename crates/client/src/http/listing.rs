@@ -109,8 +109,8 @@ impl HttpWire {
     }
 }
 
-/// Bytes of the listing of one directory: about a hundred thousand entries.
-const LONGEST_LISTING: usize = 16 * 1024 * 1024;
+/// Bytes of the listing of one directory: about two hundred thousand entries with the longest names.
+const LONGEST_LISTING: usize = 64 * 1024 * 1024;
 
 /// Bytes of listings, of directories within each other, that are held at once.
 const MOST_HELD: usize = 2 * LONGEST_LISTING;

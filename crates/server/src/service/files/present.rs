@@ -23,7 +23,7 @@ impl Files {
         mtime: Option<FileTime>,
         source: &Source,
     ) -> io::Result<bool> {
-        let Found::File(file, facts) = beneath::open(self.directory.handle(), path)? else {
+        let Found::File(file, facts) = beneath::open(self.directory.now().handle(), path)? else {
             return Ok(false);
         };
         let algorithm = digest.algorithm();
