@@ -21,6 +21,8 @@ def refuse(operation, code=errno.EPERM):
 
 
 class PassedThrough(Operations):
+    flag_utime_omit_ok = True
+
     def access(self, path, mode):
         return 0
 
@@ -30,7 +32,7 @@ class PassedThrough(Operations):
 
     def utimens(self, path, times=None):
         refuse("utimens")
-        os.utime(at(path), times)
+        os.utime(at(path), (times[1], times[1]))
 
     def link(self, target, name):
         refuse("link")

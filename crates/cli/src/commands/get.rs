@@ -1,16 +1,19 @@
 //! `anyport get`.
 
 use std::cell::Cell;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_client::{Destination, GetError, GetOptions, Got, Progress, Target, get, get_into};
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde_json::json;
 
 use super::reason;
@@ -43,7 +46,7 @@ pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
     let done = targets.iter().try_for_each(|target| match &output {
         Output::Stdout => get_into(target, &mut stdout(), &options, &mut tell).map(drop),
         Output::Special(path) => {
-            let opened = std::fs::OpenOptions::new().write(true).open(path);
+            let opened = open_special(path, options.connect_timeout);
             let mut file = opened.map_err(|source| local("open", path, source))?;
             get_into(target, &mut file, &options, &mut tell)?;
             // A block device has a cache; a FIFO and a terminal have nothing to sync.
@@ -155,6 +158,31 @@ pub(super) enum Special {
     Stream,
     BlockDevice,
 }
+
+/// Opens a FIFO or a device for writing. A FIFO needs a reader, which is waited for as long as for a server.
+pub(super) fn open_special(path: &Path, patience: Duration) -> io::Result<File> {
+    let deadline = Instant::now() + patience;
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    loop {
+        let opened = OpenOptions::new().write(true).custom_flags(flags).open(path);
+        let no_reader =
+            opened.as_ref().is_err_and(|error| Errno::from_io_error(error) == Some(Errno::NXIO));
+        if !no_reader {
+            let file = opened?;
+            // Writing waits, though opening did not.
+            rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+            return Ok(file);
+        }
+        if Instant::now() > deadline {
+            let message = "no process reads from it (--connect-timeout)";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        std::thread::sleep(FIFO_PAUSE);
+    }
+}
+
+/// How often a FIFO is looked at for a reader.
+const FIFO_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a path leads to, if that is written to as it is.
 pub(super) fn special(path: &Path) -> Option<Special> {

@@ -11,7 +11,7 @@ use anyport_proto::transfer::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
 use serde_json::json;
 
-use super::get::{Special, leads_to_stdout, special};
+use super::get::{Special, leads_to_stdout, open_special, special};
 use crate::access::Credential;
 use crate::exit::Exit;
 use crate::output::{stdout, to_stderr, to_stdout};
@@ -72,7 +72,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     let taken = if is_stdout {
         take_into(&target, key, &mut stdout(), &options)
     } else if let Some(path) = special {
-        let file = std::fs::OpenOptions::new().write(true).open(path);
+        let file = open_special(path, flags.connection.connect_timeout);
         let mut file = file.with_context(|| format!("cannot open {}", path.display()))?;
         take_into(&target, key, &mut file, &options)
     } else {

@@ -156,7 +156,7 @@ pub(crate) struct Get {
     /// File or directory to receive into; - is standard output [default: the name in the URL, here]
     ///
     /// A FIFO or a character device (/dev/null, /dev/stdout) is written to, never replaced; a block device only with
-    /// --on-exists overwrite.
+    /// --on-exists overwrite. A reader of a FIFO is waited for as long as a server (--connect-timeout).
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
 
