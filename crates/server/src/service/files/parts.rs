@@ -39,8 +39,7 @@ impl Files {
         let own = with_id.as_ref().or(without_id.as_ref());
         // Without an id nothing says that what is there is of the same client, so it stays, and this
         // attempt leaves nothing.
-        if !offer.resume && with_id.is_none() && own.is_some_and(|key| self.directory.has_part(key))
-        {
+        if !offer.resume && with_id.is_none() && own.is_some_and(|key| directory.has_part(key)) {
             let Part { sink, .. } = fresh()?;
             return Ok(Part { sink: sink.not_kept(), held: None, without_id: false });
         }
