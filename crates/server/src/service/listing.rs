@@ -317,9 +317,10 @@ mod tests {
     fn a_directory_of_more_names_than_are_held_is_listed_page_by_page() {
         let name = |number: u32| FileName::sanitize(&format!("{number:0>200}")).unwrap();
         let all: Vec<FileName> = (0..2000).map(name).collect();
-        for budget in [u64::MAX, 100_000] {
+        let peer = std::net::IpAddr::from([127, 0, 0, 1]);
+        for budget in [u64::MAX, 200_000] {
             let budget = Arc::new(Budget::new(budget));
-            let (mut share, mut listed, mut pages) = (budget.share(), Vec::new(), 0);
+            let (mut share, mut listed, mut pages) = (budget.share(peer), Vec::new(), 0);
             loop {
                 let mut page = Page::new(120_000, listed.last().cloned());
                 // In no order, as a disk gives them.

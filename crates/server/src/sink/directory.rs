@@ -212,7 +212,7 @@ impl Directory {
         let mut so_far = String::new();
         let components: Vec<&str> = parent.iter().flat_map(FilePath::components).collect();
         for (depth, name) in components.iter().enumerate() {
-            let at = above.as_ref().unwrap_or(self.handle());
+            let at = above.as_ref().unwrap_or(&self.place.handle);
             so_far = if depth == 0 { (*name).to_owned() } else { format!("{so_far}/{name}") };
             let stat = match statat(at, *name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => {
@@ -234,7 +234,7 @@ impl Directory {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             above = Some(openat(at, *name, flags, Mode::empty())?.into());
         }
-        let at = above.as_ref().unwrap_or(self.handle());
+        let at = above.as_ref().unwrap_or(&self.place.handle);
         // A name that this file system cannot have is an error here already.
         match statat(at, path.file_name().as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) | Err(Errno::NOENT) => {}
@@ -247,7 +247,7 @@ impl Directory {
     /// Makes the directory `path`; that it is there already is fine.
     pub(crate) fn make(&self, path: &FilePath) -> io::Result<()> {
         let parent = self.parent(path)?;
-        let above = parent.as_ref().unwrap_or(self.handle());
+        let above = parent.as_ref().unwrap_or(&self.place.handle);
         let name = path.file_name();
         match rustix::fs::mkdirat(above, name.as_str(), Mode::from_raw_mode(0o777)) {
             Ok(()) if self.is_durable() => anyport_disk::sync(above).map(drop),
@@ -350,7 +350,7 @@ impl Directory {
         let Some(parent) = path.parent() else { return Ok(None) };
         let mut directory: Option<File> = None;
         for name in parent.components() {
-            let above = directory.as_ref().unwrap_or(self.handle());
+            let above = directory.as_ref().unwrap_or(&self.place.handle);
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let opened = match openat(above, name, flags, Mode::empty()) {
                 Err(Errno::NOENT) => {
@@ -381,7 +381,7 @@ impl Directory {
         on_exists: OnExists,
     ) -> io::Result<(FilePath, bool)> {
         let parent = self.parent(path)?;
-        let into = parent.as_ref().unwrap_or(self.handle());
+        let into = parent.as_ref().unwrap_or(&self.place.handle);
         if !self.is_named(part, file)? {
             return Err(io::Error::other("the partial file of this upload was removed"));
         }
