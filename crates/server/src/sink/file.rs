@@ -296,7 +296,6 @@ pub(crate) fn date(file: &File, mtime: Option<FileTime>) {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
