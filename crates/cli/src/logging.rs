@@ -1,12 +1,21 @@
 //! Where events of the libraries go, and in which form.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 
+use anyport_proto::visible::{escape_json, make_visible};
 use clap::ValueEnum;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
+
+use crate::output::to_stderr;
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -56,7 +65,7 @@ fn layer(format: LogFormat, ansi: bool) -> (Writing, Option<io::Error>) {
         LogFormat::Text => None,
         LogFormat::Json => {
             let json = fmt::layer().json().flatten_event(true).with_current_span(false);
-            return (json.with_writer(io::stderr).with_target(false).boxed(), None);
+            return (json.with_writer(|| Lines { escapes: true }).with_target(false).boxed(), None);
         }
         LogFormat::Auto => leads_to_the_journal().then(tracing_journald::layer),
         LogFormat::Journald => Some(tracing_journald::layer()),
@@ -68,8 +77,91 @@ fn layer(format: LogFormat, ansi: bool) -> (Writing, Option<io::Error>) {
         }
         Some(Err(error)) => Some(error),
     };
-    let text = fmt::layer().with_writer(io::stderr).with_ansi(ansi).with_target(false);
-    (text.boxed(), missing)
+    // Some values are a peer's words.
+    let fields = debug_fn(|writer, field, value| {
+        let value = format!("{value:?}");
+        let value = make_visible(&value);
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name => write!(writer, "{name}={value}"),
+        }
+    });
+    let text =
+        fmt::layer().with_writer(|| Lines { escapes: false }).with_ansi(ansi).with_target(false);
+    (text.fmt_fields(fields.delimited(" ")).boxed(), missing)
+}
+
+/// Lines of the log for stderr. A thread of its own writes them, so that a reader who pauses holds up no task.
+struct Lines {
+    /// They are JSON, in which a terminal obeys nothing then.
+    escapes: bool,
+}
+
+/// What the thread is told.
+enum Message {
+    Line(Vec<u8>),
+    /// Everything before it is written.
+    Flushed(SyncSender<()>),
+}
+
+static QUEUE: OnceLock<SyncSender<Message>> = OnceLock::new();
+
+/// Lines that found the queue full since the last one that did not.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that wait for a reader of stderr; further ones are counted and lost.
+const QUEUED: usize = 4096;
+
+/// What the last lines get to be written when the program ends.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+impl Lines {
+    /// Begins with the first line, as a daemon has no threads before it is one.
+    fn queue() -> &'static SyncSender<Message> {
+        QUEUE.get_or_init(|| {
+            let (queue, messages) = sync_channel(QUEUED);
+            std::thread::spawn(move || {
+                while let Ok(message) = messages.recv() {
+                    match message {
+                        // One that cannot be written is lost: there is nobody to tell.
+                        Message::Line(line) => _ = io::stderr().write_all(&line),
+                        Message::Flushed(flushed) => _ = flushed.send(()),
+                    }
+                    let lost = LOST.swap(0, Ordering::Relaxed);
+                    if lost > 0 {
+                        to_stderr(&format!(
+                            "{lost} lines of the log are lost: stderr was not read"
+                        ));
+                    }
+                }
+            });
+            queue
+        })
+    }
+}
+
+/// Waits until the lines of the log are written, but not for a reader who never reads.
+pub(crate) fn finish() {
+    let Some(queue) = QUEUE.get() else { return };
+    let (flushed, is_flushed) = sync_channel(1);
+    if queue.try_send(Message::Flushed(flushed)).is_ok() {
+        let _ = is_flushed.recv_timeout(LAST_LINES);
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let text = if self.escapes { escape_json(&text) } else { text };
+        if Self::queue().try_send(Message::Line(text.into_owned().into_bytes())).is_err() {
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// systemd says which file it has given us as stderr; who has led stderr elsewhere since wants the log there

@@ -58,6 +58,8 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(bench),
         Command::BenchPeer(peer) => bench::run_peer(peer),
     };
+    // Before the failure, which is what the log leads up to.
+    logging::finish();
     done.unwrap_or_else(|failure| {
         output::print_failure(&failure);
         failure.exit

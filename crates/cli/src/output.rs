@@ -1,5 +1,6 @@
 //! What the user sees: receipts to stdout, all else to stderr.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -8,33 +9,29 @@ use std::time::Duration;
 use anyport_net::waiting::Waiting;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::format_rate;
+use anyport_proto::visible::{escape_json, make_visible};
 use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot};
 use serde_json::json;
 
 use crate::Failure;
 use crate::commands::reason;
 
-/// Text of somebody else's, as it may stand on a terminal.
-pub(crate) fn plain(text: &str) -> String {
-    text.replace(char::is_control, " ")
-}
-
 /// `error: what: why` and, on a line of its own, `hint: …`.
 pub(crate) fn print_failure(failure: &Failure) {
-    // Some of the words are a server's, and none of them may steer a terminal.
-    to_stderr(&plain(&format!("error: {}", reason(failure.error.as_ref()))));
+    // Some libraries write errors of several lines.
+    to_stderr(&format!("error: {}", reason(failure.error.as_ref())).replace('\n', " "));
     for other in &failure.others {
-        to_stderr(&plain(&format!("error: {other}")));
+        to_stderr(&format!("error: {other}"));
     }
     if let Some(hint) = &failure.hint {
-        to_stderr(&plain(&format!("hint: {hint}")));
+        to_stderr(&format!("hint: {hint}"));
     }
 }
 
-/// A line to stderr. One that cannot be written is lost: there is nobody to tell.
+/// Writes a line to stderr, in which no character of a peer acts on a terminal. One that cannot be written is lost.
 pub(crate) fn to_stderr(line: &str) {
     // In one write, so that a rotation of the log cuts no line.
-    let _ = Waiting(io::stderr().lock()).write_all(format!("{line}\n").as_bytes());
+    let _ = Waiting(io::stderr().lock()).write_all(format!("{}\n", make_visible(line)).as_bytes());
 }
 
 /// Standard output without a buffer, locked for this thread. All writes go through it: the buffer of
@@ -43,14 +40,19 @@ pub(crate) fn stdout() -> Waiting<io::StdoutLock<'static>> {
     Waiting(io::stdout().lock())
 }
 
-/// A text to stdout as it is, at once.
+/// Writes a text to stdout as it is. What a peer chose of it must have been made visible.
 pub(crate) fn write_stdout(text: &str) -> io::Result<()> {
     stdout().write_all(text.as_bytes())
 }
 
-/// A line to stdout, at once.
+/// Writes a line for people to stdout, in which no character of a peer acts on a terminal.
 pub(crate) fn to_stdout(line: &str) -> io::Result<()> {
-    write_stdout(&format!("{line}\n"))
+    write_stdout(&format!("{}\n", make_visible(line)))
+}
+
+/// Writes a line of JSON to stdout; a program reads in it what the peer chose, and a terminal obeys nothing.
+pub(crate) fn json_to_stdout(event: &impl Display) -> io::Result<()> {
+    write_stdout(&format!("{}\n", escape_json(&event.to_string())))
 }
 
 /// A server's events, for people or for machines. A thread of its own writes them, so that a reader of stdout who
@@ -111,6 +113,11 @@ impl Printer {
     }
 
     fn print(&self, line: String) {
+        let line = match self.json {
+            true => escape_json(&line),
+            false => make_visible(&line),
+        };
+        let line = line.into_owned();
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 && self.lines.try_send(self.loss(lost)).is_err() {
             self.lost.fetch_add(lost + 1, Ordering::Relaxed);
@@ -205,6 +212,13 @@ impl Observer for Printer {
             return self.print(event.to_string());
         }
         self.print(format!("{protocol} {peer} refused: {reason}"));
+    }
+
+    fn suppressed(&self, refusals: u64) {
+        self.print(match self.json {
+            true => json!({ "event": "suppressed", "refusals": refusals }).to_string(),
+            false => format!("{refusals} more refused (not listed one by one)"),
+        });
     }
 
     fn answered(&self, answer: &Answered) {

@@ -1,9 +1,9 @@
 //! What `-w FORMAT` prints of each file, as curl writes it: `%{bytes} in %{seconds} s\n`.
 
-use std::fmt::Write as _;
 use std::str::FromStr;
 
 use anyport_client::Sent;
+use anyport_proto::visible::make_visible;
 
 /// A format that has been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Template {
         for part in &self.0 {
             match part {
                 Part::Text(text) => line.push_str(text),
-                Part::Fact(fact) => _ = write!(line, "{}", known(fact, sent)),
+                Part::Fact(fact) => line.push_str(&make_visible(&known(fact, sent))),
             }
         }
         line

@@ -12,10 +12,10 @@ use anyport_tls::identity::{Identity, IdentityError, KEPT as KEPT_AS};
 use anyport_tls::server::Server;
 use rustix::fs::Access;
 
+use crate::Failure;
 use crate::exit::Exit;
 use crate::flags::{ClientTls, ServerTls, Tls};
 use crate::output::to_stderr;
-use crate::{Failure, output};
 
 /// TLS as a server is told to speak it; `None`: it is not.
 ///
@@ -179,7 +179,7 @@ pub(crate) fn client(flags: &ClientTls) -> Result<Encryption, Failure> {
 
 /// What a person has to know of a server that nobody vouches for.
 fn tell(target: &Target, met: &Met) {
-    let authority = output::plain(&target.authority());
+    let authority = target.authority();
     match met {
         Met::New { fingerprint, file, error: None } => to_stderr(&format!(
             "{authority} is new here: its certificate {fingerprint} is remembered in {}",

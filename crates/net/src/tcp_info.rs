@@ -55,6 +55,46 @@ impl TcpInfo {
     }
 }
 
+/// How far the bytes that were written to a connection have got. A peer that still reads from the buffers of both kernels makes
+/// progress, though no write succeeds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// Bytes that were written to the socket.
+    pub written: u64,
+    /// Bytes that the peer's kernel has acknowledged.
+    pub acked: u64,
+    /// The last byte that it has room for: this moves when the peer reads. 0 on kernels that do not report it.
+    pub room: u64,
+}
+
+impl Delivery {
+    /// Asks the kernel about `socket`.
+    ///
+    /// # Errors
+    /// The socket is not a TCP socket.
+    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+        let mut bytes = [0; size_of::<tcp_info>()];
+        let known = ask(socket, &mut bytes)?;
+        let known = &bytes[..known];
+        let long = |at| long_number(known, at).unwrap_or_default();
+        let short = |at| number(known, at).unwrap_or_default();
+        let sent = long(offset_of!(tcp_info, tcpi_bytes_sent));
+        let once = sent.saturating_sub(long(offset_of!(tcp_info, tcpi_bytes_retrans)));
+        let acked = long(offset_of!(tcp_info, tcpi_bytes_acked));
+        Ok(Self {
+            written: once.saturating_add(short(offset_of!(tcp_info, tcpi_notsent_bytes))),
+            acked,
+            room: acked.saturating_add(short(offset_of!(tcp_info, tcpi_snd_wnd))),
+        })
+    }
+
+    /// Returns whether the peer or its kernel accepted anything after `earlier`.
+    pub const fn has_advanced_since(&self, earlier: &Self) -> bool {
+        self.acked > earlier.acked || self.room > earlier.room
+    }
+}
+
 /// Fills `bytes` with a `tcp_info` and gives how many of them the kernel wrote.
 fn ask(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
     let socket = socket.as_fd();
@@ -111,6 +151,30 @@ mod tests {
         assert!(theirs.retransmits.is_some_and(|segments| segments < 1000), "{theirs:?}");
         let ours = TcpInfo::of(&receiver).unwrap();
         assert!(ours.rtt_us.is_some() && ours.cwnd.is_some(), "{ours:?}");
+    }
+
+    #[test]
+    fn a_peer_that_reads_from_its_kernel_alone_makes_progress() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(count) = sender.write(&[0; 64 * 1024]) {
+            written += count as u64;
+        }
+        let full = Delivery::of(&sender).unwrap();
+        // A SYN takes a place in the sequence of some kernels' counts.
+        assert!(full.written.abs_diff(written) <= 1, "{full:?} of {written}");
+        assert!(full.acked < full.written, "{full:?}");
+        assert!(!Delivery::of(&sender).unwrap().has_advanced_since(&full));
+        let mut content = vec![0; usize::try_from(written / 2).unwrap()];
+        receiver.read_exact(&mut content).unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !Delivery::of(&sender).unwrap().has_advanced_since(&full) {
+            assert!(std::time::Instant::now() < until, "no progress");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

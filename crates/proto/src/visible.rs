@@ -23,6 +23,34 @@ pub fn push_visible(into: &mut String, text: &str) {
     }
 }
 
+/// The same for a text of several lines.
+pub fn make_lines_visible(text: &str) -> Cow<'_, str> {
+    if text.split('\n').all(is_visible) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |character| if character == '\n' { None } else { picture(character) };
+    Cow::Owned(text.chars().map(|character| shown(character).unwrap_or(character)).collect())
+}
+
+/// Serialized JSON with an escape in place of each character that a terminal would obey: DEL, C1, line ends of Unicode, and the
+/// marks that change the direction of text. JSON allows them in strings, and nowhere else; those of C0 it escapes itself.
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    let acts = |character: char| character >= '\u{7f}' && picture(character).is_some();
+    if json.is_ascii() && !json.contains('\u{7f}') || !json.contains(acts) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    for character in json.chars() {
+        if acts(character) {
+            // All of them are in the basic plane.
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            escaped.push(character);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 fn is_visible(text: &str) -> bool {
     // PERF: without an early end the compiler looks at a vector of bytes at once, and most messages are plain ASCII.
     let plain = text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
@@ -68,6 +96,12 @@ mod tests {
     }
 
     #[test]
+    fn lines_stay_lines() {
+        assert_eq!(make_lines_visible("a\n\u{1b}b\r\n"), "a\n␛b␍\n");
+        assert!(matches!(make_lines_visible("a\nb\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
     fn plain_text_is_not_copied() {
         for text in ["", "plain ~", "größer", "🎉"] {
             assert!(matches!(make_visible(text), Cow::Borrowed(_)), "{text}");
@@ -75,6 +109,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn json_is_read_as_it_was_and_nothing_in_it_acts(text: String, c in any::<char>()) {
+            let text = format!("{text}{c}\u{9b}\u{202e}\u{2028}\u{7f}");
+            let json = serde_json::to_string(&[&text]).unwrap();
+            let escaped = escape_json(&json);
+            prop_assert_eq!(make_visible(&escaped), escaped.as_ref());
+            prop_assert_eq!(serde_json::from_str::<[String; 1]>(&escaped).unwrap(), [text]);
+        }
+
         #[test]
         fn nothing_that_controls_remains_and_twice_is_once(text: String, c in any::<char>()) {
             let text = format!("{text}{c}");

@@ -18,7 +18,7 @@ use crate::direct;
 use crate::link::Link;
 use crate::live::Live;
 use crate::observe::Why;
-use crate::per_address::{Admitted, Excess, PerAddress, TooMany};
+use crate::per_address::{Admitted, Excess, PerAddress};
 use crate::permits::Permits;
 use crate::pulse::{Questions, answering};
 use crate::record::Record;
@@ -44,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<Live<Config>>,
     pub(crate) files: Arc<Live<Files>>,
     pub(crate) permits: Arc<Permits>,
+    pub(crate) stream_files: Arc<Budget>,
     pub(crate) buffered: Arc<Budget>,
     pub(crate) per_address: Arc<PerAddress>,
     pub(crate) access: Arc<Access>,
@@ -86,7 +87,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                 prepare(&stream, &config);
                 let record = Record::begin(peer, shared.counters.clone());
                 let Shared { buffered, undecided, counters, access, .. } = shared.clone();
-                let Shared { rooms, desk, pipes, .. } = shared.clone();
+                let Shared { rooms, desk, pipes, stream_files, .. } = shared.clone();
                 let link = Link::new();
                 let context = Context {
                     config,
@@ -99,6 +100,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                     rooms,
                     desk,
                     pipes,
+                    stream_files,
                     peer,
                     link,
                     is_encrypted: false,
@@ -129,16 +131,12 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
 fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
     match shared.per_address.admit(peer.ip()) {
         Ok(admitted) => Some(admitted),
-        Err(TooMany { what, worth_telling }) => {
+        Err(what) => {
             let why = match what {
                 Excess::Open(_) => Why::TooMany,
                 Excess::Rate(_) => Why::TooFast,
             };
-            if worth_telling {
-                shared.files.now().refused_for(why, "tcp", peer, excess(what));
-            } else {
-                shared.counters.refused_silently(why);
-            }
+            shared.files.now().refused_for(why, "tcp", peer, excess(what));
             None
         }
     }

@@ -63,11 +63,20 @@ pub(crate) struct Share {
 impl Share {
     /// Takes `count` more; false, and nothing taken, if the budget or the fair share of the address is exhausted.
     pub(crate) fn grow(&mut self, count: usize) -> bool {
+        self.grow_within(count, self.budget.limit())
+    }
+
+    /// The same for what can be done without: only half of the budget is for that, and the rest for those who cannot.
+    pub(crate) fn grow_if_plenty(&mut self, count: usize) -> bool {
+        self.grow_within(count, self.budget.limit() / 2)
+    }
+
+    fn grow_within(&mut self, count: usize, limit: u64) -> bool {
         let count = count as u64;
         if count == 0 {
             return true;
         }
-        let (limit, mut held) = (self.budget.limit(), self.budget.lock());
+        let mut held = self.budget.lock();
         let Some(free) = limit.checked_sub(held.total.saturating_add(count)) else { return false };
         let own = held.by_address.entry(self.address).or_default();
         // One more than is free afterwards, so that a small total can be used up.
@@ -150,6 +159,14 @@ pub(crate) mod tests {
         assert_eq!(fill(&mut two), 576);
         drop(two);
         assert!(budget.lock().by_address.is_empty() && budget.lock().total == 0);
+    }
+
+    #[test]
+    fn what_can_be_done_without_gets_half() {
+        let budget = Arc::new(Budget::new(1024));
+        let mut one = budget.share(peer(1));
+        assert!(one.grow_if_plenty(300) && !one.grow_if_plenty(300));
+        assert!(one.grow(300) && !one.grow_if_plenty(1));
     }
 
     #[test]

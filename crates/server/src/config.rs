@@ -59,6 +59,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Requests of one HTTP/2 connection at once; RFC 9113 §6.5.2 asks for 100 at least.
     pub max_streams: u32,
+    /// Files that HTTP/2 streams may have open beside one of each connection, all connections together.
+    pub max_stream_files: usize,
     /// Connections of one peer address at once, of an IPv6 peer those of its /64; a further one is closed.
     pub max_per_address: usize,
     /// Whether that holds for peers on this machine too, who could do worse than to connect.
@@ -130,6 +132,8 @@ impl Config {
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
             max_streams: 128,
+            // As many as connections: a file is what costs.
+            max_stream_files: 1024,
             max_per_address: 256,
             counts_loopback: false,
             max_rate_per_address: Some(100),

@@ -9,17 +9,18 @@
 //! ```
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyport_net::blocking;
 use anyport_net::copy::{Flow, Pumped, Step, pump_blocking, pump_cooperative, write};
+use anyport_net::keepalive;
 use anyport_net::linger;
 use anyport_net::prefixed::Prefixed;
+use anyport_net::shared::Shared;
 use anyport_proto::detect::{Allowed, Decision, Verdict};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::block_in_place;
 
 use crate::config::Service;
 use crate::conversations::{Conversations, Guard};
@@ -84,7 +85,7 @@ pub(crate) async fn serve(
     context.record.is_under(encryption);
     // Beginning a session may ask the file system how much is free.
     // Boxed, as what a conversation needs is far more than what waits for one, and most of a crowd waits.
-    match block_in_place(|| Session::new(protocol, context.clone())) {
+    match blocking::run(|| Session::new(protocol, context.clone())).await {
         Some(session) => {
             let first = Some(detected.first);
             Box::pin(converse_to_end(wire, session, first, context, stages, guard)).await;
@@ -166,7 +167,7 @@ pub(crate) async fn converse_to_end(
             let socket = alone(stream).and_then(TcpStream::into_std);
             stages.conversations.add(socket, session, guard);
         }
-        Err(error) => session.broken(&error),
+        Err(error) => blocking::run(|| session.broken(&error)).await,
     }
 }
 
@@ -198,7 +199,8 @@ async fn hear(
 ) -> io::Result<Flow> {
     let First { mut prefix, first_byte, ended } = first;
     let mut replies = Vec::new();
-    let flow = block_in_place(|| session.begin(&mut prefix, first_byte, ended, &mut replies));
+    let begin = || session.begin(&mut prefix, first_byte, ended, &mut replies);
+    let flow = blocking::run(begin).await;
     drop(prefix);
     if !replies.is_empty() {
         // What answers a prefix of a few KiB fits the socket's empty send buffer.
@@ -242,7 +244,7 @@ async fn bulk(
                 }
                 stream = match waiting.socket.and_then(TcpStream::from_std) {
                     Ok(stream) => Arc::new(stream),
-                    Err(error) => return session.broken(&error),
+                    Err(error) => return blocking::run(|| session.broken(&error)).await,
                 };
                 context.link.lead_to(&stream);
                 (session.session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer)), BULK_AFTER)
@@ -256,7 +258,7 @@ async fn bulk(
                 return stages.conversations.add(socket, session, guard);
             }
             Ok(_) => return close_shared(stream).await,
-            Err(error) => return session.broken(&error),
+            Err(error) => return blocking::run(|| session.broken(&error)).await,
         }
     }
 }
@@ -283,7 +285,7 @@ async fn lane(
     let socket = match blocking {
         Ok(socket) => socket,
         Err(error) => {
-            session.broken(&error);
+            blocking::run(|| session.broken(&error)).await;
             return None;
         }
     };
@@ -321,34 +323,27 @@ async fn library(
     stop: &Stop,
 ) {
     let peer = context.peer;
-    // The library takes the stream for itself, so a second handle is asked.
-    let asked = stream.as_fd().try_clone_to_owned().map(Arc::new);
-    let Ok(stream) = alone(stream) else { return };
-    if let Ok(asked) = &asked {
-        context.link.lead_to(asked);
-    }
     tokio::select! {
         biased;
         // The transfer that is dropped with it says that it was given up.
         () = stop.aborted.cancelled() => tracing::debug!(%peer, "aborted"),
-        () = library::serve(tls::wire_of(stream, tls), upgrade, context) => {}
+        () = library::serve(tls::wire_of(Shared(stream), tls), upgrade, context) => {}
     }
 }
 
 /// Streams of HTTP/2, each a task of its own; until the last of them has ended.
 async fn streams(wire: Wire, first: First, context: Context, stop: &Stop, _guard: Guard) {
     let WireParts { stream, tls, plain } = WireParts::of(wire, &context.link);
-    // hyper takes the stream for itself, and closes it; so a second handle is asked, and sees the end.
-    let asked = stream.as_fd().try_clone_to_owned().map(std::net::TcpStream::from).map(Arc::new);
-    let Ok(asked) = asked.inspect_err(|error| tracing::debug!(%error, "no second handle")) else {
-        return;
-    };
-    context.link.lead_to(&asked);
-    let wire = Prefixed::new([first.prefix, plain], tls::wire_of(stream, tls));
-    http2::serve(wire, context, stop).await;
-    if let Some(stream) = Arc::into_inner(asked)
+    // A client that waits for others may be silent for long, and one that is gone is not waited for.
+    if let Err(error) = keepalive::watch(&stream, context.config.timeouts.idle) {
+        tracing::warn!(%error, "cannot set TCP keepalive");
+    }
+    let stream = Arc::new(stream);
+    context.link.lead_to(&stream);
+    let wire = tls::wire_of(Shared(stream.clone()), tls);
+    http2::serve(Prefixed::new([first.prefix, plain], wire), context, stop).await;
+    if let Some(mut stream) = Arc::into_inner(stream)
         && !stop.is_aborted()
-        && let Ok(mut stream) = TcpStream::from_std(stream)
     {
         // So that the peer reads why it ended.
         linger::close(&mut stream).await;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_proto::detect::{Decision, End, Reason, Verdict};
 use anyport_proto::transfer::receipt::Receipt;
@@ -11,6 +11,7 @@ use anyport_proto::transfer::receipt::Receipt;
 use crate::config::Service;
 use crate::histogram::{Durations, Histogram};
 use crate::observe::{Answered, Interrupted, Observer, Refused, Sent, Why};
+use crate::refusals::Refusals;
 use crate::requests::Requests;
 
 /// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
@@ -186,8 +187,8 @@ impl Counters {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A peer was refused, and nobody is told.
-    pub(crate) fn refused_silently(&self, why: Why) {
+    /// A peer was refused.
+    pub(crate) fn refused(&self, why: Why) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -391,10 +392,11 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// Counts what an observer is told, and tells it.
+/// Counts what an observer is told, and tells it; of refusals no more than their rate limit allows.
 pub(crate) struct Counting<O> {
     pub(crate) observer: O,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) refusals: Arc<Refusals>,
 }
 
 impl<O: Observer> Observer for Counting<O> {
@@ -411,8 +413,16 @@ impl<O: Observer> Observer for Counting<O> {
     }
 
     fn refused(&self, peer: &Refused) {
-        self.counters.refused_silently(peer.why);
-        self.observer.refused(peer);
+        self.counters.refused(peer.why);
+        if self.refusals.report(peer.why, peer.peer.ip(), Instant::now()) {
+            let Refused { protocol, reason, .. } = peer;
+            tracing::debug!(peer = %peer.peer, protocol, reason, "refused");
+            self.observer.refused(peer);
+        }
+    }
+
+    fn suppressed(&self, refusals: u64) {
+        self.observer.suppressed(refusals);
     }
 
     fn sent(&self, file: &Sent) {

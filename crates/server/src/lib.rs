@@ -52,6 +52,7 @@ mod per_address;
 mod permits;
 mod pulse;
 mod record;
+mod refusals;
 mod reload;
 mod requests;
 mod route;
@@ -93,6 +94,7 @@ use live::Live;
 use per_address::PerAddress;
 use permits::Permits;
 use pulse::{Pulse, Questions};
+use refusals::{REPORT_EVERY, Refusals};
 use reload::Replaceable;
 use running::Running;
 use service::files::Files;
@@ -127,6 +129,7 @@ pub struct Server {
     listeners: Vec<(Bound, Questions)>,
     datagrams: Vec<Datagrams>,
     pulse: Pulse,
+    refusals: Arc<Refusals>,
 }
 
 impl Server {
@@ -141,7 +144,9 @@ impl Server {
         observer: impl Observer,
     ) -> io::Result<Self> {
         let counters = Arc::<Counters>::default();
-        let observer = Counting { observer, counters: counters.clone() };
+        let refusals = Arc::<Refusals>::default();
+        let observer =
+            Counting { observer, counters: counters.clone(), refusals: refusals.clone() };
         let running = Arc::<Running>::default();
         let files = Files::open(&config, Arc::new(observer), running.clone())?;
         let mut pulse = Pulse::default();
@@ -163,6 +168,7 @@ impl Server {
             config: live,
             files: Arc::new(Live::new(files)),
             permits: Arc::new(Permits::new(config.max_connections)),
+            stream_files: Arc::new(Budget::new(config.max_stream_files as u64)),
             buffered: Arc::new(Budget::new(config.max_buffered)),
             per_address: Arc::new(per_address),
             access: Arc::default(),
@@ -178,7 +184,7 @@ impl Server {
         let replaceable = Replaceable::new(shared.clone(), configs, conversations.times());
         let replaceable = Arc::new(replaceable);
         let listeners = bound;
-        Ok(Self { shared, replaceable, conversations, listeners, datagrams, pulse })
+        Ok(Self { shared, replaceable, conversations, listeners, datagrams, pulse, refusals })
     }
 
     /// The addresses it listens on, in the order of its listeners.
@@ -208,6 +214,24 @@ impl Server {
     /// Serves until `drain` is ready; then takes nothing new and lets running transfers finish, until `abort` is ready
     /// or [`Timeouts::drain`] has passed; then gives up the rest. Nothing half is published by that.
     pub async fn run(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
+        let (files, refusals) = (self.shared.files.clone(), self.refusals.clone());
+        let report = || match refusals.take_suppressed() {
+            0 => {}
+            count => files.now().suppressed(count),
+        };
+        let mut serving = std::pin::pin!(self.serve(drain, abort));
+        let mut due = tokio::time::interval(REPORT_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut serving => break,
+                _ = due.tick() => report(),
+            }
+        }
+        report();
+    }
+
+    async fn serve(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let stop = Stop::default();
         let shared = self.shared;
         let stages = Stages {

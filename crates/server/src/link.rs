@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyport_net::congestion;
-use anyport_net::tcp_info::TcpInfo;
+use anyport_net::tcp_info::{Delivery, TcpInfo};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
 /// Leads to the socket of a connection, for as long as that is open; a link alone does not keep it open, as its last
@@ -90,6 +90,12 @@ impl Link {
     /// Whether both lead to the socket of the same connection.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// How far what was written has got. `None` where there is no TCP socket.
+    pub(crate) fn delivery(&self) -> Option<Delivery> {
+        let socket = self.state().socket.upgrade()?;
+        Delivery::of(&*socket).ok()
     }
 
     /// The name of its congestion control, and what TCP knows. Nothing where there is no socket, or not TCP's.

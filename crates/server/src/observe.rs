@@ -14,6 +14,10 @@ pub trait Observer: Send + Sync + 'static {
     fn interrupted(&self, transfer: &Interrupted);
     /// A peer was refused before any transfer began.
     fn refused(&self, peer: &Refused);
+    /// Further peers were refused, more than are reported one by one.
+    fn suppressed(&self, refusals: u64) {
+        let _ = refusals;
+    }
     /// A file was sent to a peer, or a part of it.
     fn sent(&self, file: &Sent) {
         let _ = file;

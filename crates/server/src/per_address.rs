@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::access::{Rates, Told, counted_as};
+use crate::access::{Rates, counted_as};
 use crate::config::Config;
 use crate::live::Live;
 
@@ -43,7 +43,6 @@ impl Limits {
 struct State {
     open: HashMap<IpAddr, usize>,
     rates: Rates,
-    told: Told,
 }
 
 /// A connection that was let in, until it is dropped.
@@ -53,15 +52,7 @@ pub(crate) struct Admitted {
     counted: Option<(Arc<PerAddress>, IpAddr)>,
 }
 
-/// A connection too many.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooMany {
-    pub(crate) what: Excess,
-    /// Whether nobody was told of this address within the last second.
-    pub(crate) worth_telling: bool,
-}
-
-/// Which limit it is beyond.
+/// The limit that a connection exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Excess {
     /// So many at once.
@@ -72,9 +63,8 @@ pub(crate) enum Excess {
 
 impl PerAddress {
     pub(crate) fn new(config: &Config) -> Self {
-        let (open, told) = (HashMap::new(), Told::default());
-        let rates = Rates::new(config.max_rate_per_address);
-        let state = Mutex::new(State { open, rates, told });
+        let (open, rates) = (HashMap::new(), Rates::new(config.max_rate_per_address));
+        let state = Mutex::new(State { open, rates });
         Self { limits: Live::new(Limits::of(config)), state }
     }
 
@@ -88,7 +78,7 @@ impl PerAddress {
     }
 
     /// Lets a connection from `peer` in, if its address has not too many.
-    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, TooMany> {
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, Excess> {
         let address = counted_as(peer);
         let limits = self.limits.now();
         let counts = |also_loopback: bool| also_loopback || !address.is_loopback();
@@ -107,8 +97,7 @@ impl PerAddress {
             None
         };
         if let Some(what) = what {
-            let worth_telling = state.told.is_worth_telling(address, now);
-            return Err(TooMany { what, worth_telling });
+            return Err(what);
         }
         if !counts_open {
             return Ok(Admitted { counted: None });
@@ -161,15 +150,14 @@ mod tests {
         let first = counts.admit(ip("192.0.2.1")).unwrap();
         let _second = counts.admit(ip("::ffff:192.0.2.1")).unwrap();
         let refused = counts.admit(ip("192.0.2.1")).unwrap_err();
-        assert_eq!(refused, TooMany { what: Excess::Open(2), worth_telling: true });
-        assert!(!counts.admit(ip("192.0.2.1")).unwrap_err().worth_telling);
+        assert_eq!(refused, Excess::Open(2));
         let _other = counts.admit(ip("192.0.2.2")).unwrap();
         drop(first);
         let _again = counts.admit(ip("192.0.2.1")).unwrap();
         counts.set_limits(&config(3, true, None));
         let _third = counts.admit(ip("192.0.2.1")).unwrap();
         counts.set_limits(&config(1, true, None));
-        assert_eq!(counts.admit(ip("192.0.2.2")).unwrap_err().what, Excess::Open(1));
+        assert_eq!(counts.admit(ip("192.0.2.2")).unwrap_err(), Excess::Open(1));
     }
 
     #[test]
@@ -202,7 +190,7 @@ mod tests {
         assert!(refused > 20, "{refused}");
         assert!(counts.lock().open.is_empty());
         let too_fast = (0..50).find_map(|_| counts.admit(ip("192.0.2.1")).err()).unwrap();
-        assert_eq!(too_fast.what, Excess::Rate(5));
+        assert_eq!(too_fast, Excess::Rate(5));
         counts.admit(ip("192.0.2.2")).unwrap();
         let loopback = counting(1000, false, Some(1));
         assert!((0..50).all(|_| loopback.admit(ip("127.0.0.1")).is_ok()));

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use anyport_proto::visible::make_visible;
+
 use crate::access::User;
 use crate::counters::Counters;
 
@@ -88,7 +90,8 @@ impl Record {
 
     /// It broke; the first reason stands.
     pub(crate) fn broken(&self, reason: &str) {
-        self.lock().broken.get_or_insert_with(|| reason.to_owned());
+        // The journal shows its fields as they are.
+        self.lock().broken.get_or_insert_with(|| make_visible(reason).into_owned());
     }
 
     fn lock(&self) -> MutexGuard<'_, Facts> {

@@ -57,6 +57,7 @@ impl Reload {
             config: live,
             files,
             permits,
+            stream_files,
             buffered,
             per_address,
             undecided,
@@ -70,6 +71,7 @@ impl Reload {
         per_address.set_limits(&config);
         undecided.set_limit(config.max_undecided);
         permits.resize(config.max_connections);
+        stream_files.set_limit(config.max_stream_files as u64);
         rooms.set_limits(config.rooms.clone());
         pipes.set_limits(config.pipes.clone());
         server.times.iter().for_each(|live| live.set(times(&config.timeouts)));
@@ -124,6 +126,7 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
         max_connections: _,
         max_per_address: _,
         max_streams: _,
+        max_stream_files: _,
         counts_loopback: _,
         max_rate_per_address: _,
         rate_counts_loopback: _,

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Flow, Held, Input, Outgoing, Step, Unseen};
 use anyport_net::pace::Pace;
-use tokio::task::block_in_place;
 
 use crate::record::{Record, Tally};
 use crate::session::Session;
@@ -63,6 +62,7 @@ impl Supervised {
         self.session.step(Input::Stopping, replies)
     }
 
+    /// Ends the session of a lost connection. May wait for the disk, as what it buffered becomes a partial file.
     pub(crate) fn broken(&mut self, error: &io::Error) {
         let reason = if self.stop.is_aborted() {
             STOPPED.to_owned()
@@ -70,8 +70,7 @@ impl Supervised {
             format!("the connection broke: {error}")
         };
         self.tally.record.broken(&reason);
-        // What was held in memory goes to the disk as a part.
-        block_in_place(|| self.session.broken(&reason));
+        self.session.broken(&reason);
     }
 }
 

@@ -11,6 +11,7 @@ use anyport_client::{Destination, GetError, GetOptions, Got, Progress, Target, g
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::units::{format_bytes, format_rate};
+use anyport_proto::visible::escape_json;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -20,7 +21,7 @@ use super::reason;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
-use crate::output::{stdout, to_stderr, to_stdout};
+use crate::output::{json_to_stdout, stdout, to_stderr, to_stdout};
 
 pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
@@ -94,7 +95,7 @@ fn failed(flags: &flags::Get, error: GetError) -> Failure {
             "hint": hint, "exit": exit as u8, "resumable": exit == Exit::BrokenOff,
         });
         // Whoever does not listen has the exit code.
-        let _ = to_stdout(&event.to_string());
+        let _ = json_to_stdout(&event);
     }
     Failure { hint, ..Failure::new(exit, error) }
 }
@@ -210,7 +211,7 @@ fn print(flags: &flags::Get, got: &Got, to_stdout_too: bool) -> io::Result<()> {
     if flags.quiet {
         return Ok(());
     }
-    let line = if flags.json { event(got) } else { human(got) };
+    let line = if flags.json { escape_json(&event(got)).into_owned() } else { human(got) };
     if to_stdout_too {
         return to_stdout(&line);
     }
@@ -231,7 +232,7 @@ fn event(got: &Got) -> String {
 }
 
 fn human(got: &Got) -> String {
-    let path = got.path.as_ref().map_or_else(|| "-".to_owned(), |path| shown(path));
+    let path = got.path.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
     if got.outcome != Outcome::Stored {
         return format!("{path} {}: {}", got.outcome.in_words(), format_bytes(got.size));
     }
@@ -246,11 +247,6 @@ fn human(got: &Got) -> String {
     let untold =
         if got.size_told { "" } else { "; the server did not say how many bytes there are" };
     format!("received {path}: {bytes}{from} in {seconds:.3} s{rate}{digest}{untold}")
-}
-
-/// A path without control characters; one of ours may hold some.
-fn shown(path: &Path) -> String {
-    path.display().to_string().replace(char::is_control, "?")
 }
 
 /// As precise as receipts are written.

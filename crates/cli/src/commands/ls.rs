@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyport_client::{GetError, list};
 use anyport_proto::transfer::download::{Entry, EntryKind};
 use anyport_proto::transfer::file_time::FileTime;
+use anyport_proto::visible::{escape_json, make_visible};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -21,6 +22,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     let mut out = io::BufWriter::new(stdout());
     let listed = list(&target, flags.recursive, &options, &mut |entry| {
         let line = if flags.json { event(&entry) } else { human(&entry) };
+        let line = if flags.json { escape_json(&line) } else { make_visible(&line) };
         writeln!(out, "{line}").map_err(GetError::Output)
     });
     // What came before an error is of use too.

@@ -9,12 +9,13 @@ use anyport_client::{
 };
 use anyport_proto::transfer::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
+use anyport_proto::visible::escape_json;
 use serde_json::json;
 
 use super::get::{Special, leads_to_stdout, open_special, special};
 use crate::access::Credential;
 use crate::exit::Exit;
-use crate::output::{stdout, to_stderr, to_stdout};
+use crate::output::{json_to_stdout, stdout, to_stderr, to_stdout};
 use crate::{Failure, flags, trust};
 
 /// Gives one file.
@@ -49,7 +50,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
             "event": "piped", "peer": peer, "key": key.as_str(), "bytes": piped.bytes,
             "seconds": piped.seconds, "receivers": piped.receivers, "gone": piped.gone,
         });
-        told(to_stdout(&event.to_string()))?;
+        told(json_to_stdout(&event))?;
     } else if !flags.quiet {
         told(to_stdout(&piped.human_line()))?;
     }
@@ -91,9 +92,9 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
             "event": "taken", "peer": taken.peer, "key": key.as_str(), "path": path,
             "bytes": taken.bytes, "seconds": taken.seconds,
         });
-        event.to_string()
+        escape_json(&event.to_string()).into_owned()
     } else {
-        let path = path.as_deref().unwrap_or("-").replace(char::is_control, "?");
+        let path = path.as_deref().unwrap_or("-");
         format!("took {path}: {} in {:.3} s", format_bytes(taken.bytes), taken.seconds)
     };
     if flags.quiet {

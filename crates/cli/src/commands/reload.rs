@@ -6,14 +6,14 @@ use crate::Failure;
 use crate::daemon::control::client::Server;
 use crate::daemon::flags;
 use crate::exit::Exit;
-use crate::output::to_stdout;
+use crate::output::{json_to_stdout, to_stdout};
 
 pub(crate) fn run(flags: &flags::Reload) -> Result<Exit, Failure> {
     let answer = Server::find(flags.which.control.as_deref())?.ask("reload")?;
     let line = answer["line"].as_str().unwrap_or_default().replace(char::is_control, " ");
     let done = answer["ok"] == true;
     if flags.which.json {
-        to_stdout(&answer.to_string()).context("cannot write to stdout")?;
+        json_to_stdout(&answer).context("cannot write to stdout")?;
         return Ok(if done { Exit::Done } else { Exit::Failed });
     }
     if !done {

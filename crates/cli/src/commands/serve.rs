@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use anyport_net::blocking;
 use anyport_proto::detect::Allowed;
 use anyport_server::{
     Config, FileAccess, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens,
@@ -21,7 +22,7 @@ use crate::exit::Exit;
 use crate::flags;
 use crate::layers::Parsed;
 use crate::listen::{self, Listening, is_loopback};
-use crate::output::{Printer, summary_event, to_stderr, to_stdout};
+use crate::output::{Printer, json_to_stdout, summary_event, to_stderr};
 use crate::reload::Reloader;
 use crate::settings;
 
@@ -39,6 +40,8 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     daemon::fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // One for each bulk transfer, and those for the disk: a runtime without a thread to spare stops.
+        .max_blocking_threads(blocking::threads(config.bulk_threads))
         .build()
         .context("cannot start the runtime")?;
     let (printer, printed) = Printer::start(flags.json);
@@ -119,7 +122,7 @@ fn announce(
     if flags.json {
         for (address, config) in listening {
             let event = listening_event(*address, config, fingerprint);
-            to_stdout(&event.to_string()).context("cannot write to stdout")?;
+            json_to_stdout(&event).context("cannot write to stdout")?;
         }
         return Ok(());
     }

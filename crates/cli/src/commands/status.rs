@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use anyport_proto::transfer::units::format_bytes;
-use anyport_proto::visible::make_visible;
+use anyport_proto::visible::{escape_json, make_visible};
 use serde_json::Value;
 
 use crate::Failure;
@@ -18,7 +18,10 @@ pub(crate) fn run(flags: &flags::Status) -> Result<Exit, Failure> {
     let mut failed = None;
     for mut server in servers {
         match server.ask("status") {
-            Ok(status) if flags.which.json => text.push_str(&format!("{status}\n")),
+            Ok(status) if flags.which.json => {
+                text.push_str(&escape_json(&status.to_string()));
+                text.push('\n');
+            }
             Ok(status) => {
                 text.push_str(&for_people(&status));
                 if several {

@@ -6,13 +6,13 @@ use crate::Failure;
 use crate::daemon::control::client::Server;
 use crate::daemon::flags;
 use crate::exit::Exit;
-use crate::output::{to_stderr, to_stdout};
+use crate::output::{json_to_stdout, to_stderr};
 
 pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
     let mut server = Server::find(flags.which.control.as_deref())?;
     let answer = server.ask(if flags.now { "stop now" } else { "stop" })?;
     if flags.which.json {
-        to_stdout(&answer.to_string()).context("cannot write to stdout")?;
+        json_to_stdout(&answer).context("cannot write to stdout")?;
     } else {
         let how = if flags.now { "at once" } else { "running transfers may finish" };
         to_stderr(&format!("process {} stops: {how}", answer["pid"]));

@@ -2,7 +2,6 @@
 //! file of a transfer that it has accepted; so it takes no more connections than it can serve, and the others wait in the
 //! kernel's backlog, where they cost nothing.
 
-use anyport_proto::transfer::receipt::Engine;
 use anyport_server::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -18,12 +17,9 @@ pub(crate) fn fit(config: &mut Config) {
         Err(_) => limit.current,
     };
     let Some(limit) = limit else { return };
-    let each = match config.engine {
-        Engine::Own => FOR_A_CONNECTION,
-        // It takes the socket for itself, and ours is another one.
-        Engine::Library => FOR_A_CONNECTION + 1,
-    };
-    let most = connections(limit, config.bulk_threads, each);
+    let bears = Bears::with(limit, config.bulk_threads, config.max_connections);
+    config.max_stream_files = bears.stream_files;
+    let most = bears.connections;
     if config.max_connections > most {
         let wanted = config.max_connections;
         to_stderr(&format!(
@@ -36,13 +32,26 @@ pub(crate) fn fit(config: &mut Config) {
     }
 }
 
-/// Connections that so many open files bear.
-fn connections(limit: u64, bulk_threads: usize, each: usize) -> usize {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let reserved = RESERVED.saturating_add(bulk_threads.saturating_mul(FOR_A_THREAD));
-    // Of very few at least half are for clients.
-    let left = limit - reserved.min(limit / 2);
-    (left / each).max(1)
+/// What a limit on open files bears.
+#[derive(Debug, PartialEq, Eq)]
+struct Bears {
+    connections: usize,
+    /// Files of HTTP/2 streams beside the first of each connection.
+    stream_files: usize,
+}
+
+impl Bears {
+    /// A quarter of the open files, and what `connections` leave, is for streams.
+    fn with(limit: u64, bulk_threads: usize, connections: usize) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let reserved = RESERVED.saturating_add(bulk_threads.saturating_mul(FOR_A_THREAD));
+        // Of very few at least half are for clients.
+        let left = limit - reserved.min(limit / 2);
+        let most = ((left - left / 4) / FOR_A_CONNECTION).max(1);
+        let connections = connections.min(most);
+        let stream_files = left.saturating_sub(connections.saturating_mul(FOR_A_CONNECTION));
+        Self { connections, stream_files }
+    }
 }
 
 /// A socket, and the file that is received or sent.
@@ -61,11 +70,12 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_for_what_is_no_connection() {
-        assert_eq!(connections(1024, 4, 2), (1024 - 64 - 8) / 2);
-        assert_eq!(connections(128, 4, 2), 32, "few: half of them");
-        assert_eq!(connections(20_000, 4, 2), 9964);
-        assert_eq!(connections(20_000, 4, 3), 6642);
-        assert_eq!(connections(2, 4, 2), 1);
-        assert_eq!(connections(u64::MAX, usize::MAX, 2), usize::MAX / 4 + 1);
+        let bears = |connections, stream_files| Bears { connections, stream_files };
+        assert_eq!(Bears::with(1024, 4, 1024), bears(357, 238));
+        assert_eq!(Bears::with(1024, 4, 100), bears(100, 752), "what connections leave");
+        assert_eq!(Bears::with(128, 4, 1024), bears(24, 16), "few: half of them");
+        assert_eq!(Bears::with(20_000, 4, 1024), bears(1024, 17_880));
+        assert_eq!(Bears::with(2, 4, 1024), bears(1, 0));
+        assert_eq!(Bears::with(u64::MAX, usize::MAX, 1024).connections, 1024);
     }
 }

@@ -25,7 +25,7 @@ use rustix::stdio;
 use super::{flags, inherited};
 use crate::Failure;
 use crate::exit::Exit;
-use crate::output::{to_stderr, to_stdout};
+use crate::output::{json_to_stdout, to_stderr};
 
 /// Starts the daemon, and waits until it serves; `None` where this process is to serve itself.
 pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure> {
@@ -56,7 +56,7 @@ pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure>
     }
     if let Some(line) = said.strip_suffix(READY) {
         match line.starts_with('{') {
-            true => to_stdout(line.trim_end()).context("cannot write to stdout")?,
+            true => json_to_stdout(&line.trim_end()).context("cannot write to stdout")?,
             false => to_stderr(line.trim_end()),
         }
         return Ok(Some(Exit::Done));

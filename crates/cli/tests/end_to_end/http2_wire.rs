@@ -10,14 +10,14 @@ use crate::harness::{Expected, Server, wait_until};
 use crate::wire::connect;
 
 /// A connection that is written by hand.
-pub(crate) struct Wire(TcpStream);
+pub(crate) struct Wire(pub(crate) TcpStream);
 
 /// A frame that came.
 #[derive(Debug)]
 pub(crate) struct Came {
-    kind: u8,
-    flags: u8,
-    stream: u32,
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 pub(crate) const END_STREAM: u8 = 1;
@@ -59,7 +59,7 @@ impl Wire {
     }
 
     /// The head of a request that has content.
-    fn put(&mut self, stream: u32, path: &str, length: Option<u64>) {
+    pub(crate) fn put(&mut self, stream: u32, path: &str, length: Option<u64>) {
         let head = head("PUT", path, length);
         self.send(HEADERS, END_HEADERS, stream, &head);
     }
@@ -73,7 +73,7 @@ impl Wire {
     }
 
     /// The next frame; none at the end of the connection. Pings are answered.
-    fn next(&mut self) -> Option<Came> {
+    pub(crate) fn next(&mut self) -> Option<Came> {
         loop {
             let mut header = [0; 9];
             if self.0.read_exact(&mut header).is_err() {
@@ -111,7 +111,7 @@ impl Wire {
     }
 
     /// How the connection ended: the last GOAWAY's reason.
-    fn end(&mut self) -> Option<u32> {
+    pub(crate) fn end(&mut self) -> Option<u32> {
         let mut reason = None;
         while let Some(came) = self.next() {
             if came.kind == GOAWAY {
@@ -122,7 +122,7 @@ impl Wire {
     }
 }
 
-fn number(bytes: &[u8]) -> u32 {
+pub(crate) fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes.try_into().unwrap())
 }
 
@@ -338,7 +338,7 @@ fn h2_12_a_client_that_takes_nothing_holds_little_and_is_cut() {
         }
         wire.heads(100);
         let grown = server.memory().saturating_sub(before);
-        assert!(grown < 32 * 1024 * 1024, "{grown} bytes for 100 streams");
+        assert!(grown < 16 * 1024 * 1024, "{grown} bytes for 100 streams");
         wire.end();
         for _ in 0..100 {
             let sent = server.next_event();
@@ -602,8 +602,7 @@ fn pi_14_a_receiver_without_a_window_is_left_behind() {
         let told = giving.join().unwrap();
         assert!(told.contains("gone=1") || told.contains("; 1 went away"), "{giver}: {told}");
         assert!(taking.join().unwrap() == content, "{giver}");
-        // It hears of it as soon as it has room, and not as an end.
-        wire.send(WINDOW_UPDATE, 0, 1, &1000_u32.to_be_bytes());
+        // It is no end of the content.
         wire.until(RST_STREAM, 1);
     }
     assert!(server.said().contains("were left behind"));

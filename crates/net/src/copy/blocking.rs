@@ -1,11 +1,11 @@
 //! The loop on a thread of its own.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::gate::{Waited, wait_blocking};
-use super::outgoing::send_blocking;
+use super::outgoing::{say, send_blocking};
 use super::unseen::{Pipe, Unseen};
 use super::{Flow, Input, Pumped, Step, sleep_blocking, trim};
 
@@ -45,7 +45,7 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::
             Waited::Gone => step.step(Input::EndOfStream, &mut replies),
         };
         if !replies.is_empty() {
-            (&mut &*socket).write_all(&replies)?;
+            say(socket, &replies, false)?;
             trim(&mut replies);
         }
         if flow == Flow::Finish {
@@ -167,6 +167,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use std::fs::{File, OpenOptions};
+    use std::io::Write;
     use std::net::{Shutdown, TcpListener};
 
     use super::*;

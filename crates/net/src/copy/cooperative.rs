@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::gate::{Waited, wait_cooperative};
 use super::outgoing::{Sent, send_cooperative, write};
 use super::{Flow, Input, Step, sleep_cooperative, trim};
+use crate::blocking;
 
 /// Why the loop stopped without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub async fn pump(
             }
         };
         let flow = if step.may_block() {
-            tokio::task::block_in_place(|| step.step(input, &mut replies))
+            blocking::run(|| step.step(input, &mut replies)).await
         } else {
             step.step(input, &mut replies)
         };

@@ -5,24 +5,24 @@
 //! goes by sendfile(2), behind whatever was to be said before it.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpStream as BlockingStream;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::task::block_in_place;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::file::send_file;
 use super::gate::{Waited, wait_blocking, wait_cooperative};
 use super::{Flow, Input, Step, sleep_blocking, sleep_cooperative, trim};
+use crate::blocking;
+use crate::tcp_info::Delivery;
 
 /// What goes out next. What the step appended to the replies goes before it.
 #[derive(Debug)]
@@ -70,15 +70,16 @@ pub(super) fn send_blocking(
             Outgoing::Finish => return Ok(Flow::Finish),
             Outgoing::Bytes(count) => {
                 let (bytes, _) = buffer.split_at(count);
-                (&mut &*socket).write_all(bytes).map_err(unread)?;
+                say(socket, bytes, false).map_err(unread)?;
             }
             Outgoing::File(piece) => {
                 let most = most_of(&piece);
-                let sent = match send_file(socket, &piece.file, piece.at, most).map_err(unread)? {
+                let send = || send_file(socket, &piece.file, piece.at, most);
+                let sent = match while_delivered(socket, send).map_err(unread)? {
                     Some(sent) => sent,
                     None => {
                         let count = read(&piece, buffer)?;
-                        (&mut &*socket).write_all(&buffer[..count]).map_err(unread)?;
+                        say(socket, &buffer[..count], false).map_err(unread)?;
                         count
                     }
                 };
@@ -137,7 +138,7 @@ pub(super) async fn send_cooperative(
         }
         in_time(wait_cooperative(socket, step).await?)?;
         let outgoing = if step.may_block() {
-            block_in_place(|| step.outgoing(buffer, replies))?
+            blocking::run(|| step.outgoing(buffer, replies)).await?
         } else {
             step.outgoing(buffer, replies)?
         };
@@ -166,7 +167,7 @@ pub(super) async fn send_cooperative(
         {
             let (bytes, _) = buffer.split_at_mut(count);
             let input = Input::Bytes(bytes, Instant::now());
-            if block_in_place(|| step.step(input, replies)) == Flow::Finish {
+            if blocking::run(|| step.step(input, replies)).await == Flow::Finish {
                 write(socket, replies, patience).await?;
                 return Ok(Sent::All(Flow::Finish));
             }
@@ -212,7 +213,7 @@ async fn send_piece(
     loop {
         let send = || send_file(socket, &piece.file, piece.at, most_of(piece));
         // The pages may have to come from a disk.
-        match block_in_place(|| socket.try_io(Interest::WRITABLE, send)) {
+        match blocking::run(|| socket.try_io(Interest::WRITABLE, send)).await {
             Ok(Some(sent)) => return Ok(sent),
             Ok(None) => break,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -221,26 +222,59 @@ async fn send_piece(
             Err(error) => return Err(error),
         }
     }
-    let count = block_in_place(|| read(piece, buffer))?;
+    let count = blocking::run(|| read(piece, buffer)).await?;
     write(socket, &buffer[..count], patience).await?;
     Ok(count)
 }
 
+/// Waits until the socket has room, for as long as the peer reads from the buffers of the kernels: room is there again only when
+/// a third of ours is free, which takes a slow peer long.
 async fn writable(socket: &TcpStream, patience: Duration) -> io::Result<()> {
-    match timeout(patience, socket.writable()).await {
-        Ok(ready) => ready,
-        Err(_) => Err(unread(io::ErrorKind::WouldBlock.into())),
+    let mut before = Delivery::of(socket)?;
+    loop {
+        if let Ok(ready) = timeout(patience, socket.writable()).await {
+            return ready;
+        }
+        let now = Delivery::of(socket)?;
+        if !now.has_advanced_since(&before) {
+            return Err(unread(io::ErrorKind::WouldBlock.into()));
+        }
+        before = now;
+    }
+}
+
+/// The same for a blocking socket with a time-out: repeats `send` as long as the peer reads.
+fn while_delivered<T>(
+    socket: &BlockingStream,
+    mut send: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let mut before = Delivery::of(socket)?;
+    loop {
+        match send() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let now = Delivery::of(socket)?;
+                if !now.has_advanced_since(&before) {
+                    return Err(error);
+                }
+                before = now;
+            }
+            sent => return sent,
+        }
     }
 }
 
 /// Writes what is said; with `more` behind it, it need not go out by itself.
-fn say(socket: &BlockingStream, mut bytes: &[u8], more: bool) -> io::Result<()> {
+pub(super) fn say(socket: &BlockingStream, mut bytes: &[u8], more: bool) -> io::Result<()> {
     let more = if more { SendFlags::MORE } else { SendFlags::empty() };
     while !bytes.is_empty() {
-        match rustix::net::send(socket.as_fd(), bytes, SendFlags::NOSIGNAL | more) {
+        let send = || {
+            let sent = rustix::net::send(socket.as_fd(), bytes, SendFlags::NOSIGNAL | more);
+            sent.map_err(io::Error::from)
+        };
+        match while_delivered(socket, send) {
             Ok(written) => bytes = &bytes[written..],
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -309,7 +343,7 @@ const TURN: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::super::{Pumped, pump_blocking, pump_cooperative};
@@ -426,6 +460,28 @@ mod tests {
             let _ = client.read_to_end(&mut received);
             assert_eq!(received, b"hello short");
         }
+    }
+
+    /// The socket has room only when a third of the send buffer is free, for which this peer takes longer than the patience.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bp_1_a_peer_that_reads_slowly_from_its_kernel_gets_everything() {
+        let slow = |bulk| async move {
+            let (mut client, server) = pair();
+            socket2::SockRef::from(&client).set_recv_buffer_size(16 * 1024).unwrap();
+            socket2::SockRef::from(&server).set_send_buffer_size(200_000).unwrap();
+            let reader = std::thread::spawn(move || {
+                let (mut piece, mut count) = ([0; 16 * 1024], 0);
+                while let Ok(some @ 1..) = client.read(&mut piece) {
+                    count += some;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                count
+            });
+            let mut giver = Giver::new(&vec![0; 900_000], 900_000, false);
+            pump(server, &mut giver, bulk).await.unwrap();
+            assert_eq!(reader.join().unwrap(), 900_000 + 14);
+        };
+        tokio::join!(slow(1), slow(u64::MAX));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,8 @@ pub struct Frames {
     in_head: bool,
     /// Things that became whole.
     finished: u64,
+    /// WINDOW_UPDATE frames that became whole.
+    grants: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -35,13 +37,14 @@ enum Kind {
     Head {
         ends: bool,
     },
+    WindowUpdate,
     Other,
 }
 
 impl Frames {
     /// Before the first byte of the preface.
     pub const fn new() -> Self {
-        Self { state: State::Preface { left: PREFACE }, in_head: false, finished: 0 }
+        Self { state: State::Preface { left: PREFACE }, in_head: false, finished: 0, grants: 0 }
     }
 
     /// Takes the next bytes of the stream.
@@ -95,6 +98,11 @@ impl Frames {
         self.finished
     }
 
+    /// Returns how often the peer made room for content, which it does when it has read some.
+    pub const fn grants(&self) -> u64 {
+        self.grants
+    }
+
     fn begin(&mut self, header: [u8; HEADER]) {
         let [high, middle, low, kind, flags, ..] = header;
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
@@ -102,6 +110,7 @@ impl Frames {
         let kind = match kind {
             DATA => Kind::Data,
             HEADERS | CONTINUATION => Kind::Head { ends },
+            WINDOW_UPDATE => Kind::WindowUpdate,
             _ => Kind::Other,
         };
         self.in_head |= matches!(kind, Kind::Head { .. });
@@ -114,6 +123,9 @@ impl Frames {
     fn end(&mut self, kind: Kind) {
         if kind == (Kind::Head { ends: true }) {
             self.in_head = false;
+        }
+        if kind == Kind::WindowUpdate {
+            self.grants = self.grants.saturating_add(1);
         }
         if !self.in_head {
             self.finished = self.finished.saturating_add(1);
@@ -138,9 +150,10 @@ const PREFACE: usize = 24;
 /// Bytes of a frame's header (§4.1).
 const HEADER: usize = 9;
 
-/// Types of frames (§6.1, §6.2, §6.10).
+/// Types of frames (§6.1, §6.2, §6.9, §6.10).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 /// The head ends with this frame (§6.2).
@@ -174,6 +187,7 @@ mod tests {
             pieces.iter().for_each(|piece| frames.push(piece));
             assert_eq!(frames.is_unfinished(), whole.is_unfinished());
             assert_eq!(frames.finished(), whole.finished());
+            assert_eq!(frames.grants(), whole.grants());
         });
         whole.is_unfinished()
     }
@@ -200,6 +214,16 @@ mod tests {
         let ping = frame(6, 0, 8);
         assert!(unfinished(&after_the_preface(&[&ping[..12]])));
         assert!(!unfinished(&after_the_preface(&[&ping])));
+    }
+
+    #[test]
+    fn room_for_content_is_counted_when_its_frame_is_whole() {
+        let grant = frame(WINDOW_UPDATE, 0, 4);
+        let mut frames = Frames::new();
+        frames.push(&after_the_preface(&[&frame(DATA, 0, 4), &grant, &grant[..12]]));
+        assert_eq!(frames.grants(), 1);
+        frames.push(&grant[12..]);
+        assert_eq!(frames.grants(), 2);
     }
 
     #[test]

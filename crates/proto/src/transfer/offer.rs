@@ -20,6 +20,7 @@ use super::file_time::{self, FileTime};
 use super::receipt::Receipt;
 use super::refusal::Refusal;
 use super::words::{quoted, spelled};
+use crate::visible::escape_json;
 
 /// The name under which these messages are agreed on in the opening handshake.
 pub const FILE_SUBPROTOCOL: &str = "anyport.file.1";
@@ -212,7 +213,10 @@ pub enum FileReply {
 impl FileReply {
     /// The message as JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("keys are strings and seconds are finite once rounded")
+        let json = serde_json::to_string(self);
+        // The name that was asked for is a peer's word, and the reply may be on somebody's terminal.
+        escape_json(&json.expect("keys are strings and seconds are finite once rounded"))
+            .into_owned()
     }
 
     /// Reads a message of the receiver.

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::words::spelled;
+use crate::visible::make_visible;
 use crate::ws::CloseCode;
 
 /// A receiver's answer when it does not take a file, or no longer.
@@ -20,9 +21,10 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal without a hint.
+    /// A refusal without a hint. Whatever a peer chose of the message is made visible.
     pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        let message = make_visible(&message.into()).into_owned();
+        Self { code, message, hint: None }
     }
 
     /// The same with advice for the sender.

@@ -12,12 +12,10 @@ mod denied;
 mod failures;
 mod rate;
 mod tokens;
-mod told;
 
 pub(crate) use denied::{Denied, Means};
 pub(crate) use rate::Rates;
 pub use tokens::Tokens;
-pub(crate) use told::Told;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +34,6 @@ pub(crate) struct Access {
 #[derive(Debug, Default)]
 struct State {
     failures: Failures,
-    told: Told,
 }
 
 /// Somebody who was let in.
@@ -63,11 +60,6 @@ impl Access {
             return Err(Denied::Wrong);
         }
         Ok(owner)
-    }
-
-    /// Whether nobody was told lately of what this address was refused.
-    pub(crate) fn is_worth_telling(&self, peer: IpAddr) -> bool {
-        self.lock().told.is_worth_telling(counted_as(peer), Instant::now())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

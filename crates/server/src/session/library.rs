@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
+use anyport_net::blocking;
 use anyport_net::prefixed::Prefixed;
 use anyport_proto::http1::plain_response;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
@@ -22,7 +23,6 @@ use anyport_proto::ws::{CloseCode, Kind};
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -36,12 +36,12 @@ use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
 use crate::record::Tally;
 use crate::route::Route;
-use crate::tls::Wire;
+use crate::tls::SharedWire;
 
 /// Serves one connection, from the request head on, until it is closed. What broke it has been told.
 ///
 /// Cancel safe: no; dropped in the middle, a running transfer is interrupted.
-pub(crate) async fn serve(stream: Wire, upgrade: Upgrade, context: Context) {
+pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context) {
     let Upgrade { head, rest, route, subprotocol } = upgrade;
     let announced = is_announced(subprotocol.as_deref());
     let limits = &context.config.limits;
@@ -92,7 +92,7 @@ fn choose(subprotocol: Option<&str>, mut response: Response) -> Result<Response,
 }
 
 async fn receive(
-    socket: &mut WebSocketStream<&mut Stamped<Prefixed<Wire>>>,
+    socket: &mut WebSocketStream<&mut Stamped<Prefixed<SharedWire>>>,
     mut service: MessageService,
     context: &Context,
 ) {
@@ -119,20 +119,21 @@ async fn receive(
             if late.is_some() {
                 context.files.refused("ws", context.peer, reason.clone());
             }
-            block_in_place(|| service.idle(&reason, &mut outbox));
+            blocking::run(|| service.idle(&reason, &mut outbox)).await;
             let _ = timeout(idle, outbox.send(socket)).await;
             return;
         };
         let at = socket.get_mut().first_read_since_last_asked();
         match next {
-            Some(Ok(message)) => block_in_place(|| {
-                take(&mut service, message, at, &mut peer_closed, &mut outbox);
-            }),
+            Some(Ok(message)) => {
+                let take = || take(&mut service, message, at, &mut peer_closed, &mut outbox);
+                blocking::run(take).await;
+            }
             Some(Err(error)) => {
                 if peer_closed {
                     return;
                 }
-                let told = block_in_place(|| service.broken(&error.to_string()));
+                let told = blocking::run(|| service.broken(&error.to_string())).await;
                 if let Some(code) = violation(&error) {
                     if !told {
                         context.files.refused("ws", context.peer, error.to_string());
@@ -226,7 +227,7 @@ impl Outlet for Outbox {
 impl Outbox {
     async fn send(
         &mut self,
-        socket: &mut WebSocketStream<&mut Stamped<Prefixed<Wire>>>,
+        socket: &mut WebSocketStream<&mut Stamped<Prefixed<SharedWire>>>,
     ) -> Result<(), Error> {
         for message in self.messages.drain(..) {
             socket.send(message).await?;

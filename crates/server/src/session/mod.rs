@@ -74,6 +74,8 @@ pub(crate) struct Context {
     /// Where streams listen that share a connection.
     pub(crate) desk: Arc<Desk>,
     pub(crate) pipes: Arc<Pipes>,
+    /// For files of HTTP/2 streams beside the first of their connection.
+    pub(crate) stream_files: Arc<Budget>,
     pub(crate) peer: SocketAddr,
     pub(crate) link: Link,
     /// Nobody on the way can read it.
@@ -115,12 +117,7 @@ impl Context {
                 Ok(())
             }
             Err(denied) => {
-                let (why, files) = (denied.why(), &self.files);
-                if self.access.is_worth_telling(self.peer.ip()) {
-                    files.refused_for(why, protocol, self.peer, denied.reason());
-                } else {
-                    self.counters.refused_silently(why);
-                }
+                self.files.refused_for(denied.why(), protocol, self.peer, denied.reason());
                 Err(denied)
             }
         }

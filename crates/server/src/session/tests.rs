@@ -52,6 +52,7 @@ fn context(config: Config, seen: &Arc<Seen>) -> Context {
         buffered: Arc::new(Budget::new(config.max_buffered)),
         pipes: Arc::new(Pipes::new(config.pipes.clone())),
         desk: Arc::new(Desk::new(rooms.clone())),
+        stream_files: Arc::new(Budget::new(1)),
         config: Arc::new(config),
         listener: Arc::default(),
         counters: Arc::default(),

@@ -11,7 +11,7 @@
 mod wire;
 mod wired;
 
-pub(crate) use wire::{Wire, WireParts, encryption, wire_of, write};
+pub(crate) use wire::{SharedWire, Wire, WireParts, encryption, wire_of, write};
 pub(crate) use wired::{Sealed, Wired};
 
 use std::io;

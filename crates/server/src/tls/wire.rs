@@ -3,8 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use anyport_net::shared::Shared;
 use anyport_tls::{MaybeTls, Parts, ServerSide, Stream};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -13,6 +14,9 @@ use crate::link::Link;
 
 /// What bytes come from and go to.
 pub(crate) type Wire = MaybeTls<TcpStream, ServerSide>;
+
+/// The same for a library that needs to own its stream.
+pub(crate) type SharedWire = MaybeTls<Shared, ServerSide>;
 
 /// A wire taken apart, for a session in a loop.
 pub(crate) struct WireParts {
@@ -36,7 +40,10 @@ impl WireParts {
 }
 
 /// A connection whose session ends here and goes on in a library that wants a stream.
-pub(crate) fn wire_of(stream: TcpStream, tls: Option<Box<Sealed>>) -> Wire {
+pub(crate) fn wire_of<Io: AsyncRead + AsyncWrite + Unpin>(
+    stream: Io,
+    tls: Option<Box<Sealed>>,
+) -> MaybeTls<Io, ServerSide> {
     match tls {
         None => MaybeTls::Plain(stream),
         Some(tls) => {

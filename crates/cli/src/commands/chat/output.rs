@@ -7,7 +7,7 @@ use anyport_proto::rooms::{Event, Message, make_visible};
 
 use super::input::Printer;
 use crate::commands::reason;
-use crate::output::{to_stderr, to_stdout, write_stdout};
+use crate::output::{json_to_stdout, to_stderr, to_stdout, write_stdout};
 
 /// Tells what happens.
 pub(super) struct Output {
@@ -26,9 +26,9 @@ impl Output {
 
     pub(super) fn tell(&mut self, told: Told<'_>) -> io::Result<()> {
         match told {
-            Told::Event(event) if self.json => to_stdout(&event.to_json()),
+            Told::Event(event) if self.json => json_to_stdout(&event.to_json()),
             Told::Own(message) if self.json => {
-                to_stdout(&Event::Message(message.clone()).to_json())
+                json_to_stdout(&Event::Message(message.clone()).to_json())
             }
             Told::Event(event @ Event::Message(message)) => {
                 let line = if self.colours { coloured(message) } else { event.to_text() };

@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::exit::Exit;
 use crate::flags::Show;
 use crate::layers::{self, Setting, Source};
-use crate::output::{to_stdout, write_stdout};
+use crate::output::{json_to_stdout, write_stdout};
 
 pub(super) fn run(flags: &Show) -> Result<Exit, Failure> {
     let parsed = super::serve(flags.flags.iter().cloned())?;
@@ -21,7 +21,7 @@ pub(super) fn run(flags: &Show) -> Result<Exit, Failure> {
     if flags.json {
         let object: serde_json::Map<String, Value> =
             settings.iter().map(|(argument, setting)| member(argument, setting)).collect();
-        to_stdout(&Value::from(object).to_string()).context("cannot write to stdout")?;
+        json_to_stdout(&Value::from(object)).context("cannot write to stdout")?;
         return Ok(Exit::Done);
     }
     let mut text = String::new();

@@ -21,6 +21,8 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::visible::make_visible;
+use tokio::sync::Semaphore;
 
 use super::hashing;
 use crate::access::counted_as;
@@ -40,6 +42,8 @@ pub(crate) struct Files {
     quota: Option<Arc<Quota>>,
     /// Whose connection writes to a part that can be gone on with.
     writers: Arc<Mutex<HashMap<PartKey, Link>>>,
+    /// Who waits for a part that another connection has not let go of yet.
+    taking_over: Arc<Semaphore>,
     access: FileAccess,
     sink: SinkKind,
     pub(super) digest: Algorithm,
@@ -106,6 +110,7 @@ impl Files {
             quota,
             writers: Arc::default(),
             access: config.file_access,
+            taking_over: Arc::new(Semaphore::new(parts::TAKING_OVER)),
             sink: config.sink,
             digest: config.digest,
             max_size: config.max_size,
@@ -128,6 +133,7 @@ impl Files {
             quota: self.quota.clone(),
             writers: self.writers.clone(),
             access: self.access,
+            taking_over: self.taking_over.clone(),
             sink: self.sink,
             digest: config.digest,
             max_size: config.max_size,
@@ -379,8 +385,14 @@ impl Files {
         peer: SocketAddr,
         reason: String,
     ) {
-        tracing::debug!(%peer, protocol, reason, "refused");
+        // The journal shows its fields as they are.
+        let reason = make_visible(&reason).into_owned();
         self.observer.refused(&Refused { protocol, peer, reason, why });
+    }
+
+    /// Tells of refusals beyond the rate that is reported one by one.
+    pub(crate) fn suppressed(&self, refusals: u64) {
+        self.observer.suppressed(refusals);
     }
 
     /// Somebody answered to a greeting. Not about files; the observer is here.

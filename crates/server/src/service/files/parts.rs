@@ -94,6 +94,8 @@ impl Files {
     ) -> io::Result<Option<FileSink>> {
         let Some(link) = self.writers().get(key).cloned() else { return Ok(None) };
         link.shut();
+        // Each waits on a thread of the pool for disks, which others need.
+        let Ok(_waiting) = self.taking_over.try_acquire() else { return Ok(None) };
         let deadline = Instant::now() + TAKE_OVER;
         loop {
             if let Some(part) = directory.open_part(key, true, mode)? {
@@ -138,6 +140,9 @@ impl Drop for Writing {
 
 /// Bytes from which on a file whose sender does not ask to go on keeps a part that another attempt can go on with.
 const WORTH_RESUMING: u64 = 1024 * 1024;
+
+/// Senders that wait for that at a time; a further one is told to try again.
+pub(super) const TAKING_OVER: usize = 8;
 
 /// What a connection gets to let go of its part, once its sender has come back over another one.
 const TAKE_OVER: Duration = Duration::from_secs(2);

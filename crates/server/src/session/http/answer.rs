@@ -6,6 +6,7 @@ use anyport_proto::http1::{RequestHead, date, media};
 use anyport_proto::transfer::offer::FileReply;
 use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::visible::{escape_json, make_lines_visible};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
@@ -121,12 +122,13 @@ impl From<Head> for Answer {
 }
 
 impl Answer {
-    /// Plain text; each line ends.
+    /// Plain text; each line ends. What a peer chose of it is made visible.
     pub(crate) fn text(status: StatusCode, content: impl Into<String>) -> Self {
-        Self::content(status, TEXT_UTF8, content.into())
+        Self::content(status, TEXT_UTF8, make_lines_visible(&content.into()).into_owned())
     }
 
-    pub(crate) fn json(status: StatusCode, mut content: String) -> Self {
+    pub(crate) fn json(status: StatusCode, content: String) -> Self {
+        let mut content = escape_json(&content).into_owned();
         content.push('\n');
         Self::content(status, JSON, content)
     }

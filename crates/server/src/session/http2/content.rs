@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use anyport_net::blocking;
 use anyport_proto::transfer::refusal::Refusal;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use tokio::task::block_in_place;
 
-use super::watch::Open;
+use super::watch::{Open, Watch};
 use super::{Connection, chain};
 use crate::session::http::{Answer, Asked, Form, Taker};
 use crate::session::idle_reason;
@@ -29,7 +29,7 @@ pub(super) enum Came {
 /// The next piece.
 ///
 /// Cancel safe: yes.
-pub(super) async fn next(incoming: &mut Incoming, idle: Duration, open: &Open) -> Came {
+pub(super) async fn next(incoming: &mut Incoming, idle: Duration, watch: &Watch) -> Came {
     let until = tokio::time::Instant::now() + idle;
     loop {
         match tokio::time::timeout_at(until, incoming.frame()).await {
@@ -41,7 +41,7 @@ pub(super) async fn next(incoming: &mut Incoming, idle: Duration, open: &Open) -
             // Trailers say nothing here, and an empty frame is no sign of life.
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(piece) if !piece.is_empty() => {
-                    open.moved();
+                    watch.moved();
                     return Came::Piece(piece);
                 }
                 _ => {}
@@ -61,23 +61,24 @@ pub(super) async fn take(
     let idle = connection.context.config.timeouts.idle;
     let mut taking = Taking { connection, taker: Some(taker) };
     loop {
-        return match next(&mut incoming, idle, open).await {
-            Came::Piece(piece) => match taking.write(&piece) {
+        return match next(&mut incoming, idle, &connection.watch).await {
+            Came::Piece(piece) => match taking.write(&piece).await {
                 Ok(()) => continue,
                 Err(refusal) => {
                     connection.pass_over(incoming);
-                    taking.end(|taker| taker.abandon(refusal, asked))
+                    taking.end(|taker| taker.abandon(refusal, asked)).await
                 }
             },
-            Came::End => taking.end(|taker| taker.finish(asked)),
+            Came::End => taking.end(|taker| taker.finish(asked)).await,
             Came::Silence => {
                 let (status, reason) = (StatusCode::REQUEST_TIMEOUT, idle_reason(idle));
-                taking.end(|taker| taker.give_up(status, &reason, asked.form))
+                taking.end(|taker| taker.give_up(status, &reason, asked.form)).await
             }
             Came::Broken(reason) => {
                 open.given_up();
                 let reason = connection.why(&reason);
-                taking.end(|taker| taker.give_up(StatusCode::BAD_REQUEST, reason, asked.form))
+                let status = StatusCode::BAD_REQUEST;
+                taking.end(|taker| taker.give_up(status, reason, asked.form)).await
             }
         };
     }
@@ -91,24 +92,21 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+    async fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         let Some(taker) = &mut self.taker else { return Ok(()) };
         let at = Instant::now();
         if taker.may_block() {
-            block_in_place(|| taker.write(piece, at))
+            blocking::run(|| taker.write(piece, at)).await
         } else {
             taker.write(piece, at)
         }
     }
 
-    fn end(mut self, answer: impl FnOnce(Taker) -> Answer) -> Answer {
-        match self.taker.take() {
-            Some(taker) => block_in_place(|| answer(taker)),
-            // It ends once, and until then it is there.
-            None => {
-                Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the content has ended already\n")
-            }
-        }
+    async fn end(mut self, answer: impl FnOnce(Taker) -> Answer) -> Answer {
+        // It ends once, and until then it is there.
+        let ended =
+            || Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the content has ended already\n");
+        blocking::run(|| self.taker.take().map_or_else(ended, answer)).await
     }
 }
 
@@ -117,7 +115,11 @@ impl Drop for Taking<'_> {
         if let Some(taker) = self.taker.take() {
             let reason =
                 self.connection.why("the client reset the stream, or the connection broke");
-            block_in_place(|| taker.give_up(StatusCode::BAD_REQUEST, reason, Form::Text));
+            let reason = reason.to_owned();
+            // A task of its own may wait for its turn at the disk.
+            self.connection.stop.tasks.spawn(blocking::run(move || {
+                taker.give_up(StatusCode::BAD_REQUEST, &reason, Form::Text);
+            }));
         }
     }
 }

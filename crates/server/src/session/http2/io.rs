@@ -46,7 +46,12 @@ impl<Io> Watched<Io> {
 
     fn look(&mut self, bytes: &[u8]) {
         let before = (self.frames.is_unfinished(), self.frames.finished());
+        let grants = self.frames.grants();
         self.frames.push(bytes);
+        // A client makes room when it has read something, which may have been in its kernel for long.
+        if self.frames.grants() > grants {
+            self.watch.moved();
+        }
         let after = (self.frames.is_unfinished(), self.frames.finished());
         match after.0 {
             true if before != after => self.watch.begin(),
@@ -146,6 +151,9 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_flush(context);
         this.watch.is_unwritten(polled.is_pending());
+        if polled.is_ready() {
+            this.watch.flushed();
+        }
         polled
     }
 

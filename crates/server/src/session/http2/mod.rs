@@ -6,11 +6,12 @@
 //!                └──► Watch ◄──────┴─ …
 //! ```
 //!
-//! hyper reads whole frames and knows no patience but a ping, so what dawdles is met here: [`io`] sees what has begun, [`watch`]
-//! what moves.
+//! hyper reads whole frames and has no timeout but a ping, which a slow client answers only when it has read everything before
+//! it. So [`io`] sees what has begun, [`flow`] the progress of each response, and [`watch`] ends what is stalled.
 
 mod body;
 mod content;
+mod flow;
 mod io;
 mod pipe;
 mod stream;
@@ -21,6 +22,8 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use anyport_net::pace::Pace;
+use anyport_proto::http1::RequestHead;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
@@ -28,12 +31,14 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::task::TaskTracker;
 
+use self::flow::{AHEAD, FLOW, Flow, SMALL_PIECE};
 use self::io::Watched;
-use self::watch::{Overdue, Watch};
+use self::watch::{Held, Open, Overdue, Watch};
 use super::Context;
+use crate::budget::Budget;
 use crate::record::Tally;
+use crate::route::{Resource, resource};
 use crate::shutdown::Stop;
 use crate::supervised::STOPPED;
 
@@ -42,9 +47,38 @@ pub(super) struct Connection {
     context: Context,
     stop: Stop,
     watch: Arc<Watch>,
+    /// What its responses may be read ahead of their client.
+    ahead: Arc<Budget>,
 }
 
 impl Connection {
+    /// Takes what a stream needs of what all connections share.
+    ///
+    /// # Errors
+    /// There is no more of it.
+    fn admit(&self, open: &mut Open, head: &RequestHead) -> Result<(), Refusal> {
+        let context = &self.context;
+        let resource = resource(head.path());
+        if resource == Resource::Health {
+            return Ok(());
+        }
+        let busy = |message| Err(Refusal::new(RefusalCode::Busy, message));
+        let mut memory = context.buffered.share(context.peer.ip());
+        if !memory.grow(SMALL_PIECE) {
+            return busy("responses have taken all memory that there is for them (--max-buffered)");
+        }
+        // A connection bears one file; those of further streams are counted on their own.
+        let is_further = self.watch.streams() > 1 && matches!(resource, Resource::Stored(_));
+        let mut file = context.stream_files.share(context.peer.ip());
+        if is_further && !file.grow(1) {
+            return busy(
+                "HTTP/2 streams have opened all files that there are for them (ulimit -n)",
+            );
+        }
+        open.held = Some(Held { _memory: memory, _file: file });
+        Ok(())
+    }
+
     /// Why a stream ended, where it was not for its own sake.
     fn why<'a>(&self, reason: &'a str) -> &'a str {
         if self.stop.is_aborted() { STOPPED } else { reason }
@@ -85,12 +119,17 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (peer, timeouts) = (context.peer, context.config.timeouts);
-    let watch = Arc::new(Watch::new(timeouts.handshake, timeouts.idle));
+    let watch = Arc::new(Watch::new(timeouts.handshake, timeouts.idle, context.link.clone()));
     let pace = context.config.limit_rate.map(Pace::new);
     let tally = Tally::new(context.record.clone());
     let io = TokioIo::new(Watched::new(io, watch.clone(), pace, tally));
-    let builder = builder(&context, stop);
-    let connection = Arc::new(Connection { context, stop: stop.clone(), watch: watch.clone() });
+    // Held for as long as the connection is open.
+    let mut window = context.buffered.share(peer.ip());
+    let has_window = window.grow_if_plenty(CONNECTION_WINDOW as usize);
+    let ahead = Arc::new(Budget::new(AHEAD));
+    let connection =
+        Arc::new(Connection { context, stop: stop.clone(), watch: watch.clone(), ahead });
+    let builder = builder(&connection, has_window);
     let answer = service_fn(|request| {
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(stream::answer(connection, request).await) }
@@ -130,36 +169,49 @@ where
     }
 }
 
-fn builder(context: &Context, stop: &Stop) -> http2::Builder<Tasks> {
-    let (limits, timeouts) = (&context.config.limits, &context.config.timeouts);
-    let mut builder = http2::Builder::new(Tasks(stop.tasks.clone()));
+fn builder(connection: &Arc<Connection>, has_window: bool) -> http2::Builder<Tasks> {
+    let config = &connection.context.config;
+    let (stream, all) = match has_window {
+        true => (STREAM_WINDOW, CONNECTION_WINDOW),
+        false => (SMALL_WINDOW, SMALL_WINDOW),
+    };
+    let mut builder = http2::Builder::new(Tasks(connection.clone()));
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)
-        .max_concurrent_streams(context.config.max_streams)
-        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_concurrent_streams(config.max_streams)
+        .max_header_list_size(u32::try_from(config.limits.head).unwrap_or(u32::MAX))
         .max_frame_size(MAX_FRAME)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(all)
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_local_error_reset_streams(LOCAL_RESETS)
-        // A peer that is gone is noticed within the idle time, whatever its streams wait for.
-        .keep_alive_interval(timeouts.idle / 2)
-        .keep_alive_timeout(timeouts.idle / 2);
+        .max_local_error_reset_streams(LOCAL_RESETS);
     builder
 }
 
-/// The tasks of streams, which a server that stops waits for.
-#[derive(Debug, Clone)]
-struct Tasks(TaskTracker);
+/// The tasks of streams, which a server that stops waits for. Each ends when its response is stalled, which resets its stream.
+#[derive(Clone)]
+struct Tasks(Arc<Connection>);
 
 impl<F> Executor<F> for Tasks
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        self.0.spawn(future);
+        let Connection { context, stop, watch, ahead } = &*self.0;
+        let buffered = context.buffered.clone();
+        let flow = Flow::new(watch.clone(), context.peer.ip(), ahead.clone(), buffered);
+        let flow = Arc::new(flow);
+        let tracking = watch.track(flow.clone());
+        stop.tasks.spawn(FLOW.scope(flow.clone(), async move {
+            let _tracking = tracking;
+            tokio::select! {
+                biased;
+                () = flow.cancelled() => {}
+                _ = future => {}
+            }
+        }));
     }
 }
 
@@ -185,7 +237,10 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The same for all streams of a connection: what a connection can make us hold.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Bytes of an answer that are read ahead of what the client takes, for each stream.
+/// Both, where connections have taken half of the memory that they share: what every connection has.
+const SMALL_WINDOW: u32 = 256 * 1024;
+
+/// Bytes of a response that h2 holds at most before it asks for no more; [`flow`] bounds them further.
 const SEND_BUFFER: usize = 128 * 1024;
 
 /// Bytes of a frame that we take: fewer headers than with the usual 16 KiB, and still no more than one read.

@@ -12,7 +12,7 @@ use http::StatusCode;
 use hyper::body::Incoming;
 
 use super::Connection;
-use super::body::{Body, streamed};
+use super::body::{Body, flowing};
 use super::content::{Came, next};
 use super::watch::Open;
 use crate::service::pipe::{Given, Giver, Taker};
@@ -50,26 +50,27 @@ pub(super) async fn give(
             None => {}
         }
         let idle = context.config.timeouts.idle;
-        let (status, reason) = match next(&mut incoming, giver.patience(idle), open).await {
-            Came::Piece(piece) => {
-                giver.write(&piece);
-                giver.pass_on();
-                continue;
-            }
-            Came::End => {
-                giver.end();
-                is_all = true;
-                continue;
-            }
-            // Now and then it is looked whether anybody still takes it.
-            Came::Silence if giver.leaves_behind() => continue,
-            Came::Silence if !giver.is_silent_for(idle) => continue,
-            Came::Silence => (StatusCode::REQUEST_TIMEOUT, idle_reason(idle)),
-            Came::Broken(reason) => {
-                open.given_up();
-                (StatusCode::BAD_REQUEST, connection.why(&reason).to_owned())
-            }
-        };
+        let (status, reason) =
+            match next(&mut incoming, giver.patience(idle), &connection.watch).await {
+                Came::Piece(piece) => {
+                    giver.write(&piece);
+                    giver.pass_on();
+                    continue;
+                }
+                Came::End => {
+                    giver.end();
+                    is_all = true;
+                    continue;
+                }
+                // Now and then it is looked whether anybody still takes it.
+                Came::Silence if giver.leaves_behind() => continue,
+                Came::Silence if !giver.is_silent_for(idle) => continue,
+                Came::Silence => (StatusCode::REQUEST_TIMEOUT, idle_reason(idle)),
+                Came::Broken(reason) => {
+                    open.given_up();
+                    (StatusCode::BAD_REQUEST, connection.why(&reason).to_owned())
+                }
+            };
         giver.broken(&reason);
         return refused(status, Refusal::new(RefusalCode::Interrupted, reason));
     }
@@ -98,18 +99,16 @@ pub(super) async fn begin(
 
 /// What comes out of a pipe.
 pub(super) fn taken(connection: std::sync::Arc<Connection>, taker: Taker, open: Open) -> Body {
-    let state = Some((taker, open));
-    streamed(stream::unfold(state, move |state| {
+    let pieces = stream::unfold(Some(taker), move |taker| {
         let connection = connection.clone();
         async move {
-            let (taker, open) = state?;
+            let taker = taker?;
             loop {
                 let mut buffer = vec![0; PIECE];
                 match taker.next(&mut buffer) {
                     Given::Bytes(count) => {
-                        open.moved();
                         buffer.truncate(count);
-                        return Some((Ok(Bytes::from(buffer)), Some((taker, open))));
+                        return Some((Ok(Bytes::from(buffer)), Some(taker)));
                     }
                     Given::Nothing => {
                         waited(&connection, || taker.held(), true).await;
@@ -122,7 +121,8 @@ pub(super) fn taken(connection: std::sync::Arc<Connection>, taker: Taker, open: 
                 }
             }
         }
-    }))
+    });
+    flowing(pieces, open)
 }
 
 /// How a wait ended.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use anyport_net::blocking;
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::transfer::receipt::Protocol;
 use http::header::HeaderValue;
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
-use tokio::task::block_in_place;
 
 use super::body::{self, Body};
 use super::watch::Open;
@@ -30,7 +30,7 @@ pub(super) async fn answer(
     let head = match head {
         Ok(head) => head,
         Err(error) => {
-            return refuse(&connection, &mut open, incoming, error.status(), &error.to_string());
+            return refuse(&connection, open, incoming, error.status(), &error.to_string());
         }
     };
     context.record.request();
@@ -38,18 +38,23 @@ pub(super) async fn answer(
     if let Some(answer) = to_https(context, &head) {
         connection.pass_over(incoming);
         open.is_timed(timed);
-        return whole(answer, &Asked::of(&head, connection.stop.is_draining()), &mut open);
+        return whole(answer, &Asked::of(&head, connection.stop.is_draining()), open);
     }
     let framing = match Framing::of_http2(&head, incoming.is_end_stream()) {
         Ok(framing) => framing,
         Err(error) => {
-            return refuse(&connection, &mut open, incoming, error.status(), &error.to_string());
+            return refuse(&connection, open, incoming, error.status(), &error.to_string());
         }
     };
     open.is_timed(timed);
     let mut asked = Asked::of(&head, connection.stop.is_draining());
+    if let Err(refusal) = connection.admit(&mut open, &head) {
+        connection.pass_over(incoming);
+        let answer = routes::refuse(context, &asked, StatusCode::SERVICE_UNAVAILABLE, refusal);
+        return whole(answer, &asked, open);
+    }
     // It may open a file, or begin one.
-    let answer = match block_in_place(|| lead(context, &head, framing, &mut asked)) {
+    let answer = match blocking::run(|| lead(context, &head, framing, &mut asked)).await {
         Lead::Answer(answer) => {
             connection.pass_over(incoming);
             answer
@@ -72,7 +77,8 @@ pub(super) async fn answer(
         }
         Lead::Echo(head) => {
             let idle = context.config.timeouts.idle;
-            return begun(head, &asked, open, |open| body::echo(incoming, idle, open));
+            let connection = connection.clone();
+            return begun(head, &asked, open, |open| body::echo(incoming, idle, connection, open));
         }
         Lead::Listen(join) => match context.desk.listen(context.peer.ip(), &join) {
             Ok(listener) => {
@@ -86,7 +92,7 @@ pub(super) async fn answer(
             }
         },
     };
-    whole(answer, &asked, &mut open)
+    whole(answer, &asked, open)
 }
 
 /// The answer has begun, and goes on by itself.
@@ -102,10 +108,10 @@ fn begun(
     response
 }
 
-fn whole(answer: Answer, asked: &Asked, open: &mut Open) -> Response<Body> {
+fn whole(answer: Answer, asked: &Asked, mut open: Open) -> Response<Body> {
     open.answered(answer.head.status);
     let content = if asked.without_content { String::new() } else { answer.content };
-    let mut response = Response::new(body::whole(content));
+    let mut response = Response::new(body::whole(content, open));
     set_head(&mut response, answer.head, asked);
     response
 }
@@ -123,7 +129,7 @@ fn set_head(response: &mut Response<Body>, head: Head, asked: &Asked) {
 /// Refuses what is no request.
 fn refuse(
     connection: &Connection,
-    open: &mut Open,
+    open: Open,
     incoming: Incoming,
     status: StatusCode,
     reason: &str,

@@ -1,13 +1,21 @@
-//! Who dawdles: what of a connection moves, what has begun and must end, and who asks only to give up.
+//! Progress of a connection and of its streams: what moves, what has begun and must end, and who asks only to give up.
+//!
+//! A response makes progress when the socket accepts some of it. After that its bytes are in the buffers of both kernels, from
+//! which a slow client reads for minutes, so a response is stalled only when they have been delivered.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyport_net::tcp_info::Delivery;
 use http::StatusCode;
 use tokio::sync::Notify;
 
+use super::flow::Flow;
+use crate::budget::Share;
 use crate::config::Timeouts;
+use crate::link::Link;
 use crate::requests::Timed;
 
 /// How a connection's streams stand. Times are in milliseconds since its beginning.
@@ -20,6 +28,11 @@ pub(super) struct Watch {
     moved: AtomicU64,
     /// When the socket took something last.
     wrote: AtomicU64,
+    /// When the socket last had accepted all that there was.
+    flushed: AtomicU64,
+    /// Asked how far what was written has got.
+    link: Link,
+    responses: Mutex<Responses>,
     /// Something waits for the socket, or for its turn at our rate: an answer may be out of its stream's hands, and not out.
     unwritten: AtomicBool,
     /// When what has begun must be whole; [`NEVER`] where nothing has.
@@ -31,6 +44,34 @@ pub(super) struct Watch {
     answered: AtomicUsize,
     given_up: AtomicUsize,
     changed: Notify,
+}
+
+/// The streams that have a task, and what the kernel last reported.
+#[derive(Debug, Default)]
+struct Responses {
+    next: u64,
+    tracked: HashMap<u64, Tracked>,
+    delivery: Delivery,
+    /// When the peer or its kernel last accepted something.
+    delivered: u64,
+}
+
+#[derive(Debug)]
+struct Tracked {
+    flow: Arc<Flow>,
+    /// When the response last made progress, as of the last check.
+    moved: u64,
+    /// What had been written when all of its bytes were with the socket.
+    mark: Option<u64>,
+    /// Since when it has been stalled.
+    since: u64,
+}
+
+/// A stream that is checked for progress, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Tracking {
+    watch: Arc<Watch>,
+    key: u64,
 }
 
 /// Why a connection is ended.
@@ -64,10 +105,20 @@ impl Overdue {
 #[derive(Debug)]
 pub(super) struct Open {
     watch: Arc<Watch>,
+    /// What it holds of what all connections share.
+    pub(super) held: Option<Held>,
     /// Counted when the stream is dropped, if it was answered.
     timed: Option<Timed>,
     /// Answered, or given up.
     settled: bool,
+}
+
+/// What a stream holds of what all connections share; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) _memory: Share,
+    /// For the file of a stream that is not the only one of its connection.
+    pub(super) _file: Share,
 }
 
 /// A stream that may wait, until it is dropped.
@@ -75,11 +126,14 @@ pub(super) struct Open {
 pub(super) struct Patient(Arc<Watch>);
 
 impl Watch {
-    pub(super) fn new(handshake: Duration, idle: Duration) -> Self {
+    pub(super) fn new(handshake: Duration, idle: Duration, link: Link) -> Self {
         Self {
             began: Instant::now(),
             handshake,
             idle,
+            flushed: AtomicU64::new(0),
+            link,
+            responses: Mutex::default(),
             moved: AtomicU64::new(0),
             wrote: AtomicU64::new(0),
             unwritten: AtomicBool::new(false),
@@ -92,7 +146,7 @@ impl Watch {
         }
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         in_milliseconds(self.began.elapsed())
     }
 
@@ -111,6 +165,61 @@ impl Watch {
         self.unwritten.store(is_unwritten, Ordering::Relaxed);
     }
 
+    /// The socket has accepted all that there was.
+    pub(super) fn flushed(&self) {
+        self.flushed.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Checks the response of `flow` for progress from now on.
+    pub(super) fn track(self: &Arc<Self>, flow: Arc<Flow>) -> Tracking {
+        let mut responses = self.responses();
+        let key = responses.next;
+        responses.next += 1;
+        let now = self.now();
+        responses.tracked.insert(key, Tracked { flow, moved: now, mark: None, since: now });
+        drop(responses);
+        Tracking { watch: self.clone(), key }
+    }
+
+    fn responses(&self) -> MutexGuard<'_, Responses> {
+        self.responses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cancels the streams whose response is stalled, and returns when the peer last accepted something.
+    fn check_responses(&self) -> u64 {
+        let now = self.now();
+        let (idle, flushed) = (in_milliseconds(self.idle), self.flushed.load(Ordering::Relaxed));
+        let mut responses = self.responses();
+        let responses = &mut *responses;
+        let delivery = self.link.delivery().unwrap_or_default();
+        let has_advanced = delivery.has_advanced_since(&responses.delivery);
+        if has_advanced {
+            responses.delivered = now;
+        }
+        responses.delivery = delivery;
+        for tracked in responses.tracked.values_mut() {
+            let Some(moved) = tracked.flow.waits_since() else {
+                tracked.since = now;
+                continue;
+            };
+            if tracked.moved != moved {
+                *tracked = Tracked { flow: tracked.flow.clone(), moved, mark: None, since: moved };
+            }
+            // Until then its bytes may be behind those of other streams.
+            if tracked.mark.is_none() && flushed > moved {
+                tracked.mark = Some(delivery.written);
+            }
+            let is_delivered = tracked.mark.is_some_and(|mark| delivery.acked >= mark);
+            if has_advanced && !is_delivered {
+                tracked.since = now.min(moved.saturating_add(idle.saturating_mul(LONGEST_STALL)));
+            }
+            if now.saturating_sub(tracked.since) >= idle {
+                tracked.flow.cancel();
+            }
+        }
+        responses.delivered
+    }
+
     /// Something has begun that must become whole.
     pub(super) fn begin(&self) {
         let due = self.now().saturating_add(in_milliseconds(self.handshake));
@@ -127,7 +236,12 @@ impl Watch {
     pub(super) fn open(self: &Arc<Self>) -> Open {
         self.streams.fetch_add(1, Ordering::Relaxed);
         self.moved();
-        Open { watch: self.clone(), timed: None, settled: false }
+        Open { watch: self.clone(), held: None, timed: None, settled: false }
+    }
+
+    /// Requests that are not yet answered to their end.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
     }
 
     /// Somebody waits for somebody else.
@@ -151,8 +265,9 @@ impl Watch {
                 return Overdue::Unfinished;
             }
             let idle = in_milliseconds(self.idle);
+            let delivered = self.check_responses();
             let last = match self.patient.load(Ordering::Relaxed) {
-                0 => self.moved.load(Ordering::Relaxed),
+                0 => self.moved.load(Ordering::Relaxed).max(delivered),
                 // When the last of them has gone, the time begins anew.
                 _ => now,
             };
@@ -160,7 +275,8 @@ impl Watch {
             if idle_at <= now {
                 return Overdue::Idle;
             }
-            let wait = Duration::from_millis(due.min(idle_at) - now);
+            let wait =
+                Duration::from_millis(due.min(idle_at).min(now + (idle / CHECKS).max(1)) - now);
             tokio::select! {
                 () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => {}
                 () = self.changed.notified() => {}
@@ -188,11 +304,6 @@ impl Watch {
 }
 
 impl Open {
-    /// Some of its content came, or some of its answer was taken.
-    pub(super) fn moved(&self) {
-        self.watch.moved();
-    }
-
     /// It is a request that was understood.
     pub(super) fn is_timed(&mut self, timed: Timed) {
         self.timed = Some(timed);
@@ -230,6 +341,12 @@ impl Drop for Open {
     }
 }
 
+impl Drop for Tracking {
+    fn drop(&mut self) {
+        self.watch.responses().tracked.remove(&self.key);
+    }
+}
+
 impl Drop for Patient {
     fn drop(&mut self) {
         self.0.moved();
@@ -247,6 +364,12 @@ const NEVER: u64 = u64::MAX;
 /// page with everything on it gives up fewer.
 const GIVEN_UP: usize = 100;
 
+/// Checks for progress within an idle timeout: what is cut is cut that part of it late.
+const CHECKS: u64 = 8;
+
+/// Idle timeouts that the bytes of other streams may delay a response for: 128 streams of a client that reads 20 KiB a second.
+const LONGEST_STALL: u64 = 4;
+
 /// No time-out is so long that a timer could not tell it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
 
@@ -259,7 +382,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_never_becomes_whole_is_overdue_and_what_does_is_not() {
-        let watch = Watch::new(SHORT, LONG);
+        let watch = Watch::new(SHORT, LONG, Link::new());
         watch.begin();
         assert_eq!(watch.overdue().await, Overdue::Unfinished);
         watch.whole();
@@ -268,7 +391,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_idle_when_nothing_moves_and_nobody_may_wait() {
-        let watch = Arc::new(Watch::new(LONG, SHORT));
+        let watch = Arc::new(Watch::new(LONG, SHORT, Link::new()));
         let patient = watch.patient();
         tokio::time::timeout(5 * SHORT, watch.overdue()).await.unwrap_err();
         drop(patient);
@@ -277,7 +400,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_slowly_what_there_is_has_not_left() {
-        let watch = Arc::new(Watch::new(LONG, LONG));
+        let watch = Arc::new(Watch::new(LONG, LONG, Link::new()));
         watch.is_unwritten(true);
         tokio::time::timeout(5 * SHORT, watch.left(SHORT)).await.unwrap_err();
         watch.is_unwritten(false);
@@ -286,7 +409,7 @@ mod tests {
 
     #[tokio::test]
     async fn giving_up_is_forgiven_to_those_who_let_more_be_answered() {
-        let watch = Arc::new(Watch::new(LONG, LONG));
+        let watch = Arc::new(Watch::new(LONG, LONG, Link::new()));
         for _ in 0..=GIVEN_UP {
             watch.open().answered(StatusCode::OK);
         }
