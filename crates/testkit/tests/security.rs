@@ -1,4 +1,5 @@
 //! SECURITY.md: each limit of the first table has its row in the second one, and the tests that are named there exist.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -44,8 +45,16 @@ fn every_limit_has_a_test_that_exists() {
     let tests = table(&page, "\n## The test of each limit\n");
     assert!(limits.len() > 90 && tests.len() > 30, "the tables cannot be read");
     let tested: BTreeSet<&str> = tests.iter().map(|row| row[0].as_str()).collect();
+    // A row of the second table may leave out what follows the name of a limit.
+    let is_tested = |limit: &str| {
+        let rest = |name: &str| limit.strip_prefix(name).map(str::to_owned);
+        let mut rests = tested.iter().filter_map(|name| rest(name));
+        rests.any(|rest| {
+            rest.is_empty() || rest.starts_with([',', ';', ':']) || rest.starts_with(" (")
+        })
+    };
     let untested: Vec<&str> =
-        limits.iter().map(|row| row[0].as_str()).filter(|limit| !tested.contains(limit)).collect();
+        limits.iter().map(|row| row[0].as_str()).filter(|limit| !is_tested(limit)).collect();
     assert!(untested.is_empty(), "limits without a row in the second table: {untested:#?}");
     let mut all = String::new();
     sources(&workspace().join("crates"), &mut all);

@@ -46,7 +46,7 @@ fn what_a_server_says_does_not_act_on_the_terminal_of_its_client() {
         let url = format!("{scheme}://127.0.0.1:{}/x", answers(answer.clone()));
         for command in [
             &["get", "--retry", "0", "-o", "-", &url][..],
-            &["ls", "--retry", "0", &url],
+            &["ls", &url],
             &["send", "--retry", "0", "-", &url],
             &["send", "--retry", "0", "-w", "%{path}\\n", "-", &url],
             &["get", "--json", "--retry", "0", "-o", "/nowhere/x", &url],
@@ -110,7 +110,7 @@ fn what_a_client_says_does_not_act_on_the_terminal_of_the_server() {
             format!("GET /{encoded} HTTP/1.1\r\n{fields}\r\n\r\n"),
             format!("GET /{encoded} HTTP/1.1\r\n{fields}\r\nAccept: application/json\r\n\r\n"),
             format!("PUT /{encoded} HTTP/1.1\r\n{fields}\r\nContent-Length: 4\r\n\r\ngood"),
-            format!("GET /x HTTP/1.1\r\nHost: a\u{9b}\u{202e}\r\n\r\n"),
+            "GET /x HTTP/1.1\r\nHost: a\u{9b}\u{202e}\r\n\r\n".to_owned(),
             format!("GET /rooms/{encoded} HTTP/1.1\r\n{fields}\r\n\r\n"),
         ] {
             let mut stream = connect(port);

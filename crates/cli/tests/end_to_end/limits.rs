@@ -3,13 +3,15 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::harness::{DEADLINE, Server, anyport_command, wait_until};
 use crate::http2_wire::{
     DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, Wire, field, head, number,
 };
-use crate::wire::{masked_header, read_close, websocket};
+use crate::wire::{
+    TEXT, announced, connect, frame, masked_header, read_close, read_frame, websocket,
+};
 
 /// RFC 9113 §7.
 const FLOW_CONTROL_ERROR: u32 = 3;
@@ -114,9 +116,8 @@ fn the_control_socket_has_places_for_sixteen_and_short_requests() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    // What is read of it is no request.
-    let long = [b"status".repeat(20).as_slice(), b"\n"].concat();
-    assert!(read(ask(&long)).contains("unknown request"));
+    // No more is read than a request may have, and that is none.
+    assert!(read(ask(&b"status".repeat(20)[..64])).contains("unknown request"));
     let mut silent: Vec<UnixStream> = (0..16).map(|_| ask(b"stat")).collect();
     let mut waiting = ask(b"status\n");
     waiting.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -160,4 +161,73 @@ fn a_log_that_nobody_reads_holds_up_no_client() {
     }
     server.kill().unwrap();
     server.wait().unwrap();
+}
+
+#[test]
+fn an_offer_beyond_its_limit_is_refused_and_closed_with_1009() {
+    for engine in ["own", "library"] {
+        let server = Server::start(&["--engine", engine]);
+        let mut stream = announced(server.port());
+        let name = "n".repeat(16 * 1024);
+        let offer = format!(r#"{{"offer":{{"name":"{name}","size":1}}}}"#);
+        stream.write_all(&frame(TEXT, offer.as_bytes())).unwrap();
+        let (opcode, told) = read_frame(&mut stream);
+        assert_eq!(opcode, TEXT, "{engine}");
+        assert!(String::from_utf8(told).unwrap().contains("\"error\""), "{engine}");
+        assert_eq!(read_close(&mut stream).0, Some(1009), "{engine}");
+    }
+}
+
+/// Removed when nobody has written to it for the time that it is kept.
+#[test]
+fn a_partial_file_is_removed_when_its_time_is_over() {
+    let server = Server::start(&["--idle-timeout", "1s", "--keep-parts", "1h"]);
+    let interrupt = |name: &str| {
+        let line = format!("ANYPORT/1 PUT {name} size=2000000 id={name}\nhello");
+        crate::wire::converse(&mut connect(server.port()), line.as_bytes());
+        server.next_interrupted();
+    };
+    interrupt("old");
+    let parts = || -> Vec<_> {
+        server.names().into_iter().filter(|name| name.ends_with(".part")).collect()
+    };
+    let old = parts().remove(0);
+    // A second younger than its time, and a second older.
+    let age = |seconds| {
+        let file = std::fs::File::options().write(true).open(server.dir().join(&old)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+    };
+    age(3600 - 60);
+    interrupt("young");
+    assert!(parts().contains(&old));
+    age(3601);
+    wait_until("the removal of the partial file", || {
+        interrupt("young");
+        (!parts().contains(&old)).then_some(())
+    });
+}
+
+/// A server whose listing never ends.
+#[test]
+fn a_listing_of_more_entries_than_the_client_accepts_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        for at in 0_u64.. {
+            let lines: String = (1000 * at..1000 * (at + 1))
+                .map(|at| format!("ANYPORT/1 ENTRY name=f{at} kind=file size=1 mtime=1 mode=644\n"))
+                .collect();
+            if stream.write_all(lines.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut command = anyport_command(&["ls", &url]);
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    assert!(output.stdout.iter().filter(|byte| **byte == b'\n').count() <= 1_000_000);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("1000000"), "{stderr}");
 }
