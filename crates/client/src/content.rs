@@ -1,6 +1,7 @@
 //! What is sent: a file or standard input, digested while it is read; or beside it, where the server has the beginning.
 
 use std::cmp::Ordering;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::TcpStream;
@@ -28,7 +29,7 @@ pub struct Source {
     /// As the user wrote it.
     path: PathBuf,
     /// What it is to be called there; none for standard input.
-    name: Option<String>,
+    name: Option<OsString>,
     /// Bytes to be sent, where that is known before it is opened.
     size: Option<u64>,
 }
@@ -52,6 +53,30 @@ pub enum OpenError {
         /// As the user wrote it.
         path: PathBuf,
     },
+    /// A pipe, a socket or a device below a directory.
+    #[error("{path} is neither a file nor a directory", path = path.display())]
+    Special {
+        /// As the user wrote it.
+        path: PathBuf,
+    },
+    /// A link to a directory above it.
+    #[error("{path} leads back to a directory above it", path = path.display())]
+    Loop {
+        /// As the user wrote it.
+        path: PathBuf,
+    },
+}
+
+impl OpenError {
+    /// The path that cannot be sent.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Open { path, .. }
+            | Self::Directory { path }
+            | Self::Special { path }
+            | Self::Loop { path } => path,
+        }
+    }
 }
 
 impl Source {
@@ -64,7 +89,7 @@ impl Source {
         if is_stdin(&path) {
             return Ok(Self { path, name: None, size: None });
         }
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = path.file_name().map(OsStr::to_owned);
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => Err(OpenError::Directory { path }),
             Ok(metadata) => Ok(Self { path, name, size: regular_size(&metadata) }),
@@ -73,7 +98,7 @@ impl Source {
     }
 
     /// A file that is found below a directory: `name` is relative to what was asked for.
-    pub(crate) fn found(path: PathBuf, name: String, metadata: &Metadata) -> Self {
+    pub(crate) fn found(path: PathBuf, name: OsString, metadata: &Metadata) -> Self {
         Self { path, name: Some(name), size: regular_size(metadata) }
     }
 
@@ -88,13 +113,13 @@ impl Source {
     }
 
     /// A directory that holds nothing; its name ends in `/`.
-    pub(crate) const fn directory(path: PathBuf, name: String) -> Self {
+    pub(crate) const fn directory(path: PathBuf, name: OsString) -> Self {
         Self { path, name: Some(name), size: Some(0) }
     }
 
     /// What it is to be called there: the last component of its path, behind the directories that were walked to it.
     /// `None` for standard input.
-    pub fn name(&self) -> Option<&str> {
+    pub fn name(&self) -> Option<&OsStr> {
         self.name.as_deref()
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyport_net::dial::DialError;
 use anyport_proto::transfer::digest::Digest;
+use anyport_proto::transfer::file_path::PathError;
 use anyport_proto::transfer::refusal::{self, Refusal, RefusalCode, Retry};
 use anyport_proto::ws::Violation;
 use anyport_proto::ws::handshake::{RequestError, ResponseError};
@@ -81,6 +82,34 @@ pub enum SendError {
     Changed {
         /// Which.
         path: PathBuf,
+    },
+    /// A name that cannot be stored as it is.
+    #[error("cannot send {path}: {reason}", path = path.display(), reason = source.reason())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its name there.
+        source: PathError,
+    },
+    /// Two files would be stored under one name.
+    #[error("{first} and {second} would both be stored as {name}", first = first.display(), second = second.display())]
+    SameName {
+        /// The name.
+        name: String,
+        /// The file that comes first on the command line.
+        first: PathBuf,
+        /// The other one.
+        second: PathBuf,
+    },
+    /// The server has another file under the name that it made of this one's.
+    #[error("{peer} changed the name {name} to {stored}, and has a file of that name")]
+    NotApart {
+        /// The server.
+        peer: SocketAddr,
+        /// The name that was offered.
+        name: String,
+        /// The name that the server made of it.
+        stored: String,
     },
     /// Some of several files were not sent; each has been told of.
     #[error("{failed} of {of} files were not sent")]
@@ -310,6 +339,7 @@ impl SendError {
             | Self::NotHttp { .. }
             | Self::NoHttp { .. }
             | Self::Elsewhere { .. } => Consequence::new(Blame::Refused, Retry::Never),
+            Self::NotApart { .. } => Consequence::of(RefusalCode::Exists),
             Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => {
                 Consequence::new(Blame::Mismatch, Retry::Never)
             }
@@ -320,7 +350,8 @@ impl SendError {
             | Self::Read { .. }
             | Self::Shrank { .. }
             | Self::Changed { .. }
-            | Self::Renamed { .. } => Consequence { one_file: true, ..Consequence::LOCAL },
+            | Self::Renamed { .. }
+            | Self::Name { .. } => Consequence { one_file: true, ..Consequence::LOCAL },
             _ => Consequence::LOCAL,
         }
     }
@@ -368,6 +399,15 @@ impl SendError {
                 Some("leave it out, or use tcp:// or ws:// (tls://, wss://)".to_owned())
             }
             Self::NoChannel => Some("tcp:// or ws:// (tls://, wss://) carries this".to_owned()),
+            Self::Name { .. } => {
+                Some("name it in the target: tcp://HOST:PORT/NAME".to_owned())
+            }
+            Self::SameName { .. } => Some(
+                "send them one by one, each into its own directory: tcp://HOST:PORT/DIR/".to_owned(),
+            ),
+            Self::NotApart { .. } => {
+                Some("send it under another name: tcp://HOST:PORT/NAME".to_owned())
+            }
             Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => {
                 Some("do not trust the stored file; send it again".to_owned())
             }

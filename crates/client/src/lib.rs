@@ -17,6 +17,7 @@ mod download;
 mod error;
 mod http;
 mod keys;
+mod offered;
 mod send;
 mod stream;
 mod target;
@@ -27,10 +28,12 @@ pub use cat::{CatError, CatOptions, cat};
 pub use chat::{ChatError, ChatOptions, Left, Told, chat, room};
 pub use content::{OpenError, Source};
 pub use download::pipe::{Taken, take, take_into};
-pub use download::{Destination, GetError, GetOptions, Got, Progress, get, get_into, list};
+pub use download::{
+    Destination, GetError, GetOptions, Got, Listed, Progress, Received, get, get_into, list,
+};
 pub use error::{Blame, SendError};
 pub use send::pipe::{PipeOptions, give};
 pub use send::{Engine, Observer, Options, Sent, send};
 pub use stream::Encryption;
 pub use target::{Place, Scheme, Target, TargetError};
-pub use walk::{Found, Links, walk};
+pub use walk::{Found, Links};

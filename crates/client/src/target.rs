@@ -1,5 +1,6 @@
 //! Where to send, as people write it: `host:port`, `ws://host:port/files/NAME`, `https://host/NAME`.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
 
@@ -94,12 +95,14 @@ impl Place {
         matches!(self, Self::Top | Self::Directory(_))
     }
 
-    /// The name there of what is called `own` here.
-    pub fn name(&self, own: Option<&str>) -> Option<String> {
+    /// The path there of what is called `own` here, without the slash of a directory.
+    pub fn name(&self, own: Option<&OsStr>) -> Option<Vec<u8>> {
+        let own = own.map(OsStr::as_encoded_bytes);
+        let own = own.map(|own| own.strip_suffix(b"/").unwrap_or(own));
         match self {
-            Self::Top => own.map(str::to_owned),
-            Self::Directory(directory) => own.map(|own| format!("{directory}/{own}")),
-            Self::File(path) => Some(path.as_str().to_owned()),
+            Self::Top => own.map(<[u8]>::to_vec),
+            Self::Directory(directory) => own.map(|own| [directory.as_bytes(), own].join(&b'/')),
+            Self::File(path) => Some(path.as_bytes().to_vec()),
         }
     }
 }
@@ -253,8 +256,12 @@ mod tests {
         assert_eq!(target("tcp://localhost").to_string(), "tcp://localhost:8331/");
         assert_eq!(target("frames://[::1]:8332/").authority(), "[::1]:8332");
         assert_eq!(target("tcp://[::1]").host, "::1");
-        assert_eq!(target("tcp://h/x.bin").place().unwrap().name(None).as_deref(), Some("x.bin"));
-        assert_eq!(target("h/x/y/").place().unwrap().name(Some("z")).as_deref(), Some("x/y/z"));
+        assert_eq!(
+            target("tcp://h/x.bin").place().unwrap().name(None).as_deref(),
+            Some(&b"x.bin"[..])
+        );
+        let own = Some(OsStr::new("z"));
+        assert_eq!(target("h/x/y/").place().unwrap().name(own).as_deref(), Some(&b"x/y/z"[..]));
         assert_eq!(target("anyport://h").place(), Ok(Place::Top));
         assert_eq!(target("localhost:8331"), target("tcp://localhost"));
         assert_eq!(target("ws://h:1?q").path, "/?q");
@@ -310,7 +317,7 @@ mod tests {
             ("tcp://h/a?x=y", Some("a"), false),
         ] {
             let place = target(url).place().unwrap();
-            assert_eq!(place.path().map(FilePath::as_str), expected, "{url}");
+            assert_eq!(place.path().map(FilePath::text).as_deref(), expected, "{url}");
             assert_eq!(place.is_directory(), is_directory, "{url}");
         }
         for url in ["tcp://h/../x", "tcp://h//etc/passwd", "tcp://h/%2e%2e/x", "tcp://h/a//b"] {

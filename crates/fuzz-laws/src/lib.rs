@@ -261,15 +261,17 @@ pub fn file_name(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let paths = [FilePath::sanitize(text), FilePath::parse_percent_encoded(text)];
     for path in paths.into_iter().flatten() {
-        assert!(path.components().all(|name| !matches!(name, "" | "." | "..")), "{path:?}");
-        assert!(path.components().all(|name| !name.starts_with(".anyport-")), "{path:?}");
-        assert_eq!(FilePath::parse(path.as_str()).as_ref(), Ok(&path));
+        assert!(path.components().all(|name| !matches!(name, b"" | b"." | b"..")), "{path:?}");
+        assert!(path.components().all(|name| !name.starts_with(b".anyport-")), "{path:?}");
+        assert_eq!(FilePath::exact(path.as_bytes()).as_ref(), Ok(&path));
+        assert_eq!(FilePath::of_peer(&path.text(), path.raw().as_deref()).as_ref(), Ok(&path));
         assert_eq!(FilePath::parse_percent_encoded(&path.percent_encoded()), Ok(path));
     }
     let made = [FileName::sanitize(text), FileName::from_percent_encoded(text)];
     for name in made.into_iter().flatten() {
         for name in [name.numbered(7), name] {
-            let text = name.as_str();
+            let text = &*name.text();
+            assert_eq!(text.as_bytes(), name.as_bytes());
             assert!(
                 !text.is_empty() && text.len() <= 255 && text != "." && text != "..",
                 "{text:?}"

@@ -7,7 +7,12 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyport_client::{Destination, GetError, GetOptions, Got, Progress, Target, get, get_into};
+use anyport_client::{
+    Destination, GetError, GetOptions, Got, Progress, Received, Target, get, get_into,
+};
+use anyport_proto::transfer::download::LeftOut;
+use anyport_proto::transfer::file_name::escaped;
+use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::units::{format_bytes, format_rate};
@@ -43,18 +48,24 @@ pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
             }
         }),
         Progress::Retrying(error, delay) => bar.suspend(|| retrying(flags, error, delay)),
+        Progress::Failed(name, error) => bar.suspend(|| not_received(flags, name, error)),
+        Progress::LeftOut(left_out) => bar.suspend(|| not_listed(flags, left_out)),
+        Progress::Links(count) => bar.suspend(|| not_followed(flags, count)),
     };
-    let done = targets.iter().try_for_each(|target| match &output {
-        Output::Stdout => get_into(target, &mut stdout(), &options, &mut tell).map(drop),
-        Output::Special(path) => {
+    let done = match &output {
+        // What follows a file that is missing would be taken for it.
+        Output::Stdout => targets
+            .iter()
+            .try_for_each(|target| get_into(target, &mut stdout(), &options, &mut tell).map(drop)),
+        Output::Special(path) => targets.iter().try_for_each(|target| {
             let opened = open_special(path, options.connect_timeout);
             let mut file = opened.map_err(|source| local("open", path, source))?;
             get_into(target, &mut file, &options, &mut tell)?;
             // A block device has a cache; a FIFO and a terminal have nothing to sync.
             anyport_disk::sync(&file).map(drop).map_err(|source| local("finish", path, source))
-        }
-        Output::At(destination) => get(target, destination, &options, &mut tell).map(drop),
-    });
+        }),
+        Output::At(into) => each(flags, &targets, into, &options, &mut tell),
+    };
     bar.finish_and_clear();
     done.map_err(|error| failed(flags, error))?;
     match lost.take() {
@@ -65,6 +76,89 @@ pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
         }
         _ => Ok(Exit::Done),
     }
+}
+
+/// Receives all targets; of several one that cannot be received does not stop the others.
+fn each(
+    flags: &flags::Get,
+    targets: &[Target],
+    into: &Destination,
+    options: &GetOptions,
+    tell: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), GetError> {
+    let mut received = Received::default();
+    let (mut failures, mut count, mut first) = (0, 0, None);
+    for target in targets {
+        match get(target, into, options, &mut received, tell) {
+            Ok(files) => count += usize::try_from(files).unwrap_or(usize::MAX),
+            Err(GetError::Some { failed, of, blame }) => {
+                (failures, count) = (failures + failed, count + of);
+                first.get_or_insert(blame);
+            }
+            Err(error) if targets.len() > 1 => {
+                (failures, count) = (failures + 1, count + 1);
+                first.get_or_insert_with(|| error.blame());
+                to_stderr(&format!("not received: {target}: {}", reason(&error)));
+                if flags.json {
+                    let _ =
+                        json_to_stdout(&failed_event(&error, json!({ "url": target.to_string() })));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match first {
+        Some(blame) => Err(GetError::Some { failed: failures, of: count, blame }),
+        None => Ok(()),
+    }
+}
+
+fn not_received(flags: &flags::Get, name: &FilePath, error: &GetError) {
+    to_stderr(&format!("not received: {name}: {}", reason(error)));
+    if flags.json {
+        let mut about = json!({ "name": name });
+        if let Some(raw) = name.raw() {
+            about["name_raw"] = raw.into();
+        }
+        let _ = json_to_stdout(&failed_event(error, about));
+    }
+}
+
+fn not_listed(flags: &flags::Get, left_out: &LeftOut) {
+    let (path, why) = (left_out.shown(), left_out.reason.words());
+    to_stderr(&format!("not received: {path}: {why}"));
+    if flags.json {
+        let _ = json_to_stdout(&left_out_event(left_out));
+    }
+}
+
+/// An entry that a listing left out, for machines.
+pub(super) fn left_out_event(left_out: &LeftOut) -> String {
+    let LeftOut { name_raw, reason } = left_out;
+    json!({ "event": "left_out", "name_raw": name_raw, "reason": reason }).to_string()
+}
+
+fn not_followed(flags: &flags::Get, count: u64) {
+    if !flags.quiet {
+        let links = if count == 1 { "link was" } else { "links were" };
+        to_stderr(&format!(
+            "{count} symbolic {links} skipped: the server follows links to files only"
+        ));
+        to_stderr("hint: to send what links lead to: anyport send --links follow");
+    }
+}
+
+/// The event of a failure, with what it is about.
+fn failed_event(error: &GetError, about: serde_json::Value) -> String {
+    let exit = Exit::from(error.blame());
+    let mut event = json!({
+        "event": "failed", "error": format!("{:#}", anyhow::anyhow!(error.to_string())),
+        "hint": error.hint(), "exit": exit as u8, "resumable": exit == Exit::BrokenOff,
+    });
+    if let (Some(event), serde_json::Value::Object(about)) = (event.as_object_mut(), about) {
+        event.extend(about);
+    }
+    event.to_string()
 }
 
 fn retrying(flags: &flags::Get, error: &GetError, delay: Duration) {
@@ -90,12 +184,8 @@ fn local(what: &'static str, path: &Path, source: io::Error) -> GetError {
 fn failed(flags: &flags::Get, error: GetError) -> Failure {
     let (exit, hint) = (Exit::from(error.blame()), error.hint());
     if flags.json && !is_stdout(flags) {
-        let event = json!({
-            "event": "failed", "error": format!("{:#}", anyhow::anyhow!(error.to_string())),
-            "hint": hint, "exit": exit as u8, "resumable": exit == Exit::BrokenOff,
-        });
         // Whoever does not listen has the exit code.
-        let _ = json_to_stdout(&event);
+        let _ = json_to_stdout(&failed_event(&error, json!({})));
     }
     Failure { hint, ..Failure::new(exit, error) }
 }
@@ -221,18 +311,22 @@ fn print(flags: &flags::Get, got: &Got, to_stdout_too: bool) -> io::Result<()> {
 
 fn event(got: &Got) -> String {
     let path = got.path.as_ref().map(|path| path.to_string_lossy().into_owned());
-    json!({
+    let mut event = json!({
         "event": "received", "peer": got.peer, "name": got.name, "path": path, "size": got.size,
         "offset": got.offset, "bytes": got.received(), "seconds": rounded(got.seconds),
         "rate": got.rate().map(f64::round), "digest": got.digest,
         "verified": got.verified, "size_told": got.size_told,
         "already_here": got.outcome != Outcome::Stored, "outcome": got.outcome,
-    })
-    .to_string()
+    });
+    if let Some(raw) = got.name.raw() {
+        event["name_raw"] = raw.into();
+    }
+    event.to_string()
 }
 
 fn human(got: &Got) -> String {
-    let path = got.path.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+    let shown = |path: &PathBuf| escaped(path.as_os_str().as_encoded_bytes());
+    let path = got.path.as_ref().map_or_else(|| "-".to_owned(), shown);
     if got.outcome != Outcome::Stored {
         return format!("{path} {}: {}", got.outcome.in_words(), format_bytes(got.size));
     }

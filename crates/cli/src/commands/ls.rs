@@ -2,17 +2,18 @@
 
 use std::io::{self, Write};
 
-use anyport_client::{GetError, list};
-use anyport_proto::transfer::download::{Entry, EntryKind};
+use anyport_client::{GetError, Listed, list};
+use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, LeftOutReason};
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::visible::{escape_json, make_visible};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::get::left_out_event;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
-use crate::output::stdout;
+use crate::output::{stdout, to_stderr};
 
 pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     let hint = "a URL is such as tcp://HOST:PORT/DIRECTORY/";
@@ -20,15 +21,30 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
     let options = super::receiving(&flags.connection)?;
     let mut out = io::BufWriter::new(stdout());
-    let listed = list(&target, flags.recursive, &options, &mut |entry| {
-        let line = if flags.json { event(&entry) } else { human(&entry) };
+    let listed = list(&target, flags.recursive, &options, &mut |listed| {
+        let line = match listed {
+            Listed::Entry(entry) if flags.json => event(&entry),
+            Listed::Entry(entry) => human(&entry),
+            Listed::LeftOut(left_out) if flags.json => left_out_event(&left_out),
+            // Links are counted alone.
+            Listed::LeftOut(LeftOut { reason: LeftOutReason::Link, .. }) => return Ok(()),
+            Listed::LeftOut(left_out) => {
+                to_stderr(&format!("left out: {}: {}", left_out.shown(), left_out.reason.words()));
+                return Ok(());
+            }
+        };
         let line = if flags.json { escape_json(&line) } else { make_visible(&line) };
         writeln!(out, "{line}").map_err(GetError::Output)
     });
     // What came before an error is of use too.
     let flushed = out.flush().map_err(GetError::Output);
-    match listed.and(flushed) {
-        Ok(()) => Ok(Exit::Done),
+    match listed.and_then(|end| flushed.map(|()| end)) {
+        Ok(end) => {
+            if let Some(words) = end.words() {
+                to_stderr(&words);
+            }
+            Ok(Exit::Done)
+        }
         // `anyport ls … | head` has seen enough.
         Err(GetError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => {
@@ -42,15 +58,21 @@ fn event(entry: &Entry) -> String {
     let Entry { name, kind, size, mtime, mode } = entry;
     let FileTime { seconds, nanoseconds } = mtime;
     let mode = format!("{mode:o}");
-    json!({ "event": "entry", "name": name, "kind": kind, "size": size, "mtime": seconds, "mtime_ns": nanoseconds, "mode": mode })
-        .to_string()
+    let mut event = json!({
+        "event": "entry", "name": name, "kind": kind, "size": size, "mtime": seconds,
+        "mtime_ns": nanoseconds, "mode": mode,
+    });
+    if let Some(raw) = name.raw() {
+        event["name_raw"] = raw.into();
+    }
+    event.to_string()
 }
 
-/// Size, time, name; a directory has a slash and no size. A name holds no control characters, as it is a `FilePath`.
+/// Size, time, name; a directory has a slash and no size. The name is what `get` takes behind the host of the URL.
 fn human(entry: &Entry) -> String {
     let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
     let time = Timestamp::from_second(entry.mtime.seconds)
         .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string());
     let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
-    format!("{size:>14}  {time:19}  {}{slash}", entry.name)
+    format!("{size:>14}  {time:19}  {}{slash}", entry.name.typed())
 }

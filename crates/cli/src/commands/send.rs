@@ -1,15 +1,17 @@
 //! `anyport send`.
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
 use anyport_client::{
-    Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target, send,
-    walk,
+    Blame, Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target,
+    send,
 };
 use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::{Outcome, Receipt};
 use anyport_proto::transfer::units::{format_bytes, format_rate};
@@ -27,14 +29,16 @@ pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
     let hint = "the last word is the target: tcp://HOST:PORT/";
     let target = flags.credential.target(&flags.target, hint)?;
     let options = options(flags, &target)?;
-    let Found { sources, skipped } = found(flags)?;
-    check_names(&target, &sources)?;
-    for path in skipped {
-        to_stderr(&format!("{} is left out: neither a file nor a directory", path.display()));
+    let Found { sources, links, failed } = found(flags)?;
+    check_names(flags, &target, &sources)?;
+    for error in &failed {
+        not_sent(error.path(), error);
     }
     let teller = Teller::new(flags, &sources);
     let done = send(&sources, &target, &options, &teller);
     teller.bar.finish_and_clear();
+    skipped(flags, links);
+    let done = with_failed(done, failed.len(), sources.len());
     done.map_err(|error: SendError| {
         let hint = error.hint();
         Failure { hint, ..Failure::new(error.blame().into(), error) }
@@ -59,9 +63,14 @@ fn found(flags: &flags::Send) -> Result<Found, Failure> {
     };
     let mut all = Found::default();
     for file in &flags.files {
-        let found = walk(file, links).map_err(|error| Failure::new(Exit::Failed, error))?;
-        all.sources.extend(found.sources);
-        all.skipped.extend(found.skipped);
+        all.add(file, links);
+    }
+    // What is the only one fails as such.
+    if all.sources.is_empty() && all.links == 0 && all.failed.len() == 1 {
+        return Err(all.failed.pop().map_or_else(
+            || Failure::new(Exit::Failed, anyhow::anyhow!("nothing to send")),
+            |error| Failure::new(Exit::Failed, error),
+        ));
     }
     if flags.plain && all.sources.iter().any(|source| source.name().is_some_and(is_below)) {
         let error = anyhow::anyhow!("--plain carries no names, so it sends no directories");
@@ -70,14 +79,42 @@ fn found(flags: &flags::Send) -> Result<Found, Failure> {
     Ok(all)
 }
 
-/// Whether a name has directories.
-fn is_below(name: &str) -> bool {
-    name.contains('/')
+/// The outcome of a command of which `failed` files were not even offered, beside `of` others.
+fn with_failed(done: Result<(), SendError>, failed: usize, of: usize) -> Result<(), SendError> {
+    match done {
+        Ok(()) if failed > 0 => {
+            Err(SendError::Some { failed, of: of + failed, blame: Blame::Local })
+        }
+        Err(SendError::Some { failed: more, of, blame }) => {
+            let blame = if failed > 0 { Blame::Local } else { blame };
+            Err(SendError::Some { failed: failed + more, of: of + failed, blame })
+        }
+        done => done,
+    }
 }
 
-fn check_names(target: &Target, sources: &[Source]) -> Result<(), Failure> {
+fn skipped(flags: &flags::Send, links: u64) {
+    if links > 0 && !flags.quiet {
+        let words = if links == 1 { "link was" } else { "links were" };
+        to_stderr(&format!("{links} symbolic {words} skipped"));
+        to_stderr("hint: --links follow sends what they lead to");
+    }
+}
+
+fn not_sent(path: &Path, error: &dyn std::error::Error) {
+    let path = escaped(path.as_os_str().as_encoded_bytes());
+    to_stderr(&format!("not sent: {path}: {}", reason(error)));
+}
+
+/// Whether a name has directories.
+fn is_below(name: &OsStr) -> bool {
+    name.as_encoded_bytes().contains(&b'/')
+}
+
+fn check_names(flags: &flags::Send, target: &Target, sources: &[Source]) -> Result<(), Failure> {
     let place = target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
-    let one = matches!(sources, [source] if !source.name().is_some_and(is_below));
+    let is_one = |source: &Source| !source.name().is_some_and(is_below);
+    let one = flags.files.len() == 1 && sources.iter().all(is_one);
     if matches!(place, Place::File(_)) && !one {
         let error = anyhow::anyhow!("the target names one file, but several are to be sent");
         let hint = "end the target in / to send into a directory; each file keeps its own name";
@@ -113,6 +150,7 @@ impl Observer for Teller<'_> {
         self.bar.set_position(self.before.get());
         // The bar must not stand in the middle of a receipt.
         self.bar.suspend(|| {
+            changed_name(self.flags, &sent);
             if let Err(error) = print(self.flags, &sent) {
                 let first = self.lost.take().unwrap_or(error);
                 self.lost.set(Some(first));
@@ -121,8 +159,7 @@ impl Observer for Teller<'_> {
     }
 
     fn failed(&self, source: &Source, error: &SendError) {
-        let path = source.path().display();
-        self.bar.suspend(|| to_stderr(&format!("not sent: {path}: {}", reason(error))));
+        self.bar.suspend(|| not_sent(source.path(), error));
     }
 
     fn retrying(&self, error: &SendError, delay: Duration) {
@@ -209,6 +246,14 @@ fn is_empty(file: &Path) -> bool {
         && std::fs::read(file).is_ok_and(|content| content.is_empty())
 }
 
+/// Says that a file has another name there than here.
+fn changed_name(flags: &flags::Send, sent: &Sent) {
+    let stored = sent.receipt.as_ref().and_then(Receipt::stored);
+    if let (Some(asked), Some(stored), false) = (&sent.changed_from, stored, flags.quiet) {
+        to_stderr(&format!("note: {asked} is stored under another name: {stored}"));
+    }
+}
+
 fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
     if flags.quiet {
         return Ok(());
@@ -236,7 +281,9 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
     };
     let (bytes, seconds) = (format_bytes(receipt.bytes), receipt.seconds);
     let outcome = receipt.outcome();
-    let done = match (&receipt.path, outcome) {
+    let path = receipt.path.clone();
+    let path = path.map(|path| receipt.stored().map_or(path, |path| path.to_string()));
+    let done = match (&path, outcome) {
         (None, _) => format!("received and not stored{verified}"),
         (Some(path), Outcome::Stored) => format!("{path} stored{verified}"),
         (Some(path), _) => return to_stdout(&format!("{path} {}: {bytes}", outcome.in_words())),

@@ -183,7 +183,8 @@ fn a_directory_comes_with_all_that_is_in_it_and_may_be_seen() {
     let server = tempting();
     for scheme in SCHEMES {
         let here = Here::new();
-        here.anyport(&["get", &server.url(scheme, ""), "-o", "all/"]).succeeds();
+        let got = here.anyport(&["get", &server.url(scheme, ""), "-o", "all/"]).exits(1);
+        got.says("not received: fifo: neither a file nor a directory");
         assert_eq!(here.read("all/photos/a b.jpg"), b"hello");
         assert_eq!(here.read("all/photos/deep/c"), b"");
         assert_eq!(here.read("all/inside"), b"z");
@@ -192,7 +193,7 @@ fn a_directory_comes_with_all_that_is_in_it_and_may_be_seen() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, ["inside", "photos", "zebra"]);
+        assert_eq!(names, ["back\\slash", "inside", "photos", "zebra"]);
         here.anyport(&["get", &server.url(scheme, "photos/deep/")]).succeeds();
         assert_eq!(here.read("deep/c"), b"");
         let directory = here.anyport(&["get", &server.url(scheme, "photos")]).exits(1);
@@ -230,14 +231,22 @@ fn a_listing_shows_what_can_be_received_and_nothing_else() {
         let here = Here::new();
         let names = |arguments: &[&str]| -> Vec<String> {
             let listed = here.anyport(&[&["ls", "--json"], arguments].concat()).succeeds();
-            let names = listed.json();
-            names.iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
+            let entries = listed.json().into_iter().filter(|event| event["event"] == "entry");
+            entries.map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
         };
         let root = server.url(scheme, "");
-        assert_eq!(names(&[&root]), ["inside", "photos", "zebra"]);
+        assert_eq!(names(&[&root]), ["back_slash", "inside", "photos", "zebra"]);
         assert_eq!(
             names(&["-R", &root]),
-            ["inside", "photos", "photos/a b.jpg", "photos/deep", "photos/deep/c", "zebra"]
+            [
+                "back_slash",
+                "inside",
+                "photos",
+                "photos/a b.jpg",
+                "photos/deep",
+                "photos/deep/c",
+                "zebra"
+            ]
         );
         let photos = ["photos/a b.jpg", "photos/deep"];
         assert_eq!(names(&[&server.url(scheme, "photos")]), photos);
@@ -282,7 +291,6 @@ fn nothing_outside_and_nothing_hidden_leaves_the_server() {
         ("photos//a%20b.jpg", "bad-name"),
         ("zebra%00", "bad-name"),
         ("zebra%0a", "bad-name"),
-        ("back%5Cslash", "bad-name"),
         ("%252e%252e/secret", "not-found"),
     ];
     for verb in ["GET", "LIST"] {

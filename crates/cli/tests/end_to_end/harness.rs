@@ -65,6 +65,11 @@ impl Server {
         server
     }
 
+    /// The same on a directory that is there.
+    pub(crate) fn start_as_in(command: Command, directory: &Path, flags: &[&str]) -> Self {
+        Self::spawn(command, directory, "--bind", &["127.0.0.1:0"], flags)
+    }
+
     fn launch(directory: &Path, flag: &str, addresses: &[&str], flags: &[&str]) -> Self {
         Self::spawn(anyport_command(&[]), directory, flag, addresses, flags)
     }

@@ -209,7 +209,7 @@ fn directories_come_back_as_they_were_sent() {
         assert_eq!(listed.stdout, listed_raw.stdout);
         let one = client(&["ls", &server.url(scheme, "deep/er/d/z%25")]).succeeds();
         assert!(
-            one.stdout.ends_with("deep/er/d/z%\n") && one.stdout.lines().count() == 1,
+            one.stdout.ends_with("deep/er/d/z%25\n") && one.stdout.lines().count() == 1,
             "{one:?}"
         );
         client(&["get", &server.url(scheme, "deep")]).exits(1).says("with a slash at the end");

@@ -142,12 +142,13 @@ fn names_are_made_safe_and_those_that_cannot_be_are_refused() {
         ("/up/../../over", "up/over"),
         ("/query?x=y", "query"),
         ("/files/.anyport-x.part", "_.anyport-x.part"),
+        ("/%ff", "\u{fffd}"),
     ] {
         let answer = put_hello(&server, path, "");
         assert_eq!(statuses(&answer), [201], "{path}: {answer}");
         assert_eq!(server.next_receipt()["path"], stored, "{path}");
     }
-    for path in ["/..", "/files/%2e%2e", "/%zz", "/%ff", "/a/..", "/dir/", "/files/dir/"] {
+    for path in ["/..", "/files/%2e%2e", "/%zz", "/a/..", "/dir/", "/files/dir/"] {
         let answer = put_hello(&server, path, "");
         assert_eq!(statuses(&answer), [400], "{path}: {answer}");
         server.next_refused();

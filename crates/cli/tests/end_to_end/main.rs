@@ -36,6 +36,7 @@
 //! - `memory` what no peer can make the server hold
 //! - `logs` what is said of each connection at its end
 //! - `metrics` what is counted, as Prometheus reads it
+//! - `names` what files are called, and what is said of those that have no way over
 //! - `origin` pages of others, and names that lead here
 //! - `pipe` content that goes from one client to others, and is stored nowhere
 //! - `pipe_deaths` who dies in the middle of a pipe, and what nobody takes for its end
@@ -100,6 +101,7 @@ mod manuals;
 mod matrix;
 mod memory;
 mod metrics;
+mod names;
 mod origin;
 mod pipe;
 mod pipe_deaths;

@@ -76,6 +76,30 @@ pub enum GetError {
         /// How many are taken.
         limit: u64,
     },
+    /// The listing takes more memory than it may.
+    #[error("{peer} lists names of more than {limit} bytes together")]
+    TooLong {
+        /// The server.
+        peer: SocketAddr,
+        /// How many bytes are taken.
+        limit: usize,
+    },
+    /// Two remote files would be stored as one.
+    #[error("{path} was received by the same command, from another place", path = path.display())]
+    SameName {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Some of several files were not received; each has been told of.
+    #[error("{failed} of {of} entries were not received")]
+    Some {
+        /// How many.
+        failed: usize,
+        /// How many there were.
+        of: usize,
+        /// Who is to blame for the first.
+        blame: Blame,
+    },
     /// A directory of which there is no listing.
     #[error("{peer} gives no listing of {path}: {reason}")]
     NoListing {
@@ -181,9 +205,18 @@ impl GetError {
             Self::NoSubprotocol { .. } | Self::NoListing { .. } => {
                 Consequence::new(Blame::Refused, Retry::Never)
             }
-            Self::DigestDiffers { .. } => Consequence::new(Blame::Mismatch, Retry::Once),
+            Self::Some { blame, .. } => Consequence::new(*blame, Retry::Never),
+            Self::DigestDiffers { .. } => {
+                Consequence { one_file: true, ..Consequence::new(Blame::Mismatch, Retry::Once) }
+            }
+            Self::BrokenOff { .. } => Consequence::LOST,
             // A source that changed is received from its first byte.
-            Self::BrokenOff { .. } | Self::Changed { .. } => Consequence::LOST,
+            Self::Changed { .. } => Consequence { one_file: true, ..Consequence::LOST },
+            Self::Local { source, .. } if is_of_disk(source) => Consequence::LOCAL,
+            Self::Exists { .. }
+            | Self::SameName { .. }
+            | Self::Busy { .. }
+            | Self::Local { .. } => Consequence { one_file: true, ..Consequence::LOCAL },
             _ => Consequence::LOCAL,
         }
     }
@@ -207,8 +240,19 @@ impl GetError {
                 "--on-exists overwrite replaces it, --on-exists rename keeps both"
             }
             Self::NotReplaced { .. } => "only regular files are replaced: use another -o",
+            Self::SameName { .. } => "receive them one by one with -o, or with --on-exists rename",
             _ => return None,
         };
         Some(hint.to_owned())
     }
+}
+
+/// Whether an error of the local file system concerns every file that is stored there.
+fn is_of_disk(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use anyport_net::copy::{Came, Source, Unseen};
 use anyport_proto::access::Token;
-use anyport_proto::transfer::download::{Entry, FileEnd, FileHead};
+use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::preface::{Reply, get_line, list_line, parse_end, with_token};
 
 use super::wire::{Ask, Listed, Sink};
@@ -87,14 +87,19 @@ impl Lines {
         }
     }
 
-    pub(super) fn listed(&mut self, entry: &mut Vec<Entry>) -> Result<Listed, GetError> {
+    /// Reads the next line of a listing; returns its end.
+    pub(super) fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, GetError> {
         let line = self.line()?;
         match Reply::parse(&line) {
-            Ok(Reply::Entry(listed)) => {
-                entry.push(listed);
-                Ok(Listed::More)
+            Ok(Reply::Entry(entry)) => {
+                listed.push(Listed::Entry(entry));
+                Ok(None)
             }
-            Ok(Reply::ListEnd { entries }) => Ok(Listed::End(entries)),
+            Ok(Reply::LeftOut(left_out)) => {
+                listed.push(Listed::LeftOut(left_out));
+                Ok(None)
+            }
+            Ok(Reply::ListEnd(end)) => Ok(Some(end)),
             reply => Err(self.unexpected(reply.ok(), &line)),
         }
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyport_proto::transfer::download::{Entry, FileEnd, FileHead};
+use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::offer::{FileMessage, FileReply};
 use anyport_proto::ws::{CloseCode, Event, Kind};
 
@@ -75,13 +75,18 @@ impl Messages {
         }
     }
 
-    pub(super) fn listed(&mut self, entries: &mut Vec<Entry>) -> Result<Listed, GetError> {
+    /// Reads the next piece of a listing; returns its end.
+    pub(super) fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, GetError> {
         match self.reply()? {
-            FileReply::Entries(more) => {
-                entries.extend(more);
-                Ok(Listed::More)
+            FileReply::Entries(entries) => {
+                listed.extend(entries.into_iter().map(Listed::Entry));
+                Ok(None)
             }
-            FileReply::ListEnd { entries } => Ok(Listed::End(entries)),
+            FileReply::LeftOut(left_out) => {
+                listed.extend(left_out.into_iter().map(Listed::LeftOut));
+                Ok(None)
+            }
+            FileReply::ListEnd(end) => Ok(Some(end)),
             other => Err(self.unexpected(other)),
         }
     }

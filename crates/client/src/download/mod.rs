@@ -20,30 +20,35 @@ mod wire;
 mod written;
 
 pub use error::GetError;
+pub use wire::Listed;
 pub(crate) use wire::{Facts, MOST_ENTRIES, Sink};
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::download::{Entry, EntryKind, FileEnd};
+use anyport_proto::transfer::download::{EntryKind, FileEnd, LeftOut, LeftOutReason, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
+use anyport_proto::transfer::refusal::Retry;
 
 use crate::attempts::Attempts;
-use crate::error::Blame;
+use crate::error::{Blame, Consequence};
 use crate::stream::Encryption;
 use crate::target::{Place, Target};
 use part::Part;
-use wire::Wire;
+use wire::{MOST_LISTED_BYTES, Wire};
 use written::Written;
 
 /// How to receive.
@@ -152,41 +157,143 @@ pub enum Progress<'a> {
     Bytes(u64),
     /// A file is whole.
     Got(&'a Got),
+    /// One of several entries was not received; the others follow.
+    Failed(&'a FilePath, &'a GetError),
+    /// The server left an entry out of its listing.
+    LeftOut(&'a LeftOut),
+    /// The server left so many symbolic links out of its listing.
+    Links(u64),
     /// The connection broke off; another attempt follows after this time.
     Retrying(&'a GetError, Duration),
 }
 
+/// The files that one command has received, so that none of them counts as another one that is to have its name. They
+/// are known by inode: file systems may have two names for one file.
+#[derive(Debug, Default)]
+pub struct Received {
+    inodes: HashSet<(u64, u64)>,
+    /// Files with several links, of which another one is not the same file.
+    paths: HashSet<PathBuf>,
+}
+
+impl Received {
+    fn add(&mut self, path: &Path) {
+        match std::fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.nlink() == 1 => {
+                self.inodes.insert((metadata.dev(), metadata.ino()));
+            }
+            _ => {
+                self.paths.insert(path.to_owned());
+            }
+        }
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        let is_known = |metadata: std::fs::Metadata| {
+            metadata.nlink() == 1 && self.inodes.contains(&(metadata.dev(), metadata.ino()))
+        };
+        self.paths.contains(path) || std::fs::symlink_metadata(path).is_ok_and(is_known)
+    }
+}
+
 /// Receives the file or directory that `target` names, telling `tell` how it goes. Gives the count of files. Where the
-/// connection breaks off, another one goes on; what changed on the server meanwhile begins anew.
+/// connection breaks off, another one goes on; what changed on the server meanwhile begins anew. Of a directory one entry
+/// that cannot be received does not stop the others.
 ///
 /// # Errors
 /// What went wrong and cannot be mended by trying again; files before it have been told. What came of one that broke off
-/// is kept, and the same call goes on with it.
+/// is kept, and the same call goes on with it. After all files of a directory, [`GetError::Some`] if there were such that
+/// did not stop the others.
 pub fn get(
     target: &Target,
     into: &Destination,
     options: &GetOptions,
+    received: &mut Received,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<u64, GetError> {
     let place = target.place()?;
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
-    let (mut so_far, mut broken) = (SoFar::default(), None);
+    let (mut so_far, mut broken) = (SoFar::new(received), None);
     loop {
         let done = attempt(target, &place, into, options, &mut attempts, &mut so_far, tell);
-        let Err(error) = done else { return Ok(so_far.done.len() as u64) };
-        wait_for_another(&attempts, error, &mut broken, tell)?;
+        let Err(error) = done else { return so_far.outcome() };
+        let Err(error) = wait_for_another(&attempts, error, &mut broken, tell) else { continue };
+        let is_one = place.is_directory() && error.consequence().one_file;
+        let Some(file) = so_far.current.take().filter(|_| is_one) else { return Err(error) };
+        so_far.fail(file, &error, tell);
+        attempts.begin_anew();
     }
 }
 
 /// What earlier attempts brought.
-#[derive(Default)]
-struct SoFar {
-    /// What is to be expected was told.
+struct SoFar<'a> {
+    /// What is to be expected, and what is left out, was told.
     expected: bool,
-    /// Files that are whole.
+    /// Files that are whole, or have failed.
     done: HashSet<FilePath>,
     /// Bytes that were told of the file that broke off.
     told: u64,
+    /// The file that is being received.
+    current: Option<FilePath>,
+    /// Entries that were not received, and who is to blame for the first.
+    failed: usize,
+    blame: Option<Blame>,
+    /// Entries that were left out of the listing.
+    left_out: usize,
+    received: &'a mut Received,
+}
+
+impl<'a> SoFar<'a> {
+    fn new(received: &'a mut Received) -> Self {
+        Self {
+            expected: false,
+            done: HashSet::new(),
+            told: 0,
+            current: None,
+            failed: 0,
+            blame: None,
+            left_out: 0,
+            received,
+        }
+    }
+
+    fn outcome(self) -> Result<u64, GetError> {
+        let (failed, of) = (self.failed + self.left_out, self.done.len() + self.left_out);
+        match self.blame {
+            None => Ok(self.done.len() as u64),
+            Some(blame) => Err(GetError::Some { failed, of, blame }),
+        }
+    }
+
+    /// Tells of what a listing has, the first time that it is there.
+    fn tell_of(&mut self, listing: &Listing, tell: &mut dyn FnMut(Progress<'_>)) {
+        if std::mem::replace(&mut self.expected, true) {
+            return;
+        }
+        tell(Progress::Expect(listing.files.iter().filter_map(|file| file.size).sum()));
+        for left_out in &listing.left_out {
+            tell(Progress::LeftOut(left_out));
+        }
+        // A server may count more than it names.
+        let count = listing.end.left_out.unwrap_or(0).max(listing.left_out.len() as u64);
+        self.left_out = usize::try_from(count).unwrap_or(usize::MAX);
+        if count > 0 {
+            self.blame.get_or_insert(Blame::Local);
+        }
+        if let Some(links) = listing.end.links.filter(|links| *links > 0) {
+            tell(Progress::Links(links));
+        }
+    }
+
+    /// Leaves an entry that cannot be received.
+    fn fail(&mut self, name: FilePath, error: &GetError, tell: &mut dyn FnMut(Progress<'_>)) {
+        if self.done.insert(name.clone()) {
+            self.failed += 1;
+            self.blame.get_or_insert_with(|| error.blame());
+            tell(Progress::Failed(&name, error));
+        }
+        self.told = 0;
+    }
 }
 
 /// Asks what there is, and receives what is not here yet.
@@ -196,25 +303,50 @@ fn attempt(
     into: &Destination,
     options: &GetOptions,
     attempts: &mut Attempts,
-    so_far: &mut SoFar,
+    so_far: &mut SoFar<'_>,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), GetError> {
     attempts.repeatable = true;
     let mut wire = Wire::open(target, options)?;
-    let mut listed = files(&mut wire, asked)?;
-    if !std::mem::replace(&mut so_far.expected, true) {
-        tell(Progress::Expect(listed.iter().filter_map(|file| file.size).sum()));
+    let listing = files(&mut wire, target, options, asked)?;
+    so_far.tell_of(&listing, tell);
+    let Listing { files, directories, .. } = listing;
+    let mut receiver = Receiver { wire, host: &target.host, options, tell, in_content: false };
+    for directory in directories {
+        let path = destination(asked, into, &directory);
+        if let Err(error) = create_directory(&path) {
+            so_far.fail(directory, &error, receiver.tell);
+        }
     }
-    listed.retain(|file| !so_far.done.contains(&file.name));
-    let mut receiver = Receiver { wire, host: &target.host, options, tell };
-    for file in listed {
+    for file in files {
+        if so_far.done.contains(&file.name) {
+            continue;
+        }
+        let path = destination(asked, into, &file.name);
+        so_far.current = Some(file.name.clone());
         let mut count = Count { attempts, before: so_far.told, bytes: 0 };
-        let received = receiver.receive(&file, &destination(asked, into, &file.name), &mut count);
+        let received = receiver.receive(&file, &path, so_far.received, &mut count);
         so_far.told = count.before.max(count.bytes);
-        received?;
-        so_far.told = 0;
-        so_far.done.insert(file.name);
+        match received {
+            Ok(path) => {
+                so_far.received.add(&path);
+                so_far.told = 0;
+                so_far.done.insert(file.name);
+            }
+            Err(error) => {
+                let Consequence { one_file, retry, .. } = error.consequence();
+                if !(asked.is_directory() && one_file && retry == Retry::Never) {
+                    return Err(error);
+                }
+                so_far.fail(file.name, &error, receiver.tell);
+            }
+        }
+        so_far.current = None;
         attempts.begin_anew();
+        if std::mem::take(&mut receiver.in_content) {
+            // The rest of a file that failed is on its way.
+            receiver.wire = Wire::open(target, options)?;
+        }
     }
     receiver.wire.close();
     Ok(())
@@ -306,7 +438,7 @@ pub fn get_into(
     Ok(got)
 }
 
-/// Lists what `target` names: a directory, or one file. Gives the count of entries.
+/// Lists what `target` names: a directory, or one file. Returns the counts.
 ///
 /// # Errors
 /// The first thing that went wrong; entries before it have been told.
@@ -314,47 +446,88 @@ pub fn list(
     target: &Target,
     recursive: bool,
     options: &GetOptions,
-    each: &mut dyn FnMut(Entry) -> Result<(), GetError>,
-) -> Result<u64, GetError> {
+    each: &mut dyn FnMut(Listed) -> Result<(), GetError>,
+) -> Result<ListEnd, GetError> {
     let place = target.place()?;
     let mut wire = Wire::open(target, options)?;
-    let count = wire.list(&place, recursive, each)?;
+    let end = wire.list(target, options, &place, recursive, each)?;
     wire.close();
-    Ok(count)
+    Ok(end)
 }
 
-/// The files that are to be received.
-fn files(wire: &mut Wire, asked: &Place) -> Result<Vec<Facts>, GetError> {
+/// What is to be received.
+#[derive(Default)]
+struct Listing {
+    files: Vec<Facts>,
+    directories: Vec<FilePath>,
+    left_out: Vec<LeftOut>,
+    end: ListEnd,
+}
+
+/// Asks what there is at `asked`.
+fn files(
+    wire: &mut Wire,
+    target: &Target,
+    options: &GetOptions,
+    asked: &Place,
+) -> Result<Listing, GetError> {
+    let mut listing = Listing::default();
     if let Some(file) = wire.look(asked)? {
-        return Ok(vec![file]);
+        listing.files.push(file);
+        return Ok(listing);
     }
-    let mut files = Vec::new();
-    let peer = wire.peer;
-    wire.list(asked, asked.is_directory(), &mut |entry| {
+    let (peer, mut held) = (wire.peer, 0);
+    let end = wire.list(target, options, asked, asked.is_directory(), &mut |listed| {
+        held += size_of::<Facts>();
+        held += match &listed {
+            Listed::Entry(entry) => entry.name.as_bytes().len(),
+            Listed::LeftOut(left_out) => left_out.name_raw.len(),
+        };
+        if held > MOST_LISTED_BYTES {
+            return Err(GetError::TooLong { peer, limit: MOST_LISTED_BYTES });
+        }
+        let entry = match listed {
+            Listed::Entry(entry) => entry,
+            // Links are counted alone.
+            Listed::LeftOut(LeftOut { reason: LeftOutReason::Link, .. }) => return Ok(()),
+            Listed::LeftOut(left_out) => {
+                listing.left_out.push(left_out);
+                return Ok(());
+            }
+        };
         match asked.path() {
             // Of a directory its content is listed, and not itself.
             Some(path) if !asked.is_directory() && entry.name != *path => {}
             // Whatever a server lists, it stays below what was asked for.
-            Some(path) if !is_below(&entry.name, path) => {
+            Some(path) if entry.name != *path && !entry.name.is_below(path) => {
                 let answer = format!("{} in a listing of {path}", entry.name);
                 return Err(GetError::Answer { peer, answer });
             }
-            _ if entry.kind == EntryKind::File => files.push(entry.into()),
-            _ => {}
+            _ if entry.kind == EntryKind::File => listing.files.push(entry.into()),
+            _ => listing.directories.push(entry.name),
         }
         Ok(())
     })?;
+    listing.end = end;
+    // A file may be asked for with a slash.
+    if let Place::Directory(path) = asked
+        && !listing.files.iter().any(|file| file.name == *path)
+    {
+        listing.directories.push(path.clone());
+    }
     match asked.path() {
-        Some(path) if !asked.is_directory() && files.is_empty() => {
+        Some(path) if !asked.is_directory() && listing.files.is_empty() => {
             Err(GetError::Directory { name: path.to_string() })
         }
-        _ => Ok(files),
+        _ => Ok(listing),
     }
 }
 
-fn is_below(name: &FilePath, directory: &FilePath) -> bool {
-    name.as_str().strip_prefix(directory.as_str()).is_some_and(|rest| rest.starts_with('/'))
-        || name == directory
+fn create_directory(path: &Path) -> Result<(), GetError> {
+    std::fs::create_dir_all(path).map_err(|source| {
+        let (what, path) = ("create the directory", path.to_owned());
+        GetError::Local { what, path, source }
+    })
 }
 
 /// Where a file goes: a directory's content keeps the directory's name before it.
@@ -366,7 +539,8 @@ fn destination(asked: &Place, into: &Destination, name: &FilePath) -> PathBuf {
     let Some(path) = asked.path() else { return directory.join(name) };
     let above = path.components().count() - 1;
     // All are file names, and the first is the last of what was asked for.
-    name.components().skip(above).fold(directory.clone(), |path, component| path.join(component))
+    let names = name.components().skip(above).map(OsStr::from_bytes);
+    names.fold(directory.clone(), |path, name| path.join(name))
 }
 
 /// Whether what is here is what the server hashed. A server that names no digest was asked for none.
@@ -385,29 +559,43 @@ struct Receiver<'a> {
     host: &'a str,
     options: &'a GetOptions,
     tell: &'a mut dyn FnMut(Progress<'_>),
+    /// Content of a file is on its way.
+    in_content: bool,
 }
 
 impl Receiver<'_> {
+    /// Receives one file; returns where it is.
     fn receive(
         &mut self,
         file: &Facts,
         target: &Path,
+        received: &Received,
         count: &mut Count<'_>,
-    ) -> Result<(), GetError> {
+    ) -> Result<PathBuf, GetError> {
+        if self.options.on_exists != OnExists::Rename && received.has(target) {
+            return Err(GetError::SameName { path: target.to_owned() });
+        }
         if let Some(got) = self.already_here(file, target)? {
             count.add(got.size, self.tell);
             (self.tell)(Progress::Got(&got));
-            return Ok(());
+            return Ok(target.to_owned());
         }
         if let Some(folder) = target.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| {
-                let (what, path) = ("create the directory", folder.to_owned());
-                GetError::Local { what, path, source }
-            })?;
+            create_directory(folder)?;
         }
         let mut part = Part::open(self.host, file, target)?;
         let started = Instant::now();
-        let (head, offset) = self.wire.get(file, part.length(), self.options.digest)?;
+        let (head, offset) = match self.wire.get(file, part.length(), self.options.digest) {
+            Ok(begun) => begun,
+            Err(error) => {
+                // An empty partial file is of no use.
+                if part.length() == 0 {
+                    part.discard();
+                }
+                return Err(error);
+            }
+        };
+        self.in_content = true;
         if !head.agrees(file) {
             return Err(GetError::Changed { name: file.name.to_string() });
         }
@@ -422,6 +610,7 @@ impl Receiver<'_> {
         let size = offset + self.wire.content(left, &mut incoming)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = self.wire.file_end(size)?;
+        self.in_content = false;
         let Incoming { part, hasher, .. } = incoming;
         let digest = match hasher {
             Some(hasher) => hasher.finish(),
@@ -442,7 +631,7 @@ impl Receiver<'_> {
         let got = Got {
             peer: self.wire.peer,
             name: file.name.clone(),
-            path: Some(path),
+            path: Some(path.clone()),
             size,
             offset,
             seconds,
@@ -452,7 +641,7 @@ impl Receiver<'_> {
             outcome: Outcome::Stored,
         };
         (self.tell)(Progress::Got(&got));
-        Ok(())
+        Ok(path)
     }
 
     /// The file, if it is at its place already.
@@ -594,8 +783,23 @@ mod tests {
 
     #[test]
     fn names_beside_a_directory_are_not_below_it() {
-        assert!(is_below(&path("a/b"), &path("a")));
-        assert!(!is_below(&path("ab"), &path("a")));
-        assert!(!is_below(&path("b"), &path("a")));
+        assert!(path("a/b").is_below(&path("a")));
+        assert!(!path("ab").is_below(&path("a")));
+        assert!(!path("b").is_below(&path("a")));
+    }
+
+    #[test]
+    fn a_file_is_known_again_unless_it_has_several_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mut received = Received::default();
+        for name in ["a", "b"] {
+            std::fs::write(at(name), b"x").unwrap();
+        }
+        std::fs::hard_link(at("b"), at("c")).unwrap();
+        received.add(&at("a"));
+        received.add(&at("b"));
+        assert!(received.has(&at("a")) && received.has(&folder.path().join("./a")));
+        assert!(received.has(&at("b")) && !received.has(&at("c")) && !received.has(&at("d")));
     }
 }

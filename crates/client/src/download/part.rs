@@ -298,7 +298,7 @@ fn part_name(host: &str, facts: &Facts, target: &Path) -> (String, String) {
         digest.chars().skip("blake3:".len()).take(HASH_LEN).collect::<String>()
     };
     let name = target.file_name().unwrap_or_default().as_encoded_bytes();
-    let origin = hash(&[host.as_bytes(), facts.name.as_str().as_bytes(), name]);
+    let origin = hash(&[host.as_bytes(), facts.name.as_bytes(), name]);
     let size = facts.size.unwrap_or_default().to_le_bytes();
     let mtime = facts.mtime.map_or(0, |mtime| mtime.seconds).to_le_bytes();
     let version = match &facts.tag {
@@ -324,7 +324,7 @@ fn remove_other_versions(folder: &Path, origin: &str, version: &str) {
 
 /// The names that are tried in order.
 fn candidates(target: &Path, on_exists: OnExists) -> impl Iterator<Item = PathBuf> {
-    let name = target.file_name().and_then(|name| FileName::sanitize(name.to_str()?).ok());
+    let name = target.file_name().and_then(|name| FileName::exact(name.as_encoded_bytes()).ok());
     let numbers = if on_exists == OnExists::Rename { MOST_NUMBERS } else { 0 };
     let folder = folder_of(target).to_owned();
     let numbered = (1..=numbers).filter_map(move |n| Some(folder.join(name.as_ref()?.numbered(n))));

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use anyport_net::dial::dial;
 use anyport_net::pace::Pace;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::download::{Entry, FileEnd, FileHead, Get, List};
+use anyport_proto::transfer::download::{Entry, FileEnd, FileHead, Get, LeftOut, List, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::lines::Lines;
 use super::messages::Messages;
@@ -83,11 +84,13 @@ pub(super) enum Ask<'a> {
     List(&'a List),
 }
 
-/// How a listing goes on.
-pub(super) enum Listed {
-    More,
-    /// With so many entries, says the server.
-    End(u64),
+/// What a listing has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// A file or a directory.
+    Entry(Entry),
+    /// Something that cannot be asked for.
+    LeftOut(LeftOut),
 }
 
 /// Takes content as it comes.
@@ -158,8 +161,8 @@ impl Wire {
             let answer = format!("{} from byte {offset}{size}", facts.name);
             GetError::Answer { peer, answer }
         };
-        let name = asked.name.to_string();
-        let get = Get { name, offset, digest: Some(digest), token: None };
+        let (name, name_raw) = (asked.name.text(), asked.name.raw());
+        let get = Get { name, name_raw, offset, digest: Some(digest), token: None };
         let (facts, begins) = match &mut self.kind {
             Kind::Lines(lines) => {
                 let head = lines.ask(&Ask::Get(&get)).and_then(|()| lines.head())?;
@@ -266,37 +269,69 @@ impl Wire {
         Ok(digest.filter(|_| head.agrees(file)))
     }
 
-    /// All entries of a listing, one by one.
+    /// Lists all entries, one by one, and what was left out; returns the counts.
     pub(super) fn list(
         &mut self,
+        target: &Target,
+        options: &GetOptions,
         place: &Place,
         recursive: bool,
-        each: &mut dyn FnMut(Entry) -> Result<(), GetError>,
-    ) -> Result<u64, GetError> {
-        let peer = self.peer;
-        let list = List { path: place.path().map(ToString::to_string), recursive, token: None };
-        match &mut self.kind {
-            Kind::Lines(lines) => lines.ask(&Ask::List(&list))?,
-            Kind::Messages(messages) => messages.ask(&Ask::List(&list))?,
-            Kind::Http(http) => return http.list(place, recursive, each),
+        each: &mut dyn FnMut(Listed) -> Result<(), GetError>,
+    ) -> Result<ListEnd, GetError> {
+        let path = place.path();
+        let mut list = List {
+            path: path.map(FilePath::text),
+            path_raw: path.and_then(FilePath::raw),
+            recursive,
+            left_out: true,
+            token: None,
+        };
+        if let Kind::Http(http) = &mut self.kind {
+            return http.list(place, recursive, each);
         }
-        let (mut count, mut entries) = (0, Vec::new());
+        match self.list_once(&list, each) {
+            // A server of an earlier version does not know the word, and closes the connection.
+            Err(GetError::Refused {
+                refusal: Refusal { code: RefusalCode::BadRequest, .. },
+                ..
+            }) => {
+                *self = Self::open(target, options)?;
+                list.left_out = false;
+                self.list_once(&list, each)
+            }
+            listed => listed,
+        }
+    }
+
+    fn list_once(
+        &mut self,
+        list: &List,
+        each: &mut dyn FnMut(Listed) -> Result<(), GetError>,
+    ) -> Result<ListEnd, GetError> {
+        let peer = self.peer;
+        match &mut self.kind {
+            Kind::Lines(lines) => lines.ask(&Ask::List(list))?,
+            Kind::Messages(messages) => messages.ask(&Ask::List(list))?,
+            Kind::Http(_) => return Ok(ListEnd::default()),
+        }
+        let (mut count, mut entries, mut listed) = (0, 0, Vec::new());
         loop {
-            let listed = match &mut self.kind {
-                Kind::Lines(lines) => lines.listed(&mut entries)?,
-                Kind::Messages(messages) => messages.listed(&mut entries)?,
-                Kind::Http(_) => return Ok(count),
+            let end = match &mut self.kind {
+                Kind::Lines(lines) => lines.listed(&mut listed)?,
+                Kind::Messages(messages) => messages.listed(&mut listed)?,
+                Kind::Http(_) => return Ok(ListEnd::default()),
             };
-            count += entries.len() as u64;
+            count += listed.len() as u64;
             if count > MOST_ENTRIES {
                 return Err(GetError::TooMany { peer, limit: MOST_ENTRIES });
             }
-            entries.drain(..).try_for_each(&mut *each)?;
-            match listed {
-                Listed::More => {}
-                Listed::End(announced) if announced == count => return Ok(count),
-                Listed::End(announced) => {
-                    let answer = format!("the end of {announced} entries, {count} came");
+            entries += listed.iter().filter(|l| matches!(l, Listed::Entry(_))).count() as u64;
+            listed.drain(..).try_for_each(&mut *each)?;
+            match end {
+                None => {}
+                Some(end) if end.entries == entries => return Ok(end),
+                Some(end) => {
+                    let answer = format!("the end of {} entries, {entries} came", end.entries);
                     return Err(GetError::Answer { peer, answer });
                 }
             }
@@ -351,3 +386,6 @@ impl Sink for AtMost<'_> {
 
 /// A server that lists without an end must not fill our memory.
 pub(crate) const MOST_ENTRIES: u64 = 1_000_000;
+
+/// Bytes that the entries of one listing take, while their files are received one by one: a million of usual names.
+pub(super) const MOST_LISTED_BYTES: usize = 192 * 1024 * 1024;

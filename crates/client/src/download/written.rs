@@ -40,7 +40,8 @@ impl Written<'_> {
             None => Facts::named(name.clone()),
             Some(first) => {
                 let place = Place::File(name.clone());
-                let found = files(&mut wire, &place)?.into_iter().find(|now| now.agrees(first));
+                let listing = files(&mut wire, target, options, &place)?;
+                let found = listing.files.into_iter().find(|now| now.agrees(first));
                 found.ok_or_else(changed)?
             }
         };

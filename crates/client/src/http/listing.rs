@@ -1,17 +1,19 @@
 //! Listings: one a directory, as our server gives them to who accepts JSON. What is in directories is asked for in turn.
 
-use anyport_proto::transfer::download::{Entry, EntryKind};
+use anyport_proto::transfer::download::{
+    Entry, EntryKind, LeftOut, LeftOutReason, ListEnd, WholeListing,
+};
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::offer::FileReply;
+use anyport_proto::transfer::refusal::RefusalCode;
 use http::{StatusCode, header};
 
 use super::request::listing_of;
 use super::wire::HttpWire;
-use crate::download::{GetError, MOST_ENTRIES};
+use crate::download::{GetError, Listed, MOST_ENTRIES};
 use crate::target::Place;
 
 /// Takes what is listed, one by one.
-type Each<'a> = &'a mut dyn FnMut(Entry) -> Result<(), GetError>;
+type Each<'a> = &'a mut dyn FnMut(Listed) -> Result<(), GetError>;
 
 impl HttpWire {
     /// All entries of a listing, a directory before what is in it.
@@ -20,37 +22,54 @@ impl HttpWire {
         place: &Place,
         recursive: bool,
         each: Each<'_>,
-    ) -> Result<u64, GetError> {
+    ) -> Result<ListEnd, GetError> {
+        let mut end = ListEnd::default();
         let directory = match place {
             Place::Top => None,
             Place::Directory(path) => Some(path.clone()),
             Place::File(path) => match self.entry(path)? {
-                Some(entry) if entry.kind == EntryKind::File => return each(entry).map(|()| 1),
+                Some(entry) if entry.kind == EntryKind::File => {
+                    end.entries = 1;
+                    return each(Listed::Entry(entry)).map(|()| end);
+                }
                 // Its own listing says that it is none, or is not there.
                 Some(_) | None => Some(path.clone()),
             },
         };
         let first = listing_of(&self.target, place.path().filter(|_| !place.is_directory()));
-        let (entries, mut held) = self.listing(&first, directory.as_ref())?;
+        let (listing, mut held) = self.listing(&first, directory.as_ref())?;
+        let entries = left_out(listing, &mut end, each)?;
         let mut open = vec![(entries.into_iter(), held)];
-        let mut count = 0;
         while let Some((entries, bytes)) = open.last_mut() {
             let Some(entry) = entries.next() else {
                 held -= *bytes;
                 open.pop();
                 continue;
             };
-            count += 1;
-            if count > MOST_ENTRIES {
+            end.entries += 1;
+            if end.entries > MOST_ENTRIES {
                 return Err(GetError::TooMany { peer: self.peer(), limit: MOST_ENTRIES });
             }
             // Each is one name longer than the one that it is in, and names have a limit; so this ends.
             let below = recursive && entry.kind == EntryKind::Directory;
             let name = entry.name.clone();
-            each(entry)?;
+            each(Listed::Entry(entry))?;
             if below {
                 let path = listing_of(&self.target, Some(&name));
-                let (entries, bytes) = self.listing(&path, Some(&name))?;
+                let (listing, bytes) = match self.listing(&path, Some(&name)) {
+                    Ok(listing) => listing,
+                    // One directory that cannot be read does not stop the others.
+                    Err(GetError::Refused { refusal, .. })
+                        if matches!(refusal.code, RefusalCode::NotFound | RefusalCode::Storage) =>
+                    {
+                        let reason = LeftOutReason::Unreadable;
+                        end.count(reason);
+                        each(Listed::LeftOut(LeftOut::new(name.as_bytes(), reason)))?;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let entries = left_out(listing, &mut end, each)?;
                 held += bytes;
                 if held > MOST_HELD {
                     let reason =
@@ -60,7 +79,7 @@ impl HttpWire {
                 open.push((entries.into_iter(), bytes));
             }
         }
-        Ok(count)
+        Ok(end)
     }
 
     /// What the directory says that it is in. It is not asked for itself: that would begin a download, or take from a pipe.
@@ -70,7 +89,7 @@ impl HttpWire {
             .as_ref()
             .map_or_else(|| "/files/".to_owned(), |parent| listing_of(&self.target, Some(parent)));
         let (listed, _) = self.listing(&place, parent.as_ref())?;
-        Ok(listed.into_iter().find(|entry| entry.name == *path))
+        Ok(listed.entries.into_iter().find(|entry| entry.name == *path))
     }
 
     /// What is in one directory, and in how many bytes that was said.
@@ -78,7 +97,7 @@ impl HttpWire {
         &mut self,
         path: &str,
         directory: Option<&FilePath>,
-    ) -> Result<(Vec<Entry>, usize), GetError> {
+    ) -> Result<(WholeListing, usize), GetError> {
         let peer = self.peer();
         let response = self.ask(path, None, Some("application/json"))?;
         let none = |reason: String| GetError::NoListing { peer, path: path.to_owned(), reason };
@@ -93,20 +112,34 @@ impl HttpWire {
         let Some(bytes) = self.read_all(response, LONGEST_LISTING)? else {
             return Err(none(format!("it is longer than {} MiB", LONGEST_LISTING >> 20)));
         };
-        let entries = match FileReply::from_json(&String::from_utf8_lossy(&bytes)) {
-            Ok(FileReply::Entries(entries)) => entries,
-            Ok(_) => return Err(none("it is a message of another kind".to_owned())),
-            Err(error) => return Err(none(error.to_string())),
-        };
+        let listing = WholeListing::from_json(&String::from_utf8_lossy(&bytes))
+            .map_err(|error| none(error.to_string()))?;
         // Whatever a server lists, it stays in what was asked for.
-        match entries.iter().find(|entry| entry.name.parent().as_ref() != directory) {
+        match listing.entries.iter().find(|entry| entry.name.parent().as_ref() != directory) {
             Some(entry) => {
                 let answer = format!("{} in the listing {path}", entry.name);
                 Err(GetError::Answer { peer, answer })
             }
-            None => Ok((entries, bytes.len())),
+            None => Ok((listing, bytes.len())),
         }
     }
+}
+
+/// Passes on what a listing left out, and adds it to the counts; returns its entries.
+fn left_out(
+    listing: WholeListing,
+    end: &mut ListEnd,
+    each: Each<'_>,
+) -> Result<Vec<Entry>, GetError> {
+    let add = |count: &mut Option<u64>, more: Option<u64>| {
+        *count = count.map_or(more, |count| Some(count.saturating_add(more.unwrap_or(0))));
+    };
+    if let Some(counted) = listing.end {
+        add(&mut end.left_out, counted.left_out);
+        add(&mut end.links, counted.links);
+    }
+    listing.left_out.into_iter().map(Listed::LeftOut).try_for_each(each)?;
+    Ok(listing.entries)
 }
 
 /// Bytes of the listing of one directory: about two hundred thousand entries with the longest names.

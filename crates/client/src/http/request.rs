@@ -1,5 +1,7 @@
 //! Requests: which path is asked for, and the fields that all of them have.
 
+use std::ffi::OsStr;
+
 use anyport_proto::access::Token;
 use anyport_proto::rooms::ROOMS_PATH;
 use anyport_proto::transfer::file_path::FilePath;
@@ -15,7 +17,7 @@ use crate::target::{Place, Target};
 /// What the user wrote is asked for as it stands, its query too, since another server than ours may give it a meaning. The
 /// name goes behind a directory. Only where that would be one of our server's own paths, `/help` or `/pipe/x`, it goes below
 /// `/files/`, where our server has all files: a file that is called so must not become a gift to a pipe.
-pub(super) fn path_to(target: &Target, place: &Place, name: Option<&str>) -> Destination {
+pub(super) fn path_to(target: &Target, place: &Place, name: Option<&OsStr>) -> Destination {
     let (path, query) = split(&target.path);
     let Some(name) = name.filter(|_| place.is_directory()) else {
         return Destination { path: target.path.clone(), is_moved: false };
@@ -57,10 +59,10 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 /// Each component with all but letters, digits and `-._~` encoded; a slash at the end stays.
-fn encoded(name: &str) -> String {
-    let encode =
-        |component: &str| percent_encoding::utf8_percent_encode(component, ENCODED).to_string();
-    name.split('/').map(encode).collect::<Vec<_>>().join("/")
+fn encoded(name: &OsStr) -> String {
+    let encode = |component| percent_encoding::percent_encode(component, ENCODED).to_string();
+    let components = name.as_encoded_bytes().split(|byte| *byte == b'/');
+    components.map(encode).collect::<Vec<_>>().join("/")
 }
 
 /// Whether our server takes `path` for something else than a file (docs/http.md).
@@ -145,7 +147,7 @@ mod tests {
     fn to(url: &str, name: Option<&str>) -> String {
         let target: Target = url.parse().unwrap();
         let place = target.place().unwrap();
-        path_to(&target, &place, name).path
+        path_to(&target, &place, name.map(OsStr::new)).path
     }
 
     #[test]

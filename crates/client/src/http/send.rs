@@ -18,6 +18,7 @@ use super::upload::{Hashed, Upload};
 use crate::attempts::Attempts;
 use crate::content::Source;
 use crate::error::{Blame, SendError};
+use crate::offered::{Changed, Item, items};
 use crate::send::{Failed, Observer, Options, Sent};
 use crate::target::{Place, Target};
 
@@ -29,16 +30,20 @@ pub(crate) fn send(
     observer: &dyn Observer,
 ) -> Result<(), SendError> {
     can_be_said(options)?;
+    let (place, mut failed) = (target.place()?, Failed::default());
+    let items = items(sources, &place, options, observer, &mut failed)?;
     let mut sending = Sending {
         runtime: Tasks::start().map_err(SendError::Runtime)?,
-        place: target.place()?,
+        place,
         target: Arc::new(target.clone()),
         options: Arc::new(options.clone()),
         observer,
-        sources,
-        left: (0..sources.len()).collect(),
+        left: (0..items.len()).collect(),
+        items,
+        of: sources.len(),
+        changed: Changed::default(),
         hashed: HashMap::new(),
-        failed: Failed::default(),
+        failed,
         attempts: Attempts::new(options.retries, options.retry_max_time),
         connection: None,
     };
@@ -65,7 +70,10 @@ struct Sending<'a> {
     place: Place,
     options: Arc<Options>,
     observer: &'a dyn Observer,
-    sources: &'a [Source],
+    items: Vec<Item<'a>>,
+    /// Files that were to be sent.
+    of: usize,
+    changed: Changed,
     /// Files that are not done with, in order.
     left: VecDeque<usize>,
     /// What was hashed before it is sent.
@@ -124,7 +132,7 @@ impl Sending<'_> {
         let mut underway = Underway::default();
         let over = handle.block_on(self.over(&connection, &mut underway));
         // What broke off begins anew, in its turn; standard input comes once.
-        let again = |index: &usize| self.sources[*index].size().is_some();
+        let again = |index: &usize| self.items[*index].source.size().is_some();
         self.attempts.repeatable = underway.broken.iter().all(again);
         for index in underway.broken.into_iter().rev() {
             self.left.push_front(index);
@@ -192,12 +200,12 @@ impl Sending<'_> {
     /// long, and once, however often the file is sent.
     fn hash_ahead(&mut self, index: usize) -> Result<(), SendError> {
         // A pipe can be opened once.
-        let is_regular = self.sources[index].size().is_some();
+        let is_regular = self.items[index].source.size().is_some();
         let is_wanted = self.options.digest == Algorithm::Sha256 && is_regular;
         if !is_wanted || self.hashed.contains_key(&index) {
             return Ok(());
         }
-        match Hashed::of(&self.sources[index]) {
+        match Hashed::of(self.items[index].source) {
             Ok(hashed) => {
                 self.hashed.insert(index, hashed);
             }
@@ -210,7 +218,7 @@ impl Sending<'_> {
 
     fn begin(&mut self, connection: &Arc<Connection>, underway: &mut Underway) {
         let Some(index) = self.left.pop_front() else { return };
-        let source = self.sources[index].clone();
+        let source = self.items[index].source.clone();
         let moved = Moved::new();
         underway.moved.insert(index, moved.clone());
         let path = path_to(&self.target, &self.place, source.name());
@@ -223,7 +231,12 @@ impl Sending<'_> {
 
     fn ended(&mut self, ended: Ended, underway: &mut Underway) -> Result<(), SendError> {
         let (index, outcome) = ended.map_err(|error| SendError::Runtime(error.into()))?;
-        let error = match outcome {
+        let item = &self.items[index];
+        let checked = outcome.and_then(|mut sent| {
+            self.changed.check(item, &mut sent)?;
+            Ok(sent)
+        });
+        let error = match checked {
             Ok(sent) => {
                 underway.moved.remove(&index);
                 self.hashed.remove(&index);
@@ -234,10 +247,9 @@ impl Sending<'_> {
             Err(error) => error,
         };
         underway.moved.remove(&index);
-        if self.sources.len() > 1 && error.consequence().one_file {
-            let source = &self.sources[index];
+        if self.of > 1 && error.consequence().one_file {
             self.failed.add(error.blame());
-            self.observer.failed(source, &error);
+            self.observer.failed(item.source, &error);
             return Ok(());
         }
         underway.stop(index, error);

@@ -356,7 +356,8 @@ fn told(
     let tcp = TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate };
     let bottleneck = bottleneck(info, receipt.as_ref());
     let (peer, congestion) = (connection.peer, connection.congestion.clone());
-    Sent { peer, bytes, digest, receipt, congestion, tcp, bottleneck, grown: false }
+    let (changed_from, grown) = (None, false);
+    Sent { peer, bytes, digest, receipt, congestion, tcp, grown, changed_from, bottleneck }
 }
 
 /// Nobody waits longer, whatever a flag says.

@@ -14,6 +14,7 @@ use super::{Connection, Sent};
 use crate::attempts::Attempts;
 use crate::content::Source;
 use crate::error::{Consequence, SendError};
+use crate::offered::Item;
 
 /// Files whose receipts have not come.
 const WINDOW: usize = 96;
@@ -36,10 +37,12 @@ impl Connection<'_> {
     /// Sends as many of `sources` as are small, if that is worth it: how many are done with, and what stopped it.
     pub(super) fn burst(
         &mut self,
-        sources: &[Source],
+        items: &[Item<'_>],
         attempts: &mut Attempts,
     ) -> Option<(usize, Result<(), SendError>)> {
-        let small = sources.iter().take_while(|source| is_small(source)).count();
+        // A server that does not know a key closes the connection, so the first name in bytes is sent alone.
+        let is_known = |item: &Item<'_>| self.raw_names.is_some() || item.name_raw().is_none();
+        let small = items.iter().take_while(|item| is_small(item.source) && is_known(item)).count();
         if small < 2 || self.options.plain || self.options.limit_rate.is_some() {
             return None;
         }
@@ -52,20 +55,20 @@ impl Connection<'_> {
             Err(error) => return Some((0, Err(error))),
         }
         let mut done = 0;
-        let stopped = self.pipeline(&sources[..small], &mut done);
+        let stopped = self.pipeline(&items[..small], &mut done);
         Some((done, stopped))
     }
 
-    fn pipeline(&mut self, sources: &[Source], done: &mut usize) -> Result<(), SendError> {
-        let mut unread = sources.iter();
+    fn pipeline(&mut self, items: &[Item<'_>], done: &mut usize) -> Result<(), SendError> {
+        let mut unread = items.iter();
         let (mut waiting, mut expected) = (VecDeque::new(), 0);
         loop {
             while waiting.len() < WINDOW
                 && expected < WINDOW_BYTES
-                && let Some(source) = unread.next()
+                && let Some(item) = unread.next()
             {
-                waiting.push_back(self.put(source)?);
-                expected += receipt_len(source);
+                waiting.push_back(self.put(item)?);
+                expected += receipt_len(item);
             }
             self.raw()?.flush()?;
             if waiting.is_empty() {
@@ -73,21 +76,22 @@ impl Connection<'_> {
             }
             for _ in 0..STEP {
                 let Some(file) = waiting.pop_front() else { break };
-                let source = &sources[*done];
-                self.settle(source, file)?;
-                expected -= receipt_len(source);
+                let item = &items[*done];
+                self.settle(item, file)?;
+                expected -= receipt_len(item);
                 *done += 1;
             }
         }
     }
 
     /// Reads a file and puts it behind what is on its way.
-    fn put(&mut self, source: &Source) -> Result<Waiting, SendError> {
+    fn put(&mut self, item: &Item<'_>) -> Result<Waiting, SendError> {
+        let source = item.source;
         let mut content = match source.open(self.options.digest) {
             Ok(content) => content,
             Err(error) => return Ok(Waiting::Failed(error.into())),
         };
-        let offer = self.offer(source, &content);
+        let offer = self.offer(item, &content);
         let Some(size) = content.size().filter(|size| *size <= MAX_PASSED_OVER) else {
             // It has grown since it was found.
             return Ok(Waiting::Failed(SendError::Changed { path: source.path().to_owned() }));
@@ -105,14 +109,15 @@ impl Connection<'_> {
     }
 
     /// Waits for the receipt of a file.
-    fn settle(&mut self, source: &Source, file: Waiting) -> Result<(), SendError> {
+    fn settle(&mut self, item: &Item<'_>, file: Waiting) -> Result<(), SendError> {
         let settled = match file {
             Waiting::Failed(error) => Err(error),
             Waiting::Sent { bytes, digest, grown } => match self.raw()?.receipt() {
-                Ok(receipt) => self
-                    .open()?
-                    .sent(bytes, digest, Some(receipt))
-                    .map(|sent| Sent { grown, ..sent }),
+                Ok(receipt) => {
+                    let sent = self.open()?.sent(bytes, digest, Some(receipt));
+                    sent.map(|sent| Sent { grown, ..sent })
+                        .and_then(|mut sent| self.changed.check(item, &mut sent).map(|()| sent))
+                }
                 Err(error) => Err(error),
             },
         };
@@ -120,7 +125,7 @@ impl Connection<'_> {
             Ok(sent) => self.told(sent),
             Err(error) => match error.consequence() {
                 Consequence { one_file: true, retry: Retry::Never, .. } => {
-                    self.fail(source, &error);
+                    self.fail(item.source, &error);
                 }
                 _ => return Err(error),
             },
@@ -139,9 +144,9 @@ impl Connection<'_> {
     }
 }
 
-/// A receipt is at most so long: its path may be percent-encoded, and stand there twice.
-fn receipt_len(source: &Source) -> usize {
-    512 + 6 * source.name().map_or(0, str::len)
+/// A receipt is at most so long: its path may be percent-encoded, and stand there three times.
+fn receipt_len(item: &Item<'_>) -> usize {
+    512 + 9 * item.path.as_ref().map_or(0, |path| path.as_bytes().len())
 }
 
 fn is_small(source: &Source) -> bool {

@@ -101,7 +101,8 @@ impl Channel {
         let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } = self.tcp();
         let tcp = TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate };
         let (peer, congestion) = (self.peer, self.congestion.clone());
-        Ok(Sent { peer, bytes, digest, receipt, congestion, tcp, bottleneck: None, grown: false })
+        let (changed_from, bottleneck, grown) = (None, None, false);
+        Ok(Sent { peer, bytes, digest, receipt, congestion, tcp, grown, changed_from, bottleneck })
     }
 
     /// The raw channel, which takes one file behind the other without waiting.

@@ -24,8 +24,9 @@ use crate::attempts::Attempts;
 use crate::bottleneck::{Bottleneck, Facts};
 use crate::content::{Content, Source};
 use crate::error::{Blame, SendError};
+use crate::offered::{Changed, Item, items};
 use crate::stream::Encryption;
-use crate::target::{Place, Scheme, Target};
+use crate::target::{Scheme, Target};
 
 /// Who speaks WebSocket on our side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,6 +125,8 @@ pub struct Sent {
     pub tcp: TcpSeen,
     /// The file has more bytes by now than were sent; those are verified.
     pub grown: bool,
+    /// The name that was offered, where the server stored the file under another one.
+    pub changed_from: Option<String>,
     /// What most of a slow transfer was waited for, and which share of its time that took.
     pub bottleneck: Option<(Bottleneck, f64)>,
 }
@@ -143,6 +146,8 @@ pub trait Observer {
 /// Sends `sources` in order over one connection (plain: one each; HTTP/2: several at once). Where it breaks off, and the source can be read again,
 /// another one goes on. Of several files one that cannot be read, or is refused for its own sake, does not stop the others.
 ///
+/// Two sources that would be stored under one name are refused before anything is sent.
+///
 /// # Errors
 /// What went wrong and cannot be mended by trying again; files before it have been told to `observer`. After all files,
 /// [`SendError::Some`] if there were such that did not stop the others.
@@ -156,23 +161,26 @@ pub fn send(
         return crate::http::send(sources, target, options, observer);
     }
     let place = target.place()?;
+    let mut failed = Failed::default();
+    let items = items(sources, &place, options, observer, &mut failed)?;
     let mut connection = Connection {
         target,
-        place,
         options,
         observer,
         channel: None,
         whole_seconds: false,
         anew: false,
-        failed: Failed::default(),
+        failed,
+        raw_names: None,
+        changed: Changed::default(),
     };
-    let mut left = sources;
+    let mut left = &items[..];
     let mut broken = None;
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
-    while let Some(source) = left.first() {
+    while let Some(item) = left.first() {
         let (done, stopped) = match connection.burst(left, &mut attempts) {
             Some(stopped) => stopped,
-            None => match connection.one(source, &mut attempts) {
+            None => match connection.one(item, &mut attempts) {
                 Ok(()) => (1, Ok(())),
                 Err(error) => (0, Err(error)),
             },
@@ -193,9 +201,9 @@ pub fn send(
             let Some(delay) = attempts.delay(consequence) else {
                 if sources.len() > 1
                     && consequence.one_file
-                    && let Some((source, rest)) = left.split_first()
+                    && let Some((item, rest)) = left.split_first()
                 {
-                    connection.fail(source, &error);
+                    connection.fail(item.source, &error);
                     left = rest;
                     attempts.begin_anew();
                     continue;
@@ -219,7 +227,6 @@ pub fn send(
 
 struct Connection<'a> {
     target: &'a Target,
-    place: Place,
     options: &'a Options,
     observer: &'a dyn Observer,
     channel: Option<Channel>,
@@ -228,6 +235,9 @@ struct Connection<'a> {
     /// All of the file is sent, as what the server has of it is another one's.
     anew: bool,
     failed: Failed,
+    /// Whether the server knows `name_raw`, once it has been asked.
+    raw_names: Option<bool>,
+    changed: Changed,
 }
 
 /// Files that were not sent, though the others were.
@@ -253,9 +263,22 @@ impl Failed {
 
 impl Connection<'_> {
     /// Sends one file and waits for its receipt.
-    fn one(&mut self, source: &Source, attempts: &mut Attempts) -> Result<(), SendError> {
-        let sent = self.attempt(source, attempts)?;
-        self.observer.sent(sent);
+    fn one(&mut self, item: &Item<'_>, attempts: &mut Attempts) -> Result<(), SendError> {
+        let mut sent = self.attempt(item, attempts);
+        if self.raw_names.is_none() && item.name_raw().is_some() {
+            match &sent {
+                Ok(_) => self.raw_names = Some(true),
+                // A server of an earlier version maps the name, and is held to that by its receipt.
+                Err(SendError::Refused { refusal, .. })
+                    if refusal.code == RefusalCode::BadRequest =>
+                {
+                    (self.raw_names, self.channel) = (Some(false), None);
+                    sent = self.attempt(item, attempts);
+                }
+                Err(_) => {}
+            }
+        }
+        self.observer.sent(sent?);
         match self.channel.take_if(|open| !open.takes_more()) {
             Some(open) => open.close(),
             None => Ok(()),
@@ -274,13 +297,13 @@ impl Connection<'_> {
         self.observer.failed(source, error);
     }
 
-    fn attempt(&mut self, source: &Source, attempts: &mut Attempts) -> Result<Sent, SendError> {
-        let mut content = source.open(self.options.digest)?;
-        attempts.check(source, content.identity())?;
+    fn attempt(&mut self, item: &Item<'_>, attempts: &mut Attempts) -> Result<Sent, SendError> {
+        let mut content = item.source.open(self.options.digest)?;
+        attempts.check(item.source, content.identity())?;
         if let Some(rate) = self.options.limit_rate {
             content.keep_to(rate);
         }
-        let mut offer = self.offer(source, &content);
+        let mut offer = self.offer(item, &content);
         let (options, observer, anew) = (self.options, self.observer, self.anew);
         let open = self.open()?;
         // A small one is sent again sooner than asked about.
@@ -305,7 +328,9 @@ impl Connection<'_> {
             _ => (content.bytes(), content.digest()?),
         };
         let grown = content.has_grown();
-        Ok(Sent { bottleneck, grown, ..open.sent(bytes, digest, receipt)? })
+        let mut sent = Sent { bottleneck, grown, ..open.sent(bytes, digest, receipt)? };
+        self.changed.check(item, &mut sent)?;
+        Ok(sent)
     }
 
     fn open(&mut self) -> Result<&mut Channel, SendError> {
@@ -316,10 +341,11 @@ impl Connection<'_> {
     }
 
     /// What the server is told of a file, but for whether we wait for its word.
-    fn offer(&self, source: &Source, content: &Content) -> Offer {
+    fn offer(&self, item: &Item<'_>, content: &Content) -> Offer {
         let options = self.options;
         let mut offer = content.offer();
-        offer.name = self.place.name(source.name());
+        offer.name = item.name();
+        offer.name_raw = item.name_raw().filter(|_| self.raw_names != Some(false));
         offer.exists = options.on_exists;
         offer.mode = offer.mode.filter(|_| options.permissions);
         offer.mtime = offer.mtime.filter(|_| options.times);

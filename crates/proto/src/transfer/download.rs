@@ -7,17 +7,20 @@
 //!
 //! The words are the same on every protocol: [`super::preface`] has the lines, [`super::offer`] the JSON messages. Names
 //! in requests are as they came; names in answers are [`FilePath`]s, so that no server can lead its client elsewhere.
+//! A listing says what it left out: how many entries, and which ones to a client that asks for that.
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::digest::{Algorithm, Digest};
-use super::file_path::FilePath;
+use super::file_name::escaped;
+use super::file_path::{FilePath, serialize_name};
 use super::file_time::FileTime;
 use super::offer::{
-    ALGORITHM, BYTES, DIGEST, MODE, MTIME, Object, OfferError, TEXT, Token, as_parsed, as_text,
-    parse_mode, read_mtime, serialize_token,
+    ALGORITHM, BYTES, DIGEST, MODE, MTIME, Object, OfferError, RAW, TEXT, Token, as_parsed, as_raw,
+    as_text, parse_mode, read_mtime, serialize_token,
 };
+use super::percent;
 use super::words::spelled;
 
 /// Asks for a file.
@@ -25,6 +28,9 @@ use super::words::spelled;
 pub struct Get {
     /// The path as it came, percent escapes decoded.
     pub name: String,
+    /// Its bytes, percent-encoded, where `name` is not exactly that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_raw: Option<String>,
     /// The first byte that is wanted.
     #[serde(skip_serializing_if = "is_zero")]
     pub offset: u64,
@@ -42,9 +48,15 @@ pub struct List {
     /// A directory, or one file; as it came, percent escapes decoded. None is the whole served directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Its bytes, percent-encoded, where `path` is not exactly that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_raw: Option<String>,
     /// Whether what is in directories is listed too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub recursive: bool,
+    /// Whether entries that are left out are named, and not only counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
     /// What allows the receiver to look.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_token")]
     pub token: Option<Token>,
@@ -54,6 +66,7 @@ pub struct List {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileHead {
     /// Where it is stored.
+    #[serde(flatten, serialize_with = "serialize_name")]
     pub name: FilePath,
     /// Bytes of the whole file.
     pub size: u64,
@@ -81,6 +94,7 @@ pub struct FileEnd {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// Where it is, from the served directory on.
+    #[serde(flatten, serialize_with = "serialize_name")]
     pub name: FilePath,
     /// What it is.
     pub kind: EntryKind,
@@ -106,9 +120,133 @@ pub enum EntryKind {
 
 spelled!(EntryKind, "kind": File = "file", Directory = "directory");
 
+/// An entry that a listing left out, as it cannot be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Its path from the served directory on, percent-encoded: it may be no [`FilePath`].
+    pub name_raw: String,
+    /// Why.
+    pub reason: LeftOutReason,
+}
+
+impl LeftOut {
+    /// Describes the entry at `path`.
+    pub fn new(path: &[u8], reason: LeftOutReason) -> Self {
+        let components = path.split(|byte| *byte == b'/').map(percent::encode_bytes);
+        Self { name_raw: components.collect::<Vec<_>>().join("/"), reason }
+    }
+
+    /// Its path as a person may read it, escaped.
+    pub fn shown(&self) -> String {
+        percent::decode_bytes(&self.name_raw)
+            .map_or_else(|_| escaped(self.name_raw.as_bytes()), |path| escaped(&path))
+    }
+}
+
+/// Why an entry is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LeftOutReason {
+    /// Its name has characters that are not allowed, or begins like anyport's own partial files.
+    Name,
+    /// Its path has too many components or bytes.
+    Depth,
+    /// The server may not read it.
+    Unreadable,
+    /// A pipe, a socket, a device.
+    Special,
+    /// A symbolic link that is not followed: to a directory, to nothing, or out of the served directory.
+    Link,
+    /// Another reason, of a later version.
+    Other,
+}
+
+spelled!(LeftOutReason, "reason": Name = "name", Depth = "depth", Unreadable = "unreadable",
+    Special = "special", Link = "link", Other = "other");
+
+impl LeftOutReason {
+    /// The reason in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Name => "unsupported name",
+            Self::Depth => "path too deep or too long",
+            Self::Unreadable => "the server cannot read it",
+            Self::Special => "neither a file nor a directory",
+            Self::Link => "symbolic link, not followed",
+            Self::Other => "not supported",
+        }
+    }
+}
+
+/// What is said after all entries of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ListEnd {
+    /// How many entries it had.
+    pub entries: u64,
+    /// How many it left out, beside symbolic links; servers of earlier versions do not say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u64>,
+    /// How many symbolic links it left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<u64>,
+}
+
+impl ListEnd {
+    /// Counts an entry that is left out.
+    pub fn count(&mut self, reason: LeftOutReason) {
+        let count =
+            if reason == LeftOutReason::Link { &mut self.links } else { &mut self.left_out };
+        *count = Some(count.unwrap_or(0) + 1);
+    }
+
+    /// What it says about the entries that are left out; none where there are none.
+    pub fn words(&self) -> Option<String> {
+        let entries = |count| if count == 1 { "entry" } else { "entries" };
+        let links = |count| if count == 1 { "symbolic link" } else { "symbolic links" };
+        let left_out = self.left_out.filter(|count| *count > 0);
+        let left_out = left_out.map(|count| format!("{count} {} left out", entries(count)));
+        let linked = self.links.filter(|count| *count > 0);
+        let linked = linked.map(|count| format!("{count} {} not followed", links(count)));
+        let words: Vec<String> = left_out.into_iter().chain(linked).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
+/// A whole listing in one JSON object, as HTTP has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WholeListing {
+    /// What is there.
+    pub entries: Vec<Entry>,
+    /// What was left out, as far as it is named.
+    pub left_out: Vec<LeftOut>,
+    /// The counts, where something was left out.
+    pub end: Option<ListEnd>,
+}
+
+impl WholeListing {
+    /// Reads a listing; keys that are not known are ignored.
+    ///
+    /// # Errors
+    /// It is no JSON object, has no entries, or one of its parts cannot be read.
+    pub fn from_json(text: &str) -> Result<Self, OfferError> {
+        let value = serde_json::from_str(text)
+            .map_err(|error| OfferError::NotJson { reason: error.to_string() })?;
+        let object = Object::new("listing", value)?;
+        let part = |key| object.optional(key, LIST, |value| Some(value.clone()));
+        let entries = object.required("entries", LIST, |value| Some(value.clone()))?;
+        let left_out = part("left_out")?.map(read_left_out).transpose()?;
+        let end = part("end")?.map(|end| read_list_end(&Object::new("end", end)?)).transpose()?;
+        Ok(Self {
+            entries: read_entries(entries)?,
+            left_out: left_out.unwrap_or_default(),
+            end: end.flatten(),
+        })
+    }
+}
+
 pub(super) fn read_get(object: &Object) -> Result<Get, OfferError> {
     Ok(Get {
         name: object.required("name", PATH, as_text)?,
+        name_raw: object.optional("name_raw", RAW, as_raw)?,
         offset: object.optional("offset", BYTES, Value::as_u64)?.unwrap_or(0),
         digest: object.optional("digest", ALGORITHM, as_parsed)?,
         token: object.token()?,
@@ -118,14 +256,16 @@ pub(super) fn read_get(object: &Object) -> Result<Get, OfferError> {
 pub(super) fn read_list(object: &Object) -> Result<List, OfferError> {
     Ok(List {
         path: object.optional("path", TEXT, as_text)?.filter(|path| !path.is_empty()),
-        recursive: object.optional("recursive", "true or false", Value::as_bool)?.unwrap_or(false),
+        path_raw: object.optional("path_raw", RAW, as_raw)?.filter(|path| !path.is_empty()),
+        recursive: object.optional("recursive", BOOLEAN, Value::as_bool)?.unwrap_or(false),
+        left_out: object.optional("left_out", BOOLEAN, Value::as_bool)?.unwrap_or(false),
         token: object.token()?,
     })
 }
 
 pub(super) fn read_file(object: &Object) -> Result<FileHead, OfferError> {
     Ok(FileHead {
-        name: object.required("name", PATH, as_path)?,
+        name: read_path(object)?,
         size: object.required("size", BYTES, Value::as_u64)?,
         offset: object.required("offset", BYTES, Value::as_u64)?,
         mtime: required_mtime(object)?,
@@ -141,13 +281,15 @@ pub(super) fn read_file_end(object: &Object) -> Result<FileEnd, OfferError> {
 }
 
 pub(super) fn read_entries(value: Value) -> Result<Vec<Entry>, OfferError> {
-    let Value::Array(entries) = value else { return Err(OfferError::NotAList) };
+    let Value::Array(entries) = value else {
+        return Err(OfferError::NotAList { kind: "entries" });
+    };
     entries.into_iter().map(|entry| read_entry(&Object::new("entries", entry)?)).collect()
 }
 
 fn read_entry(object: &Object) -> Result<Entry, OfferError> {
     Ok(Entry {
-        name: object.required("name", PATH, as_path)?,
+        name: read_path(object)?,
         kind: object.required("kind", KIND, as_parsed)?,
         size: object.optional("size", BYTES, Value::as_u64)?,
         mtime: required_mtime(object)?,
@@ -160,8 +302,42 @@ fn required_mtime(object: &Object) -> Result<FileTime, OfferError> {
     Ok(read_mtime(object)?.unwrap_or_else(|| FileTime::seconds(seconds)))
 }
 
+pub(super) fn read_left_out(value: Value) -> Result<Vec<LeftOut>, OfferError> {
+    let Value::Array(entries) = value else {
+        return Err(OfferError::NotAList { kind: "left_out" });
+    };
+    let read = |entry| {
+        let object = Object::new("left_out", entry)?;
+        let reason = object.required("reason", REASON, as_text)?;
+        Ok(LeftOut {
+            name_raw: object.required("name_raw", RAW, as_raw)?,
+            reason: reason.parse().unwrap_or(LeftOutReason::Other),
+        })
+    };
+    entries.into_iter().map(read).collect()
+}
+
+/// None where the object ends something else than a listing.
+pub(super) fn read_list_end(object: &Object) -> Result<Option<ListEnd>, OfferError> {
+    let count = |key| object.optional(key, ENTRIES, Value::as_u64);
+    let end =
+        |entries| Ok(ListEnd { entries, left_out: count("left_out")?, links: count("links")? });
+    count("entries")?.map(end).transpose()
+}
+
+fn read_path(object: &Object) -> Result<FilePath, OfferError> {
+    match object.optional("name_raw", PATH, as_raw_path)? {
+        Some(path) => Ok(path),
+        None => object.required("name", PATH, as_path),
+    }
+}
+
 fn as_path(value: &Value) -> Option<FilePath> {
     FilePath::parse(value.as_str()?).ok()
+}
+
+fn as_raw_path(value: &Value) -> Option<FilePath> {
+    FilePath::parse_percent_encoded(value.as_str()?).ok()
 }
 
 fn as_mode(value: &Value) -> Option<u32> {
@@ -181,6 +357,10 @@ fn serialize_octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S:
 // What the values must be, in the words of an error message.
 pub(super) const PATH: &str = "a path below the served directory, such as photos/a.jpg";
 pub(super) const KIND: &str = "file or directory";
+pub(super) const ENTRIES: &str = "a number of entries";
+pub(super) const REASON: &str = "a word";
+const BOOLEAN: &str = "true or false";
+const LIST: &str = "a list";
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -203,18 +383,41 @@ pub(super) mod tests {
         any::<String>().prop_filter("empty", |text| !text.is_empty())
     }
 
+    /// A text, or bytes that are none beside the text nearest to them.
+    fn any_name() -> impl Strategy<Value = (String, Option<String>)> {
+        let of_raw = |raw: String| {
+            let bytes = percent::decode_bytes(&raw).unwrap();
+            (String::from_utf8_lossy(&bytes).into_owned(), Some(raw))
+        };
+        prop_oneof![
+            not_empty().prop_map(|name| (name, None)),
+            "[a-z]{0,3}%FF(%[89A-F][0-9A-F]){0,3}".prop_map(of_raw),
+        ]
+    }
+
     fn any_token() -> impl Strategy<Value = Option<Token>> {
         prop::option::of(not_empty().prop_map(Token::new))
     }
 
     pub(in crate::transfer) fn any_get() -> impl Strategy<Value = Get> {
-        (not_empty(), any::<u64>(), any_algorithm(), any_token())
-            .prop_map(|(name, offset, digest, token)| Get { name, offset, digest, token })
+        (any_name(), any::<u64>(), any_algorithm(), any_token()).prop_map(
+            |((name, name_raw), offset, digest, token)| Get {
+                name,
+                name_raw,
+                offset,
+                digest,
+                token,
+            },
+        )
     }
 
     pub(in crate::transfer) fn any_list() -> impl Strategy<Value = List> {
-        (prop::option::of(not_empty()), any::<bool>(), any_token())
-            .prop_map(|(path, recursive, token)| List { path, recursive, token })
+        (prop::option::of(any_name()), any::<bool>(), any::<bool>(), any_token()).prop_map(
+            |(path, recursive, left_out, token)| {
+                let (path, path_raw) = path.map_or((None, None), |(path, raw)| (Some(path), raw));
+                List { path, path_raw, recursive, left_out, token }
+            },
+        )
     }
 
     pub(in crate::transfer) fn any_head() -> impl Strategy<Value = FileHead> {
@@ -266,11 +469,50 @@ pub(super) mod tests {
                 FileReply::Entries(vec![entry]),
                 r#"{"entries":[{"name":"d/x","kind":"directory","mtime":3,"mode":"755"}]}"#,
             ),
-            (FileReply::ListEnd { entries: 1 }, r#"{"end":{"entries":1}}"#),
+            (
+                FileReply::ListEnd(ListEnd { entries: 1, ..ListEnd::default() }),
+                r#"{"end":{"entries":1}}"#,
+            ),
+            (
+                FileReply::ListEnd(ListEnd { entries: 1, left_out: Some(2), links: Some(0) }),
+                r#"{"end":{"entries":1,"left_out":2,"links":0}}"#,
+            ),
+            (
+                FileReply::LeftOut(vec![LeftOut::new(b"d/a\n", LeftOutReason::Name)]),
+                r#"{"left_out":[{"name_raw":"d/a%0A","reason":"name"}]}"#,
+            ),
         ] {
             assert_eq!(reply.to_json(), json);
             assert_eq!(FileReply::from_json(json), Ok(reply));
         }
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_has_its_bytes_beside_it() {
+        let name = FilePath::exact(b"d/caf\xe9 ").unwrap();
+        let kind = EntryKind::File;
+        let entry = Entry { name, kind, size: Some(1), mtime: 3.into(), mode: 0o644 };
+        let json = r#"{"entries":[{"name":"d/caf\u{fffd}","name_raw":"d/caf%E9%20","kind":"file","size":1,"mtime":3,"mode":"644"}]}"#;
+        let json = json.replace("\\u{fffd}", "\u{fffd}");
+        let reply = FileReply::Entries(vec![entry.clone()]);
+        assert_eq!(reply.to_json(), json);
+        assert_eq!(FileReply::from_json(&json), Ok(reply));
+        let whole = WholeListing { entries: vec![entry], ..WholeListing::default() };
+        assert_eq!(WholeListing::from_json(&json), Ok(whole));
+    }
+
+    #[test]
+    fn a_listing_says_what_it_left_out() {
+        let mut end = ListEnd::default();
+        assert_eq!(end.words(), None);
+        for reason in [LeftOutReason::Name, LeftOutReason::Special, LeftOutReason::Link] {
+            end.count(reason);
+        }
+        assert_eq!(end.words().unwrap(), "2 entries left out, 1 symbolic link not followed");
+        assert_eq!(LeftOut::new(b"d/a\n\xff", LeftOutReason::Name).shown(), r"d/a\x0a\xff");
+        let later = r#"{"left_out":[{"name_raw":"x","reason":"colour"}]}"#;
+        let left_out = LeftOut::new(b"x", LeftOutReason::Other);
+        assert_eq!(FileReply::from_json(later), Ok(FileReply::LeftOut(vec![left_out])));
     }
 
     #[test]
@@ -282,7 +524,9 @@ pub(super) mod tests {
             let entry = format!(
                 r#"{{"entries":[{{"name":"{name}","kind":"file","size":1,"mtime":0,"mode":"644"}}]}}"#
             );
-            for json in [file, entry] {
+            let raw = entry.replace("\"name\":", "\"name\":\"x\",\"name_raw\":");
+            let raw = raw.replace("\\u0000", "%00");
+            for json in [file, entry, raw].into_iter().filter(|json| !json.contains("raw\":\"\"")) {
                 let error = FileReply::from_json(&json).unwrap_err().to_string();
                 assert!(error.contains("expected a path below the served directory"), "{error}");
             }
@@ -329,7 +573,8 @@ pub(super) mod tests {
             entries in prop::collection::vec(any_entry(), 0..4),
             bytes: u64,
         ) {
-            let count = FileReply::ListEnd { entries: bytes };
+            let count =
+                FileReply::ListEnd(ListEnd { entries: bytes, left_out: Some(bytes), links: None });
             let end = FileReply::FileEnd(FileEnd { bytes, digest: Some(Digest::blake3([7; 32])) });
             for reply in [FileReply::File(head), FileReply::Entries(entries), end, count] {
                 prop_assert_eq!(FileReply::from_json(&reply.to_json()), Ok(reply));

@@ -1,80 +1,121 @@
-//! Paths of files as peers send them, made safe to follow below a directory.
+//! Paths of files as peers send them, safe to follow below a directory.
 //!
 //! A [`FilePath`] is a relative path of [`FileName`]s: whoever holds one may join it to a directory and stays below it,
-//! may print it, and never names one of the server's own hidden part files. Two ways lead here:
+//! may print it, and never names one of the server's own partial files. Two ways lead here:
 //!
-//! - [`FilePath::sanitize`] for a file that is to be stored: what may not stand is mapped, as [`FileName`] does it.
-//! - [`FilePath::parse`] for a file that is there already: a name as it is stored, or an error. A file whose name is no
-//!   such name is not seen by peers at all.
+//! - [`FilePath::exact`] takes a path as it is, or refuses it.
+//! - [`FilePath::sanitize`] is for a file that is to be stored under a name that cannot be taken as it is: what is not
+//!   allowed is mapped, as [`FileName`] does it.
+//!
+//! On the wire a path is text, `name`. Where that text is not exactly the path (bytes that are not UTF-8, white space at
+//! the end of a name, a backslash), `name_raw` beside it has the bytes, percent-encoded.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
-use super::file_name::{FileName, NameError};
-use super::percent::{self, DecodeError};
+use super::file_name::{self, FileName, NameError, escaped};
+use super::percent;
 use super::words::quoted;
 use crate::limits::{MAX_PATH_COMPONENTS, MAX_PATH_LEN};
 
 /// A path that stays below whatever directory it is joined to: one or more file names with `/` between them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FilePath(String);
+pub struct FilePath(Vec<u8>);
 
 impl FilePath {
     /// Makes the path that a peer wants to store under safe: each component as [`FileName::sanitize`] does, without
     /// those that name no directory (empty ones, `.`) and those that lead upwards (`..`).
     ///
-    /// What is safe already stays as it is; [`FilePath::changed_from`] tells.
+    /// [`FilePath::changed_from`] says whether anything had to be changed.
     ///
     /// # Errors
     /// The last component names no file, or the path is too deep or too long.
     pub fn sanitize(asked: &str) -> Result<Self, PathError> {
-        let (directories, last) = asked.rsplit_once(SEPARATOR).unwrap_or(("", asked));
+        let (directories, last) = asked.rsplit_once('/').unwrap_or(("", asked));
         let file = FileName::sanitize(last).map_err(|source| PathError::Name { source })?;
-        let directories = directories.split(SEPARATOR).filter_map(|component| {
+        let directories = directories.split('/').filter_map(|component| {
             // What cannot be made a name leads nowhere: it is empty, or one of the two dots.
             FileName::sanitize(component).ok()
         });
         let names: Vec<FileName> = directories.chain([file]).collect();
-        let names: Vec<&str> = names.iter().map(FileName::as_str).collect();
-        Self::fitting(&names, asked)
+        let names: Vec<&[u8]> = names.iter().map(FileName::as_bytes).collect();
+        Self::fitting(names.join(&SEPARATOR))
     }
 
-    /// The same for a path that came percent-encoded; a decoded `/` separates like any other.
+    /// The path to store under for one that came percent-encoded, as in a URL: exactly its bytes where they are a path,
+    /// else as [`FilePath::sanitize`] maps them. A decoded `/` separates like any other.
     ///
     /// # Errors
     /// As [`FilePath::sanitize`], or the escapes are malformed.
     pub fn from_percent_encoded(asked: &str) -> Result<Self, PathError> {
-        Self::sanitize(&decode(asked)?)
+        Self::to_store("", Some(asked)).map(|(path, _)| path)
     }
 
-    /// The path of a file as it is stored.
+    /// Returns the path with exactly these bytes.
     ///
     /// # Errors
-    /// It is empty, absolute, holds an empty component, `.` or `..`, or a name that [`FileName`] would have to change.
-    pub fn parse(text: &str) -> Result<Self, PathError> {
-        if text.is_empty() {
+    /// It is empty, absolute, holds an empty component, `.` or `..`, or a name that is not allowed.
+    pub fn exact(path: &[u8]) -> Result<Self, PathError> {
+        if path.is_empty() {
             return Err(PathError::Empty);
         }
-        let names: Vec<&str> = text.split(SEPARATOR).collect();
-        let is_name =
-            |name: &str| FileName::sanitize(name).is_ok_and(|safe| !safe.changed_from(name));
-        if let Some(bad) = names.iter().find(|name| !is_name(name)) {
-            return Err(PathError::Component {
-                component: (*bad).to_owned(),
-                path: text.to_owned(),
-            });
+        for component in path.split(|byte| *byte == SEPARATOR) {
+            file_name::check(component).map_err(|source| PathError::Component {
+                component: escaped(component),
+                path: escaped(path),
+                source,
+            })?;
         }
-        Self::fitting(&names, text)
+        Self::fitting(path.to_vec())
+    }
+
+    /// The same for a path that came as text.
+    ///
+    /// # Errors
+    /// As [`FilePath::exact`].
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        Self::exact(text.as_bytes())
     }
 
     /// The same for a path that came percent-encoded.
     ///
     /// # Errors
-    /// As [`FilePath::parse`], or the escapes are malformed.
+    /// As [`FilePath::exact`], or the escapes are malformed.
     pub fn parse_percent_encoded(text: &str) -> Result<Self, PathError> {
-        Self::parse(&decode(text)?)
+        Self::exact(&decode(text)?)
+    }
+
+    /// The path that a peer means by `name`, and by `name_raw` where it sent one.
+    ///
+    /// # Errors
+    /// As [`FilePath::parse_percent_encoded`] for `raw`, else as [`FilePath::parse`].
+    pub fn of_peer(name: &str, raw: Option<&str>) -> Result<Self, PathError> {
+        raw.map_or_else(|| Self::parse(name), Self::parse_percent_encoded)
+    }
+
+    /// The path to store an upload under that asks for `name`, and for `name_raw` where it sent one; and whether another
+    /// path was asked for than that.
+    ///
+    /// # Errors
+    /// As [`FilePath::sanitize`], or the escapes of `raw` are malformed.
+    pub fn to_store(name: &str, raw: Option<&str>) -> Result<(Self, bool), PathError> {
+        let Some(raw) = raw else {
+            let path = Self::sanitize(name)?;
+            let changed = path.changed_from(name);
+            return Ok((path, changed));
+        };
+        let bytes = decode(raw)?;
+        if let Ok(path) = Self::exact(&bytes) {
+            return Ok((path, false));
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let path = Self::sanitize(&text)?;
+        let changed = path.changed_from(&text) || text.as_bytes() != bytes;
+        Ok((path, changed))
     }
 
     /// The path of `name` in this directory.
@@ -82,34 +123,57 @@ impl FilePath {
     /// # Errors
     /// It would be too deep or too long.
     pub fn join(&self, name: &FileName) -> Result<Self, PathError> {
-        let names: Vec<&str> = self.components().chain([name.as_str()]).collect();
-        Self::fitting(&names, &self.0)
+        Self::fitting([&self.0[..], name.as_bytes()].join(&SEPARATOR))
     }
 
-    /// The path, as it was given.
-    pub fn as_str(&self) -> &str {
+    /// The path, as the file system stores it.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The path as text: exact, or the nearest one where [`FilePath::raw`] says what it is.
+    pub fn text(&self) -> String {
+        self.names().map(|name| name.text().into_owned()).collect::<Vec<_>>().join("/")
+    }
+
+    /// The bytes of the path, percent-encoded, where [`FilePath::text`] is not exactly the path.
+    pub fn raw(&self) -> Option<String> {
+        (self.text().as_bytes() != self.0).then(|| self.percent_encoded())
     }
 
     /// The path as it stands in a URL or a preface: of each component all but letters, digits and `-._~` encoded.
     pub fn percent_encoded(&self) -> String {
-        self.components().map(percent::encode_name).collect::<Vec<_>>().join("/")
+        self.components().map(percent::encode_bytes).collect::<Vec<_>>().join("/")
+    }
+
+    /// The path as a person types it behind the host of a URL: what would mean something else there is encoded.
+    pub fn typed(&self) -> String {
+        self.components().map(percent::encode_typed).collect::<Vec<_>>().join("/")
     }
 
     /// Its components, from the outermost directory to the file.
-    pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
-        self.0.split(SEPARATOR)
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == SEPARATOR)
+    }
+
+    fn names(&self) -> impl DoubleEndedIterator<Item = FileName> {
+        self.components().map(|name| FileName::exact(name).expect("each component is a name"))
     }
 
     /// The last component: the file's own name.
     pub fn file_name(&self) -> FileName {
-        let last = self.components().next_back().unwrap_or_default();
-        FileName::sanitize(last).expect("each component is a name")
+        self.names().next_back().expect("a path has a component")
     }
 
     /// The directory that it is in; none at the top.
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once(SEPARATOR).map(|(parent, _)| Self(parent.to_owned()))
+        let at = self.0.iter().rposition(|byte| *byte == SEPARATOR)?;
+        Some(Self(self.0[..at].to_vec()))
+    }
+
+    /// Whether it is in `directory`, at any depth.
+    pub fn is_below(&self, directory: &Self) -> bool {
+        self.0.strip_prefix(&directory.0[..]).is_some_and(|rest| rest.starts_with(&[SEPARATOR]))
     }
 
     /// The `n`th name beside this one, for when it is taken: `a/photo.jpg` becomes `a/photo-1.jpg`.
@@ -124,19 +188,19 @@ impl FilePath {
         }
     }
 
-    /// Whether the peer asked for another path than this.
+    /// Whether the peer asked for another path than this. `//`, `/./` and a slash at the beginning change nothing.
     pub fn changed_from(&self, asked: &str) -> bool {
-        self.0 != asked
+        let asked = asked.split('/').filter(|component| !matches!(*component, "" | "."));
+        !self.components().eq(asked.map(str::as_bytes))
     }
 
-    /// `names` are safe; whether they are not too many, and not too long together.
-    fn fitting(names: &[&str], asked: &str) -> Result<Self, PathError> {
-        if names.len() > MAX_PATH_COMPONENTS {
-            return Err(PathError::TooDeep { asked: asked.to_owned() });
+    /// Its components are safe; checks that they are not too many, and not too long together.
+    fn fitting(path: Vec<u8>) -> Result<Self, PathError> {
+        if path.split(|byte| *byte == SEPARATOR).count() > MAX_PATH_COMPONENTS {
+            return Err(PathError::TooDeep { asked: escaped(&path) });
         }
-        let path = names.join("/");
         if path.len() > MAX_PATH_LEN {
-            return Err(PathError::TooLong { asked: asked.to_owned() });
+            return Err(PathError::TooLong { asked: escaped(&path) });
         }
         Ok(Self(path))
     }
@@ -144,25 +208,39 @@ impl FilePath {
 
 impl From<FileName> for FilePath {
     fn from(name: FileName) -> Self {
-        Self(name.as_str().to_owned())
+        Self(name.as_bytes().to_vec())
     }
 }
 
 impl Serialize for FilePath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(&self.text())
     }
+}
+
+/// Serializes a path as the keys `name` and, where that is not exactly the path, `name_raw`.
+///
+/// # Errors
+/// What `serializer` says.
+pub fn serialize_name<S: Serializer>(path: &FilePath, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Name {
+        name: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name_raw: Option<String>,
+    }
+    Name { name: path.text(), name_raw: path.raw() }.serialize(serializer)
 }
 
 impl fmt::Display for FilePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&escaped(&self.0))
     }
 }
 
 impl AsRef<Path> for FilePath {
     fn as_ref(&self) -> &Path {
-        Path::new(&self.0)
+        Path::new(OsStr::from_bytes(&self.0))
     }
 }
 
@@ -185,38 +263,52 @@ pub enum PathError {
         quoted(.component), quoted(.path)
     )]
     Component {
-        /// The component as it came.
+        /// The component, escaped.
         component: String,
-        /// The path as it came.
+        /// The path, escaped.
         path: String,
+        /// What is wrong with the component.
+        source: NameError,
     },
     /// Too many directories.
     #[error("the path {} has more than {MAX_PATH_COMPONENTS} components", quoted(.asked))]
     TooDeep {
-        /// The path as it came.
+        /// The path, escaped.
         asked: String,
     },
     /// Too many bytes.
     #[error("the path {} has more than {MAX_PATH_LEN} bytes", quoted(.asked))]
     TooLong {
-        /// The path as it came.
+        /// The path, escaped.
         asked: String,
     },
 }
 
-fn decode(asked: &str) -> Result<String, PathError> {
-    percent::decode(asked).map_err(|error| {
-        let asked = asked.to_owned();
-        let source = match error {
-            DecodeError::Malformed(escape) => NameError::MalformedEscape { asked, escape },
-            DecodeError::NotUtf8 => NameError::NotUtf8 { asked },
-        };
-        PathError::Name { source }
-    })
+impl PathError {
+    /// What is wrong, without the whole path around it.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Component { source, .. } => source.to_string(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// Decodes a path of a URL to the text nearest to it.
+///
+/// # Errors
+/// An escape is malformed.
+pub fn decoded(text: &str) -> Result<String, PathError> {
+    decode(text).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn decode(asked: &str) -> Result<Vec<u8>, PathError> {
+    percent::decode_bytes(asked)
+        .map_err(|error| PathError::Name { source: file_name::malformed(asked, error) })
 }
 
 /// On every system: paths on the wire are not the host's.
-const SEPARATOR: char = '/';
+const SEPARATOR: u8 = b'/';
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -229,13 +321,16 @@ pub(super) mod tests {
     }
 
     fn assert_safe(path: &FilePath) {
-        let text = path.as_str();
-        assert!(text.len() <= MAX_PATH_LEN && path.components().count() <= MAX_PATH_COMPONENTS);
+        let text = path.to_string();
+        assert!(
+            path.as_bytes().len() <= MAX_PATH_LEN
+                && path.components().count() <= MAX_PATH_COMPONENTS
+        );
         for component in path.components() {
-            assert!(!matches!(component, "" | "." | ".."), "{text:?}");
+            assert!(!matches!(component, b"" | b"." | b".."), "{text:?}");
             assert!(component.len() <= 255, "{text:?}");
-            assert!(!component.to_lowercase().starts_with(".anyport-"), "{text:?}");
-            assert!(!component.contains(|c: char| c.is_control()), "{text:?}");
+            assert!(!component.to_ascii_lowercase().starts_with(b".anyport-"), "{text:?}");
+            assert!(!component.iter().any(u8::is_ascii_control), "{text:?}");
         }
         let joined = Path::new("/dir").join(path);
         let mut depth = 0;
@@ -244,8 +339,13 @@ pub(super) mod tests {
             depth += 1;
         }
         assert!(joined.starts_with("/dir") && depth == path.components().count(), "{joined:?}");
-        assert_eq!(FilePath::parse(text).as_ref(), Ok(path), "made safe, it is no stored name");
-        assert_eq!(FilePath::sanitize(text).as_ref(), Ok(path), "sanitizing twice differs");
+        assert_eq!(FilePath::exact(path.as_bytes()).as_ref(), Ok(path));
+        let (name, raw) = (path.text(), path.raw());
+        assert_eq!(FilePath::of_peer(&name, raw.as_deref()).as_ref(), Ok(path));
+        // Clients of earlier versions take no other text.
+        let text = FilePath::sanitize(&name).unwrap();
+        assert!(!text.changed_from(&name), "{name:?}");
+        assert_eq!(raw.is_none(), text == *path, "{name:?}");
     }
 
     /// Paths as they are stored.
@@ -257,15 +357,16 @@ pub(super) mod tests {
     #[test]
     fn a_stored_path_is_taken_as_it_is() {
         for text in ["a", "a/b.txt", "größe 2/日本/x", ".config/y", "a..b/..."] {
-            assert_eq!(path(text).as_str(), text);
-            assert_eq!(FilePath::sanitize(text).unwrap().as_str(), text);
+            assert_eq!(path(text).text(), text);
+            assert_eq!(path(text).to_string(), text);
+            assert_eq!(FilePath::sanitize(text), Ok(path(text)));
         }
-        assert_eq!(path("a/b/c").components().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(path("a/b/c").components().collect::<Vec<_>>(), [b"a", b"b", b"c"]);
         assert_eq!(path("a/b/c").parent(), Some(path("a/b")));
         assert_eq!(path("c").parent(), None);
-        assert_eq!(path("a/b/c.txt").file_name().as_str(), "c.txt");
-        assert_eq!(path("a/b.txt").numbered(2).unwrap().as_str(), "a/b-2.txt");
-        assert_eq!(path("a").join(&FileName::sanitize("b").unwrap()).unwrap().as_str(), "a/b");
+        assert_eq!(path("a/b/c.txt").file_name().text(), "c.txt");
+        assert_eq!(path("a/b.txt").numbered(2).unwrap().text(), "a/b-2.txt");
+        assert_eq!(path("a").join(&FileName::sanitize("b").unwrap()).unwrap().text(), "a/b");
     }
 
     #[test]
@@ -281,8 +382,6 @@ pub(super) mod tests {
             "..",
             "./a",
             "a/.",
-            " a",
-            "a\\b",
             "a\0",
             "a\nb",
             "a/.anyport-1.part",
@@ -302,19 +401,40 @@ pub(super) mod tests {
     #[test]
     fn a_path_to_store_under_is_mapped() {
         for (asked, mapped) in [
-            ("/etc/passwd", "etc/passwd"),
             ("../../etc/passwd", "etc/passwd"),
             ("a//./b/../c", "a/b/c"),
+            ("report ", "report"),
             (".anyport-1/x\0y", "_.anyport-1/x_y"),
             ("a\\b/c", "a_b/c"),
         ] {
             let path = FilePath::sanitize(asked).unwrap();
-            assert_eq!(path.as_str(), mapped);
+            assert_eq!(path.text(), mapped);
             assert!(path.changed_from(asked));
+        }
+        for (asked, same) in [("/etc/passwd", "etc/passwd"), ("a//./b", "a/b")] {
+            let path = FilePath::sanitize(asked).unwrap();
+            assert_eq!((path.text().as_str(), path.changed_from(asked)), (same, false));
         }
         for asked in ["", "a/", "a/..", "/"] {
             assert!(matches!(FilePath::sanitize(asked), Err(PathError::Name { .. })), "{asked:?}");
         }
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_has_a_text_beside_its_bytes() {
+        for (bytes, text, raw) in [
+            (&b"d/caf\xe9"[..], "d/caf\u{fffd}", "d/caf%E9"),
+            (b"end ", "end", "end%20"),
+            (b" /x", "_/x", "%20/x"),
+            (b"a\\b", "a_b", "a%5Cb"),
+        ] {
+            let path = FilePath::exact(bytes).unwrap();
+            assert_eq!((path.text().as_str(), path.raw().as_deref()), (text, Some(raw)));
+            assert_eq!(FilePath::of_peer(text, Some(raw)), Ok(path.clone()));
+            assert_eq!(FilePath::from_percent_encoded(raw), Ok(path));
+        }
+        assert_eq!(path("50%?#\\ a").typed(), "50%25%3F%23%5C a");
+        assert_eq!(FilePath::exact(b" a /\xe9 b").unwrap().typed(), "%20a%20/%E9 b");
     }
 
     #[test]
@@ -325,18 +445,18 @@ pub(super) mod tests {
             let error = made(&deep(MAX_PATH_COMPONENTS + 1)).unwrap_err();
             assert!(matches!(error, PathError::TooDeep { .. }));
             let long = vec!["a".repeat(255); 4].join("/");
-            assert_eq!(made(&long).unwrap().as_str().len(), 1023);
+            assert_eq!(made(&long).unwrap().as_bytes().len(), 1023);
             assert!(matches!(made(&format!("{long}/a")), Err(PathError::TooLong { .. })));
         }
     }
 
     #[test]
     fn escapes_are_decoded_before_anything_is_checked() {
-        assert_eq!(FilePath::parse_percent_encoded("a%20b/c%2Fd").unwrap().as_str(), "a b/c/d");
+        assert_eq!(FilePath::parse_percent_encoded("a%20b/c%2Fd").unwrap().text(), "a b/c/d");
         assert!(FilePath::parse_percent_encoded("%2e%2e/x").is_err());
         assert!(FilePath::parse_percent_encoded("%2Fetc/passwd").is_err());
         // Decoded once and not twice.
-        assert_eq!(FilePath::parse_percent_encoded("%252e%252e").unwrap().as_str(), "%2e%2e");
+        assert_eq!(FilePath::parse_percent_encoded("%252e%252e").unwrap().text(), "%2e%2e");
         let error = FilePath::from_percent_encoded("a%zz").unwrap_err().to_string();
         assert!(error.contains("is no percent escape"), "{error}");
     }

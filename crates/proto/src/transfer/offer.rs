@@ -15,8 +15,9 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::digest::{Algorithm, Digest};
-use super::download::{self, Entry, FileEnd, FileHead, Get, List};
+use super::download::{self, Entry, FileEnd, FileHead, Get, LeftOut, List, ListEnd};
 use super::file_time::{self, FileTime};
+use super::percent;
 use super::receipt::Receipt;
 use super::refusal::Refusal;
 use super::words::{quoted, spelled};
@@ -32,6 +33,9 @@ pub struct Offer {
     /// The name asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Its bytes, percent-encoded, where `name` is not exactly that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_raw: Option<String>,
     /// Bytes of the whole content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -202,12 +206,12 @@ pub enum FileReply {
     FileEnd(FileEnd),
     /// A piece of a listing.
     Entries(Vec<Entry>),
+    /// What a listing left out.
+    #[serde(rename = "left_out")]
+    LeftOut(Vec<LeftOut>),
     /// All of a listing was sent.
     #[serde(rename = "end")]
-    ListEnd {
-        /// How many entries it had.
-        entries: u64,
-    },
+    ListEnd(ListEnd),
 }
 
 impl FileReply {
@@ -221,7 +225,7 @@ impl FileReply {
 
     /// Reads a message of the receiver.
     pub fn from_json(text: &str) -> Result<Self, OfferError> {
-        let known = &["receipt", "go", "error", "file", "entries", "end"];
+        let known = &["receipt", "go", "error", "file", "entries", "left_out", "end"];
         let (kind, value) = parse_kind(text, known)?;
         match kind.as_str() {
             "receipt" => serde_json::from_value(value)
@@ -235,10 +239,11 @@ impl FileReply {
             "error" => Ok(Self::Error(read_refusal(&Object::new("error", value)?)?)),
             "file" => Ok(Self::File(download::read_file(&Object::new("file", value)?)?)),
             "entries" => download::read_entries(value).map(Self::Entries),
+            "left_out" => download::read_left_out(value).map(Self::LeftOut),
             "end" => {
                 let object = Object::new("end", value)?;
-                match object.optional("entries", "a number of entries", Value::as_u64)? {
-                    Some(entries) => Ok(Self::ListEnd { entries }),
+                match download::read_list_end(&object)? {
+                    Some(end) => Ok(Self::ListEnd(end)),
                     None => download::read_file_end(&object).map(Self::FileEnd),
                 }
             }
@@ -308,8 +313,11 @@ pub enum OfferError {
         kind: &'static str,
     },
     /// A listing is no list.
-    #[error("\"entries\" must hold a JSON array")]
-    NotAList,
+    #[error("{kind:?} must hold a JSON array")]
+    NotAList {
+        /// The key of the message.
+        kind: &'static str,
+    },
     /// The receipt cannot be read.
     #[error("bad receipt: {reason}")]
     BadReceipt {
@@ -332,6 +340,7 @@ pub(super) fn parse_mode(text: &str) -> Option<u32> {
 }
 
 // What the values must be, in the words of an error message.
+pub(super) const RAW: &str = "percent-encoded bytes";
 pub(super) const BYTES: &str = "a number of bytes";
 pub(super) const ALGORITHM: &str = "blake3, sha256 or none";
 pub(super) const DIGEST: &str = "blake3: or sha256: and 64 hexadecimal digits";
@@ -368,6 +377,7 @@ fn read_offer(object: &Object) -> Result<Offer, OfferError> {
     let id = |value: &Value| value.as_str().filter(|id| is_id(id)).map(str::to_owned);
     Ok(Offer {
         name: object.optional("name", TEXT, as_text)?,
+        name_raw: object.optional("name_raw", RAW, as_raw)?,
         size: object.optional("size", BYTES, Value::as_u64)?,
         digest: object.optional("digest", ALGORITHM, as_parsed)?,
         mtime: read_mtime(object)?,
@@ -459,6 +469,11 @@ pub(crate) fn as_text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
+/// Percent-encoded bytes, as they came.
+pub(super) fn as_raw(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| percent::decode_bytes(text).is_ok()).map(str::to_owned)
+}
+
 pub(crate) fn as_parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
     value.as_str()?.parse().ok()
 }
@@ -494,6 +509,7 @@ pub(super) mod tests {
     fn full() -> Offer {
         Offer {
             name: Some("a b.txt".to_owned()),
+            name_raw: Some("a%20b.txt%20".to_owned()),
             size: Some(u64::MAX),
             digest: Some(Algorithm::None),
             mtime: Some(FileTime::exact(-1, 7)),
@@ -516,7 +532,7 @@ pub(super) mod tests {
         let algorithms = vec![Algorithm::Blake3, Algorithm::Sha256, Algorithm::None];
         let policies = vec![OnExists::Error, OnExists::Overwrite, OnExists::Rename];
         (
-            not_empty(),
+            (not_empty(), prop::option::of("[a-z]{0,3}(%[0-9A-F]{2}){1,3}")),
             any::<Option<u64>>(),
             prop::option::of(prop::sample::select(algorithms)),
             prop::option::of(any_time()),
@@ -526,9 +542,12 @@ pub(super) mod tests {
             prop::option::of(prop::sample::select(policies)),
             prop::option::of(not_empty().prop_map(Token::new)),
         )
-            .prop_map(|(name, size, digest, mtime, mode, id, resume, exists, token)| {
-                Offer { name: Some(name), size, digest, mtime, mode, id, resume, exists, token }
-            })
+            .prop_map(
+                |((name, name_raw), size, digest, mtime, mode, id, resume, exists, token)| {
+                    let name = Some(name);
+                    Offer { name, name_raw, size, digest, mtime, mode, id, resume, exists, token }
+                },
+            )
     }
 
     fn refused(text: &str) -> String {
@@ -539,7 +558,7 @@ pub(super) mod tests {
     fn an_offer_is_written_with_the_keys_it_has() {
         assert_eq!(
             FileMessage::Offer(full()).to_json(),
-            r#"{"offer":{"name":"a b.txt","size":18446744073709551615,"digest":"none","mtime":-1,"mtime_ns":7,"mode":"644","id":"Az_-09","resume":true,"exists":"rename","token":"s3cret"}}"#
+            r#"{"offer":{"name":"a b.txt","name_raw":"a%20b.txt%20","size":18446744073709551615,"digest":"none","mtime":-1,"mtime_ns":7,"mode":"644","id":"Az_-09","resume":true,"exists":"rename","token":"s3cret"}}"#
         );
         assert_eq!(FileMessage::Offer(Offer::default()).to_json(), r#"{"offer":{}}"#);
     }

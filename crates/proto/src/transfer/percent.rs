@@ -14,6 +14,11 @@ pub(crate) enum DecodeError {
 }
 
 pub(crate) fn decode(text: &str) -> Result<String, DecodeError> {
+    String::from_utf8(decode_bytes(text)?).map_err(|_| DecodeError::NotUtf8)
+}
+
+/// Decodes to bytes, which need not be UTF-8.
+pub(crate) fn decode_bytes(text: &str) -> Result<Vec<u8>, DecodeError> {
     // The crate lets a stray percent sign pass as itself; then "100%25" and "100%" would name one
     // file.
     for (at, _) in text.match_indices('%') {
@@ -23,15 +28,35 @@ pub(crate) fn decode(text: &str) -> Result<String, DecodeError> {
             return Err(DecodeError::Malformed(escape));
         }
     }
-    match percent_decode_str(text).decode_utf8() {
-        Ok(decoded) => Ok(decoded.into_owned()),
-        Err(_) => Err(DecodeError::NotUtf8),
-    }
+    Ok(percent_decode_str(text).collect())
 }
 
 /// Encodes all but the unreserved characters (RFC 3986 §2.3): fit for a URL and for a preface.
 pub(crate) fn encode_name(name: &str) -> String {
     utf8_percent_encode(name, RESERVED).to_string()
+}
+
+/// Encodes bytes the same way, so that they decode to what they are.
+pub(crate) fn encode_bytes(name: &[u8]) -> String {
+    percent_encoding::percent_encode(name, RESERVED).to_string()
+}
+
+/// Encodes what would mean something else in the path of a URL that a person types: `%`, `?`, `#`, bytes that are no
+/// text, and spaces at both ends. The rest stays readable.
+pub(crate) fn encode_typed(name: &[u8]) -> String {
+    let begins = name.iter().take_while(|byte| **byte == b' ').count();
+    let ends = name.len() - name.iter().rev().take_while(|byte| **byte == b' ').count();
+    let mut typed = encode_bytes(&name[..begins]);
+    for chunk in name[begins..ends.max(begins)].utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '%' | '?' | '#' | '\\' => typed.push_str(&encode_name(c.encode_utf8(&mut [0; 4]))),
+                c => typed.push(c),
+            }
+        }
+        typed.push_str(&encode_bytes(chunk.invalid()));
+    }
+    typed + &encode_bytes(&name[ends.max(begins)..])
 }
 
 /// Encodes what would break a line into words; the rest stays readable.

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::file_path::FilePath;
 use super::tcp_seen::TcpSeen;
 use super::units::format_rate;
 use super::words::{quoted, spelled};
@@ -47,6 +48,8 @@ pub struct Receipt {
     pub name: Option<String>,
     /// Where it was stored; none when the sink keeps no file.
     pub path: Option<String>,
+    /// Its bytes, percent-encoded, where `path` is not exactly that.
+    pub path_raw: Option<String>,
     /// The congestion control that the receiving socket uses; the sender's own decides how fast it may send.
     pub congestion: Option<String>,
     /// What the receiver's TCP knew of the connection when the file ended.
@@ -59,6 +62,11 @@ impl Receipt {
     pub fn rate(&self) -> Option<f64> {
         let rate = self.bytes.saturating_sub(self.resumed) as f64 / self.seconds;
         (self.seconds.is_finite() && self.seconds > 0.0 && rate.is_finite()).then_some(rate)
+    }
+
+    /// The path of the stored file; none where the sink keeps no file, or the receiver names something else.
+    pub fn stored(&self) -> Option<FilePath> {
+        FilePath::of_peer(self.path.as_deref()?, self.path_raw.as_deref()).ok()
     }
 
     /// The receipt as one JSON object that begins with `"event":"receipt"`, for a stream of events.
@@ -98,7 +106,10 @@ impl Receipt {
             line.push_str(" (unconfirmed: the sender announced no size)");
         }
         match &self.path {
-            Some(path) => line.push_str(&format!(", {} as {path}", self.outcome().in_words())),
+            Some(path) => {
+                let stored = self.stored().map_or_else(|| path.clone(), |path| path.to_string());
+                line.push_str(&format!(", {} as {stored}", self.outcome().in_words()));
+            }
             None => line.push_str(", not stored"),
         }
         if let Some(name) = &self.name {
@@ -230,6 +241,8 @@ struct Object {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path_raw: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     congestion: Option<String>,
     #[serde(default, skip_serializing_if = "TcpSeen::is_empty")]
@@ -246,7 +259,7 @@ impl From<Receipt> for Object {
     fn from(receipt: Receipt) -> Self {
         let (rate, outcome) = (whole_rate(&receipt), Some(receipt.outcome()));
         let Receipt { protocol, engine, peer, bytes, resumed, digest, end, .. } = receipt;
-        let Receipt { confirmed, name, path, congestion, tcp, .. } = receipt;
+        let Receipt { confirmed, name, path, path_raw, congestion, tcp, .. } = receipt;
         Self {
             protocol,
             engine,
@@ -264,6 +277,7 @@ impl From<Receipt> for Object {
             confirmed,
             name,
             path,
+            path_raw,
             congestion,
             tcp,
         }
@@ -273,7 +287,7 @@ impl From<Receipt> for Object {
 impl From<Object> for Receipt {
     fn from(object: Object) -> Self {
         let Object { protocol, engine, peer, bytes, resumed, digest, end, .. } = object;
-        let Object { confirmed, name, path, congestion, tcp, .. } = object;
+        let Object { confirmed, name, path, path_raw, congestion, tcp, .. } = object;
         Self {
             protocol,
             engine,
@@ -291,6 +305,7 @@ impl From<Object> for Receipt {
             confirmed,
             name,
             path,
+            path_raw,
             congestion,
             tcp,
         }
@@ -319,6 +334,7 @@ pub(super) mod tests {
             confirmed: true,
             name: None,
             path: Some("photo.jpg".to_owned()),
+            path_raw: None,
             congestion: Some("reno".to_owned()),
             tcp: TcpSeen { rtt_us: Some(35), retransmits: Some(0), ..TcpSeen::default() },
         }
@@ -364,7 +380,8 @@ pub(super) mod tests {
         let perhaps = || prop::option::of(seconds());
         let times = (seconds(), perhaps(), perhaps(), perhaps());
         let text = || prop::option::of(any::<String>());
-        let texts = (text(), text(), text());
+        let raw = || prop::option::of("[a-z]{0,3}(%[0-9A-F]{2}){1,3}");
+        let texts = (text(), text(), raw(), text());
         let number = || prop::option::of(any::<u64>());
         let tcp = (number(), number(), number(), number(), number()).prop_map(
             |(rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate)| TcpSeen {
@@ -390,7 +407,7 @@ pub(super) mod tests {
                     let (seconds, durable_seconds, hashing_seconds, storing_seconds) = times;
                     // Flow labels and scopes are not part of how an address is written.
                     let peer = SocketAddr::new(peer.ip(), peer.port());
-                    let (name, path, congestion) = texts;
+                    let (name, path, path_raw, congestion) = texts;
                     Receipt {
                         protocol,
                         engine,
@@ -406,6 +423,7 @@ pub(super) mod tests {
                         confirmed,
                         name,
                         path,
+                        path_raw,
                         congestion,
                         tcp,
                     }

@@ -174,12 +174,14 @@ impl RefusalCode {
             Self::NoSpace => Meaning {
                 close: CloseCode::INTERNAL,
                 status: StatusCode::INSUFFICIENT_STORAGE,
+                one_file: true,
                 keeps: Keeps::Partial,
                 ..refused
             },
             Self::Storage => Meaning {
                 close: CloseCode::INTERNAL,
                 status: StatusCode::INTERNAL_SERVER_ERROR,
+                one_file: true,
                 keeps: Keeps::Partial,
                 ..refused
             },

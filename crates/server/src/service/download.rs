@@ -75,7 +75,8 @@ impl Files {
     }
 
     fn try_send(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
-        let opened = match self.try_find(source, &get.name)? {
+        let name = stored_path(&get.name, get.name_raw.as_deref())?;
+        let opened = match self.try_find(source, name)? {
             Place::File(opened) => opened,
             Place::Directory(name) => {
                 let message = format!("{name} is a directory");
@@ -94,13 +95,13 @@ impl Files {
         Ok(opened.send(get.offset..until, get.digest.unwrap_or(self.digest)))
     }
 
-    /// What a peer asks for by a name.
+    /// What a peer asks for by a path.
     ///
     /// # Errors
-    /// A name that is no stored one, or nothing there that can be sent. The refusal has been told to the observer.
-    pub(crate) fn find(self: &Arc<Self>, source: Source, asked: &str) -> Result<Place, Refusal> {
+    /// There is nothing that can be sent. The refusal has been told to the observer.
+    pub(crate) fn find(self: &Arc<Self>, source: Source, path: FilePath) -> Result<Place, Refusal> {
         let (protocol, peer) = (source.protocol, source.peer);
-        self.try_find(source, asked).inspect_err(|refusal| {
+        self.try_find(source, path).inspect_err(|refusal| {
             self.refused(protocol.as_str(), peer, refusal.message.clone());
         })
     }
@@ -108,15 +109,14 @@ impl Files {
     /// What the file system says of the file that has this name now, if there is one.
     pub(crate) fn look_at(&self, path: &FilePath) -> Option<Facts> {
         self.check_may_read().ok()?;
-        match beneath::look_at(self.directory.now().handle(), path)? {
-            Looked::File(facts) => Some(facts),
-            Looked::Directory(_) => None,
+        match beneath::look_at(self.directory.now().handle(), path) {
+            Ok(Looked::File(facts)) => Some(facts),
+            _ => None,
         }
     }
 
-    fn try_find(self: &Arc<Self>, source: Source, asked: &str) -> Result<Place, Refusal> {
+    fn try_find(self: &Arc<Self>, source: Source, name: FilePath) -> Result<Place, Refusal> {
         self.check_may_read()?;
-        let name = stored_path(asked)?;
         self.check_directory()?;
         match beneath::open(self.directory.now().handle(), &name) {
             Ok(Found::File(file, facts)) => {
@@ -320,8 +320,9 @@ impl Drop for Download {
 }
 
 /// The path that a peer asks for, if it can be that of a stored file.
-pub(super) fn stored_path(asked: &str) -> Result<FilePath, Refusal> {
-    FilePath::parse(asked).map_err(|error| Refusal::new(RefusalCode::BadName, error.to_string()))
+pub(super) fn stored_path(asked: &str, raw: Option<&str>) -> Result<FilePath, Refusal> {
+    FilePath::of_peer(asked, raw)
+        .map_err(|error| Refusal::new(RefusalCode::BadName, error.to_string()))
 }
 
 /// What cannot be opened is not there, as far as a peer is concerned, unless it is our disk that fails.

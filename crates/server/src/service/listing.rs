@@ -1,4 +1,5 @@
-//! Says which files are there: sorted, directory after directory, each entry looked at when its turn comes.
+//! Lists files: sorted, directory after directory, each entry looked at when its turn comes. What cannot be asked for is
+//! left out, counted, and named to a client that wants to know.
 //!
 //! What a listing holds are names of the directories that it stands in, bounded for itself and, with all others of the server,
 //! by the budget of what is buffered. Of a directory with more names it holds the first ones, and reads the directory again
@@ -8,10 +9,10 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyport_proto::transfer::download::{Entry, EntryKind, List};
-use anyport_proto::transfer::file_name::FileName;
-use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, LeftOutReason, List, ListEnd};
+use anyport_proto::transfer::file_path::{FilePath, PathError};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use rustix::io::Errno;
 
 use super::download::{cannot_open, stored_path};
 use super::files::{Files, Source};
@@ -22,6 +23,10 @@ use crate::sink::beneath::{self, Facts, Looked};
 pub(crate) struct Listing {
     files: Arc<Files>,
     recursive: bool,
+    /// Whether entries that are left out are named.
+    names_left_out: bool,
+    /// A directory whose entry was returned and whose content cannot be read.
+    unreadable: Option<FilePath>,
     levels: Vec<Level>,
     /// The one entry of a listing of one file.
     single: Option<Entry>,
@@ -29,18 +34,24 @@ pub(crate) struct Listing {
     limit: usize,
     held: usize,
     share: Share,
-    entries: u64,
+    end: ListEnd,
+}
+
+/// What a listing returns.
+pub(crate) enum Listed {
+    Entry(Entry),
+    LeftOut(LeftOut),
 }
 
 /// A directory that a listing stands in.
 struct Level {
     path: Option<FilePath>,
     /// What is left of it, the next one last.
-    names: Vec<FileName>,
+    names: Vec<Vec<u8>>,
     /// Bytes that its names took when they were read.
     bytes: usize,
     /// The last of them, where the directory holds more behind it.
-    more_behind: Option<FileName>,
+    more_behind: Option<Vec<u8>>,
 }
 
 impl Files {
@@ -71,25 +82,27 @@ impl Files {
         let mut listing = Listing {
             files: self.clone(),
             recursive: list.recursive,
+            names_left_out: list.left_out,
+            unreadable: None,
             levels: Vec::new(),
             single: None,
             limit,
             held: 0,
             share,
-            entries: 0,
+            end: ListEnd::default(),
         };
         let Some(asked) = &list.path else {
             listing.enter(None, None)?;
             return Ok(listing);
         };
-        let path = stored_path(asked)?;
+        let path = stored_path(asked, list.path_raw.as_deref())?;
         match beneath::look_at(self.directory.now().handle(), &path) {
-            Some(Looked::File(facts)) => listing.single = Some(file_entry(path, facts)),
-            Some(Looked::Directory(_)) => listing.enter(Some(path), None)?,
-            None => {
-                let none = std::io::Error::from(rustix::io::Errno::NOENT);
-                return Err(cannot_open(&path, &none));
+            Ok(Looked::File(facts)) => listing.single = Some(file_entry(path, facts)),
+            Ok(Looked::Directory(_)) => listing.enter(Some(path), None)?,
+            Ok(Looked::Link | Looked::Special) => {
+                return Err(cannot_open(&path, &Errno::NOENT.into()));
             }
+            Err(error) => return Err(cannot_open(&path, &error.into())),
         }
         Ok(listing)
     }
@@ -100,45 +113,69 @@ impl Listing {
     ///
     /// # Errors
     /// The server has no memory for more names now. The listing ends there.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Refusal> {
+    pub(crate) fn next(&mut self) -> Result<Option<Listed>, Refusal> {
         if let Some(entry) = self.single.take() {
-            self.entries += 1;
-            return Ok(Some(entry));
+            return Ok(Some(self.list(entry)));
+        }
+        if let Some(path) = self.unreadable.take()
+            && let Some(left_out) = self.leave_out(path.as_bytes(), LeftOutReason::Unreadable)
+        {
+            return Ok(Some(left_out));
         }
         while let Some(level) = self.levels.last_mut() {
             let Some(name) = level.names.pop() else {
                 self.turn_page()?;
                 continue;
             };
-            let path = match &level.path {
-                Some(parent) => parent.join(&name),
-                None => Ok(name.into()),
-            };
-            // What is too deep or too long cannot be asked for either.
-            let Ok(path) = path else { continue };
-            let entry = match beneath::look_at(self.files.directory.now().handle(), &path) {
-                Some(Looked::File(facts)) => file_entry(path, facts),
-                Some(Looked::Directory(facts)) => {
-                    if self.recursive {
-                        self.enter(Some(path.clone()), None)?;
+            let place = level
+                .path
+                .as_ref()
+                .map_or_else(Vec::new, |parent| [parent.as_bytes(), b"/"].concat());
+            let place = [place, name].concat();
+            let left_out = match FilePath::exact(&place) {
+                Ok(path) => match beneath::look_at(self.files.directory.now().handle(), &path) {
+                    Ok(Looked::File(facts)) => return Ok(Some(self.list(file_entry(path, facts)))),
+                    Ok(Looked::Directory(facts)) => {
+                        if self.recursive {
+                            self.enter(Some(path.clone()), None)?;
+                        }
+                        return Ok(Some(self.list(directory_entry(path, facts))));
                     }
-                    directory_entry(path, facts)
-                }
-                None => continue,
+                    Ok(Looked::Link) => LeftOutReason::Link,
+                    Ok(Looked::Special) => LeftOutReason::Special,
+                    // Removed since its name was read.
+                    Err(Errno::NOENT) => continue,
+                    Err(_) => LeftOutReason::Unreadable,
+                },
+                Err(PathError::TooDeep { .. } | PathError::TooLong { .. }) => LeftOutReason::Depth,
+                Err(_) => LeftOutReason::Name,
             };
-            self.entries += 1;
-            return Ok(Some(entry));
+            if let Some(left_out) = self.leave_out(&place, left_out) {
+                return Ok(Some(left_out));
+            }
         }
         Ok(None)
     }
 
-    /// Entries given so far.
-    pub(crate) const fn entries(&self) -> u64 {
-        self.entries
+    /// What is said behind all entries.
+    pub(crate) const fn end(&self) -> ListEnd {
+        self.end
     }
 
-    /// Reads names of a directory, those behind `after`. One that cannot be read, or is gone, is empty, unless it is the one asked for.
-    fn enter(&mut self, path: Option<FilePath>, after: Option<FileName>) -> Result<(), Refusal> {
+    const fn list(&mut self, entry: Entry) -> Listed {
+        self.end.entries += 1;
+        Listed::Entry(entry)
+    }
+
+    /// Counts an entry that is left out; returns it if it is to be named.
+    fn leave_out(&mut self, path: &[u8], reason: LeftOutReason) -> Option<Listed> {
+        self.end.count(reason);
+        self.names_left_out.then(|| Listed::LeftOut(LeftOut::new(path, reason)))
+    }
+
+    /// Reads names of a directory, those behind `after`. One that cannot be read is left out, unless it is the one asked
+    /// for; one that is gone is empty.
+    fn enter(&mut self, path: Option<FilePath>, after: Option<Vec<u8>>) -> Result<(), Refusal> {
         let directory = self.files.directory.now();
         let opened = beneath::names(directory.handle(), path.as_ref());
         let found = match (opened, &path) {
@@ -150,10 +187,27 @@ impl Listing {
                 let message = format!("cannot read the directory: {error}");
                 return Err(Refusal::new(RefusalCode::Storage, message));
             }
-            (Err(_), Some(_)) => return Ok(()),
+            (Err(error), Some(path)) => {
+                if error.kind() != std::io::ErrorKind::NotFound {
+                    self.unreadable = Some(path.clone());
+                }
+                return Ok(());
+            }
         };
         let mut page = Page::new((self.limit - self.held.min(self.limit)) / 2, after);
         for name in found {
+            let name = match (name, &path) {
+                (Ok(name), _) => name,
+                (Err(_), Some(path)) if !self.levels.is_empty() => {
+                    // What was read of it is listed.
+                    self.unreadable = Some(path.clone());
+                    break;
+                }
+                (Err(error), _) => {
+                    let message = format!("cannot read the directory: {error}");
+                    return Err(Refusal::new(RefusalCode::Storage, message));
+                }
+            };
             page.take(name, &mut self.share)?;
         }
         let more_behind = page.names.peek().filter(|_| page.is_full).cloned();
@@ -179,8 +233,8 @@ impl Listing {
 
 /// The first names of a directory behind a certain one, as many as may be held.
 struct Page {
-    after: Option<FileName>,
-    names: BinaryHeap<FileName>,
+    after: Option<Vec<u8>>,
+    names: BinaryHeap<Vec<u8>>,
     bytes: usize,
     limit: usize,
     /// There are more.
@@ -188,17 +242,17 @@ struct Page {
 }
 
 impl Page {
-    fn new(limit: usize, after: Option<FileName>) -> Self {
+    fn new(limit: usize, after: Option<Vec<u8>>) -> Self {
         let limit = limit.max(SMALLEST_PAGE);
         Self { after, names: BinaryHeap::new(), bytes: 0, limit, is_full: false }
     }
 
-    fn take(&mut self, name: FileName, share: &mut Share) -> Result<(), Refusal> {
+    fn take(&mut self, name: Vec<u8>, share: &mut Share) -> Result<(), Refusal> {
         let is_out = self.after.as_ref().is_some_and(|after| name <= *after);
         if is_out || (self.is_full && self.names.peek().is_some_and(|last| name >= *last)) {
             return Ok(());
         }
-        let size = size(&name);
+        let size = name.len() + NAME_OVERHEAD;
         if self.bytes + size > self.limit {
             self.is_full = true;
         } else if !share.grow(size) {
@@ -213,15 +267,10 @@ impl Page {
         while self.bytes > self.limit
             && let Some(last) = self.names.pop()
         {
-            self.bytes -= self::size(&last);
+            self.bytes -= last.len() + NAME_OVERHEAD;
         }
         Ok(())
     }
-}
-
-/// Bytes that a name takes.
-fn size(name: &FileName) -> usize {
-    name.as_str().len() + NAME_OVERHEAD
 }
 
 fn file_entry(name: FilePath, facts: Facts) -> Entry {
@@ -236,7 +285,7 @@ fn directory_entry(name: FilePath, facts: Facts) -> Entry {
     Entry { name, kind: EntryKind::Directory, size: None, mtime, mode }
 }
 
-/// What a name takes beside its letters: a `String` and what the allocator adds.
+/// What a name takes beside its bytes: a `Vec` and what the allocator adds.
 const NAME_OVERHEAD: usize = 48;
 
 /// Bytes of names that are read at once at the least, so that a directory is not read anew for each name: some 300.
@@ -279,7 +328,7 @@ mod tests {
             record: crate::record::Record::begin(peer, Arc::default()),
         };
         let budget = Arc::new(Budget::new(budget));
-        let asked = List { path: Some("a".to_owned()), recursive, token: None };
+        let asked = List { path: Some("a".to_owned()), recursive, ..List::default() };
         let mut listing = Arc::new(files).list(
             source,
             &asked,
@@ -287,10 +336,12 @@ mod tests {
             budget.share(crate::budget::tests::peer(1)),
         )?;
         let mut names = Vec::new();
-        while let Some(entry) = listing.next()? {
-            names.push(entry.name.to_string());
+        while let Some(listed) = listing.next()? {
+            if let Listed::Entry(entry) = listed {
+                names.push(entry.name.to_string());
+            }
         }
-        assert_eq!(listing.entries(), names.len() as u64);
+        assert_eq!(listing.end().entries, names.len() as u64);
         assert_eq!(listing.held, 0);
         Ok(names)
     }
@@ -316,8 +367,8 @@ mod tests {
 
     #[test]
     fn a_directory_of_more_names_than_are_held_is_listed_page_by_page() {
-        let name = |number: u32| FileName::sanitize(&format!("{number:0>200}")).unwrap();
-        let all: Vec<FileName> = (0..2000).map(name).collect();
+        let name = |number: u32| format!("{number:0>200}").into_bytes();
+        let all: Vec<Vec<u8>> = (0..2000).map(name).collect();
         let peer = std::net::IpAddr::from([127, 0, 0, 1]);
         for budget in [u64::MAX, 200_000] {
             let budget = Arc::new(Budget::new(budget));

@@ -191,10 +191,11 @@ impl Preface {
             Say::FileEnd(end) => {
                 replies.extend_from_slice(preface::end_line(end.digest.as_ref()).as_bytes());
             }
-            Say::Entries(entries) => {
-                entries.into_iter().for_each(|entry| line(Reply::Entry(entry)))
+            Say::Listed(entries, left_out) => {
+                entries.into_iter().for_each(|entry| line(Reply::Entry(entry)));
+                left_out.into_iter().for_each(|entry| line(Reply::LeftOut(entry)));
             }
-            Say::ListEnd(entries) => line(Reply::ListEnd { entries }),
+            Say::ListEnd(end) => line(Reply::ListEnd(end)),
             Say::Refusal(refusal) => line(Reply::Error(refusal)),
         }
         Ok(Outgoing::Bytes(0))

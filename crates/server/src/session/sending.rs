@@ -3,11 +3,11 @@
 use std::io;
 
 use anyport_net::copy::Piece;
-use anyport_proto::transfer::download::{Entry, FileEnd};
+use anyport_proto::transfer::download::{Entry, FileEnd, LeftOut, ListEnd};
 use anyport_proto::transfer::refusal::Refusal;
 
 use crate::service::download::{Download, Next};
-use crate::service::listing::Listing;
+use crate::service::listing::{Listed, Listing};
 
 /// A file or a listing on its way out.
 pub(super) enum Sending {
@@ -24,8 +24,9 @@ pub(super) enum Say {
     /// Content that nobody needs to look at.
     Unseen(Piece),
     FileEnd(FileEnd),
-    Entries(Vec<Entry>),
-    ListEnd(u64),
+    /// Entries, and what was left out between them.
+    Listed(Vec<Entry>, Vec<LeftOut>),
+    ListEnd(ListEnd),
     Refusal(Refusal),
 }
 
@@ -54,18 +55,19 @@ impl Sending {
                 Ok(None)
             }
             Self::List(mut listing) => {
-                let mut entries = Vec::new();
-                while entries.len() < ENTRIES_AT_ONCE {
+                let (mut entries, mut left_out) = (Vec::new(), Vec::new());
+                while entries.len() + left_out.len() < ENTRIES_AT_ONCE {
                     match listing.next() {
-                        Ok(Some(entry)) => entries.push(entry),
-                        Ok(None) if entries.is_empty() => {
-                            return Ok(Some((Say::ListEnd(listing.entries()), None)));
+                        Ok(Some(Listed::Entry(entry))) => entries.push(entry),
+                        Ok(Some(Listed::LeftOut(entry))) => left_out.push(entry),
+                        Ok(None) if entries.is_empty() && left_out.is_empty() => {
+                            return Ok(Some((Say::ListEnd(listing.end()), None)));
                         }
                         Ok(None) => break,
                         Err(refusal) => return Ok(Some((Say::Refusal(refusal), None))),
                     }
                 }
-                Ok(Some((Say::Entries(entries), Some(Self::List(listing)))))
+                Ok(Some((Say::Listed(entries, left_out), Some(Self::List(listing)))))
             }
         }
     }

@@ -304,8 +304,14 @@ impl Ws {
                 return Ok(Outgoing::File(piece));
             }
             Say::FileEnd(end) => FileReply::FileEnd(end),
-            Say::Entries(entries) => FileReply::Entries(entries),
-            Say::ListEnd(entries) => FileReply::ListEnd { entries },
+            Say::Listed(entries, left_out) => {
+                if !left_out.is_empty() {
+                    let reply = FileReply::LeftOut(left_out);
+                    let _ = self.sender.message(Kind::Text, reply.to_json().as_bytes(), replies);
+                }
+                FileReply::Entries(entries)
+            }
+            Say::ListEnd(end) => FileReply::ListEnd(end),
             Say::Refusal(refusal) => FileReply::Error(refusal),
         };
         // After our Close nothing is sent, and nothing was asked for.

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_name::is_partial;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
@@ -54,21 +54,27 @@ pub(crate) fn open(root: &File, path: &FilePath) -> io::Result<Found> {
 }
 
 /// What is at `path`, for a listing: nothing is opened for reading, and a link is what it leads to if that is a regular
-/// file beneath `root`. `None` for everything else, and for what is gone.
-pub(crate) fn look_at(root: &File, path: &FilePath) -> Option<Looked> {
+/// file beneath `root`.
+///
+/// # Errors
+/// What the kernel said; `NOENT` where nothing is.
+pub(crate) fn look_at(root: &File, path: &FilePath) -> Result<Looked, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW;
-    let stat = fstat(open_beneath(root.as_fd(), path, flags).ok()?).ok()?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Some(Looked::File(facts(&stat))),
-        FileType::Directory => Some(Looked::Directory(facts(&stat))),
+    let stat = fstat(open_beneath(root.as_fd(), path, flags)?)?;
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Looked::File(facts(&stat)),
+        FileType::Directory => Looked::Directory(facts(&stat)),
         FileType::Symlink => {
-            let target = open_beneath(root.as_fd(), path, OFlags::PATH).ok()?;
-            let stat = fstat(target).ok()?;
-            let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-            regular.then(|| Looked::File(facts(&stat)))
+            let target = open_beneath(root.as_fd(), path, OFlags::PATH).and_then(fstat);
+            match target {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+                    Looked::File(facts(&stat))
+                }
+                _ => Looked::Link,
+            }
         }
-        _ => None,
-    }
+        _ => Looked::Special,
+    })
 }
 
 /// What the file system says of an open file now.
@@ -96,17 +102,20 @@ pub(super) fn stat(root: &File, path: &FilePath) -> io::Result<Option<Stat>> {
 pub(crate) enum Looked {
     File(Facts),
     Directory(Facts),
+    /// A symbolic link that leads to no regular file beneath.
+    Link,
+    /// A pipe, a socket, a device.
+    Special,
 }
 
-/// The names in a directory, in the order of the disk: those that can be asked for, so neither parts nor what is no
-/// [`FileName`].
+/// The names in a directory, in the order of the disk; partial files are no entries.
 ///
 /// # Errors
-/// What the kernel said when it was opened. Of one that cannot be read to its end the rest is missing.
+/// What the kernel said when it was opened, or read.
 pub(crate) fn names(
     root: &File,
     path: Option<&FilePath>,
-) -> io::Result<impl Iterator<Item = FileName>> {
+) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let opened = match path {
         Some(path) => open_beneath(root.as_fd(), path, flags)?,
@@ -115,9 +124,12 @@ pub(crate) fn names(
     };
     let directory = Dir::new(opened)?;
     Ok(directory.filter_map(|entry| {
-        let entry = entry.ok()?;
-        let name = entry.file_name().to_str().ok()?;
-        FileName::sanitize(name).ok().filter(|safe| !safe.changed_from(name))
+        let name = match &entry {
+            Ok(entry) => entry.file_name().to_bytes(),
+            Err(error) => return Some(Err((*error).into())),
+        };
+        let is_entry = !matches!(name, b"." | b"..") && !is_partial(name);
+        is_entry.then(|| Ok(name.to_vec()))
     }))
 }
 
@@ -125,7 +137,7 @@ fn open_beneath(root: BorrowedFd<'_>, path: &FilePath, flags: OFlags) -> Result<
     let flags = flags | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..RETRIES {
-        match openat2(root, path.as_str(), flags, Mode::empty(), resolve) {
+        match openat2(root, path.as_bytes(), flags, Mode::empty(), resolve) {
             // Something was renamed while the kernel looked.
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(Errno::NOSYS | Errno::PERM) => return open_by_components(root, path, flags),
@@ -149,7 +161,7 @@ fn open_by_components(
     }
     let at = directory.as_ref().map_or(root, AsFd::as_fd);
     let last = path.file_name();
-    openat(at, last.as_str(), flags | OFlags::NOFOLLOW, Mode::empty())
+    openat(at, last.as_bytes(), flags | OFlags::NOFOLLOW, Mode::empty())
 }
 
 fn facts(stat: &Stat) -> Facts {
@@ -220,7 +232,8 @@ mod tests {
             ["outside", "absolute", "parent/secret", "loop", "magic/passwd", "parent", "none"]
         {
             assert!(open(&root, &path(name)).is_err(), "{name}");
-            assert_eq!(look_at(&root, &path(name)), None, "{name}");
+            let looked = look_at(&root, &path(name));
+            assert!(matches!(looked, Err(_) | Ok(Looked::Link)), "{name}: {looked:?}");
         }
     }
 
@@ -237,15 +250,22 @@ mod tests {
     #[test]
     fn listings_show_files_directories_and_links_to_files_inside() {
         let (_scratch, root) = tree();
-        let mut seen: Vec<(String, Option<Looked>)> = names(&root, None)
+        let mut seen: Vec<(String, Looked)> = names(&root, None)
             .unwrap()
-            .map(|name| (name.to_string(), look_at(&root, &name.into())))
+            .map(|name| {
+                let path = FilePath::exact(&name.unwrap()).unwrap();
+                (path.to_string(), look_at(&root, &path).unwrap())
+            })
             .collect();
-        seen.retain(|(_, looked)| looked.is_some());
         seen.sort_by(|one, other| one.0.cmp(&other.0));
-        let names: Vec<&str> = seen.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["a", "d", "inside"]);
-        assert!(matches!(seen[1].1, Some(Looked::Directory(_))));
-        assert!(matches!(seen[2].1, Some(Looked::File(Facts { size: 3, .. }))));
+        let names = |wanted: fn(&Looked) -> bool| {
+            let seen = seen.iter().filter(|(_, looked)| wanted(looked));
+            seen.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(|looked| matches!(looked, Looked::File(_))), ["a", "inside"]);
+        assert_eq!(names(|looked| matches!(looked, Looked::Directory(_))), ["d"]);
+        assert_eq!(names(|looked| *looked == Looked::Special), ["fifo"]);
+        let links = ["absolute", "directory", "loop", "magic", "outside", "parent"];
+        assert_eq!(names(|looked| *looked == Looked::Link), links);
     }
 }

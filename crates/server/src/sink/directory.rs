@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyport_disk::At;
+use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::offer::OnExists;
@@ -209,11 +210,12 @@ impl Directory {
     pub(crate) fn check_target(&self, path: &FilePath) -> Result<u64, Impossible> {
         let parent = path.parent();
         let mut above: Option<File> = None;
-        let mut so_far = String::new();
-        let components: Vec<&str> = parent.iter().flat_map(FilePath::components).collect();
+        let mut so_far = Vec::new();
+        let components: Vec<&[u8]> = parent.iter().flat_map(FilePath::components).collect();
         for (depth, name) in components.iter().enumerate() {
             let at = above.as_ref().unwrap_or(&self.place.handle);
-            so_far = if depth == 0 { (*name).to_owned() } else { format!("{so_far}/{name}") };
+            so_far.push(*name);
+            let shown = || escaped(&so_far.join(&b'/'));
             let stat = match statat(at, *name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => {
                     writable(at)?;
@@ -227,16 +229,16 @@ impl Directory {
                 }
                 FileType::Directory => {}
                 FileType::Symlink => {
-                    return Err(Impossible::NotADirectory(so_far, "a symbolic link"));
+                    return Err(Impossible::NotADirectory(shown(), "a symbolic link"));
                 }
-                _ => return Err(Impossible::NotADirectory(so_far, "not a directory")),
+                _ => return Err(Impossible::NotADirectory(shown(), "not a directory")),
             }
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             above = Some(openat(at, *name, flags, Mode::empty())?.into());
         }
         let at = above.as_ref().unwrap_or(&self.place.handle);
         // A name that this file system cannot have is an error here already.
-        match statat(at, path.file_name().as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+        match statat(at, path.file_name().as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
@@ -249,7 +251,7 @@ impl Directory {
         let parent = self.parent(path)?;
         let above = parent.as_ref().unwrap_or(&self.place.handle);
         let name = path.file_name();
-        match rustix::fs::mkdirat(above, name.as_str(), Mode::from_raw_mode(0o777)) {
+        match rustix::fs::mkdirat(above, name.as_bytes(), Mode::from_raw_mode(0o777)) {
             Ok(()) if self.is_durable() => anyport_disk::sync(above).map(drop),
             Ok(()) => Ok(()),
             Err(Errno::EXIST)
@@ -396,7 +398,7 @@ impl Directory {
         // An error tells the sender that nothing was stored, so nothing may be visible: or it is no error.
         let name = published.file_name();
         if on_exists != OnExists::Overwrite
-            && rustix::fs::renameat(into, name.as_str(), self.handle(), part).is_ok()
+            && rustix::fs::renameat(into, name.as_bytes(), self.handle(), part).is_ok()
         {
             return Err(error);
         }
@@ -415,7 +417,7 @@ impl Directory {
         let part = At { directory: self.handle().as_fd(), name: Path::new(part) };
         if on_exists == OnExists::Overwrite {
             let name = path.file_name();
-            rustix::fs::renameat(part.directory, part.name, into, name.as_str())?;
+            rustix::fs::renameat(part.directory, part.name, into, name.as_bytes())?;
             return Ok(path.clone());
         }
         for attempt in 0..NAMES_IN_ORDER + NAMES_BY_LOT {
@@ -430,7 +432,7 @@ impl Directory {
             let candidate = candidate.map_err(io::Error::other)?;
             // Also when many do so at once: the kernel decides which file has a name.
             let name = candidate.file_name();
-            let to = At { directory: into.as_fd(), name: Path::new(name.as_str()) };
+            let to = At { directory: into.as_fd(), name: name.as_ref() };
             match anyport_disk::rename_no_replace(file, part, to) {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),

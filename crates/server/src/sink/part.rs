@@ -63,8 +63,9 @@ impl PartKey {
         // machine.
         let boot = if algorithm == Algorithm::None { boot_id() } else { String::new() };
         let mtime = format!("{:?}", offer.mtime.map(|mtime| mtime.seconds));
-        let (path, size, algorithm) = (path.as_str(), size.to_string(), algorithm.as_str());
-        Some(Self::hash(&[path, &size, algorithm, id, &mtime, &boot]))
+        let (size, algorithm) = (size.to_string(), algorithm.as_str());
+        let texts = [&size, algorithm, id, &mtime, &boot];
+        Some(Self::hash(path, &texts))
     }
 
     /// The key of an offer without an id: the end digest must tell whether it is the same file, so there must be one.
@@ -76,14 +77,15 @@ impl PartKey {
         owner: &str,
     ) -> Option<Self> {
         let size = offer.size.filter(|_| algorithm != Algorithm::None)?;
-        Some(Self::hash(&[path.as_str(), &size.to_string(), algorithm.as_str(), owner]))
+        Some(Self::hash(path, &[&size.to_string(), algorithm.as_str(), owner]))
     }
 
-    fn hash(facts: &[&str]) -> Self {
+    fn hash(path: &FilePath, texts: &[&str]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("anyport 2026-11 part of a transfer");
-        for fact in facts {
+        let texts = texts.iter().map(|text| text.as_bytes());
+        for fact in std::iter::once(path.as_bytes()).chain(texts) {
             hasher.update(&(fact.len() as u64).to_le_bytes());
-            hasher.update(fact.as_bytes());
+            hasher.update(fact);
         }
         let mut key = String::new();
         for byte in &hasher.finalize().as_bytes()[..16] {
@@ -126,8 +128,8 @@ impl StateFile {
     pub(super) fn describe(&mut self, path: &FilePath, offer: &Offer) {
         let (size, mtime) = (offer.size, offer.mtime.map(|mtime| mtime.seconds));
         let boot = boot_id();
-        self.header = json!({ "boot": boot, "name": path.as_str(), "size": size, "mtime": mtime })
-            .to_string();
+        self.header =
+            json!({ "boot": boot, "name": path, "size": size, "mtime": mtime }).to_string();
     }
 
     /// The checkpoints of a part of `length` bytes, as far as they can be read.

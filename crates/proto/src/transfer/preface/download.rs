@@ -2,17 +2,21 @@
 
 use super::error::PrefaceError;
 use super::fields::{
-    Fields, LineWriter, bad_value, parse_decimal, parse_token, parsed, split_word,
+    Fields, LineWriter, bad_value, parse_decimal, parse_raw, parse_token, parsed, split_word,
 };
 use crate::transfer::digest::Algorithm;
-use crate::transfer::download::{Entry, FileHead, Get, KIND, List, PATH};
+use crate::transfer::download::{
+    ENTRIES, Entry, FileHead, Get, KIND, LeftOut, LeftOutReason, List, ListEnd, PATH, REASON,
+};
 use crate::transfer::file_path::FilePath;
 use crate::transfer::offer::{self, Token};
 use crate::transfer::percent;
 
 /// The line that asks for a file, line feed included.
 pub fn get_line(get: &Get) -> String {
-    let mut line = LineWriter::new(&format!("GET {}", percent::encode_name(&get.name)));
+    // A path in a line is bytes anyway.
+    let encoded = get.name_raw.clone().unwrap_or_else(|| percent::encode_name(&get.name));
+    let mut line = LineWriter::new(&format!("GET {encoded}"));
     line.key("offset", Some(get.offset).filter(|offset| *offset > 0));
     line.key("digest", get.digest);
     line.key("token", get.token.as_ref().map(Token::expose));
@@ -22,15 +26,19 @@ pub fn get_line(get: &Get) -> String {
 /// The line that asks which files are there, line feed included.
 pub fn list_line(list: &List) -> String {
     let mut line = LineWriter::new("LIST");
-    if let Some(path) = &list.path {
-        match path.as_str() {
-            // The word itself would be the option.
-            RECURSIVE => line.word("%72ecursive"),
-            path => line.word(&percent::encode_name(path)),
-        }
+    let encoded = list.path.as_deref().map(percent::encode_name);
+    match list.path_raw.as_deref().or(encoded.as_deref()) {
+        // The words themselves would be the options.
+        Some(RECURSIVE) => line.word("%72ecursive"),
+        Some(LEFT_OUT) => line.word("%6Ceft_out"),
+        Some(path) => line.word(path),
+        None => {}
     }
     if list.recursive {
         line.word(RECURSIVE);
+    }
+    if list.left_out {
+        line.word(LEFT_OUT);
     }
     line.key("token", list.token.as_ref().map(Token::expose));
     line.finish()
@@ -42,7 +50,7 @@ pub(super) fn parse_get(arguments: &str) -> Result<Get, PrefaceError> {
     if name.is_empty() || is_key {
         return Err(PrefaceError::NoNameToGet);
     }
-    let name = percent::decode(name).map_err(|_| bad_value(GET, "name", name, ENCODED))?;
+    let (name, name_raw) = decode(GET, "name", name)?;
     let (mut offset, mut digest, mut token) = (None, None, None);
     for (key, value) in words(rest) {
         match key {
@@ -54,19 +62,20 @@ pub(super) fn parse_get(arguments: &str) -> Result<Get, PrefaceError> {
             _ => return Err(unknown(GET, key, value, "offset, digest, token")),
         }
     }
-    Ok(Get { name, offset: offset.unwrap_or(0), digest, token })
+    Ok(Get { name, name_raw, offset: offset.unwrap_or(0), digest, token })
 }
 
 pub(super) fn parse_list(arguments: &str) -> Result<List, PrefaceError> {
     let mut list = List::default();
     let (first, after) = split_word(arguments);
-    let is_option = first.is_empty() || first == RECURSIVE || first.starts_with("token=");
+    let is_option = ["", RECURSIVE, LEFT_OUT].contains(&first) || first.starts_with("token=");
     let rest = if is_option { arguments } else { after };
     if !is_option {
-        let path = percent::decode(first).map_err(|_| bad_value(LIST, "path", first, ENCODED))?;
+        let (path, raw) = decode(LIST, "path", first)?;
         // `photos/` is how a person writes a directory, and `/` the whole.
         let path = path.strip_suffix('/').unwrap_or(&path);
         list.path = Some(path.to_owned()).filter(|path| !path.is_empty());
+        list.path_raw = raw.map(|raw| raw.strip_suffix('/').unwrap_or(&raw).to_owned());
     }
     for (key, value) in words(rest) {
         match (key, value) {
@@ -74,8 +83,12 @@ pub(super) fn parse_list(arguments: &str) -> Result<List, PrefaceError> {
                 return Err(PrefaceError::DuplicateKey { line: LIST, key: RECURSIVE });
             }
             (RECURSIVE, None) => list.recursive = true,
+            (LEFT_OUT, None) if list.left_out => {
+                return Err(PrefaceError::DuplicateKey { line: LIST, key: LEFT_OUT });
+            }
+            (LEFT_OUT, None) => list.left_out = true,
             ("token", value) => set_token(&mut list.token, LIST, value)?,
-            _ => return Err(unknown(LIST, key, value, "recursive, token")),
+            _ => return Err(unknown(LIST, key, value, "recursive, left_out, token")),
         }
     }
     Ok(list)
@@ -83,7 +96,7 @@ pub(super) fn parse_list(arguments: &str) -> Result<List, PrefaceError> {
 
 pub(super) fn write_file(head: &FileHead) -> String {
     let mut line = LineWriter::new("FILE");
-    line.key("name", Some(&head.name));
+    line.path("name", "name_raw", &head.name);
     line.key("size", Some(head.size));
     line.key("offset", Some(head.offset));
     line.mtime(Some(head.mtime));
@@ -93,7 +106,7 @@ pub(super) fn write_file(head: &FileHead) -> String {
 
 pub(super) fn parse_file(fields: &Fields<'_>) -> Result<FileHead, PrefaceError> {
     Ok(FileHead {
-        name: fields.required("name", PATH, parse_path)?,
+        name: parse_name(fields)?,
         size: fields.required("size", offer::BYTES, parse_decimal)?,
         offset: fields.required("offset", offer::BYTES, parse_decimal)?,
         mtime: fields.mtime()?,
@@ -103,7 +116,7 @@ pub(super) fn parse_file(fields: &Fields<'_>) -> Result<FileHead, PrefaceError> 
 
 pub(super) fn write_entry(entry: &Entry) -> String {
     let mut line = LineWriter::new("ENTRY");
-    line.key("name", Some(&entry.name));
+    line.path("name", "name_raw", &entry.name);
     line.key("kind", Some(entry.kind));
     line.key("size", entry.size);
     line.mtime(Some(entry.mtime));
@@ -113,12 +126,67 @@ pub(super) fn write_entry(entry: &Entry) -> String {
 
 pub(super) fn parse_entry(fields: &Fields<'_>) -> Result<Entry, PrefaceError> {
     Ok(Entry {
-        name: fields.required("name", PATH, parse_path)?,
+        name: parse_name(fields)?,
         kind: fields.required("kind", KIND, parsed)?,
         size: fields.optional("size", offer::BYTES, parse_decimal)?,
         mtime: fields.mtime()?,
         mode: fields.required("mode", offer::MODE, offer::parse_mode)?,
     })
+}
+
+pub(super) fn write_left_out(left_out: &LeftOut) -> String {
+    let mut line = LineWriter::new("LEFT-OUT");
+    line.raw("name_raw", &left_out.name_raw);
+    line.key("reason", Some(left_out.reason));
+    line.finish()
+}
+
+pub(super) fn parse_left_out(fields: &Fields<'_>) -> Result<LeftOut, PrefaceError> {
+    let reason: String = fields.required("reason", REASON, parsed)?;
+    Ok(LeftOut {
+        name_raw: fields.required("name_raw", offer::RAW, parse_raw)?,
+        reason: reason.parse().unwrap_or(LeftOutReason::Other),
+    })
+}
+
+pub(super) fn write_list_end(end: &ListEnd) -> String {
+    let mut line = LineWriter::new("END");
+    line.key("entries", Some(end.entries));
+    line.key("left_out", end.left_out);
+    line.key("links", end.links);
+    line.finish()
+}
+
+pub(super) fn parse_list_end(fields: &Fields<'_>) -> Result<ListEnd, PrefaceError> {
+    Ok(ListEnd {
+        entries: fields.required("entries", ENTRIES, parse_decimal)?,
+        left_out: fields.optional("left_out", ENTRIES, parse_decimal)?,
+        links: fields.optional("links", ENTRIES, parse_decimal)?,
+    })
+}
+
+/// The path of a request: its text and, where that is not all of it, the bytes as they came.
+fn decode(
+    line: &'static str,
+    key: &'static str,
+    encoded: &str,
+) -> Result<(String, Option<String>), PrefaceError> {
+    let bad = || bad_value(line, key, encoded, ENCODED);
+    let bytes = percent::decode_bytes(encoded).map_err(|_| bad())?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((text, None)),
+        Err(error) => {
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            Ok((text, Some(encoded.to_owned())))
+        }
+    }
+}
+
+fn parse_name(fields: &Fields<'_>) -> Result<FilePath, PrefaceError> {
+    match fields.optional("name_raw", PATH, parse_path)? {
+        Some(path) => Ok(path),
+        None => fields.required("name", PATH, parse_path),
+    }
 }
 
 fn parse_path(text: &str) -> Option<FilePath> {
@@ -182,8 +250,9 @@ fn unknown(
 }
 
 const RECURSIVE: &str = "recursive";
+const LEFT_OUT: &str = "left_out";
 
 /// What the lines are called in messages.
 const GET: &str = "GET line";
 const LIST: &str = "LIST line";
-const ENCODED: &str = "percent-encoded UTF-8, a percent sign itself as %25";
+const ENCODED: &str = "a percent-encoded path, a percent sign itself as %25";

@@ -141,7 +141,7 @@ pub enum PrefaceError {
         found: String,
     },
     /// The receiver answers with a word that is not known.
-    #[error("unknown reply {}; known are GO, RECEIPT, ERROR, FILE, ENTRY, END, JOINED, PIPED, CONTENT", quoted(.word))]
+    #[error("unknown reply {}; known are GO, RECEIPT, ERROR, FILE, ENTRY, LEFT-OUT, END, JOINED, PIPED, CONTENT", quoted(.word))]
     UnknownReply {
         /// The word as it came.
         word: String,

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::error::PrefaceError;
+use crate::transfer::file_path::FilePath;
 use crate::transfer::file_time::{self, FileTime};
 use crate::transfer::offer::{self, Token};
 use crate::transfer::percent;
@@ -88,6 +89,19 @@ impl LineWriter {
         self.key("mtime_ns", mtime.and_then(|mtime| mtime.nanoseconds));
     }
 
+    /// Appends what is percent-encoded already.
+    pub(super) fn raw(&mut self, key: &str, encoded: &str) {
+        self.word(&format!("{key}={encoded}"));
+    }
+
+    /// Appends the text of a path and, where that is not exactly the path, its bytes.
+    pub(super) fn path(&mut self, key: &str, raw_key: &str, path: &FilePath) {
+        self.key(key, Some(path.text()));
+        if let Some(raw) = path.raw() {
+            self.raw(raw_key, &raw);
+        }
+    }
+
     pub(super) fn finish(mut self) -> String {
         self.0.push('\n');
         self.0
@@ -154,6 +168,11 @@ pub(super) fn parsed<T: FromStr>(text: &str) -> Option<T> {
 /// Digits alone; `u64::from_str` would also take a plus sign.
 pub(super) fn parse_decimal(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// Percent-encoded bytes, as they came.
+pub(super) fn parse_raw(text: &str) -> Option<String> {
+    percent::decode_bytes(text).is_ok().then(|| text.to_owned())
 }
 
 pub(super) fn parse_signed(text: &str) -> Option<i64> {

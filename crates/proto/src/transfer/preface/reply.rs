@@ -1,15 +1,18 @@
 //! What a receiver says by a line.
 
-use super::download::{parse_entry, parse_file, write_entry, write_file};
+use super::download::{
+    parse_entry, parse_file, parse_left_out, parse_list_end, write_entry, write_file,
+    write_left_out, write_list_end,
+};
 use super::error::PrefaceError;
 use super::fields::{
-    Fields, LineWriter, VERSION, after_version, on_one_line, parse_decimal, parse_seconds, parsed,
-    split_word,
+    Fields, LineWriter, VERSION, after_version, on_one_line, parse_decimal, parse_raw,
+    parse_seconds, parsed, split_word,
 };
 use super::join::{parse_joined, write_joined};
 use super::pipe::{parse_content, parse_piped, write_content, write_piped};
 use crate::rooms::{EventId, Nickname, RoomName};
-use crate::transfer::download::{Entry, FileHead};
+use crate::transfer::download::{Entry, FileHead, LeftOut, ListEnd};
 use crate::transfer::offer;
 use crate::transfer::percent;
 use crate::transfer::pipe::Piped;
@@ -45,11 +48,10 @@ pub enum Reply {
         /// The last event before it came; none where nothing has happened yet.
         last: Option<EventId>,
     },
+    /// What a listing left out.
+    LeftOut(LeftOut),
     /// All of a listing was sent.
-    ListEnd {
-        /// How many entries it had.
-        entries: u64,
-    },
+    ListEnd(ListEnd),
     /// All has gone through a pipe.
     Piped(Piped),
     /// The content of a pipe follows.
@@ -72,7 +74,8 @@ impl Reply {
             Self::File(head) => write_file(head),
             Self::Entry(entry) => write_entry(entry),
             Self::Joined { room, nick, members, last } => write_joined(room, nick, *members, *last),
-            Self::ListEnd { entries } => format!("{VERSION} END entries={entries}\n"),
+            Self::LeftOut(left_out) => write_left_out(left_out),
+            Self::ListEnd(end) => write_list_end(end),
             Self::Piped(piped) => write_piped(piped),
             Self::Content { size } => write_content(*size),
             Self::Time(line) => format!("{VERSION} TIME {}\n", on_one_line(line)),
@@ -112,11 +115,8 @@ impl Reply {
                 let size = parse_content(&Fields::new("CONTENT line", rest))?;
                 Ok(Self::Content { size })
             }
-            "END" => {
-                let fields = Fields::new("END line", rest);
-                let entries = fields.required("entries", "a number of entries", parse_decimal)?;
-                Ok(Self::ListEnd { entries })
-            }
+            "LEFT-OUT" => parse_left_out(&Fields::new("LEFT-OUT line", rest)).map(Self::LeftOut),
+            "END" => parse_list_end(&Fields::new("END line", rest)).map(Self::ListEnd),
             _ => Err(PrefaceError::UnknownReply { word: kind.to_owned() }),
         }
     }
@@ -139,6 +139,9 @@ fn write_receipt(receipt: &Receipt) -> String {
     line.key("confirmed", Some(receipt.confirmed));
     line.key("name", receipt.name.as_ref());
     line.key("path", receipt.path.as_ref());
+    if let Some(raw) = &receipt.path_raw {
+        line.raw("path_raw", raw);
+    }
     line.key("congestion", receipt.congestion.as_ref());
     for (key, value) in receipt.tcp.keys() {
         line.key(key, value);
@@ -164,6 +167,7 @@ fn parse_receipt(fields: &Fields<'_>) -> Result<Receipt, PrefaceError> {
             .optional("name", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
         path: fields
             .optional("path", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
+        path_raw: fields.optional("path_raw", offer::RAW, parse_raw)?,
         congestion: fields
             .optional("congestion", "percent-encoded UTF-8", |text| percent::decode(text).ok())?,
         tcp: TcpSeen {

@@ -2,7 +2,8 @@
 
 use super::error::PrefaceError;
 use super::fields::{
-    LineWriter, as_text, bad_value, parse_decimal, parse_signed, parse_token, parsed, split_word,
+    LineWriter, as_text, bad_value, parse_decimal, parse_raw, parse_signed, parse_token, parsed,
+    split_word,
 };
 use crate::transfer::digest::Digest;
 use crate::transfer::file_time::{self, FileTime};
@@ -20,6 +21,9 @@ pub fn put_line(offer: &Offer) -> String {
         Some(name) => percent::encode_name(name),
     };
     let mut line = LineWriter::new(&format!("PUT {name}"));
+    if let Some(raw) = &offer.name_raw {
+        line.raw("name_raw", raw);
+    }
     line.key("size", offer.size);
     line.key("digest", offer.digest);
     line.mtime(offer.mtime);
@@ -98,6 +102,7 @@ fn read_key(
         None => (word, None),
     };
     match key {
+        "name_raw" => set(&mut offer.name_raw, "name_raw", value, offer::RAW, parse_raw),
         "size" => set(&mut offer.size, "size", value, offer::BYTES, parse_decimal),
         "digest" => set(&mut offer.digest, "digest", value, offer::ALGORITHM, parsed),
         "mtime" => set(&mut offer.mtime, "mtime", value, offer::MTIME, |text| {
@@ -154,9 +159,9 @@ fn set<T>(
 const UNNAMED: &str = "-";
 
 pub(super) const KNOWN_KEYS: &str =
-    "size, digest, mtime, mtime_ns, mode, id, resume, exists, token";
-const VALUED_KEYS: [&str; 8] =
-    ["size", "digest", "mtime", "mtime_ns", "mode", "id", "exists", "token"];
+    "size, digest, mtime, mtime_ns, mode, id, resume, exists, token, name_raw";
+const VALUED_KEYS: [&str; 9] =
+    ["size", "digest", "mtime", "mtime_ns", "mode", "id", "exists", "token", "name_raw"];
 
 /// What a request is called in messages.
 const PUT: &str = "preface";

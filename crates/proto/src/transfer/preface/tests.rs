@@ -7,7 +7,7 @@ use super::*;
 use crate::rooms::join::tests::any_join;
 use crate::transfer::digest::{Algorithm, Digest};
 use crate::transfer::download::tests::{any_entry, any_get, any_head, any_list};
-use crate::transfer::download::{Entry, EntryKind, FileHead};
+use crate::transfer::download::{Entry, EntryKind, FileHead, LeftOut, LeftOutReason, ListEnd};
 use crate::transfer::file_path::FilePath;
 use crate::transfer::file_time::FileTime;
 use crate::transfer::offer::tests::any_offer;
@@ -36,12 +36,13 @@ fn a_preface_begins_with_its_version() {
 #[test]
 fn a_put_line_has_a_name_and_any_of_its_keys() {
     let offer = put(
-        "ANYPORT/1 PUT a%20b%2fc.txt size=5 digest=sha256 mtime=-3 mode=0600 id=x_1 resume exists=overwrite token=a%25",
+        "ANYPORT/1 PUT a%20b%2fc.txt name_raw=a%20b/c.txt%20 size=5 digest=sha256 mtime=-3 mode=0600 id=x_1 resume exists=overwrite token=a%25",
     );
     assert_eq!(
         offer,
         Offer {
             name: Some("a b/c.txt".to_owned()),
+            name_raw: Some("a%20b/c.txt%20".to_owned()),
             size: Some(5),
             digest: Some(Algorithm::Sha256),
             mtime: Some(FileTime::seconds(-3)),
@@ -177,11 +178,11 @@ fn a_bad_request_is_told_which_word_is_wrong() {
         ("ANYPORT/1 PUT size=5", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
         (
             "ANYPORT/1 PUT x sise=5",
-            r#"unknown key "sise" in the preface; known are size, digest, mtime, mtime_ns, mode, id, resume, exists, token"#,
+            r#"unknown key "sise" in the preface; known are size, digest, mtime, mtime_ns, mode, id, resume, exists, token, name_raw"#,
         ),
         (
             "ANYPORT/1 PUT my file.txt",
-            r#"stray word "file.txt" in the preface; a space in a name is written %20, known keys are size, digest, mtime, mtime_ns, mode, id, resume, exists, token"#,
+            r#"stray word "file.txt" in the preface; a space in a name is written %20, known keys are size, digest, mtime, mtime_ns, mode, id, resume, exists, token, name_raw"#,
         ),
         ("ANYPORT/1 PUT x size=1 size=1", "key size is given twice in the preface"),
         ("ANYPORT/1 PUT x resume resume", "key resume is given twice in the preface"),
@@ -304,7 +305,7 @@ fn list(line: &str) -> List {
 fn a_get_line_has_a_name_and_any_of_its_keys() {
     let name = "a b/größe".to_owned();
     let (digest, token) = (Some(Algorithm::None), Some(Token::new("x y")));
-    let full = Get { name, offset: 7, digest, token };
+    let full = Get { name, name_raw: None, offset: 7, digest, token };
     assert_eq!(get("ANYPORT/1 GET a%20b/größe offset=7 digest=none token=x%20y"), full);
     assert_eq!(
         get_line(&full),
@@ -312,6 +313,9 @@ fn a_get_line_has_a_name_and_any_of_its_keys() {
     );
     // What is no path at all is for the one to refuse who looks for it.
     assert_eq!(get("ANYPORT/1 GET ../%2Fx").name, "..//x");
+    let raw = get("ANYPORT/1 GET caf%E9");
+    assert_eq!((raw.name.as_str(), raw.name_raw.as_deref()), ("caf\u{fffd}", Some("caf%E9")));
+    assert_eq!(get_line(&raw), "ANYPORT/1 GET caf%E9\n");
 }
 
 #[test]
@@ -326,6 +330,9 @@ fn a_list_line_may_be_short() {
     let line = list_line(&recursive(of("recursive")));
     assert_eq!(line, "ANYPORT/1 LIST %72ecursive recursive\n");
     assert_eq!(list(line.trim_end()), recursive(of("recursive")));
+    let line = list_line(&List { left_out: true, ..of("left_out") });
+    assert_eq!(line, "ANYPORT/1 LIST %6Ceft_out left_out\n");
+    assert_eq!(list(line.trim_end()), List { left_out: true, ..of("left_out") });
 }
 
 #[test]
@@ -352,12 +359,12 @@ fn a_bad_question_is_told_which_word_is_wrong() {
         ),
         (
             "ANYPORT/1 GET %zz",
-            r#"bad value "%zz" for name in the GET line; expected percent-encoded UTF-8, a percent sign itself as %25"#,
+            r#"bad value "%zz" for name in the GET line; expected a percent-encoded path, a percent sign itself as %25"#,
         ),
         ("ANYPORT/1 LIST x recursive recursive", "key recursive is given twice in the LIST line"),
         (
             "ANYPORT/1 LIST x recursive=1",
-            r#"unknown word "recursive" in the LIST line; known are recursive, token"#,
+            r#"unknown word "recursive" in the LIST line; known are recursive, left_out, token"#,
         ),
     ] {
         assert_eq!(refused(line), message);
@@ -376,13 +383,26 @@ fn answers_to_questions_are_lines_as_documented() {
     };
     let entry =
         Entry { name, kind: EntryKind::Directory, size: None, mtime: 3.into(), mode: 0o755 };
+    let raw = entry.clone();
     for (reply, line) in [
         (
             Reply::File(head),
             "ANYPORT/1 FILE name=a%20b/x size=9 offset=5 mtime=-1 mtime_ns=5 mode=644\n",
         ),
         (Reply::Entry(entry), "ANYPORT/1 ENTRY name=a%20b/x kind=directory mtime=3 mode=755\n"),
-        (Reply::ListEnd { entries: 2 }, "ANYPORT/1 END entries=2\n"),
+        (
+            Reply::LeftOut(LeftOut::new(b"d/a\n", LeftOutReason::Name)),
+            "ANYPORT/1 LEFT-OUT name_raw=d/a%0A reason=name\n",
+        ),
+        (Reply::ListEnd(ListEnd { entries: 2, ..ListEnd::default() }), "ANYPORT/1 END entries=2\n"),
+        (
+            Reply::ListEnd(ListEnd { entries: 2, left_out: Some(1), links: Some(3) }),
+            "ANYPORT/1 END entries=2 left_out=1 links=3\n",
+        ),
+        (
+            Reply::Entry(Entry { name: FilePath::exact(b"a\xe9 ").unwrap(), ..raw }),
+            "ANYPORT/1 ENTRY name=a%EF%BF%BD name_raw=a%E9%20 kind=directory mtime=3 mode=755\n",
+        ),
     ] {
         assert_eq!(reply.to_line(), line);
         assert_eq!(Reply::parse(line.trim_end().as_bytes()), Ok(reply));
@@ -436,6 +456,7 @@ fn receipt() -> Receipt {
         confirmed: false,
         name: Some("a b".to_owned()),
         path: Some("/srv/größe 100%".to_owned()),
+        path_raw: None,
         congestion: Some("reno".to_owned()),
         tcp: TcpSeen { rtt_us: Some(35), cwnd: Some(10), ..TcpSeen::default() },
     }
@@ -494,7 +515,7 @@ fn a_bad_reply_is_told_which_word_is_wrong() {
         ("ANYPORT/2 GO", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
         (
             "ANYPORT/1 WENT",
-            r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR, FILE, ENTRY, END, JOINED, PIPED, CONTENT"#,
+            r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR, FILE, ENTRY, LEFT-OUT, END, JOINED, PIPED, CONTENT"#,
         ),
         ("ANYPORT/1 GO", "key offset is missing in the GO line; expected a number of bytes"),
         ("ANYPORT/1 GO offset=1 offset=2", "key offset is given twice in the GO line"),

@@ -189,13 +189,16 @@ impl Files {
         self.check_may_write(offer.name.as_deref())?;
         let is_directory =
             offer.size == Some(0) && offer.name.as_ref().is_some_and(|name| name.ends_with('/'));
-        let path = match &offer.name {
+        let (path, is_changed) = match &offer.name {
             Some(asked) => {
-                Some(FilePath::sanitize(without_slash(asked, is_directory)).map_err(|error| {
+                let raw = offer.name_raw.as_deref().map(|raw| without_slash(raw, is_directory));
+                let name = without_slash(asked, is_directory);
+                let stored = FilePath::to_store(name, raw).map_err(|error| {
                     Refusal::new(RefusalCode::BadName, format!("cannot store {asked:?}: {error}"))
-                })?)
+                })?;
+                (Some(stored.0), stored.1)
             }
-            None => None,
+            None => (None, false),
         };
         if let Some(size) = offer.size.filter(|size| *size > self.max_size) {
             let limit = self.max_size;
@@ -203,13 +206,16 @@ impl Files {
                 format!("a file of {size} bytes exceeds the limit of {limit} (--max-size)");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
-        let on_exists = self.on_exists(&offer)?;
+        let mut on_exists = self.on_exists(&offer)?;
         let mut directories = 0;
         if self.sink == SinkKind::File {
             self.check_directory()?;
             if let Some(path) = &path {
                 directories = self.check_target(path)?;
             }
+        }
+        if is_changed && !is_directory {
+            on_exists = self.only_apart(path.as_ref(), &offer, on_exists)?;
         }
         if is_directory
             && self.sink == SinkKind::File
@@ -328,6 +334,31 @@ impl Files {
         }
     }
 
+    /// A file whose name had to be changed never counts as present, and never replaces another one: that may be a
+    /// different file of the same sender, whose name was mapped to the same. It is stored under a name of its own or not
+    /// at all.
+    fn only_apart(
+        &self,
+        path: Option<&FilePath>,
+        offer: &Offer,
+        on_exists: OnExists,
+    ) -> Result<OnExists, Refusal> {
+        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(on_exists) };
+        if on_exists == OnExists::Rename {
+            return Ok(on_exists);
+        }
+        let present = self.directory.now().present(path);
+        match present.map_err(|error| storage_refusal(&format!("cannot look at {path}"), &error))? {
+            Some(_) => {
+                let asked = offer.name.as_deref().unwrap_or_default();
+                let message = format!("{path} exists; {asked:?} cannot be stored as it is");
+                Err(Refusal::new(RefusalCode::Exists, message)
+                    .with_hint("send it under another name, or with --on-exists rename"))
+            }
+            None => Ok(OnExists::Error),
+        }
+    }
+
     /// Whether the offered file may be stored already. A file that is certainly another one is
     /// refused now, before any content, unless it is to be replaced.
     fn is_here(
@@ -341,15 +372,13 @@ impl Files {
         if on_exists == OnExists::Rename {
             return Ok(None);
         }
-        // A stored name that differs from the sender's may be that of another of its files.
-        let is_changed = offer.name.as_deref() != Some(path.as_str());
         let present = self.directory.now().present(path);
         let Some(present) =
             present.map_err(|error| storage_refusal(&format!("cannot look at {path}"), &error))?
         else {
             return Ok(None);
         };
-        let has_size = present.is_file && Some(present.size) == offer.size && !is_changed;
+        let has_size = present.is_file && Some(present.size) == offer.size;
         if has_size && offer.mtime.is_some_and(|mtime| mtime.identifies(present.mtime)) {
             return Ok(Some(Here::SameTime));
         }

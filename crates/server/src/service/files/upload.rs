@@ -267,7 +267,7 @@ impl Upload {
         let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
         // Without the time that the sender took to say that this was the end.
         let durable_seconds = seconds + ended.elapsed();
-        let path = stored.path.map(|path| path.as_str().to_owned());
+        let path = stored.path;
         let durable = path.is_some() && stored.is_durable;
         let receipt = Receipt {
             protocol: self.source.protocol,
@@ -282,14 +282,29 @@ impl Upload {
             digest,
             end: kind,
             confirmed: is_confirmed(kind, self.source.engine),
-            name: self.offer.name.take().filter(|asked| path.as_ref().is_some_and(|p| p != asked)),
-            path,
+            name: path.as_ref().and_then(|path| self.asked_instead_of(path)),
+            path_raw: path.as_ref().and_then(FilePath::raw),
+            path: path.as_ref().map(FilePath::text),
             congestion,
             tcp,
         };
         self.source.record.file();
         self.files.observer.receipt(&receipt);
         Ok(receipt)
+    }
+
+    /// The name that was asked for, where that is not `stored`.
+    fn asked_instead_of(&self, stored: &FilePath) -> Option<String> {
+        let Offer { name, name_raw, .. } = &self.offer;
+        let name = name.as_deref()?;
+        let is_stored = match name_raw {
+            Some(raw) => {
+                let raw = FilePath::parse_percent_encoded(raw.trim_end_matches('/'));
+                raw.is_ok_and(|asked| asked == *stored)
+            }
+            None => name.trim_end_matches('/').as_bytes() == stored.as_bytes(),
+        };
+        (!is_stored).then(|| name.to_owned())
     }
 
     /// The receipt of a file that was here already, or of a directory.
@@ -308,8 +323,9 @@ impl Upload {
             digest,
             end: if self.here == Some(Here::Directory) { kind } else { EndKind::AlreadyHere },
             confirmed: true,
-            name: None,
-            path: self.path.as_ref().map(|path| path.as_str().to_owned()),
+            name: self.path.as_ref().and_then(|path| self.asked_instead_of(path)),
+            path_raw: self.path.as_ref().and_then(FilePath::raw),
+            path: self.path.as_ref().map(FilePath::text),
             congestion: None,
             tcp: TcpSeen::default(),
         };

@@ -13,7 +13,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
-use super::answer::{Answer, Asked, Head, Length, seconds};
+use super::answer::{Answer, Asked, Form, Head, Length, seconds};
 use super::listing::Page;
 use super::request::{Lead, refuse};
 use super::upload::{MTIME_NS, PRECONDITION_FAILED};
@@ -35,7 +35,7 @@ pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &A
         }
     };
     let source = context.source(asked.protocol, Engine::Own);
-    match context.files.find(source, path.as_str()) {
+    match context.files.find(source, path.clone()) {
         Ok(Place::File(opened)) if name == place => file(head, opened, asked),
         Ok(Place::File(_)) => {
             let refusal = Refusal::new(RefusalCode::NotFound, format!("{path} is a file"))
@@ -82,7 +82,7 @@ fn file(head: &RequestHead, opened: Opened, asked: &Asked) -> Lead {
             return Lead::Answer(answer.with(header::ETAG, tag));
         }
     }
-    let media = media::of_name(opened.name.as_str());
+    let media = media::of_name(&opened.name.text());
     fields.push((header::CONTENT_TYPE, media.to_owned()));
     fields.push((header::ACCEPT_RANGES, "bytes".to_owned()));
     if runs_in_a_browser(media) {
@@ -118,8 +118,12 @@ fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Lead {
         // That the directory is there is known; its entries are of no use to the client.
         return Lead::Answer(listing_head(&Page::new(asked.form, path)).into());
     }
-    let name = path.as_ref().map(|path| path.as_str().to_owned());
-    let list = List { path: name, ..List::default() };
+    let list = List {
+        path: path.as_ref().map(FilePath::text),
+        path_raw: path.as_ref().and_then(FilePath::raw),
+        left_out: asked.form == Form::Json,
+        ..List::default()
+    };
     let listing = match context.list(context.source(asked.protocol, Engine::Own), &list) {
         Ok(listing) => listing,
         Err(refusal) => {

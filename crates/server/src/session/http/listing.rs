@@ -1,6 +1,6 @@
 //! A listing as text, as JSON, and as a page; each entry is written when its turn comes.
 
-use anyport_proto::transfer::download::{Entry, EntryKind};
+use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
 use http::header::{self, HeaderName};
 use jiff::Timestamp;
@@ -12,11 +12,13 @@ pub(crate) struct Page {
     form: Form,
     path: Option<FilePath>,
     is_first: bool,
+    /// What JSON names behind the entries; at most [`MOST_NAMED`].
+    left_out: Vec<LeftOut>,
 }
 
 impl Page {
     pub(super) const fn new(form: Form, path: Option<FilePath>) -> Self {
-        Self { form, path, is_first: true }
+        Self { form, path, is_first: true, left_out: Vec::new() }
     }
 
     pub(super) fn fields(&self) -> Vec<(HeaderName, String)> {
@@ -56,7 +58,10 @@ impl Page {
         }
     }
 
-    pub(crate) fn entries(&mut self, entries: &[Entry]) -> String {
+    /// Writes entries; what was left out waits for the end.
+    pub(crate) fn listed(&mut self, entries: &[Entry], left_out: Vec<LeftOut>) -> String {
+        let room = MOST_NAMED - self.left_out.len();
+        self.left_out.extend(left_out.into_iter().take(room));
         let mut text = String::new();
         for entry in entries {
             match self.form {
@@ -73,37 +78,46 @@ impl Page {
         text
     }
 
-    pub(crate) const fn close(&self) -> &'static str {
-        match self.form {
-            Form::Text => "",
-            Form::Json => "\n]}\n",
-            Form::Html => "</table></body></html>\n",
+    pub(crate) fn close(&self, end: &ListEnd) -> String {
+        let words = end.words();
+        match (self.form, words) {
+            (Form::Text, None) => String::new(),
+            (Form::Text, Some(words)) => format!("({words})\n"),
+            (Form::Json, None) => "\n]}\n".to_owned(),
+            (Form::Json, Some(_)) => {
+                let left_out = serde_json::to_string(&self.left_out).unwrap_or_default();
+                let end = serde_json::to_string(end).unwrap_or_default();
+                format!("\n],\n\"left_out\":{left_out},\n\"end\":{end}}}\n")
+            }
+            (Form::Html, None) => "</table></body></html>\n".to_owned(),
+            (Form::Html, Some(words)) => format!("</table><p>{words}</p></body></html>\n"),
         }
     }
 }
 
 /// Size, time, name, as `anyport ls` has them; a directory has a slash and no size.
 fn line(entry: &Entry) -> String {
-    let (size, time, name) = columns(entry);
-    format!("{size:>14}  {time:19}  {name}\n")
+    let (size, time, slash) = columns(entry);
+    let name = FilePath::from(entry.name.file_name()).typed();
+    format!("{size:>14}  {time:19}  {name}{slash}\n")
 }
 
 /// The link is an absolute one: a file may have the name of another resource.
 fn row(entry: &Entry) -> String {
-    let (size, time, name) = columns(entry);
-    let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
+    let (size, time, slash) = columns(entry);
+    let name = entry.name.file_name().to_string();
     let (link, name) = (entry.name.percent_encoded(), escaped(&name));
     format!(
-        "<tr><td align=\"right\">{size}</td><td>{time}</td><td><a href=\"/files/{link}{slash}\">{name}</a></td></tr>\n"
+        "<tr><td align=\"right\">{size}</td><td>{time}</td><td><a href=\"/files/{link}{slash}\">{name}{slash}</a></td></tr>\n"
     )
 }
 
-fn columns(entry: &Entry) -> (String, String, String) {
+fn columns(entry: &Entry) -> (String, String, &'static str) {
     let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
     let time = Timestamp::from_second(entry.mtime.seconds)
         .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string());
     let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
-    (size, time, format!("{}{slash}", entry.name.file_name()))
+    (size, time, slash)
 }
 
 /// Text as it may stand in an element and between quotes.
@@ -122,11 +136,17 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
+/// Entries that are left out of one listing and named in it; further ones are counted. A client needs no more to see what
+/// is wrong, and they are held until the listing ends.
+const MOST_NAMED: usize = 1000;
+
 const NOTHING_RUNS: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[cfg(test)]
 mod tests {
+    use anyport_proto::transfer::download::{LeftOutReason, WholeListing};
+
     use super::*;
 
     fn entry(name: &str, size: Option<u64>) -> Entry {
@@ -143,9 +163,9 @@ mod tests {
     fn written(form: Form) -> String {
         let mut page = Page::new(form, Some(FilePath::parse("d").unwrap()));
         let mut text = page.open();
-        text.push_str(&page.entries(&[entry("d/<a&\"b'>", Some(5))]));
-        text.push_str(&page.entries(&[entry("d/e", None)]));
-        text + page.close()
+        text.push_str(&page.listed(&[entry("d/<a&\"b'>", Some(5))], Vec::new()));
+        text.push_str(&page.listed(&[entry("d/e", None)], Vec::new()));
+        text + &page.close(&ListEnd::default())
     }
 
     #[test]
@@ -159,6 +179,20 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&written(Form::Json)).unwrap();
         assert_eq!(json["entries"][0]["name"], "d/<a&\"b'>");
         assert_eq!(json["entries"][1]["kind"], "directory");
+    }
+
+    #[test]
+    fn a_listing_names_a_bounded_number_of_entries_that_it_left_out() {
+        let mut page = Page::new(Form::Json, None);
+        let left_out = LeftOut::new(b"a\n", LeftOutReason::Name);
+        let mut text = page.open();
+        for _ in 0..3 {
+            text.push_str(&page.listed(&[], vec![left_out.clone(); 500]));
+        }
+        text += &page.close(&ListEnd { entries: 0, left_out: Some(1500), links: None });
+        let whole = WholeListing::from_json(&text).unwrap();
+        assert_eq!((whole.left_out.len(), whole.left_out[0].clone()), (MOST_NAMED, left_out));
+        assert_eq!(whole.end.unwrap().left_out, Some(1500));
     }
 
     #[test]

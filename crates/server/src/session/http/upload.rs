@@ -3,7 +3,7 @@
 use anyport_proto::http1::conditional::{self, Validators, Verdict};
 use anyport_proto::http1::{Framing, RequestHead, date, digest_field};
 use anyport_proto::transfer::digest::Algorithm;
-use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_path::{self, FilePath};
 use anyport_proto::transfer::file_time::{self, FileTime};
 use anyport_proto::transfer::offer::{End, FileReply, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
@@ -43,8 +43,8 @@ pub(super) fn begin(
     if sha256.is_some() {
         offer.digest = Some(Algorithm::Sha256);
     }
-    let path = offer.name.as_deref().and_then(|name| FilePath::parse(name).ok());
-    let present = path.and_then(|path| context.files.look_at(&path));
+    let path = offer.name_raw.as_deref().map(FilePath::from_percent_encoded);
+    let present = path.and_then(Result::ok).and_then(|path| context.files.look_at(&path));
     let tag = present.as_ref().map(etag);
     let validators = present.as_ref().zip(tag.as_deref());
     let validators =
@@ -124,11 +124,14 @@ fn offered(head: &RequestHead, framing: Framing, asked: &str) -> Result<Offer, N
         Framing::Length(length) => Some(length),
         Framing::None | Framing::Chunked => None,
     };
-    Ok(Offer { name: name(asked, size)?, size, mtime: mtime(head)?, ..Offer::default() })
+    let name_raw = name(asked, size)?;
+    // The text is for people; the bytes of the path are what is stored.
+    let name = name_raw.as_deref().and_then(|name| file_path::decoded(name).ok());
+    Ok(Offer { name, name_raw, size, mtime: mtime(head)?, ..Offer::default() })
 }
 
-/// The name in a path; none where it names no file, which then gets one here. A directory is made by a slash and no
-/// content.
+/// The name in a path, as it came; none where it names no file, which then gets one here. A directory is made by a slash
+/// and no content.
 fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, NoOffer> {
     if asked.is_empty() {
         return Ok(None);
@@ -141,8 +144,7 @@ fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, NoOffer> {
         |reason: String| (StatusCode::BAD_REQUEST, Refusal::new(RefusalCode::BadName, reason));
     let path = FilePath::from_percent_encoded(file).map_err(|error| bad_name(error.to_string()))?;
     match (is_directory, size) {
-        (false, _) => Ok(Some(path.as_str().to_owned())),
-        (true, Some(0)) => Ok(Some(format!("{path}/"))),
+        (false, _) | (true, Some(0)) => Ok(Some(asked.to_owned())),
         (true, _) => {
             let (status, refusal) = bad_name(format!("{path}/ is a directory"));
             Err((status, refusal.with_hint("put the name of the file behind it")))
@@ -173,7 +175,7 @@ fn mtime(head: &RequestHead) -> Result<Option<FileTime>, NoOffer> {
 fn answer_receipt(receipt: Receipt, replaces: bool, form: Form) -> Answer {
     let was_here = replaces || receipt.end == EndKind::AlreadyHere;
     let status = if was_here { StatusCode::OK } else { StatusCode::CREATED };
-    let path = receipt.path.as_deref().and_then(|path| FilePath::parse(path).ok());
+    let path = receipt.stored();
     let digest = receipt.digest.as_ref().and_then(digest_field::value);
     let mut answer = match form {
         Form::Json => Answer::json(status, FileReply::Receipt(receipt).to_json()),

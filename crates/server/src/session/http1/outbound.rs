@@ -50,18 +50,18 @@ impl Outbound {
         let outgoing = match (say, &mut page) {
             (Say::Content(count), _) => Outgoing::Bytes(count),
             (Say::Unseen(piece), _) => Outgoing::File(piece),
-            (Say::Entries(entries), Some(page)) => {
-                frame.write(page.entries(&entries).as_bytes(), replies);
+            (Say::Listed(entries, left_out), Some(page)) => {
+                frame.write(page.listed(&entries, left_out).as_bytes(), replies);
                 Outgoing::Bytes(0)
             }
-            (Say::ListEnd(_), Some(page)) => {
-                frame.write(page.close().as_bytes(), replies);
+            (Say::ListEnd(end), Some(page)) => {
+                frame.write(page.close(&end).as_bytes(), replies);
                 frame.end(replies);
                 Outgoing::Bytes(0)
             }
             // Its head said that all is well, so only a break can say that it is not.
             (Say::Refusal(Refusal { message, .. }), _) => return Err(io::Error::other(message)),
-            (Say::FileEnd(_) | Say::Entries(_) | Say::ListEnd(_), _) => Outgoing::Bytes(0),
+            (Say::FileEnd(_) | Say::Listed(..) | Say::ListEnd(_), _) => Outgoing::Bytes(0),
         };
         *state = match rest {
             Some(sending) => State::Sending(Box::new(Self { exchange, frame, sending, page })),

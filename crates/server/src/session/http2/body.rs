@@ -92,11 +92,11 @@ impl Outbound {
                 buffer.truncate(count);
                 buffer.into()
             }
-            (Say::Entries(entries), Some(page)) => page.entries(&entries).into(),
-            (Say::ListEnd(_), Some(page)) => Bytes::from_static(page.close().as_bytes()),
+            (Say::Listed(entries, left_out), Some(page)) => page.listed(&entries, left_out).into(),
+            (Say::ListEnd(end), Some(page)) => page.close(&end).into(),
             // Its head said that all is well, so only a break can say that it is not.
             (Say::Refusal(Refusal { message, .. }), _) => return Err(io::Error::other(message)),
-            (Say::FileEnd(_) | Say::Entries(_) | Say::ListEnd(_), _) => Bytes::new(),
+            (Say::FileEnd(_) | Say::Listed(..) | Say::ListEnd(_), _) => Bytes::new(),
         }))
     }
 

@@ -5,7 +5,7 @@
 //! client all payloads in order are the file, and a Close between messages is its end.
 
 use anyport_proto::transfer::download::{Get, List};
-use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_path;
 use anyport_proto::transfer::offer::{End, FileMessage, FileReply, Offer};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -21,7 +21,7 @@ pub(crate) struct MessageUpload {
     context: Context,
     source: Source,
     /// From the path; used up by the first file.
-    path: Option<FilePath>,
+    path: Option<String>,
     announced: bool,
     current: Option<Upload>,
     /// The running upload was offered, so only an `end` message is its end.
@@ -40,7 +40,7 @@ impl MessageUpload {
     pub(in crate::session) fn new(
         context: &Context,
         source: Source,
-        path: Option<FilePath>,
+        path: Option<String>,
         announced: bool,
     ) -> Self {
         Self {
@@ -163,8 +163,8 @@ impl MessageUpload {
         let upload = match &mut self.current {
             Some(upload) => upload,
             None => {
-                let name = self.path.take().map(|path| path.as_str().to_owned());
-                let offer = Offer { name, ..Offer::default() };
+                let (name, name_raw) = self.path_name();
+                let offer = Offer { name, name_raw, ..Offer::default() };
                 self.current.insert(self.context.files.begin(self.source.clone(), offer)?)
             }
         };
@@ -199,7 +199,9 @@ impl MessageUpload {
             }
             FileMessage::Offer(mut offer) => {
                 // What the path names wins: it is what the person typed.
-                offer.name = self.path_name().or(offer.name);
+                if let (Some(name), name_raw) = self.path_name() {
+                    (offer.name, offer.name_raw) = (Some(name), name_raw);
+                }
                 self.begin(offer, outlet)
             }
             FileMessage::Get(_) | FileMessage::List(_) if self.current.is_some() => {
@@ -320,8 +322,10 @@ impl MessageUpload {
         refusal
     }
 
-    fn path_name(&mut self) -> Option<String> {
-        self.path.take().map(|path| path.as_str().to_owned())
+    /// The name in the path of the handshake, for one file: its text, and how it came.
+    fn path_name(&mut self) -> (Option<String>, Option<String>) {
+        let raw = self.path.take();
+        (raw.as_deref().and_then(|raw| file_path::decoded(raw).ok()), raw)
     }
 }
 

@@ -1,0 +1,113 @@
+//! The names that files are offered under: exact where they can be stored so, and never one for two files.
+
+use std::collections::{HashMap, HashSet};
+
+use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::offer::OnExists;
+use anyport_proto::transfer::receipt::{EndKind, Receipt};
+
+use crate::content::Source;
+use crate::error::{Blame, SendError};
+use crate::send::{Failed, Observer, Options, Sent};
+use crate::target::Place;
+
+/// A file, and the name that it is offered under.
+#[derive(Debug)]
+pub(crate) struct Item<'a> {
+    pub(crate) source: &'a Source,
+    /// None where the receiver makes up a name.
+    pub(crate) path: Option<FilePath>,
+}
+
+impl Item<'_> {
+    /// Whether it is an empty directory.
+    fn is_directory(&self) -> bool {
+        self.source.name().is_some_and(|name| name.as_encoded_bytes().ends_with(b"/"))
+    }
+
+    /// The text of the name.
+    pub(crate) fn name(&self) -> Option<String> {
+        let slash = if self.is_directory() { "/" } else { "" };
+        self.path.as_ref().map(|path| format!("{}{slash}", path.text()))
+    }
+
+    /// Its bytes, percent-encoded, where the text is not exactly the name.
+    pub(crate) fn name_raw(&self) -> Option<String> {
+        let slash = if self.is_directory() { "/" } else { "" };
+        self.path.as_ref()?.raw().map(|raw| format!("{raw}{slash}"))
+    }
+}
+
+/// Finds the name of each source at `place`. One of several that cannot have its name is reported and left out.
+///
+/// # Errors
+/// Two files would be stored under one name, or the name of a single one cannot be stored.
+pub(crate) fn items<'a>(
+    sources: &'a [Source],
+    place: &Place,
+    options: &Options,
+    observer: &dyn Observer,
+    failed: &mut Failed,
+) -> Result<Vec<Item<'a>>, SendError> {
+    let mut items: Vec<Item<'a>> = Vec::with_capacity(sources.len());
+    for source in sources {
+        let path = place.name(source.name()).filter(|_| !options.plain);
+        match path.map(|path| FilePath::exact(&path)).transpose() {
+            Ok(path) => items.push(Item { source, path }),
+            Err(error) => {
+                let error = SendError::Name { path: source.path().to_owned(), source: error };
+                if sources.len() == 1 {
+                    return Err(error);
+                }
+                failed.add(Blame::Local);
+                observer.failed(source, &error);
+            }
+        }
+    }
+    // With numbers the receiver stores them apart, and says so.
+    if options.on_exists != Some(OnExists::Rename) {
+        apart(&items)?;
+    }
+    Ok(items)
+}
+
+/// Checks that no two files have one name. Two empty directories may.
+fn apart(items: &[Item<'_>]) -> Result<(), SendError> {
+    let mut names: HashMap<&FilePath, &Item<'_>> = HashMap::with_capacity(items.len());
+    for item in items {
+        let Some(path) = &item.path else { continue };
+        if let Some(first) = names.insert(path, item)
+            && !(first.is_directory() && item.is_directory())
+        {
+            let (first, second) = (first.source.path().to_owned(), item.source.path().to_owned());
+            return Err(SendError::SameName { name: path.to_string(), first, second });
+        }
+    }
+    Ok(())
+}
+
+/// Where files were stored under other names than they were offered under.
+#[derive(Debug, Default)]
+pub(crate) struct Changed(HashSet<FilePath>);
+
+impl Changed {
+    /// Checks the name in a receipt, and notes a change in `sent`.
+    ///
+    /// # Errors
+    /// The receiver says that it has the file already, under a name that is not the file's own.
+    pub(crate) fn check(&mut self, item: &Item<'_>, sent: &mut Sent) -> Result<(), SendError> {
+        let stored = sent.receipt.as_ref().and_then(Receipt::stored);
+        let (Some(offered), Some(stored)) = (&item.path, stored) else { return Ok(()) };
+        let is_changed = stored != *offered;
+        let is_present = sent.receipt.as_ref().is_some_and(|r| r.end == EndKind::AlreadyHere);
+        if is_present && (is_changed || self.0.contains(&stored)) {
+            let (peer, name, stored) = (sent.peer, offered.to_string(), stored.to_string());
+            return Err(SendError::NotApart { peer, name, stored });
+        }
+        if is_changed {
+            sent.changed_from = Some(offered.to_string());
+            self.0.insert(stored);
+        }
+        Ok(())
+    }
+}
