@@ -42,8 +42,8 @@ fn main() -> ExitCode {
     logging::start(parsed.flags.verbose, log_format, stays);
     let done = match &parsed.flags.command {
         Command::Serve(serve) => commands::serve::run(serve, &parsed),
-        Command::Send(send) => commands::send::run(send),
-        Command::Get(get) => commands::get::run(get),
+        Command::Send(send) => commands::send::run(send, parsed.flags.verbose > 0),
+        Command::Get(get) => commands::get::run(get, parsed.flags.verbose > 0),
         Command::Chat(chat) => commands::chat::run(chat),
         Command::Cat(cat) => commands::cat::run(cat),
         Command::Ls(ls) => commands::ls::run(ls),

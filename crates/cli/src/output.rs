@@ -7,8 +7,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyport_net::waiting::Waiting;
+use anyport_proto::one_line::one_line;
+use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_proto::transfer::units::format_rate;
+use anyport_proto::transfer::units::{format_bytes, format_rate};
 use anyport_proto::visible::{escape_json, make_visible};
 use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot};
 use serde_json::json;
@@ -55,11 +57,26 @@ pub(crate) fn json_to_stdout(event: &impl Display) -> io::Result<()> {
     write_stdout(&format!("{}\n", escape_json(&event.to_string())))
 }
 
+/// A receipt for people: one line that fits a page, or with `verbose` all of it.
+pub(crate) fn receipt_line(verbose: bool, name: &str, what: &str, details: &[String]) -> String {
+    match verbose {
+        true => format!("{name}{what}, {}", details.join(", ")).trim_end_matches(", ").to_owned(),
+        false => one_line(name, what, details),
+    }
+}
+
+/// A digest in such a line.
+pub(crate) fn digest_text(verbose: bool, digest: &Digest) -> String {
+    if verbose { digest.to_string() } else { digest.short() }
+}
+
 /// A server's events, for people or for machines. A thread of its own writes them, so that a reader of stdout who
 /// pauses holds up no transfer.
 #[derive(Debug)]
 pub(crate) struct Printer {
     json: bool,
+    /// Receipts are told with all they hold.
+    verbose: bool,
     lines: SyncSender<String>,
     /// Lines that found the queue full since the last one that did not.
     lost: AtomicU64,
@@ -82,7 +99,7 @@ const BETWEEN_CROWDS: Duration = Duration::from_millis(2);
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 impl Printer {
-    pub(crate) fn start(json: bool) -> (Self, Printed) {
+    pub(crate) fn start(json: bool, verbose: bool) -> (Self, Printed) {
         let (lines, queue) = sync_channel::<String>(QUEUE);
         let (done, printed) = sync_channel(1);
         std::thread::spawn(move || {
@@ -109,7 +126,7 @@ impl Printer {
             let _ = done.send(());
         });
         let printed = Printed { lines: lines.clone(), done: printed };
-        (Self { json, lines, lost: AtomicU64::new(0) }, printed)
+        (Self { json, verbose, lines, lost: AtomicU64::new(0) }, printed)
     }
 
     fn print(&self, line: String) {
@@ -185,7 +202,11 @@ pub(crate) fn summary_json(summary: &Snapshot) -> serde_json::Value {
 
 impl Observer for Printer {
     fn receipt(&self, receipt: &Receipt) {
-        self.print(if self.json { receipt.event_json() } else { receipt.human_line() });
+        self.print(match (self.json, self.verbose) {
+            (true, _) => receipt.event_json(),
+            (false, true) => receipt.human_line(),
+            (false, false) => receipt.summary(),
+        });
     }
 
     fn interrupted(&self, transfer: &Interrupted) {
@@ -249,6 +270,17 @@ impl Observer for Printer {
             return self.print(format!(
                 "{protocol}/{engine} {peer} broke off after {bytes} of the {size} bytes of {name}{from}: {reason}"
             ));
+        }
+        if !self.verbose {
+            let what = format!(" sent{from}: {} in {seconds:.3} s", format_bytes(*bytes));
+            let details = [
+                digest.map(|digest| digest.short()),
+                Some(protocol.to_string()),
+                Some(peer.to_string()),
+                file.rate().map(format_rate),
+            ];
+            let details: Vec<String> = details.into_iter().flatten().collect();
+            return self.print(one_line(&make_visible(&name.to_string()), &what, &details));
         }
         let rate = file.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
         let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();

@@ -20,6 +20,7 @@ pub mod detect;
 pub mod http1;
 pub mod http2;
 pub mod limits;
+pub mod one_line;
 pub mod rooms;
 pub mod transfer;
 pub mod visible;

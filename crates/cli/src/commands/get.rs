@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,33 +17,38 @@ use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use anyport_proto::visible::escape_json;
-use indicatif::{ProgressBar, ProgressStyle};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::reason;
+use super::{progress, reason};
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags;
-use crate::output::{json_to_stdout, stdout, to_stderr, to_stdout};
+use crate::output::{digest_text, json_to_stdout, receipt_line, stdout, to_stderr, to_stdout};
 
-pub(crate) fn run(flags: &flags::Get) -> Result<Exit, Failure> {
+pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
         return super::pipe::get(flags, key);
     }
     let targets = targets(flags)?;
     let output = output(flags, &targets)?;
     let options = options(flags)?;
-    let bar = progress_bar(flags);
+    let bar = progress::bar(flags.quiet, Some(0));
+    let resume = match &output {
+        Output::Stdout | Output::Special(_) => progress::STARTS_OVER,
+        Output::At(_) => progress::RESUMES,
+    };
+    progress::on_interrupt(&bar, resume)?;
     // What is received goes to stdout, and what is said of it must not.
     let to_stdout_too = output != Output::Stdout;
     let lost = Cell::new(None);
     let mut tell = |progress: Progress<'_>| match progress {
+        Progress::Begins(name) => progress::show_name(&bar, Path::new(&name.to_string())),
         Progress::Expect(bytes) => bar.inc_length(bytes),
         Progress::Bytes(count) => bar.inc(count),
         Progress::Got(got) => bar.suspend(|| {
-            if let Err(error) = print(flags, got, to_stdout_too) {
+            if let Err(error) = print(flags, verbose, got, to_stdout_too) {
                 lost.set(Some(error));
             }
         }),
@@ -297,11 +302,14 @@ fn options(flags: &flags::Get) -> Result<GetOptions, Failure> {
     Ok(options)
 }
 
-fn print(flags: &flags::Get, got: &Got, to_stdout_too: bool) -> io::Result<()> {
+fn print(flags: &flags::Get, verbose: bool, got: &Got, to_stdout_too: bool) -> io::Result<()> {
     if flags.quiet {
         return Ok(());
     }
-    let line = if flags.json { escape_json(&event(got)).into_owned() } else { human(got) };
+    let line = match flags.json {
+        true => escape_json(&event(got)).into_owned(),
+        false => human(got, verbose),
+    };
     if to_stdout_too {
         return to_stdout(&line);
     }
@@ -324,39 +332,30 @@ fn event(got: &Got) -> String {
     event.to_string()
 }
 
-fn human(got: &Got) -> String {
+fn human(got: &Got, verbose: bool) -> String {
     let shown = |path: &PathBuf| escaped(path.as_os_str().as_encoded_bytes());
     let path = got.path.as_ref().map_or_else(|| "-".to_owned(), shown);
     if got.outcome != Outcome::Stored {
-        return format!("{path} {}: {}", got.outcome.in_words(), format_bytes(got.size));
+        let what = format!(" {}: {}", got.outcome.in_words(), format_bytes(got.size));
+        return receipt_line(verbose, &path, &what, &[]);
     }
     let (bytes, seconds) = (format_bytes(got.received()), got.seconds);
     let from = match got.offset {
         0 => String::new(),
         offset => format!(" behind the {} that were here", format_bytes(offset)),
     };
-    let rate = got.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
-    let verified = if got.verified { ", verified" } else { "" };
-    let digest = got.digest.map(|digest| format!(", {digest}{verified}")).unwrap_or_default();
-    let untold =
-        if got.size_told { "" } else { "; the server did not say how many bytes there are" };
-    format!("received {path}: {bytes}{from} in {seconds:.3} s{rate}{digest}{untold}")
+    let verified = if got.verified { " and verified" } else { "" };
+    let what = format!(" received{verified}: {bytes}{from} in {seconds:.3} s");
+    let untold = "the server did not say how many bytes there are".to_owned();
+    let details = [
+        (!got.size_told).then_some(untold),
+        got.digest.map(|digest| digest_text(verbose, &digest)),
+        got.rate().map(format_rate),
+    ];
+    receipt_line(verbose, &path, &what, &details.into_iter().flatten().collect::<Vec<_>>())
 }
 
 /// As precise as receipts are written.
 fn rounded(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }
-
-/// On stderr, and only where a person sees it.
-fn progress_bar(flags: &flags::Get) -> ProgressBar {
-    if flags.quiet || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style);
-    bar
-}
-
-const BAR: &str = "{wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";

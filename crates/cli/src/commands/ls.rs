@@ -7,6 +7,7 @@ use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, LeftOutReason
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::visible::{escape_json, make_visible};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::get::left_out_event;
@@ -71,8 +72,10 @@ fn event(entry: &Entry) -> String {
 /// Size, time, name; a directory has a slash and no size. The name is what `get` takes behind the host of the URL.
 fn human(entry: &Entry) -> String {
     let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
-    let time = Timestamp::from_second(entry.mtime.seconds)
-        .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string());
+    let time = Timestamp::from_second(entry.mtime.seconds).map_or_else(
+        |_| "?".to_owned(),
+        |time| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+    );
     let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
-    format!("{size:>14}  {time:19}  {}{slash}", entry.name.typed())
+    format!("{size:>14}  {time:26}  {}{slash}", entry.name.typed())
 }

@@ -7,6 +7,7 @@ pub(crate) mod get;
 pub(crate) mod ls;
 pub(crate) mod manuals;
 pub(crate) mod pipe;
+mod progress;
 pub(crate) mod reload;
 pub(crate) mod resolve;
 mod running;

@@ -13,6 +13,7 @@ use anyport_proto::visible::escape_json;
 use serde_json::json;
 
 use super::get::{Special, leads_to_stdout, open_special, special};
+use super::progress;
 use crate::access::Credential;
 use crate::exit::Exit;
 use crate::output::{json_to_stdout, stdout, to_stderr, to_stdout};
@@ -35,7 +36,9 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
     options.timeout = flags.timeout;
     let receivers = usize::from(flags.receivers);
     let wanted = Give { key: key.clone(), size: None, receivers };
-    let bar = super::send::progress_bar(flags, std::slice::from_ref(&source));
+    let bar = progress::bar(flags.quiet, source.size());
+    progress::show_name(&bar, source.path());
+    progress::on_interrupt(&bar, AGAIN)?;
     let given = give(&target, &wanted, &source, &options, &|bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     let (peer, piped) = given.map_err(|error| {

@@ -1,8 +1,8 @@
 //! `anyport send`.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::OsStr;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,14 +15,17 @@ use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::{Outcome, Receipt};
 use anyport_proto::transfer::units::{format_bytes, format_rate};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyport_proto::visible::make_visible;
+use indicatif::ProgressBar;
 
-use super::reason;
+use super::{progress, reason};
 use crate::exit::Exit;
-use crate::output::{json_to_stdout, to_stderr, to_stdout, write_stdout};
+use crate::output::{
+    digest_text, json_to_stdout, receipt_line, to_stderr, to_stdout, write_stdout,
+};
 use crate::{Failure, flags, trust};
 
-pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
+pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
         return super::pipe::send(flags, key);
     }
@@ -34,7 +37,8 @@ pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
     for error in &failed {
         not_sent(error.path(), error);
     }
-    let teller = Teller::new(flags, &sources);
+    let teller = Teller::new(flags, verbose, &sources);
+    progress::on_interrupt(&teller.bar, after_interrupt(flags, &target))?;
     let done = send(&sources, &target, &options, &teller);
     teller.bar.finish_and_clear();
     skipped(flags, links);
@@ -53,6 +57,13 @@ pub(crate) fn run(flags: &flags::Send) -> Result<Exit, Failure> {
         }
         _ => Ok(Exit::Done),
     }
+}
+
+/// What a person is told who has pressed Ctrl-C.
+fn after_interrupt(flags: &flags::Send, target: &Target) -> &'static str {
+    let is_stdin = flags.files.iter().any(|file| file == Path::new("-"));
+    let starts_over = flags.plain || flags.no_resume || is_stdin || target.scheme == Scheme::Http;
+    if starts_over { progress::STARTS_OVER } else { progress::RESUMES }
 }
 
 /// Everything that the files and directories stand for.
@@ -126,6 +137,7 @@ fn check_names(flags: &flags::Send, target: &Target, sources: &[Source]) -> Resu
 /// Tells how it goes: a bar on stderr, receipts on stdout.
 struct Teller<'a> {
     flags: &'a flags::Send,
+    verbose: bool,
     bar: ProgressBar,
     /// Bytes of the files before.
     before: Cell<u64>,
@@ -134,13 +146,17 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn new(flags: &'a flags::Send, sources: &[Source]) -> Self {
-        let bar = progress_bar(flags, sources);
-        Self { flags, bar, before: Cell::new(0), lost: Cell::new(None) }
+    fn new(flags: &'a flags::Send, verbose: bool, sources: &[Source]) -> Self {
+        let bar = progress::bar(flags.quiet, sources.iter().map(Source::size).sum());
+        Self { flags, verbose, bar, before: Cell::new(0), lost: Cell::new(None) }
     }
 }
 
 impl Observer for Teller<'_> {
+    fn begins(&self, source: &Source) {
+        progress::show_name(&self.bar, source.path());
+    }
+
     fn position(&self, bytes: u64) {
         self.bar.set_position(self.before.get() + bytes);
     }
@@ -151,7 +167,7 @@ impl Observer for Teller<'_> {
         // The bar must not stand in the middle of a receipt.
         self.bar.suspend(|| {
             changed_name(self.flags, &sent);
-            if let Err(error) = print(self.flags, &sent) {
+            if let Err(error) = print(self.flags, self.verbose, &sent) {
                 let first = self.lost.take().unwrap_or(error);
                 self.lost.set(Some(first));
             }
@@ -254,7 +270,7 @@ fn changed_name(flags: &flags::Send, sent: &Sent) {
     }
 }
 
-fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
+fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()> {
     if flags.quiet {
         return Ok(());
     }
@@ -269,31 +285,34 @@ fn print(flags: &flags::Send, sent: &Sent) -> std::io::Result<()> {
     if flags.json {
         return json_to_stdout(&event(receipt, sent));
     }
-    let rate = receipt.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
-    let digest = receipt.digest.as_ref().map(|digest| format!(", {digest}")).unwrap_or_default();
     // Bytes have been compared with ours, and the digest where both computed the same one.
     let ours = sent.digest.map(|digest| digest.algorithm());
     let theirs = receipt.digest.map(|digest| digest.algorithm());
-    let verified = match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours == theirs => " and verified",
-        (None, _) | (_, None) => "",
-        _ => "; digests not compared: the server used another algorithm",
-    };
+    let verified = if ours.is_some() && ours == theirs { " and verified" } else { "" };
     let (bytes, seconds) = (format_bytes(receipt.bytes), receipt.seconds);
     let outcome = receipt.outcome();
     let path = receipt.path.clone();
     let path = path.map(|path| receipt.stored().map_or(path, |path| path.to_string()));
-    let done = match (&path, outcome) {
-        (None, _) => format!("received and not stored{verified}"),
-        (Some(path), Outcome::Stored) => format!("{path} stored{verified}"),
-        (Some(path), _) => return to_stdout(&format!("{path} {}: {bytes}", outcome.in_words())),
+    let (name, done) = match &path {
+        Some(path) => (make_visible(path), outcome.in_words()),
+        None => (Cow::Borrowed("content"), "received and not stored"),
     };
-    let grown = if sent.grown { "; the first bytes of the file, which has grown" } else { "" };
-    let resumed = match receipt.resumed {
-        0 => String::new(),
-        bytes => format!(", {} were there before", format_bytes(bytes)),
-    };
-    to_stdout(&format!("{done}: {bytes} in {seconds:.3} s{rate}{resumed}{digest}{grown}"))?;
+    if receipt.path.is_some() && outcome != Outcome::Stored {
+        let what = format!(" {done}: {bytes}");
+        return to_stdout(&receipt_line(verbose, &name, &what, &[]));
+    }
+    let what = format!(" {done}{verified}: {bytes} in {seconds:.3} s");
+    let differ = ours.is_some() && theirs.is_some() && ours != theirs;
+    let details = [
+        sent.grown.then(|| "the first bytes of the file, which has grown".to_owned()),
+        differ.then(|| "digests not compared: the server used another algorithm".to_owned()),
+        (receipt.resumed > 0)
+            .then(|| format!("{} were there before", format_bytes(receipt.resumed))),
+        receipt.digest.map(|digest| digest_text(verbose, &digest)),
+        receipt.rate().map(format_rate),
+    ];
+    let details: Vec<String> = details.into_iter().flatten().collect();
+    to_stdout(&receipt_line(verbose, &name, &what, &details))?;
     if let Some((what, share)) = sent.bottleneck {
         let percent = share * 100.0;
         to_stderr(&format!("held up by {what}, {percent:.0} % of the time"));
@@ -319,23 +338,3 @@ fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
     }
     event
 }
-
-/// On stderr, and only where a person sees it.
-pub(super) fn progress_bar(flags: &flags::Send, sources: &[Source]) -> ProgressBar {
-    if flags.quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let sizes: Option<u64> = sources.iter().map(Source::size).sum();
-    let (bar, template) = match sizes {
-        Some(total) => (ProgressBar::new(total), KNOWN),
-        None => (ProgressBar::new_spinner(), UNKNOWN),
-    };
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style);
-    bar
-}
-
-const KNOWN: &str =
-    "{wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
-const UNKNOWN: &str = "{spinner} {decimal_bytes} {decimal_bytes_per_sec} {elapsed}";

@@ -44,7 +44,7 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
         .max_blocking_threads(blocking::threads(config.bulk_threads))
         .build()
         .context("cannot start the runtime")?;
-    let (printer, printed) = Printer::start(flags.json);
+    let (printer, printed) = Printer::start(flags.json, parsed.flags.verbose > 0);
     let served =
         runtime.block_on(serve(flags, parsed, config, listening, printer, &mut background));
     let summary = served.as_ref().ok().map(|(_, summary)| summary);

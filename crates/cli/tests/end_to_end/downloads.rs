@@ -255,8 +255,8 @@ fn a_listing_shows_what_can_be_received_and_nothing_else() {
         let plain = here.anyport(&["ls", &server.url(scheme, "photos")]).succeeds().stdout;
         let lines: Vec<Vec<&str>> =
             plain.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!((lines[0][0], lines[0][3], lines[0][4]), ("5", "photos/a", "b.jpg"));
-        assert_eq!((lines[1][0], lines[1][3]), ("-", "photos/deep/"), "{plain}");
+        assert_eq!((lines[0][0], lines[0][4], lines[0][5]), ("5", "photos/a", "b.jpg"));
+        assert_eq!((lines[1][0], lines[1][4]), ("-", "photos/deep/"), "{plain}");
         here.anyport(&["ls", &server.url(scheme, "none")]).exits(4).says("there is no file none");
     }
     let scratch = Here::new();

@@ -451,7 +451,8 @@ pub(crate) fn anyport_command(arguments: &[&str]) -> Command {
     // Keys and known hosts of tests are not those of whoever runs them.
     let home = env!("CARGO_TARGET_TMPDIR");
     command.args(arguments).env("XDG_STATE_HOME", home).env("XDG_CONFIG_HOME", home);
-    command.env_remove("STATE_DIRECTORY");
+    // Listings are in local time.
+    command.env_remove("STATE_DIRECTORY").env("TZ", "UTC0");
     command
 }
 

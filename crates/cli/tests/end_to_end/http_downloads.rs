@@ -336,7 +336,7 @@ fn directories_are_listed_as_text_json_and_a_page() {
         return assert!(curl().is_none());
     };
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "             5  1994-11-06 08:49:37  a.txt");
+    assert_eq!(lines[0], "             5  1994-11-06 08:49:37 +00:00  a.txt");
     assert!(lines.len() == 2 && lines[1].ends_with("  d/"), "{text}");
     for path in ["", "files/", "files"] {
         assert_eq!(curl_says(&[&server.url("http", path)]).unwrap(), (text.clone(), 200), "{path}");

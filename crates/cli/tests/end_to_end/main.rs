@@ -20,6 +20,7 @@
 //! - `drain` what becomes of everybody when the server stops
 //! - `durability` what a receipt promises, and faults of disks
 //! - `faults` one fault on every protocol, with one outcome
+//! - `for_people` receipts, listings, the progress bar, and Ctrl-C
 //! - `greeting` who is greeted, when, and what becomes of the answer
 //! - `http` requests one after the other, their framing and limits
 //! - `http2` the same requests in frames, and many at once
@@ -79,6 +80,7 @@ mod drain;
 mod durability;
 mod fair_shares;
 mod faults;
+mod for_people;
 mod greeting;
 mod harness;
 mod http;

@@ -358,7 +358,7 @@ fn receipts_for_people_are_one_line_each() {
     child.kill().unwrap();
     child.wait().unwrap();
     for (line, words) in lines.iter().zip([
-        &["raw/own 127.0.0.1:", " 5 bytes in ", "blake3:", "end size", "stored as x"][..],
+        &["x stored: 5 B in ", "blake3:", ", raw, 127.0.0.1:"][..],
         &["raw/own 127.0.0.1:", "interrupted after 4 bytes", "\"y\"", "kept as .anyport-"],
         &["raw 127.0.0.1:", "refused: PUT needs a name"],
     ]) {

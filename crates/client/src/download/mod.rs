@@ -151,6 +151,8 @@ impl Got {
 /// Hears how a download goes.
 #[derive(Debug)]
 pub enum Progress<'a> {
+    /// The file of this name is about to be received.
+    Begins(&'a FilePath),
     /// So many bytes are to be expected beyond what was told before.
     Expect(u64),
     /// So many bytes came, or were here already.
@@ -322,6 +324,7 @@ fn attempt(
         if so_far.done.contains(&file.name) {
             continue;
         }
+        (receiver.tell)(Progress::Begins(&file.name));
         let path = destination(asked, into, &file.name);
         so_far.current = Some(file.name.clone());
         let mut count = Count { attempts, before: so_far.told, bytes: 0 };

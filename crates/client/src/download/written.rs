@@ -56,6 +56,7 @@ impl Written<'_> {
         }
         if self.head.is_none() {
             tell(Progress::Expect(head.size.unwrap_or_default()));
+            tell(Progress::Begins(&head.name));
             self.head = Some(head.clone());
         }
         let left = head.size.map(|size| size - begins);

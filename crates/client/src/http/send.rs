@@ -219,6 +219,7 @@ impl Sending<'_> {
     fn begin(&mut self, connection: &Arc<Connection>, underway: &mut Underway) {
         let Some(index) = self.left.pop_front() else { return };
         let source = self.items[index].source.clone();
+        self.observer.begins(&source);
         let moved = Moved::new();
         underway.moved.insert(index, moved.clone());
         let path = path_to(&self.target, &self.place, source.name());

@@ -87,6 +87,7 @@ impl Connection<'_> {
     /// Reads a file and puts it behind what is on its way.
     fn put(&mut self, item: &Item<'_>) -> Result<Waiting, SendError> {
         let source = item.source;
+        self.observer.begins(source);
         let mut content = match source.open(self.options.digest) {
             Ok(content) => content,
             Err(error) => return Ok(Waiting::Failed(error.into())),

@@ -133,6 +133,8 @@ pub struct Sent {
 
 /// Hears how it goes.
 pub trait Observer {
+    /// A file is about to be sent; over HTTP/2 others may be under way.
+    fn begins(&self, _source: &Source) {}
     /// Of the file that is being sent, so many bytes are there or on their way.
     fn position(&self, bytes: u64);
     /// A file is there, and its receipt has been checked.
@@ -298,6 +300,7 @@ impl Connection<'_> {
     }
 
     fn attempt(&mut self, item: &Item<'_>, attempts: &mut Attempts) -> Result<Sent, SendError> {
+        self.observer.begins(item.source);
         let mut content = item.source.open(self.options.digest)?;
         attempts.check(item.source, content.identity())?;
         if let Some(rate) = self.options.limit_rate {

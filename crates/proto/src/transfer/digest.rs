@@ -50,6 +50,13 @@ impl Digest {
         self.algorithm
     }
 
+    /// The algorithm and the first eight hexadecimal digits, for people: `blake3:083ce702`.
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(self.algorithm.as_str().len() + 1 + SHORT_DIGITS);
+        text
+    }
+
     /// The hash itself.
     pub fn as_bytes(&self) -> &[u8; DIGEST_LEN] {
         &self.bytes
@@ -104,6 +111,9 @@ impl<'de> Deserialize<'de> for Digest {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
+
+/// Enough to tell the files of one person apart at a glance.
+const SHORT_DIGITS: usize = 8;
 
 /// Why a text is no digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::file_path::FilePath;
 use super::tcp_seen::TcpSeen;
-use super::units::format_rate;
+use super::units::{format_bytes, format_rate};
 use super::words::{quoted, spelled};
+use crate::one_line::one_line;
+use crate::visible::make_visible;
 
 /// What the receiver says of one file that it took whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,6 +81,29 @@ impl Receipt {
         }
         serde_json::to_string(&Event { event: "receipt", receipt: self })
             .expect("keys are strings and seconds are finite once rounded")
+    }
+
+    /// One line of at most [`COLUMNS`](crate::one_line::COLUMNS) columns, for people. [`Self::human_line`] has all of it.
+    pub fn summary(&self) -> String {
+        let outcome = if self.path.is_some() { self.outcome().in_words() } else { "not stored" };
+        let mut what = format!(" {outcome}: {}", format_bytes(self.bytes));
+        if self.end != EndKind::AlreadyHere {
+            what.push_str(&format!(" in {:.3} s", round_to_micros(self.seconds)));
+        }
+        let unconfirmed = (!self.confirmed).then(|| "unconfirmed".to_owned());
+        let is_resumed = self.resumed > 0 && self.end != EndKind::AlreadyHere;
+        let details = [
+            unconfirmed,
+            is_resumed.then(|| format!("{} were there before", format_bytes(self.resumed))),
+            self.digest.map(|digest| digest.short()),
+            Some(self.protocol.to_string()),
+            Some(self.peer.to_string()),
+            self.rate().map(format_rate),
+        ];
+        let stored = self.stored().map(|path| path.to_string()).or_else(|| self.path.clone());
+        let name = stored.or_else(|| self.name.clone()).unwrap_or_else(|| "a file".to_owned());
+        let details: Vec<String> = details.into_iter().flatten().collect();
+        one_line(&make_visible(&name), &what, &details)
     }
 
     /// One line of a log, for people.

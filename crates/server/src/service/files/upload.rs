@@ -483,7 +483,7 @@ fn in_microseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
-/// `<UTC yyyymmdd-hhmmss>-<protocol>-<4 characters>.bin`
+/// `<UTC yyyymmdd-hhmmss>Z-<protocol>-<4 characters>.bin`
 fn unnamed(protocol: Protocol) -> FileName {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; 4];
@@ -491,7 +491,7 @@ fn unnamed(protocol: Protocol) -> FileName {
     let _ = getrandom::fill(&mut random);
     let tail: String =
         random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
-    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%SZ").to_string();
     let name = format!("{now}-{protocol}-{tail}.bin");
     FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
 }

@@ -4,6 +4,7 @@ use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
 use http::header::{self, HeaderName};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::answer::{Form, HTML, JSON, TEXT_UTF8};
 
@@ -99,7 +100,7 @@ impl Page {
 fn line(entry: &Entry) -> String {
     let (size, time, slash) = columns(entry);
     let name = FilePath::from(entry.name.file_name()).typed();
-    format!("{size:>14}  {time:19}  {name}{slash}\n")
+    format!("{size:>14}  {time:26}  {name}{slash}\n")
 }
 
 /// The link is an absolute one: a file may have the name of another resource.
@@ -114,10 +115,17 @@ fn row(entry: &Entry) -> String {
 
 fn columns(entry: &Entry) -> (String, String, &'static str) {
     let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
-    let time = Timestamp::from_second(entry.mtime.seconds)
-        .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string());
+    let time = local_time(entry.mtime.seconds);
     let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
     (size, time, slash)
+}
+
+/// In this server's zone, which it names.
+fn local_time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(
+        |_| "?".to_owned(),
+        |time| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+    )
 }
 
 /// Text as it may stand in an element and between quotes.
@@ -170,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_listing_is_lines_for_people() {
-        let expected = "             5  1994-11-06 08:49:37  <a&\"b'>\n             -  1994-11-06 08:49:37  e/\n";
+        let time = local_time(784_111_777);
+        let expected = format!("             5  {time}  <a&\"b'>\n             -  {time}  e/\n");
         assert_eq!(written(Form::Text), expected);
     }
 

@@ -179,7 +179,7 @@ fn answer_receipt(receipt: Receipt, replaces: bool, form: Form) -> Answer {
     let digest = receipt.digest.as_ref().and_then(digest_field::value);
     let mut answer = match form {
         Form::Json => Answer::json(status, FileReply::Receipt(receipt).to_json()),
-        Form::Text | Form::Html => Answer::text(status, format!("{}\n", receipt.human_line())),
+        Form::Text | Form::Html => Answer::text(status, format!("{}\n", receipt.summary())),
     };
     if let Some(path) = path {
         answer = answer.with(header::LOCATION, format!("/files/{}", path.percent_encoded()));

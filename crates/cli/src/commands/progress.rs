@@ -1,0 +1,73 @@
+//! What a person at a terminal sees while files travel: a bar, and how to resume after Ctrl-C.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use anyhow::Context;
+use anyport_proto::visible::make_visible;
+use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::running::ignored_signals;
+use crate::Failure;
+use crate::exit::Exit;
+use crate::output::to_stderr;
+
+/// A bar on stderr, if that is a terminal; `total` is the sum of all sizes, where they are known.
+pub(super) fn bar(quiet: bool, total: Option<u64>) -> ProgressBar {
+    if quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match total {
+        Some(total) => (ProgressBar::new(total), KNOWN),
+        None => (ProgressBar::new_spinner(), UNKNOWN),
+    };
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style);
+    bar
+}
+
+/// Shows the name of the file that travels.
+pub(super) fn show_name(bar: &ProgressBar, path: &Path) {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    bar.set_message(make_visible(&name.to_string_lossy()).into_owned());
+}
+
+/// From now on Ctrl-C ends the process with a word on how to resume. Partial files stay, as after any other end.
+pub(super) fn on_interrupt(bar: &ProgressBar, resume: &'static str) -> Result<(), Failure> {
+    if ignored_signals() & 1 << (Signal::INT.as_raw() - 1) != 0 {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot handle SIGINT")?;
+    let entered = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    drop(entered);
+    let bar = bar.clone();
+    std::thread::spawn(move || {
+        runtime.block_on(interrupt.recv());
+        bar.finish_and_clear();
+        to_stderr(&format!("interrupted\nhint: {resume}"));
+        leave();
+    });
+    Ok(())
+}
+
+#[expect(
+    clippy::exit,
+    reason = "the other threads wait for a disk or a server, and keep nothing to be saved"
+)]
+fn leave() -> ! {
+    std::process::exit(Exit::Interrupted as i32)
+}
+
+/// The hint where the next attempt resumes.
+pub(super) const RESUMES: &str = "run the same command again to resume";
+
+/// The hint where it does not.
+pub(super) const STARTS_OVER: &str = "run the same command again; it starts from the beginning";
+
+const KNOWN: &str = "{msg:24!} {percent:>3}% {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} ETA {eta}";
+const UNKNOWN: &str = "{msg:24!} {spinner} {decimal_bytes} {decimal_bytes_per_sec} {elapsed}";
