@@ -56,6 +56,10 @@ fn every_limit_has_a_test_that_exists() {
     let untested: Vec<&str> =
         limits.iter().map(|row| row[0].as_str()).filter(|limit| !is_tested(limit)).collect();
     assert!(untested.is_empty(), "limits without a row in the second table: {untested:#?}");
+    let mut twice: Vec<&str> = limits.iter().map(|row| row[0].as_str()).collect();
+    twice.sort_unstable();
+    twice = twice.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    assert!(twice.is_empty(), "limits with two rows: {twice:#?}");
     let mut all = String::new();
     sources(&workspace().join("crates"), &mut all);
     let mut wrong = Vec::new();
