@@ -16,7 +16,7 @@ enum Part {
 }
 
 /// What can stand between `%{` and `}`.
-const FACTS: [&str; 16] = [
+const FACTS: [&str; 17] = [
     "bytes",
     "resumed",
     "seconds",
@@ -25,6 +25,7 @@ const FACTS: [&str; 16] = [
     "digest",
     "path",
     "end",
+    "outcome",
     "protocol",
     "peer",
     "congestion",
@@ -106,6 +107,7 @@ fn known(fact: &str, sent: &Sent) -> String {
         }
         "path" => text(receipt.and_then(|receipt| receipt.path.clone())),
         "end" => text(receipt.map(|receipt| receipt.end.to_string())),
+        "outcome" => text(receipt.map(|receipt| receipt.outcome().to_string())),
         "protocol" => text(receipt.map(|receipt| receipt.protocol.to_string())),
         "peer" => sent.peer.to_string(),
         "congestion" => sent.congestion.clone(),

@@ -373,6 +373,9 @@ impl SendError {
             {
                 Some(TOKEN_HINT.to_owned())
             }
+            Self::Changed { .. } | Self::Shrank { .. } => {
+                Some("send it again once no other program writes to it".to_owned())
+            }
             Self::Congestion { .. } => Some(
                 "see net.ipv4.tcp_allowed_congestion_control, or use --congestion auto".to_owned(),
             ),
