@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
 
 use crate::{At, Way, rename_no_replace, sync};
 
@@ -21,6 +21,8 @@ pub enum Lack {
     FileSync,
     /// fsync of a directory.
     DirectorySync,
+    /// flock.
+    Locks,
     /// chmod.
     Permissions,
     /// Setting the time of a file, to the second.
@@ -38,6 +40,7 @@ impl fmt::Display for Lack {
             Self::DirectorySync => {
                 "no fsync of directories: a name may be lost if the machine stops after its receipt"
             }
+            Self::Locks => "no file locks: an interrupted upload begins anew",
             Self::Permissions => "no chmod: permissions that a sender asks for are not kept",
             Self::Times => {
                 "no exact times: an unchanged file is recognized by its digest, not by its time"
@@ -65,6 +68,9 @@ pub fn probe(directory: &File, names: [&str; 2]) -> io::Result<Vec<Lack>> {
 fn sequence(directory: &File, file: &File, from: &Path, to: &Path) -> io::Result<Vec<Lack>> {
     let mut lacks = Vec::new();
     io::Write::write_all(&mut &*file, b"anyport")?;
+    if flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        lacks.push(Lack::Locks);
+    }
     // Modes and times that no file system has by default.
     if file.set_permissions(Permissions::from_mode(0o640)).is_err() {
         lacks.push(Lack::Permissions);

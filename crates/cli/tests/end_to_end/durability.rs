@@ -26,7 +26,8 @@ impl Traced {
     fn attach(server: &Server) -> Option<Self> {
         let output = tempfile::NamedTempFile::new().unwrap();
         let mut strace = peer("strace")?;
-        let calls = "trace=pwrite64,fsync,fdatasync,renameat2,renameat,write,sendto";
+        let calls =
+            "trace=pwrite64,fchmod,utimensat,fsync,fdatasync,renameat2,renameat,write,sendto";
         strace.args(["-f", "-s", "64", "-e", calls, "-o"]).arg(output.path());
         strace.args(["-p", &server.pid().to_string()]).stderr(Stdio::piped());
         let mut strace = strace.spawn().unwrap();
@@ -52,14 +53,14 @@ impl Traced {
     }
 }
 
-/// Part file, fsync, rename, fsync of the directory, and only then the receipt.
+/// Part file, its permissions and time, fsync, rename, fsync of the directory, and only then the receipt.
 #[test]
 fn a_receipt_comes_after_the_file_and_its_directory_are_on_the_disk() {
     for (fsync, syncs) in [("file", 2), ("none", 0)] {
         let server = Server::start(&["--fsync", fsync]);
         let Some(traced) = Traced::attach(&server) else { return };
         let content = noise(SIZE, 1);
-        let put = format!("ANYPORT/1 PUT film size={SIZE}\n");
+        let put = format!("ANYPORT/1 PUT film size={SIZE} mtime=1 mode=400\n");
         let mut stream = connect(server.port());
         stream.write_all(&[put.as_bytes(), &content, b"END\n"].concat()).unwrap();
         assert!(read_line(&mut stream).starts_with("ANYPORT/1 RECEIPT "));
@@ -75,6 +76,8 @@ fn a_receipt_comes_after_the_file_and_its_directory_are_on_the_disk() {
         assert_eq!(synced.len(), syncs, "{calls:#?}");
         if let [file, directory] = synced[..] {
             assert!(stored < file && file < renamed, "{calls:#?}");
+            let set = [last("fchmod(").unwrap(), last("utimensat(").unwrap()];
+            assert!(set.iter().all(|set| stored < *set && *set < file), "{calls:#?}");
             assert!(renamed < directory && directory < told, "{calls:#?}");
         }
     }

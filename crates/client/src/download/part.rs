@@ -78,7 +78,10 @@ impl Part {
         let narrowed = mode & anyport_disk::partial_mode(facts.mode);
         if narrowed != mode {
             let permissions = std::fs::Permissions::from_mode(narrowed);
-            file.set_permissions(permissions).map_err(local("restrict"))?;
+            // A file system without permissions protects no file anyway.
+            if let Err(error) = file.set_permissions(permissions) {
+                tracing::debug!(%error, "cannot restrict the permissions of a partial file");
+            }
         }
         let (path, target) = (Some(path), target.to_owned());
         let mut part = Self { file, path, target, length: metadata.len() };

@@ -14,13 +14,10 @@ use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::offer::OnExists;
-use rustix::fs::{
-    Access, AtFlags, Dir, DirEntry, FileType, FlockOperation, Mode, OFlags, Stat, flock, openat,
-    statat,
-};
+use rustix::fs::{Access, AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
-use super::file::FileSink;
+use super::file::{self, FileSink, Lock};
 use super::part::{self, PartKey};
 use super::partials::{PartialLimits, Partials};
 use super::{beneath, digest_memory};
@@ -271,6 +268,13 @@ impl Directory {
         for (name, _, _) in self.parts(|age| age > self.settings.keep_parts) {
             self.remove_part(&name, "old");
         }
+        // Those that others removed take nothing any more.
+        for name in self.place.partials.names() {
+            let found = statat(self.handle(), &name, AtFlags::SYMLINK_NOFOLLOW);
+            if found.is_err_and(|error| error == Errno::NOENT) {
+                self.place.partials.strike(&name);
+            }
+        }
     }
 
     /// Enters the partial files that an earlier run left, the oldest first.
@@ -342,7 +346,7 @@ impl Directory {
         let is_alone = part::part_of(name)
             .is_none_or(|part| statat(self.handle(), part, AtFlags::SYMLINK_NOFOLLOW).is_err());
         let is_ours = is_alone
-            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && file::lock(&file) != Lock::Held
             && self.is_named(name, &file).unwrap_or(false);
         is_ours.then_some(file)
     }

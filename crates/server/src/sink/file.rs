@@ -49,7 +49,8 @@ impl FileSink {
         let name = part::random_name()?;
         // Exclusive: a part is never shared, and a link that lies in wait is not followed.
         let file = open_part(&directory, &name, OFlags::EXCL, mode)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        // Without locks too: no other connection opens a file of this name.
+        lock(&file);
         Ok(Self::new(directory, file, Part { name, state: None }, 0))
     }
 
@@ -63,9 +64,15 @@ impl FileSink {
         let name = key.part_name();
         let file = loop {
             let file = open_part(&directory, &name, OFlags::empty(), mode)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                locked => locked?,
+            match lock(&file) {
+                Lock::Ours => {}
+                Lock::Held => return Ok(None),
+                // Two connections could write to it, so none does.
+                Lock::Unsupported => {
+                    let _ =
+                        rustix::fs::unlinkat(directory.handle(), name.as_str(), AtFlags::empty());
+                    return Self::create(directory, mode).map(Some);
+                }
             }
             // Whoever held it may have published or removed it between our two steps.
             let is_same = statat(directory.handle(), name.as_str(), AtFlags::SYMLINK_NOFOLLOW)
@@ -80,7 +87,11 @@ impl FileSink {
         // An earlier attempt may have asked for wider permissions.
         let wider = metadata.mode() & 0o777 & !anyport_disk::partial_mode(mode);
         if wider != 0 {
-            file.set_permissions(Permissions::from_mode(metadata.mode() & 0o777 & !wider))?;
+            let narrow = Permissions::from_mode(metadata.mode() & 0o777 & !wider);
+            // A file system without permissions protects no file anyway.
+            if let Err(error) = file.set_permissions(narrow) {
+                tracing::debug!(%error, "cannot restrict the permissions of a partial file");
+            }
         }
         let mut length = metadata.len();
         if !resume || length == 0 {
@@ -273,6 +284,25 @@ impl Drop for FileSink {
         if let Some(state) = &mut part.state {
             state.remove(handle);
         }
+    }
+}
+
+/// Whether a partial file could be locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    Ours,
+    /// By another connection.
+    Held,
+    /// The file system has no locks.
+    Unsupported,
+}
+
+/// Locks a partial file until it is closed.
+pub(super) fn lock(file: &File) -> Lock {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Lock::Ours,
+        Err(Errno::WOULDBLOCK) => Lock::Held,
+        Err(_) => Lock::Unsupported,
     }
 }
 

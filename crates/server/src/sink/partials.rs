@@ -82,6 +82,12 @@ impl Partials {
         evicted
     }
 
+    /// Names of all that are entered.
+    pub(super) fn names(&self) -> Vec<String> {
+        let books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        books.kept.keys().cloned().collect()
+    }
+
     /// Strikes out a partial file that is written to again, or is gone.
     pub(super) fn strike(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
