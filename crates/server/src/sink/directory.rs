@@ -266,7 +266,7 @@ impl Directory {
             return;
         }
         for (name, _, _) in self.parts(|age| age > self.settings.keep_parts) {
-            self.remove_part(&name, "old");
+            self.remove_part(&name, Why::Old);
         }
         // Those that others removed take nothing any more.
         for name in self.place.partials.names() {
@@ -294,7 +294,7 @@ impl Directory {
         let bytes_limit = max_partial_bytes.unwrap_or(self.place.capacity / 2);
         let limits = PartialLimits { files: max_partial, bytes: bytes_limit };
         for evicted in self.place.partials.keep(name, owner, bytes, limits) {
-            self.remove_part(&evicted, "surplus");
+            self.remove_part(&evicted, Why::Surplus);
         }
     }
 
@@ -306,24 +306,20 @@ impl Directory {
     /// Names of partial files and states, with the time since the last byte and the size, as far as they can be looked at.
     fn parts(&self, is_wanted: impl Fn(Duration) -> bool) -> Vec<(String, Duration, u64)> {
         let Ok(entries) = Dir::read_from(self.handle()) else { return Vec::new() };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let look = |entry: DirEntry| {
             let name = entry.file_name().to_str().ok().filter(|name| part::is_ours(name))?;
             let stat = statat(self.handle(), name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-            let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-            // A time in the future has no age.
-            let age = now.saturating_sub(written);
-            Some((name.to_owned(), age, stat.st_size.cast_unsigned()))
+            Some((name.to_owned(), age(stat.st_mtime), stat.st_size.cast_unsigned()))
         };
         entries.flatten().filter_map(look).filter(|(_, age, _)| is_wanted(*age)).collect()
     }
 
     /// Removes a partial file or state that no connection holds.
-    fn remove_part(&self, name: &str, why: &'static str) {
-        let Some(_held) = self.abandoned(name) else { return };
+    fn remove_part(&self, name: &str, why: Why) {
+        let Some(_held) = self.abandoned(name, why) else { return };
         self.place.partials.strike(name);
         match rustix::fs::unlinkat(self.handle(), name, AtFlags::empty()) {
-            Ok(()) => tracing::info!(part = %name, why, "removed a partial file"),
+            Ok(()) => tracing::info!(part = %name, ?why, "removed a partial file"),
             Err(error) => tracing::warn!(part = %name, %error, "cannot remove a partial file"),
         }
         if let Some(state) = part::state_of(name) {
@@ -339,15 +335,21 @@ impl Directory {
     }
 
     /// Locks a partial file, or a state without one, that no connection holds.
-    fn abandoned(&self, name: &str) -> Option<File> {
+    fn abandoned(&self, name: &str, why: Why) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(openat(self.handle(), name, flags, Mode::empty()).ok()?);
         // The state of a partial file goes with it, or after it.
         let is_alone = part::part_of(name)
             .is_none_or(|part| statat(self.handle(), part, AtFlags::SYMLINK_NOFOLLOW).is_err());
-        let is_ours = is_alone
-            && file::lock(&file) != Lock::Held
-            && self.is_named(name, &file).unwrap_or(false);
+        let is_free = match file::lock(&file) {
+            Lock::Ours => true,
+            Lock::Held => false,
+            // It may have the time of the file that it is about to become, but no such change.
+            Lock::Unsupported => {
+                why == Why::Surplus || age(file.metadata().ok()?.ctime()) > self.settings.keep_parts
+            }
+        };
+        let is_ours = is_alone && is_free && self.is_named(name, &file).unwrap_or(false);
         is_ours.then_some(file)
     }
 
@@ -448,6 +450,21 @@ impl Directory {
             format!("more than {NAMES_IN_ORDER} files are named like {path}"),
         ))
     }
+}
+
+/// Why a partial file is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Kept for long enough.
+    Old,
+    /// One of too many.
+    Surplus,
+}
+
+/// How long ago `seconds` since the epoch were; a time in the future has no age.
+fn age(seconds: i64) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
 /// Whether files can be created in `directory`.
