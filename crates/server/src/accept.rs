@@ -74,7 +74,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                 let Some(admitted) = admit(peer, &shared) else { continue };
                 if shared.permits.are_all_out() {
                     // A crowd that says nothing must not keep this one waiting.
-                    shared.undecided.close_oldest_silent();
+                    shared.undecided.evict_silent();
                 }
                 // After accept, not before: a listener that waits for clients must not hold a permit that another
                 // listener's client needs.
@@ -107,7 +107,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                 };
                 let service = context.listener.service;
                 // What waits for no word of the peer takes nobody's place.
-                let place = service.hears_first().then(|| undecided.enter());
+                let place = service.hears_first().then(|| undecided.enter(peer.ip()));
                 let guard = Guard::new(permit, admitted, shared.running.open(), &stages.stop);
                 let to_its_end = stages.clone();
                 stages.stop.tasks.spawn(async move {

@@ -3,14 +3,18 @@
 //! Whoever merely connects costs a peer nothing and the server a place, so places must not be what a crowd of silent
 //! peers can use up. When all are taken a newcomer gets the one of the connection that has been silent for longest:
 //! refusing the newcomer instead would let that crowd lock out everybody who has something to say, and those who have
-//! say it at once. Where none is silent, the one that has been undecided for longest is judged by what it said, as at
+//! say it at once. Of those it is one of the address (IPv6: /64) that has most of them, so that a flood from one address evicts
+//! itself. Where none is silent, the one that has been undecided for longest is judged by what it said, as at
 //! its deadline: its bytes are not lost, and it would have had at most the detection time anyway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+
+use crate::access::counted_as;
 
 /// The places of a server.
 #[derive(Debug)]
@@ -23,7 +27,9 @@ pub(crate) struct Undecided {
 #[derive(Debug, Default)]
 struct Places {
     next: u64,
-    silent: BTreeMap<u64, oneshot::Sender<()>>,
+    silent: BTreeMap<u64, (IpAddr, oneshot::Sender<()>)>,
+    /// How many silent ones each address has.
+    of_address: HashMap<IpAddr, usize>,
     speaking: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
@@ -31,6 +37,7 @@ struct Places {
 #[derive(Debug)]
 pub(crate) struct Place {
     id: u64,
+    address: IpAddr,
     undecided: Arc<Undecided>,
     given_away: oneshot::Receiver<()>,
 }
@@ -45,25 +52,26 @@ impl Undecided {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// A place for a new connection, if need be another's.
-    pub(crate) fn enter(self: &Arc<Self>) -> Place {
+    /// A place for a new connection of `peer`, if need be another's.
+    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Place {
+        let address = counted_as(peer);
         let (held, given_away) = oneshot::channel();
         let mut places = self.lock();
         if places.silent.len() + places.speaking.len() >= self.limit.load(Ordering::Relaxed)
-            && places.silent.pop_first().is_none()
+            && !places.evict_silent()
         {
             places.speaking.pop_first();
         }
         let id = places.next;
         places.next += 1;
-        places.silent.insert(id, held);
+        places.add_silent(id, address, held);
         drop(places);
-        Place { id, undecided: self.clone(), given_away }
+        Place { id, address, undecided: self.clone(), given_away }
     }
 
-    /// Closes the connection that has been silent for longest, if one is: somebody needs what it holds beside its place.
-    pub(crate) fn close_oldest_silent(&self) {
-        self.lock().silent.pop_first();
+    /// Closes a silent connection, if there is one: another connection needs what it holds beside its place.
+    pub(crate) fn evict_silent(&self) {
+        self.lock().evict_silent();
     }
 
     fn lock(&self) -> MutexGuard<'_, Places> {
@@ -71,11 +79,37 @@ impl Undecided {
     }
 }
 
+impl Places {
+    fn add_silent(&mut self, id: u64, address: IpAddr, held: oneshot::Sender<()>) {
+        self.silent.insert(id, (address, held));
+        *self.of_address.entry(address).or_default() += 1;
+    }
+
+    fn remove_silent(&mut self, id: u64) -> Option<oneshot::Sender<()>> {
+        let (address, held) = self.silent.remove(&id)?;
+        if let Some(count) = self.of_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_address.remove(&address);
+            }
+        }
+        Some(held)
+    }
+
+    /// Evicts the connection that has been silent for longest of the address that has most of them.
+    fn evict_silent(&mut self) -> bool {
+        let most = self.of_address.values().max().copied().unwrap_or(0);
+        let oldest = self.silent.iter().find(|(_, (address, _))| self.of_address[address] == most);
+        let oldest = oldest.map(|(id, _)| *id);
+        oldest.and_then(|id| self.remove_silent(id)).is_some()
+    }
+}
+
 impl Place {
     /// The first byte came.
     pub(crate) fn speaks(&self) {
         let mut places = self.undecided.lock();
-        if let Some(held) = places.silent.remove(&self.id) {
+        if let Some(held) = places.remove_silent(self.id) {
             places.speaking.insert(self.id, held);
         }
     }
@@ -84,7 +118,7 @@ impl Place {
     pub(crate) fn falls_silent(&self) {
         let mut places = self.undecided.lock();
         if let Some(held) = places.speaking.remove(&self.id) {
-            places.silent.insert(self.id, held);
+            places.add_silent(self.id, self.address, held);
         }
     }
 
@@ -100,7 +134,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.undecided.lock();
-        places.silent.remove(&self.id);
+        places.remove_silent(self.id);
         places.speaking.remove(&self.id);
     }
 }
@@ -108,6 +142,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::tests::peer;
 
     fn is_given_away(place: &mut Place) -> bool {
         place.given_away.try_recv() == Err(oneshot::error::TryRecvError::Closed)
@@ -120,21 +155,21 @@ mod tests {
     #[test]
     fn the_oldest_silent_connection_gives_way_at_the_limit_and_not_before() {
         let undecided = Arc::new(Undecided::new(3));
-        let mut places: Vec<Place> = (0..3).map(|_| undecided.enter()).collect();
+        let mut places: Vec<Place> = (0..3).map(|_| undecided.enter(peer(1))).collect();
         assert_eq!(given_away(&mut places), [false, false, false]);
         places[0].speaks();
-        places.push(undecided.enter());
+        places.push(undecided.enter(peer(1)));
         assert_eq!(given_away(&mut places), [false, true, false, false]);
-        places.push(undecided.enter());
+        places.push(undecided.enter(peer(1)));
         assert_eq!(given_away(&mut places), [false, true, true, false, false]);
     }
 
     #[test]
     fn where_none_is_silent_the_oldest_gives_way() {
         let undecided = Arc::new(Undecided::new(2));
-        let mut places: Vec<Place> = (0..2).map(|_| undecided.enter()).collect();
+        let mut places: Vec<Place> = (0..2).map(|_| undecided.enter(peer(1))).collect();
         places.iter().for_each(Place::speaks);
-        places.push(undecided.enter());
+        places.push(undecided.enter(peer(1)));
         assert_eq!(given_away(&mut places), [true, false, false]);
         // Of one that gave way nothing comes back.
         places[0].speaks();
@@ -145,23 +180,37 @@ mod tests {
     #[test]
     fn one_that_falls_silent_gives_way_before_those_that_came_later() {
         let undecided = Arc::new(Undecided::new(2));
-        let mut places: Vec<Place> = (0..2).map(|_| undecided.enter()).collect();
+        let mut places: Vec<Place> = (0..2).map(|_| undecided.enter(peer(1))).collect();
         places[0].speaks();
         places[0].falls_silent();
-        places.push(undecided.enter());
+        places.push(undecided.enter(peer(1)));
         assert_eq!(given_away(&mut places), [true, false, false]);
     }
 
     #[test]
     fn a_decided_connection_leaves_its_place() {
         let undecided = Arc::new(Undecided::new(1));
-        let first = undecided.enter();
+        let first = undecided.enter(peer(1));
         first.speaks();
         drop(first);
-        let mut second = undecided.enter();
+        let mut second = undecided.enter(peer(1));
         assert!(!is_given_away(&mut second));
-        undecided.close_oldest_silent();
+        undecided.evict_silent();
         assert!(is_given_away(&mut second));
-        undecided.close_oldest_silent();
+        undecided.evict_silent();
+    }
+
+    #[test]
+    fn an_address_with_many_silent_connections_evicts_its_own() {
+        let undecided = Arc::new(Undecided::new(4));
+        let mut places: Vec<Place> =
+            [2, 1, 1, 1].map(|number| undecided.enter(peer(number))).into();
+        // The oldest is of another address.
+        places.push(undecided.enter(peer(1)));
+        assert_eq!(given_away(&mut places), [false, true, false, false, false]);
+        places.push(undecided.enter(peer(3)));
+        assert_eq!(given_away(&mut places), [false, true, true, false, false, false]);
+        drop(places);
+        assert!(undecided.lock().of_address.is_empty());
     }
 }

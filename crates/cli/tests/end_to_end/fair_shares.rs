@@ -121,3 +121,15 @@ fn one_address_cannot_take_all_keys_of_pipes() {
     taker.read_exact(&mut content).unwrap();
     assert_eq!(&content, b"hi");
 }
+
+/// A crowd of silent connections from one address takes the place of none from another.
+#[test]
+fn a_flood_of_silent_connections_evicts_those_of_its_own_address() {
+    let server = Server::start(&["--max-undecided", "4"]);
+    let mut first = connect_from(3, &server);
+    let mut flood: Vec<_> = (0..12).map(|_| connect_from(2, &server)).collect();
+    // All but the last four at most have been closed.
+    assert!(flood[..8].iter_mut().all(|silent| silent.read(&mut [0]).unwrap() == 0));
+    let answer = converse(&mut first, b"ANYPORT/1 TIME\n");
+    assert!(answer.starts_with("ANYPORT/1 TIME "), "{answer}");
+}
