@@ -13,6 +13,8 @@ use crate::access::counted_as;
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: AtomicU64,
+    /// What each holder may have even if its address has its share: clients behind one proxy or NAT are one address.
+    allowance: u64,
     held: Mutex<Held>,
 }
 
@@ -25,7 +27,12 @@ struct Held {
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit: AtomicU64::new(limit), held: Mutex::default() }
+        Self { limit: AtomicU64::new(limit), allowance: 0, held: Mutex::default() }
+    }
+
+    /// One in which each holder may have `allowance` while any is free.
+    pub(crate) fn with_allowance(self, allowance: u64) -> Self {
+        Self { allowance, ..self }
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -80,8 +87,9 @@ impl Share {
         let Some(free) = limit.checked_sub(held.total.saturating_add(count)) else { return false };
         let own = held.by_address.entry(self.address).or_default();
         // One more than is free afterwards, so that a small total can be used up.
-        let fits =
-            own.saturating_add(count) <= LARGEST_SHARE.saturating_mul(free.saturating_add(1));
+        let share = LARGEST_SHARE.saturating_mul(free.saturating_add(1));
+        let is_allowed = self.held.saturating_add(count) <= self.budget.allowance;
+        let fits = own.saturating_add(count) <= share || is_allowed;
         if fits {
             *own += count;
             held.total += count;
@@ -167,6 +175,18 @@ pub(crate) mod tests {
         let mut one = budget.share(peer(1));
         assert!(one.grow_if_plenty(300) && !one.grow_if_plenty(300));
         assert!(one.grow(300) && !one.grow_if_plenty(1));
+    }
+
+    #[test]
+    fn each_holder_has_its_allowance_whatever_its_address_holds() {
+        let budget = Arc::new(Budget::new(1000).with_allowance(50));
+        let mut hoarder = budget.share(peer(1));
+        assert!(hoarder.grow(750) && !hoarder.grow(1));
+        let mut small = budget.share(peer(1));
+        assert!(small.grow(50) && !small.grow(1));
+        // Of what there is: 200 more.
+        let mut others: Vec<_> = (0..5).map(|_| budget.share(peer(1))).collect();
+        assert_eq!(others.iter_mut().map(|other| other.grow(50)).filter(|grown| *grown).count(), 4);
     }
 
     #[test]

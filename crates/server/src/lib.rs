@@ -169,7 +169,7 @@ impl Server {
             files: Arc::new(Live::new(files)),
             permits: Arc::new(Permits::new(config.max_connections)),
             stream_files: Arc::new(Budget::new(config.max_stream_files as u64)),
-            buffered: Arc::new(Budget::new(config.max_buffered)),
+            buffered: Arc::new(Budget::new(config.max_buffered).with_allowance(SMALL_BUFFER)),
             per_address: Arc::new(per_address),
             access: Arc::default(),
             undecided: Arc::new(Undecided::new(config.max_undecided)),
@@ -290,6 +290,9 @@ async fn sweep(files: Arc<Live<Files>>, config: Arc<Live<Config>>) {
 
 /// How often partial files are looked through, at the most and at the least.
 const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
+/// Bytes of unfinished input for each connection in any case: a message of a room, or the names of a small directory.
+const SMALL_BUFFER: u64 = 64 * 1024;
 
 /// What aborted connections get to put their parts away.
 const ABORT_TIME: Duration = Duration::from_secs(5);

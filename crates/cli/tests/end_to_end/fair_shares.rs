@@ -48,18 +48,20 @@ fn one_address_cannot_take_all_memory_for_unfinished_messages() {
         }
         assert!(hoarders.len() < 8, "one address has all of it");
     }
-    // Another address lists, and its messages may come in fragments.
+    // Another address lists, and its messages may come in fragments; so do clients of the same address, as behind a proxy.
     std::fs::write(server.dir().join("x"), b"hello").unwrap();
-    let listing = converse(&mut connect_from(3, &server), b"ANYPORT/1 LIST\n");
-    assert!(listing.contains("ANYPORT/1 END") || listing.contains(" x"), "{listing}");
-    let mut listener = connect_from(3, &server);
-    listener.write_all(b"ANYPORT/1 JOIN r as l history=0\n").unwrap();
-    (0..2).for_each(|_| drop(read_line(&mut listener)));
-    let mut member = websocket_from(3, &server, "/rooms/r?as=m&history=0");
-    let said = [fragment(TEXT, b"in "), frame(CONTINUATION, b"pieces")].concat();
-    member.write_all(&said).unwrap();
-    assert_eq!(read_line(&mut listener), "* m joined");
-    assert_eq!(read_line(&mut listener), "m: in pieces");
+    for host in [3, 2] {
+        let listing = converse(&mut connect_from(host, &server), b"ANYPORT/1 LIST\n");
+        assert!(listing.contains("name=x"), "{listing}");
+        let mut listener = connect_from(host, &server);
+        listener.write_all(format!("ANYPORT/1 JOIN r{host} as l history=0\n").as_bytes()).unwrap();
+        (0..2).for_each(|_| drop(read_line(&mut listener)));
+        let mut member = websocket_from(host, &server, &format!("/rooms/r{host}?as=m&history=0"));
+        let said = [fragment(TEXT, b"in "), frame(CONTINUATION, b"pieces")].concat();
+        member.write_all(&said).unwrap();
+        assert_eq!(read_line(&mut listener), "* m joined");
+        assert_eq!(read_line(&mut listener), "m: in pieces");
+    }
     let mut echo = websocket_from(4, &server, "/echo");
     let message = [fragment(BINARY, &[1; 100_000]), frame(CONTINUATION, &[2; 100_000])].concat();
     echo.write_all(&message).unwrap();
@@ -132,4 +134,36 @@ fn a_flood_of_silent_connections_evicts_those_of_its_own_address() {
     assert!(flood[..8].iter_mut().all(|silent| silent.read(&mut [0]).unwrap() == 0));
     let answer = converse(&mut first, b"ANYPORT/1 TIME\n");
     assert!(answer.starts_with("ANYPORT/1 TIME "), "{answer}");
+}
+
+/// An upload that announces all of the quota and then hardly sends anything.
+#[test]
+fn an_upload_that_is_not_sent_reserves_no_more_than_a_fair_share_of_the_quota() {
+    const QUOTA: usize = 4_000_000;
+    let server = Server::start(&["--quota", "4000000", "--digest", "none"]);
+    let put = |host: u8, name: &str, size: usize| {
+        let line = format!("ANYPORT/1 PUT {name} size={size}\n");
+        let mut stream = connect_from(host, &server);
+        // Refused before its content it may be cut while it writes.
+        let _ = stream.write_all(&[line.as_bytes(), &vec![7; size], b"END\n"].concat());
+        read_line(&mut stream)
+    };
+    let announced = QUOTA - 100_000;
+    let mut slow = connect_from(2, &server);
+    slow.write_all(format!("ANYPORT/1 PUT slow size={announced}\nfirst bytes").as_bytes()).unwrap();
+    server.growing_part();
+    // While nobody else wants it: all. Its own address has nothing left, and another one its half at most.
+    let refused = put(2, "own", 1_000_000);
+    assert!(refused.starts_with("ANYPORT/1 ERROR no-space "), "{refused}");
+    let refused = put(3, "more", QUOTA / 2 + 100_000);
+    assert!(refused.starts_with("ANYPORT/1 ERROR no-space "), "{refused}");
+    let taken = put(3, "half", 1_500_000);
+    assert!(taken.starts_with("ANYPORT/1 RECEIPT "), "{taken}");
+    // The slow one gets what is left, and then it is refused; nothing exceeds the quota.
+    let _ = slow.write_all(&vec![7; announced]);
+    let told = read_line(&mut slow);
+    assert!(told.starts_with("ANYPORT/1 ERROR no-space "), "{told}");
+    let lengths = std::fs::read_dir(server.dir()).unwrap();
+    let stored: u64 = lengths.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!((1_500_000..=QUOTA as u64).contains(&stored), "{stored}");
 }

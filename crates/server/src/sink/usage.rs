@@ -1,6 +1,5 @@
 //! What the entries of the served directory take together, in space and in number.
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -45,10 +44,14 @@ impl Usage {
     }
 }
 
-/// Adds up all entries of `directory`, but for those whose inode is in `without`, and for the states of partial files. Links are
+/// Adds up all entries of `directory`, but for those whose inode is among `without`, and for the states of partial files. Links are
 /// not followed, and other file systems not entered, as nothing is published there. Counts no further than `most` entries.
 /// What cannot be looked at is logged and left out: content of the directory never keeps a server from starting.
-pub(crate) fn usage_below(directory: &Directory, without: &HashSet<u64>, most: u64) -> Usage {
+pub(crate) fn usage_below(
+    directory: &Directory,
+    without: &dyn Fn(u64) -> bool,
+    most: u64,
+) -> Usage {
     let block = directory.block();
     let mut walk = Walk { block, without, most, usage: Usage::default(), left_out: None };
     walk.entries(directory.handle().as_fd(), directory.device(), 0);
@@ -60,7 +63,7 @@ pub(crate) fn usage_below(directory: &Directory, without: &HashSet<u64>, most: u
 
 struct Walk<'a> {
     block: u64,
-    without: &'a HashSet<u64>,
+    without: &'a dyn Fn(u64) -> bool,
     most: u64,
     usage: Usage,
     /// How many entries could not be looked at, and the reason of the first.
@@ -106,7 +109,7 @@ impl Walk<'_> {
             Err(Errno::NOENT) => return Ok(()),
             stat => stat?,
         };
-        if self.without.contains(&stat.st_ino) {
+        if (self.without)(stat.st_ino) {
             return Ok(());
         }
         self.usage = self.usage.plus(Usage { bytes: space(&stat, self.block), entries: 1 });
@@ -147,6 +150,8 @@ const DEEPEST: u32 = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::config::Config;
     use crate::sink::Served;
@@ -165,7 +170,9 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), at("link")).unwrap();
         let directory = Served::open(&Config::new(scratch.path())).unwrap().now();
         let block = directory.block();
-        let usage = |without: &HashSet<u64>, most| usage_below(&directory, without, most);
+        let usage = |without: &HashSet<u64>, most| {
+            usage_below(&directory, &|inode| without.contains(&inode), most)
+        };
         let all = usage(&HashSet::new(), 100);
         assert_eq!((all.entries, all.bytes % block), (6, 0));
         // Two directories and two files.
@@ -183,7 +190,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(scratch.path().join("d/".repeat(80))).unwrap();
         let directory = Served::open(&Config::new(scratch.path())).unwrap().now();
-        let usage = usage_below(&directory, &HashSet::new(), 100);
+        let usage = usage_below(&directory, &|_| false, 100);
         assert_eq!(usage.entries, u64::from(DEEPEST) + 1);
     }
 }

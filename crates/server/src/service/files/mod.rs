@@ -9,7 +9,7 @@ use quota::Quota;
 pub(crate) use upload::Upload;
 use upload::{Here, Spent};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -449,7 +449,8 @@ impl Files {
             return Ok(());
         };
         let cannot = |error| storage_refusal("cannot look at a part file", &error);
-        let claim = quota.claim(sink, upload.offer.size, directories).map_err(cannot)?;
+        let owner = owner_of(&upload.source);
+        let claim = quota.claim(sink, upload.offer.size, directories, owner).map_err(cannot)?;
         let size = upload.offer.size.unwrap_or(upload.bytes);
         let what = || format!("a file of {size} bytes does not fit");
         upload.claim = Some(claim.map_err(|full| full.refuse(&what()))?);
@@ -496,7 +497,7 @@ const ALLOW_OVERWRITING: &str =
 pub(crate) fn quota_excess(config: &Config) -> io::Result<Option<String>> {
     let Some(limit) = quota_of(config) else { return Ok(None) };
     let directory = Served::look_at(config)?.now();
-    Ok(usage_below(&directory, &HashSet::new(), limit.entries).excess(limit))
+    Ok(usage_below(&directory, &|_| false, limit.entries).excess(limit))
 }
 
 /// What may be in the served directory together.

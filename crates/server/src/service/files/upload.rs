@@ -139,7 +139,7 @@ impl Upload {
             let message = format!("more than the limit of {limit} bytes came (--max-size)");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
-        if let Some(claim) = &mut self.claim
+        if let Some(claim) = &self.claim
             && let Err(full) = claim.grow_to(bytes)
         {
             return Err(full.refuse(&format!("no room for more than {} bytes", self.bytes)));
@@ -161,6 +161,8 @@ impl Upload {
         }
         let (file, at) = self.sink.as_ref()?.next_place()?;
         let allowed = self.files.max_size.saturating_sub(self.bytes);
+        let claimed = self.claim.as_ref().map_or(u64::MAX, Claim::bytes);
+        let allowed = allowed.min(claimed.saturating_sub(self.bytes));
         let most = self.left().unwrap_or(u64::MAX).min(allowed);
         (most > 0).then_some(Unseen { file, at, most })
     }
@@ -174,6 +176,10 @@ impl Upload {
             sink.put(count);
         }
         self.bytes += count;
+        if let Some(claim) = &self.claim {
+            // Claimed before; now it is used.
+            let _ = claim.grow_to(self.bytes);
+        }
         self.underway.at(self.bytes);
         self.clock.get_or_insert(Clock { first: at, last: at }).last = at;
     }
