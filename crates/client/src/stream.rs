@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_tls::client::{Client, Met, Trust};
+use anyport_tls::client::{Client, Met, NewServer, Trust};
 use anyport_tls::{ClientMachine, ClientSide, MaybeTls, Parts, TRUNCATED, TlsError};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -15,7 +15,7 @@ use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
 use crate::channel::ended;
 use crate::error::SendError;
-use crate::target::Target;
+use crate::target::{Scheme, Target};
 
 /// Whom to trust, and who is told why a server is.
 #[derive(Clone)]
@@ -82,8 +82,13 @@ impl Stream {
             return Ok(stream);
         }
         let failed = |source| SendError::Tls { peer, source: Box::new(source) };
+        // A URL of the web promises what a browser checks.
+        let new = match target.scheme {
+            Scheme::Http => NewServer::SameName,
+            _ => NewServer::AnyName,
+        };
         let (machine, meeting) =
-            encryption.client.connect(&target.host, target.port, alpn).map_err(failed)?;
+            encryption.client.connect(&target.host, target.port, alpn, new).map_err(failed)?;
         let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());
         let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out, error: None });
         let broken = |source| SendError::broken_off(peer, 0, source);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyport_tls::client::{Client, Trust};
+use anyport_tls::client::{Client, NewServer, Trust};
 use anyport_tls::identity::Identity;
 use anyport_tls::server::Server;
 use tokio_rustls::TlsAcceptor;
@@ -85,7 +85,8 @@ fn rate(server: SocketAddr, time: Duration) -> f64 {
 fn shake(server: SocketAddr, client: &Client) {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_nodelay(true).unwrap();
-    let (mut machine, _) = client.connect(&server.ip().to_string(), server.port(), &[]).unwrap();
+    let (host, new) = (server.ip().to_string(), NewServer::AnyName);
+    let (mut machine, _) = client.connect(&host, server.port(), &[], new).unwrap();
     let (mut plain, mut out, mut wire, mut count) = (Vec::new(), Vec::new(), [0; 8192], 0);
     loop {
         machine.open(&mut wire[..count], &mut plain, &mut out).unwrap();

@@ -330,7 +330,7 @@ pub(crate) mod tests {
     use anyport_testkit::noise;
 
     use super::*;
-    use crate::client::{Client, Trust};
+    use crate::client::{Client, NewServer, Trust};
     use crate::identity::Identity;
     use crate::server::Server;
 
@@ -343,7 +343,7 @@ pub(crate) mod tests {
     }
 
     fn client(trust: Trust) -> ClientMachine {
-        Client::new(trust).unwrap().connect("localhost", 1, &[]).unwrap().0
+        Client::new(trust).unwrap().connect("localhost", 1, &[], NewServer::AnyName).unwrap().0
     }
 
     fn server() -> ServerMachine {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
 
 use crate::identity::{Identity, IdentityError, certificates};
 use crate::{ALPN_H2, ALPN_HTTP_1_1, Fingerprint, provider};
@@ -15,6 +16,7 @@ use crate::{ALPN_H2, ALPN_HTTP_1_1, Fingerprint, provider};
 pub struct Server {
     config: Arc<ServerConfig>,
     fingerprint: Fingerprint,
+    public_key: Option<[u8; 32]>,
 }
 
 impl Server {
@@ -55,7 +57,12 @@ impl Server {
         };
         // One is as good as two to who comes back, and each is a write behind the handshake.
         config.send_tls13_tickets = 1;
-        Ok(Self { config: Arc::new(config), fingerprint: identity.fingerprint() })
+        let certificate = identity.key.cert.first();
+        let public_key = certificate.and_then(|certificate| {
+            let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+            Some(Sha256::digest(parsed.public_key().raw).into())
+        });
+        Ok(Self { config: Arc::new(config), fingerprint: identity.fingerprint(), public_key })
     }
 
     /// As rustls has it.
@@ -66,6 +73,11 @@ impl Server {
     /// What clients know it by.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// The SHA-256 digest of the certificate's public key, which `curl --pinnedpubkey` compares.
+    pub const fn public_key_digest(&self) -> Option<[u8; 32]> {
+        self.public_key
     }
 }
 

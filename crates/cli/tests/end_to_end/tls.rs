@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyport_testkit::noise;
 use anyport_tls::ClientMachine;
-use anyport_tls::client::{Client, Trust};
+use anyport_tls::client::{Client, NewServer, Trust};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
@@ -311,6 +311,84 @@ fn a_certificate_that_openssl_made_is_met_and_known_again() {
         let server = Server::start(&["--tls-cert", &certificate]);
         send(&server, &[]).exits(7).says(said);
         send(&server, &["--cacert", &certificate]).exits(7).says(said);
+    }
+}
+
+#[test]
+fn https_meets_no_new_server_whose_certificate_is_for_another_name() {
+    let scratch = Authority::new();
+    for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+        let mut params = CertificateParams::new(["other.example".to_owned()]).unwrap();
+        params.is_ca = is_ca.clone();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        scratch.write("self.pem", &format!("{}{}", certificate.pem(), key.serialize_pem()));
+        let server = Server::start(&["--tls-cert", scratch.file("self.pem")]);
+        let fingerprint = server.listening()[0]["fingerprint"].as_str().unwrap().to_owned();
+        let sample = Sample::new("x", b"hello");
+        let known = scratch.path("known_by_name");
+        let client = |scheme: &str, flags: &[&str]| {
+            let url = server.url(scheme, "");
+            let known = ["--known-hosts", known.to_str().unwrap()];
+            anyport(&[&["send", sample.path(), &url], &known[..], flags].concat())
+        };
+        let refused =
+            client("https", &[]).exits(7).says("is not for 127.0.0.1, but for other.example");
+        refused.says("--pin FINGERPRINT");
+        assert!(!known.exists(), "the server was remembered");
+        client("https", &["--pin", &fingerprint]).succeeds();
+        // As ssh has it, another scheme goes by the fingerprint alone.
+        if is_ca == IsCa::NoCa {
+            client("tls", &[]).succeeds().says("is new here");
+            client("https", &[]).succeeds();
+            fs::remove_file(&known).unwrap();
+        }
+    }
+}
+
+/// As developers make them: for `localhost`, added to the certificates of the system or not.
+#[test]
+fn a_self_signed_certificate_for_localhost_works_beside_those_of_the_system() {
+    let scratch = Authority::new();
+    let system = scratch.file("ca.pem");
+    for (number, more) in [
+        &["-subj", "/CN=localhost"][..],
+        &["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        &["-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE"],
+        &[
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "extendedKeyUsage=serverAuth",
+        ],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let directory = scratch.path(&format!("self{number}"));
+        fs::create_dir(&directory).unwrap();
+        let Some(own) = by_openssl(&directory, "self", more) else { return };
+        let server = Server::start(&["--tls-cert", &own]);
+        let both = directory.join("both.pem");
+        let bundle = [fs::read(system).unwrap(), fs::read(&own).unwrap()].concat();
+        fs::write(&both, bundle).unwrap();
+        let get = |anchors: &Path, known: &str| {
+            let url = format!("https://localhost:{}/", server.port());
+            let known = directory.join(known);
+            let mut command = anyport_command(&["ls", &url, "--known-hosts"]);
+            command.arg(known).env("SSL_CERT_FILE", anchors).env_remove("SSL_CERT_DIR");
+            Running::start(command, None).outcome().succeeds()
+        };
+        let stranger = get(Path::new(system), "strangers");
+        assert!(stranger.stderr.contains("is new here"), "{more:?}: {stranger:?}");
+        let again = get(Path::new(system), "strangers");
+        assert!(!again.stderr.contains("new here"), "{more:?}: {again:?}");
+        let trusted = get(&both, "trusted");
+        assert!(!trusted.stderr.contains("new here"), "{more:?}: {trusted:?}");
+        let both_ways = get(&both, "strangers");
+        assert_eq!(both_ways.stderr, "", "{more:?}");
     }
 }
 
@@ -764,7 +842,7 @@ pub(crate) struct Secured {
 impl Secured {
     pub(crate) fn connect(port: u16) -> Self {
         let client = Client::new(Trust { insecure: true, ..Trust::default() }).unwrap();
-        let (machine, _) = client.connect("127.0.0.1", port, &[]).unwrap();
+        let (machine, _) = client.connect("127.0.0.1", port, &[], NewServer::AnyName).unwrap();
         let mut secured = Self { stream: connect(port), machine, plain: Vec::new() };
         secured.open(&mut []);
         while secured.machine.is_handshaking() {

@@ -25,7 +25,7 @@ pub(super) fn vouches_for_itself(
 ) -> Result<(), Untrusted> {
     let got = Fingerprint::of(certificate);
     let parsed = parse(certificate).ok_or(Untrusted::MaySign { got })?;
-    is_for(certificate, &parsed, name)?;
+    is_for_parsed(certificate, &parsed, name)?;
     is_in_date(&parsed, now)?;
     let is_its_own = parsed.issuer() == parsed.subject() && parsed.verify_signature(None).is_ok();
     if is_its_own { Ok(()) } else { Err(Untrusted::MaySign { got }) }
@@ -48,8 +48,17 @@ fn is_in_date(parsed: &X509Certificate<'_>, now: UnixTime) -> Result<(), Untrust
     }
 }
 
+/// Whether a certificate is for `name`.
+pub(super) fn is_for(
+    certificate: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+) -> Result<(), Untrusted> {
+    let unreadable = || Untrusted::Other("it is no X.509 certificate".to_owned());
+    is_for_parsed(certificate, &parse(certificate).ok_or_else(unreadable)?, name)
+}
+
 /// Where it lists no names, its subject's common name is one: openssl adds no list by itself.
-fn is_for(
+fn is_for_parsed(
     certificate: &CertificateDer<'_>,
     parsed: &X509Certificate<'_>,
     name: &ServerName<'_>,

@@ -37,14 +37,21 @@ pub struct Trust {
     pub identity: Option<Identity>,
 }
 
+/// What the certificate of a self-signed server must say when it is seen for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewServer {
+    /// Any name: the server is known by its fingerprint alone, as an ssh server is.
+    AnyName,
+    /// The name of the host that was asked for, as browsers demand it.
+    SameName,
+}
+
 /// Makes connections.
 #[derive(Debug)]
 pub struct Client {
     trust: Trust,
     /// Those of the file, or of the system where there are any.
-    authorities: OnceLock<Option<Arc<dyn ServerCertVerifier>>>,
-    /// Those of the file, one of which may be a server's own.
-    given: Arc<[CertificateDer<'static>]>,
+    authorities: OnceLock<Authorities>,
     known_hosts: Option<KnownHosts>,
 }
 
@@ -55,19 +62,18 @@ impl Client {
     /// Authorities that cannot be read, or are none.
     pub fn new(trust: Trust) -> Result<Self, IdentityError> {
         let authorities = OnceLock::new();
-        let mut given = Vec::new();
         if let Some(path) = &trust.authorities {
             let unusable = |reason: String| IdentityError::Content { path: path.clone(), reason };
             let mut roots = RootCertStore::empty();
-            given = certificates(path)?;
+            let given = certificates(path)?;
             for certificate in &given {
                 roots.add(certificate.clone()).map_err(|error| unusable(error.to_string()))?;
             }
             let verifier = vouching(roots).map_err(|error| unusable(error.to_string()))?;
-            let _ = authorities.set(Some(verifier));
+            let _ = authorities.set(Authorities { verifier: Some(verifier), given: given.into() });
         }
         let known_hosts = trust.known_hosts.clone().map(KnownHosts::new);
-        Ok(Self { trust, authorities, given: given.into(), known_hosts })
+        Ok(Self { trust, authorities, known_hosts })
     }
 
     /// A connection to `host` at `port`, which has a ClientHello to send; `alpn`: what will be spoken (RFC 7301).
@@ -79,8 +85,11 @@ impl Client {
         host: &str,
         port: u16,
         alpn: &[&[u8]],
+        new: NewServer,
     ) -> Result<(ClientMachine, Meeting), TlsError> {
-        let name = ServerName::try_from(host.to_owned())
+        // A zone means nothing to the server (RFC 6874 §4), but tells two of them apart here.
+        let name = if host.contains(':') { host.split('%').next().unwrap_or(host) } else { host };
+        let name = ServerName::try_from(name.to_owned())
             .map_err(|_| TlsError::from(Untrusted::NoName { host: host.to_owned() }))?;
         let place = place(host, port);
         let known = match &self.known_hosts {
@@ -92,9 +101,9 @@ impl Client {
         let verifier = Arc::new(Verifier {
             trust: self.trust.clone(),
             authorities: self.authorities(),
-            given: self.given.clone(),
             known,
             place,
+            new,
             verdict: OnceLock::new(),
         });
         let builder = ClientConfig::builder_with_provider(provider())
@@ -120,20 +129,28 @@ impl Client {
         !self.trust.pins.is_empty() || self.trust.authorities.is_some()
     }
 
-    fn authorities(&self) -> Option<Arc<dyn ServerCertVerifier>> {
-        // Reading those of the system takes a while, and somebody with a pin does not need them.
+    fn authorities(&self) -> Authorities {
+        // Reading those of the system takes a while, and a client with a pin does not need them.
         if self.trust.insecure || !self.trust.pins.is_empty() {
-            return None;
+            return Authorities::default();
         }
         let of_system = || {
             let mut roots = RootCertStore::empty();
+            let given = rustls_native_certs::load_native_certs().certs;
             // Some of them may be older than the rules, and a small system may have none.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            let verifier = vouching(roots).ok()?;
-            Some(verifier)
+            roots.add_parsable_certificates(given.iter().cloned());
+            Authorities { verifier: vouching(roots).ok(), given: given.into() }
         };
         self.authorities.get_or_init(of_system).clone()
     }
+}
+
+/// The certificates that are trusted: of a file, or of the system.
+#[derive(Debug, Clone, Default)]
+struct Authorities {
+    verifier: Option<Arc<dyn ServerCertVerifier>>,
+    /// One of them may be a server's own.
+    given: Arc<[CertificateDer<'static>]>,
 }
 
 /// Looks whether one of `roots` vouches for a server.

@@ -14,7 +14,7 @@ use rustls::{
 use time::OffsetDateTime;
 
 use super::known_hosts::{Known, KnownHostsError};
-use super::{Trust, authority};
+use super::{Authorities, NewServer, Trust, authority};
 use crate::{Fingerprint, certificate_words, provider, words};
 
 /// Why a server is not trusted.
@@ -117,7 +117,8 @@ impl Untrusted {
                     .to_owned()
             }
             Self::WrongName { presented, .. } if !presented.is_empty() => {
-                "use a name that it is for".to_owned()
+                "use a name that it is for; for the certificate that the server printed at its start: --pin FINGERPRINT"
+                    .to_owned()
             }
             Self::WrongName { .. } | Self::NoName { .. } | Self::KnownHosts(_) | Self::Other(_) => {
                 "with --pin FINGERPRINT nothing but the certificate itself counts".to_owned()
@@ -184,9 +185,8 @@ fn listed(names: &[String]) -> String {
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) trust: Trust,
-    pub(super) authorities: Option<Arc<dyn ServerCertVerifier>>,
-    /// Certificates that were given, one of which may be the server's own.
-    pub(super) given: Arc<[CertificateDer<'static>]>,
+    pub(super) authorities: Authorities,
+    pub(super) new: NewServer,
     /// What is known of it.
     pub(super) known: Vec<Known>,
     pub(super) place: String,
@@ -225,7 +225,7 @@ impl Verifier {
         if self.known.contains(&Known::Certificate(got)) {
             return Ok(Verdict::Known);
         }
-        let vouched = match &self.authorities {
+        let vouched = match &self.authorities.verifier {
             Some(authorities) => authorities
                 .verify_server_cert(certificate, chain, name, ocsp, now)
                 .map_err(|error| Untrusted::of(error, got)),
@@ -234,11 +234,18 @@ impl Verifier {
         let Err(refused) = vouched else {
             return Ok(Verdict::Vouched { new: !self.known.contains(&Known::Vouched) });
         };
-        // Nobody can vouch for such a one, as webpki has it.
         let may_sign = authority::may_sign(certificate);
-        if may_sign && self.given.contains(certificate) {
-            authority::vouches_for_itself(certificate, name, now)?;
-            return Ok(Verdict::Vouched { new: false });
+        // webpki accepts none that may sign others, and no name but those that are listed.
+        if self.authorities.given.contains(certificate) {
+            match authority::vouches_for_itself(certificate, name, now) {
+                Ok(()) => {
+                    let of_system = self.trust.authorities.is_none();
+                    let new = of_system && !self.known.contains(&Known::Vouched);
+                    return Ok(Verdict::Vouched { new });
+                }
+                Err(error) if may_sign => return Err(error),
+                Err(_) => {}
+            }
         }
         let is_stranger = may_sign || matches!(refused, Untrusted::UnknownAuthority { .. });
         if self.trust.authorities.is_some() || !is_stranger {
@@ -260,6 +267,9 @@ impl Verifier {
             authority::vouches_for_itself(certificate, name, now)?;
         } else {
             signed_by_itself(certificate, chain, now).map_err(|error| Untrusted::of(error, got))?;
+            if self.new == NewServer::SameName {
+                authority::is_for(certificate, name)?;
+            }
         }
         match self.trust.known_hosts {
             Some(_) => Ok(Verdict::New(got)),
