@@ -22,7 +22,7 @@ use anyport_proto::detect::{Allowed, Decision, Verdict};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Service;
+use crate::config::{ListenerConfig, Service};
 use crate::conversations::{Conversations, Guard};
 use crate::detect::{self, Beginning, First};
 use crate::direct;
@@ -134,6 +134,11 @@ async fn begin(
     // Never TLS in TLS. Where nothing but TLS is taken, anything may be in it.
     let inside =
         Allowed { tls: false, ..if outside.is_only_tls() { Allowed::ALL } else { outside } };
+    if outside.is_only_tls() {
+        // The sessions ask the listener again.
+        let listener = ListenerConfig { allowed: inside, ..(*listener).clone() };
+        context.listener = Arc::new(listener);
+    }
     let inner = detect::read(&mut wire, &config, &listener, inside, place).await;
     inner.map(|inner| (wire, inner))
 }

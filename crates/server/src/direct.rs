@@ -14,6 +14,7 @@ use crate::connection::{self, Stages};
 use crate::conversations::Guard;
 use crate::counters::SilentEnd;
 use crate::detect::{self, First};
+use crate::record::Tally;
 use crate::service::time;
 use crate::session::greet::Greet;
 use crate::session::raw_echo::RawEcho;
@@ -96,13 +97,13 @@ async fn begin(
     let idle = context.config.timeouts.idle;
     match service {
         Service::Rfc868 => {
-            return tls::write(wire, &time::rfc868(), idle).await.map(|()| Begun::Told);
+            return say(wire, &time::rfc868(), context).await.map(|()| Begun::Told);
         }
         Service::Daytime => {
-            return tls::write(wire, time::daytime().as_bytes(), idle).await.map(|()| Begun::Told);
+            return say(wire, time::daytime().as_bytes(), context).await.map(|()| Begun::Told);
         }
         Service::Greet => {
-            tls::write(wire, format!("{}\n", context.config.greeting).as_bytes(), idle).await?;
+            say(wire, format!("{}\n", context.config.greeting).as_bytes(), context).await?;
         }
         Service::Any | Service::Echo | Service::Time => {}
     }
@@ -111,4 +112,11 @@ async fn begin(
         Ok(first) => Ok(Begun::Spoke(first)),
         Err(end) => Ok(Begun::Silent(end)),
     }
+}
+
+/// Writes what a service sends before it has read anything, and counts it.
+async fn say(wire: &mut Wire, bytes: &[u8], context: &Context) -> io::Result<()> {
+    tls::write(wire, bytes, context.config.timeouts.idle).await?;
+    Tally::new(context.record.clone()).sent(bytes.len() as u64);
+    Ok(())
 }

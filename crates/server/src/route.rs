@@ -6,7 +6,7 @@ use anyport_proto::transfer::file_path::{FilePath, PathError};
 /// A service, as a path names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// `/` takes unnamed files and those that bring their names, `/files/NAME` a named one.
+    /// `/` and directories take unnamed files and those that bring their names, `/NAME` and `/files/NAME` a named one.
     Upload {
         /// Percent-encoded, as it came.
         path: Option<String>,
@@ -20,7 +20,7 @@ pub(crate) enum Route {
 /// Why a path leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RouteError {
-    #[error("nothing is served at {0}; try /, /files/NAME, /echo or /rooms/NAME")]
+    #[error("WebSocket is not served at {0}; try /NAME, /files/NAME, /echo or /rooms/NAME")]
     NotFound(String),
     #[error("the name in {path} cannot be used: {source}")]
     BadName { path: String, source: PathError },
@@ -28,23 +28,26 @@ pub(crate) enum RouteError {
     BadRoom(#[from] TargetError),
 }
 
-/// The service at `path`; `query` is what stands behind its question mark.
+/// The service at `path`, by the rule of [`resource`]; `query` is what follows its question mark.
 pub(crate) fn route(path: &str, query: Option<&str>) -> Result<Route, RouteError> {
-    if path.starts_with(ROOMS_PATH) {
-        return Ok(Route::Room(Join::from_target(path, query)?));
+    let name = match resource(path).without_metrics() {
+        Resource::Echo => return Ok(Route::Echo),
+        Resource::Room => return Ok(Route::Room(Join::from_target(path, query)?)),
+        Resource::Stored(name) => name,
+        Resource::Help
+        | Resource::Health
+        | Resource::Time
+        | Resource::Metrics
+        | Resource::Pipe(_) => return Err(RouteError::NotFound(path.to_owned())),
+    };
+    if name.is_empty() {
+        return Ok(Route::Upload { path: None });
     }
-    if let Some(name) = path.strip_prefix("/files/") {
-        let file = name.trim_end_matches('/');
-        FilePath::from_percent_encoded(file)
-            .map_err(|source| RouteError::BadName { path: path.to_owned(), source })?;
-        // A directory: each file brings its own name, from there on.
-        return Ok(Route::Upload { path: Some(file.to_owned()).filter(|_| !name.ends_with('/')) });
-    }
-    match path {
-        "/" => Ok(Route::Upload { path: None }),
-        "/echo" => Ok(Route::Echo),
-        _ => Err(RouteError::NotFound(path.to_owned())),
-    }
+    let file = name.trim_end_matches('/');
+    FilePath::from_percent_encoded(file)
+        .map_err(|source| RouteError::BadName { path: path.to_owned(), source })?;
+    // In a directory each file brings its own name, from there on.
+    Ok(Route::Upload { path: Some(file.to_owned()).filter(|_| !name.ends_with('/')) })
 }
 
 /// What the path of a plain HTTP request names.
@@ -122,13 +125,18 @@ mod tests {
         assert_eq!(route("/echo", None), Ok(Route::Echo));
         let path = "my%20photo.jpg".to_owned();
         assert_eq!(route("/files/my%20photo.jpg", None), Ok(Route::Upload { path: Some(path) }));
-        assert_eq!(route("/files/a/b/", None), Ok(Route::Upload { path: None }));
-        assert!(matches!(route("/files/", None), Err(RouteError::BadName { .. })));
+        let path = "a/b".to_owned();
+        assert_eq!(route("/a/b", None), Ok(Route::Upload { path: Some(path) }));
+        for directory in ["/files", "/files/", "/a/b/", "/files/a/b/"] {
+            assert_eq!(route(directory, None), Ok(Route::Upload { path: None }), "{directory}");
+        }
         assert!(matches!(route("/files/%2e%2e", None), Err(RouteError::BadName { .. })));
         let Ok(Route::Room(join)) = route("/rooms/lobby", Some("as=alice&self")) else { panic!() };
         assert_eq!((join.room.as_str(), join.own), ("lobby", true));
         assert!(matches!(route("/rooms/", None), Err(RouteError::BadRoom(_))));
-        assert!(matches!(route("/other", None), Err(RouteError::NotFound(_))));
+        for other in ["/help", "/healthz", "/time", "/pipe/x"] {
+            assert!(matches!(route(other, None), Err(RouteError::NotFound(_))), "{other}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is said of each connection at its end, in each form of the log.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -21,6 +21,21 @@ fn ended(server: &Server, protocol: &str) -> Value {
         ended.find(|line| line["protocol"] == protocol)
     };
     crate::harness::wait_until("the end of a connection", lines)
+}
+
+#[test]
+fn what_a_service_says_first_is_counted() {
+    for service in ["greet", "daytime", "rfc868"] {
+        let listen = format!("{service}://127.0.0.1:0");
+        let server = Server::start_listening(&[&listen], &["-v", "--log-format", "json"]);
+        let mut said = Vec::new();
+        let mut stream = connect(server.port());
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.read_to_end(&mut said).unwrap();
+        assert!(said.len() >= 4, "{said:?}");
+        let line = ended(&server, service);
+        assert_eq!(line["bytes_out"], said.len(), "{line}");
+    }
 }
 
 #[test]

@@ -365,7 +365,6 @@ fn what_names_no_room_or_no_member_is_refused_with_what_is_wrong() {
         );
     }
     for (path, answer) in [
-        ("/rooms/", "room"),
         ("/rooms/r?as=a%0ab", "nickname"),
         ("/rooms/r?colour=red", "colour"),
         ("/rooms/a%2fb", "room"),
@@ -855,4 +854,22 @@ fn members_are_told_that_the_server_stops() {
     }
     ws.shutdown(Shutdown::Both).unwrap();
     assert!(server.wait().success());
+}
+
+#[test]
+fn a_room_without_a_name_is_not_found_and_a_hint_says_how_one_is_asked_for() {
+    let server = Server::start(&[]);
+    for request in [
+        "GET /rooms/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "GET /rooms/?as=me HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "POST /rooms/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi".to_owned(),
+    ] {
+        let answer = converse(&mut connect(server.port()), request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{request}: {answer}");
+        assert!(answer.contains("/rooms/ names no room; one is /rooms/lobby"), "{answer}");
+        assert!(answer.contains("curl -N http://HOST:PORT/rooms/lobby"), "{answer}");
+    }
+    let mut stream = connect(server.port());
+    stream.write_all(upgrade("/rooms/", "").as_bytes()).unwrap();
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 404 "));
 }

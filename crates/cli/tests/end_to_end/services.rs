@@ -61,6 +61,7 @@ const TABLE: &[(&str, Way, &str, &str)] = &[
         "a question that is as long as its answer: day, month, date",
         "…day, …\r\n",
     ),
+    ("help", Preface, "ANYPORT/1 HELP\n", "ANYPORT/1 HELP PUT NAME [size=BYTES] | GET NAME…\n"),
     ("greet", Preface, "ANYPORT/1 GREET\n", "ANYPORT/1 GREETING Welcome to anyport!\n"),
     ("greet", Listener, "", "Welcome to anyport!\n"),
     (

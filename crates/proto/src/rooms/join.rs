@@ -36,6 +36,9 @@ pub enum TargetError {
         /// The path as it came.
         path: String,
     },
+    /// Nothing follows `/rooms/`.
+    #[error("{ROOMS_PATH} names no room; one is {ROOMS_PATH}lobby")]
+    NoRoom,
     /// A percent sign without two hexadecimal digits, or bytes that are no UTF-8.
     #[error("{} is not percent-encoded UTF-8", quoted(.text))]
     NotEncoded {
@@ -92,6 +95,9 @@ impl Join {
     pub fn from_target(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
         let room = path.strip_prefix(ROOMS_PATH);
         let room = room.ok_or_else(|| TargetError::NotARoom { path: path.to_owned() })?;
+        if room.is_empty() {
+            return Err(TargetError::NoRoom);
+        }
         let mut join = Self::new(decoded(room)?.parse()?);
         // Browsers leave a lone ampersand where a form had nothing.
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -225,7 +231,7 @@ pub(crate) mod tests {
     fn a_bad_url_is_told_what_is_wrong_with_it() {
         for (path, query, message) in [
             ("/room/a", "", r#""/room/a" is not the path of a room; one is /rooms/lobby"#),
-            ("/rooms/", "", "the room is empty"),
+            ("/rooms/", "", "/rooms/ names no room; one is /rooms/lobby"),
             ("/rooms/a%zz", "", r#""a%zz" is not percent-encoded UTF-8"#),
             (
                 "/rooms/a%2Fb",

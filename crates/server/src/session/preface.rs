@@ -9,6 +9,7 @@
 //!   ANYPORT/1 TAKE key␊                              ──►  the content, FIN
 //!   ANYPORT/1 TIME␊                                  ──►  ANYPORT/1 TIME Local time is: …␊
 //!   ANYPORT/1 GREET␊                                 ──►  ANYPORT/1 GREETING Welcome to anyport!␊
+//!   ANYPORT/1 HELP␊                                  ──►  ANYPORT/1 HELP PUT NAME [size=BYTES] | …␊
 //! ```
 //!
 //! While an answer to GET or LIST goes out nothing is read. What came behind the question waits.
@@ -358,11 +359,16 @@ impl Preface {
                 replies.extend_from_slice(greeting.to_line().as_bytes());
                 return Ok(());
             }
+            Ok(Request::Other(Verb::Help)) => {
+                replies.extend_from_slice(Reply::Help(HELP.to_owned()).to_line().as_bytes());
+                return Ok(());
+            }
             Err(error) => {
                 let reason =
                     if self.admitted { error.to_string() } else { error.without_words(line) };
-                let refusal = Refusal::new(RefusalCode::BadRequest, reason)
-                    .with_hint("ANYPORT/1 PUT NAME size=BYTES, ANYPORT/1 GET NAME, ANYPORT/1 LIST");
+                let refusal = Refusal::new(RefusalCode::BadRequest, reason).with_hint(
+                    "ANYPORT/1 HELP, ANYPORT/1 PUT NAME size=BYTES, ANYPORT/1 GET NAME, ANYPORT/1 LIST",
+                );
                 return Err(self.refuse_line(refusal));
             }
         };
@@ -542,3 +548,7 @@ impl Preface {
         refusal
     }
 }
+
+/// The lines that a client may send, without the preface.
+const HELP: &str = "PUT NAME [size=BYTES] | GET NAME | LIST [DIR] | JOIN ROOM [as NICK] | PIPE KEY | TAKE KEY \
+     | ECHO | TIME | GREET | HELP; each after ANYPORT/1; more: curl http://HOST:PORT/help";

@@ -169,7 +169,7 @@ impl Raw {
             return Ok(Next::Become(Session::Ws(Box::new(ws)), flow));
         }
         let reason = idle_reason(self.context.config.timeouts.idle);
-        let hint = "raw bytes end with a half-close: use nc -N, ncat --send-only or socat -u";
+        let hint = "raw bytes end with a half-close: use nc -N (BusyBox: nc), ncat --send-only or socat -u";
         let refusal = Refusal::new(RefusalCode::Interrupted, reason.clone()).with_hint(hint);
         replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
         self.broken(&reason);

@@ -84,10 +84,12 @@ pub enum Verb {
     Time,
     /// Say a welcome.
     Greet,
+    /// Say which lines there are.
+    Help,
 }
 
 spelled!(Verb, "verb":
-    Time = "TIME", Greet = "GREET");
+    Time = "TIME", Greet = "GREET", Help = "HELP");
 
 /// Reads a request: a whole line, the preface included, without its line feed.
 pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
@@ -135,11 +137,12 @@ fn parse_verb(verb: &str, arguments: &str) -> Result<Request, PrefaceError> {
     }
 }
 
-/// `TIME` and `GREET` are whole lines.
+/// `TIME`, `GREET` and `HELP` are whole lines.
 fn parse_other(verb: Verb, arguments: &str) -> Result<Request, PrefaceError> {
     let line = match verb {
         Verb::Time => "TIME line",
         Verb::Greet => "GREET line",
+        Verb::Help => "HELP line",
     };
     match split_word(arguments) {
         ("", _) => Ok(Request::Other(verb)),
@@ -147,4 +150,4 @@ fn parse_other(verb: Verb, arguments: &str) -> Result<Request, PrefaceError> {
     }
 }
 
-const KNOWN_VERBS: &str = "PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET";
+const KNOWN_VERBS: &str = "PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP";

@@ -63,6 +63,8 @@ pub enum Reply {
     Time(String),
     /// A welcome.
     Greeting(String),
+    /// The lines that a client may send.
+    Help(String),
 }
 
 impl Reply {
@@ -80,6 +82,7 @@ impl Reply {
             Self::Content { size } => write_content(*size),
             Self::Time(line) => format!("{VERSION} TIME {}\n", on_one_line(line)),
             Self::Greeting(line) => format!("{VERSION} GREETING {}\n", on_one_line(line)),
+            Self::Help(line) => format!("{VERSION} HELP {}\n", on_one_line(line)),
             Self::Error(Refusal { code, message, hint }) => {
                 let message = on_one_line(message);
                 let hint = hint.as_deref().map(on_one_line);
@@ -103,6 +106,7 @@ impl Reply {
             "RECEIPT" => parse_receipt(&Fields::new("RECEIPT line", rest)).map(Self::Receipt),
             "TIME" => Ok(Self::Time(rest.to_owned())),
             "GREETING" => Ok(Self::Greeting(rest.to_owned())),
+            "HELP" => Ok(Self::Help(rest.to_owned())),
             "ERROR" => parse_refusal(rest).map(Self::Error),
             "FILE" => parse_file(&Fields::new("FILE line", rest)).map(Self::File),
             "ENTRY" => parse_entry(&Fields::new("ENTRY line", rest)).map(Self::Entry),

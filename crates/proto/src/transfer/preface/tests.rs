@@ -145,7 +145,11 @@ fn whoever_joins_is_told_where_it_is() {
 
 #[test]
 fn other_verbs_are_known_without_their_arguments() {
-    for (line, verb) in [("ANYPORT/1 TIME", Verb::Time), ("ANYPORT/1 GREET", Verb::Greet)] {
+    for (line, verb) in [
+        ("ANYPORT/1 TIME", Verb::Time),
+        ("ANYPORT/1 GREET", Verb::Greet),
+        ("ANYPORT/1 HELP", Verb::Help),
+    ] {
         assert_eq!(parse_request(line.as_bytes()), Ok(Request::Other(verb)));
     }
     for (line, words) in
@@ -168,11 +172,11 @@ fn a_bad_request_is_told_which_word_is_wrong() {
         ("ANYPORT/2 PUT x", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
         (
             "ANYPORT/1 put x",
-            r#"unknown verb "put" in the preface; known are PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET"#,
+            r#"unknown verb "put" in the preface; known are PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP"#,
         ),
         (
             "ANYPORT/1 ",
-            r#"unknown verb "" in the preface; known are PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET"#,
+            r#"unknown verb "" in the preface; known are PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP"#,
         ),
         ("ANYPORT/1 PUT", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
         ("ANYPORT/1 PUT size=5", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),

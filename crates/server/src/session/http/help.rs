@@ -35,7 +35,8 @@ Send a file
   curl -T FILE http://{host}/
   nc -N {name} {port} < FILE #  OpenBSD's nc (Debian, Ubuntu)
   ncat --send-only {name} {port} < FILE #  Nmap's ncat
-  nc -q 1 {name} {port} < FILE #  other nc that know -q (traditional, BusyBox)
+  nc {name} {port} < FILE #  BusyBox's nc
+  nc -q 1 {name} {port} < FILE #  netcat-traditional
   nc -w 3 {name} {port} < FILE #  other nc (GNU, macOS): closes after 3 s of silence
   socat -t 5 - TCP:{address}:{port} < FILE
   websocat -b ws://{host}/files/NAME < FILE

@@ -1,7 +1,9 @@
 //! Rooms by plain requests: a message by POST, who is there by GET, and what happens as a stream (docs/rooms.md).
 
 use anyport_proto::http1::{Framing, RequestHead};
-use anyport_proto::rooms::{EventId, Join, Members, Nickname, RoomName, Said, SaidError};
+use anyport_proto::rooms::{
+    EventId, Join, Members, Nickname, RoomName, Said, SaidError, TargetError,
+};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::HeaderName;
 use http::{Method, StatusCode, header};
@@ -125,7 +127,14 @@ fn join(context: &Context, head: &RequestHead, asked: &Asked) -> Result<Join, An
         let refusal = Refusal::new(RefusalCode::BadRequest, reason.to_string());
         refuse(context, asked, StatusCode::BAD_REQUEST, refusal)
     };
-    let mut join = Join::from_target(head.path(), head.query()).map_err(|error| bad(&error))?;
+    let mut join = Join::from_target(head.path(), head.query()).map_err(|error| match error {
+        TargetError::NoRoom => {
+            let refusal = Refusal::new(RefusalCode::NotFound, error.to_string())
+                .with_hint("curl -N http://HOST:PORT/rooms/lobby listens to the room lobby");
+            refuse(context, asked, StatusCode::NOT_FOUND, refusal)
+        }
+        other => bad(&other),
+    })?;
     // A browser that reconnects requests the same URL again, so the field is newer. An error would end its EventSource for
     // good, so a value from another server is an unknown id.
     if let Some(last) = head.fields.get(LAST_EVENT_ID) {

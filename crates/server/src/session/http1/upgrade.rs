@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyport_net::copy::{Flow, Input};
 use anyport_proto::access::PLAIN_SUBPROTOCOL;
 use anyport_proto::http1::RequestHead;
-use anyport_proto::rooms;
+use anyport_proto::rooms::{self, TargetError};
 use anyport_proto::transfer::offer::FILE_SUBPROTOCOL;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, Refusal, accept};
@@ -58,7 +58,9 @@ impl Http1 {
             Ok(route) => route,
             Err(error) => {
                 let status = match &error {
-                    RouteError::NotFound(_) => StatusCode::NOT_FOUND,
+                    RouteError::NotFound(_) | RouteError::BadRoom(TargetError::NoRoom) => {
+                        StatusCode::NOT_FOUND
+                    }
                     RouteError::BadName { .. } | RouteError::BadRoom(_) => StatusCode::BAD_REQUEST,
                 };
                 self.refuse(status, &error.to_string(), replies);
