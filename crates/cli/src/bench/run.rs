@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use anyport_client::Target;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use serde::Deserialize;
 
@@ -339,7 +340,7 @@ impl Track<'_> {
                 let scheme = if row.twist == Twist::Encrypted { encrypted } else { plain };
                 let pin = receiver.and_then(|ready| ready.fingerprint.as_deref());
                 let (url, told) = match &row.receiver {
-                    Receiver::Running { url } => (url.clone(), "--json"),
+                    Receiver::Running { url } => (under_new_name(url)?, "--json"),
                     _ => (format!("{scheme}://{}/", address_known()?), "--quiet"),
                 };
                 Start::ourselves()?
@@ -376,6 +377,17 @@ impl Track<'_> {
             }
         }
     }
+}
+
+/// The URL with a file name that was not used before: a server would refuse a second file of the same name, or answer that it has
+/// the file already.
+fn under_new_name(url: &str) -> Result<String> {
+    let mut target: Target = url.parse()?;
+    let (path, query) = target.path.split_at(target.path.find('?').unwrap_or(target.path.len()));
+    let separator = if path.ends_with('/') { "" } else { "-" };
+    let random = getrandom::u64()?;
+    target.path = format!("{path}{separator}bench-{random:016x}.bin{query}");
+    Ok(target.to_string())
 }
 
 impl Row {
@@ -487,6 +499,20 @@ const LEAST_MEMORY: u64 = 64 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_run_on_a_running_server_has_a_file_name_of_its_own() {
+        for (url, begins) in [
+            ("ws://h/", "ws://h:8331/bench-"),
+            ("tcp://h/d/", "tcp://h:8331/d/bench-"),
+            ("ws://h/files/x?q", "ws://h:8331/files/x-bench-"),
+        ] {
+            let [first, second] = [(); 2].map(|()| under_new_name(url).unwrap());
+            assert!(first.starts_with(begins), "{first}");
+            assert_ne!(first, second);
+            assert_eq!(first.ends_with("?q"), url.ends_with("?q"));
+        }
+    }
 
     #[test]
     fn a_listener_is_seen_in_the_tables_of_the_kernel() {

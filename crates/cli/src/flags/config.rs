@@ -40,10 +40,11 @@ pub(crate) struct Check {
 
 /// Print every setting, and where it comes from, as a file that could be used.
 ///
-/// FLAGS are those of anyport serve: --config FILE and any others. What is secret is not shown.
+/// FLAGS are those of anyport serve: --config FILE and any others, but for --json, which is about this output. What is secret is
+/// not shown.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// As one JSON object on a line; before FLAGS
+    /// As one JSON object on a line; before, among or after FLAGS
     #[arg(long)]
     pub(crate) json: bool,
 

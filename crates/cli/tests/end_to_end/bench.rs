@@ -192,6 +192,17 @@ fn running_servers_are_measured_by_their_receipts() {
     assert_broken(&outcome, "tcp://127.0.0.1:1/", "refused");
 }
 
+#[test]
+fn a_running_server_on_its_defaults_is_measured_again_and_again() {
+    let server = Server::start(&[]);
+    for scheme in ["ws", "ws", "tcp"] {
+        let outcome = anyport(&[SMALL, &["--json", &server.url(scheme, "")]].concat()).succeeds();
+        for row in of_kind(&outcome.json(), "row") {
+            assert!(row["broken"].is_null(), "{row}");
+        }
+    }
+}
+
 /// No figure, but the reason.
 #[track_caller]
 fn assert_broken(outcome: &Outcome, name: &str, reason: &str) {

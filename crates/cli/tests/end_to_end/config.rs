@@ -54,6 +54,21 @@ fn shown(arguments: &[&str], variables: &[(&str, &str)], key: &str) -> Value {
 }
 
 #[test]
+fn config_show_prints_json_wherever_the_flag_stands() {
+    let settings = Settings::new("max-size = \"10B\"\n");
+    let [flag, path] = &settings.flags();
+    let show = |arguments: &[&str]| {
+        let outcome = anyport(&[&["config", "show"], arguments].concat()).succeeds();
+        outcome.json()[0].clone()
+    };
+    let first = show(&["--json", flag, path, "--open"]);
+    assert_eq!(first["max-size"]["value"], "10B", "{first}");
+    assert_eq!(first["json"]["from"], "default", "{first}");
+    assert_eq!(show(&[flag, path, "--json", "--open"]), first);
+    assert_eq!(show(&[flag, path, "--open", "--json"]), first);
+}
+
+#[test]
 fn a_server_does_what_its_file_says() {
     let settings = Settings::new("max-size = \"10B\"\nbind = [\"127.0.0.1:0\"]\n");
     let [flag, path] = settings.flags();

@@ -13,12 +13,15 @@ use crate::layers::{self, Setting, Source};
 use crate::output::{json_to_stdout, write_stdout};
 
 pub(super) fn run(flags: &Show) -> Result<Exit, Failure> {
-    let parsed = super::serve(flags.flags.iter().cloned())?;
+    // Whatever stands behind the first flag of serve is FLAGS to clap, this one too.
+    let is_json = |flag: &&OsString| *flag == "--json";
+    let json = flags.json || flags.flags.iter().any(|flag| is_json(&flag));
+    let parsed = super::serve(flags.flags.iter().filter(|flag| !is_json(flag)).cloned())?;
     super::serve_flags(&parsed)?;
     let program = layers::program();
     let arguments = layers::keys(&program, "serve");
     let settings: Vec<(&Arg, &Setting)> = arguments.into_iter().zip(&parsed.settings).collect();
-    if flags.json {
+    if json {
         let object: serde_json::Map<String, Value> =
             settings.iter().map(|(argument, setting)| member(argument, setting)).collect();
         json_to_stdout(&Value::from(object)).context("cannot write to stdout")?;
