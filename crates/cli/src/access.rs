@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow, bail};
 use anyport_client::{Scheme, Target, TargetError};
+use anyport_net::resolve::{split_port, without_zone};
 use anyport_proto::access::{HostName, Named, Token, parse_list};
 use anyport_server::{Config, ListenerConfig, OnTimeout, Service, Tokens};
 use clap::Args;
@@ -15,6 +16,7 @@ use clap::Args;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::listen::is_loopback;
+use crate::output::{plain, to_stderr};
 
 /// Who may come in.
 #[derive(Debug, Args)]
@@ -108,16 +110,19 @@ impl Access {
 /// What a client shows.
 #[derive(Debug, Args)]
 pub(crate) struct Credential {
-    /// Show the token in FILE [default: what ANYPORT_TOKEN holds, if that is set]
+    /// Show the token in FILE: a line is TOKEN, or HOST TOKEN for that host alone [default: ANYPORT_TOKEN, as one such line]
+    ///
+    /// HOST is the host of the URL, as HOST:PORT for one port alone. A token is never shown to another host. In ANYPORT_TOKEN a
+    /// token without a host is shown to this machine alone (localhost, 127.0.0.1, ::1).
     #[arg(long, value_name = "FILE", help_heading = "Connection")]
     pub(crate) token_file: Option<PathBuf>,
 }
 
 impl Credential {
-    /// The target of a URL, and what is shown there.
+    /// Parses the URL of a target, and finds the token for it.
     pub(crate) fn target(&self, url: &str, hint: &str) -> Result<Target, Failure> {
         let mut target: Target = url.parse().map_err(|error| bad_target(error, hint))?;
-        target.token = self.token()?;
+        target.token = self.token(&target)?;
         if self.token_file.is_some() && target.scheme == Scheme::Frames {
             let error = anyhow!("frames:// has no handshake, and nowhere else for a token");
             return Err(Failure::new(Exit::Usage, error).with_hint("use ws:// or tcp://"));
@@ -125,54 +130,132 @@ impl Credential {
         Ok(target)
     }
 
-    /// The token for a server of any kind, to which nothing but a handshake is said that is not in the input.
+    /// The token for the handshake of `cat`, which says nothing else that is not in its input.
     pub(crate) fn handshake_token(&self, url: &str) -> Result<Option<Token>, Failure> {
-        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-        let has_handshake = ["ws", "wss"].iter().any(|ws| scheme.eq_ignore_ascii_case(ws));
-        if self.token_file.is_some() && !has_handshake {
-            let error = anyhow!("only the handshake of ws:// and wss:// shows a token by itself");
-            return Err(Failure::new(Exit::Usage, error)
-                .with_hint("type it: ANYPORT/1 ECHO token=TOKEN, and what else a line may be"));
+        // What is wrong with the URL, and which others there are, is reported by cat.
+        let target = url.parse::<Target>().ok().filter(|target| target.scheme == Scheme::Ws);
+        match target {
+            Some(target) => self.token(&target),
+            None if self.token_file.is_some() => {
+                let error =
+                    anyhow!("only the handshake of ws:// and wss:// shows a token by itself");
+                Err(Failure::new(Exit::Usage, error)
+                    .with_hint("type it: ANYPORT/1 ECHO token=TOKEN, and what else a line may be"))
+            }
+            None => Ok(None),
         }
-        self.token()
     }
 
-    fn token(&self) -> Result<Option<Token>, Failure> {
-        let Some(path) = &self.token_file else { return from_environment() };
-        let mut list = read(path)?;
-        match (list.pop(), list.is_empty()) {
-            (Some(named), true) => Ok(Some(named.token)),
-            _ => {
-                let count = list.len() + 1;
-                let error = anyhow!("{} holds {count} tokens", path.display());
-                let hint = "a client shows one: name a file that holds no other";
-                Err(Failure::new(Exit::Usage, error).with_hint(hint))
-            }
+    fn token(&self, target: &Target) -> Result<Option<Token>, Failure> {
+        match &self.token_file {
+            Some(path) => from_file(path, target).map(Some),
+            None => from_environment(target),
         }
     }
+}
+
+/// A token of a client, and the host that it is for.
+struct Bound {
+    host: Option<String>,
+    token: Token,
+}
+
+impl Bound {
+    fn is_for(&self, target: &Target) -> bool {
+        let Some(host) = &self.host else { return false };
+        let (host, port) = split_port(host);
+        host.eq_ignore_ascii_case(&target.host)
+            && port.is_none_or(|port| port.parse() == Ok(target.port))
+    }
+}
+
+/// Reads lines of `TOKEN` or `HOST TOKEN`. No error shows a word of them, as any may be the secret.
+fn parse_bound(text: &str) -> Result<Vec<Bound>, anyhow::Error> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words: Vec<_> = line.split_whitespace().take(3).collect();
+        let (host, token) = match words.as_slice() {
+            [token] => (None, token),
+            [host, token] => (Some((*host).to_owned()), token),
+            _ => {
+                bail!("line {number}: expected TOKEN or HOST TOKEN, a comment on a line of its own")
+            }
+        };
+        let token = Token::parse(token).with_context(|| format!("line {number}"))?;
+        found.push(Bound { host, token });
+    }
+    Ok(found)
+}
+
+/// The token for `target`: the one with its host, else the only one without a host.
+fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
+    let (mut bound, shown) = (parsed(path, parse_bound, CLIENT_HINT)?, path.display());
+    if let Some(at) = bound.iter().position(|bound| bound.is_for(target)) {
+        return Ok(bound.swap_remove(at).token);
+    }
+    let count = bound.len();
+    let mut for_any = bound.into_iter().filter(|bound| bound.host.is_none());
+    match (for_any.next(), for_any.next()) {
+        (Some(only), None) => Ok(only.token),
+        _ => {
+            let tokens = if count == 1 { "token" } else { "tokens" };
+            let error =
+                anyhow!("{shown} holds {count} {tokens}, and not one for {}", target.address());
+            Err(Failure::new(Exit::Usage, error).with_hint(CLIENT_HINT))
+        }
+    }
+}
+
+/// The token for `target` in the environment, where any program may be started with it: one without a host is for this machine.
+fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
+    let Some(value) = std::env::var_os(ENVIRONMENT).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let mut bound = parse_bound(&value.to_string_lossy()).map_err(|error| {
+        Failure::new(Exit::Usage, error.context(format!("cannot use {ENVIRONMENT}")))
+            .with_hint(CLIENT_HINT)
+    })?;
+    if let Some(at) = bound.iter().position(|bound| bound.is_for(target)) {
+        return Ok(Some(bound.swap_remove(at).token));
+    }
+    let Some(for_any) = bound.into_iter().find(|bound| bound.host.is_none()) else {
+        return Ok(None);
+    };
+    let address = without_zone(&target.host).parse::<IpAddr>();
+    let is_here = match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => target.host.eq_ignore_ascii_case("localhost"),
+    };
+    if !is_here {
+        to_stderr(&plain(&format!(
+            "warning: the token in {ENVIRONMENT} names no host and is not shown to {host}; {ENVIRONMENT}='{host} TOKEN' binds it",
+            host = target.host
+        )));
+    }
+    Ok(Some(for_any.token).filter(|_| is_here))
 }
 
 /// A URL that is none, with advice that fits.
 pub(crate) fn bad_target(error: TargetError, hint: &str) -> Failure {
-    let hint = match &error {
-        TargetError::UserInfo => "put it into a file for --token-file, or into ANYPORT_TOKEN",
-        _ => hint,
-    };
+    let hint = error.hint().unwrap_or_else(|| hint.to_owned());
     Failure::new(Exit::Usage, error).with_hint(hint)
 }
 
-fn from_environment() -> Result<Option<Token>, Failure> {
-    let Some(value) = std::env::var_os(ENVIRONMENT).filter(|value| !value.is_empty()) else {
-        return Ok(None);
-    };
-    let parsed = Token::parse(&value.to_string_lossy());
-    parsed.map(Some).map_err(|error| {
-        Failure::new(Exit::Usage, anyhow!(error).context(format!("cannot use {ENVIRONMENT}")))
-    })
+/// The tokens of a server's file.
+fn read(path: &Path) -> Result<Vec<Named>, Failure> {
+    let parse = |text: &str| parse_list(text).map_err(anyhow::Error::from);
+    parsed(path, parse, "a line is TOKEN or NAME TOKEN; anyport token prints a new one")
 }
 
-/// The tokens of a file that nobody else can read.
-fn read(path: &Path) -> Result<Vec<Named>, Failure> {
+/// What `parse` finds in a file of tokens, which other users must be able neither to read nor to change.
+fn parsed<T>(
+    path: &Path,
+    parse: impl Fn(&str) -> Result<T, anyhow::Error>,
+    hint: &str,
+) -> Result<T, Failure> {
     let shown = path.display();
     let failed = |error: anyhow::Error| {
         Failure::new(Exit::Usage, error.context(format!("cannot use the token file {shown}")))
@@ -192,10 +275,7 @@ fn read(path: &Path) -> Result<Vec<Named>, Failure> {
     if read as u64 == most {
         return Err(failed(anyhow!("it is longer than {LONGEST_FILE} bytes")));
     }
-    parse_list(&text).map_err(|error| {
-        failed(error.into())
-            .with_hint("a line is TOKEN or NAME TOKEN; anyport token prints a new one")
-    })
+    parse(&text).map_err(|error| failed(error).with_hint(hint))
 }
 
 /// A new token: 32 random bytes in the Base64 of URLs (RFC 4648 §5), which stands everywhere as it is.
@@ -205,8 +285,10 @@ pub(crate) fn draw() -> Result<String, Failure> {
     Ok(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes))
 }
 
-/// Where a client's token may stand. Processes of others do not see it, as they see arguments.
+/// Where a client's token may stand. Processes of other users do not see it, as they see arguments.
 const ENVIRONMENT: &str = "ANYPORT_TOKEN";
+
+const CLIENT_HINT: &str = "a line is HOST TOKEN, or TOKEN alone for any host that is named";
 
 /// The most tokens there may be, each with a comment of its own length.
 const LONGEST_FILE: u64 = 1024 * 1024;

@@ -7,12 +7,15 @@
 //!            SERVICE://ADDR?what is set for this listener alone
 //! ```
 
+use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use anyport_client::DEFAULT_PORT;
 use anyport_net::listen::{self, ListenError};
+use anyport_net::resolve::{address_text, split_port};
 use anyport_proto::detect::{Allowed, ProtocolName};
 use anyport_server::{Listener, ListenerConfig, OnTimeout, Service, TlsMode};
 use clap::ValueEnum;
@@ -25,7 +28,7 @@ use crate::{Failure, flags, values};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listen {
     service: Service,
-    /// `HOST:PORT`, or either of them.
+    /// `HOST:PORT`, or one of them.
     address: String,
     /// What is taken here, where it is not what the whole server takes.
     allowed: Option<Allowed>,
@@ -196,11 +199,17 @@ fn resolved(
     inherited: &[SocketAddr],
 ) -> Result<Vec<(Group, Vec<SocketAddr>)>, Failure> {
     let mut resolved: Vec<(Group, Vec<SocketAddr>)> = Vec::new();
+    if let Some(port) = flags.port
+        && !flags.bind.is_empty()
+        && flags.bind.iter().all(|address| address_and_port(address).1.is_some())
+    {
+        let error = anyhow!("--port {port} has no effect: each --bind names its port");
+        return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
+    }
     for group in groups(flags, !inherited.is_empty()) {
         let mut addresses = Vec::new();
         for wanted in &group.wanted {
-            let address = with_port(wanted, group.config.service);
-            addresses.extend(listen::resolve(&address).map_err(|error| {
+            addresses.extend(listen::resolve(wanted).map_err(|error| {
                 let flag = &group.flag;
                 Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
             })?);
@@ -228,7 +237,7 @@ fn bind(
 /// Addresses with one port for all that ask for port 0, and with the same settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
-    /// As they were written.
+    /// `HOST:PORT`, of which the host may be a name.
     pub(crate) wanted: Vec<String>,
     /// What a person writes before such an address.
     pub(crate) flag: String,
@@ -252,10 +261,11 @@ pub(crate) fn common(flags: &flags::Serve) -> ListenerConfig {
 /// What is to be listened on, without a look at anything but the flags. `are_some`: beside other listeners.
 pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
     let common = common(flags);
-    let bind = if flags.bind.is_empty() && flags.listen.is_empty() && !are_some {
-        DEFAULT_ADDRESSES.map(str::to_owned).to_vec()
-    } else {
-        flags.bind.clone()
+    let port = flags.port.unwrap_or_else(|| default_port(Service::Any));
+    let by_default = flags.listen.is_empty() && !are_some || flags.port.is_some();
+    let bind = match flags.bind.as_slice() {
+        [] if by_default => on_default_addresses(&port.to_string()),
+        bind => bind.iter().flat_map(|address| with_port(address, port)).collect(),
     };
     let bind = Group { wanted: bind, flag: BIND.to_owned(), config: common.clone() };
     let listen = flags.listen.iter().map(|listen| {
@@ -266,7 +276,7 @@ pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
         config.tls = listen.tls.unwrap_or(config.tls);
         config.service = listen.service;
         let flag = format!("--listen {}://", listen.service.as_str());
-        Group { wanted: vec![listen.address.clone()], flag, config }
+        Group { wanted: with_port(&listen.address, default_port(listen.service)), flag, config }
     });
     let all = std::iter::once(bind).chain(listen);
     all.filter(|group| !group.wanted.is_empty()).collect()
@@ -278,51 +288,60 @@ fn check_new<'a>(
     mut earlier: impl Iterator<Item = &'a SocketAddr>,
 ) -> Result<(), Failure> {
     match earlier.find(|address| address.port() != 0 && addresses.contains(address)) {
-        Some(address) => Err(Failure::new(Exit::Usage, anyhow!("{address} is asked for twice"))
-            .with_hint("name each address once, in --bind or in --listen")),
+        Some(address) => {
+            Err(Failure::new(Exit::Usage, anyhow!("{} is asked for twice", address_text(*address)))
+                .with_hint("name each address once, in --bind or in --listen"))
+        }
         None => Ok(()),
     }
 }
 
 fn bind_hint(flag: &str, address: SocketAddr, error: &std::io::Error) -> Option<String> {
-    let ip = bracketed(address);
+    let free = |port| {
+        let mut address = address;
+        address.set_port(port);
+        format!("{flag}{}", address_text(address))
+    };
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            Some(format!("another program listens there; try {flag}{ip}:0"))
+            Some(format!("another program listens there; try {}", free(0)))
         }
         std::io::ErrorKind::PermissionDenied => {
-            Some(format!("ports below 1024 need a right; try {flag}{ip}:8331"))
+            Some(format!("ports below 1024 need a right; try {}", free(DEFAULT_PORT)))
         }
         _ => None,
     }
-}
-
-fn bracketed(address: SocketAddr) -> String {
-    if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() }
 }
 
 pub(crate) fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// `HOST` alone gets the service's own port; `:PORT` alone is this machine.
-fn with_port(address: &str, service: Service) -> String {
-    let default = default_port(service);
-    if let Some(port) = address.strip_prefix(':')
-        && port.parse::<u16>().is_ok()
-    {
-        return format!("localhost:{port}");
+/// The addresses that a person means by one: `HOST` alone gets `default` for its port, `PORT` or `:PORT` alone the default
+/// addresses.
+fn with_port(written: &str, default: u16) -> Vec<String> {
+    match address_and_port(written) {
+        (None, port) => on_default_addresses(port.unwrap_or_default()),
+        // As it is: what is wrong with it is the resolver's to say.
+        (Some(_), Some(_)) => vec![written.to_owned()],
+        (Some(host), None) if host.contains(':') => {
+            vec![format!("[{}]:{default}", host.replace('%', "%25"))]
+        }
+        (Some(host), None) => vec![format!("{host}:{default}")],
     }
-    let bare_v6 = address.parse::<std::net::Ipv6Addr>().is_ok();
-    let has_port = match address.rsplit_once(']') {
-        Some((_, rest)) => rest.starts_with(':'),
-        None => address.contains(':'),
-    };
-    match (bare_v6, has_port) {
-        (true, _) => format!("[{address}]:{default}"),
-        (false, true) => address.to_owned(),
-        (false, false) => format!("{address}:{default}"),
+}
+
+/// The host and the port of an address as it was written, at least one of them.
+fn address_and_port(written: &str) -> (Option<Cow<'_, str>>, Option<&str>) {
+    if written.bytes().all(|byte| byte.is_ascii_digit()) {
+        return (None, Some(written));
     }
+    let (host, port) = split_port(written);
+    (Some(host).filter(|host| !host.is_empty()), port)
+}
+
+fn on_default_addresses(port: &str) -> Vec<String> {
+    DEFAULT_HOSTS.map(|host| format!("{host}:{port}")).to_vec()
 }
 
 /// The port of an address that names none: the old services have theirs since 1983.
@@ -333,7 +352,7 @@ const fn default_port(service: Service) -> u16 {
         Service::Rfc868 => 37,
         Service::Greet => 9001,
         Service::Time => 8080,
-        _ => 8331,
+        _ => DEFAULT_PORT,
     }
 }
 
@@ -342,8 +361,8 @@ pub(crate) const BIND: &str = "--bind ";
 
 const KEYS: &str = "only, detect, detect-timeout, on-timeout, tls";
 
-/// Where a server listens when nobody says otherwise.
-const DEFAULT_ADDRESSES: [&str; 2] = ["127.0.0.1:8331", "[::1]:8331"];
+/// Where a server listens by default: this machine alone reaches it there.
+const DEFAULT_HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
 
 #[cfg(test)]
 mod tests {
@@ -413,16 +432,19 @@ mod tests {
         for (written, meant) in [
             ("127.0.0.1:0", "127.0.0.1:0"),
             ("localhost", "localhost:8331"),
-            (":9000", "localhost:9000"),
+            (":9000", "127.0.0.1:9000 [::1]:9000"),
+            ("9000", "127.0.0.1:9000 [::1]:9000"),
             ("::1", "[::1]:8331"),
             ("[::1]", "[::1]:8331"),
             ("[::1]:80", "[::1]:80"),
+            ("fe80::1%lo", "[fe80::1%25lo]:8331"),
+            ("[fe80::1%25lo]", "[fe80::1%25lo]:8331"),
+            ("[fe80::1%lo]:80", "[fe80::1%lo]:80"),
         ] {
-            assert_eq!(with_port(written, Service::Any), meant);
+            assert_eq!(with_port(written, 8331).join(" "), meant);
         }
         for (service, port) in [("echo", 7), ("daytime", 13), ("rfc868", 37), ("greet", 9001)] {
-            let service = service.parse().unwrap();
-            assert_eq!(with_port("localhost", service), format!("localhost:{port}"));
+            assert_eq!(default_port(service.parse().unwrap()), port);
         }
     }
 

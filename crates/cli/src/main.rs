@@ -20,6 +20,9 @@ mod values;
 
 use std::process::ExitCode;
 
+use anyport_client::{DEFAULT_PORT, Target};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 use crate::exit::Exit;
 use crate::flags::Command;
 use crate::layers::Refusal;
@@ -28,7 +31,13 @@ use crate::logging::LogFormat;
 fn main() -> ExitCode {
     let parsed = match layers::parse(std::env::args_os().collect(), &layers::environment) {
         Ok(parsed) => parsed,
-        Err(Refusal::Usage(error)) => error.exit(),
+        Err(Refusal::Usage(error)) => match without_target(&error) {
+            Some(failure) => {
+                output::print_failure(&failure);
+                return failure.exit.into();
+            }
+            None => error.exit(),
+        },
         Err(refusal) => {
             let failure = Failure::from(refusal);
             output::print_failure(&failure);
@@ -67,6 +76,17 @@ fn main() -> ExitCode {
     .into()
 }
 
+/// `anyport send FILE`, whose only argument is the target to clap.
+fn without_target(error: &clap::Error) -> Option<Failure> {
+    let missing = error.get(ContextKind::InvalidArg)?;
+    let is_files = matches!(missing, ContextValue::Strings(names) if names.len() == 1 && names[0].starts_with("<FILE>"));
+    if error.kind() != ErrorKind::MissingRequiredArgument || !is_files {
+        return None;
+    }
+    let error = anyhow::anyhow!("TARGET is missing: the server to send to");
+    Some(Failure::new(Exit::Usage, error).with_hint("anyport send FILE HOST:PORT"))
+}
+
 /// A command that did not do its work: what to print, and how to exit.
 #[derive(Debug)]
 struct Failure {
@@ -80,6 +100,28 @@ struct Failure {
 impl Failure {
     fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { error: error.into(), others: Vec::new(), hint: None, exit }
+    }
+
+    /// Names the host as it was typed beside its address, and the port that `http://` stands for.
+    fn at(mut self, target: &Target) -> Self {
+        let refused = |cause: &(dyn std::error::Error + 'static)| {
+            let error = cause.downcast_ref::<std::io::Error>();
+            error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        };
+        if self.error.chain().any(refused)
+            && let Some(port) = target.web_port()
+        {
+            let scheme = target.scheme_name();
+            let elsewhere = Target { port: DEFAULT_PORT, ..target.clone() };
+            self.hint = Some(format!(
+                "{scheme}:// means port {port}; anyport's default is {DEFAULT_PORT}: try {elsewhere}"
+            ));
+        }
+        let text = format!("{:#}", self.error);
+        if text.contains(&format!(":{}", target.port)) && !text.contains(&target.host) {
+            self.error = self.error.context(target.host.clone());
+        }
+        self
     }
 
     fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -160,12 +160,12 @@ fn in_one_line(lines: &[String]) -> String {
 }
 
 /// Settings of the command itself that it looks at once.
-const STAYS: [&str; 7] =
-    ["control", "daemon", "json", "log-file", "log-format", "pid-file", "verbose"];
+const STAYS: [&str; 8] =
+    ["control", "daemon", "json", "log-file", "log-format", "pid-file", "port", "verbose"];
 
 /// All settings that a running server does not follow. A quota follows, but for its coming and going, and of bind and listen
 /// what is set for the listeners that are there.
-pub(crate) const NEEDS_A_RESTART: [&str; 13] = [
+pub(crate) const NEEDS_A_RESTART: [&str; 14] = [
     "bind",
     "bulk-threads",
     "control",
@@ -177,6 +177,7 @@ pub(crate) const NEEDS_A_RESTART: [&str; 13] = [
     "log-file",
     "log-format",
     "pid-file",
+    "port",
     "sink",
     "verbose",
 ];

@@ -179,7 +179,7 @@ pub(crate) fn client(flags: &ClientTls) -> Result<Encryption, Failure> {
 
 /// What a person has to know of a server that nobody vouches for.
 fn tell(target: &Target, met: &Met) {
-    let authority = target.authority();
+    let authority = target.address();
     match met {
         Met::New { fingerprint, file, error: None } => to_stderr(&format!(
             "{authority} is new here: its certificate {fingerprint} is remembered in {}",

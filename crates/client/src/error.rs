@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyport_net::dial::DialError;
+use anyport_net::resolve::address_text;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::PathError;
 use anyport_proto::transfer::refusal::{self, Refusal, RefusalCode, Retry};
@@ -359,9 +360,10 @@ impl SendError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Dial(DialError::Connect { address, source })
+            Self::Dial(DialError::Connect { address, source, .. })
                 if source.kind() == io::ErrorKind::ConnectionRefused =>
             {
+                let address = address_text(*address);
                 Some(format!("is a server running there? try: anyport serve --bind {address}"))
             }
             Self::Dial(DialError::Resolve { .. }) => {

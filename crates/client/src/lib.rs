@@ -35,5 +35,5 @@ pub use error::{Blame, SendError};
 pub use send::pipe::{PipeOptions, give};
 pub use send::{Engine, Observer, Options, Sent, send};
 pub use stream::Encryption;
-pub use target::{Place, Scheme, Target, TargetError};
+pub use target::{DEFAULT_PORT, Place, Scheme, Target, TargetError};
 pub use walk::{Found, Links};

@@ -1,20 +1,37 @@
-//! Where to send, as people write it: `host:port`, `ws://host:port/files/NAME`, `https://host/NAME`.
+//! Targets as people write them: `host:port`, `ws://host:port/NAME`, `https://host/NAME`, `fe80::1%eth0`, `:8331`.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
 
+use anyport_net::resolve::{is_address, split_port, without_zone};
 use anyport_proto::access::Token;
 use anyport_proto::transfer::file_path::FilePath;
 
-/// The scheme that leaves it to us.
+/// The scheme that leaves the protocol to the client, as does no scheme: raw TCP with the preface is the fastest.
 const ANYPORT: &str = "anyport";
 
-/// The port where none is written.
-const DEFAULT_PORT: u16 = 8331;
+/// The schemes, and whether they are under TLS.
+const SCHEMES: [(&str, Scheme, bool); 9] = [
+    (ANYPORT, Scheme::Tcp, false),
+    ("tcp", Scheme::Tcp, false),
+    ("tls", Scheme::Tcp, true),
+    ("ws", Scheme::Ws, false),
+    ("wss", Scheme::Ws, true),
+    ("frames", Scheme::Frames, false),
+    ("frames+tls", Scheme::Frames, true),
+    ("http", Scheme::Http, false),
+    ("https", Scheme::Http, true),
+];
 
-/// The same where the scheme is one of the whole web (RFC 9110 §4.2): somebody who copies `https://host/file` from a
-/// browser means what the browser meant.
+/// The port where none is written, and where `serve` listens by default.
+pub const DEFAULT_PORT: u16 = 8331;
+
+/// The host of a target that is a port alone.
+const THIS_MACHINE: &str = "localhost";
+
+/// The default ports of HTTP (RFC 9110 §4.2), so that a URL copied from a browser means the same here.
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
@@ -107,23 +124,39 @@ impl Place {
     }
 }
 
-/// Why a URL is none that can be sent to.
+/// Why a URL is not a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// A scheme of another world.
+    /// A scheme of another protocol.
     #[error(
-        "scheme {0:?} is not known; known are tcp, ws, frames, http, under TLS tls, wss, frames+tls, https, and none at all"
+        "scheme {scheme:?} is not known; known are tcp, ws, frames, http, under TLS tls, wss, frames+tls, https, and none at all"
     )]
-    UnknownScheme(String),
-    /// Somebody's name or a secret before the host.
+    UnknownScheme {
+        /// As written.
+        scheme: String,
+        /// The whole URL.
+        url: String,
+    },
+    /// A known scheme without `//` behind its colon.
+    #[error("{url:?} lacks // after {scheme}:")]
+    NoSlashes {
+        /// As written.
+        url: String,
+        /// Its scheme.
+        scheme: &'static str,
+    },
+    /// A user or a secret before the host.
     #[error("a URL carries no user and no token: others on this machine see it")]
     UserInfo,
     /// Nothing between `://` and `/`.
     #[error("{0:?} names no host")]
     NoHost(String),
-    /// A port that is no number from 1 to 65535.
-    #[error("port {0:?} is no number from 1 to 65535")]
+    /// Several colons, and not an IPv6 address.
+    #[error("{0:?} is neither HOST:PORT nor an IPv6 address")]
+    BadAddress(String),
+    /// A port that is not a number from 1 to 65535.
+    #[error("port {0:?} is not a number from 1 to 65535")]
     BadPort(String),
     /// A path that names no file.
     #[error("{path:?} cannot be a file's name: {reason}")]
@@ -135,22 +168,43 @@ pub enum TargetError {
     },
 }
 
+impl TargetError {
+    /// What the user can write instead, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownScheme { scheme, url } => {
+                Some(match scheme.to_ascii_lowercase().as_str() {
+                    "udp" => format!("udp:// is for anyport cat: anyport cat {url}"),
+                    "ftp" | "ftps" | "sftp" | "scp" | "tftp" => format!(
+                        "anyport does not speak {scheme}://, curl does: curl {url}; an anyport server is HOST:PORT"
+                    ),
+                    _ => "write HOST:PORT, or http://HOST:PORT/".to_owned(),
+                })
+            }
+            Self::NoSlashes { url, scheme } => {
+                let rest = url.split_once(':').map_or("", |(_, rest)| rest);
+                Some(format!("write {scheme}://{}", rest.trim_start_matches('/')))
+            }
+            Self::UserInfo => {
+                Some("put it into a file for --token-file, or into ANYPORT_TOKEN".to_owned())
+            }
+            Self::BadAddress(_) => {
+                Some("an IPv6 address with a port is written [ADDRESS]:PORT".to_owned())
+            }
+            Self::NoHost(_) | Self::BadPort(_) | Self::BadName { .. } => None,
+        }
+    }
+}
+
 impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
-        // Nothing of ours beats raw TCP with the preface, so that is the best way there is.
-        let (scheme, rest) = url.split_once("://").unwrap_or((ANYPORT, url));
-        let (scheme, encrypted) = match scheme.to_ascii_lowercase().as_str() {
-            ANYPORT | "tcp" => (Scheme::Tcp, false),
-            "tls" => (Scheme::Tcp, true),
-            "ws" => (Scheme::Ws, false),
-            "wss" => (Scheme::Ws, true),
-            "frames" => (Scheme::Frames, false),
-            "frames+tls" => (Scheme::Frames, true),
-            "http" => (Scheme::Http, false),
-            "https" => (Scheme::Http, true),
-            _ => return Err(TargetError::UnknownScheme(scheme.to_owned())),
+        let (scheme, rest) = split_scheme(url)?;
+        let known = SCHEMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(scheme));
+        let Some(&(_, scheme, encrypted)) = known else {
+            let (scheme, url) = (scheme.to_owned(), url.to_owned());
+            return Err(TargetError::UnknownScheme { scheme, url });
         };
         let (authority, path) = match rest.find(['/', '?', '#']) {
             Some(at) => rest.split_at(at),
@@ -159,17 +213,55 @@ impl FromStr for Target {
         if authority.contains('@') {
             return Err(TargetError::UserInfo);
         }
-        let (host, port) = split_port(authority)?;
-        let port = port.unwrap_or_else(|| scheme.default_port(encrypted));
-        if host.is_empty() {
-            return Err(TargetError::NoHost(url.to_owned()));
-        }
+        // As for `serve --bind`: a number alone is a port of this machine.
+        let is_port = !url.contains("://") && is_number(authority);
+        let (host, port) = match is_port {
+            true => (Cow::from(""), Some(authority)),
+            false => split_port(authority),
+        };
+        let port = match port {
+            None => scheme.default_port(encrypted),
+            Some(text) => match text.parse() {
+                Ok(port) if port > 0 => port,
+                _ => return Err(TargetError::BadPort(text.to_owned())),
+            },
+        };
+        let host = match &*host {
+            "" if authority.is_empty() => return Err(TargetError::NoHost(url.to_owned())),
+            "" => THIS_MACHINE.to_owned(),
+            host if host.contains(['[', ']']) || host.contains(':') && !is_address(host) => {
+                return Err(TargetError::BadAddress(authority.to_owned()));
+            }
+            host => host.to_owned(),
+        };
         // A fragment never leaves the client (RFC 6455 §3).
         let path = path.split('#').next().unwrap_or("/");
         let slash = if path.starts_with('/') { "" } else { "/" };
         let path = format!("{slash}{path}");
-        Ok(Self { scheme, encrypted, host: host.to_owned(), port, path, token: None })
+        Ok(Self { scheme, encrypted, host, port, path, token: None })
     }
+}
+
+/// The scheme of a URL, and what follows `://`.
+fn split_scheme(url: &str) -> Result<(&str, &str), TargetError> {
+    let is_scheme = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    };
+    if let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
+        return Ok((scheme, rest));
+    }
+    if let Some((word, rest)) = url.split_once(':')
+        && let Some((scheme, ..)) = SCHEMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(word))
+        // `http:8080` may be a port of a host that is called so.
+        && !rest.split('/').next().is_some_and(is_number)
+    {
+        return Err(TargetError::NoSlashes { url: url.to_owned(), scheme });
+    }
+    Ok((ANYPORT, url))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl Target {
@@ -184,20 +276,30 @@ impl Target {
         }
     }
 
-    /// The host field of a request: brackets around an IPv6 address, the port always.
+    /// The host field of a request: brackets around an IPv6 address, its zone left out (RFC 6874 §4), the port always.
     pub fn authority(&self) -> String {
-        let Self { host, port, .. } = self;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        authority(without_zone(&self.host), self.port)
     }
 
-    /// What the path is about: `/NAME` a file, `/NAME/` a directory; over all but raw TCP also with `/files` before it.
+    /// The port, where it is the one that `http://` or `https://` stands for.
+    pub fn web_port(&self) -> Option<u16> {
+        let is_web =
+            self.scheme == Scheme::Http && self.port == self.scheme.default_port(self.encrypted);
+        is_web.then_some(self.port)
+    }
+
+    /// Host and port for people and for the file of known hosts: with the zone of an IPv6 address.
+    pub fn address(&self) -> String {
+        authority(&self.host, self.port)
+    }
+
+    /// What the path names, the same over every scheme: `/NAME` a file, `/NAME/` a directory, both also below `/files`.
     ///
     /// # Errors
     /// [`TargetError::BadName`].
     pub fn place(&self) -> Result<Place, TargetError> {
         let path = self.path.split('?').next().unwrap_or("/");
-        // Raw TCP has no services in its paths, so there `files` is a directory like others.
-        let below = path.strip_prefix("/files/").filter(|_| self.scheme != Scheme::Tcp);
+        let below = if path == "/files" { Some("") } else { path.strip_prefix("/files/") };
         let name = below.or_else(|| path.strip_prefix('/')).unwrap_or(path);
         if name.is_empty() {
             return Ok(Place::Top);
@@ -215,28 +317,14 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", self.scheme.as_str(), self.authority(), self.path)
+        // RFC 6874 §2.
+        let host = self.host.replace('%', "%25");
+        write!(f, "{}://{}{}", self.scheme_name(), authority(&host, self.port), self.path)
     }
 }
 
-/// `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(authority: &str) -> Result<(&str, Option<u16>), TargetError> {
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, "")) => (host, None),
-        Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or(port))),
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = match port {
-        None => None,
-        Some(text) => match text.parse() {
-            Ok(port) if port > 0 => Some(port),
-            _ => return Err(TargetError::BadPort(text.to_owned())),
-        },
-    };
-    Ok((host, port))
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -265,6 +353,66 @@ mod tests {
         assert_eq!(target("anyport://h").place(), Ok(Place::Top));
         assert_eq!(target("localhost:8331"), target("tcp://localhost"));
         assert_eq!(target("ws://h:1?q").path, "/?q");
+        assert_eq!(target("h/x?y=a://b").path, "/x?y=a://b");
+    }
+
+    #[test]
+    fn ipv6_addresses_need_no_brackets_and_may_have_a_zone() {
+        for (url, host, port, path) in [
+            ("::1", "::1", 8331, "/"),
+            ("::1/a.txt", "::1", 8331, "/a.txt"),
+            ("2001:db8::5", "2001:db8::5", 8331, "/"),
+            ("http://2001:db8::5/", "2001:db8::5", 80, "/"),
+            ("fe80::1%eth0", "fe80::1%eth0", 8331, "/"),
+            ("fe80::1%eth0/d/", "fe80::1%eth0", 8331, "/d/"),
+            ("[fe80::1%eth0]:80", "fe80::1%eth0", 80, "/"),
+            ("https://[fe80::1%25eth0]:80/x", "fe80::1%eth0", 80, "/x"),
+            ("tls://[fe80::1%25eth0]", "fe80::1%eth0", 8331, "/"),
+        ] {
+            let target = target(url);
+            let found = (target.host.as_str(), target.port, target.path.as_str());
+            assert_eq!(found, (host, port, path), "{url}");
+        }
+        for url in ["h:1:2", "::g", "[h]x", "[::1", "a]"] {
+            let error = url.parse::<Target>().unwrap_err();
+            assert!(matches!(error, TargetError::BadAddress(_)), "{url}: {error}");
+            assert!(error.hint().unwrap().contains("[ADDRESS]:PORT"));
+        }
+    }
+
+    #[test]
+    fn a_zone_is_for_people_and_not_for_the_server() {
+        let target = target("tls://[fe80::1%25eth0]:80/x");
+        assert_eq!(target.authority(), "[fe80::1]:80");
+        assert_eq!(target.address(), "[fe80::1%eth0]:80");
+        assert_eq!(target.to_string(), "tls://[fe80::1%25eth0]:80/x");
+    }
+
+    #[test]
+    fn a_port_alone_is_of_this_machine() {
+        for url in [":9000", "9000", "tcp://:9000"] {
+            assert_eq!(target(url), target("tcp://localhost:9000"), "{url}");
+        }
+        assert_eq!(target(":9000/a"), target("tcp://localhost:9000/a"));
+        assert_eq!(target("tcp://9000").host, "9000");
+        assert_eq!("99999".parse::<Target>(), Err(TargetError::BadPort("99999".to_owned())));
+    }
+
+    #[test]
+    fn a_mistyped_url_gets_a_hint_that_fits() {
+        for (url, hint) in [
+            ("http:/host/x", "write http://host/x"),
+            ("https:host", "write https://host"),
+            ("udp://h:1", "udp:// is for anyport cat: anyport cat udp://h:1"),
+            (
+                "ftp://h/x",
+                "anyport does not speak ftp://, curl does: curl ftp://h/x; an anyport server is HOST:PORT",
+            ),
+            ("gopher://h", "write HOST:PORT, or http://HOST:PORT/"),
+        ] {
+            assert_eq!(url.parse::<Target>().unwrap_err().hint().as_deref(), Some(hint), "{url}");
+        }
+        assert_eq!(target("http:8080/x").host, "http");
     }
 
     #[test]
@@ -288,12 +436,12 @@ mod tests {
                 r#"scheme "ftp" is not known; known are tcp, ws, frames, http, under TLS tls, wss, frames+tls, https, and none at all"#,
             ),
             ("ws:///x", r#""ws:///x" names no host"#),
-            ("ws://h:0/", r#"port "0" is no number from 1 to 65535"#),
+            ("ws://h:0/", r#"port "0" is not a number from 1 to 65535"#),
             (
                 "ws://alice:s3cret@h/",
                 "a URL carries no user and no token: others on this machine see it",
             ),
-            ("ws://h:http/", r#"port "http" is no number from 1 to 65535"#),
+            ("ws://h:http/", r#"port "http" is not a number from 1 to 65535"#),
         ] {
             assert_eq!(url.parse::<Target>().unwrap_err().to_string(), message);
         }
@@ -313,7 +461,10 @@ mod tests {
             ("ws://h/files/", None, true),
             ("https://h/files/a%20b", Some("a b"), false),
             ("ws://h/filesystem", Some("filesystem"), false),
-            ("tcp://h/files/a.txt", Some("files/a.txt"), false),
+            ("tcp://h/files/a.txt", Some("a.txt"), false),
+            ("frames://h/files/files/a.txt", Some("files/a.txt"), false),
+            ("ws://h/a/", Some("a"), true),
+            ("http://h/files", None, true),
             ("tcp://h/a?x=y", Some("a"), false),
         ] {
             let place = target(url).place().unwrap();

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::resolve::{Family, Port, Query, ResolveError, resolve};
+use crate::resolve::{Family, Port, Query, ResolveError, address_text, is_address, resolve};
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +30,11 @@ pub enum DialError {
         #[source]
         source: ResolveError,
     },
-    /// None of the name's addresses answered in time; this is the one that is preferred.
-    #[error("cannot connect to {address}")]
+    /// No address of the host could be connected to; this is the preferred one.
+    #[error("cannot connect to {}", host_and_address(host, *address))]
     Connect {
+        /// The host as the caller wrote it.
+        host: String,
         /// The numeric address.
         address: SocketAddr,
         /// What the kernel said.
@@ -52,12 +54,20 @@ pub fn dial(host: &str, port: u16, patience: Duration) -> Result<TcpStream, Dial
     let found = resolve(&query, patience).map_err(unresolved)?;
     match dial_first(&found.addresses, patience) {
         Ok(stream) => Ok(stream),
-        Err(Some((address, source))) => Err(DialError::Connect { address, source }),
+        Err(Some((address, source))) => {
+            Err(DialError::Connect { host: host.to_owned(), address, source })
+        }
         Err(None) => {
             let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             Err(unresolved(ResolveError::Failed(none)))
         }
     }
+}
+
+/// `localhost (127.0.0.1:80)`, or the address alone where the host is an address.
+fn host_and_address(host: &str, address: SocketAddr) -> String {
+    let shown = address_text(address);
+    if is_address(host) { shown } else { format!("{host} ({shown})") }
 }
 
 /// The first of `addresses` that answers, or why the preferred one did not; `None` if there is no address.
@@ -280,6 +290,16 @@ mod tests {
         let elapsed = started.elapsed();
         // The first one had its time, and not all of it.
         assert!((ATTEMPT_DELAY..PATIENCE / 2).contains(&elapsed), "{elapsed:?}");
+    }
+
+    #[test]
+    fn an_error_names_the_host_as_it_was_written_and_its_address() {
+        let port = refusing().port();
+        let error = dial("localhost", port, PATIENCE).unwrap_err().to_string();
+        let address = if error.contains('[') { "[::1]" } else { "127.0.0.1" };
+        assert_eq!(error, format!("cannot connect to localhost ({address}:{port})"));
+        let error = dial("127.0.0.1", port, PATIENCE).unwrap_err().to_string();
+        assert_eq!(error, format!("cannot connect to 127.0.0.1:{port}"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::resolve::{self, Query, ResolveError};
+use crate::resolve::{self, Query, ResolveError, address_text};
 
 /// Completed connections that the kernel keeps for us to accept.
 const BACKLOG: i32 = 1024;
@@ -25,7 +25,7 @@ pub enum ListenError {
         source: ResolveError,
     },
     /// The kernel refused one of its addresses.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {}", address_text(*address))]
     Bind {
         /// The numeric address.
         address: SocketAddr,

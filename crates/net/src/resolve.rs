@@ -3,6 +3,7 @@
 //! Both may wait for a name server for as long as they like, so each runs on a thread of its own, and whoever asked goes
 //! on without it after a while.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use dns_lookup::{AddrInfoHints, LookupError, getaddrinfo, getnameinfo};
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 /// What is asked of getaddrinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,25 +95,68 @@ impl Query {
     pub fn parse(text: &str) -> Result<Self, ResolveError> {
         let (host, port) = split_port(text);
         let port = port.map_or(Ok(Port::Number(0)), str::parse)?;
-        Ok(Self { host: host.to_owned(), port, family: Family::Any })
+        Ok(Self { host: host.into_owned(), port, family: Family::Any })
     }
 }
 
-/// `HOST:PORT` in its two parts; brackets around an IPv6 address are taken off.
-pub fn split_port(text: &str) -> (&str, Option<&str>) {
+/// Splits `HOST:PORT`. Removes the brackets around an IPv6 address, and writes the `%25` before its zone as `%`.
+pub fn split_port(text: &str) -> (Cow<'_, str>, Option<&str>) {
     if let Some((host, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         match rest.strip_prefix(':') {
-            Some(port) => return (host, Some(port)),
-            None if rest.is_empty() => return (host, None),
-            // No address at all; the resolver says so.
-            None => return (text, None),
+            Some(port) => return (decode_zone(host), Some(port)),
+            None if rest.is_empty() => return (decode_zone(host), None),
+            // Not an address: the resolver reports it.
+            None => return (text.into(), None),
         }
     }
     match text.split_once(':') {
-        // More than one: an IPv6 address without a port.
-        Some((host, port)) if !port.contains(':') => (host, Some(port)),
-        _ => (text, None),
+        // More than one colon: an IPv6 address without a port.
+        Some((host, port)) if !port.contains(':') => (host.into(), Some(port)),
+        _ => (text.into(), None),
     }
+}
+
+/// In a URL the zone `eth0` is written `%25eth0` (RFC 6874 §2).
+fn decode_zone(host: &str) -> Cow<'_, str> {
+    match host.split_once("%25") {
+        Some((address, zone)) if !zone.is_empty() => format!("{address}%{zone}").into(),
+        _ => host.into(),
+    }
+}
+
+/// An IPv6 address without its zone, which means nothing to another machine (RFC 6874 §4). Other hosts stay as they are.
+pub fn without_zone(host: &str) -> &str {
+    if host.contains(':') { host.split('%').next().unwrap_or(host) } else { host }
+}
+
+/// Whether a host is a numeric address; of IPv6, also with a zone.
+pub fn is_address(host: &str) -> bool {
+    let zone = host.split_once('%').map_or("zone", |(_, zone)| zone);
+    let is_zone = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_graphic());
+    is_zone && without_zone(host).parse::<IpAddr>().is_ok()
+}
+
+/// The address without its port, for people: a zone by the name of its interface, no brackets.
+pub fn ip_text(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+            let zone = zone_name(v6.scope_id()).unwrap_or_else(|| v6.scope_id().to_string());
+            format!("{}%{zone}", v6.ip())
+        }
+        other => other.ip().to_string(),
+    }
+}
+
+/// `IP:PORT` for people: as [`ip_text`], an IPv6 address in brackets.
+pub fn address_text(address: SocketAddr) -> String {
+    let (ip, port) = (ip_text(address), address.port());
+    if address.is_ipv6() { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+}
+
+fn zone_name(index: u32) -> Option<String> {
+    // Any socket will do to ask the kernel.
+    let socket = socket(AddressFamily::INET6, SocketType::DGRAM, None).ok()?;
+    netdevice::index_to_name(socket, index).ok()
 }
 
 impl std::str::FromStr for Port {
@@ -237,6 +282,8 @@ const EAI_ADDRFAMILY: i32 = -9;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV6;
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -256,8 +303,33 @@ mod tests {
             ("[::1]:80", "::1", Some("80")),
             ("[::1]x", "[::1]x", None),
             ("fe80::1%lo", "fe80::1%lo", None),
+            ("[fe80::1%lo]:80", "fe80::1%lo", Some("80")),
+            ("[fe80::1%25lo]:80", "fe80::1%lo", Some("80")),
+            ("[fe80::1%25]", "fe80::1%25", None),
         ] {
-            assert_eq!(split_port(text), (host, port), "{text}");
+            assert_eq!(split_port(text), (host.into(), port), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_zone_is_shown_by_the_name_of_its_interface() {
+        let address =
+            |zone| SocketAddr::V6(SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, zone));
+        assert_eq!(address_text(address(0)), "[fe80::1]:80");
+        assert_eq!(address_text(address(1)), "[fe80::1%lo]:80");
+        assert_eq!(ip_text(address(u32::MAX)), format!("fe80::1%{}", u32::MAX));
+        assert_eq!(address_text("127.0.0.1:80".parse().unwrap()), "127.0.0.1:80");
+        assert_eq!(without_zone("fe80::1%lo"), "fe80::1");
+        assert_eq!(without_zone("a%b"), "a%b");
+        for (host, is) in [
+            ("127.0.0.1", true),
+            ("fe80::1%lo", true),
+            ("fe80::1%", false),
+            ("fe80::1%a b", false),
+            ("127.0.0.1%lo", false),
+            ("localhost", false),
+        ] {
+            assert_eq!(is_address(host), is, "{host}");
         }
     }
 

@@ -2,10 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
-use anyport_client::{CatError, CatOptions, TargetError, cat};
+use anyport_client::{CatError, CatOptions, Target, cat};
 use anyport_net::waiting::Waiting;
 
-use crate::access::bad_target;
 use crate::exit::Exit;
 use crate::{Failure, flags, trust};
 
@@ -25,13 +24,15 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
         Err(CatError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => {
             let exit = match error {
-                CatError::Target(error @ TargetError::UserInfo) => {
-                    return Err(bad_target(error, ""));
-                }
                 CatError::Target(_) => Exit::Usage,
                 _ => Exit::from(error.blame()),
             };
-            Err(Failure { hint: error.hint(), ..Failure::new(exit, error) })
+            let failure = Failure { hint: error.hint(), ..Failure::new(exit, error) };
+            let target = flags.url.replacen("udp://", "tcp://", 1).parse::<Target>();
+            Err(match target {
+                Ok(target) => failure.at(&target),
+                Err(_) => failure,
+            })
         }
     }
 }

@@ -72,7 +72,16 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
         Output::At(into) => each(flags, &targets, into, &options, &mut tell),
     };
     bar.finish_and_clear();
-    done.map_err(|error| failed(flags, error))?;
+    done.map_err(|error| {
+        let failure = failed(flags, error);
+        // Of several hosts it is not known which one it was.
+        match targets.split_first() {
+            Some((first, others)) if others.iter().all(|other| other.host == first.host) => {
+                failure.at(first)
+            }
+            _ => failure,
+        }
+    })?;
     match lost.take() {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let error = anyhow::anyhow!(error)

@@ -50,7 +50,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
         Err(GetError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => {
             let (exit, hint) = (Exit::from(error.blame()), error.hint());
-            Err(Failure { hint, ..Failure::new(exit, error) })
+            Err(Failure { hint, ..Failure::new(exit, error) }.at(&target))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod banner;
 pub(crate) mod cat;
 pub(crate) mod chat;
 pub(crate) mod config;

@@ -46,7 +46,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
             SendError::BrokenOff { .. } => Some(AGAIN.to_owned()),
             other => other.hint(),
         };
-        Failure { hint, ..Failure::new(error.blame().into(), error) }
+        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target)
     })?;
     if flags.json {
         let event = json!({
@@ -87,7 +87,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
             GetError::BrokenOff { .. } => Some(AGAIN.to_owned()),
             other => other.hint(),
         };
-        Failure { hint, ..Failure::new(error.blame().into(), error) }
+        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target)
     })?;
     let path = taken.path.as_ref().map(|path| path.to_string_lossy().into_owned());
     let line = if flags.json {

@@ -29,7 +29,10 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
         return super::pipe::send(flags, key);
     }
-    let hint = "the last word is the target: tcp://HOST:PORT/";
+    let forgotten = Path::new(&flags.target).exists().then(|| {
+        format!("{} is a file here; the last argument is the target: HOST:PORT", flags.target)
+    });
+    let hint = forgotten.as_deref().unwrap_or("the last argument is the target: HOST:PORT");
     let target = flags.credential.target(&flags.target, hint)?;
     let options = options(flags, &target)?;
     let Found { sources, links, failed } = found(flags)?;
@@ -44,8 +47,11 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     skipped(flags, links);
     let done = with_failed(done, failed.len(), sources.len());
     done.map_err(|error: SendError| {
-        let hint = error.hint();
-        Failure { hint, ..Failure::new(error.blame().into(), error) }
+        let hint = match &error {
+            SendError::Dial(_) if forgotten.is_some() => forgotten.clone(),
+            error => error.hint(),
+        };
+        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target)
     })?;
     let lost = teller.lost.take();
     match lost {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use anyport_net::blocking;
+use anyport_net::resolve::address_text;
 use anyport_proto::detect::Allowed;
 use anyport_server::{
     Config, FileAccess, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens,
@@ -14,6 +15,7 @@ use anyport_tls::Fingerprint;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::banner::{Banner, NC_NOTE};
 use super::running::{self, Running, Signals};
 use crate::Failure;
 use crate::daemon::control::Control;
@@ -73,7 +75,8 @@ async fn serve(
     let Listening { listeners, origins } = listening;
     let tokens = config.tokens.as_ref().map(Tokens::len);
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
-    let fingerprint = config.tls.as_ref().map(anyport_tls::server::Server::fingerprint);
+    let tls = config.tls.clone();
+    let fingerprint = tls.as_ref().map(anyport_tls::server::Server::fingerprint);
     let server = Server::new(config, listeners, printer)
         .map_err(|error| settings::cannot_serve(&flags.directory, flags.read_only, error))?;
     let addresses = server.addresses().context("cannot ask for our own addresses")?;
@@ -84,7 +87,7 @@ async fn serve(
     let port = listening.first().map_or(0, |(address, _)| address.port());
     let control = Control::bind(flags.background.control.as_deref(), port)?.map(Arc::new);
     background.lead_stderr_away()?;
-    announce(flags, tokens, &listening, fingerprint)?;
+    announce(flags, tokens, &listening, tls.as_ref())?;
 
     let (order, orders) = mpsc::channel(1);
     let events =
@@ -116,9 +119,10 @@ fn announce(
     flags: &flags::Serve,
     tokens: Option<usize>,
     listening: &[(SocketAddr, ListenerConfig)],
-    fingerprint: Option<Fingerprint>,
+    tls: Option<&anyport_tls::server::Server>,
 ) -> Result<(), Failure> {
     warn_of_clear_text(tokens, listening);
+    let fingerprint = tls.map(anyport_tls::server::Server::fingerprint);
     if flags.json {
         for (address, config) in listening {
             let event = listening_event(*address, config, fingerprint);
@@ -142,18 +146,27 @@ fn announce(
         None => to_stderr(&format!("anyport {version} takes no files")),
     }
     for (address, config) in listening {
-        to_stderr(&format!("  listening on {address}{}", restriction(config)));
+        to_stderr(&format!("  listening on {}{}", address_text(*address), restriction(config)));
     }
     if let Some(fingerprint) = fingerprint
         && listening.iter().any(|(_, config)| speaks_tls(config))
     {
         to_stderr(&format!("  TLS on the same ports; its certificate is {fingerprint}"));
     }
-    let examples = examples(listening, flags.file_access());
-    if !examples.is_empty() {
+    let client_certificate = flags.tls.tls_client_ca.is_some();
+    let (tokens_needed, access) = (tokens.is_some(), flags.file_access());
+    let banner = Banner { listening, access, tokens: tokens_needed, tls, client_certificate };
+    let lines = banner.lines();
+    if !lines.is_empty() {
         to_stderr("try, from another terminal:");
     }
-    examples.iter().for_each(|example| to_stderr(&format!("  {example}")));
+    lines.iter().for_each(|line| to_stderr(&format!("  {line}")));
+    if lines.iter().any(|line| line.starts_with("nc ")) {
+        to_stderr(NC_NOTE);
+    }
+    if let Some(url) = banner.browser() {
+        to_stderr(&format!("or open {url} in a browser"));
+    }
     if let Some(count) = tokens {
         to_stderr(&format!("TOKENS: whoever comes shows one of {count}, but for {ASKED_FOR_NONE}"));
         return Ok(());
@@ -185,7 +198,7 @@ fn announce(
 }
 
 /// Whether a listener finds out what its clients speak, and takes TLS.
-fn speaks_tls(config: &ListenerConfig) -> bool {
+pub(super) fn speaks_tls(config: &ListenerConfig) -> bool {
     config.service == Service::Any && config.allowed.tls && config.tls != TlsMode::Off
 }
 
@@ -245,46 +258,6 @@ fn restriction(config: &ListenerConfig) -> String {
         Allowed::ALL => String::new(),
         _ if !allowed.detect => ", every byte is raw".to_owned(),
         some => format!(", only {some}"),
-    }
-}
-
-/// A command for each way in, to the first listener that takes it.
-fn examples(listening: &[(SocketAddr, ListenerConfig)], access: FileAccess) -> Vec<String> {
-    let first = |takes: fn(Allowed) -> bool| {
-        let any = listening.iter().filter(|(_, config)| config.service == Service::Any);
-        any.clone().find(|(_, config)| takes(config.allowed)).map(|(address, _)| *address)
-    };
-    if access == FileAccess::ReadOnly {
-        let http = first(|allowed| allowed.http)
-            .map(|address| format!("curl http://{}/", reachable(address)));
-        let preface = first(|allowed| allowed.raw && allowed.detect)
-            .map(|address| format!("anyport get tcp://{}/NAME", reachable(address)));
-        return [http, preface].into_iter().flatten().collect();
-    }
-    let nc = first(|allowed| allowed.raw)
-        .map(|address| format!("nc -N {} {} < FILE", reachable_ip(address), address.port()));
-    let http = first(|allowed| allowed.http)
-        .map(|address| format!("curl -T FILE http://{}/", reachable(address)));
-    let ws = first(|allowed| allowed.ws).map(|address| {
-        format!("websocat -b -B 1048576 ws://{}/files/NAME < FILE", reachable(address))
-    });
-    let preface = first(|allowed| allowed.raw && allowed.detect)
-        .map(|address| format!("anyport send FILE tcp://{}/", reachable(address)));
-    [nc, http, ws, preface].into_iter().flatten().collect()
-}
-
-/// `HOST:PORT` as a URL writes it.
-fn reachable(address: SocketAddr) -> String {
-    let ip = reachable_ip(address);
-    let host = if ip.contains(':') { format!("[{ip}]") } else { ip };
-    format!("{host}:{}", address.port())
-}
-
-/// What to dial: the any-address stands for every name and address of this machine.
-fn reachable_ip(address: SocketAddr) -> String {
-    match address {
-        any if any.ip().is_unspecified() => "HOST".to_owned(),
-        other => other.ip().to_string(),
     }
 }
 

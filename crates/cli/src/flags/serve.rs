@@ -26,9 +26,18 @@ pub(crate) struct Serve {
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) directory: PathBuf,
 
-    /// Address to listen on, HOST:PORT; port 0 picks a free one; repeatable (default: both loopback addresses, port 8331)
+    /// Address to listen on: HOST, HOST:PORT, or PORT on both loopback addresses
+    ///
+    /// Repeatable. Port 0 picks a free one. An IPv6 address with a port is written [ADDRESS]:PORT, and a link-local one
+    /// with its zone: fe80::1%eth0. [default: both loopback addresses]
     #[arg(long, short, value_name = "ADDR")]
     pub(crate) bind: Vec<String>,
+
+    /// Port of the addresses that name none [default: 8331]
+    ///
+    /// Without --bind these are both loopback addresses: --port 8080 and --bind 8080 mean the same.
+    #[arg(long, short, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
 
     /// The same with what is set for this listener alone: any://ADDR[?only=raw,http&detect-timeout=5s&detect=off], or echo://, greet://, time://, rfc868:// or daytime://ADDR, which serve one thing; repeatable
     ///

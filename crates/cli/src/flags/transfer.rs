@@ -18,8 +18,9 @@ use crate::values;
 ///
 /// TARGET is HOST:PORT, which is the best way there is, or tcp://HOST:PORT/ (raw TCP), ws://HOST:PORT/ (WebSocket),
 /// frames://HOST:PORT/ (WebSocket frames without a handshake) or http://HOST/ (PUT, to any server that takes it); under TLS
-/// tls://, wss://, frames+tls:// and https://, which is HTTP/2 where the server speaks it, with many files at once. A path names the file: HOST:PORT/NAME,
-/// ws://HOST:PORT/files/NAME; one that ends in / is the directory to send into. Without a port it is 8331, 80 for http://, 443 for https://.
+/// tls://, wss://, frames+tls:// and https://, which is HTTP/2 where the server speaks it, with many files at once. A path names
+/// the file, HOST:PORT/NAME; one that ends in / is the directory to send into. Without a port it is 8331, 80 for http://, 443
+/// for https://; :PORT is this machine.
 ///
 /// Over HTTP a file that breaks off begins anew, and one that the server has already is sent and compared; --perms and
 /// --on-exists rename or overwrite cannot be said there.
@@ -140,7 +141,7 @@ pub(crate) struct Send {
 
 /// Receive files from a server, and check their digests.
 ///
-/// URL is tcp://HOST:PORT/PATH (raw TCP), ws://HOST:PORT/files/PATH (WebSocket) or frames://HOST:PORT/PATH (WebSocket frames
+/// URL is tcp://HOST:PORT/PATH (raw TCP), ws://HOST:PORT/PATH (WebSocket) or frames://HOST:PORT/PATH (WebSocket frames
 /// without a handshake) or http://HOST/PATH (GET, from any server), or under TLS tls://, wss://, frames+tls:// and https://; with a slash at its end it is a directory, and all that is in it is received (over HTTP from anyport alone). A file is hidden
 /// until it is whole; what came before a break is kept beside it, and goes on from there: by itself for a while (--retry),
 /// and when the same command is run again. One that is here already, with the same size and time, is left alone.
@@ -149,7 +150,7 @@ pub(crate) struct Send {
 /// 6 broken off, the same command goes on, 7 TLS failed or the server is not trusted.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// What to receive: tcp://HOST:PORT/PATH, ws://HOST:PORT/files/PATH, frames://HOST:PORT/PATH or http://HOST/PATH
+    /// What to receive: tcp://HOST:PORT/PATH, ws://HOST:PORT/PATH, frames://HOST:PORT/PATH or http://HOST/PATH
     #[arg(value_name = "URL", required = true)]
     pub(crate) urls: Vec<String>,
 
@@ -209,7 +210,7 @@ pub(crate) struct Get {
 /// URL is as for anyport get; without a path it is the whole served directory. Exit codes are those of anyport get.
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// Directory or file: tcp://HOST:PORT/PATH, ws://HOST:PORT/files/PATH, frames://HOST:PORT/PATH or http://HOST:PORT/PATH
+    /// Directory or file: tcp://HOST:PORT/PATH, ws://HOST:PORT/PATH, frames://HOST:PORT/PATH or http://HOST:PORT/PATH
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 

@@ -17,6 +17,10 @@ pub(super) fn given(
     for argument in layered.arguments().filter(|argument| argument.get_env().is_none()) {
         let name = env_name(argument);
         let Some(value) = variables(&name).filter(|value| !value.is_empty()) else { continue };
+        // Kubernetes sets this in each pod beside a service called anyport, and it is not meant for the program.
+        if name == "ANYPORT_PORT" && value.to_string_lossy().starts_with("tcp://") {
+            continue;
+        }
         match said(argument, value) {
             Ok(said) => {
                 let id = argument.get_id().to_string();

@@ -466,6 +466,11 @@ pub(crate) fn peer(name: &str) -> Option<Command> {
     None
 }
 
+/// Whether this machine has the loopback address of IPv6.
+pub(crate) fn has_ipv6() -> bool {
+    std::net::TcpListener::bind("[::1]:0").is_ok()
+}
+
 /// Python, where `module` is installed.
 pub(crate) fn python_with(module: &str) -> Option<Command> {
     let mut probe = peer("python3")?;

@@ -1,6 +1,8 @@
 //! The program as a user meets it: real processes, real sockets, real files.
 //!
 //! - `access_modes` servers that only send files, and servers that only accept them
+//! - `addresses` hosts, ports and paths as people type them
+//! - `banner` what `serve` prints at its start, run as it is printed
 //! - `bench` the comparison, its outputs, and what it does when a part of it fails
 //! - `harness` starts servers and senders, waits for events, compares what arrived
 //! - `bursts` input beyond a limit that delays it, then silence
@@ -64,6 +66,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod access_modes;
+mod addresses;
+mod banner;
 mod bench;
 mod bench_rooms;
 mod bursts;

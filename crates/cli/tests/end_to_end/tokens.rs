@@ -19,7 +19,7 @@ pub(crate) const ALICE: &str = "alices-token-0123456789_-";
 pub(crate) const BOB: &str = "bobs/token=0123456789%+";
 
 /// A file of tokens that only we can read.
-fn token_file(lines: &str) -> Sample {
+pub(crate) fn token_file(lines: &str) -> Sample {
     let file = Sample::new("tokens", lines.as_bytes());
     std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
     file
@@ -256,6 +256,45 @@ fn our_commands_show_the_token_of_a_file_or_of_the_environment() {
 }
 
 #[test]
+fn a_token_of_one_host_is_never_shown_to_another() {
+    let (server, _file) = guarded(&[]);
+    let port = server.port();
+    let (here, named) = (format!("127.0.0.1:{port}/"), format!("localhost:{port}/"));
+    let ls = |url: &str, lines: &str| {
+        let file = token_file(lines);
+        anyport(&["ls", url, "--token-file", file.path()])
+    };
+    ls(&here, &format!("127.0.0.1 {ALICE}\n")).succeeds();
+    ls(&here, &format!("files.example {BOB}x\n127.0.0.1:{port} {ALICE}\n")).succeeds();
+    ls(&named, &format!("LocalHost {ALICE}\n127.0.0.1 {BOB}x\n")).succeeds();
+    // One without a host is for any that is named.
+    ls(&here, &format!("files.example {BOB}x\n{ALICE}\n")).succeeds();
+    for lines in [
+        format!("files.example {ALICE}\n"),
+        format!("localhost {ALICE}\n"),
+        format!("127.0.0.1:1 {ALICE}\n"),
+        // The name of a server's user is not a host.
+        format!("alice {ALICE}\n"),
+    ] {
+        let outcome = ls(&here, &lines).exits(2).says("and not one for 127.0.0.1:");
+        assert!(!outcome.stderr.contains(ALICE), "{outcome:?}");
+    }
+    let with = |url: &str, value: &str| {
+        let mut command = anyport_command(&["ls", url]);
+        command.env("ANYPORT_TOKEN", value);
+        Running::start(command, None).outcome()
+    };
+    with(&here, ALICE).succeeds();
+    with(&named, &format!("127.0.0.1 {BOB}x\nlocalhost {ALICE}")).succeeds();
+    with(&named, &format!("127.0.0.1 {ALICE}")).exits(4).says("none was shown");
+    assert_eq!(server.next_refused()["reason"], "a token is needed here, and none was shown");
+    // Another host than this machine is not asked here: that it is not shown is said before.
+    let outcome = with("anyport.invalid", ALICE).exits(3);
+    let outcome = outcome.says("names no host and is not shown to anyport.invalid");
+    assert!(!outcome.stderr.contains(ALICE), "{outcome:?}");
+}
+
+#[test]
 fn a_pipe_asks_both_its_ends() {
     let (server, _file) = guarded(&[]);
     let (mine, sample) = (token_file(ALICE), Sample::new("x", b"content"));
@@ -360,7 +399,9 @@ impl Logged {
 
 #[test]
 fn a_token_file_that_others_can_read_or_that_is_wrong_is_refused_at_the_start() {
-    let serve = |file: &Sample| anyport(&["serve", "--token-file", file.path(), "/nonexistent"]);
+    let serve = |file: &Sample| {
+        anyport(&["serve", "--bind", "127.0.0.1:0", "--token-file", file.path(), "/nonexistent"])
+    };
     for mode in [0o604, 0o602, 0o660, 0o644] {
         let file = token_file(ALICE);
         std::fs::set_permissions(file.path(), PermissionsExt::from_mode(mode)).unwrap();

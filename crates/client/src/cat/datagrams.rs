@@ -78,7 +78,8 @@ fn connect(target: &Target, patience: Duration) -> Result<(UdpSocket, SocketAddr
         match open(address) {
             Ok(socket) => return Ok((socket, address)),
             Err(source) => {
-                failure.get_or_insert(DialError::Connect { address, source });
+                let host = host.clone();
+                failure.get_or_insert_with(|| DialError::Connect { host, address, source });
             }
         }
     }

@@ -95,9 +95,9 @@ impl CatError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Target(_) => Some(
-                "a URL is such as tcp://HOST:PORT, ws://HOST:PORT/PATH, udp://HOST:PORT".into(),
-            ),
+            Self::Target(error) => Some(error.hint().unwrap_or_else(|| {
+                "a URL is such as tcp://HOST:PORT, ws://HOST:PORT/PATH, udp://HOST:PORT".to_owned()
+            })),
             Self::Connect(error) => match error {
                 // Its advice is about files.
                 SendError::BrokenOff { .. } => None,

@@ -22,6 +22,7 @@ pub(super) fn path_to(target: &Target, place: &Place, name: Option<&OsStr>) -> D
     let Some(name) = name.filter(|_| place.is_directory()) else {
         return Destination { path: target.path.clone(), is_moved: false };
     };
+    let path = if path == "/files" { "/files/" } else { path };
     // A directory called `files` is below `/files/` too.
     let is_top = !path.starts_with("/files/");
     let path = format!("{path}{}", encoded(name));
@@ -159,6 +160,7 @@ mod tests {
             ("http://h/dav/?key=1", Some("x"), "/dav/x?key=1"),
             ("http://h/dav/x?key=1", Some("y"), "/dav/x?key=1"),
             ("http://h/files/x", Some("y"), "/files/x"),
+            ("http://h/files", Some("x"), "/files/x"),
             ("http://h/", Some("empty/"), "/empty/"),
             ("http://h/", None, "/"),
             ("http://h/help", Some("y"), "/help"),

@@ -266,15 +266,15 @@ impl HttpWire {
     /// Whether a redirection says that what was asked for is a directory of the same server.
     fn is_directory(&self, location: &str) -> bool {
         let own = if location.starts_with('/') && !location.starts_with("//") {
-            let Target { host, port, .. } = &self.target;
-            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-            format!("{}://{host}:{port}{location}", self.target.scheme_name()).parse()
+            let path = location.split('#').next().unwrap_or_default().to_owned();
+            Ok(Target { path, ..self.target.clone() })
         } else {
             location.parse::<Target>()
         };
         let Ok(own) = own else { return false };
+        // A server does not know the zone by which it was reached.
         let origin = |target: &Target| {
-            (target.scheme, target.encrypted, target.host.to_ascii_lowercase(), target.port)
+            (target.scheme, target.encrypted, target.authority().to_ascii_lowercase())
         };
         match (self.target.place(), own.place()) {
             (Ok(Place::File(asked)), Ok(Place::Directory(there))) => {

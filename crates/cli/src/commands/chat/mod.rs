@@ -53,7 +53,7 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
         }
         Err(error) => {
             let (exit, hint) = (Exit::from(error.blame()), error.hint());
-            Err(Failure { hint, ..Failure::new(exit, error) })
+            Err(Failure { hint, ..Failure::new(exit, error) }.at(&target))
         }
     }
 }

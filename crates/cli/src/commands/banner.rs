@@ -1,0 +1,172 @@
+//! The commands that `serve` prints for a first try. Each works as it is printed, once its words in capitals are filled in.
+
+use std::net::SocketAddr;
+
+use anyport_net::resolve::ip_text;
+use anyport_proto::detect::Allowed;
+use anyport_server::{FileAccess, ListenerConfig, Service, TlsMode};
+use anyport_tls::server::Server;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::serve::speaks_tls;
+use crate::listen::is_loopback;
+
+/// How a listener is reached.
+struct Door {
+    address: SocketAddr,
+    /// What it accepts, under TLS where that is used.
+    allowed: Allowed,
+    encrypted: bool,
+}
+
+/// What the commands depend on beside the listeners.
+pub(super) struct Banner<'a> {
+    pub(super) listening: &'a [(SocketAddr, ListenerConfig)],
+    pub(super) access: FileAccess,
+    /// Clients must show a token.
+    pub(super) tokens: bool,
+    /// What the server presents under TLS.
+    pub(super) tls: Option<&'a Server>,
+    /// Under TLS a client must present a certificate.
+    pub(super) client_certificate: bool,
+}
+
+impl Banner<'_> {
+    /// The commands, and the URL for a browser, of the first listener that accepts each.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let doors: Vec<Door> = self
+            .listening
+            .iter()
+            .filter_map(|(address, config)| self.door(*address, config))
+            .collect();
+        let first = |accepts: fn(Allowed) -> bool| doors.iter().find(|door| accepts(door.allowed));
+        let uploads = self.access != FileAccess::ReadOnly;
+        let nc = doors.iter().find(|door| door.allowed.raw && !door.encrypted);
+        let nc = nc.filter(|_| uploads && !self.tokens).map(Door::nc);
+        let curl = first(|allowed| allowed.http).map(|door| self.curl(door));
+        let websocat = first(|allowed| allowed.ws).filter(|_| uploads);
+        let websocat = websocat.and_then(|door| self.websocat(door));
+        let anyport = first(|allowed| allowed.raw && allowed.detect)
+            .map(|door| self.anyport(door, "tcp", "tls"))
+            .or_else(|| first(|allowed| allowed.ws).map(|door| self.anyport(door, "ws", "wss")))
+            .or_else(|| {
+                first(|allowed| allowed.http).map(|door| self.anyport(door, "http", "https"))
+            })
+            .or_else(|| {
+                let door = first(|allowed| allowed.frames).filter(|_| !self.tokens);
+                door.map(|door| self.anyport(door, "frames", "frames+tls"))
+            })
+            .or_else(|| {
+                let door = first(|allowed| allowed.raw).filter(|_| uploads);
+                door.map(|door| self.anyport(door, PLAIN, PLAIN))
+            });
+        [nc, curl, websocat, anyport].into_iter().flatten().collect()
+    }
+
+    /// The URL to open in a browser.
+    pub(super) fn browser(&self) -> Option<String> {
+        if self.access == FileAccess::UploadOnly {
+            return None;
+        }
+        let mut doors =
+            self.listening.iter().filter_map(|(address, config)| self.door(*address, config));
+        let door = doors.find(|door| door.allowed.http)?;
+        let scheme = if door.encrypted { "https" } else { "http" };
+        Some(format!("{scheme}://{}/", door.authority()))
+    }
+
+    fn door(&self, address: SocketAddr, config: &ListenerConfig) -> Option<Door> {
+        if config.service != Service::Any {
+            return None;
+        }
+        let mut allowed = config.allowed;
+        let only_tls = allowed.is_only_tls();
+        // On the way to another machine a token belongs under TLS.
+        let exposed = self.tokens && !is_loopback(&address);
+        let wanted = only_tls || config.tls == TlsMode::Required || exposed;
+        if only_tls {
+            allowed = Allowed::ALL;
+        }
+        Some(Door { address, allowed, encrypted: wanted && speaks_tls(config) })
+    }
+
+    fn curl(&self, door: &Door) -> String {
+        let token = if self.tokens { "-u :TOKEN " } else { "" };
+        let url = door.url("http", "https", "");
+        let tls = match self.tls.filter(|_| door.encrypted).and_then(Server::public_key_digest) {
+            // curl compares the key also where -k has it ignore names and who signed.
+            Some(digest) => {
+                let digest = STANDARD.encode(digest);
+                format!("-k --pinnedpubkey sha256//{digest} {}", self.own_certificate())
+            }
+            None => String::new(),
+        };
+        let upload = if self.access == FileAccess::ReadOnly { "" } else { "-T FILE " };
+        format!("curl {tls}{token}{upload}{url}")
+    }
+
+    /// websocat cannot pin a certificate nor present one, and its URLs have no zones.
+    fn websocat(&self, door: &Door) -> Option<String> {
+        let url = door.url("ws", "wss", "files/NAME");
+        if door.encrypted && (self.tokens || self.client_certificate) || url.contains('%') {
+            return None;
+        }
+        let insecure = if door.encrypted { "-k " } else { "" };
+        let token = if self.tokens { "-H 'Authorization: Bearer TOKEN' " } else { "" };
+        Some(format!("websocat {insecure}{token}-b -B 1048576 {url} < FILE"))
+    }
+
+    fn anyport(&self, door: &Door, scheme: &str, encrypted: &str) -> String {
+        if scheme == PLAIN {
+            return format!("anyport send {PLAIN} FILE {}", door.url("tcp", "tls", ""));
+        }
+        let token = if self.tokens { "--token-file TOKENFILE " } else { "" };
+        let tls = match self.tls.filter(|_| door.encrypted) {
+            Some(tls) => format!("--pin {} {}", tls.fingerprint(), self.own_certificate()),
+            None => String::new(),
+        };
+        if self.access == FileAccess::ReadOnly {
+            return format!("anyport get {tls}{token}{}", door.url(scheme, encrypted, "NAME"));
+        }
+        format!("anyport send {tls}{token}FILE {}", door.url(scheme, encrypted, ""))
+    }
+
+    const fn own_certificate(&self) -> &'static str {
+        if self.client_certificate { "--cert CERTIFICATE --key KEY " } else { "" }
+    }
+}
+
+impl Door {
+    fn nc(&self) -> String {
+        format!("nc -N {} {} < FILE", self.host(), self.address.port())
+    }
+
+    fn url(&self, plain: &str, encrypted: &str, path: &str) -> String {
+        let scheme = if self.encrypted { encrypted } else { plain };
+        let url = format!("{scheme}://{}/{path}", self.authority());
+        // Some shells expand brackets.
+        if url.contains('[') { format!("'{url}'") } else { url }
+    }
+
+    /// `HOST:PORT` as a URL writes it.
+    fn authority(&self) -> String {
+        let (host, port) = (self.host().replace('%', "%25"), self.address.port());
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    /// What to dial: the any-address stands for every name and address of this machine.
+    fn host(&self) -> String {
+        match self.address {
+            any if any.ip().is_unspecified() => "HOST".to_owned(),
+            other => ip_text(other),
+        }
+    }
+}
+
+/// Raw bytes, where no listener looks at them.
+const PLAIN: &str = "--plain";
+
+/// What other programs of the name need instead of -N.
+pub(super) const NC_NOTE: &str =
+    "nc -N is OpenBSD's; BusyBox's nc and ncat do without -N, netcat-traditional takes -q 1";
