@@ -12,7 +12,7 @@ struct Announced {
     child: Child,
     directory: tempfile::TempDir,
     said: String,
-    _stderr: Receiver<String>,
+    stderr: Receiver<String>,
 }
 
 impl Announced {
@@ -27,15 +27,16 @@ impl Announced {
             .spawn()
             .unwrap();
         let stderr = lines(child.stderr.take().unwrap());
-        let mut said = String::new();
+        let mut server = Self { child, directory, said: String::new(), stderr };
         let is_last = |line: &str| {
             ["only this machine", "OPEN", "TOKENS"].iter().any(|last| line.starts_with(last))
         };
         loop {
-            let line = stderr.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("only {said}"));
-            said.push_str(&format!("{line}\n"));
+            let line = server.stderr.recv_timeout(DEADLINE);
+            let line = line.unwrap_or_else(|_| panic!("only {}", server.said));
+            server.said.push_str(&format!("{line}\n"));
             if is_last(&line) {
-                return Self { child, directory, said, _stderr: stderr };
+                return server;
             }
         }
     }

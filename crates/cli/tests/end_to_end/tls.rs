@@ -319,7 +319,7 @@ fn https_meets_no_new_server_whose_certificate_is_for_another_name() {
     let scratch = Authority::new();
     for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
         let mut params = CertificateParams::new(["other.example".to_owned()]).unwrap();
-        params.is_ca = is_ca.clone();
+        params.is_ca = is_ca;
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         scratch.write("self.pem", &format!("{}{}", certificate.pem(), key.serialize_pem()));

@@ -79,7 +79,7 @@ fn connect(target: &Target, patience: Duration) -> Result<(UdpSocket, SocketAddr
             Ok(socket) => return Ok((socket, address)),
             Err(source) => {
                 let host = host.clone();
-                failure.get_or_insert_with(|| DialError::Connect { host, address, source });
+                failure.get_or_insert(DialError::Connect { host, address, source });
             }
         }
     }
