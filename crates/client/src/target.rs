@@ -172,15 +172,13 @@ impl TargetError {
     /// What the user can write instead, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownScheme { scheme, url } => {
-                Some(match scheme.to_ascii_lowercase().as_str() {
-                    "udp" => format!("udp:// is for anyport cat: anyport cat {url}"),
-                    "ftp" | "ftps" | "sftp" | "scp" | "tftp" => format!(
-                        "anyport does not speak {scheme}://, curl does: curl {url}; an anyport server is HOST:PORT"
-                    ),
-                    _ => "write HOST:PORT, or http://HOST:PORT/".to_owned(),
-                })
-            }
+            Self::UnknownScheme { scheme, url } => match scheme.to_ascii_lowercase().as_str() {
+                "udp" => Some(format!("udp:// is for anyport cat: anyport cat {url}")),
+                "ftp" | "ftps" | "sftp" | "scp" | "tftp" => Some(format!(
+                    "anyport does not speak {scheme}://, curl does: curl {url}; an anyport server is HOST:PORT"
+                )),
+                _ => None,
+            },
             Self::NoSlashes { url, scheme } => {
                 let rest = url.split_once(':').map_or("", |(_, rest)| rest);
                 Some(format!("write {scheme}://{}", rest.trim_start_matches('/')))
@@ -408,7 +406,6 @@ mod tests {
                 "ftp://h/x",
                 "anyport does not speak ftp://, curl does: curl ftp://h/x; an anyport server is HOST:PORT",
             ),
-            ("gopher://h", "write HOST:PORT, or http://HOST:PORT/"),
         ] {
             assert_eq!(url.parse::<Target>().unwrap_err().hint().as_deref(), Some(hint), "{url}");
         }

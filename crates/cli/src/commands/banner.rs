@@ -106,10 +106,11 @@ impl Banner<'_> {
         format!("curl {tls}{token}{upload}{url}")
     }
 
-    /// websocat cannot pin a certificate nor present one, and its URLs have no zones.
+    /// websocat cannot pin a certificate nor present one, puts IPv6 addresses into SNI, and has no zones in its URLs.
     fn websocat(&self, door: &Door) -> Option<String> {
         let url = door.url("ws", "wss", "files/NAME");
-        if door.encrypted && (self.tokens || self.client_certificate) || url.contains('%') {
+        let works_under_tls = !self.tokens && !self.client_certificate && !url.contains('[');
+        if door.encrypted && !works_under_tls || url.contains('%') {
             return None;
         }
         let insecure = if door.encrypted { "-k " } else { "" };

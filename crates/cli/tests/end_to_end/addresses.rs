@@ -102,7 +102,7 @@ fn a_mistyped_target_gets_a_hint_that_fits() {
         (vec!["send", file, "http:/h/x"], 2, "hint: write http://h/x"),
         (vec!["get", "ftp://h/x"], 2, "curl ftp://h/x"),
         (vec!["ls", "udp://h:1"], 2, "anyport cat udp://h:1"),
-        (vec!["cat", "gopher://h:1"], 2, "hint: write HOST:PORT"),
+        (vec!["cat", "gopher://h:1"], 2, "hint: a URL is such as tcp://HOST:PORT"),
         (vec!["ls", "1:2:3"], 2, "[ADDRESS]:PORT"),
         (vec!["send", file, file], 2, "is a file here; the last argument is the target"),
         (vec!["send", "--retry", "0", file, "Cargo.toml"], 3, "Cargo.toml is a file here"),

@@ -101,6 +101,7 @@ fn each_printed_command_works_as_it_is_printed() {
         ([&wide[..], &["--tls", "required"]].concat(), &["curl", "websocat", "anyport"]),
         ([&here[..], &["--only", "tls"]].concat(), &["curl", "websocat", "anyport"]),
         ([&here[..], &["--only", "raw"]].concat(), &["nc", "anyport"]),
+        ([&here[..], &["--upload-only"]].concat(), all),
         ([&here[..], &["--only", "http"]].concat(), &["curl", "anyport"]),
         ([&here[..], &["--only", "http,tls", "--tls", "required"]].concat(), &["curl", "anyport"]),
         ([&here[..], &["--only", "ws"]].concat(), ws_only),
@@ -115,7 +116,8 @@ fn each_printed_command_works_as_it_is_printed() {
     ];
     if has_ipv6() {
         combinations.push((vec!["--bind", "[::1]:0"], all));
-        combinations.push((vec!["--bind", "[::1]:0", "--tls", "required"], &all[1..]));
+        let required = vec!["--bind", "[::1]:0", "--tls", "required"];
+        combinations.push((required, &["curl", "anyport"]));
     }
     let mut number = 0;
     for (flags, programs) in combinations {
@@ -130,6 +132,25 @@ fn each_printed_command_works_as_it_is_printed() {
         }
         let note = server.said.contains("BusyBox");
         assert_eq!(note, programs.contains(&"nc"), "{}", server.said);
+    }
+}
+
+#[test]
+fn a_read_only_server_prints_how_to_download() {
+    for (flags, scheme) in
+        [(&[][..], "tcp"), (&["--tls", "required"], "tls"), (&["--only", "ws"], "ws")]
+    {
+        let server = Announced::start(&[&["--bind", "127.0.0.1:0", "--read-only"], flags].concat());
+        std::fs::write(server.directory.path().join("kept"), "content").unwrap();
+        let commands = server.commands();
+        let (get, others) = commands.split_last().unwrap();
+        assert!(others.iter().all(|command| command.starts_with("curl ")), "{}", server.said);
+        assert!(!server.said.contains("FILE"), "{}", server.said);
+        let arguments = get.replace("NAME", "kept");
+        let arguments: Vec<_> = arguments.split(' ').skip(1).chain(["-o", "-"]).collect();
+        assert!(get.contains(&format!("{scheme}://")), "{get}");
+        let got = crate::harness::anyport(&arguments).succeeds();
+        assert_eq!(got.stdout, "content", "{get}");
     }
 }
 
@@ -156,6 +177,8 @@ fn the_announcement_names_the_url_for_a_browser() {
         (&["--token-file", file.path()], Some("http")),
         (&["--only", "raw"], None),
         (&["--no-detect"], None),
+        (&["--upload-only"], None),
+        (&["--read-only"], Some("http")),
     ] {
         let server = Announced::start(&[&["--bind", "127.0.0.1:0"], flags].concat());
         let url = server

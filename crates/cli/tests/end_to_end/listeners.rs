@@ -16,7 +16,7 @@ fn dt_3_each_listener_takes_what_is_set_for_it() {
         &[],
     );
     let [raw, http, all] = [0, 1, 2].map(|i| server.addresses()[i].port());
-    let request = upgrade("/nowhere", "");
+    let request = upgrade("/help", "");
     converse(&mut connect(raw), request.as_bytes());
     assert_eq!(server.stored(&server.next_receipt()), request.as_bytes());
     let answer = converse(&mut connect(http), b"a raw file\r\n\r\n");
