@@ -38,7 +38,7 @@ fn a_port_alone_is_on_both_default_addresses() {
     }
     let server = Server::start_on(&["127.0.0.1"], &["--port", "0"]);
     assert_eq!(server.addresses()[0].ip().to_string(), "127.0.0.1");
-    let refused = anyport(&["serve", "--bind", "127.0.0.1:0", "--port", "9", "/nonexistent"]);
+    let refused = anyport(&["serve", "--bind", "127.0.0.1:0", "--port", "9", "/nonexistent/dir"]);
     refused.exits(2).says("--port 9 has no effect: each --bind names its port");
 }
 

@@ -400,7 +400,14 @@ impl Logged {
 #[test]
 fn a_token_file_that_others_can_read_or_that_is_wrong_is_refused_at_the_start() {
     let serve = |file: &Sample| {
-        anyport(&["serve", "--bind", "127.0.0.1:0", "--token-file", file.path(), "/nonexistent"])
+        anyport(&[
+            "serve",
+            "--bind",
+            "127.0.0.1:0",
+            "--token-file",
+            file.path(),
+            "/nonexistent/dir",
+        ])
     };
     for mode in [0o604, 0o602, 0o660, 0o644] {
         let file = token_file(ALICE);
@@ -430,7 +437,9 @@ fn tokens_or_open_allow_a_wider_address_and_open_alone_what_asks_for_none() {
     let file = both();
     let tokens = ["--token-file", file.path()];
     let serve = |flags: &[&str]| anyport(&[&["serve"], flags, &tokens, &["/nonexistent"]].concat());
-    anyport(&["serve", "--bind", "0.0.0.0:0", "/nonexistent"]).exits(2).says("--token-file FILE");
+    anyport(&["serve", "--bind", "0.0.0.0:0", "/nonexistent/dir"])
+        .exits(2)
+        .says("--token-file FILE");
     serve(&["--bind", "0.0.0.0:0"]).exits(1).says("cannot serve /nonexistent");
     for service in ["echo", "greet", "time", "rfc868", "daytime"] {
         let listen = format!("{service}://0.0.0.0:0");
