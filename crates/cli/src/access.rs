@@ -16,7 +16,7 @@ use clap::Args;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::listen::is_loopback;
-use crate::output::{plain, to_stderr};
+use crate::output::to_stderr;
 
 /// Who may come in.
 #[derive(Debug, Args)]
@@ -230,10 +230,10 @@ fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
         Err(_) => target.host.eq_ignore_ascii_case("localhost"),
     };
     if !is_here {
-        to_stderr(&plain(&format!(
+        to_stderr(&format!(
             "warning: the token in {ENVIRONMENT} names no host and is not shown to {host}; {ENVIRONMENT}='{host} TOKEN' binds it",
             host = target.host
-        )));
+        ));
     }
     Ok(Some(for_any.token).filter(|_| is_here))
 }
