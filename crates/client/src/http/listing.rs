@@ -109,8 +109,8 @@ impl HttpWire {
         if !media.starts_with("application/json") {
             return Err(none(format!("it is {media} and not JSON")));
         }
-        let Some(bytes) = self.read_all(response, LONGEST_LISTING)? else {
-            return Err(none(format!("it is longer than {} MiB", LONGEST_LISTING >> 20)));
+        let Some(bytes) = self.read_all(response, MOST_HELD)? else {
+            return Err(none(format!("it is longer than {} MiB", MOST_HELD >> 20)));
         };
         let listing = WholeListing::from_json(&String::from_utf8_lossy(&bytes))
             .map_err(|error| none(error.to_string()))?;
@@ -142,8 +142,6 @@ fn left_out(
     Ok(listing.entries)
 }
 
-/// Bytes of the listing of one directory: about two hundred thousand entries with the longest names.
-const LONGEST_LISTING: usize = 64 * 1024 * 1024;
-
-/// Bytes of listings, of directories within each other, that are held at once.
-const MOST_HELD: usize = 2 * LONGEST_LISTING;
+/// Bytes of the listing of one directory, and of directories within each other that are held at once: 80,000 entries with
+/// the longest names.
+const MOST_HELD: usize = 32 * 1024 * 1024;

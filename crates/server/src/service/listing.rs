@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listing_holds_is_bounded_for_all() {
+    fn what_a_listing_holds_is_bounded_for_itself_and_for_all() {
         let one = 11 * (1 + NAME_OVERHEAD) as u64;
         // An address alone may hold three fourths.
         assert!(list(1 << 20, one * 4 / 3, false).is_ok());

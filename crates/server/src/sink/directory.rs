@@ -30,7 +30,7 @@ const NAMES_IN_ORDER: u32 = 1000;
 /// How many are drawn before giving up.
 const NAMES_BY_LOT: u32 = 100;
 
-/// The directory behind a handle, and the books of its partial files. Everything in it is reached from the handle.
+/// The directory behind a handle, and the index of its partial files. Everything in it is reached from the handle.
 #[derive(Debug)]
 pub(crate) struct Place {
     handle: File,
@@ -268,28 +268,28 @@ impl Directory {
         for (name, _, _) in self.parts(|age| age > self.settings.keep_parts) {
             self.remove_part(&name, Why::Old);
         }
-        // Those that others removed take nothing any more.
+        // Those that others removed take no space any more.
         for name in self.place.partials.names() {
             let found = statat(self.handle(), &name, AtFlags::SYMLINK_NOFOLLOW);
             if found.is_err_and(|error| error == Errno::NOENT) {
-                self.place.partials.strike(&name);
+                self.place.partials.remove(&name);
             }
         }
     }
 
-    /// Enters the partial files that an earlier run left, the oldest first.
-    pub(super) fn count_partials(&self) {
+    /// Indexes the partial files that an earlier run left, the oldest first.
+    pub(super) fn index_partials(&self) {
         self.sweep_parts();
         let mut parts = self.parts(|_| true);
         parts.retain(|(name, _, _)| !part::is_state(name));
         parts.sort_by_key(|(_, age, _)| std::cmp::Reverse(*age));
         for (name, _, bytes) in parts {
-            self.enter_partial(&name, None, bytes);
+            self.add_partial(&name, None, bytes);
         }
     }
 
-    /// Enters a partial file that is kept, and removes those that are too many for it.
-    pub(super) fn enter_partial(&self, name: &str, owner: Option<IpAddr>, bytes: u64) {
+    /// Indexes a partial file that is kept, and removes those that exceed the limits with it.
+    pub(super) fn add_partial(&self, name: &str, owner: Option<IpAddr>, bytes: u64) {
         let Settings { max_partial, max_partial_bytes, .. } = self.settings;
         let bytes_limit = max_partial_bytes.unwrap_or(self.place.capacity / 2);
         let limits = PartialLimits { files: max_partial, bytes: bytes_limit };
@@ -298,9 +298,9 @@ impl Directory {
         }
     }
 
-    /// Strikes out a partial file that a connection writes to from now on.
-    pub(super) fn strike_partial(&self, name: &str) {
-        self.place.partials.strike(name);
+    /// Takes a partial file out of the index that a connection writes to from now on.
+    pub(super) fn release_partial(&self, name: &str) {
+        self.place.partials.remove(name);
     }
 
     /// Names of partial files and states, with the time since the last byte and the size, as far as they can be looked at.
@@ -317,7 +317,7 @@ impl Directory {
     /// Removes a partial file or state that no connection holds.
     fn remove_part(&self, name: &str, why: Why) {
         let Some(_held) = self.abandoned(name, why) else { return };
-        self.place.partials.strike(name);
+        self.place.partials.remove(name);
         match rustix::fs::unlinkat(self.handle(), name, AtFlags::empty()) {
             Ok(()) => tracing::info!(part = %name, ?why, "removed a partial file"),
             Err(error) => tracing::warn!(part = %name, %error, "cannot remove a partial file"),

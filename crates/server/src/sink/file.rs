@@ -81,7 +81,7 @@ impl FileSink {
                 break file;
             }
         };
-        directory.strike_partial(&name);
+        directory.release_partial(&name);
         let mut state = StateFile::new(key);
         let metadata = file.metadata()?;
         // An earlier attempt may have asked for wider permissions.
@@ -256,7 +256,7 @@ impl FileSink {
         // An operator who finds the part finds whose it is, too.
         self.save(&[]);
         let part = self.part.take()?;
-        self.directory.enter_partial(&part.name, Some(owner), self.write_at);
+        self.directory.add_partial(&part.name, Some(owner), self.write_at);
         Some(part.name)
     }
 

@@ -1,6 +1,6 @@
 //! The partial files that are kept for a later resume: bounded in number and bytes, for each address too.
 //!
-//! The books are in memory, so an interruption costs the same however many partial files there are.
+//! They are indexed in memory, so an interruption costs the same however many partial files there are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -13,12 +13,12 @@ pub(super) struct PartialLimits {
     pub(super) bytes: u64,
 }
 
-/// The books of one served directory.
+/// The index of one served directory.
 #[derive(Debug, Default)]
-pub(super) struct Partials(Mutex<Books>);
+pub(super) struct Partials(Mutex<Index>);
 
 #[derive(Debug, Default)]
-struct Books {
+struct Index {
     kept: HashMap<String, Kept>,
     /// Oldest first.
     order: BTreeMap<u64, String>,
@@ -42,8 +42,8 @@ struct Owned {
 }
 
 impl Partials {
-    /// Enters a partial file that is kept from now on, and returns the names of those that must go for it: the oldest ones,
-    /// never itself.
+    /// Adds a partial file that is kept from now on, and returns the names of those that exceed the limits with it: the oldest
+    /// ones, never itself.
     pub(super) fn keep(
         &self,
         name: &str,
@@ -51,50 +51,50 @@ impl Partials {
         bytes: u64,
         limits: PartialLimits,
     ) -> Vec<String> {
-        let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        books.remove(name);
-        let number = books.next;
-        books.next += 1;
-        books.bytes += bytes;
-        books.order.insert(number, name.to_owned());
-        books.kept.insert(name.to_owned(), Kept { owner, bytes, number });
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        index.remove(name);
+        let number = index.next;
+        index.next += 1;
+        index.bytes += bytes;
+        index.order.insert(number, name.to_owned());
+        index.kept.insert(name.to_owned(), Kept { owner, bytes, number });
         let mut evicted = Vec::new();
         if let Some(owner) = owner {
-            let owned = books.owners.entry(owner).or_default();
+            let owned = index.owners.entry(owner).or_default();
             owned.numbers.insert(number);
             owned.bytes += bytes;
             let share =
                 PartialLimits { files: limits.files / SHARE, bytes: limits.bytes / SHARE as u64 };
-            while let Some(oldest) = books.oldest_beyond(owner, share, number) {
-                books.remove(&oldest);
+            while let Some(oldest) = index.oldest_beyond(owner, share, number) {
+                index.remove(&oldest);
                 evicted.push(oldest);
             }
         }
-        while books.kept.len() > limits.files || books.bytes > limits.bytes {
-            let Some((oldest, name)) = books.order.first_key_value() else { break };
+        while index.kept.len() > limits.files || index.bytes > limits.bytes {
+            let Some((oldest, name)) = index.order.first_key_value() else { break };
             if *oldest == number {
                 break;
             }
             let name = name.clone();
-            books.remove(&name);
+            index.remove(&name);
             evicted.push(name);
         }
         evicted
     }
 
-    /// Names of all that are entered.
+    /// Names of all partial files in the index.
     pub(super) fn names(&self) -> Vec<String> {
-        let books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        books.kept.keys().cloned().collect()
+        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        index.kept.keys().cloned().collect()
     }
 
-    /// Strikes out a partial file that is written to again, or is gone.
-    pub(super) fn strike(&self, name: &str) {
+    /// Removes a partial file that is written to again, or is gone.
+    pub(super) fn remove(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
 
-impl Books {
+impl Index {
     fn oldest_beyond(&self, owner: IpAddr, share: PartialLimits, newest: u64) -> Option<String> {
         let owned = self.owners.get(&owner)?;
         let is_beyond = owned.numbers.len() > share.files || owned.bytes > share.bytes;
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(keep("b", 1, 10), [""; 0]);
         assert_eq!(keep("c", 1, 10), ["a"]);
         // What is written to again is not among them until it is kept again.
-        partials.strike("b");
+        partials.remove("b");
         assert_eq!(keep("d", 1, 10), [""; 0]);
         assert_eq!(keep("b", 1, 190), ["c"]);
         assert_eq!(keep("large", 1, 100), ["d", "b"], "more bytes than an address may have");
@@ -157,8 +157,8 @@ mod tests {
         }
         assert_eq!(partials.keep("from before the start", None, 1, LIMITS), ["0"]);
         assert_eq!(partials.keep("8", address(8), 1, LIMITS), ["1"]);
-        let books = partials.0.lock().unwrap();
-        assert_eq!((books.kept.len(), books.order.len(), books.bytes), (8, 8, 8));
-        assert_eq!(books.owners.len(), 7);
+        let index = partials.0.lock().unwrap();
+        assert_eq!((index.kept.len(), index.order.len(), index.bytes), (8, 8, 8));
+        assert_eq!(index.owners.len(), 7);
     }
 }

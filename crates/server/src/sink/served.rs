@@ -31,7 +31,7 @@ impl Served {
     pub(crate) fn open(config: &Config) -> io::Result<Self> {
         let served = Self::look_at(config)?;
         if served.settings.stores_files {
-            served.now().count_partials();
+            served.now().index_partials();
         }
         Ok(served)
     }
@@ -86,7 +86,7 @@ impl Served {
         tracing::warn!(path = %self.path.display(), "the served directory was replaced");
         self.current.replace(place);
         if self.settings.stores_files {
-            self.now().count_partials();
+            self.now().index_partials();
         }
         Ok(())
     }
