@@ -74,6 +74,11 @@ impl Attempts {
         }
     }
 
+    /// There is a connection.
+    pub(crate) fn connected(&self) {
+        self.connected.set(true);
+    }
+
     /// Returns the delay before the next attempt after an error with this consequence; `None` if
     /// there is no further attempt.
     pub(crate) fn delay(&self, after: Consequence) -> Option<Duration> {

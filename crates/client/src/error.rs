@@ -126,15 +126,14 @@ pub enum SendError {
     #[error("cannot ask for a WebSocket")]
     Request(#[from] RequestError),
     /// The server's answer to the handshake is no acceptance.
-    #[error("{peer} did not accept a WebSocket{said}", said = quoted(body))]
+    #[error("{peer} did not accept a WebSocket: {}", declined(answer, body))]
     Handshake {
         /// The server.
         peer: SocketAddr,
         /// Its explanation, if it gave one.
         body: String,
         /// What is wrong with its answer.
-        #[source]
-        source: ResponseError,
+        answer: ResponseError,
     },
     /// What came back is no HTTP at all.
     #[error("{peer} does not speak HTTP")]
@@ -331,7 +330,7 @@ impl SendError {
             Self::Early { .. } => Consequence::new(Blame::BrokenOff, Retry::Never),
             Self::Refused { refusal, .. } => Consequence::of(refusal.code),
             Self::Closed { code, .. } => Consequence::of_close(*code),
-            Self::Handshake { source: ResponseError::Status { status }, .. } => {
+            Self::Handshake { answer: ResponseError::Status { status }, .. } => {
                 // It concerns the connection, whichever file was to be the first.
                 let of_status = Consequence::of(RefusalCode::of_status(*status));
                 Consequence { one_file: false, ..of_status }
@@ -370,7 +369,7 @@ impl SendError {
                 Some("check the spelling of the host".to_owned())
             }
             Self::Refused { refusal, .. } => hint_of(refusal),
-            Self::Handshake { source: ResponseError::Status { status }, .. }
+            Self::Handshake { answer: ResponseError::Status { status }, .. }
                 if RefusalCode::of_status(*status) == RefusalCode::Unauthorized =>
             {
                 Some(TOKEN_HINT.to_owned())
@@ -475,6 +474,14 @@ pub(crate) fn hint_of(refusal: &Refusal) -> Option<String> {
 /// How a token is given to the commands of the client.
 pub(crate) const TOKEN_HINT: &str =
     "give the token of this server with --token-file FILE or in ANYPORT_TOKEN";
+
+/// Why a handshake failed: in the server's words, where it explained its status.
+fn declined(answer: &ResponseError, body: &str) -> String {
+    match (answer, quoted(body).strip_prefix(": ")) {
+        (ResponseError::Status { status }, Some(said)) => format!("{said} ({status})"),
+        _ => answer.to_string(),
+    }
+}
 
 /// The first line of what a peer said, and not too much of it: it may be a page.
 fn quoted(text: &str) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Outcome, Running, Sample, Server, SmallDisk, anyport, anyport_command, assert_same_bytes,
-    wait_until,
+    DEADLINE, Outcome, Running, Sample, Server, SmallDisk, anyport, anyport_command,
+    assert_same_bytes, lines, wait_until,
 };
 
 /// `https` is HTTP/2, `http` HTTP/1.1.
@@ -288,6 +288,35 @@ fn a_server_that_drains_or_is_killed_is_tried_again_over_every_protocol() {
         let _server = start(&address);
         receiver.outcome().succeeds().says("trying again in");
         assert_same_bytes(&std::fs::read(here.path().join("sent")).unwrap(), &content);
+    });
+}
+
+/// A server that was there a file ago is worth waiting for.
+#[test]
+fn a_server_that_restarts_between_two_files_gets_both_over_every_protocol() {
+    for_each_scheme(|scheme| {
+        let served = tempfile::tempdir().unwrap();
+        let start = |address: &str| Server::start_in(served.path(), &[address], &[]);
+        let mut server = start("127.0.0.1:0");
+        let address = server.addresses()[0].to_string();
+        let first = Sample::new("first", &noise(4_000_000, 11));
+        let last = Sample::new("last", &noise(4_000_000, 12));
+        let url = server.url(scheme, "");
+        let arguments = [&["send"], &SLOW[..], &[first.path(), last.path(), &url]].concat();
+        let mut command = anyport_command(&arguments);
+        let mut sender = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = lines(sender.stderr.take().unwrap());
+        assert_eq!(server.next_receipt()["path"], "first", "{scheme}");
+        signal("STOP", sender.id());
+        server.signal("TERM");
+        // What has begun of the second file is not waited for.
+        server.signal("TERM");
+        server.wait();
+        signal("CONT", sender.id());
+        while !said.recv_timeout(DEADLINE).unwrap().contains("cannot connect") {}
+        let _server = start(&address);
+        assert!(sender.wait().unwrap().success(), "{scheme}");
+        assert!(served.path().join("last").exists(), "{scheme}");
     });
 }
 

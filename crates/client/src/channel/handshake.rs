@@ -55,12 +55,12 @@ pub(crate) fn upgrade(
     };
     match verify(&head, &key, &asked) {
         Ok(verified) => Ok(Upgraded { verified, early }),
-        Err(source) => {
-            let body = match source {
+        Err(answer) => {
+            let body = match answer {
                 ResponseError::Status { .. } => explanation(stream, early, head.content_length()),
                 _ => String::new(),
             };
-            Err(SendError::Handshake { peer, body, source })
+            Err(SendError::Handshake { peer, body, answer })
         }
     }
 }

@@ -300,8 +300,8 @@ fn gave_up(peer: SocketAddr, sent: u64, error: Error) -> SendError {
         Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(body).into_owned();
-            let source = ResponseError::Status { status: response.status() };
-            SendError::Handshake { peer, body, source }
+            let answer = ResponseError::Status { status: response.status() };
+            SendError::Handshake { peer, body, answer }
         }
         other => SendError::Library { peer, source: Box::new(other) },
     }

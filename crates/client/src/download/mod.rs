@@ -310,6 +310,7 @@ fn attempt(
 ) -> Result<(), GetError> {
     attempts.repeatable = true;
     let mut wire = Wire::open(target, options)?;
+    attempts.connected();
     let listing = files(&mut wire, target, options, asked)?;
     so_far.tell_of(&listing, tell);
     let Listing { files, directories, .. } = listing;

@@ -34,6 +34,7 @@ impl Written<'_> {
     ) -> Result<(Wire, Facts, FileEnd, f64), GetError> {
         attempts.repeatable = true;
         let mut wire = Wire::open(target, options)?;
+        attempts.connected();
         let offset = self.bytes;
         let changed = || GetError::Changed { name: name.to_string() };
         let asked = match &self.head {

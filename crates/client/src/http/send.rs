@@ -128,6 +128,7 @@ impl Sending<'_> {
             Some(connection) => connection,
             None => Arc::new(Connection::open(&self.runtime, &self.target, &self.options)?),
         };
+        self.attempts.connected();
         let handle = self.runtime.handle().clone();
         let mut underway = Underway::default();
         let over = handle.block_on(self.over(&connection, &mut underway));

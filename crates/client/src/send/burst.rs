@@ -54,6 +54,7 @@ impl Connection<'_> {
             }
             Err(error) => return Some((0, Err(error))),
         }
+        attempts.connected();
         let mut done = 0;
         let stopped = self.pipeline(&items[..small], &mut done);
         Some((done, stopped))

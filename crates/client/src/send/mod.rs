@@ -309,6 +309,7 @@ impl Connection<'_> {
         let mut offer = self.offer(item, &content);
         let (options, observer, anew) = (self.options, self.observer, self.anew);
         let open = self.open()?;
+        attempts.connected();
         // A small one is sent again sooner than asked about.
         let is_long = content.size().is_some_and(|size| size > MAX_PASSED_OVER);
         offer.resume = options.resume && !anew && is_long && open.can_resume();
