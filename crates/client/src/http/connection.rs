@@ -68,7 +68,7 @@ impl Connection {
         let stream = stream.into_async().map_err(SendError::Runtime)?;
         let is_two = stream.machine().and_then(|tls| tls.alpn()) == Some(ALPN_H2);
         let broken = Broken::default();
-        let io = TokioIo::new(Io::new(stream, broken.clone()));
+        let io = TokioIo::new(Io::new(stream, broken.clone(), !is_two));
         let shaken = runtime
             .block_on(async { if is_two { Self::two(io).await } else { Self::one(io).await } });
         let (requests, at_once, driver) = shaken.map_err(|error| why(peer, 0, &broken, &error))?;

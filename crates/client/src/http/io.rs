@@ -47,11 +47,13 @@ pub(super) struct Io {
     deaf: bool,
     /// Nothing more is to be read.
     ended: bool,
+    /// It is read while a write waits: by hyper over HTTP/1, but not by h2, which reads nothing until its write is done.
+    reads_beside: bool,
 }
 
 impl Io {
-    pub(super) const fn new(stream: AsyncStream, broken: Broken) -> Self {
-        Self { stream, broken, deaf: false, ended: false }
+    pub(super) const fn new(stream: AsyncStream, broken: Broken, reads_beside: bool) -> Self {
+        Self { stream, broken, deaf: false, ended: false, reads_beside }
     }
 
     /// After a write that failed: pending while there may be something to read.
@@ -69,6 +71,9 @@ impl Io {
         match done {
             Poll::Ready(Err(error)) if !self.ended => {
                 self.broken.keep(&error);
+                if !self.reads_beside {
+                    return Poll::Ready(Err(error));
+                }
                 self.deaf = true;
                 context.waker().wake_by_ref();
                 Poll::Pending
