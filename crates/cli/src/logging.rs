@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use anyport_net::waiting::Waiting;
 use anyport_proto::visible::{escape_json, make_visible};
 use clap::ValueEnum;
 use tracing_subscriber::field::MakeExt;
@@ -124,7 +125,7 @@ impl Lines {
                 while let Ok(message) = messages.recv() {
                     match message {
                         // One that cannot be written is lost: there is nobody to tell.
-                        Message::Line(line) => _ = io::stderr().write_all(&line),
+                        Message::Line(line) => _ = Waiting(io::stderr().lock()).write_all(&line),
                         Message::Flushed(flushed) => _ = flushed.send(()),
                     }
                     let lost = LOST.swap(0, Ordering::Relaxed);

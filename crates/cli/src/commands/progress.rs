@@ -49,7 +49,8 @@ pub(super) fn on_interrupt(bar: &ProgressBar, resume: &'static str) -> Result<()
     std::thread::spawn(move || {
         runtime.block_on(interrupt.recv());
         bar.finish_and_clear();
-        to_stderr(&format!("interrupted\nhint: {resume}"));
+        to_stderr("interrupted");
+        to_stderr(&format!("hint: {resume}"));
         leave();
     });
     Ok(())

@@ -26,7 +26,7 @@ pub(crate) use notify::{Manager, STATUS_EVERY};
 pub(crate) use pid_file::PidFile;
 pub(crate) use status::{Office, Order};
 
-use crate::Failure;
+use crate::{Failure, logging};
 
 /// What a server holds from its first moment to its last.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ impl Background {
 
     /// All that could keep us from serving is behind us: what is said from now on goes where nobody has to be.
     pub(crate) fn lead_stderr_away(&self) -> Result<(), Failure> {
+        // Warnings of the start are for the person who started it.
+        logging::finish();
         match (&self.log_file, &self.detached) {
             (Some(log_file), _) => log_file.take_stderr(),
             (None, Some(detached)) => detached.leave_stderr(),

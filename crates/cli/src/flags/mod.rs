@@ -24,7 +24,7 @@ use crate::{bench, daemon};
 #[derive(Debug, Parser)]
 #[command(name = "anyport", version, max_term_width = 100)]
 pub(crate) struct Anyport {
-    /// Say more on stderr: once for info, twice for debug, three times for trace
+    /// Show whole digests in receipts, and log to stderr: -v info, -vv debug, -vvv trace
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 

@@ -274,7 +274,7 @@ fn another_file_of_the_name_is_an_error_unless_asked_otherwise() {
         server.next_refused();
         anyport(&["send", "--on-exists", "overwrite", sample.path(), &url])
             .exits(4)
-            .says("overwrites no files");
+            .says("cannot overwrite");
         server.next_refused();
         anyport(&["send", "--on-exists", "rename", sample.path(), &url]).succeeds();
         let receipt = server.next_receipt();
