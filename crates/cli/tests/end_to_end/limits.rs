@@ -3,15 +3,13 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::harness::{DEADLINE, Server, anyport_command, wait_until};
 use crate::http2_wire::{
     DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, Wire, field, head, number,
 };
-use crate::wire::{
-    TEXT, announced, connect, frame, masked_header, read_close, read_frame, websocket,
-};
+use crate::wire::{TEXT, announced, frame, masked_header, read_close, read_frame, websocket};
 
 /// RFC 9113 §7.
 const FLOW_CONTROL_ERROR: u32 = 3;
@@ -176,35 +174,6 @@ fn an_offer_beyond_its_limit_is_refused_and_closed_with_1009() {
         assert!(String::from_utf8(told).unwrap().contains("\"error\""), "{engine}");
         assert_eq!(read_close(&mut stream).0, Some(1009), "{engine}");
     }
-}
-
-/// Removed when nobody has written to it for the time that it is kept.
-#[test]
-fn a_partial_file_is_removed_when_its_time_is_over() {
-    let server = Server::start(&["--idle-timeout", "1s", "--keep-parts", "1h"]);
-    let interrupt = |name: &str| {
-        let line = format!("ANYPORT/1 PUT {name} size=2000000 id={name}\nhello");
-        crate::wire::converse(&mut connect(server.port()), line.as_bytes());
-        server.next_interrupted();
-    };
-    interrupt("old");
-    let parts = || -> Vec<_> {
-        server.names().into_iter().filter(|name| name.ends_with(".part")).collect()
-    };
-    let old = parts().remove(0);
-    // A second younger than its time, and a second older.
-    let age = |seconds| {
-        let file = std::fs::File::options().write(true).open(server.dir().join(&old)).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
-    };
-    age(3600 - 60);
-    interrupt("young");
-    assert!(parts().contains(&old));
-    age(3601);
-    wait_until("the removal of the partial file", || {
-        interrupt("young");
-        (!parts().contains(&old)).then_some(())
-    });
 }
 
 /// A server whose listing never ends.

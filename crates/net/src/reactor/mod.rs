@@ -300,7 +300,7 @@ impl<H: Host> Running<H> {
             match wire.flush() {
                 Ok(Flushed::All) => self.drained(key),
                 Ok(Flushed::Some) if wire.state != (State::Finishing { hurried: true }) => {
-                    wire.deadline = Some(self.now + self.times.unread);
+                    wire.wait_for_reader(self.now + self.times.unread);
                 }
                 Ok(Flushed::Some | Flushed::None) => {}
                 Err(error) => return self.remove(key, Some(error)),
@@ -388,7 +388,7 @@ impl<H: Host> Running<H> {
                 wire.deadline = Some(self.now + self.times.unread.min(LAST_WORDS));
             }
             State::Open | State::Ended | State::Finishing { .. } if queued => {
-                wire.deadline = Some(self.now + self.times.unread);
+                wire.wait_for_reader(self.now + self.times.unread);
             }
             State::Open => wire.deadline = self.now.checked_add(wire.session.patience()),
             // It had something to send before it could end: now it is told of the end again.
@@ -466,6 +466,11 @@ impl<H: Host> Running<H> {
             let Some(wire) = self.wires.get(key) else { continue };
             if wire.state.is_lingering() {
                 self.remove(key, None);
+            } else if wire.queued() > 0
+                && wire.state != (State::Finishing { hurried: true })
+                && wire.has_slow_reader()
+            {
+                wire.deadline = Some(self.now + self.times.unread);
             } else if wire.queued() > 0 {
                 let error = io::Error::new(io::ErrorKind::TimedOut, UNREAD);
                 self.remove(key, Some(error));

@@ -216,6 +216,22 @@ fn io_5_what_a_peer_does_not_take_is_kept_in_order_and_bounded_by_not_reading() 
     writing.join().unwrap();
 }
 
+/// The socket has room only when a third of the send buffer is free, for which this peer takes longer than it has.
+#[test]
+fn bp_1_a_peer_that_reads_slowly_from_its_kernel_is_not_given_up() {
+    let house = House::new(Duration::from_millis(400));
+    let mut client = house.connect(HOUR, true);
+    socket2::SockRef::from(&client).set_recv_buffer_size(16 * 1024).unwrap();
+    house.shouts.send(Bytes::from(vec![b'x'; 32 * 1024 * 1024])).unwrap();
+    house.reactor.waker().wake();
+    for _ in 0..40 {
+        let _ = client.read(&mut [0; 16 * 1024]).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(house.ends.try_recv().is_err(), "given up");
+    }
+    assert_eq!(house.end().as_deref(), Some(UNREAD));
+}
+
 #[test]
 fn bp_1_a_peer_that_takes_nothing_is_given_up() {
     let house = House::new(Duration::from_millis(200));

@@ -14,6 +14,7 @@ use slab::Slab;
 
 use super::queue::Queue;
 use crate::copy::Step;
+use crate::tcp_info::Delivery;
 
 /// Where a connection stands, as long as it is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +60,8 @@ pub(super) struct Wire<S> {
     queue: Option<Box<Queue>>,
     /// When silence, or a peer that takes nothing, is told.
     pub(super) deadline: Option<Instant>,
+    /// How far the bytes in the kernel had got when the peer was last waited for.
+    delivery: Option<Delivery>,
     pub(super) state: State,
     /// Until when nothing is read; then the session gets a timer event ([`Step::wake`]).
     pub(super) wake: Option<Instant>,
@@ -176,8 +179,9 @@ impl<S: Step> Wires<S> {
         if let Err(error) = epoll::add(&self.poll, &socket, key.data(), watched) {
             return Err((session, error.into()));
         }
-        let (state, queue, deadline) = (State::Open, None, None);
-        entry.insert(Wire { socket, session, queue, deadline, state, wake: None, watched });
+        let (state, queue, deadline, delivery) = (State::Open, None, None, None);
+        let wake = None;
+        entry.insert(Wire { socket, session, queue, deadline, delivery, state, wake, watched });
         Ok(key)
     }
 
@@ -214,6 +218,19 @@ impl<S: Step> Wires<S> {
 }
 
 impl<S: Step> Wire<S> {
+    /// Waits until `deadline` for the peer to read what is queued.
+    pub(super) fn wait_for_reader(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+        self.delivery = Delivery::of(&self.socket).ok();
+    }
+
+    /// Returns whether the peer read from the buffers of the kernels since it was last waited for: ours has room only when a
+    /// third of it is free.
+    pub(super) fn has_slow_reader(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.delivery, Delivery::of(&self.socket).ok());
+        before.zip(self.delivery).is_some_and(|(before, now)| now.has_advanced_since(&before))
+    }
+
     pub(super) const fn socket(&self) -> &TcpStream {
         &self.socket
     }
