@@ -272,13 +272,10 @@ impl Observer for Printer {
             ));
         }
         if !self.verbose {
-            let what = format!(" sent{from}: {} in {seconds:.3} s", format_bytes(*bytes));
-            let details = [
-                digest.map(|digest| digest.short()),
-                Some(protocol.to_string()),
-                Some(peer.to_string()),
-                file.rate().map(format_rate),
-            ];
+            let digest = digest.map(|digest| format!(", {}", digest.short())).unwrap_or_default();
+            let what = format!(" sent{from}: {} in {seconds:.3} s{digest}", format_bytes(*bytes));
+            let details =
+                [Some(protocol.to_string()), Some(peer.to_string()), file.rate().map(format_rate)];
             let details: Vec<String> = details.into_iter().flatten().collect();
             return self.print(one_line(&make_visible(&name.to_string()), &what, &details));
         }

@@ -5,26 +5,20 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Columns of such a line.
 pub const COLUMNS: usize = 100;
 
-/// `name`, `what` and as many of `details` as fit into [`COLUMNS`], the most important first. A name that is too long keeps
+/// `name`, `what` and those of `details` that fit into [`COLUMNS`], the most important first. A name that is too long keeps
 /// its end, which tells files apart.
 pub fn one_line(name: &str, what: &str, details: &[String]) -> String {
-    let mut kept = details.len();
-    loop {
-        let details = &details[..kept];
-        let width = |text: &String| SEPARATOR.len() + text.width();
-        let rest = what.width() + details.iter().map(width).sum::<usize>();
-        let room = COLUMNS.saturating_sub(rest);
-        if room >= SHORTEST_NAME.min(name.width()) || kept == 0 {
-            let mut line = end_of(name, room.max(SHORTEST_NAME));
-            line.push_str(what);
-            for detail in details {
-                line.push_str(SEPARATOR);
-                line.push_str(detail);
-            }
-            return line;
+    let reserved = name.width().min(WHOLE_NAME);
+    let (mut used, mut rest) = (what.width(), what.to_owned());
+    for detail in details {
+        let width = SEPARATOR.len() + detail.width();
+        if reserved + used + width <= COLUMNS {
+            used += width;
+            rest.push_str(SEPARATOR);
+            rest.push_str(detail);
         }
-        kept -= 1;
     }
+    end_of(name, COLUMNS.saturating_sub(used)) + &rest
 }
 
 /// The end of `name`, behind an ellipsis if that is not all of it.
@@ -43,8 +37,8 @@ fn end_of(name: &str, columns: usize) -> String {
 
 const SEPARATOR: &str = ", ";
 
-/// Columns that a name keeps, if it is not shorter.
-const SHORTEST_NAME: usize = 24;
+/// Columns up to which a name is whole; details give way to it.
+const WHOLE_NAME: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -57,11 +51,11 @@ mod tests {
             for what in [" stored: 3.00 MB in 0.028 s", " w"] {
                 let line = one_line(name, what, &details);
                 assert!(line.width() <= COLUMNS, "{} columns: {line}", line.width());
-                assert!(line.ends_with("detail 4"), "{line}");
+                assert!(line.contains("detail 0"), "{line}");
             }
         }
-        let long = vec!["d".repeat(60), "e".repeat(60)];
-        assert_eq!(one_line("x", "", &long), format!("x, {}", long[0]));
+        let long = vec!["d".repeat(60), "e".repeat(60), "f".to_owned()];
+        assert_eq!(one_line("x", "", &long), format!("x, {}, f", long[0]));
     }
 
     #[test]

@@ -349,18 +349,13 @@ fn human(got: &Got, verbose: bool) -> String {
         return receipt_line(verbose, &path, &what, &[]);
     }
     let (bytes, seconds) = (format_bytes(got.received()), got.seconds);
-    let from = match got.offset {
-        0 => String::new(),
-        offset => format!(" behind the {} that were here", format_bytes(offset)),
-    };
     let verified = if got.verified { " and verified" } else { "" };
-    let what = format!(" received{verified}: {bytes}{from} in {seconds:.3} s");
-    let untold = "the server did not say how many bytes there are".to_owned();
-    let details = [
-        (!got.size_told).then_some(untold),
-        got.digest.map(|digest| digest_text(verbose, &digest)),
-        got.rate().map(format_rate),
-    ];
+    let digest = got.digest.map(|digest| digest_text(verbose, &digest));
+    let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
+    let untold = if got.size_told { "" } else { ", size not announced" };
+    let what = format!(" received{verified}: {bytes} in {seconds:.3} s{untold}{digest}");
+    let resumed = || format!("{} were here before", format_bytes(got.offset));
+    let details = [(got.offset > 0).then(resumed), got.rate().map(format_rate)];
     receipt_line(verbose, &path, &what, &details.into_iter().flatten().collect::<Vec<_>>())
 }
 

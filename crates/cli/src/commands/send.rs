@@ -307,16 +307,18 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
         let what = format!(" {done}: {bytes}");
         return to_stdout(&receipt_line(verbose, &name, &what, &[]));
     }
-    let what = format!(" {done}{verified}: {bytes} in {seconds:.3} s");
-    let differ = ours.is_some() && theirs.is_some() && ours != theirs;
-    let details = [
-        sent.grown.then(|| "the first bytes of the file, which has grown".to_owned()),
-        differ.then(|| "digests not compared: the server used another algorithm".to_owned()),
-        (receipt.resumed > 0)
-            .then(|| format!("{} were there before", format_bytes(receipt.resumed))),
-        receipt.digest.map(|digest| digest_text(verbose, &digest)),
-        receipt.rate().map(format_rate),
-    ];
+    let bytes = match sent.grown {
+        true => format!("first {bytes} (the file has grown)"),
+        false => bytes,
+    };
+    let digest = receipt.digest.map(|digest| digest_text(verbose, &digest));
+    let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
+    let what = format!(" {done}{verified}: {bytes} in {seconds:.3} s{digest}");
+    if ours.is_some() && theirs.is_some() && ours != theirs {
+        to_stderr("note: digests not compared: the server used another algorithm");
+    }
+    let resumed = || format!("{} were there before", format_bytes(receipt.resumed));
+    let details = [(receipt.resumed > 0).then(resumed), receipt.rate().map(format_rate)];
     let details: Vec<String> = details.into_iter().flatten().collect();
     to_stdout(&receipt_line(verbose, &name, &what, &details))?;
     if let Some((what, share)) = sent.bottleneck {

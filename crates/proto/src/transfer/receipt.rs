@@ -90,12 +90,15 @@ impl Receipt {
         if self.end != EndKind::AlreadyHere {
             what.push_str(&format!(" in {:.3} s", round_to_micros(self.seconds)));
         }
-        let unconfirmed = (!self.confirmed).then(|| "unconfirmed".to_owned());
+        if let Some(digest) = self.digest {
+            what.push_str(&format!(", {}", digest.short()));
+        }
+        if !self.confirmed {
+            what.push_str(", unconfirmed");
+        }
         let is_resumed = self.resumed > 0 && self.end != EndKind::AlreadyHere;
         let details = [
-            unconfirmed,
             is_resumed.then(|| format!("{} were there before", format_bytes(self.resumed))),
-            self.digest.map(|digest| digest.short()),
             Some(self.protocol.to_string()),
             Some(self.peer.to_string()),
             self.rate().map(format_rate),
