@@ -33,8 +33,8 @@ const GET: [(&str, &[&str]); 5] =
     [("tcp", &[]), ("ws", &[]), ("frames", &[]), ("http", &[]), ("https", &["-k"])];
 
 /// Names of which each pair would be one, if they were made text, or were made what all systems take.
-const NAMES: [&[u8]; 8] =
-    [b"report", b"report ", b"caf\xe9", b"caf\xe8", b"a\\b", b"a_b", b" /x", b" /\xff"];
+const NAMES: [&[u8]; 9] =
+    [b"report", b"report ", b"caf\xe9", b"caf\xe8", b"a\\b", b"a_b", b" /x", b"x", b" /\xff"];
 
 fn at(folder: &Path, name: &[u8]) -> std::path::PathBuf {
     folder.join(OsStr::from_bytes(name))

@@ -230,16 +230,12 @@ impl WholeListing {
     pub fn from_json(text: &str) -> Result<Self, OfferError> {
         let value = serde_json::from_str(text)
             .map_err(|error| OfferError::NotJson { reason: error.to_string() })?;
-        let object = Object::new("listing", value)?;
-        let part = |key| object.optional(key, LIST, |value| Some(value.clone()));
-        let entries = object.required("entries", LIST, |value| Some(value.clone()))?;
-        let left_out = part("left_out")?.map(read_left_out).transpose()?;
-        let end = part("end")?.map(|end| read_list_end(&Object::new("end", end)?)).transpose()?;
-        Ok(Self {
-            entries: read_entries(entries)?,
-            left_out: left_out.unwrap_or_default(),
-            end: end.flatten(),
-        })
+        let mut object = Object::new("listing", value)?;
+        let left_out = object.take("left_out").map(read_left_out).transpose()?;
+        let end = object.take("end").map(|end| read_list_end(&Object::new("end", end)?));
+        let end = end.transpose()?.flatten();
+        let entries = read_entries(object.take("entries").unwrap_or_default())?;
+        Ok(Self { entries, left_out: left_out.unwrap_or_default(), end })
     }
 }
 
@@ -360,7 +356,6 @@ pub(super) const KIND: &str = "file or directory";
 pub(super) const ENTRIES: &str = "a number of entries";
 pub(super) const REASON: &str = "a word";
 const BOOLEAN: &str = "true or false";
-const LIST: &str = "a list";
 
 #[cfg(test)]
 pub(super) mod tests {

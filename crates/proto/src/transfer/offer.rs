@@ -426,6 +426,11 @@ impl Object {
         }
     }
 
+    /// Takes the value of `key` out, which may be a long one.
+    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+        self.entries.remove(key).filter(|value| !value.is_null())
+    }
+
     /// The value of `key`; null is as good as absent.
     pub(crate) fn optional<T>(
         &self,
@@ -700,7 +705,7 @@ pub(super) mod tests {
         for (text, message) in [
             (
                 r#"{"went":{}}"#,
-                r#"unknown message "went"; known are receipt, go, error, file, entries, end"#,
+                r#"unknown message "went"; known are receipt, go, error, file, entries, left_out, end"#,
             ),
             (r#"{"go":{}}"#, r#""offset" is missing in "go"; expected a number of bytes"#),
             (

@@ -465,7 +465,7 @@ pub(super) mod tests {
         assert_eq!(
             serde_json::to_string(&whole()).unwrap(),
             format!(
-                r#"{{"protocol":"ws","engine":"own","peer":"127.0.0.1:40312","bytes":1017558069,"seconds":0.409,"durable_seconds":0.512,"rate":2487917039,"digest":"blake3:{hex}","end":"close","confirmed":true,"path":"photo.jpg","congestion":"reno","tcp":{{"rtt_us":35,"retransmits":0}}}}"#
+                r#"{{"protocol":"ws","engine":"own","peer":"127.0.0.1:40312","bytes":1017558069,"seconds":0.409,"durable_seconds":0.512,"rate":2487917039,"digest":"blake3:{hex}","end":"close","outcome":"stored","confirmed":true,"path":"photo.jpg","congestion":"reno","tcp":{{"rtt_us":35,"retransmits":0}}}}"#
             )
         );
     }
@@ -474,7 +474,7 @@ pub(super) mod tests {
     fn what_is_absent_is_null_but_name_and_facts_of_the_socket_are_left_out() {
         assert_eq!(
             serde_json::to_string(&discarded()).unwrap(),
-            r#"{"protocol":"raw","engine":"own","peer":"[::1]:5","bytes":1,"seconds":0.0,"durable_seconds":null,"rate":null,"digest":null,"end":"fin","confirmed":false,"path":null}"#
+            r#"{"protocol":"raw","engine":"own","peer":"[::1]:5","bytes":1,"seconds":0.0,"durable_seconds":null,"rate":null,"digest":null,"end":"fin","outcome":"stored","confirmed":false,"path":null}"#
         );
     }
 

@@ -479,7 +479,7 @@ fn replies_are_lines_as_documented() {
                 "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 resumed=600 seconds=0.000001 durable_seconds=2.5 hashing_seconds=0.25 storing_seconds=0.5 rate=400000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25 congestion=reno rtt_us=35 cwnd=10\n"
             ),
         ),
-        (Reply::Error(refusal), "ANYPORT/1 ERROR exists a.txt exists (here) \n".to_owned()),
+        (Reply::Error(refusal), "ANYPORT/1 ERROR exists a.txt␊exists (here)␛\n".to_owned()),
         (Reply::Error(hinted), "ANYPORT/1 ERROR busy 8 are running (hint: try later)\n".to_owned()),
     ] {
         assert_eq!(reply.to_line(), line);
