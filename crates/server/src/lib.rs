@@ -80,7 +80,7 @@ pub use running::{Direction, Transfer};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -278,18 +278,25 @@ pub fn quota_excess(config: &Config) -> io::Result<Option<String>> {
 
 /// Removes old partial files from time to time.
 async fn sweep(files: Arc<Live<Files>>, config: Arc<Live<Config>>) {
+    let mut looked = Instant::now();
     loop {
         let period = config.now().keep_parts / 4;
         tokio::time::sleep(period.clamp(SWEEP_PERIODS.0, SWEEP_PERIODS.1)).await;
-        let files = files.now();
-        if let Err(error) = tokio::task::spawn_blocking(move || files.sweep()).await {
+        let (files, there) = (files.now(), looked.elapsed() > LOOK_PERIOD);
+        if there {
+            looked = Instant::now();
+        }
+        if let Err(error) = tokio::task::spawn_blocking(move || files.sweep(there)).await {
             tracing::error!(%error, "cannot sweep partial files");
         }
     }
 }
 
-/// How often partial files are looked through, at the most and at the least.
-const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+/// How often the oldest partial file is looked at, at the most and at the least.
+const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+
+/// How often the directory is read for partial files of other processes.
+const LOOK_PERIOD: Duration = Duration::from_secs(600);
 
 /// Bytes of unfinished input for each connection in any case: a message of a room, or the names of a small directory.
 const SMALL_BUFFER: u64 = 64 * 1024;

@@ -277,6 +277,23 @@ impl Directory {
         }
     }
 
+    /// Does the same for those in the index, which costs little where none is old.
+    pub(crate) fn sweep_index(&self) {
+        while let Some(name) = self.place.partials.oldest() {
+            match statat(self.handle(), &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if age(stat.st_mtime) > self.settings.keep_parts => {
+                    self.remove_part(&name, Why::Old);
+                }
+                Err(Errno::NOENT) => self.place.partials.remove(&name),
+                _ => return,
+            }
+            // It is held after all.
+            if self.place.partials.oldest() == Some(name) {
+                return;
+            }
+        }
+    }
+
     /// Indexes the partial files that an earlier run left, the oldest first.
     pub(super) fn index_partials(&self) {
         self.sweep_parts();

@@ -82,6 +82,12 @@ impl Partials {
         evicted
     }
 
+    /// Name of the one that was kept first.
+    pub(super) fn oldest(&self) -> Option<String> {
+        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        index.order.values().next().cloned()
+    }
+
     /// Names of all partial files in the index.
     pub(super) fn names(&self) -> Vec<String> {
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -166,10 +166,13 @@ impl Files {
         self.directory.check().map_err(refuse)
     }
 
-    /// Removes partial files that have been kept for long enough.
-    pub(crate) fn sweep(&self) {
-        if self.check_directory().is_ok() {
-            self.directory.now().sweep_parts();
+    /// Removes partial files that have been kept for long enough: those that are known, or all that are `there`.
+    pub(crate) fn sweep(&self, there: bool) {
+        let directory = self.directory.now();
+        match there {
+            true if self.check_directory().is_ok() => directory.sweep_parts(),
+            true => {}
+            false => directory.sweep_index(),
         }
     }
 
