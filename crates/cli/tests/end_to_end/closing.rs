@@ -101,7 +101,7 @@ fn cl_6_a_refused_head_with_10_mib_behind_it_is_told_before_the_fin() {
     for (head, status) in [
         (format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}", "x".repeat(20_000)), 431),
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{}", "A: b\r\n".repeat(200)), 431),
-        (upgrade("/nowhere", ""), 404),
+        (upgrade("/rooms/", ""), 404),
         ("DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: 10485760\r\n\r\n".to_owned(), 405),
     ] {
         let mut stream = connect(server.port());
@@ -408,7 +408,7 @@ fn hs_13_what_is_sent_before_the_101_is_taken_as_frames() {
     }
     // One that is refused hears it nevertheless.
     let mut stream = connect(server.port());
-    stream.write_all(upgrade("/nowhere", "").as_bytes()).unwrap();
+    stream.write_all(upgrade("/rooms/", "").as_bytes()).unwrap();
     stream.write_all(&frame(BINARY, &content)).unwrap();
     assert!(read_text(&mut stream).starts_with("HTTP/1.1 404 "));
 }

@@ -91,7 +91,9 @@ fn each_decision_is_counted_with_the_class_of_its_reason() {
     converse(&mut connect(server.port()), b"\x82\xb1\x82\xf1");
     converse(&mut connect(server.port()), &[frame(BINARY, b"x"), vec![0xff; 9]].concat());
     converse(&mut connect(server.port()), b"ANYPORT/1 PUT x size=1\n1END\n");
-    assert!(converse(&mut connect(server.port()), upgrade("/no", "").as_bytes()).contains(" 404 "));
+    assert!(
+        converse(&mut connect(server.port()), upgrade("/rooms/", "").as_bytes()).contains(" 404 ")
+    );
     let mut ws = websocket(server.port(), "/");
     ws.write_all(&[frame(BINARY, b"x"), close_frame(1000, "")].concat()).unwrap();
     read_close(&mut ws);

@@ -101,7 +101,7 @@ fn files_travel_by_both_schemes_there_and_back() {
                 since.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
             };
             assert_eq!(modified(&back), modified(Path::new(sample.path())));
-            while server.try_event().is_some() {}
+            assert_eq!(server.next_event()["event"], "sent");
         }
         assert_eq!(server.published(), ["50% of ü.bin", "empty", "help", "large"]);
     }

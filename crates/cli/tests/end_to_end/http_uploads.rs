@@ -212,7 +212,7 @@ fn a_file_with_its_time_is_stored_once() {
         let other = put(&server, &path, time, "jello");
         assert_eq!(statuses(&other), [409], "{other}");
         assert!(other.contains("exists"), "{other}");
-        server.next_refused();
+        server.next_interrupted();
     }
     for wrong in ["X-Anyport-Mtime: yesterday\r\n", "Last-Modified: 784111777\r\n"] {
         assert_eq!(statuses(&put_hello(&server, "/x", wrong)), [400], "{wrong}");

@@ -506,8 +506,8 @@ fn ls_prints_names_that_get_accepts() {
         let into = format!("{}/", here.path().display());
         let listed = run(&["ls", &server.url(scheme, "")], flags).succeeds();
         for line in listed.stdout.lines() {
-            // Size, time, name, in columns.
-            let name = &line[14 + 2 + 19 + 2..];
+            // Size, time with its zone, name, in columns.
+            let name = &line[14 + 2 + 19 + 7 + 2..];
             let url = server.url(scheme, name);
             run(&["get", &url, "-o", &into], flags).succeeds();
         }

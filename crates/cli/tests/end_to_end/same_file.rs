@@ -227,7 +227,7 @@ fn send_while(scheme: &str, change: impl FnOnce(&File, &Path)) -> (Server, Outco
     write_at(sample.path(), &vec![b'A'; 3_000_000], long_ago());
     let url = server.url(scheme, "");
     let sending = start(&["send", "--json", "--limit-rate", "3MB", sample.path(), &url]);
-    wait_until("a part file", || server.names().iter().any(|n| n.ends_with(".part")).then_some(()));
+    server.growing_part();
     let file = File::options().read(true).write(true).open(sample.path()).unwrap();
     change(&file, Path::new(sample.path()));
     let outcome = sending.outcome();
