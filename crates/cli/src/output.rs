@@ -52,6 +52,12 @@ pub(crate) fn to_stdout(line: &str) -> io::Result<()> {
     write_stdout(&format!("{}\n", make_visible(line)))
 }
 
+/// Writes lines that the program composed itself, of which a peer's text may be a part: only line feeds act on a terminal.
+pub(crate) fn lines_to_stdout(lines: &str) -> io::Result<()> {
+    let lines: Vec<_> = lines.lines().map(make_visible).collect();
+    write_stdout(&format!("{}\n", lines.join("\n")))
+}
+
 /// Writes a line of JSON to stdout; a program reads in it what the peer chose, and a terminal obeys nothing.
 pub(crate) fn json_to_stdout(event: &impl Display) -> io::Result<()> {
     write_stdout(&format!("{}\n", escape_json(&event.to_string())))

@@ -14,7 +14,7 @@ use super::flags::Idle;
 use super::websocket::{self, WebSocket};
 use crate::Failure;
 use crate::exit::Exit;
-use crate::output::{to_stderr, to_stdout};
+use crate::output::{lines_to_stdout, to_stderr};
 
 pub(super) fn run(flags: &Idle) -> Result<Exit, Failure> {
     let target = websocket::target(&flags.url)?;
@@ -53,7 +53,7 @@ pub(super) fn run(flags: &Idle) -> Result<Exit, Failure> {
             flags.url, flags.connections
         )
     };
-    to_stdout(&told).context("cannot write to stdout")?;
+    lines_to_stdout(&told).context("cannot write to stdout")?;
     Ok(Exit::Done)
 }
 

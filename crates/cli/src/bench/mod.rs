@@ -40,7 +40,7 @@ use self::work::Workplace;
 use crate::Failure;
 use crate::exit::Exit;
 use crate::flags::{Fsync, Sink};
-use crate::output::{to_stderr, to_stdout};
+use crate::output::{lines_to_stdout, to_stderr};
 
 pub(crate) fn run(flags: &Bench) -> Result<Exit, Failure> {
     match &flags.what {
@@ -223,7 +223,7 @@ fn tell(report: &Report, flags: &Bench) -> Result<(), Failure> {
     } else {
         report::table(report)
     };
-    to_stdout(printed.trim_end()).context("cannot write to stdout")?;
+    lines_to_stdout(printed.trim_end()).context("cannot write to stdout")?;
     let write = |path: &Path, text: String| {
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     };

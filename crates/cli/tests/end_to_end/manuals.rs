@@ -73,7 +73,7 @@ fn a_page_tells_flags_variables_and_codes() {
     for said in [
         "anyport-serve - Receive files on one port",
         "--max-conns <COUNT>",
-        " ANYPORT_MAX_CONNS, ",
+        "ANYPORT_MAX_CONNS,",
         " ANYPORT_DIRECTORY, ",
         "Each as the flag of its name, which beats it.",
         "2 The command line or a setting makes no sense.",

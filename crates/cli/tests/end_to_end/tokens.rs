@@ -417,7 +417,7 @@ fn a_token_file_that_others_can_read_or_that_is_wrong_is_refused_at_the_start() 
     // A group's right to read is how a service is given a file of root's.
     let file = token_file(ALICE);
     std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o640)).unwrap();
-    serve(&file).exits(1).says("cannot serve /nonexistent");
+    serve(&file).exits(1).says("cannot create /nonexistent/dir");
     for (content, words) in [
         ("# nobody\n".to_owned(), "it holds no token"),
         ("short\n".to_owned(), "line 1: a token has 16 to 256 bytes, not 5"),
@@ -436,15 +436,16 @@ fn a_token_file_that_others_can_read_or_that_is_wrong_is_refused_at_the_start() 
 fn tokens_or_open_allow_a_wider_address_and_open_alone_what_asks_for_none() {
     let file = both();
     let tokens = ["--token-file", file.path()];
-    let serve = |flags: &[&str]| anyport(&[&["serve"], flags, &tokens, &["/nonexistent"]].concat());
+    let serve =
+        |flags: &[&str]| anyport(&[&["serve"], flags, &tokens, &["/nonexistent/dir"]].concat());
     anyport(&["serve", "--bind", "0.0.0.0:0", "/nonexistent/dir"])
         .exits(2)
         .says("--token-file FILE");
-    serve(&["--bind", "0.0.0.0:0"]).exits(1).says("cannot serve /nonexistent");
+    serve(&["--bind", "0.0.0.0:0"]).exits(1).says("cannot create /nonexistent/dir");
     for service in ["echo", "greet", "time", "rfc868", "daytime"] {
         let listen = format!("{service}://0.0.0.0:0");
         serve(&["--listen", &listen]).exits(2).says("asks for no token");
-        serve(&["--open", "--listen", &listen]).exits(1).says("cannot serve /nonexistent");
+        serve(&["--open", "--listen", &listen]).exits(1).says("cannot create /nonexistent/dir");
     }
     serve(&["--no-detect"]).exits(2).says("show no token");
     serve(&["--on-timeout", "greet"]).exits(2).says("shows no token");

@@ -26,7 +26,7 @@ use super::flags::Echo;
 use super::websocket;
 use crate::Failure;
 use crate::exit::Exit;
-use crate::output::to_stdout;
+use crate::output::lines_to_stdout;
 
 pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
     let target = websocket::target(&flags.url)?;
@@ -53,7 +53,7 @@ pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
     }
     for run in &runs {
         let told = if flags.json { run.json(flags)? } else { run.told(flags)? };
-        to_stdout(&told).context("cannot write to stdout")?;
+        lines_to_stdout(&told).context("cannot write to stdout")?;
     }
     Ok(Exit::Done)
 }

@@ -26,7 +26,7 @@ use super::stats::Spread;
 use super::websocket;
 use crate::Failure;
 use crate::exit::Exit;
-use crate::output::to_stdout;
+use crate::output::lines_to_stdout;
 
 pub(super) fn run(flags: &Rooms) -> Result<Exit, Failure> {
     let loads = loads(flags)?;
@@ -53,10 +53,11 @@ pub(super) fn run(flags: &Rooms) -> Result<Exit, Failure> {
     }
     if flags.json {
         for found in &found {
-            to_stdout(&found.json(flags, &crowd).to_string()).context("cannot write to stdout")?;
+            lines_to_stdout(&found.json(flags, &crowd).to_string())
+                .context("cannot write to stdout")?;
         }
     } else {
-        to_stdout(&told(&found, flags, &crowd)).context("cannot write to stdout")?;
+        lines_to_stdout(&told(&found, flags, &crowd)).context("cannot write to stdout")?;
     }
     Ok(Exit::Done)
 }

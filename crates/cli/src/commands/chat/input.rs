@@ -14,7 +14,7 @@ use rustyline::history::MemHistory;
 use rustyline::{Config, Editor, ExternalPrinter};
 use tokio::sync::mpsc::Sender;
 
-use crate::output::{to_stderr, to_stdout};
+use crate::output::{lines_to_stdout, to_stderr};
 
 type Lines = Editor<(), MemHistory>;
 
@@ -122,7 +122,7 @@ fn edit(mut editor: Lines, said: &Sender<Said>) -> Ending {
         };
         // Between two lines the terminal is nobody else's.
         let mut tell = |text: &str| {
-            let _ = to_stdout(text);
+            let _ = lines_to_stdout(text);
         };
         if !typed(line.as_bytes(), said, &mut tell) {
             return Ending::Said;
