@@ -67,7 +67,7 @@ fn every_command_has_a_page_that_man_takes() {
 fn a_page_tells_flags_variables_and_codes() {
     let Some(mut groff) = peer("groff") else { return };
     let page = anyport(&["man", "serve"]).succeeds().stdout;
-    groff.args(["-man", "-Kutf8", "-Tascii", "-P-cbou"]);
+    groff.args(["-man", "-rHY=0", "-Kutf8", "-Tascii", "-P-cbou"]);
     let outcome = Running::start(groff, Some(page.into_bytes())).outcome().succeeds();
     let words = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     for said in [
