@@ -260,14 +260,16 @@ fn a_daemon_without_a_runtime_directory_is_found_in_a_private_one() {
     }
     // A directory that others can write to is not trusted, by either side.
     std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let count = || std::fs::read_dir(&place).unwrap().count();
+    let before = count();
     let outcome = daemon("one");
     let refused = outcome.stderr.contains("other users may write there");
     let pid = outcome.stderr.split("process ").nth(1).unwrap().split(',').next().unwrap();
     let kill = format!("kill -TERM {pid}");
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    let names = std::fs::read_dir(&place).unwrap().count();
+    let after = count();
     std::fs::remove_dir_all(&place).unwrap();
-    assert!(refused && names == 0, "{outcome:?}");
+    assert!(refused && after <= before, "{outcome:?}");
 }
 
 /// The last of many: the server still answers.
