@@ -16,6 +16,7 @@ mod lines;
 mod messages;
 mod part;
 pub(crate) mod pipe;
+mod receiver;
 mod wire;
 mod written;
 
@@ -25,8 +26,7 @@ pub(crate) use wire::{Facts, MOST_ENTRIES, Sink};
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -37,7 +37,6 @@ use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::download::{EntryKind, FileEnd, LeftOut, LeftOutReason, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
@@ -47,7 +46,7 @@ use crate::attempts::Attempts;
 use crate::error::{Blame, Consequence};
 use crate::stream::Encryption;
 use crate::target::{Place, Target};
-use part::Part;
+use receiver::{Count, Receiver};
 use wire::{MOST_LISTED_BYTES, Wire};
 use written::Written;
 
@@ -377,25 +376,6 @@ fn wait_for_another(
     Ok(())
 }
 
-/// How far a file has come.
-struct Count<'a> {
-    attempts: &'a Attempts,
-    /// Bytes that an earlier attempt told, which are not told again.
-    before: u64,
-    bytes: u64,
-}
-
-impl Count<'_> {
-    fn add(&mut self, bytes: u64, tell: &mut dyn FnMut(Progress<'_>)) {
-        let known = self.bytes.max(self.before);
-        self.bytes += bytes;
-        self.attempts.brought(self.bytes);
-        if self.bytes > known {
-            tell(Progress::Bytes(self.bytes - known));
-        }
-    }
-}
-
 /// Receives one file into `out`, and checks its digest at the end. Where the connection breaks off, another one goes on.
 ///
 /// # Errors
@@ -554,205 +534,6 @@ fn agree(head: &Facts, ours: Option<Digest>, end: &FileEnd) -> Result<(), GetErr
             Err(GetError::DigestDiffers { name: head.name.to_string(), ours, theirs })
         }
         _ => Ok(()),
-    }
-}
-
-/// Receives file after file over one connection.
-struct Receiver<'a> {
-    wire: Wire,
-    host: &'a str,
-    options: &'a GetOptions,
-    tell: &'a mut dyn FnMut(Progress<'_>),
-    /// Content of a file is on its way.
-    in_content: bool,
-}
-
-impl Receiver<'_> {
-    /// Receives one file; returns where it is.
-    fn receive(
-        &mut self,
-        file: &Facts,
-        target: &Path,
-        received: &Received,
-        count: &mut Count<'_>,
-    ) -> Result<PathBuf, GetError> {
-        if self.options.on_exists != OnExists::Rename && received.has(target) {
-            return Err(GetError::SameName { path: target.to_owned() });
-        }
-        if let Some(got) = self.already_here(file, target)? {
-            count.add(got.size, self.tell);
-            (self.tell)(Progress::Got(&got));
-            return Ok(target.to_owned());
-        }
-        if let Some(folder) = target.parent() {
-            create_directory(folder)?;
-        }
-        let mut part = Part::open(self.host, file, target)?;
-        let started = Instant::now();
-        let (head, offset) = match self.wire.get(file, part.length(), self.options.digest) {
-            Ok(begun) => begun,
-            Err(error) => {
-                // An empty partial file is of no use.
-                if part.length() == 0 {
-                    part.discard();
-                }
-                return Err(error);
-            }
-        };
-        self.in_content = true;
-        if !head.agrees(file) {
-            return Err(GetError::Changed { name: file.name.to_string() });
-        }
-        if offset == 0 && part.length() > 0 {
-            part.cut()?;
-        }
-        count.add(offset, self.tell);
-        // What was here before is hashed with the rest, when that is here.
-        let hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
-        let mut incoming = Incoming { part, hasher, count, tell: &mut *self.tell };
-        let left = head.size.map(|size| size - offset);
-        let size = offset + self.wire.content(left, &mut incoming)?;
-        let seconds = started.elapsed().as_secs_f64();
-        let end = self.wire.file_end(size)?;
-        self.in_content = false;
-        let Incoming { part, hasher, .. } = incoming;
-        let digest = match hasher {
-            Some(hasher) => hasher.finish(),
-            None => part.digest(self.options.digest)?,
-        };
-        if let Err(error) = agree(&head, digest, &end) {
-            part.discard();
-            return Err(error);
-        }
-        // What a listing said holds where an answer says nothing.
-        let (mtime, mode) = (head.mtime.or(file.mtime), head.mode.or(file.mode));
-        let size_told = head.size.is_some();
-        let path = part.publish(
-            &Facts { mtime, mode, ..head },
-            self.options.permissions,
-            self.options.on_exists,
-        )?;
-        let got = Got {
-            peer: self.wire.peer,
-            name: file.name.clone(),
-            path: Some(path.clone()),
-            size,
-            offset,
-            seconds,
-            digest,
-            verified: end.digest.is_some(),
-            size_told,
-            outcome: Outcome::Stored,
-        };
-        (self.tell)(Progress::Got(&got));
-        Ok(path)
-    }
-
-    /// The file, if it is at its place already.
-    fn already_here(&mut self, file: &Facts, target: &Path) -> Result<Option<Got>, GetError> {
-        // A link that leads nowhere is something too.
-        let exists = match std::fs::symlink_metadata(target) {
-            Ok(_) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            // A name that this file system cannot have, or below a file: not after all content.
-            Err(source) => {
-                let path = target.to_owned();
-                return Err(GetError::Local { what: "store", path, source });
-            }
-        };
-        if !exists || self.options.on_exists == OnExists::Rename {
-            return Ok(None);
-        }
-        if let Some((size, (ours, mtime))) =
-            file.size.and_then(|size| Some((size, part::present(target, size)?)))
-        {
-            if !self.options.checksum && file.mtime.is_some_and(|theirs| theirs.identifies(mtime)) {
-                return Ok(Some(self.present(file, target, size, None)));
-            }
-            if self.is_worth_comparing(file, mtime)
-                && let Some(digest) = self.same_digest(file, size, &ours)?
-            {
-                // The next comparison then needs no digest. A file of another user keeps its time.
-                if let Some(mtime) = file.mtime {
-                    let _ = ours.set_modified(part::system_time(mtime));
-                }
-                return Ok(Some(self.present(file, target, size, Some(digest))));
-            }
-        }
-        match self.options.on_exists {
-            OnExists::Error => Err(GetError::Exists { path: target.to_owned() }),
-            OnExists::Overwrite => part::check_replaceable(target).map(|()| None),
-            OnExists::Rename => Ok(None),
-        }
-    }
-
-    /// Returns whether a file of the same size is to be compared by digest. What differs in time is
-    /// probably another file: one that may be replaced is then received without that round trip.
-    fn is_worth_comparing(&self, file: &Facts, ours: FileTime) -> bool {
-        let may_equal = file.mtime.is_some_and(|theirs| theirs.may_equal(ours));
-        self.options.on_exists == OnExists::Error || self.options.checksum || may_equal
-    }
-
-    /// The digest of the server's file, if `ours` has the same.
-    fn same_digest(
-        &mut self,
-        file: &Facts,
-        size: u64,
-        ours: &File,
-    ) -> Result<Option<Digest>, GetError> {
-        let algorithm = match self.options.digest {
-            Algorithm::None => Algorithm::default(),
-            algorithm => algorithm,
-        };
-        // First ours: the server must not wait for our disk.
-        let Ok(Some(ours)) = part::digest_of(ours, size, algorithm) else { return Ok(None) };
-        Ok(self.wire.digest(file, size, algorithm)?.filter(|theirs| *theirs == ours))
-    }
-
-    fn present(&self, file: &Facts, target: &Path, size: u64, digest: Option<Digest>) -> Got {
-        let outcome = if digest.is_some() { Outcome::SameDigest } else { Outcome::SameTime };
-        Got {
-            peer: self.wire.peer,
-            name: file.name.clone(),
-            path: Some(target.to_owned()),
-            size,
-            offset: 0,
-            seconds: 0.0,
-            digest,
-            verified: false,
-            size_told: true,
-            outcome,
-        }
-    }
-}
-
-/// Content on its way into a part.
-struct Incoming<'a, 'b> {
-    part: Part,
-    /// None where all of the part is hashed in the end.
-    hasher: Option<Hasher>,
-    count: &'a mut Count<'b>,
-    tell: &'a mut dyn FnMut(Progress<'_>),
-}
-
-impl Sink for Incoming<'_, '_> {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(bytes);
-        }
-        self.part.write(bytes)?;
-        self.count.add(bytes.len() as u64, self.tell);
-        Ok(())
-    }
-
-    fn place(&self) -> Option<(&File, u64)> {
-        let seen = self.hasher.as_ref().is_some_and(Hasher::wants_content);
-        (!seen).then(|| self.part.next_place())
-    }
-
-    fn put(&mut self, count: u64) {
-        self.part.put(count);
-        self.count.add(count, self.tell);
     }
 }
 
