@@ -309,6 +309,7 @@ fn a_server_that_restarts_between_two_files_gets_both_over_every_protocol() {
         assert_eq!(server.next_receipt()["path"], "first", "{scheme}");
         signal("STOP", sender.id());
         server.signal("TERM");
+        server.says("stopping");
         // What has begun of the second file is not waited for.
         server.signal("TERM");
         server.wait();
