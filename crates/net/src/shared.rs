@@ -60,7 +60,10 @@ impl AsyncWrite for Shared {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write);
-        Poll::Ready(shut.map_err(io::Error::from))
+        Poll::Ready(match rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write) {
+            // The peer has reset the connection: nothing is left to be shut, as tokio sees it too.
+            Err(rustix::io::Errno::NOTCONN) => Ok(()),
+            shut => shut.map_err(io::Error::from),
+        })
     }
 }

@@ -9,7 +9,7 @@ use anyport_testkit::noise;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Outcome, Running, Sample, Server, anyport, blake3, wait_until};
+use crate::harness::{Outcome, Running, Sample, Server, anyport, blake3, program, wait_until};
 
 const ROWS: [&str; 34] = [
     "bare tcp",
@@ -229,7 +229,7 @@ fn fake_nc(receive: &str, send: &str) -> TempDir {
 }
 
 fn bench_with_path(path: &Path, flags: &[&str]) -> Outcome {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_anyport"));
+    let mut command = program();
     // Only for our own fake: what it calls stands in the usual places.
     command.args(SMALL).args(["--json", "--against"]).args(flags).env("PATH", path);
     Running::start(command, None).outcome()
@@ -295,7 +295,7 @@ fn a_stopped_bench_takes_its_processes_and_files_with_it() {
     let tools = fake_nc("exec /bin/sleep 1000", "exec /bin/sleep 1000");
     let path = format!("{}:/usr/bin:/bin", tools.path().display());
     // It would hang on the fake for minutes.
-    let mut bench = Command::new(env!("CARGO_BIN_EXE_anyport"))
+    let mut bench = program()
         .args(SMALL)
         .args(["--against", "--pairs", "nc-own", "--disk", scratch])
         .env("PATH", path)

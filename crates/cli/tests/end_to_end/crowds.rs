@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Server, anyport, wait_until};
+use crate::harness::{Server, anyport, program, wait_until};
 use crate::wire::{
     BINARY, close_frame, connect, converse, frame, read_close, read_text, upgrade, websocket,
 };
@@ -128,7 +128,7 @@ fn each_decision_is_counted_with_the_class_of_its_reason() {
 #[test]
 fn people_get_the_summary_as_one_line() {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+    let mut child = program()
         .args(["serve", "--listen", "any://127.0.0.1:0"])
         .arg(directory.path())
         .stdout(Stdio::null())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{DEADLINE, Running, Server, anyport, peer, skip, wait_until};
+use crate::harness::{DEADLINE, Running, Server, anyport, peer, program, skip, wait_until};
 use crate::wire::{connect, converse};
 
 fn socket(bind: &str) -> UdpSocket {
@@ -157,7 +157,7 @@ fn a_port_that_another_program_has_for_datagrams_is_told() {
 #[test]
 fn datagrams_are_summed_up_for_people_too() {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+    let mut child = program()
         .args(["serve", "--listen", "rfc868://127.0.0.1:0"])
         .arg(directory.path())
         .stderr(Stdio::piped())

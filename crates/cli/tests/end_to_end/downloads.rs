@@ -11,7 +11,8 @@ use anyport_testkit::noise;
 use serde_json::Value;
 
 use crate::harness::{
-    Outcome, Running, Server, SmallDisk, assert_same_bytes, blake3, peer, start, wait_until,
+    Outcome, Running, Server, SmallDisk, assert_same_bytes, blake3, peer, program, start,
+    wait_until,
 };
 use crate::real_clients::python;
 use crate::wire::{BINARY, CLOSE, PING, PONG, TEXT};
@@ -37,7 +38,7 @@ impl Here {
     }
 
     fn start(&self, arguments: &[&str]) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_anyport"));
+        let mut command = program();
         command.args(arguments).current_dir(self.path());
         Running::start(command, None)
     }

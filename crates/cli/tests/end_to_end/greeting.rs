@@ -1,10 +1,10 @@
 //! Who is greeted, when, and what becomes of the answer.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::{DEADLINE, Running, Server, anyport, peer};
+use crate::harness::{DEADLINE, Running, Server, anyport, peer, program};
 use crate::wire::{connect, converse, read_line, read_text};
 
 fn greeting(flags: &[&str]) -> Server {
@@ -38,7 +38,7 @@ fn nc_is_greeted_and_its_answer_printed() {
 #[test]
 fn an_answer_is_a_line_on_stdout() {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+    let mut child = program()
         .args(["serve", "--listen", "greet://127.0.0.1:0"])
         .arg(directory.path())
         .stdout(Stdio::piped())

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What anything may take. Long enough for a loaded machine; only a broken program waits for it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -446,8 +447,28 @@ pub(crate) fn start(arguments: &[&str]) -> Running {
     Running::start(anyport_command(arguments), None)
 }
 
+/// The program, which heeds SIGINT and SIGHUP also where the tests run under nohup or in the
+/// background of a script: a signal that is ignored at the start of a process stays so, but a
+/// handler of this process becomes the default of its children.
+pub(crate) fn program() -> Command {
+    static HEED: Once = Once::new();
+    HEED.call_once(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+        for kind in [SignalKind::hangup(), SignalKind::interrupt()] {
+            if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
+                drop(signal(kind).unwrap());
+            }
+        }
+    });
+    Command::new(env!("CARGO_BIN_EXE_anyport"))
+}
+
 pub(crate) fn anyport_command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_anyport"));
+    let mut command = program();
     // Keys and known hosts of tests are not those of whoever runs them.
     let home = env!("CARGO_TARGET_TMPDIR");
     command.args(arguments).env("XDG_STATE_HOME", home).env("XDG_CONFIG_HOME", home);

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyport_testkit::noise;
 use serde_json::Value;
 
-use crate::harness::{Expected, Running, Sample, Server, anyport, blake3, skip, start};
+use crate::harness::{Expected, Running, Sample, Server, anyport, blake3, program, skip, start};
 use crate::wire::{
     BINARY, TEXT, announced, close_frame, connect, converse, frame, read_close, read_frame,
     read_line, read_text, websocket,
@@ -289,7 +289,7 @@ fn second_signal(size: usize) {
 /// Starts a server without `--json`, gives its stderr until `last`, and stops it.
 pub(crate) fn announcement(flags: &[&str], last: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+    let mut child = program()
         .arg("serve")
         .args(flags)
         .arg(directory.path())
@@ -338,7 +338,7 @@ fn the_announcement_warns_of_an_open_address() {
 #[test]
 fn receipts_for_people_are_one_line_each() {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+    let mut child = program()
         .args(["serve", "--bind", "127.0.0.1:0"])
         .arg(directory.path())
         .stdout(Stdio::piped())
@@ -433,7 +433,7 @@ fn dt_1_memory_stays_flat_for_an_unproven_frame() {
 #[test]
 fn a_reader_who_pauses_holds_up_no_sender() {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_anyport"))
+    let mut child = program()
         .args(["serve", "--json", "--sink", "discard", "--bind", "127.0.0.1:0"])
         .arg(directory.path())
         .stdout(Stdio::piped())
