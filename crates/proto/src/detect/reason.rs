@@ -285,8 +285,8 @@ mod tests {
     #[test]
     fn what_is_not_taken_forces_the_verdict() {
         let raw = Allowed::NONE.allow(ProtocolName::Raw);
-        let expected =
-            "it could be the HTTP/2 preface or an HTTP request line, which is not taken here";
+        let expected = "it could be the HTTP/2 preface or an HTTP request line or a PROXY protocol \
+                        header, which is not taken here";
         assert_eq!(words(b"PRI", raw, None), expected);
         assert_eq!(
             words(b"\x82\x85", raw, None),

@@ -320,48 +320,29 @@ impl Preface {
             self.context.record.request();
             self.admit(token.as_ref())?;
         }
-        let offer = match parsed.map(|(request, _)| request) {
-            Ok(Request::Put(offer)) => offer,
-            Ok(Request::Get(get)) => {
-                self.get(&get, replies);
-                return Ok(());
-            }
-            Ok(Request::List(list)) => {
-                self.list(&list, replies);
-                return Ok(());
-            }
-            Ok(Request::Echo) => {
-                self.state = State::Leaving(Successor::Echo);
-                return Ok(());
-            }
-            Ok(Request::Join(join)) => {
-                self.state = State::Leaving(Successor::Room(join));
-                return Ok(());
-            }
+        match parsed.map(|(request, _)| request) {
+            Ok(Request::Put(offer)) => return self.begin(offer, replies),
+            Ok(Request::Get(get)) => self.get(&get, replies),
+            Ok(Request::List(list)) => self.list(&list, replies),
+            Ok(Request::Echo) => self.state = State::Leaving(Successor::Echo),
+            Ok(Request::Join(join)) => self.state = State::Leaving(Successor::Room(join)),
             Ok(Request::Give(give)) => {
                 let giver = self.context.pipes.give(self.context.peer.ip(), &give, None);
                 let giver = giver.map_err(|refusal| self.refuse_line(refusal))?;
                 self.state = State::Leaving(Successor::Give(giver, give.size));
-                return Ok(());
             }
             Ok(Request::Take(take)) => {
                 let taker = self.context.pipes.take(self.context.peer.ip(), &take.key, None);
                 let taker = taker.map_err(|refusal| self.refuse_line(refusal))?;
                 self.state = State::Leaving(Successor::Take(taker, take.head));
-                return Ok(());
             }
-            Ok(Request::Other(Verb::Time)) => {
-                replies.extend_from_slice(Reply::Time(now_line()).to_line().as_bytes());
-                return Ok(());
-            }
-            Ok(Request::Other(Verb::Greet)) => {
-                let greeting = Reply::Greeting(self.context.config.greeting.to_string());
-                replies.extend_from_slice(greeting.to_line().as_bytes());
-                return Ok(());
-            }
-            Ok(Request::Other(Verb::Help)) => {
-                replies.extend_from_slice(Reply::Help(HELP.to_owned()).to_line().as_bytes());
-                return Ok(());
+            Ok(Request::Other(verb)) => {
+                let reply = match verb {
+                    Verb::Time => Reply::Time(now_line()),
+                    Verb::Greet => Reply::Greeting(self.context.config.greeting.to_string()),
+                    Verb::Help => Reply::Help(HELP.to_owned()),
+                };
+                replies.extend_from_slice(reply.to_line().as_bytes());
             }
             Err(error) => {
                 let reason =
@@ -371,7 +352,12 @@ impl Preface {
                 );
                 return Err(self.refuse_line(refusal));
             }
-        };
+        }
+        Ok(())
+    }
+
+    /// Begins to receive the file that a line offers.
+    fn begin(&mut self, offer: Offer, replies: &mut Vec<u8>) -> Result<(), Refusal> {
         let Offer { resume, size, .. } = offer;
         let source = self.context.source(Protocol::Raw, Engine::Own);
         self.state = State::Refused;
