@@ -28,8 +28,8 @@ pub(crate) struct Serve {
 
     /// Address to listen on: HOST, HOST:PORT, or PORT on both loopback addresses
     ///
-    /// Repeatable. Port 0 picks a free one. An IPv6 address with a port is written [ADDRESS]:PORT, and a link-local one
-    /// with its zone: fe80::1%eth0. [default: both loopback addresses]
+    /// Repeatable. Port 0 picks a free one. An IPv6 address with a port stands in brackets, and a link-local one
+    /// has its zone: fe80::1%eth0. [default: both loopback addresses]
     #[arg(long, short, value_name = "ADDR")]
     pub(crate) bind: Vec<String>,
 
