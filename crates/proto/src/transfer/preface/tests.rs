@@ -596,8 +596,8 @@ proptest! {
 
     #[test]
     fn a_refusal_survives_being_written_and_read(
-        message in "[^\\pC(]*",
-        hint in prop::option::of("[^\\pC(]*"),
+        message in "[^\\pC\\p{Zl}\\p{Zp}(]*",
+        hint in prop::option::of("[^\\pC\\p{Zl}\\p{Zp}(]*"),
         code in prop::sample::select(RefusalCode::WORDS),
     ) {
         let code = code.parse().unwrap();
