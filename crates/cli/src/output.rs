@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::Failure;
 use crate::commands::reason;
+use crate::exit::Exit;
 
 /// `error: what: why` and, on a line of its own, `hint: …`.
 pub(crate) fn print_failure(failure: &Failure) {
@@ -61,6 +62,23 @@ pub(crate) fn lines_to_stdout(lines: &str) -> io::Result<()> {
 /// Writes a line of JSON to stdout; a program reads in it what the peer chose, and a terminal obeys nothing.
 pub(crate) fn json_to_stdout(event: &impl Display) -> io::Result<()> {
     write_stdout(&format!("{}\n", escape_json(&event.to_string())))
+}
+
+/// The event of an entry, described by `about`, that was not sent or received; without one, of the whole command.
+pub(crate) fn failed_event(
+    error: &dyn std::error::Error,
+    hint: Option<String>,
+    exit: Exit,
+    about: serde_json::Value,
+) -> serde_json::Value {
+    let mut event = json!({
+        "event": "failed", "error": reason(error), "hint": hint, "exit": exit as u8,
+        "resumable": exit == Exit::BrokenOff,
+    });
+    if let (Some(event), serde_json::Value::Object(about)) = (event.as_object_mut(), about) {
+        event.extend(about);
+    }
+    event
 }
 
 /// A receipt for people: one line that fits a page, or with `verbose` all of it.

@@ -162,17 +162,8 @@ fn not_followed(flags: &flags::Get, count: u64) {
     }
 }
 
-/// The event of a failure, with what it is about.
-fn failed_event(error: &GetError, about: serde_json::Value) -> String {
-    let exit = Exit::from(error.blame());
-    let mut event = json!({
-        "event": "failed", "error": format!("{:#}", anyhow::anyhow!(error.to_string())),
-        "hint": error.hint(), "exit": exit as u8, "resumable": exit == Exit::BrokenOff,
-    });
-    if let (Some(event), serde_json::Value::Object(about)) = (event.as_object_mut(), about) {
-        event.extend(about);
-    }
-    event.to_string()
+fn failed_event(error: &GetError, about: serde_json::Value) -> serde_json::Value {
+    crate::output::failed_event(error, error.hint(), error.blame().into(), about)
 }
 
 fn retrying(flags: &flags::Get, error: &GetError, delay: Duration) {

@@ -17,11 +17,12 @@ use anyport_proto::transfer::receipt::{Outcome, Receipt};
 use anyport_proto::transfer::units::{format_bytes, format_rate};
 use anyport_proto::visible::make_visible;
 use indicatif::ProgressBar;
+use serde_json::json;
 
 use super::{progress, reason};
 use crate::exit::Exit;
 use crate::output::{
-    digest_text, json_to_stdout, receipt_line, to_stderr, to_stdout, write_stdout,
+    digest_text, failed_event, json_to_stdout, receipt_line, to_stderr, to_stdout, write_stdout,
 };
 use crate::{Failure, flags, trust};
 
@@ -38,7 +39,7 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     let Found { sources, links, failed } = found(flags)?;
     check_names(flags, &target, &sources)?;
     for error in &failed {
-        not_sent(error.path(), error);
+        not_sent(flags, error.path(), error, None, Exit::Failed);
     }
     let teller = Teller::new(flags, verbose, &sources);
     progress::on_interrupt(&teller.bar, after_interrupt(flags, &target))?;
@@ -51,7 +52,11 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
             SendError::Dial(_) if forgotten.is_some() => forgotten.clone(),
             error => error.hint(),
         };
-        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target)
+        let exit = error.blame().into();
+        if flags.json {
+            let _ = json_to_stdout(&failed_event(&error, hint.clone(), exit, json!({})));
+        }
+        Failure { hint, ..Failure::new(exit, error) }.at(&target)
     })?;
     let lost = teller.lost.take();
     match lost {
@@ -83,11 +88,14 @@ fn found(flags: &flags::Send) -> Result<Found, Failure> {
         all.add(file, links);
     }
     // What is the only one fails as such.
-    if all.sources.is_empty() && all.links == 0 && all.failed.len() == 1 {
-        return Err(all.failed.pop().map_or_else(
-            || Failure::new(Exit::Failed, anyhow::anyhow!("nothing to send")),
-            |error| Failure::new(Exit::Failed, error),
-        ));
+    if all.sources.is_empty()
+        && all.links == 0
+        && let [error] = &all.failed[..]
+    {
+        if flags.json {
+            let _ = json_to_stdout(&failed_event(error, None, Exit::Failed, json!({})));
+        }
+        return Err(Failure::new(Exit::Failed, all.failed.remove(0)));
     }
     if flags.plain && all.sources.iter().any(|source| source.name().is_some_and(is_below)) {
         let error = anyhow::anyhow!("--plain carries no names, so it sends no directories");
@@ -118,9 +126,18 @@ fn skipped(flags: &flags::Send, links: u64) {
     }
 }
 
-fn not_sent(path: &Path, error: &dyn std::error::Error) {
-    let path = escaped(path.as_os_str().as_encoded_bytes());
-    to_stderr(&format!("not sent: {path}: {}", reason(error)));
+fn not_sent(
+    flags: &flags::Send,
+    path: &Path,
+    error: &dyn std::error::Error,
+    hint: Option<String>,
+    exit: Exit,
+) {
+    let file = escaped(path.as_os_str().as_encoded_bytes());
+    to_stderr(&format!("not sent: {file}: {}", reason(error)));
+    if flags.json {
+        let _ = json_to_stdout(&failed_event(error, hint, exit, json!({ "file": file })));
+    }
 }
 
 /// Whether a name has directories.
@@ -181,7 +198,8 @@ impl Observer for Teller<'_> {
     }
 
     fn failed(&self, source: &Source, error: &SendError) {
-        self.bar.suspend(|| not_sent(source.path(), error));
+        let exit = error.blame().into();
+        self.bar.suspend(|| not_sent(self.flags, source.path(), error, error.hint(), exit));
     }
 
     fn retrying(&self, error: &SendError, delay: Duration) {
@@ -330,13 +348,13 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
 
 /// The receipt, and what only the sender's side of the connection knows.
 fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
-    let mut event = serde_json::json!({ "event": "receipt" });
+    let mut event = json!({ "event": "receipt" });
     if let (Some(event), Ok(serde_json::Value::Object(receipt))) =
         (event.as_object_mut(), serde_json::to_value(receipt))
     {
         event.extend(receipt);
     }
-    event["sender"] = serde_json::json!({ "congestion": sent.congestion, "tcp": sent.tcp });
+    event["sender"] = json!({ "congestion": sent.congestion, "tcp": sent.tcp });
     if sent.grown {
         event["grown"] = true.into();
     }

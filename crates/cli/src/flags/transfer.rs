@@ -130,7 +130,7 @@ pub(crate) struct Send {
     #[arg(long, short)]
     pub(crate) quiet: bool,
 
-    /// Receipts as one JSON object a line
+    /// Receipts and failures as one JSON object a line
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
 
