@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sends a file to anyport, and goes on where a break left it. Nothing but docs/transfer.md was needed to write it."""
+"""Sends a file to anyport and resumes it if it was interrupted. Written from docs/transfer.md alone."""
 
 import hashlib
 import os

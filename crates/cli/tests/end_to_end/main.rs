@@ -12,6 +12,7 @@
 //! - `reload` new settings for a server that runs
 //! - `wire` writes frames and prefaces by hand, for peers that know nothing of this workspace
 //! - `matrix` each of our clients against each engine
+//! - `doc_examples` the commands of docs/, and the output that its pages show
 //! - `readme` the commands of README.md, as a newcomer types them
 //! - `real_clients` tools that know nothing of anyport
 //! - `lookalikes` files that begin like something else, and bare frames that are some
@@ -79,6 +80,7 @@ mod config;
 mod crowds;
 mod daemon;
 mod datagrams;
+mod doc_examples;
 mod downloads;
 mod drain;
 mod durability;

@@ -1,7 +1,7 @@
 //! The commands of README.md, as somebody types them who has just installed the program.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 
@@ -50,26 +50,29 @@ impl Drop for Network {
 }
 
 /// An empty directory, a home, and a path in which `anyport` is found.
-struct Place {
+pub(crate) struct Place {
     network: Network,
     scratch: TempDir,
 }
 
 /// A command that runs until it is ended.
-struct Background {
+pub(crate) struct Background {
     child: Child,
-    said: Receiver<String>,
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        let kill = format!("kill -TERM -{}", self.child.id());
-        let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
-        let _ = self.child.wait();
-    }
+    pub(crate) said: Receiver<String>,
 }
 
 impl Background {
+    /// Ends the command and returns the lines that it has not yet been asked for.
+    pub(crate) fn rest(self) -> Vec<String> {
+        self.end();
+        self.said.iter().collect()
+    }
+
+    fn end(&self) {
+        let kill = format!("kill -TERM -{}", self.child.id());
+        let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
+    }
+
     /// The rest of the first line that holds `words`.
     fn says(&self, words: &str) -> String {
         loop {
@@ -82,8 +85,15 @@ impl Background {
     }
 }
 
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.end();
+        let _ = self.child.wait();
+    }
+}
+
 impl Place {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let network = Network::new()?;
         let scratch = tempfile::tempdir().unwrap();
         for name in ["empty", "home", "bin"] {
@@ -94,7 +104,17 @@ impl Place {
         Some(Self { network, scratch })
     }
 
-    fn command(&self, command: &str) -> Command {
+    /// The directory in which commands run, empty at first.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.scratch.path().join("empty")
+    }
+
+    /// The home directory of commands.
+    pub(crate) fn home(&self) -> String {
+        self.scratch.path().join("home").display().to_string()
+    }
+
+    pub(crate) fn command(&self, command: &str) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let bin = self.scratch.path().join("bin");
         let mut shell = self.network.shell(command);
@@ -108,7 +128,7 @@ impl Place {
     }
 
     /// Starts what runs on, in a process group of its own.
-    fn start(&self, command: &str, typed: &str) -> Background {
+    pub(crate) fn start(&self, command: &str, typed: &str) -> Background {
         let mut shell = self.command(&format!("exec 2>&1; {command}"));
         std::os::unix::process::CommandExt::process_group(&mut shell, 0);
         shell.stdin(Stdio::piped()).stdout(Stdio::piped());
