@@ -169,7 +169,6 @@ pub(crate) const NEEDS_A_RESTART: [&str; 14] = [
     "bind",
     "bulk-threads",
     "control",
-    "conversation-threads",
     "daemon",
     "directory",
     "json",
@@ -178,6 +177,7 @@ pub(crate) const NEEDS_A_RESTART: [&str; 14] = [
     "log-format",
     "pid-file",
     "port",
+    "reactor-threads",
     "sink",
     "verbose",
 ];

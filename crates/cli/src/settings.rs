@@ -74,23 +74,22 @@ fn without_identity(flags: &flags::Serve) -> Result<Config, Failure> {
     if let Some(greeting) = &flags.greeting {
         config.greeting = greeting.clone();
     }
-    config.keep_parts = flags.keep_parts;
+    config.keep_partial = flags.keep_partial;
     config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
     config.max_per_address = match flags.max_conns_per_ip {
         Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
         None => config.max_per_address.min(config.max_connections),
     };
     config.counts_loopback = flags.max_conns_per_ip.is_some();
-    config.max_undecided = match flags.max_undecided {
+    config.max_unclassified = match flags.max_unclassified {
         Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
-        None => config.max_undecided.min(config.max_connections),
+        None => config.max_unclassified.min(config.max_connections),
     };
     config.max_streams = flags.max_streams;
     config.congestion = flags.congestion.clone();
     config.bulk_threads = flags.bulk_threads.map_or(config.bulk_threads, usize::from);
     config.bulk_buffer = flags.bulk_buffer;
-    config.conversation_threads =
-        flags.conversation_threads.map_or(config.conversation_threads, usize::from);
+    config.reactor_threads = flags.reactor_threads.map_or(config.reactor_threads, usize::from);
     config.rooms.rooms = usize::try_from(flags.max_rooms).unwrap_or(usize::MAX);
     config.rooms.rate = Some(flags.room_rate).filter(|rate| *rate > 0);
     config.rooms.history = usize::try_from(flags.room_history).unwrap_or(usize::MAX);
@@ -112,9 +111,9 @@ fn without_identity(flags: &flags::Serve) -> Result<Config, Failure> {
 
 /// Whether flags go together.
 fn check_together(flags: &flags::Serve) -> Result<(), Failure> {
-    if flags.keep_parts < flags.idle_timeout {
+    if flags.keep_partial < flags.idle_timeout {
         // The part of a transfer that pauses would look like one that nobody comes back to.
-        let error = anyhow!("--keep-parts must be at least --idle-timeout");
+        let error = anyhow!("--keep-partial must be at least --idle-timeout");
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
     }
     if flags.deflate && flags.engine == flags::Engine::Library {
@@ -133,8 +132,8 @@ fn check_together(flags: &flags::Serve) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, error)
             .with_hint("leave out --limit-rate or --engine library"));
     }
-    if flags.max_undecided.is_some_and(|undecided| undecided > flags.max_conns) {
-        let error = anyhow!("--max-undecided must be at most --max-conns");
+    if flags.max_unclassified.is_some_and(|undecided| undecided > flags.max_conns) {
+        let error = anyhow!("--max-unclassified must be at most --max-conns");
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
     }
     Ok(())

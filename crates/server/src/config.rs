@@ -52,7 +52,7 @@ pub struct Config {
     /// Bulk transfers that have a thread of their own; past that number the async loop serves.
     pub bulk_threads: usize,
     /// Threads that all conversations share (echo, rooms).
-    pub conversation_threads: usize,
+    pub reactor_threads: usize,
     /// Bytes of the bulk loop's buffer. About the size of L2, so that what was read is unmasked while it is hot.
     pub bulk_buffer: usize,
     /// Connections at once; further ones wait in the kernel's backlog.
@@ -72,7 +72,7 @@ pub struct Config {
     pub rate_counts_loopback: bool,
     /// Connections without a byte, or whose protocol is not known yet, at once; at most [`Self::max_connections`] makes
     /// sense. Past it the one that has been silent for longest gives way.
-    pub max_undecided: usize,
+    pub max_unclassified: usize,
     /// Bytes of the largest file.
     pub max_size: u64,
     /// Bytes of the blocks that files, partial files and directories in the served directory may take together, whoever put
@@ -91,7 +91,7 @@ pub struct Config {
     /// TLS, where it is spoken; each listener says whether it must be.
     pub tls: Option<anyport_tls::server::Server>,
     /// How long the part of an interrupted transfer is kept after its last byte. Longer than [`Timeouts::idle`].
-    pub keep_parts: Duration,
+    pub keep_partial: Duration,
     /// Partial files that are kept; beyond it the oldest are removed. One address may have a fourth of them.
     pub max_partial: usize,
     /// Bytes that they may take together, one address a fourth of them. `None`: half of the file system.
@@ -128,7 +128,7 @@ impl Config {
             congestion: Congestion::default(),
             bulk_threads: 2 * cores,
             // One keeps a core busy, and the clients, the disk and the kernel want some too.
-            conversation_threads: cores.div_ceil(4),
+            reactor_threads: cores.div_ceil(4),
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
             max_streams: 128,
@@ -138,7 +138,7 @@ impl Config {
             counts_loopback: false,
             max_rate_per_address: Some(100),
             rate_counts_loopback: false,
-            max_undecided: 256,
+            max_unclassified: 256,
             max_size: u64::MAX,
             quota: None,
             // As many inodes as a file system of 16 GB has.
@@ -148,7 +148,7 @@ impl Config {
             max_buffered: 256 * 1024 * 1024,
             greeting: Greeting::default(),
             tls: None,
-            keep_parts: Duration::from_secs(24 * 60 * 60),
+            keep_partial: Duration::from_secs(24 * 60 * 60),
             // A directory of so many names is listed, and swept, within a tenth of a second.
             max_partial: 10_000,
             max_partial_bytes: None,

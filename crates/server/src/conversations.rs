@@ -60,7 +60,7 @@ impl Conversations {
     pub(crate) fn start(live: Arc<Live<Config>>, pulse: &mut Pulse) -> io::Result<Self> {
         let config = live.now();
         let times = times(&config.timeouts);
-        let threads = config.conversation_threads.max(1);
+        let threads = config.reactor_threads.max(1);
         let rooms = Arc::new(Rooms::new(config.rooms.clone(), threads));
         let mut start = |number: usize| {
             let turns = Arc::<AtomicU64>::default();

@@ -172,7 +172,7 @@ impl Server {
             buffered: Arc::new(Budget::new(config.max_buffered).with_allowance(SMALL_BUFFER)),
             per_address: Arc::new(per_address),
             access: Arc::default(),
-            undecided: Arc::new(Undecided::new(config.max_undecided)),
+            undecided: Arc::new(Undecided::new(config.max_unclassified)),
             counters,
             rooms: conversations.rooms(),
             desk: conversations.desk(),
@@ -280,7 +280,7 @@ pub fn quota_excess(config: &Config) -> io::Result<Option<String>> {
 async fn sweep(files: Arc<Live<Files>>, config: Arc<Live<Config>>) {
     let mut looked = Instant::now();
     loop {
-        let period = config.now().keep_parts / 4;
+        let period = config.now().keep_partial / 4;
         tokio::time::sleep(period.clamp(SWEEP_PERIODS.0, SWEEP_PERIODS.1)).await;
         let (files, there) = (files.now(), looked.elapsed() > LOOK_PERIOD);
         if there {

@@ -69,7 +69,7 @@ impl Reload {
         files.replace(files.now().with(&config));
         buffered.set_limit(config.max_buffered);
         per_address.set_limits(&config);
-        undecided.set_limit(config.max_undecided);
+        undecided.set_limit(config.max_unclassified);
         permits.resize(config.max_connections);
         stream_files.set_limit(config.max_stream_files as u64);
         rooms.set_limits(config.rooms.clone());
@@ -111,7 +111,7 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
         sink,
         quota,
         bulk_threads,
-        conversation_threads,
+        reactor_threads,
         fsync: _,
         digest: _,
         on_exists: _,
@@ -130,14 +130,14 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
         counts_loopback: _,
         max_rate_per_address: _,
         rate_counts_loopback: _,
-        max_undecided: _,
+        max_unclassified: _,
         max_size: _,
         max_memory: _,
         limit_rate: _,
         max_buffered: _,
         greeting: _,
         tls: _,
-        keep_parts: _,
+        keep_partial: _,
         max_entries: _,
         max_partial: _,
         max_partial_bytes: _,
@@ -161,7 +161,7 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str
         keep("quota", &old.quota, quota, &mut kept);
     }
     keep("bulk-threads", &old.bulk_threads, bulk_threads, &mut kept);
-    keep("conversation-threads", &old.conversation_threads, conversation_threads, &mut kept);
+    keep("reactor-threads", &old.reactor_threads, reactor_threads, &mut kept);
     kept
 }
 

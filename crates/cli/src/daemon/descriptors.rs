@@ -27,7 +27,7 @@ pub(crate) fn fit(config: &mut Config) {
         ));
         to_stderr("hint: raise the limit (ulimit -n, LimitNOFILE=), or lower --max-conns");
         config.max_connections = most;
-        config.max_undecided = config.max_undecided.min(most);
+        config.max_unclassified = config.max_unclassified.min(most);
         config.max_per_address = config.max_per_address.min(most);
     }
 }

@@ -134,7 +134,7 @@ fn limits(config: &Config) -> Value {
     json!({
         "max_conns": config.max_connections,
         "max_conns_per_ip": config.max_per_address,
-        "max_undecided": config.max_undecided,
+        "max_undecided": config.max_unclassified,
         "max_size": some(config.max_size),
         "quota": config.quota,
         "limit_rate": config.limit_rate,

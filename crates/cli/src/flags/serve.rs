@@ -116,8 +116,8 @@ pub(crate) struct Serve {
     pub(crate) max_buffered: u64,
 
     /// How long the hidden part of an interrupted transfer is kept
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = values::duration, help_heading = "Files")]
-    pub(crate) keep_parts: Duration,
+    #[arg(long, alias = "keep-parts", value_name = "DURATION", default_value = "24h", value_parser = values::duration, help_heading = "Files")]
+    pub(crate) keep_partial: Duration,
 
     /// Number of partial files that are kept; beyond it the oldest are removed
     ///
@@ -154,8 +154,8 @@ pub(crate) struct Serve {
     pub(crate) max_conns_per_ip: Option<u32>,
 
     /// Connections at once that have said nothing, or not enough to know what they speak; past it the one that has been silent for longest is closed [default: 256, or --max-conns if that is less]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
-    pub(crate) max_undecided: Option<u32>,
+    #[arg(long, alias = "max-undecided", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
+    pub(crate) max_unclassified: Option<u32>,
 
     /// Requests at once on one HTTP/2 connection; further ones are refused, and may be made again
     #[arg(long, value_name = "COUNT", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Connections")]
@@ -230,8 +230,8 @@ pub(crate) struct Serve {
     pub(crate) pipe_wait: Duration,
 
     /// Threads of what waits more than it says: rooms and echo [default: 1 for 4 cores]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Speed")]
-    pub(crate) conversation_threads: Option<u16>,
+    #[arg(long, alias = "conversation-threads", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Speed")]
+    pub(crate) reactor_threads: Option<u16>,
 
     /// Congestion control of accepted sockets: auto, system or a name
     #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Speed")]

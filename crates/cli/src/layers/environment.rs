@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction};
 
-use super::flag::{Layered, env_name, is_switch};
+use super::flag::{Layered, env_names, is_switch};
 use super::{Given, Said, Source, Variables};
 
 /// A variable that is empty says nothing: that is how a shell or a unit file takes one back.
@@ -15,8 +15,15 @@ pub(super) fn given(
 ) -> Vec<Given> {
     let mut all = Vec::new();
     for argument in layered.arguments().filter(|argument| argument.get_env().is_none()) {
-        let name = env_name(argument);
-        let Some(value) = variables(&name).filter(|value| !value.is_empty()) else { continue };
+        let mut set = env_names(argument).filter_map(|name| {
+            let value = variables(&name).filter(|value| !value.is_empty())?;
+            Some((name, value))
+        });
+        let Some((name, value)) = set.next() else { continue };
+        if let Some((former, _)) = set.next() {
+            mistakes.push(format!("{former}: already set as {name}"));
+            continue;
+        }
         // Kubernetes sets this in each pod beside a service called anyport, and it is not meant for the program.
         if name == "ANYPORT_PORT" && value.to_string_lossy().starts_with("tcp://") {
             continue;

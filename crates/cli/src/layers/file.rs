@@ -32,26 +32,28 @@ pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<Strin
     }
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(word, _)| word.span().start);
-    let mut all: Vec<Given> = Vec::new();
+    let mut all: Vec<(&str, Given)> = Vec::new();
     for (word, value) in entries {
         let at = place(path, &text, word.span().start);
-        match entry(word.get_ref(), value, layered) {
+        let word = word.get_ref().as_ref();
+        match entry(word, value, layered) {
             Ok((argument, said)) => {
                 let id = argument.get_id().to_string();
-                if let Some(Source::File(first)) =
-                    all.iter().find(|given| given.id == id).map(|given| &given.source)
-                {
-                    let line = first.line;
-                    mistakes.push(format!("{at}: {} stands in line {line} already", key(argument)));
-                } else {
-                    let at = place(path, &text, value.span().start);
-                    all.push(Given { id, said, source: Source::File(at) });
+                match all.iter().find(|(_, given)| given.id == id) {
+                    Some((first, Given { source: Source::File(Place { line, .. }), .. })) => {
+                        mistakes
+                            .push(format!("{at}: {word}: already set in line {line} as {first}"));
+                    }
+                    _ => {
+                        let at = place(path, &text, value.span().start);
+                        all.push((word, Given { id, said, source: Source::File(at) }));
+                    }
                 }
             }
             Err(mistake) => mistakes.push(format!("{at}: {mistake}")),
         }
     }
-    all
+    all.into_iter().map(|(_, given)| given).collect()
 }
 
 fn entry<'a>(

@@ -51,10 +51,11 @@ impl<'a> Layered<'a> {
         argument.get_id() != FILE
     }
 
-    /// The flag that a file calls `word`.
+    /// The flag that a file calls `word`: its name, or one that it had in an earlier version.
     pub(super) fn by_key(&self, word: &str) -> Option<&'a Arg> {
         let word = word.replace('_', "-");
-        self.arguments().find(|argument| key(argument) == word)
+        self.arguments()
+            .find(|argument| key(argument) == word || former_keys(argument).any(|key| key == word))
     }
 
     /// The flag that takes it back.
@@ -151,9 +152,23 @@ pub(crate) fn key(argument: &Arg) -> String {
     argument.get_long().unwrap_or_else(|| argument.get_id().as_str()).to_owned()
 }
 
+/// Names of a setting in earlier versions: the hidden aliases of its flag.
+fn former_keys(argument: &Arg) -> impl Iterator<Item = &str> {
+    argument.get_aliases().into_iter().flatten()
+}
+
 /// The variable that sets it.
 pub(crate) fn env_name(argument: &Arg) -> String {
-    format!("ANYPORT_{}", key(argument).replace('-', "_").to_ascii_uppercase())
+    env_name_of(&key(argument))
+}
+
+/// All variables that set it, those of earlier versions too.
+pub(super) fn env_names(argument: &Arg) -> impl Iterator<Item = String> {
+    std::iter::once(env_name(argument)).chain(former_keys(argument).map(env_name_of))
+}
+
+fn env_name_of(key: &str) -> String {
+    format!("ANYPORT_{}", key.replace('-', "_").to_ascii_uppercase())
 }
 
 /// Whether nobody may see what it is set to.

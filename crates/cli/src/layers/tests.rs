@@ -50,6 +50,62 @@ fn each_layer_beats_those_below_it() {
     assert_eq!(max_conns(&[], "max-conns = 0x10", &[]), 16);
 }
 
+/// Names that flags had in earlier versions, and the names that they have.
+const RENAMED: [(&str, &str, &str); 3] = [
+    ("max-undecided", "max-unclassified", "7"),
+    ("conversation-threads", "reactor-threads", "7"),
+    ("keep-parts", "keep-partial", "7h"),
+];
+
+#[test]
+fn a_former_name_sets_the_renamed_option_in_each_layer() {
+    for (former, name, value) in RENAMED {
+        let variable = format!("ANYPORT_{}", former.replace('-', "_").to_uppercase());
+        let file = format!("{former} = {value:?}");
+        let flag = format!("--{former}");
+        let setting = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
+            let line = [&["serve"], arguments].concat();
+            let parsed = layers(&line, file, variables);
+            let parsed = parsed.unwrap_or_else(|refusal| panic!("{former}: {refusal:?}"));
+            assert!(parsed.settings.iter().all(|setting| setting.key != former));
+            let setting = parsed.settings.into_iter().find(|setting| setting.key == name);
+            let setting = setting.unwrap();
+            assert_eq!(setting.values, [value], "{former}");
+            setting.source
+        };
+        assert_eq!(setting(&[&flag, value], "", &[]), Source::Flag);
+        let from_variable = Source::Environment(variable.clone());
+        assert_eq!(setting(&[], "", &[(&variable, value)]), from_variable);
+        assert!(matches!(setting(&[], &file, &[]), Source::File(Place { line: 1, .. })));
+        // A higher layer wins under either name.
+        let lower = format!("{name} = \"9h\"");
+        let lower = if value.ends_with('h') { lower } else { format!("{name} = 9") };
+        assert_eq!(setting(&[], &lower, &[(&variable, value)]), from_variable);
+        assert_eq!(setting(&[&flag, value], &file, &[(&variable, value)]), Source::Flag);
+    }
+}
+
+#[test]
+fn both_names_of_an_option_in_one_layer_are_an_error_that_names_both() {
+    for (former, name, value) in RENAMED {
+        let variable = |name: &str| format!("ANYPORT_{}", name.replace('-', "_").to_uppercase());
+        let (old, new) = (variable(former), variable(name));
+        assert_eq!(
+            mistakes(&[], "", &[(&old, value), (&new, value)]),
+            [format!("{old}: already set as {new}")]
+        );
+        assert_eq!(
+            mistakes(&[], &format!("{former} = {value:?}\n{name} = {value:?}"), &[]),
+            [format!("anyport.toml:2:1: {name}: already set in line 1 as {former}")]
+        );
+        // On the command line it is an option that is given twice, as under one name.
+        let twice =
+            mistakes(&[&format!("--{former}"), value, &format!("--{name}"), value], "", &[]);
+        assert!(twice[0].contains(&format!("'--{name} <")), "{twice:?}");
+        assert!(twice[0].ends_with("cannot be used multiple times"), "{twice:?}");
+    }
+}
+
 #[test]
 fn a_switch_can_be_taken_back_above() {
     let open = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
@@ -142,7 +198,7 @@ fn all_mistakes_of_a_file_are_told_with_their_places() {
         ]
     );
     let twice = mistakes(&[], "max-conns = 1\nmax_conns = 2", &[]);
-    assert_eq!(twice, ["anyport.toml:2:1: max-conns stands in line 1 already"]);
+    assert_eq!(twice, ["anyport.toml:2:1: max_conns: already set in line 1 as max-conns"]);
     let twice = mistakes(&[], "open = true\nopen = true", &[]);
     assert!(twice[0].starts_with("anyport.toml:2:1: duplicate key"), "{twice:?}");
     let table = mistakes(&[], "[serve]\nopen = true", &[]);

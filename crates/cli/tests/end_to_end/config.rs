@@ -273,6 +273,53 @@ fn the_example_names_every_key_at_its_default() {
 }
 
 #[test]
+fn former_names_of_options_work_and_are_not_shown() {
+    let renamed = [
+        ("max-undecided", "max-unclassified", "4"),
+        ("conversation-threads", "reactor-threads", "1"),
+        ("keep-parts", "keep-partial", "3h"),
+    ];
+    let texts = [
+        anyport(&["serve", "--help"]),
+        anyport(&["man", "serve"]),
+        anyport(&["completions", "bash"]),
+        anyport(&["config", "example"]),
+        anyport(&["config", "show"]),
+    ];
+    // In a page hyphens are escaped.
+    let texts = texts.map(|outcome| outcome.succeeds().stdout.replace("\\-", "-"));
+    let flags = renamed.map(|(former, _, value)| format!("--{former}={value}"));
+    let flags = flags.each_ref().map(String::as_str);
+    for (former, name, value) in renamed {
+        for text in &texts {
+            assert!(!text.contains(former) && text.contains(name), "{former}: {text}");
+        }
+        let settings = Settings::new(&format!("{former} = {value:?}\n"));
+        let variable = format!("ANYPORT_{}", former.replace('-', "_").to_uppercase());
+        let [config, path] = &settings.flags();
+        let shown_value = |shown: &Value| {
+            let value = &shown["value"];
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+        };
+        let from_file = shown(&[config, path], &[], name);
+        assert_eq!((shown_value(&from_file).as_str(), &from_file["line"]), (value, &1.into()));
+        let from_variable = shown(&[], &[(&variable, value)], name);
+        assert_eq!(shown_value(&from_variable), value);
+        assert_eq!(from_variable["variable"], variable);
+        let both = Settings::new(&format!("{name} = {value:?}\n{former} = {value:?}\n"));
+        check(&both.path())
+            .exits(2)
+            .says(&format!(":2:1: {former}: already set in line 1 as {name}"));
+    }
+    let server = Server::start(&flags);
+    server.takes_a_good_file();
+    for (former, name, value) in renamed {
+        let from_flag = shown(&[&format!("--{former}={value}")], &[], name);
+        assert_eq!(from_flag["from"], "flag", "{former}");
+    }
+}
+
+#[test]
 fn clients_hear_the_environment() {
     let wrong = [("ANYPORT_TIMEOUT", "soon")];
     with_variables(&["ls", "tcp://127.0.0.1:1/"], &wrong)

@@ -22,7 +22,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 
 #[test]
 fn a_crowd_of_silent_connections_locks_nobody_out() {
-    let server = Server::start(&["--max-undecided", "4"]);
+    let server = Server::start(&["--max-unclassified", "4"]);
     let mut crowd: Vec<TcpStream> = (0..4).map(|_| connect(server.port())).collect();
     // The fifth is served, and the first of the crowd has gone for it; the others stay.
     server.takes_a_good_file();
@@ -42,7 +42,7 @@ fn a_crowd_of_silent_connections_locks_nobody_out() {
 
 #[test]
 fn exactly_the_limit_may_be_silent() {
-    let server = Server::start(&["--max-undecided", "3"]);
+    let server = Server::start(&["--max-unclassified", "3"]);
     let mut crowd: Vec<TcpStream> = (0..3).map(|_| connect(server.port())).collect();
     // All three have been accepted when the last one is answered.
     assert!(converse(&mut crowd[2], b"x").starts_with("ANYPORT/1 RECEIPT "));
@@ -52,7 +52,7 @@ fn exactly_the_limit_may_be_silent() {
 /// What has said something is judged by it, and not lost.
 #[test]
 fn where_none_is_silent_the_oldest_is_judged_by_what_it_said() {
-    let server = Server::start(&["--max-undecided", "1", "--detect-timeout", "1h"]);
+    let server = Server::start(&["--max-unclassified", "1", "--detect-timeout", "1h"]);
     let mut undecided = connect(server.port());
     undecided.write_all(b"GET ").unwrap();
     // Heard, before another comes.
@@ -73,9 +73,9 @@ fn silent_connections_hold_no_permit_that_another_needs() {
     let crowd: Vec<TcpStream> = (0..2).map(|_| connect(server.port())).collect();
     server.takes_a_good_file();
     drop(crowd);
-    anyport(&["serve", "--max-conns", "2", "--max-undecided", "3"])
+    anyport(&["serve", "--max-conns", "2", "--max-unclassified", "3"])
         .exits(2)
-        .says("--max-undecided must be at most --max-conns");
+        .says("--max-unclassified must be at most --max-conns");
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn one_address_cannot_take_all_keys_of_pipes() {
 /// A crowd of silent connections from one address takes the place of none from another.
 #[test]
 fn a_flood_of_silent_connections_evicts_those_of_its_own_address() {
-    let server = Server::start(&["--max-undecided", "4"]);
+    let server = Server::start(&["--max-unclassified", "4"]);
     let mut first = connect_from(3, &server);
     let mut flood: Vec<_> = (0..12).map(|_| connect_from(2, &server)).collect();
     // All but the last four at most have been closed.

@@ -75,7 +75,7 @@ fn a_silent_client_holds_up_nobody() {
 
 #[test]
 fn of_a_crowd_that_says_nothing_the_oldest_gives_way() {
-    let server = greeting(&["--max-undecided", "2"]);
+    let server = greeting(&["--max-unclassified", "2"]);
     let mut crowd: Vec<_> = (0..3)
         .map(|_| {
             let mut stream = connect(server.port());

@@ -106,7 +106,7 @@ fn a_silent_peer_is_asked_by_the_kernel_whether_it_is_there() {
 #[test]
 fn a_silent_peer_takes_no_place_of_the_undecided() {
     let listen = ["echo://127.0.0.1:0", "any://127.0.0.1:0"];
-    let server = Server::start_listening(&listen, &["--max-undecided", "1"]);
+    let server = Server::start_listening(&listen, &["--max-unclassified", "1"]);
     let [echo, any] = [0, 1].map(|i| server.addresses()[i].port());
     let mut undecided = connect(any);
     let mut streams: Vec<_> = (0..4).map(|_| connect(echo)).collect();

@@ -712,7 +712,7 @@ fn what_cannot_be_meant_is_wrong_usage() {
         (vec!["send", path, path, "tcp://127.0.0.1:1/name"], "names one file"),
         (vec!["send", path, "tcp://127.0.0.1:1/a/../b"], "cannot be a file's name"),
         (vec!["send", "--plain", empty.path(), "tcp://127.0.0.1:1/"], "empty file"),
-        (vec!["serve", "--keep-parts", "1s"], "--keep-parts must be at least --idle-timeout"),
+        (vec!["serve", "--keep-partial", "1s"], "--keep-partial must be at least --idle-timeout"),
     ] {
         anyport(&arguments).exits(2).says(words);
     }

@@ -178,7 +178,7 @@ fn tools_of_other_people_meet_in_one_room() {
 
 #[test]
 fn all_members_hear_all_in_one_order() {
-    let server = Server::start(&["--room-rate", "0", "--conversation-threads", "3"]);
+    let server = Server::start(&["--room-rate", "0", "--reactor-threads", "3"]);
     let mut speakers: Vec<_> =
         (0..4).map(|number| join(&server, &format!("r as s{number} self history=0"))).collect();
     let mut listeners: Vec<_> =

@@ -375,7 +375,7 @@ fn partial_files_of_an_earlier_run_are_bounded_at_the_start() {
 
 #[test]
 fn old_partial_files_are_removed_while_the_server_runs() {
-    let flags = ["--keep-parts", "1s", "--idle-timeout", "1s"];
+    let flags = ["--keep-partial", "1s", "--idle-timeout", "1s"];
     let server = Server::start(&flags);
     let part = interrupt(&server, connect(server.port()), "a", 10);
     wait_until("the sweep", || {

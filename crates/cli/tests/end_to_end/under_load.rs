@@ -76,7 +76,7 @@ fn serves(server: &Server) -> usize {
 fn slow_crowd(each: usize, handshake: Duration, idle: Duration, pause: Duration) {
     let seconds = |time: Duration| format!("{}ms", time.as_millis());
     let flags = ["--handshake-timeout", &seconds(handshake), "--idle-timeout", &seconds(idle)];
-    let flags = [&flags[..], &["--max-undecided", "1000"]].concat();
+    let flags = [&flags[..], &["--max-unclassified", "1000"]].concat();
     let server = Server::start(&flags);
     let before = Before::of(&server);
     let open = || {
@@ -134,7 +134,7 @@ fn heads_that_trickle_and_silence_are_cut_in_their_time() {
 #[test]
 fn five_hundred_handshakes_that_stand_keep_nobody_waiting() {
     let crowd = bearable(500);
-    let flags = ["--handshake-timeout", "10m", "--max-undecided", "1000", "--max-conns", "2000"];
+    let flags = ["--handshake-timeout", "10m", "--max-unclassified", "1000", "--max-conns", "2000"];
     let server = Server::start(&flags);
     let mut hello = vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
     hello.extend(noise(100, 1));
@@ -271,7 +271,7 @@ fn a_thousand_times_noise_is_raw_or_refused_and_nothing_breaks() {
 fn idle_crowd(wanted: usize, rest: Duration) {
     let count = bearable(wanted);
     let many = (count + 100).to_string();
-    let flags = ["--max-conns", &many, "--max-undecided", &many, "--idle-timeout", "10m"];
+    let flags = ["--max-conns", &many, "--max-unclassified", &many, "--idle-timeout", "10m"];
     let server = Server::start(&flags);
     let before = Before::of(&server);
     let memory = server.memory();

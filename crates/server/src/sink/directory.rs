@@ -66,7 +66,7 @@ pub(super) struct Settings {
     pub(super) stores_files: bool,
     fsync: Fsync,
     /// How long a partial file is kept after its last byte.
-    keep_parts: Duration,
+    keep_partial: Duration,
     max_partial: usize,
     max_partial_bytes: Option<u64>,
     /// Whether permissions that a sender asks for are set beyond the umask.
@@ -78,7 +78,7 @@ impl Settings {
         Self {
             stores_files: config.stores_files(),
             fsync: config.fsync,
-            keep_parts: config.keep_parts,
+            keep_partial: config.keep_partial,
             max_partial: config.max_partial,
             max_partial_bytes: config.max_partial_bytes,
             exact_modes: config.perms,
@@ -260,12 +260,12 @@ impl Directory {
         }
     }
 
-    /// Removes partial files that nobody has written to for `keep_parts`, and that no connection holds.
+    /// Removes partial files that nobody has written to for `keep_partial`, and that no connection holds.
     pub(crate) fn sweep_parts(&self) {
         if !self.settings.stores_files {
             return;
         }
-        for (name, _, _) in self.parts(|age| age > self.settings.keep_parts) {
+        for (name, _, _) in self.parts(|age| age > self.settings.keep_partial) {
             self.remove_part(&name, Why::Old);
         }
         // Those that others removed take no space any more.
@@ -281,7 +281,7 @@ impl Directory {
     pub(crate) fn sweep_index(&self) {
         while let Some(name) = self.place.partials.oldest() {
             match statat(self.handle(), &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if age(stat.st_mtime) > self.settings.keep_parts => {
+                Ok(stat) if age(stat.st_mtime) > self.settings.keep_partial => {
                     self.remove_part(&name, Why::Old);
                 }
                 Err(Errno::NOENT) => self.place.partials.remove(&name),
@@ -363,7 +363,8 @@ impl Directory {
             Lock::Held => false,
             // It may have the time of the file that it is about to become, but no such change.
             Lock::Unsupported => {
-                why == Why::Surplus || age(file.metadata().ok()?.ctime()) > self.settings.keep_parts
+                why == Why::Surplus
+                    || age(file.metadata().ok()?.ctime()) > self.settings.keep_partial
             }
         };
         let is_ours = is_alone && is_free && self.is_named(name, &file).unwrap_or(false);

@@ -345,7 +345,7 @@ mod tests {
 
     fn directory(path: &Path) -> Arc<Directory> {
         let mut config = Config::new(path);
-        config.keep_parts = DAY;
+        config.keep_partial = DAY;
         Served::open(&config).unwrap().now()
     }
 

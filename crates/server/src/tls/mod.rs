@@ -49,7 +49,7 @@ pub(crate) async fn accept(
     let shaken = tokio::select! {
         biased;
         () = place.given_away() => {
-            Err(io::Error::other("too many connections are not decided (--max-undecided)"))
+            Err(io::Error::other("too many connections are not decided (--max-unclassified)"))
         }
         () = tokio::time::sleep(left) => {
             let reason = format!("the handshake was not over within {allowed:?}");
