@@ -18,28 +18,40 @@ use crate::exit::Exit;
 use crate::listen::is_loopback;
 use crate::output::to_stderr;
 
-/// Who may come in.
+/// Clients that may connect, and their requests.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Access")]
 pub(crate) struct Access {
-    /// Take only clients that show a token of FILE: TOKEN or NAME TOKEN a line, # begins a comment (anyport token prints one)
+    /// Require a token listed in FILE (see anyport token)
     ///
-    /// Over HTTP and WebSocket it is the password (curl -u :TOKEN) or Authorization: Bearer TOKEN, in lines token=TOKEN, for
-    /// anyport --token-file or ANYPORT_TOKEN. It allows addresses beyond this machine too. Bare bytes (nc) and bare frames
-    /// cannot show one, and /healthz is asked for none. With --open too tokens are still asked for.
-    #[arg(long, value_name = "FILE")]
+    /// Each line of FILE is TOKEN or NAME TOKEN; # begins a comment. Clients send a token over HTTP
+    /// and WebSocket as password (curl -u :TOKEN) or as Authorization: Bearer TOKEN, in a preface
+    /// line as token=TOKEN, and from anyport with
+    /// --token-file or ANYPORT_TOKEN. Raw bytes (nc) and bare frames cannot carry one and are refused. /healthz needs none.
+    ///
+    /// Also allows addresses that other machines can reach. With --open, too, tokens are required.
+    #[arg(long, value_name = "FILE", help_heading = "Access")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// HTTP requests may be for NAME, beside addresses, localhost and names without a dot; repeatable [default: any name, from other machines]
-    #[arg(long, value_name = "NAME")]
+    /// Accept HTTP requests for HOST; repeatable
+    ///
+    /// IP addresses, localhost, names below it and names without a dot are always accepted. The
+    /// server refuses requests for other names with 421, which protects against DNS rebinding.
+    /// [default: any name if the client is on another machine, else none]
+    #[arg(long, value_name = "HOST", help_heading = "Access")]
     pub(crate) allow_host: Vec<HostName>,
 
-    /// Tell what is counted at http://ADDR/metrics, in the text format of Prometheus, to all who may come in
-    #[arg(long)]
+    /// Expose Prometheus metrics at /metrics
+    ///
+    /// Every client that may connect can read them; with --token-file, they require a token.
+    #[arg(long, help_heading = "Access")]
     pub(crate) metrics: bool,
 
-    /// New connections in a second from one IP address, of IPv6 from one /64, in bursts of twice as many; a further one is closed [default: 100; none for addresses of this machine, unless given]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Maximum number of new connections per second from one IP address
+    ///
+    /// Allows bursts of twice as many; the server closes further connections. For IPv6, the limit
+    /// applies to one /64 network. [default: 100; unlimited for loopback addresses unless given]
+    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_rate_per_ip: Option<u32>,
 }
 
@@ -107,13 +119,14 @@ impl Access {
     }
 }
 
-/// What a client shows.
+/// The token of a client.
 #[derive(Debug, Args)]
 pub(crate) struct Credential {
-    /// Show the token in FILE: a line is TOKEN, or HOST TOKEN for that host alone [default: ANYPORT_TOKEN, as one such line]
+    /// Send the token in FILE [default: ANYPORT_TOKEN]
     ///
-    /// HOST is the host of the URL, as HOST:PORT for one port alone. A token is never shown to another host. In ANYPORT_TOKEN a
-    /// token without a host is shown to this machine alone (localhost, 127.0.0.1, ::1).
+    /// Each line of FILE, and the value of ANYPORT_TOKEN, is TOKEN or HOST TOKEN. HOST is the host
+    /// of the URL, or HOST:PORT for one port alone; the token is sent to no other host. A token
+    /// without a host in ANYPORT_TOKEN is sent to this machine only (localhost, 127.0.0.1, ::1).
     #[arg(long, value_name = "FILE", help_heading = "Connection")]
     pub(crate) token_file: Option<PathBuf>,
 }

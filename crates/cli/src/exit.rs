@@ -8,19 +8,19 @@ use anyport_client::Blame;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Done, and verified where there was something to verify.
+    /// Done, and verified where possible.
     Done = 0,
-    /// Something failed that no other code names.
+    /// Failed for a reason that no other code names.
     Failed = 1,
-    /// The command line makes no sense.
+    /// The command line or a setting is invalid.
     Usage = 2,
-    /// The name does not resolve, or nobody listens.
+    /// The name does not resolve, or the server cannot be reached.
     Unreachable = 3,
-    /// The other side said no.
+    /// The peer refused the request.
     Refused = 4,
-    /// What arrived is not what was sent.
+    /// The stored file differs from the file that was sent.
     Mismatch = 5,
-    /// Broken off; sending again may work.
+    /// Connection lost; the same command resumes the transfer.
     BrokenOff = 6,
     /// TLS failed, or the server is not trusted.
     Untrusted = 7,
@@ -48,13 +48,13 @@ impl Exit {
 
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
-            Self::Done => "Done, and verified where there was something to verify.",
-            Self::Failed => "Something failed that no other code names.",
-            Self::Usage => "The command line or a setting makes no sense.",
-            Self::Unreachable => "A name does not resolve, or nobody listens.",
-            Self::Refused => "The other side said no.",
-            Self::Mismatch => "What arrived is not what was sent.",
-            Self::BrokenOff => "Broken off; the same command goes on.",
+            Self::Done => "Success; transfers are verified.",
+            Self::Failed => "Failed for a reason that no other code names.",
+            Self::Usage => "The command line or a setting is invalid.",
+            Self::Unreachable => "A name does not resolve, or the server cannot be reached.",
+            Self::Refused => "The peer refused the request.",
+            Self::Mismatch => "The received data differ from the data that were sent.",
+            Self::BrokenOff => "Connection lost; the same command resumes the transfer.",
             Self::Untrusted => "TLS failed, or the server is not trusted.",
             Self::Interrupted => "Stopped by Ctrl-C.",
         }

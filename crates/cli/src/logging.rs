@@ -21,14 +21,14 @@ use crate::output::to_stderr;
 /// The form of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// The journal where stderr leads to it, else text
+    /// journald if stderr is connected to the journal, else text
     #[default]
     Auto,
-    /// Lines for people
+    /// Plain text, one event per line
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
-    /// systemd's journal, each fact a field of its own
+    /// The systemd journal, with fields
     Journald,
 }
 

@@ -10,102 +10,132 @@ use clap::{Args, Subcommand};
 use crate::flags::{Fsync, Sink};
 use crate::values;
 
-/// What does each way of sending cost on this machine?
+/// Measure how fast files are sent over each protocol
 ///
-/// Rows are pairs of a sender and a receiver, each in a process of its own over loopback: the six pairs of anyport, and
-/// yardsticks, which are bare loops without product code. Every round runs all rows in a shuffled order; a first round
-/// warms up and is dropped. Seconds are the receiver's, from the first to the last content byte. The bytes of every run
-/// are checked, and the digest of what one further, untimed run of each row stored. A row that fails shows why and no
-/// number. docs/BENCH.md says how each figure is come by.
+/// A row is a sender and a receiver on this machine, each a process, connected over loopback: the
+/// six pairs of anyport, and baselines, which are plain loops without product code. Each round runs
+/// all rows in a shuffled order; the first round is a warm-up and is not counted. The receiver
+/// measures the seconds from the first to the last byte of content. The bytes of every run are
+/// checked, and one further, untimed run of each row stores the file and checks its digest. A row
+/// that fails shows the reason instead of a number. docs/BENCH.md explains each figure.
 ///
-/// With URLs, running servers are measured instead: tcp://HOST:PORT/, ws://HOST:PORT/ or frames://HOST:PORT/.
+/// With URLs, the bench measures running servers: tcp://HOST:PORT/, ws://HOST:PORT/ or
+/// frames://HOST:PORT/.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Bench {
     #[command(subcommand)]
     pub(super) what: Option<What>,
 
-    /// Running servers to measure instead; each run leaves there what their sink keeps
-    #[arg(value_name = "URL", conflicts_with_all = ["against", "pairs", "sink", "disk", "fsync", "buffer"])]
+    /// Running servers to measure instead of this machine
+    ///
+    /// Each run stores its file there, unless the server runs with --sink discard.
+    #[arg(value_name = "URL")]
+    #[arg(conflicts_with_all = ["against", "pairs", "sink", "disk", "fsync", "buffer"])]
     pub(super) urls: Vec<String>,
 
     /// File to send
     #[arg(long, value_name = "FILE", conflicts_with = "size", help_heading = "Content")]
     pub(super) file: Option<PathBuf>,
 
-    /// Size of a file of random bytes to make and send
-    #[arg(long, value_name = "BYTES", value_parser = values::some_bytes, default_value = "1017558069", help_heading = "Content")]
+    /// Size of the generated file of random bytes
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
+    #[arg(default_value = "1017558069", help_heading = "Content")]
     pub(super) size: u64,
 
-    /// Measured rounds
-    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Runs")]
+    /// Number of measured rounds
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 5, help_heading = "Runs")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) runs: u32,
 
-    /// Senders of one pair at once: then the total rate counts, and how far the slowest is behind
-    #[arg(long, short = 'P', value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Runs")]
+    /// Number of concurrent senders of one row
+    ///
+    /// With several, the result is the total rate, and how far the slowest sender is behind.
+    #[arg(long, short = 'P', value_name = "COUNT", default_value_t = 1, help_heading = "Runs")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) parallel: u32,
 
-    /// Only these rows, and what they are compared to; a wrong name lists all
+    /// Run only these rows and their baselines
+    ///
+    /// Separate several with commas. An unknown name prints the list of rows.
     #[arg(long, value_name = "ROW", value_delimiter = ',', help_heading = "Runs")]
     pub(super) pairs: Vec<String>,
 
-    /// Add rows with what else is installed: iperf3, nc, ncat, socat, websocat, websockets (PyPI), ws (npm), and what
-    /// scripts/bench-peers builds: fastwebsockets and libwebsockets
+    /// Compare with other installed programs
+    ///
+    /// They are iperf3, nc, ncat, socat, websocat, websockets (PyPI), ws (npm), and those that
+    /// scripts/bench-peers builds: fastwebsockets and libwebsockets.
     #[arg(long, help_heading = "Runs")]
     pub(super) against: bool,
 
-    /// After this a run is ended and its row given up
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = values::duration, help_heading = "Runs")]
+    /// Maximum time of one run; a longer one fails its row
+    #[arg(long, value_name = "DURATION", default_value = "2m", help_heading = "Runs")]
+    #[arg(value_parser = values::duration)]
     pub(super) timeout: Duration,
 
-    /// Where the timed runs' bytes rest
-    #[arg(long, value_name = "SINK", default_value = "discard", help_heading = "Receivers")]
+    /// Storage backend of the receivers in timed runs
+    #[arg(long, value_name = "BACKEND", default_value = "discard", help_heading = "Receivers")]
     pub(super) sink: Sink,
 
-    /// Directory for what receivers store and for the made file [default: memory-backed, if it has room]
-    #[arg(long, value_name = "PATH", help_heading = "Receivers")]
+    /// Directory for received files and the generated file
+    ///
+    /// [default: one in memory (tmpfs), if it has enough space]
+    #[arg(long, value_name = "DIR", help_heading = "Receivers")]
     pub(super) disk: Option<PathBuf>,
 
-    /// What must be on disk before a stored run counts as done; its time is then part of the seconds
-    #[arg(long, value_name = "WHAT", default_value = "none", help_heading = "Receivers")]
+    /// What to fsync before a stored run counts as finished
+    ///
+    /// The time for it is part of the measured seconds.
+    #[arg(long, value_name = "MODE", default_value = "none", help_heading = "Receivers")]
     pub(super) fsync: Fsync,
 
-    /// Buffer of receivers, and of the yardsticks' senders
-    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB", help_heading = "Receivers")]
+    /// Buffer size of receivers, and of the senders of baselines
+    #[arg(long, value_name = "SIZE", value_parser = values::buffer, default_value = "256KiB")]
+    #[arg(help_heading = "Receivers")]
     pub(super) buffer: usize,
 
-    /// Payload of one WebSocket frame
-    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB", help_heading = "Senders")]
+    /// Payload size of one WebSocket frame
+    #[arg(long, value_name = "SIZE", value_parser = values::buffer, default_value = "256KiB")]
+    #[arg(help_heading = "Senders")]
     pub(super) frame_size: usize,
 
-    /// Digest that both sides of anyport's pairs compute in timed runs: none, blake3 or sha256
+    /// Digest that both sides compute: blake3, sha256 or none
+    ///
+    /// Applies to the timed runs of anyport's pairs.
     #[arg(long, value_name = "ALGORITHM", default_value = "none", help_heading = "Senders")]
     pub(super) digest: Algorithm,
 
-    /// Congestion control of every sender that lets us choose: auto, system or a name
-    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Senders")]
+    /// TCP congestion control: auto, system or the name of an algorithm
+    ///
+    /// Applies to every sender that has such an option. auto is reno on loopback connections, and
+    /// the system's default on all others.
+    #[arg(long, value_name = "ALGORITHM", default_value = "auto", help_heading = "Senders")]
     pub(super) congestion: Congestion,
 
     #[command(flatten)]
     pub(super) output: Output,
 }
 
-/// How results are told.
+/// Format of the results.
 #[derive(Debug, Args)]
 pub(crate) struct Output {
-    /// One JSON object a line on stdout: the facts, then a row each
+    /// Print JSON on stdout, one object per line
+    ///
+    /// The first object describes the machine, each further one is a row.
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
 
-    /// Comma-separated values on stdout, a line each row
+    /// Print comma-separated values on stdout, one line per row
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub(super) csv: bool,
 
-    /// Draw the rows into this file
+    /// Write a chart to FILE, SVG
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) svg: Option<PathBuf>,
 
-    /// Write the picture, the table and the facts into this file, one page that needs no other
+    /// Write a report to FILE, HTML: chart, table and machine
+    ///
+    /// The page is self-contained.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) html: Option<PathBuf>,
 }
@@ -117,132 +147,166 @@ pub(crate) enum What {
     Rooms(Rooms),
 }
 
-/// How many messages per second a WebSocket server gives back, and how soon.
+/// Measure the message rate and latency of a WebSocket echo service
 ///
-/// Works with any server that sends back each message as it came; every answer is compared.
+/// Works with any server that returns each message unchanged; every answer is compared.
 #[derive(Debug, Args)]
 pub(crate) struct Echo {
-    /// The echo service: ws://HOST:PORT/PATH
+    /// Echo service: ws://HOST:PORT/PATH
     #[arg(value_name = "URL")]
     pub(super) url: String,
 
-    /// Connections at once
-    #[arg(long, short = 'c', value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Number of concurrent connections
+    #[arg(long, short = 'c', value_name = "COUNT", default_value_t = 50)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) connections: u32,
 
-    /// Messages that each connection has under way; of several numbers each is measured
-    #[arg(long, value_name = "COUNT,…", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Unanswered messages per connection
+    ///
+    /// Of several numbers, separated by commas, each is measured.
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) in_flight: Vec<u32>,
 
-    /// Payload of one message
-    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = values::some_bytes)]
+    /// Payload size of one message
+    #[arg(long, value_name = "SIZE", default_value = "64", value_parser = values::some_bytes)]
     pub(super) payload: u64,
 
-    /// How long to measure, after a tenth of it to warm up
-    #[arg(long, short = 'd', value_name = "DURATION", default_value = "5s", value_parser = values::duration)]
+    /// Measuring time, after a short warm-up
+    ///
+    /// The warm-up is a tenth of it.
+    #[arg(long, short = 'd', value_name = "DURATION", default_value = "5s")]
+    #[arg(value_parser = values::duration)]
     pub(super) duration: Duration,
 
-    /// Measure a bare epoll loop too, by plain bytes of the same size, and say how the server compares
+    /// Compare with a baseline: a plain epoll loop
+    ///
+    /// It echoes as many bytes without WebSocket.
     #[arg(long)]
     pub(super) yardstick: bool,
 
-    /// Rounds; with --yardstick the server and the bare loop take turns [default: 1, with --yardstick 3]
-    #[arg(long, short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Number of rounds [default: 1, with --yardstick 3]
+    ///
+    /// With --yardstick, the server and the baseline take turns.
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) rounds: Option<u32>,
 
-    /// Silence of all connections after which the server is given up
+    /// Idle time before the bench fails
+    ///
+    /// Applies when no connection receives anything.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(super) timeout: Duration,
 
-    /// One JSON object on stdout
+    /// Print one JSON object on stdout
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// What an idle WebSocket connection costs a server in memory.
+/// Measure the memory of a server per idle WebSocket connection
 ///
-/// Opens connections, waits until the server's memory is at rest, and compares. Afterwards each connection is pinged:
-/// only if all of them answer is there a figure.
+/// Opens connections, waits until the memory of the server no longer changes, and compares. Then
+/// each connection is pinged: a result is printed only if all of them answer.
 #[derive(Debug, Args)]
 pub(crate) struct Idle {
-    /// Any WebSocket service: ws://HOST:PORT/PATH
+    /// WebSocket service: ws://HOST:PORT/PATH
     #[arg(value_name = "URL")]
     pub(super) url: String,
 
-    /// Connections to open
-    #[arg(long, short = 'c', value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Number of connections
+    #[arg(long, short = 'c', value_name = "COUNT", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) connections: u32,
 
-    /// The server's process on this machine, whose memory is looked at
+    /// Process id of the server, which must run on this machine
     #[arg(long, value_name = "PID")]
     pub(super) pid: Option<u32>,
 
-    /// How long to wait before memory is looked at
+    /// Time to wait before memory is measured
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = values::duration)]
     pub(super) settle: Duration,
 
-    /// How long one connection may take to be opened, or to answer
+    /// Maximum time to open a connection, and for an answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(super) timeout: Duration,
 
-    /// One JSON object on stdout
+    /// Print one JSON object on stdout
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// How many messages per second a room gives to all who are in it, and how soon the last of them has one.
+/// Measure the message rate and latency of a room with many members
 ///
-/// Works with any WebSocket server that sends each message to all members of the room that the URL names; it may put
-/// words before it. Every delivery is counted, and nothing may be lost. For anyport start serve with --room-rate high
-/// enough, and --max-conns.
+/// The latency is the time until the last member has a message. Works with any WebSocket server
+/// that sends each message to all members of the room that the URL names, also with a prefix. Every
+/// delivery is counted, and a lost message is an error. Start anyport serve with a sufficient
+/// --room-rate and --max-conns.
 #[derive(Debug, Args)]
 pub(crate) struct Rooms {
-    /// The room: ws://HOST:PORT/rooms/NAME
+    /// Room: ws://HOST:PORT/rooms/NAME
     #[arg(value_name = "URL")]
     pub(super) url: String,
 
-    /// Members that hear; one more says
-    #[arg(long, short = 'm', value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Receiving members; one more sends
+    #[arg(long, short = 'm', value_name = "COUNT", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) members: u32,
 
-    /// Members beside them that never read; what the others get is measured
-    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    /// Additional members that never read
+    ///
+    /// Their effect on the other members is measured.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(super) slow: u32,
 
-    /// Messages that may be under way, a run for each: published, and not yet with every member [default: 1,16,64,256]
-    #[arg(long, value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Messages published but not delivered to all yet
+    ///
+    /// Of several numbers, separated by commas, each is a run. [default: 1,16,64,256]
+    #[arg(long, value_name = "COUNT", value_delimiter = ',')]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) in_flight: Vec<u32>,
 
-    /// Messages that go out with one write, a number for each run [default: 1,16,1,64; with --in-flight 1 each]
-    #[arg(long, value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Number of messages per write, for each run
+    ///
+    /// Separate several with commas. [default: 1,16,1,64; with --in-flight 1 for each]
+    #[arg(long, value_name = "COUNT", value_delimiter = ',')]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) burst: Vec<u32>,
 
-    /// Payload of one message
-    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = values::some_bytes)]
+    /// Payload size of one message
+    #[arg(long, value_name = "SIZE", default_value = "128", value_parser = values::some_bytes)]
     pub(super) payload: u64,
 
-    /// Rounds, in each of which every run has its turn
-    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Number of rounds, each with every run
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) rounds: u32,
 
-    /// How long each run of a round lasts, after a tenth of it to warm up
-    #[arg(long, short = 'd', value_name = "DURATION", default_value = "700ms", value_parser = values::duration)]
+    /// Time of one run, after a short warm-up
+    ///
+    /// The warm-up is a tenth of it.
+    #[arg(long, short = 'd', value_name = "DURATION", default_value = "700ms")]
+    #[arg(value_parser = values::duration)]
     pub(super) duration: Duration,
 
-    /// The server's process on this machine, whose work is told too
+    /// Process id of the server, to report its CPU time
+    ///
+    /// The server must run on this machine.
     #[arg(long, value_name = "PID")]
     pub(super) pid: Option<u32>,
 
-    /// Silence of all members after which messages count as lost
+    /// Idle time after which messages count as lost
+    ///
+    /// Applies when no member receives anything.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(super) timeout: Duration,
 
-    /// A JSON object for each run on stdout
+    /// Print JSON on stdout, one object per run
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// A part of the bench as a process of its own; not for people.
+/// Internal process of anyport bench
 #[derive(Debug, Args)]
 pub(crate) struct Peer {
     #[command(subcommand)]
@@ -251,16 +315,16 @@ pub(crate) struct Peer {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Part {
-    /// Become PROGRAM, and die with the bench
+    /// Execute PROGRAM, and exit with the bench
     Exec {
         #[arg(value_name = "PROGRAM", trailing_var_arg = true, required = true)]
         command: Vec<std::ffi::OsString>,
     },
-    /// Send by a bare loop
+    /// Send from a plain loop
     Send(BareSend),
-    /// Give back what comes by a bare loop
+    /// Echo from a plain loop
     Echo,
-    /// Receive by a bare loop
+    /// Receive in a plain loop
     Receive(BareReceive),
 }
 
@@ -270,15 +334,15 @@ pub(crate) struct BareSend {
     pub(super) to: std::net::SocketAddr,
     #[arg(long)]
     pub(super) size: u64,
-    /// What is sent; without it one buffer again and again
+    /// File to send [default: one buffer, repeatedly]
     #[arg(long)]
     pub(super) file: Option<PathBuf>,
     #[arg(long)]
     pub(super) buffer: usize,
-    /// Masked frames of so much payload
+    /// Send masked frames with this payload size
     #[arg(long)]
     pub(super) frame_size: Option<usize>,
-    /// Ask for an upgrade first, and close as WebSocket does
+    /// Send an upgrade request first, and close with a WebSocket handshake
     #[arg(long, requires = "frame_size")]
     pub(super) handshake: bool,
     #[arg(long)]
@@ -294,7 +358,7 @@ pub(crate) struct BareReceive {
     pub(super) frames: bool,
     #[arg(long)]
     pub(super) sink: Sink,
-    /// Where a file goes
+    /// Directory to store a file in
     #[arg(long)]
     pub(super) directory: PathBuf,
     #[arg(long)]

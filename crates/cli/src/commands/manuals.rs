@@ -1,27 +1,27 @@
-//! `anyport man` and `anyport completions`: what is known of the flags, for man and for shells.
+//! `anyport man` and `anyport completions`: man pages and shell scripts, generated from the flags.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::exit::Exit;
-use crate::flags::{Anyport, Completions, Man};
+use crate::flags::{self, Completions, Man};
 use crate::output::write_stdout;
 use crate::{Failure, layers};
 
-pub(crate) fn completions(flags: &Completions) -> Result<Exit, Failure> {
+pub(crate) fn completions(Completions { shell }: &Completions) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(flags.shell, &mut Anyport::command(), "anyport", &mut script);
-    // Names of flags and their help, which are text.
+    clap_complete::generate(*shell, &mut flags::program(), "anyport", &mut script);
+    // Names of flags and their help are UTF-8.
     write_stdout(&String::from_utf8_lossy(&script)).context("cannot write to stdout")?;
     Ok(Exit::Done)
 }
 
 pub(crate) fn man(flags: &Man) -> Result<Exit, Failure> {
-    let mut program = Anyport::command().disable_help_subcommand(true);
+    let mut program = flags::program().disable_help_subcommand(true);
     program.build();
     if let Some(directory) = &flags.dir {
         std::fs::create_dir_all(directory)
@@ -34,7 +34,7 @@ pub(crate) fn man(flags: &Man) -> Result<Exit, Failure> {
             let known: Vec<_> = shown(command).map(Command::get_name).collect();
             let error = anyhow!("{} has no command {word:?}", title(command));
             let hint = match known.as_slice() {
-                [] => "it has none".to_owned(),
+                [] => "it has no subcommands".to_owned(),
                 known => format!("known are {}", known.join(", ")),
             };
             Failure::new(Exit::Usage, error).with_hint(hint)
@@ -80,7 +80,7 @@ fn page(command: &Command) -> io::Result<String> {
     see_also(command, &mut roff);
     roff.to_writer(&mut page)?;
     page.flush()?;
-    // What help is made of. Of an empty line between two breaks groff makes three, and mandoc complains.
+    // Of an empty line between two breaks groff makes three, and mandoc warns.
     Ok(String::from_utf8_lossy(&page).replace("\n.br\n\n.br\n", "\n.sp\n"))
 }
 
@@ -99,15 +99,15 @@ fn environment(command: &Command, roff: &mut Roff) {
         let names: Vec<_> = arguments.into_iter().map(layers::env_name).collect();
         term(roff, bold(names.join(", ")), VARIABLES);
     }
-    let log = "What is logged to stderr, as tracing-subscriber's EnvFilter has it; beats --verbose. An empty one says nothing.";
+    let log = "Filter for the log on stderr, in the syntax of tracing-subscriber's EnvFilter (info, anyport_server=debug); overrides --verbose unless it is empty.";
     term(roff, bold("ANYPORT_LOG"), log);
 }
 
 fn files(roff: &mut Roff) {
     roff.control("SH", ["FILES"]);
-    let settings = "Settings of a server, where it is started with --config and this name; no file is read unasked.";
+    let settings = "Settings of a server that is started with --config and this path. No file is read without --config or ANYPORT_CONFIG.";
     term(roff, italic("/etc/anyport/anyport.toml"), settings);
-    let part = "In a directory that files land in: what has come of one that is not whole.";
+    let part = "Partial file of an interrupted transfer, in the directory that the file will be stored in.";
     term(roff, italic(".anyport-*.part"), part);
 }
 
@@ -142,46 +142,70 @@ fn term(roff: &mut Roff, term: Inline, meaning: &str) {
     roff.text([roman(meaning)]);
 }
 
-const VARIABLES: &str = "Each as the flag of its name, which beats it. One that is empty says nothing; a switch is \
-                         true or false; several addresses have a blank between them.";
+const VARIABLES: &str = "Each sets the flag of the same name, which overrides it. An empty variable has no effect. \
+                         The value of a switch is true or false; several addresses are separated by spaces.";
 
-/// That of the version.
+/// The date of the version.
 const DATE: &str = "2026-11-21";
 
 /// Page, command line, and what it does.
 const EXAMPLES: [(&str, &str, &str); 22] = [
-    ("anyport", "anyport serve inbox", "Take files into the directory inbox, from this machine."),
+    (
+        "anyport",
+        "anyport serve inbox",
+        "Receive files into the directory inbox, from this machine.",
+    ),
     ("anyport", "anyport send photo.jpg HOST", "Send a file."),
-    ("anyport", "anyport get HOST:8331/photo.jpg", "Receive it."),
-    ("anyport-serve", "anyport serve --open --bind 0.0.0.0 inbox", "Take files from everywhere."),
-    ("anyport-serve", "anyport serve --config anyport.toml", "With what a file says."),
-    ("anyport-serve", "ANYPORT_MAX_SIZE=1GiB anyport serve", "With a limit from the environment."),
-    ("anyport-send", "anyport send -p src/ HOST:8331/backup/", "A directory, with permissions."),
+    ("anyport", "anyport get HOST:8331/photo.jpg", "Download it."),
+    (
+        "anyport-serve",
+        "anyport serve --open --bind 0.0.0.0 inbox",
+        "Receive files from all networks.",
+    ),
+    ("anyport-serve", "anyport serve --config anyport.toml", "Read the settings from a file."),
+    ("anyport-serve", "ANYPORT_MAX_SIZE=1GiB anyport serve", "Set a limit in the environment."),
+    (
+        "anyport-send",
+        "anyport send -p src/ HOST:8331/backup/",
+        "Send a directory with its permissions.",
+    ),
     (
         "anyport-send",
         "tar c src | anyport send - HOST:8331/src.tar",
-        "What another program writes.",
+        "Send the output of a program.",
     ),
     (
         "anyport-get",
         "anyport get tcp://HOST/backup/ -o here/",
-        "A directory and all that is in it.",
+        "Download a directory and its content.",
     ),
-    ("anyport-get", "anyport get HOST --pipe secret -o -", "What somebody sends at this moment."),
-    ("anyport-ls", "anyport ls -R tcp://HOST/", "All that is there."),
-    ("anyport-chat", "anyport chat HOST/rooms/lobby --as Ann", "Talk to those in a room."),
-    ("anyport-cat", "echo hello | anyport cat ws://HOST/echo", "A message, and what is answered."),
-    ("anyport-cat", "anyport cat -q 1s udp://HOST:13", "A datagram, and a second's answers."),
+    ("anyport-get", "anyport get HOST --pipe secret -o -", "Receive from a pipe, to stdout."),
+    ("anyport-ls", "anyport ls -R tcp://HOST/", "List all files of a server."),
+    ("anyport-chat", "anyport chat HOST/rooms/lobby --as Ann", "Chat in a room."),
+    (
+        "anyport-cat",
+        "echo hello | anyport cat ws://HOST/echo",
+        "Send a message and print the answer.",
+    ),
+    ("anyport-cat", "anyport cat -q 1s udp://HOST:13", "Send a datagram; wait 1 s for answers."),
     (
         "anyport-resolve",
         "anyport resolve --reverse example.org",
-        "A name, and its addresses' names.",
+        "Resolve a name and its addresses.",
     ),
-    ("anyport-config", "anyport config example > anyport.toml", "Begin a file."),
-    ("anyport-config-check", "anyport config check anyport.toml", "Look before a restart."),
-    ("anyport-config-show", "anyport config show -c anyport.toml", "What holds, and since where."),
-    ("anyport-config-example", "anyport config example > anyport.toml", "Begin a file."),
-    ("anyport-man", "anyport man --dir /usr/local/share/man/man1", "Install the manual."),
-    ("anyport-man", "anyport man serve | man -l -", "Read a page of it."),
-    ("anyport-completions", "source <(anyport completions bash)", "For this shell alone."),
+    ("anyport-config", "anyport config example > anyport.toml", "Start a settings file."),
+    ("anyport-config-check", "anyport config check anyport.toml", "Check a file before a restart."),
+    (
+        "anyport-config-show",
+        "anyport config show -c anyport.toml",
+        "Show all values and their origins.",
+    ),
+    ("anyport-config-example", "anyport config example > anyport.toml", "Start a settings file."),
+    ("anyport-man", "anyport man --dir /usr/local/share/man/man1", "Install all pages."),
+    ("anyport-man", "anyport man serve | man -l -", "Read a page."),
+    (
+        "anyport-completions",
+        "source <(anyport completions bash)",
+        "Enable completion in this shell.",
+    ),
 ];

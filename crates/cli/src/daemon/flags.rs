@@ -10,23 +10,33 @@ use super::log_file::standard_stream;
 use crate::Failure;
 use crate::exit::Exit;
 
-/// How the server runs, not what it serves.
+/// Flags of a server that runs in the background.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Background {
-    /// Go to the background when it serves: this command ends then, or with the error that kept it from serving
+    /// Run in the background
+    ///
+    /// This command exits once the server accepts connections, or with the error that prevented
+    /// that.
     #[arg(long, help_heading = "Daemon")]
     pub(crate) daemon: bool,
 
-    /// File that holds the process id while the server runs, locked so that a second one does not start
+    /// Write the process id to FILE, locked while the server runs
+    ///
+    /// A second server with the same FILE does not start.
     #[arg(long, value_name = "FILE", help_heading = "Daemon")]
     pub(crate) pid_file: Option<PathBuf>,
 
-    /// File that gets all that would be on stdout and stderr; opened anew on SIGUSR1, and when it was renamed or removed
-    #[arg(long, value_name = "FILE", help_heading = "Daemon")]
+    /// Write all output to FILE instead of stdout and stderr
+    ///
+    /// The server reopens FILE on SIGUSR1, and if it was renamed or removed (log rotation).
+    #[arg(long, value_name = "FILE", help_heading = "Logging")]
     pub(crate) log_file: Option<PathBuf>,
 
-    /// Unix socket for anyport status, reload and stop, or none [default: anyport/PORT.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR, /run/user/UID or /run, or /tmp/anyport-UID/PORT.sock]
-    #[arg(long, value_name = "PATH", help_heading = "Daemon")]
+    /// Unix socket for anyport status, reload and stop, or none
+    ///
+    /// [default: anyport/PORT.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR, /run/user/UID or /run,
+    /// else /tmp/anyport-UID/PORT.sock]
+    #[arg(long, value_name = "SOCKET", help_heading = "Daemon")]
     pub(crate) control: Option<PathBuf>,
 }
 
@@ -73,50 +83,61 @@ impl Background {
     }
 }
 
-/// Which server is meant.
+/// The server that a command talks to.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Control socket of the server [default: that of the only server that runs]
-    #[arg(long, value_name = "PATH")]
+    /// Control socket [default: of the only running server]
+    #[arg(long, value_name = "SOCKET")]
     pub(crate) control: Option<PathBuf>,
 
-    /// The answer as one JSON object
+    /// Print the answer as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Show what running servers do: addresses, connections, transfers, limits.
+/// Show the addresses, connections and transfers of running servers
 ///
-/// Without --control every server of this user is shown; with --json each is one line. Exit codes: 0 all answered, 1 failed, 3 none
-/// runs.
+/// Also shows their limits. Without --control, all servers of this user are shown; with --json, one
+/// object per line.
+///
+/// Exit codes: 0 all servers answered, 1 failed, 3 no server runs.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) which: Which,
 }
 
-/// Have a running server read its settings anew; connections live on. The same as SIGHUP, with an answer.
+/// Reload the settings of a running server; connections stay open
 ///
-/// Exit codes: 0 done, 1 the new settings cannot be used and the old ones stay, 2 several run and none was named, 3 none runs.
+/// Like SIGHUP, but prints the result.
+///
+/// Exit codes: 0 reloaded, 1 the new settings cannot be used and the old ones remain, 2 several
+/// servers run and --control is missing, 3 no server runs.
 #[derive(Debug, Args)]
 pub(crate) struct Reload {
     #[command(flatten)]
     pub(crate) which: Which,
 }
 
-/// Stop a running server: nothing new is taken, running transfers may finish. The same as SIGTERM, with an answer.
+/// Stop a running server after its transfers have finished
 ///
-/// Exit codes: 0 told, or with --wait ended; 2 several run and none was named, 3 none runs.
+/// Like SIGTERM, but prints the result. The server accepts no new connections or transfers, and
+/// waits up to --drain-timeout for running ones.
+///
+/// Exit codes: 0 the server stops (with --wait: has stopped), 2 several servers run and --control
+/// is missing, 3 no server runs.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) which: Which,
 
-    /// Let no transfer finish; what has come of them is kept, and they can be gone on with
+    /// Interrupt running transfers
+    ///
+    /// Their partial files are kept, and clients can resume them.
     #[arg(long)]
     pub(crate) now: bool,
 
-    /// Come back when it has ended
+    /// Wait until the server has stopped
     #[arg(long)]
     pub(crate) wait: bool,
 }

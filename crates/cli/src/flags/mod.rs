@@ -1,6 +1,7 @@
 //! Every flag of every command, by command; the doc comments are the help.
 
 mod config;
+mod help;
 mod resolve;
 mod serve;
 mod talk;
@@ -16,20 +17,35 @@ pub(crate) use tls::{ClientTls, ServerTls, Tls};
 pub(crate) use token::Token;
 pub(crate) use transfer::{Connection, Get, Links, Ls, Send};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Command as Program, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{bench, daemon};
 
+/// Transfer files over one port, with any client: nc, curl, a browser
+///
 /// One port. Any client. A whole file. A number you can believe.
+///
+/// anyport serve detects the protocol of each connection to its port: raw TCP, HTTP/1.1, HTTP/2 and
+/// WebSocket, with and without TLS. It receives and serves files, and has rooms for chat, pipes
+/// from one client to others, and echo. The other commands are its clients. Each transfer ends with
+/// a receipt: bytes, digest and time, as the receiver measured them.
 #[derive(Debug, Parser)]
-#[command(name = "anyport", version, max_term_width = 100)]
+#[command(name = "anyport", version)]
 pub(crate) struct Anyport {
-    /// Show whole digests in receipts, and log to stderr: -v info, -vv debug, -vvv trace
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Log to stderr: -v info, -vv debug, -vvv trace
+    ///
+    /// Receipts then show whole digests. The environment variable ANYPORT_LOG, if set, selects what
+    /// is logged instead.
+    #[arg(short, long, global = true, display_order = 998, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Returns the program with all its commands and their help.
+pub(crate) fn program() -> Program {
+    help::with_help(Anyport::command())
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,15 +65,15 @@ pub(crate) enum Command {
     Config(Config),
     Man(Man),
     Completions(Completions),
-    /// A part of the bench as a process of its own; not for people.
+    /// Internal process of anyport bench
     #[command(hide = true)]
     BenchPeer(bench::flags::Peer),
 }
 
-/// Who speaks WebSocket.
+/// WebSocket implementation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Engine {
-    /// The project's own
+    /// The built-in implementation
     Own,
     /// tokio-tungstenite, for comparison
     Library,
@@ -76,13 +92,11 @@ impl Engine {
 mod tests {
     use std::path::PathBuf;
 
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn flags_fit_together() {
-        Anyport::command().debug_assert();
+        program().debug_assert();
     }
 
     #[test]

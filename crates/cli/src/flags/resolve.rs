@@ -7,40 +7,43 @@ use clap::Args;
 
 use crate::values;
 
-/// What names stand for: their addresses and canonical names, as this system resolves them.
+/// Resolve names to addresses and canonical names
 ///
-/// NAME is a name or a numeric address, alone or with a port: NAME:80, NAME:http; an IPv6 address with a port stands in
-/// brackets. Addresses come in the order in which clients try them (getaddrinfo). A name that does not resolve stops none of
+/// Uses the resolver of this system (getaddrinfo), and prints addresses in the order in which
+/// clients try them. HOST is a name or a numeric address, alone or with a port: HOST:80, HOST:http;
+/// an IPv6 address with a port stands in brackets. A name that does not resolve does not prevent
 /// the others.
 ///
-/// Exit codes: 0 all resolved, 2 wrong usage, 3 one or more did not.
+/// Exit codes: 0 all names resolved, 2 wrong usage, 3 one or more names did not resolve.
 #[derive(Debug, Args)]
 pub(crate) struct Resolve {
     /// Names to resolve
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "HOST", required = true)]
     pub(crate) names: Vec<String>,
 
-    /// Only IPv4 addresses
+    /// Show only IPv4 addresses
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     pub(crate) ipv4: bool,
 
-    /// Only IPv6 addresses
+    /// Show only IPv6 addresses
     #[arg(short = '6', long)]
     pub(crate) ipv6: bool,
 
-    /// Port of those that name none: a number, or a service over TCP such as http
-    #[arg(long, value_name = "SERVICE")]
+    /// Port of names without one: number or service (http)
+    ///
+    /// A service is looked up for TCP.
+    #[arg(long, value_name = "PORT")]
     pub(crate) service: Option<Port>,
 
-    /// Ask for the name of each address too
+    /// Resolve each address back to its name
     #[arg(long)]
     pub(crate) reverse: bool,
 
-    /// How long one answer may take
+    /// Maximum time for one answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(crate) timeout: Duration,
 
-    /// One JSON object a name on stdout
+    /// Print JSON on stdout, one object per name
     #[arg(long)]
     pub(crate) json: bool,
 }

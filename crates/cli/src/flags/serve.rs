@@ -17,61 +17,216 @@ use crate::listen::Listen;
 use crate::logging::LogFormat;
 use crate::{daemon, values};
 
-/// Receive files on one port, and give them, whatever the client speaks.
+/// Receive and serve files on one port, over any protocol
 ///
-/// That is raw TCP (nc), raw TCP with anyport's preface, WebSocket, and WebSocket frames without a handshake. Each file lands in DIR complete or not at all, and ends in a receipt on stdout. What is in DIR can be listed and received (anyport ls, anyport get), but for hidden parts and links that lead out of it.
+/// The server detects the protocol of each connection: raw TCP (nc), raw TCP with an ANYPORT/1
+/// line, HTTP/1.1 and HTTP/2, WebSocket, and WebSocket frames without a handshake, each also under
+/// TLS. A file is stored in DIR only when it is complete; the server prints a receipt for each.
+/// Clients can list and download the content of DIR (anyport ls, anyport get), except partial files
+/// and links that lead out of DIR.
+///
+/// By default only this machine can connect: see --bind and --open.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Directory to serve; its last component is created if it is missing
+    /// Directory to serve, created if it does not exist
+    ///
+    /// Only its last component is created.
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) directory: PathBuf,
 
-    /// Address to listen on: HOST, HOST:PORT, or PORT on both loopback addresses
+    /// Read settings from FILE (see anyport config example)
     ///
-    /// Repeatable. Port 0 picks a free one. An IPv6 address with a port stands in brackets, and a link-local one
-    /// has its zone: fe80::1%eth0. [default: both loopback addresses]
-    #[arg(long, short, value_name = "ADDR")]
-    pub(crate) bind: Vec<String>,
-
-    /// Port of the addresses that name none [default: 8331]
-    ///
-    /// Without --bind these are both loopback addresses: --port 8080 and --bind 8080 mean the same.
-    #[arg(long, short, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-
-    /// The same with what is set for this listener alone: any://ADDR[?only=raw,http&detect-timeout=5s&detect=off], or echo://, greet://, time://, rfc868:// or daytime://ADDR, which serve one thing; repeatable
-    ///
-    /// any: the client asks for what it wants. only, detect-timeout, on-timeout and detect=off (or on) are --only,
-    /// --detect-timeout, --on-timeout and --no-detect for this listener, which else has what those say.
-    ///
-    /// echo gives back what comes (RFC 862, port 7). greet says --greeting first and prints what is answered (port 9001). time
-    /// tells the local time to any GET over HTTP (port 8080). rfc868 (port 37) and daytime (port 13) tell the time and close. echo,
-    /// rfc868 and daytime answer over UDP too, on the same port: at most as many bytes as came, so who asks for the time sends
-    /// at least 4, or for daytime 64. Each port 0 is another free one.
-    #[arg(long, value_name = "SERVICE://ADDR")]
-    pub(crate) listen: Vec<Listen>,
-
-    /// File with settings: a key for each of these flags, as max-conns = 5 (anyport config example) [default: none]
+    /// Each key is the name of one of these flags, as in max-conns = 5. Flags override environment
+    /// variables (ANYPORT_MAX_CONNS=5), which override FILE. Without --config no file is read.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Allow addresses beyond this machine: whoever reaches them may upload, and get and list what is in DIR (but see --token-file)
-    #[arg(long)]
+    /// Address to listen on: HOST:PORT, HOST or PORT; repeatable
+    ///
+    /// HOST alone uses the port of --port, PORT alone stands for that port on both loopback
+    /// addresses. Port 0 selects a free port. An IPv6 address with a port stands in brackets, a
+    /// link-local address has its zone: fe80::1%eth0. [default: both loopback addresses]
+    #[arg(long, short, value_name = "ADDR", help_heading = "Listening")]
+    pub(crate) bind: Vec<String>,
+
+    /// Port of addresses that have none [default: 8331]
+    ///
+    /// Without --bind, the port on both loopback addresses: --port 8080 and --bind 8080 mean the
+    /// same.
+    #[arg(long, short, value_name = "PORT", help_heading = "Listening")]
+    pub(crate) port: Option<u16>,
+
+    /// Listener with its own settings or service; repeatable
+    ///
+    /// any://ADDR accepts the same clients as --bind ADDR. Settings for this listener alone follow
+    /// a question mark: any://ADDR?only=raw,http&detect-timeout=5s. The keys are only, detect (on
+    /// or off), detect-timeout, on-timeout and tls; for those not given, the flags --only,
+    /// --no-detect, --detect-timeout, --on-timeout and --tls apply.
+    ///
+    /// Other services: echo://ADDR returns its input (RFC 862, port 7). greet://ADDR sends the line
+    /// of --greeting and prints the answer of the client (port 9001). time://ADDR answers any HTTP
+    /// GET request with the local time (port 8080). rfc868://ADDR (port 37) and daytime://ADDR
+    /// (port 13) send the time and close the connection. echo, rfc868 and daytime also answer UDP
+    /// on the same port, with at most as many bytes as the request has: to get the time, send at
+    /// least 4 bytes to rfc868 and 64 bytes to daytime. Each port 0 selects another free port.
+    #[arg(long, value_name = "URL", help_heading = "Listening")]
+    pub(crate) listen: Vec<Listen>,
+
+    /// Allow addresses that other machines can reach
+    ///
+    /// Every client that reaches the address may upload to DIR, list it and download from it,
+    /// unless --token-file, --read-only or --upload-only restricts that.
+    #[arg(long, help_heading = "Listening")]
     pub(crate) open: bool,
 
-    /// Refuse uploads: files can be listed and downloaded, and nothing in DIR is written
+    /// Refuse uploads; never write to DIR
     ///
-    /// DIR need not be writable. Uploads are refused with 403 over HTTP and with the error not-supported over the other
-    /// protocols. Rooms, pipes and echo store nothing, and are not affected.
-    #[arg(long, conflicts_with = "upload_only")]
+    /// DIR need not be writable. The server refuses uploads with 403 over HTTP and with the error
+    /// not-supported over the other protocols. Rooms, pipes and echo store nothing and are not
+    /// affected.
+    #[arg(long, conflicts_with = "upload_only", help_heading = "Access")]
     pub(crate) read_only: bool,
 
-    /// Refuse downloads and listings; every upload is stored under a name of its own
+    /// Refuse downloads and listings; keep every upload
     ///
-    /// A file whose name is taken is renamed, whatever the client or --on-exists requests, and never counts as already there. An
-    /// interrupted upload is resumed only by a client that sends its upload id.
-    #[arg(long)]
+    /// If the name is taken, the server renames the upload, whatever the client or --on-exists
+    /// requests, and never reports the file as already stored. An interrupted upload is resumed
+    /// only for a client that sends its upload id.
+    #[arg(long, help_heading = "Access")]
     pub(crate) upload_only: bool,
+
+    /// Storage backend (memory and discard are for benchmarks)
+    #[arg(long, value_name = "BACKEND", default_value = "file", help_heading = "Files")]
+    pub(crate) sink: Sink,
+
+    /// What to fsync before sending the receipt
+    #[arg(long, value_name = "MODE", default_value = "file", help_heading = "Files")]
+    pub(crate) fsync: Fsync,
+
+    /// Digest if the client names none: blake3, sha256 or none
+    #[arg(long, value_name = "ALGORITHM", default_value = "blake3", help_heading = "Files")]
+    pub(crate) digest: Algorithm,
+
+    /// If the name is taken: error, rename or overwrite
+    ///
+    /// Clients may request error or rename instead; they may request overwrite only if it is given
+    /// here. [default: error for an upload with size and time, else rename]
+    #[arg(long, value_name = "POLICY", help_heading = "Files")]
+    pub(crate) on_exists: Option<OnExists>,
+
+    /// Maximum size of one file [default: unlimited]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "Files")]
+    pub(crate) max_size: Option<u64>,
+
+    /// Maximum total size of DIR [default: unlimited]
+    ///
+    /// Counts files, partial files and directories, including those that exist before the start.
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "Files")]
+    pub(crate) quota: Option<u64>,
+
+    /// Maximum number of files and directories in DIR, with --quota
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, help_heading = "Files")]
+    pub(crate) max_entries: u64,
+
+    /// Maximum total size of files in memory, with --sink memory
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes, default_value = "4GiB")]
+    #[arg(help_heading = "Files")]
+    pub(crate) max_memory: u64,
+
+    /// Time after which partial files of interrupted uploads are removed
+    #[arg(long, alias = "keep-parts", value_name = "DURATION", default_value = "24h")]
+    #[arg(value_parser = values::duration, help_heading = "Files")]
+    pub(crate) keep_partial: Duration,
+
+    /// Maximum number of partial files; the oldest are removed
+    ///
+    /// One IP address (for IPv6, one /64 network) may have a quarter of them. The newest partial
+    /// file of each address is always kept.
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, help_heading = "Files")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_partial: u32,
+
+    /// Maximum total size of partial files [default: half the file system]
+    ///
+    /// One IP address (for IPv6, one /64 network) may use a quarter of it.
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "Files")]
+    pub(crate) max_partial_bytes: Option<u64>,
+
+    /// Apply requested permissions even beyond the umask
+    ///
+    /// Clients request them with anyport send --perms. Without this flag the umask of the server
+    /// limits them.
+    #[arg(long, help_heading = "Files")]
+    pub(crate) perms: bool,
+
+    /// Maximum number of connections
+    ///
+    /// At the limit a new connection evicts one that has not sent anything yet, or waits until one
+    /// ends.
+    #[arg(long, value_name = "COUNT", default_value_t = 1024, help_heading = "Limits")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_conns: u32,
+
+    /// Maximum number of connections from one IP address
+    ///
+    /// For IPv6, from one /64 network. The server closes further connections. [default: 256, or
+    /// --max-conns if that is less; unlimited for loopback addresses unless given]
+    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_conns_per_ip: Option<u32>,
+
+    /// Maximum number of connections whose protocol is not known yet
+    ///
+    /// They have sent nothing, or too little for detection. Beyond the limit the server closes the
+    /// one that has been silent for longest, of the IP address that has most of them. [default:
+    /// 256, or --max-conns if that is less]
+    #[arg(long, alias = "max-undecided", value_name = "COUNT", help_heading = "Limits")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_unclassified: Option<u32>,
+
+    /// Maximum number of concurrent requests on one HTTP/2 connection
+    ///
+    /// The server refuses further requests; the client may retry them.
+    #[arg(long, value_name = "COUNT", default_value_t = 128, help_heading = "Limits")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) max_streams: u32,
+
+    /// Memory limit for incomplete messages and unclassified input
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes, default_value = "256MiB")]
+    #[arg(help_heading = "Limits")]
+    pub(crate) max_buffered: u64,
+
+    /// Rate limit of each connection [default: unlimited]
+    ///
+    /// Covers both directions together.
+    #[arg(long, value_name = "RATE", value_parser = values::some_bytes, help_heading = "Limits")]
+    pub(crate) limit_rate: Option<u64>,
+
+    /// Idle time after which a connection is closed
+    ///
+    /// The transfer that it carries, if any, is interrupted and can be resumed.
+    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Limits")]
+    #[arg(value_parser = values::duration)]
+    pub(crate) idle_timeout: Duration,
+
+    /// Maximum time for a handshake, a preface line or a file offer
+    ///
+    /// Measured from its first byte.
+    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Limits")]
+    #[arg(value_parser = values::duration)]
+    pub(crate) handshake_timeout: Duration,
+
+    /// Maximum time to receive a message that is buffered whole (/echo)
+    ///
+    /// Measured from its first byte. Files are not buffered and have no such limit.
+    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Limits")]
+    #[arg(value_parser = values::duration)]
+    pub(crate) message_timeout: Duration,
+
+    /// Time for running transfers to finish when the server stops
+    #[arg(long, value_name = "DURATION", default_value = "30s", help_heading = "Limits")]
+    #[arg(value_parser = values::duration)]
+    pub(crate) drain_timeout: Duration,
 
     #[command(flatten)]
     pub(crate) access: Access,
@@ -79,182 +234,128 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) tls: ServerTls,
 
-    /// Where received bytes rest; memory and discard are for measuring
-    #[arg(long, value_name = "SINK", default_value = "file", help_heading = "Files")]
-    pub(crate) sink: Sink,
-
-    /// What is on disk before a receipt is given
-    #[arg(long, value_name = "WHAT", default_value = "file", help_heading = "Files")]
-    pub(crate) fsync: Fsync,
-
-    /// Digest of files whose sender names none: blake3, sha256 or none
-    #[arg(long, value_name = "ALGORITHM", default_value = "blake3", help_heading = "Files")]
-    pub(crate) digest: Algorithm,
-
-    /// What happens if another file has the name: error, rename or overwrite; senders may ask for error or rename, and with overwrite here for that too [default: error for a file whose sender gave size and time, else rename]
-    #[arg(long, value_name = "POLICY", help_heading = "Files")]
-    pub(crate) on_exists: Option<OnExists>,
-
-    /// Largest file, in bytes or with a unit (64MiB, 2GB) [default: no limit]
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
-    pub(crate) max_size: Option<u64>,
-
-    /// Space that the files, partial files and directories in DIR may take together, existing ones too [default: no limit]
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
-    pub(crate) quota: Option<u64>,
-
-    /// Number of files and directories that may be in DIR together, counted with --quota
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, help_heading = "Files")]
-    pub(crate) max_entries: u64,
-
-    /// What all files in memory may take together, with --sink memory
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "4GiB", help_heading = "Files")]
-    pub(crate) max_memory: u64,
-
-    /// What unfinished messages and undecided bytes may take together
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "256MiB", help_heading = "Connections")]
-    pub(crate) max_buffered: u64,
-
-    /// How long the hidden part of an interrupted transfer is kept
-    #[arg(long, alias = "keep-parts", value_name = "DURATION", default_value = "24h", value_parser = values::duration, help_heading = "Files")]
-    pub(crate) keep_partial: Duration,
-
-    /// Number of partial files that are kept; beyond it the oldest are removed
+    /// Accept only these protocols: raw, http, ws, frames, tls
     ///
-    /// One address (IPv6: one /64) may have a fourth of them. The newest one of an address is always kept.
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Files")]
-    pub(crate) max_partial: u32,
-
-    /// Space that partial files may take together, one address a fourth of it [default: half of the file system]
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes, help_heading = "Files")]
-    pub(crate) max_partial_bytes: Option<u64>,
-
-    /// Set the permissions that senders ask for (send --perms) even beyond the umask
-    #[arg(long, help_heading = "Files")]
-    pub(crate) perms: bool,
-
-    /// Who speaks WebSocket
-    #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "Connections")]
-    pub(crate) engine: Engine,
-
-    /// Compress WebSocket messages with clients that offer it (permessage-deflate, RFC 7692)
-    #[arg(long, help_heading = "Connections")]
-    pub(crate) deflate: bool,
-
-    /// Web pages of ORIGIN (scheme, host and port, as browsers write it) may open a WebSocket, beside those of this host; repeatable
-    #[arg(long, value_name = "ORIGIN", help_heading = "Connections")]
-    pub(crate) allow_origin: Vec<Origin>,
-
-    /// Connections at once; further ones wait until one ends, or take the place of one that has said nothing
-    #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
-    pub(crate) max_conns: u32,
-
-    /// Connections at once from one IP address, of IPv6 from one /64; a further one is closed [default: 256, or --max-conns if that is less; none for addresses of this machine, unless given]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
-    pub(crate) max_conns_per_ip: Option<u32>,
-
-    /// Connections at once that have said nothing, or not enough to know what they speak; past it the one that has been silent for longest is closed [default: 256, or --max-conns if that is less]
-    #[arg(long, alias = "max-undecided", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
-    pub(crate) max_unclassified: Option<u32>,
-
-    /// Requests at once on one HTTP/2 connection; further ones are refused, and may be made again
-    #[arg(long, value_name = "COUNT", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Connections")]
-    pub(crate) max_streams: u32,
-
-    /// Take only clients that speak one of PROTOCOL,…: raw, http, ws, frames, tls
-    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Connections")]
+    /// Separate several with commas.
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Detection")]
     pub(crate) only: Vec<ProtocolName>,
 
-    /// Look at nothing: every byte of every client is raw
-    #[arg(long, conflicts_with = "only", help_heading = "Connections")]
+    /// Disable detection; treat all input as raw bytes
+    #[arg(long, conflicts_with = "only", help_heading = "Detection")]
     pub(crate) no_detect: bool,
 
-    /// How long after its first byte a client may stay undecided before it is raw TCP
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, help_heading = "Connections")]
+    /// Time after which an unclassified client is treated as raw TCP
+    ///
+    /// Measured from its first byte.
+    #[arg(long, value_name = "DURATION", default_value = "3s", help_heading = "Detection")]
+    #[arg(value_parser = values::duration)]
     pub(crate) detect_timeout: Duration,
 
-    /// What becomes of a client that has sent no byte within --detect-timeout: wait for it, or greet it; who is greeted gets the greet service, which stores nothing
-    #[arg(long, value_name = "WHAT", default_value = "wait", help_heading = "Connections")]
+    /// What to do if a client sends nothing within --detect-timeout
+    #[arg(long, value_name = "POLICY", default_value = "wait", help_heading = "Detection")]
     pub(crate) on_timeout: OnTimeout,
 
-    /// What greet:// says first, and ANYPORT/1 GREET is answered; one line [default: Welcome to anyport!]
-    #[arg(long, value_name = "TEXT", help_heading = "Connections")]
+    /// Line that greet:// sends [default: Welcome to anyport!]
+    ///
+    /// Also the answer to ANYPORT/1 GREET and to clients greeted by --on-timeout greet.
+    #[arg(long, value_name = "TEXT", help_heading = "Detection")]
     pub(crate) greeting: Option<Greeting>,
 
-    /// How long an opening handshake, a preface line or an offer may take, from its first byte
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration, help_heading = "Connections")]
-    pub(crate) handshake_timeout: Duration,
+    /// WebSocket implementation
+    #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "WebSocket")]
+    pub(crate) engine: Engine,
 
-    /// How long a message may take that is kept until it is whole (/echo), from its first byte; files have no such limit
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration, help_heading = "Connections")]
-    pub(crate) message_timeout: Duration,
+    /// Compress WebSocket messages (permessage-deflate, RFC 7692)
+    ///
+    /// Applies to clients that offer the extension.
+    #[arg(long, help_heading = "WebSocket")]
+    pub(crate) deflate: bool,
 
-    /// Silence after which a connection is given up and a transfer interrupted
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration, help_heading = "Connections")]
-    pub(crate) idle_timeout: Duration,
+    /// Allow WebSocket connections from web pages of ORIGIN; repeatable
+    ///
+    /// ORIGIN is scheme, host and port as browsers send them: https://example.org. Pages that this
+    /// server sent are always allowed.
+    #[arg(long, value_name = "ORIGIN", help_heading = "WebSocket")]
+    pub(crate) allow_origin: Vec<Origin>,
 
-    /// What running transfers get to finish when the server stops
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration, help_heading = "Connections")]
-    pub(crate) drain_timeout: Duration,
-
-    /// Rooms at once; one that was left counts for a minute
-    #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Rooms")]
+    /// Maximum number of rooms
+    ///
+    /// A room that all members have left counts for one more minute.
+    #[arg(long, value_name = "COUNT", default_value_t = 1024, help_heading = "Rooms and pipes")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_rooms: u32,
 
-    /// Messages per second of one member, in bursts of as many; who is faster is read more slowly. Also what all that post to one room by HTTP may say. 0 is no limit
-    #[arg(long, value_name = "COUNT", default_value_t = 100, help_heading = "Rooms")]
+    /// Messages per second of one room member (0: unlimited)
+    ///
+    /// A member may send as many in one burst; the server reads more slowly from a member that
+    /// sends faster. All HTTP POST requests to one room together have the same limit.
+    #[arg(long, value_name = "COUNT", default_value_t = 100, help_heading = "Rooms and pipes")]
     pub(crate) room_rate: u32,
 
-    /// Longest message of a room
-    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "64KiB", help_heading = "Rooms")]
+    /// Maximum size of a room message
+    #[arg(long, value_name = "SIZE", value_parser = values::buffer, default_value = "64KiB")]
+    #[arg(help_heading = "Rooms and pipes")]
     pub(crate) room_message: usize,
 
-    /// Events that a room keeps for those who come later, or come back; 256 KiB of them at most
-    #[arg(long, value_name = "COUNT", default_value_t = 200, help_heading = "Rooms")]
+    /// Events that a room keeps for members that join or rejoin
+    ///
+    /// At most 256 KiB of them.
+    #[arg(long, value_name = "COUNT", default_value_t = 200, help_heading = "Rooms and pipes")]
     pub(crate) room_history: u32,
 
-    /// What may wait for one member that does not read
-    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "1MiB", help_heading = "Rooms")]
+    /// Maximum output queued for a room member that does not read
+    #[arg(long, value_name = "SIZE", value_parser = values::buffer, default_value = "1MiB")]
+    #[arg(help_heading = "Rooms and pipes")]
     pub(crate) room_queue: usize,
 
-    /// What happens to it beyond that: drop what it misses, and tell it how much; or close it
-    #[arg(long, value_name = "WHAT", default_value = "drop", help_heading = "Rooms")]
+    /// What to do if the queue of a room member is full
+    #[arg(long, value_name = "POLICY", default_value = "drop", help_heading = "Rooms and pipes")]
     pub(crate) slow_reader: SlowReader,
 
-    /// Pipes at once: keys that somebody gives to or waits for
-    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Pipes")]
+    /// Maximum number of pipes
+    ///
+    /// Counts the keys of pipes that transfer, and of those that wait for a sender or a receiver.
+    #[arg(long, value_name = "COUNT", default_value_t = 256, help_heading = "Rooms and pipes")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_pipes: u32,
 
-    /// How long the sender and the receivers of a pipe wait for each other
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = values::duration, help_heading = "Pipes")]
+    /// Maximum time that sender and receivers of a pipe wait for each other
+    #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Rooms and pipes")]
+    #[arg(value_parser = values::duration)]
     pub(crate) pipe_wait: Duration,
 
-    /// Threads of what waits more than it says: rooms and echo [default: 1 for 4 cores]
-    #[arg(long, alias = "conversation-threads", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Speed")]
+    /// Number of reactor threads [default: 1 for each 4 cores]
+    ///
+    /// They serve rooms, echo and idle connections.
+    #[arg(long, alias = "conversation-threads", value_name = "COUNT")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Performance")]
     pub(crate) reactor_threads: Option<u16>,
 
-    /// Congestion control of accepted sockets: auto, system or a name
-    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Speed")]
+    /// TCP congestion control: auto, system or the name of an algorithm
+    ///
+    /// auto is reno on loopback connections, and the system's default on all others.
+    #[arg(long, value_name = "ALGORITHM", default_value = "auto", help_heading = "Performance")]
     pub(crate) congestion: Congestion,
 
-    /// Bytes per second of one connection, both ways together, and no more [default: no limit]
-    #[arg(long, value_name = "BYTES", value_parser = values::some_bytes, help_heading = "Speed")]
-    pub(crate) limit_rate: Option<u64>,
-
-    /// Bulk transfers with a thread of their own [default: 2 for each core]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=256), help_heading = "Speed")]
+    /// Number of bulk threads [default: 2 for each core]
+    ///
+    /// Each runs one large transfer. Transfers without a thread run on the worker threads, which
+    /// they share.
+    #[arg(long, value_name = "COUNT", help_heading = "Performance")]
+    #[arg(value_parser = clap::value_parser!(u16).range(0..=256))]
     pub(crate) bulk_threads: Option<u16>,
 
-    /// Buffer of a bulk transfer
-    #[arg(long, value_name = "BYTES", value_parser = values::buffer, default_value = "256KiB", help_heading = "Speed")]
+    /// Buffer size of a bulk thread
+    #[arg(long, value_name = "SIZE", value_parser = values::buffer, default_value = "256KiB")]
+    #[arg(help_heading = "Performance")]
     pub(crate) bulk_buffer: usize,
 
-    /// Form of the log on stderr (-v for more of it): text, json, journald, or auto, which is the journal where stderr leads to it
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    /// Log format on stderr (-v for more detail)
+    #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Logging")]
     pub(crate) log_format: LogFormat,
 
-    /// One JSON object a line on stdout, for machines
-    #[arg(long)]
+    /// Print events as JSON on stdout, one object per line
+    #[arg(long, help_heading = "Logging")]
     pub(crate) json: bool,
 
     #[command(flatten)]
@@ -271,7 +372,7 @@ impl Serve {
         }
     }
 
-    /// A file of its own gets lines, wherever stderr led before.
+    /// Returns the log format; a log file gets text, whatever stderr was connected to.
     pub(crate) fn log_format(&self) -> LogFormat {
         match self.log_format {
             LogFormat::Auto if self.background.log_file.is_some() => LogFormat::Text,
@@ -280,12 +381,12 @@ impl Serve {
     }
 }
 
-/// What becomes of a client that says nothing.
+/// What to do if a client sends nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnTimeout {
-    /// It may, for --idle-timeout
+    /// Wait for its first byte, until --idle-timeout
     Wait,
-    /// It is greeted
+    /// Send --greeting, then serve it as greet:// does: nothing is stored
     Greet,
 }
 
@@ -298,14 +399,14 @@ impl From<OnTimeout> for anyport_server::OnTimeout {
     }
 }
 
-/// Where received bytes rest.
+/// Storage backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sink {
-    /// Nowhere
+    /// Discard received bytes
     Discard,
-    /// Memory, until the receipt is given
+    /// Keep files in memory until the receipt is sent
     Memory,
-    /// A file
+    /// Store files in DIR
     File,
 }
 
@@ -319,21 +420,21 @@ impl Sink {
     }
 }
 
-/// What happens to a member of a room that reads too slowly.
+/// What to do with a room member that reads too slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SlowReader {
-    /// It misses events, and is told how many
+    /// Drop events, and notify the member how many were dropped
     Drop,
-    /// It is closed
+    /// Close its connection
     Close,
 }
 
-/// What is on disk before a receipt is given.
+/// What to fsync before sending the receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fsync {
     /// The file and its directory entry
     File,
-    /// Nothing is waited for
+    /// Nothing: the receipt does not wait for the disk
     None,
 }
 

@@ -9,84 +9,109 @@ use super::ClientTls;
 use crate::access::Credential;
 use crate::values;
 
-/// Talk in a room, over raw TCP or WebSocket.
+/// Chat in a room
 ///
-/// On a terminal, type lines; what others say appears above. /who asks who is here, /help what there is to type, Ctrl-D
-/// leaves. In a pipe each line of standard input is a message, as it stands; messages go to stdout and notices to stderr,
-/// and at the end of the input it leaves when the room has confirmed all of them.
+/// On a terminal, type lines; messages of other members appear above the input. /who lists the
+/// members, /help the commands, Ctrl-D leaves. Otherwise each line of standard input is sent as a
+/// message, unchanged; received messages go to stdout and notices to stderr, and at the end of the
+/// input the client leaves once the room has confirmed all messages.
 ///
-/// After a break it is back by itself, hears what it missed and says again what nobody has confirmed: no gap, and no
-/// duplicate. Exit codes: 0 left, 2 usage, 3 unreachable, 4 refused, 6 broken off for good, 7 TLS failed or the server is not trusted, 130 left by Ctrl-C.
+/// If the connection is lost, the client reconnects, receives the messages that it missed and
+/// resends those that are not confirmed: none is lost or duplicated.
+///
+/// Exit codes: 0 left, 2 wrong usage, 3 cannot connect, 4 refused, 6 connection lost and not
+/// restored, 7 TLS failed or the server is not trusted, 130 left by Ctrl-C.
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
-    /// The room: HOST:PORT/rooms/NAME, tcp://, ws://, tls:// or wss://HOST:PORT/rooms/NAME
+    /// Room: HOST:PORT/rooms/NAME, over tcp://, ws://, tls:// or wss://
+    ///
+    /// HOST:PORT without a scheme is tcp://.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 
     #[command(flatten)]
     pub(crate) credential: Credential,
 
-    /// Your name in the room [default: guest- and four characters]
-    #[arg(long = "as", value_name = "NICK")]
+    /// Your name in the room [default: guest-XXXX]
+    #[arg(long = "as", value_name = "NAME")]
     pub(crate) nick: Option<Nickname>,
 
-    /// Begin with at most so many of the last events [default: all that the room keeps]
+    /// Earlier events to show [default: all that are kept]
     #[arg(long, value_name = "COUNT")]
     pub(crate) history: Option<u32>,
 
-    /// How often in a row a broken connection is replaced without hearing anything
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    /// Maximum reconnects without progress
+    ///
+    /// Counts attempts in a row; the count restarts when an event has been received.
+    #[arg(long, value_name = "COUNT", default_value_t = 10, help_heading = "Connection")]
     pub(crate) retry: u32,
 
-    /// How long that may go on
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = values::duration)]
+    /// Maximum total time spent retrying
+    #[arg(long, value_name = "DURATION", default_value = "10m", help_heading = "Connection")]
+    #[arg(value_parser = values::duration)]
     pub(crate) retry_max_time: Duration,
 
-    /// How long one address, or a handshake, may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
+    /// Maximum time to connect to one address, and for a handshake
+    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Connection")]
+    #[arg(value_parser = values::duration)]
     pub(crate) connect_timeout: Duration,
 
     #[command(flatten)]
     pub(crate) tls: ClientTls,
 
-    /// Events as one JSON object a line on stdout, your own messages among them
+    /// Print events as JSON on stdout, your messages included
+    ///
+    /// One object per line.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Connect standard input and output to any server: what nc and websocat do.
+/// Connect stdin and stdout to a TCP, WebSocket or UDP server
 ///
-/// Input goes to the server and what comes goes to stdout, both at once. At the end of the input the server is told
-/// (FIN, or Close 1000), and what it still says is waited for until it closes too. The other way round, after the server's
-/// FIN the rest of the input is sent, unless it is typed on a terminal. Over WebSocket each line of the input is
-/// a text message, and each text message that comes gets a line end unless it has one; with --binary they are the bytes as they are read. Over UDP
-/// each read of up to 16 KiB is a datagram.
+/// Like nc and websocat: sends its input to the server and prints the server's data on stdout, in
+/// both directions concurrently. At the end of the input it shuts down its side of the connection
+/// (FIN, or Close 1000), and receives until the server closes too. If the server sends its FIN
+/// first, the rest of the input is still sent, unless it is typed on a terminal.
 ///
-/// Exit codes: 0 the server ended in order, 1 failed, 2 usage, 3 unreachable, 4 refused or closed with another code than
-/// 1000, 6 broken off, 7 TLS failed or the server is not trusted.
+/// Over WebSocket each line of the input is a text message, and a received text message is printed
+/// with a line end unless it has one; with --binary, messages are bytes and nothing is added. Over
+/// UDP each read of up to 16 KiB is a datagram.
+///
+/// Exit codes: 0 the server closed cleanly, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused or
+/// closed with another code than 1000, 6 connection lost, 7 TLS failed or the server is not
+/// trusted.
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
-    /// tcp://HOST:PORT, ws://HOST:PORT/PATH, frames://HOST:PORT or udp://HOST:PORT; under TLS tls://, wss:// and frames+tls://
+    /// Server: tcp://HOST:PORT, ws://HOST:PORT/PATH or udp://HOST:PORT
+    ///
+    /// Also frames://HOST:PORT; under TLS tls://, wss:// and frames+tls://.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 
     #[command(flatten)]
     pub(crate) credential: Credential,
 
-    /// Over WebSocket: binary messages, each what one read gave; nothing is added to what comes
+    /// Send binary messages over WebSocket, one per read
+    ///
+    /// Received messages are printed without an added line end.
     #[arg(long, short)]
     pub(crate) binary: bool,
 
-    /// After the end of the input wait so long for the server, then leave [default: until it closes]
+    /// Exit this long after the end of the input
+    ///
+    /// A number without a unit is seconds. [default: when the server closes]
     #[arg(long, short = 'q', value_name = "DURATION", value_parser = values::wait)]
     pub(crate) quit_after: Option<Duration>,
 
-    /// Do not tell the server that the input has ended
+    /// Do not shut down sending after the input ends
+    ///
+    /// The server then receives neither FIN nor a Close frame.
     #[arg(long)]
     pub(crate) no_shutdown: bool,
 
-    /// How long one address, or a handshake, may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
+    /// Maximum time to connect to one address, and for a handshake
+    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Connection")]
+    #[arg(value_parser = values::duration)]
     pub(crate) connect_timeout: Duration,
 
     #[command(flatten)]

@@ -6,14 +6,14 @@ use anyport_server::TlsMode;
 use anyport_tls::Fingerprint;
 use clap::{Args, ValueEnum};
 
-/// Whether clients speak TLS.
+/// Whether clients use TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tls {
-    /// As they like: on the same port, found by their first bytes
+    /// Accept connections with and without TLS on the same port
     Optional,
-    /// All of them; plain HTTP is sent to https, and all else is told
+    /// Require TLS: redirect plain HTTP to https, and refuse other clients with an error
     Required,
-    /// None of them
+    /// Disable TLS
     Off,
 }
 
@@ -27,57 +27,78 @@ impl From<Tls> for TlsMode {
     }
 }
 
-/// How a server speaks TLS.
+/// TLS of a server.
 #[derive(Debug, Args)]
 pub(crate) struct ServerTls {
-    /// Whether clients speak TLS, which every protocol may be under: optional, required or off
+    /// Whether clients use TLS, under any protocol
     #[arg(long, value_name = "MODE", default_value = "optional", help_heading = "TLS")]
     pub(crate) tls: Tls,
 
-    /// Certificate chain in PEM [default: one that makes itself at the first start, and that clients know again by its fingerprint]
+    /// Certificate chain [default: generated, self-signed]
+    ///
+    /// FILE is PEM. The default certificate is generated at the first start and kept in --tls-dir.
+    /// Clients recognize it by its fingerprint (trust on first use).
     #[arg(long, value_name = "FILE", help_heading = "TLS")]
     pub(crate) tls_cert: Option<PathBuf>,
 
-    /// Its private key in PEM, which nobody else may read [default: in the file of --tls-cert]
+    /// Private key [default: in the --tls-cert file]
+    ///
+    /// FILE is PEM; other users must not be able to read it.
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// Let only those in under TLS that present a certificate which one of these authorities (PEM) has signed
+    /// Require client certificates signed by a CA in FILE (PEM)
+    ///
+    /// Applies to connections under TLS; to refuse all others, add --tls required.
     #[arg(long, value_name = "FILE", help_heading = "TLS")]
     pub(crate) tls_client_ca: Option<PathBuf>,
 
-    /// Where the certificate and key that made themselves are kept [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/anyport, else ~/.local/state/anyport]
+    /// Directory of the generated certificate and its key
+    ///
+    /// [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/anyport, else ~/.local/state/anyport]
     #[arg(long, value_name = "DIR", help_heading = "TLS")]
     pub(crate) tls_dir: Option<PathBuf>,
 }
 
-/// Whom a client trusts under TLS.
+/// Servers that a client trusts under TLS.
 ///
-/// Without a flag: servers that an authority of this system vouches for; and one that vouches for itself at the first
-/// meeting, which is remembered, and has to be the same at the next (as with ssh).
+/// Without a flag: servers whose certificate a CA of this system signed; and a server with a
+/// self-signed certificate on the first use, which is remembered and must not change (as with ssh).
 #[derive(Debug, Args)]
 pub(crate) struct ClientTls {
-    /// Trust the server with this certificate and no other, whatever its name and dates: its SHA-256 fingerprint, as the server prints it; repeatable
-    #[arg(long, value_name = "SHA256", help_heading = "TLS")]
-    pub(crate) pin: Vec<Fingerprint>,
-
-    /// Trust servers that one of these authorities (PEM) vouches for, and no others
-    #[arg(long, value_name = "FILE", conflicts_with = "pin", help_heading = "TLS")]
-    pub(crate) cacert: Option<PathBuf>,
-
-    /// Trust everybody: whoever is on the way can read and change all
+    /// Accept any certificate (insecure)
+    ///
+    /// Anyone on the network path can read and change the data. Without -k, --cacert and --pin, a
+    /// server is trusted if a CA of this system signed its certificate; the fingerprint of a
+    /// self-signed certificate is remembered on first use, and must be the same afterwards (as with
+    /// ssh).
     #[arg(short = 'k', long, conflicts_with_all = ["pin", "cacert"], help_heading = "TLS")]
     pub(crate) insecure: bool,
 
-    /// File of the servers that vouch for themselves and were met before [default: $XDG_CONFIG_HOME/anyport/known_hosts, else ~/.config/anyport/known_hosts]
+    /// Trust only servers certified by a CA in FILE (PEM)
+    #[arg(long, value_name = "FILE", conflicts_with = "pin", help_heading = "TLS")]
+    pub(crate) cacert: Option<PathBuf>,
+
+    /// Trust only the server with this certificate
+    ///
+    /// FINGERPRINT is the SHA-256 fingerprint that the server prints at its start. The name and the
+    /// dates of the certificate are not checked. Repeatable.
+    #[arg(long, value_name = "FINGERPRINT", help_heading = "TLS")]
+    pub(crate) pin: Vec<Fingerprint>,
+
+    /// File with the fingerprints of self-signed servers seen before
+    ///
+    /// [default: $XDG_CONFIG_HOME/anyport/known_hosts, else ~/.config/anyport/known_hosts]
     #[arg(long, value_name = "FILE", help_heading = "TLS")]
     pub(crate) known_hosts: Option<PathBuf>,
 
-    /// Our own certificate chain in PEM, for servers that ask for one
+    /// Client certificate chain, PEM, for servers that require one
     #[arg(long, value_name = "FILE", help_heading = "TLS")]
     pub(crate) cert: Option<PathBuf>,
 
-    /// Its private key in PEM, which nobody else may read [default: in the file of --cert]
+    /// Private key of --cert [default: in the --cert file]
+    ///
+    /// FILE is PEM; other users must not be able to read it.
     #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
     pub(crate) key: Option<PathBuf>,
 }

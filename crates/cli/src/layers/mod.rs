@@ -23,9 +23,9 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
-use crate::flags::Anyport;
+use crate::flags::{self, Anyport};
 use flag::{Above, Layered, with_opposites};
 
 /// What was asked for, in all layers together.
@@ -109,7 +109,7 @@ pub(crate) fn environment(name: &str) -> Option<OsString> {
 
 /// The program with all its flags, as it is parsed.
 pub(crate) fn program() -> Command {
-    with_opposites(Anyport::command())
+    with_opposites(flags::program())
 }
 
 /// Puts the layers together.

@@ -717,7 +717,7 @@ fn mistakes_of_users_are_told() {
         here.anyport(&arguments).exits(code).says(words);
     }
     let help = start(&["get", "--help"]).outcome().succeeds();
-    assert!(help.stdout.contains("--on-exists <WHAT>"), "{}", help.stdout);
+    assert!(help.stdout.contains("--on-exists <POLICY>"), "{}", help.stdout);
 }
 
 /// A digest of a terabyte takes many minutes, for which nobody waits any more.

@@ -71,12 +71,12 @@ fn a_page_tells_flags_variables_and_codes() {
     let outcome = Running::start(groff, Some(page.into_bytes())).outcome().succeeds();
     let words = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     for said in [
-        "anyport-serve - Receive files on one port",
+        "anyport-serve - Receive and serve files on one port",
         "--max-conns <COUNT>",
         "ANYPORT_MAX_CONNS,",
         " ANYPORT_DIRECTORY, ",
-        "Each as the flag of its name, which beats it.",
-        "2 The command line or a setting makes no sense.",
+        "Each sets the flag of the same name, which overrides it.",
+        "2 The command line or a setting is invalid.",
         "anyport serve --config anyport.toml",
         "anyport(1)",
     ] {

@@ -18,7 +18,7 @@ pub(super) fn run() -> Result<Exit, Failure> {
 fn example() -> String {
     let program = layers::program();
     let mut arguments = layers::keys(&program, "serve");
-    // Those of one heading together, in the order in which the help has them.
+    // By heading, in the order of the help.
     let mut headings: Vec<Option<&str>> = Vec::new();
     for argument in &arguments {
         if !headings.contains(&argument.get_help_heading()) {
@@ -43,15 +43,22 @@ fn example() -> String {
 fn entry(argument: &Arg) -> String {
     let key = layers::key(argument);
     let mut text = String::from("\n");
-    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-    let possible = argument.get_possible_values();
-    let names: Vec<_> = possible.iter().map(clap::builder::PossibleValue::get_name).collect();
-    fill(&help, &mut text);
-    if !names.is_empty() && !matches!(argument.get_action(), ArgAction::SetTrue) {
-        fill(&format!("One of {}.", names.join(", ")), &mut text);
+    let help = argument.get_long_help().or_else(|| argument.get_help());
+    let help = help.map(ToString::to_string).unwrap_or_default();
+    for (number, paragraph) in help.split("\n\n").enumerate() {
+        if number > 0 {
+            text.push_str("#\n");
+        }
+        fill("#", paragraph, &mut text);
+    }
+    if !matches!(argument.get_action(), ArgAction::SetTrue) {
+        for value in argument.get_possible_values() {
+            let meaning = value.get_help().map(ToString::to_string).unwrap_or_default();
+            fill("# -", &format!("{}: {meaning}", value.get_name()), &mut text);
+        }
     }
     if reload::NEEDS_A_RESTART.contains(&key.as_str()) {
-        text.push_str("# A change needs a restart.\n");
+        text.push_str("# A change needs a restart of the server.\n");
     }
     let default: Vec<_> =
         argument.get_default_values().iter().map(|value| OsStr::to_owned(value)).collect();
@@ -67,14 +74,14 @@ fn entry(argument: &Arg) -> String {
     text
 }
 
-/// Breaks a text into lines of comment.
-fn fill(text: &str, into: &mut String) {
-    let mut line = String::from("#");
+/// Appends a text as comment lines of at most [`WIDTH`] columns; the first begins with `first`.
+fn fill(first: &str, text: &str, into: &mut String) {
+    let mut line = first.to_owned();
     for word in text.split_whitespace() {
         if line.chars().count() + 1 + word.chars().count() > WIDTH {
             into.push_str(&line);
             into.push('\n');
-            line = String::from("#");
+            line = format!("#{}", " ".repeat(first.len() - 1));
         }
         line.push(' ');
         line.push_str(word);
@@ -86,11 +93,15 @@ fn fill(text: &str, into: &mut String) {
 const WIDTH: usize = 100;
 
 const BEGINNING: &str = "\
-# Settings of anyport serve, for anyport serve --config FILE. Each key is a flag without the dashes before it.
+# Settings of anyport serve, for anyport serve --config FILE.
 #
-# What is commented out here is what holds if nobody says otherwise. A variable (ANYPORT_MAX_CONNS for max-conns) beats this
-# file, and a flag (--max-conns) beats both. Sizes have units (64MiB, 2GB), and durations too (500ms, 10s, 1h30m).
+# Each key is the name of a flag without the dashes before it. The entries that are commented out
+# show the defaults. An environment variable (ANYPORT_MAX_CONNS for max-conns) overrides this file,
+# and a flag (--max-conns) overrides both.
 #
-# anyport config check FILE says what is wrong with it; anyport config show --config FILE what holds in the end. On SIGHUP a
-# running server reads it again.
+# Sizes and rates are in bytes or with a unit (64KiB, 64MiB, 2GB; rates are per second), durations
+# have a unit (500ms, 10s, 1h30m).
+#
+# anyport config check FILE checks the file, anyport config show --config FILE prints the resulting
+# settings. A running server reads the file again on SIGHUP and on anyport reload.
 ";
