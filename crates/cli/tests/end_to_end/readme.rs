@@ -96,7 +96,7 @@ impl Place {
     pub(crate) fn new() -> Option<Self> {
         let network = Network::new()?;
         let scratch = tempfile::tempdir().unwrap();
-        for name in ["empty", "home", "bin"] {
+        for name in ["empty", "home", "bin", "run"] {
             std::fs::create_dir(scratch.path().join(name)).unwrap();
         }
         let program = scratch.path().join("bin/anyport");
@@ -121,7 +121,9 @@ impl Place {
         shell.current_dir(self.scratch.path().join("empty"));
         shell.env("HOME", self.scratch.path().join("home"));
         shell.env("PATH", format!("{}:{path}", bin.display()));
-        for variable in ["XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"] {
+        // `anyport status` must find the servers of this place alone.
+        shell.env("XDG_RUNTIME_DIR", self.scratch.path().join("run"));
+        for variable in ["XDG_STATE_HOME", "XDG_CONFIG_HOME"] {
             shell.env_remove(variable);
         }
         shell
