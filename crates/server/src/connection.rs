@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyport_net::blocking;
-use anyport_net::copy::{Flow, Pumped, Step, pump_blocking, pump_cooperative, write};
+use anyport_net::copy::{Flow, Placement, Pumped, Step, pump_blocking, pump_cooperative, write};
 use anyport_net::keepalive;
 use anyport_net::linger;
 use anyport_net::prefixed::Prefixed;
@@ -188,7 +188,7 @@ async fn converse(
     {
         return Ok(Pumped::Finished);
     }
-    if session.is_conversation() {
+    if session.interest().place == Placement::Reactor {
         return Ok(Pumped::Conversation);
     }
     let mut buffer = session.session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer));

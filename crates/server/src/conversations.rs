@@ -4,9 +4,9 @@ use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyport_net::copy::{Flow, Input, Step};
+use anyport_net::copy::{Flow, Input, Interest, Step};
 use anyport_net::keepalive;
 use anyport_net::reactor::{Host, Key, LiveTimes, Reactor, Times, Wires};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -130,32 +130,16 @@ pub(crate) struct Talker {
 }
 
 impl Step for Talker {
-    fn patience(&self) -> Duration {
-        self.session.patience()
+    fn interest(&self) -> Interest {
+        self.session.interest()
     }
 
     fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
         self.session.step(input, replies)
     }
 
-    fn hears_while_sending(&self) -> bool {
-        self.session.hears_while_sending()
-    }
-
-    fn wake(&self) -> Option<Instant> {
-        self.session.wake()
-    }
-
     fn delivered(&mut self, count: u64) {
         self.session.delivered(count);
-    }
-
-    fn may_block(&self) -> bool {
-        false
-    }
-
-    fn is_bulk(&self) -> bool {
-        false
     }
 
     fn seal(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {

@@ -1,10 +1,10 @@
 //! A session as the loops drive it: it hears when the server stops, and keeps to a rate.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Held, Input, Outgoing, Step, Unseen};
+use anyport_net::copy::{Flow, Input, Interest, Outgoing, Read, Step};
 use anyport_net::pace::Pace;
 
 use crate::record::{Record, Tally};
@@ -75,8 +75,27 @@ impl Supervised {
 }
 
 impl Step for Supervised {
-    fn patience(&self) -> Duration {
-        self.session.patience()
+    fn interest(&self) -> Interest {
+        let mut interest = self.session.interest();
+        if let Some(pace) = &self.pace {
+            // `None` is less than any instant, so the later of both wins.
+            interest.wake = pace.wake().max(interest.wake);
+            if let Read::Splice(splice) = &mut interest.read {
+                let most = NonZeroU64::new(pace.most() as u64).unwrap_or(NonZeroU64::MIN);
+                splice.limit = splice.limit.min(most);
+            }
+        }
+        // An abort waits for nothing, and neither does a stop of which the session has not been
+        // notified: one on a thread of its own finds out in its next call, also where an answer
+        // ends.
+        if self.stop.is_aborted() || (self.stop.is_draining() && !self.told) {
+            interest.produce = true;
+            interest.wait = None;
+        }
+        if self.stop.is_aborted() {
+            interest.wake = None;
+        }
+        interest
     }
 
     fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
@@ -101,11 +120,6 @@ impl Step for Supervised {
         };
         self.tally.sent((replies.len() - before) as u64);
         flow
-    }
-
-    fn is_sending(&self) -> bool {
-        // A stop is met where an answer ends, too.
-        self.session.is_sending() || self.stop.is_draining()
     }
 
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
@@ -142,51 +156,10 @@ impl Step for Supervised {
         }
     }
 
-    fn hears_while_sending(&self) -> bool {
-        self.session.hears_while_sending()
-    }
-
     fn sent(&mut self, count: u64) {
         self.tally.sent(count);
         self.moved(count);
         self.session.sent(count);
-    }
-
-    fn unseen(&self) -> Option<Unseen<'_>> {
-        let unseen = self.session.unseen()?;
-        let most = self.pace.as_ref().map_or(u64::MAX, |pace| pace.most() as u64);
-        Some(Unseen { most: unseen.most.min(most), ..unseen })
-    }
-
-    fn wake(&self) -> Option<Instant> {
-        // An abort does not wait.
-        if self.stop.is_aborted() {
-            return None;
-        }
-        // `None` is less than any instant, so the later of both wins.
-        self.pace.as_ref().and_then(Pace::wake).max(self.session.wake())
-    }
-
-    fn held(&self) -> Option<Held> {
-        // An abort is met in the next step, and so is a stop of which nobody on a thread of its own has told it.
-        let is_due = self.stop.is_aborted() || (self.stop.is_draining() && !self.told);
-        self.session.held().filter(|_| !is_due)
-    }
-
-    fn is_gone_with_fin(&self, unread: u64) -> bool {
-        self.session.is_gone_with_fin(unread)
-    }
-
-    fn may_block(&self) -> bool {
-        self.session.may_block()
-    }
-
-    fn is_bulk(&self) -> bool {
-        self.session.is_bulk()
-    }
-
-    fn is_conversation(&self) -> bool {
-        self.session.is_conversation()
     }
 }
 

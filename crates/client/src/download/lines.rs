@@ -3,8 +3,9 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 
-use anyport_net::copy::{Came, Source, Unseen};
+use anyport_net::copy::{Came, Source, Splice};
 use anyport_proto::access::Token;
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::preface::{Reply, get_line, list_line, parse_end, with_token};
@@ -62,9 +63,10 @@ impl Lines {
     ) -> Result<u64, GetError> {
         let left = left.min(most as u64);
         if self.start == self.end {
-            let unseen = sink.place().map(|(file, at)| Unseen { file, at, most: left });
+            let splice = sink.place().zip(NonZeroU64::new(left));
+            let splice = splice.map(|((file, at), limit)| Splice { file: file.clone(), at, limit });
             (self.start, self.end) = (0, 0);
-            match self.read(unseen)? {
+            match self.read(splice.as_ref())? {
                 Came::Unseen(count) => {
                     sink.put(count);
                     return Ok(count);
@@ -146,11 +148,11 @@ impl Lines {
         }
     }
 
-    fn read(&mut self, unseen: Option<Unseen<'_>>) -> Result<Came, GetError> {
+    fn read(&mut self, splice: Option<&Splice>) -> Result<Came, GetError> {
         loop {
             let room = &mut self.buffer[self.end..];
             let came = match self.stream.plain() {
-                Some(socket) => self.source.next(socket, room, unseen),
+                Some(socket) => self.source.next(socket, room, splice),
                 None => self.stream.read(room).map(|count| match count {
                     0 => Came::Fin,
                     count => Came::Bytes(count),

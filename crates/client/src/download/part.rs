@@ -10,7 +10,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::SystemTime;
 
 use anyport_disk::At;
@@ -26,7 +26,7 @@ use super::{BUFFER, Facts, GetError};
 use crate::content::mtime;
 
 pub(super) struct Part {
-    file: File,
+    file: Arc<File>,
     /// None where it has no name yet.
     path: Option<PathBuf>,
     /// Where it is to be.
@@ -84,6 +84,7 @@ impl Part {
             }
         }
         let (path, target) = (Some(path), target.to_owned());
+        let file = Arc::new(file);
         let mut part = Self { file, path, target, length: metadata.len() };
         if facts.size.is_none_or(|size| part.length > size) {
             part.cut()?;
@@ -94,7 +95,7 @@ impl Part {
     /// A new one for `target` that nobody goes on with.
     pub(super) fn fresh(target: &Path, mode: Option<u32>) -> Result<Self, GetError> {
         match unnamed(folder_of(target), mode) {
-            Some(file) => Ok(Self { file, path: None, target: target.to_owned(), length: 0 }),
+            Some(file) => Ok(Self::new(file, None, target)),
             None => Self::named(target, mode),
         }
     }
@@ -105,9 +106,13 @@ impl Part {
         let mut options = OpenOptions::new();
         options.read(true).write(true).mode(anyport_disk::partial_mode(mode));
         match options.create_new(true).open(&path) {
-            Ok(file) => Ok(Self { file, path: Some(path), target: target.to_owned(), length: 0 }),
+            Ok(file) => Ok(Self::new(file, Some(path), target)),
             Err(source) => Err(GetError::Local { what: "create", path, source }),
         }
+    }
+
+    fn new(file: File, path: Option<PathBuf>, target: &Path) -> Self {
+        Self { file: Arc::new(file), path, target: target.to_owned(), length: 0 }
     }
 
     /// Bytes that are there.
@@ -124,7 +129,7 @@ impl Part {
     }
 
     /// Where the next bytes belong, for whoever can put them there without a way through our memory.
-    pub(super) const fn next_place(&self) -> (&File, u64) {
+    pub(super) const fn next_place(&self) -> (&Arc<File>, u64) {
         (&self.file, self.length)
     }
 
@@ -237,8 +242,8 @@ impl Part {
         let mut copy =
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
         let copied = (|| {
-            (&self.file).seek(SeekFrom::Start(0))?;
-            io::copy(&mut &self.file, &mut copy)?;
+            (&*self.file).seek(SeekFrom::Start(0))?;
+            io::copy(&mut &*self.file, &mut copy)?;
             let metadata = self.file.metadata()?;
             copy.set_permissions(metadata.permissions())?;
             copy.set_modified(metadata.modified()?)?;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyport_proto::transfer::digest::{Algorithm, Digest};
@@ -223,7 +224,7 @@ impl Sink for Incoming<'_, '_> {
         Ok(())
     }
 
-    fn place(&self) -> Option<(&File, u64)> {
+    fn place(&self) -> Option<(&Arc<File>, u64)> {
         let seen = self.hasher.as_ref().is_some_and(Hasher::wants_content);
         (!seen).then(|| self.part.next_place())
     }

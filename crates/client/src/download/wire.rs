@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyport_net::dial::dial;
 use anyport_net::pace::Pace;
@@ -98,7 +99,7 @@ pub(crate) trait Sink {
     fn take(&mut self, bytes: &[u8]) -> Result<(), GetError>;
 
     /// The file, and the place in it, that the next bytes may be put into without being looked at.
-    fn place(&self) -> Option<(&File, u64)> {
+    fn place(&self) -> Option<(&Arc<File>, u64)> {
         None
     }
 

@@ -1,89 +1,104 @@
 //! The loop on a thread of its own.
 
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::gate::{Waited, wait_blocking};
-use super::outgoing::{say, send_blocking};
-use super::unseen::{Pipe, Unseen};
-use super::{Flow, Input, Pumped, Step, sleep_blocking, trim};
+use super::gate::Waited;
+use super::outgoing::{Outgoing, in_time, say, send_piece_blocking, try_recv};
+use super::unseen::Pipe;
+use super::{Flow, Input, Interest, Placement, Pumped, Read, Splice, Step, sleep_blocking, trim};
 
-/// Moves bytes between a blocking socket and `step` until it finishes, becomes a conversation, or is no bulk transfer any more:
-/// a thread is not for waiting. Ended early by `shutdown()` on the socket.
+/// Drives `session` on a blocking socket until it finishes or belongs elsewhere: a thread is not
+/// for waiting. Ended early by `shutdown()` on the socket. [`Step`] has the calling order.
 ///
 /// # Errors
-/// What reading or writing the socket said; the step has not been told.
-pub fn pump(socket: &TcpStream, buffer: &mut [u8], step: &mut impl Step) -> io::Result<Pumped> {
-    let mut replies = Vec::new();
-    let mut patience = None;
+/// What reading or writing the socket returned; the session has not been notified.
+pub fn pump(socket: &TcpStream, buffer: &mut [u8], session: &mut impl Step) -> io::Result<Pumped> {
+    let mut out = Vec::new();
+    let mut idle = None;
     let mut source = Source::default();
+    let mut produced = false;
     loop {
-        wait_for(socket, step.patience(), &mut patience)?;
-        // Asked before: what opens a gate while it is found that nothing is to be sent may be something to send.
-        let was_held = step.held().is_some();
-        if send_blocking(socket, buffer, &mut replies, step)? == Flow::Finish {
-            return Ok(Pumped::Finished);
-        }
-        if step.is_conversation() && !source.holds_bytes() {
-            return Ok(Pumped::Conversation);
-        }
-        if !step.is_bulk() && !source.holds_bytes() {
-            return Ok(Pumped::Small);
-        }
-        // What was sent may have been the answer to a question that waits no longer.
-        wait_for(socket, step.patience(), &mut patience)?;
-        let was_held = was_held || step.held().is_some();
-        let flow = match wait_blocking(socket, step)? {
-            // Who waited may have something to send now.
-            Waited::Free if was_held => continue,
-            Waited::Free if sleep_blocking(step) => {
-                step.step(Input::Timer(Instant::now()), &mut replies)
+        let Interest { read, produce, idle: wanted, wake, wait, place, .. } = session.interest();
+        limit(socket, wanted, &mut idle)?;
+        say(socket, &out, false)?;
+        trim(&mut out);
+        let flow = if produce {
+            if std::mem::take(&mut produced) && matches!(read, Read::WhileProducing) {
+                match try_recv(socket, buffer) {
+                    0 => continue,
+                    count => session.step(bytes(buffer, count), &mut out),
+                }
+            } else if let Some(wait) = wait {
+                in_time(wait.blocking(socket)?)?;
+                continue;
+            } else if wake.is_none_or(sleep_blocking) {
+                produced = true;
+                send(socket, buffer, session, &mut out)?
+            } else {
+                continue;
             }
-            Waited::Free => read(socket, buffer, step, &mut source, &mut replies)?,
-            Waited::Late => step.step(Input::Silence, &mut replies),
-            Waited::Gone => step.step(Input::EndOfStream, &mut replies),
+        } else {
+            match place {
+                Placement::Reactor if !source.holds_bytes() => return Ok(Pumped::Conversation),
+                Placement::Runtime if !source.holds_bytes() => return Ok(Pumped::Small),
+                _ => {}
+            }
+            let event = match (wait, wake) {
+                (Some(wait), _) => match wait.blocking(socket)? {
+                    Waited::AskAgain => continue,
+                    Waited::Late => Input::Silence,
+                    Waited::Gone => Input::EndOfStream,
+                },
+                (None, Some(at)) if sleep_blocking(at) => Input::Timer(Instant::now()),
+                (None, Some(_)) => continue,
+                (None, None) => match source.event(socket, buffer, read)? {
+                    Some(event) => event,
+                    None => continue,
+                },
+            };
+            session.step(event, &mut out)
         };
-        if !replies.is_empty() {
-            say(socket, &replies, false)?;
-            trim(&mut replies);
-        }
         if flow == Flow::Finish {
+            limit(socket, session.interest().idle, &mut idle)?;
+            say(socket, &out, false)?;
             return Ok(Pumped::Finished);
         }
     }
 }
 
-/// Waits for what comes next, and hands it over.
-fn read(
+/// Sends one piece of content. The bytes that go before it are written with it; those without
+/// content are left in `out`.
+fn send(
     socket: &TcpStream,
     buffer: &mut [u8],
-    step: &mut impl Step,
-    source: &mut Source,
-    replies: &mut Vec<u8>,
+    session: &mut impl Step,
+    out: &mut Vec<u8>,
 ) -> io::Result<Flow> {
-    Ok(match source.next(socket, buffer, step.unseen()) {
-        Ok(Came::Fin) => step.step(Input::EndOfStream, replies),
-        Ok(Came::Bytes(count)) => {
-            let (bytes, _) = buffer.split_at_mut(count);
-            step.step(Input::Bytes(bytes, Instant::now()), replies)
+    match session.outgoing(buffer, out)? {
+        Outgoing::Nothing | Outgoing::Bytes(0) => return Ok(Flow::Continue),
+        Outgoing::Finish => return Ok(Flow::Finish),
+        Outgoing::Bytes(count) => {
+            say(socket, out, true)?;
+            say(socket, &buffer[..count], false)?;
         }
-        Ok(Came::Unseen(count)) => step.step(Input::Unseen(count, Instant::now()), replies),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Flow::Continue,
-        // A blocking socket says so when its read timeout has passed.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            step.step(Input::Silence, replies)
+        Outgoing::File(piece) => {
+            say(socket, out, true)?;
+            session.sent(send_piece_blocking(socket, buffer, &piece)?);
         }
-        Err(error) => return Err(error),
-    })
+    }
+    trim(out);
+    Ok(Flow::Continue)
 }
 
-fn wait_for(
-    socket: &TcpStream,
-    wanted: Duration,
-    patience: &mut Option<Duration>,
-) -> io::Result<()> {
-    if patience.replace(wanted) != Some(wanted) {
+fn bytes(buffer: &mut [u8], count: usize) -> Input<'_> {
+    Input::Bytes(buffer.split_at_mut(count).0, Instant::now())
+}
+
+/// Limits the time that a read or a write waits.
+fn limit(socket: &TcpStream, wanted: Duration, set: &mut Option<Duration>) -> io::Result<()> {
+    if set.replace(wanted) != Some(wanted) {
         socket.set_read_timeout(Some(wanted))?;
         socket.set_write_timeout(Some(wanted))?;
     }
@@ -121,23 +136,45 @@ impl Source {
         self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
 
-    /// Waits for what comes next. Bytes that `unseen` does not take come in `buffer` after all.
+    /// Waits for the next input of a session; `None` if the wait was interrupted.
+    fn event<'b>(
+        &mut self,
+        socket: &TcpStream,
+        buffer: &'b mut [u8],
+        read: Read,
+    ) -> io::Result<Option<Input<'b>>> {
+        let splice = match &read {
+            Read::Splice(splice) => Some(splice),
+            Read::Bytes | Read::WhileProducing => None,
+        };
+        Ok(Some(match self.next(socket, buffer, splice) {
+            Ok(Came::Fin) => Input::EndOfStream,
+            Ok(Came::Bytes(count)) => bytes(buffer, count),
+            Ok(Came::Unseen(count)) => Input::Unseen(count, Instant::now()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            // A blocking socket returns this when its read timeout has passed.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Input::Silence,
+            Err(error) => return Err(error),
+        }))
+    }
+
+    /// Waits for input. Bytes that `splice` does not accept are read into `buffer`.
     ///
     /// # Errors
-    /// What reading the socket said; nothing was taken from it.
+    /// What reading the socket returned; nothing was taken from it.
     pub fn next(
         &mut self,
         socket: &TcpStream,
         buffer: &mut [u8],
-        unseen: Option<Unseen<'_>>,
+        splice: Option<&Splice>,
     ) -> io::Result<Came> {
         if let Some(pipe) = &mut self.pipe
             && pipe.held() > 0
         {
             return pipe.take(buffer).map(Came::Bytes);
         }
-        if let Some(unseen) = unseen.filter(|_| self.splices) {
-            match self.splice(socket, unseen) {
+        if let Some(into) = splice.filter(|_| self.splices) {
+            match self.splice(socket, into) {
                 // Some file systems and sockets cannot do it.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.splices = false,
                 came => return came,
@@ -149,12 +186,12 @@ impl Source {
         }
     }
 
-    fn splice(&mut self, socket: &TcpStream, unseen: Unseen<'_>) -> io::Result<Came> {
+    fn splice(&mut self, socket: &TcpStream, into: &Splice) -> io::Result<Came> {
         let pipe = match &mut self.pipe {
             Some(pipe) => pipe,
             none => none.insert(Pipe::new()?),
         };
-        let Some(stored) = pipe.turn(socket, unseen)? else { return Ok(Came::Fin) };
+        let Some(stored) = pipe.turn(socket, into)? else { return Ok(Came::Fin) };
         if pipe.held() == 0 {
             return Ok(Came::Unseen(stored));
         }
@@ -169,20 +206,26 @@ mod tests {
     use std::fs::{File, OpenOptions};
     use std::io::Write;
     use std::net::{Shutdown, TcpListener};
+    use std::num::NonZeroU64;
+    use std::sync::Arc;
 
     use super::*;
 
     /// Stores what comes, and tells what came which way.
     struct Store {
-        file: File,
+        file: Arc<File>,
         most: u64,
         unseen: u64,
         seen: Vec<u8>,
     }
 
     impl Step for Store {
-        fn patience(&self) -> Duration {
-            Duration::from_secs(20)
+        fn interest(&self) -> Interest {
+            let limit = self.most.checked_sub(self.unseen).and_then(NonZeroU64::new);
+            let splice = |limit| Splice { file: self.file.clone(), at: self.unseen, limit };
+            let read = limit.map_or(Read::Bytes, |limit| Read::Splice(splice(limit)));
+            let (idle, place) = (Duration::from_secs(20), Placement::Thread);
+            Interest { read, may_block: true, place, ..Interest::input(idle) }
         }
 
         fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
@@ -193,19 +236,6 @@ mod tests {
                 Input::Silence | Input::Stopping | Input::Timer(_) => panic!("{input:?}"),
             }
             Flow::Continue
-        }
-
-        fn unseen(&self) -> Option<Unseen<'_>> {
-            let most = self.most.checked_sub(self.unseen).filter(|most| *most > 0)?;
-            Some(Unseen { file: &self.file, at: self.unseen, most })
-        }
-
-        fn may_block(&self) -> bool {
-            true
-        }
-
-        fn is_bulk(&self) -> bool {
-            true
         }
     }
 
@@ -219,7 +249,7 @@ mod tests {
             stream.shutdown(Shutdown::Write).unwrap();
         });
         let (socket, _) = listener.accept().unwrap();
-        let mut store = Store { file, most, unseen: 0, seen: Vec::new() };
+        let mut store = Store { file: Arc::new(file), most, unseen: 0, seen: Vec::new() };
         pump(&socket, &mut [0; 4096], &mut store).unwrap();
         sender.join().unwrap();
         store

@@ -4,11 +4,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
-use super::gate::{Waited, wait_cooperative};
-use super::outgoing::{Sent, send_cooperative, write};
-use super::{Flow, Input, Step, sleep_cooperative, trim};
+use super::gate::Waited;
+use super::outgoing::{Outgoing, in_time, send_piece, write};
+use super::{Flow, Input, Interest, Placement, Read, Step, Wait, sleep_cooperative, trim};
 use crate::blocking;
 
 /// Why the loop stopped without an error.
@@ -24,109 +25,177 @@ pub enum Pumped {
     Small,
 }
 
-/// Moves bytes between `socket` and `step` until it finishes, or until `bulk_after` bytes came or went for a bulk transfer. When
-/// `stopping` is ready the step is told, once.
+/// Drives `session` on the runtime until it finishes, or until `bulk_after` bytes were moved for a
+/// bulk transfer. Once `stopping` is ready the session is notified. [`Step`] has the calling order.
 ///
-/// Cancel safe: no. Dropped in the middle, replies may be half written; the connection must then be closed.
+/// Cancel safe: no. Dropped in the middle, output may be half written; the connection must then be
+/// closed.
 ///
 /// # Errors
-/// What reading or writing the socket said, or `TimedOut` when the peer does not take our replies; the step has not
-/// been told.
+/// What reading or writing the socket returned, or `TimedOut` if the peer does not accept output;
+/// the session has not been notified.
 pub async fn pump(
     socket: &TcpStream,
     buffer: &mut [u8],
-    step: &mut (impl Step + Send),
+    session: &mut (impl Step + Send),
     bulk_after: u64,
     stopping: impl Future<Output = ()>,
 ) -> io::Result<Pumped> {
     let mut stopping = std::pin::pin!(stopping);
-    let mut told = false;
-    let mut replies = Vec::new();
+    let mut notified = false;
+    let mut out = Vec::new();
     let mut moved = 0_u64;
+    let mut produced = false;
     loop {
-        // Asked before: what opens a gate while it is found that nothing is to be sent may be something to send.
-        let was_held = step.held().is_some();
-        match send_cooperative(socket, buffer, &mut replies, step, &mut moved, bulk_after).await? {
-            Sent::All(Flow::Continue) => {}
-            Sent::All(Flow::Finish) => return Ok(Pumped::Finished),
-            Sent::Bulk => return Ok(Pumped::Bulk),
+        // Neither a peer that accepts everything immediately nor one that always has input makes
+        // this task wait, and the other tasks of its thread would not run.
+        consume_budget().await;
+        let interest = session.interest();
+        write(socket, &out, interest.idle).await?;
+        trim(&mut out);
+        if moved >= bulk_after && interest.place == Placement::Thread {
+            return Ok(Pumped::Bulk);
         }
-        if step.is_conversation() {
+        let Interest { read, produce, idle, wake, wait, may_block, place } = interest;
+        let event = if produce {
+            if std::mem::take(&mut produced) && matches!(read, Read::WhileProducing) {
+                match socket.try_read(buffer) {
+                    Ok(count @ 1..) => Event::Bytes(count),
+                    _ => continue,
+                }
+            } else if let Some(wait) = wait {
+                in_time(wait.cooperative(socket).await?)?;
+                continue;
+            } else {
+                if let Some(at) = wake {
+                    sleep_cooperative(at).await;
+                }
+                produced = true;
+                match send(socket, buffer, session, &mut out, may_block, idle).await? {
+                    Some(sent) => moved += sent,
+                    None => {
+                        write(socket, &out, session.interest().idle).await?;
+                        return Ok(Pumped::Finished);
+                    }
+                }
+                continue;
+            }
+        } else if place == Placement::Reactor {
             return Ok(Pumped::Conversation);
-        }
-        let (patience, wake) = (step.patience(), step.wake());
-        let was_held = was_held || step.held().is_some();
-        let waiting = &mut *step;
-        let next = async {
-            match wait_cooperative(socket, waiting).await? {
-                Waited::Free if was_held => return Ok(Read::Freed),
-                Waited::Free => {}
-                Waited::Late => return Ok(Read::Silence),
-                Waited::Gone => return Ok(Read::Bytes(0)),
+        } else {
+            tokio::select! {
+                biased;
+                () = &mut stopping, if !notified => {
+                    notified = true;
+                    Event::Stopping
+                }
+                event = next(socket, buffer, idle, wake, wait) => event?,
             }
-            if let Some(at) = wake {
-                sleep_cooperative(at).await;
-                return Ok(Read::Timer);
-            }
-            read(socket, buffer, patience).await
         };
-        let read = tokio::select! {
-            biased;
-            () = &mut stopping, if !told => {
-                told = true;
-                Read::Stopping
-            }
-            read = next => read?,
-        };
-        let input = match read {
-            // Who waited may have something to send now.
-            Read::Freed => continue,
-            Read::Stopping => Input::Stopping,
-            Read::Silence => Input::Silence,
-            Read::Timer => Input::Timer(Instant::now()),
-            Read::Bytes(0) => Input::EndOfStream,
-            Read::Bytes(count) => {
-                moved += count as u64;
+        let input = match event {
+            Event::AskAgain => continue,
+            Event::Stopping => Input::Stopping,
+            Event::Silence => Input::Silence,
+            Event::Timer => Input::Timer(Instant::now()),
+            Event::Bytes(0) => Input::EndOfStream,
+            Event::Bytes(count) => {
+                if !produce {
+                    moved += count as u64;
+                }
                 let (bytes, _) = buffer.split_at_mut(count);
                 Input::Bytes(bytes, Instant::now())
             }
         };
-        let flow = if step.may_block() {
-            blocking::run(|| step.step(input, &mut replies)).await
+        let flow = if may_block {
+            blocking::run(|| session.step(input, &mut out)).await
         } else {
-            step.step(input, &mut replies)
+            session.step(input, &mut out)
         };
-        if !replies.is_empty() {
-            // Asked anew: what was waited for may be here now, and its answer has all the time again.
-            write(socket, &replies, step.patience()).await?;
-            trim(&mut replies);
-        }
         if flow == Flow::Finish {
+            write(socket, &out, session.interest().idle).await?;
             return Ok(Pumped::Finished);
-        }
-        if moved >= bulk_after && step.is_bulk() {
-            return Ok(Pumped::Bulk);
         }
     }
 }
 
-enum Read {
-    Freed,
+enum Event {
+    AskAgain,
     Bytes(usize),
     Silence,
     Stopping,
     Timer,
 }
 
+/// Sends one piece of content and returns how many bytes were written, or `None` if the session
+/// finished. The bytes that go before content are written with it; those without content are left
+/// in `out`.
+async fn send(
+    socket: &TcpStream,
+    buffer: &mut [u8],
+    session: &mut (impl Step + Send),
+    out: &mut Vec<u8>,
+    may_block: bool,
+    idle: Duration,
+) -> io::Result<Option<u64>> {
+    let outgoing = if may_block {
+        blocking::run(|| session.outgoing(buffer, out)).await?
+    } else {
+        session.outgoing(buffer, out)?
+    };
+    // Under TLS all content is in `out`.
+    let before = out.len() as u64;
+    let sent = match outgoing {
+        Outgoing::Nothing | Outgoing::Bytes(0) => return Ok(Some(before)),
+        Outgoing::Finish => return Ok(None),
+        Outgoing::Bytes(count) => {
+            write(socket, out, idle).await?;
+            write(socket, &buffer[..count], idle).await?;
+            count as u64
+        }
+        Outgoing::File(piece) => {
+            write(socket, out, idle).await?;
+            let sent = send_piece(socket, buffer, &piece, idle).await?;
+            session.sent(sent);
+            sent
+        }
+    };
+    trim(out);
+    Ok(Some(before + sent))
+}
+
+/// Waits for the next event of a session that produces nothing.
+///
+/// Cancel safe: yes.
+async fn next(
+    socket: &TcpStream,
+    buffer: &mut [u8],
+    idle: Duration,
+    wake: Option<Instant>,
+    wait: Option<Wait>,
+) -> io::Result<Event> {
+    if let Some(wait) = wait {
+        return Ok(match wait.cooperative(socket).await? {
+            Waited::AskAgain => Event::AskAgain,
+            Waited::Late => Event::Silence,
+            Waited::Gone => Event::Bytes(0),
+        });
+    }
+    if let Some(at) = wake {
+        sleep_cooperative(at).await;
+        return Ok(Event::Timer);
+    }
+    read(socket, buffer, idle).await
+}
+
 /// Cancel safe: yes; bytes are taken from the socket only in the call that gives them.
-async fn read(socket: &TcpStream, buffer: &mut [u8], patience: Duration) -> io::Result<Read> {
+async fn read(socket: &TcpStream, buffer: &mut [u8], idle: Duration) -> io::Result<Event> {
     loop {
         match socket.try_read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read.map(Read::Bytes),
+            read => return read.map(Event::Bytes),
         }
-        let Ok(ready) = timeout(patience, socket.readable()).await else {
-            return Ok(Read::Silence);
+        let Ok(ready) = timeout(idle, socket.readable()).await else {
+            return Ok(Event::Silence);
         };
         ready?;
     }
@@ -167,8 +236,9 @@ mod tests {
     }
 
     impl Step for Recorder {
-        fn patience(&self) -> Duration {
-            self.patience
+        fn interest(&self) -> Interest {
+            let place = if self.sip > 0 { Placement::Thread } else { Placement::Runtime };
+            Interest { wake: self.wake, place, ..Interest::input(self.patience) }
         }
 
         fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
@@ -189,18 +259,6 @@ mod tests {
                 Input::EndOfStream => return Flow::Finish,
             }
             Flow::Continue
-        }
-
-        fn may_block(&self) -> bool {
-            false
-        }
-
-        fn is_bulk(&self) -> bool {
-            self.sip > 0
-        }
-
-        fn wake(&self) -> Option<Instant> {
-            self.wake
         }
     }
 

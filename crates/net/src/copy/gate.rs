@@ -5,13 +5,13 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 
-use super::Step;
+use super::Wait;
 
 /// Opened by one session and waited for by another, among the tasks or on a thread.
 #[derive(Debug, Default)]
@@ -19,15 +19,6 @@ pub struct Gate {
     is_open: Mutex<bool>,
     thread: Condvar,
     task: Notify,
-}
-
-/// What a step waits for.
-#[derive(Debug, Clone)]
-pub struct Held {
-    /// It goes on when this is open.
-    pub gate: Arc<Gate>,
-    /// When the wait is over all the same; then the step is told silence. None where it lasts as long as it takes.
-    pub until: Option<Instant>,
 }
 
 impl Gate {
@@ -74,8 +65,8 @@ impl Gate {
     }
 }
 
-impl Held {
-    /// How long to wait before the peer is looked at; none where the wait is over.
+impl Wait {
+    /// Returns how long to wait before the peer is looked at; `None` once the wait is over.
     fn turn(&self) -> Option<Duration> {
         let left = match self.until {
             Some(until) => until.checked_duration_since(Instant::now())?,
@@ -83,56 +74,48 @@ impl Held {
         };
         (!left.is_zero()).then(|| left.min(LOOK_UP))
     }
+
+    /// Waits on a thread for one turn.
+    ///
+    /// # Errors
+    /// The peer reset the connection, or the server shut it.
+    pub(super) fn blocking(&self, socket: &impl AsFd) -> io::Result<Waited> {
+        let Some(turn) = self.turn() else { return Ok(Waited::Late) };
+        let opened = self.gate.wait(turn);
+        self.looked(opened, socket)
+    }
+
+    /// The same on the runtime.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// As [`Self::blocking`].
+    pub(super) async fn cooperative(&self, socket: &impl AsFd) -> io::Result<Waited> {
+        let Some(turn) = self.turn() else { return Ok(Waited::Late) };
+        let opened = tokio::time::timeout(turn, self.gate.opened()).await.is_ok();
+        self.looked(opened, socket)
+    }
+
+    fn looked(&self, opened: bool, socket: &impl AsFd) -> io::Result<Waited> {
+        let gone = !opened && is_gone(socket, self.gone_below)?;
+        Ok(if gone { Waited::Gone } else { Waited::AskAgain })
+    }
 }
 
-/// How a wait ended.
+/// How one turn of a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waited {
-    /// The step is not held any more.
-    Free,
+    /// The gate opened, or it is time to ask the session again.
+    AskAgain,
     /// It took too long.
     Late,
-    /// The peer has sent FIN, and will not come back.
+    /// The peer sent FIN, and has left.
     Gone,
 }
 
-/// Waits on a thread until nothing holds `step`.
-///
-/// # Errors
-/// The peer reset the connection, or somebody here shut it.
-pub(super) fn wait_blocking(socket: &impl AsFd, step: &impl Step) -> io::Result<Waited> {
-    while let Some(held) = step.held() {
-        let Some(turn) = held.turn() else { return Ok(Waited::Late) };
-        if !held.gate.wait(turn) && is_gone(socket, step)? {
-            return Ok(Waited::Gone);
-        }
-    }
-    Ok(Waited::Free)
-}
-
-/// The same among the tasks.
-///
-/// Cancel safe: yes.
-///
-/// # Errors
-/// As [`wait_blocking`].
-#[expect(clippy::needless_pass_by_ref_mut, reason = "shared, a step would have to be Sync")]
-pub(super) async fn wait_cooperative(
-    socket: &impl AsFd,
-    step: &mut impl Step,
-) -> io::Result<Waited> {
-    while let Some(held) = step.held() {
-        let Some(turn) = held.turn() else { return Ok(Waited::Late) };
-        let opened = tokio::time::timeout(turn, held.gate.opened()).await;
-        if opened.is_err() && is_gone(socket, step)? {
-            return Ok(Waited::Gone);
-        }
-    }
-    Ok(Waited::Free)
-}
-
-/// Whether the peer has sent FIN, and the step knows by it that it has gone. What has not been read stays where it is.
-fn is_gone(socket: &impl AsFd, step: &impl Step) -> io::Result<bool> {
+/// Returns whether the peer sent FIN behind fewer unread bytes than `gone_below`. They stay unread.
+fn is_gone(socket: &impl AsFd, gone_below: u64) -> io::Result<bool> {
     let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
     poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     let seen = polled[0].revents();
@@ -142,7 +125,7 @@ fn is_gone(socket: &impl AsFd, step: &impl Step) -> io::Result<bool> {
     if !seen.contains(PollFlags::RDHUP) {
         return Ok(false);
     }
-    Ok(step.is_gone_with_fin(rustix::io::ioctl_fionread(socket)?))
+    Ok(rustix::io::ioctl_fionread(socket)? < gone_below)
 }
 
 /// Between two looks at the peer of a step that is held.
@@ -152,8 +135,11 @@ const LOOK_UP: Duration = Duration::from_millis(250);
 mod tests {
     use std::io::Write;
     use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::sync::Arc;
 
-    use super::super::{Flow, Input, Outgoing, Pumped, pump_blocking, pump_cooperative};
+    use super::super::{
+        Flow, Input, Interest, Outgoing, Placement, Pumped, Step, pump_blocking, pump_cooperative,
+    };
     use super::*;
 
     /// Is held until its gate opens; remembers what it was given.
@@ -174,8 +160,18 @@ mod tests {
     }
 
     impl Step for Waiter {
-        fn patience(&self) -> Duration {
-            Duration::from_secs(20)
+        fn interest(&self) -> Interest {
+            let wait =
+                Wait { gate: self.gate.clone(), until: self.until, gone_below: self.expects };
+            let wait = (!self.gate.is_open()).then_some(wait);
+            let is_open = self.gate.is_open();
+            if self.opens_itself {
+                self.gate.open();
+            }
+            let produce = self.opens_itself && is_open;
+            // It stays on its thread.
+            let place = Placement::Thread;
+            Interest { produce, wait, place, ..Interest::input(Duration::from_secs(20)) }
         }
 
         fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
@@ -187,35 +183,9 @@ mod tests {
             if finished { Flow::Finish } else { Flow::Continue }
         }
 
-        fn is_sending(&self) -> bool {
-            let is_open = self.gate.is_open();
-            if self.opens_itself {
-                self.gate.open();
-            }
-            self.opens_itself && is_open
-        }
-
         fn outgoing(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> io::Result<Outgoing> {
             self.heard.push("sent".to_owned());
             Ok(Outgoing::Finish)
-        }
-
-        fn held(&self) -> Option<Held> {
-            let held = Held { gate: self.gate.clone(), until: self.until };
-            (!self.gate.is_open()).then_some(held)
-        }
-
-        fn is_gone_with_fin(&self, unread: u64) -> bool {
-            unread < self.expects
-        }
-
-        fn may_block(&self) -> bool {
-            false
-        }
-
-        // It stays on its thread.
-        fn is_bulk(&self) -> bool {
-            true
         }
     }
 

@@ -1,8 +1,8 @@
 //! What a step sends of its own accord: pieces of files and listings, as fast as the peer takes them.
 //!
-//! Before each read the loops ask the step until it has nothing more, and write what it gives; while a peer takes
-//! nothing, nothing is asked for and nothing is read, so what is held is one piece. A piece of a file that nobody looks at
-//! goes by sendfile(2), behind whatever was to be said before it.
+//! A driver asks for one piece a turn and writes it. While a peer accepts nothing, nothing is
+//! produced and nothing is read, so memory holds one piece. A piece of a file that need not be read
+//! goes by sendfile(2), behind the bytes that precede it.
 
 use std::fs::File;
 use std::io;
@@ -10,31 +10,29 @@ use std::net::TcpStream as BlockingStream;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::file::send_file;
-use super::gate::{Waited, wait_blocking, wait_cooperative};
-use super::{Flow, Input, Step, sleep_blocking, sleep_cooperative, trim};
+use super::gate::Waited;
 use crate::blocking;
 use crate::tcp_info::Delivery;
 
-/// What goes out next. What the step appended to the replies goes before it.
+/// The next piece of outgoing content.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// Nothing: read on.
+    /// Nothing but what was appended to the replies.
     Nothing,
-    /// The replies, and so many bytes of the buffer behind them; then ask again. None of either is no end: the step had
-    /// something else to do.
+    /// The replies, and this many bytes of the buffer behind them.
     Bytes(usize),
-    /// The replies, and behind them some of these bytes of a file; then tell [`Step::sent`] and ask again.
+    /// The replies, and behind them some of these bytes of a file, whose number [`Step::sent`]
+    /// gets.
     File(Piece),
-    /// The replies, then stop.
+    /// The replies, then the end of the connection.
     Finish,
 }
 
@@ -47,141 +45,6 @@ pub struct Piece {
     pub at: u64,
     /// How many there are; at least 1.
     pub count: u64,
-}
-
-/// Sends what `step` has to send over a blocking socket.
-///
-/// # Errors
-/// What the step, its file or the socket said; a peer that takes nothing for [`Step::patience`] is a time-out.
-pub(super) fn send_blocking(
-    socket: &BlockingStream,
-    buffer: &mut [u8],
-    replies: &mut Vec<u8>,
-    step: &mut impl Step,
-) -> io::Result<Flow> {
-    while step.is_sending() {
-        in_time(wait_blocking(socket, step)?)?;
-        let outgoing = step.outgoing(buffer, replies)?;
-        let more = matches!(&outgoing, Outgoing::File(_) | Outgoing::Bytes(1..));
-        say(socket, replies, more).map_err(unread)?;
-        trim(replies);
-        match outgoing {
-            Outgoing::Nothing => return Ok(Flow::Continue),
-            Outgoing::Finish => return Ok(Flow::Finish),
-            Outgoing::Bytes(count) => {
-                let (bytes, _) = buffer.split_at(count);
-                say(socket, bytes, false).map_err(unread)?;
-            }
-            Outgoing::File(piece) => {
-                let most = most_of(&piece);
-                let send = || send_file(socket, &piece.file, piece.at, most);
-                let sent = match while_delivered(socket, send).map_err(unread)? {
-                    Some(sent) => sent,
-                    None => {
-                        let count = read(&piece, buffer)?;
-                        say(socket, &buffer[..count], false).map_err(unread)?;
-                        count
-                    }
-                };
-                step.sent(some(sent)?);
-            }
-        }
-        if step.hears_while_sending()
-            && let Ok((count @ 1.., _)) = recv(socket, &mut *buffer, RecvFlags::DONTWAIT)
-        {
-            let (bytes, _) = buffer.split_at_mut(count);
-            if step.step(Input::Bytes(bytes, Instant::now()), replies) == Flow::Finish {
-                say(socket, replies, false).map_err(unread)?;
-                return Ok(Flow::Finish);
-            }
-        }
-        // A timer event waits until all is sent.
-        sleep_blocking(step);
-    }
-    // What was heard in between may have been answered.
-    say(socket, replies, false).map_err(unread)?;
-    trim(replies);
-    Ok(Flow::Continue)
-}
-
-/// How far sending among the tasks came.
-pub(super) enum Sent {
-    /// Nothing is left: read on, or finish.
-    All(Flow),
-    /// So much was sent that a thread of its own shall go on.
-    Bulk,
-}
-
-/// The same over a socket of the runtime, adding to `moved` what was sent, until that is `bulk_after`.
-///
-/// Cancel safe: no. Dropped in the middle, replies may be half written; the connection must then be closed.
-///
-/// # Errors
-/// As [`send_blocking`].
-pub(super) async fn send_cooperative(
-    socket: &TcpStream,
-    buffer: &mut [u8],
-    replies: &mut Vec<u8>,
-    step: &mut (impl Step + Send),
-    moved: &mut u64,
-    bulk_after: u64,
-) -> io::Result<Sent> {
-    loop {
-        // A peer that takes everything at once, or always has bytes, never makes us wait, and the other tasks of this
-        // thread would not run.
-        consume_budget().await;
-        if !step.is_sending() {
-            // What was heard in between may have been answered.
-            write(socket, replies, step.patience()).await?;
-            trim(replies);
-            return Ok(Sent::All(Flow::Continue));
-        }
-        in_time(wait_cooperative(socket, step).await?)?;
-        let outgoing = if step.may_block() {
-            blocking::run(|| step.outgoing(buffer, replies)).await?
-        } else {
-            step.outgoing(buffer, replies)?
-        };
-        let patience = step.patience();
-        // Under TLS all that goes out is in the replies.
-        let said = replies.len();
-        write(socket, replies, patience).await?;
-        trim(replies);
-        let sent = match outgoing {
-            Outgoing::Nothing => return Ok(Sent::All(Flow::Continue)),
-            Outgoing::Finish => return Ok(Sent::All(Flow::Finish)),
-            Outgoing::Bytes(count) => {
-                let (bytes, _) = buffer.split_at(count);
-                write(socket, bytes, patience).await?;
-                count
-            }
-            Outgoing::File(piece) => {
-                let sent = some(send_piece(socket, buffer, &piece, patience).await?)?;
-                step.sent(sent);
-                usize::try_from(sent).unwrap_or(usize::MAX)
-            }
-        };
-        *moved += (said + sent) as u64;
-        if step.hears_while_sending()
-            && let Ok(count @ 1..) = socket.try_read(buffer)
-        {
-            let (bytes, _) = buffer.split_at_mut(count);
-            let input = Input::Bytes(bytes, Instant::now());
-            if blocking::run(|| step.step(input, replies)).await == Flow::Finish {
-                write(socket, replies, patience).await?;
-                return Ok(Sent::All(Flow::Finish));
-            }
-        }
-        if *moved >= bulk_after && step.is_bulk() {
-            // The thread that goes on has replies of its own.
-            write(socket, replies, patience).await?;
-            trim(replies);
-            return Ok(Sent::Bulk);
-        }
-        if let Some(at) = step.wake() {
-            sleep_cooperative(at).await;
-        }
-    }
 }
 
 /// Writes all of `bytes` to a peer that takes some of them every `patience`, however slowly.
@@ -204,17 +67,21 @@ pub async fn write(socket: &TcpStream, mut bytes: &[u8], patience: Duration) -> 
     Ok(())
 }
 
-async fn send_piece(
+/// Sends some bytes of a file over a socket of the runtime, and returns how many: at least one.
+///
+/// # Errors
+/// As [`write`]; a file that became shorter.
+pub(super) async fn send_piece(
     socket: &TcpStream,
     buffer: &mut [u8],
     piece: &Piece,
     patience: Duration,
-) -> io::Result<usize> {
+) -> io::Result<u64> {
     loop {
         let send = || send_file(socket, &piece.file, piece.at, most_of(piece));
         // The pages may have to come from a disk.
         match blocking::run(|| socket.try_io(Interest::WRITABLE, send)).await {
-            Ok(Some(sent)) => return Ok(sent),
+            Ok(Some(sent)) => return some(sent),
             Ok(None) => break,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 writable(socket, patience).await?;
@@ -224,7 +91,33 @@ async fn send_piece(
     }
     let count = blocking::run(|| read(piece, buffer)).await?;
     write(socket, &buffer[..count], patience).await?;
-    Ok(count)
+    some(count)
+}
+
+/// The same over a blocking socket with a timeout.
+///
+/// # Errors
+/// As [`send_piece`].
+pub(super) fn send_piece_blocking(
+    socket: &BlockingStream,
+    buffer: &mut [u8],
+    piece: &Piece,
+) -> io::Result<u64> {
+    let send = || send_file(socket, &piece.file, piece.at, most_of(piece));
+    let sent = while_delivered(socket, send).map_err(unread)?;
+    some(match sent {
+        Some(sent) => sent,
+        None => {
+            let count = read(piece, buffer)?;
+            say(socket, &buffer[..count], false)?;
+            count
+        }
+    })
+}
+
+/// Reads what has arrived already, if anything has.
+pub(super) fn try_recv(socket: &BlockingStream, buffer: &mut [u8]) -> usize {
+    recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map_or(0, |(count, _)| count)
 }
 
 /// Waits until the socket has room, for as long as the peer reads from the buffers of the kernels: room is there again only when
@@ -274,7 +167,7 @@ pub(super) fn say(socket: &BlockingStream, mut bytes: &[u8], more: bool) -> io::
         match while_delivered(socket, send) {
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(unread(error)),
         }
     }
     Ok(())
@@ -307,10 +200,10 @@ fn most_of(piece: &Piece) -> usize {
     usize::try_from(piece.count).unwrap_or(TURN).min(TURN)
 }
 
-/// In the middle of what goes out nothing can be said to a step that waited in vain.
-fn in_time(waited: Waited) -> io::Result<()> {
+/// Between two pieces of content nothing can be sent that would tell of a wait that failed.
+pub(super) fn in_time(waited: Waited) -> io::Result<()> {
     match waited {
-        Waited::Free => Ok(()),
+        Waited::AskAgain => Ok(()),
         Waited::Late => {
             Err(io::Error::new(io::ErrorKind::TimedOut, "what was to be sent did not come"))
         }
@@ -346,7 +239,9 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
-    use super::super::{Pumped, pump_blocking, pump_cooperative};
+    use super::super::{
+        Flow, Input, Interest, Placement, Pumped, Step, pump_blocking, pump_cooperative,
+    };
     use super::*;
 
     /// Sends a greeting, the file, and a goodbye, once, and ends when the peer does.
@@ -367,16 +262,13 @@ mod tests {
     }
 
     impl Step for Giver {
-        fn patience(&self) -> Duration {
-            Duration::from_millis(500)
+        fn interest(&self) -> Interest {
+            let (produce, place) = (!self.said_goodbye, Placement::Thread);
+            Interest { produce, may_block: true, place, ..Interest::input(IDLE) }
         }
 
         fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
             if matches!(input, Input::EndOfStream) { Flow::Finish } else { Flow::Continue }
-        }
-
-        fn is_sending(&self) -> bool {
-            !self.said_goodbye
         }
 
         fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
@@ -401,15 +293,9 @@ mod tests {
             self.piece.at += count;
             self.piece.count -= count;
         }
-
-        fn may_block(&self) -> bool {
-            true
-        }
-
-        fn is_bulk(&self) -> bool {
-            true
-        }
     }
+
+    const IDLE: Duration = Duration::from_millis(500);
 
     fn pair() -> (BlockingStream, BlockingStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -425,7 +311,7 @@ mod tests {
         if pumped == Pumped::Bulk {
             let server = server.into_std().unwrap();
             server.set_nonblocking(false).unwrap();
-            server.set_write_timeout(Some(giver.patience())).unwrap();
+            server.set_write_timeout(Some(IDLE)).unwrap();
             pump_blocking(&server, &mut [0; 4096], giver)?;
         }
         Ok(pumped)

@@ -1,6 +1,5 @@
 //! From a socket into a file without a way through our memory.
 
-use std::fs::File;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -8,16 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
 
-/// Where the next bytes may go without being looked at.
-#[derive(Debug, Clone, Copy)]
-pub struct Unseen<'a> {
-    /// The file.
-    pub file: &'a File,
-    /// The place in it.
-    pub at: u64,
-    /// How many, at least 1.
-    pub most: u64,
-}
+use super::Splice;
 
 /// A pipe inside the kernel: splice(2) moves pages from a socket to it, and from it into a file.
 #[derive(Debug)]
@@ -41,21 +31,17 @@ impl Pipe {
     ///
     /// # Errors
     /// What reading the socket said; nothing was taken from it. `InvalidInput` where it cannot be spliced.
-    pub(super) fn turn(
-        &mut self,
-        socket: &TcpStream,
-        unseen: Unseen<'_>,
-    ) -> io::Result<Option<u64>> {
-        let most = usize::try_from(unseen.most).unwrap_or(PIPE_SIZE).min(PIPE_SIZE);
+    pub(super) fn turn(&mut self, socket: &TcpStream, into: &Splice) -> io::Result<Option<u64>> {
+        let most = usize::try_from(into.limit.get()).unwrap_or(PIPE_SIZE).min(PIPE_SIZE);
         let flags = SpliceFlags::MOVE | SpliceFlags::MORE;
         self.held = retry_on_intr(|| splice(socket, None, &self.write, None, most, flags))?;
         if self.held == 0 {
             return Ok(None);
         }
-        let (mut place, mut stored) = (unseen.at, 0);
+        let (mut place, mut stored) = (into.at, 0);
         while self.held > 0 {
             let out = Some(&mut place);
-            match splice(&self.read, None, unseen.file, out, self.held, SpliceFlags::MOVE) {
+            match splice(&self.read, None, &into.file, out, self.held, SpliceFlags::MOVE) {
                 Err(Errno::INTR) => {}
                 // Whoever writes the rest will meet the reason, and knows what to do about it.
                 Ok(0) | Err(_) => break,

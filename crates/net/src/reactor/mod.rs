@@ -200,7 +200,8 @@ struct Running<H: Host> {
     buffer: Vec<u8>,
     /// Empty between two steps.
     replies: Vec<u8>,
-    /// Connections that wait for an instant ([`Step::wake`]). Entries that no longer hold are skipped.
+    /// Connections that wait for an instant ([`crate::copy::Interest::wake`]). Entries that no
+    /// longer hold are skipped.
     sleepers: BTreeSet<(Instant, Key)>,
     next_tick: Instant,
     /// When this turn began: near enough for all that happens in it.
@@ -382,6 +383,16 @@ impl<H: Host> Running<H> {
     fn see_to(&mut self, key: Key, waited: bool) {
         let Some(wire) = self.wires.get(key) else { return };
         let queued = wire.queued() > 0;
+        let mut idle = Duration::MAX;
+        if wire.state.is_open() {
+            let before = wire.wake;
+            idle = wire.ask();
+            if let Some(at) = wire.wake
+                && (wire.wake != before || at <= self.now)
+            {
+                self.sleepers.insert((at, key));
+            }
+        }
         match wire.state {
             State::Open | State::Ended if queued && waited => {}
             State::Finishing { hurried: true } if queued => {
@@ -390,7 +401,7 @@ impl<H: Host> Running<H> {
             State::Open | State::Ended | State::Finishing { .. } if queued => {
                 wire.wait_for_reader(self.now + self.times.unread);
             }
-            State::Open => wire.deadline = self.now.checked_add(wire.session.patience()),
+            State::Open => wire.deadline = self.now.checked_add(idle),
             // It had something to send before it could end: now it is told of the end again.
             State::Ended => {
                 let flow = wire.session.step(Input::EndOfStream, &mut self.replies);
@@ -408,15 +419,6 @@ impl<H: Host> Running<H> {
                 wire.deadline = Some(self.now + LINGER_TIME);
             }
             State::Lingering { .. } => {}
-        }
-        if wire.state.is_open() {
-            let wake = wire.session.wake();
-            if let Some(at) = wake
-                && (wire.wake != wake || at <= self.now)
-            {
-                self.sleepers.insert((at, key));
-            }
-            wire.wake = wake;
         }
         self.wires.watch(key);
     }

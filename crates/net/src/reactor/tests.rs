@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{Read as _, Write};
 use std::net::{Shutdown, TcpListener};
 use std::sync::mpsc;
 
@@ -7,6 +7,7 @@ use anyport_testkit::noise;
 use bytes::Bytes;
 
 use super::*;
+use crate::copy::{Interest, Placement, Read};
 
 /// Gives back what comes.
 struct Echo {
@@ -27,8 +28,10 @@ impl Echo {
 }
 
 impl Step for Echo {
-    fn patience(&self) -> Duration {
-        self.patience
+    fn interest(&self) -> Interest {
+        let read = if self.hears { Read::WhileProducing } else { Read::Bytes };
+        let place = Placement::Reactor;
+        Interest { read, wake: self.wake, place, ..Interest::input(self.patience) }
     }
 
     fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
@@ -53,22 +56,6 @@ impl Step for Echo {
             Input::Unseen(..) => {}
         }
         Flow::Continue
-    }
-
-    fn wake(&self) -> Option<Instant> {
-        self.wake
-    }
-
-    fn hears_while_sending(&self) -> bool {
-        self.hears
-    }
-
-    fn may_block(&self) -> bool {
-        false
-    }
-
-    fn is_bulk(&self) -> bool {
-        false
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::event::epoll::{self, EventFlags};
@@ -13,7 +13,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use slab::Slab;
 
 use super::queue::Queue;
-use crate::copy::Step;
+use crate::copy::{Interest, Read, Step};
 use crate::tcp_info::Delivery;
 
 /// Where a connection stands, as long as it is there.
@@ -63,8 +63,10 @@ pub(super) struct Wire<S> {
     /// How far the bytes in the kernel had got when the peer was last waited for.
     delivery: Option<Delivery>,
     pub(super) state: State,
-    /// Until when nothing is read; then the session gets a timer event ([`Step::wake`]).
+    /// Until when nothing is read; then the session gets a timer event ([`Interest::wake`]).
     pub(super) wake: Option<Instant>,
+    /// It reads while output is queued ([`Read::WhileProducing`]).
+    reads_while_queued: bool,
     watched: EventFlags,
 }
 
@@ -180,8 +182,18 @@ impl<S: Step> Wires<S> {
             return Err((session, error.into()));
         }
         let (state, queue, deadline, delivery) = (State::Open, None, None, None);
-        let wake = None;
-        entry.insert(Wire { socket, session, queue, deadline, delivery, state, wake, watched });
+        let (wake, reads_while_queued) = (None, false);
+        entry.insert(Wire {
+            socket,
+            session,
+            queue,
+            deadline,
+            delivery,
+            state,
+            wake,
+            reads_while_queued,
+            watched,
+        });
         Ok(key)
     }
 
@@ -218,6 +230,15 @@ impl<S: Step> Wires<S> {
 }
 
 impl<S: Step> Wire<S> {
+    /// Asks the session what it waits for, and keeps the answer until its next event. Returns its
+    /// idle timeout.
+    pub(super) fn ask(&mut self) -> Duration {
+        let Interest { read, idle, wake, .. } = self.session.interest();
+        self.reads_while_queued = matches!(read, Read::WhileProducing);
+        self.wake = wake;
+        idle
+    }
+
     /// Waits until `deadline` for the peer to read what is queued.
     pub(super) fn wait_for_reader(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
@@ -247,7 +268,7 @@ impl<S: Step> Wire<S> {
     /// Returns whether the session may handle input. While output is queued, only one that expects it may, and only up to a
     /// bound: else the answers to its input would fill the memory.
     pub(super) fn takes_input(&self) -> bool {
-        let room = || self.session.hears_while_sending() && self.queued() < HEARD_UP_TO;
+        let room = || self.reads_while_queued && self.queued() < HEARD_UP_TO;
         self.state.is_open() && (self.queued() == 0 || room())
     }
 

@@ -1,9 +1,7 @@
 //! A room as server-sent events (WHATWG HTML §9.2), for EventSource and curl (docs/rooms.md). Nothing is said this way:
 //! what comes is not looked at, and its end ends the stream.
 
-use std::time::Duration;
-
-use anyport_net::copy::{Flow, Input};
+use anyport_net::copy::{Flow, Input, Interest, Placement, Read};
 use anyport_proto::http1::plain_response;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::Refusal;
@@ -26,9 +24,11 @@ impl Events {
         Self { context, join, head, member: None }
     }
 
-    /// Often enough that whoever stands between us and the peer does not take it for dead.
-    pub(super) fn patience(&self) -> Duration {
-        self.context.config.timeouts.idle / 2
+    pub(super) fn interest(&self) -> Interest {
+        // Often enough that no proxy takes the connection for dead.
+        let idle = self.context.config.timeouts.idle / 2;
+        let (read, place) = (Read::WhileProducing, Placement::Reactor);
+        Interest { read, place, ..Interest::input(idle) }
     }
 
     /// Takes its seat, and answers.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyport_net::copy::{Flow, Input};
+use anyport_net::copy::{Flow, Input, Interest};
 
 use super::Context;
 use super::due::Due;
@@ -22,8 +22,8 @@ impl Greet {
         Self { answers, idle: timeouts.idle, due: Due::new(timeouts.message) }
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        self.due.patience(self.idle)
+    pub(super) fn interest(&self) -> Interest {
+        Interest::input(self.due.patience(self.idle))
     }
 
     pub(super) fn step(&mut self, input: Input<'_>) -> Flow {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input};
+use anyport_net::copy::{Flow, Input, Interest, Placement, Read};
 use anyport_proto::rooms::{Event, Join, Line, Said, SaidError};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -23,6 +23,7 @@ pub(crate) struct Lines {
     share: Share,
     /// Input that was read and waits until `wake`, since its member exceeded its rate.
     waiting: Vec<u8>,
+    /// Set whenever input waits, and only then.
     wake: Option<Instant>,
     /// When a line that has begun must be whole, as it is kept until then.
     due: Due,
@@ -41,14 +42,12 @@ impl Lines {
         Self { context, join, member: None, line, share, waiting, due, too_long: false, wake: None }
     }
 
-    /// Between two lines a person may think for as long as they like; TCP finds out whether they are still there.
-    pub(super) fn patience(&self) -> Duration {
-        self.due.patience(Duration::MAX)
-    }
-
-    /// Set whenever input waits, and only then.
-    pub(super) const fn wake(&self) -> Option<Instant> {
-        self.wake
+    pub(super) fn interest(&self) -> Interest {
+        // Between two lines a person may think for any time; TCP keepalive finds out whether the
+        // peer is still there.
+        let idle = self.due.patience(Duration::MAX);
+        let (read, place) = (Read::WhileProducing, Placement::Reactor);
+        Interest { read, wake: self.wake, place, ..Interest::input(idle) }
     }
 
     /// Takes its seat, and hears what was said before.

@@ -37,9 +37,9 @@ pub(crate) use http1::Upgrade;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyport_net::copy::{Flow, Held, Input, Outgoing, Step, Unseen};
+use anyport_net::copy::{Flow, Input, Interest, Outgoing, Step};
 use anyport_proto::access::Token;
 use anyport_proto::detect::Verdict;
 use anyport_proto::transfer::download::List;
@@ -254,23 +254,28 @@ impl Session {
             Self::Ws(session) => session.enter(rooms, shard, replies),
             Self::Lines(session) => session.enter(rooms, shard, replies),
             Self::Events(session) => session.enter(rooms, shard, replies),
-            _ => (None, Flow::Continue),
+            Self::Raw(_)
+            | Self::Preface(_)
+            | Self::Http1(_)
+            | Self::Refusing(_)
+            | Self::Single(_)
+            | Self::Pipe(_) => (None, Flow::Continue),
         }
     }
 }
 
 impl Step for Session {
-    fn patience(&self) -> Duration {
+    fn interest(&self) -> Interest {
         match self {
-            Self::Raw(session) => session.patience(),
-            Self::Preface(session) => session.patience(),
-            Self::Http1(session) => session.patience(),
-            Self::Ws(session) => session.patience(),
-            Self::Lines(session) => session.patience(),
-            Self::Events(session) => session.patience(),
-            Self::Refusing(session) => session.patience(),
-            Self::Single(session) => session.patience(),
-            Self::Pipe(session) => session.patience(),
+            Self::Raw(session) => session.interest(),
+            Self::Preface(session) => session.interest(),
+            Self::Http1(session) => session.interest(),
+            Self::Ws(session) => session.interest(),
+            Self::Lines(session) => session.interest(),
+            Self::Events(session) => session.interest(),
+            Self::Refusing(session) => session.interest(),
+            Self::Single(session) => session.interest(),
+            Self::Pipe(session) => session.interest(),
         }
     }
 
@@ -279,7 +284,7 @@ impl Step for Session {
             return if self.stop(replies) { Flow::Finish } else { Flow::Continue };
         }
         // A rate limit alone, which is not the session's.
-        if matches!(input, Input::Timer(_)) && self.wake().is_none() {
+        if matches!(input, Input::Timer(_)) && self.interest().wake.is_none() {
             return Flow::Continue;
         }
         let next = match self {
@@ -308,16 +313,6 @@ impl Step for Session {
         }
     }
 
-    fn is_sending(&self) -> bool {
-        match self {
-            Self::Preface(session) => session.is_sending(),
-            Self::Http1(session) => session.is_sending(),
-            Self::Ws(session) => session.is_sending(),
-            Self::Pipe(session) => session.is_sending(),
-            _ => false,
-        }
-    }
-
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
         match self {
             Self::Preface(session) => {
@@ -337,39 +332,11 @@ impl Step for Session {
             }
             Self::Ws(session) => session.outgoing(buffer, replies),
             Self::Pipe(session) => session.outgoing(buffer, replies),
-            _ => Ok(Outgoing::Nothing),
-        }
-    }
-
-    fn hears_while_sending(&self) -> bool {
-        match self {
-            Self::Ws(session) => session.hears_while_sending(),
-            Self::Lines(_) | Self::Events(_) => true,
-            _ => false,
-        }
-    }
-
-    fn wake(&self) -> Option<Instant> {
-        match self {
-            Self::Ws(session) => session.wake(),
-            Self::Lines(session) => session.wake(),
-            _ => None,
-        }
-    }
-
-    fn held(&self) -> Option<Held> {
-        match self {
-            Self::Http1(session) => session.held(),
-            Self::Pipe(session) => session.held(),
-            _ => None,
-        }
-    }
-
-    fn is_gone_with_fin(&self, unread: u64) -> bool {
-        match self {
-            Self::Http1(session) => session.is_gone_with_fin(unread),
-            Self::Pipe(session) => session.is_gone_with_fin(unread),
-            _ => false,
+            Self::Raw(_)
+            | Self::Lines(_)
+            | Self::Events(_)
+            | Self::Refusing(_)
+            | Self::Single(_) => Ok(Outgoing::Nothing),
         }
     }
 
@@ -378,50 +345,12 @@ impl Step for Session {
             Self::Preface(session) => session.sent(count),
             Self::Http1(session) => session.sent(count),
             Self::Ws(session) => session.sent(count),
-            _ => {}
-        }
-    }
-
-    fn unseen(&self) -> Option<Unseen<'_>> {
-        match self {
-            Self::Raw(session) => session.unseen(),
-            Self::Preface(session) => session.unseen(),
-            Self::Http1(session) => session.unseen(),
-            // Frames are unmasked, and lines are read.
-            _ => None,
-        }
-    }
-
-    fn may_block(&self) -> bool {
-        match self {
-            Self::Raw(session) => session.may_block(),
-            Self::Preface(session) => session.may_block(),
-            Self::Http1(session) => session.may_block(),
-            Self::Ws(session) => session.may_block(),
-            Self::Lines(_)
+            Self::Raw(_)
+            | Self::Lines(_)
             | Self::Events(_)
             | Self::Refusing(_)
             | Self::Single(_)
-            | Self::Pipe(_) => false,
-        }
-    }
-
-    fn is_bulk(&self) -> bool {
-        match self {
-            Self::Raw(_) | Self::Preface(_) => true,
-            Self::Pipe(session) => session.is_bulk(),
-            Self::Http1(session) => session.is_bulk(),
-            Self::Ws(session) => session.is_bulk(),
-            _ => false,
-        }
-    }
-
-    fn is_conversation(&self) -> bool {
-        match self {
-            Self::Ws(session) => session.is_conversation(),
-            Self::Lines(_) | Self::Events(_) => true,
-            Self::Single(session) => session.is_conversation(),
-            _ => false,
+            | Self::Pipe(_) => {}
         }
     }
 }

@@ -8,9 +8,8 @@
 //! ```
 
 use std::io;
-use std::time::Duration;
 
-use anyport_net::copy::{Flow, Held, Input, Outgoing};
+use anyport_net::copy::{Flow, Input, Interest, Outgoing, Placement, Wait};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
@@ -46,26 +45,30 @@ impl Pipe {
         Self { context, state: State::Taking(taker, head) }
     }
 
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn interest(&self) -> Interest {
         let idle = self.context.config.timeouts.idle;
         match &self.state {
-            State::Giving(giver, _) => giver.patience(idle),
-            State::Passed(_) | State::Taking(..) | State::Over => idle,
+            State::Giving(giver, left) => {
+                // A FIN alone may be the end of the content. Where promised bytes do not arrive,
+                // the peer has left.
+                let gone_below = left.unwrap_or(0);
+                let wait = giver.waits_for().map(|wait| Wait { gone_below, ..wait });
+                let produce = giver.outcome().is_some();
+                // An abort shuts the socket of a thread, and to a receiver that looks like the end:
+                // it gets none.
+                let (place, idle) = (Placement::Thread, giver.patience(idle));
+                Interest { produce, wait, place, ..Interest::input(idle) }
+            }
+            State::Passed(giver) => {
+                let wait = giver.waits_for();
+                Interest { produce: giver.outcome().is_some(), wait, ..Interest::input(idle) }
+            }
+            State::Taking(taker, _) => {
+                let wait = taker.waits_for();
+                Interest { produce: taker.facts().is_some(), wait, ..Interest::input(idle) }
+            }
+            State::Over => Interest::input(idle),
         }
-    }
-
-    pub(super) fn held(&self) -> Option<Held> {
-        match &self.state {
-            State::Giving(giver, _) | State::Passed(giver) => giver.held(),
-            State::Taking(taker, _) => taker.held(),
-            State::Over => None,
-        }
-    }
-
-    /// FIN alone says nothing: it may be the end of the content, and whoever takes has nothing more to say. Where bytes were
-    /// promised and do not come, it does.
-    pub(super) fn is_gone_with_fin(&self, unread: u64) -> bool {
-        matches!(&self.state, State::Giving(_, Some(left)) if unread < *left)
     }
 
     /// Whether nobody has begun yet; then the peer is told.
@@ -90,11 +93,6 @@ impl Pipe {
         }
     }
 
-    /// An abort shuts the socket of a thread of its own, and to who takes that looks like the end.
-    pub(super) const fn is_bulk(&self) -> bool {
-        matches!(self.state, State::Giving(..))
-    }
-
     pub(super) fn step(&mut self, input: &Input<'_>, replies: &mut Vec<u8>) -> Flow {
         match input {
             Input::Bytes(bytes, _) => self.bytes(bytes),
@@ -103,15 +101,6 @@ impl Pipe {
             Input::Unseen(..) | Input::Stopping | Input::Timer(_) => {}
         }
         if matches!(self.state, State::Over) { Flow::Finish } else { Flow::Continue }
-    }
-
-    /// Whether there is something to send: content, or how it went.
-    pub(super) fn is_sending(&self) -> bool {
-        match &self.state {
-            State::Giving(giver, _) | State::Passed(giver) => giver.outcome().is_some(),
-            State::Taking(taker, _) => taker.facts().is_some(),
-            State::Over => false,
-        }
     }
 
     pub(super) fn outgoing(

@@ -16,9 +16,9 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Outgoing, Unseen};
+use anyport_net::copy::{Flow, Input, Interest, Outgoing, Placement, Read};
 use anyport_proto::access::Token;
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::rooms::Join;
@@ -87,19 +87,19 @@ impl Preface {
         Self { context, line, due, state: State::Request, waiting: Vec::new(), admitted }
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        self.due.patience(self.context.config.timeouts.idle)
-    }
-
-    pub(super) fn may_block(&self) -> bool {
-        match &self.state {
+    pub(super) fn interest(&self) -> Interest {
+        let (read, may_block) = match &self.state {
+            State::Content(upload) => (upload.splice().into(), upload.may_block()),
+            State::End(upload) => (Read::Bytes, upload.may_block()),
             // The step that ends a request line begins a file, or opens one.
             State::Request | State::PassedOver { .. } | State::Sending(_) | State::Leaving(_) => {
-                true
+                (Read::Bytes, true)
             }
-            State::Content(upload) | State::End(upload) => upload.may_block(),
-            State::Refused => false,
-        }
+            State::Refused => (Read::Bytes, false),
+        };
+        let (produce, place) = (self.is_sending(), Placement::Thread);
+        let idle = self.due.patience(self.context.config.timeouts.idle);
+        Interest { read, produce, may_block, place, ..Interest::input(idle) }
     }
 
     /// Whether it stands between two files; the peer, who may be about to send another, is told.
@@ -111,14 +111,6 @@ impl Preface {
             replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
         }
         between || matches!(self.state, State::Refused)
-    }
-
-    /// Content alone, and of a sized file no byte behind it.
-    pub(super) fn unseen(&self) -> Option<Unseen<'_>> {
-        match &self.state {
-            State::Content(upload) => upload.unseen(),
-            _ => None,
-        }
     }
 
     fn put(&mut self, count: u64, at: Instant) {
@@ -141,7 +133,7 @@ impl Preface {
     }
 
     /// Whether an answer goes out, or something waits behind one.
-    pub(super) fn is_sending(&self) -> bool {
+    fn is_sending(&self) -> bool {
         matches!(self.state, State::Sending(_)) || !self.waiting.is_empty()
     }
 

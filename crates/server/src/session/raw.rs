@@ -3,9 +3,9 @@
 //! A candidate is raw until proven. Up to `Limits::held_candidate` bytes are held in memory, then they go raw into the
 //! sink. At proof what was held or stored is decoded from its first byte, in place.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Unseen};
+use anyport_net::copy::{Flow, Input, Interest, Placement};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
@@ -46,24 +46,20 @@ impl Raw {
         Self { context, upload: None, candidate: Some(candidate) }
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        match &self.candidate {
-            Some(candidate) if candidate.proof.awaits_silence() => {
-                self.context.listener.detect_timeout
-            }
-            _ => self.context.config.timeouts.idle,
-        }
-    }
-
-    pub(super) fn may_block(&self) -> bool {
+    pub(super) fn interest(&self) -> Interest {
+        let awaits_silence =
+            self.candidate.as_ref().is_some_and(|candidate| candidate.proof.awaits_silence());
+        let idle = if awaits_silence {
+            self.context.listener.detect_timeout
+        } else {
+            self.context.config.timeouts.idle
+        };
         // Before the first byte there is no upload, and beginning one creates a file.
-        self.upload.as_ref().is_none_or(Upload::may_block)
-    }
-
-    /// Not while it may prove to be frames.
-    pub(super) fn unseen(&self) -> Option<Unseen<'_>> {
+        let may_block = self.upload.as_ref().is_none_or(Upload::may_block);
+        // A candidate is read, as it may prove to be frames.
         let upload = self.upload.as_ref().filter(|_| self.candidate.is_none());
-        upload.and_then(Upload::unseen)
+        let read = upload.and_then(Upload::splice).into();
+        Interest { read, may_block, place: Placement::Thread, ..Interest::input(idle) }
     }
 
     /// Whether no byte has come.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use anyport_net::copy::{Flow, Input};
+use anyport_net::copy::{Flow, Input, Interest, Placement};
 
 pub(crate) struct RawEcho {
     idle: Duration,
@@ -17,8 +17,8 @@ impl RawEcho {
         Self { idle }
     }
 
-    pub(super) const fn patience(&self) -> Duration {
-        self.idle
+    pub(super) fn interest(&self) -> Interest {
+        Interest { place: Placement::Reactor, ..Interest::input(self.idle) }
     }
 
     pub(super) fn step(input: &Input<'_>, replies: &mut Vec<u8>) -> Flow {

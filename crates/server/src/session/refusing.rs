@@ -2,9 +2,8 @@
 //! file.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
-use anyport_net::copy::Flow;
+use anyport_net::copy::{Flow, Interest};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::ws::{CloseCode, Sender};
 
@@ -95,8 +94,8 @@ impl Refusing {
         Self { context, protocol: "frames", reason, answer, needs_token: true }
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        self.context.config.timeouts.handshake
+    pub(super) fn interest(&self) -> Interest {
+        Interest::input(self.context.config.timeouts.handshake)
     }
 
     pub(super) fn step(&self, replies: &mut Vec<u8>) -> Flow {

@@ -1,8 +1,6 @@
 //! What a listener that serves one thing does with the bytes of its connections.
 
-use std::time::Duration;
-
-use anyport_net::copy::{Flow, Input};
+use anyport_net::copy::{Flow, Input, Interest};
 
 use super::greet::Greet;
 use super::raw_echo::RawEcho;
@@ -16,11 +14,11 @@ pub(crate) enum Single {
 }
 
 impl Single {
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn interest(&self) -> Interest {
         match self {
-            Self::Echo(session) => session.patience(),
-            Self::Greet(session) => session.patience(),
-            Self::Time(session) => session.patience(),
+            Self::Echo(session) => session.interest(),
+            Self::Greet(session) => session.interest(),
+            Self::Time(session) => session.interest(),
         }
     }
 
@@ -30,10 +28,6 @@ impl Single {
             Self::Greet(session) => session.step(input),
             Self::Time(session) => session.step(input, replies),
         }
-    }
-
-    pub(super) const fn is_conversation(&self) -> bool {
-        matches!(self, Self::Echo(_))
     }
 
     /// The server stops. None of them runs for longer than a read.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use anyport_net::copy::Placement;
 use anyport_proto::detect::detect_at_end;
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::hasher::Hasher;
@@ -131,7 +132,7 @@ fn answers(verdict: Verdict, pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
 fn drain(session: &mut Session, replies: &mut Vec<u8>, said: &mut Vec<u8>) -> Flow {
     let mut buffer = [0; 3];
     said.append(replies);
-    while session.is_sending() {
+    while session.interest().produce {
         let outgoing = session.outgoing(&mut buffer, replies).unwrap();
         said.append(replies);
         match outgoing {
@@ -223,7 +224,7 @@ fn bp_1_pipelined_requests_do_not_pile_up_answers() {
     loop {
         most = most.max(replies.len());
         said.append(&mut replies);
-        if !session.is_sending() {
+        if !session.interest().produce {
             break;
         }
         assert!(matches!(session.outgoing(&mut [0; 3], &mut replies), Ok(Outgoing::Bytes(0))));
@@ -370,7 +371,8 @@ fn a_turn_inflates_a_bounded_part_of_a_message() {
     session.step(Input::Bytes(&mut upgrade, Instant::now()), &mut replies);
     assert!(replies.starts_with(b"HTTP/1.1 101 "));
     // Not among the rooms, which it would delay.
-    assert!(!session.is_conversation() && session.may_block());
+    let interest = session.interest();
+    assert!(interest.place == Placement::Runtime && interest.may_block);
     replies.clear();
     let mut bomb = Vec::new();
     let mut sender = Sender::client(Keys(1)).with_deflate(&DeflateParameters::default());
@@ -378,7 +380,10 @@ fn a_turn_inflates_a_bounded_part_of_a_message() {
     let mut flow = session.step(Input::Bytes(&mut bomb, Instant::now()), &mut replies);
     let mut turns = 1;
     while replies.is_empty() {
-        assert!(flow == Flow::Continue && session.wake().is_some_and(|at| at <= Instant::now()));
+        assert!(
+            flow == Flow::Continue
+                && session.interest().wake.is_some_and(|at| at <= Instant::now())
+        );
         flow = session.step(Input::Timer(Instant::now()), &mut replies);
         turns += 1;
     }
@@ -386,7 +391,7 @@ fn a_turn_inflates_a_bounded_part_of_a_message() {
     // A turn that ends with the message asks for another one, which has nothing to do.
     let answered = replies.len();
     session.step(Input::Timer(Instant::now()), &mut replies);
-    assert_eq!((session.wake(), replies.len()), (None, answered));
+    assert_eq!((session.interest().wake, replies.len()), (None, answered));
 }
 
 fn any_wire() -> impl Strategy<Value = Vec<u8>> {

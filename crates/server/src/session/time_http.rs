@@ -1,8 +1,8 @@
 //! The local time over HTTP/1.1, at any path: one answer, then the connection closes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input};
+use anyport_net::copy::{Flow, Input, Interest};
 use anyport_proto::http1::{HeadReader, Pushed, RequestHead, plain_response};
 use http::{Method, StatusCode};
 
@@ -23,8 +23,8 @@ impl TimeHttp {
         Self { context, reader: HeadReader::new(), due }
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        self.due.patience(self.context.config.timeouts.idle)
+    pub(super) fn interest(&self) -> Interest {
+        Interest::input(self.due.patience(self.context.config.timeouts.idle))
     }
 
     pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {

@@ -4,9 +4,9 @@
 //! engine uses too.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Outgoing};
+use anyport_net::copy::{Flow, Input, Interest, Outgoing, Placement, Read};
 use anyport_proto::transfer::offer::FileReply;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::ws::{
@@ -126,23 +126,28 @@ impl Ws {
         }
     }
 
-    /// A conversation that is silent for half of the idle time is asked for a sign of life.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn interest(&self) -> Interest {
         let idle = self.context.config.timeouts.idle;
-        self.service.patience(if self.is_interactive() { idle / 2 } else { idle })
-    }
-
-    pub(super) fn may_block(&self) -> bool {
-        match &self.service {
-            MessageService::Upload(upload) => upload.may_block(),
-            // Compressing the answer to a long message takes tens of milliseconds.
-            MessageService::Echo(_) => self.inflates,
-            MessageService::Room(_) => false,
-        }
-    }
-
-    pub(super) const fn is_bulk(&self) -> bool {
-        matches!(self.service, MessageService::Upload(_))
+        // An interactive connection gets a ping after half of the idle time.
+        let idle = self.service.patience(if self.is_interactive() { idle / 2 } else { idle });
+        let (may_block, place) = match &self.service {
+            MessageService::Upload(upload) => (upload.may_block(), Placement::Thread),
+            // Compressing the answer to a long message takes tens of milliseconds, which would
+            // delay all others of a reactor.
+            MessageService::Echo(_) if self.inflates => (true, Placement::Runtime),
+            // A member of a room needs a place on a reactor thread, and its messages are short.
+            MessageService::Echo(_) | MessageService::Room(_) => (false, Placement::Reactor),
+        };
+        // Between two frames of an answer, until a message arrives: a ping is answered, a Close
+        // ends it.
+        let reads_while_sending = self.service.is_sending()
+            && self.frame_left == 0
+            && self.put_off.is_none()
+            && self.waiting.is_empty();
+        let reads = self.is_in_a_room() || reads_while_sending;
+        let read = if reads { Read::WhileProducing } else { Read::Bytes };
+        let (produce, wake) = (self.is_sending(), self.wake);
+        Interest { read, produce, wake, may_block, place, ..Interest::input(idle) }
     }
 
     /// Takes its seat, if it is for a room.
@@ -164,22 +169,12 @@ impl Ws {
     }
 
     /// A member speaks also while it reads slowly.
-    pub(super) const fn is_in_a_room(&self) -> bool {
+    const fn is_in_a_room(&self) -> bool {
         matches!(self.service, MessageService::Room(_))
-    }
-
-    pub(super) const fn wake(&self) -> Option<Instant> {
-        self.wake
     }
 
     const fn is_interactive(&self) -> bool {
         self.service.is_conversation()
-    }
-
-    /// A member of a room needs a place on a reactor thread, and its messages are short. An echo that inflates long messages
-    /// and compresses its answers would delay all others there.
-    pub(super) const fn is_conversation(&self) -> bool {
-        self.is_interactive() && (self.is_in_a_room() || !self.inflates)
     }
 
     pub(super) fn broken(&mut self, reason: &str) {
@@ -243,20 +238,9 @@ impl Ws {
     }
 
     /// Whether an answer goes out, or something waits behind one.
-    pub(super) const fn is_sending(&self) -> bool {
+    const fn is_sending(&self) -> bool {
         let waits_behind_it = !self.waiting.is_empty() && self.wake.is_none();
         self.service.is_sending() || self.put_off.is_some() || waits_behind_it
-    }
-
-    /// Between two frames of an answer, until a message comes: a ping is answered, a Close ends it.
-    pub(super) const fn hears_while_sending(&self) -> bool {
-        if self.is_in_a_room() {
-            return true;
-        }
-        self.service.is_sending()
-            && self.frame_left == 0
-            && self.put_off.is_none()
-            && self.waiting.is_empty()
     }
 
     /// The next piece of an answer; when all of it is out, goes on with what waited.

@@ -26,7 +26,7 @@ use super::part::{self, PartKey, StateFile};
 pub(crate) struct FileSink {
     directory: Arc<Directory>,
     /// Locked: nobody else writes to it, and nobody sweeps it.
-    file: File,
+    file: Arc<File>,
     part: Option<Part>,
     write_at: u64,
     read_at: u64,
@@ -103,8 +103,8 @@ impl FileSink {
         Ok(Some(Self::new(directory, file, Part { name, state: Some(state) }, length)))
     }
 
-    const fn new(directory: Arc<Directory>, file: File, part: Part, length: u64) -> Self {
-        let part = Some(part);
+    fn new(directory: Arc<Directory>, file: File, part: Part, length: u64) -> Self {
+        let (file, part) = (Arc::new(file), Some(part));
         Self { directory, file, part, write_at: length, read_at: 0, raw_len: 0, not_kept: false }
     }
 
@@ -161,7 +161,7 @@ impl FileSink {
     }
 
     /// Where the next bytes belong, for whoever can put them there without a way through our memory.
-    pub(crate) const fn next_place(&self) -> (&File, u64) {
+    pub(crate) const fn next_place(&self) -> (&Arc<File>, u64) {
         (&self.file, self.write_at)
     }
 

@@ -24,6 +24,7 @@ pub(crate) use usage::{Usage, in_blocks, usage_below};
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::FilePath;
@@ -64,7 +65,7 @@ impl AnySink {
     }
 
     /// The file and the place in it that the next bytes may be put into without [`Self::write`].
-    pub(crate) const fn next_place(&self) -> Option<(&File, u64)> {
+    pub(crate) const fn next_place(&self) -> Option<(&Arc<File>, u64)> {
         match self {
             Self::File(sink) => Some(sink.next_place()),
             Self::Memory(_) | Self::Discard => None,

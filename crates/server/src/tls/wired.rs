@@ -2,9 +2,9 @@
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyport_net::copy::{Flow, Held, Input, Outgoing, Piece, Step, Unseen};
+use anyport_net::copy::{Flow, Input, Interest, Outgoing, Piece, Placement, Read, Step};
 use anyport_tls::{ServerMachine, TRUNCATED, TlsError};
 
 use crate::link::Link;
@@ -52,7 +52,7 @@ impl Wired {
         let first = |session: &mut Supervised, said: &mut Vec<u8>| {
             match session.step(Input::Bytes(prefix, at), said) {
                 // A conversation is told of it where it goes on.
-                Flow::Continue if is_encrypted && session.is_conversation() => Flow::Continue,
+                Flow::Continue if is_encrypted && is_interactive(session) => Flow::Continue,
                 Flow::Continue if ended => session.step(Input::EndOfStream, said),
                 flow => flow,
             }
@@ -67,7 +67,7 @@ impl Wired {
     /// A conversation that has arrived where it goes on, and whose peer has said all before: it ends.
     pub(crate) fn end_if_ended(&mut self, replies: &mut Vec<u8>) -> Flow {
         // Input that a limit holds back is handled first, and the end of the stream behind it.
-        let is_waiting = self.session.session.wake().is_some();
+        let is_waiting = self.session.session.interest().wake.is_some();
         if is_waiting || !self.tls.as_ref().is_some_and(|tls| tls.ending) {
             return Flow::Continue;
         }
@@ -110,12 +110,27 @@ impl Sealed {
         self.machine
     }
 
-    /// Each read begins the loops' wait anew, and may bring no plain text: a part of a record, a record without content, a new
-    /// key (RFC 8446 §4.6.3). To a session that is silence.
-    fn patience(&self, session: &Supervised) -> Duration {
-        let patience = session.patience();
-        let left = |at: Instant| at.saturating_duration_since(Instant::now()).max(AT_ONCE);
-        self.silent_at.map_or(patience, |at| patience.min(left(at)))
+    /// Changes what the session waits for to what the connection waits for.
+    fn adapt(&self, interest: &mut Interest) {
+        // Each read begins the wait of a driver anew, and may bring no plain text: a part of a
+        // record, a record without content, a new key (RFC 8446 §4.6.3). To a session that is
+        // silence.
+        if let Some(at) = self.silent_at {
+            let left = at.saturating_duration_since(Instant::now()).max(AT_ONCE);
+            interest.idle = interest.idle.min(left);
+        }
+        // The kernel cannot decrypt.
+        if let Read::Splice(_) = interest.read {
+            interest.read = Read::Bytes;
+        }
+        match &mut interest.wait {
+            // A close_notify is unread input that the session would not get.
+            Some(wait) if wait.gone_below > 0 => {
+                wait.gone_below = wait.gone_below.saturating_add(CLOSE_NOTIFY);
+            }
+            Some(_) => {}
+            None => interest.produce |= self.ending && interest.wake.is_none(),
+        }
     }
 
     fn step(&mut self, session: &mut Supervised, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
@@ -152,12 +167,12 @@ impl Sealed {
         if !self.plain.is_empty() {
             self.silent_at = None;
         } else if self.silent_at.is_none() {
-            self.silent_at = at.checked_add(session.patience());
+            self.silent_at = at.checked_add(session.interest().idle);
         }
         if !self.plain.is_empty() {
             flow = session.step(Input::Bytes(&mut self.plain, at), &mut self.said);
             self.plain.clear();
-            if self.plain.capacity() > KEPT && !session.is_bulk() {
+            if self.plain.capacity() > KEPT && session.interest().place != Placement::Thread {
                 self.plain = Vec::new();
             }
         }
@@ -175,12 +190,12 @@ impl Sealed {
             return flow;
         }
         // One in a reactor has all that it says in a queue.
-        self.ending = !session.is_conversation();
-        if session.session.wake().is_some() {
+        self.ending = !is_interactive(session);
+        if session.session.interest().wake.is_some() {
             return Flow::Continue;
         }
         let flow = session.step(Input::EndOfStream, &mut self.said);
-        if session.is_conversation() { Flow::Finish } else { flow }
+        if is_interactive(session) { Flow::Finish } else { flow }
     }
 
     /// Seals what the session said; where that was its last word, says so in TLS too.
@@ -209,7 +224,7 @@ impl Sealed {
         replies: &mut Vec<u8>,
     ) -> io::Result<Outgoing> {
         self.settle(session);
-        if self.ending && !session.is_sending() && session.session.wake().is_none() {
+        if self.ending && !session.interest().produce && session.session.interest().wake.is_none() {
             // It had something to send before it could end: now it is told of the end again.
             let flow = session.step(Input::EndOfStream, &mut self.said);
             return Ok(match self.seal_said(session, flow, replies) {
@@ -247,6 +262,10 @@ impl Sealed {
     }
 }
 
+fn is_interactive(session: &Supervised) -> bool {
+    session.interest().place == Placement::Reactor
+}
+
 /// As much of a piece of a file as the buffer takes; less than that is no file that anybody was promised.
 fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
     let count = usize::try_from(piece.count).unwrap_or(usize::MAX).min(buffer.len());
@@ -255,9 +274,12 @@ fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 impl Step for Wired {
-    fn patience(&self) -> Duration {
-        let tls = self.tls.as_ref();
-        tls.map_or_else(|| self.session.patience(), |tls| tls.patience(&self.session))
+    fn interest(&self) -> Interest {
+        let mut interest = self.session.interest();
+        if let Some(tls) = &self.tls {
+            tls.adapt(&mut interest);
+        }
+        interest
     }
 
     fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
@@ -267,25 +289,11 @@ impl Step for Wired {
         }
     }
 
-    fn unseen(&self) -> Option<Unseen<'_>> {
-        // The kernel cannot open it.
-        if self.tls.is_some() { None } else { self.session.unseen() }
-    }
-
-    fn is_sending(&self) -> bool {
-        let ending = self.tls.as_ref().is_some_and(|tls| tls.ending);
-        self.session.is_sending() || (ending && self.session.held().is_none())
-    }
-
     fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
         match &mut self.tls {
             None => self.session.outgoing(buffer, replies),
             Some(tls) => tls.outgoing(&mut self.session, buffer, replies),
         }
-    }
-
-    fn hears_while_sending(&self) -> bool {
-        self.session.hears_while_sending()
     }
 
     fn sent(&mut self, count: u64) {
@@ -294,32 +302,6 @@ impl Step for Wired {
 
     fn delivered(&mut self, count: u64) {
         self.session.delivered(count);
-    }
-
-    fn wake(&self) -> Option<Instant> {
-        self.session.wake()
-    }
-
-    fn held(&self) -> Option<Held> {
-        self.session.held()
-    }
-
-    fn is_gone_with_fin(&self, unread: u64) -> bool {
-        // close_notify is nothing that the session would be told of.
-        let unread = if self.tls.is_some() { unread.saturating_sub(CLOSE_NOTIFY) } else { unread };
-        self.session.is_gone_with_fin(unread)
-    }
-
-    fn may_block(&self) -> bool {
-        self.session.may_block()
-    }
-
-    fn is_bulk(&self) -> bool {
-        self.session.is_bulk()
-    }
-
-    fn is_conversation(&self) -> bool {
-        self.session.is_conversation()
     }
 
     fn seal(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {

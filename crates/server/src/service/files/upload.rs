@@ -1,10 +1,11 @@
 //! One file on its way in.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::Unseen;
+use anyport_net::copy::Splice;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::file_path::FilePath;
@@ -152,9 +153,9 @@ impl Upload {
         Ok(())
     }
 
-    /// Where the next bytes may be put without being looked at: only if nobody asked for a digest, and never more than
-    /// may come, so that one byte too many is met by [`Self::write`].
-    pub(crate) fn unseen(&self) -> Option<Unseen<'_>> {
+    /// Returns where the next bytes may be spliced: only without a digest, and never more than may
+    /// be received, so that [`Self::write`] meets one byte too many.
+    pub(crate) fn splice(&self) -> Option<Splice> {
         // Without a size each piece must be claimed before it comes.
         if self.hasher.wants_content() || (self.claim.is_some() && !self.is_sized()) {
             return None;
@@ -164,10 +165,10 @@ impl Upload {
         let claimed = self.claim.as_ref().map_or(u64::MAX, Claim::bytes);
         let allowed = allowed.min(claimed.saturating_sub(self.bytes));
         let most = self.left().unwrap_or(u64::MAX).min(allowed);
-        (most > 0).then_some(Unseen { file, at, most })
+        NonZeroU64::new(most).map(|limit| Splice { file: file.clone(), at, limit })
     }
 
-    /// So many bytes were put where [`Self::unseen`] said.
+    /// Records that `count` bytes were spliced.
     pub(crate) fn put(&mut self, count: u64, at: Instant) {
         if count == 0 {
             return;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::Held;
+use anyport_net::copy::Wait;
 use anyport_proto::transfer::pipe::{PipeKey, Piped};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use bytes::Bytes;
@@ -28,13 +28,13 @@ pub(crate) struct Giver {
 impl Giver {
     /// What it waits for now: the takers, or room in their queues, or that they have everything. When that is over it
     /// [`Self::leaves_behind`] who keeps it waiting, or has come [`Self::in_vain`].
-    pub(crate) fn held(&self) -> Option<Held> {
+    pub(crate) fn waits_for(&self) -> Option<Wait> {
         let gate = self.pipe.gate.clone();
         if gate.is_open() {
             return None;
         }
         let until = if self.has_begun() { self.pipe.overdue_at() } else { self.until };
-        Some(Held { gate, until })
+        Some(Wait { gate, until, gone_below: 0 })
     }
 
     /// Goes on without those that have taken nothing for too long, if there are any.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::Held;
+use anyport_net::copy::Wait;
 use anyport_proto::transfer::pipe::PipeKey;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
@@ -35,10 +35,10 @@ pub(crate) enum Given {
 
 impl Taker {
     /// What it waits for now: the giver and the other takers, or more content.
-    pub(crate) fn held(&self) -> Option<Held> {
+    pub(crate) fn waits_for(&self) -> Option<Wait> {
         let until = self.until.filter(|_| self.facts().is_none());
-        let held = Held { gate: self.seat.gate.clone(), until };
-        (!held.gate.is_open()).then_some(held)
+        let wait = Wait { gate: self.seat.gate.clone(), until, gone_below: 0 };
+        (!wait.gate.is_open()).then_some(wait)
     }
 
     /// What it takes; none while it waits.

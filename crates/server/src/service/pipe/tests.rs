@@ -43,21 +43,25 @@ fn it_begins_when_all_are_there_and_each_gets_all() {
     let mut giver = give(&pipes, "a", 2).unwrap();
     // What came with the request waits with it.
     push(&mut giver, b"early ");
-    assert!(giver.held().unwrap().until.is_some() && first.held().unwrap().until.is_some());
+    assert!(
+        giver.waits_for().unwrap().until.is_some() && first.waits_for().unwrap().until.is_some()
+    );
     let second = take(&pipes, "a").unwrap();
-    assert!(giver.held().is_none() && first.held().is_none() && second.held().is_none());
+    assert!(
+        giver.waits_for().is_none() && first.waits_for().is_none() && second.waits_for().is_none()
+    );
     push(&mut giver, b"and late");
     assert_eq!(drain(&first), (b"early and late".to_vec(), Given::Nothing));
-    assert!(first.held().unwrap().until.is_none(), "it waits as long as it takes");
+    assert!(first.waits_for().unwrap().until.is_none(), "it waits as long as it takes");
     giver.end();
-    assert!(first.held().is_none());
+    assert!(first.waits_for().is_none());
     assert_eq!(drain(&first), (Vec::new(), Given::End));
     assert_eq!(drain(&second), (b"early and late".to_vec(), Given::End));
     first.finish();
     assert_eq!(giver.outcome(), None);
-    assert!(giver.held().is_some(), "one of them may still go away");
+    assert!(giver.waits_for().is_some(), "one of them may still go away");
     second.finish();
-    assert!(giver.held().is_none());
+    assert!(giver.waits_for().is_none());
     let piped = giver.outcome().unwrap().unwrap();
     assert_eq!((piped.bytes, piped.receivers, piped.gone), (14, 2, 0));
     drop(giver);
@@ -70,23 +74,23 @@ fn bp_the_fullest_queue_holds_the_giver_until_half_of_it_is_gone() {
     let mut giver = give(&pipes, "a", 2).unwrap();
     let (fast, slow) = (take(&pipes, "a").unwrap(), take(&pipes, "a").unwrap());
     push(&mut giver, &[1; 3 * PIECE_LOAD - 1]);
-    assert!(giver.held().is_none());
+    assert!(giver.waits_for().is_none());
     drain(&fast);
     drain(&slow);
     push(&mut giver, &[1; 3 * PIECE_LOAD]);
     drain(&fast);
-    assert!(giver.held().is_some_and(|held| held.until.is_none()));
+    assert!(giver.waits_for().is_some_and(|held| held.until.is_none()));
     let mut half = [0; BUFFER / 2];
     assert_eq!(slow.next(&mut half[1..]), Given::Bytes(BUFFER / 2 - 1));
-    assert!(giver.held().is_some());
+    assert!(giver.waits_for().is_some());
     assert_eq!(slow.next(&mut [0; 1]), Given::Bytes(1));
-    assert!(giver.held().is_none());
+    assert!(giver.waits_for().is_none());
     // Who has gone holds nobody.
     push(&mut giver, &[1; 3 * PIECE_LOAD]);
     drain(&fast);
-    assert!(giver.held().is_some());
+    assert!(giver.waits_for().is_some());
     drop(slow);
-    assert!(giver.held().is_none());
+    assert!(giver.waits_for().is_none());
     assert_eq!(giver.outcome(), None);
 }
 
@@ -111,7 +115,7 @@ fn a_buffer_holds_pieces_as_well_as_bytes() {
     let mut giver = give(&pipes, "a", 1).unwrap();
     let _taker = take(&pipes, "a").unwrap();
     let mut pieces = 0;
-    while giver.held().is_none() {
+    while giver.waits_for().is_none() {
         push(&mut giver, b"x");
         pieces += 1;
     }
@@ -129,19 +133,19 @@ fn a_taker_that_takes_nothing_for_too_long_is_left_behind() {
     let blocked = pipes.take(peer(1), &key, Some(PATIENCE)).unwrap();
     let unseen = pipes.take(peer(1), &key, None).unwrap();
     push(&mut giver, &[1; BUFFER]);
-    let until = giver.held().unwrap().until.unwrap();
+    let until = giver.waits_for().unwrap().until.unwrap();
     drain(&seen);
     std::thread::sleep(until.saturating_duration_since(Instant::now()));
     assert!(giver.leaves_behind() && !giver.leaves_behind());
     assert!(matches!(blocked.next(&mut [0; 9]), Given::Broken(_)));
     drop(blocked);
     // Nobody is left that could be.
-    assert_eq!(giver.held().unwrap().until, None);
+    assert_eq!(giver.waits_for().unwrap().until, None);
     assert_eq!(drain(&unseen), (vec![1; BUFFER], Given::Nothing));
     assert!(giver.pipe.lock().relieved >= Some(until), "its silence is counted from here");
     // The end can be left lying as well.
     giver.end();
-    let until = giver.held().unwrap().until.unwrap();
+    let until = giver.waits_for().unwrap().until.unwrap();
     unseen.finish();
     std::thread::sleep(until.saturating_duration_since(Instant::now()));
     assert!(giver.leaves_behind());
@@ -159,7 +163,7 @@ fn a_giver_that_breaks_off_breaks_every_taker() {
     push(&mut giver, b"half");
     assert_eq!(drain(&taker), (b"half".to_vec(), Given::Nothing));
     giver.broken("its connection broke");
-    assert!(taker.held().is_none());
+    assert!(taker.waits_for().is_none());
     assert_eq!(drain(&taker), (Vec::new(), Given::Broken("its connection broke".to_owned())));
     drop((taker, giver));
     let giver = give(&pipes, "a", 1).unwrap();
@@ -183,7 +187,7 @@ fn a_taker_that_goes_away_is_told_and_the_last_one_ends_it() {
     drop(giver);
     let giver = give(&pipes, "a", 1).unwrap();
     drop(take(&pipes, "a").unwrap());
-    assert!(giver.held().is_none());
+    assert!(giver.waits_for().is_none());
     let refusal = giver.outcome().unwrap().unwrap_err();
     assert_eq!(refusal.to_string(), "the receiver of this pipe went away");
 }
@@ -196,12 +200,12 @@ fn a_key_has_one_giver_and_a_taker_too_many_waits_for_the_next() {
     assert_eq!(refusal.code, RefusalCode::Exists);
     let taker = take(&pipes, "a").unwrap();
     let next = take(&pipes, "a").unwrap();
-    assert!(giver.held().is_none() && next.held().is_some());
+    assert!(giver.waits_for().is_none() && next.waits_for().is_some());
     // Also while it runs.
     assert_eq!(give(&pipes, "a", 1).unwrap_err().code, RefusalCode::Exists);
     drop((giver, taker));
     let giver = give(&pipes, "a", 1).unwrap();
-    assert!(giver.held().is_none() && next.held().is_none());
+    assert!(giver.waits_for().is_none() && next.waits_for().is_none());
 }
 
 #[test]

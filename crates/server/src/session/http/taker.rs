@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyport_net::copy::Unseen;
+use anyport_net::copy::Splice;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
 
@@ -29,15 +29,15 @@ impl Taker {
         matches!(self, Self::File(_))
     }
 
-    /// Where the next bytes may be put without being looked at.
-    pub(crate) fn unseen(&self) -> Option<Unseen<'_>> {
+    /// Returns where the next bytes may be spliced.
+    pub(crate) fn splice(&self) -> Option<Splice> {
         match self {
-            Self::File(receiving) => receiving.upload.unseen(),
+            Self::File(receiving) => receiving.upload.splice(),
             Self::Room(_) => None,
         }
     }
 
-    /// So many bytes were put there.
+    /// Records that `count` bytes were spliced.
     pub(crate) fn put(&mut self, count: u64, at: Instant) {
         if let Self::File(receiving) = self {
             receiving.upload.put(count, at);

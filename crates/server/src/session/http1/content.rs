@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyport_net::copy::Unseen;
+use anyport_net::copy::Splice;
 use anyport_proto::http1::BodyReader;
 use http::StatusCode;
 
@@ -51,9 +51,9 @@ impl Content {
     }
 
     /// Only where no framing stands between the bytes, and so never a byte behind the content.
-    pub(super) fn unseen(&self) -> Option<Unseen<'_>> {
+    pub(super) fn splice(&self) -> Option<Splice> {
         match &self.place {
-            Place::Taker(taker) if self.body.left().is_some() => taker.unseen(),
+            Place::Taker(taker) if self.body.left().is_some() => taker.splice(),
             _ => None,
         }
     }

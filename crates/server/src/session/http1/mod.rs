@@ -22,9 +22,9 @@ mod write;
 pub(crate) use upgrade::{Upgrade, is_announced};
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyport_net::copy::{Flow, Held, Input, Outgoing, Unseen};
+use anyport_net::copy::{Flow, Input, Interest, Outgoing, Placement};
 use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, RequestHead};
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::rooms::Join;
@@ -85,39 +85,29 @@ impl Http1 {
         }
     }
 
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn interest(&self) -> Interest {
         let idle = self.context.config.timeouts.idle;
-        match &self.state {
-            State::Pipe(piping) => piping.patience(idle),
-            _ => self.due.patience(idle),
-        }
-    }
-
-    pub(super) fn may_block(&self) -> bool {
-        match &self.state {
-            // The step that ends a head may begin a file, or open one.
-            State::Head | State::Sending(_) => true,
-            State::Content(content) => content.may_block(),
-            State::Pipe(_) | State::Ended => false,
-        }
-    }
-
-    /// The library engine takes over the runtime's own socket, so with it all stays among the tasks.
-    pub(super) fn is_bulk(&self) -> bool {
-        let moves = match &self.state {
-            State::Content(content) => content.is_upload(),
-            State::Sending(_) => true,
-            State::Pipe(piping) => piping.is_bulk(),
-            State::Head | State::Ended => false,
+        // The step that ends a head may begin a file, or open one.
+        let head = Interest { may_block: true, ..Interest::input(self.due.patience(idle)) };
+        let waits = !self.waiting.is_empty();
+        let mut interest = match &self.state {
+            State::Head => Interest { produce: waits, ..head },
+            State::Content(content) => Interest {
+                read: content.splice().into(),
+                produce: waits,
+                may_block: content.may_block(),
+                place: if content.is_upload() { Placement::Thread } else { Placement::Runtime },
+                ..head
+            },
+            State::Sending(_) => Interest { produce: true, place: Placement::Thread, ..head },
+            State::Pipe(piping) => piping.interest(idle),
+            State::Ended => Interest { produce: waits, may_block: false, ..head },
         };
-        moves && self.context.config.engine == Engine::Own
-    }
-
-    pub(super) fn unseen(&self) -> Option<Unseen<'_>> {
-        match &self.state {
-            State::Content(content) => content.unseen(),
-            _ => None,
+        // The library engine takes over the runtime's own socket, so with it all stays there.
+        if self.context.config.engine != Engine::Own {
+            interest.place = Placement::Runtime;
         }
+        interest
     }
 
     pub(super) const fn has_upgrade(&self) -> bool {
@@ -172,23 +162,12 @@ impl Http1 {
     }
 
     /// Whether an answer goes out, or something waits behind one.
-    pub(super) fn is_sending(&self) -> bool {
+    fn is_sending(&self) -> bool {
         match &self.state {
             State::Pipe(piping) => piping.is_sending(),
             State::Sending(_) => true,
             State::Head | State::Content(_) | State::Ended => !self.waiting.is_empty(),
         }
-    }
-
-    pub(super) fn held(&self) -> Option<Held> {
-        match &self.state {
-            State::Pipe(piping) => piping.held(),
-            _ => None,
-        }
-    }
-
-    pub(super) fn is_gone_with_fin(&self, unread: u64) -> bool {
-        matches!(&self.state, State::Pipe(piping) if piping.is_gone_with_fin(unread))
     }
 
     /// The next piece of an answer; when all of it is out, goes on with what waited, which may become another session.

@@ -10,7 +10,7 @@
 use std::io;
 use std::time::Duration;
 
-use anyport_net::copy::{Held, Outgoing};
+use anyport_net::copy::{Interest, Outgoing, Placement, Wait};
 use anyport_proto::http1::{BodyReader, Framing};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
@@ -63,28 +63,28 @@ impl Piping {
         piping
     }
 
-    pub(super) fn patience(&self, idle: Duration) -> Duration {
-        match &self.part {
-            Part::Giving { giver, body, .. } if !body.is_done() => giver.patience(idle),
-            Part::Giving { .. } | Part::Taking { .. } => idle,
-        }
-    }
-
-    pub(super) fn held(&self) -> Option<Held> {
-        match &self.part {
-            Part::Giving { giver, .. } => giver.held(),
-            Part::Taking { taker, .. } => taker.held(),
-        }
-    }
-
-    pub(super) fn is_gone_with_fin(&self, unread: u64) -> bool {
-        match &self.part {
+    pub(super) fn interest(&self, idle: Duration) -> Interest {
+        let (wait, idle, gone_below) = match &self.part {
             Part::Giving { giver, body, .. } => {
-                !giver.has_begun() || body.left().is_some_and(|left| unread < left)
+                let wait = giver.waits_for();
+                let idle = if body.is_done() { idle } else { giver.patience(idle) };
+                let left = if giver.has_begun() { body.left().unwrap_or(0) } else { u64::MAX };
+                (wait, idle, left)
             }
-            // Later it may have nothing more to say, and read on: whether it is there the next piece will show.
-            Part::Taking { taker, .. } => taker.facts().is_none(),
-        }
+            Part::Taking { taker, .. } => {
+                let wait = taker.waits_for();
+                // Later it may have nothing more to say, and read on: the next piece will show
+                // whether it is there.
+                (wait, idle, if taker.facts().is_none() { u64::MAX } else { 0 })
+            }
+        };
+        let wait = wait.map(|wait| Wait { gone_below, ..wait });
+        // An abort shuts the socket of a thread of its own, and that looks like the end where
+        // nothing else marks it.
+        let ends_with_fin =
+            matches!(self.part, Part::Taking { frame: None | Some(Frame::UntilClose), .. });
+        let place = if ends_with_fin { Placement::Runtime } else { Placement::Thread };
+        Interest { produce: self.is_sending(), wait, place, ..Interest::input(idle) }
     }
 
     fn has_begun(&self) -> bool {
@@ -97,11 +97,6 @@ impl Piping {
     /// Whether all of a content is here.
     fn is_passed(&self) -> bool {
         matches!(&self.part, Part::Giving { body, .. } if body.is_done())
-    }
-
-    /// An abort shuts the socket of a thread of its own, and that looks like the end where nothing else marks it.
-    pub(super) fn is_bulk(&self) -> bool {
-        !matches!(self.part, Part::Taking { frame: None | Some(Frame::UntilClose), .. })
     }
 
     /// Whether there is something to send: content, leave to send it, or how it went.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use anyport_net::copy::Held;
+use anyport_net::copy::Wait;
 use anyport_proto::http1::Framing;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub(super) async fn give(
     }
     let mut is_all = framing.is_empty();
     loop {
-        match waited(connection, || giver.held(), giver.has_begun()).await {
+        match waited(connection, || giver.waits_for(), giver.has_begun()).await {
             Waited::Free => {}
             Waited::Late if giver.has_begun() => {
                 giver.leaves_behind();
@@ -87,7 +87,7 @@ pub(super) async fn begin(
         if taker.facts().is_some() {
             return Ok(taker);
         }
-        match waited(connection, || taker.held(), false).await {
+        match waited(connection, || taker.waits_for(), false).await {
             Waited::Free => {}
             // It may have begun in the moment in which the wait was over.
             Waited::Late if taker.facts().is_some() => {}
@@ -111,7 +111,7 @@ pub(super) fn taken(connection: std::sync::Arc<Connection>, taker: Taker, open: 
                         return Some((Ok(Bytes::from(buffer)), Some(taker)));
                     }
                     Given::Nothing => {
-                        waited(&connection, || taker.held(), true).await;
+                        waited(&connection, || taker.waits_for(), true).await;
                     }
                     Given::End => {
                         taker.finish();
@@ -136,10 +136,10 @@ enum Waited {
 /// Waits until nothing holds a side of a pipe. Once it `has_begun` it is not stopped.
 async fn waited(
     connection: &Connection,
-    held: impl Fn() -> Option<Held>,
+    waits_for: impl Fn() -> Option<Wait>,
     has_begun: bool,
 ) -> Waited {
-    let Some(Held { gate, until }) = held() else { return Waited::Free };
+    let Some(Wait { gate, until, .. }) = waits_for() else { return Waited::Free };
     // The other side sees to it that this ends.
     let _patient = connection.watch.patient();
     let left =
