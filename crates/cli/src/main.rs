@@ -83,7 +83,7 @@ fn without_target(error: &clap::Error) -> Option<Failure> {
     if error.kind() != ErrorKind::MissingRequiredArgument || !is_files {
         return None;
     }
-    let error = anyhow::anyhow!("TARGET is missing: the server to send to");
+    let error = anyhow::anyhow!("URL is missing: the server to send to");
     Some(Failure::new(Exit::Usage, error).with_hint("anyport send FILE HOST:PORT"))
 }
 

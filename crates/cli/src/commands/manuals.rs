@@ -8,7 +8,7 @@ use clap::Command;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::exit::Exit;
-use crate::flags::{self, Completions, Man};
+use crate::flags::{self, Completions, Man, help};
 use crate::output::write_stdout;
 use crate::{Failure, layers};
 
@@ -21,8 +21,7 @@ pub(crate) fn completions(Completions { shell }: &Completions) -> Result<Exit, F
 }
 
 pub(crate) fn man(flags: &Man) -> Result<Exit, Failure> {
-    let mut program = flags::program().disable_help_subcommand(true);
-    program.build();
+    let program = program();
     if let Some(directory) = &flags.dir {
         std::fs::create_dir_all(directory)
             .and_then(|()| write_all(&program, directory))
@@ -43,6 +42,13 @@ pub(crate) fn man(flags: &Man) -> Result<Exit, Failure> {
     let page = page(command).context("cannot write a page")?;
     write_stdout(&page).context("cannot write to stdout")?;
     Ok(Exit::Done)
+}
+
+/// The program as pages describe it: all flags, and no command that only prints help.
+fn program() -> Command {
+    let mut program = help::unabridged(flags::program()).disable_help_subcommand(true);
+    program.build();
+    program
 }
 
 fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
@@ -73,7 +79,7 @@ fn page(command: &Command) -> io::Result<String> {
         man.render_subcommands_section(&mut page)?;
     }
     let mut roff = Roff::new();
-    exit_status(&mut roff);
+    exit_status(command, &mut roff);
     environment(command, &mut roff);
     files(&mut roff);
     examples(command, &mut roff);
@@ -84,10 +90,16 @@ fn page(command: &Command) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&page).replace("\n.br\n\n.br\n", "\n.sp\n"))
 }
 
-fn exit_status(roff: &mut Roff) {
+fn exit_status(command: &Command, roff: &mut Roff) {
     roff.control("SH", ["EXIT STATUS"]);
-    for (code, meaning) in Exit::ALL.map(|exit| (exit as u8, exit.meaning())) {
-        term(roff, bold(code.to_string()), meaning);
+    let codes = help::exit_codes(title(command));
+    if codes.is_empty() {
+        for exit in Exit::ALL {
+            term(roff, bold((exit as u8).to_string()), exit.meaning());
+        }
+    }
+    for (code, meaning) in codes {
+        term(roff, bold(code.to_string()), &format!("{meaning}."));
     }
 }
 
@@ -113,13 +125,13 @@ fn files(roff: &mut Roff) {
 
 fn examples(command: &Command, roff: &mut Roff) {
     let title = title(command);
-    let mut examples = EXAMPLES.iter().filter(|(of, ..)| *of == title).peekable();
+    let mut examples = help::examples(title).peekable();
     if examples.peek().is_none() {
         return;
     }
     roff.control("SH", ["EXAMPLES"]);
-    for (_, line, meaning) in examples {
-        term(roff, bold(*line), meaning);
+    for (line, meaning) in examples {
+        term(roff, bold(line), &format!("{meaning}."));
     }
 }
 
@@ -148,64 +160,27 @@ const VARIABLES: &str = "Each sets the flag of the same name, which overrides it
 /// The date of the version.
 const DATE: &str = "2026-11-21";
 
-/// Page, command line, and what it does.
-const EXAMPLES: [(&str, &str, &str); 22] = [
-    (
-        "anyport",
-        "anyport serve inbox",
-        "Receive files into the directory inbox, from this machine.",
-    ),
-    ("anyport", "anyport send photo.jpg HOST", "Send a file."),
-    ("anyport", "anyport get HOST:8331/photo.jpg", "Download it."),
-    (
-        "anyport-serve",
-        "anyport serve --open --bind 0.0.0.0 inbox",
-        "Receive files from all networks.",
-    ),
-    ("anyport-serve", "anyport serve --config anyport.toml", "Read the settings from a file."),
-    ("anyport-serve", "ANYPORT_MAX_SIZE=1GiB anyport serve", "Set a limit in the environment."),
-    (
-        "anyport-send",
-        "anyport send -p src/ HOST:8331/backup/",
-        "Send a directory with its permissions.",
-    ),
-    (
-        "anyport-send",
-        "tar c src | anyport send - HOST:8331/src.tar",
-        "Send the output of a program.",
-    ),
-    (
-        "anyport-get",
-        "anyport get tcp://HOST/backup/ -o here/",
-        "Download a directory and its content.",
-    ),
-    ("anyport-get", "anyport get HOST --pipe secret -o -", "Receive from a pipe, to stdout."),
-    ("anyport-ls", "anyport ls -R tcp://HOST/", "List all files of a server."),
-    ("anyport-chat", "anyport chat HOST/rooms/lobby --as Ann", "Chat in a room."),
-    (
-        "anyport-cat",
-        "echo hello | anyport cat ws://HOST/echo",
-        "Send a message and print the answer.",
-    ),
-    ("anyport-cat", "anyport cat -q 1s udp://HOST:13", "Send a datagram; wait 1 s for answers."),
-    (
-        "anyport-resolve",
-        "anyport resolve --reverse example.org",
-        "Resolve a name and its addresses.",
-    ),
-    ("anyport-config", "anyport config example > anyport.toml", "Start a settings file."),
-    ("anyport-config-check", "anyport config check anyport.toml", "Check a file before a restart."),
-    (
-        "anyport-config-show",
-        "anyport config show -c anyport.toml",
-        "Show all values and their origins.",
-    ),
-    ("anyport-config-example", "anyport config example > anyport.toml", "Start a settings file."),
-    ("anyport-man", "anyport man --dir /usr/local/share/man/man1", "Install all pages."),
-    ("anyport-man", "anyport man serve | man -l -", "Read a page."),
-    (
-        "anyport-completions",
-        "source <(anyport completions bash)",
-        "Enable completion in this shell.",
-    ),
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_the_help_of_every_flag() {
+        // Without escapes and line breaks.
+        let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+        fn check(command: &Command, letters: &impl Fn(&str) -> String) -> usize {
+            let page = letters(&page(command).unwrap().replace(r"\*(Aq", "'"));
+            let is_ours = |arg: &&clap::Arg| !arg.is_hide_set() && arg.get_id() != "help";
+            let flags = command.get_arguments().filter(is_ours);
+            let mut count = 0;
+            for flag in flags {
+                let help = flag.get_long_help().or_else(|| flag.get_help()).unwrap().to_string();
+                let has = page.contains(&letters(&help));
+                assert!(has, "{} lacks the help of {}", title(command), flag.get_id());
+                count += 1;
+            }
+            count + shown(command).map(|command| check(command, letters)).sum::<usize>()
+        }
+        assert!(check(&program(), &letters) > 150);
+    }
+}

@@ -99,8 +99,6 @@ pub(crate) struct Which {
 ///
 /// Also shows their limits. Without --control, all servers of this user are shown; with --json, one
 /// object per line.
-///
-/// Exit codes: 0 all servers answered, 1 failed, 3 no server runs.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -110,9 +108,6 @@ pub(crate) struct Status {
 /// Reload the settings of a running server; connections stay open
 ///
 /// Like SIGHUP, but prints the result.
-///
-/// Exit codes: 0 reloaded, 1 the new settings cannot be used and the old ones remain, 2 several
-/// servers run and --control is missing, 3 no server runs.
 #[derive(Debug, Args)]
 pub(crate) struct Reload {
     #[command(flatten)]
@@ -123,9 +118,6 @@ pub(crate) struct Reload {
 ///
 /// Like SIGTERM, but prints the result. The server accepts no new connections or transfers, and
 /// waits up to --drain-timeout for running ones.
-///
-/// Exit codes: 0 the server stops (with --wait: has stopped), 2 several servers run and --control
-/// is missing, 3 no server runs.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
     #[command(flatten)]

@@ -31,8 +31,6 @@ pub(crate) enum ConfigCommand {
 /// the addresses, directories and files they name exist and can be used, including certificates and
 /// keys that an earlier start generated. An expired certificate is a warning. The check opens no
 /// port, so it can run beside the server.
-///
-/// Exit codes: 0 the settings are valid, 2 they are not.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// Settings file [default: ANYPORT_CONFIG]
@@ -47,7 +45,7 @@ pub(crate) struct Check {
 /// The output is a valid settings file. Secret values are not shown.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// Print one JSON object; may stand among FLAGS
+    /// Print one JSON object (accepted among FLAGS too)
     #[arg(long)]
     pub(crate) json: bool,
 

@@ -2,6 +2,8 @@
 
 use clap::{Arg, Command};
 
+pub(crate) use super::notes::{examples, exit_codes};
+
 /// Flags that `-h` shows, by command; `--help` shows all. A command that is not listed here shows
 /// all of them in both.
 const COMMON: [(&str, &[&str]); 7] = [
@@ -100,26 +102,39 @@ fn complete(command: Command, path: &str) -> Command {
         let is_common = common.is_none_or(|common| common.contains(&arg.get_id().as_str()));
         arg.hide_short_help(!is_common)
     });
+    let notes = notes(&command, path);
     let has_flags = command.get_arguments().any(|arg| !arg.is_global_set());
-    let command = match command.has_subcommands() && !has_flags {
-        true => command.after_help(format!("'{path} COMMAND --help' shows all flags of a command")),
-        false => command.after_help(format!("'{path} --help' shows all flags and their details")),
+    let more = match command.has_subcommands() && !has_flags {
+        true => format!("'{path} COMMAND --help' shows all flags of a command"),
+        false => format!("'{path} --help' shows all flags and their details"),
     };
-    let units = units(&command);
-    let command = command.after_long_help(units);
+    // A newcomer's first look is at the program's own -h.
+    let below = if path.contains(' ') { more } else { format!("{notes}\n\n{more}") };
+    let command = command.after_help(below).after_long_help(notes);
     command.mut_subcommands(|command| {
         let path = format!("{path} {}", command.get_name());
         complete(command, &path)
     })
 }
 
-/// Explains the units of the values that the flags of `command` take.
-fn units(command: &Command) -> String {
+/// Returns `command` and its subcommands with all flags in `-h` too, for readers of that property.
+pub(crate) fn unabridged(command: Command) -> Command {
+    command.mut_args(|arg| arg.hide_short_help(false)).mut_subcommands(unabridged)
+}
+
+/// Returns the lines below the flags in `--help`.
+fn notes(command: &Command, path: &str) -> String {
     let has = |name: &str| command.get_arguments().any(|arg| value_name(arg) == Some(name));
-    let explained = UNITS.iter().filter(|(name, _)| has(name));
-    let lines: String =
-        explained.map(|(name, meaning)| format!("  {name:<8}  {meaning}\n")).collect();
-    if lines.is_empty() { lines } else { format!("Values:\n{lines}") }
+    let units = UNITS.iter().filter(|(name, _)| has(name));
+    let units: String = units.map(|(name, meaning)| format!("\n  {name:<8}  {meaning}")).collect();
+    let title = path.replace(' ', "-");
+    let codes = exit_codes(&title).iter();
+    let codes: String = codes.map(|(code, meaning)| format!("\n  {code:<3}  {meaning}")).collect();
+    let examples = examples(&title).map(|(line, effect)| format!("\n  {effect}:\n      {line}"));
+    let sections = [("Values", units), ("Exit codes", codes), ("Examples", examples.collect())];
+    let sections = sections.into_iter().filter(|(_, lines)| !lines.is_empty());
+    let sections: Vec<_> = sections.map(|(title, lines)| format!("{title}:{lines}")).collect();
+    sections.join("\n\n")
 }
 
 /// The name of the value of a flag, if it takes one.
@@ -130,7 +145,7 @@ pub(crate) fn value_name(arg: &Arg) -> Option<&str> {
 
 const UNITS: [(&str, &str); 3] = [
     ("SIZE", "bytes, or with a unit as in 64KiB, 1MB or 2GiB"),
-    ("RATE", "bytes per second, with the units of SIZE (64KiB, 1MB, 2GiB)"),
+    ("RATE", "bytes per second, or with a unit as in 64KiB, 1MB or 2GiB"),
     ("DURATION", "a number with a unit, as in 500ms, 10s, 1h30m"),
 ];
 

@@ -1,7 +1,8 @@
 //! Every flag of every command, by command; the doc comments are the help.
 
 mod config;
-mod help;
+pub(crate) mod help;
+mod notes;
 mod resolve;
 mod serve;
 mod talk;
@@ -34,8 +35,8 @@ use crate::{bench, daemon};
 pub(crate) struct Anyport {
     /// Log to stderr: -v info, -vv debug, -vvv trace
     ///
-    /// Receipts then show whole digests. The environment variable ANYPORT_LOG, if set, selects what
-    /// is logged instead.
+    /// With -v, receipts show whole digests. The environment variable ANYPORT_LOG, if set,
+    /// overrides the log level.
     #[arg(short, long, global = true, display_order = 998, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 

@@ -13,8 +13,6 @@ use crate::values;
 /// clients try them. HOST is a name or a numeric address, alone or with a port: HOST:80, HOST:http;
 /// an IPv6 address with a port stands in brackets. A name that does not resolve does not prevent
 /// the others.
-///
-/// Exit codes: 0 all names resolved, 2 wrong usage, 3 one or more names did not resolve.
 #[derive(Debug, Args)]
 pub(crate) struct Resolve {
     /// Names to resolve

@@ -19,11 +19,11 @@ use crate::{daemon, values};
 
 /// Receive and serve files on one port, over any protocol
 ///
-/// The server detects the protocol of each connection: raw TCP (nc), raw TCP with an ANYPORT/1
-/// line, HTTP/1.1 and HTTP/2, WebSocket, and WebSocket frames without a handshake, each also under
-/// TLS. A file is stored in DIR only when it is complete; the server prints a receipt for each.
-/// Clients can list and download the content of DIR (anyport ls, anyport get), except partial files
-/// and links that lead out of DIR.
+/// The server detects the protocol of each connection: raw TCP (nc), raw TCP that begins with a
+/// preface (a line with ANYPORT/1), HTTP/1.1 and HTTP/2 (curl, browsers), WebSocket, and WebSocket
+/// frames without a handshake, each also under TLS. A file is stored in DIR only when it is
+/// complete; the server prints a receipt for each. Clients can list and download the content of DIR
+/// (anyport ls, anyport get), except partial files and links that lead out of DIR.
 ///
 /// By default only this machine can connect: see --bind and --open.
 #[derive(Debug, Args)]
@@ -406,7 +406,7 @@ pub(crate) enum Sink {
     Discard,
     /// Keep files in memory until the receipt is sent
     Memory,
-    /// Store files in DIR
+    /// Store files on disk
     File,
 }
 

@@ -17,10 +17,8 @@ use crate::values;
 /// input the client leaves once the room has confirmed all messages.
 ///
 /// If the connection is lost, the client reconnects, receives the messages that it missed and
-/// resends those that are not confirmed: none is lost or duplicated.
-///
-/// Exit codes: 0 left, 2 wrong usage, 3 cannot connect, 4 refused, 6 connection lost and not
-/// restored, 7 TLS failed or the server is not trusted, 130 left by Ctrl-C.
+/// resends those that are not confirmed: without gaps and duplicates, as long as the room still
+/// keeps the missed events.
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
     /// Room: HOST:PORT/rooms/NAME, over tcp://, ws://, tls:// or wss://
@@ -76,10 +74,6 @@ pub(crate) struct Chat {
 /// Over WebSocket each line of the input is a text message, and a received text message is printed
 /// with a line end unless it has one; with --binary, messages are bytes and nothing is added. Over
 /// UDP each read of up to 16 KiB is a datagram.
-///
-/// Exit codes: 0 the server closed cleanly, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused or
-/// closed with another code than 1000, 6 connection lost, 7 TLS failed or the server is not
-/// trusted.
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
     /// Server: tcp://HOST:PORT, ws://HOST:PORT/PATH or udp://HOST:PORT

@@ -30,7 +30,7 @@ impl From<Tls> for TlsMode {
 /// TLS of a server.
 #[derive(Debug, Args)]
 pub(crate) struct ServerTls {
-    /// Whether clients use TLS, under any protocol
+    /// Accept, require or disable TLS, for every protocol
     #[arg(long, value_name = "MODE", default_value = "optional", help_heading = "TLS")]
     pub(crate) tls: Tls,
 

@@ -16,22 +16,20 @@ use crate::values;
 
 /// Send files and directories to a server and verify its receipts
 ///
-/// URL is HOST:PORT or tcp://HOST:PORT/ (raw TCP, the fastest), ws://HOST:PORT/ (WebSocket),
-/// frames://HOST:PORT/ (WebSocket frames without a handshake) or http://HOST/ (PUT, to any HTTP
-/// server that accepts it); under TLS tls://, wss://, frames+tls:// and https://. The path is the
-/// name of the file on the server, HOST:PORT/NAME; a path that ends in / is a directory. The
-/// default port is 8331, for http:// 80 and for https:// 443. :PORT is a port of this machine. If
-/// an https:// server supports HTTP/2, many files are sent concurrently.
+/// URL is HOST:PORT/NAME or tcp://HOST:PORT/NAME (raw TCP, the fastest), ws://HOST:PORT/NAME
+/// (WebSocket), frames://HOST:PORT/NAME (WebSocket frames without a handshake) or http://HOST/NAME
+/// (PUT, to any HTTP server that accepts it). Under TLS these are tls://, wss://, frames+tls:// and
+/// https://; over https:// many files are sent concurrently if the server supports HTTP/2.
+///
+/// NAME is the path of the file on the server. If it ends in /, it is a directory; without NAME,
+/// files keep their names. The default port is 8331, of http:// 80 and of https:// 443. The URL
+/// :PORT is a port of this machine.
 ///
 /// An interrupted transfer is resumed: automatically for a while (--retry), and if you run the same
 /// command again. A file that the server already has, by name, size and modification time, is not
 /// sent again. Over HTTP, an interrupted file is sent again from its start, a file that the server
 /// already has is sent and compared, and --perms and --on-exists rename or overwrite are not
 /// supported.
-///
-/// Exit codes: 0 sent and verified, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused, 5 the
-/// stored file differs, 6 connection lost (run the command again to resume), 7 TLS failed or the
-/// server is not trusted.
 #[derive(Debug, Args)]
 pub(crate) struct Send {
     /// Files and directories to send; - is standard input
@@ -164,7 +162,9 @@ pub(crate) struct Send {
     #[arg(long, short)]
     pub(crate) quiet: bool,
 
-    /// Print receipts and failures as JSON, one object per line
+    /// Print receipts and failures as JSON objects
+    ///
+    /// One object per line.
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
 
@@ -178,19 +178,16 @@ pub(crate) struct Send {
 
 /// Download files and directories and verify their digests
 ///
-/// URL is tcp://HOST:PORT/PATH or HOST:PORT/PATH (raw TCP), ws://HOST:PORT/PATH (WebSocket),
-/// frames://HOST:PORT/PATH (WebSocket frames without a handshake) or http://HOST/PATH (GET, from
-/// any HTTP server); under TLS tls://, wss://, frames+tls:// and https://. A PATH that ends in / is
-/// a directory, which is downloaded with all its content (over HTTP from anyport servers only).
+/// URL is HOST:PORT/PATH or tcp://HOST:PORT/PATH (raw TCP, the fastest), ws://HOST:PORT/PATH
+/// (WebSocket), frames://HOST:PORT/PATH (WebSocket frames without a handshake) or http://HOST/PATH
+/// (GET, from any HTTP server). Under TLS these are tls://, wss://, frames+tls:// and https://. A
+/// PATH that ends in / is a directory, which is downloaded with all its content (over HTTP from
+/// anyport servers only).
 ///
 /// A file appears under its name only when it is complete. An interrupted download leaves a partial
 /// file, from which it is resumed: automatically for a while (--retry), and if you run the same
 /// command again. A file that exists here with the same size and modification time is not
 /// downloaded again.
-///
-/// Exit codes: 0 received and verified, 1 failed, 2 wrong usage, 3 cannot connect, 4 refused, 5 the
-/// received file differs, 6 connection lost (run the command again to resume), 7 TLS failed or the
-/// server is not trusted.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     /// Source: HOST:PORT/PATH, ws:// or http://HOST:PORT/PATH
@@ -263,8 +260,7 @@ pub(crate) struct Get {
 
 /// List the files of a server: size, modification time (UTC), name
 ///
-/// URL is as for anyport get; without a path it is the whole served directory. Exit codes are those
-/// of anyport get.
+/// URL is as for anyport get; without a path, the whole served directory is listed.
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
     /// Directory or file: HOST:PORT/PATH, ws:// or http://HOST:PORT/PATH

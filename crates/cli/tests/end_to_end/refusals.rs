@@ -299,7 +299,7 @@ fn a_command_line_that_makes_no_sense_exits_2() {
         (&["send", "--engine", "library", file, "frames://127.0.0.1:1/"], "WebSocket"),
         (&["send", "--frame-size", "0", file, "ws://127.0.0.1:1/"], "--frame-size"),
         (&["send", "--digest", "md5", file, "ws://127.0.0.1:1/"], "--digest"),
-        (&["send", file], "TARGET"),
+        (&["send", file], "URL is missing"),
         (&["serve", "--sink", "nowhere"], "--sink"),
         (&["serve", "--idle-timeout", "5"], "--idle-timeout"),
         (&["serve", "--max-conns", "0"], "--max-conns"),
