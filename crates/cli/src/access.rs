@@ -88,31 +88,34 @@ impl Access {
             let Some(wide) = wide else { return Ok(()) };
             let (may, tokens) = match service {
                 Service::Any => {
-                    ("upload into DIR".to_owned(), ", or --token-file FILE to ask for a token")
+                    ("upload into DIR".to_owned(), ", or --token-file FILE to require a token")
                 }
                 other => (format!("use {}", other.as_str()), ""),
             };
             return usage(
-                anyhow!("{wide} reaches beyond this machine"),
-                format!("add --open if whoever reaches it may {may}{tokens}"),
+                anyhow!("{wide} is reachable from other machines"),
+                format!("add --open to let every client {may}{tokens}"),
             );
         }
         if service != Service::Any {
             let Some(wide) = wide else { return Ok(()) };
             let service = service.as_str();
             return usage(
-                anyhow!("{service}:// asks for no token, and {wide} reaches beyond this machine"),
-                format!(
-                    "add --open if whoever reaches it may use {service}, or listen on 127.0.0.1"
+                anyhow!(
+                    "{service}:// cannot require a token, and {wide} is reachable from other machines"
                 ),
+                format!("add --open to let every client use {service}, or listen on 127.0.0.1"),
             );
         }
         if !listener.allowed.detect {
-            let error = anyhow!("bytes that nobody looks at show no token");
+            let error =
+                anyhow!("--no-detect cannot require a token: the server does not parse its input");
             return usage(error, "leave out --no-detect or --token-file".to_owned());
         }
         if listener.on_timeout == OnTimeout::Greet {
-            let error = anyhow!("who is greeted for saying nothing shows no token");
+            let error = anyhow!(
+                "--on-timeout greet cannot require a token: it serves clients that send nothing"
+            );
             return usage(error, "leave out --on-timeout greet or --token-file".to_owned());
         }
         Ok(())
@@ -137,7 +140,7 @@ impl Credential {
         let mut target: Target = url.parse().map_err(|error| bad_target(error, hint))?;
         target.token = self.token(&target)?;
         if self.token_file.is_some() && target.scheme == Scheme::Frames {
-            let error = anyhow!("frames:// has no handshake, and nowhere else for a token");
+            let error = anyhow!("frames:// cannot carry a token: it has no handshake");
             return Err(Failure::new(Exit::Usage, error).with_hint("use ws:// or tcp://"));
         }
         Ok(target)
@@ -150,10 +153,9 @@ impl Credential {
         match target {
             Some(target) => self.token(&target),
             None if self.token_file.is_some() => {
-                let error =
-                    anyhow!("only the handshake of ws:// and wss:// shows a token by itself");
+                let error = anyhow!("cat sends a token in the handshake of ws:// and wss:// only");
                 Err(Failure::new(Exit::Usage, error)
-                    .with_hint("type it: ANYPORT/1 ECHO token=TOKEN, and what else a line may be"))
+                    .with_hint("write the token into the input: ANYPORT/1 ECHO token=TOKEN"))
             }
             None => Ok(None),
         }
@@ -194,7 +196,9 @@ fn parse_bound(text: &str) -> Result<Vec<Bound>, anyhow::Error> {
             [token] => (None, token),
             [host, token] => (Some((*host).to_owned()), token),
             _ => {
-                bail!("line {number}: expected TOKEN or HOST TOKEN, a comment on a line of its own")
+                bail!(
+                    "line {number}: expected TOKEN or HOST TOKEN, with a comment on a line of its own"
+                )
             }
         };
         let token = Token::parse(token).with_context(|| format!("line {number}"))?;
@@ -214,9 +218,10 @@ fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
     match (for_any.next(), for_any.next()) {
         (Some(only), None) => Ok(only.token),
         _ => {
-            let tokens = if count == 1 { "token" } else { "tokens" };
-            let error =
-                anyhow!("{shown} holds {count} {tokens}, and not one for {}", target.address());
+            let address = target.address();
+            let error = anyhow!(
+                "cannot choose a token for {address}: {shown} has {count}, none of them for this host"
+            );
             Err(Failure::new(Exit::Usage, error).with_hint(CLIENT_HINT))
         }
     }
@@ -244,7 +249,8 @@ fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
     };
     if !is_here {
         to_stderr(&format!(
-            "warning: the token in {ENVIRONMENT} names no host and is not shown to {host}; {ENVIRONMENT}='{host} TOKEN' binds it",
+            "warning: the token in {ENVIRONMENT} has no host and is not sent to {host}; \
+             to send it use {ENVIRONMENT}='{host} TOKEN'",
             host = target.host
         ));
     }
@@ -260,7 +266,7 @@ pub(crate) fn bad_target(error: TargetError, hint: &str) -> Failure {
 /// The tokens of a server's file.
 fn read(path: &Path) -> Result<Vec<Named>, Failure> {
     let parse = |text: &str| parse_list(text).map_err(anyhow::Error::from);
-    parsed(path, parse, "a line is TOKEN or NAME TOKEN; anyport token prints a new one")
+    parsed(path, parse, "each line is TOKEN or NAME TOKEN; anyport token prints a new token")
 }
 
 /// What `parse` finds in a file of tokens, which other users must be able neither to read nor to change.
@@ -279,7 +285,7 @@ fn parsed<T>(
     let open_to = metadata.mode() & 0o027;
     if metadata.is_file() && open_to != 0 {
         let error =
-            anyhow!("its mode is {:03o}, so others can read or change it", metadata.mode() & 0o777);
+            anyhow!("other users can read or change it (mode {:03o})", metadata.mode() & 0o777);
         return Err(failed(error).with_hint(format!("chmod 600 {shown}")));
     }
     let mut text = String::new();
@@ -294,14 +300,14 @@ fn parsed<T>(
 /// A new token: 32 random bytes in the Base64 of URLs (RFC 4648 §5), which stands everywhere as it is.
 pub(crate) fn draw() -> Result<String, Failure> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("cannot draw a token: {error}"))?;
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("cannot generate a token: {error}"))?;
     Ok(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes))
 }
 
 /// Where a client's token may stand. Processes of other users do not see it, as they see arguments.
 const ENVIRONMENT: &str = "ANYPORT_TOKEN";
 
-const CLIENT_HINT: &str = "a line is HOST TOKEN, or TOKEN alone for any host that is named";
+const CLIENT_HINT: &str = "each line is HOST TOKEN, or TOKEN alone for every host";
 
 /// The most tokens there may be, each with a comment of its own length.
 const LONGEST_FILE: u64 = 1024 * 1024;

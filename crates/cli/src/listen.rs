@@ -41,8 +41,9 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (service, rest) =
-            text.split_once("://").ok_or("expected SERVICE://ADDR, as in any://127.0.0.1:8331")?;
+        let (service, rest) = text
+            .split_once("://")
+            .ok_or("expected SERVICE://ADDR, such as any://127.0.0.1:8331")?;
         let service: Service = service.parse()?;
         let (address, settings) = rest.split_once('?').unwrap_or((rest, ""));
         let address = address.strip_suffix('/').unwrap_or(address);
@@ -51,9 +52,7 @@ impl FromStr for Listen {
         }
         if service != Service::Any && !settings.is_empty() {
             let service = service.as_str();
-            return Err(format!(
-                "{service}:// serves one thing and has no settings, so nothing follows ADDR"
-            ));
+            return Err(format!("{service}:// has no settings; expected {service}://ADDR"));
         }
         let mut only = None;
         let mut detect = None;
@@ -72,7 +71,7 @@ impl FromStr for Listen {
                 }
                 "tls" => tls.replace(tls_mode(value)?).is_some(),
                 "on-timeout" => on_timeout.replace(wait_or_greet(value)?).is_some(),
-                _ => return Err(format!("unknown key {key:?}; known are {KEYS}")),
+                _ => return Err(format!("unknown key {key:?}; expected one of {KEYS}")),
             };
             if again {
                 return Err(format!("{key} is set twice"));
@@ -80,7 +79,7 @@ impl FromStr for Listen {
         }
         let allowed = match (detect, only) {
             (Some(false), Some(_)) => {
-                return Err("detect=off looks at nothing, so only= cannot be".to_owned());
+                return Err("detect=off cannot be combined with only=".to_owned());
             }
             (Some(false), None) => Some(Allowed::UNDETECTED),
             (Some(true), None) => Some(Allowed::ALL),
@@ -103,14 +102,14 @@ fn on_or_off(word: &str) -> Result<bool, String> {
     match word {
         "on" => Ok(true),
         "off" => Ok(false),
-        other => Err(format!("detect is on or off, not {other:?}")),
+        other => Err(format!("detect: expected on or off, not {other:?}")),
     }
 }
 
 fn tls_mode(word: &str) -> Result<TlsMode, String> {
     match flags::Tls::from_str(word, false) {
         Ok(mode) => Ok(mode.into()),
-        Err(_) => Err(format!("tls is optional, required or off, not {word:?}")),
+        Err(_) => Err(format!("tls: expected optional, required or off, not {word:?}")),
     }
 }
 
@@ -118,7 +117,7 @@ fn wait_or_greet(word: &str) -> Result<OnTimeout, String> {
     match word {
         "wait" => Ok(OnTimeout::Wait),
         "greet" => Ok(OnTimeout::Greet),
-        other => Err(format!("on-timeout is wait or greet, not {other:?}")),
+        other => Err(format!("on-timeout: expected wait or greet, not {other:?}")),
     }
 }
 
@@ -203,7 +202,7 @@ fn resolved(
         && !flags.bind.is_empty()
         && flags.bind.iter().all(|address| address_and_port(address).1.is_some())
     {
-        let error = anyhow!("--port {port} has no effect: each --bind names its port");
+        let error = anyhow!("--port {port} has no effect: every --bind has a port of its own");
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
     }
     for group in groups(flags, !inherited.is_empty()) {
@@ -289,8 +288,8 @@ fn check_new<'a>(
 ) -> Result<(), Failure> {
     match earlier.find(|address| address.port() != 0 && addresses.contains(address)) {
         Some(address) => {
-            Err(Failure::new(Exit::Usage, anyhow!("{} is asked for twice", address_text(*address)))
-                .with_hint("name each address once, in --bind or in --listen"))
+            Err(Failure::new(Exit::Usage, anyhow!("{} is listed twice", address_text(*address)))
+                .with_hint("list each address once, in --bind or in --listen"))
         }
         None => Ok(()),
     }
@@ -304,11 +303,12 @@ fn bind_hint(flag: &str, address: SocketAddr, error: &std::io::Error) -> Option<
     };
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            Some(format!("another program listens there; try {}", free(0)))
+            Some(format!("another program is listening on this address; try {}", free(0)))
         }
-        std::io::ErrorKind::PermissionDenied => {
-            Some(format!("ports below 1024 need a right; try {}", free(DEFAULT_PORT)))
-        }
+        std::io::ErrorKind::PermissionDenied => Some(format!(
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE; try {}",
+            free(DEFAULT_PORT)
+        )),
         _ => None,
     }
 }
@@ -401,24 +401,24 @@ mod tests {
             ("127.0.0.1:0", "expected SERVICE://ADDR"),
             (
                 "ftp://h",
-                r#"unknown service "ftp"; known are any, echo, greet, time, rfc868, daytime"#,
+                r#"unknown service "ftp"; expected one of any, echo, greet, time, rfc868, daytime"#,
             ),
-            ("echo://h?only=raw", "echo:// serves one thing"),
-            ("time://h?detect-timeout=1s", "time:// serves one thing"),
+            ("echo://h?only=raw", "echo:// has no settings"),
+            ("time://h?detect-timeout=1s", "time:// has no settings"),
             ("greet://", "expected ADDR"),
-            ("any://h?tls=on", r#"tls is optional, required or off, not "on""#),
-            ("any://h?on-timeout=raw", "on-timeout is wait or greet"),
+            ("any://h?tls=on", r#"tls: expected optional, required or off, not "on""#),
+            ("any://h?on-timeout=raw", "on-timeout: expected wait or greet"),
             ("any://", "expected ADDR"),
             ("any://h/path", "expected ADDR"),
             (
                 "any://h?color=red",
-                r#"unknown key "color"; known are only, detect, detect-timeout, on-timeout, tls"#,
+                r#"unknown key "color"; expected one of only, detect, detect-timeout, on-timeout, tls"#,
             ),
-            ("any://h?only=ftp", r#"unknown protocol "ftp"; known are raw"#),
+            ("any://h?only=ftp", r#"unknown protocol "ftp"; expected one of raw"#),
             ("any://h?only=", r#"unknown protocol """#),
             ("any://h?only=raw&only=ws", "only is set twice"),
-            ("any://h?detect=maybe", "detect is on or off"),
-            ("any://h?detect=off&only=raw", "detect=off looks at nothing"),
+            ("any://h?detect=maybe", "detect: expected on or off"),
+            ("any://h?detect=off&only=raw", "detect=off cannot be combined"),
             ("any://h?detect-timeout=3", "detect-timeout=3: expected a duration"),
             ("any://h?detect-timeout", "expected a duration"),
         ] {

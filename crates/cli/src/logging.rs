@@ -48,10 +48,10 @@ pub(crate) fn start(verbose: u8, format: LogFormat, stays: bool) {
     let (layer, missing) = layer(format, stays && io::stderr().is_terminal());
     tracing_subscriber::registry().with(layer).with(filter).init();
     if let Some(error) = wrong {
-        tracing::warn!(error, "{VARIABLE} says nothing that is understood; -v counts");
+        tracing::warn!(error, "invalid {VARIABLE} ignored; the log level is that of -v");
     }
     if let Some(error) = missing {
-        tracing::warn!(%error, "there is no journal; the log goes to stderr");
+        tracing::warn!(%error, "no systemd journal; logging to stderr");
     }
 }
 
@@ -131,7 +131,7 @@ impl Lines {
                     let lost = LOST.swap(0, Ordering::Relaxed);
                     if lost > 0 {
                         to_stderr(&format!(
-                            "{lost} lines of the log are lost: stderr was not read"
+                            "{lost} lines of the log were lost: stderr was not read in time"
                         ));
                     }
                 }

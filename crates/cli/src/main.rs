@@ -83,7 +83,7 @@ fn without_target(error: &clap::Error) -> Option<Failure> {
     if error.kind() != ErrorKind::MissingRequiredArgument || !is_files {
         return None;
     }
-    let error = anyhow::anyhow!("URL is missing: the server to send to");
+    let error = anyhow::anyhow!("missing URL: the server to send to");
     Some(Failure::new(Exit::Usage, error).with_hint("anyport send FILE HOST:PORT"))
 }
 
@@ -114,7 +114,7 @@ impl Failure {
             let scheme = target.scheme_name();
             let elsewhere = Target { port: DEFAULT_PORT, ..target.clone() };
             self.hint = Some(format!(
-                "{scheme}:// means port {port}; anyport's default is {DEFAULT_PORT}: try {elsewhere}"
+                "{scheme}:// uses port {port}, but anyport listens on {DEFAULT_PORT} by default: try {elsewhere}"
             ));
         }
         let text = format!("{:#}", self.error);
@@ -135,9 +135,8 @@ impl From<Refusal> for Failure {
         let mut lines = refusal.lines().into_iter();
         let first = anyhow::Error::msg(lines.next().unwrap_or_default());
         let failure = Self { others: lines.collect(), ..Self::new(Exit::Usage, first) };
-        failure.with_hint(
-            "anyport config example shows every key, and anyport serve --help every flag",
-        )
+        failure
+            .with_hint("anyport config example lists all keys, and anyport serve --help all flags")
     }
 }
 

@@ -171,7 +171,7 @@ impl Printer {
         if self.json {
             json!({ "event": "lost", "lines": lost }).to_string()
         } else {
-            format!("{lost} lines are lost: nobody read them in time")
+            format!("{lost} lines of output were lost: stdout was not read in time")
         }
     }
 }
@@ -262,7 +262,7 @@ impl Observer for Printer {
     fn suppressed(&self, refusals: u64) {
         self.print(match self.json {
             true => json!({ "event": "suppressed", "refusals": refusals }).to_string(),
-            false => format!("{refusals} more refused (not listed one by one)"),
+            false => format!("{refusals} more refusals (not listed one by one)"),
         });
     }
 
@@ -289,10 +289,10 @@ impl Observer for Printer {
             }
             return self.print(event.to_string());
         }
-        let from = if *offset > 0 { format!(" from byte {offset} on") } else { String::new() };
+        let from = if *offset > 0 { format!(" from byte {offset}") } else { String::new() };
         if let Some(reason) = broken {
             return self.print(format!(
-                "{protocol}/{engine} {peer} broke off after {bytes} of the {size} bytes of {name}{from}: {reason}"
+                "{protocol}/{engine} {peer} download interrupted after {bytes} of {size} bytes of {name}{from}: {reason}"
             ));
         }
         if !self.verbose {

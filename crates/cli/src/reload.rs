@@ -50,7 +50,7 @@ impl Reloader {
         let parsed = layers::parse(arguments, &layers::environment)
             .map_err(|refusal| in_one_line(&refusal.lines()))?;
         let Command::Serve(flags) = &parsed.flags.command else {
-            return Err("this is not how a server is started".to_owned());
+            return Err("not a command line of anyport serve".to_owned());
         };
         let Origins { groups, inherited, bound } = &self.origins;
         let mut config = settings::config(flags).map_err(|failure| line(&failure))?;

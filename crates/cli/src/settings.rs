@@ -117,18 +117,17 @@ fn check_together(flags: &flags::Serve) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
     }
     if flags.deflate && flags.engine == flags::Engine::Library {
-        let error = anyhow!("the library does not compress");
+        let error = anyhow!("--deflate is not supported by --engine library");
         return Err(
             Failure::new(Exit::Usage, error).with_hint("leave out --deflate or --engine library")
         );
     }
     if flags.quota.is_some() && flags.sink != flags::Sink::File {
-        let error =
-            anyhow!("--quota is about files, and --sink {} keeps none", flags.sink.as_str());
+        let error = anyhow!("--quota needs --sink file, not {}", flags.sink.as_str());
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
     }
     if flags.limit_rate.is_some() && flags.engine == flags::Engine::Library {
-        let error = anyhow!("the library keeps to no rate");
+        let error = anyhow!("--limit-rate is not supported by --engine library");
         return Err(Failure::new(Exit::Usage, error)
             .with_hint("leave out --limit-rate or --engine library"));
     }
@@ -143,11 +142,12 @@ fn check_together(flags: &flags::Serve) -> Result<(), Failure> {
 fn check_congestion(congestion: &Congestion) -> Result<(), Failure> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
     let socket =
-        socket.map_err(|error| Failure::from(anyhow!("no socket is to be had: {error}")))?;
+        socket.map_err(|error| Failure::from(anyhow!("cannot create a socket: {error}")))?;
     congestion.check(&socket).map_err(|error| {
         let error = anyhow!(error).context(format!("cannot use congestion control {congestion}"));
-        Failure::new(Exit::Usage, error)
-            .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
+        Failure::new(Exit::Usage, error).with_hint(
+            "see sysctl net.ipv4.tcp_allowed_congestion_control, or use --congestion auto",
+        )
     })
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn create_directory(flags: &flags::Serve) -> Result<bool, Failure> {
         Err(error) => {
             let what = format!("cannot create {}", path.display());
             let failure = Failure::from(anyhow::Error::new(error).context(what));
-            Err(failure.with_hint("DIR must be a directory, or a name in a directory that exists"))
+            Err(failure.with_hint("the parent directory of DIR must exist and be writable"))
         }
     }
 }
@@ -205,8 +205,8 @@ pub(crate) fn cannot_serve(path: &Path, read_only: bool, error: io::Error) -> Fa
     let unwritable =
         matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
     let hint = match unwritable && !read_only {
-        true => "DIR cannot be written; --read-only serves it without uploads",
-        false => "DIR must be a directory that exists",
+        true => "DIR is not writable; --read-only serves it without uploads",
+        false => "DIR must be an existing directory",
     };
     let what = format!("cannot serve {}", path.display());
     Failure::from(anyhow::Error::new(error).context(what)).with_hint(hint)

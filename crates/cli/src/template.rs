@@ -51,7 +51,7 @@ impl FromStr for Template {
                     .split_once('}')
                     .ok_or_else(|| format!("%{{{named} has no closing brace"))?;
                 let fact = FACTS.into_iter().find(|fact| *fact == name).ok_or_else(|| {
-                    format!("%{{{name}}} is not known; known are {}", FACTS.join(", "))
+                    format!("unknown %{{{name}}}; expected one of {}", FACTS.join(", "))
                 })?;
                 parts.push(Part::Text(std::mem::take(&mut text)));
                 parts.push(Part::Fact(fact));
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_mistake_is_named() {
         let error = "%{size}".parse::<Template>().unwrap_err();
-        assert!(error.starts_with("%{size} is not known; known are bytes, "), "{error}");
+        assert!(error.starts_with("unknown %{size}; expected one of bytes, "), "{error}");
         assert_eq!("%{bytes".parse::<Template>().unwrap_err(), "%{bytes has no closing brace");
     }
 }

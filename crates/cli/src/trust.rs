@@ -27,7 +27,7 @@ pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
             None => Ok(None),
             Some(_) => Err(Failure::new(
                 Exit::Usage,
-                anyhow!("--tls off has no use for --tls-cert and --tls-client-ca"),
+                anyhow!("--tls off cannot be combined with --tls-cert or --tls-client-ca"),
             )
             .with_hint("leave out one of them")),
         };
@@ -49,7 +49,7 @@ pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
 fn warn_of_dates(identity: &Identity, file: &Path) {
     if let Err(untrusted) = identity.in_date() {
         to_stderr(&format!(
-            "warning: {}: {untrusted}; clients that have not met it before refuse it",
+            "warning: {}: {untrusted}; clients that have not pinned it will reject it",
             file.display()
         ));
     }
@@ -85,7 +85,8 @@ fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
                 return for_this_run().map_err(unusable);
             }
             to_stderr(&format!(
-                "warning: {error}; so the TLS key is for this run alone, and clients will find it changed (--tls-dir DIR keeps one)"
+                "warning: {error}; the TLS key is not stored, so clients will see a changed certificate \
+                 after a restart (--tls-dir DIR stores it)"
             ));
             for_this_run().map_err(unusable)
         }
@@ -138,7 +139,7 @@ fn found(flags: &ServerTls) -> Result<Option<Identity>, Failure> {
     match found {
         // As at a start, nobody is kept from serving by what nobody asked for.
         Err(error @ IdentityError::File { .. }) if !told => {
-            to_stderr(&format!("warning: {error}; so the TLS key would be for one run alone"));
+            to_stderr(&format!("warning: {error}; the TLS key would not be stored"));
             Ok(None)
         }
         Err(error) => Err(unusable(error)),
@@ -152,7 +153,15 @@ fn found(flags: &ServerTls) -> Result<Option<Identity>, Failure> {
 }
 
 fn unusable(error: IdentityError) -> Failure {
-    Failure::new(Exit::Usage, error)
+    let hint = match &error {
+        IdentityError::Readable { path, .. } => Some(format!("chmod 600 {}", path.display())),
+        _ => None,
+    };
+    let failure = Failure::new(Exit::Usage, error);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
 }
 
 /// Whom a client trusts.
@@ -182,14 +191,15 @@ fn tell(target: &Target, met: &Met) {
     let authority = target.address();
     match met {
         Met::New { fingerprint, file, error: None } => to_stderr(&format!(
-            "{authority} is new here: its certificate {fingerprint} is remembered in {}",
+            "trusting {authority} on first use: certificate {fingerprint} is stored in {}",
             file.display()
         )),
         Met::New { fingerprint, error: Some(error), .. } => to_stderr(&format!(
-            "warning: {authority} is new here, its certificate is {fingerprint}, and it cannot be remembered: {error}"
+            "warning: trusting {authority} on first use, certificate {fingerprint}; it cannot be stored: {error}"
         )),
         Met::Unchecked { fingerprint } => to_stderr(&format!(
-            "INSECURE: {authority} is whoever answers, with {fingerprint}; anybody on the way can read and change all (-k)"
+            "warning: certificate of {authority} not verified (-k): the connection can be intercepted; \
+             fingerprint {fingerprint}"
         )),
         _ => {}
     }

@@ -18,10 +18,10 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         "mib" => 1 << 20,
         "gib" => 1 << 30,
         "tib" => 1 << 40,
-        _ => return Err("expected bytes, as in 65536, 64KiB, 1MB or 2GiB".to_owned()),
+        _ => return Err("expected a size such as 65536, 64KiB, 1MB or 2GiB".to_owned()),
     };
     let number: u64 = number.parse().map_err(|_| "expected a number of bytes".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "more bytes than can be counted".to_owned())
+    number.checked_mul(factor).ok_or_else(|| "must be less than 2^64 bytes".to_owned())
 }
 
 /// Bytes, and at least one.
@@ -43,11 +43,11 @@ pub(crate) fn buffer(text: &str) -> Result<usize, String> {
 
 /// A duration of more than nothing: `500ms`, `3s`, `1m30s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "expected a duration, as in 500ms, 3s or 2m".to_owned();
+    let wrong = || "expected a duration such as 500ms, 3s or 2m".to_owned();
     let parsed: SignedDuration = text.parse().map_err(|_| wrong())?;
     match Duration::try_from(parsed) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("must be more than nothing".to_owned()),
+        _ => Err("must be greater than zero".to_owned()),
     }
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn user_name(text: &str) -> Result<String, String> {
     if anyport_proto::access::is_user_name(text) {
         return Ok(text.to_owned());
     }
-    Err("a name is 1 to 15 of A-Z a-z 0-9 . _ -, shorter than any token".to_owned())
+    Err("expected 1 to 15 of A-Z a-z 0-9 . _ - (shorter than any token)".to_owned())
 }
 
 #[cfg(test)]

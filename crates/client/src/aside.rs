@@ -43,9 +43,9 @@ impl Aside {
     /// Waits for it.
     pub(crate) fn finish(mut self) -> io::Result<Option<Digest>> {
         let Some(thread) = self.thread.take() else { return Ok(None) };
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread that hashes it panicked")))
+        thread.join().unwrap_or_else(|_| {
+            Err(io::Error::other("internal error: the hashing thread panicked"))
+        })
     }
 }
 

@@ -50,13 +50,13 @@ impl Bottleneck {
 impl fmt::Display for Bottleneck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Reading => "reading and hashing the file here",
-            Self::LimitRate => "the rate that was asked for (--limit-rate)",
-            Self::Sender => "this machine: there was nothing to send most of the time",
-            Self::ReceiverHashing => "hashing at the receiver",
+            Self::Reading => "reading and hashing the file on this machine",
+            Self::LimitRate => "the requested rate (--limit-rate)",
+            Self::Sender => "this machine (no data ready to send)",
+            Self::ReceiverHashing => "hashing on the receiver",
             Self::ReceiverStorage => "the receiver's storage",
             Self::Receiver => "the receiver",
-            Self::SendBuffer => "the send buffer here (net.ipv4.tcp_wmem)",
+            Self::SendBuffer => "the send buffer of this machine (net.ipv4.tcp_wmem)",
             Self::Network => "the network",
         })
     }

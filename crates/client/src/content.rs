@@ -60,7 +60,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// A link to a directory above it.
-    #[error("{path} leads back to a directory above it", path = path.display())]
+    #[error("symbolic link loop: {path} leads to one of its parent directories", path = path.display())]
     Loop {
         /// As the user wrote it.
         path: PathBuf,
@@ -359,8 +359,9 @@ impl Content {
         }
         let failed = |source| SendError::Read { path: self.label.clone(), source };
         let size = self.size.filter(|size| offset <= *size);
-        let size =
-            size.ok_or_else(|| failed(io::Error::other("the server has more than there is")))?;
+        let size = size.ok_or_else(|| {
+            failed(io::Error::other("the server's partial file is longer than this file"))
+        })?;
         self.file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         self.bytes = offset;
         if self.digest != Algorithm::None {

@@ -69,7 +69,10 @@ pub enum SendError {
         source: io::Error,
     },
     /// A file became shorter than announced.
-    #[error("{path} shrank from {announced} to {read} bytes while it was sent", path = path.display())]
+    #[error(
+        "{path} shrank from {announced} to {read} bytes during the transfer",
+        path = path.display()
+    )]
     Shrank {
         /// Which.
         path: PathBuf,
@@ -79,7 +82,7 @@ pub enum SendError {
         read: u64,
     },
     /// A file is another one than when sending it began.
-    #[error("{path} changed while it was sent", path = path.display())]
+    #[error("{path} changed during the transfer", path = path.display())]
     Changed {
         /// Which.
         path: PathBuf,
@@ -103,7 +106,7 @@ pub enum SendError {
         second: PathBuf,
     },
     /// The server has another file under the name that it made of this one's.
-    #[error("{peer} changed the name {name} to {stored}, and has a file of that name")]
+    #[error("cannot store {name} on {peer}: it would be renamed to {stored}, which exists")]
     NotApart {
         /// The server.
         peer: SocketAddr,
@@ -123,10 +126,10 @@ pub enum SendError {
         blame: Blame,
     },
     /// The URL cannot stand in a request.
-    #[error("cannot ask for a WebSocket")]
+    #[error("cannot request a WebSocket")]
     Request(#[from] RequestError),
     /// The server's answer to the handshake is no acceptance.
-    #[error("{peer} did not accept a WebSocket: {}", declined(answer, body))]
+    #[error("WebSocket handshake with {peer} failed: {}", declined(answer, body))]
     Handshake {
         /// The server.
         peer: SocketAddr,
@@ -145,7 +148,7 @@ pub enum SendError {
         source: anyport_proto::http1::HeadError,
     },
     /// The server broke a rule of RFC 6455.
-    #[error("{peer} broke the WebSocket protocol: {violation} ({section})", section = violation.section())]
+    #[error("{peer} {}", violated(violation))]
     Violation {
         /// The server.
         peer: SocketAddr,
@@ -153,7 +156,7 @@ pub enum SendError {
         violation: Violation,
     },
     /// The library engine gave up.
-    #[error("the WebSocket library gave up on {peer}")]
+    #[error("the WebSocket library lost the connection to {peer}")]
     Library {
         /// The server.
         peer: SocketAddr,
@@ -170,7 +173,7 @@ pub enum SendError {
         source: Box<TlsError>,
     },
     /// The server closed the connection instead of answering the ClientHello.
-    #[error("{peer} does not speak TLS: it closed the connection within the handshake")]
+    #[error("{peer} does not speak TLS: it closed the connection during the handshake")]
     NoTls {
         /// The server.
         peer: SocketAddr,
@@ -184,7 +187,7 @@ pub enum SendError {
         refusal: Refusal,
     },
     /// The server closed the WebSocket before it gave a receipt.
-    #[error("{peer} closed the WebSocket with {code}{said}", said = quoted(reason))]
+    #[error("{peer} {}", closed(*code, reason))]
     Closed {
         /// The server.
         peer: SocketAddr,
@@ -194,7 +197,7 @@ pub enum SendError {
         reason: String,
     },
     /// The server's answer is not of the protocol.
-    #[error("{peer} answered something that is no receipt: {answer:?}")]
+    #[error("unexpected reply from {peer}, not a receipt: {answer:?}")]
     Answer {
         /// The server.
         peer: SocketAddr,
@@ -202,7 +205,7 @@ pub enum SendError {
         answer: String,
     },
     /// The connection ended.
-    #[error("the connection to {peer} broke off after {sent} bytes")]
+    #[error("connection to {peer} lost after {sent} bytes")]
     BrokenOff {
         /// The server.
         peer: SocketAddr,
@@ -213,7 +216,7 @@ pub enum SendError {
         source: io::Error,
     },
     /// The same over HTTP, where no upload is gone on with.
-    #[error("the connection to {peer} broke off after {sent} bytes")]
+    #[error("connection to {peer} lost after {sent} bytes")]
     Interrupted {
         /// The server.
         peer: SocketAddr,
@@ -232,7 +235,7 @@ pub enum SendError {
         reason: String,
     },
     /// The server wants something else to be asked, which may be of somebody else.
-    #[error("{peer} answered {status} and sends elsewhere: {location}")]
+    #[error("redirects are not followed: {peer} answered {status} with the location {location}")]
     Elsewhere {
         /// The server.
         peer: SocketAddr,
@@ -242,7 +245,7 @@ pub enum SendError {
         location: String,
     },
     /// A server that is none of ours took a file under a path that nobody wrote.
-    #[error("{peer} gave no receipt, so it is no anyport, and took the file as {path}")]
+    #[error("{peer} is not an anyport server (no receipt); it accepted the file as {path}")]
     Renamed {
         /// The server.
         peer: SocketAddr,
@@ -250,7 +253,7 @@ pub enum SendError {
         path: String,
     },
     /// The path of a URL cannot stand in a request.
-    #[error("cannot ask for {path}: {reason}")]
+    #[error("cannot request {path}: {reason}")]
     BadPath {
         /// The path.
         path: String,
@@ -258,16 +261,16 @@ pub enum SendError {
         reason: String,
     },
     /// An option that no field of HTTP says.
-    #[error("{what} cannot be said over HTTP")]
+    #[error("{what} is not supported over http://")]
     NoWords {
         /// The option.
         what: &'static str,
     },
     /// Requests are no channel for this.
-    #[error("http:// and https:// carry files alone")]
+    #[error("http:// and https:// support file transfers only")]
     NoChannel,
     /// A server that gives no receipts spoke before everything was sent.
-    #[error("{peer} answered before everything was sent, after {sent} bytes{said}", said = quoted(answer))]
+    #[error("{peer} replied before the upload was complete, after {sent} bytes{said}", said = quoted(answer))]
     Early {
         /// The server.
         peer: SocketAddr,
@@ -277,7 +280,7 @@ pub enum SendError {
         answer: String,
     },
     /// The receipt says another count.
-    #[error("{peer} received {theirs} bytes, {ours} were sent")]
+    #[error("{peer} received {theirs} bytes, but {ours} were sent")]
     BytesDiffer {
         /// The server.
         peer: SocketAddr,
@@ -287,7 +290,7 @@ pub enum SendError {
         theirs: u64,
     },
     /// The receipt says another digest.
-    #[error("{peer} received {theirs}, {ours} was sent")]
+    #[error("digest differs: {peer} received {theirs}, but {ours} was sent")]
     DigestDiffers {
         /// The server.
         peer: SocketAddr,
@@ -309,7 +312,7 @@ impl SendError {
             // What a blocking socket says when its time-out has passed.
             io::ErrorKind::WouldBlock => io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the server neither took bytes nor answered in time (--timeout)",
+                "the server neither accepted data nor replied for too long (--timeout)",
             ),
             _ => source,
         };
@@ -365,8 +368,8 @@ impl SendError {
                 let address = address_text(*address);
                 Some(format!("is a server running there? try: anyport serve --bind {address}"))
             }
-            Self::Dial(DialError::Resolve { .. }) => {
-                Some("check the spelling of the host".to_owned())
+            Self::Dial(DialError::Resolve { host, .. }) => {
+                Some(format!("check the spelling, or try: anyport resolve {host}"))
             }
             Self::Refused { refusal, .. } => hint_of(refusal),
             Self::Handshake { answer: ResponseError::Status { status }, .. }
@@ -375,36 +378,39 @@ impl SendError {
                 Some(TOKEN_HINT.to_owned())
             }
             Self::Changed { .. } | Self::Shrank { .. } => {
-                Some("send it again once no other program writes to it".to_owned())
+                Some("send it again when no other program writes to it".to_owned())
             }
             Self::Congestion { .. } => Some(
-                "see net.ipv4.tcp_allowed_congestion_control, or use --congestion auto".to_owned(),
+                "see sysctl net.ipv4.tcp_allowed_congestion_control, or use --congestion auto".to_owned(),
             ),
             Self::Tls { source, .. } => match &**source {
                 TlsError::Untrusted(untrusted) => Some(untrusted.hint()),
                 _ => None,
             },
-            Self::NoTls { .. } => Some("without TLS: tcp://, ws://, frames://, http://".to_owned()),
-            Self::NotHttp { .. } => Some("is that an anyport server? tcp:// may work".to_owned()),
+            Self::NoTls { .. } => Some("without TLS use tcp://, ws://, frames:// or http://".to_owned()),
+            Self::NotHttp { .. } => Some(ANYPORT_HINT.to_owned()),
             Self::BrokenOff { .. } => {
-                Some("run the same command again: it goes on where it broke off".to_owned())
+                Some("run the same command again to resume".to_owned())
             }
             Self::Interrupted { .. } => {
-                Some("run the same command again: over HTTP the file begins anew, over tcp:// it goes on".to_owned())
+                Some("run the same command again; uploads over HTTP start from the beginning, over tcp:// they resume".to_owned())
             }
-            Self::NoHttp { .. } => Some("is that an HTTP server? tcp:// may work".to_owned()),
-            Self::Elsewhere { .. } => {
-                Some("nobody is followed: name that URL, if it is the one that is meant".to_owned())
+            Self::NoHttp { .. } => Some("check that this is an HTTP server, or try tcp://".to_owned()),
+            Self::Elsewhere { location, .. } if location.starts_with("http") => {
+                Some(format!("use {location}"))
             }
             Self::Renamed { .. } => {
                 Some("write the whole path in the URL: http://HOST/PATH/NAME".to_owned())
             }
+            Self::NoWords { what: "--on-exists overwrite" } => Some(
+                "leave it out: a server started with --on-exists overwrite replaces files".to_owned(),
+            ),
             Self::NoWords { .. } => {
                 Some("leave it out, or use tcp:// or ws:// (tls://, wss://)".to_owned())
             }
-            Self::NoChannel => Some("tcp:// or ws:// (tls://, wss://) carries this".to_owned()),
+            Self::NoChannel => Some("use tcp:// or ws:// (tls://, wss://)".to_owned()),
             Self::Name { .. } => {
-                Some("name it in the target: tcp://HOST:PORT/NAME".to_owned())
+                Some("give another name in the target: tcp://HOST:PORT/NAME".to_owned())
             }
             Self::SameName { .. } => Some(
                 "send them one by one, each into its own directory: tcp://HOST:PORT/DIR/".to_owned(),
@@ -471,6 +477,9 @@ pub(crate) fn hint_of(refusal: &Refusal) -> Option<String> {
     }
 }
 
+/// Where a server answers, and not as an anyport server would.
+pub(crate) const ANYPORT_HINT: &str = "check that this is an anyport server, or try tcp://";
+
 /// How a token is given to the commands of the client.
 pub(crate) const TOKEN_HINT: &str =
     "give the token of this server with --token-file FILE or in ANYPORT_TOKEN";
@@ -483,7 +492,20 @@ fn declined(answer: &ResponseError, body: &str) -> String {
     }
 }
 
-/// The first line of what a peer said, and not too much of it: it may be a page.
+/// How a server closed a WebSocket; 1005 stands for a Close without a code.
+pub(crate) fn closed(code: u16, reason: &str) -> String {
+    match code {
+        1005 => "closed the WebSocket without a status code".to_owned(),
+        code => format!("closed the WebSocket with code {code}{}", quoted(reason)),
+    }
+}
+
+/// Which rule of RFC 6455 a server broke.
+pub(crate) fn violated(violation: &Violation) -> String {
+    format!("violated the WebSocket protocol: {violation} ({})", violation.section())
+}
+
+/// The first line of a peer's text, at most 200 characters: it may be a page.
 fn quoted(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     let shown: String = line.chars().filter(|c| !c.is_control()).take(200).collect();

@@ -130,7 +130,7 @@ impl Place {
 pub enum TargetError {
     /// A scheme of another protocol.
     #[error(
-        "scheme {scheme:?} is not known; known are tcp, ws, frames, http, under TLS tls, wss, frames+tls, https, and none at all"
+        "unknown scheme {scheme:?}; expected tcp, ws, frames or http, with TLS tls, wss, frames+tls or https, or no scheme"
     )]
     UnknownScheme {
         /// As written.
@@ -139,7 +139,7 @@ pub enum TargetError {
         url: String,
     },
     /// A known scheme without `//` behind its colon.
-    #[error("{url:?} lacks // after {scheme}:")]
+    #[error("{url:?}: missing // after {scheme}:")]
     NoSlashes {
         /// As written.
         url: String,
@@ -147,10 +147,12 @@ pub enum TargetError {
         scheme: &'static str,
     },
     /// A user or a secret before the host.
-    #[error("a URL carries no user and no token: others on this machine see it")]
+    #[error(
+        "user names and tokens are not accepted in a URL: other users of this machine can see it"
+    )]
     UserInfo,
     /// Nothing between `://` and `/`.
-    #[error("{0:?} names no host")]
+    #[error("{0:?} has no host")]
     NoHost(String),
     /// Several colons, and not an IPv6 address.
     #[error("{0:?} is neither HOST:PORT nor an IPv6 address")]
@@ -159,7 +161,7 @@ pub enum TargetError {
     #[error("port {0:?} is not a number from 1 to 65535")]
     BadPort(String),
     /// A path that names no file.
-    #[error("{path:?} cannot be a file's name: {reason}")]
+    #[error("{path:?} is not a valid file name: {reason}")]
     BadName {
         /// The path as written.
         path: String,
@@ -173,10 +175,10 @@ impl TargetError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownScheme { scheme, url } => match scheme.to_ascii_lowercase().as_str() {
-                "udp" => Some(format!("udp:// is for anyport cat: anyport cat {url}")),
-                "ftp" | "ftps" | "sftp" | "scp" | "tftp" => Some(format!(
-                    "anyport does not speak {scheme}://, curl does: curl {url}; an anyport server is HOST:PORT"
-                )),
+                "udp" => Some(format!("udp:// works with: anyport cat {url}")),
+                "ftp" | "ftps" | "sftp" | "scp" | "tftp" => {
+                    Some(format!("try curl {url}; the target of an anyport server is HOST:PORT"))
+                }
                 _ => None,
             },
             Self::NoSlashes { url, scheme } => {
@@ -184,10 +186,10 @@ impl TargetError {
                 Some(format!("write {scheme}://{}", rest.trim_start_matches('/')))
             }
             Self::UserInfo => {
-                Some("put it into a file for --token-file, or into ANYPORT_TOKEN".to_owned())
+                Some("put the token into a file for --token-file, or into ANYPORT_TOKEN".to_owned())
             }
             Self::BadAddress(_) => {
-                Some("an IPv6 address with a port is written [ADDRESS]:PORT".to_owned())
+                Some("write an IPv6 address with a port as [ADDRESS]:PORT".to_owned())
             }
             Self::NoHost(_) | Self::BadPort(_) | Self::BadName { .. } => None,
         }
@@ -401,11 +403,8 @@ mod tests {
         for (url, hint) in [
             ("http:/host/x", "write http://host/x"),
             ("https:host", "write https://host"),
-            ("udp://h:1", "udp:// is for anyport cat: anyport cat udp://h:1"),
-            (
-                "ftp://h/x",
-                "anyport does not speak ftp://, curl does: curl ftp://h/x; an anyport server is HOST:PORT",
-            ),
+            ("udp://h:1", "udp:// works with: anyport cat udp://h:1"),
+            ("ftp://h/x", "try curl ftp://h/x; the target of an anyport server is HOST:PORT"),
         ] {
             assert_eq!(url.parse::<Target>().unwrap_err().hint().as_deref(), Some(hint), "{url}");
         }
@@ -430,13 +429,13 @@ mod tests {
         for (url, message) in [
             (
                 "ftp://h",
-                r#"scheme "ftp" is not known; known are tcp, ws, frames, http, under TLS tls, wss, frames+tls, https, and none at all"#,
+                r#"unknown scheme "ftp"; expected tcp, ws, frames or http, with TLS tls, wss, frames+tls or https, or no scheme"#,
             ),
-            ("ws:///x", r#""ws:///x" names no host"#),
+            ("ws:///x", r#""ws:///x" has no host"#),
             ("ws://h:0/", r#"port "0" is not a number from 1 to 65535"#),
             (
                 "ws://alice:s3cret@h/",
-                "a URL carries no user and no token: others on this machine see it",
+                "user names and tokens are not accepted in a URL: other users of this machine can see it",
             ),
             ("ws://h:http/", r#"port "http" is not a number from 1 to 65535"#),
         ] {

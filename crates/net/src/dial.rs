@@ -15,7 +15,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::resolve::{Family, Port, Query, ResolveError, address_text, is_address, resolve};
+use crate::resolve::{
+    Family, NO_ADDRESS, Port, Query, ResolveError, address_text, is_address, resolve,
+};
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +60,7 @@ pub fn dial(host: &str, port: u16, patience: Duration) -> Result<TcpStream, Dial
             Err(DialError::Connect { host: host.to_owned(), address, source })
         }
         Err(None) => {
-            let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            let none = io::Error::new(io::ErrorKind::NotFound, NO_ADDRESS);
             Err(unresolved(ResolveError::Failed(none)))
         }
     }

@@ -120,7 +120,7 @@ fn listen_once(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError
                 listeners.push(listener);
             }
             Err(source) if address.is_ipv6() && is_no_ipv6(&source) => {
-                tracing::debug!(%address, error = %source, "no IPv6 here");
+                tracing::debug!(%address, error = %source, "IPv6 is not available");
                 missing = Some(ListenError::Bind { address, source });
             }
             Err(source) => return Err(ListenError::Bind { address, source }),

@@ -67,13 +67,13 @@ pub enum ResolveError {
         words: &'static str,
     },
     /// getaddrinfo would take another port for it, modulo 65536.
-    #[error("port {0} is more than 65535")]
+    #[error("port {0} exceeds 65535")]
     Port(String),
     /// It takes too long.
     #[error("no answer within {0:?}")]
     Late(Duration),
     /// The system failed otherwise.
-    #[error("the resolver is out of order")]
+    #[error("the resolver failed")]
     Failed(#[source] io::Error),
 }
 
@@ -250,9 +250,9 @@ fn within<T: Send + 'static>(
         .map_err(ResolveError::Failed)?;
     told.recv_timeout(patience).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(ResolveError::Late(patience)),
-        RecvTimeoutError::Disconnected => {
-            Err(ResolveError::Failed(io::Error::other("the answer cannot be read")))
-        }
+        RecvTimeoutError::Disconnected => Err(ResolveError::Failed(io::Error::other(
+            "internal error: no result from the resolver thread",
+        ))),
     })
 }
 
@@ -264,16 +264,19 @@ fn explain(error: LookupError) -> ResolveError {
     }
 }
 
+/// Text for a name that resolves to nothing.
+pub const NO_ADDRESS: &str = "the name has no address";
+
 /// What the codes of RFC 3493 §6.1 mean to whoever asked. `EAI_SYSTEM` has a reason of its own.
 const CODES: [(i32, &str, &str); 9] = [
-    (libc::EAI_NONAME, "EAI_NONAME", "the name or service is not known"),
-    (libc::EAI_AGAIN, "EAI_AGAIN", "no name server answers for now"),
-    (libc::EAI_FAIL, "EAI_FAIL", "the name server cannot say"),
-    (libc::EAI_NODATA, "EAI_NODATA", "the name has no address"),
+    (libc::EAI_NONAME, "EAI_NONAME", "name or service not known"),
+    (libc::EAI_AGAIN, "EAI_AGAIN", "no reply from a name server"),
+    (libc::EAI_FAIL, "EAI_FAIL", "the name server failed"),
+    (libc::EAI_NODATA, "EAI_NODATA", NO_ADDRESS),
     (EAI_ADDRFAMILY, "EAI_ADDRFAMILY", "the name has no address of this family"),
-    (libc::EAI_FAMILY, "EAI_FAMILY", "this system has no such family of addresses"),
-    (libc::EAI_SERVICE, "EAI_SERVICE", "the service is not known for TCP"),
-    (libc::EAI_MEMORY, "EAI_MEMORY", "the resolver has no memory left"),
+    (libc::EAI_FAMILY, "EAI_FAMILY", "address family not supported by this system"),
+    (libc::EAI_SERVICE, "EAI_SERVICE", "unknown service for TCP"),
+    (libc::EAI_MEMORY, "EAI_MEMORY", "the resolver is out of memory"),
     (libc::EAI_OVERFLOW, "EAI_OVERFLOW", "the name is too long"),
 ];
 
@@ -361,7 +364,7 @@ mod tests {
     fn what_is_not_known_is_told_by_its_code() {
         let error = ask("no such name").unwrap_err();
         assert_eq!(error.code(), Some("EAI_NONAME"), "{error}");
-        assert_eq!(error.to_string(), "the name or service is not known (EAI_NONAME)");
+        assert_eq!(error.to_string(), "name or service not known (EAI_NONAME)");
         let nul = Query { host: "a\0b".to_owned(), ..Query::parse("h").unwrap() };
         assert!(matches!(resolve(&nul, PATIENCE), Err(ResolveError::Failed(_))));
     }

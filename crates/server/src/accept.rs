@@ -145,10 +145,12 @@ fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
 fn excess(what: Excess) -> String {
     match what {
         Excess::Open(limit) => {
-            format!("its address has {limit} connections already (--max-conns-per-ip)")
+            format!("its address already has {limit} connections (--max-conns-per-ip)")
         }
         Excess::Rate(limit) => {
-            format!("its address made more than {limit} connections a second (--max-rate-per-ip)")
+            format!(
+                "its address opens more than {limit} connections per second (--max-rate-per-ip)"
+            )
         }
     }
 }
@@ -175,13 +177,13 @@ impl Exhausted {
     async fn pause_after(&mut self, error: &io::Error) {
         let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         if !exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
-            tracing::debug!(%error, "a connection was gone before it was accepted");
+            tracing::debug!(%error, "connection closed before it was accepted");
             return;
         }
         // It may last, and a line for each attempt would fill the disk too.
         if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.told = Some(Instant::now());
-            tracing::error!(%error, "cannot accept; waiting for connections to end");
+            tracing::error!(%error, "cannot accept connections; waiting for open ones to end");
         }
         tokio::time::sleep(PAUSE).await;
     }

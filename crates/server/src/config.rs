@@ -314,7 +314,7 @@ impl FromStr for Service {
     fn from_str(word: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|service| service.as_str() == word).ok_or_else(|| {
             let known = Self::ALL.map(Self::as_str).join(", ");
-            format!("unknown service {word:?}; known are {known}")
+            format!("unknown service {word:?}; expected one of {known}")
         })
     }
 }

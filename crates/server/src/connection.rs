@@ -61,17 +61,19 @@ pub(crate) async fn serve(
         Ok((wire, Beginning::Decided(detected))) => (wire, detected),
         Ok((_, Beginning::Silent(end))) => {
             context.counters.silent(end);
-            tracing::debug!(%peer, end = end.as_str(), elapsed = ?started.elapsed(), "ended without a byte");
+            tracing::debug!(%peer, end = end.as_str(), elapsed = ?started.elapsed(), "closed without sending data");
             return;
         }
         Ok((wire, Beginning::ToGreet)) => {
-            tracing::debug!(%peer, elapsed = ?started.elapsed(), "silent until the deadline: greeted");
+            tracing::debug!(%peer, elapsed = ?started.elapsed(), "no data within the detection timeout: sending the greeting");
             let greet = Service::Greet;
             return Box::pin(direct::serve(wire, Some(place), greet, context, stages, guard)).await;
         }
         Err(error) => {
-            context.record.broken(&format!("broken before the protocol was known: {error}"));
-            tracing::debug!(%peer, %error, "broken before the protocol was known");
+            context
+                .record
+                .broken(&format!("connection lost before the protocol was detected: {error}"));
+            tracing::debug!(%peer, %error, "connection lost before the protocol was detected");
             return;
         }
     };
@@ -121,11 +123,7 @@ async fn begin(
     let mut wire = match shaken {
         Ok(wire) => wire,
         Err(error) => {
-            context.files.refused(
-                "tls",
-                context.peer,
-                format!("the TLS handshake failed: {error}"),
-            );
+            context.files.refused("tls", context.peer, format!("TLS handshake failed: {error}"));
             return Err(error);
         }
     };
@@ -361,7 +359,7 @@ fn alone(stream: Arc<TcpStream>) -> io::Result<TcpStream> {
 }
 
 fn in_use() -> io::Error {
-    io::Error::other("the socket is in use elsewhere")
+    io::Error::other("internal error: the socket is still in use")
 }
 
 async fn close_shared(stream: Arc<TcpStream>) {

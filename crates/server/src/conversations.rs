@@ -93,7 +93,7 @@ impl Conversations {
         };
         // Silence is no fault here, but a peer that is gone is not waited for.
         if let Err(error) = keepalive::watch(&socket, self.config.now().timeouts.idle) {
-            tracing::warn!(%error, "cannot watch whether a silent peer is there");
+            tracing::warn!(%error, "cannot watch an idle connection for its end");
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed) % self.reactors.len();
         self.reactors[number].add(socket, Talker { session, _guard: guard });

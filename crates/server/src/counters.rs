@@ -358,7 +358,7 @@ impl fmt::Display for Snapshot {
         write!(f, ", interrupted {interrupted}, refused {refused}")?;
         let Self { sent, bytes_sent, unsent, .. } = self;
         if sent + unsent > 0 {
-            write!(f, "; sent {sent}, bytes {bytes_sent}, broken off {unsent}")?;
+            write!(f, "; sent {sent}, bytes {bytes_sent}, interrupted {unsent}")?;
         }
         let Self { encrypted, unshaken, .. } = self;
         if encrypted + unshaken > 0 {
@@ -369,7 +369,7 @@ impl fmt::Display for Snapshot {
             write!(f, "{before} {} {count} ({})", decided.as_str(), class.as_str())?;
             before = ",";
         }
-        let mut before = "; without a byte";
+        let mut before = "; without data";
         for (end, count) in &self.silent {
             write!(f, "{before} {count} ({})", end.as_str())?;
             before = ",";
@@ -484,7 +484,7 @@ mod tests {
         );
         let line = snapshot.to_string();
         assert!(line.contains("; detected http1 2 (first-bytes), frames 1 (proof), "), "{line}");
-        assert!(line.ends_with("; without a byte 1 (gave-way)"), "{line}");
+        assert!(line.ends_with("; without data 1 (gave-way)"), "{line}");
     }
 
     #[test]

@@ -54,11 +54,11 @@ pub(crate) async fn serve(
         Ok(Begun::Told) => return connection::close(wire).await,
         Ok(Begun::Silent(end)) => {
             context.counters.silent(end);
-            tracing::debug!(%peer, service = service.as_str(), end = end.as_str(), "ended without a byte");
+            tracing::debug!(%peer, service = service.as_str(), end = end.as_str(), "closed without sending data");
             return connection::close(wire).await;
         }
         Err(error) => {
-            tracing::debug!(%peer, service = service.as_str(), %error, "broken before its first byte");
+            tracing::debug!(%peer, service = service.as_str(), %error, "connection lost before the first byte");
             return;
         }
     };

@@ -12,13 +12,13 @@ pub struct Greeting(String);
 #[non_exhaustive]
 pub enum GreetingError {
     /// There is nothing in it.
-    #[error("a greeting says something")]
+    #[error("the greeting is empty")]
     Empty,
     /// A line end, or another character that no terminal shows.
-    #[error("a greeting is one line, without control characters")]
+    #[error("the greeting has a line end or another control character")]
     Control,
     /// It is longer than a line should be.
-    #[error("a greeting has at most {MAX_GREETING} bytes, not {0}")]
+    #[error("the greeting has {0} bytes, more than {MAX_GREETING}")]
     TooLong(usize),
 }
 

@@ -257,13 +257,16 @@ impl Server {
         let grace = tokio::time::sleep(shared.config.now().timeouts.drain);
         tokio::select! {
             () = stop.tasks.wait() => return,
-            () = grace => tracing::warn!(connections = stop.tasks.len(), "the grace period is over"),
+            () = grace => tracing::warn!(connections = stop.tasks.len(), "drain timeout reached; closing the remaining connections"),
             () = abort => {}
         }
         stop.abort();
         drop((conversations, stages));
         if tokio::time::timeout(ABORT_TIME, stop.tasks.wait()).await.is_err() {
-            tracing::error!(connections = stop.tasks.len(), "connections do not end; leaving them");
+            tracing::error!(
+                connections = stop.tasks.len(),
+                "connections did not close in time; abandoning them"
+            );
         }
     }
 }
@@ -287,7 +290,7 @@ async fn sweep(files: Arc<Live<Files>>, config: Arc<Live<Config>>) {
             looked = Instant::now();
         }
         if let Err(error) = tokio::task::spawn_blocking(move || files.sweep(there)).await {
-            tracing::error!(%error, "cannot sweep partial files");
+            tracing::error!(%error, "cannot remove old partial files");
         }
     }
 }

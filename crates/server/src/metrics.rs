@@ -15,31 +15,39 @@ pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) fn render(counters: &Counters, rooms: &Rooms, pipes: &Pipes) -> String {
     let mut page = Page(String::new());
     let snapshot = counters.snapshot();
-    page.about("build_info", "gauge", "What runs here.");
+    page.about("build_info", "gauge", "Version of the server.");
     page.row("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     connections(&mut page, &snapshot);
     transfers(&mut page, &snapshot);
     datagrams(&mut page, &snapshot);
     let (count, members, said) = rooms.counts();
-    page.single("rooms", "gauge", "Rooms, those that were just left too.", count as u64);
-    page.single("room_members", "gauge", "Members and listeners of all rooms.", members);
-    page.single("room_messages_total", "counter", "Messages said in rooms.", said);
     page.single(
-        "pipes",
+        "rooms",
         "gauge",
-        "Keys that somebody gives to or waits for.",
-        pipes.count() as u64,
+        "Rooms, including those that have just become empty.",
+        count as u64,
     );
+    page.single("room_members", "gauge", "Members and listeners of all rooms.", members);
+    page.single("room_messages_total", "counter", "Messages sent to rooms.", said);
+    page.single("pipes", "gauge", "Pipe keys in use.", pipes.count() as u64);
     let [lasted, received, sent] = counters.durations();
-    page.single_histogram("connection_seconds", "How long connections lasted.", &lasted);
+    page.single_histogram("connection_seconds", "Duration of connections.", &lasted);
     page.single_histogram(
         "file_received_seconds",
-        "From first to last byte of received files.",
+        "Duration of uploads, from the first to the last byte.",
         &received,
     );
-    page.single_histogram("file_sent_seconds", "From request to last byte of sent files.", &sent);
+    page.single_histogram(
+        "file_sent_seconds",
+        "Duration of downloads, from the request to the last byte.",
+        &sent,
+    );
     let name = "request_seconds";
-    page.about(name, "histogram", "From the head of an HTTP request to the end of its answer.");
+    page.about(
+        name,
+        "histogram",
+        "Duration of HTTP requests, from the request head to the end of the response.",
+    );
     for (protocol, class, durations) in counters.requests.durations() {
         page.histogram(name, &[("protocol", protocol), ("status", class)], &durations);
     }
@@ -49,26 +57,31 @@ pub(crate) fn render(counters: &Counters, rooms: &Rooms, pipes: &Pipes) -> Strin
 fn connections(page: &mut Page, snapshot: &Snapshot) {
     let Snapshot { connections, open, bytes_in, bytes_out, .. } = *snapshot;
     page.single("connections_total", "counter", "Accepted connections.", connections);
-    page.single("connections_open", "gauge", "Connections that are served now.", open);
-    page.single("received_bytes_total", "counter", "Bytes that came, without TLS.", bytes_in);
-    page.single("sent_bytes_total", "counter", "Bytes that went, without TLS.", bytes_out);
+    page.single("connections_open", "gauge", "Open connections.", open);
+    page.single(
+        "received_bytes_total",
+        "counter",
+        "Bytes received, without TLS overhead.",
+        bytes_in,
+    );
+    page.single("sent_bytes_total", "counter", "Bytes sent, without TLS overhead.", bytes_out);
     let name = "connections_decided_total";
-    page.about(name, "counter", "What connections were found to be, and why.");
+    page.about(name, "counter", "Detected protocols, by reason.");
     for (decided, class, count) in &snapshot.decisions {
         page.row(name, &[("protocol", decided.as_str()), ("reason", class.as_str())], *count);
     }
     let name = "connections_silent_total";
-    page.about(name, "counter", "Connections that ended without a byte.");
+    page.about(name, "counter", "Connections closed without sending data.");
     for (end, count) in &snapshot.silent {
         page.row(name, &[("end", end.as_str())], *count);
     }
     let name = "connections_served_total";
-    page.about(name, "counter", "Connections of services that nobody has to ask for.");
+    page.about(name, "counter", "Connections to listeners for a single service.");
     for (service, count) in &snapshot.served {
         page.row(name, &[("service", service.as_str())], *count);
     }
     let name = "refusals_total";
-    page.about(name, "counter", "Peers and requests that were refused.");
+    page.about(name, "counter", "Refused connections and requests.");
     for why in Why::ALL {
         let count = snapshot.refusals.iter().find(|(other, _)| *other == why);
         page.row(name, &[("reason", why.as_str())], count.map_or(0, |(_, count)| *count));
@@ -77,27 +90,27 @@ fn connections(page: &mut Page, snapshot: &Snapshot) {
 
 fn transfers(page: &mut Page, snapshot: &Snapshot) {
     let name = "files_received_total";
-    page.about(name, "counter", "Files that came, by how they ended.");
+    page.about(name, "counter", "Received files, by result.");
     page.row(name, &[("result", "whole")], snapshot.receipts);
     page.row(name, &[("result", "interrupted")], snapshot.interrupted);
-    let bytes = "Content of files that came whole.";
+    let bytes = "Content bytes of completely received files.";
     page.single("files_received_bytes_total", "counter", bytes, snapshot.bytes);
     let name = "files_sent_total";
-    page.about(name, "counter", "Files that went, by how they ended.");
+    page.about(name, "counter", "Sent files, by result.");
     page.row(name, &[("result", "whole")], snapshot.sent);
     page.row(name, &[("result", "interrupted")], snapshot.unsent);
-    let bytes = "Content of files that went whole.";
+    let bytes = "Content bytes of completely sent files.";
     page.single("files_sent_bytes_total", "counter", bytes, snapshot.bytes_sent);
 }
 
 fn datagrams(page: &mut Page, snapshot: &Snapshot) {
     let name = "datagrams_answered_total";
-    page.about(name, "counter", "Datagrams that were answered.");
+    page.about(name, "counter", "Answered datagrams.");
     for (service, count) in &snapshot.datagrams {
         page.row(name, &[("service", service.as_str())], *count);
     }
     let name = "datagrams_dropped_total";
-    page.about(name, "counter", "Datagrams that got no answer.");
+    page.about(name, "counter", "Datagrams without an answer.");
     for (why, count) in &snapshot.dropped {
         page.row(name, &[("reason", why.as_str())], *count);
     }

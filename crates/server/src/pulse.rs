@@ -53,7 +53,7 @@ impl Pulse {
                 }
             };
             if timeout(patience, turned).await.is_err() {
-                return Some(format!("conversation thread {number}"));
+                return Some(format!("reactor thread {number}"));
             }
         }
         None

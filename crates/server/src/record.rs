@@ -117,7 +117,7 @@ impl Drop for Record {
             requests = load(&self.requests),
             files = load(&self.files),
             seconds = elapsed.as_secs_f64(),
-            close = broken.as_deref().unwrap_or("in order"),
+            close = broken.as_deref().unwrap_or("clean"),
             "connection ended"
         );
     }

@@ -20,9 +20,9 @@ pub(crate) enum Route {
 /// Why a path leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RouteError {
-    #[error("WebSocket is not served at {0}; try /NAME, /files/NAME, /echo or /rooms/NAME")]
+    #[error("no WebSocket service at {0}; try /NAME, /files/NAME, /echo or /rooms/NAME")]
     NotFound(String),
-    #[error("the name in {path} cannot be used: {source}")]
+    #[error("invalid name in {path}: {source}")]
     BadName { path: String, source: PathError },
     #[error(transparent)]
     BadRoom(#[from] TargetError),

@@ -67,7 +67,7 @@ impl Supervised {
         let reason = if self.stop.is_aborted() {
             STOPPED.to_owned()
         } else {
-            format!("the connection broke: {error}")
+            format!("connection lost: {error}")
         };
         self.tally.record.broken(&reason);
         self.session.broken(&reason);

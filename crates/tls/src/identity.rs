@@ -39,7 +39,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// A key that others can read is no secret.
-    #[error("{}: other users may read this private key (mode {mode:o}); run: chmod 600 {}", path.display(), path.display())]
+    #[error("{}: other users may read this private key (mode {mode:o})", path.display())]
     Readable {
         /// The key's file.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum IdentityError {
         reason: String,
     },
     /// A key could not be made.
-    #[error("cannot make a key and a certificate: {0}")]
+    #[error("cannot generate a key and a certificate: {0}")]
     Made(#[from] rcgen::Error),
 }
 
@@ -74,7 +74,7 @@ impl Identity {
         }
         let content = |reason: String| IdentityError::Content { path: path.clone(), reason };
         let key = PrivateKeyDer::from_pem_slice(&pem)
-            .map_err(|error| content(format!("no private key in PEM: {error}")))?;
+            .map_err(|error| content(format!("no private key found: {error}")))?;
         Self::new(certificates, key).map_err(content)
     }
 
@@ -136,7 +136,7 @@ impl Identity {
         let first = certificates.first().ok_or("no certificate")?;
         let fingerprint = Fingerprint::of(first);
         let key = CertifiedKey::from_der(certificates, key, &provider()).map_err(|error| {
-            format!("key and certificate cannot be used: {}", crate::words(&error))
+            format!("cannot use the key and the certificate: {}", crate::words(&error))
         })?;
         Ok(Self { key: Arc::new(key), fingerprint })
     }
@@ -151,10 +151,10 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     let (_, pem) = read(path)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| content(format!("no certificates in PEM: {error}")))?;
+        .map_err(|error| content(format!("no certificate found: {error}")))?;
     if certificates.is_empty() {
         return Err(content(
-            "no certificate in it; a PEM file has -----BEGIN CERTIFICATE-----".to_owned(),
+            "no certificate found: no line -----BEGIN CERTIFICATE-----".to_owned(),
         ));
     }
     Ok(certificates)
@@ -275,12 +275,12 @@ mod tests {
         fs::write(&chain, &pem).unwrap();
         fs::write(&key, &pem).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(said().contains("chmod 600"), "{}", said());
+        assert!(said().contains("(mode 640)"), "{}", said());
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(Identity::read(&chain, &key).is_ok());
         fs::write(&key, "hello").unwrap();
         assert!(said().contains("key.pem: no private key"), "{}", said());
         fs::write(&key, other).unwrap();
-        assert!(said().contains("key.pem: key and certificate cannot be used"), "{}", said());
+        assert!(said().contains("key.pem: cannot use the key"), "{}", said());
     }
 }

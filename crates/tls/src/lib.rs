@@ -45,7 +45,7 @@ pub enum TlsError {
     #[error(transparent)]
     Untrusted(#[from] client::Untrusted),
     /// A handshake message that comes in ever more records.
-    #[error("a handshake message of more than {limit} bytes on the wire")]
+    #[error("TLS handshake message is longer than {limit} bytes")]
     TooLong {
         /// How many bytes of the wire one may take.
         limit: usize,
@@ -72,16 +72,16 @@ pub(crate) fn words(error: &rustls::Error) -> String {
     use rustls::Error as E;
     match error {
         E::InvalidCertificate(error) => {
-            format!("the certificate is not valid: {}", certificate_words(error))
+            format!("invalid certificate: {}", certificate_words(error))
         }
         E::PeerIncompatible(error) => {
-            format!("the peer is not compatible: {}", spaced(&format!("{error:?}")))
+            format!("incompatible peer: {}", spaced(&format!("{error:?}")))
         }
         E::PeerMisbehaved(error) => {
-            format!("the peer breaks the protocol: {}", spaced(&format!("{error:?}")))
+            format!("the peer violated the TLS protocol: {}", spaced(&format!("{error:?}")))
         }
         E::InvalidMessage(error) => {
-            format!("the peer sent no valid TLS message: {}", spaced(&format!("{error:?}")))
+            format!("invalid TLS message from the peer: {}", spaced(&format!("{error:?}")))
         }
         error => error.to_string(),
     }
@@ -113,7 +113,7 @@ fn spaced(name: &str) -> String {
 }
 
 /// What a stream says that ended without close_notify: the peer may have had more to say (RFC 8446 §6.1).
-pub const TRUNCATED: &str = "the TLS connection was cut: no close_notify came";
+pub const TRUNCATED: &str = "TLS truncated: no close_notify";
 
 /// AES-128 before AES-256: as safe for any file there will be, and a third faster (docs/decisions/0011).
 fn provider() -> Arc<CryptoProvider> {
@@ -146,11 +146,11 @@ mod tests {
         for (error, words) in [
             (
                 Error::InvalidCertificate(CertificateError::BadEncoding),
-                "the certificate is not valid: bad encoding",
+                "invalid certificate: bad encoding",
             ),
             (
                 Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon),
-                "the peer is not compatible: no kx groups in common",
+                "incompatible peer: no kx groups in common",
             ),
         ] {
             assert_eq!(TlsError::from(error).to_string(), words);

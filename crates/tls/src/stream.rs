@@ -288,7 +288,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for MaybeTl
     }
 }
 
-const HALF: &str = "the connection ended within the TLS handshake";
+const HALF: &str = "connection closed during the TLS handshake";
 
 /// Bytes of one read of a handshake.
 const SHORT: usize = 4 * 1024;

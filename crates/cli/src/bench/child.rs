@@ -157,11 +157,11 @@ impl Process {
         let Some(lines) = &self.lines else { bail!("{name} has no output to read") };
         match lines.recv_timeout(deadline.left()) {
             Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => bail!("{name} said nothing {deadline}"),
+            Err(RecvTimeoutError::Timeout) => bail!("no output from {name} {deadline}"),
             Err(RecvTimeoutError::Disconnected) => {
                 let name = name.clone();
                 let said = self.end().map(|ended| ended.stderr).unwrap_or_default();
-                bail!("{name} ended without a word of what came: {}", last_lines(&said))
+                bail!("{name} exited without reporting what it received: {}", last_lines(&said))
             }
         }
     }
@@ -185,7 +185,7 @@ impl Process {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).context("a time-out that is too long")?;
+            let left = Timespec::try_from(left).context("timeout too long")?;
             let mut watched = [PollFd::new(&descriptor, PollFlags::IN)];
             match poll(&mut watched, Some(&left)) {
                 Ok(count) => return Ok(count > 0),
@@ -203,7 +203,7 @@ impl Process {
         if !self.ends_within(deadline.left())? {
             let name = self.name.clone();
             self.end()?;
-            bail!("{name} did not end {deadline} and was killed");
+            bail!("{name} did not exit {deadline} and was killed");
         }
         self.reap()
     }
@@ -226,7 +226,7 @@ impl Process {
     }
 
     fn reap(&mut self) -> Result<Ended> {
-        let child = self.child.take().with_context(|| format!("{} has ended", self.name))?;
+        let child = self.child.take().with_context(|| format!("{} has exited", self.name))?;
         // A number that may be given to somebody else must not be killed any more.
         live().remove(&child.id());
         let used = child.wait4().with_context(|| format!("cannot wait for {}", self.name))?;
@@ -305,7 +305,7 @@ fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let from = lines.len().saturating_sub(2);
     let text = lines[from..].join("; ");
-    if text.is_empty() { "it said nothing".to_owned() } else { text.chars().take(300).collect() }
+    if text.is_empty() { "no output".to_owned() } else { text.chars().take(300).collect() }
 }
 
 fn this_program() -> Result<PathBuf> {
@@ -326,6 +326,6 @@ mod tests {
     #[test]
     fn the_end_of_a_complaint_is_kept() {
         assert_eq!(last_lines("one\n\n two \nthree\n"), "two; three");
-        assert_eq!(last_lines("\n"), "it said nothing");
+        assert_eq!(last_lines("\n"), "no output");
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn run(flags: &Idle) -> Result<Exit, Failure> {
     let after = memory(flags)?;
     to_stderr("pinging each connection");
     for (index, connection) in connections.iter_mut().enumerate() {
-        ping(connection).with_context(|| format!("connection {} is not alive", index + 1))?;
+        ping(connection).with_context(|| format!("connection {} does not respond", index + 1))?;
     }
     let each = before
         .zip(after)
@@ -46,7 +46,7 @@ pub(super) fn run(flags: &Idle) -> Result<Exit, Failure> {
             (Some(each), Some(before), Some(after)) => format!(
                 "{each:.0} bytes of resident memory each (the server went from {before} to {after})"
             ),
-            _ => "memory is not known: give the server's --pid, on this machine".to_owned(),
+            _ => "memory not measured: needs --pid of a server on this machine".to_owned(),
         };
         format!(
             "{}: {} idle connections, all alive; {opened:.0} opened per second, one at a time\n{memory}",
@@ -63,7 +63,7 @@ fn open(target: &Target, flags: &Idle, count: u32) -> Result<Vec<WebSocket>, Fai
             websocket::open(target, flags.timeout).map_err(|error| {
                 let error = error.context(format!("connection {number} of {count}"));
                 Failure::new(Exit::Unreachable, error)
-                    .with_hint("a server may have a limit of its own; anyport's is --max-conns")
+                    .with_hint("the server may have a limit; that of anyport is --max-conns")
             })
         })
         .collect()
@@ -74,8 +74,8 @@ fn memory(flags: &Idle) -> Result<Option<u64>, Failure> {
     let Some(pid) = flags.pid else { return Ok(None) };
     std::thread::sleep(flags.settle);
     let memory = memory_of(pid).ok_or_else(|| {
-        Failure::new(Exit::Usage, anyhow!("process {pid} tells nothing of its memory"))
-            .with_hint("--pid is the server's process on this machine")
+        Failure::new(Exit::Usage, anyhow!("cannot read the memory use of process {pid}"))
+            .with_hint("use --pid with a process on this machine")
     })?;
     Ok(Some(memory.now))
 }
@@ -105,5 +105,5 @@ fn ping(connection: &mut WebSocket) -> Result<()> {
         }
         piece.truncate(count);
     }
-    bail!("no pong came")
+    bail!("no pong received")
 }

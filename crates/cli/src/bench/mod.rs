@@ -63,8 +63,9 @@ pub(crate) fn run_peer(peer: &Peer) -> Result<Exit, Failure> {
 
 fn compare(flags: &Bench) -> Result<Exit, Failure> {
     let facts = Facts::gather(flags).map_err(|error| {
-        Failure::new(Exit::Usage, error)
-            .with_hint("see net.ipv4.tcp_allowed_congestion_control, or use auto")
+        Failure::new(Exit::Usage, error).with_hint(
+            "see sysctl net.ipv4.tcp_allowed_congestion_control, or use --congestion auto",
+        )
     })?;
     let (rows, skipped) =
         if flags.urls.is_empty() { local_rows(flags)? } else { (server_rows(flags)?, Vec::new()) };
@@ -84,7 +85,7 @@ fn compare(flags: &Bench) -> Result<Exit, Failure> {
         flags.runs
     ));
     if !flags.urls.is_empty() {
-        to_stderr("each run leaves with the servers what their sinks keep");
+        to_stderr("the servers keep the file of each run, unless their --sink discards it");
     }
     let congestion = facts.congestion.clone();
     let track = Track { flags, work: &work, congestion: &congestion };
@@ -112,12 +113,12 @@ fn local_rows(flags: &Bench) -> Result<(Vec<Row>, Vec<Skipped>), Failure> {
     }
     let known: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
     let mut rows = rows::chosen(rows, &flags.pairs).map_err(|unknown| {
-        let hint = format!("rows are {}", known.join(", "));
+        let hint = format!("expected one of {}", known.join(", "));
         let hint = if flags.against { hint } else { format!("{hint}, and more with --against") };
-        Failure::new(Exit::Usage, anyhow!("no row is called {unknown:?}")).with_hint(hint)
+        Failure::new(Exit::Usage, anyhow!("unknown row {unknown:?}")).with_hint(hint)
     })?;
     let reason = match (flags.sink, flags.fsync) {
-        _ if flags.parallel > 1 => Some("takes one connection at a time"),
+        _ if flags.parallel > 1 => Some("accepts one connection at a time"),
         (Sink::Memory, _) => Some("keeps nothing in memory"),
         (Sink::File, Fsync::File) => Some("does not fsync"),
         _ => None,
@@ -147,7 +148,7 @@ fn server_rows(flags: &Bench) -> Result<Vec<Row>, Failure> {
             Scheme::Ws => &[Client::Ws, Client::Library],
             Scheme::Frames => &[Client::Frames],
             other => {
-                let error = anyhow!("{}:// is not measured yet", other.as_str());
+                let error = anyhow!("{}:// is not supported by bench yet", other.as_str());
                 return Err(Failure::new(Exit::Usage, error));
             }
         };
@@ -171,7 +172,7 @@ fn measure(track: &Track<'_>, rows: Vec<Row>, expected: &str) -> Result<Vec<Meas
     for one in &measured {
         complain(one);
     }
-    let seed = getrandom::u64().context("no randomness for the order")?;
+    let seed = getrandom::u64().context("cannot get random numbers for the order")?;
     let mut random = SplitMix::new(seed);
     for round in 0..=track.flags.runs {
         for index in random.shuffled(measured.len()) {

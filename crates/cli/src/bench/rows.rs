@@ -59,14 +59,14 @@ impl Kind {
 
     pub(super) const fn heading(self) -> &'static str {
         match self {
-            Self::Yardstick => "yardsticks: bare loops, no product code",
+            Self::Yardstick => "baselines: bare loops, no product code",
             Self::Receiving => "receivers alone: the same bare sender from memory",
             Self::Pair => {
                 "pairs: client → server (own: anyport's code, library: tokio-tungstenite)"
             }
-            Self::Variant => "pairs with more to do",
-            Self::Sized => "frames of other sizes, beside yardsticks of the same size",
-            Self::Peer => "against what else is installed",
+            Self::Variant => "pairs with additional work",
+            Self::Sized => "frames of other sizes, with baselines of the same size",
+            Self::Peer => "other installed programs",
             Self::Server => "running servers",
         }
     }

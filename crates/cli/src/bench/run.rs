@@ -109,11 +109,11 @@ impl Track<'_> {
             let stored = receipt.path.map(|path| self.work.stored.join(path));
             let stored = stored.filter(|_| !matches!(row.receiver, Receiver::Running { .. }));
             let found = stored.map(|path| work::digest_of(&path)).transpose()?;
-            for (who, digest) in [("the receipt says", &told), ("stored was", &found)] {
+            for (who, digest) in [("the receipt has", &told), ("the stored file has", &found)] {
                 if let Some(digest) = digest
                     && digest != expected
                 {
-                    let reason = format!("the file has {expected}, {who} {digest}");
+                    let reason = format!("the file has {expected}, but {who} {digest}");
                     return Err(Broken { reason, mismatch: true });
                 }
             }
@@ -173,7 +173,7 @@ impl Track<'_> {
         let several = (receipts.len() > 1).then(|| slowest * each.len() as f64 / sum);
         let seconds = if several.is_some() { wall } else { slowest };
         if purpose == Purpose::Time && seconds <= 0.0 {
-            return Err(anyhow!("all bytes came in one read: too few to time").into());
+            return Err(anyhow!("all bytes arrived in one read: too few to measure").into());
         }
         let receiver_cpu = ended.map(|ended| ended.cpu);
         let senders = count;
@@ -212,7 +212,7 @@ impl Track<'_> {
                     other => return Err(other.unexpected().into()),
                 },
                 (_, None) if told.trim().is_empty() => {
-                    return Err(anyhow!("the server gave no receipt: is it anyport?").into());
+                    return Err(anyhow!("no receipt: check that the server is anyport").into());
                 }
                 (_, None) => match parse(told.trim())? {
                     Event::Receipt(receipt) => receipt,
@@ -417,7 +417,7 @@ impl Row {
 
 impl Broken {
     fn bytes(came: u64, size: u64) -> Self {
-        Self { reason: format!("{came} bytes came of {size}"), mismatch: true }
+        Self { reason: format!("received {came} of {size} bytes"), mismatch: true }
     }
 }
 
@@ -432,14 +432,14 @@ impl Event {
         match self {
             Self::Interrupted { reason } => anyhow!("the transfer was interrupted: {reason}"),
             Self::Refused { reason } => anyhow!("the sender was refused: {reason}"),
-            Self::Listening { addr, .. } => anyhow!("the receiver began anew on {addr}"),
-            Self::Receipt(_) | Self::Sent { .. } => anyhow!("an account came before its time"),
+            Self::Listening { addr, .. } => anyhow!("the receiver restarted on {addr}"),
+            Self::Receipt(_) | Self::Sent { .. } => anyhow!("unexpected summary before the end"),
         }
     }
 }
 
 fn parse(line: &str) -> Result<Event> {
-    serde_json::from_str(line).with_context(|| format!("no event: {line:?}"))
+    serde_json::from_str(line).with_context(|| format!("unexpected output: {line:?}"))
 }
 
 /// A port that was free a moment ago, for tools that do not tell which one they got. Below those that the kernel gives to
@@ -465,7 +465,7 @@ fn wait_for_port(process: &Process, port: u16, deadline: Deadline) -> Result<()>
             return Ok(());
         }
         if process.ends_within(Duration::from_millis(2))? {
-            bail!("the receiver ended before it listened on port {port}");
+            bail!("the receiver exited before it listened on port {port}");
         }
     }
     bail!("the receiver did not listen {deadline}")

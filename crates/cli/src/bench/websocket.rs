@@ -35,7 +35,7 @@ pub(super) fn target(url: &str) -> Result<Target, Failure> {
     let target: Target = url.parse().map_err(|error| usage(anyhow!("{error}")))?;
     match target.scheme {
         Scheme::Ws => Ok(target),
-        _ => Err(usage(anyhow!("{url} is no WebSocket"))),
+        _ => Err(usage(anyhow!("{url} is not a WebSocket URL"))),
     }
 }
 
@@ -61,9 +61,9 @@ pub(super) fn open(target: &Target, patience: Duration) -> Result<WebSocket> {
     let mut reader = ResponseHeadReader::new();
     let mut piece = [0; 4096];
     let (head, early) = loop {
-        let count = stream.read(&mut piece).context("no answer to the opening handshake")?;
+        let count = stream.read(&mut piece).context("no response to the WebSocket handshake")?;
         if count == 0 {
-            bail!("the server closed in the opening handshake");
+            bail!("the server closed the connection during the handshake");
         }
         match reader.push(&piece[..count], &Limits::default())? {
             Pushed::NeedMore => {}
@@ -104,8 +104,8 @@ pub(super) fn make_room(connections: u32) -> Result<(), Failure> {
         return Ok(());
     }
     let error =
-        anyhow!("{connections} connections need {needed} open files, and {most} are allowed");
-    Err(Failure::new(Exit::Usage, error).with_hint("raise it with ulimit -n, or lower -c"))
+        anyhow!("{connections} connections need {needed} open files, but the limit is {most}");
+    Err(Failure::new(Exit::Usage, error).with_hint("raise the limit with ulimit -n, or lower -c"))
 }
 
 /// What a process has open besides its connections.

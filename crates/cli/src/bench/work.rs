@@ -40,15 +40,15 @@ impl Workplace {
         let scratch = tempfile::Builder::new()
             .prefix("anyport-bench-")
             .tempdir_in(&parent)
-            .with_context(|| format!("cannot work in {}", parent.display()))?;
-        remove_when_interrupted(scratch.path()).context("cannot hear signals")?;
+            .with_context(|| format!("cannot use the directory {}", parent.display()))?;
+        remove_when_interrupted(scratch.path()).context("cannot handle signals")?;
         let stored = scratch.path().join("stored");
-        std::fs::create_dir(&stored).context("cannot make a directory for what is stored")?;
+        std::fs::create_dir(&stored).context("cannot create the directory for stored files")?;
         let (file, label) = match &flags.file {
             Some(file) => (file.clone(), file.display().to_string()),
             None => {
                 let file = scratch.path().join("random.bin");
-                write_random(&file, size).context("cannot make a file to send")?;
+                write_random(&file, size).context("cannot create the file to send")?;
                 (file, format!("random content in {}", parent.display()))
             }
         };
@@ -67,8 +67,8 @@ fn size_of(file: &Path) -> Result<u64> {
     let metadata =
         std::fs::metadata(file).with_context(|| format!("cannot open {}", file.display()))?;
     match metadata.len() {
-        _ if !metadata.is_file() => bail!("{} is no file", file.display()),
-        0 => bail!("{} is empty: there is nothing to time", file.display()),
+        _ if !metadata.is_file() => bail!("{} is not a regular file", file.display()),
+        0 => bail!("{} is empty: nothing to measure", file.display()),
         size => Ok(size),
     }
 }

@@ -169,5 +169,4 @@ impl Door {
 const PLAIN: &str = "--plain";
 
 /// What other programs of the name need instead of -N.
-pub(super) const NC_NOTE: &str =
-    "nc -N is OpenBSD's; BusyBox's nc and ncat do without -N, netcat-traditional takes -q 1";
+pub(super) const NC_NOTE: &str = "nc -N is for OpenBSD nc; leave out -N for BusyBox nc and ncat, use -q 1 for netcat-traditional";

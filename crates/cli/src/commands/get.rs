@@ -84,8 +84,9 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
     })?;
     match lost.take() {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let error = anyhow::anyhow!(error)
-                .context("everything was received and verified, but stdout cannot be written");
+            let error = anyhow::anyhow!(error).context(
+                "everything was received and verified, but the results cannot be written to stdout",
+            );
             Err(Failure::new(Exit::Failed, error))
         }
         _ => Ok(Exit::Done),
@@ -158,7 +159,7 @@ fn not_followed(flags: &flags::Get, count: u64) {
         to_stderr(&format!(
             "{count} symbolic {links} skipped: the server follows links to files only"
         ));
-        to_stderr("hint: to send what links lead to: anyport send --links follow");
+        to_stderr("hint: anyport send --links follow sends the targets of links");
     }
 }
 
@@ -168,7 +169,7 @@ fn failed_event(error: &GetError, about: serde_json::Value) -> serde_json::Value
 
 fn retrying(flags: &flags::Get, error: &GetError, delay: Duration) {
     if !flags.quiet {
-        to_stderr(&format!("{}; trying again in {delay:?}", reason(error)));
+        to_stderr(&format!("{}; retrying in {delay:?}", reason(error)));
     }
 }
 
@@ -197,7 +198,7 @@ fn failed(flags: &flags::Get, error: GetError) -> Failure {
 
 fn targets(flags: &flags::Get) -> Result<Vec<Target>, Failure> {
     let parse = |url: &String| {
-        let hint = "a URL is such as tcp://HOST:PORT/NAME";
+        let hint = "use a URL such as tcp://HOST:PORT/NAME";
         let target = flags.connection.credential.target(url, hint)?;
         target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
         Ok(target)
@@ -215,17 +216,17 @@ fn output(flags: &flags::Get, targets: &[Target]) -> Result<Output, Failure> {
     };
     if is_stdout(flags) {
         if targets.iter().any(is_directory) {
-            return usage("a directory does not go to standard output", "-o DIR/");
+            return usage("cannot write a directory to standard output", "-o DIR/");
         }
         return Ok(Output::Stdout);
     }
     if let Some(what) = special(path) {
         if targets.iter().any(is_directory) {
-            return usage("a directory does not go to a FIFO or device", "-o DIR/");
+            return usage("cannot write a directory to a FIFO or device", "-o DIR/");
         }
         if what == Special::BlockDevice && flags.on_exists != OnExists::Overwrite {
             let error = anyhow::anyhow!("{} is a block device", path.display());
-            return Err(Failure::from(error).with_hint("--on-exists overwrite writes to it"));
+            return Err(Failure::from(error).with_hint("use --on-exists overwrite to write to it"));
         }
         return Ok(Output::Special(path.clone()));
     }
@@ -234,7 +235,10 @@ fn output(flags: &flags::Get, targets: &[Target]) -> Result<Output, Failure> {
         return Ok(Output::At(Destination::Directory(path.clone())));
     }
     if targets.len() > 1 || targets.iter().any(is_directory) {
-        return usage("-o names one file, but several may be received", "-o DIR/ is a directory");
+        return usage(
+            "-o names one file, but several may be received",
+            "end it with / to name a directory: -o DIR/",
+        );
     }
     Ok(Output::At(Destination::File(path.clone())))
 }
@@ -270,7 +274,7 @@ pub(super) fn open_special(path: &Path, patience: Duration) -> io::Result<File> 
             return Ok(file);
         }
         if Instant::now() > deadline {
-            let message = "no process reads from it (--connect-timeout)";
+            let message = "no process opened it for reading in time (--connect-timeout)";
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
         std::thread::sleep(FIFO_PAUSE);
@@ -345,7 +349,7 @@ fn human(got: &Got, verbose: bool) -> String {
     let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
     let untold = if got.size_told { "" } else { ", size not announced" };
     let what = format!(" received{verified}: {bytes} in {seconds:.3} s{untold}{digest}");
-    let resumed = || format!("{} were here before", format_bytes(got.offset));
+    let resumed = || format!("resumed at {}", format_bytes(got.offset));
     let details = [(got.offset > 0).then(resumed), got.rate().map(format_rate)];
     receipt_line(verbose, &path, &what, &details.into_iter().flatten().collect::<Vec<_>>())
 }

@@ -17,7 +17,7 @@ use crate::flags;
 use crate::output::{stdout, to_stderr};
 
 pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
-    let hint = "a URL is such as tcp://HOST:PORT/DIRECTORY/";
+    let hint = "use a URL such as tcp://HOST:PORT/DIRECTORY/";
     let target = flags.connection.credential.target(&flags.url, hint)?;
     target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
     let options = super::receiving(&flags.connection)?;

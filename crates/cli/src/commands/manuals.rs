@@ -25,7 +25,7 @@ pub(crate) fn man(flags: &Man) -> Result<Exit, Failure> {
     if let Some(directory) = &flags.dir {
         std::fs::create_dir_all(directory)
             .and_then(|()| write_all(&program, directory))
-            .with_context(|| format!("cannot write into {}", directory.display()))?;
+            .with_context(|| format!("cannot write to {}", directory.display()))?;
         return Ok(Exit::Done);
     }
     let command = flags.command.iter().try_fold(&program, |command, word| {
@@ -34,12 +34,12 @@ pub(crate) fn man(flags: &Man) -> Result<Exit, Failure> {
             let error = anyhow!("{} has no command {word:?}", title(command));
             let hint = match known.as_slice() {
                 [] => "it has no subcommands".to_owned(),
-                known => format!("known are {}", known.join(", ")),
+                known => format!("expected one of {}", known.join(", ")),
             };
             Failure::new(Exit::Usage, error).with_hint(hint)
         })
     })?;
-    let page = page(command).context("cannot write a page")?;
+    let page = page(command).context("cannot format the page")?;
     write_stdout(&page).context("cannot write to stdout")?;
     Ok(Exit::Done)
 }

@@ -24,7 +24,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
     let target = target(&flags.target, &flags.credential)?;
     let [file] = flags.files.as_slice() else {
         return Err(usage(
-            "a pipe takes one file",
+            "--pipe sends exactly one file",
             "tar c FILE… | anyport send - TARGET --pipe KEY",
         ));
     };
@@ -63,7 +63,10 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
 /// Takes what somebody gives.
 pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     let [url] = flags.urls.as_slice() else {
-        return Err(usage("a pipe is on one server", "anyport get HOST:PORT --pipe KEY -o FILE"));
+        return Err(usage(
+            "--pipe needs exactly one server",
+            "anyport get HOST:PORT --pipe KEY -o FILE",
+        ));
     };
     let target = target(url, &flags.connection.credential)?;
     let mut options = PipeOptions::default();
@@ -98,7 +101,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
         escape_json(&event.to_string()).into_owned()
     } else {
         let path = path.as_deref().unwrap_or("-");
-        format!("took {path}: {} in {:.3} s", format_bytes(taken.bytes), taken.seconds)
+        format!("received {path}: {} in {:.3} s", format_bytes(taken.bytes), taken.seconds)
     };
     if flags.quiet {
         return Ok(Exit::Done);
@@ -115,10 +118,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
 fn target(url: &str, credential: &Credential) -> Result<Target, Failure> {
     let target = credential.target(url, "a server is HOST:PORT")?;
     if target.scheme != Scheme::Tcp || target.place() != Ok(Place::Top) {
-        return Err(usage(
-            "--pipe says what is meant, so the target is a server alone",
-            "HOST:PORT",
-        ));
+        return Err(usage("with --pipe the target is HOST:PORT, without a path", "HOST:PORT"));
     }
     Ok(target)
 }
@@ -136,8 +136,8 @@ fn path(output: Option<&Path>, key: &PipeKey) -> PathBuf {
 fn told(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let error =
-                anyhow::anyhow!(error).context("all went through, but stdout cannot be written");
+            let error = anyhow::anyhow!(error)
+                .context("the transfer is complete, but the result cannot be written to stdout");
             Err(Failure::new(Exit::Failed, error))
         }
         _ => Ok(()),
@@ -148,4 +148,4 @@ fn usage(message: &str, hint: &str) -> Failure {
     Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint)
 }
 
-const AGAIN: &str = "of a pipe nothing is kept: both sides begin again";
+const AGAIN: &str = "pipes cannot resume: run both commands again";

@@ -17,9 +17,8 @@ pub(crate) fn run(flags: &flags::Reload) -> Result<Exit, Failure> {
         return Ok(if done { Exit::Done } else { Exit::Failed });
     }
     if !done {
-        return Err(
-            Failure::new(Exit::Failed, anyhow!("{line}")).with_hint("the old settings stay")
-        );
+        return Err(Failure::new(Exit::Failed, anyhow!("{line}"))
+            .with_hint("the server keeps its previous settings"));
     }
     to_stdout(&line).context("cannot write to stdout")?;
     Ok(Exit::Done)

@@ -73,7 +73,8 @@ impl Answer<'_> {
             return print(&self.event().to_string());
         }
         let canonical = self.found.canonical.as_deref().filter(|canonical| *canonical != self.host);
-        let canonical = canonical.map(|name| format!(", canonically {name}")).unwrap_or_default();
+        let canonical =
+            canonical.map(|name| format!(", canonical name {name}")).unwrap_or_default();
         print(&format!("{}{canonical}:", self.name))?;
         self.lines.iter().try_for_each(|line| print(&format!("  {}", line.words())))
     }
@@ -136,9 +137,13 @@ fn tell(name: &str, error: ResolveError, json: bool) -> Result<(), Failure> {
         return print(&event.to_string());
     }
     let hint = match error.code() {
-        Some("EAI_NONAME") => Some("check the spelling; IPv6 with a port is [ADDRESS]:PORT"),
-        Some("EAI_AGAIN") => Some("is there a network? /etc/resolv.conf names the servers"),
-        Some("EAI_SERVICE") => Some("/etc/services lists the services; a number is a port too"),
+        Some("EAI_NONAME") => {
+            Some("check the spelling; write an IPv6 address with a port as [ADDRESS]:PORT")
+        }
+        Some("EAI_AGAIN") => {
+            Some("check the network connection and the name servers in /etc/resolv.conf")
+        }
+        Some("EAI_SERVICE") => Some("use a port number or a service name of /etc/services"),
         _ => None,
     };
     let failure =

@@ -20,7 +20,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
-use crate::daemon::{LogFile, Manager, Office, Order, STATUS_EVERY};
+use crate::daemon::{LogFile, Manager, Office, Order, STATUS_EVERY, stopping};
 use crate::exit::Exit;
 use crate::output::to_stderr;
 use crate::reload::Reloader;
@@ -138,13 +138,14 @@ pub(crate) async fn to_the_end(
             Event::Ended => break,
             Event::Stop(how) => {
                 exit = how;
-                to_stderr("stopping: running transfers may finish; once more stops at once");
+                let grace = office.grace();
+                to_stderr(&format!("{} (press Ctrl-C again to stop now)", stopping(grace)));
                 office.stops();
-                manager.stopping(office.grace());
+                manager.stopping(grace);
                 drain.cancel();
             }
             Event::StopNow => {
-                to_stderr("stopping at once: transfers that run are interrupted");
+                to_stderr("stopping now: running transfers are interrupted");
                 office.stops();
                 drain.cancel();
                 abort.cancel();
@@ -157,7 +158,7 @@ pub(crate) async fn to_the_end(
             Event::Order(Order::Stop { .. }) => {}
             Event::Reopen => match log_file {
                 Some(log_file) => log_file.reopen(),
-                None => tracing::debug!("SIGUSR1, and no --log-file"),
+                None => tracing::debug!("SIGUSR1 ignored: no --log-file to reopen"),
             },
             Event::Tick => {
                 if let Some(log_file) = log_file {

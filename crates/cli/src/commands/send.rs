@@ -31,7 +31,7 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
         return super::pipe::send(flags, key);
     }
     let forgotten = Path::new(&flags.target).exists().then(|| {
-        format!("{} is a file here; the last argument is the target: HOST:PORT", flags.target)
+        format!("{} is a local file; the last argument is the target: HOST:PORT", flags.target)
     });
     let hint = forgotten.as_deref().unwrap_or("the last argument is the target: HOST:PORT");
     let target = flags.credential.target(&flags.target, hint)?;
@@ -62,8 +62,9 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     match lost {
         Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             let error = anyhow::anyhow!(error);
-            let error =
-                error.context("everything was sent and verified, but stdout cannot be written");
+            let error = error.context(
+                "everything was sent and verified, but the receipts cannot be written to stdout",
+            );
             Err(Failure::new(Exit::Failed, error))
         }
         _ => Ok(Exit::Done),
@@ -98,7 +99,7 @@ fn found(flags: &flags::Send) -> Result<Found, Failure> {
         return Err(Failure::new(Exit::Failed, all.failed.remove(0)));
     }
     if flags.plain && all.sources.iter().any(|source| source.name().is_some_and(is_below)) {
-        let error = anyhow::anyhow!("--plain carries no names, so it sends no directories");
+        let error = anyhow::anyhow!("--plain sends no names, so it cannot send directories");
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out --plain"));
     }
     Ok(all)
@@ -122,7 +123,7 @@ fn skipped(flags: &flags::Send, links: u64) {
     if links > 0 && !flags.quiet {
         let words = if links == 1 { "link was" } else { "links were" };
         to_stderr(&format!("{links} symbolic {words} skipped"));
-        to_stderr("hint: --links follow sends what they lead to");
+        to_stderr("hint: use --links follow to send their targets");
     }
 }
 
@@ -207,7 +208,7 @@ impl Observer for Teller<'_> {
             return;
         }
         let reason = reason(error);
-        self.bar.suspend(|| to_stderr(&format!("{reason}; trying again in {delay:?}")));
+        self.bar.suspend(|| to_stderr(&format!("{reason}; retrying in {delay:?}")));
     }
 }
 
@@ -216,44 +217,42 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
         Err(Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint))
     };
     if flags.plain && target.scheme != Scheme::Tcp {
-        return usage("--plain sends nothing but bytes, so it needs tcp://", "leave out --plain");
+        return usage("--plain is supported over tcp:// only", "leave out --plain");
     }
     if flags.plain && target.place().is_ok_and(|place| place != Place::Top) {
-        return usage("--plain carries no name, but the target has one", "use tcp://HOST:PORT/");
+        return usage("--plain sends no name, but the target has one", "use tcp://HOST:PORT/");
     }
     if flags.plain && flags.files.iter().any(|file| is_empty(file)) {
-        return usage("an empty file is nothing to see over --plain", "leave out --plain");
+        return usage("--plain cannot send an empty file", "leave out --plain");
     }
     if flags.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
-        return usage("standard input can be sent once", "leave out the second -");
+        return usage("standard input (-) is given more than once", "leave out the second -");
     }
     if flags.engine == flags::Engine::Library && target.scheme != Scheme::Ws {
-        return usage("the library speaks WebSocket only, with a handshake", "use ws://HOST:PORT/");
+        return usage("--engine library supports ws:// and wss:// only", "use ws://HOST:PORT/");
     }
     if flags.deflate && target.scheme != Scheme::Ws {
-        return usage("--deflate is agreed on in a WebSocket handshake", "use ws://HOST:PORT/");
+        return usage("--deflate is supported over ws:// and wss:// only", "use ws://HOST:PORT/");
     }
     if flags.deflate && flags.engine == flags::Engine::Library {
-        return usage("the library does not compress", "leave out --deflate or --engine library");
+        return usage(
+            "--deflate is not supported by --engine library",
+            "leave out --deflate or --engine library",
+        );
     }
     if flags.checksum && flags.digest == Algorithm::None {
-        return usage("--checksum compares digests", "leave out --digest none");
+        return usage("--checksum needs a digest, but --digest is none", "leave out --digest none");
     }
     if target.scheme == Scheme::Http {
-        let unsaid = match flags.on_exists {
-            Some(OnExists::Rename) => "--on-exists rename cannot be said over HTTP",
-            Some(OnExists::Overwrite) => "--on-exists overwrite cannot be said over HTTP",
-            _ if flags.perms => "--perms cannot be said over HTTP",
-            _ => "",
+        let unsupported = match flags.on_exists {
+            Some(OnExists::Rename) => Some("--on-exists rename"),
+            Some(OnExists::Overwrite) => Some("--on-exists overwrite"),
+            _ if flags.perms => Some("--perms"),
+            _ => None,
         };
-        if !unsaid.is_empty() {
-            let hint = match flags.on_exists {
-                Some(OnExists::Overwrite) => {
-                    "leave it out: a server started with --on-exists overwrite replaces files"
-                }
-                _ => "leave it out, or use tcp:// or ws:// (tls://, wss://)",
-            };
-            return usage(unsaid, hint);
+        if let Some(what) = unsupported {
+            let error = SendError::NoWords { what };
+            return usage(&error.to_string(), &error.hint().unwrap_or_default());
         }
     }
     let mut options = Options::default();
@@ -303,7 +302,7 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
     }
     let Some(receipt) = &sent.receipt else {
         let (bytes, peer) = (sent.bytes, sent.peer);
-        to_stderr(&format!("sent {bytes} bytes to {peer}, which gave no receipt"));
+        to_stderr(&format!("sent {bytes} bytes to {peer}; it sends no receipt"));
         return Ok(());
     };
     if flags.json {
@@ -335,13 +334,13 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
     if ours.is_some() && theirs.is_some() && ours != theirs {
         to_stderr("note: digests not compared: the server used another algorithm");
     }
-    let resumed = || format!("{} were there before", format_bytes(receipt.resumed));
+    let resumed = || format!("resumed at {}", format_bytes(receipt.resumed));
     let details = [(receipt.resumed > 0).then(resumed), receipt.rate().map(format_rate)];
     let details: Vec<String> = details.into_iter().flatten().collect();
     to_stdout(&receipt_line(verbose, &name, &what, &details))?;
     if let Some((what, share)) = sent.bottleneck {
         let percent = share * 100.0;
-        to_stderr(&format!("held up by {what}, {percent:.0} % of the time"));
+        to_stderr(&format!("bottleneck: {what}, {percent:.0} % of the time"));
     }
     Ok(())
 }

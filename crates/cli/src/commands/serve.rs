@@ -111,7 +111,7 @@ fn ready_line(flags: &flags::Serve, office: &Office) -> String {
     let (pid, status) = (std::process::id(), office.place());
     match flags.json {
         true => json!({ "event": "daemon", "pid": pid, "status": status }).to_string(),
-        false => format!("anyport runs as process {pid}, {status}"),
+        false => format!("anyport is running as process {pid}, {status}"),
     }
 }
 
@@ -137,13 +137,13 @@ fn announce(
     match files.clone().next() {
         Some(_) => {
             let what = match flags.file_access() {
-                FileAccess::ReadWrite => "takes files into",
-                FileAccess::ReadOnly => "serves, read-only,",
-                FileAccess::UploadOnly => "accepts uploads, and nothing else, into",
+                FileAccess::ReadWrite => "accepts and serves files in",
+                FileAccess::ReadOnly => "serves (read-only) the files in",
+                FileAccess::UploadOnly => "accepts uploads only, into",
             };
             to_stderr(&format!("anyport {version} {what} {}", show(&directory)));
         }
-        None => to_stderr(&format!("anyport {version} takes no files")),
+        None => to_stderr(&format!("anyport {version} accepts no files")),
     }
     for (address, config) in listening {
         to_stderr(&format!("  listening on {}{}", address_text(*address), restriction(config)));
@@ -151,7 +151,7 @@ fn announce(
     if let Some(fingerprint) = fingerprint
         && listening.iter().any(|(_, config)| speaks_tls(config))
     {
-        to_stderr(&format!("  TLS on the same ports; its certificate is {fingerprint}"));
+        to_stderr(&format!("  TLS on the same ports, certificate {fingerprint}"));
     }
     let client_certificate = flags.tls.tls_client_ca.is_some();
     let (tokens_needed, access) = (tokens.is_some(), flags.file_access());
@@ -168,7 +168,9 @@ fn announce(
         to_stderr(&format!("or open {url} in a browser"));
     }
     if let Some(count) = tokens {
-        to_stderr(&format!("TOKENS: whoever comes shows one of {count}, but for {ASKED_FOR_NONE}"));
+        to_stderr(&format!(
+            "TOKENS: clients must send one of {count} tokens, except for {ASKED_FOR_NONE}"
+        ));
         return Ok(());
     }
     match listening.first() {
@@ -180,18 +182,20 @@ fn announce(
                 }
             };
             to_stderr(&format!(
-                "only this machine reaches it; wider: anyport serve --open {wider}"
+                "reachable from this machine only; for others: anyport serve --open {wider}"
             ));
         }
         _ if files.all(|(address, _)| is_loopback(address)) => {
-            to_stderr("OPEN: whoever reaches these addresses is served");
+            to_stderr("OPEN: every client that reaches these addresses is served");
         }
         _ => to_stderr(match flags.file_access() {
             FileAccess::ReadWrite => {
-                "OPEN: whoever reaches these addresses may upload, and get what is there"
+                "OPEN: every client that reaches these addresses may upload, list and download"
             }
-            FileAccess::ReadOnly => "OPEN: whoever reaches these addresses may get what is there",
-            FileAccess::UploadOnly => "OPEN: whoever reaches these addresses may upload",
+            FileAccess::ReadOnly => {
+                "OPEN: every client that reaches these addresses may list and download"
+            }
+            FileAccess::UploadOnly => "OPEN: every client that reaches these addresses may upload",
         }),
     }
     Ok(())
@@ -209,13 +213,13 @@ fn warn_of_clear_text(tokens: Option<usize>, listening: &[(SocketAddr, ListenerC
     });
     if let (Some(_), Some((address, _))) = (tokens, wide.next()) {
         to_stderr(&format!(
-            "warning: who sends a token to {address} in clear text shows it to all on the way: use --tls required"
+            "warning: tokens sent to {address} without TLS can be read by others on the network: use --tls required"
         ));
     }
 }
 
 /// What a server with tokens serves all the same.
-const ASKED_FOR_NONE: &str = "/healthz and listeners of one service";
+const ASKED_FOR_NONE: &str = "/healthz and listeners for a single service";
 
 fn listening_event(
     address: SocketAddr,
@@ -252,11 +256,11 @@ fn restriction(config: &ListenerConfig) -> String {
     }
     let allowed = config.allowed;
     if config.tls == TlsMode::Required && speaks_tls(config) {
-        return ", only under TLS".to_owned();
+        return ", TLS only".to_owned();
     }
     match allowed {
         Allowed::ALL => String::new(),
-        _ if !allowed.detect => ", every byte is raw".to_owned(),
+        _ if !allowed.detect => ", raw bytes only (no detection)".to_owned(),
         some => format!(", only {some}"),
     }
 }

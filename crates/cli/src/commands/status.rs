@@ -64,7 +64,7 @@ fn for_people(status: &Value) -> String {
         since["connections"],
     ));
     lines.push(format!(
-        "  files: {} received ({}), {} sent ({}); interrupted {}, broken off {}, refused {}",
+        "  files: {} received ({}), {} sent ({}); interrupted: {} uploads, {} downloads; refused {}",
         since["receipts"],
         format_bytes(number(&since["bytes"])),
         since["sent"],
@@ -84,9 +84,13 @@ fn for_people(status: &Value) -> String {
     lines.push(format!("  rooms: {}", status["rooms"]));
     lines.push(format!("  limits:{}", counts(&status["limits"], " ", "")));
     lines.push(match &status["last_reload"] {
-        Value::Null => "  settings: as at the start".to_owned(),
+        Value::Null => "  settings: not reloaded since the start".to_owned(),
         reload => {
-            let how = if reload["ok"] == true { "new" } else { "refused, the old ones stay" };
+            let how = if reload["ok"] == true {
+                "reloaded"
+            } else {
+                "reload rejected, previous settings kept,"
+            };
             format!("  settings: {how} at {}: {}", word(&reload["at"]), word(&reload["line"]))
         }
     });

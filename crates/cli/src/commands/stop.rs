@@ -14,8 +14,12 @@ pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
     if flags.which.json {
         json_to_stdout(&answer).context("cannot write to stdout")?;
     } else {
-        let how = if flags.now { "at once" } else { "running transfers may finish" };
-        to_stderr(&format!("process {} stops: {how}", answer["pid"]));
+        let how = if flags.now {
+            "running transfers are interrupted"
+        } else {
+            "waiting for running transfers"
+        };
+        to_stderr(&format!("process {} is stopping: {how}", answer["pid"]));
     }
     if flags.wait {
         server.wait()?;

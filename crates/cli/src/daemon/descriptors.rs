@@ -23,9 +23,11 @@ pub(crate) fn fit(config: &mut Config) {
     if config.max_connections > most {
         let wanted = config.max_connections;
         to_stderr(&format!(
-            "{limit} open files bear {most} connections at once, not {wanted} (--max-conns)"
+            "warning: --max-conns lowered from {wanted} to {most}: the limit is {limit} open files"
         ));
-        to_stderr("hint: raise the limit (ulimit -n, LimitNOFILE=), or lower --max-conns");
+        to_stderr(
+            "hint: raise the limit of open files (ulimit -n, LimitNOFILE=), or lower --max-conns",
+        );
         config.max_connections = most;
         config.max_unclassified = config.max_unclassified.min(most);
         config.max_per_address = config.max_per_address.min(most);

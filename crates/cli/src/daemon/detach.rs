@@ -33,9 +33,9 @@ pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure>
         return Ok(None);
     }
     if inherited::are_there() {
-        let error = anyhow!("--daemon would leave the inherited sockets to nobody");
+        let error = anyhow!("--daemon cannot be combined with inherited sockets (LISTEN_FDS)");
         return Err(Failure::new(Exit::Usage, error).with_hint(
-            "a service manager wants its service in the foreground: leave out --daemon",
+            "leave out --daemon: under a service manager the server runs in the foreground",
         ));
     }
     flags.check_log_file()?;
@@ -52,7 +52,7 @@ pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure>
         .context("cannot start the daemon")?;
     let mut said = String::new();
     if let Some(pipe) = child.stdout.take() {
-        pipe.take(MOST_SAID).read_to_string(&mut said).context("cannot hear the daemon")?;
+        pipe.take(MOST_SAID).read_to_string(&mut said).context("cannot read from the daemon")?;
     }
     if let Some(line) = said.strip_suffix(READY) {
         match line.starts_with('{') {
@@ -66,7 +66,7 @@ pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure>
         Some(Exit::Done) | None => {
             let signal = status.signal().map(|signal| format!(" (signal {signal})"));
             let signal = signal.unwrap_or_default();
-            Err(anyhow!("the daemon ended before it served{signal}").into())
+            Err(anyhow!("the daemon exited during its start{signal}").into())
         }
         // It has said why.
         Some(exit) => Ok(Some(exit)),
@@ -87,26 +87,26 @@ impl Detached {
         if !flags.daemon {
             return Ok(None);
         }
-        rustix::process::setsid().context("cannot leave the terminal")?;
+        rustix::process::setsid().context("cannot detach from the terminal")?;
         let pipe = io::stdout().as_fd().try_clone_to_owned();
-        let pipe = File::from(pipe.context("cannot keep the way to who started us")?);
+        let pipe = File::from(pipe.context("cannot keep the pipe to the starting process")?);
         let null = OpenOptions::new().write(true).open("/dev/null");
         Ok(Some(Self { pipe, null: null.context("cannot open /dev/null")? }))
     }
 
     pub(super) fn leave_stdout(&self) -> Result<(), Failure> {
-        Ok(stdio::dup2_stdout(&self.null).context("cannot leave stdout")?)
+        Ok(stdio::dup2_stdout(&self.null).context("cannot redirect stdout")?)
     }
 
     pub(super) fn leave_stderr(&self) -> Result<(), Failure> {
-        Ok(stdio::dup2_stderr(&self.null).context("cannot leave stderr")?)
+        Ok(stdio::dup2_stderr(&self.null).context("cannot redirect stderr")?)
     }
 
     /// Tells who waits that we serve; then it goes.
     pub(crate) fn ready(mut self, line: &str) -> Result<(), Failure> {
         let said = self.pipe.write_all(format!("{line}\n{READY}").as_bytes());
         // Nobody is there who would know that a server runs.
-        Ok(said.context("whoever started this has gone")?)
+        Ok(said.context("the starting process has exited")?)
     }
 }
 

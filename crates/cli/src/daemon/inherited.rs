@@ -34,7 +34,10 @@ pub(super) fn are_there() -> bool {
 pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
     let count = std::env::var("LISTEN_FDS").unwrap_or_default();
     if count.parse::<u32>().is_ok_and(|count| count > MOST) {
-        return Err(Failure::new(Exit::Usage, anyhow!("LISTEN_FDS={count} are more than {MOST}")));
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow!("LISTEN_FDS={count} exceeds the limit of {MOST}"),
+        ));
     }
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -56,8 +59,10 @@ pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
                 listeners.push(Inherited { service, address, socket, datagrams: None });
             }
             Ok(Socket::Datagrams(_, address)) if !service.takes_datagrams() => {
-                let error =
-                    anyhow!("it takes datagrams at {address}, and {} does not", service.as_str());
+                let error = anyhow!(
+                    "it is a datagram socket at {address}, but {} does not use datagrams",
+                    service.as_str()
+                );
                 return Err(refuse(error).with_hint(DATAGRAMS_HINT));
             }
             Ok(Socket::Datagrams(socket, address)) => {
@@ -75,7 +80,7 @@ pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
             None => {
                 let service = service.as_str();
                 let error = anyhow!(
-                    "the inherited descriptor {number} takes datagrams at {address}, and no listener for {service} is there"
+                    "the inherited descriptor {number} is a datagram socket at {address}, but no stream socket for {service} has this address"
                 );
                 return Err(Failure::new(Exit::Usage, error).with_hint(DATAGRAMS_HINT));
             }
@@ -100,7 +105,7 @@ fn socket(sockets: &mut ListenFd, at: usize) -> io::Result<Socket> {
     debug_assert_eq!(sockopt::socket_type(&socket)?, SocketType::STREAM);
     // With Accept=yes it is a connection, and we would wait for another one on it for ever.
     if !sockopt::socket_acceptconn(&socket)? {
-        return Err(io::Error::other("it does not listen"));
+        return Err(io::Error::other("it is not a listening socket"));
     }
     let address = socket.local_addr()?;
     Ok(Socket::Stream(socket, address))
@@ -121,13 +126,12 @@ const FIRST: usize = 3;
 /// Nobody has so many, and a number that is wrong should not be believed.
 const MOST: u32 = 256;
 
-const NAMES_HINT: &str =
-    "FileDescriptorName= says what a socket is for; without it, whatever a client asks for";
+const NAMES_HINT: &str = "FileDescriptorName= selects the service of a socket; without it the server detects the protocol";
 
-const DATAGRAMS_HINT: &str = "ListenDatagram= belongs beside a ListenStream= of the same address, for echo, rfc868 or daytime";
+const DATAGRAMS_HINT: &str =
+    "use ListenDatagram= with a ListenStream= of the same address, for echo, rfc868 or daytime";
 
-const KINDS_HINT: &str =
-    "ListenStream= with an IP address makes the right kind, without Accept=yes";
+const KINDS_HINT: &str = "use ListenStream= with an IP address, without Accept=yes";
 
 #[cfg(test)]
 mod tests {
@@ -141,6 +145,6 @@ mod tests {
         assert_eq!(service("echo"), Ok(Service::Echo));
         assert_eq!(service("daytime"), Ok(Service::Daytime));
         // Not a file server by a slip of the pen.
-        assert!(service("ehco").unwrap_err().contains("known are any, echo"));
+        assert!(service("ehco").unwrap_err().contains("expected one of any, echo"));
     }
 }

@@ -29,19 +29,19 @@ impl LogFile {
         let file = open(&path)
             .with_context(|| format!("cannot open the log file {}", path.display()))
             .map_err(|error| {
-                Failure::from(error).with_hint("its directory must exist, and be ours to write")
+                Failure::from(error).with_hint("its directory must exist and be writable")
             })?;
         Ok(Self { path, file: Mutex::new(file), told: AtomicBool::new(false) })
     }
 
     pub(super) fn take_stdout(&self) -> Result<(), Failure> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(stdio::dup2_stdout(&*file).context("cannot lead stdout to the log file")?)
+        Ok(stdio::dup2_stdout(&*file).context("cannot redirect stdout to the log file")?)
     }
 
     pub(super) fn take_stderr(&self) -> Result<(), Failure> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(stdio::dup2_stderr(&*file).context("cannot lead stderr to the log file")?)
+        Ok(stdio::dup2_stderr(&*file).context("cannot redirect stderr to the log file")?)
     }
 
     /// Opens it anew: whoever rotates logs has renamed it. One that cannot be opened leaves the old one in place.
@@ -59,7 +59,7 @@ impl LogFile {
             // It is looked at each second, and whoever reads the old one knows by now.
             Err(_) if self.told.swap(true, Ordering::Relaxed) => {}
             Err(error) => {
-                tracing::error!(%error, path = %self.path.display(), "cannot open the log file anew; the old one is used");
+                tracing::error!(%error, path = %self.path.display(), "cannot reopen the log file; the old one stays in use");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What makes a server a daemon that Linux likes. Nothing here knows what is served.
+//! Runs the server as a well-behaved Linux daemon. Nothing here knows what is served.
 //!
 //! - `detach` `--daemon`: the same program again, without a terminal
 //! - `pid_file` one server a file, told by a lock
@@ -22,7 +22,7 @@ mod status;
 pub(crate) use descriptors::fit;
 pub(crate) use detach::{Detached, detach};
 pub(crate) use log_file::LogFile;
-pub(crate) use notify::{Manager, STATUS_EVERY};
+pub(crate) use notify::{Manager, STATUS_EVERY, stopping};
 pub(crate) use pid_file::PidFile;
 pub(crate) use status::{Office, Order};
 

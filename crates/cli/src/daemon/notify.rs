@@ -44,7 +44,7 @@ impl Manager {
         let microseconds = u32::try_from(microseconds).unwrap_or(u32::MAX);
         self.tell(&[
             NotifyState::Stopping,
-            NotifyState::Status("stopping: running transfers may finish"),
+            NotifyState::Status(&stopping(grace)),
             // Else the manager would kill what is being waited for.
             NotifyState::ExtendTimeoutUsec(microseconds),
         ]);
@@ -64,7 +64,7 @@ impl Manager {
             };
             match missing {
                 Some(missing) if !draining.is_cancelled() => {
-                    tracing::error!(%missing, "does not answer; the watchdog is not told that all is well");
+                    tracing::error!(%missing, "thread does not respond; watchdog keep-alive not sent");
                 }
                 _ => self.tell(&[NotifyState::Watchdog]),
             }
@@ -76,7 +76,7 @@ impl Manager {
         if let Err(error) = sd_notify::notify(state)
             && !self.failed.swap(true, Ordering::Relaxed)
         {
-            tracing::warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
+            tracing::warn!(%error, "cannot notify the service manager (NOTIFY_SOCKET)");
         }
     }
 }
@@ -89,3 +89,8 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(10);
 
 /// What connections get to put their parts away when the grace is over, and the process to end.
 const AFTER_THE_GRACE: Duration = Duration::from_secs(10);
+
+/// Tells people and the service manager that the server drains.
+pub(crate) fn stopping(grace: Duration) -> String {
+    format!("stopping: waiting up to {grace:?} for running transfers")
+}

@@ -27,7 +27,7 @@ impl PidFile {
             let mut file = open(&path)
                 .with_context(|| format!("cannot open the pid file {shown}"))
                 .map_err(|error| {
-                    Failure::from(error).with_hint("its directory must exist, and be ours to write")
+                    Failure::from(error).with_hint("its directory must exist and be writable")
                 })?;
             match file.try_lock() {
                 Ok(()) => {}
@@ -63,7 +63,7 @@ fn open(path: &Path) -> io::Result<File> {
     let file = anyport_disk::open_owned(options, path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
-        false => Err(io::Error::other("it is not a regular file")),
+        false => Err(io::Error::other("not a regular file")),
     }
 }
 
@@ -83,8 +83,8 @@ fn held(path: &Path, file: &mut File) -> Failure {
     let read = file.take(LONGEST_NUMBER).read_to_string(&mut number).ok();
     let number = read.and_then(|_| number.trim().parse::<u32>().ok());
     let who = number.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
-    let error = anyhow!("{who} runs already, and holds {}", path.display());
-    Failure::from(error).with_hint("stop it with anyport stop, or name another --pid-file")
+    let error = anyhow!("{who} is already running and holds {}", path.display());
+    Failure::from(error).with_hint("stop it with anyport stop, or use another --pid-file")
 }
 
 const LONGEST_NUMBER: u64 = 20;
@@ -102,7 +102,7 @@ mod tests {
         let ours = std::process::id();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{ours}\n"));
         let error = PidFile::take(&path).unwrap_err().error.to_string();
-        let words = format!("process {ours} runs already, and holds {}", path.display());
+        let words = format!("process {ours} is already running and holds {}", path.display());
         assert_eq!(error, words);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{ours}\n"), "left alone");
         drop(first);

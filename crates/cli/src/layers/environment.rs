@@ -51,7 +51,7 @@ fn said(argument: &Arg, value: OsString) -> Result<Said, &'static str> {
     match (argument.get_action(), text) {
         (ArgAction::Count, text) => {
             let times = text.and_then(|text| text.parse().ok());
-            times.map(Said::Times).ok_or("how often, a number from 0 to 255")
+            times.map(Said::Times).ok_or("a number from 0 to 255")
         }
         // Addresses and origins hold no blanks, and some hold commas.
         (ArgAction::Append, Some(text)) if argument.get_value_delimiter().is_none() => {

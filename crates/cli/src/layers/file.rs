@@ -63,7 +63,9 @@ fn entry<'a>(
 ) -> Result<(&'a Arg, Said), String> {
     let Some(argument) = layered.by_key(word) else { return Err(unknown(word, value, layered)) };
     if !layered.is_key(argument) {
-        return Err(format!("{word} names the file itself: say it as --{word}, or by environment"));
+        return Err(format!(
+            "{word} cannot be set in the file itself; use --{word} or the environment"
+        ));
     }
     let said = said(argument, value.get_ref());
     said.map(|said| (argument, said)).map_err(|expected| {
@@ -127,7 +129,7 @@ fn described(value: &DeValue<'_>) -> &'static str {
 fn unknown(word: &str, value: &Spanned<DeValue<'_>>, layered: &Layered<'_>) -> String {
     let shown = word.replace(char::is_control, " ");
     if matches!(value.get_ref(), DeValue::Table(_)) {
-        return format!("{shown} is a table, and there are none: each key stands at the top");
+        return format!("unknown table {shown}; all keys are at the top level");
     }
     let normal = word.replace('_', "-");
     let keys = layered.arguments().filter(|argument| layered.is_key(argument)).map(key);
@@ -137,7 +139,7 @@ fn unknown(word: &str, value: &Spanned<DeValue<'_>>, layered: &Layered<'_>) -> S
         Some((likeness, key)) if likeness > ALIKE => {
             format!("unknown key {shown:?}; did you mean {key}?")
         }
-        _ => format!("unknown key {shown:?}; anyport config example shows all"),
+        _ => format!("unknown key {shown:?}; anyport config example lists all keys"),
     }
 }
 
@@ -149,12 +151,12 @@ fn read(path: &Path) -> Result<String, String> {
     let cannot = |error| format!("cannot read {shown}: {error}");
     let file = File::open(path).map_err(cannot)?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(format!("{shown} is a directory, and settings are in a file"));
+        return Err(format!("cannot read {shown}: is a directory"));
     }
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(format!("{shown} has more than {LARGEST} bytes, and settings are few"));
+        return Err(format!("cannot read {shown}: larger than {LARGEST} bytes"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();

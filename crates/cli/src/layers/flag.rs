@@ -79,7 +79,7 @@ impl<'a> Layered<'a> {
             return None;
         }
         let why = match is_secret(argument) {
-            true => "this is no value for it".to_owned(),
+            true => "invalid value".to_owned(),
             false => gist(&error),
         };
         Some(match &given.source {

@@ -205,7 +205,7 @@ fn unfit(error: clap::Error, layered: &Layered<'_>, lower: &[Given]) -> Refusal 
     let gist = gist(&error);
     let place = |given: &Given| {
         let flag = format!("--{}", layered.argument(&given.id)?.get_long()?);
-        gist.contains(&flag).then(|| format!("{flag} is from {}", given.source))
+        gist.contains(&flag).then(|| format!("{flag} from {}", given.source))
     };
     let places: Vec<_> = lower.iter().filter_map(place).collect();
     if places.is_empty() {

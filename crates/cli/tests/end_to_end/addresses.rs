@@ -39,7 +39,7 @@ fn a_port_alone_is_on_both_default_addresses() {
     let server = Server::start_on(&["127.0.0.1"], &["--port", "0"]);
     assert_eq!(server.addresses()[0].ip().to_string(), "127.0.0.1");
     let refused = anyport(&["serve", "--bind", "127.0.0.1:0", "--port", "9", "/nonexistent/dir"]);
-    refused.exits(2).says("--port 9 has no effect: each --bind names its port");
+    refused.exits(2).says("--port 9 has no effect: every --bind has a port of its own");
 }
 
 /// Kubernetes gives it to each pod beside a service that is called anyport.
@@ -104,7 +104,7 @@ fn a_mistyped_target_gets_a_hint_that_fits() {
         (vec!["ls", "udp://h:1"], 2, "anyport cat udp://h:1"),
         (vec!["cat", "gopher://h:1"], 2, "hint: a URL is such as tcp://HOST:PORT"),
         (vec!["ls", "1:2:3"], 2, "[ADDRESS]:PORT"),
-        (vec!["send", file, file], 2, "is a file here; the last argument is the target"),
+        (vec!["send", file, file], 2, "is a local file; the last argument is the target"),
         (vec!["send", "--retry", "0", file, "Cargo.toml"], 3, "Cargo.toml is a file here"),
     ] {
         anyport(&arguments).exits(code).says(words);
@@ -186,7 +186,7 @@ fn a_refused_http_url_without_a_port_is_told_of_the_default_port() {
     // In a network of its own nothing listens on port 80.
     let script = "for command in ls 'get --retry 0'; do
             anyport $command http://127.0.0.1/ 2> said && exit 1
-            grep \"http:// means port 80; anyport's default is 8331: try http://127.0.0.1:8331/\" said
+            grep \"http:// uses port 80, but anyport listens on 8331 by default: try http://127.0.0.1:8331/\" said
         done; rm said; anyport ls https://127.0.0.1/ 2>&1 | grep 'https:// means port 443'";
     let script = format!("cd $(mktemp -d); {script}");
     let Some(running) = in_own_network(&script) else { return };

@@ -29,7 +29,9 @@ impl Announced {
         let stderr = lines(child.stderr.take().unwrap());
         let mut server = Self { child, directory, said: String::new(), stderr };
         let is_last = |line: &str| {
-            ["only this machine", "OPEN", "TOKENS"].iter().any(|last| line.starts_with(last))
+            ["reachable from this machine only", "OPEN", "TOKENS"]
+                .iter()
+                .any(|last| line.starts_with(last))
         };
         loop {
             let line = server.stderr.recv_timeout(DEADLINE);
@@ -161,7 +163,7 @@ fn busybox_sends_without_the_flag_that_it_does_not_have() {
         return crate::harness::skip("no nc in busybox");
     }
     let server = Announced::start(&["--bind", "127.0.0.1:0"]);
-    assert!(server.said.contains("BusyBox's nc and ncat do without -N"), "{}", server.said);
+    assert!(server.said.contains("leave out -N for BusyBox nc and ncat"), "{}", server.said);
     let commands = server.commands();
     let nc = commands[0].strip_prefix("nc -N ").unwrap();
     server.runs(&format!("busybox nc {nc}"), 1);

@@ -279,7 +279,7 @@ fn a_pair_that_loses_bytes_or_hangs_shows_no_number_and_the_others_do() {
     let tools = fake_nc("exec /bin/sleep 1000", loses);
     let flags = ["--pairs", "nc-own,bare-tcp-nc", "--timeout", "5s"];
     let outcome = bench_with_path(tools.path(), &flags).exits(5);
-    assert_broken(&outcome, "nc → own", "15 bytes came of 3000007");
+    assert_broken(&outcome, "nc → own", "received 15 of 3000007 bytes");
     assert_broken(&outcome, "bare tcp → nc", "within 5s (--timeout)");
     let events = outcome.json();
     let rows = of_kind(&events, "row");
@@ -343,9 +343,7 @@ fn echo_is_measured_with_every_answer_compared() {
         // No echo: it takes files, and says nothing until a Close.
         let flags = ["-d", "100ms", "--timeout", "300ms", "-c", "1"];
         let silent = server.url("ws", "files/x");
-        anyport(&[&["bench", "echo", &silent][..], &flags].concat())
-            .exits(1)
-            .says("not given back");
+        anyport(&[&["bench", "echo", &silent][..], &flags].concat()).exits(1).says("not echoed");
         anyport(&["bench", "echo", &server.url("tcp", "")]).exits(2);
     }
 }
@@ -364,7 +362,7 @@ fn idle_connections_are_counted_alive_and_weighed() {
     let found = &anyport(&flags).succeeds().json()[0];
     assert!(found["bytes_per_connection"].is_null(), "{found}");
     let outcome = anyport(&["bench", "idle", &url, "-c", "2"]).succeeds();
-    assert!(outcome.stdout.contains("memory is not known"), "{outcome:#?}");
+    assert!(outcome.stdout.contains("memory not measured"), "{outcome:#?}");
     anyport(&["bench", "idle", &url, "-c", "2", "--pid", "4000000"]).exits(2);
 }
 
@@ -376,5 +374,5 @@ fn a_wrong_row_or_congestion_control_is_a_usage_error() {
     anyport(&["bench", "gopher://127.0.0.1/"]).exits(2);
     anyport(&["bench", "--svg", "/no/such/directory/bench.svg"]).exits(2);
     let empty = Sample::new("empty", b"");
-    anyport(&["bench", "--file", empty.path()]).exits(1).says("nothing to time");
+    anyport(&["bench", "--file", empty.path()]).exits(1).says("nothing to measure");
 }

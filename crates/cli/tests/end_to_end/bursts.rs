@@ -96,9 +96,9 @@ impl Carrier {
             }
         }
         peer.hears(match self {
-            Self::Lines => "here: nobody\n",
+            Self::Lines => "here: no other members\n",
             Self::JsonLines => "}\n",
-            Self::WebSocket | Self::Compressed => "here: nobody",
+            Self::WebSocket | Self::Compressed => "here: no other members",
         });
         peer
     }
@@ -271,7 +271,7 @@ fn a_burst_beyond_the_gate_of_a_pipe_arrives_whole_in_silence() {
                     let sender = &mut sender;
                     scope.spawn(move || sender.write(&burst));
                     givers += 1;
-                    server.says_often("a sender came", givers);
+                    server.says_often("pipe sender connected", givers);
                     let mut receiver = connect(server.port());
                     receiver.write_all(taken.as_bytes()).unwrap();
                     if taken.starts_with("GET") {

@@ -197,7 +197,7 @@ fn cl_5_two_that_close_at_once_end_in_peace() {
     assert_eq!(read_frame(&mut stream), (PING, Vec::new()));
     stream.peek(&mut [0]).unwrap();
     stream.write_all(&close_frame(1000, "enough")).unwrap();
-    assert_eq!(told(&mut stream), (Some(1008), "nothing came for 300ms".to_owned()));
+    assert_eq!(told(&mut stream), (Some(1008), "no data for 300ms (--idle-timeout)".to_owned()));
     stream.shutdown(Shutdown::Write).unwrap();
 
     let mut stream = websocket(server.port(), "/echo");

@@ -213,6 +213,8 @@ fn deflate_where_nobody_could_agree_to_it_is_a_usage_error() {
     let sample = Sample::new("a", b"a");
     anyport(&["send", "--deflate", sample.path(), "tcp://127.0.0.1:1/"]).exits(2).says("--deflate");
     let library = ["send", "--deflate", "--engine", "library", sample.path(), "ws://127.0.0.1:1/"];
-    anyport(&library).exits(2).says("does not compress");
-    anyport(&["serve", "--deflate", "--engine", "library", "."]).exits(2).says("does not compress");
+    anyport(&library).exits(2).says("not supported by --engine library");
+    anyport(&["serve", "--deflate", "--engine", "library", "."])
+        .exits(2)
+        .says("not supported by --engine library");
 }

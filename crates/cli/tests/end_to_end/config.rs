@@ -134,7 +134,7 @@ fn a_server_does_not_start_with_a_file_that_has_mistakes() {
         let outcome = anyport(&arguments).exits(2);
         let outcome = outcome.says(":1:1: unknown key \"max-con\"; did you mean max-conns?");
         let outcome = outcome.says(":2:16: idle-timeout: invalid value '3' for '--idle-timeout");
-        let outcome = outcome.says("expected a duration, as in 500ms, 3s or 2m");
+        let outcome = outcome.says("expected a duration such as 500ms, 3s or 2m");
         let errors = outcome.stderr.lines().filter(|line| line.starts_with("error: "));
         assert_eq!(errors.count(), 2, "{outcome:?}");
         assert_eq!(outcome.stdout, "");
@@ -161,14 +161,16 @@ fn a_check_finds_what_a_start_would_find() {
     let directory = format!("directory = {:?}\n", served.path());
     let check = |text: &str| check(&Settings::new(&format!("{directory}{text}")).path());
     check("").succeeds();
-    check("deflate = true\nengine = \"library\"\n").exits(2).says("does not compress");
+    check("deflate = true\nengine = \"library\"\n")
+        .exits(2)
+        .says("not supported by --engine library");
     check("only = [\"raw\"]\nno-detect = true\n").exits(2).says("--no-detect is from ");
     check("bind = [\"0.0.0.0:1\"]\n").exits(2).says("add --open");
     check("bind = [\"0.0.0.0:1\"]\nopen = true\n").succeeds();
     check("bind = [\"no.such.host.invalid:1\"]\n").exits(2).says("no.such.host.invalid");
     check("bind = [\"127.0.0.1:1\"]\nlisten = [\"echo://127.0.0.1:1\"]\n")
         .exits(2)
-        .says("asked for twice");
+        .says("listed twice");
     check("congestion = \"none-such\"\n").exits(2).says("cannot use congestion control none-such");
     let missing = Settings::new("directory = \"/no/such/directory\"\n");
     self::check(&missing.path()).exits(2).says("cannot serve /no/such/directory");
@@ -204,9 +206,9 @@ fn a_check_looks_into_keys_and_certificates() {
     write("key", &key, 0o640);
     named().exits(2).says("key: other users may read").says("chmod 600");
     write("key", &other, 0o600);
-    named().exits(2).says("key: key and certificate cannot be used");
+    named().exits(2).says("key: cannot use the key");
     write("chain", &old, 0o644);
-    let said = "its certificate expired on 2021-01-01 00:00:00 UTC; clients that have not met it";
+    let said = "certificate expired on 2021-01-01 00:00:00 UTC; clients that have not";
     named().succeeds().says("warning: ").says("chain: ").says(said);
     write("key", &key, 0o600);
     write("chain", &chain, 0o644);
@@ -222,7 +224,7 @@ fn a_check_looks_into_keys_and_certificates() {
     for (text, mode, said) in [
         ("nonsense".to_owned(), 0o600, "kept/tls-identity.pem: no certificate"),
         (format!("{key}{chain}"), 0o644, "kept/tls-identity.pem: other users may read"),
-        (format!("{other}{chain}"), 0o600, "tls-identity.pem: key and certificate cannot be used"),
+        (format!("{other}{chain}"), 0o600, "tls-identity.pem: cannot use the key"),
     ] {
         write("kept/tls-identity.pem", &text, mode);
         kept_in("kept").exits(2).says(said);

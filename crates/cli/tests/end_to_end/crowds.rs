@@ -152,14 +152,14 @@ fn people_get_the_summary_as_one_line() {
 fn each_decision_is_told_with_its_reason() {
     let server = Server::start(&["-vv"]);
     converse(&mut connect(server.port()), b"\xff raw");
-    server.says("the first byte 0xff begins nothing that is looked for");
+    server.says("the first byte 0xff matches no enabled protocol");
     converse(&mut connect(server.port()), b"GET");
-    server.says("the stream ended with 3 bytes that could be an HTTP request line");
+    server.says("end of stream after 3 bytes that could be an HTTP request line");
     converse(&mut connect(server.port()), &frame(BINARY, b"one"));
-    server.says("the first frame header is masked, binary, of minimal length");
-    server.says("the stream ended where a message ended");
+    server.says("starts with a masked frame header, binary, of minimal length");
+    server.says("the stream ended at the end of a message");
     converse(&mut connect(server.port()), &[frame(BINARY, b"x"), vec![0xff; 9]].concat());
     server.says("not frames: ");
     drop(connect(server.port()));
-    server.says("ended without a byte");
+    server.says("closed without sending data");
 }

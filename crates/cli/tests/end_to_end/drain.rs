@@ -211,7 +211,7 @@ fn an_order_to_stop_is_the_first_signal_and_with_now_the_second() {
     let mut echo = websocket(server.port(), "/echo");
     let held = half(&server, "held");
     server.growing_part();
-    stop(&[]).succeeds().says("running transfers may finish");
+    stop(&[]).succeeds().says("waiting for running transfers");
     assert_eq!(read_close(&mut echo).0, Some(1001));
     let status = anyport(&["status", "--json", "--control", control]).succeeds().json().remove(0);
     assert_eq!((&status["state"], &status["transfers"]), (&"stopping".into(), &1.into()));

@@ -80,7 +80,10 @@ fn one_address_cannot_take_all_rooms() {
     let opened = (0..8).take_while(|room| post(2, *room).starts_with("HTTP/1.1 200 ")).count();
     assert_eq!(opened, 6);
     let refused = post(2, 7);
-    assert!(refused.contains("your address has its share of 8 rooms (--max-rooms)"), "{refused}");
+    assert!(
+        refused.contains("your address already uses its share of 8 rooms (--max-rooms)"),
+        "{refused}"
+    );
     // By every way in.
     let line = converse(&mut connect_from(2, &server), b"ANYPORT/1 JOIN r7\n");
     assert!(line.starts_with("ANYPORT/1 ERROR busy "), "{line}");
@@ -103,18 +106,18 @@ fn one_address_cannot_take_all_keys_of_pipes() {
         taker
     };
     let mut takers: Vec<_> = (0..6).map(|key| take(2, key)).collect();
-    server.says_often("a receiver came", 6);
+    server.says_often("pipe receiver connected", 6);
     for request in
         ["GET /pipe/k6 HTTP/1.1\r\nHost: a\r\n\r\n", "ANYPORT/1 TAKE k6\n", "ANYPORT/1 PIPE k6\n"]
     {
         let refused = converse(&mut connect_from(2, &server), request.as_bytes());
-        assert!(refused.contains("your address uses its share of 8 pipes"), "{refused}");
+        assert!(refused.contains("your address already uses its share of 8 pipes"), "{refused}");
     }
     // A key that is there may be used, and another address has its own.
     takers.push(take(2, 0));
-    server.says_often("a receiver came", 7);
+    server.says_often("pipe receiver connected", 7);
     let mut taker = take(3, 6);
-    server.says_often("a receiver came", 8);
+    server.says_often("pipe receiver connected", 8);
     let put = b"PUT /pipe/k6 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
     let mut giver = connect_from(3, &server);
     giver.write_all(put).unwrap();

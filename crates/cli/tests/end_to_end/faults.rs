@@ -43,7 +43,7 @@ const STOPPED: Fault = Fault {
     retry: "yes",
     exit: 6,
     keeps: "partial file",
-    words: "nothing came for 60s",
+    words: "no data for 60s (--idle-timeout)",
 };
 const SILENT: Fault = Fault {
     name: "server silent for longer than `--timeout` (a handshake: `--connect-timeout`)",
@@ -63,7 +63,7 @@ const LOST: Fault = Fault {
     retry: "yes",
     exit: 6,
     keeps: "partial file",
-    words: "the connection to PEER broke off after N bytes",
+    words: "connection to PEER lost after N bytes",
 };
 const TRUNCATED: Fault = Fault {
     name: "TLS truncated: no close_notify",
@@ -71,7 +71,7 @@ const TRUNCATED: Fault = Fault {
     retry: "yes",
     exit: 6,
     keeps: "partial file",
-    words: "no close_notify came",
+    words: "no close_notify",
 };
 const DRAINS: Fault = Fault {
     name: "server drains, between two files",
@@ -87,7 +87,7 @@ const KILLED: Fault = Fault {
     retry: "yes",
     exit: 6,
     keeps: "partial file",
-    words: "the connection to PEER broke off after N bytes",
+    words: "connection to PEER lost after N bytes",
 };
 const FULL: Fault = Fault {
     name: "disk full, or `--quota` reached",
@@ -103,7 +103,7 @@ const TOKEN: Fault = Fault {
     retry: "no",
     exit: 4,
     keeps: "nothing",
-    words: "a token is needed here, and none was shown",
+    words: "a token is required",
 };
 const NAME: Fault = Fault {
     name: "name refused",
@@ -119,7 +119,7 @@ const DIGEST: Fault = Fault {
     retry: "once, from the first byte",
     exit: 5,
     keeps: "partial file, apart: no attempt continues it",
-    words: "the sender's digest is A, what came has B",
+    words: "digest differs: the sender's is A, the received content has B",
 };
 
 const FAULTS: [Fault; 10] =
@@ -235,9 +235,9 @@ fn a_sender_stopped_for_longer_than_the_idle_timeout_finishes_over_every_protoco
         signal("STOP", sender.id());
         let reason = server.next_interrupted()["reason"].as_str().unwrap().to_owned();
         signal("CONT", sender.id());
-        let sent = sender.outcome().succeeds().says("trying again in");
+        let sent = sender.outcome().succeeds().says("retrying in");
         // Of an HTTP/2 connection the stream may be given up first.
-        let told = scheme == "https" || reason.contains("nothing came for 1s");
+        let told = scheme == "https" || reason.contains("no data for 1s (--idle-timeout)");
         assert!(told, "{scheme}: {reason}");
         let resumed = sent.json()[0]["resumed"].as_u64().unwrap_or(0);
         assert_eq!(resumed > 0, resumes(scheme), "{scheme}: {sent:?}");
@@ -258,7 +258,7 @@ fn a_receiver_stopped_for_longer_than_the_idle_timeout_finishes_over_every_proto
         let broken = server.next_event();
         signal("CONT", receiver.id());
         assert_eq!(broken["event"], "unsent", "{scheme}: {broken}");
-        let got = receiver.outcome().succeeds().says("trying again in");
+        let got = receiver.outcome().succeeds().says("retrying in");
         assert!(got.json()[0]["offset"].as_u64().unwrap() > 0, "{scheme}: {got:?}");
         assert_same_bytes(&std::fs::read(here.path().join("x")).unwrap(), &content);
     });
@@ -279,14 +279,14 @@ fn a_server_that_drains_or_is_killed_is_tried_again_over_every_protocol() {
         server.signal("TERM");
         server.wait();
         server = start(&address);
-        sender.outcome().succeeds().says("trying again in");
+        sender.outcome().succeeds().says("retrying in");
         assert_same_bytes(&std::fs::read(served.path().join("sent")).unwrap(), &content);
         let here = tempfile::tempdir().unwrap();
         let receiver = start_slow_get(&server.url(scheme, "sent"), here.path());
         wait_for_partial(here.path());
         server.kill();
         let _server = start(&address);
-        receiver.outcome().succeeds().says("trying again in");
+        receiver.outcome().succeeds().says("retrying in");
         assert_same_bytes(&std::fs::read(here.path().join("sent")).unwrap(), &content);
     });
 }
@@ -332,7 +332,7 @@ fn a_server_that_stays_away_is_a_lost_connection_over_every_protocol() {
         let sender = Running::start(anyport_command(&few), None);
         wait_for_partial(server.dir());
         server.kill();
-        sender.outcome().exits(KILLED.exit).says("broke off after");
+        sender.outcome().exits(KILLED.exit).says("lost after");
     });
 }
 
@@ -368,7 +368,7 @@ fn a_missing_token_is_the_same_refusal_over_every_protocol() {
         let frames = scheme.starts_with("frames");
         for arguments in [&["send", "-k", file.path(), &url][..], &["get", "-k", &url]] {
             let refused = anyport(arguments).exits(TOKEN.exit);
-            assert!(refused.stderr.contains("a token is needed here"), "{scheme}: {refused:?}");
+            assert!(refused.stderr.contains("a token is required"), "{scheme}: {refused:?}");
             // Advice for the command line, and not how a token is written on the wire.
             let advice = "hint: give the token of this server with --token-file FILE";
             assert!(frames || refused.stderr.contains(advice), "{scheme}: {refused:?}");
@@ -533,7 +533,7 @@ fn a_connection_that_breaks_anywhere_while_a_file_is_sent_is_tried_again() {
                 let sent = anyport(&["send", "-k", file.path(), &relay.url(scheme, "")]);
                 let what = format!("{scheme}, {bytes} bytes of {side:?}, {how:?}");
                 assert_eq!(sent.code, Some(0), "{what}: {sent:#?}");
-                let again = sent.stderr.contains("trying again in");
+                let again = sent.stderr.contains("retrying in");
                 // A reset behind the receipt changes nothing.
                 assert!(again || !relay.broke() || sent.stdout.contains("stored"), "{what}");
                 assert_same_bytes(&std::fs::read(server.dir().join(&name)).unwrap(), &content);
@@ -617,6 +617,6 @@ fn a_receipt_that_is_cut_is_no_receipt() {
     let file = Sample::new("x", b"content");
     let url = format!("tcp://{address}/");
     let Outcome { stderr, .. } = anyport(&["send", file.path(), &url]).succeeds();
-    assert_eq!(stderr.matches("trying again in").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("retrying in").count(), 1, "{stderr}");
     server.join().unwrap();
 }

@@ -173,7 +173,7 @@ fn a_line_asks_for_the_greeting_and_for_the_time() {
 #[test]
 fn a_greeting_that_is_none_is_told() {
     for (greeting, words) in
-        [("", "says something"), ("two\nlines", "one line"), (&"x".repeat(257), "at most 256")]
+        [("", "is empty"), ("two\nlines", "a line end"), (&"x".repeat(257), "more than 256")]
     {
         anyport(&["serve", "--greeting", greeting]).exits(2).says(words);
     }

@@ -588,13 +588,48 @@ fn help_and_time_are_for_people() {
     let (time, status) = curl_says(&[&server.url("http", "time")]).unwrap();
     assert_eq!(status, 200);
     assert!(time.starts_with("Local time is: "), "{time}");
-    server.says("told the time");
+    server.says("time sent");
     server.says("peer=127.0.0.1:");
     // A file may have any name.
     std::fs::write(server.dir().join("help"), b"a file").unwrap();
     let (file, status) = curl_says(&[&server.url("http", "files/help")]).unwrap();
     assert_eq!((file.as_str(), status), ("a file", 200));
     assert_eq!(server.next_event()["event"], "sent");
+}
+
+/// By `Accept-Language` (RFC 9110 §12.5.4), over both versions of HTTP.
+#[test]
+fn help_is_in_the_language_that_the_client_prefers() {
+    let server = Server::start(&[]);
+    let url = server.url("http", "help");
+    for (accepted, language) in [
+        (None, "en"),
+        (Some("ko"), "ko"),
+        (Some("ko-KR,ko;q=0.9,en-US;q=0.8,en;q=0.7"), "ko"),
+        (Some("en;q=0.9, ko;q=0.8"), "en"),
+        (Some("en;q=0.5, ko;q=0.50"), "en"),
+        (Some("*"), "en"),
+        (Some("en;q=0, *;q=0.1"), "ko"),
+        (Some("ko;q=0, *"), "en"),
+        (Some("ko;q=high,;;=,*;q"), "en"),
+        (Some("\u{d55c}\u{ad6d}\u{c5b4}"), "en"),
+    ] {
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            let field = accepted.map(|accepted| format!("Accept-Language: {accepted}"));
+            let mut arguments = vec!["-i", version, url.as_str()];
+            arguments.extend(field.iter().flat_map(|field| ["-H", field]));
+            let Some((answer, 200)) = curl_says(&arguments) else { return };
+            let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+            let head = head.to_ascii_lowercase();
+            assert!(
+                head.contains(&format!("content-language: {language}\r\n")),
+                "{accepted:?}: {head}"
+            );
+            assert!(head.contains("vary: accept-language"), "{head}");
+            assert_eq!(text.is_ascii(), language == "en", "{accepted:?}: {text}");
+            assert!(text.contains(&format!("curl -T FILE http://127.0.0.1:{}/", server.port())));
+        }
+    }
 }
 
 /// A hundred files over one connection of curl.

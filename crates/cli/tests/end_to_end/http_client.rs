@@ -134,7 +134,7 @@ fn many_files_go_at_once_over_one_connection_each_with_its_receipt() {
     });
     let ended = connections(&server, "http2");
     assert_eq!(ended.len(), 1, "{ended:?}");
-    assert_eq!((&ended[0]["files"], &ended[0]["close"]), (&208.into(), &"in order".into()));
+    assert_eq!((&ended[0]["files"], &ended[0]["close"]), (&208.into(), &"clean".into()));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn no_more_go_at_once_than_the_server_takes() {
     let sizes: Vec<_> = small.iter().map(|name| (name.as_str(), 70_000)).collect();
     let (_scratch, path) = tree("many", &sizes);
     let sent = client(&["send", &path, &server.url("https", "")]).succeeds();
-    assert!(!sent.stderr.contains("trying again"), "{sent:?}");
+    assert!(!sent.stderr.contains("retrying"), "{sent:?}");
     assert_eq!(assert_same_tree(Path::new(&path), &server.dir().join("many")), 60);
 }
 
@@ -213,7 +213,7 @@ fn directories_come_back_as_they_were_sent() {
             one.stdout.ends_with("deep/er/d/z%25\n") && one.stdout.lines().count() == 1,
             "{one:?}"
         );
-        client(&["get", &server.url(scheme, "deep")]).exits(1).says("with a slash at the end");
+        client(&["get", &server.url(scheme, "deep")]).exits(1).says("end the URL with /");
         client(&["ls", &server.url(scheme, "nowhere/")]).exits(4).says("nowhere");
     }
 }
@@ -270,12 +270,12 @@ fn refusals_are_told_in_the_servers_words() {
         let server = Server::start(&["--max-size", "1MiB"]);
         let url = server.url(scheme, "");
         client(&["send", large.path(), &url]).exits(4).says("(--max-size)");
-        client(&["get", &server.url(scheme, "nothing")]).exits(4).says("there is no file nothing");
+        client(&["get", &server.url(scheme, "nothing")]).exits(4).says("no such file: nothing");
         let sample = Sample::new("x", b"one");
         client(&["send", sample.path(), &url]).succeeds();
         // What has neither a time nor a size to be known by is refused for its name alone.
         let strict = ["send", "--on-exists", "error", "--no-times", sample.path(), &url];
-        client(&strict).exits(4).says("the precondition does not hold");
+        client(&strict).exits(4).says("precondition failed");
 
         let server = Server::start(&["--quota", "1MiB"]);
         let url = server.url(scheme, "");
@@ -310,22 +310,22 @@ fn what_http_cannot_say_is_an_error_before_anything_is_sent() {
     let sample = Sample::new("x", b"content");
     let url = server.url("http", "");
     for (flags, words) in [
-        (&["--perms"][..], "--perms cannot be said over HTTP"),
-        (&["--on-exists", "rename"], "--on-exists rename cannot be said over HTTP"),
-        (&["--on-exists", "overwrite"], "--on-exists overwrite cannot be said over HTTP"),
-        (&["--plain"], "--plain sends nothing but bytes"),
-        (&["--deflate"], "--deflate is agreed on in a WebSocket handshake"),
-        (&["--engine", "library"], "the library speaks WebSocket only"),
-        (&["--pipe", "key"], "--pipe says what is meant"),
+        (&["--perms"][..], "--perms is not supported over http"),
+        (&["--on-exists", "rename"], "--on-exists rename is not supported over http"),
+        (&["--on-exists", "overwrite"], "--on-exists overwrite is not supported over http"),
+        (&["--plain"], "--plain is supported over tcp:// only"),
+        (&["--deflate"], "--deflate is supported over ws:// and wss:// only"),
+        (&["--engine", "library"], "--engine library supports ws:// and wss:// only"),
+        (&["--pipe", "key"], "with --pipe the target is HOST:PORT"),
     ] {
         let told = client(&[&["send"], flags, &[sample.path(), &url]].concat()).exits(2);
         assert!(told.says(words).stderr.contains("hint: "));
     }
     anyport(&["chat", &server.url("http", "rooms/r")])
         .exits(2)
-        .says("rooms are over tcp:// and ws://");
-    anyport(&["cat", &url]).exits(1).says("carry files alone").says("tcp:// or ws://");
-    client(&["get", "--pipe", "key", &url]).exits(2).says("--pipe says what is meant");
+        .says("rooms are not supported over http");
+    anyport(&["cat", &url]).exits(1).says("file transfers only").says("tcp:// or ws://");
+    client(&["get", "--pipe", "key", &url]).exits(2).says("with --pipe the target is HOST:PORT");
     assert!(server.published().is_empty());
 }
 
@@ -386,7 +386,7 @@ fn a_download_outlives_its_server_and_goes_on() {
         }
         let got = getting.outcome().succeeds();
         assert!(got.json()[0]["offset"].as_u64().unwrap() > 500_000, "{scheme}: {got:?}");
-        assert!(got.stderr.contains("trying again in"), "{got:?}");
+        assert!(got.stderr.contains("retrying in"), "{got:?}");
         assert_same_bytes(&std::fs::read(here.join("large.bin")).unwrap(), &content);
         assert_eq!(std::fs::read_dir(&here).unwrap().count(), 1, "no part is left");
     }
@@ -431,7 +431,7 @@ fn an_upload_outlives_its_server_and_begins_anew() {
         server.kill();
         server = slow_server(scratch.path(), &address);
         let sent = sending.outcome().succeeds();
-        assert!(sent.stderr.contains("trying again in"), "{sent:?}");
+        assert!(sent.stderr.contains("retrying in"), "{sent:?}");
         assert!(sent.json()[0].get("resumed").is_none(), "{sent:?}");
         assert_same_bytes(&std::fs::read(scratch.path().join("large.bin")).unwrap(), &content);
         assert_eq!(server.published(), ["large.bin"]);
@@ -447,7 +447,7 @@ fn a_server_that_stays_away_is_told_with_what_can_be_done() {
     let sending = Running::start(anyport_command(&arguments), None);
     server.growing_part();
     server.kill();
-    let told = sending.outcome().exits(6).says("broke off");
+    let told = sending.outcome().exits(6).says(" lost after ");
     told.says("hint: run the same command again: over HTTP the file begins anew");
 }
 

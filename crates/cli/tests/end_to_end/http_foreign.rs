@@ -111,13 +111,13 @@ fn a_file_of_python_is_received_and_its_listing_is_none() {
     }
     assert_same_bytes(&std::fs::read(format!("{here}/50% a.bin")).unwrap(), &content);
     assert_eq!(std::fs::read(format!("{here}/empty")).unwrap(), b"");
-    anyport(&["get", &python.url("d"), "-o", &here]).exits(1).says("with a slash at the end");
+    anyport(&["get", &python.url("d"), "-o", &here]).exits(1).says("end the URL with /");
     let listing = anyport(&["get", &python.url("d/"), "-o", &here]).exits(4);
-    listing.says("gives no listing of /d/: it is text/html").says("URL of a single file");
-    anyport(&["ls", &python.url("")]).exits(4).says("gives no listing of /");
+    listing.says("cannot list /d/ on ").says("text/html").says("URL of one file");
+    anyport(&["ls", &python.url("")]).exits(4).says("cannot list / on ");
     anyport(&["get", &python.url("none"), "-o", &here]).exits(4).says("404 ");
     let sample = Sample::new("x", b"content");
-    anyport(&["send", sample.path(), &python.url("")]).exits(4).says("501 ").says("stores files?");
+    anyport(&["send", sample.path(), &python.url("")]).exits(4).says("501 ").says("check the URL");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn nginx_takes_and_gives_files_as_they_are() {
     let help = Sample::new("help", b"");
     let url = nginx.url("dav/in/");
     let told = anyport(&["send", sample.path(), help.path(), &url]).succeeds();
-    told.says("bytes to ").says("which gave no receipt");
+    told.says("bytes to ").says("which no receipt");
     assert_same_bytes(&std::fs::read(nginx.served("dav/in/50% a.bin")).unwrap(), &content);
     assert_eq!(std::fs::read(nginx.served("dav/in/help")).unwrap(), b"");
     // One connection for both.
@@ -256,7 +256,7 @@ fn a_download_that_was_cut_goes_on_with_the_same_version() {
     let (outcome, files) = get(address, "x.bin", &["--json"]);
     let outcome = outcome.succeeds();
     assert_eq!(outcome.json()[0]["offset"], 100_000, "{outcome:?}");
-    assert!(outcome.stderr.contains("broke off after 100000 bytes"), "{outcome:?}");
+    assert!(outcome.stderr.contains("lost after 100000 bytes"), "{outcome:?}");
     assert_eq!(files, [("x.bin".to_owned(), content.to_vec())]);
     let ranges =
         asked.lock().unwrap().iter().filter(|(_, head)| head.contains("bytes=100000-")).count();
@@ -310,7 +310,7 @@ fn a_truncated_download_is_kept_and_not_shown() {
         false
     });
     let (outcome, files) = get(address, "x", &["--retry", "0"]);
-    outcome.exits(6).says("broke off after 40 bytes").says("what came is kept");
+    outcome.exits(6).says("lost after 40 bytes").says("the partial file is kept");
     assert!(
         files.len() == 1 && files[0].0.starts_with(".anyport-") && files[0].1 == [7; 40],
         "{files:?}"
@@ -344,7 +344,7 @@ fn content_of_an_unknown_length_is_received_to_its_end() {
     let out = anyport(&["get", &format!("http://{address}/whole"), "-o", "-"]).succeeds();
     assert_eq!(out.stdout, "hello, w");
     let (outcome, files) = get(address, "cut", &["--retry", "0"]);
-    outcome.exits(6).says("broke off after 5 bytes");
+    outcome.exits(6).says("lost after 5 bytes");
     assert!(files.iter().all(|(name, _)| name.starts_with(".anyport-")), "{files:?}");
 }
 
@@ -422,9 +422,9 @@ fn answers_without_an_end_are_not_heard_to_it() {
     });
     let sample = Sample::new("x", b"content");
     let told = anyport(&["send", sample.path(), &format!("http://{address}/")]).succeeds();
-    told.says("gave no receipt");
+    told.says("no receipt");
     let listed = anyport(&["ls", &format!("http://{address}/")]).exits(4);
-    listed.says("it is longer than 32 MiB").says("tcp:// or ws://");
+    listed.says("longer than 32 MiB").says("tcp:// or ws://");
     let (outcome, files) = get(address, "fields", &["--retry", "0"]);
     assert_ne!(outcome.code, Some(0), "{outcome:?}");
     assert!(files.is_empty());
@@ -442,9 +442,9 @@ fn a_server_that_says_nothing_is_given_up() {
     let began = Instant::now();
     let patience = ["--timeout", "300ms", "--retry", "0"];
     let told = anyport(&[&["send"], &patience[..], &[sample.path(), &url]].concat()).exits(6);
-    told.says("neither took bytes nor answered in time (--timeout)");
+    told.says("neither accepted data nor replied for too long (--timeout)");
     let told = anyport(&[&["get", &url, "-o", "-"], &patience[..]].concat()).exits(6);
-    told.says("sent nothing in time (--timeout)");
+    told.says("no data from the server for too long (--timeout)");
     assert!(began.elapsed() < crate::harness::DEADLINE, "{:?}", began.elapsed());
 }
 
@@ -458,7 +458,7 @@ fn what_is_no_http_is_told_and_not_tried_again() {
     let sample = Sample::new("x", b"content");
     let url = format!("http://{address}/x");
     let told = anyport(&["send", sample.path(), &url]).exits(4).says("does not speak HTTP");
-    assert!(!told.stderr.contains("trying again"), "{told:?}");
+    assert!(!told.stderr.contains("retrying"), "{told:?}");
     anyport(&["get", &url, "-o", "-"]).exits(4).says("does not speak HTTP");
 }
 

@@ -83,7 +83,7 @@ fn server_dies(scheme: &str, flags: &[&str]) {
     let sender = start(&flags);
     server.growing_part();
     server.kill();
-    sender.outcome().exits(6).says("broke off after ").says("hint: ");
+    sender.outcome().exits(6).says(" lost after ").says("hint: ");
     assert_eq!(server.published(), Vec::<String>::new());
 }
 
@@ -391,7 +391,10 @@ fn a_silent_raw_client_is_given_up_after_the_idle_time() {
     let mut stream = connect(server.port());
     stream.write_all(b"\x00 raw bytes and no end").unwrap();
     let answer = read_text(&mut stream);
-    assert!(answer.starts_with("ANYPORT/1 ERROR interrupted nothing came for 300ms"), "{answer:?}");
+    assert!(
+        answer.starts_with("ANYPORT/1 ERROR interrupted no data for 300ms (--idle-timeout)"),
+        "{answer:?}"
+    );
     assert!(answer.contains("nc -N"), "{answer:?}");
     drop(stream);
     interrupted_once(server, "raw");
@@ -403,7 +406,10 @@ fn a_silent_sender_with_a_preface_is_given_up_after_the_idle_time() {
     let mut stream = connect(server.port());
     stream.write_all(b"ANYPORT/1 PUT x size=10\nhello").unwrap();
     let answer = read_line(&mut stream);
-    assert!(answer.starts_with("ANYPORT/1 ERROR interrupted nothing came for 300ms"), "{answer:?}");
+    assert!(
+        answer.starts_with("ANYPORT/1 ERROR interrupted no data for 300ms (--idle-timeout)"),
+        "{answer:?}"
+    );
     drop(stream);
     interrupted_once(server, "raw");
 }
@@ -415,7 +421,11 @@ fn ct_5_a_silent_websocket_client_is_given_up_after_the_idle_time() {
         let mut stream = websocket(server.port(), "/");
         stream.write_all(&[frame(BINARY, b"one"), fragment(BINARY, b"tw")].concat()).unwrap();
         let (code, reason) = read_close(&mut stream);
-        assert_eq!((code, reason.as_str()), (Some(1008), "nothing came for 300ms"), "{engine}");
+        assert_eq!(
+            (code, reason.as_str()),
+            (Some(1008), "no data for 300ms (--idle-timeout)"),
+            "{engine}"
+        );
         drop(stream);
         interrupted_once(server, "ws");
     }

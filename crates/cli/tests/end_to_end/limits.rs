@@ -31,7 +31,7 @@ fn h2_12_content_that_nobody_accepts_shuts_the_window_of_its_client() {
         loop {
             let came = wire.next().expect("the connection goes on");
             match (came.kind, came.stream) {
-                (WINDOW_UPDATE, granted) => assert_ne!(granted, stream, "room for more"),
+                (WINDOW_UPDATE, granted) => assert_ne!(granted, stream, "no space for more"),
                 (RST_STREAM, refused) => {
                     assert_eq!((refused, number(&came.payload)), (stream, FLOW_CONTROL_ERROR));
                     is_refused = true;

@@ -100,13 +100,16 @@ fn a_listener_has_a_free_port_of_its_own_also_by_name_and_by_ipv6() {
 fn a_listener_that_cannot_be_is_told_with_a_remedy() {
     for (flags, words) in [
         (&["--listen", "127.0.0.1:0"][..], "expected SERVICE://ADDR"),
-        (&["--listen", "ftp://127.0.0.1:0"], "known are any, echo, greet, time, rfc868, daytime"),
+        (
+            &["--listen", "ftp://127.0.0.1:0"],
+            "expected one of any, echo, greet, time, rfc868, daytime",
+        ),
         (&["--listen", "echo://127.0.0.1:0?only=raw"], "echo:// serves one thing"),
         (&["--listen", "time://127.0.0.1:0?detect-timeout=1s"], "has no settings"),
         (&["--listen", "echo://0.0.0.0:0"], "may use echo"),
         (
             &["--listen", "any://127.0.0.1:0?color=red"],
-            "known are only, detect, detect-timeout, on-timeout",
+            "expected one of only, detect, detect-timeout, on-timeout",
         ),
         (&["--listen", "any://127.0.0.1:0?only=raw&detect=off"], "detect=off"),
         (&["--listen", "any://0.0.0.0:0"], "add --open"),
@@ -120,7 +123,7 @@ fn a_listener_that_cannot_be_is_told_with_a_remedy() {
         .says("hint: ")
         .says("--listen any://127.0.0.1:0");
     drop(taken);
-    anyport(&["serve", "--listen", &listen, "--listen", &listen]).exits(2).says("asked for twice");
+    anyport(&["serve", "--listen", &listen, "--listen", &listen]).exits(2).says("listed twice");
     anyport(&["serve", "--listen", "any://no.such.host.invalid"])
         .exits(1)
         .says("--listen any://HOST");
@@ -136,12 +139,12 @@ fn the_announcement_says_what_a_listener_takes() {
         "--listen",
         "any://127.0.0.1:0",
     ];
-    let said = announcement(&flags, "only this machine");
+    let said = announcement(&flags, "reachable from this machine only");
     let lines: Vec<&str> =
         said.lines().filter_map(|line| line.trim().strip_prefix("listening on ")).collect();
     let [ws, blind, all] = lines[..] else { panic!("{said}") };
     assert!(ws.ends_with(", only http, ws"), "{said}");
-    assert!(blind.ends_with(", every byte is raw"), "{said}");
+    assert!(blind.ends_with(", raw bytes only (no detection)"), "{said}");
     let address = ws.split(',').next().unwrap();
     assert!(said.contains(&format!("ws://{address}/files/NAME")), "{said}");
     let (ip, port) = blind.split(',').next().unwrap().split_once(':').unwrap();
@@ -152,7 +155,7 @@ fn the_announcement_says_what_a_listener_takes() {
 #[test]
 fn the_announcement_says_what_else_is_served() {
     let listen = ["--listen", "any://127.0.0.1:0", "--listen", "echo://127.0.0.1:0"];
-    let said = announcement(&listen, "only this machine");
+    let said = announcement(&listen, "reachable from this machine only");
     let lines: Vec<&str> =
         said.lines().filter_map(|line| line.trim().strip_prefix("listening on ")).collect();
     let [any, echo] = lines[..] else { panic!("{said}") };

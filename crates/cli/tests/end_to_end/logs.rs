@@ -48,7 +48,7 @@ fn each_connection_ends_in_one_line_with_its_facts() {
     assert_eq!(line["bytes_in"], put.len(), "{line}");
     assert_eq!(line["bytes_out"], answer.len(), "{line}");
     assert_eq!((&line["requests"], &line["files"]), (&Value::from(2), &Value::from(2)), "{line}");
-    assert_eq!(line["close"], "in order", "{line}");
+    assert_eq!(line["close"], "clean", "{line}");
     assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
     assert!(line["reason"].is_string() && line["seconds"].is_number(), "{line}");
     assert!(line.get("user").is_none() && line.get("tls").is_none(), "{line}");
@@ -72,7 +72,7 @@ fn each_connection_ends_in_one_line_with_its_facts() {
     server.growing_part();
     drop(raw);
     let line = ended(&server, "raw");
-    assert!(line["close"].as_str().unwrap().starts_with("the connection broke: "), "{line}");
+    assert!(line["close"].as_str().unwrap().starts_with("connection lost: "), "{line}");
     assert_eq!(line["files"], 0, "{line}");
 }
 
@@ -214,7 +214,7 @@ fn the_journal_gets_each_fact_as_a_field_where_stderr_leads_to_it() {
         ("F_BYTES_IN", &received),
         ("F_BYTES_OUT", &sent),
         ("F_FILES", "1"),
-        ("F_CLOSE", "in order"),
+        ("F_CLOSE", "clean"),
     ] {
         assert_eq!(ended.get(key).map(String::as_str), Some(value), "{key}: {ended:?}");
     }
@@ -223,13 +223,13 @@ fn the_journal_gets_each_fact_as_a_field_where_stderr_leads_to_it() {
     held.write_all(b"ANYPORT/1 PUT b size=10\nhello").unwrap();
     server.growing_part();
     server.signal("TERM");
-    let warning = journal.next("the grace period is over");
+    let warning = journal.next("drain timeout reached");
     assert_eq!(warning["PRIORITY"], "4", "{warning:?}");
     assert!(warning["F_CONNECTIONS"].parse::<u64>().unwrap() >= 1, "{warning:?}");
     // What is said to people is said all the same, and nothing is said twice.
     server.says("stopping");
     let said = server.said();
-    assert!(!said.contains("connection ended") && !said.contains("grace period"), "{said}");
+    assert!(!said.contains("connection ended") && !said.contains("drain timeout"), "{said}");
 }
 
 #[test]
@@ -247,6 +247,6 @@ fn the_log_stays_where_somebody_has_led_it() {
     assert!(!server.said().contains("connection ended"), "{}", server.said());
     let without = Server::start(&["-v", "--log-format", "journald"]);
     if !std::path::Path::new("/run/systemd/journal/socket").exists() {
-        without.says("there is no journal; the log goes to stderr");
+        without.says("no systemd journal; logging to stderr");
     }
 }

@@ -84,7 +84,7 @@ fn a_page_tells_flags_variables_and_codes() {
     }
     anyport(&["man", "config", "check"]).succeeds();
     let wrong = anyport(&["man", "sreve"]).exits(2).says("anyport has no command \"sreve\"");
-    assert!(wrong.stderr.contains("known are serve, send"), "{wrong:?}");
+    assert!(wrong.stderr.contains("expected one of serve, send"), "{wrong:?}");
 }
 
 #[test]

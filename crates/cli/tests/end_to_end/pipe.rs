@@ -64,7 +64,7 @@ pub(crate) fn put(server: &Server, key: &str, length: u64) -> TcpStream {
 
 /// Waits until so many givers have come; the server is one that says so, with `-v`.
 pub(crate) fn wait_for_givers(server: &Server, count: usize) {
-    server.says_often("a sender came", count);
+    server.says_often("pipe sender connected", count);
 }
 
 #[test]
@@ -373,8 +373,8 @@ fn pi_8_a_killed_receiver_is_missed_and_the_last_one_ends_it() {
     read_head(&mut taker);
     drop(taker);
     assert!(read_head(&mut giver).starts_with("HTTP/1.1 502 "));
-    assert_eq!(read_line(&mut giver), "the receiver of this pipe went away");
-    assert_eq!(server.next_refused()["reason"], "the receiver of this pipe went away");
+    assert_eq!(read_line(&mut giver), "the receiver of this pipe disconnected");
+    assert_eq!(server.next_refused()["reason"], "the receiver of this pipe disconnected");
     let mut taker = ask(&server, "ANYPORT/1 TAKE k\n");
     let mut giver = ask(&server, "ANYPORT/1 PIPE k\nx");
     taker.read_exact(&mut [0]).unwrap();
@@ -382,7 +382,7 @@ fn pi_8_a_killed_receiver_is_missed_and_the_last_one_ends_it() {
     giver.write_all(&[7; 100_000]).unwrap();
     let _ = giver.write_all(&[7; 100_000]);
     let said = read_line(&mut giver);
-    assert_eq!(said, "ANYPORT/1 ERROR interrupted the receiver of this pipe went away");
+    assert_eq!(said, "ANYPORT/1 ERROR interrupted the receiver of this pipe disconnected");
 }
 
 /// Who waits and leaves takes its place with it.
@@ -423,13 +423,13 @@ fn pi_9_a_wait_has_its_own_end() {
     let mut raw_taker = ask(&server, "ANYPORT/1 TAKE c\n");
     assert!(read_head(&mut giver).starts_with("HTTP/1.1 504 "));
     assert!(started.elapsed() >= Duration::from_secs(1));
-    assert!(read_line(&mut giver).ends_with(" of 2 receivers came to this pipe within 1s"));
+    assert!(read_line(&mut giver).ends_with(" of 2 receivers connected to this pipe within 1s"));
     assert!(read_head(&mut taker).starts_with("HTTP/1.1 504 "));
-    assert_eq!(read_line(&mut taker), "nothing came through this pipe within 1s");
+    assert_eq!(read_line(&mut taker), "the pipe did not start within 1s");
     let said = read_text(&mut raw_giver);
-    assert_eq!(said, "ANYPORT/1 ERROR interrupted nobody took from this pipe within 1s\n");
+    assert_eq!(said, "ANYPORT/1 ERROR interrupted no receiver connected to this pipe within 1s\n");
     let said = read_text(&mut raw_taker);
-    assert_eq!(said, "ANYPORT/1 ERROR interrupted nothing came through this pipe within 1s\n");
+    assert_eq!(said, "ANYPORT/1 ERROR interrupted the pipe did not start within 1s\n");
     // Once it has begun silence counts as ever.
     let mut taker = get(&server, "a");
     let mut giver = put(&server, "a", 10);
@@ -445,8 +445,8 @@ fn pi_10_what_is_asked_for_wrongly_or_too_often_is_refused() {
     wait_for_givers(&server, 1);
     let url = server.url("http", "pipe/");
     for (path, status, words) in [
-        ("other", 503, "1 pipes are in use already"),
-        ("k%20", 400, "cannot stand in the key of a pipe"),
+        ("other", 503, "all 1 pipes are in use"),
+        ("k%20", 400, "is not allowed in the key of a pipe"),
         ("", 400, "the key of a pipe is empty"),
         (&"x".repeat(129), 400, "is longer than 128 characters"),
     ] {
@@ -457,7 +457,7 @@ fn pi_10_what_is_asked_for_wrongly_or_too_often_is_refused() {
     }
     let mut conflict = put(&server, "k", 0);
     assert!(read_head(&mut conflict).starts_with("HTTP/1.1 409 "));
-    assert_eq!(read_line(&mut conflict), "this pipe has a sender already");
+    assert_eq!(read_line(&mut conflict), "this pipe already has a sender");
     server.next_refused();
     for (request, status) in [
         ("PUT /pipe/k?n=65 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 400),
@@ -477,9 +477,9 @@ fn pi_10_what_is_asked_for_wrongly_or_too_often_is_refused() {
         server.next_refused();
     }
     for (line, words) in [
-        ("ANYPORT/1 PIPE k\n", "ANYPORT/1 ERROR exists this pipe has a sender already"),
-        ("ANYPORT/1 PIPE other\n", "ANYPORT/1 ERROR busy 1 pipes are in use already"),
-        ("ANYPORT/1 TAKE other\n", "ANYPORT/1 ERROR busy 1 pipes are in use already"),
+        ("ANYPORT/1 PIPE k\n", "ANYPORT/1 ERROR exists this pipe already has a sender"),
+        ("ANYPORT/1 PIPE other\n", "ANYPORT/1 ERROR busy all 1 pipes are in use"),
+        ("ANYPORT/1 TAKE other\n", "ANYPORT/1 ERROR busy all 1 pipes are in use"),
         ("ANYPORT/1 PIPE\n", "ANYPORT/1 ERROR bad-request the PIPE line needs a key"),
         ("ANYPORT/1 TAKE k n=2\n", "ANYPORT/1 ERROR bad-request unknown word \"n=2\""),
     ] {
@@ -548,7 +548,7 @@ fn pi_12_anyport_gives_and_takes() {
     place.has(&content);
     // Another file is not lost, and nobody's content is taken for nothing.
     let arguments = ["get", &to, "--pipe", "k", "-o", &place.path()];
-    anyport(&arguments).exits(1).says("exists and is another file");
+    anyport(&arguments).exits(1).says("a different file exists there");
     // From standard input to standard output, and to curl.
     let take = start(&["get", &to, "--pipe", "k", "-o", "-"]);
     let Some(other) = started(curl(), &[&server.url("http", "pipe/k")]) else { return };
@@ -565,21 +565,21 @@ fn pi_12_what_goes_wrong_says_so_and_leaves_nothing() {
     let to = format!("127.0.0.1:{}", server.port());
     let sample = Sample::new("sample", b"content");
     let place = Place::new();
-    let said = "refused: nobody took from this pipe within 1s";
+    let said = "refused: no receiver connected to this pipe within 1s";
     anyport(&["send", sample.path(), &to, "--pipe", "a"]).exits(6).says(said);
-    let said = "refused: nothing came through this pipe within 1s";
+    let said = "refused: the pipe did not start within 1s";
     anyport(&["get", &to, "--pipe", "a", "-o", &place.path()]).exits(6).says(said);
     let _giver = ask(&server, "ANYPORT/1 PIPE b\n");
     wait_for_givers(&server, 2);
-    let said = "this pipe has a sender already";
+    let said = "this pipe already has a sender";
     anyport(&["send", sample.path(), &to, "--pipe", "b"]).exits(4).says(said);
     // A sender that breaks off.
     let take = start(&["get", &to, "--pipe", "c", "-o", &place.path()]);
     let mut giver = ask(&server, "ANYPORT/1 PIPE c size=10\nhalf");
-    server.says_often("a receiver came", 2);
+    server.says_often("pipe receiver connected", 2);
     giver.shutdown(Shutdown::Write).unwrap();
     assert!(read_line(&mut giver).contains("ended 6 bytes before"));
-    take.outcome().exits(6).says("both sides begin again");
+    take.outcome().exits(6).says("run both commands again");
     place.is_empty();
     // A receiver that goes away in the middle.
     let large = Sample::sparse("large", LARGE);
@@ -587,14 +587,17 @@ fn pi_12_what_goes_wrong_says_so_and_leaves_nothing() {
     let mut taker = ask(&server, "ANYPORT/1 TAKE d\n");
     taker.read_exact(&mut [0; 1000]).unwrap();
     drop(taker);
-    give.outcome().exits(6).says("the receiver of this pipe went away");
+    give.outcome().exits(6).says("the receiver of this pipe disconnected");
     for (arguments, words) in [
-        (&["send", sample.path(), "127.0.0.1:1/x", "--pipe", "a"][..], "a server alone"),
-        (&["send", sample.path(), "ws://127.0.0.1:1/", "--pipe", "a"], "a server alone"),
-        (&["send", sample.path(), sample.path(), &to, "--pipe", "a"], "a pipe takes one file"),
-        (&["send", sample.path(), &to, "--pipe", "a/b"], "cannot stand in the key of a pipe"),
+        (&["send", sample.path(), "127.0.0.1:1/x", "--pipe", "a"][..], "without a path"),
+        (&["send", sample.path(), "ws://127.0.0.1:1/", "--pipe", "a"], "without a path"),
+        (
+            &["send", sample.path(), sample.path(), &to, "--pipe", "a"],
+            "--pipe sends exactly one file",
+        ),
+        (&["send", sample.path(), &to, "--pipe", "a/b"], "is not allowed in the key of a pipe"),
         (&["send", sample.path(), &to, "--pipe", "a", "--receivers", "65"], "65 is not in 1..=64"),
-        (&["get", &to, &to, "--pipe", "a"], "a pipe is on one server"),
+        (&["get", &to, &to, "--pipe", "a"], "--pipe needs exactly one server"),
     ] {
         anyport(arguments).exits(2).says(words);
     }
@@ -620,7 +623,7 @@ fn pi_17_a_key_is_in_no_log() {
         told.push(server.next_refused());
     }
     assert!(read_head(&mut giver).starts_with("HTTP/1.1 504 "));
-    assert!(read_text(&mut taker).contains("nothing came through this pipe"));
+    assert!(read_text(&mut taker).contains("the pipe did not start this pipe"));
     server.says("not piped pipe=");
     let mut taker = get(&server, KEY);
     let mut giver = put(&server, KEY, 2);

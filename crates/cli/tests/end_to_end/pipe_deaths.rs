@@ -60,7 +60,7 @@ fn pi_13_a_killed_sender_without_a_size_fails_every_receiver() {
         sender.kill();
         is_reset(&mut raw, "raw");
         is_reset(&mut old, "HTTP/1.0");
-        taken.outcome().exits(6).says("both sides begin again");
+        taken.outcome().exits(6).says("run both commands again");
         place.is_empty();
         let code = curled.outcome().code;
         assert!(matches!(code, Some(18 | 56)), "{code:?}");
@@ -75,10 +75,10 @@ fn pi_13_a_sender_that_is_killed_while_it_waits_gives_nothing() {
         let more = if target == to { &[][..] } else { &["-k"] };
         let arguments = [&[target.as_str(), "--pipe", "k"], more].concat();
         let sender = Sender::start(&arguments, b"half");
-        server.says_often("a sender came", if target == to { 1 } else { 3 });
+        server.says_often("pipe sender connected", if target == to { 1 } else { 3 });
         sender.kill();
         // Its place is free again.
-        server.says_often("not piped", if target == to { 1 } else { 2 });
+        server.says_often("pipe failed", if target == to { 1 } else { 2 });
         let taken = start(&["get", &to, "--pipe", "k", "-o", "-"]);
         anyport_with_input(&["send", "-", &to, "--pipe", "k"], b"whole").succeeds();
         assert_eq!(taken.outcome().succeeds().stdout, "whole");
@@ -96,7 +96,7 @@ fn pi_13_a_killed_server_fails_every_receiver() {
     let mut old = ask(&server, "GET /pipe/k HTTP/1.0\r\n\r\n");
     let taken = start(&["get", &to, "--pipe", "k", "-o", &place.path()]);
     let mut waits = ask(&server, "ANYPORT/1 TAKE other\n");
-    server.says_often("a receiver came", 5);
+    server.says_often("pipe receiver connected", 5);
     let mut giver = ask(&server, "ANYPORT/1 PIPE k n=4\n");
     giver.write_all(&noise(50_000, 2)).unwrap();
     assert_eq!(read_line(&mut lined), "ANYPORT/1 CONTENT");
@@ -143,7 +143,7 @@ fn pi_13_an_end_in_order_loses_nothing() {
     // Nor does a refusal get lost.
     let server = Server::start(&["--pipe-wait", "100ms"]);
     let said = read_text(&mut ask(&server, "ANYPORT/1 TAKE k\n"));
-    assert!(said.contains("nothing came through"), "{said}");
+    assert!(said.contains("the pipe did not start"), "{said}");
 }
 
 /// What its FIN would leave open: whether it is still there.
@@ -153,7 +153,7 @@ fn pi_13_a_killed_receiver_swallows_nothing_and_leaves_nothing() {
     let to = format!("127.0.0.1:{}", server.port());
     let place = Place::new();
     let mut waits = start(&["get", &to, "--pipe", "k", "-o", &place.path()]);
-    server.says("a receiver came");
+    server.says("pipe receiver connected");
     waits.kill();
     drop(waits);
     server.says("connection ended");
@@ -180,7 +180,7 @@ fn pi_13_a_killed_receiver_swallows_nothing_and_leaves_nothing() {
 fn pi_13_a_receiver_that_half_closed_gets_what_comes_after_a_pause() {
     let server = Server::start(&["-v"]);
     let mut giver = put(&server, "k", 8);
-    server.says("a sender came");
+    server.says("pipe sender connected");
     let Some(mut nc) = peer("nc") else { return };
     nc.args(["-N", "127.0.0.1", &server.port().to_string()]);
     let request = b"GET /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();

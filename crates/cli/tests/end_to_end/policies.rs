@@ -47,7 +47,7 @@ fn an_address_with_too_many_connections_is_refused_and_another_one_is_not() {
     let refused = server.next_refused();
     assert_eq!(refused["protocol"], "tcp", "{refused}");
     let reason = refused["reason"].as_str().unwrap();
-    assert!(reason.contains("2 connections already (--max-conns-per-ip)"), "{reason}");
+    assert!(reason.contains("already has 2 connections (--max-conns-per-ip)"), "{reason}");
     // Neither those that are there nor another address notice.
     let mut other = connect_from("127.0.0.2", server.port());
     assert!(converse(&mut other, PUT).starts_with("ANYPORT/1 RECEIPT "));
@@ -180,7 +180,7 @@ fn two_uploads_at_once_do_not_share_the_last_byte() {
 fn a_quota_of_files_that_are_not_kept_is_a_mistake() {
     anyport(&["serve", "--quota", "1GB", "--sink", "memory"])
         .exits(2)
-        .says("--quota is about files");
+        .says("--quota needs --sink file");
 }
 
 /// How long it takes.
@@ -247,7 +247,7 @@ fn get_keeps_to_its_own_rate() {
 fn a_rate_that_the_library_would_not_keep_is_a_mistake() {
     anyport(&["serve", "--limit-rate", "1MB", "--engine", "library"])
         .exits(2)
-        .says("the library keeps to no rate");
+        .says("--limit-rate is not supported by --engine library");
 }
 
 /// The server is killed in the middle of a file, and started again on the same port.
@@ -274,7 +274,7 @@ fn get_outlives_a_server_that_is_killed_and_started_again() {
         part_beyond(1_000_000);
         server.kill();
         let server = Server::start_in(served.path(), &[&address], &[]);
-        let outcome = get.outcome().succeeds().says("; trying again in ");
+        let outcome = get.outcome().succeeds().says("; retrying in ");
         let event = outcome.json().pop().unwrap();
         assert_eq!(event["digest"], blake3(&content), "{scheme}: {event}");
         let offset = event["offset"].as_u64().unwrap();
@@ -314,7 +314,7 @@ fn get_gives_up_after_its_attempts() {
     server.kill();
     let outcome = get.outcome();
     assert!(!to.exists());
-    outcome.says("; trying again in 250ms").exits(6);
+    outcome.says("; retrying in 250ms").exits(6);
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn an_address_that_connects_too_fast_is_refused_and_another_one_is_not() {
     });
     let refused = server.next_refused();
     let reason = refused["reason"].as_str().unwrap();
-    assert!(reason.contains("more than 1 connections a second (--max-rate-per-ip)"), "{reason}");
+    assert!(reason.contains("more than 1 connections per second (--max-rate-per-ip)"), "{reason}");
     let mut other = connect_from("127.0.0.2", server.port());
     assert!(converse(&mut other, PUT).starts_with("ANYPORT/1 RECEIPT "));
     server.next_receipt();

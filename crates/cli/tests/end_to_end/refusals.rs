@@ -38,7 +38,11 @@ fn hs_1_a_bad_opening_handshake_is_refused_with_the_field_at_fault() {
             (upgrade("/", "Origin: http://evil.example\r\n"), 403, "http://evil.example"),
             (upgrade("/", "Origin: null\r\n"), 403, "origin"),
             (upgrade("/help", ""), 404, "/help"),
-            (upgrade("/rooms/", ""), 404, "/rooms/ names no room; one is /rooms/lobby"),
+            (
+                upgrade("/rooms/", ""),
+                404,
+                "/rooms/ has no room name; expected a path such as /rooms/lobby",
+            ),
             (upgrade("/files/%2e%2e", ""), 400, "directory"),
             (upgrade("/files/%zz", ""), 400, "percent escape"),
             (upgrade("/", "Content-Length: 5\r\n"), 400, "content"),
@@ -281,7 +285,9 @@ fn a_directory_has_names_that_plain_bytes_do_not_carry() {
     // It stands for what is in it, which --plain has no names for.
     let server = Server::start(&[]);
     std::fs::write(directory.path().join("a"), "a").unwrap();
-    anyport(&["send", "--plain", path, &server.url("tcp", "")]).exits(2).says("no directories");
+    anyport(&["send", "--plain", path, &server.url("tcp", "")])
+        .exits(2)
+        .says("cannot send directories");
 }
 
 #[test]
@@ -292,7 +298,7 @@ fn a_command_line_that_makes_no_sense_exits_2() {
         (&["send", file, "ftp://127.0.0.1:1/"][..], "scheme \"ftp\" is not known"),
         (&["send", file, "gopher://127.0.0.1:1"], "scheme \"gopher\" is not known"),
         (&["send", file, "ws://127.0.0.1:99999/"], "port"),
-        (&["send", file, "tcp:///x"], "names no host"),
+        (&["send", file, "tcp:///x"], "has no host"),
         (&["send", "--plain", file, "ws://127.0.0.1:1/"], "--plain"),
         (&["send", "--plain", file, "tcp://127.0.0.1:1/name"], "--plain"),
         (&["send", "--engine", "library", file, "tcp://127.0.0.1:1/"], "WebSocket"),
@@ -327,7 +333,7 @@ fn a_bad_preface_line_gets_one_error_line() {
         ("ANYPORT/1 PUT %zz\n", "bad-request", "%zz"),
         ("ANYPORT/1 FROB x\n", "bad-request", "FROB"),
         ("ANYPORT/2 PUT x\n", "bad-request", "ANYPORT/2"),
-        ("ANYPORT/1 ECHO this\n", "bad-request", "stray word \"this\""),
+        ("ANYPORT/1 ECHO this\n", "bad-request", "unexpected word \"this\""),
         (&long, "bad-request", "4096"),
         ("ANYPORT/1 PUT x", "bad-request", "ended inside a line"),
     ] {
@@ -639,7 +645,7 @@ fn a_server_of_another_kind_is_named() {
         (&["--engine", "library"], "ws", "\r\n\r", "HTTP/1.1 404 No\r\n\r\n", 4, "404"),
         (&[], "ws", "\r\n\r", "220 mail.example ESMTP\r\n\r\n", 4, "does not speak HTTP"),
         (&[], "tcp", &end, "220 mail.example ESMTP\r\n", 1, "220 mail.example"),
-        (&[], "tcp", &end, "", 6, "broke off"),
+        (&[], "tcp", &end, "", 6, " lost after "),
         (&["--plain"], "tcp", "", "", 0, "no receipt"),
     ] {
         let (address, served) = fake_server(last, answer);
@@ -699,7 +705,9 @@ fn dt_3_only_some_protocols_are_taken_where_so_told() {
     let mut stream = connect(blind.port());
     converse(&mut stream, b"ANYPORT/1 PUT x size=1\n");
     assert_eq!(blind.stored(&blind.next_receipt()), b"ANYPORT/1 PUT x size=1\n");
-    anyport(&["serve", "--only", "ftp"]).exits(2).says("known are raw, http, ws, frames, tls");
+    anyport(&["serve", "--only", "ftp"])
+        .exits(2)
+        .says("expected one of raw, http, ws, frames, tls");
 }
 
 #[test]
@@ -708,9 +716,12 @@ fn what_cannot_be_meant_is_wrong_usage() {
     let empty = Sample::new("empty.bin", b"");
     let path = sample.path();
     for (arguments, words) in [
-        (vec!["send", "-", "-", "tcp://127.0.0.1:1/"], "standard input can be sent once"),
+        (
+            vec!["send", "-", "-", "tcp://127.0.0.1:1/"],
+            "standard input (-) is given more than once",
+        ),
         (vec!["send", path, path, "tcp://127.0.0.1:1/name"], "names one file"),
-        (vec!["send", path, "tcp://127.0.0.1:1/a/../b"], "cannot be a file's name"),
+        (vec!["send", path, "tcp://127.0.0.1:1/a/../b"], "is not a valid file name"),
         (vec!["send", "--plain", empty.path(), "tcp://127.0.0.1:1/"], "empty file"),
         (vec!["serve", "--keep-partial", "1s"], "--keep-partial must be at least --idle-timeout"),
     ] {
@@ -740,6 +751,6 @@ fn a_server_that_never_answers_is_called_so() {
         let flags = ["send", "--retry", "0", "--timeout", "300ms", "--connect-timeout", "300ms"];
         anyport(&[&flags[..], &[sample.path(), &url]].concat())
             .exits(6)
-            .says("in time (--timeout)");
+            .says("for too long (--timeout)");
     }
 }

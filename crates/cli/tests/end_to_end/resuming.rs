@@ -164,7 +164,7 @@ fn a_planted_beginning_costs_a_sender_one_more_attempt() {
         let url = server.url(scheme, "");
         let sent = anyport(&["send", "-k", "--json", sample.path(), &url]).succeeds();
         assert_eq!(sent.json()[0]["resumed"], Value::Null, "{scheme}: {sent:?}");
-        assert_eq!(sent.stderr.matches("trying again in").count(), 1, "{scheme}: {sent:?}");
+        assert_eq!(sent.stderr.matches("retrying in").count(), 1, "{scheme}: {sent:?}");
         assert_same_bytes(&std::fs::read(server.dir().join("x")).unwrap(), &content);
     }
 }
@@ -300,7 +300,7 @@ fn a_server_may_be_told_to_overwrite() {
     let sample = Sample::new("d", b"x");
     anyport(&["send", sample.path(), &server.url("tcp", "")])
         .exits(4)
-        .says("d exists, and is a directory");
+        .says("d exists and is a directory");
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn a_sender_outlives_its_server() {
         let receipt = &sent.json()[0];
         assert!(receipt["resumed"].as_u64().unwrap() > 0, "{scheme}: {receipt}");
         assert_eq!(receipt["digest"], blake3(&content), "{scheme}");
-        assert!(sent.stderr.contains("trying again in"), "{sent:?}");
+        assert!(sent.stderr.contains("retrying in"), "{sent:?}");
         assert_same_bytes(&std::fs::read(scratch.path().join("large.bin")).unwrap(), &content);
         assert_eq!(server.names(), ["large.bin"]);
     }
@@ -386,7 +386,7 @@ fn a_source_that_changed_is_not_gone_on_with() {
     server.kill();
     std::fs::OpenOptions::new().append(true).open(sample.path()).unwrap().write_all(b"!").unwrap();
     let _server = slow_server(scratch.path(), &address);
-    sender.outcome().exits(1).says("changed while it was sent");
+    sender.outcome().exits(1).says("changed during the transfer");
 }
 
 /// What is there is worth keeping, as the same command goes on when there is room again.
@@ -613,7 +613,9 @@ fn a_format_says_what_is_printed_of_each_file() {
     let expected = [("a", &b"hello"[..]), ("b", b"")]
         .map(|(name, content)| format!("{name}\t{}\tsize\t{}\n", content.len(), blake3(content)));
     assert_eq!(sent.succeeds().stdout, expected.concat());
-    anyport(&["send", "-w", "%{size}", first.path(), &url]).exits(2).says("known are bytes, ");
+    anyport(&["send", "-w", "%{size}", first.path(), &url])
+        .exits(2)
+        .says("expected one of bytes, ");
 }
 
 /// Exit code 6 says that the same command goes on, whatever became of the server.
@@ -625,8 +627,8 @@ fn a_server_that_stays_away_is_a_transfer_that_broke_off() {
     let sender = start(&[&flags[..], &[server.url("tcp", "").as_str()]].concat());
     part_of_at_least(&server, 1);
     server.kill();
-    let outcome = sender.outcome().exits(6).says("broke off after ").says("run the same command");
-    assert_eq!(outcome.stderr.matches("trying again in").count(), 2, "{outcome:?}");
+    let outcome = sender.outcome().exits(6).says("lost after ").says("run the same command");
+    assert_eq!(outcome.stderr.matches("retrying in").count(), 2, "{outcome:?}");
 }
 
 /// Attempts are bounded in time, however many there may be: of a sender and of a receiver whose peer takes each connection and
@@ -648,7 +650,7 @@ fn who_tries_again_gives_up_when_its_time_is_over() {
         // With all of its attempts it would take an hour.
         let outcome = anyport(&[command, &retrying].concat()).exits(6);
         assert!(began.elapsed() >= Duration::from_secs(1), "{outcome:?}");
-        assert!(outcome.stderr.matches("trying again in").count() >= 2, "{outcome:?}");
+        assert!(outcome.stderr.matches("retrying in").count() >= 2, "{outcome:?}");
     }
 }
 

@@ -138,7 +138,7 @@ fn tools_of_other_people_meet_in_one_room() {
     ncat.args(["127.0.0.1", &port]);
     let mut nc = Talker::start(nc);
     nc.say("ANYPORT/1 JOIN lobby as nc");
-    nc.hears("* you are nc in lobby; here: nobody");
+    nc.hears("* you are nc in lobby; here: no other members");
     let mut ncat = Talker::start(ncat);
     ncat.say("ANYPORT/1 JOIN lobby as ncat");
     ncat.hears("* you are ncat in lobby; here: nc");
@@ -312,7 +312,7 @@ fn fg_5_a_line_that_is_never_whole_is_refused_and_silence_between_lines_is_not()
     let mut slow = join(&server, "r as slow history=0");
     hears(&mut silent, &["* slow joined"]);
     slow.write_all(b"half a li").unwrap();
-    hears(&mut slow, &["! a line was not whole within 300ms"]);
+    hears(&mut slow, &["! a line was not complete within 300ms"]);
     assert_eq!(slow.read(&mut [0]).unwrap(), 0);
     hears(&mut silent, &["* slow left"]);
     let mut other = join(&server, "r as other history=0");
@@ -342,7 +342,7 @@ fn what_is_no_message_is_told_and_nobody_else_notices() {
     let mut carol = websocket(server.port(), "/rooms/r?as=carol&history=0");
     read_frame(&mut carol);
     carol.write_all(&frame(BINARY, b"x")).unwrap();
-    assert_eq!(read_close(&mut carol), (Some(1003), "rooms take text".to_owned()));
+    assert_eq!(read_close(&mut carol), (Some(1003), "rooms accept text".to_owned()));
 }
 
 #[test]
@@ -351,8 +351,8 @@ fn what_names_no_room_or_no_member_is_refused_with_what_is_wrong() {
     for (words, answer) in [
         ("", "room"),
         ("r as", "as"),
-        ("r as a:b", "cannot stand in the nickname"),
-        ("../etc", "cannot stand in the room"),
+        ("r as a:b", "is not allowed in the nickname"),
+        ("../etc", "is not allowed in the room"),
         ("..", "must begin with a letter or digit"),
         ("r since=5", "since"),
         ("r colour=red", "colour"),
@@ -381,7 +381,7 @@ fn what_names_no_room_or_no_member_is_refused_with_what_is_wrong() {
     let told = converse(&mut connect(server.port()), b"ANYPORT/1 JOIN two as bob\n");
     assert!(told.starts_with("ANYPORT/1 ERROR busy there are 1 rooms already"), "{told}");
     let mut two = websocket(server.port(), "/rooms/two?as=bob");
-    assert_eq!(read_close(&mut two), (Some(1013), "there are too many rooms".to_owned()));
+    assert_eq!(read_close(&mut two), (Some(1013), "too many rooms".to_owned()));
 }
 
 /// Breaks off again and again, and goes on with the last id that it saw.
@@ -866,7 +866,10 @@ fn a_room_without_a_name_is_not_found_and_a_hint_says_how_one_is_asked_for() {
     ] {
         let answer = converse(&mut connect(server.port()), request.as_bytes());
         assert!(answer.starts_with("HTTP/1.1 404 "), "{request}: {answer}");
-        assert!(answer.contains("/rooms/ names no room; one is /rooms/lobby"), "{answer}");
+        assert!(
+            answer.contains("/rooms/ has no room name; expected a path such as /rooms/lobby"),
+            "{answer}"
+        );
         assert!(answer.contains("curl -N http://HOST:PORT/rooms/lobby"), "{answer}");
     }
     let mut stream = connect(server.port());

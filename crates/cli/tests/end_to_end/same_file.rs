@@ -83,7 +83,9 @@ fn a_changed_file_is_refused_and_not_taken_for_the_stored_one() {
             write_at(sample.path(), &vec![b'A'; size], long_ago());
             send(&server, scheme, &[], sample.path()).succeeds();
             write_at(sample.path(), &vec![b'B'; size], long_ago() + Duration::from_nanos(1000));
-            send(&server, scheme, &[], sample.path()).exits(4).says("f exists, with other content");
+            send(&server, scheme, &[], sample.path())
+                .exits(4)
+                .says("f exists with different content");
             assert_same_bytes(&std::fs::read(server.dir().join("f")).unwrap(), &vec![b'A'; size]);
         }
     }
@@ -101,7 +103,7 @@ fn a_time_too_recent_to_be_trusted_is_compared_by_digest() {
         let same = send(&server, scheme, &[], sample.path()).succeeds();
         assert_eq!(outcomes(&same), ["same-digest"], "{scheme}");
         write_at(sample.path(), &[b'B'; LONG], recent);
-        send(&server, scheme, &[], sample.path()).exits(4).says("f exists, with other content");
+        send(&server, scheme, &[], sample.path()).exits(4).says("f exists with different content");
 
         let scratch = tempfile::tempdir().unwrap();
         let to = scratch.path().join("f");
@@ -185,7 +187,7 @@ fn checksum_compares_content_whatever_the_times_say() {
         write_at(sample.path(), &[b'A'; LONG], long_ago());
         send(&server, scheme, &[], sample.path()).succeeds();
         write_at(sample.path(), &[b'B'; LONG], long_ago());
-        send(&server, scheme, &["--checksum"], sample.path()).exits(4).says("other content");
+        send(&server, scheme, &["--checksum"], sample.path()).exits(4).says("different content");
         write_at(sample.path(), &[b'A'; LONG], long_ago());
         let same = send(&server, scheme, &["--checksum"], sample.path()).succeeds();
         assert_eq!(outcomes(&same), ["same-digest"], "{scheme}");
@@ -252,7 +254,7 @@ fn a_source_that_changes_while_it_is_sent_is_never_verified() {
             let (server, outcome) = send_while(scheme, change);
             let outcome = outcome.exits(1);
             let said = format!("{}{}", outcome.stdout, outcome.stderr);
-            assert!(said.contains("while it was sent"), "{scheme}: {said}");
+            assert!(said.contains("during the transfer"), "{scheme}: {said}");
             assert!(server.published().is_empty(), "{scheme}: {:?}", server.names());
         }
     }

@@ -314,7 +314,7 @@ pub(crate) fn announcement(flags: &[&str], last: &str) -> String {
 
 #[test]
 fn the_announcement_says_where_and_what_to_try() {
-    let said = announcement(&["--bind", "127.0.0.1:0"], "only this machine");
+    let said = announcement(&["--bind", "127.0.0.1:0"], "reachable from this machine only");
     let address = said.lines().find_map(|line| line.trim().strip_prefix("listening on ")).unwrap();
     let (ip, port) = address.split_once(':').unwrap();
     for line in [

@@ -46,7 +46,7 @@ fn fg_5_a_message_that_trickles_is_closed_with_1008() {
         let trickling = trickle(&stream, vec![7]);
         let (code, reason) = read_close(&mut stream);
         assert_eq!(code, Some(1008), "{engine}");
-        assert_eq!(reason, "a message was not whole within 300ms", "{engine}");
+        assert_eq!(reason, "a message was not complete within 300ms", "{engine}");
         assert!(began.elapsed() >= Duration::from_millis(290), "{engine}: {:?}", began.elapsed());
         end(&stream, trickling);
         server.next_refused();
@@ -107,7 +107,7 @@ fn a_preface_line_that_trickles_is_refused() {
     stream.write_all(b"ANYPORT/1 PUT ").unwrap();
     let trickling = trickle(&stream, b"x".to_vec());
     let answer = read_line(&mut stream);
-    assert_eq!(answer, "ANYPORT/1 ERROR bad-request a line was not whole within 300ms");
+    assert_eq!(answer, "ANYPORT/1 ERROR bad-request a line was not complete within 300ms");
     end(&stream, trickling);
     server.next_refused();
 
@@ -119,7 +119,7 @@ fn a_preface_line_that_trickles_is_refused() {
     std::thread::sleep(Duration::from_millis(500));
     stream.write_all(b"A").unwrap();
     let answer = read_line(&mut stream);
-    assert_eq!(answer, "ANYPORT/1 ERROR bad-request a line was not whole within 300ms");
+    assert_eq!(answer, "ANYPORT/1 ERROR bad-request a line was not complete within 300ms");
     server.next_refused();
 }
 
@@ -133,7 +133,7 @@ fn an_end_line_that_trickles_interrupts_the_file() {
     stream.write_all(b"cEND").unwrap();
     let trickling = trickle(&stream, b" ".to_vec());
     let answer = read_line(&mut stream);
-    assert_eq!(answer, "ANYPORT/1 ERROR interrupted a line was not whole within 300ms");
+    assert_eq!(answer, "ANYPORT/1 ERROR interrupted a line was not complete within 300ms");
     end(&stream, trickling);
     let event = server.next_interrupted();
     assert_eq!((&event["bytes"], event["part"].is_string()), (&3.into(), true), "{event}");
@@ -151,7 +151,7 @@ fn an_offer_that_trickles_is_refused() {
     let (opcode, told) = read_frame(&mut stream);
     let told: Value = serde_json::from_slice(&told).unwrap();
     assert_eq!(opcode, TEXT);
-    assert_eq!(told["error"]["message"], "an offer or end was not whole within 300ms", "{told}");
+    assert_eq!(told["error"]["message"], "a text message was not complete within 300ms", "{told}");
     assert_eq!(read_close(&mut stream).0, Some(1008));
     end(&stream, trickling);
     server.next_refused();

@@ -254,7 +254,7 @@ fn a_daemon_without_a_runtime_directory_is_found_in_a_private_one() {
     assert_eq!(shown.matches("\n  --control ").count(), 2, "{shown}");
     let listed = as_user(&["status", "--json"]).outcome().succeeds().json();
     assert_eq!(listed.len(), 2, "{listed:?}");
-    as_user(&["stop"]).outcome().exits(2).says("2 servers run");
+    as_user(&["stop"]).outcome().exits(2).says("2 servers are running");
     for line in shown.lines().filter_map(|line| line.strip_prefix("  --control ")) {
         as_user(&["stop", "--wait", "--control", line]).outcome().succeeds();
     }
@@ -263,7 +263,7 @@ fn a_daemon_without_a_runtime_directory_is_found_in_a_private_one() {
     let count = || std::fs::read_dir(&place).unwrap().count();
     let before = count();
     let outcome = daemon("one");
-    let refused = outcome.stderr.contains("other users may write there");
+    let refused = outcome.stderr.contains("other users can write to it");
     let pid = outcome.stderr.split("process ").nth(1).unwrap().split(',').next().unwrap();
     let kill = format!("kill -TERM {pid}");
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());

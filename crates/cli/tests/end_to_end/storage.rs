@@ -160,7 +160,7 @@ fn get_writes_to_fifos_and_devices_and_replaces_neither() {
         }
     }
     let nobody = ["get", "--connect-timeout", "100ms", &server.url("tcp", "x"), "-o", &at("fifo")];
-    anyport(&nobody).exits(1).says("no process reads from it");
+    anyport(&nobody).exits(1).says("no process opened it for reading");
     // A device of this test's own: /dev/null is everybody's.
     if run("mknod", &[&at("null"), "c", "1", "3"]) {
         let url = server.url("http", "x");

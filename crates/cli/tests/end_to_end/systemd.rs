@@ -135,7 +135,7 @@ fn a_watchdog_hears_us_twice_in_its_time_also_while_draining_and_not_when_we_han
     beats(3);
     converse(&mut transfer, b"worldEND\n");
     assert_eq!(server.wait().code(), Some(0));
-    assert!(!server.said().contains("does not answer"), "{}", server.said());
+    assert!(!server.said().contains("does not respond"), "{}", server.said());
 }
 
 #[test]
@@ -143,11 +143,11 @@ fn a_manager_that_is_not_there_is_missed_once_and_keeps_nobody_from_serving() {
     let mut command = anyport_command(&[]);
     command.env("NOTIFY_SOCKET", "/nowhere/notify").env("WATCHDOG_USEC", "20000");
     let server = Server::start_as(command, &["127.0.0.1:0"], &[]);
-    server.says("cannot tell the service manager");
+    server.says("cannot notify the service manager");
     server.takes_a_good_file();
     server.signal("HUP");
     server.says("reloaded");
-    assert_eq!(server.said().matches("cannot tell the service manager").count(), 1);
+    assert_eq!(server.said().matches("cannot notify the service manager").count(), 1);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn what_flags_name_is_served_beside_what_was_inherited() {
         assert!(answer.contains("ANYPORT/1 "), "{address}: {answer}");
     }
     drop(server);
-    refused(&[&socket], "", &["--bind", &inherited], "is asked for twice");
+    refused(&[&socket], "", &["--bind", &inherited], "is listed twice");
 }
 
 #[track_caller]
@@ -278,25 +278,25 @@ fn refused(sockets: &[&str], names: &str, flags: &[&str], words: &str) {
 #[test]
 fn sockets_that_cannot_be_served_are_named_with_what_is_wrong() {
     let here = "tcp 127.0.0.1:0";
-    refused(&["tcp 0.0.0.0:0"], "", &[], "reaches beyond this machine");
+    refused(&["tcp 0.0.0.0:0"], "", &[], "is reachable from other machines");
     refused(&[here, "tcp 0.0.0.0:0"], "any:echo", &[], "if whoever reaches it may use echo");
     refused(&["file x"], "", &[], "cannot use the inherited descriptor 3: fd 3 is not a");
     refused(&[here, "unix x"], "any:mine.socket", &[], "descriptor 4 (mine.socket): fd 4 is not a");
-    refused(&["bound 127.0.0.1:0"], "", &[], "descriptor 3: it does not listen");
+    refused(&["bound 127.0.0.1:0"], "", &[], "descriptor 3: it is not a listening socket");
     refused(
         &[here],
         "ehco",
         &[],
-        "descriptor 3 (ehco): unknown service \"ehco\"; known are any, echo",
+        "descriptor 3 (ehco): unknown service \"ehco\"; expected one of any, echo",
     );
-    refused(&["udp 127.0.0.1:0"], "any", &[], "it takes datagrams at 127.0.0.1:");
+    refused(&["udp 127.0.0.1:0"], "any", &[], "it is a datagram socket at 127.0.0.1:");
     refused(&["udp 127.0.0.1:0"], "echo", &[], "and no listener for echo is there");
     let mut command = anyport_command(&["serve"]);
     command.env("LISTEN_FDS", "4294967295");
     Running::start(command, None)
         .outcome()
         .exits(2)
-        .says("LISTEN_FDS=4294967295 are more than 256");
+        .says("LISTEN_FDS=4294967295 exceeds the limit of 256");
 }
 
 /// Those of another process are none of ours: the default is served, or what flags say.

@@ -42,7 +42,7 @@ fn curl_is_told_the_time_at_any_path_and_its_address_is_logged() {
     assert_time_line(&deep.stdout);
     let local = curl(&server, "", &["--output", "/dev/null", "--write-out", "%{local_port}"]);
     let local = local.unwrap().stdout;
-    server.says(&format!("told the time peer=127.0.0.1:{local} "));
+    server.says(&format!("time sent peer=127.0.0.1:{local} "));
     let (_, summary) = server.stop_with_summary();
     assert_eq!(summary["served"]["time"], 3, "{summary}");
 }

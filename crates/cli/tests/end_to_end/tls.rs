@@ -111,20 +111,21 @@ fn a_server_is_met_once_and_known_from_then_on() {
     let sample = Sample::new("x", b"hello");
     let url = meeting.server.url("tls", "");
     let send = |url: &str| meeting.client(&["send", sample.path(), url]);
-    send(&url).succeeds().says("is new here").says(&meeting.fingerprint());
+    send(&url).succeeds().says("on first use").says(&meeting.fingerprint());
     let again = send(&meeting.server.url("wss", "")).succeeds();
-    assert!(!again.stderr.contains("new here"), "{}", again.stderr);
+    assert!(!again.stderr.contains("on first use"), "{}", again.stderr);
     let known = fs::read_to_string(meeting.known_hosts()).unwrap();
     let line = format!("127.0.0.1:{} {}\n", meeting.server.port(), meeting.fingerprint());
     assert_eq!(known, line);
     // Another server at the same place is another server.
     let other = "sha256:".to_owned() + &"ab".repeat(32);
     fs::write(meeting.known_hosts(), known.replace(&meeting.fingerprint(), &other)).unwrap();
-    let changed = send(&url).exits(7).says("has changed").says(&other).says("remove the line");
+    let changed =
+        send(&url).exits(7).says("certificate changed").says(&other).says("remove the line");
     changed.says(&meeting.fingerprint());
-    // Nor may one that an authority vouched for come back as one that vouches for itself.
+    // Nor may it was signed by a trusted CA come back as one that vouches for itself.
     fs::write(meeting.known_hosts(), line.replace(&meeting.fingerprint(), "authority")).unwrap();
-    send(&url).exits(7).says("one that an authority vouched for");
+    send(&url).exits(7).says("it was signed by a trusted CA");
     fs::write(meeting.known_hosts(), "nonsense\n").unwrap();
     send(&url).exits(7).says("known_hosts:1: not HOST:PORT and a fingerprint");
     assert_eq!(meeting.server.published().len(), 1, "what was refused was not sent");
@@ -140,14 +141,14 @@ fn pins_authorities_and_insecurity_are_taken_at_their_word() {
     let openssl_style = meeting.fingerprint()["sha256:".len()..].to_ascii_uppercase();
     send(&["--pin", &openssl_style]).succeeds();
     let other = "00".repeat(32);
-    send(&["--pin", &other]).exits(7).says("not the one that is pinned").says("--pin sha256:");
+    send(&["--pin", &other]).exits(7).says("does not match the pinned one").says("--pin sha256:");
     send(&["--pin", "12"]).exits(2).says("64 hexadecimal digits");
     send(&["-k"]).succeeds().says("INSECURE").says(&meeting.fingerprint());
     assert!(!meeting.known_hosts().exists(), "nobody was met");
     // The certificate is its own authority, and is for this address.
     send(&["--cacert", meeting.identity().to_str().unwrap()]).succeeds();
     let foreign = Authority::new();
-    send(&["--cacert", foreign.file("ca.pem")]).exits(7).says("authority that is not trusted");
+    send(&["--cacert", foreign.file("ca.pem")]).exits(7).says("CA that is not trusted");
     send(&["--cacert", "/nowhere"]).exits(2).says("/nowhere: No such file");
     send(&["--cacert", sample.path()]).exits(2).says("no certificate");
 }
@@ -205,7 +206,12 @@ fn a_certificate_that_is_wrong_is_refused_by_name() {
         ("127.0.0.1", 2020, 2120, None),
         ("127.0.0.1", 2020, 2021, Some("expired on 2021-01-01")),
         ("127.0.0.1", 2110, 2120, Some("not valid before 2110-01-01")),
-        ("other.example", 2020, 2120, Some("is not for 127.0.0.1, but for other.example")),
+        (
+            "other.example",
+            2020,
+            2120,
+            Some("is not valid for 127.0.0.1; it is valid for other.example"),
+        ),
     ] {
         let certificate = authority.vouch("server.pem", name, from, to);
         let server = Server::start(&["--tls-cert", certificate]);
@@ -219,10 +225,10 @@ fn a_certificate_that_is_wrong_is_refused_by_name() {
         let known = authority.path("known_hosts");
         let stranger =
             anyport(&["send", sample.path(), &url, "--known-hosts", known.to_str().unwrap()]);
-        let wrong = said.unwrap_or("signed by an authority that is not trusted here");
+        let wrong = said.unwrap_or("signed by a CA that is not trusted");
         let stranger = stranger.exits(7);
         // Its dates and names do not help it, whichever is looked at first.
-        let foreign = stranger.stderr.contains("an authority that is not trusted here");
+        let foreign = stranger.stderr.contains("a CA that is not trusted");
         assert!(foreign || stranger.stderr.contains(wrong), "{}", stranger.stderr);
         assert!(!known.exists());
         if let Some(mut curl) = peer("curl") {
@@ -287,10 +293,10 @@ fn a_certificate_that_openssl_made_is_met_and_known_again() {
     send(&server, &["--cacert", &certificate]).succeeds();
     assert!(fs::read(known).is_err(), "nobody was met");
     let other = by_openssl("other", &[]).unwrap();
-    send(&server, &["--cacert", &other]).exits(7).says("authority that is not trusted");
-    send(&server, &[]).succeeds().says("is new here").says(&fingerprint);
+    send(&server, &["--cacert", &other]).exits(7).says("CA that is not trusted");
+    send(&server, &[]).succeeds().says("on first use").says(&fingerprint);
     let again = send(&server, &[]).succeeds();
-    assert!(!again.stderr.contains("new here"), "{}", again.stderr);
+    assert!(!again.stderr.contains("on first use"), "{}", again.stderr);
 
     // Another server at the same place.
     let port = server.port();
@@ -299,12 +305,18 @@ fn a_certificate_that_openssl_made_is_met_and_known_again() {
     let served = scratch.path().join("served");
     fs::create_dir(&served).unwrap();
     let server = Server::start_in(&served, &[&address], &["--tls-cert", &other]);
-    send(&server, &[]).exits(7).says("has changed").says(&fingerprint);
+    send(&server, &[]).exits(7).says("certificate changed").says(&fingerprint);
 
     let unwanted = [
-        (&["-subj", "/CN=other.example"][..], "is not for 127.0.0.1, but for other.example"),
+        (
+            &["-subj", "/CN=other.example"][..],
+            "is not valid for 127.0.0.1; it is valid for other.example",
+        ),
         (&["-subj", "/O=Somebody"], "is not for 127.0.0.1\nhint: with --pin"),
-        (&["-addext", "subjectAltName=DNS:a.example"], "is not for 127.0.0.1, but for a.example"),
+        (
+            &["-addext", "subjectAltName=DNS:a.example"],
+            "is not valid for 127.0.0.1; it is valid for a.example",
+        ),
     ];
     for (number, (flags, said)) in unwanted.into_iter().enumerate() {
         let certificate = by_openssl(&number.to_string(), flags).unwrap();
@@ -332,14 +344,15 @@ fn https_meets_no_new_server_whose_certificate_is_for_another_name() {
             let known = ["--known-hosts", known.to_str().unwrap()];
             anyport(&[&["send", sample.path(), &url], &known[..], flags].concat())
         };
-        let refused =
-            client("https", &[]).exits(7).says("is not for 127.0.0.1, but for other.example");
+        let refused = client("https", &[])
+            .exits(7)
+            .says("is not valid for 127.0.0.1; it is valid for other.example");
         refused.says("--pin FINGERPRINT");
         assert!(!known.exists(), "the server was remembered");
         client("https", &["--pin", &fingerprint]).succeeds();
         // As ssh has it, another scheme goes by the fingerprint alone.
         if is_ca == IsCa::NoCa {
-            client("tls", &[]).succeeds().says("is new here");
+            client("tls", &[]).succeeds().says("on first use");
             client("https", &[]).succeeds();
             fs::remove_file(&known).unwrap();
         }
@@ -382,11 +395,11 @@ fn a_self_signed_certificate_for_localhost_works_beside_those_of_the_system() {
             Running::start(command, None).outcome().succeeds()
         };
         let stranger = get(Path::new(system), "strangers");
-        assert!(stranger.stderr.contains("is new here"), "{more:?}: {stranger:?}");
+        assert!(stranger.stderr.contains("on first use"), "{more:?}: {stranger:?}");
         let again = get(Path::new(system), "strangers");
-        assert!(!again.stderr.contains("new here"), "{more:?}: {again:?}");
+        assert!(!again.stderr.contains("on first use"), "{more:?}: {again:?}");
         let trusted = get(&both, "trusted");
-        assert!(!trusted.stderr.contains("new here"), "{more:?}: {trusted:?}");
+        assert!(!trusted.stderr.contains("on first use"), "{more:?}: {trusted:?}");
         let both_ways = get(&both, "strangers");
         assert_eq!(both_ways.stderr, "", "{more:?}");
     }
@@ -409,7 +422,7 @@ fn a_server_that_asks_for_certificates_lets_nobody_else_in() {
         let refused = send(&[wrong.as_slice(), &["--retry", "0"]].concat());
         assert_ne!(refused.code, Some(0), "{wrong:?}");
         let reason = refusal(&meeting.server);
-        assert!(reason.starts_with("the TLS handshake failed"), "{reason}");
+        assert!(reason.starts_with("TLS handshake failed"), "{reason}");
         assert!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
     }
     assert_eq!(meeting.server.published().len(), 1);
@@ -605,7 +618,7 @@ else:
         } else {
             let event = meeting.server.next_interrupted();
             let reason = event["reason"].as_str().unwrap();
-            assert!(reason.contains("no close_notify came"), "{reason}");
+            assert!(reason.contains("no close_notify"), "{reason}");
         }
     }
     assert_eq!(meeting.server.published().len(), 1);
@@ -675,7 +688,7 @@ fn noise_behind_a_client_hello_ends_one_connection() {
         // Told when it has gone, or has been waited for.
         drop(stream);
         let reason = refusal(&meeting.server);
-        assert!(reason.starts_with("the TLS handshake failed"), "{reason}");
+        assert!(reason.starts_with("TLS handshake failed"), "{reason}");
     }
     meeting.server.takes_a_good_file();
 }
@@ -786,7 +799,7 @@ fn a_new_certificate_is_taken_without_a_restart_and_a_broken_one_is_not() {
     fs::write(certificate, "half a cert").unwrap();
     server.signal("HUP");
     server.says("not reloaded");
-    server.says("no certificate in it");
+    server.says("no certificate found");
     send(&new).succeeds();
     // Who was there before goes on as before.
     running.write(b"ANYPORT/1 TIME\n");
@@ -806,7 +819,7 @@ fn files_that_cannot_be_used_are_named() {
     serve(&["--tls-cert", "/nowhere"]).says("/nowhere: No such file");
     serve(&["--tls-cert", authority.file("ca.pem")]).says("ca.pem: no private key");
     serve(&["--tls-key", certificate]).says("--tls-cert");
-    serve(&["--tls", "off", "--tls-cert", certificate]).says("has no use for --tls-cert");
+    serve(&["--tls", "off", "--tls-cert", certificate]).says("cannot be combined with --tls-cert");
     serve(&["--tls-client-ca", "/nowhere"]).says("/nowhere: No such file");
     fs::set_permissions(certificate, fs::Permissions::from_mode(0o644)).unwrap();
     serve(&["--tls-cert", certificate]).says("chmod 600");
@@ -928,7 +941,7 @@ fn every_cut_of_the_wire_is_the_same_to_a_session() {
 #[test]
 fn a_server_that_goes_within_the_handshake_has_broken_off() {
     for (said, exit, words) in
-        [(&[][..], 7, "does not speak TLS"), (&[0x16, 3, 3, 0, 90, 2], 6, "broke off")]
+        [(&[][..], 7, "does not speak TLS"), (&[0x16, 3, 3, 0, 90, 2], 6, " lost after ")]
     {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

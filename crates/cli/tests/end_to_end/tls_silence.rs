@@ -48,7 +48,7 @@ fn an_upload_whose_record_trickles_is_interrupted_after_the_idle_time() {
         let trickling = trickle(&mut secured);
         let interrupted = server.next_interrupted();
         let reason = interrupted["reason"].as_str().unwrap();
-        assert_eq!(reason, "nothing came for 1s", "{interrupted}");
+        assert_eq!(reason, "no data for 1s (--idle-timeout)", "{interrupted}");
         assert_eq!(interrupted["bytes"], begun, "{interrupted}");
         end(&secured.stream, trickling);
     }
@@ -64,7 +64,7 @@ fn a_websocket_whose_record_trickles_is_closed_after_the_idle_time() {
     secured.write(&frame(TEXT, b"hello"));
     secured.hears("hello");
     let trickling = trickle(&mut secured);
-    secured.hears("nothing came for 1s");
+    secured.hears("no data for 1s (--idle-timeout)");
     end(&secured.stream, trickling);
 }
 
@@ -132,7 +132,7 @@ fn an_upload_of_nothing_but_new_keys_is_interrupted_after_the_idle_time() {
         }
     });
     let interrupted = server.next_interrupted();
-    assert_eq!(interrupted["reason"], "nothing came for 1s", "{interrupted}");
+    assert_eq!(interrupted["reason"], "no data for 1s (--idle-timeout)", "{interrupted}");
     assert_eq!(interrupted["bytes"], 0, "{interrupted}");
     let _ = openssl.kill();
     openssl.wait().unwrap();

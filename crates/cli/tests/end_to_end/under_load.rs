@@ -320,8 +320,8 @@ fn a_limit_on_open_files_bounds_the_connections_and_not_the_transfers() {
     let control = control.to_str().unwrap();
     let flags = ["--bulk-threads", "2", "--control", control];
     let server = Server::start_as(command, &["127.0.0.1:0"], &flags);
-    server.says("128 open files bear 24 connections at once, not 1024 (--max-conns)");
-    server.says("hint: raise the limit (ulimit -n, LimitNOFILE=)");
+    server.says("warning: --max-conns lowered from 1024 to 24: the limit is 128 open files");
+    server.says("hint: raise the limit of open files (ulimit -n, LimitNOFILE=)");
     // Settings that are read anew know no more of it than those at the start.
     anyport(&["reload", "--control", control]).succeeds();
     let status = anyport(&["status", "--json", "--control", control]).succeeds().json().remove(0);
@@ -363,7 +363,7 @@ fn without_descriptors_what_runs_goes_on_and_who_comes_waits() {
     assert!(prlimit.status().unwrap().success());
     let processor = server.processor_time();
     let crowd: Vec<TcpStream> = (0..300).map(|_| connect(server.port())).collect();
-    server.says("cannot accept; waiting for connections to end");
+    server.says("cannot accept connections; waiting for open ones to end");
     let began = Instant::now();
     std::thread::sleep(Duration::from_secs(3));
     let took = server.processor_time() - processor;

@@ -83,7 +83,7 @@ fn connect(target: &Target, patience: Duration) -> Result<(UdpSocket, SocketAddr
             }
         }
     }
-    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let none = || io::Error::new(io::ErrorKind::NotFound, anyport_net::resolve::NO_ADDRESS);
     Err(failure.unwrap_or_else(|| unresolved(ResolveError::Failed(none()))).into())
 }
 

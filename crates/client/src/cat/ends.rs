@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_text_ends_the_input() {
-        let expected = vec![Ok(b"a".to_vec()), Err("line 2 of the input is not UTF-8".to_owned())];
+        let expected = vec![Ok(b"a".to_vec()), Err("input line 2 is not UTF-8".to_owned())];
         assert_eq!(all(b"a\n\xff\nb\n", Cut::Lines), expected);
     }
 
@@ -141,7 +141,7 @@ mod tests {
         input.push(b'\n');
         assert_eq!(all(&input, Cut::Lines)[0].as_ref().unwrap().len(), LONGEST_LINE);
         input.insert(0, b'x');
-        let error = "line 1 of the input is longer than 1048576 bytes".to_owned();
+        let error = "input line 1 is longer than 1048576 bytes".to_owned();
         assert_eq!(all(&input, Cut::Lines), [Err(error)]);
     }
 

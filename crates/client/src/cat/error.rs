@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyport_net::dial::DialError;
 use anyport_proto::ws::Violation;
 
-use crate::error::{Blame, SendError};
+use crate::error::{Blame, SendError, closed, violated};
 use crate::target::TargetError;
 
 /// Why `cat` ended before the server did.
@@ -20,7 +20,7 @@ pub enum CatError {
     #[error(transparent)]
     Connect(#[from] SendError),
     /// The connection ended.
-    #[error("the connection to {peer} broke off")]
+    #[error("connection to {peer} lost")]
     BrokenOff {
         /// The server.
         peer: SocketAddr,
@@ -28,8 +28,8 @@ pub enum CatError {
         #[source]
         source: io::Error,
     },
-    /// Nobody is at that port.
-    #[error("nobody takes datagrams at {peer}")]
+    /// No process receives at that port.
+    #[error("no UDP service at {peer}")]
     NoPort {
         /// The server.
         peer: SocketAddr,
@@ -38,7 +38,7 @@ pub enum CatError {
         source: io::Error,
     },
     /// The server closed the WebSocket, and not as one that is done.
-    #[error("{peer} closed the WebSocket with {code}: {reason:?}")]
+    #[error("{peer} {}", closed(*code, reason))]
     Closed {
         /// The server.
         peer: SocketAddr,
@@ -48,7 +48,7 @@ pub enum CatError {
         reason: String,
     },
     /// The server broke a rule of RFC 6455.
-    #[error("{peer} broke the WebSocket protocol: {violation} ({section})", section = violation.section())]
+    #[error("{peer} {}", violated(violation))]
     Violation {
         /// The server.
         peer: SocketAddr,
@@ -56,13 +56,13 @@ pub enum CatError {
         violation: Violation,
     },
     /// A line that can be no text message.
-    #[error("line {line} of the input is not UTF-8")]
+    #[error("input line {line} is not UTF-8")]
     NotText {
         /// Which, from 1.
         line: u64,
     },
     /// A line without an end.
-    #[error("line {line} of the input is longer than {limit} bytes")]
+    #[error("input line {line} is longer than {limit} bytes")]
     LongLine {
         /// Which, from 1.
         line: u64,
@@ -73,7 +73,7 @@ pub enum CatError {
     #[error("cannot read the input")]
     Input(#[source] io::Error),
     /// The output takes no more.
-    #[error("cannot write to the output")]
+    #[error("cannot write the output")]
     Output(#[source] io::Error),
     /// The runtime could not be started.
     #[error("cannot start the runtime")]
@@ -96,7 +96,7 @@ impl CatError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Target(error) => Some(error.hint().unwrap_or_else(|| {
-                "a URL is such as tcp://HOST:PORT, ws://HOST:PORT/PATH, udp://HOST:PORT".to_owned()
+                "use tcp://HOST:PORT, ws://HOST:PORT/PATH or udp://HOST:PORT".to_owned()
             })),
             Self::Connect(error) => match error {
                 // Its advice is about files.
@@ -104,7 +104,7 @@ impl CatError {
                 error => error.hint(),
             },
             Self::NotText { .. } | Self::LongLine { .. } => {
-                Some("--binary sends bytes as they are read".to_owned())
+                Some("use --binary to send the input unchanged, in binary messages".to_owned())
             }
             _ => None,
         }

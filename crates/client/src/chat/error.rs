@@ -10,7 +10,7 @@ use anyport_proto::transfer::preface::PrefaceError;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode, Retry};
 use anyport_proto::ws::Violation;
 
-use crate::error::{Blame, Consequence, SendError, hint_of};
+use crate::error::{Blame, Consequence, SendError, closed, hint_of, violated};
 
 /// Why a chat ended before it was left.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum ChatError {
     #[error(transparent)]
     Target(#[from] rooms::TargetError),
     /// Bare frames carry no path, and so no room.
-    #[error("rooms are over tcp:// and ws://, not {scheme}://")]
+    #[error("rooms are not supported over {scheme}://")]
     Scheme {
         /// As written.
         scheme: &'static str,
@@ -29,13 +29,16 @@ pub enum ChatError {
     #[error(transparent)]
     Connect(#[from] SendError),
     /// The server takes the WebSocket and speaks no rooms on it.
-    #[error("{peer} does not speak {} at that path", rooms::SUBPROTOCOL)]
+    #[error(
+        "{peer} does not support the WebSocket subprotocol {} at this path",
+        rooms::SUBPROTOCOL
+    )]
     NoSubprotocol {
         /// The server.
         peer: SocketAddr,
     },
     /// The connection ended.
-    #[error("the connection to {peer} broke off")]
+    #[error("connection to {peer} lost")]
     BrokenOff {
         /// The server.
         peer: SocketAddr,
@@ -44,7 +47,7 @@ pub enum ChatError {
         source: io::Error,
     },
     /// The server closed the WebSocket.
-    #[error("{peer} closed the WebSocket with {code}: {reason:?}")]
+    #[error("{peer} {}", closed(*code, reason))]
     Closed {
         /// The server.
         peer: SocketAddr,
@@ -62,7 +65,7 @@ pub enum ChatError {
         refusal: Refusal,
     },
     /// The server broke a rule of RFC 6455.
-    #[error("{peer} broke the WebSocket protocol: {violation} ({section})", section = violation.section())]
+    #[error("{peer} {}", violated(violation))]
     Violation {
         /// The server.
         peer: SocketAddr,
@@ -70,7 +73,7 @@ pub enum ChatError {
         violation: Violation,
     },
     /// What came is no reply to JOIN.
-    #[error("{peer} answered JOIN with something else")]
+    #[error("unexpected reply to JOIN from {peer}")]
     Answer {
         /// The server.
         peer: SocketAddr,
@@ -79,7 +82,7 @@ pub enum ChatError {
         source: PrefaceError,
     },
     /// What came is no event of a room.
-    #[error("{peer} said something that is no event of a room")]
+    #[error("invalid room event from {peer}")]
     Event {
         /// The server.
         peer: SocketAddr,
@@ -88,7 +91,7 @@ pub enum ChatError {
         source: OfferError,
     },
     /// An event without an end.
-    #[error("{peer} sent an event of more than {limit} bytes")]
+    #[error("room event from {peer} is longer than {limit} bytes")]
     TooLong {
         /// The server.
         peer: SocketAddr,
@@ -99,7 +102,7 @@ pub enum ChatError {
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     /// Whoever is told what happens does not take it any more.
-    #[error("cannot tell what happens in the room")]
+    #[error("cannot print room events")]
     Output(#[source] io::Error),
 }
 
@@ -133,16 +136,17 @@ impl ChatError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Target(_) | Self::Scheme { .. } => {
-                Some("a room is HOST:PORT/rooms/NAME, tcp://… or ws://…".to_owned())
+                Some("use tcp://HOST:PORT/rooms/NAME or ws://HOST:PORT/rooms/NAME".to_owned())
             }
             Self::Connect(error) => match error {
                 // Its advice is about files.
                 SendError::BrokenOff { .. } => None,
                 error => error.hint(),
             },
-            Self::NoSubprotocol { .. } | Self::Answer { .. } => {
-                Some("is that an anyport server? anyport cat talks to any".to_owned())
-            }
+            Self::NoSubprotocol { .. } | Self::Answer { .. } => Some(
+                "check that this is an anyport server; for other servers use anyport cat"
+                    .to_owned(),
+            ),
             Self::Refused { refusal, .. } => hint_of(refusal),
             _ => None,
         }

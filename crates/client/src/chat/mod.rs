@@ -319,7 +319,7 @@ impl Chat<'_> {
                     } else {
                         let late = io::Error::new(
                             io::ErrorKind::TimedOut,
-                            "it did not let us in in time (--connect-timeout)",
+                            "the server did not confirm the join in time (--connect-timeout)",
                         );
                         return Err(broken(late));
                     }

@@ -9,7 +9,7 @@ use anyport_proto::transfer::refusal::{Refusal, Retry};
 use anyport_proto::ws::Violation;
 use anyport_tls::TlsError;
 
-use crate::error::{Blame, Consequence, SendError, hint_of};
+use crate::error::{ANYPORT_HINT, Blame, Consequence, SendError, closed, hint_of, violated};
 use crate::target::TargetError;
 
 /// Why a download failed.
@@ -29,7 +29,7 @@ pub enum GetError {
         name: String,
     },
     /// The server speaks WebSocket and not our subprotocol.
-    #[error("{peer} gives no files over WebSocket")]
+    #[error("{peer} does not serve files over WebSocket")]
     NoSubprotocol {
         /// The server.
         peer: SocketAddr,
@@ -43,7 +43,7 @@ pub enum GetError {
         refusal: Refusal,
     },
     /// The server closed the WebSocket in the middle.
-    #[error("{peer} closed the WebSocket with {code}: {reason:?}")]
+    #[error("{peer} {}", closed(*code, reason))]
     Closed {
         /// The server.
         peer: SocketAddr,
@@ -53,7 +53,7 @@ pub enum GetError {
         reason: String,
     },
     /// The server broke a rule of RFC 6455.
-    #[error("{peer} broke the WebSocket protocol: {violation} ({section})", section = violation.section())]
+    #[error("{peer} {}", violated(violation))]
     Violation {
         /// The server.
         peer: SocketAddr,
@@ -61,7 +61,7 @@ pub enum GetError {
         violation: Violation,
     },
     /// The server's answer is not of the protocol.
-    #[error("{peer} answered something else than was asked: {answer:?}")]
+    #[error("unexpected reply from {peer}: {answer:?}")]
     Answer {
         /// The server.
         peer: SocketAddr,
@@ -69,7 +69,7 @@ pub enum GetError {
         answer: String,
     },
     /// The server lists without an end.
-    #[error("{peer} lists more than {limit} entries")]
+    #[error("listing from {peer} has more than {limit} entries")]
     TooMany {
         /// The server.
         peer: SocketAddr,
@@ -77,7 +77,7 @@ pub enum GetError {
         limit: u64,
     },
     /// The listing takes more memory than it may.
-    #[error("{peer} lists names of more than {limit} bytes together")]
+    #[error("names in the listing from {peer} exceed {limit} bytes in total")]
     TooLong {
         /// The server.
         peer: SocketAddr,
@@ -85,7 +85,10 @@ pub enum GetError {
         limit: usize,
     },
     /// Two remote files would be stored as one.
-    #[error("{path} was received by the same command, from another place", path = path.display())]
+    #[error(
+        "cannot store a second file as {path}: this command already received one under this name",
+        path = path.display()
+    )]
     SameName {
         /// Where.
         path: PathBuf,
@@ -101,7 +104,7 @@ pub enum GetError {
         blame: Blame,
     },
     /// A directory of which there is no listing.
-    #[error("{peer} gives no listing of {path}: {reason}")]
+    #[error("cannot list {path} on {peer}: {reason}")]
     NoListing {
         /// The server.
         peer: SocketAddr,
@@ -111,7 +114,7 @@ pub enum GetError {
         reason: String,
     },
     /// The connection ended.
-    #[error("the connection to {peer} broke off after {received} bytes of content")]
+    #[error("connection to {peer} lost after {received} bytes of content")]
     BrokenOff {
         /// The server.
         peer: SocketAddr,
@@ -122,13 +125,13 @@ pub enum GetError {
         source: io::Error,
     },
     /// The file is not the one any more that was listed a moment ago.
-    #[error("{name} changed on the server while it was asked for")]
+    #[error("{name} changed on the server during the transfer")]
     Changed {
         /// Its path on the server.
         name: String,
     },
     /// What came is not what the server hashed.
-    #[error("{name} came as {ours}, the server sent {theirs}")]
+    #[error("digest of {name} differs: received {ours}, the server sent {theirs}")]
     DigestDiffers {
         /// Its path on the server.
         name: String,
@@ -138,7 +141,7 @@ pub enum GetError {
         theirs: Digest,
     },
     /// Another file is where this one is to be.
-    #[error("{path} exists and is another file", path = path.display())]
+    #[error("cannot store {path}: a different file exists there", path = path.display())]
     Exists {
         /// Where.
         path: PathBuf,
@@ -169,7 +172,7 @@ pub enum GetError {
         source: io::Error,
     },
     /// The writer that content goes to takes no more.
-    #[error("cannot write the content")]
+    #[error("cannot write the received content")]
     Output(#[source] io::Error),
 }
 
@@ -184,7 +187,7 @@ impl GetError {
             // What a blocking socket says when its time-out has passed.
             io::ErrorKind::WouldBlock => io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the server sent nothing in time (--timeout)",
+                "no data from the server for too long (--timeout)",
             ),
             _ => source,
         };
@@ -226,21 +229,25 @@ impl GetError {
         let hint = match self {
             Self::Connect(error) => return error.hint(),
             Self::Refused { refusal, .. } => return hint_of(refusal),
-            Self::Directory { .. } => "with a slash at the end of the URL all of it is received",
-            Self::NoSubprotocol { .. } => "is that an anyport server? tcp:// may work",
+            Self::Directory { .. } => "end the URL with / to receive the whole directory",
+            Self::NoSubprotocol { .. } => ANYPORT_HINT,
             Self::NoListing { .. } => {
-                "listings over HTTP are anyport's; tcp:// or ws:// may work, and the URL of a single file"
+                "over HTTP only anyport servers list files; try tcp:// or ws://, or the URL of one file"
             }
-            Self::BrokenOff { .. } => "what came is kept: the same command goes on from there",
-            Self::Changed { .. } => "try again",
+            Self::BrokenOff { .. } => {
+                "the partial file is kept; run the same command again to resume"
+            }
+            Self::Changed { .. } => "run the same command again",
             Self::DigestDiffers { .. } => {
-                "it changed while it was sent, or was damaged; nothing is kept, so try again"
+                "the file changed during the transfer or was corrupted; run the same command again"
             }
             Self::Exists { .. } => {
-                "--on-exists overwrite replaces it, --on-exists rename keeps both"
+                "use --on-exists overwrite to replace it, or --on-exists rename to keep both"
             }
-            Self::NotReplaced { .. } => "only regular files are replaced: use another -o",
-            Self::SameName { .. } => "receive them one by one with -o, or with --on-exists rename",
+            Self::NotReplaced { .. } => {
+                "only regular files are replaced; give another name with -o"
+            }
+            Self::SameName { .. } => "receive them one by one with -o, or use --on-exists rename",
             _ => return None,
         };
         Some(hint.to_owned())

@@ -107,7 +107,7 @@ impl Messages {
         match self.hear(0, &mut Nowhere)? {
             Heard::Reply(reply) => Ok(*reply),
             Heard::Content(_) => {
-                let answer = "content where an answer was due".to_owned();
+                let answer = "content instead of a reply".to_owned();
                 Err(GetError::Answer { peer, answer })
             }
         }
@@ -155,7 +155,7 @@ impl Messages {
                 }
                 Some(Event::Data { kind: Kind::Text, data, end, .. }) => {
                     if self.text.len() + data.len() > LONGEST_MESSAGE {
-                        let answer = "a text message without an end".to_owned();
+                        let answer = format!("a text message of more than {LONGEST_MESSAGE} bytes");
                         return Err(GetError::Answer { peer, answer });
                     }
                     self.text.extend_from_slice(data);

@@ -484,7 +484,7 @@ fn files(
             Some(path) if !asked.is_directory() && entry.name != *path => {}
             // Whatever a server lists, it stays below what was asked for.
             Some(path) if entry.name != *path && !entry.name.is_below(path) => {
-                let answer = format!("{} in a listing of {path}", entry.name);
+                let answer = format!("{} in the listing of {path}", entry.name);
                 return Err(GetError::Answer { peer, answer });
             }
             _ if entry.kind == EntryKind::File => listing.files.push(entry.into()),

@@ -69,9 +69,9 @@ impl Part {
             // A file system without locks: then the user must take care.
             Err(TryLockError::Error(_)) => {}
         }
-        let metadata = file.metadata().map_err(local("look at"))?;
+        let metadata = file.metadata().map_err(local("stat"))?;
         if !metadata.is_file() {
-            return Err(local("use")(io::Error::other("it is no regular file")));
+            return Err(local("use")(io::Error::other("not a regular file")));
         }
         // An earlier attempt may have had wider permissions.
         let mode = metadata.permissions().mode() & 0o777;
@@ -177,11 +177,15 @@ impl Part {
 
     /// The same with the time and the permissions that it has.
     pub(super) fn publish_as_it_is(self, on_exists: OnExists) -> Result<PathBuf, GetError> {
-        anyport_disk::sync(&self.file).map_err(|source| self.local("finish", source))?;
+        anyport_disk::sync(&self.file).map_err(|source| self.local("sync", source))?;
         let published = self.rename(on_exists)?;
         // The file is whole and has its name, so this is no failure any more.
         let synced = File::open(folder_of(&published)).and_then(anyport_disk::sync).map(drop);
-        warn_once(&SYNCS, "received files may not survive a crash of this machine", synced);
+        warn_once(
+            &SYNCS,
+            "cannot sync the directory: received files may be lost in a crash",
+            synced,
+        );
         Ok(published)
     }
 
@@ -255,7 +259,7 @@ impl Part {
 
     /// Nothing that is there is of use.
     pub(super) fn cut(&mut self) -> Result<(), GetError> {
-        self.file.set_len(0).map_err(|source| self.local("empty", source))?;
+        self.file.set_len(0).map_err(|source| self.local("truncate", source))?;
         self.length = 0;
         Ok(())
     }

@@ -244,7 +244,7 @@ impl Wire {
             Kind::Http(_) => Ok(FileEnd { bytes: size, digest: None }),
         }?;
         if end.bytes != size {
-            let answer = format!("the end of {} bytes, {size} were announced", end.bytes);
+            let answer = format!("END after {} bytes instead of {size}", end.bytes);
             return Err(GetError::Answer { peer: self.peer, answer });
         }
         Ok(end)
@@ -332,7 +332,7 @@ impl Wire {
                 None => {}
                 Some(end) if end.entries == entries => return Ok(end),
                 Some(end) => {
-                    let answer = format!("the end of {} entries, {entries} came", end.entries);
+                    let answer = format!("END with {} entries instead of {entries}", end.entries);
                     return Err(GetError::Answer { peer, answer });
                 }
             }

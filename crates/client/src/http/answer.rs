@@ -86,7 +86,7 @@ impl Answer {
     /// Where it sends us, as far as that is worth telling. What is shown is visible ASCII.
     pub(super) fn location(&self) -> String {
         let location = self.fields.get(header::LOCATION).and_then(|place| place.to_str().ok());
-        location.unwrap_or("a place that it does not name").chars().take(LONGEST_PLACE).collect()
+        location.unwrap_or("(none)").chars().take(LONGEST_PLACE).collect()
     }
 
     /// Why something is not given or taken: in the words of our server, or of another one.
@@ -131,7 +131,7 @@ const fn hint_for(status: StatusCode) -> Option<&'static str> {
     match status {
         StatusCode::UNAUTHORIZED => Some(TOKEN_HINT),
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
-            Some("that server takes no such request there; is it one that stores files?")
+            Some("check the URL: the server does not support this request there")
         }
         _ => None,
     }
@@ -216,9 +216,7 @@ mod tests {
     #[test]
     fn a_redirection_is_told_with_its_place() {
         let mut answer = answer(308, "text/plain", "");
-        assert!(
-            matches!(answer.judge(), Judged::Elsewhere { location } if location.contains("not name"))
-        );
+        assert!(matches!(answer.judge(), Judged::Elsewhere { location } if location == "(none)"));
         answer.fields.insert(header::LOCATION, header::HeaderValue::from_static("https://h/x"));
         assert!(
             matches!(answer.judge(), Judged::Elsewhere { location } if location == "https://h/x")

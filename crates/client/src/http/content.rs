@@ -92,7 +92,7 @@ enum Piece {
 
 /// Content that stopped before its end. Why, the reader says.
 #[derive(Debug, thiserror::Error)]
-#[error("the content was given up")]
+#[error("the upload was aborted")]
 pub(super) struct GivenUp;
 
 /// Reads a file for its request.

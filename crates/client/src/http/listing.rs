@@ -73,7 +73,7 @@ impl HttpWire {
                 held += bytes;
                 if held > MOST_HELD {
                     let reason =
-                        format!("with those above it is longer than {} MiB", MOST_HELD >> 20);
+                        format!("with its parent listings it exceeds {} MiB", MOST_HELD >> 20);
                     return Err(GetError::NoListing { peer: self.peer(), path, reason });
                 }
                 open.push((entries.into_iter(), bytes));
@@ -105,19 +105,19 @@ impl HttpWire {
             return Err(self.refused(response, directory));
         }
         let media = response.headers().get(header::CONTENT_TYPE).and_then(|m| m.to_str().ok());
-        let media: String = media.unwrap_or("of no type").chars().take(100).collect();
+        let media: String = media.unwrap_or("of unknown type").chars().take(100).collect();
         if !media.starts_with("application/json") {
-            return Err(none(format!("it is {media} and not JSON")));
+            return Err(none(format!("the response is {media}, not JSON")));
         }
         let Some(bytes) = self.read_all(response, MOST_HELD)? else {
-            return Err(none(format!("it is longer than {} MiB", MOST_HELD >> 20)));
+            return Err(none(format!("the response is longer than {} MiB", MOST_HELD >> 20)));
         };
         let listing = WholeListing::from_json(&String::from_utf8_lossy(&bytes))
             .map_err(|error| none(error.to_string()))?;
         // Whatever a server lists, it stays in what was asked for.
         match listing.entries.iter().find(|entry| entry.name.parent().as_ref() != directory) {
             Some(entry) => {
-                let answer = format!("{} in the listing {path}", entry.name);
+                let answer = format!("{} in the listing of {path}", entry.name);
                 Err(GetError::Answer { peer, answer })
             }
             None => Ok((listing, bytes.len())),

@@ -207,7 +207,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn panicked() -> SendError {
-    SendError::Runtime(io::Error::other("reading the file panicked"))
+    SendError::Runtime(io::Error::other("internal error: reading the file panicked"))
 }
 
 impl Feeding {

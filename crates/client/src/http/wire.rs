@@ -228,7 +228,11 @@ impl HttpWire {
             let range = text(fields, header::CONTENT_RANGE).unwrap_or_default();
             match range_from(range, offset) {
                 Some(size) => Some(size),
-                None => return unclear(format!("the range {range:?} from byte {offset} on")),
+                None => {
+                    return unclear(format!(
+                        "Content-Range {range:?} for a request from byte {offset}"
+                    ));
+                }
             }
         } else {
             response.body().size_hint().exact()

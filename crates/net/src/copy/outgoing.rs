@@ -204,10 +204,13 @@ fn most_of(piece: &Piece) -> usize {
 pub(super) fn in_time(waited: Waited) -> io::Result<()> {
     match waited {
         Waited::AskAgain => Ok(()),
-        Waited::Late => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "what was to be sent did not come"))
+        Waited::Late => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the content to send was not available in time",
+        )),
+        Waited::Gone => {
+            Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the peer disconnected"))
         }
-        Waited::Gone => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the peer has gone")),
     }
 }
 
@@ -223,13 +226,13 @@ fn some(sent: usize) -> io::Result<u64> {
 fn unread(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => {
-            io::Error::new(io::ErrorKind::TimedOut, "the peer does not read our replies")
+            io::Error::new(io::ErrorKind::TimedOut, "the peer does not read the replies")
         }
         _ => error,
     }
 }
 
-const SHRANK: &str = "the file became shorter while it was sent";
+const SHRANK: &str = "the file was truncated while it was sent";
 
 /// Bytes that one turn sends at most, so that an end from elsewhere is noticed.
 const TURN: usize = 1024 * 1024;

@@ -217,7 +217,9 @@ impl<H: Host> Running<H> {
             let room = rustix::buffer::spare_capacity(&mut ready);
             match epoll::wait(self.wires.poll(), room, Some(&patience)) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return tracing::error!(%error, "conversations end: epoll"),
+                Err(error) => {
+                    return tracing::error!(%error, "epoll failed: the connections of this reactor thread end");
+                }
             }
             self.now = Instant::now();
             self.times = *self.shared.times.lock();
@@ -252,9 +254,9 @@ impl<H: Host> Running<H> {
     /// What panics ends one connection and no other.
     fn guarded(&mut self, key: Key, act: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
-            tracing::error!("a conversation panicked");
+            tracing::error!("internal error: a session panicked");
             self.replies = Vec::new();
-            self.remove(key, Some(io::Error::other("a bug of ours")));
+            self.remove(key, Some(io::Error::other("internal error")));
         }
     }
 
@@ -434,7 +436,7 @@ impl<H: Host> Running<H> {
     fn turn(&mut self) {
         let turned = catch_unwind(AssertUnwindSafe(|| self.host.turn(&mut self.wires)));
         if turned.is_err() {
-            tracing::error!("what was due to many panicked");
+            tracing::error!("internal error: a message to several sessions panicked");
         }
         while let Some((key, waited, error)) = self.wires.touched.pop() {
             match error {
@@ -487,7 +489,7 @@ impl<H: Host> Running<H> {
         if let Some(session) = self.wires.remove(key) {
             let ended = catch_unwind(AssertUnwindSafe(|| self.host.ended(key, session, error)));
             if ended.is_err() {
-                tracing::error!("the end of a conversation panicked");
+                tracing::error!("internal error: the end of a session panicked");
             }
         }
     }
@@ -525,4 +527,4 @@ const KEPT_REPLIES: usize = 1024 * 1024;
 /// An hour: longer than any tick.
 const LONGEST: Timespec = Timespec { tv_sec: 3600, tv_nsec: 0 };
 
-const UNREAD: &str = "the peer does not read our replies";
+const UNREAD: &str = "the peer does not read the replies";

@@ -271,7 +271,7 @@ fn a_panic_ends_one_conversation() {
     let house = House::new(HOUR);
     let (mut one, mut other) = (house.connect(HOUR, false), house.connect(HOUR, false));
     one.write_all(b"panic").unwrap();
-    assert_eq!(house.end().as_deref(), Some("a bug of ours"));
+    assert_eq!(house.end().as_deref(), Some("internal error"));
     expect_end(&mut one);
     other.write_all(b"hello").unwrap();
     expect(&mut other, b"hello");

@@ -142,7 +142,7 @@ impl<S: Step> Wires<S> {
         wire.session.delivered(bytes.len() as u64);
         // Whatever becomes of one, the others are told.
         let sealed = catch_unwind(AssertUnwindSafe(|| wire.session.seal(bytes, is_last)));
-        let sealed = sealed.unwrap_or_else(|_| Some(Err(io::Error::other("a bug of ours"))));
+        let sealed = sealed.unwrap_or_else(|_| Some(Err(io::Error::other("internal error"))));
         let written = match sealed {
             None => wire.write(bytes),
             Some(sealed) => sealed.and_then(|mut sealed| wire.write_vec(&mut sealed)),

@@ -13,9 +13,7 @@ pub struct HostName(String);
 
 /// Why a text is no name of a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "expected the name of a host such as files.example.org, without scheme and port, not {0:?}"
-)]
+#[error("expected a host name such as files.example.org, without scheme and port, not {0:?}")]
 pub struct HostNameError(String);
 
 impl FromStr for HostName {

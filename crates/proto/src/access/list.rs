@@ -21,10 +21,10 @@ pub struct Named {
 #[non_exhaustive]
 pub enum ListError {
     /// Comments alone.
-    #[error("it holds no token")]
+    #[error("no token found")]
     Empty,
     /// More than anybody has users.
-    #[error("it holds more than {MAX_TOKENS} tokens")]
+    #[error("more than {MAX_TOKENS} tokens")]
     TooMany,
     /// A token that would not do.
     #[error("line {line}: {source}")]
@@ -43,13 +43,13 @@ pub enum ListError {
         line: usize,
     },
     /// Three words or more.
-    #[error("line {line}: expected TOKEN or NAME TOKEN; a comment stands on a line of its own")]
+    #[error("line {line}: expected TOKEN or NAME TOKEN, with a comment on a line of its own")]
     Words {
         /// Counted from 1.
         line: usize,
     },
     /// One token for two users.
-    #[error("line {line}: the token of line {first} again")]
+    #[error("line {line}: duplicate of the token in line {first}")]
     Again {
         /// Counted from 1.
         line: usize,
@@ -115,7 +115,7 @@ mod tests {
     fn what_is_wrong_is_told_by_its_line_and_never_shown() {
         let long = "x".repeat(257);
         for (text, message) in [
-            ("# nothing", "it holds no token"),
+            ("# nothing", "no token found"),
             ("short", "line 1: a token has 16 to 256 bytes, not 5"),
             (long.as_str(), "line 1: a token has 16 to 256 bytes, not 257"),
             ("\u{e4}bcdefghijklmnopqr", "line 1: a token is visible ASCII"),
@@ -125,9 +125,9 @@ mod tests {
             ),
             (
                 "alice 0123456789abcdef # hers",
-                "line 1: expected TOKEN or NAME TOKEN; a comment stands on a line of its own",
+                "line 1: expected TOKEN or NAME TOKEN, with a comment on a line of its own",
             ),
-            ("0123456789abcdef\n\na 0123456789abcdef", "line 3: the token of line 1 again"),
+            ("0123456789abcdef\n\na 0123456789abcdef", "line 3: duplicate of the token in line 1"),
         ] {
             let error = parse_list(text).unwrap_err();
             assert_eq!(error.to_string(), message);

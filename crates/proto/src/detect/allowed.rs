@@ -105,7 +105,7 @@ pub enum ProtocolName {
 
 /// A word that names no protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown protocol {0:?}; known are raw, http, ws, frames, tls")]
+#[error("unknown protocol {0:?}; expected one of raw, http, ws, frames, tls")]
 pub struct UnknownProtocol(String);
 
 impl FromStr for ProtocolName {
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!("frames".parse(), Ok(ProtocolName::Frames));
         assert_eq!(
             "ftp".parse::<ProtocolName>().unwrap_err().to_string(),
-            r#"unknown protocol "ftp"; known are raw, http, ws, frames, tls"#
+            r#"unknown protocol "ftp"; expected one of raw, http, ws, frames, tls"#
         );
         assert_eq!(Allowed::ALL.to_string(), "raw, http, ws, frames, tls");
     }

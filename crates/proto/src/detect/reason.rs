@@ -155,33 +155,33 @@ impl fmt::Display for Candidates {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Opening(verdict) => write!(f, "it begins with {}", opening_words(verdict)),
+            Self::Opening(verdict) => write!(f, "starts with {}", opening_words(verdict)),
             Self::Frame(first) => {
                 let kind = match first & 0x0f {
                     1 => "text",
                     2 => "binary",
                     _ => "ping",
                 };
-                let part = if first & 0x80 == 0 { ", not the last fragment" } else { "" };
-                write!(f, "the first frame header is masked, {kind}{part}, of minimal length")
+                let part = if first & 0x80 == 0 { ", not the final fragment" } else { "" };
+                write!(f, "starts with a masked frame header, {kind}{part}, of minimal length")
             }
             Self::NoOpening { at: 0, byte, .. } => {
-                write!(f, "the first byte 0x{byte:02x} begins nothing that is looked for")
+                write!(f, "the first byte 0x{byte:02x} matches no enabled protocol")
             }
             Self::NoOpening { at, byte, candidates } => {
-                write!(f, "after {}, 0x{byte:02x} cannot stand in {candidates}", Bytes(at))
+                write!(f, "0x{byte:02x} after {} does not match {candidates}", Bytes(at))
             }
             Self::LineTooLong { limit } => {
-                write!(f, "the first line did not end within {limit} bytes")
+                write!(f, "the first line is longer than {limit} bytes")
             }
             Self::Forced { candidates } if candidates == Candidates::default() => {
-                f.write_str("nothing is looked at here")
+                f.write_str("detection is disabled")
             }
             Self::Forced { candidates } => {
-                write!(f, "it could be {candidates}, which is not taken here")
+                write!(f, "could be {candidates}, which is not enabled")
             }
             Self::Ended { end, bytes, candidates } => {
-                write!(f, "{end} with {} that could be {candidates}", Bytes(bytes))
+                write!(f, "{end} after {} that could be {candidates}", Bytes(bytes))
             }
         }
     }
@@ -201,9 +201,9 @@ impl fmt::Display for Bytes {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Deadline => "the deadline passed",
-            Self::OfStream => "the stream ended",
-            Self::NoPlace => "too many connections were undecided; this one",
+            Self::Deadline => "detection timeout",
+            Self::OfStream => "end of stream",
+            Self::NoPlace => "evicted (too many unclassified connections)",
         })
     }
 }
@@ -235,22 +235,22 @@ mod tests {
     #[test]
     fn each_verdict_has_a_reason_in_words() {
         let table: &[(&[u8], &str)] = &[
-            (b"\xff\xfe", "the first byte 0xff begins nothing that is looked for"),
-            (b"GET me a coffee", "after 7 bytes, 0x61 cannot stand in an HTTP request line"),
-            (b"\x82\x05", "after 1 byte, 0x05 cannot stand in a masked frame header"),
-            (b"GET / HTTP/1.1\r\n", "it begins with an HTTP request line"),
-            (b"ANYPORT/1 PUT", "it begins with anyport's preface"),
-            (b"\x82\x85", "the first frame header is masked, binary, of minimal length"),
+            (b"\xff\xfe", "the first byte 0xff matches no enabled protocol"),
+            (b"GET me a coffee", "0x61 after 7 bytes does not match an HTTP request line"),
+            (b"\x82\x05", "0x05 after 1 byte does not match a masked frame header"),
+            (b"GET / HTTP/1.1\r\n", "starts with an HTTP request line"),
+            (b"ANYPORT/1 PUT", "starts with anyport's preface"),
+            (b"\x82\x85", "starts with a masked frame header, binary, of minimal length"),
             (
                 b"\x01\x85",
-                "the first frame header is masked, text, not the last fragment, of minimal length",
+                "starts with a masked frame header, text, not the final fragment, of minimal length",
             ),
         ];
         for (prefix, expected) in table {
             assert_eq!(words(prefix, Allowed::ALL, None), *expected);
         }
         let long = [b"GET /", &[b'a'; 9000][..]].concat();
-        let expected = "the first line did not end within 8192 bytes";
+        let expected = "the first line is longer than 8192 bytes";
         assert_eq!(words(&long, Allowed::ALL, None), expected);
     }
 
@@ -260,18 +260,18 @@ mod tests {
             (
                 &b"GET"[..],
                 End::Deadline,
-                "the deadline passed with 3 bytes that could be an HTTP request line",
+                "detection timeout after 3 bytes that could be an HTTP request line",
             ),
             (
                 b"P",
                 End::OfStream,
-                "the stream ended with 1 byte that could be the HTTP/2 preface or an HTTP request line \
+                "end of stream after 1 byte that could be the HTTP/2 preface or an HTTP request line \
                  or a PROXY protocol header",
             ),
             (
                 b"\x82",
                 End::NoPlace,
-                "too many connections were undecided; this one with 1 byte that could be a masked frame header",
+                "evicted (too many unclassified connections) after 1 byte that could be a masked frame header",
             ),
         ] {
             assert_eq!(decide(prefix, &Limits::default(), Allowed::ALL, None), None);
@@ -285,18 +285,15 @@ mod tests {
     #[test]
     fn what_is_not_taken_forces_the_verdict() {
         let raw = Allowed::NONE.allow(ProtocolName::Raw);
-        let expected = "it could be the HTTP/2 preface or an HTTP request line or a PROXY protocol \
-                        header, which is not taken here";
+        let expected = "could be the HTTP/2 preface or an HTTP request line or a PROXY protocol \
+                        header, which is not enabled";
         assert_eq!(words(b"PRI", raw, None), expected);
         assert_eq!(
             words(b"\x82\x85", raw, None),
-            "it could be a masked frame header, which is not taken here"
+            "could be a masked frame header, which is not enabled"
         );
-        assert_eq!(
-            words(b"\xff", raw, None),
-            "the first byte 0xff begins nothing that is looked for"
-        );
-        assert_eq!(words(b"GET / ", Allowed::UNDETECTED, None), "nothing is looked at here");
+        assert_eq!(words(b"\xff", raw, None), "the first byte 0xff matches no enabled protocol");
+        assert_eq!(words(b"GET / ", Allowed::UNDETECTED, None), "detection is disabled");
     }
 
     /// What a driver does: asks after each piece, stops at the first decision.

@@ -239,10 +239,10 @@ impl BodyReader {
 #[non_exhaustive]
 pub enum BodyError {
     /// A transfer coding before `chunked`.
-    #[error("no transfer coding but chunked is known (RFC 9112 §6.1)")]
+    #[error("unsupported transfer coding; expected chunked (RFC 9112 §6.1)")]
     UnknownCoding,
     /// The last transfer coding is not `chunked`, or there is more than one field.
-    #[error("Transfer-Encoding does not end in one chunked (RFC 9112 §6.3)")]
+    #[error("Transfer-Encoding does not end with a single chunked (RFC 9112 §6.3)")]
     NotChunked,
     /// A length beyond [`MAX_LENGTH`].
     #[error("Content-Length exceeds {MAX_LENGTH} (RFC 9110 §8.6)")]

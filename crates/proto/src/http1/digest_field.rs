@@ -18,7 +18,7 @@ pub enum DigestFieldError {
         field: &'static str,
     },
     /// Two that differ.
-    #[error("the request holds two sha-256 digests that differ (RFC 9530 §2)")]
+    #[error("the request has two different sha-256 digests (RFC 9530 §2)")]
     Contradiction,
 }
 

@@ -242,7 +242,7 @@ pub enum HeadError {
     #[error("malformed Host field (RFC 9112 §3.2)")]
     Host,
     /// A Host that is not the `:authority` beside it.
-    #[error("Host names another one than :authority (RFC 9113 §8.3.1)")]
+    #[error("Host differs from :authority (RFC 9113 §8.3.1)")]
     OtherHost,
     /// A Content-Length that is not one number.
     #[error("malformed Content-Length (RFC 9112 §6.3)")]
@@ -251,7 +251,7 @@ pub enum HeadError {
     #[error("more than one Content-Length (RFC 9112 §6.3)")]
     RepeatedContentLength,
     /// Both Content-Length and Transfer-Encoding.
-    #[error("Content-Length beside Transfer-Encoding (RFC 9112 §6.1)")]
+    #[error("both Content-Length and Transfer-Encoding (RFC 9112 §6.1)")]
     LengthBesideEncoding,
     /// Transfer-Encoding in HTTP/1.0, which does not know it.
     #[error("Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1)")]

@@ -3,15 +3,13 @@
 use http::header;
 
 use super::head::RequestHead;
+use super::preference::weighted;
 
 /// The one of `offered` that `Accept` names with the highest weight, the earlier one of two alike. None where it names
 /// none of them: wildcards say that the client takes anything, not that it would rather have one of these.
 pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> Option<&'a str> {
     let mut best: Option<(u16, &'a str)> = None;
-    for range in head.field_tokens(header::ACCEPT) {
-        let mut parts = range.split(';').map(|part| part.trim_matches([' ', '\t']));
-        let name = parts.next().unwrap_or_default();
-        let weight = parts.find_map(weight).unwrap_or(FULL_WEIGHT);
+    for (name, weight) in weighted(head, header::ACCEPT) {
         let is_offered = |offer: &&&str| offer.eq_ignore_ascii_case(name);
         if let Some(offer) = offered.iter().find(is_offered)
             && weight > best.map_or(0, |(weight, _)| weight)
@@ -69,18 +67,6 @@ const BY_ENDING: [(&[&str], &str); 30] = [
     (&["wasm"], "application/wasm"),
     (&["woff2"], "font/woff2"),
 ];
-
-const FULL_WEIGHT: u16 = 1000;
-
-/// Thousandths; what is malformed weighs nothing.
-fn weight(parameter: &str) -> Option<u16> {
-    let (name, value) = parameter.split_once('=')?;
-    if !name.eq_ignore_ascii_case("q") {
-        return None;
-    }
-    let weight: f32 = value.parse().unwrap_or(0.0);
-    Some((weight.clamp(0.0, 1.0) * f32::from(FULL_WEIGHT)) as u16)
-}
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@
 //!   bytes ──► BodyReader, by the head's Framing ──► Piece { content, used }, until it is done
 //! ```
 //!
-//! The rest is what a server reads from fields: preconditions, ranges, digests, dates, media types.
+//! The rest is what a server reads from fields: preconditions, ranges, digests, dates, media types, languages.
 
 pub mod body;
 pub mod conditional;
@@ -17,7 +17,9 @@ pub mod date;
 pub mod digest_field;
 mod fields;
 pub mod head;
+pub mod language;
 pub mod media;
+mod preference;
 pub mod range;
 pub mod response;
 mod scan;

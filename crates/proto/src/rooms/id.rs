@@ -24,7 +24,7 @@ pub struct Epoch([u8; LEN]);
 
 /// A text that is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is no id of an event; one looks like k3f9c2-41", quoted(.text))]
+#[error("{} is not an event id; expected one such as k3f9c2-41", quoted(.text))]
 pub struct BadEventId {
     /// The text as it came.
     pub text: String,
@@ -122,7 +122,7 @@ pub(in crate::rooms) mod tests {
         }
         assert_eq!(
             "x".parse::<EventId>().unwrap_err().to_string(),
-            r#""x" is no id of an event; one looks like k3f9c2-41"#
+            r#""x" is not an event id; expected one such as k3f9c2-41"#
         );
     }
 

@@ -31,13 +31,13 @@ pub struct Join {
 #[non_exhaustive]
 pub enum TargetError {
     /// The path is not that of a room.
-    #[error("{} is not the path of a room; one is {ROOMS_PATH}lobby", quoted(.path))]
+    #[error("{} is not the path of a room; expected one such as {ROOMS_PATH}lobby", quoted(.path))]
     NotARoom {
         /// The path as it came.
         path: String,
     },
     /// Nothing follows `/rooms/`.
-    #[error("{ROOMS_PATH} names no room; one is {ROOMS_PATH}lobby")]
+    #[error("{ROOMS_PATH} has no room name; expected a path such as {ROOMS_PATH}lobby")]
     NoRoom,
     /// A percent sign without two hexadecimal digits, or bytes that are no UTF-8.
     #[error("{} is not percent-encoded UTF-8", quoted(.text))]
@@ -58,19 +58,19 @@ pub enum TargetError {
         value: String,
     },
     /// A key that is not known might matter to the sender, so it is not passed over.
-    #[error("unknown key {} behind the question mark; known are {KNOWN}", quoted(.key))]
+    #[error("unknown key {} in the query; expected one of {KNOWN}", quoted(.key))]
     UnknownKey {
         /// The key as it came.
         key: String,
     },
     /// A key that needs a value has none.
-    #[error("key {key} behind the question mark needs a value: {key}=…")]
+    #[error("key {key} in the query needs a value: {key}=…")]
     MissingValue {
         /// The key.
         key: &'static str,
     },
     /// A key that stands alone has a value.
-    #[error("key {key} behind the question mark takes no value, not {}", quoted(.value))]
+    #[error("key {key} in the query takes no value, but has {}", quoted(.value))]
     StrayValue {
         /// The key.
         key: &'static str,
@@ -78,7 +78,7 @@ pub enum TargetError {
         value: String,
     },
     /// A key is given twice.
-    #[error("key {key} is given twice behind the question mark")]
+    #[error("key {key} is given twice in the query")]
     DuplicateKey {
         /// The key.
         key: &'static str,
@@ -230,30 +230,34 @@ pub(crate) mod tests {
     #[test]
     fn a_bad_url_is_told_what_is_wrong_with_it() {
         for (path, query, message) in [
-            ("/room/a", "", r#""/room/a" is not the path of a room; one is /rooms/lobby"#),
-            ("/rooms/", "", "/rooms/ names no room; one is /rooms/lobby"),
+            (
+                "/room/a",
+                "",
+                r#""/room/a" is not the path of a room; expected one such as /rooms/lobby"#,
+            ),
+            ("/rooms/", "", "/rooms/ has no room name; expected a path such as /rooms/lobby"),
             ("/rooms/a%zz", "", r#""a%zz" is not percent-encoded UTF-8"#),
             (
                 "/rooms/a%2Fb",
                 "",
-                r#"'/' cannot stand in the room "a/b"; letters, digits, - _ . can"#,
+                r#"'/' is not allowed in the room "a/b"; allowed are letters, digits and - _ ."#,
             ),
             ("/rooms/a", "as=%ff", r#""%ff" is not percent-encoded UTF-8"#),
             (
                 "/rooms/a",
                 "nick=b",
-                r#"unknown key "nick" behind the question mark; known are as, self, since, history, json"#,
+                r#"unknown key "nick" in the query; expected one of as, self, since, history, json"#,
             ),
-            ("/rooms/a", "as", "key as behind the question mark needs a value: as=…"),
-            ("/rooms/a", "since=41", r#""41" is no id of an event; one looks like k3f9c2-41"#),
+            ("/rooms/a", "as", "key as in the query needs a value: as=…"),
+            ("/rooms/a", "since=41", r#""41" is not an event id; expected one such as k3f9c2-41"#),
             (
                 "/rooms/a",
                 "history=-1",
                 r#"bad value "-1" for history; expected a number of events"#,
             ),
-            ("/rooms/a", "self=1", r#"key self behind the question mark takes no value, not "1""#),
-            ("/rooms/a", "self&self", "key self is given twice behind the question mark"),
-            ("/rooms/a", "as=b&as=c", "key as is given twice behind the question mark"),
+            ("/rooms/a", "self=1", r#"key self in the query takes no value, but has "1""#),
+            ("/rooms/a", "self&self", "key self is given twice in the query"),
+            ("/rooms/a", "as=b&as=c", "key as is given twice in the query"),
         ] {
             assert_eq!(refused(path, query), message, "{path}?{query}");
         }

@@ -47,7 +47,7 @@ pub struct MessageKey(String);
 
 /// A text that is no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is no key; {EXPECTED} are", quoted(.0))]
+#[error("{} is not a key; expected {EXPECTED}", quoted(.0))]
 pub struct BadKey(String);
 
 impl Message {

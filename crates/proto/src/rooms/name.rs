@@ -46,7 +46,7 @@ pub enum NameError {
         name: String,
     },
     /// A character that names do not have.
-    #[error("{character:?} cannot stand in the {what} {}; letters, digits, - _ . can", quoted(.name))]
+    #[error("{character:?} is not allowed in the {what} {}; allowed are letters, digits and - _ .", quoted(.name))]
     BadCharacter {
         /// What it should have named.
         what: &'static str,
@@ -186,7 +186,7 @@ pub(in crate::rooms) mod tests {
         assert_eq!(refused("-a"), r#"the room "-a" must begin with a letter or digit"#);
         assert_eq!(
             refused("a b"),
-            r#"' ' cannot stand in the room "a b"; letters, digits, - _ . can"#
+            r#"' ' is not allowed in the room "a b"; allowed are letters, digits and - _ ."#
         );
         let long = "x".repeat(65);
         assert_eq!(

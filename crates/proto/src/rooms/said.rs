@@ -45,7 +45,7 @@ pub enum SaidError {
         most: usize,
     },
     /// A slash and none of the words that are known behind it.
-    #[error("unknown command {}; known are /who and /help", quoted(.command))]
+    #[error("unknown command {}; expected /who or /help", quoted(.command))]
     UnknownCommand {
         /// The line as it came.
         command: String,
@@ -194,9 +194,9 @@ mod tests {
             (
                 "/whom",
                 RefusalCode::BadRequest,
-                r#"unknown command "/whom"; known are /who and /help"#,
+                r#"unknown command "/whom"; expected /who or /help"#,
             ),
-            ("/", RefusalCode::BadRequest, r#"unknown command "/"; known are /who and /help"#),
+            ("/", RefusalCode::BadRequest, r#"unknown command "/"; expected /who or /help"#),
         ] {
             let refusal = line(typed).unwrap_err().refusal();
             assert_eq!((refusal.code, refusal.message.as_str()), (code, message));
@@ -225,7 +225,7 @@ mod tests {
                 r#"{"say":{"text":"a","key":"a b"}}"#,
                 r#"bad value "a b" for "key" in "say"; expected 1 to 64 of A-Z a-z 0-9 _ -"#,
             ),
-            (r#"{"tell":{}}"#, r#"unknown message "tell"; known are say, who"#),
+            (r#"{"tell":{}}"#, r#"unknown message "tell"; expected one of say, who"#),
             (r#"{"who":1}"#, r#""who" must hold a JSON object, not 1"#),
             ("hello", "message is not JSON: expected value at line 1 column 1"),
         ] {

@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_unknown_algorithm_is_told_the_three_choices() {
-        let message = "unknown digest algorithm \"md5\"; known are blake3, sha256, none";
+        let message = "unknown digest algorithm \"md5\"; expected one of blake3, sha256, none";
         assert_eq!("md5".parse::<Algorithm>().unwrap_err().to_string(), message);
         let error = serde_json::from_str::<Algorithm>("\"md5\"").unwrap_err();
         assert!(error.to_string().starts_with(message), "{error}");
@@ -227,7 +227,7 @@ mod tests {
     fn what_is_no_digest_is_refused_with_the_reason() {
         for (text, message) in [
             ("abc", r#"digest "abc" does not name its algorithm; expected blake3:… or sha256:…"#),
-            ("md5:00", r#"unknown digest algorithm "md5"; known are blake3, sha256, none"#),
+            ("md5:00", r#"unknown digest algorithm "md5"; expected one of blake3, sha256, none"#),
             ("none:00", "the algorithm none makes no digest; expected blake3:… or sha256:…"),
             ("blake3:0g", r#""0g" in the digest is not 64 hexadecimal digits"#),
             ("sha256:", r#""" in the digest is not 64 hexadecimal digits"#),

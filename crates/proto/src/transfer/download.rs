@@ -169,7 +169,7 @@ impl LeftOutReason {
         match self {
             Self::Name => "unsupported name",
             Self::Depth => "path too deep or too long",
-            Self::Unreadable => "the server cannot read it",
+            Self::Unreadable => "not readable by the server",
             Self::Special => "neither a file nor a directory",
             Self::Link => "symbolic link, not followed",
             Self::Other => "not supported",
@@ -545,7 +545,7 @@ pub(super) mod tests {
             ),
             (
                 r#"{"list":{"token":5}}"#,
-                r#"bad value for "token" in "list"; expected a text that is not empty"#,
+                r#"bad value for "token" in "list"; expected a non-empty text"#,
             ),
         ] {
             assert_eq!(FileMessage::from_json(text).unwrap_err().to_string(), message);

@@ -161,20 +161,20 @@ impl AsRef<Path> for FileName {
 #[non_exhaustive]
 pub enum NameError {
     /// Nothing follows the last separator.
-    #[error("the name {} has no last part; expected a file name such as photo.jpg", quoted(.asked))]
+    #[error("the name {} has no last component; expected a file name such as photo.jpg", quoted(.asked))]
     Empty {
         /// The name as it came.
         asked: String,
     },
     /// The last component is `.` or `..`.
-    #[error("the name {} means a directory; expected a file name such as photo.jpg", quoted(.asked))]
+    #[error("the name {} is that of a directory; expected a file name such as photo.jpg", quoted(.asked))]
     Directory {
         /// The name as it came.
         asked: String,
     },
     /// A percent sign that does not begin an escape.
     #[error(
-        "{} in the name {} is no percent escape; write a percent sign itself as %25",
+        "{} in the name {} is not a percent escape; write a percent sign as %25",
         quoted(.escape), quoted(.asked)
     )]
     MalformedEscape {
@@ -201,8 +201,8 @@ pub enum NameError {
         /// The name, escaped.
         name: String,
     },
-    /// It begins like anyport's own partial files.
-    #[error("the name {name} begins like anyport's own partial files (.anyport-)")]
+    /// It starts like anyport's partial files.
+    #[error("the name {name} starts like anyport's partial files (.anyport-)")]
     Reserved {
         /// The name, escaped.
         name: String,
@@ -422,17 +422,23 @@ mod tests {
     #[test]
     fn what_names_no_file_is_refused_with_advice() {
         for (asked, message) in [
-            ("", r#"the name "" has no last part; expected a file name such as photo.jpg"#),
+            ("", r#"the name "" has no last component; expected a file name such as photo.jpg"#),
             (
                 "photos/",
-                r#"the name "photos/" has no last part; expected a file name such as photo.jpg"#,
+                r#"the name "photos/" has no last component; expected a file name such as photo.jpg"#,
             ),
-            (" \t", r#"the name " \t" has no last part; expected a file name such as photo.jpg"#),
+            (
+                " \t",
+                r#"the name " \t" has no last component; expected a file name such as photo.jpg"#,
+            ),
             (
                 "a/..",
-                r#"the name "a/.." means a directory; expected a file name such as photo.jpg"#,
+                r#"the name "a/.." is that of a directory; expected a file name such as photo.jpg"#,
             ),
-            (" . ", r#"the name " . " means a directory; expected a file name such as photo.jpg"#),
+            (
+                " . ",
+                r#"the name " . " is that of a directory; expected a file name such as photo.jpg"#,
+            ),
         ] {
             assert_eq!(FileName::sanitize(asked).unwrap_err().to_string(), message);
         }
@@ -455,11 +461,11 @@ mod tests {
         for (asked, message) in [
             (
                 "a%zz",
-                r#""%zz" in the name "a%zz" is no percent escape; write a percent sign itself as %25"#,
+                r#""%zz" in the name "a%zz" is not a percent escape; write a percent sign as %25"#,
             ),
             (
                 "100%",
-                r#""%" in the name "100%" is no percent escape; write a percent sign itself as %25"#,
+                r#""%" in the name "100%" is not a percent escape; write a percent sign as %25"#,
             ),
             ("%ff", r#"the name "%ff" is not UTF-8 once its percent escapes are decoded"#),
         ] {

@@ -259,7 +259,7 @@ pub enum PathError {
     },
     /// A component is not the name of a file or directory that is stored here.
     #[error(
-        "{} in the path {} is no name of a stored file; a path is relative, without . and .. and empty parts",
+        "{} in the path {} is not a valid component; a path is relative, without . or .. or empty components",
         quoted(.component), quoted(.path)
     )]
     Component {
@@ -392,10 +392,7 @@ pub(super) mod tests {
         }
         assert_eq!(FilePath::parse(""), Err(PathError::Empty));
         let message = FilePath::parse("../x").unwrap_err().to_string();
-        assert!(
-            message.starts_with(r#"".." in the path "../x" is no name of a stored"#),
-            "{message}"
-        );
+        assert!(message.starts_with(r#"".." in the path "../x" is not a valid comp"#), "{message}");
     }
 
     #[test]
@@ -458,7 +455,7 @@ pub(super) mod tests {
         // Decoded once and not twice.
         assert_eq!(FilePath::parse_percent_encoded("%252e%252e").unwrap().text(), "%2e%2e");
         let error = FilePath::from_percent_encoded("a%zz").unwrap_err().to_string();
-        assert!(error.contains("is no percent escape"), "{error}");
+        assert!(error.contains("is not a percent escape"), "{error}");
     }
 
     proptest! {

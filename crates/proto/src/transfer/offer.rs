@@ -263,13 +263,13 @@ pub enum OfferError {
         reason: String,
     },
     /// The message does not say what it is by its one key.
-    #[error("message must be a JSON object with one key; known are {}", .known.join(", "))]
+    #[error("message must be a JSON object with one key; expected one of {}", .known.join(", "))]
     NotOneKind {
         /// The keys that would have been understood.
         known: &'static [&'static str],
     },
     /// The key of the message is none that is known.
-    #[error("unknown message {}; known are {}", quoted(.kind), .known.join(", "))]
+    #[error("unknown message {}; expected one of {}", quoted(.kind), .known.join(", "))]
     UnknownKind {
         /// The key as it came.
         kind: String,
@@ -349,7 +349,7 @@ pub(super) const MTIME_NS: &str = "0 to 999999999 nanoseconds, beside mtime";
 pub(super) const MODE: &str = "permission bits in octal, such as 644";
 pub(super) const ID: &str = "1 to 64 of A-Z a-z 0-9 _ -";
 pub(super) const EXISTS: &str = "error, overwrite or rename";
-pub(super) const TOKEN: &str = "a text that is not empty";
+pub(super) const TOKEN: &str = "a non-empty text";
 pub(crate) const TEXT: &str = "a text";
 
 const MAX_ID_LEN: usize = 64;
@@ -406,7 +406,7 @@ fn read_end(object: &Object) -> Result<End, OfferError> {
 
 pub(crate) fn read_refusal(object: &Object) -> Result<Refusal, OfferError> {
     Ok(Refusal {
-        code: object.required("code", "a code of this version of anyport", as_parsed)?,
+        code: object.required("code", "a refusal code of this version", as_parsed)?,
         message: object.required("message", TEXT, as_text)?,
         hint: object.optional("hint", TEXT, as_text)?,
     })
@@ -638,12 +638,18 @@ pub(super) mod tests {
     #[test]
     fn what_is_no_message_is_told_what_is() {
         for (text, message) in [
-            (r#"{"offr":{}}"#, r#"unknown message "offr"; known are offer, end, get, list"#),
-            ("[]", "message must be a JSON object with one key; known are offer, end, get, list"),
-            ("{}", "message must be a JSON object with one key; known are offer, end, get, list"),
+            (r#"{"offr":{}}"#, r#"unknown message "offr"; expected one of offer, end, get, list"#),
+            (
+                "[]",
+                "message must be a JSON object with one key; expected one of offer, end, get, list",
+            ),
+            (
+                "{}",
+                "message must be a JSON object with one key; expected one of offer, end, get, list",
+            ),
             (
                 r#"{"offer":{},"end":{}}"#,
-                "message must be a JSON object with one key; known are offer, end, get, list",
+                "message must be a JSON object with one key; expected one of offer, end, get, list",
             ),
             (r#"{"offer":5}"#, r#""offer" must hold a JSON object, not 5"#),
             ("hello", "message is not JSON: expected value at line 1 column 1"),
@@ -674,7 +680,7 @@ pub(super) mod tests {
         assert_eq!(format!("{:?}", Token::new("s3cret")), "Token(…)");
         assert!(!format!("{:?}", full()).contains("s3cret"));
         for text in [r#"{"offer":{"token":[12345]}}"#, r#"{"offer":{"token":""}}"#] {
-            let message = r#"bad value for "token" in "offer"; expected a text that is not empty"#;
+            let message = r#"bad value for "token" in "offer"; expected a non-empty text"#;
             assert_eq!(refused(text), message);
         }
     }
@@ -705,12 +711,12 @@ pub(super) mod tests {
         for (text, message) in [
             (
                 r#"{"went":{}}"#,
-                r#"unknown message "went"; known are receipt, go, error, file, entries, left_out, end"#,
+                r#"unknown message "went"; expected one of receipt, go, error, file, entries, left_out, end"#,
             ),
             (r#"{"go":{}}"#, r#""offset" is missing in "go"; expected a number of bytes"#),
             (
                 r#"{"error":{"code":"x","message":"y"}}"#,
-                r#"bad value "x" for "code" in "error"; expected a code of this version of anyport"#,
+                r#"bad value "x" for "code" in "error"; expected a refusal code of this version"#,
             ),
             (r#"{"receipt":{}}"#, "bad receipt: missing field `protocol`"),
         ] {

@@ -60,7 +60,7 @@ pub enum TargetError {
     #[error("the key {} of a pipe is not percent-encoded UTF-8", quoted(.0))]
     Encoding(String),
     /// A word of the query that is none of its own.
-    #[error("unknown word {} in the query of a pipe; known is n=, {RECEIVERS}", quoted(.0))]
+    #[error("unknown key {} in the query of a pipe; expected n= and {RECEIVERS}", quoted(.0))]
     Query(String),
     /// A number of receivers that cannot be had.
     #[error("n={} is not {RECEIVERS}", quoted(.0))]
@@ -132,7 +132,7 @@ impl Piped {
         let plural = if *receivers == 1 { "" } else { "s" };
         let gone = match gone {
             0 => String::new(),
-            gone => format!("; {gone} went away before the end"),
+            gone => format!("; {gone} disconnected before the end"),
         };
         format!("{} in {seconds:.3} s to {receivers} receiver{plural}{gone}", format_bytes(*bytes))
     }
@@ -173,8 +173,8 @@ mod tests {
         let refused = |key, query| Give::from_target(key, query, None).unwrap_err().to_string();
         assert_eq!(refused("", None), "the key of a pipe is empty");
         assert!(refused("%zz", None).ends_with("is not percent-encoded UTF-8"));
-        assert!(refused("a/b", None).contains("'/' cannot stand"));
-        assert!(refused("a", Some("x=1")).starts_with("unknown word \"x=1\" in the query"));
+        assert!(refused("a/b", None).contains("'/' is not allowed"));
+        assert!(refused("a", Some("x=1")).starts_with("unknown key \"x=1\" in the query"));
         assert_eq!(refused("a", Some("n=0")), "n=\"0\" is not a number of receivers from 1 to 64");
     }
 
@@ -194,6 +194,6 @@ mod tests {
         let mut piped = Piped { bytes: 5, seconds: 0.5, receivers: 1, gone: 0 };
         assert_eq!(piped.human_line(), "5 B in 0.500 s to 1 receiver");
         (piped.receivers, piped.gone) = (2, 1);
-        assert!(piped.human_line().ends_with("to 2 receivers; 1 went away before the end"));
+        assert!(piped.human_line().ends_with("to 2 receivers; 1 disconnected before the end"));
     }
 }

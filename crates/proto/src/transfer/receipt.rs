@@ -98,7 +98,7 @@ impl Receipt {
         }
         let is_resumed = self.resumed > 0 && self.end != EndKind::AlreadyHere;
         let details = [
-            is_resumed.then(|| format!("{} were there before", format_bytes(self.resumed))),
+            is_resumed.then(|| format!("resumed at {}", format_bytes(self.resumed))),
             Some(self.protocol.to_string()),
             Some(self.peer.to_string()),
             self.rate().map(format_rate),
@@ -542,7 +542,7 @@ pub(super) mod tests {
         let json = serde_json::to_string(&whole()).unwrap().replace("\"ws\"", "\"wss\"");
         let error = serde_json::from_str::<Receipt>(&json).unwrap_err().to_string();
         assert!(
-            error.starts_with("unknown protocol \"wss\"; known are raw, ws, frames, http"),
+            error.starts_with("unknown protocol \"wss\"; expected one of raw, ws, frames, http"),
             "{error}"
         );
     }
@@ -552,7 +552,7 @@ pub(super) mod tests {
         assert_eq!("library".parse(), Ok(Engine::Library));
         assert_eq!("fin".parse(), Ok(EndKind::Fin));
         let error = "reset".parse::<EndKind>().unwrap_err().to_string();
-        assert_eq!(error, "unknown end \"reset\"; known are size, close, fin, already-here");
+        assert_eq!(error, "unknown end \"reset\"; expected one of size, close, fin, already-here");
     }
 
     proptest! {

@@ -272,7 +272,7 @@ mod tests {
         }
         let error = "full".parse::<RefusalCode>().unwrap_err().to_string();
         assert!(
-            error.starts_with("unknown refusal code \"full\"; known are bad-request, "),
+            error.starts_with("unknown refusal code \"full\"; expected one of bad-request, "),
             "{error}"
         );
     }

@@ -2,7 +2,7 @@
 
 /// A word that is none of those known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown {what} {}; known are {}", quoted(.word), .known.join(", "))]
+#[error("unknown {what} {}; expected one of {}", quoted(.word), .known.join(", "))]
 pub struct UnknownWord {
     /// What the word should have named, such as "digest algorithm".
     pub what: &'static str,
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn an_unknown_word_is_told_with_the_known_ones() {
         let error = UnknownWord { what: "verb", word: "PTU".to_owned(), known: &["PUT", "GET"] };
-        assert_eq!(error.to_string(), r#"unknown verb "PTU"; known are PUT, GET"#);
+        assert_eq!(error.to_string(), r#"unknown verb "PTU"; expected one of PUT, GET"#);
     }
 
     #[test]

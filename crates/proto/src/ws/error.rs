@@ -7,7 +7,7 @@ use super::{CloseCode, Opcode};
 #[non_exhaustive]
 pub enum Violation {
     /// RSV bits without an extension that gives them a meaning on this frame.
-    #[error("reserved bits {0:#05b} are set, and no agreed extension gives them a meaning here")]
+    #[error("reserved bits {0:#05b} are set without a negotiated extension")]
     ReservedBits(u8),
     /// Opcode 3 to 7 or 11 to 15.
     #[error("opcode {0:#x} is reserved")]
@@ -31,10 +31,10 @@ pub enum Violation {
     #[error("the top bit of a 64-bit length is set")]
     LengthTopBit,
     /// A continuation frame with no message to continue.
-    #[error("a continuation frame continues no message")]
+    #[error("a continuation frame without a message to continue")]
     ContinuationWithoutStart,
     /// A new message before the last one ended.
-    #[error("a {0:?} frame begins a message inside another one")]
+    #[error("a {0:?} frame inside a fragmented message")]
     MessageInsideMessage(Opcode),
     /// One frame above the limit, decided from its header.
     #[error("a frame of {announced} bytes exceeds the limit of {limit}")]
@@ -68,7 +68,7 @@ pub enum Violation {
     #[error("a Close frame has one byte of payload")]
     CloseOfOneByte,
     /// A close code that may not stand in a frame.
-    #[error("close code {0} may not be sent")]
+    #[error("close code {0} is not allowed")]
     CloseCode(u16),
     /// A close reason that is not UTF-8.
     #[error("a close reason is not valid UTF-8")]

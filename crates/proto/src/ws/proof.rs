@@ -33,9 +33,9 @@ impl Evidence {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Headers => "eight valid frame headers in a row",
-            Self::EndOfMessage => "the stream ended where a message ended",
-            Self::Silence => "silence at the border of a frame",
-            Self::Greeting => "a ping with anyport/1 came first",
+            Self::EndOfMessage => "the stream ended at the end of a message",
+            Self::Silence => "a pause at a frame boundary",
+            Self::Greeting => "the first frame is a ping with anyport/1",
         }
     }
 }
@@ -48,10 +48,10 @@ pub enum Refutation {
     #[error("not frames: {0}")]
     Violation(#[from] Violation),
     /// Bytes follow a Close frame.
-    #[error("not frames: bytes follow what would be a Close")]
+    #[error("not frames: data after a Close")]
     BytesAfterClose,
     /// The stream ended inside a frame or message, or with no message at all.
-    #[error("not proven to be frames: the stream ended before a message did")]
+    #[error("not confirmed as frames: the stream ended inside a message")]
     Unfinished,
 }
 

@@ -32,11 +32,11 @@ impl Denied {
     /// For those who run the server, and for those who are told nothing else.
     pub(crate) fn reason(self) -> String {
         match self {
-            Self::Missing => "a token is needed here, and none was shown".to_owned(),
-            Self::Wrong => "the token is none of this server's".to_owned(),
+            Self::Missing => "a token is required".to_owned(),
+            Self::Wrong => "invalid token".to_owned(),
             Self::Guessing(wait) => {
                 let seconds = wait.as_secs().max(1);
-                format!("too many wrong tokens from this address; it is heard again in {seconds} s")
+                format!("too many invalid tokens from this address; try again in {seconds} s")
             }
         }
     }
@@ -48,12 +48,14 @@ impl Denied {
         };
         let hint = match (self, means) {
             (Self::Guessing(_), _) => None,
-            (_, Means::Http) => Some("curl -u :TOKEN, or the field Authorization: Bearer TOKEN"),
+            (_, Means::Http) => {
+                Some("use curl -u :TOKEN, or the field Authorization: Bearer TOKEN")
+            }
             (_, Means::WebSocket) => Some(
-                "the field Authorization: Bearer TOKEN, or the subprotocols anyport.1, anyport.token.TOKEN",
+                "send the field Authorization: Bearer TOKEN, or the subprotocols anyport.1, anyport.token.TOKEN",
             ),
-            (_, Means::Line) => Some("token=TOKEN behind the other words of the line"),
-            (_, Means::None) => Some("begin with ANYPORT/1 PUT NAME token=TOKEN and a line end"),
+            (_, Means::Line) => Some("append token=TOKEN to the line"),
+            (_, Means::None) => Some("send ANYPORT/1 PUT NAME token=TOKEN and a line end first"),
         };
         let refusal = Refusal::new(code, self.reason());
         match hint {

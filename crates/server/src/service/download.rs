@@ -80,16 +80,16 @@ impl Files {
             Place::File(opened) => opened,
             Place::Directory(name) => {
                 let message = format!("{name} is a directory");
-                let hint = format!("LIST {} says what is in it", name.percent_encoded());
+                let hint = format!("list it with LIST {}", name.percent_encoded());
                 return Err(Refusal::new(RefusalCode::NotFound, message).with_hint(hint));
             }
         };
         let Opened { name, facts, .. } = &opened;
         if get.offset > facts.size {
             let (offset, size) = (get.offset, facts.size);
-            let message = format!("offset {offset} is beyond the {size} bytes of {name}");
+            let message = format!("offset {offset} exceeds the size of {name}, {size} bytes");
             return Err(Refusal::new(RefusalCode::BadRequest, message)
-                .with_hint("the file has changed, or is another one: begin at 0"));
+                .with_hint("the file has changed or is a different one; start at offset 0"));
         }
         let until = facts.size;
         Ok(opened.send(get.offset..until, get.digest.unwrap_or(self.digest)))
@@ -124,7 +124,7 @@ impl Files {
             }
             Ok(Found::Directory) => Ok(Place::Directory(name)),
             Ok(Found::Other) => {
-                let message = format!("{name} is no regular file");
+                let message = format!("{name} is not a regular file");
                 Err(Refusal::new(RefusalCode::NotFound, message))
             }
             Err(error) => Err(cannot_open(&name, &error)),
@@ -264,7 +264,7 @@ impl Download {
     /// It was rewritten or truncated while it was read: the receiver must not take it for whole.
     fn is_unchanged(&mut self) -> io::Result<bool> {
         let now = beneath::facts_of(&self.file)?;
-        let changed = || io::Error::other("the file changed while it was sent");
+        let changed = || io::Error::other("the file changed during the transfer");
         match now.size.cmp(&self.opened.size) {
             Ordering::Less => return Err(changed()),
             Ordering::Equal if now.mtime != self.opened.mtime => return Err(changed()),
@@ -315,7 +315,7 @@ impl Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        self.tell(Some("the server gave the transfer up".to_owned()));
+        self.tell(Some("the server aborted the transfer".to_owned()));
     }
 }
 
@@ -336,8 +336,8 @@ pub(super) fn cannot_open(path: &FilePath, error: &io::Error) -> Refusal {
             | rustix::io::Errno::LOOP
             | rustix::io::Errno::NXIO
             | rustix::io::Errno::NODEV,
-        ) => Refusal::new(RefusalCode::NotFound, format!("there is no file {path}"))
-            .with_hint("LIST, or anyport ls, says which files are there"),
+        ) => Refusal::new(RefusalCode::NotFound, format!("no such file: {path}"))
+            .with_hint("list the files with LIST or anyport ls"),
         _ => Refusal::new(RefusalCode::Storage, format!("cannot open {path}: {error}")),
     }
 }

@@ -38,7 +38,10 @@ pub(super) fn hash(
     let mut buffer = Vec::new();
     while hasher.wants_content() && hasher.bytes() < until {
         if source.is_gone() {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client is gone"));
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the client disconnected",
+            ));
         }
         let left = usize::try_from(until - hasher.bytes()).unwrap_or(usize::MAX);
         buffer.resize(left.min(PIECE), 0);
@@ -61,4 +64,4 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
 const PIECE: usize = 256 * 1024;
 
 /// Reason where a stored file ends before its size.
-pub(super) const SHORTER: &str = "the file became shorter while it was read";
+pub(super) const SHORTER: &str = "the file was truncated while it was read";

@@ -257,7 +257,7 @@ impl Page {
             self.is_full = true;
         } else if !share.grow(size) {
             if self.bytes < SMALLEST_PAGE {
-                let message = "the server holds as many names of other listings as it may";
+                let message = "memory limit for listings reached";
                 return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
             }
             (self.limit, self.is_full) = (self.bytes, true);

@@ -42,9 +42,9 @@ impl Due {
         self.at.map_or(idle, |due| idle.min(left(due)))
     }
 
-    /// "a message was not whole within 60s"
+    /// "a message was not complete within 60s"
     pub(super) fn reason(&self, what: &str) -> String {
-        format!("{what} was not whole within {:?}", self.within)
+        format!("{what} was not complete within {:?}", self.within)
     }
 }
 

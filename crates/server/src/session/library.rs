@@ -75,7 +75,7 @@ pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context
         Err(late) => Some(late.to_string()),
     };
     if let Some(reason) = refusal {
-        let line = format!("the WebSocket library does not take this handshake: {reason}\n");
+        let line = format!("the WebSocket library rejected the handshake: {reason}\n");
         let response = plain_response(StatusCode::BAD_REQUEST, &[], &line, true);
         let _ = timeout(context.config.timeouts.handshake, stream.write_all(&response)).await;
         context.files.refused("ws", context.peer, reason);
@@ -111,7 +111,7 @@ async fn receive(
             let stamped = socket.get_ref();
             let late = assembled.filter(|limit| stamped.is_unfinished_for(*limit));
             let reason = match late {
-                Some(limit) => format!("a message was not whole within {limit:?}"),
+                Some(limit) => format!("a message was not complete within {limit:?}"),
                 // A long message on a slow path is not silence.
                 None if stamped.last.elapsed() < idle => continue,
                 None => idle_reason(idle),

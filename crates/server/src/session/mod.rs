@@ -359,7 +359,7 @@ fn stopping() -> Refusal {
     Refusal::new(RefusalCode::Busy, "the server is stopping")
 }
 
-/// "nothing came for 60 s"
+/// The idle timeout, as peers and operators read it.
 fn idle_reason(idle: Duration) -> String {
-    format!("nothing came for {idle:?}")
+    format!("no data for {idle:?} (--idle-timeout)")
 }

@@ -424,7 +424,7 @@ impl Preface {
                 let reason =
                     if self.admitted { error.to_string() } else { error.without_words(line) };
                 let refusal = Refusal::new(RefusalCode::BadRequest, reason)
-                    .with_hint("after the announced bytes comes END or END blake3:HEX");
+                    .with_hint("send END or END blake3:HEX after the announced bytes");
                 return Err(upload.abandon(refusal));
             }
         };

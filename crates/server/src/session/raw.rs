@@ -12,6 +12,7 @@ use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::proof::{Evidence, Proof, Refutation, Standing};
 
+use super::refusing::RAW_NOT_ACCEPTED;
 use super::ws::Ws;
 use super::{Context, Next, Session, idle_reason};
 use crate::budget::Share;
@@ -191,7 +192,7 @@ impl Raw {
         if !self.upload.as_ref().is_some_and(Upload::can_rewrite) {
             // What is gone cannot be decoded later, so it is raw.
             self.context.counters.settled(Class::Unproven);
-            let reason = "unproven, and the sink cannot rewrite";
+            let reason = "bare frames not confirmed, and the storage backend cannot rewrite";
             tracing::debug!(peer = %self.context.peer, protocol = "raw", reason, "decided");
             self.candidate = None;
         }
@@ -211,7 +212,7 @@ impl Raw {
     fn settle_raw(&mut self) -> Result<(), Refusal> {
         let Some(candidate) = self.candidate.take() else { return Ok(()) };
         if !self.context.listener.allowed.raw {
-            let reason = "raw bytes are not taken here (--only)";
+            let reason = RAW_NOT_ACCEPTED;
             if self.upload.is_none() {
                 self.context.files.refused("raw", self.context.peer, reason.to_owned());
             }

@@ -20,14 +20,22 @@ pub(crate) struct Refusing {
     needs_token: bool,
 }
 
+/// Why a client without TLS is refused, for the operator.
+pub(super) const TLS_REQUIRED: &str = "no TLS, but TLS is required (--tls required)";
+
+/// Why raw bytes are refused; the answer to the client says the same.
+pub(super) const RAW_NOT_ACCEPTED: &str = "raw bytes are not accepted (--only)";
+
 impl Refusing {
     /// A line, for whoever looks at what came back.
     pub(crate) const fn raw(context: Context) -> Self {
         Self {
             context,
             protocol: "raw",
-            reason: "raw bytes are not taken here (--only)",
-            answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported raw bytes are not taken here\n"),
+            reason: RAW_NOT_ACCEPTED,
+            answer: Cow::Borrowed(
+                b"ANYPORT/1 ERROR not-supported raw bytes are not accepted (--only)\n",
+            ),
             needs_token: false,
         }
     }
@@ -49,7 +57,7 @@ impl Refusing {
         Self {
             context,
             protocol: "tls",
-            reason: "TLS is not spoken here (--tls off)",
+            reason: "TLS is not enabled (--tls off)",
             answer: Cow::Borrowed(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28]),
             needs_token: false,
         }
@@ -60,8 +68,8 @@ impl Refusing {
         Self {
             context,
             protocol: "raw",
-            reason: "not under TLS (--tls required)",
-            answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported TLS is required here: use tls:// (openssl s_client, ncat --ssl, anyport)\n"),
+            reason: TLS_REQUIRED,
+            answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported TLS is required: use tls:// (openssl s_client, ncat --ssl, anyport)\n"),
             needs_token: false,
         }
     }
@@ -71,7 +79,7 @@ impl Refusing {
         Self {
             context,
             protocol: "frames",
-            reason: "not under TLS (--tls required)",
+            reason: TLS_REQUIRED,
             answer: Cow::Borrowed(b"\x88\x1a\x03\xf0TLS is required: use wss"),
             needs_token: false,
         }
@@ -87,7 +95,7 @@ impl Refusing {
     /// Frames that no handshake stands before, there too: an unmasked Close with 1008 (RFC 6455 §5.5.1, §7.4.1). What is no
     /// frame after all finds the reason in it.
     pub(crate) fn frames_without_token(context: Context) -> Self {
-        let reason = "a token is needed here: ANYPORT/1 PUT NAME token=TOKEN, or ws:// with it";
+        let reason = "a token is required: ANYPORT/1 PUT NAME token=TOKEN, or ws:// with a token";
         let mut answer = Vec::new();
         Sender::server().close(Some(CloseCode::POLICY), reason, &mut answer);
         let answer = Cow::Owned(answer);

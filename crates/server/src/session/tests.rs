@@ -242,8 +242,8 @@ fn a_silent_sender_is_told_that_it_may_try_again() {
     let offer = br#"{"offer":{"name":"y","size":9}}"#;
     let offered = frame(Kind::Text, Fragment::Whole, offer, 2);
     let half = frame(Kind::Binary, Fragment::Whole, b"hello", 3);
-    let line = "ANYPORT/1 ERROR interrupted nothing came for ";
-    let message = r#"{"error":{"code":"interrupted","message":"nothing came for "#;
+    let line = "ANYPORT/1 ERROR interrupted no data for ";
+    let message = r#"{"error":{"code":"interrupted","message":"no data for "#;
     let request = b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello".to_vec();
     for (verdict, mut wire, told) in [
         (Verdict::Preface, b"ANYPORT/1 PUT y size=9\nhello".to_vec(), line),

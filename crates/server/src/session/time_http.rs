@@ -66,12 +66,12 @@ impl TimeHttp {
             Method::GET => true,
             Method::HEAD => false,
             _ => {
-                let reason = format!("{} is not served here, GET and HEAD are", head.method);
+                let reason = format!("{} is not allowed; allowed: GET, HEAD", head.method);
                 let allow = [("Allow", "GET, HEAD")];
                 return self.refuse(StatusCode::METHOD_NOT_ALLOWED, &allow, reason, replies);
             }
         };
-        tracing::info!(peer = %self.context.peer, service = "time", "told the time");
+        tracing::info!(peer = %self.context.peer, service = "time", "time sent");
         let line = format!("{}\n", now_line());
         // RFC 9111 §5.2.2.5: the next question has another answer.
         let extra = [("Cache-Control", "no-store")];

@@ -162,7 +162,7 @@ impl Ws {
         let mut outlet = Frames { sender: &mut self.sender, replies };
         match &seat {
             Some(_) => room.catch_up(&mut outlet),
-            None => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), "there are too many rooms"),
+            None => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), "too many rooms"),
         }
         let closed = self.sender.close_sent();
         (seat, if closed { Flow::Finish } else { Flow::Continue })

@@ -239,7 +239,7 @@ impl FileSink {
             false => self.file.set_permissions(Permissions::from_mode(mode)),
         });
         if let Err(error) = set {
-            tracing::warn!(%error, "cannot set the permissions that the sender asked for");
+            tracing::warn!(%error, "cannot set the requested permissions");
         }
     }
 
@@ -279,7 +279,7 @@ impl Drop for FileSink {
         let Some(part) = &mut self.part else { return };
         let handle = self.directory.handle();
         if let Err(error) = rustix::fs::unlinkat(handle, part.name.as_str(), AtFlags::empty()) {
-            tracing::warn!(part = part.name, %error, "cannot remove an unfinished file");
+            tracing::warn!(part = part.name, %error, "cannot remove a partial file");
         }
         if let Some(state) = &mut part.state {
             state.remove(handle);
@@ -322,7 +322,7 @@ pub(crate) fn date(file: &File, mtime: Option<FileTime>) {
     if let Some(time) = mtime.and_then(FileTime::to_system_time)
         && let Err(error) = file.set_modified(time)
     {
-        tracing::warn!(%error, "cannot set the time that the sender asked for");
+        tracing::warn!(%error, "cannot set the requested modification time");
     }
 }
 

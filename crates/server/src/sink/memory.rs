@@ -61,7 +61,7 @@ fn full(limit: u64) -> io::Error {
     io::Error::new(
         io::ErrorKind::StorageFull,
         format!(
-            "the files in memory, or those of one address, hold their limit: {limit} bytes together (--max-memory)"
+            "memory limit reached: {limit} bytes for all files or those of this address (--max-memory)"
         ),
     )
 }

@@ -40,7 +40,7 @@ impl Usage {
             return Some(format!("more than {entries} files and directories (--max-entries)"));
         }
         let (bytes, most) = (self.bytes, limit.bytes);
-        (bytes > most).then(|| format!("{bytes} bytes of {most} are taken (--quota)"))
+        (bytes > most).then(|| format!("{bytes} of {most} bytes are used (--quota)"))
     }
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn usage_below(
     let mut walk = Walk { block, without, most, usage: Usage::default(), left_out: None };
     walk.entries(directory.handle().as_fd(), directory.device(), 0);
     if let Some((count, why)) = walk.left_out {
-        tracing::warn!(count, why, "some of the served directory cannot be counted (--quota)");
+        tracing::warn!(count, why, "part of the served directory cannot be counted (--quota)");
     }
     walk.usage
 }

@@ -41,7 +41,10 @@ pub(crate) async fn accept(
 ) -> io::Result<Wire> {
     let First { mut prefix, first_byte, ended } = first;
     if ended {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended within the handshake"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "connection closed during the handshake",
+        ));
     }
     let mut machine = ServerMachine::server(server.config())?;
     let allowed = context.config.timeouts.handshake;
@@ -49,10 +52,10 @@ pub(crate) async fn accept(
     let shaken = tokio::select! {
         biased;
         () = place.given_away() => {
-            Err(io::Error::other("too many connections are not decided (--max-unclassified)"))
+            Err(io::Error::other("evicted: too many unclassified connections (--max-unclassified)"))
         }
         () = tokio::time::sleep(left) => {
-            let reason = format!("the handshake was not over within {allowed:?}");
+            let reason = format!("not complete within {allowed:?}");
             Err(io::Error::new(io::ErrorKind::TimedOut, reason))
         }
         shaken = shake(&mut stream, &mut machine, &mut prefix) => shaken,

@@ -33,7 +33,7 @@ pub(super) fn vouches_for_itself(
 
 /// Whether a certificate is valid now, as far as its dates say.
 pub(crate) fn in_date(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Untrusted> {
-    let unreadable = || Untrusted::Other("it is no X.509 certificate".to_owned());
+    let unreadable = || Untrusted::Other("not an X.509 certificate".to_owned());
     is_in_date(&parse(certificate).ok_or_else(unreadable)?, now)
 }
 
@@ -53,7 +53,7 @@ pub(super) fn is_for(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
 ) -> Result<(), Untrusted> {
-    let unreadable = || Untrusted::Other("it is no X.509 certificate".to_owned());
+    let unreadable = || Untrusted::Other("not an X.509 certificate".to_owned());
     is_for_parsed(certificate, &parse(certificate).ok_or_else(unreadable)?, name)
 }
 
@@ -127,7 +127,10 @@ mod tests {
         let unlisted = signed_by_itself(params(&[], "b.example", 2020, 2120));
         assert_eq!(judge(&unlisted, "B.example"), Ok(()));
         let wrong = judge(&unlisted, "192.0.2.1").unwrap_err();
-        assert_eq!(wrong.to_string(), "its certificate is not for 192.0.2.1, but for b.example");
+        assert_eq!(
+            wrong.to_string(),
+            "certificate is not valid for 192.0.2.1; it is valid for b.example"
+        );
         for (from, until) in [(2020, 2021), (2110, 2120)] {
             let dated = judge(&signed_by_itself(params(&["a"], "", from, until)), "a").unwrap_err();
             let said = if from == 2020 { "expired on 2021-01-01" } else { "not valid before 2110" };

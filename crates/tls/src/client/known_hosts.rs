@@ -22,7 +22,7 @@ pub struct KnownHosts(PathBuf);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
     Certificate(Fingerprint),
-    Vouched,
+    Authority,
 }
 
 /// Why nobody can be remembered.
@@ -38,7 +38,7 @@ pub enum KnownHostsError {
         reason: String,
     },
     /// A line that is none.
-    #[error("{}:{line}: not HOST:PORT and a fingerprint (or the word authority)", path.display())]
+    #[error("{}:{line}: expected HOST:PORT and a fingerprint (or the word authority)", path.display())]
     Line {
         /// The file.
         path: PathBuf,
@@ -73,7 +73,7 @@ impl KnownHosts {
             let wrong = || KnownHostsError::Line { path: self.0.clone(), line: number + 1 };
             let (host, what) = line.split_once(' ').ok_or_else(wrong)?;
             let what = match what.trim() {
-                VOUCHED => Known::Vouched,
+                AUTHORITY => Known::Authority,
                 fingerprint => Known::Certificate(fingerprint.parse().map_err(|_| wrong())?),
             };
             if host.eq_ignore_ascii_case(place) {
@@ -101,7 +101,7 @@ impl KnownHosts {
             let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
             let line = match what {
                 Known::Certificate(fingerprint) => format!("{end}{place} {fingerprint}\n"),
-                Known::Vouched => format!("{end}{place} {VOUCHED}\n"),
+                Known::Authority => format!("{end}{place} {AUTHORITY}\n"),
             };
             file.write_all(line.as_bytes())
         };
@@ -119,7 +119,7 @@ impl KnownHosts {
     }
 }
 
-const VOUCHED: &str = "authority";
+const AUTHORITY: &str = "authority";
 
 /// The longest file that is read: some hundred thousand servers.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -139,14 +139,17 @@ mod tests {
         for _ in 0..2 {
             hosts.add("a:1", first).unwrap();
         }
-        hosts.add("[::1]:1", Known::Vouched).unwrap();
+        hosts.add("[::1]:1", Known::Authority).unwrap();
         assert_eq!(hosts.of("A:1"), Ok(vec![first]));
-        assert_eq!(hosts.of("[::1]:1"), Ok(vec![Known::Vouched]));
+        assert_eq!(hosts.of("[::1]:1"), Ok(vec![Known::Authority]));
         assert_eq!(hosts.of("a:2"), Ok(Vec::new()));
         assert_eq!(fs::read_to_string(hosts.path()).unwrap().lines().count(), 2);
-        fs::write(hosts.path(), format!("b:1 {VOUCHED}")).unwrap();
+        fs::write(hosts.path(), format!("b:1 {AUTHORITY}")).unwrap();
         hosts.add("a:1", first).unwrap();
-        assert_eq!((hosts.of("a:1"), hosts.of("b:1")), (Ok(vec![first]), Ok(vec![Known::Vouched])));
+        assert_eq!(
+            (hosts.of("a:1"), hosts.of("b:1")),
+            (Ok(vec![first]), Ok(vec![Known::Authority]))
+        );
     }
 
     #[test]
@@ -155,6 +158,6 @@ mod tests {
         let hosts = KnownHosts::new(directory.path().join("known_hosts"));
         fs::write(hosts.path(), "# mine\n\nother:1 authority\na:1 sha256:12\n").unwrap();
         let said = hosts.of("a:1").unwrap_err().to_string();
-        assert!(said.contains("known_hosts:4: not HOST:PORT"), "{said}");
+        assert!(said.contains("known_hosts:4: expected HOST:PORT"), "{said}");
     }
 }

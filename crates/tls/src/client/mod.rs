@@ -205,7 +205,7 @@ impl Meeting {
             Verdict::Vouched { new } => {
                 // It has a name that will not be taken from it; whether that was written changes nothing now.
                 if new {
-                    let _ = keep(known_hosts::Known::Vouched);
+                    let _ = keep(known_hosts::Known::Authority);
                 }
                 Met::Vouched
             }

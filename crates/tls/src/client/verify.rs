@@ -22,15 +22,15 @@ use crate::{Fingerprint, certificate_words, provider, words};
 #[non_exhaustive]
 pub enum Untrusted {
     /// It is not the one that was asked for.
-    #[error("its certificate is {got}, and not the one that is pinned")]
+    #[error("certificate {got} does not match the pinned one")]
     NotPinned {
         /// What it showed.
         got: Fingerprint,
     },
     /// It is not the one that it was before.
     #[error(
-        "its certificate has changed: it is {got}, and was {}; somebody may be in between",
-        known.map_or_else(|| "one that an authority vouched for".to_owned(), |known| known.to_string())
+        "certificate changed: it is {got}, it was {}; the connection may be intercepted",
+        known.map_or_else(|| "signed by a trusted CA".to_owned(), |known| known.to_string())
     )]
     Changed {
         /// What it showed.
@@ -43,37 +43,37 @@ pub enum Untrusted {
         file: Option<PathBuf>,
     },
     /// It vouches for itself, and cannot be remembered.
-    #[error("its certificate {got} is signed by itself")]
+    #[error("certificate {got} is self-signed")]
     SelfSigned {
         /// What it showed.
         got: Fingerprint,
     },
     /// Nobody who is trusted vouches for it.
-    #[error("its certificate {got} is signed by an authority that is not trusted here")]
+    #[error("certificate {got} is signed by a CA that is not trusted")]
     UnknownAuthority {
         /// What it showed.
         got: Fingerprint,
     },
     /// It is an authority's, and somebody else vouches for that.
-    #[error("its certificate {got} may sign others, so it is an authority's and no server's")]
+    #[error("certificate {got} is a CA certificate, not a server certificate")]
     MaySign {
         /// What it showed.
         got: Fingerprint,
     },
     /// It was valid once.
-    #[error("its certificate expired on {}", day(*on))]
+    #[error("certificate expired on {}", day(*on))]
     Expired {
         /// Seconds since 1970, where they are known.
         on: Option<u64>,
     },
     /// It will be valid.
-    #[error("its certificate is not valid before {}", day(*from))]
+    #[error("certificate is not valid before {}", day(*from))]
     NotYetValid {
         /// Seconds since 1970, where they are known.
         from: Option<u64>,
     },
     /// It is somebody else's.
-    #[error("its certificate is not for {name}{}", listed(presented))]
+    #[error("certificate is not valid for {name}{}", listed(presented))]
     WrongName {
         /// Whom we wanted.
         name: String,
@@ -81,7 +81,7 @@ pub enum Untrusted {
         presented: Vec<String>,
     },
     /// What we dial has no name that could stand in a certificate.
-    #[error("{host:?} is neither a host name nor an address")]
+    #[error("{host:?} is neither a host name nor an IP address")]
     NoName {
         /// As written.
         host: String,
@@ -90,7 +90,7 @@ pub enum Untrusted {
     #[error(transparent)]
     KnownHosts(KnownHostsError),
     /// Anything else.
-    #[error("its certificate cannot be used: {0}")]
+    #[error("certificate cannot be used: {0}")]
     Other(String),
 }
 
@@ -99,29 +99,29 @@ impl Untrusted {
     pub fn hint(&self) -> String {
         match self {
             Self::NotPinned { got } | Self::MaySign { got } => {
-                format!("if it is the right server: --pin {got}")
+                format!("if this is the right server, use --pin {got}")
             }
             Self::Changed { place, file: Some(file), .. } => format!(
-                "ask who runs it; if the change was meant, remove the line of {place} from {}",
+                "ask the server's operator; if the change is intended, remove the line of {place} from {}",
                 file.display()
             ),
-            Self::Changed { .. } => "ask who runs it".to_owned(),
+            Self::Changed { .. } => "ask the server's operator".to_owned(),
             Self::SelfSigned { got } => {
-                format!("compare it with what the server printed at its start, then: --pin {got}")
+                format!("compare it with the fingerprint that the server printed at its start, then use --pin {got}")
             }
             Self::UnknownAuthority { .. } => {
-                "give that authority's certificate with --cacert FILE".to_owned()
+                "trust that CA with --cacert FILE".to_owned()
             }
             Self::Expired { .. } | Self::NotYetValid { .. } => {
-                "see whether the clock of this machine is right; else the server needs another certificate"
+                "check the clock of this machine; if it is right, the server needs a new certificate"
                     .to_owned()
             }
             Self::WrongName { presented, .. } if !presented.is_empty() => {
-                "use a name that it is for; for the certificate that the server printed at its start: --pin FINGERPRINT"
+                "use one of these names, or --pin FINGERPRINT, which the server printed at its start"
                     .to_owned()
             }
             Self::WrongName { .. } | Self::NoName { .. } | Self::KnownHosts(_) | Self::Other(_) => {
-                "with --pin FINGERPRINT nothing but the certificate itself counts".to_owned()
+                "use --pin FINGERPRINT to check the certificate alone".to_owned()
             }
         }
     }
@@ -147,7 +147,7 @@ impl Untrusted {
                 Self::NotYetValid { from: Some(not_before.as_secs()) }
             }
             CertificateError::NotValidForName => {
-                Self::WrongName { name: "this name".to_owned(), presented: Vec::new() }
+                Self::WrongName { name: "this host".to_owned(), presented: Vec::new() }
             }
             CertificateError::NotValidForNameContext { expected, presented } => {
                 Self::WrongName { name: expected.to_str().into_owned(), presented }
@@ -167,7 +167,7 @@ fn day(seconds: Option<u64>) -> String {
             let (hour, minute, second) = at.to_hms();
             format!("{} {hour:02}:{minute:02}:{second:02} UTC", at.date())
         }
-        None => "a day that it does not say".to_owned(),
+        None => "an unknown date".to_owned(),
     }
 }
 
@@ -178,7 +178,7 @@ fn listed(names: &[String]) -> String {
         inner.unwrap_or(name).trim_matches('"').to_owned()
     };
     let names: Vec<_> = names.iter().map(plain).collect();
-    if names.is_empty() { String::new() } else { format!(", but for {}", names.join(", ")) }
+    if names.is_empty() { String::new() } else { format!("; it is valid for {}", names.join(", ")) }
 }
 
 /// Judges one server.
@@ -232,7 +232,7 @@ impl Verifier {
             None => Err(Untrusted::UnknownAuthority { got }),
         };
         let Err(refused) = vouched else {
-            return Ok(Verdict::Vouched { new: !self.known.contains(&Known::Vouched) });
+            return Ok(Verdict::Vouched { new: !self.known.contains(&Known::Authority) });
         };
         let may_sign = authority::may_sign(certificate);
         // webpki accepts none that may sign others, and no name but those that are listed.
@@ -240,7 +240,7 @@ impl Verifier {
             match authority::vouches_for_itself(certificate, name, now) {
                 Ok(()) => {
                     let of_system = self.trust.authorities.is_none();
-                    let new = of_system && !self.known.contains(&Known::Vouched);
+                    let new = of_system && !self.known.contains(&Known::Authority);
                     return Ok(Verdict::Vouched { new });
                 }
                 Err(error) if may_sign => return Err(error),
@@ -258,7 +258,7 @@ impl Verifier {
         if let Some(known) = self.known.first() {
             let known = match known {
                 Known::Certificate(known) => Some(*known),
-                Known::Vouched => None,
+                Known::Authority => None,
             };
             let (place, file) = (self.place.clone(), self.trust.known_hosts.clone());
             return Err(Untrusted::Changed { got, known, place, file });

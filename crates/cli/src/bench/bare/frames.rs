@@ -40,7 +40,7 @@ pub(super) fn header_len(start: &[u8]) -> Option<usize> {
 /// Payload length and key of a whole header.
 pub(super) fn read_header(header: &[u8]) -> Result<(u64, [u8; 4])> {
     if header[0] != 0x82 || header[1] & 0x80 == 0 {
-        bail!("{:02x?} begins no masked binary frame", &header[..2]);
+        bail!("{:02x?} is not a masked binary frame header", &header[..2]);
     }
     let (length, key) = header[2..].split_at(header.len() - 6);
     let length = match length.len() {

@@ -63,7 +63,7 @@ fn take(mut socket: TcpStream, flags: &BareReceive, number: u64) -> Result<serde
         };
     }
     if !frames.at_border() {
-        bail!("the connection ended within a frame");
+        bail!("connection closed inside a frame");
     }
     let first = first.unwrap_or(last);
     let seconds = last.duration_since(first).as_secs_f64();

@@ -37,7 +37,7 @@ pub(in crate::bench) fn send(flags: &BareSend) -> Result<()> {
     socket.shutdown(Shutdown::Write)?;
     // A receiver that closes with bytes unread resets. So an orderly end is its word that it has read all of them.
     let mut answer = [0; 4096];
-    while socket.read(&mut answer).context("the receiver did not take everything")? > 0 {}
+    while socket.read(&mut answer).context("the receiver did not read all bytes")? > 0 {}
     let seconds = begin.elapsed().as_secs_f64();
     let sent = json!({ "event": "sent", "bytes": flags.size, "seconds": seconds });
     to_stdout(&sent.to_string()).context("cannot write to stdout")
@@ -114,7 +114,7 @@ fn shake_hands(socket: &mut TcpStream, flags: &BareSend) -> Result<()> {
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         if socket.read(&mut byte)? == 0 || head.len() > 16 * 1024 {
-            bail!("no answer to the opening handshake");
+            bail!("no response to the WebSocket handshake");
         }
         head.extend_from_slice(&byte);
     }
@@ -122,7 +122,7 @@ fn shake_hands(socket: &mut TcpStream, flags: &BareSend) -> Result<()> {
         return Ok(());
     }
     let line = String::from_utf8_lossy(&head);
-    bail!("the opening handshake was refused: {}", line.lines().next().unwrap_or_default())
+    bail!("WebSocket handshake refused: {}", line.lines().next().unwrap_or_default())
 }
 
 /// Bytes that are not all alike, in memory that has been touched.

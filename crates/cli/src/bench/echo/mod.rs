@@ -39,7 +39,7 @@ pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
             let open = || {
                 let socket = websocket::open(&target, flags.timeout)?;
                 if !socket.early.is_empty() {
-                    bail!("the server spoke first: it is no echo");
+                    bail!("the server sent data first: not an echo service");
                 }
                 let receiver = Box::new(socket.receiver);
                 Ok((socket.stream, Wire::WebSocket { receiver, sender: socket.sender }))
@@ -85,15 +85,15 @@ impl Yardstick {
         let start = Start::ourselves()?.args(["bench-peer", "echo"]).stdout(Stdio::piped());
         let mut process = start.start()?;
         let line = process.line(Deadline::within(patience))?;
-        let event: Value = serde_json::from_str(&line).context("the yardstick")?;
-        let address = event["addr"].as_str().context("the yardstick tells no address")?;
+        let event: Value = serde_json::from_str(&line).context("the baseline")?;
+        let address = event["addr"].as_str().context("the baseline printed no address")?;
         Ok(Self { address: address.parse()?, _process: process })
     }
 
     fn open(&self, flags: &Echo) -> Result<(TcpStream, Wire)> {
         let stream = TcpStream::connect_timeout(&self.address, flags.timeout)?;
         stream.set_nodelay(true)?;
-        let size = usize::try_from(flags.payload).context("a payload that fits no memory")?;
+        let size = usize::try_from(flags.payload).context("payload too large for memory")?;
         Ok((stream, Wire::Plain { size, came: 0 }))
     }
 }
@@ -137,7 +137,7 @@ struct Found {
 
 impl<'a> Bench<'a> {
     fn new(flags: &'a Echo, in_flight: u32) -> Result<Self> {
-        let payload = usize::try_from(flags.payload).context("a payload that fits no memory")?;
+        let payload = usize::try_from(flags.payload).context("payload too large for memory")?;
         let now = Instant::now();
         Ok(Self {
             flags,
@@ -188,7 +188,7 @@ impl<'a> Bench<'a> {
                 heard = Instant::now();
             } else if heard.elapsed() > self.flags.timeout {
                 let missing: usize = self.connections.iter().map(|c| c.sent.len()).sum();
-                return Err(anyhow!("{missing} messages were not given back").into());
+                return Err(anyhow!("{missing} messages were not echoed").into());
             }
         }
         let busy =
@@ -239,7 +239,7 @@ impl<'a> Bench<'a> {
             {
                 return Ok(());
             }
-            Err(error) => return Err(anyhow!(error).context("a connection broke").into()),
+            Err(error) => return Err(anyhow!(error).context("connection lost").into()),
         };
         let now = Instant::now();
         let mut finished = 0;
@@ -252,17 +252,18 @@ impl<'a> Bench<'a> {
                 connection.came += data.len();
                 if expected != Some(data) || (end && connection.came != self.pattern.len()) {
                     let error = anyhow!(
-                        "message {} of connection {} came back changed",
+                        "message {} of connection {} was changed by the echo",
                         connection.awaited,
                         index + 1
                     );
-                    return Err(Failure::new(Exit::Mismatch, error)
-                        .with_hint("is it an echo service? anyport's is ws://HOST:PORT/echo"));
+                    return Err(Failure::new(Exit::Mismatch, error).with_hint(
+                        "check that it is an echo service, such as ws://HOST:PORT/echo of anyport",
+                    ));
                 }
                 if end {
                     (connection.came, finished) = (0, finished + 1);
                     connection.awaited += 1;
-                    let sent = connection.sent.pop_front().context("an answer too many")?;
+                    let sent = connection.sent.pop_front().context("one reply too many")?;
                     if now >= self.from && now < self.until {
                         self.answered += 1;
                         let took = now.duration_since(sent).as_nanos();
@@ -288,7 +289,7 @@ impl<'a> Bench<'a> {
                 Ok(count) => drop(connection.out.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("a connection broke"),
+                Err(error) => return Err(error).context("connection lost"),
             }
         }
         let watches_out = !connection.out.is_empty();

@@ -63,8 +63,8 @@ impl Run {
             busiest = busiest.max(yardstick.busiest);
             let Ratio { median, low, high } = ratio;
             told.push_str(&format!(
-                "\na bare epoll loop, plain bytes of the same size\n{}\n\
-                 the server gives back {median:.2} times as many ({low:.2} to {high:.2})",
+                "\nbaseline: a bare epoll loop, plain bytes of the same size\n{}\n\
+                 the server echoes {median:.2} times as many ({low:.2} to {high:.2})",
                 yardstick.line()
             ));
         }
@@ -83,7 +83,7 @@ impl Run {
             return Ok(None);
         }
         let ratio = Ratio::of(&Sum::of(&self.server)?.rates, &Sum::of(&self.yardstick)?.rates);
-        Ok(Some(ratio.context("the bare loop gave nothing back")?))
+        Ok(Some(ratio.context("the baseline echoed nothing")?))
     }
 }
 

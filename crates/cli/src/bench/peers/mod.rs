@@ -366,14 +366,14 @@ const IPERF3_LONGEST: usize = 1024 * 1024;
 /// count when the sender has handed over the last byte, with what is still under way not counted: so the time of what
 /// was counted is scaled, and less than half is no measurement.
 pub(super) fn read_iperf3(said: &str, size: u64) -> Result<f64> {
-    let report: serde_json::Value =
-        serde_json::from_str(said).with_context(|| format!("iperf3 said {said:.200}"))?;
+    let report: serde_json::Value = serde_json::from_str(said)
+        .with_context(|| format!("iperf3: unexpected output {said:.200}"))?;
     if let Some(error) = report["error"].as_str() {
         bail!("iperf3: {error}");
     }
     let received = &report["end"]["sum_received"];
     let figures = received["bytes"].as_u64().zip(received["seconds"].as_f64());
-    let (bytes, seconds) = figures.context("iperf3 did not say what was received")?;
+    let (bytes, seconds) = figures.context("iperf3 reported no received bytes")?;
     if bytes < size / 2 || bytes > size + IPERF3_LONGEST as u64 {
         bail!("iperf3 counted {bytes} bytes of {size}");
     }

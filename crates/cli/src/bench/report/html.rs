@@ -46,7 +46,7 @@ pub(in crate::bench) fn html(report: &Report) -> String {
                 let reason = escape(reason);
                 let _ = writeln!(
                     page,
-                    "<tr><td>{name}</td><td colspan=\"10\" class=\"broken\">no figure: {reason}</td></tr>"
+                    "<tr><td>{name}</td><td colspan=\"10\" class=\"broken\">no result: {reason}</td></tr>"
                 );
                 continue;
             }

@@ -170,7 +170,7 @@ impl Report {
         )];
         if self.parallel > 1 {
             notes.push(format!(
-                "{} senders at once: seconds from starting the first to the last receipt, rate of all together.",
+                "{} concurrent senders: seconds from starting the first to the last receipt, total rate.",
                 self.parallel
             ));
         }
@@ -186,7 +186,7 @@ impl Report {
         }
         if let Some(names) = names(&|line| line.row.is_estimated()) {
             notes.push(format!(
-                "Sends bytes of its own and stops counting when the last is handed over; its time is scaled to all: {names}."
+                "Sends its own bytes and stops its clock when the last is handed to the kernel; its time is scaled to the file: {names}."
             ));
         }
         if let Some(names) = names(&|line| line.row.clock() == "sender") {
@@ -194,9 +194,7 @@ impl Report {
         }
         if let Some(names) = names(&|line| line.congestion != self.facts.congestion) {
             let system = &self.facts.system_congestion;
-            notes.push(format!(
-                "Senders that use the system's {system} whatever is asked: {names}."
-            ));
+            notes.push(format!("Senders that always use the system's {system}: {names}."));
         }
         for Skipped { name, reason } in &self.skipped {
             notes.push(format!("skipped {name}: {reason}"));

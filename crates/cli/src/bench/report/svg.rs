@@ -89,7 +89,7 @@ impl Canvas {
         };
         let several = match report.parallel {
             1 => String::new(),
-            count => format!(" from each of {count} senders at once"),
+            count => format!(" from each of {count} concurrent senders"),
         };
         let what = format!(
             "Seconds for {} bytes{several}, {rounds}; shorter is better. Thin lines: fastest to slowest run.{}",
@@ -103,7 +103,7 @@ impl Canvas {
                 MARGIN,
                 "broken small",
                 "start",
-                "A debug build made this: its times mean nothing.",
+                "This is a debug build: its times mean nothing.",
             );
         }
     }
@@ -153,7 +153,7 @@ impl Canvas {
         let figures = match &line.figures {
             Ok(figures) => figures,
             Err(reason) => {
-                let reason = shortened(&format!("no figure: {reason}"), 100);
+                let reason = shortened(&format!("no result: {reason}"), 100);
                 return self.text(BARS + 4.0, "broken small", "start", &reason);
             }
         };

@@ -19,7 +19,7 @@ pub(in crate::bench) fn table(report: &Report) -> String {
     let _ = writeln!(
         table,
         "\n{:width$}  {:^29}  {:>5}  {:<20} {:<20} {:^11}  {:^13}",
-        "", "seconds", "", over_base, "times yardstick", "CPU s", "memory MiB"
+        "", "seconds", "", over_base, "times baseline", "CPU s", "memory MiB"
     );
     let _ = writeln!(
         table,
@@ -62,7 +62,7 @@ fn row(line: &Line, width: usize) -> String {
     let name = &line.row.name;
     let figures = match &line.figures {
         Ok(figures) => figures,
-        Err(reason) => return format!("{name:width$}  BROKEN: {reason}"),
+        Err(reason) => return format!("{name:width$}  FAILED: {reason}"),
     };
     let Figures { seconds, rate, sender_cpu, .. } = figures;
     let spread = format!("({} to {})", show_seconds(seconds.min), show_seconds(seconds.max));

@@ -47,12 +47,12 @@ pub(super) enum Ready {
 impl Crowd {
     /// Lets everybody in, and waits until the room is silent.
     pub(super) fn enter(target: &Target, flags: &Rooms) -> Result<Self, Failure> {
-        let payload = usize::try_from(flags.payload).context("a payload that fits no memory")?;
+        let payload = usize::try_from(flags.payload).context("payload too large for memory")?;
         let open = |who: &str, number: u32, of: u32| {
             websocket::open(target, flags.timeout).map_err(|error| {
                 let error = error.context(format!("{who} {number} of {of}"));
                 Failure::new(Exit::Unreachable, error)
-                    .with_hint("a server may have a limit of its own; anyport's is --max-conns")
+                    .with_hint("the server may have a limit; that of anyport is --max-conns")
             })
         };
         let mut slow = Vec::new();
@@ -106,7 +106,7 @@ impl Crowd {
         while heard.elapsed() < QUIET {
             if begin.elapsed() > self.patience {
                 bail!(
-                    "the room is not silent {:?} after all have joined (--timeout)",
+                    "the room still sends messages {:?} after all members have joined (--timeout)",
                     self.patience
                 );
             }
@@ -136,8 +136,9 @@ impl Crowd {
             let ready = self.ready(self.patience)?;
             if ready.is_empty() && last.elapsed() > self.patience {
                 let error = anyhow!("a message did not reach member {}", lacking + 1);
-                return Err(Failure::new(Exit::Mismatch, error)
-                    .with_hint("is it a room? anyport's are ws://HOST:PORT/rooms/NAME"));
+                return Err(Failure::new(Exit::Mismatch, error).with_hint(
+                    "check that it is a room, such as ws://HOST:PORT/rooms/NAME of anyport",
+                ));
             }
             for ready in ready {
                 last = Instant::now();
@@ -153,7 +154,7 @@ impl Crowd {
             None => self.frame = frame,
             Some(other) => {
                 let error = anyhow!(
-                    "member {} gets {} bytes for a message, and another one {frame}",
+                    "member {} receives {} bytes per message, another member {frame}",
                     other + 1,
                     all[other].frame
                 );
@@ -178,7 +179,7 @@ impl Crowd {
     /// Who has something to read; nobody, if that takes longer than `patience`.
     pub(super) fn ready(&self, patience: Duration) -> Result<Vec<Ready>> {
         let mut ready = Vec::with_capacity(1024);
-        let patience = Timespec::try_from(patience).context("a time-out that is too long")?;
+        let patience = Timespec::try_from(patience).context("timeout too long")?;
         match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut ready), Some(&patience)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(anyhow!(error).context("cannot poll")),
@@ -197,7 +198,7 @@ impl Crowd {
             Ok((_, 0)) => bail!("the server closed the connection of {ready}"),
             Ok((_, count)) => Ok(count),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
-            Err(error) => Err(anyhow!(error).context(format!("the connection of {ready} broke"))),
+            Err(error) => Err(anyhow!(error).context(format!("connection of {ready} lost"))),
         }
     }
 
@@ -214,7 +215,7 @@ impl Crowd {
             {
                 Ok(())
             }
-            Err(error) => Err(anyhow!(error).context(format!("the connection of {ready} broke"))),
+            Err(error) => Err(anyhow!(error).context(format!("connection of {ready} lost"))),
         }
     }
 
@@ -226,7 +227,7 @@ impl Crowd {
                 Ok(count) => drop(publisher.out.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("the connection of the publisher broke"),
+                Err(error) => return Err(error).context("connection of the publisher lost"),
             }
         }
         let watches_out = !publisher.out.is_empty();
@@ -324,7 +325,7 @@ fn read(socket: &mut WebSocket, bytes: &mut [u8], heard: &mut Heard) -> Result<(
         rest = &mut std::mem::take(&mut rest)[used..];
     }
     if !out.is_empty() {
-        socket.stream.write_all(&out).context("a pong was not taken")?;
+        socket.stream.write_all(&out).context("cannot send a pong")?;
     }
     Ok(())
 }

@@ -35,9 +35,10 @@ pub(super) fn run(flags: &Rooms) -> Result<Exit, Failure> {
     if let Some(pid) = flags.pid
         && cpu::of_process(pid).is_none()
     {
-        let error = anyhow!("process {pid} tells nothing of its work");
-        return Err(Failure::new(Exit::Usage, error)
-            .with_hint("--pid is the server's process on this machine"));
+        let error = anyhow!("cannot read the CPU time of process {pid}");
+        return Err(
+            Failure::new(Exit::Usage, error).with_hint("use --pid with a process on this machine")
+        );
     }
     let mut crowd = Crowd::enter(&target, flags)?;
     crowd.probe()?;
@@ -81,13 +82,13 @@ fn loads(flags: &Rooms) -> Result<Vec<Load>, Failure> {
     }
     if !bursts.is_empty() && bursts.len() != in_flight.len() {
         let (in_flight, bursts) = (in_flight.len(), bursts.len());
-        return usage(anyhow!("--burst has {bursts} numbers, and --in-flight {in_flight}"));
+        return usage(anyhow!("--burst has {bursts} numbers, but --in-flight has {in_flight}"));
     }
     let bursts = bursts.iter().copied().chain(std::iter::repeat(1));
     let loads: Vec<Load> = in_flight.iter().copied().zip(bursts).map(pair).collect();
     match loads.iter().find(|load| load.burst > load.in_flight) {
         Some(Load { in_flight, burst }) => {
-            usage(anyhow!("a burst of {burst} is more than the {in_flight} in flight"))
+            usage(anyhow!("a burst of {burst} exceeds the {in_flight} in flight"))
         }
         None => Ok(loads),
     }
@@ -145,8 +146,7 @@ fn round(crowd: &mut Crowd, flags: &Rooms, found: &mut Found) -> Result<(), Fail
             let now = Instant::now();
             heard = now;
             let came = track.came(member, count, now).map_err(|error| {
-                Failure::new(Exit::Mismatch, error)
-                    .with_hint("does somebody else talk there, or the server itself?")
+                Failure::new(Exit::Mismatch, error).with_hint("use a room without other messages")
             })?;
             if now >= from && now < until {
                 deliveries += came.delivered;
@@ -157,8 +157,8 @@ fn round(crowd: &mut Crowd, flags: &Rooms, found: &mut Found) -> Result<(), Fail
             }
         }
         if heard.elapsed() > flags.timeout {
-            let (member, got, most) = track.lacking().context("nobody lacks anything")?;
-            let error = anyhow!("messages are lost: member {member} got {got} of {most} bytes");
+            let (member, got, most) = track.lacking().context("some member lacks messages")?;
+            let error = anyhow!("messages lost: member {member} received {got} of {most} bytes");
             return Err(Failure::new(Exit::Mismatch, error));
         }
     }
@@ -224,11 +224,11 @@ impl Found {
 fn told(found: &[Found], flags: &Rooms, crowd: &Crowd) -> String {
     let Rooms { url, members, payload, rounds, duration, slow, .. } = flags;
     let mut lines = vec![format!(
-        "{url}: 1 says {payload} bytes, {members} hear {} each; {rounds} rounds of {duration:?}, nothing was lost",
+        "{url}: 1 sender of {payload} bytes, {members} members receive {} each; {rounds} rounds of {duration:?}, no message lost",
         crowd.frame
     )];
     if *slow > 0 {
-        lines.push(format!("{slow} more are there and never read; the figures are the others'"));
+        lines.push(format!("{slow} more members never read; the figures are those of the others"));
     }
     lines.push(
         "in flight  burst   deliveries/s              (spread)  last p50  last p99  server  client"

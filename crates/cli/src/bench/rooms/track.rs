@@ -32,7 +32,7 @@ pub(super) struct Came {
 
 /// More came than was said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("member {member} got {bytes} bytes, and no more than {most} were said to it")]
+#[error("member {member} received {bytes} bytes, but only {most} were sent to it")]
 pub(super) struct TooMuch {
     pub(super) member: usize,
     pub(super) bytes: u64,
@@ -145,7 +145,7 @@ mod tests {
         track.publish(at(0));
         let error = TooMuch { member: 3, bytes: 11, most: 10 };
         assert_eq!(track.came(2, 11, at(1)), Err(error));
-        assert_eq!(error.to_string(), "member 3 got 11 bytes, and no more than 10 were said to it");
+        assert_eq!(error.to_string(), "member 3 received 11 bytes, but only 10 were sent to it");
     }
 
     /// Against accounts that any eye can check: each member's messages one by one.

@@ -57,12 +57,13 @@ impl Input {
         if !edits {
             return Ok((Self::Stream { commands: io::stdin().is_terminal() }, None));
         }
-        let before = tcgetattr(io::stdin()).context("cannot ask the terminal how it is set")?;
+        let before = tcgetattr(io::stdin()).context("cannot read the terminal settings")?;
         // Each line that is pasted is a message.
         let config = Config::builder().bracketed_paste(false).auto_add_history(true).build();
         let editor = Lines::with_history(config, MemHistory::new());
         let mut editor = editor.context("cannot edit lines on this terminal")?;
-        let printer = editor.create_external_printer().context("cannot print beside a line")?;
+        let printer =
+            editor.create_external_printer().context("cannot print above the input line")?;
         let input = Self::Terminal { editor: Box::new(editor), before };
         Ok((input, Some(Box::new(printer))))
     }
@@ -168,7 +169,7 @@ fn typed(line: &[u8], said: &Sender<Said>, tell: &mut dyn FnMut(&str)) -> bool {
         Ok(Line::Nothing) => true,
         Ok(Line::Help) => {
             HELP.iter().for_each(|line| tell(line));
-            tell("* Ctrl-D leaves");
+            tell("* press Ctrl-D to leave");
             true
         }
         Ok(Line::Said(words)) => said.blocking_send(words).is_ok(),

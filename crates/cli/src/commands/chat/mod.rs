@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::{Failure, flags, trust};
 
 pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
-    let target = flags.credential.target(&flags.url, "a room is HOST:PORT/rooms/NAME")?;
+    let target = flags.credential.target(&flags.url, "use HOST:PORT/rooms/NAME")?;
     let options = options(flags)?;
     room(&target, &options).map_err(|error| {
         let hint = error.hint();
@@ -34,9 +34,7 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
         Ok(Left { refused: 0, unconfirmed: 0, .. }) => match ending {
             Ending::Interrupted => Ok(Exit::Interrupted),
             Ending::Said => Ok(Exit::Done),
-            Ending::NotAllSaid(lines) => {
-                Err(anyhow::anyhow!("lines that could not be said: {lines}").into())
-            }
+            Ending::NotAllSaid(lines) => Err(anyhow::anyhow!("{lines} lines were not sent").into()),
         },
         Ok(Left { refused, unconfirmed: 0, .. }) => {
             let error = anyhow::anyhow!("{refused} of the messages were refused");
@@ -45,7 +43,7 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
         Ok(Left { unconfirmed, .. }) => {
             let error = anyhow::anyhow!("{unconfirmed} of the messages were not confirmed");
             Err(Failure::new(Exit::BrokenOff, error)
-                .with_hint("whether the room has them is not known"))
+                .with_hint("they may or may not have reached the room"))
         }
         // Whoever reads has heard enough.
         Err(ChatError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {

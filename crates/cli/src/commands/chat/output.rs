@@ -39,11 +39,11 @@ impl Output {
             Told::Own(_) => Ok(()),
             Told::Retrying(error, delay) => {
                 let reason = reason(error);
-                self.notice(&format!("* {}; trying again in {delay:?}", make_visible(&reason)))
+                self.notice(&format!("* {}; retrying in {delay:?}", make_visible(&reason)))
             }
-            Told::Back(0) => self.notice("* back again"),
+            Told::Back(0) => self.notice("* reconnected"),
             Told::Back(count) => {
-                self.notice(&format!("* back again; messages that are said again: {count}"))
+                self.notice(&format!("* reconnected; sending {count} unconfirmed messages again"))
             }
             _ => Ok(()),
         }

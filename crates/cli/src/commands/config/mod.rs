@@ -36,7 +36,7 @@ fn check(file: Option<&Path>) -> Result<Exit, Failure> {
         1 => "1 setting".to_owned(),
         count => format!("{count} settings"),
     };
-    to_stdout(&format!("{what} is good: {count}")).context("cannot write to stdout")?;
+    to_stdout(&format!("{what} is valid: {count}")).context("cannot write to stdout")?;
     Ok(Exit::Done)
 }
 
@@ -49,6 +49,6 @@ fn serve(flags: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
 fn serve_flags(parsed: &Parsed) -> Result<&Serve, Failure> {
     match &parsed.flags.command {
         Command::Serve(serve) => Ok(serve),
-        _ => Err(Failure::new(Exit::Usage, anyhow::anyhow!("these are not the flags of serve"))),
+        _ => Err(Failure::new(Exit::Usage, anyhow::anyhow!("not a command line of anyport serve"))),
     }
 }

@@ -27,8 +27,8 @@ impl Server {
             last => {
                 found.extend(last);
                 let paths = found.iter().map(|one| format!("--control {}", one.path.display()));
-                let hint = format!("name one: {}", paths.collect::<Vec<_>>().join(", or "));
-                let error = anyhow!("{} servers run", found.len());
+                let hint = format!("use one of: {}", paths.collect::<Vec<_>>().join(", "));
+                let error = anyhow!("{} servers are running", found.len());
                 Err(Failure::new(Exit::Usage, error).with_hint(hint))
             }
         }
@@ -41,7 +41,7 @@ impl Server {
                 let error =
                     anyhow!(error).context(format!("no server answers at {}", path.display()));
                 Failure::new(Exit::Unreachable, error)
-                    .with_hint("anyport status without --control looks for the servers that run")
+                    .with_hint("anyport status without --control shows the running servers")
             });
         }
         let mut found = Vec::new();
@@ -57,10 +57,11 @@ impl Server {
             }
         }
         if found.is_empty() {
-            let error = anyhow!("no server runs that this user may ask");
+            let error = anyhow!("no running server found");
             let hint = match closed {
-                Some(path) => format!("{} is another user's; ask as root", path.display()),
-                None => "one with --control PATH is found by that alone".to_owned(),
+                Some(path) => format!("{} belongs to another user; try as root", path.display()),
+                None => "a server started with --control PATH is found only with --control PATH"
+                    .to_owned(),
             };
             return Err(Failure::new(Exit::Unreachable, error).with_hint(hint));
         }
@@ -87,9 +88,9 @@ impl Server {
             .get_mut()
             .write_all(format!("{request}\n").as_bytes())
             .and_then(|()| (&mut self.stream).take(LONGEST_ANSWER).read_line(&mut answer))
-            .with_context(|| format!("the server at {shown} does not answer"))?;
+            .with_context(|| format!("no reply from the server at {shown}"))?;
         let answer: Value = serde_json::from_str(&answer)
-            .with_context(|| format!("what the server at {shown} answers is no answer"))?;
+            .with_context(|| format!("invalid reply from the server at {shown}"))?;
         match answer["reason"].as_str().filter(|_| answer["event"] == "error") {
             Some(reason) => Err(Failure::new(Exit::Refused, anyhow!("{reason}"))),
             None => Ok(answer),
@@ -99,13 +100,13 @@ impl Server {
     /// Until its process has ended.
     pub(crate) fn wait(mut self) -> Result<(), Failure> {
         let stream = self.stream.get_mut();
-        stream.set_read_timeout(None).context("cannot wait")?;
+        stream.set_read_timeout(None).context("cannot wait for the server to exit")?;
         match stream.read(&mut [0; 16]) {
             // A reset is an end too.
             Ok(0) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
-            Ok(_) => Err(anyhow!("the server says something that nobody asked").into()),
-            Err(error) => Err(anyhow!(error).context("cannot wait for the server's end").into()),
+            Ok(_) => Err(anyhow!("unexpected data from the server").into()),
+            Err(error) => Err(anyhow!(error).context("cannot wait for the server to exit").into()),
         }
     }
 }

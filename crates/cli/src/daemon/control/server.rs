@@ -35,8 +35,9 @@ impl Control {
             Some(path) if path == Path::new("none") => Ok(None),
             Some(path) => Self::bind_at(path).map(Some).map_err(|error| {
                 let error =
-                    error.context(format!("cannot make the control socket {}", path.display()));
-                Failure::new(Exit::Failed, error).with_hint("name another --control, or none")
+                    error.context(format!("cannot create the control socket {}", path.display()));
+                Failure::new(Exit::Failed, error)
+                    .with_hint("use another --control PATH, or --control none")
             }),
             None => Ok(Self::bind_somewhere(port)),
         }
@@ -48,7 +49,7 @@ impl Control {
                 continue;
             }
             if !is_safe(&directory) {
-                tracing::warn!(path = %directory.display(), "not used for the control socket: other users may write there");
+                tracing::warn!(path = %directory.display(), "directory not used for the control socket: other users can write to it");
                 continue;
             }
             remove_dead(&directory);
@@ -58,12 +59,15 @@ impl Control {
                 match Self::bind_at(&directory.join(name)) {
                     Ok(control) => return Some(control),
                     Err(error) => {
-                        tracing::debug!(error = format!("{error:#}"), "no control socket here");
+                        tracing::debug!(
+                            error = format!("{error:#}"),
+                            "cannot create the control socket"
+                        );
                     }
                 }
             }
         }
-        tracing::warn!("no control socket: no directory for one (--control)");
+        tracing::warn!("no control socket: no suitable directory (--control)");
         None
     }
 
@@ -71,10 +75,10 @@ impl Control {
         let path = std::path::absolute(path)?;
         match path.symlink_metadata() {
             Ok(there) if !there.file_type().is_socket() => {
-                return Err(anyhow!("something is there that is no socket"));
+                return Err(anyhow!("the path exists and is not a socket"));
             }
             Ok(_) if UnixStream::connect(&path).is_ok() => {
-                return Err(anyhow!("another server answers there"));
+                return Err(anyhow!("another server uses this path"));
             }
             _ => {}
         }
@@ -107,7 +111,7 @@ impl Control {
                     let office = office.clone();
                     tokio::spawn(async move {
                         if let Ok(Err(error)) = timeout(PATIENCE, answer(stream, &office)).await {
-                            tracing::debug!(%error, "control connection");
+                            tracing::debug!(%error, "control connection failed");
                         }
                         drop(place);
                     });
@@ -153,8 +157,12 @@ async fn answer(mut stream: tokio::net::UnixStream, office: &Office) -> io::Resu
     BufReader::new(reading.take(LONGEST_REQUEST)).read_line(&mut request).await?;
     // Read all the same, so that the answer is not lost with what was not read.
     if !may_control(user) {
-        tracing::warn!(user, "a stranger on the control socket");
-        return say(&mut stream, &refusal("only our own user and root may ask here")).await;
+        tracing::warn!(user, "control request of another user refused");
+        return say(
+            &mut stream,
+            &refusal("only root and the user of the server may use the control socket"),
+        )
+        .await;
     }
     let now = match request.trim_end() {
         "status" => return say(&mut stream, &office.status()).await,
@@ -171,7 +179,7 @@ async fn answer(mut stream: tokio::net::UnixStream, office: &Office) -> io::Resu
         "stop now" => true,
         other => {
             let reason =
-                format!("unknown request {other:?}; known are status, reload, stop, stop now");
+                format!("unknown request {other:?}; expected status, reload, stop or stop now");
             return say(&mut stream, &refusal(&reason)).await;
         }
     };

@@ -127,11 +127,11 @@ impl Event {
             Self::Message(message) => message.view().push_text(into),
             Self::Join { nick, .. } => push(into, format_args!("* {nick} joined")),
             Self::Leave { nick, .. } => push(into, format_args!("* {nick} left")),
-            Self::Lost { count: Some(1) } => into.push_str("* 1 event was lost here"),
+            Self::Lost { count: Some(1) } => into.push_str("* 1 event lost"),
             Self::Lost { count: Some(count) } => {
-                push(into, format_args!("* {count} events were lost here"));
+                push(into, format_args!("* {count} events lost"));
             }
-            Self::Lost { count: None } => into.push_str("* events were lost here"),
+            Self::Lost { count: None } => into.push_str("* events lost"),
             Self::Members(members) => {
                 into.push_str("* here: ");
                 members.push_text(into);
@@ -229,7 +229,7 @@ impl Members {
         }
         let and = if self.members.is_empty() { "" } else { " and " };
         match self.listeners {
-            0 if self.members.is_empty() => into.push_str("nobody"),
+            0 if self.members.is_empty() => into.push_str("no other members"),
             0 => {}
             1 => push(into, format_args!("{and}1 listener")),
             more => push(into, format_args!("{and}{more} listeners")),

@@ -74,7 +74,7 @@ fn documented() -> [(&'static str, &'static str); 14] {
         ),
         (
             r#"{"joined":{"room":"lobby","as":"alice","members":[],"listeners":0}}"#,
-            "* you are alice in lobby; here: nobody",
+            "* you are alice in lobby; here: no other members",
         ),
         (
             r#"{"message":{"id":"k3f9c2-41","from":"bob","text":"hello","time":"2026-11-21T11:05:09.123Z"}}"#,
@@ -92,9 +92,9 @@ fn documented() -> [(&'static str, &'static str); 14] {
             r#"{"leave":{"id":"k3f9c2-43","nick":"bob","time":"2026-11-21T11:05:11.400Z"}}"#,
             "* bob left",
         ),
-        (r#"{"lost":{"count":12}}"#, "* 12 events were lost here"),
-        (r#"{"lost":{"count":1}}"#, "* 1 event was lost here"),
-        (r#"{"lost":{}}"#, "* events were lost here"),
+        (r#"{"lost":{"count":12}}"#, "* 12 events lost"),
+        (r#"{"lost":{"count":1}}"#, "* 1 event lost"),
+        (r#"{"lost":{}}"#, "* events lost"),
         (r#"{"members":{"members":["alice","carol"],"listeners":0}}"#, "* here: alice, carol"),
         (
             r#"{"members":{"members":["alice","bob"],"listeners":2}}"#,
@@ -132,7 +132,7 @@ fn a_bad_event_is_told_what_is_wrong_with_it() {
     for (json, message) in [
         (
             r#"{"said":{}}"#,
-            r#"unknown message "said"; known are joined, message, join, leave, lost, members, error"#,
+            r#"unknown message "said"; expected one of joined, message, join, leave, lost, members, error"#,
         ),
         (
             r#"{"join":{"id":"41","nick":"a","time":""}}"#,

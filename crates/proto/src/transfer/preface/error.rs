@@ -20,13 +20,13 @@ pub enum PrefaceError {
         found: String,
     },
     /// The line is of a version that is not spoken here.
-    #[error("version {} is not spoken here; expected {VERSION}", quoted(.found))]
+    #[error("unsupported version {}; expected {VERSION}", quoted(.found))]
     WrongVersion {
         /// The first word of the line.
         found: String,
     },
     /// The verb is missing or none that is known.
-    #[error("unknown verb {} in the preface; known are {known}", quoted(.verb))]
+    #[error("unknown verb {} in the preface; expected one of {known}", quoted(.verb))]
     UnknownVerb {
         /// The word as it came.
         verb: String,
@@ -37,14 +37,14 @@ pub enum PrefaceError {
     #[error("PUT needs a name; expected {VERSION} PUT photo.jpg size=1024")]
     MissingName,
     /// A key that is not known might matter to the sender, so it is not passed over.
-    #[error("unknown key {} in the preface; known are {KNOWN_KEYS}", quoted(.key))]
+    #[error("unknown key {} in the preface; expected one of {KNOWN_KEYS}", quoted(.key))]
     UnknownKey {
         /// The key as it came.
         key: String,
     },
     /// A word that is no key, most often the second half of a name.
     #[error(
-        "stray word {} in the preface; a space in a name is written %20, known keys are {KNOWN_KEYS}",
+        "unexpected word {} in the preface; write a space in a name as %20, or one of the keys {KNOWN_KEYS}",
         quoted(.word)
     )]
     StrayWord {
@@ -55,7 +55,7 @@ pub enum PrefaceError {
     #[error("GET needs a name; expected {VERSION} GET photos/a.jpg")]
     NoNameToGet,
     /// A word of a `GET` or `LIST` line that is none of its own.
-    #[error("unknown word {} in the {line}; known are {known}", quoted(.word))]
+    #[error("unknown word {} in the {line}; expected one of {known}", quoted(.word))]
     UnknownWord {
         /// Which line.
         line: &'static str,
@@ -68,7 +68,7 @@ pub enum PrefaceError {
     #[error("JOIN needs a room; expected {VERSION} JOIN lobby as alice")]
     NoRoomToJoin,
     /// `as` at the end of the line.
-    #[error("a nickname is missing behind as; expected {VERSION} JOIN lobby as alice")]
+    #[error("a nickname is missing after as; expected {VERSION} JOIN lobby as alice")]
     NoNickname,
     /// The room or the nickname has a bad name.
     #[error(transparent)]
@@ -80,13 +80,13 @@ pub enum PrefaceError {
         line: &'static str,
     },
     /// Something follows `ECHO`.
-    #[error("stray word {} in the ECHO line; what is sent back follows on the next", quoted(.word))]
+    #[error("unexpected word {} in the ECHO line; the data to echo starts on the next line", quoted(.word))]
     StrayAfterEcho {
         /// The word as it came.
         word: String,
     },
     /// Something follows the digest.
-    #[error("stray word {} in the END line; expected END, or END and one digest", quoted(.word))]
+    #[error("unexpected word {} in the END line; expected END, or END and one digest", quoted(.word))]
     StrayAfterEnd {
         /// The word as it came.
         word: String,
@@ -141,7 +141,7 @@ pub enum PrefaceError {
         found: String,
     },
     /// The receiver answers with a word that is not known.
-    #[error("unknown reply {}; known are GO, RECEIPT, ERROR, FILE, ENTRY, LEFT-OUT, END, JOINED, PIPED, CONTENT", quoted(.word))]
+    #[error("unknown reply {}; expected one of GO, RECEIPT, ERROR, FILE, ENTRY, LEFT-OUT, END, JOINED, PIPED, CONTENT", quoted(.word))]
     UnknownReply {
         /// The word as it came.
         word: String,
@@ -168,8 +168,8 @@ impl PrefaceError {
         let line = String::from_utf8_lossy(line);
         let mut words = line.split(BLANKS).filter(|word| !word.is_empty());
         match words.position(is_fault) {
-            Some(place) => format!("word {} of the line is not understood", place + 1),
-            None => "a word of the line is not understood".to_owned(),
+            Some(place) => format!("word {} of the line is invalid", place + 1),
+            None => "a word of the line is invalid".to_owned(),
         }
     }
 

@@ -91,21 +91,21 @@ fn a_bad_join_line_is_told_which_word_is_wrong() {
         ),
         (
             "ANYPORT/1 JOIN a as",
-            "a nickname is missing behind as; expected ANYPORT/1 JOIN lobby as alice",
+            "a nickname is missing after as; expected ANYPORT/1 JOIN lobby as alice",
         ),
         (
             "ANYPORT/1 JOIN a as b:c",
-            r#"':' cannot stand in the nickname "b:c"; letters, digits, - _ . can"#,
+            r#"':' is not allowed in the nickname "b:c"; allowed are letters, digits and - _ ."#,
         ),
         ("ANYPORT/1 JOIN a as b as c", "key as is given twice in the JOIN line"),
         ("ANYPORT/1 JOIN a json json", "key json is given twice in the JOIN line"),
         (
             "ANYPORT/1 JOIN a bob",
-            r#"unknown word "bob" in the JOIN line; known are as NICK, json, self, since=, history="#,
+            r#"unknown word "bob" in the JOIN line; expected one of as NICK, json, self, since=, history="#,
         ),
         (
             "ANYPORT/1 JOIN a json=1",
-            r#"unknown word "json=1" in the JOIN line; known are as NICK, json, self, since=, history="#,
+            r#"unknown word "json=1" in the JOIN line; expected one of as NICK, json, self, since=, history="#,
         ),
         (
             "ANYPORT/1 JOIN a since=41",
@@ -121,7 +121,7 @@ fn a_bad_join_line_is_told_which_word_is_wrong() {
         ),
         (
             "ANYPORT/1 ECHO hello",
-            r#"stray word "hello" in the ECHO line; what is sent back follows on the next"#,
+            r#"unexpected word "hello" in the ECHO line; the data to echo starts on the next line"#,
         ),
     ] {
         assert_eq!(refused(line), message, "{line}");
@@ -169,24 +169,24 @@ fn a_bad_request_is_told_which_word_is_wrong() {
     for (line, message) in [
         ("HELLO PUT x", r#"expected a line that begins with ANYPORT/1, not "HELLO""#),
         ("", r#"expected a line that begins with ANYPORT/1, not """#),
-        ("ANYPORT/2 PUT x", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
+        ("ANYPORT/2 PUT x", r#"unsupported version "ANYPORT/2"; expected ANYPORT/1"#),
         (
             "ANYPORT/1 put x",
-            r#"unknown verb "put" in the preface; known are PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP"#,
+            r#"unknown verb "put" in the preface; expected one of PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP"#,
         ),
         (
             "ANYPORT/1 ",
-            r#"unknown verb "" in the preface; known are PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP"#,
+            r#"unknown verb "" in the preface; expected one of PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP"#,
         ),
         ("ANYPORT/1 PUT", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
         ("ANYPORT/1 PUT size=5", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
         (
             "ANYPORT/1 PUT x sise=5",
-            r#"unknown key "sise" in the preface; known are size, digest, mtime, mtime_ns, mode, id, resume, exists, token, name_raw"#,
+            r#"unknown key "sise" in the preface; expected one of size, digest, mtime, mtime_ns, mode, id, resume, exists, token, name_raw"#,
         ),
         (
             "ANYPORT/1 PUT my file.txt",
-            r#"stray word "file.txt" in the preface; a space in a name is written %20, known keys are size, digest, mtime, mtime_ns, mode, id, resume, exists, token, name_raw"#,
+            r#"unexpected word "file.txt" in the preface; write a space in a name as %20, or one of the keys size, digest, mtime, mtime_ns, mode, id, resume, exists, token, name_raw"#,
         ),
         ("ANYPORT/1 PUT x size=1 size=1", "key size is given twice in the preface"),
         ("ANYPORT/1 PUT x resume resume", "key resume is given twice in the preface"),
@@ -239,16 +239,16 @@ fn a_bad_request_is_told_which_word_is_wrong() {
 #[test]
 fn words_of_a_line_that_is_wrong_are_not_repeated_to_strangers() {
     for (line, told) in [
-        ("ANYPORT/1 s3cret", "word 2 of the line is not understood"),
-        ("ANYPORT/1 TAKE  k s3cret", "word 4 of the line is not understood"),
-        ("ANYPORT/1 PUT x s3cret", "word 4 of the line is not understood"),
-        ("ANYPORT/1 PUT x s3cret=1", "word 4 of the line is not understood"),
-        ("ANYPORT/1 PUT x size=s3cret", "word 4 of the line is not understood"),
-        ("ANYPORT/1 ECHO s3cret", "word 3 of the line is not understood"),
-        ("ANYPORT/1 TIME s3cret", "word 3 of the line is not understood"),
-        ("ANYPORT/1 JOIN s3cret!", "word 3 of the line is not understood"),
-        ("ANYPORT/1 PIPE s3cret%21", "a word of the line is not understood"),
-        ("ANYPORT/2 s3cret", "word 1 of the line is not understood"),
+        ("ANYPORT/1 s3cret", "word 2 of the line is invalid"),
+        ("ANYPORT/1 TAKE  k s3cret", "word 4 of the line is invalid"),
+        ("ANYPORT/1 PUT x s3cret", "word 4 of the line is invalid"),
+        ("ANYPORT/1 PUT x s3cret=1", "word 4 of the line is invalid"),
+        ("ANYPORT/1 PUT x size=s3cret", "word 4 of the line is invalid"),
+        ("ANYPORT/1 ECHO s3cret", "word 3 of the line is invalid"),
+        ("ANYPORT/1 TIME s3cret", "word 3 of the line is invalid"),
+        ("ANYPORT/1 JOIN s3cret!", "word 3 of the line is invalid"),
+        ("ANYPORT/1 PIPE s3cret%21", "a word of the line is invalid"),
+        ("ANYPORT/2 s3cret", "word 1 of the line is invalid"),
         ("ANYPORT/1 GET", "GET needs a name; expected ANYPORT/1 GET photos/a.jpg"),
     ] {
         let error = parse_request(line.as_bytes()).unwrap_err();
@@ -266,7 +266,7 @@ fn words_of_a_line_that_is_wrong_are_not_repeated_to_strangers() {
 #[test]
 fn a_token_is_told_to_nobody() {
     for line in ["ANYPORT/1 PUT x token=s3cret%zz", "ANYPORT/1 PUT x token="] {
-        let message = "bad value for token in the preface; expected a text that is not empty";
+        let message = "bad value for token in the preface; expected a non-empty text";
         assert_eq!(refused(line), message);
     }
     let message = refused("ANYPORT/1 PUT x token=s3cret token=s3cret");
@@ -350,17 +350,14 @@ fn a_bad_question_is_told_which_word_is_wrong() {
         ),
         (
             "ANYPORT/1 GET my file",
-            r#"unknown word "file (a space in a name is written %20)" in the GET line; known are offset, digest, token"#,
+            r#"unknown word "file (a space in a name is written %20)" in the GET line; expected one of offset, digest, token"#,
         ),
         (
             "ANYPORT/1 GET x size=1",
-            r#"unknown word "size" in the GET line; known are offset, digest, token"#,
+            r#"unknown word "size" in the GET line; expected one of offset, digest, token"#,
         ),
         ("ANYPORT/1 GET x offset=1 offset=1", "key offset is given twice in the GET line"),
-        (
-            "ANYPORT/1 GET x token=",
-            "bad value for token in the preface; expected a text that is not empty",
-        ),
+        ("ANYPORT/1 GET x token=", "bad value for token in the preface; expected a non-empty text"),
         (
             "ANYPORT/1 GET %zz",
             r#"bad value "%zz" for name in the GET line; expected a percent-encoded path, a percent sign itself as %25"#,
@@ -368,7 +365,7 @@ fn a_bad_question_is_told_which_word_is_wrong() {
         ("ANYPORT/1 LIST x recursive recursive", "key recursive is given twice in the LIST line"),
         (
             "ANYPORT/1 LIST x recursive=1",
-            r#"unknown word "recursive" in the LIST line; known are recursive, left_out, token"#,
+            r#"unknown word "recursive" in the LIST line; expected one of recursive, left_out, token"#,
         ),
     ] {
         assert_eq!(refused(line), message);
@@ -437,7 +434,7 @@ fn a_bad_end_is_told_which_word_is_wrong() {
             "END blake3:00",
             r#"bad value "blake3:00" for digest in the END line; expected blake3: or sha256: and 64 hexadecimal digits"#,
         ),
-        ("END a b", r#"stray word "b" in the END line; expected END, or END and one digest"#),
+        ("END a b", r#"unexpected word "b" in the END line; expected END, or END and one digest"#),
     ] {
         assert_eq!(parse_end(line.as_bytes()).unwrap_err().to_string(), message);
     }
@@ -516,10 +513,10 @@ fn keys_of_a_later_version_in_a_reply_are_ignored() {
 #[test]
 fn a_bad_reply_is_told_which_word_is_wrong() {
     for (line, message) in [
-        ("ANYPORT/2 GO", r#"version "ANYPORT/2" is not spoken here; expected ANYPORT/1"#),
+        ("ANYPORT/2 GO", r#"unsupported version "ANYPORT/2"; expected ANYPORT/1"#),
         (
             "ANYPORT/1 WENT",
-            r#"unknown reply "WENT"; known are GO, RECEIPT, ERROR, FILE, ENTRY, LEFT-OUT, END, JOINED, PIPED, CONTENT"#,
+            r#"unknown reply "WENT"; expected one of GO, RECEIPT, ERROR, FILE, ENTRY, LEFT-OUT, END, JOINED, PIPED, CONTENT"#,
         ),
         ("ANYPORT/1 GO", "key offset is missing in the GO line; expected a number of bytes"),
         ("ANYPORT/1 GO offset=1 offset=2", "key offset is given twice in the GO line"),

@@ -151,19 +151,19 @@ pub enum ResponseError {
         status: StatusCode,
     },
     /// `Upgrade` does not list `websocket`.
-    #[error("answer's Upgrade does not list websocket (RFC 6455 §4.1)")]
+    #[error("response: Upgrade does not list websocket (RFC 6455 §4.1)")]
     NoUpgrade,
     /// `Connection` does not list `upgrade`.
-    #[error("answer's Connection does not list upgrade (RFC 6455 §4.1)")]
+    #[error("response: Connection does not list upgrade (RFC 6455 §4.1)")]
     NoConnectionUpgrade,
     /// No `Sec-WebSocket-Accept`.
-    #[error("answer has no Sec-WebSocket-Accept (RFC 6455 §4.1)")]
+    #[error("response: no Sec-WebSocket-Accept (RFC 6455 §4.1)")]
     MissingAccept,
     /// More than one `Sec-WebSocket-Accept`.
-    #[error("answer has more than one Sec-WebSocket-Accept (RFC 6455 §11.3.3)")]
+    #[error("response: more than one Sec-WebSocket-Accept (RFC 6455 §11.3.3)")]
     RepeatedAccept,
     /// `Sec-WebSocket-Accept` answers another key: a cached answer, or no WebSocket server.
-    #[error("answer's Sec-WebSocket-Accept does not fit the key (RFC 6455 §4.1)")]
+    #[error("response: Sec-WebSocket-Accept does not match the key (RFC 6455 §4.1)")]
     WrongAccept,
     /// An extension that was not offered.
     #[error("server uses an extension that was not offered (RFC 6455 §4.1)")]
@@ -172,10 +172,10 @@ pub enum ResponseError {
     #[error("server uses more extensions than were offered (RFC 6455 §4.1)")]
     RepeatedExtension,
     /// permessage-deflate with unknown, repeated or impossible parameters.
-    #[error("answer's permessage-deflate has parameters that cannot be taken (RFC 7692 §7.1)")]
+    #[error("response: unsupported permessage-deflate parameters (RFC 7692 §7.1)")]
     DeflateParameters,
     /// `Sec-WebSocket-Extensions` does not follow its grammar.
-    #[error("answer's Sec-WebSocket-Extensions is malformed (RFC 6455 §9.1)")]
+    #[error("response: malformed Sec-WebSocket-Extensions (RFC 6455 §9.1)")]
     MalformedExtensions,
     /// More than one subprotocol.
     #[error("server chose more than one subprotocol (RFC 6455 §11.3.4)")]

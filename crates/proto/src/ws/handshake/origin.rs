@@ -19,7 +19,7 @@ pub struct Origin {
 #[non_exhaustive]
 pub enum OriginError {
     /// Sandboxed frames and local files of anybody say this.
-    #[error("null is every page that hides where it comes from, and cannot be allowed")]
+    #[error("the origin null cannot be allowed: any page can have it")]
     Null,
     /// Not of the form.
     #[error("expected SCHEME://HOST or SCHEME://HOST:PORT and nothing after it, not {0:?}")]

@@ -106,7 +106,7 @@ pub enum Refusal {
     #[error("WebSocket handshake announces content (RFC 9110 §7.8)")]
     Content,
     /// A page of another host opened the connection.
-    #[error("origin {origin} is not this host, {host}, nor one that is allowed (RFC 6455 §10.2)")]
+    #[error("origin {origin} is neither this host, {host}, nor an allowed origin (RFC 6455 §10.2)")]
     ForeignOrigin {
         /// What was sent; `null` where it is no text.
         origin: String,

@@ -351,10 +351,12 @@ impl Files {
             return Ok(on_exists);
         }
         let present = self.directory.now().present(path);
-        match present.map_err(|error| storage_refusal(&format!("cannot look at {path}"), &error))? {
+        match present.map_err(|error| storage_refusal(&format!("cannot stat {path}"), &error))? {
             Some(_) => {
                 let asked = offer.name.as_deref().unwrap_or_default();
-                let message = format!("{path} exists; {asked:?} cannot be stored as it is");
+                let message = format!(
+                    "cannot store {asked:?}: the name would be changed to {path}, which exists"
+                );
                 Err(Refusal::new(RefusalCode::Exists, message)
                     .with_hint("send it under another name, or with --on-exists rename"))
             }
@@ -377,7 +379,7 @@ impl Files {
         }
         let present = self.directory.now().present(path);
         let Some(present) =
-            present.map_err(|error| storage_refusal(&format!("cannot look at {path}"), &error))?
+            present.map_err(|error| storage_refusal(&format!("cannot stat {path}"), &error))?
         else {
             return Ok(None);
         };
@@ -451,7 +453,7 @@ impl Files {
         let (Some(quota), Some(AnySink::File(sink))) = (&self.quota, &upload.sink) else {
             return Ok(());
         };
-        let cannot = |error| storage_refusal("cannot look at a part file", &error);
+        let cannot = |error| storage_refusal("cannot stat a partial file", &error);
         let owner = owner_of(&upload.source);
         let claim = quota.claim(sink, upload.offer.size, directories, owner).map_err(cannot)?;
         let size = upload.offer.size.unwrap_or(upload.bytes);
@@ -465,11 +467,12 @@ impl Files {
         self.directory.now().check_target(path).map_err(|impossible| match impossible {
             Impossible::NotADirectory(above, what) => {
                 let message = format!("cannot store {path}: {above} is {what}");
-                Refusal::new(RefusalCode::Exists, message).with_hint("send under another name")
+                Refusal::new(RefusalCode::Exists, message).with_hint("send it under another name")
             }
             Impossible::Elsewhere => {
-                let message =
-                    format!("{path} lies in another file system than the served directory");
+                let message = format!(
+                    "cannot store {path}: it is on another file system than the served directory"
+                );
                 Refusal::new(RefusalCode::Storage, message)
             }
             Impossible::Error(error) => storage_refusal(&format!("cannot store {path}"), &error),
@@ -479,7 +482,8 @@ impl Files {
     /// Makes the directory `path`, below `missing` others.
     fn make(&self, path: &FilePath, missing: u64) -> Result<(), Refusal> {
         let directory = self.directory.now();
-        let cannot = |error| storage_refusal(&format!("cannot make the directory {path}"), &error);
+        let cannot =
+            |error| storage_refusal(&format!("cannot create the directory {path}"), &error);
         let is_new = directory.present(path).map_err(cannot)?.is_none();
         if let Some(quota) = self.quota.as_ref().filter(|_| is_new) {
             let what = format!("the directory {path} does not fit");
@@ -491,7 +495,7 @@ impl Files {
 
 /// The flag is the server's, whoever reads this.
 const ALLOW_OVERWRITING: &str =
-    "start the server with --on-exists overwrite, or send under another name";
+    "start the server with --on-exists overwrite, or send it under another name";
 
 /// Why a server of `config` would refuse all uploads for what is stored already. Changes nothing there.
 ///
@@ -521,19 +525,19 @@ fn without_slash(name: &str, is_directory: bool) -> &str {
 /// Another file has the name; `present` is what is known of it, where it was compared with the offer.
 fn exists(path: &FilePath, offer: &Offer, present: Option<Present>) -> Refusal {
     let how = match present {
-        Some(Present { is_directory: true, .. }) => ", and is a directory".to_owned(),
-        Some(Present { is_file: false, .. }) => ", and is not a regular file".to_owned(),
+        Some(Present { is_directory: true, .. }) => " and is a directory".to_owned(),
+        Some(Present { is_file: false, .. }) => " and is not a regular file".to_owned(),
         Some(Present { size, .. }) => match offer.size {
-            Some(offered) if offered != size => format!(", with {size} bytes instead of {offered}"),
+            Some(offered) if offered != size => format!(" with {size} bytes instead of {offered}"),
             Some(_) if offer.mtime.is_some() => {
-                ", with the same size and another modification time".to_owned()
+                " with the same size and another modification time".to_owned()
             }
             _ => String::new(),
         },
-        None => ", with other content".to_owned(),
+        None => " with different content".to_owned(),
     };
     Refusal::new(RefusalCode::Exists, format!("{path} exists{how}"))
-        .with_hint("send under another name, or with --on-exists rename")
+        .with_hint("send it under another name, or with --on-exists rename")
 }
 
 /// What went wrong on our disk, in words that reach the sender.

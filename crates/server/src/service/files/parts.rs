@@ -75,7 +75,7 @@ impl Files {
         let Some((mut sink, key)) = found else { return fresh() };
         if offer.size.is_some_and(|size| sink.length() > size) {
             // Nothing of ours writes more than was announced.
-            let message = "the part of this file is longer than the file";
+            let message = "the partial file is longer than the file";
             return Err(Refusal::new(RefusalCode::Storage, message).with_hint("send it again"));
         }
         sink.describe(path, offer);

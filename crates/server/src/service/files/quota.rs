@@ -279,12 +279,12 @@ impl Full {
     pub(super) fn refuse(&self, what: &str) -> Refusal {
         let message = match self {
             Self::Bytes(limit, left) => {
-                format!(
-                    "{what}: files here may take {limit} bytes together (--quota), of which {left} are free"
-                )
+                format!("{what}: {left} of {limit} bytes are free (--quota)")
             }
             Self::Entries(limit) => {
-                format!("{what}: there may be {limit} files and directories here (--max-entries)")
+                format!(
+                    "{what}: the limit of {limit} files and directories is reached (--max-entries)"
+                )
             }
         };
         Refusal::new(RefusalCode::NoSpace, message)

@@ -132,18 +132,18 @@ impl Upload {
         if let Some(size) = self.offer.size
             && bytes > size
         {
-            let message = format!("more than the announced {size} bytes came");
+            let message = format!("received more than the announced {size} bytes");
             return Err(Refusal::new(RefusalCode::SizeMismatch, message));
         }
         if bytes > self.files.max_size {
             let limit = self.files.max_size;
-            let message = format!("more than the limit of {limit} bytes came (--max-size)");
+            let message = format!("received more than the limit of {limit} bytes (--max-size)");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
         if let Some(claim) = &self.claim
             && let Err(full) = claim.grow_to(bytes)
         {
-            return Err(full.refuse(&format!("no room for more than {} bytes", self.bytes)));
+            return Err(full.refuse(&format!("no space for more than {} bytes", self.bytes)));
         }
         self.store(content)?;
         self.bytes = bytes;
@@ -202,7 +202,8 @@ impl Upload {
     /// What the file system said.
     pub(crate) fn read_back(&mut self, buffer: &mut [u8]) -> Result<usize, Refusal> {
         let Some(sink) = &mut self.sink else { return Ok(0) };
-        sink.read_back(buffer).map_err(|error| storage_refusal("cannot read a part file", &error))
+        sink.read_back(buffer)
+            .map_err(|error| storage_refusal("cannot read a partial file", &error))
     }
 
     /// Checks what the sender said of the end, makes the file durable and visible, and gives the receipt.
@@ -236,7 +237,7 @@ impl Upload {
             return match is_same {
                 Ok(true) => Ok(self.finish_here(EndKind::AlreadyHere, digest)),
                 Ok(false) if self.on_exists == OnExists::Overwrite => {
-                    let message = format!("{path} has other content than the sender's file");
+                    let message = format!("{path} has different content than the sender's file");
                     let refusal = Refusal::new(RefusalCode::DigestMismatch, message);
                     Err(self.abandon(refusal.with_hint("send it again without resume")))
                 }
@@ -252,7 +253,7 @@ impl Upload {
         }
         // An upload ends once, and until then it has its sink.
         let Some(sink) = &mut self.sink else {
-            return Err(Refusal::new(RefusalCode::Storage, "the upload has ended already"));
+            return Err(Refusal::new(RefusalCode::Storage, "the upload has already ended"));
         };
         let path = self.path.clone().unwrap_or_else(|| unnamed(self.source.protocol).into());
         let stored = match sink.finish(&path, &self.offer, self.on_exists, digest.as_ref()) {
@@ -382,32 +383,36 @@ impl Upload {
         let differs = |announced: &u64| *announced != self.bytes;
         if let Some(announced) = [self.offer.size, end.bytes].into_iter().flatten().find(differs) {
             let came = self.bytes;
-            let message = format!("the sender announced {announced} bytes, {came} came");
+            let message = format!("the sender announced {announced} bytes, but sent {came}");
             return Err(Refusal::new(RefusalCode::SizeMismatch, message));
         }
         if self.here == Some(Here::SameSize) && self.resumed > 0 && end.digest.is_none() {
-            let message = "a file of this name and size is stored, and the end has no digest";
+            let message = "a file of this name and size exists, and the sender's END has no digest to compare";
             return Err(Refusal::new(RefusalCode::DigestMismatch, message)
-                .with_hint("end with END and the digest of the whole file"));
+                .with_hint("send END with the digest of the whole file"));
         }
         if self.begun_by_others && self.resumed > 0 && end.digest.is_none() {
-            let message = "another sender's part was gone on with, and no digest says that it is the same file";
+            let message = "the partial file of another sender was resumed, and END has no digest to verify it";
             return Err(Refusal::new(RefusalCode::DigestMismatch, message)
-                .with_hint("end with END and the digest of the whole file"));
+                .with_hint("send END with the digest of the whole file"));
         }
         match (&end.digest, digest) {
             (Some(theirs), Some(ours)) if theirs.algorithm() != ours.algorithm() => {
-                let message = format!("the end names {theirs}, but {} was asked", ours.algorithm());
+                let message =
+                    format!("END has the digest {theirs}, but {} was requested", ours.algorithm());
                 Err(Refusal::new(RefusalCode::BadRequest, message))
             }
             (Some(theirs), Some(ours)) if theirs != ours => {
-                let message = format!("the sender's digest is {theirs}, what came has {ours}");
+                let message = format!(
+                    "digest differs: the sender's is {theirs}, the received content has {ours}"
+                );
                 Err(Refusal::new(RefusalCode::DigestMismatch, message).with_hint(
-                    "the file changed while it was sent, or was damaged on the way; send it again",
+                    "the file changed during the transfer or was corrupted; send it again",
                 ))
             }
             (Some(theirs), None) => {
-                let message = format!("the end names {theirs}, but no digest was computed (none)");
+                let message =
+                    format!("END has the digest {theirs}, but no digest was requested (none)");
                 Err(Refusal::new(RefusalCode::BadRequest, message))
             }
             _ => Ok(()),
@@ -461,7 +466,7 @@ impl Drop for Upload {
         if let Some(sink) = self.sink.take() {
             self.rests();
             let part = sink.keep_part(owner_of(&self.source));
-            self.tell_interrupted("the server gave the transfer up".to_owned(), part);
+            self.tell_interrupted("the server aborted the transfer".to_owned(), part);
         }
     }
 }

@@ -231,7 +231,7 @@ impl Queue {
 }
 
 /// What a taker is told that took nothing for too long.
-const LEFT_BEHIND: &str = "it took nothing for too long, and the others went on without it";
+const LEFT_BEHIND: &str = "too slow: the pipe continued without this receiver";
 
 /// What a piece takes of the buffer beside its bytes: a place in the queue of each receiver, of which there are up to 64, and an
 /// allocation. Else content that comes byte by byte would take a hundred times its size.

@@ -42,7 +42,7 @@ impl Giver {
         let count = self.pipe.leave_behind();
         if count > 0 {
             let pipe = self.pipes.alias(&self.key);
-            tracing::warn!(%pipe, count, "receivers took nothing for too long and were left behind");
+            tracing::warn!(%pipe, count, "slow receivers removed from the pipe");
         }
         count > 0
     }
@@ -102,7 +102,7 @@ impl Giver {
         let Course { given: receivers, gone, bytes, .. } = *course;
         if receivers == 0 {
             let who = if gone == 1 { "the receiver" } else { "all receivers" };
-            let message = format!("{who} of this pipe went away");
+            let message = format!("{who} of this pipe disconnected");
             return Some(Err(Refusal::new(RefusalCode::Interrupted, message)));
         }
         let seconds = settled.duration_since(begun).as_secs_f64();
@@ -115,8 +115,8 @@ impl Giver {
         let there = pipes.lock().get(key).map_or(0, |meeting| meeting.takers.len());
         let wanted = pipe.wanted;
         let message = match wanted {
-            1 => format!("nobody took from this pipe within {wait:?}"),
-            _ => format!("{there} of {wanted} receivers came to this pipe within {wait:?}"),
+            1 => format!("no receiver connected to this pipe within {wait:?}"),
+            _ => format!("{there} of {wanted} receivers connected to this pipe within {wait:?}"),
         };
         Refusal::new(RefusalCode::Interrupted, message)
     }
@@ -124,13 +124,13 @@ impl Giver {
 
 impl Drop for Giver {
     fn drop(&mut self) {
-        self.pipe.end(End::Broken("the sender went away".to_owned()));
+        self.pipe.end(End::Broken("the sender disconnected".to_owned()));
         let pipe = self.pipes.alias(&self.key);
         match self.outcome() {
             Some(Ok(Piped { bytes, seconds, receivers, gone })) => {
                 tracing::info!(%pipe, bytes, seconds, receivers, gone, "piped");
             }
-            _ => tracing::info!(%pipe, "not piped"),
+            _ => tracing::info!(%pipe, "pipe failed"),
         }
         let mut meetings = self.pipes.lock();
         if let Some(meeting) = meetings.get_mut(&self.key) {

@@ -105,8 +105,8 @@ impl Pipes {
         let mut meetings = self.lock();
         let meeting = self.meeting(&mut meetings, peer, key)?;
         if meeting.giver.is_some() {
-            let refusal = Refusal::new(RefusalCode::Exists, "this pipe has a sender already");
-            return Err(refusal.with_hint("wait until that has ended, or agree on another key"));
+            let refusal = Refusal::new(RefusalCode::Exists, "this pipe already has a sender");
+            return Err(refusal.with_hint("wait until it has finished, or use another key"));
         }
         let pipe = Arc::new(Pipe {
             facts: Facts { size: *size, media },
@@ -115,7 +115,7 @@ impl Pipes {
             gate: Arc::default(),
             course: Mutex::default(),
         });
-        tracing::info!(pipe = %self.alias(key), receivers, "a sender came");
+        tracing::info!(pipe = %self.alias(key), receivers, "pipe sender connected");
         meeting.giver = Some(pipe.clone());
         meeting.begin_if_all_are_there();
         let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
@@ -133,10 +133,10 @@ impl Pipes {
         let mut meetings = self.lock();
         let meeting = self.meeting(&mut meetings, peer, key)?;
         if meeting.takers.len() >= MAX_PIPE_RECEIVERS {
-            let message = format!("{MAX_PIPE_RECEIVERS} receivers wait for this pipe already");
+            let message = format!("{MAX_PIPE_RECEIVERS} receivers already wait for this pipe");
             return Err(Refusal::new(RefusalCode::Busy, message));
         }
-        tracing::info!(pipe = %self.alias(key), "a receiver came");
+        tracing::info!(pipe = %self.alias(key), "pipe receiver connected");
         let seat = Arc::new(Seat { patience, ..Seat::default() });
         meeting.takers.push_back(seat.clone());
         meeting.begin_if_all_are_there();
@@ -158,11 +158,13 @@ impl Pipes {
         if !place.grow(1) {
             let limit = place.limit();
             let message = match self.keys.is_exhausted() {
-                true => format!("{limit} pipes are in use already"),
-                false => format!("your address uses its share of {limit} pipes"),
+                true => format!("all {limit} pipes are in use (--max-pipes)"),
+                false => {
+                    format!("your address already uses its share of {limit} pipes (--max-pipes)")
+                }
             };
             let refusal = Refusal::new(RefusalCode::Busy, message);
-            return Err(refusal.with_hint("try again later; serve --max-pipes allows more"));
+            return Err(refusal.with_hint("try again later"));
         }
         Ok(entry.insert(Meeting { _place: place, giver: None, takers: VecDeque::new() }))
     }

@@ -65,7 +65,10 @@ impl Taker {
 
     /// Why it did not begin in time.
     pub(crate) fn in_vain(&self) -> Refusal {
-        let message = format!("nothing came through this pipe within {:?}", self.wait);
+        let message = format!(
+            "the pipe did not start within {:?}: no sender, or too few receivers",
+            self.wait
+        );
         Refusal::new(RefusalCode::Interrupted, message)
     }
 }

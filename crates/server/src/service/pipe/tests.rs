@@ -189,7 +189,7 @@ fn a_taker_that_goes_away_is_told_and_the_last_one_ends_it() {
     drop(take(&pipes, "a").unwrap());
     assert!(giver.waits_for().is_none());
     let refusal = giver.outcome().unwrap().unwrap_err();
-    assert_eq!(refusal.to_string(), "the receiver of this pipe went away");
+    assert_eq!(refusal.to_string(), "the receiver of this pipe disconnected");
 }
 
 #[test]
@@ -225,12 +225,15 @@ fn pipes_and_those_who_wait_for_one_are_bounded_and_freed() {
 fn who_waited_in_vain_is_told_for_what() {
     let pipes = pipes();
     let giver = give(&pipes, "a", 1).unwrap();
-    assert_eq!(giver.in_vain().to_string(), "nobody took from this pipe within 60s");
+    assert_eq!(giver.in_vain().to_string(), "no receiver connected to this pipe within 60s");
     let (three, _one) = (give(&pipes, "b", 3).unwrap(), take(&pipes, "b").unwrap());
-    assert_eq!(three.in_vain().to_string(), "1 of 3 receivers came to this pipe within 60s");
+    assert_eq!(three.in_vain().to_string(), "1 of 3 receivers connected to this pipe within 60s");
     drop(giver);
     let taker = take(&pipes, "a").unwrap();
-    assert_eq!(taker.in_vain().to_string(), "nothing came through this pipe within 60s");
+    assert_eq!(
+        taker.in_vain().to_string(),
+        "the pipe did not start within 60s: no sender, or too few receivers"
+    );
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn one_address_cannot_take_all_keys() {
     let mut takers: Vec<_> = (0..100).filter_map(|key| take(1, key).ok()).collect();
     assert_eq!(takers.len(), 75);
     let refusal = take(1, 100).map(drop).unwrap_err();
-    assert_eq!(refusal.message, "your address uses its share of 100 pipes");
+    assert_eq!(refusal.message, "your address already uses its share of 100 pipes (--max-pipes)");
     // A key that is there may be used, and other addresses have their own.
     takers.extend([take(1, 0).unwrap(), take(2, 100).unwrap()]);
     drop(takers);

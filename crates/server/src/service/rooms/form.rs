@@ -121,9 +121,9 @@ mod tests {
     fn an_event_is_wrapped_as_its_reader_expects() {
         let event = Event::Lost { count: Some(2) };
         for (carrier, expected) in [
-            (Carrier::Message, &b"\x81\x19* 2 events were lost here"[..]),
-            (Carrier::Line, b"* 2 events were lost here\n"),
-            (Carrier::Event, b"data: * 2 events were lost here\n\n"),
+            (Carrier::Message, &b"\x81\x0f* 2 events lost"[..]),
+            (Carrier::Line, b"* 2 events lost\n"),
+            (Carrier::Event, b"data: * 2 events lost\n\n"),
         ] {
             let mut out = Vec::new();
             Form::new(carrier, false).spell(&event, &mut out);

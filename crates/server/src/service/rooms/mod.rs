@@ -206,8 +206,10 @@ impl Rooms {
         if !place.grow(1) {
             let limit = place.limit();
             let message = match self.places.is_exhausted() {
-                true => format!("there are {limit} rooms already (--max-rooms)"),
-                false => format!("your address has its share of {limit} rooms (--max-rooms)"),
+                true => format!("all {limit} rooms are in use (--max-rooms)"),
+                false => {
+                    format!("your address already uses its share of {limit} rooms (--max-rooms)")
+                }
             };
             return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
         }

@@ -161,8 +161,9 @@ impl Room {
         let mut state = self.lock();
         let now = Instant::now();
         if state.posts.wake(now).is_some() {
-            let message = format!("too much is posted to {} (--room-rate)", self.name);
-            let refusal = Refusal::new(RefusalCode::Busy, message).with_hint("post less often");
+            let message =
+                format!("message rate limit of the room {} exceeded (--room-rate)", self.name);
+            let refusal = Refusal::new(RefusalCode::Busy, message).with_hint("send fewer messages");
             return Err(PostError { refusal, too_often: true });
         }
         state.posts.spend(now);

@@ -43,7 +43,7 @@ fn due(rooms: &Rooms, shard: usize) -> String {
 fn nicknames_are_told_apart_and_free_again() {
     let rooms = rooms(RoomLimits::default());
     let (one, told) = enter(&rooms, "as=bob");
-    assert_eq!(told, "* you are bob in lobby; here: nobody\n");
+    assert_eq!(told, "* you are bob in lobby; here: no other members\n");
     let (two, told) = enter(&rooms, "as=bob&history=0");
     assert_eq!(told, "* you are bob-2 in lobby; here: bob\n");
     let (_three, told) = enter(&rooms, "as=bob&history=0");
@@ -82,9 +82,9 @@ fn who_comes_back_is_told_what_happened_meanwhile_and_what_is_gone() {
     say(&mut alice, "four");
     say(&mut alice, "five");
     let told = enter(&rooms, &since).1;
-    assert_eq!(told, "* 1 event was lost here\nalice: three\nalice: four\nalice: five\n");
+    assert_eq!(told, "* 1 event lost\nalice: three\nalice: four\nalice: five\n");
     let told = enter(&rooms, "since=zzzzzz-2").1;
-    assert_eq!(told, "* events were lost here\nalice: three\nalice: four\nalice: five\n");
+    assert_eq!(told, "* events lost\nalice: three\nalice: four\nalice: five\n");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn rooms_are_bounded_and_empty_ones_give_way_in_time() {
     post("two").unwrap();
     post("one").unwrap();
     let refusal = post("three").unwrap_err();
-    assert_eq!(refusal.refusal.message, "there are 2 rooms already (--max-rooms)");
+    assert_eq!(refusal.refusal.message, "all 2 rooms are in use (--max-rooms)");
     rooms.lock().get(&"two".parse().unwrap()).unwrap().room.grow_old();
     post("three").unwrap();
     assert!(rooms.look(&"two".parse().unwrap()).is_none());
@@ -126,7 +126,10 @@ fn what_is_posted_too_often_is_refused() {
         post().unwrap();
     });
     let refused = (0..5).filter_map(|_| post().err()).next_back().unwrap();
-    assert_eq!(refused.refusal.message, "too much is posted to lobby (--room-rate)");
+    assert_eq!(
+        refused.refusal.message,
+        "message rate limit of the room lobby exceeded (--room-rate)"
+    );
 }
 
 #[test]
@@ -138,7 +141,7 @@ fn one_address_cannot_open_all_rooms() {
     let opened = (0..100).filter(|name| post(1, *name).is_ok()).count();
     assert_eq!(opened, 75);
     let refusal = post(1, 100).unwrap_err().refusal;
-    assert_eq!(refusal.message, "your address has its share of 100 rooms (--max-rooms)");
+    assert_eq!(refusal.message, "your address already uses its share of 100 rooms (--max-rooms)");
     // What is open it may use, and others open their own.
     post(1, 0).unwrap();
     post(2, 101).unwrap();

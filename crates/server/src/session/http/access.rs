@@ -52,9 +52,11 @@ pub(super) fn check_page(
         return refuse(refusal, foreign.status());
     }
     if is_shared && !head.fields.contains_key(header::ORIGIN) && is_of_another_page(head) {
-        let reason = "a page of another origin may lead to a room or a pipe, and not embed it";
-        let refusal = Refusal::new(RefusalCode::NotSupported, reason)
-            .with_hint("fetch() and EventSource say which origin asks; --allow-origin allows it");
+        let reason =
+            "a page of another origin may link to a room or a pipe, but not embed or load it";
+        let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(
+            "use fetch() or EventSource, and start the server with --allow-origin ORIGIN",
+        );
         return refuse(refusal, StatusCode::FORBIDDEN);
     }
     Ok(())
@@ -84,7 +86,7 @@ fn check_host(context: &Context, head: &RequestHead) -> Result<(), String> {
     match host_of(host) {
         None => Ok(()),
         Some(Ok(name)) if is_allowed(name.clone()) => Ok(()),
-        Some(_) => Err(format!("{host:?} is no name of this server (RFC 9110 §7.4)")),
+        Some(_) => Err(format!("{host:?} is not a name of this server (RFC 9110 §7.4)")),
     }
 }
 

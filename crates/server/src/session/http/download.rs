@@ -39,7 +39,7 @@ pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &A
         Ok(Place::File(opened)) if name == place => file(head, opened, asked),
         Ok(Place::File(_)) => {
             let refusal = Refusal::new(RefusalCode::NotFound, format!("{path} is a file"))
-                .with_hint("ask for it without the slash");
+                .with_hint("leave out the slash at the end");
             Lead::Answer(refuse(context, asked, StatusCode::NOT_FOUND, refusal))
         }
         Ok(Place::Directory(path)) if name != place => list(context, Some(path), asked),
@@ -102,8 +102,7 @@ fn file(head: &RequestHead, opened: Opened, asked: &Asked) -> Lead {
             (StatusCode::PARTIAL_CONTENT, first..last + 1)
         }
         Range::Unsatisfiable => {
-            let reason =
-                format!("the file has {size} bytes, and none of those that were asked for\n");
+            let reason = format!("the requested range is outside the file of {size} bytes\n");
             let answer = Answer::text(StatusCode::RANGE_NOT_SATISFIABLE, reason);
             return Lead::Answer(answer.with(header::CONTENT_RANGE, format!("bytes */{size}")));
         }

@@ -1,18 +1,35 @@
-//! `/help`: the exact lines to type, with the host that the client used.
+//! `/help`: the exact lines to type, with the host that the client used, in English and Korean.
 
-/// What a person who asks from `host` (`name:port`, perhaps empty) can do here.
-pub(super) fn text(host: &str) -> String {
+/// The languages of the page; the first is the default.
+pub(super) const LANGUAGES: [&str; 2] = ["en", "ko"];
+
+/// Returns what a person who asks from `host` (`name:port`, perhaps empty) can do here, in one of
+/// [`LANGUAGES`].
+pub(super) fn text(host: &str, language: &str) -> String {
     let (name, port) = split(host);
     let host = if host.is_empty() { "HOST:PORT" } else { host };
     let address = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
-    let mut text = TEXT.replace("{host}", host).replace("{name}", name).replace("{port}", port);
-    text = text.replace("{address}", &address);
-    let width = text.lines().filter_map(|line| line.find(NOTE)).max().unwrap_or_default();
-    let aligned = text.lines().map(|line| match line.split_once(NOTE) {
-        Some((line, note)) => format!("{line:width$}{note}\n"),
-        None => format!("{line}\n"),
-    });
-    aligned.collect()
+    let filled = |line: &str| {
+        line.replace("{host}", host)
+            .replace("{name}", name)
+            .replace("{port}", port)
+            .replace("{address}", &address)
+    };
+    let commands = TEXT.map(|[command, ..]| filled(command));
+    let is_noted = |[_, note, _]: &[&str; 3]| !note.is_empty();
+    let noted = commands.iter().zip(&TEXT).filter(|(_, line)| is_noted(line));
+    let width = noted.map(|(command, _)| command.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for (command, [_, english, korean]) in commands.iter().zip(&TEXT) {
+        let words = if language == "ko" { korean } else { english };
+        match (command.as_str(), *words) {
+            ("", words) => text.push_str(words),
+            (command, "") => text.push_str(&format!("  {command}")),
+            (command, note) => text.push_str(&format!("  {command:width$} # {note}")),
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// Name and port as programs want them apart: without brackets, and 80 where a URL leaves the port out.
@@ -25,49 +42,82 @@ fn split(host: &str) -> (&str, &str) {
     (name.trim_matches(['[', ']']), port)
 }
 
-/// What stands between a line to type and the word about it.
-const NOTE: &str = " #";
-
-const TEXT: &str = "\
-This port finds out what you speak: raw TCP, HTTP, WebSocket. Each file lands whole or not at all.
-
-Send a file
-  curl -T FILE http://{host}/
-  nc -N {name} {port} < FILE #  OpenBSD's nc (Debian, Ubuntu)
-  ncat --send-only {name} {port} < FILE #  Nmap's ncat
-  nc {name} {port} < FILE #  BusyBox's nc
-  nc -q 1 {name} {port} < FILE #  netcat-traditional
-  nc -w 3 {name} {port} < FILE #  other nc (GNU, macOS): closes after 3 s of silence
-  socat -t 5 - TCP:{address}:{port} < FILE
-  websocat -b ws://{host}/files/NAME < FILE
-  anyport send FILE {host}
-
-  Raw bytes end where nc closes, or half-closes and waits for the receipt. While it does neither the
-  file is not stored, and a minute of silence ends it. A name goes first:
-  (echo ANYPORT/1 PUT NAME; cat FILE) | nc -N {name} {port}
-
-See and get files
-  curl http://{host}/ #  lists; a directory ends in a slash
-  curl -O http://{host}/files/NAME
-  curl -C - -O http://{host}/files/NAME #  goes on where it broke off
-  anyport get {host}/NAME
-
-Give a file to somebody who waits for it; nothing is stored
-  curl -T FILE http://{host}/pipe/KEY #  and there: curl -o FILE http://{host}/pipe/KEY
-  (echo ANYPORT/1 PIPE KEY; cat FILE) | nc -N {name} {port} #  or: echo ANYPORT/1 TAKE KEY | nc {name} {port}
-
-Talk to the others in a room, here one called lobby
-  nc {name} {port} #  first line: ANYPORT/1 JOIN lobby as YOU
-  websocat ws://{host}/rooms/lobby?as=YOU
-  curl -N http://{host}/rooms/lobby #  listens
-  curl -d TEXT http://{host}/rooms/lobby?as=YOU #  says it
-  anyport chat {host}/rooms/lobby --as YOU
-
-And
-  curl http://{host}/time #  the time here
-  curl --data-binary @FILE http://{host}/echo #  gives it back
-  curl http://{host}/healthz
-";
+/// Each line: a command, then a note about it in English and in Korean; without a command a line of
+/// text in both. The commands are the same in both languages because there is one of each.
+const TEXT: [[&str; 3]; 40] = [
+    [
+        "",
+        "This port detects the protocol: raw TCP, HTTP or WebSocket. A file is stored complete or not at all.",
+        "이 포트는 프로토콜(TCP, HTTP, WebSocket)을 스스로 구별합니다. 파일은 온전히 저장되거나 아예 저장되지 않습니다.",
+    ],
+    ["", "", ""],
+    ["", "Send a file", "파일 보내기"],
+    ["curl -T FILE http://{host}/", "", ""],
+    ["nc -N {name} {port} < FILE", "OpenBSD nc (Debian, Ubuntu)", "OpenBSD nc(Debian, Ubuntu)"],
+    ["ncat --send-only {name} {port} < FILE", "ncat of Nmap", "Nmap의 ncat"],
+    ["nc {name} {port} < FILE", "BusyBox nc", "BusyBox nc"],
+    ["nc -q 1 {name} {port} < FILE", "netcat-traditional", "netcat-traditional"],
+    [
+        "nc -w 3 {name} {port} < FILE",
+        "other nc (GNU, macOS): closes after 3 s without data",
+        "다른 nc(GNU, macOS): 3초 동안 데이터가 없으면 닫음",
+    ],
+    ["socat -t 5 - TCP:{address}:{port} < FILE", "", ""],
+    ["websocat -b ws://{host}/files/NAME < FILE", "", ""],
+    ["anyport send FILE {host}", "", ""],
+    ["", "", ""],
+    [
+        "",
+        "  Raw bytes end when nc closes the connection, or half-closes it and waits for the receipt. Until then",
+        "  이름 없이 보낸 바이트는 nc가 연결을 닫거나, 보내는 쪽만 닫고 영수증을 기다릴 때 끝납니다. 그때까지 파일은",
+    ],
+    [
+        "",
+        "  the file is not stored, and a minute without data ends the transfer. To name the file:",
+        "  저장되지 않으며, 1분 동안 데이터가 없으면 전송이 끝납니다. 파일 이름을 정하려면:",
+    ],
+    ["(echo ANYPORT/1 PUT NAME; cat FILE) | nc -N {name} {port}", "", ""],
+    ["", "", ""],
+    ["", "List and download files", "파일 목록과 내려받기"],
+    ["curl http://{host}/", "list; directories end in /", "목록; 디렉터리는 /로 끝남"],
+    ["curl -O http://{host}/files/NAME", "", ""],
+    [
+        "curl -C - -O http://{host}/files/NAME",
+        "resume an interrupted download",
+        "끊긴 내려받기를 이어서 받기",
+    ],
+    ["anyport get {host}/NAME", "", ""],
+    ["", "", ""],
+    [
+        "",
+        "Pass a file to another client through a pipe; nothing is stored",
+        "파이프로 다른 클라이언트에 파일 전달하기(서버에 저장하지 않음)",
+    ],
+    ["curl -T FILE http://{host}/pipe/KEY", "sender", "보내는 쪽"],
+    ["curl -o FILE http://{host}/pipe/KEY", "receiver", "받는 쪽"],
+    ["(echo ANYPORT/1 PIPE KEY; cat FILE) | nc -N {name} {port}", "sender", "보내는 쪽"],
+    ["echo ANYPORT/1 TAKE KEY | nc {name} {port}", "receiver", "받는 쪽"],
+    ["", "", ""],
+    ["", "Talk in a room, here the room lobby", "대화방에서 대화하기(여기서는 lobby 방)"],
+    [
+        "nc {name} {port}",
+        "first line: ANYPORT/1 JOIN lobby as YOU",
+        "첫 줄: ANYPORT/1 JOIN lobby as YOU",
+    ],
+    ["websocat ws://{host}/rooms/lobby?as=YOU", "", ""],
+    ["curl -N http://{host}/rooms/lobby", "listen", "듣기"],
+    ["curl -d TEXT http://{host}/rooms/lobby?as=YOU", "send a message", "메시지 보내기"],
+    ["anyport chat {host}/rooms/lobby --as YOU", "", ""],
+    ["", "", ""],
+    ["", "Other services", "그 밖의 기능"],
+    ["curl http://{host}/time", "local time of the server", "서버의 현지 시각"],
+    [
+        "curl --data-binary @FILE http://{host}/echo",
+        "returns the content",
+        "보낸 내용을 그대로 돌려줌",
+    ],
+    ["curl http://{host}/healthz", "health of the server", "서버 상태"],
+];
 
 #[cfg(test)]
 mod tests {
@@ -84,13 +134,39 @@ mod tests {
 
     #[test]
     fn the_lines_name_the_host_that_was_asked() {
-        let text = text("127.0.0.1:8331");
-        for line in [
-            "curl -T FILE http://127.0.0.1:8331/",
-            "nc -N 127.0.0.1 8331 < FILE",
-            "ncat --send-only",
-        ] {
-            assert!(text.contains(line), "no {line:?} in\n{text}");
+        for language in LANGUAGES {
+            let text = text("127.0.0.1:8331", language);
+            for line in [
+                "curl -T FILE http://127.0.0.1:8331/",
+                "nc -N 127.0.0.1 8331 < FILE",
+                "ncat --send-only",
+            ] {
+                assert!(text.contains(line), "no {line:?} in\n{text}");
+            }
         }
+    }
+
+    #[test]
+    fn both_languages_have_the_same_commands_and_a_text_for_each_line() {
+        let [english, korean] = LANGUAGES.map(|language| text("h:1", language));
+        assert_eq!(english.lines().count(), TEXT.len());
+        assert_eq!(korean.lines().count(), TEXT.len());
+        let command =
+            |line: &str| line.split(" # ").next().unwrap_or_default().trim_end().to_owned();
+        let mut commands = 0;
+        for ((english, korean), [line, ..]) in english.lines().zip(korean.lines()).zip(TEXT) {
+            if ["curl", "nc ", "anyport", "ncat", "socat", "websocat"]
+                .iter()
+                .any(|it| line.contains(it))
+            {
+                assert_eq!(command(english), command(korean));
+                commands += 1;
+            }
+        }
+        assert!(commands > 20, "{commands}");
+        for [_, english, korean] in TEXT {
+            assert_eq!(english.is_empty(), korean.is_empty(), "{english:?} {korean:?}");
+        }
+        assert!(english.is_ascii());
     }
 }

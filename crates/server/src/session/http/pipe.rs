@@ -52,8 +52,7 @@ pub(super) fn begin(
             .map_err(told);
     }
     if head.content_codings().next().is_some() {
-        let reason =
-            "content in a coding does not go through a pipe, as nobody would be told of it";
+        let reason = "a pipe does not accept a content coding: its receivers would not know of it";
         let refusal = Refusal::new(RefusalCode::NotSupported, reason);
         return Err(refuse(context, asked, StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal));
     }

@@ -2,7 +2,7 @@
 //!
 //! A new resource is a variant of [`Resource`], and an arm of [`lead`].
 
-use anyport_proto::http1::{Framing, RequestHead, media};
+use anyport_proto::http1::{Framing, RequestHead, language, media};
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header;
@@ -17,6 +17,7 @@ use crate::access::Means;
 use crate::metrics;
 use crate::route::{Resource, resource};
 use crate::service::time;
+use crate::session::refusing::TLS_REQUIRED;
 use crate::session::sending::Sending;
 use crate::session::{Context, stopping};
 
@@ -68,14 +69,14 @@ pub(crate) fn to_https(context: &Context, head: &RequestHead) -> Option<Answer> 
         return None;
     }
     let protocol = Asked::of(head, false).protocol;
-    context.files.refused(protocol.as_str(), context.peer, "not under TLS (--tls required)".into());
+    context.files.refused(protocol.as_str(), context.peer, TLS_REQUIRED.into());
     let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
     let (host, path) = (head.host(), head.path());
     if host.is_empty() {
-        return Some(Answer::text(StatusCode::FORBIDDEN, "TLS is required here, so use https\n"));
+        return Some(Answer::text(StatusCode::FORBIDDEN, "TLS is required: use https\n"));
     }
     let place = format!("https://{host}{path}{query}");
-    let line = format!("TLS is required here: {place} (WebSocket: wss)\n");
+    let line = format!("TLS is required: use {place} (WebSocket: wss)\n");
     let answer = Answer::text(StatusCode::PERMANENT_REDIRECT, line);
     Some(answer.with(header::LOCATION, place))
 }
@@ -127,7 +128,7 @@ fn checked<'a>(
         access::check(context, head, Means::Http, asked)?;
     }
     if Expectation::of(head) == Expectation::Unknown {
-        let reason = "the only expectation that is met is 100-continue".to_owned();
+        let reason = "unsupported expectation; expected 100-continue".to_owned();
         return refuse(StatusCode::EXPECTATION_FAILED, RefusalCode::NotSupported, reason);
     }
     if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
@@ -139,7 +140,7 @@ fn checked<'a>(
             Resource::Pipe(_) => "/pipe/KEY",
             _ => head.path(),
         };
-        let reason = format!("{method} is not served at {path}; {allow} are");
+        let reason = format!("{method} is not allowed at {path}; allowed: {allow}");
         return refuse(status, RefusalCode::NotSupported, reason)
             .map_err(|answer| answer.with(header::ALLOW, allow));
     }
@@ -164,12 +165,12 @@ fn check_content(
     };
     if takes_content(method) {
         if framing == Framing::None {
-            let reason = "the content has neither a length nor chunks".to_owned();
+            let reason = "the content has neither a length nor chunked transfer coding".to_owned();
             return refuse(StatusCode::LENGTH_REQUIRED, reason);
         }
     } else if !framing.is_empty() {
         // Content without a meaning is most often somebody else's next request (RFC 9110 §9.3.1).
-        let reason = format!("content with {method} (RFC 9110 §9.3)");
+        let reason = format!("content is not allowed with {method} (RFC 9110 §9.3)");
         return refuse(StatusCode::BAD_REQUEST, reason).map_err(Answer::and_end);
     }
     Ok(())
@@ -200,7 +201,7 @@ fn serve(
             let answer = Answer::head(StatusCode::OK, length);
             Lead::Echo(answer.with(header::CONTENT_TYPE, media::UNKNOWN).head)
         }
-        Resource::Help => Lead::Answer(text(help::text(head.host()))),
+        Resource::Help => Lead::Answer(help(head)),
         Resource::Health if asked.stopping => Lead::Answer(Answer::refusal(stopping(), asked.form)),
         Resource::Health => Lead::Answer(health(context, asked)),
         Resource::Metrics => {
@@ -208,7 +209,7 @@ fn serve(
             Lead::Answer(Answer::metrics(page).with(header::CACHE_CONTROL, "no-store"))
         }
         Resource::Time => {
-            tracing::info!(peer = %context.peer, "told the time over HTTP");
+            tracing::info!(peer = %context.peer, "time sent over HTTP");
             Lead::Answer(text(format!("{}\n", time::now_line())))
         }
         Resource::Room if has_content => room::begin(context, head, framing, asked)
@@ -241,6 +242,14 @@ pub(crate) fn refuse(
     Answer::refusal(refusal, asked.form).with_status(status)
 }
 
+/// The lines to type, in the language that the client prefers.
+fn help(head: &RequestHead) -> Answer {
+    let language = language::preferred(head, &help::LANGUAGES);
+    text(help::text(head.host(), language))
+        .with(header::CONTENT_LANGUAGE, language)
+        .with(header::VARY, header::ACCEPT_LANGUAGE.as_str())
+}
+
 /// What is another one each time it is asked for.
 fn text(content: String) -> Answer {
     Answer::text(StatusCode::OK, content).with(header::CACHE_CONTROL, "no-store")
@@ -266,7 +275,7 @@ fn is_registered(method: &Method) -> bool {
     .contains(method)
 }
 
-const NO_HTTP: &str = "plain HTTP is not taken here (--only); WebSocket is";
+const NO_HTTP: &str = "plain HTTP is not accepted (--only), but WebSocket is";
 
 const WEBSOCKET_HINT: &str =
     "websocat -b ws://HOST:PORT/files/NAME < FILE, or anyport send FILE ws://HOST:PORT/";

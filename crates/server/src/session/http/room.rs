@@ -130,7 +130,7 @@ fn join(context: &Context, head: &RequestHead, asked: &Asked) -> Result<Join, An
     let mut join = Join::from_target(head.path(), head.query()).map_err(|error| match error {
         TargetError::NoRoom => {
             let refusal = Refusal::new(RefusalCode::NotFound, error.to_string())
-                .with_hint("curl -N http://HOST:PORT/rooms/lobby listens to the room lobby");
+                .with_hint("to listen to the room lobby: curl -N http://HOST:PORT/rooms/lobby");
             refuse(context, asked, StatusCode::NOT_FOUND, refusal)
         }
         other => bad(&other),

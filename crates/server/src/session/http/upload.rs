@@ -106,19 +106,21 @@ fn offered(head: &RequestHead, framing: Framing, asked: &str) -> Result<Offer, N
     let text = |name: HeaderName| head.fields.get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(range) = text(header::CONTENT_RANGE) {
         // RFC 9110 §14.5: whoever knows no parts must not take one for the whole.
-        let (status, refusal) = bad(format!("a part of a file ({range}) is not taken over HTTP"));
+        let (status, refusal) =
+            bad(format!("partial uploads (Content-Range: {range}) are not supported"));
         return Err((
             status,
-            refusal.with_hint("send all of it; anyport send goes on after a break"),
+            refusal
+                .with_hint("send the whole file, or use anyport send over tcp://, which resumes"),
         ));
     }
     if let Some(coding) = head.content_codings().next() {
-        return Err(unsupported(format!("content in the coding {coding} is not taken")));
+        return Err(unsupported(format!("content coding {coding} is not supported")));
     }
     let media = text(header::CONTENT_TYPE).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if head.method == Method::POST && FORMS.contains(&media.as_str()) {
-        return Err(unsupported(format!("content of a form ({media}) is not taken")));
+        return Err(unsupported(format!("form content ({media}) is not supported")));
     }
     let size = match framing {
         Framing::Length(length) => Some(length),
@@ -147,7 +149,7 @@ fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, NoOffer> {
         (false, _) | (true, Some(0)) => Ok(Some(asked.to_owned())),
         (true, _) => {
             let (status, refusal) = bad_name(format!("{path}/ is a directory"));
-            Err((status, refusal.with_hint("put the name of the file behind it")))
+            Err((status, refusal.with_hint("append the name of the file")))
         }
     }
 }
@@ -158,7 +160,7 @@ fn mtime(head: &RequestHead) -> Result<Option<FileTime>, NoOffer> {
     let nanoseconds = match head.fields.get(&MTIME_NS) {
         None => None,
         Some(value) => match value.to_str().ok().and_then(file_time::parse_nanoseconds) {
-            None => return Err(bad(format!("{MTIME_NS} is not 0 to 999999999"))),
+            None => return Err(bad(format!("{MTIME_NS} is not a number from 0 to 999999999"))),
             some => some,
         },
     };
@@ -166,7 +168,7 @@ fn mtime(head: &RequestHead) -> Result<Option<FileTime>, NoOffer> {
         let Some(value) = head.fields.get(&name) else { continue };
         return match value.to_str().ok().and_then(read) {
             Some(seconds) => Ok(Some(FileTime { seconds, nanoseconds })),
-            None => Err(bad(format!("{name} is no time that a file can have"))),
+            None => Err(bad(format!("{name} is not a valid modification time"))),
         };
     }
     Ok(None)
@@ -211,7 +213,7 @@ pub(super) const MTIME_NS: HeaderName = HeaderName::from_static("x-anyport-mtime
 
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
-const AS_IT_IS: &str = "curl -T FILE http://HOST:PORT/ sends a file as it is";
+const AS_IT_IS: &str = "send the file unchanged: curl -T FILE http://HOST:PORT/";
 
 /// What a client that asked for something else to be there is told.
-pub(super) const PRECONDITION_FAILED: &str = "the precondition does not hold for what is there";
+pub(super) const PRECONDITION_FAILED: &str = "precondition failed for the stored file";

@@ -46,7 +46,7 @@ impl Http1 {
     ) -> Next {
         let finish = Next::Flow(Flow::Finish);
         if !self.context.listener.allowed.ws {
-            self.refuse(StatusCode::FORBIDDEN, "WebSocket is not taken here (--only)", replies);
+            self.refuse(StatusCode::FORBIDDEN, "WebSocket is not accepted (--only)", replies);
             return finish;
         }
         let mut exchange = Exchange::unread();

@@ -19,6 +19,7 @@ use super::flow::{FLOW, Flow, Outflow, Piece, SHORT};
 use super::watch::Open;
 use crate::service::rooms::Listener;
 use crate::session::http::Page;
+use crate::session::idle_reason;
 use crate::session::sending::{Say, Sending};
 
 /// The content of a response. Its error resets the stream: no client accepts a part of it as all of it.
@@ -84,7 +85,7 @@ impl Outbound {
             (Say::Unseen(piece), _) => {
                 let count = piece.read(&mut buffer)?;
                 if count == 0 {
-                    return Err(io::Error::other("the file became shorter while it was sent"));
+                    return Err(io::Error::other("the file was truncated while it was sent"));
                 }
                 if let Some(sending) = &mut self.sending {
                     sending.sent(count as u64);
@@ -115,7 +116,7 @@ impl Outbound {
 impl Drop for Outbound {
     fn drop(&mut self) {
         if let Some(sending) = self.sending.take() {
-            sending.broken("the client took no more, or the connection broke");
+            sending.broken("the client stopped reading, or the connection was lost");
         }
     }
 }
@@ -135,7 +136,7 @@ pub(super) fn echo(
                 Came::Piece(piece) => Some((Ok(piece), Some(incoming))),
                 Came::End => None,
                 Came::Silence => {
-                    let silence = format!("nothing came for {idle:?}");
+                    let silence = idle_reason(idle);
                     Some((Err(io::Error::new(io::ErrorKind::TimedOut, silence)), None))
                 }
                 Came::Broken(reason) => Some((Err(io::Error::other(reason)), None)),

@@ -105,7 +105,7 @@ impl Taking<'_> {
     async fn end(mut self, answer: impl FnOnce(Taker) -> Answer) -> Answer {
         // It ends once, and until then it is there.
         let ended =
-            || Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the content has ended already\n");
+            || Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the content has already ended\n");
         blocking::run(|| self.taker.take().map_or_else(ended, answer)).await
     }
 }
@@ -114,7 +114,7 @@ impl Drop for Taking<'_> {
     fn drop(&mut self) {
         if let Some(taker) = self.taker.take() {
             let reason =
-                self.connection.why("the client reset the stream, or the connection broke");
+                self.connection.why("the client reset the stream, or the connection was lost");
             let reason = reason.to_owned();
             // A task of its own may wait for its turn at the disk.
             self.connection.stop.tasks.spawn(blocking::run(move || {

@@ -65,15 +65,13 @@ impl Connection {
         let busy = |message| Err(Refusal::new(RefusalCode::Busy, message));
         let mut memory = context.buffered.share(context.peer.ip());
         if !memory.grow(SMALL_PIECE) {
-            return busy("responses have taken all memory that there is for them (--max-buffered)");
+            return busy("memory limit for responses reached (--max-buffered)");
         }
         // A connection bears one file; those of further streams are counted on their own.
         let is_further = self.watch.streams() > 1 && matches!(resource, Resource::Stored(_));
         let mut file = context.stream_files.share(context.peer.ip());
         if is_further && !file.grow(1) {
-            return busy(
-                "HTTP/2 streams have opened all files that there are for them (ulimit -n)",
-            );
+            return busy("limit of open files for HTTP/2 streams reached (ulimit -n)");
         }
         open.held = Some(Held { _memory: memory, _file: file });
         Ok(())

@@ -93,10 +93,12 @@ impl Overdue {
             Self::Unfinished => {
                 let handshake = timeouts.handshake;
                 Some(format!(
-                    "a request head, or another frame, was not whole within {handshake:?}"
+                    "a request head or another frame was not complete within {handshake:?}"
                 ))
             }
-            Self::GivenUp(count) => Some(format!("{count} requests were given up unanswered")),
+            Self::GivenUp(count) => {
+                Some(format!("{count} requests were cancelled before their response"))
+            }
         }
     }
 }

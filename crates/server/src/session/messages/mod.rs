@@ -192,4 +192,4 @@ pub(super) trait Outlet {
 }
 
 /// Why a message is refused that alone is not too long.
-pub(super) const OUT_OF_MEMORY: &str = "the server holds as many unfinished messages as it may";
+pub(super) const OUT_OF_MEMORY: &str = "memory limit for incomplete messages reached";

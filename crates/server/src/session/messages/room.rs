@@ -78,7 +78,7 @@ impl MessageRoom {
 
     pub(in crate::session) fn data(&mut self, piece: &Piece<'_>, outlet: &mut dyn Outlet) {
         if piece.kind == Kind::Binary {
-            return outlet.close(Some(CloseCode::UNSUPPORTED), "rooms take text");
+            return outlet.close(Some(CloseCode::UNSUPPORTED), "rooms accept text messages only");
         }
         if piece.end && self.text.is_empty() {
             self.due.end();

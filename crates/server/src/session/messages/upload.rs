@@ -102,7 +102,7 @@ impl MessageUpload {
         }
         if self.offered {
             interrupt_closed(upload, "without an end message", code, reason);
-            let message = "an offered file ends with an end message";
+            let message = "an end message is required after an offered file";
             self.refuse(Refusal::new(RefusalCode::Interrupted, message), outlet);
             return;
         }
@@ -174,7 +174,7 @@ impl MessageUpload {
     fn text(&mut self, piece: &Piece<'_>, outlet: &mut dyn Outlet) -> Result<(), Refusal> {
         let limit = self.context.config.limits.offer;
         if self.text.len() + piece.data.len() > limit {
-            let message = format!("an offer or end exceeds the limit of {limit} bytes");
+            let message = format!("a text message exceeds the limit of {limit} bytes");
             return Err(self.out_of_place(Refusal::new(RefusalCode::TooLarge, message)));
         }
         self.text.extend_from_slice(piece.data);
@@ -194,7 +194,7 @@ impl MessageUpload {
             .map_err(|refusal| self.out_of_place(refusal))?;
         match message {
             FileMessage::Offer(_) if self.current.is_some() => {
-                let message = "an offer came before the last file's end";
+                let message = "unexpected offer: the previous file has no end message yet";
                 Err(Refusal::new(RefusalCode::BadRequest, message))
             }
             FileMessage::Offer(mut offer) => {
@@ -205,7 +205,7 @@ impl MessageUpload {
                 self.begin(offer, outlet)
             }
             FileMessage::Get(_) | FileMessage::List(_) if self.current.is_some() => {
-                let message = "a get or list came before the last file's end";
+                let message = "unexpected get or list: the previous file has no end message yet";
                 Err(Refusal::new(RefusalCode::BadRequest, message))
             }
             FileMessage::Get(get) => {
@@ -218,7 +218,7 @@ impl MessageUpload {
             }
             FileMessage::End(end) => {
                 let Some(upload) = self.current.take() else {
-                    let message = "an end came without content before it";
+                    let message = "unexpected end: no content before it";
                     return Err(self.out_of_place(Refusal::new(RefusalCode::BadRequest, message)));
                 };
                 self.offered = false;
@@ -286,7 +286,7 @@ impl MessageUpload {
         if self.source.engine == Engine::Own {
             return Ok(());
         }
-        let message = "downloads over WebSocket are not served by the library engine";
+        let message = "downloads over WebSocket are not supported by --engine library";
         let hint = "use tcp://, or start the server with --engine own";
         let refusal = Refusal::new(RefusalCode::NotSupported, message).with_hint(hint);
         Err(self.out_of_place(refusal))
@@ -294,7 +294,7 @@ impl MessageUpload {
 
     /// An offer or end that trickles.
     pub(in crate::session) fn late(&mut self, outlet: &mut dyn Outlet) {
-        let reason = self.due.reason("an offer or end");
+        let reason = self.due.reason("a text message");
         self.due.end();
         let refusal = self.out_of_place(Refusal::new(RefusalCode::BadRequest, reason.clone()));
         // What came of a file that is about to end is worth keeping.
