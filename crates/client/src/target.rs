@@ -161,7 +161,7 @@ pub enum TargetError {
     #[error("port {0:?} is not a number from 1 to 65535")]
     BadPort(String),
     /// A path that names no file.
-    #[error("{path:?} is not a valid file name: {reason}")]
+    #[error("invalid path in the URL: {reason}")]
     BadName {
         /// The path as written.
         path: String,

@@ -64,7 +64,7 @@ fn for_people(status: &Value) -> String {
         since["connections"],
     ));
     lines.push(format!(
-        "  files: {} received ({}), {} sent ({}); interrupted: {} uploads, {} downloads; refused {}",
+        "  files: {} received ({}), {} sent ({}); interrupted uploads {}, interrupted downloads {}, refused {}",
         since["receipts"],
         format_bytes(number(&since["bytes"])),
         since["sent"],

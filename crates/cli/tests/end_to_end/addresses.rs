@@ -102,10 +102,10 @@ fn a_mistyped_target_gets_a_hint_that_fits() {
         (vec!["send", file, "http:/h/x"], 2, "hint: write http://h/x"),
         (vec!["get", "ftp://h/x"], 2, "curl ftp://h/x"),
         (vec!["ls", "udp://h:1"], 2, "anyport cat udp://h:1"),
-        (vec!["cat", "gopher://h:1"], 2, "hint: a URL is such as tcp://HOST:PORT"),
+        (vec!["cat", "gopher://h:1"], 2, "hint: use tcp://HOST:PORT"),
         (vec!["ls", "1:2:3"], 2, "[ADDRESS]:PORT"),
         (vec!["send", file, file], 2, "is a local file; the last argument is the target"),
-        (vec!["send", "--retry", "0", file, "Cargo.toml"], 3, "Cargo.toml is a file here"),
+        (vec!["send", "--retry", "0", file, "Cargo.toml"], 3, "Cargo.toml is a local file"),
     ] {
         anyport(&arguments).exits(code).says(words);
     }
@@ -187,7 +187,7 @@ fn a_refused_http_url_without_a_port_is_told_of_the_default_port() {
     let script = "for command in ls 'get --retry 0'; do
             anyport $command http://127.0.0.1/ 2> said && exit 1
             grep \"http:// uses port 80, but anyport listens on 8331 by default: try http://127.0.0.1:8331/\" said
-        done; rm said; anyport ls https://127.0.0.1/ 2>&1 | grep 'https:// means port 443'";
+        done; rm said; anyport ls https://127.0.0.1/ 2>&1 | grep 'https:// uses port 443'";
     let script = format!("cd $(mktemp -d); {script}");
     let Some(running) = in_own_network(&script) else { return };
     running.outcome().succeeds();

@@ -105,8 +105,8 @@ fn members_that_never_read_are_beside_those_that_are_measured() {
     let more = ["-m", "3", "--slow", "2", "--in-flight", "4", "--burst", "2", "--payload", "1000"];
     let outcome = room.bench(&more).succeeds();
     let told = &outcome.stdout;
-    assert!(told.contains("1 says 1000 bytes, 3 hear 1014 each"), "{told}");
-    assert!(told.contains("2 more are there and never read"), "{told}");
+    assert!(told.contains("1 sender of 1000 bytes, 3 members receive 1014 each"), "{told}");
+    assert!(told.contains("2 more members never read"), "{told}");
     assert!(told.contains("no message lost"), "{told}");
 }
 

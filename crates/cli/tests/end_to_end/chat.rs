@@ -125,7 +125,7 @@ fn what_is_no_room_is_told_with_the_way_to_one() {
     let server = Server::start(&[]);
     let hint = "HOST:PORT/rooms/NAME";
     anyport(&["chat", &server.url("tcp", "lobby")]).exits(2).says(hint);
-    anyport(&["chat", &server.url("tcp", "rooms/a%20b")]).exits(2).says("' ' cannot stand");
+    anyport(&["chat", &server.url("tcp", "rooms/a%20b")]).exits(2).says("' ' is not allowed");
     anyport(&["chat", &server.url("frames", "rooms/a")]).exits(2).says("frames://").says(hint);
     anyport(&["chat", &server.url("ws", "rooms/a"), "--as", "a:b"]).exits(2).says("nickname");
     anyport(&["chat", "127.0.0.1:1/rooms/lobby"]).exits(3).says("cannot connect");
@@ -381,8 +381,8 @@ fn a_line_that_is_being_typed_is_never_torn() {
     assert_eq!(hears_next(&mut guest), "alice: /who");
     alice.shows(&[
         "> /nobody",
-        "! unknown command \"/nobody\"; expected /who or /help (hint: two slashes say a l",
-        "ine that begins with one)",
+        "! unknown command \"/nobody\"; expected /who or /help (hint: write // to send a li",
+        "ne that starts with /)",
         "> ",
     ]);
     alice.types("\u{4}");

@@ -149,7 +149,7 @@ fn a_file_that_is_none_is_told_so() {
     let latin = Settings::of_bytes(b"open = true\ngreeting = \"Gr\xfc\xdfe\"\n");
     check(&latin.path()).exits(2).says("anyport.toml:2:15: not UTF-8");
     let comment = vec![b'#'; (1 << 20) + 1];
-    check(&Settings::of_bytes(&comment).path()).exits(2).says("more than 1048576 bytes");
+    check(&Settings::of_bytes(&comment).path()).exits(2).says("larger than 1048576 bytes");
     check(&Settings::of_bytes(&comment[1..]).path()).succeeds();
     let wrong = [("ANYPORT_CONFIG", "/nowhere.toml")];
     with_variables(&["serve"], &wrong).exits(2).says("cannot read /nowhere.toml");
@@ -164,7 +164,7 @@ fn a_check_finds_what_a_start_would_find() {
     check("deflate = true\nengine = \"library\"\n")
         .exits(2)
         .says("not supported by --engine library");
-    check("only = [\"raw\"]\nno-detect = true\n").exits(2).says("--no-detect is from ");
+    check("only = [\"raw\"]\nno-detect = true\n").exits(2).says("--no-detect from ");
     check("bind = [\"0.0.0.0:1\"]\n").exits(2).says("add --open");
     check("bind = [\"0.0.0.0:1\"]\nopen = true\n").succeeds();
     check("bind = [\"no.such.host.invalid:1\"]\n").exits(2).says("no.such.host.invalid");

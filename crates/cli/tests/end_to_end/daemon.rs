@@ -118,7 +118,7 @@ fn a_daemon_serves_when_its_command_ends_and_leaves_nothing_behind() {
     wait_until("the receipt in the log", || {
         place.logged("log").iter().any(|event| event["event"] == "receipt").then_some(())
     });
-    place.run(&["stop", "--wait"]).succeeds().says(&format!("process {pid} stops"));
+    place.run(&["stop", "--wait"]).succeeds().says(&format!("process {pid} is stopping"));
     wait_until("its end", || is_gone(pid));
     assert_eq!(place.logged("log").last().unwrap()["event"], "summary");
     assert!(!place.path("pid").exists());
@@ -298,7 +298,7 @@ fn a_control_path_that_is_in_use_is_left_alone() {
     assert_eq!(place.read("file"), "precious");
     let _other = UnixListener::bind(place.path("other")).unwrap();
     refused("other").says("another server uses this path");
-    refused(&"x".repeat(200)).says("cannot create the control socket").says("hint: name another");
+    refused(&"x".repeat(200)).says("cannot create the control socket").says("hint: use another");
     drop(_other);
     let server = Server::start(&["--control", place.path("other").to_str().unwrap()]);
     let mode = std::fs::metadata(place.path("other")).unwrap().permissions().mode();

@@ -256,7 +256,7 @@ fn a_file_that_is_refused_does_not_stop_the_others() {
         let mut failed = failed_files(&sent);
         failed.sort();
         assert_eq!(failed, ["./b", "./c"], "{sent:?}");
-        let sent = sent.says("2 of 4 files were not sent").says("exists, with 15 bytes");
+        let sent = sent.says("2 of 4 files were not sent").says("exists with 15 bytes");
         sent.says("exceeds the limit of 2097152 (--max-size)");
         assert_eq!(server.published(), ["a", "b", "e"]);
         assert_eq!(std::fs::read(server.dir().join("b")).unwrap(), b"somebody else's");
@@ -270,7 +270,9 @@ fn refusals_are_told_in_the_servers_words() {
         let server = Server::start(&["--max-size", "1MiB"]);
         let url = server.url(scheme, "");
         client(&["send", large.path(), &url]).exits(4).says("(--max-size)");
-        client(&["get", &server.url(scheme, "nothing")]).exits(4).says("no such file: nothing");
+        client(&["get", &server.url(scheme, "nothing")])
+            .exits(4)
+            .says("no such file or directory: nothing");
         let sample = Sample::new("x", b"one");
         client(&["send", sample.path(), &url]).succeeds();
         // What has neither a time nor a size to be known by is refused for its name alone.
@@ -350,7 +352,7 @@ fn nobody_follows_to_another_place() {
     client(&["get", &server.url("http", "x")])
         .exits(4)
         .says(&place)
-        .says("hint: nobody is followed");
+        .says("redirects are not followed");
     assert!(server.published().is_empty());
 }
 
@@ -448,7 +450,7 @@ fn a_server_that_stays_away_is_told_with_what_can_be_done() {
     server.growing_part();
     server.kill();
     let told = sending.outcome().exits(6).says(" lost after ");
-    told.says("hint: run the same command again: over HTTP the file begins anew");
+    told.says("hint: run the same command again; uploads over HTTP start");
 }
 
 #[test]

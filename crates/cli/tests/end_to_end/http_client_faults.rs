@@ -278,7 +278,7 @@ fn a_name_that_only_our_server_has_elsewhere_is_told_of_others() {
     });
     let sample = Sample::new("help", b"content");
     let told = anyport(&["send", sample.path(), &format!("http://{address}/")]).exits(1);
-    told.says("took the file as /files/help").says("write the whole path");
+    told.says("accepted the file as /files/help").says("write the whole path");
 }
 
 #[test]

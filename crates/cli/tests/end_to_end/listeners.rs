@@ -104,9 +104,9 @@ fn a_listener_that_cannot_be_is_told_with_a_remedy() {
             &["--listen", "ftp://127.0.0.1:0"],
             "expected one of any, echo, greet, time, rfc868, daytime",
         ),
-        (&["--listen", "echo://127.0.0.1:0?only=raw"], "echo:// serves one thing"),
+        (&["--listen", "echo://127.0.0.1:0?only=raw"], "echo:// has no settings"),
         (&["--listen", "time://127.0.0.1:0?detect-timeout=1s"], "has no settings"),
-        (&["--listen", "echo://0.0.0.0:0"], "may use echo"),
+        (&["--listen", "echo://0.0.0.0:0"], "every client use echo"),
         (
             &["--listen", "any://127.0.0.1:0?color=red"],
             "expected one of only, detect, detect-timeout, on-timeout",

@@ -106,7 +106,7 @@ fn the_log_is_text_unless_it_is_told_otherwise_and_the_journal_is_not_asked_for_
         let server = Server::start_as(command, &["127.0.0.1:0"], &["-v"]);
         converse(&mut connect(server.port()), b"ANYPORT/1 TIME\n");
         server.says("connection ended");
-        assert_eq!(server.said().contains("ANYPORT_LOG says nothing"), told, "{}", server.said());
+        assert_eq!(server.said().contains("invalid ANYPORT_LOG"), told, "{}", server.said());
     }
     let quiet = Server::start(&[]);
     converse(&mut connect(quiet.port()), b"ANYPORT/1 TIME\n");
@@ -223,7 +223,7 @@ fn the_journal_gets_each_fact_as_a_field_where_stderr_leads_to_it() {
     held.write_all(b"ANYPORT/1 PUT b size=10\nhello").unwrap();
     server.growing_part();
     server.signal("TERM");
-    let warning = journal.next("drain timeout reached");
+    let warning = journal.next("drain timeout reached; closing the remaining connections");
     assert_eq!(warning["PRIORITY"], "4", "{warning:?}");
     assert!(warning["F_CONNECTIONS"].parse::<u64>().unwrap() >= 1, "{warning:?}");
     // What is said to people is said all the same, and nothing is said twice.

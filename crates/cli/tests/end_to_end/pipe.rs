@@ -425,11 +425,11 @@ fn pi_9_a_wait_has_its_own_end() {
     assert!(started.elapsed() >= Duration::from_secs(1));
     assert!(read_line(&mut giver).ends_with(" of 2 receivers connected to this pipe within 1s"));
     assert!(read_head(&mut taker).starts_with("HTTP/1.1 504 "));
-    assert_eq!(read_line(&mut taker), "the pipe did not start within 1s");
+    assert!(read_line(&mut taker).starts_with("the pipe did not start within 1s"));
     let said = read_text(&mut raw_giver);
     assert_eq!(said, "ANYPORT/1 ERROR interrupted no receiver connected to this pipe within 1s\n");
     let said = read_text(&mut raw_taker);
-    assert_eq!(said, "ANYPORT/1 ERROR interrupted the pipe did not start within 1s\n");
+    assert!(said.starts_with("ANYPORT/1 ERROR interrupted the pipe did not start within 1s"));
     // Once it has begun silence counts as ever.
     let mut taker = get(&server, "a");
     let mut giver = put(&server, "a", 10);
@@ -544,7 +544,7 @@ fn pi_12_anyport_gives_and_takes() {
     let told = &give.json()[0];
     assert_eq!((&told["bytes"], &told["receivers"]), (&2_000_003.into(), &1.into()), "{told}");
     let said = take.outcome().succeeds().stdout;
-    assert!(said.starts_with("took ") && said.contains("2.00 MB"), "{said}");
+    assert!(said.starts_with("received ") && said.contains("2.00 MB"), "{said}");
     place.has(&content);
     // Another file is not lost, and nobody's content is taken for nothing.
     let arguments = ["get", &to, "--pipe", "k", "-o", &place.path()];
@@ -623,8 +623,8 @@ fn pi_17_a_key_is_in_no_log() {
         told.push(server.next_refused());
     }
     assert!(read_head(&mut giver).starts_with("HTTP/1.1 504 "));
-    assert!(read_text(&mut taker).contains("the pipe did not start this pipe"));
-    server.says("not piped pipe=");
+    assert!(read_text(&mut taker).contains("the pipe did not start"));
+    server.says("pipe failed pipe=");
     let mut taker = get(&server, KEY);
     let mut giver = put(&server, KEY, 2);
     giver.write_all(b"ok").unwrap();

@@ -104,7 +104,7 @@ fn the_last_byte_of_a_quota_is_given_and_none_beyond_it() {
     std::os::unix::fs::symlink("/usr", scratch.path().join("link")).unwrap();
     let server = Server::start_in(scratch.path(), &["127.0.0.1:0"], &["--quota", "45056"]);
     let answer = converse(&mut connect(server.port()), &offer("a", 6 * BLOCK + 1));
-    assert!(is_refused(&answer) && answer.contains("of which 24576 are free"), "{answer}");
+    assert!(is_refused(&answer) && answer.contains("24576 of 45056 bytes are free"), "{answer}");
     server.next_refused();
     let answer = converse(&mut connect(server.port()), &offer("a", 6 * BLOCK));
     assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");

@@ -286,7 +286,7 @@ fn a_directory_that_is_missing_is_created_and_named_but_not_those_above_it() {
         command
     };
     let refused = Running::start(serve("no/inbox"), None).outcome().exits(1);
-    refused.says("cannot create ").says("hint: DIR must be a directory");
+    refused.says("cannot create ").says("hint: the parent directory of DIR");
     assert!(!scratch.path().join("no").exists());
     let mut command = serve("inbox");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

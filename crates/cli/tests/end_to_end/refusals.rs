@@ -295,17 +295,17 @@ fn a_command_line_that_makes_no_sense_exits_2() {
     let sample = Sample::new("x", b"x");
     let file = sample.path();
     for (arguments, words) in [
-        (&["send", file, "ftp://127.0.0.1:1/"][..], "scheme \"ftp\" is not known"),
-        (&["send", file, "gopher://127.0.0.1:1"], "scheme \"gopher\" is not known"),
+        (&["send", file, "ftp://127.0.0.1:1/"][..], "unknown scheme \"ftp\""),
+        (&["send", file, "gopher://127.0.0.1:1"], "unknown scheme \"gopher\""),
         (&["send", file, "ws://127.0.0.1:99999/"], "port"),
         (&["send", file, "tcp:///x"], "has no host"),
         (&["send", "--plain", file, "ws://127.0.0.1:1/"], "--plain"),
         (&["send", "--plain", file, "tcp://127.0.0.1:1/name"], "--plain"),
-        (&["send", "--engine", "library", file, "tcp://127.0.0.1:1/"], "WebSocket"),
-        (&["send", "--engine", "library", file, "frames://127.0.0.1:1/"], "WebSocket"),
+        (&["send", "--engine", "library", file, "tcp://127.0.0.1:1/"], "ws://"),
+        (&["send", "--engine", "library", file, "frames://127.0.0.1:1/"], "ws://"),
         (&["send", "--frame-size", "0", file, "ws://127.0.0.1:1/"], "--frame-size"),
         (&["send", "--digest", "md5", file, "ws://127.0.0.1:1/"], "--digest"),
-        (&["send", file], "URL is missing"),
+        (&["send", file], "missing URL"),
         (&["serve", "--sink", "nowhere"], "--sink"),
         (&["serve", "--idle-timeout", "5"], "--idle-timeout"),
         (&["serve", "--max-conns", "0"], "--max-conns"),
@@ -387,7 +387,7 @@ fn a_directory_that_is_none_cannot_be_served() {
     let sample = Sample::new("file", b"");
     for path in ["/no/such/dir", sample.path()] {
         let outcome = anyport(&["serve", "--bind", "127.0.0.1:0", path]);
-        outcome.exits(1).says(path).says("hint: DIR must be a directory");
+        outcome.exits(1).says(path).says("hint: ").says("directory");
     }
 }
 
@@ -721,7 +721,7 @@ fn what_cannot_be_meant_is_wrong_usage() {
             "standard input (-) is given more than once",
         ),
         (vec!["send", path, path, "tcp://127.0.0.1:1/name"], "names one file"),
-        (vec!["send", path, "tcp://127.0.0.1:1/a/../b"], "is not a valid file name"),
+        (vec!["send", path, "tcp://127.0.0.1:1/a/../b"], "invalid path in the URL"),
         (vec!["send", "--plain", empty.path(), "tcp://127.0.0.1:1/"], "empty file"),
         (vec!["serve", "--keep-partial", "1s"], "--keep-partial must be at least --idle-timeout"),
     ] {

@@ -233,7 +233,7 @@ fn a_wide_listener_keeps_its_tokens() {
     reloaded.reload(&format!("{wide}open = true\n"), "reloaded: open is true, was false");
     assert_eq!(status(None), "200");
     // With neither of them it stays open, as it was.
-    reloaded.reload(narrow, &format!("0.0.0.0:{} reaches", reloaded.server.port()));
+    reloaded.reload(narrow, &format!("0.0.0.0:{} is reachable", reloaded.server.port()));
     assert_eq!(status(None), "200");
 }
 
@@ -249,9 +249,9 @@ fn rooms_and_pipes_get_new_limits_and_keep_who_is_there() {
         (String::from_utf8_lossy(&answer[..count]).into_owned(), stream)
     };
     let (first, _in_one) = join("one");
-    assert!(!first.contains("there are 1 rooms"), "{first:?}");
+    assert!(!first.contains("all 1 rooms"), "{first:?}");
     let (refused, _) = join("two");
-    assert!(refused.contains("there are 1 rooms already"), "{refused:?}");
+    assert!(refused.contains("all 1 rooms are in use"), "{refused:?}");
     reloaded.reload("max-rooms = 2\nmax-pipes = 1\n", "max-rooms is 2, was 1");
     let (second, _in_two) = join("two");
     assert!(!second.contains("rooms are in use"), "{second:?}");

@@ -272,7 +272,7 @@ fn another_file_of_the_name_is_an_error_unless_asked_otherwise() {
     for content in [noise(5, 9), noise(LARGE, 9)] {
         std::fs::write(server.dir().join("x"), "another").unwrap();
         let sample = Sample::new("x", &content);
-        anyport(&["send", sample.path(), &url]).exits(4).says("x exists, with 7 bytes");
+        anyport(&["send", sample.path(), &url]).exits(4).says("x exists with 7 bytes");
         server.next_refused();
         anyport(&["send", "--on-exists", "overwrite", sample.path(), &url])
             .exits(4)

@@ -342,7 +342,7 @@ fn what_is_no_message_is_told_and_nobody_else_notices() {
     let mut carol = websocket(server.port(), "/rooms/r?as=carol&history=0");
     read_frame(&mut carol);
     carol.write_all(&frame(BINARY, b"x")).unwrap();
-    assert_eq!(read_close(&mut carol), (Some(1003), "rooms accept text".to_owned()));
+    assert_eq!(read_close(&mut carol), (Some(1003), "rooms accept text messages only".to_owned()));
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn what_names_no_room_or_no_member_is_refused_with_what_is_wrong() {
     }
     let _one = join(&server, "one as alice");
     let told = converse(&mut connect(server.port()), b"ANYPORT/1 JOIN two as bob\n");
-    assert!(told.starts_with("ANYPORT/1 ERROR busy there are 1 rooms already"), "{told}");
+    assert!(told.starts_with("ANYPORT/1 ERROR busy all 1 rooms are in use"), "{told}");
     let mut two = websocket(server.port(), "/rooms/two?as=bob");
     assert_eq!(read_close(&mut two), (Some(1013), "too many rooms".to_owned()));
 }

@@ -60,9 +60,9 @@ pub enum SaidError {
 
 /// What there is to type, one notice a line.
 pub const HELP: [&str; 3] = [
-    "* a line is said to all who are here",
-    "* /who  who is here",
-    "* //…   a line that begins with one slash",
+    "* a line is sent to all members",
+    "* /who  lists the members",
+    "* //…   sends a line that starts with one slash",
 ];
 
 impl Said {
@@ -141,7 +141,7 @@ impl SaidError {
         let refusal = Refusal::new(code, self.to_string());
         match self {
             Self::UnknownCommand { .. } => {
-                refusal.with_hint("two slashes say a line that begins with one")
+                refusal.with_hint("write // to send a line that starts with /")
             }
             Self::Json(_) => refusal.with_hint("{\"say\":{\"text\":\"hello\"}} says hello"),
             _ => refusal,

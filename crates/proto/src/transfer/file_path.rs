@@ -259,7 +259,7 @@ pub enum PathError {
     },
     /// A component is not the name of a file or directory that is stored here.
     #[error(
-        "{} in the path {} is not a valid component; a path is relative, without . or .. or empty components",
+        "{} is not allowed in the path {}; expected a relative path without ., .. or empty components",
         quoted(.component), quoted(.path)
     )]
     Component {
@@ -392,7 +392,7 @@ pub(super) mod tests {
         }
         assert_eq!(FilePath::parse(""), Err(PathError::Empty));
         let message = FilePath::parse("../x").unwrap_err().to_string();
-        assert!(message.starts_with(r#"".." in the path "../x" is not a valid comp"#), "{message}");
+        assert!(message.starts_with(r#"".." is not allowed in the path "../x""#), "{message}");
     }
 
     #[test]

@@ -340,7 +340,7 @@ impl Preface {
                 let reason =
                     if self.admitted { error.to_string() } else { error.without_words(line) };
                 let refusal = Refusal::new(RefusalCode::BadRequest, reason).with_hint(
-                    "ANYPORT/1 HELP, ANYPORT/1 PUT NAME size=BYTES, ANYPORT/1 GET NAME, ANYPORT/1 LIST",
+                    "try ANYPORT/1 HELP, ANYPORT/1 PUT NAME size=BYTES, ANYPORT/1 GET NAME or ANYPORT/1 LIST",
                 );
                 return Err(self.refuse_line(refusal));
             }
