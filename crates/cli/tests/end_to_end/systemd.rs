@@ -279,7 +279,7 @@ fn refused(sockets: &[&str], names: &str, flags: &[&str], words: &str) {
 fn sockets_that_cannot_be_served_are_named_with_what_is_wrong() {
     let here = "tcp 127.0.0.1:0";
     refused(&["tcp 0.0.0.0:0"], "", &[], "is reachable from other machines");
-    refused(&[here, "tcp 0.0.0.0:0"], "any:echo", &[], "if whoever reaches it may use echo");
+    refused(&[here, "tcp 0.0.0.0:0"], "any:echo", &[], "to let every client use echo");
     refused(&["file x"], "", &[], "cannot use the inherited descriptor 3: fd 3 is not a");
     refused(&[here, "unix x"], "any:mine.socket", &[], "descriptor 4 (mine.socket): fd 4 is not a");
     refused(&["bound 127.0.0.1:0"], "", &[], "descriptor 3: it is not a listening socket");
@@ -290,7 +290,7 @@ fn sockets_that_cannot_be_served_are_named_with_what_is_wrong() {
         "descriptor 3 (ehco): unknown service \"ehco\"; expected one of any, echo",
     );
     refused(&["udp 127.0.0.1:0"], "any", &[], "it is a datagram socket at 127.0.0.1:");
-    refused(&["udp 127.0.0.1:0"], "echo", &[], "and no listener for echo is there");
+    refused(&["udp 127.0.0.1:0"], "echo", &[], "but no stream socket for echo");
     let mut command = anyport_command(&["serve"]);
     command.env("LISTEN_FDS", "4294967295");
     Running::start(command, None)

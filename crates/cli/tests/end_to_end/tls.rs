@@ -127,7 +127,7 @@ fn a_server_is_met_once_and_known_from_then_on() {
     fs::write(meeting.known_hosts(), line.replace(&meeting.fingerprint(), "authority")).unwrap();
     send(&url).exits(7).says("it was signed by a trusted CA");
     fs::write(meeting.known_hosts(), "nonsense\n").unwrap();
-    send(&url).exits(7).says("known_hosts:1: not HOST:PORT and a fingerprint");
+    send(&url).exits(7).says("known_hosts:1: expected HOST:PORT and a fingerprint");
     assert_eq!(meeting.server.published().len(), 1, "what was refused was not sent");
 }
 
@@ -143,7 +143,7 @@ fn pins_authorities_and_insecurity_are_taken_at_their_word() {
     let other = "00".repeat(32);
     send(&["--pin", &other]).exits(7).says("does not match the pinned one").says("--pin sha256:");
     send(&["--pin", "12"]).exits(2).says("64 hexadecimal digits");
-    send(&["-k"]).succeeds().says("INSECURE").says(&meeting.fingerprint());
+    send(&["-k"]).succeeds().says("not verified (-k)").says(&meeting.fingerprint());
     assert!(!meeting.known_hosts().exists(), "nobody was met");
     // The certificate is its own authority, and is for this address.
     send(&["--cacert", meeting.identity().to_str().unwrap()]).succeeds();
@@ -312,7 +312,7 @@ fn a_certificate_that_openssl_made_is_met_and_known_again() {
             &["-subj", "/CN=other.example"][..],
             "is not valid for 127.0.0.1; it is valid for other.example",
         ),
-        (&["-subj", "/O=Somebody"], "is not for 127.0.0.1\nhint: with --pin"),
+        (&["-subj", "/O=Somebody"], "is not valid for 127.0.0.1\nhint: use --pin"),
         (
             &["-addext", "subjectAltName=DNS:a.example"],
             "is not valid for 127.0.0.1; it is valid for a.example",
@@ -658,7 +658,7 @@ fn handshakes_that_do_not_end_are_cut_and_nobody_waits_for_them() {
     }
     assert!(trickle.join().unwrap() < Duration::from_secs(15));
     let reason = refusal(&meeting.server);
-    assert!(reason.contains("not over within 1s"), "{reason}");
+    assert!(reason.contains("not complete within 1s"), "{reason}");
     meeting.server.takes_a_good_file();
 }
 

@@ -187,7 +187,10 @@ fn a_line_carries_a_token_once_for_its_connection() {
         ("TAKE key", None),
     ] {
         let refused = ask(&server, &format!("ANYPORT/1 {line}\n"));
-        assert!(refused.starts_with("ANYPORT/1 ERROR unauthorized a token is needed"), "{refused}");
+        assert!(
+            refused.starts_with("ANYPORT/1 ERROR unauthorized a token is required"),
+            "{refused}"
+        );
         assert!(refused.contains("append token=TOKEN"), "{refused}");
         let Some(expected) = answer else { continue };
         let mut stream = connect(server.port());
@@ -200,7 +203,7 @@ fn a_line_carries_a_token_once_for_its_connection() {
         }
     }
     let wrong = ask(&server, "ANYPORT/1 PUT a size=1 token=alices-token-0123456789__\n");
-    assert!(wrong.starts_with("ANYPORT/1 ERROR unauthorized the token is none"), "{wrong}");
+    assert!(wrong.starts_with("ANYPORT/1 ERROR unauthorized invalid token"), "{wrong}");
     let put = format!("ANYPORT/1 PUT a size=1 token={ALICE}\nxEND\nANYPORT/1 PUT b size=1\nyEND\n");
     let receipts = ask(&server, &put);
     assert_eq!(receipts.matches("ANYPORT/1 RECEIPT ").count(), 2, "{receipts}");
@@ -211,7 +214,7 @@ fn a_line_carries_a_token_once_for_its_connection() {
 fn bare_bytes_and_bare_frames_are_refused_with_a_word() {
     let (server, _file) = guarded(&[]);
     let answer = ask(&server, "\u{1}just bytes");
-    assert!(answer.starts_with("ANYPORT/1 ERROR unauthorized a token is needed"), "{answer}");
+    assert!(answer.starts_with("ANYPORT/1 ERROR unauthorized a token is required"), "{answer}");
     assert!(answer.contains("ANYPORT/1 PUT NAME token=TOKEN"), "{answer}");
     assert_eq!(server.next_refused()["protocol"], "raw");
     for opening in [frame(PING, b"anyport/1"), frame(BINARY, b"content")] {
@@ -276,7 +279,7 @@ fn a_token_of_one_host_is_never_shown_to_another() {
         // The name of a server's user is not a host.
         format!("alice {ALICE}\n"),
     ] {
-        let outcome = ls(&here, &lines).exits(2).says("and not one for 127.0.0.1:");
+        let outcome = ls(&here, &lines).exits(2).says("cannot choose a token for 127.0.0.1:");
         assert!(!outcome.stderr.contains(ALICE), "{outcome:?}");
     }
     let with = |url: &str, value: &str| {
@@ -323,7 +326,7 @@ fn who_guesses_is_held_off_by_its_address() {
     assert!(answer.contains("too many invalid tokens from this address"), "{answer}");
     assert!(answer.contains("\r\nRetry-After: "), "{answer}");
     let line = ask(&server, &format!("ANYPORT/1 TIME token={ALICE}\n"));
-    assert!(line.starts_with("ANYPORT/1 ERROR busy too many wrong tokens"), "{line}");
+    assert!(line.starts_with("ANYPORT/1 ERROR busy too many invalid tokens"), "{line}");
     let fields = format!("Authorization: Bearer {ALICE}\r\n");
     assert_eq!(statuses(&ask(&server, &upgrade("/echo", &fields))), [429]);
     let mut other = connect_from("127.0.0.2", server.port());
@@ -498,7 +501,9 @@ fn a_token_in_a_url_or_where_it_cannot_go_is_refused_with_advice() {
     anyport(&[&frames[..], &shown].concat()).exits(2).says("use ws:// or tcp://");
     anyport(&[&["cat", "tcp://h:1"][..], &shown].concat()).exits(2).says("token=TOKEN");
     let send = ["send", sample.path(), "h:1"];
-    anyport(&[&send[..], &["--token-file", two.path()]].concat()).exits(2).says("holds 2 tokens");
+    anyport(&[&send[..], &["--token-file", two.path()]].concat())
+        .exits(2)
+        .says("has 2, none of them for this host");
     let mut short = anyport_command(&send);
     short.env("ANYPORT_TOKEN", "s3cret");
     let outcome = Running::start(short, None).outcome().exits(2).says("ANYPORT_TOKEN");

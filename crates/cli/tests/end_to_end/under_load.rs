@@ -208,7 +208,7 @@ fn storm_of_resets(count: usize) {
     while interrupted < count / 2 {
         let event = server.next_event();
         if event["event"] == "interrupted" {
-            assert!(event["reason"].as_str().unwrap().contains("broke"), "{event}");
+            assert!(event["reason"].as_str().unwrap().contains("connection lost"), "{event}");
             interrupted += 1;
         }
     }
