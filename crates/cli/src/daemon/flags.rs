@@ -86,7 +86,9 @@ impl Background {
 /// The server that a command talks to.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Control socket [default: of the only running server]
+    /// Control socket of the server (see serve --control)
+    ///
+    /// [default: the socket of the only running server of this user; for status, of each of them]
     #[arg(long, value_name = "SOCKET")]
     pub(crate) control: Option<PathBuf>,
 

@@ -97,7 +97,7 @@ const LOST: (u8, &str) = (6, "Connection lost; the same command resumes the tran
 const UNTRUSTED: (u8, &str) = (7, "TLS failed, or the server is not trusted");
 
 /// Page, command line and its effect.
-const EXAMPLES: [(&str, &str, &str); 23] = [
+const EXAMPLES: [(&str, &str, &str); 25] = [
     ("anyport", "anyport serve inbox", "Receive files into the directory inbox, from this machine"),
     ("anyport", "anyport send photo.jpg HOST", "Send a file"),
     ("anyport", "anyport get HOST:8331/photo.jpg", "Download it"),
@@ -142,6 +142,12 @@ const EXAMPLES: [(&str, &str, &str); 23] = [
         "anyport resolve --reverse example.org",
         "Resolve a name and its addresses",
     ),
+    (
+        "anyport-token",
+        "(umask 077; anyport token --name ann >> tokens)",
+        "Add a token to the file that serve --token-file reads",
+    ),
+    ("anyport-bench", "anyport bench --size 100MB --runs 3", "Measure with a smaller file"),
     ("anyport-config", "anyport config example > anyport.toml", "Start a settings file"),
     ("anyport-config-check", "anyport config check anyport.toml", "Check a file before a restart"),
     (

@@ -16,7 +16,7 @@ use crate::values;
 
 /// Send files and directories to a server and verify its receipts
 ///
-/// URL is HOST:PORT/NAME or tcp://HOST:PORT/NAME (raw TCP, the fastest), ws://HOST:PORT/NAME
+/// URL is HOST:PORT/NAME or tcp://HOST:PORT/NAME (raw TCP, recommended), ws://HOST:PORT/NAME
 /// (WebSocket), frames://HOST:PORT/NAME (WebSocket frames without a handshake) or http://HOST/NAME
 /// (PUT, to any HTTP server that accepts it). Under TLS these are tls://, wss://, frames+tls:// and
 /// https://; over https:// many files are sent concurrently if the server supports HTTP/2.
@@ -178,7 +178,7 @@ pub(crate) struct Send {
 
 /// Download files and directories and verify their digests
 ///
-/// URL is HOST:PORT/PATH or tcp://HOST:PORT/PATH (raw TCP, the fastest), ws://HOST:PORT/PATH
+/// URL is HOST:PORT/PATH or tcp://HOST:PORT/PATH (raw TCP, recommended), ws://HOST:PORT/PATH
 /// (WebSocket), frames://HOST:PORT/PATH (WebSocket frames without a handshake) or http://HOST/PATH
 /// (GET, from any HTTP server). Under TLS these are tls://, wss://, frames+tls:// and https://. A
 /// PATH that ends in / is a directory, which is downloaded with all its content (over HTTP from
