@@ -103,6 +103,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                     stream_files,
                     peer,
                     link,
+                    stage: stages.stop.stage.clone(),
                     is_encrypted: false,
                 };
                 let service = context.listener.service;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyport_net::blocking;
-use anyport_net::copy::{Flow, Placement, Pumped, Step, pump_blocking, pump_cooperative, write};
+use anyport_net::copy::{Next, Placement, Pumped, Session, pump_blocking, pump_cooperative, write};
 use anyport_net::keepalive;
 use anyport_net::linger;
 use anyport_net::prefixed::Prefixed;
@@ -26,7 +26,7 @@ use crate::config::{ListenerConfig, Service};
 use crate::conversations::{Conversations, Guard};
 use crate::detect::{self, Beginning, First};
 use crate::direct;
-use crate::session::{Context, Session, Upgrade, http2, library};
+use crate::session::{AnySession, Context, Upgrade, http2, library};
 use crate::shutdown::Stop;
 use crate::supervised::{STOPPED, Supervised};
 use crate::tls::{self, Sealed, Wire, WireParts, Wired};
@@ -87,7 +87,7 @@ pub(crate) async fn serve(
     context.record.is_under(encryption);
     // Beginning a session may ask the file system how much is free.
     // Boxed, as what a conversation needs is far more than what waits for one, and most of a crowd waits.
-    match blocking::run(|| Session::new(protocol, context.clone())).await {
+    match blocking::run(|| AnySession::new(protocol, context.clone())).await {
         Some(session) => {
             let first = Some(detected.first);
             Box::pin(converse_to_end(wire, session, first, context, stages, guard)).await;
@@ -144,7 +144,7 @@ async fn begin(
 /// A session from the bytes that came before it, if any did, to the end of its connection.
 pub(crate) async fn converse_to_end(
     wire: Wire,
-    session: Session,
+    session: AnySession,
     first: Option<First>,
     context: Context,
     stages: Stages,
@@ -161,10 +161,10 @@ pub(crate) async fn converse_to_end(
     let supervised = Supervised::new(session, stages.stop.clone(), rate, record);
     let mut session = Wired::new(supervised, tls);
     match converse(&stream, &mut session, first, &context).await {
-        Ok(Pumped::Finished | Pumped::Small) => match session.session.session.take_upgrade() {
-            Some(upgrade) => library(stream, session.tls, upgrade, context, &stages.stop).await,
-            None => close_shared(stream).await,
-        },
+        Ok(Pumped::Finished | Pumped::Small) => close_shared(stream).await,
+        Ok(Pumped::Became(upgrade)) => {
+            library(stream, session.tls, upgrade, context, &stages.stop).await;
+        }
         Ok(Pumped::Bulk) => bulk(stream, session, context, stages, guard).await,
         Ok(Pumped::Conversation) => {
             let socket = alone(stream).and_then(TcpStream::into_std);
@@ -180,11 +180,13 @@ async fn converse(
     session: &mut Wired,
     first: Option<First>,
     context: &Context,
-) -> io::Result<Pumped> {
-    if let Some(first) = first
-        && hear(stream, session, first, context).await? == Flow::Finish
-    {
-        return Ok(Pumped::Finished);
+) -> io::Result<Pumped<Upgrade>> {
+    if let Some(first) = first {
+        match hear(stream, session, first, context).await? {
+            Next::Continue => {}
+            Next::Finish => return Ok(Pumped::Finished),
+            Next::Become(upgrade) => return Ok(Pumped::Became(upgrade)),
+        }
     }
     if session.interest().place == Placement::Reactor {
         return Ok(Pumped::Conversation);
@@ -199,18 +201,18 @@ async fn hear(
     session: &mut Wired,
     first: First,
     context: &Context,
-) -> io::Result<Flow> {
+) -> io::Result<Next<Upgrade>> {
     let First { mut prefix, first_byte, ended } = first;
     let mut replies = Vec::new();
     let begin = || session.begin(&mut prefix, first_byte, ended, &mut replies);
-    let flow = blocking::run(begin).await;
+    let next = blocking::run(begin).await;
     drop(prefix);
     if !replies.is_empty() {
         // What answers a prefix of a few KiB fits the socket's empty send buffer.
         write(stream, &replies, context.config.timeouts.idle).await?;
     }
     // A session that goes on after the end has something to send first; it is told again when that is done.
-    Ok(flow)
+    Ok(next)
 }
 
 /// The cooperative loop, until the session finishes or the server gives up what still runs.
@@ -219,7 +221,7 @@ async fn pump(
     buffer: &mut [u8],
     session: &mut Wired,
     bulk_after: u64,
-) -> io::Result<Pumped> {
+) -> io::Result<Pumped<Upgrade>> {
     let stop = session.session.stop.clone();
     tokio::select! {
         biased;
@@ -242,7 +244,7 @@ async fn bulk(
             Ok(permit) => {
                 let Some(waiting) = lane(stream, session, &context, permit).await else { return };
                 session = waiting.session;
-                if waiting.pumped == Pumped::Conversation {
+                if matches!(waiting.pumped, Pumped::Conversation) {
                     return stages.conversations.add(waiting.socket, session, guard);
                 }
                 stream = match waiting.socket.and_then(TcpStream::from_std) {
@@ -268,7 +270,7 @@ async fn bulk(
 
 /// A connection that had a thread of its own, and waits.
 struct Waiting {
-    pumped: Pumped,
+    pumped: Pumped<Upgrade>,
     /// It does not block.
     socket: io::Result<std::net::TcpStream>,
     session: Wired,

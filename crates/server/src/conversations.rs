@@ -4,9 +4,9 @@ use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Interest, Step};
+use anyport_net::copy::{Event, Interest, Next, Session};
 use anyport_net::keepalive;
 use anyport_net::reactor::{Host, Key, LiveTimes, Reactor, Times, Wires};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -18,6 +18,7 @@ use crate::permits::Permit;
 use crate::pulse::Pulse;
 use crate::running::Open;
 use crate::service::rooms::{Desk, Groups, Rooms, Wake};
+use crate::session::Upgrade;
 use crate::shutdown::Stop;
 use crate::tls::Wired;
 
@@ -129,21 +130,19 @@ pub(crate) struct Talker {
     _guard: Guard,
 }
 
-impl Step for Talker {
+impl Session for Talker {
+    type Successor = Upgrade;
+
     fn interest(&self) -> Interest {
         self.session.interest()
     }
 
-    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        self.session.step(input, replies)
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
+        self.session.handle(event, now, out)
     }
 
-    fn delivered(&mut self, count: u64) {
-        self.session.delivered(count);
-    }
-
-    fn seal(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
-        self.session.seal(bytes, is_last)
+    fn relay(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
+        self.session.relay(bytes, is_last)
     }
 }
 
@@ -157,29 +156,29 @@ struct Floor {
 impl Host for Floor {
     type Session = Talker;
 
-    fn begin(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) -> Flow {
+    fn begin(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) -> Next<Upgrade> {
         let groups = &mut self.groups;
-        let flow = talker.session.say(replies, |session, said| {
+        let next = talker.session.say(replies, |session, said| {
             // It may have been on its way here when all were told.
             if session.stop.is_draining() {
-                return session.step(Input::Stopping, said);
+                return session.handle(Event::Shutdown, Instant::now(), said);
             }
-            let (seat, flow) = session.session.enter(&groups.rooms(), groups.shard(), said);
+            let (seat, next) = session.session.enter(&groups.rooms(), groups.shard(), said);
             if let Some(seat) = seat {
                 groups.sit(key, seat);
             }
-            flow
+            next
         });
-        match flow {
-            Flow::Continue => talker.session.end_if_ended(replies),
-            Flow::Finish => Flow::Finish,
+        match next {
+            Next::Continue => talker.session.end_if_ended(replies),
+            next => next,
         }
     }
 
     fn drained(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) {
         talker.session.say(replies, |_, said| {
             self.groups.drained(key, said);
-            Flow::Continue
+            Next::Continue
         });
     }
 

@@ -18,9 +18,8 @@ use crate::record::Tally;
 use crate::service::time;
 use crate::session::greet::Greet;
 use crate::session::raw_echo::RawEcho;
-use crate::session::single::Single;
 use crate::session::time_http::TimeHttp;
-use crate::session::{Context, Session};
+use crate::session::{AnySession, Context};
 use crate::tls::{self, Wire};
 use crate::undecided::Place;
 
@@ -38,9 +37,8 @@ pub(crate) async fn serve(
     guard.speaks(service.as_str());
     context.record.speaks(service.as_str());
     if service == Service::Echo {
-        let echo = Single::Echo(RawEcho::new(context.config.timeouts.idle));
-        let conversed =
-            connection::converse_to_end(wire, single(echo), None, context, stages, guard);
+        let echo = AnySession::Echo(Box::new(RawEcho::new(context.config.timeouts.idle)));
+        let conversed = connection::converse_to_end(wire, echo, None, context, stages, guard);
         return Box::pin(conversed).await;
     }
     // While stopping, a connection that has said nothing is not waited for.
@@ -63,16 +61,11 @@ pub(crate) async fn serve(
         }
     };
     let session = match service {
-        Service::Time => Single::Time(Box::new(TimeHttp::new(context.clone()))),
-        _ => Single::Greet(Greet::new(&context)),
+        Service::Time => AnySession::Time(Box::new(TimeHttp::new(context.clone()))),
+        _ => AnySession::Greet(Box::new(Greet::new(&context))),
     };
-    let conversed =
-        connection::converse_to_end(wire, single(session), Some(first), context, stages, guard);
+    let conversed = connection::converse_to_end(wire, session, Some(first), context, stages, guard);
     Box::pin(conversed).await;
-}
-
-fn single(session: Single) -> Session {
-    Session::Single(Box::new(session))
 }
 
 /// How far a connection came before its session.

@@ -16,9 +16,26 @@ pub(crate) struct Stop {
     /// What still runs is given up.
     pub(crate) aborted: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    /// How far it is, for who asks at each step: a token takes a lock to say so.
-    stage: Arc<AtomicU8>,
+    pub(crate) stage: Stage,
     lanes: Arc<Lanes>,
+}
+
+/// How far the server has stopped, for callers that ask at each event: a token takes a lock.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stage(Arc<AtomicU8>);
+
+impl Stage {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= DRAINING
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= ABORTED
+    }
+
+    fn reach(&self, stage: u8) {
+        self.0.fetch_max(stage, Ordering::AcqRel);
+    }
 }
 
 /// Sockets of transfers on threads of their own, which no token reaches.
@@ -30,16 +47,16 @@ struct Lanes {
 
 impl Stop {
     pub(crate) fn is_draining(&self) -> bool {
-        self.stage.load(Ordering::Acquire) >= DRAINING
+        self.stage.is_draining()
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
-        self.stage.load(Ordering::Acquire) >= ABORTED
+        self.stage.is_aborted()
     }
 
     /// Nothing new is taken from now on.
     pub(crate) fn drain(&self) {
-        self.stage.fetch_max(DRAINING, Ordering::AcqRel);
+        self.stage.reach(DRAINING);
         self.draining.cancel();
     }
 
@@ -56,7 +73,7 @@ impl Stop {
 
     /// Gives up what still runs.
     pub(crate) fn abort(&self) {
-        self.stage.fetch_max(ABORTED, Ordering::AcqRel);
+        self.stage.reach(ABORTED);
         self.aborted.cancel();
         self.shut_lanes();
     }

@@ -3,18 +3,19 @@
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Interest, Outgoing, Read, Step};
+use anyport_net::copy::{Event, Interest, Next, Produced, Read, Session};
 use anyport_net::pace::Pace;
 
 use crate::record::{Record, Tally};
-use crate::session::Session;
+use crate::session::{AnySession, Upgrade};
 use crate::shutdown::Stop;
 
 /// An abort shuts its socket, which must not look like
 /// the sender's FIN.
 pub(crate) struct Supervised {
-    pub(crate) session: Session,
+    pub(crate) session: AnySession,
     pub(crate) stop: Stop,
     /// The session has heard that the server stops.
     told: bool,
@@ -25,7 +26,7 @@ pub(crate) struct Supervised {
 
 impl Supervised {
     pub(crate) fn new(
-        session: Session,
+        session: AnySession,
         stop: Stop,
         limit_rate: Option<u64>,
         record: Arc<Record>,
@@ -45,11 +46,6 @@ impl Supervised {
         self.moved(count);
     }
 
-    /// Bytes that others had for this peer.
-    pub(crate) fn delivered(&mut self, count: u64) {
-        self.tally.sent(count);
-    }
-
     fn moved(&mut self, count: u64) {
         if let Some(pace) = &mut self.pace {
             pace.moved(count);
@@ -57,9 +53,9 @@ impl Supervised {
     }
 
     /// Tells the session that the server stops.
-    fn tell(&mut self, replies: &mut Vec<u8>) -> Flow {
+    fn tell(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
         self.told = true;
-        self.session.step(Input::Stopping, replies)
+        self.session.handle(Event::Shutdown, now, out)
     }
 
     /// Ends the session of a lost connection. May wait for the disk, as what it buffered becomes a partial file.
@@ -70,11 +66,18 @@ impl Supervised {
             format!("connection lost: {error}")
         };
         self.tally.record.broken(&reason);
-        self.session.broken(&reason);
+        self.lose(&reason);
+    }
+
+    fn lose(&mut self, reason: &str) {
+        // Nothing is sent any more.
+        self.session.handle(Event::Lost(reason), Instant::now(), &mut Vec::new());
     }
 }
 
-impl Step for Supervised {
+impl Session for Supervised {
+    type Successor = Upgrade;
+
     fn interest(&self) -> Interest {
         let mut interest = self.session.interest();
         if let Some(pace) = &self.pace {
@@ -98,68 +101,68 @@ impl Step for Supervised {
         interest
     }
 
-    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
         if self.stop.is_aborted() {
-            self.session.broken(STOPPED);
-            return Flow::Finish;
+            self.lose(STOPPED);
+            return Next::Finish;
         }
-        match &input {
-            Input::Bytes(bytes, _) => self.received(bytes.len() as u64),
-            Input::Unseen(count, _) => self.received(*count),
-            Input::EndOfStream | Input::Silence | Input::Stopping | Input::Timer(_) => {}
+        match &event {
+            Event::Bytes(bytes) => self.received(bytes.len() as u64),
+            Event::Spliced(count) => self.received(*count),
+            Event::Sent(count) => {
+                self.tally.sent(*count);
+                self.moved(*count);
+                // The rest of the content follows, so nothing else may.
+                return self.session.handle(event, now, out);
+            }
+            Event::EndOfStream | Event::Idle | Event::Shutdown | Event::Timer | Event::Lost(_) => {}
         }
         let stops = self.stop.is_draining();
-        if stops {
-            self.session.hears_of_stop();
-        }
-        let before = replies.len();
-        let flow = match self.session.step(input, replies) {
+        let before = out.len();
+        let next = match self.session.handle(event, now, out) {
             // Between two files is a good place to stop.
-            Flow::Continue if stops => self.tell(replies),
-            flow => flow,
+            Next::Continue if stops => self.tell(now, out),
+            next => next,
         };
-        self.tally.sent((replies.len() - before) as u64);
-        flow
+        self.tally.sent((out.len() - before) as u64);
+        next
     }
 
-    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+    fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced<Upgrade>> {
         if self.stop.is_aborted() {
             return Err(io::Error::other(STOPPED));
         }
-        if self.stop.is_draining() {
-            self.session.hears_of_stop();
+        let stops = self.stop.is_draining();
+        let before = out.len();
+        let mut produced = if stops && !self.session.interest().produce {
+            Produced::Next(Next::Continue)
+        } else {
+            self.session.produce(buffer, out)?
+        };
+        // What it says of the stop would go before content, so not where some goes out. Where none
+        // does it may wait for another session, and waits again only once it has been notified.
+        if matches!(produced, Produced::Next(Next::Continue) | Produced::Bytes(0)) && stops {
+            produced = Produced::Next(self.tell(Instant::now(), out));
         }
-        let before = replies.len();
-        let mut outgoing = self.session.outgoing(buffer, replies)?;
-        // What it says of the stop would go before content, so not where some goes out. Where none does it may wait for
-        // another session, and is held again only when it has been told.
-        if matches!(outgoing, Outgoing::Nothing | Outgoing::Bytes(0))
-            && self.stop.is_draining()
-            && self.tell(replies) == Flow::Finish
-        {
-            outgoing = Outgoing::Finish;
-        }
-        self.tally.sent((replies.len() - before) as u64);
-        match outgoing {
-            Outgoing::Bytes(count) => {
-                self.tally.sent(count as u64);
-                self.moved(count as u64);
-                Ok(Outgoing::Bytes(count))
+        self.tally.sent((out.len() - before) as u64);
+        match &mut produced {
+            Produced::Bytes(count) => {
+                self.tally.sent(*count as u64);
+                self.moved(*count as u64);
             }
-            Outgoing::File(mut piece) => {
+            Produced::File(piece) => {
                 if let Some(pace) = &self.pace {
                     piece.count = piece.count.min(pace.most() as u64);
                 }
-                Ok(Outgoing::File(piece))
             }
-            outgoing => Ok(outgoing),
+            Produced::Next(_) => {}
         }
+        Ok(produced)
     }
 
-    fn sent(&mut self, count: u64) {
-        self.tally.sent(count);
-        self.moved(count);
-        self.session.sent(count);
+    fn relay(&mut self, bytes: &[u8], _: bool) -> Option<io::Result<Vec<u8>>> {
+        self.tally.sent(bytes.len() as u64);
+        None
     }
 }
 

@@ -67,7 +67,7 @@ impl Lines {
             let splice = splice.map(|((file, at), limit)| Splice { file: file.clone(), at, limit });
             (self.start, self.end) = (0, 0);
             match self.read(splice.as_ref())? {
-                Came::Unseen(count) => {
+                Came::Spliced(count) => {
                     sink.put(count);
                     return Ok(count);
                 }
@@ -144,7 +144,7 @@ impl Lines {
                 self.end += count;
                 Ok(())
             }
-            Came::Unseen(_) | Came::Fin => Err(self.broken(ended())),
+            Came::Spliced(_) | Came::Fin => Err(self.broken(ended())),
         }
     }
 

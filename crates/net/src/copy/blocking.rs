@@ -5,16 +5,22 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::gate::Waited;
-use super::outgoing::{Outgoing, in_time, say, send_piece_blocking, try_recv};
+use super::outgoing::{in_time, say, send_piece_blocking, try_recv};
 use super::unseen::Pipe;
-use super::{Flow, Input, Interest, Placement, Pumped, Read, Splice, Step, sleep_blocking, trim};
+use super::{
+    Event, Interest, Next, Placement, Produced, Pumped, Read, Session, Splice, sleep_blocking, trim,
+};
 
 /// Drives `session` on a blocking socket until it finishes or belongs elsewhere: a thread is not
-/// for waiting. Ended early by `shutdown()` on the socket. [`Step`] has the calling order.
+/// for waiting. Ended early by `shutdown()` on the socket. [`Session`] has the calling order.
 ///
 /// # Errors
 /// What reading or writing the socket returned; the session has not been notified.
-pub fn pump(socket: &TcpStream, buffer: &mut [u8], session: &mut impl Step) -> io::Result<Pumped> {
+pub fn pump<S: Session>(
+    socket: &TcpStream,
+    buffer: &mut [u8],
+    session: &mut S,
+) -> io::Result<Pumped<S::Successor>> {
     let mut out = Vec::new();
     let mut idle = None;
     let mut source = Source::default();
@@ -24,11 +30,11 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], session: &mut impl Step) -> i
         limit(socket, wanted, &mut idle)?;
         say(socket, &out, false)?;
         trim(&mut out);
-        let flow = if produce {
+        let next = if produce {
             if std::mem::take(&mut produced) && matches!(read, Read::WhileProducing) {
                 match try_recv(socket, buffer) {
                     0 => continue,
-                    count => session.step(bytes(buffer, count), &mut out),
+                    count => session.handle(bytes(buffer, count), Instant::now(), &mut out),
                 }
             } else if let Some(wait) = wait {
                 in_time(wait.blocking(socket)?)?;
@@ -48,52 +54,57 @@ pub fn pump(socket: &TcpStream, buffer: &mut [u8], session: &mut impl Step) -> i
             let event = match (wait, wake) {
                 (Some(wait), _) => match wait.blocking(socket)? {
                     Waited::AskAgain => continue,
-                    Waited::Late => Input::Silence,
-                    Waited::Gone => Input::EndOfStream,
+                    Waited::Late => Event::Idle,
+                    Waited::Gone => Event::EndOfStream,
                 },
-                (None, Some(at)) if sleep_blocking(at) => Input::Timer(Instant::now()),
+                (None, Some(at)) if sleep_blocking(at) => Event::Timer,
                 (None, Some(_)) => continue,
                 (None, None) => match source.event(socket, buffer, read)? {
                     Some(event) => event,
                     None => continue,
                 },
             };
-            session.step(event, &mut out)
+            session.handle(event, Instant::now(), &mut out)
         };
-        if flow == Flow::Finish {
-            limit(socket, session.interest().idle, &mut idle)?;
-            say(socket, &out, false)?;
-            return Ok(Pumped::Finished);
-        }
+        let pumped = match next {
+            Next::Continue => continue,
+            Next::Finish => Pumped::Finished,
+            Next::Become(successor) => Pumped::Became(successor),
+        };
+        limit(socket, session.interest().idle, &mut idle)?;
+        say(socket, &out, false)?;
+        return Ok(pumped);
     }
 }
 
 /// Sends one piece of content. The bytes that go before it are written with it; those without
 /// content are left in `out`.
-fn send(
+fn send<S: Session>(
     socket: &TcpStream,
     buffer: &mut [u8],
-    session: &mut impl Step,
+    session: &mut S,
     out: &mut Vec<u8>,
-) -> io::Result<Flow> {
-    match session.outgoing(buffer, out)? {
-        Outgoing::Nothing | Outgoing::Bytes(0) => return Ok(Flow::Continue),
-        Outgoing::Finish => return Ok(Flow::Finish),
-        Outgoing::Bytes(count) => {
+) -> io::Result<Next<S::Successor>> {
+    match session.produce(buffer, out)? {
+        Produced::Next(next) => return Ok(next),
+        Produced::Bytes(0) => return Ok(Next::Continue),
+        Produced::Bytes(count) => {
             say(socket, out, true)?;
             say(socket, &buffer[..count], false)?;
         }
-        Outgoing::File(piece) => {
+        Produced::File(piece) => {
             say(socket, out, true)?;
-            session.sent(send_piece_blocking(socket, buffer, &piece)?);
+            trim(out);
+            let sent = send_piece_blocking(socket, buffer, &piece)?;
+            return Ok(session.handle(Event::Sent(sent), Instant::now(), out));
         }
     }
     trim(out);
-    Ok(Flow::Continue)
+    Ok(Next::Continue)
 }
 
-fn bytes(buffer: &mut [u8], count: usize) -> Input<'_> {
-    Input::Bytes(buffer.split_at_mut(count).0, Instant::now())
+fn bytes(buffer: &mut [u8], count: usize) -> Event<'_> {
+    Event::Bytes(buffer.split_at_mut(count).0)
 }
 
 /// Limits the time that a read or a write waits.
@@ -111,7 +122,7 @@ pub enum Came {
     /// So many bytes, in the buffer.
     Bytes(usize),
     /// So many bytes, and they are where they belong.
-    Unseen(u64),
+    Spliced(u64),
     /// The end of the stream.
     Fin,
 }
@@ -142,18 +153,18 @@ impl Source {
         socket: &TcpStream,
         buffer: &'b mut [u8],
         read: Read,
-    ) -> io::Result<Option<Input<'b>>> {
+    ) -> io::Result<Option<Event<'b>>> {
         let splice = match &read {
             Read::Splice(splice) => Some(splice),
             Read::Bytes | Read::WhileProducing => None,
         };
         Ok(Some(match self.next(socket, buffer, splice) {
-            Ok(Came::Fin) => Input::EndOfStream,
+            Ok(Came::Fin) => Event::EndOfStream,
             Ok(Came::Bytes(count)) => bytes(buffer, count),
-            Ok(Came::Unseen(count)) => Input::Unseen(count, Instant::now()),
+            Ok(Came::Spliced(count)) => Event::Spliced(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
             // A blocking socket returns this when its read timeout has passed.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Input::Silence,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Event::Idle,
             Err(error) => return Err(error),
         }))
     }
@@ -193,11 +204,11 @@ impl Source {
         };
         let Some(stored) = pipe.turn(socket, into)? else { return Ok(Came::Fin) };
         if pipe.held() == 0 {
-            return Ok(Came::Unseen(stored));
+            return Ok(Came::Spliced(stored));
         }
         // The file takes no more this way; what it did not take is written as other bytes are.
         self.splices = false;
-        Ok(Came::Unseen(stored))
+        Ok(Came::Spliced(stored))
     }
 }
 
@@ -219,7 +230,9 @@ mod tests {
         seen: Vec<u8>,
     }
 
-    impl Step for Store {
+    impl Session for Store {
+        type Successor = ();
+
         fn interest(&self) -> Interest {
             let limit = self.most.checked_sub(self.unseen).and_then(NonZeroU64::new);
             let splice = |limit| Splice { file: self.file.clone(), at: self.unseen, limit };
@@ -228,14 +241,14 @@ mod tests {
             Interest { read, may_block: true, place, ..Interest::input(idle) }
         }
 
-        fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
-            match input {
-                Input::Bytes(bytes, _) => self.seen.extend_from_slice(bytes),
-                Input::Unseen(count, _) => self.unseen += count,
-                Input::EndOfStream => return Flow::Finish,
-                Input::Silence | Input::Stopping | Input::Timer(_) => panic!("{input:?}"),
+        fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next<()> {
+            match event {
+                Event::Bytes(bytes) => self.seen.extend_from_slice(bytes),
+                Event::Spliced(count) => self.unseen += count,
+                Event::EndOfStream => return Next::Finish,
+                other => panic!("{other:?}"),
             }
-            Flow::Continue
+            Next::Continue
         }
     }
 

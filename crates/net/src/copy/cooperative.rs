@@ -8,15 +8,19 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::gate::Waited;
-use super::outgoing::{Outgoing, in_time, send_piece, write};
-use super::{Flow, Input, Interest, Placement, Read, Step, Wait, sleep_cooperative, trim};
+use super::outgoing::{in_time, send_piece, write};
+use super::{
+    Event, Interest, Next, Placement, Produced, Read, Session, Wait, sleep_cooperative, trim,
+};
 use crate::blocking;
 
 /// Why the loop stopped without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pumped {
-    /// The step finished.
+pub enum Pumped<S> {
+    /// The session finished.
     Finished,
+    /// The connection goes on as something else.
+    Became(S),
     /// A bulk transfer has shown itself; go on with a blocking loop.
     Bulk,
     /// A conversation has begun; go on with a reactor.
@@ -26,7 +30,7 @@ pub enum Pumped {
 }
 
 /// Drives `session` on the runtime until it finishes, or until `bulk_after` bytes were moved for a
-/// bulk transfer. Once `stopping` is ready the session is notified. [`Step`] has the calling order.
+/// bulk transfer. Once `stopping` is ready the session is notified. [`Session`] has the calling order.
 ///
 /// Cancel safe: no. Dropped in the middle, output may be half written; the connection must then be
 /// closed.
@@ -34,13 +38,13 @@ pub enum Pumped {
 /// # Errors
 /// What reading or writing the socket returned, or `TimedOut` if the peer does not accept output;
 /// the session has not been notified.
-pub async fn pump(
+pub async fn pump<S: Session + Send>(
     socket: &TcpStream,
     buffer: &mut [u8],
-    session: &mut (impl Step + Send),
+    session: &mut S,
     bulk_after: u64,
     stopping: impl Future<Output = ()>,
-) -> io::Result<Pumped> {
+) -> io::Result<Pumped<S::Successor>> {
     let mut stopping = std::pin::pin!(stopping);
     let mut notified = false;
     let mut out = Vec::new();
@@ -57,12 +61,11 @@ pub async fn pump(
             return Ok(Pumped::Bulk);
         }
         let Interest { read, produce, idle, wake, wait, may_block, place } = interest;
-        let event = if produce {
+        let next = if produce {
             if std::mem::take(&mut produced) && matches!(read, Read::WhileProducing) {
-                match socket.try_read(buffer) {
-                    Ok(count @ 1..) => Event::Bytes(count),
-                    _ => continue,
-                }
+                let Ok(count @ 1..) = socket.try_read(buffer) else { continue };
+                let event = Event::Bytes(buffer.split_at_mut(count).0);
+                handle(session, event, &mut out, may_block).await
             } else if let Some(wait) = wait {
                 in_time(wait.cooperative(socket).await?)?;
                 continue;
@@ -71,132 +74,121 @@ pub async fn pump(
                     sleep_cooperative(at).await;
                 }
                 produced = true;
-                match send(socket, buffer, session, &mut out, may_block, idle).await? {
-                    Some(sent) => moved += sent,
-                    None => {
-                        write(socket, &out, session.interest().idle).await?;
-                        return Ok(Pumped::Finished);
-                    }
-                }
-                continue;
+                let (next, sent) = send(socket, buffer, session, &mut out, may_block, idle).await?;
+                moved += sent;
+                next
             }
         } else if place == Placement::Reactor {
             return Ok(Pumped::Conversation);
         } else {
-            tokio::select! {
+            let event = tokio::select! {
                 biased;
                 () = &mut stopping, if !notified => {
                     notified = true;
-                    Event::Stopping
+                    Some(Event::Shutdown)
                 }
-                event = next(socket, buffer, idle, wake, wait) => event?,
+                event = event(socket, buffer, idle, wake, wait) => event?,
+            };
+            let Some(event) = event else { continue };
+            if let Event::Bytes(bytes) = &event {
+                moved += bytes.len() as u64;
             }
+            handle(session, event, &mut out, may_block).await
         };
-        let input = match event {
-            Event::AskAgain => continue,
-            Event::Stopping => Input::Stopping,
-            Event::Silence => Input::Silence,
-            Event::Timer => Input::Timer(Instant::now()),
-            Event::Bytes(0) => Input::EndOfStream,
-            Event::Bytes(count) => {
-                if !produce {
-                    moved += count as u64;
-                }
-                let (bytes, _) = buffer.split_at_mut(count);
-                Input::Bytes(bytes, Instant::now())
-            }
+        let pumped = match next {
+            Next::Continue => continue,
+            Next::Finish => Pumped::Finished,
+            Next::Become(successor) => Pumped::Became(successor),
         };
-        let flow = if may_block {
-            blocking::run(|| session.step(input, &mut out)).await
-        } else {
-            session.step(input, &mut out)
-        };
-        if flow == Flow::Finish {
-            write(socket, &out, session.interest().idle).await?;
-            return Ok(Pumped::Finished);
-        }
+        write(socket, &out, session.interest().idle).await?;
+        return Ok(pumped);
     }
 }
 
-enum Event {
-    AskAgain,
-    Bytes(usize),
-    Silence,
-    Stopping,
-    Timer,
+async fn handle<S: Session + Send>(
+    session: &mut S,
+    event: Event<'_>,
+    out: &mut Vec<u8>,
+    may_block: bool,
+) -> Next<S::Successor> {
+    let now = Instant::now();
+    if may_block {
+        blocking::run(|| session.handle(event, now, out)).await
+    } else {
+        session.handle(event, now, out)
+    }
 }
 
-/// Sends one piece of content and returns how many bytes were written, or `None` if the session
-/// finished. The bytes that go before content are written with it; those without content are left
-/// in `out`.
-async fn send(
+/// Sends one piece of content and returns how many bytes were written for it. The bytes that go
+/// before content are written with it; those without content are left in `out`.
+async fn send<S: Session + Send>(
     socket: &TcpStream,
     buffer: &mut [u8],
-    session: &mut (impl Step + Send),
+    session: &mut S,
     out: &mut Vec<u8>,
     may_block: bool,
     idle: Duration,
-) -> io::Result<Option<u64>> {
-    let outgoing = if may_block {
-        blocking::run(|| session.outgoing(buffer, out)).await?
+) -> io::Result<(Next<S::Successor>, u64)> {
+    let produced = if may_block {
+        blocking::run(|| session.produce(buffer, out)).await?
     } else {
-        session.outgoing(buffer, out)?
+        session.produce(buffer, out)?
     };
     // Under TLS all content is in `out`.
     let before = out.len() as u64;
-    let sent = match outgoing {
-        Outgoing::Nothing | Outgoing::Bytes(0) => return Ok(Some(before)),
-        Outgoing::Finish => return Ok(None),
-        Outgoing::Bytes(count) => {
-            write(socket, out, idle).await?;
-            write(socket, &buffer[..count], idle).await?;
-            count as u64
-        }
-        Outgoing::File(piece) => {
-            write(socket, out, idle).await?;
-            let sent = send_piece(socket, buffer, &piece, idle).await?;
-            session.sent(sent);
-            sent
-        }
+    let (bytes, piece) = match produced {
+        Produced::Next(next) => return Ok((next, before)),
+        Produced::Bytes(0) => return Ok((Next::Continue, before)),
+        Produced::Bytes(count) => (&buffer[..count], None),
+        Produced::File(piece) => (&buffer[..0], Some(piece)),
     };
+    write(socket, out, idle).await?;
     trim(out);
-    Ok(Some(before + sent))
+    write(socket, bytes, idle).await?;
+    let Some(piece) = piece else { return Ok((Next::Continue, before + bytes.len() as u64)) };
+    let sent = send_piece(socket, buffer, &piece, idle).await?;
+    Ok((session.handle(Event::Sent(sent), Instant::now(), out), before + sent))
 }
 
-/// Waits for the next event of a session that produces nothing.
+/// Waits for the next event of a session that produces nothing; `None` if the session is to be asked
+/// again.
 ///
-/// Cancel safe: yes.
-async fn next(
+/// Cancel safe: yes; bytes are taken from the socket only in the call that returns them.
+async fn event<'b>(
     socket: &TcpStream,
-    buffer: &mut [u8],
+    buffer: &'b mut [u8],
     idle: Duration,
     wake: Option<Instant>,
     wait: Option<Wait>,
-) -> io::Result<Event> {
+) -> io::Result<Option<Event<'b>>> {
     if let Some(wait) = wait {
         return Ok(match wait.cooperative(socket).await? {
-            Waited::AskAgain => Event::AskAgain,
-            Waited::Late => Event::Silence,
-            Waited::Gone => Event::Bytes(0),
+            Waited::AskAgain => None,
+            Waited::Late => Some(Event::Idle),
+            Waited::Gone => Some(Event::EndOfStream),
         });
     }
     if let Some(at) = wake {
         sleep_cooperative(at).await;
-        return Ok(Event::Timer);
+        return Ok(Some(Event::Timer));
     }
-    read(socket, buffer, idle).await
+    Ok(Some(match read(socket, buffer, idle).await? {
+        Some(0) => Event::EndOfStream,
+        Some(count) => Event::Bytes(buffer.split_at_mut(count).0),
+        None => Event::Idle,
+    }))
 }
 
-/// Cancel safe: yes; bytes are taken from the socket only in the call that gives them.
-async fn read(socket: &TcpStream, buffer: &mut [u8], idle: Duration) -> io::Result<Event> {
+/// Reads some bytes; `None` if none arrived within `idle`.
+///
+/// Cancel safe: yes.
+async fn read(socket: &TcpStream, buffer: &mut [u8], idle: Duration) -> io::Result<Option<usize>> {
     loop {
         match socket.try_read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read.map(Event::Bytes),
+            read => return read.map(Some),
         }
-        let Ok(ready) = timeout(idle, socket.readable()).await else {
-            return Ok(Event::Silence);
-        };
+        let Ok(ready) = timeout(idle, socket.readable()).await else { return Ok(None) };
         ready?;
     }
 }
@@ -235,30 +227,31 @@ mod tests {
         }
     }
 
-    impl Step for Recorder {
+    impl Session for Recorder {
+        type Successor = ();
+
         fn interest(&self) -> Interest {
             let place = if self.sip > 0 { Placement::Thread } else { Placement::Runtime };
             Interest { wake: self.wake, place, ..Interest::input(self.patience) }
         }
 
-        fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-            match input {
-                Input::Bytes(bytes, at) if self.sip > 0 => {
+        fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<()> {
+            match event {
+                Event::Bytes(bytes) if self.sip > 0 => {
                     self.waiting.extend_from_slice(bytes);
-                    self.sip(at);
+                    self.sip(now);
                 }
-                Input::Timer(at) => self.sip(at),
-                Input::Bytes(bytes, _) => {
+                Event::Timer => self.sip(now),
+                Event::Bytes(bytes) => {
                     self.received.extend_from_slice(bytes);
-                    bytes.iter().for_each(|byte| {
-                        replies.resize(replies.len() + self.reply, *byte);
-                    });
+                    bytes.iter().for_each(|byte| out.resize(out.len() + self.reply, *byte));
                 }
-                Input::Silence => self.silences += 1,
-                Input::Stopping | Input::Unseen(..) => self.stops += 1,
-                Input::EndOfStream => return Flow::Finish,
+                Event::Idle => self.silences += 1,
+                Event::Shutdown => self.stops += 1,
+                Event::EndOfStream => return Next::Finish,
+                other => panic!("{other:?}"),
             }
-            Flow::Continue
+            Next::Continue
         }
     }
 

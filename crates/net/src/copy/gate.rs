@@ -138,7 +138,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::{
-        Flow, Input, Interest, Outgoing, Placement, Pumped, Step, pump_blocking, pump_cooperative,
+        Event, Interest, Next, Placement, Produced, Pumped, Session, pump_blocking,
+        pump_cooperative,
     };
     use super::*;
 
@@ -159,7 +160,9 @@ mod tests {
         }
     }
 
-    impl Step for Waiter {
+    impl Session for Waiter {
+        type Successor = ();
+
         fn interest(&self) -> Interest {
             let wait =
                 Wait { gate: self.gate.clone(), until: self.until, gone_below: self.expects };
@@ -174,18 +177,18 @@ mod tests {
             Interest { produce, wait, place, ..Interest::input(Duration::from_secs(20)) }
         }
 
-        fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
-            let finished = !matches!(input, Input::Bytes(..) | Input::Stopping);
-            self.heard.push(match input {
-                Input::Bytes(bytes, _) => String::from_utf8_lossy(bytes).into_owned(),
+        fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next<()> {
+            let finished = !matches!(event, Event::Bytes(..) | Event::Shutdown);
+            self.heard.push(match event {
+                Event::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
                 other => format!("{other:?}"),
             });
-            if finished { Flow::Finish } else { Flow::Continue }
+            if finished { Next::Finish } else { Next::Continue }
         }
 
-        fn outgoing(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> io::Result<Outgoing> {
+        fn produce(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced<()>> {
             self.heard.push("sent".to_owned());
-            Ok(Outgoing::Finish)
+            Ok(Produced::Next(Next::Finish))
         }
     }
 
@@ -246,7 +249,7 @@ mod tests {
         let (hold, held) = std::sync::mpsc::channel();
         let waiters = on_both(|| Waiter::new(until(), 0), |client, _| hold.send(client).unwrap());
         for waiter in waiters {
-            assert_eq!(waiter.heard, ["Silence"]);
+            assert_eq!(waiter.heard, ["Idle"]);
         }
         assert_eq!(held.try_iter().count(), 2);
     }

@@ -1,8 +1,9 @@
-//! The bulk loop: read into one reused buffer, hand it to a step, write what the step replies (DESIGN section 8).
+//! Sessions, and the drivers that connect them to a socket.
 //!
-//! There is one step and there are two loops around it: [`pump_blocking`] on a thread of its own for bulk transfers, and
-//! [`pump_cooperative`] among the tasks of the runtime for everything else. The raw receiver and the WebSocket receiver are
-//! the same loop with another step, so that any measured difference is the codec's.
+//! A [`Session`] is one protocol without a socket. There are two drivers here, [`pump_blocking`] on
+//! a thread of its own for bulk transfers and [`pump_cooperative`] on the runtime for everything
+//! else; the third is the [`reactor`](crate::reactor). All of them run the same sessions, so that
+//! any measured difference between two protocols is the codec's.
 
 mod blocking;
 mod cooperative;
@@ -16,8 +17,8 @@ pub use blocking::{Came, Source, pump as pump_blocking};
 pub use cooperative::{Pumped, pump as pump_cooperative};
 pub use file::send_file;
 pub use gate::Gate;
-pub use outgoing::{Outgoing, Piece, write};
-pub use session::{Flow, Input, Interest, Placement, Read, Splice, Step, Wait};
+pub use outgoing::write;
+pub use session::{Event, Interest, Next, Piece, Placement, Produced, Read, Session, Splice, Wait};
 
 use std::time::{Duration, Instant};
 

@@ -4,12 +4,10 @@
 //! produced and nothing is read, so memory holds one piece. A piece of a file that need not be read
 //! goes by sendfile(2), behind the bytes that precede it.
 
-use std::fs::File;
 use std::io;
 use std::net::TcpStream as BlockingStream;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, recv};
@@ -17,35 +15,11 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::Piece;
 use super::file::send_file;
 use super::gate::Waited;
 use crate::blocking;
 use crate::tcp_info::Delivery;
-
-/// The next piece of outgoing content.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// Nothing but what was appended to the replies.
-    Nothing,
-    /// The replies, and this many bytes of the buffer behind them.
-    Bytes(usize),
-    /// The replies, and behind them some of these bytes of a file, whose number [`Step::sent`]
-    /// gets.
-    File(Piece),
-    /// The replies, then the end of the connection.
-    Finish,
-}
-
-/// Bytes of a file that nobody needs to look at on their way out.
-#[derive(Debug, Clone)]
-pub struct Piece {
-    /// The file.
-    pub file: Arc<File>,
-    /// The place of the first of them.
-    pub at: u64,
-    /// How many there are; at least 1.
-    pub count: u64,
-}
 
 /// Writes all of `bytes` to a peer that takes some of them every `patience`, however slowly.
 ///
@@ -241,9 +215,12 @@ const TURN: usize = 1024 * 1024;
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::time::Instant;
 
     use super::super::{
-        Flow, Input, Interest, Placement, Pumped, Step, pump_blocking, pump_cooperative,
+        Event, Interest, Next, Placement, Produced, Pumped, Session, pump_blocking,
+        pump_cooperative,
     };
     use super::*;
 
@@ -264,37 +241,43 @@ mod tests {
         }
     }
 
-    impl Step for Giver {
+    impl Session for Giver {
+        type Successor = ();
+
         fn interest(&self) -> Interest {
             let (produce, place) = (!self.said_goodbye, Placement::Thread);
             Interest { produce, may_block: true, place, ..Interest::input(IDLE) }
         }
 
-        fn step(&mut self, input: Input<'_>, _: &mut Vec<u8>) -> Flow {
-            if matches!(input, Input::EndOfStream) { Flow::Finish } else { Flow::Continue }
+        fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next<()> {
+            match event {
+                Event::Sent(count) => {
+                    self.piece.at += count;
+                    self.piece.count -= count;
+                    Next::Continue
+                }
+                Event::EndOfStream => Next::Finish,
+                _ => Next::Continue,
+            }
         }
 
-        fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+        fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced<()>> {
             if !std::mem::replace(&mut self.greeted, true) {
-                replies.extend_from_slice(b"hello ");
+                out.extend_from_slice(b"hello ");
             }
             if self.piece.count > 0 && !self.looks {
-                return Ok(Outgoing::File(self.piece.clone()));
+                return Ok(Produced::File(self.piece.clone()));
             }
             if self.piece.count > 0 {
                 let count = some(read(&self.piece, buffer)?)?;
-                self.sent(count);
-                return Ok(Outgoing::Bytes(usize::try_from(count).unwrap()));
+                self.piece.at += count;
+                self.piece.count -= count;
+                return Ok(Produced::Bytes(usize::try_from(count).unwrap()));
             }
             if !std::mem::replace(&mut self.said_goodbye, true) {
-                replies.extend_from_slice(b" goodbye");
+                out.extend_from_slice(b" goodbye");
             }
-            Ok(Outgoing::Nothing)
-        }
-
-        fn sent(&mut self, count: u64) {
-            self.piece.at += count;
-            self.piece.count -= count;
+            Ok(Produced::Next(Next::Continue))
         }
     }
 
@@ -306,7 +289,7 @@ mod tests {
         (client, listener.accept().unwrap().0)
     }
 
-    async fn pump(server: BlockingStream, giver: &mut Giver, bulk: u64) -> io::Result<Pumped> {
+    async fn pump(server: BlockingStream, giver: &mut Giver, bulk: u64) -> io::Result<Pumped<()>> {
         server.set_nonblocking(true).unwrap();
         let server = TcpStream::from_std(server).unwrap();
         let pumped =

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Gate, Outgoing};
+use super::Gate;
 
 /// One protocol on one connection, without a socket: events in, bytes out.
 ///
@@ -17,10 +17,10 @@ use super::{Gate, Outgoing};
 ///   1  interest  `interest()`, exactly once: the value describes the whole turn
 ///   2  write     all bytes that earlier calls appended, with `idle` as the time limit
 ///   3  place     a connection that belongs elsewhere is handed over, unless it is producing
-///   4  wait      until the gate opens, then a new turn; Silence once `until` has passed
+///   4  wait      until the gate opens, then a new turn; Idle once `until` has passed
 ///   5  wake      until that instant, then Timer; nothing is read before
-///   6  produce   `outgoing()`, then `sent()` for a piece of a file, then a new turn
-///   7  read      `step()` with Bytes, Unseen or EndOfStream; Silence after `idle` without input
+///   6  produce   `produce()`, then Sent for a piece of a file, then a new turn
+///   7  read      `handle()` with Bytes, Spliced or EndOfStream; Idle after `idle` without input
 /// ```
 ///
 /// So each turn makes at most one call that changes the session, and its state cannot differ from
@@ -33,7 +33,7 @@ use super::{Gate, Outgoing};
 /// input, without waiting for it.
 ///
 /// # Where the drivers differ
-/// - [`pump_cooperative`](super::pump_cooperative) delivers [`Input::Stopping`] while it waits; the
+/// - [`pump_cooperative`](super::pump_cooperative) delivers [`Event::Shutdown`] while it waits; the
 ///   thread of [`pump_blocking`](super::pump_blocking) cannot be woken, so a session there finds
 ///   out in its next call.
 /// - Only [`pump_blocking`](super::pump_blocking) splices; the other drivers treat [`Read::Splice`]
@@ -41,39 +41,41 @@ use super::{Gate, Outgoing};
 /// - The [`reactor`](crate::reactor) keeps the interest of each connection until its next event, as
 ///   one thread waits for all of them. Output that a peer does not accept is queued instead of
 ///   waited for; while some is queued, only [`Read::WhileProducing`] is read. It has no steps 4 and
-///   6: a session that belongs there neither waits nor produces.
-pub trait Step {
+///   6: a session that belongs there neither waits nor produces, and becomes nothing else.
+pub trait Session {
+    /// What a connection becomes that goes on as something else ([`Next::Become`]).
+    type Successor;
+
     /// Returns what the driver must wait for.
     fn interest(&self) -> Interest;
 
-    /// Handles one event, and appends bytes for the peer to `replies`. They are written before the
-    /// next read, so a peer that does not read is not read from.
-    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow;
+    /// Handles one event that happened at `now`, and appends bytes for the peer to `out`. They are
+    /// written before the next read, so a peer that does not read is not read from.
+    fn handle(
+        &mut self,
+        event: Event<'_>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Next<Self::Successor>;
 
     /// Produces the next piece of outgoing content, while [`Interest::produce`] is set. `buffer`
-    /// belongs to the driver and may be filled.
+    /// belongs to the driver and may be filled; what is appended to `out` goes before the piece.
     ///
     /// # Errors
     /// Announced content cannot be sent. The connection breaks, so that the peer does not take the
     /// content for complete.
-    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
-        let _ = (buffer, replies);
-        Ok(Outgoing::Nothing)
+    fn produce(
+        &mut self,
+        buffer: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> io::Result<Produced<Self::Successor>> {
+        let _ = (buffer, out);
+        Ok(Produced::Next(Next::Continue))
     }
 
-    /// Records that `count` bytes of the last [`Outgoing::File`] were handed to the kernel.
-    fn sent(&mut self, count: u64) {
-        let _ = count;
-    }
-
-    /// Records that `count` bytes that others addressed to this peer are sent, or queued.
-    fn delivered(&mut self, count: u64) {
-        let _ = count;
-    }
-
-    /// Encrypts bytes that another session of the same reactor addressed to this peer; `is_last`:
-    /// nothing follows them. Returns `None` if they are sent as they are.
-    fn seal(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
+    /// Counts bytes that another session of the same reactor addressed to this peer, and encrypts
+    /// them; `is_last`: nothing follows them. Returns `None` if they are sent as they are.
+    fn relay(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
         let _ = (bytes, is_last);
         None
     }
@@ -84,12 +86,12 @@ pub trait Step {
 pub struct Interest {
     /// Input that the session reads once it has nothing to produce.
     pub read: Read,
-    /// There is content to send before the next read: [`Step::outgoing`] is called.
+    /// There is content to send before the next read: [`Session::produce`] is called.
     pub produce: bool,
-    /// Longest time without input before [`Input::Silence`], and longest time in which a peer may
+    /// Longest time without input before [`Event::Idle`], and longest time in which a peer may
     /// accept no output.
     pub idle: Duration,
-    /// Nothing is read or produced before this instant, for a rate limit; then [`Input::Timer`] is
+    /// Nothing is read or produced before this instant, for a rate limit; then [`Event::Timer`] is
     /// delivered, even if the instant has passed already. Absolute: a duration that is asked for
     /// twice has two values.
     pub wake: Option<Instant>,
@@ -143,10 +145,10 @@ pub struct Splice {
 pub struct Wait {
     /// Opened by the other session.
     pub gate: Arc<Gate>,
-    /// When the wait ends without it, with [`Input::Silence`].
+    /// When the wait ends without it, with [`Event::Idle`].
     pub until: Option<Instant>,
     /// With fewer unread bytes than this, a FIN means that the peer has left:
-    /// [`Input::EndOfStream`].
+    /// [`Event::EndOfStream`].
     pub gone_below: u64,
 }
 
@@ -161,28 +163,56 @@ pub enum Placement {
     Reactor,
 }
 
-/// An event of the connection.
+/// An event of a connection.
 #[derive(Debug)]
-pub enum Input<'a> {
+pub enum Event<'a> {
     /// Bytes that were read; the session may change them in place.
-    Bytes(&'a mut [u8], Instant),
+    Bytes(&'a mut [u8]),
     /// Number of bytes that were spliced into the file of [`Read::Splice`].
-    Unseen(u64, Instant),
+    Spliced(u64),
+    /// Number of bytes of the last [`Produced::File`] that were handed to the kernel.
+    Sent(u64),
     /// The peer sent FIN.
     EndOfStream,
     /// No input for [`Interest::idle`], or the end of a [`Wait`].
-    Silence,
+    Idle,
+    /// [`Interest::wake`] was reached.
+    Timer,
     /// The server stops: running transfers may finish, nothing new begins.
-    Stopping,
-    /// [`Interest::wake`] was reached; this is the time now.
-    Timer(Instant),
+    Shutdown,
+    /// The connection is lost, for this reason. It is the last event, and nothing is sent after it.
+    Lost(&'a str),
 }
 
-/// Whether the session continues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
+/// What follows a call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<S> {
     /// A new turn.
     Continue,
     /// The driver writes the bytes appended so far, then closes the connection.
     Finish,
+    /// The driver writes the bytes appended so far; then the connection goes on as this.
+    Become(S),
+}
+
+/// The next piece of outgoing content.
+#[derive(Debug)]
+pub enum Produced<S> {
+    /// No content, but what was appended to `out`.
+    Next(Next<S>),
+    /// This many bytes of the buffer.
+    Bytes(usize),
+    /// Some of these bytes of a file, whose number [`Event::Sent`] reports.
+    File(Piece),
+}
+
+/// Bytes of a file that need not be read on their way out.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// The file.
+    pub file: Arc<File>,
+    /// Offset of the first byte.
+    pub at: u64,
+    /// Number of bytes, at least 1.
+    pub count: u64,
 }

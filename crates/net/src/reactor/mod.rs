@@ -30,17 +30,22 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use crate::copy::{Flow, Input, Step};
+use crate::copy::{Event, Next, Session};
 use crate::linger::{LINGER_BYTES, LINGER_TIME};
 use wires::{Flushed, State};
 
 /// What the connections of a reactor have in common. All of it is called on the reactor's thread.
 pub trait Host: Send + 'static {
     /// A conversation.
-    type Session: Step + Send + 'static;
+    type Session: Session + Send + 'static;
 
     /// A connection has arrived; nothing was read here yet. `replies` go out first.
-    fn begin(&mut self, key: Key, session: &mut Self::Session, replies: &mut Vec<u8>) -> Flow;
+    fn begin(
+        &mut self,
+        key: Key,
+        session: &mut Self::Session,
+        replies: &mut Vec<u8>,
+    ) -> NextOf<Self::Session>;
 
     /// All that waited for a slow peer is with the kernel now; `replies` go out next.
     fn drained(&mut self, key: Key, session: &mut Self::Session, replies: &mut Vec<u8>);
@@ -51,6 +56,9 @@ pub trait Host: Send + 'static {
     /// A connection is gone; with an error, if it broke.
     fn ended(&mut self, key: Key, session: Self::Session, error: Option<io::Error>);
 }
+
+/// What follows a call of a session.
+pub type NextOf<S> = Next<<S as Session>::Successor>;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +147,7 @@ impl<S> Shared<S> {
     }
 }
 
-impl<S: Step + Send + 'static> Reactor<S> {
+impl<S: Session + Send + 'static> Reactor<S> {
     /// Starts a thread.
     ///
     /// # Errors
@@ -293,8 +301,8 @@ impl<H: Host> Running<H> {
 
     fn begin(&mut self, key: Key) {
         let Some(session) = self.wires.session(key) else { return };
-        let flow = self.host.begin(key, session, &mut self.replies);
-        self.reply(key, flow);
+        let next = self.host.begin(key, session, &mut self.replies);
+        self.reply(key, &next);
     }
 
     fn ready(&mut self, key: Key, flags: EventFlags) {
@@ -347,25 +355,22 @@ impl<H: Host> Running<H> {
         if !wire.state.is_open() {
             return;
         }
-        let input = match what {
-            What::Bytes(count) => {
-                let (bytes, _) = self.buffer.split_at_mut(count);
-                Input::Bytes(bytes, self.now)
-            }
+        let event = match what {
+            What::Bytes(count) => Event::Bytes(self.buffer.split_at_mut(count).0),
             What::End => {
                 wire.state = State::Ended;
-                Input::EndOfStream
+                Event::EndOfStream
             }
-            What::Silence => Input::Silence,
-            What::Timer => Input::Timer(self.now),
-            What::Stopping => Input::Stopping,
+            What::Silence => Event::Idle,
+            What::Timer => Event::Timer,
+            What::Stopping => Event::Shutdown,
         };
-        let flow = wire.session.step(input, &mut self.replies);
-        self.reply(key, flow);
+        let next = wire.session.handle(event, self.now, &mut self.replies);
+        self.reply(key, &next);
     }
 
     /// Writes what a step replied, and sees to what it waits for now.
-    fn reply(&mut self, key: Key, flow: Flow) {
+    fn reply(&mut self, key: Key, next: &NextOf<H::Session>) {
         let Some(wire) = self.wires.get(key) else { return };
         let waited = wire.queued() > 0;
         let written = wire.write_vec(&mut self.replies);
@@ -375,7 +380,7 @@ impl<H: Host> Running<H> {
         if let Err(error) = written {
             return self.remove(key, Some(error));
         }
-        if flow == Flow::Finish {
+        if !matches!(next, Next::Continue) {
             wire.state = State::Finishing { hurried: false };
         }
         self.see_to(key, waited);
@@ -406,12 +411,12 @@ impl<H: Host> Running<H> {
             State::Open => wire.deadline = self.now.checked_add(idle),
             // It had something to send before it could end: now it is told of the end again.
             State::Ended => {
-                let flow = wire.session.step(Input::EndOfStream, &mut self.replies);
+                let next = wire.session.handle(Event::EndOfStream, self.now, &mut self.replies);
                 let silent = self.replies.is_empty();
-                if flow == Flow::Finish || silent {
+                if silent {
                     wire.state = State::Finishing { hurried: false };
                 }
-                return self.reply(key, flow);
+                return self.reply(key, &next);
             }
             State::Finishing { .. } => {
                 if let Err(error) = wire.shut() {
@@ -430,7 +435,7 @@ impl<H: Host> Running<H> {
         if wire.state.is_open() {
             self.host.drained(key, &mut wire.session, &mut self.replies);
         }
-        self.reply(key, Flow::Continue);
+        self.reply(key, &Next::Continue);
     }
 
     fn turn(&mut self) {

@@ -27,35 +27,37 @@ impl Echo {
     }
 }
 
-impl Step for Echo {
+impl Session for Echo {
+    type Successor = ();
+
     fn interest(&self) -> Interest {
         let read = if self.hears { Read::WhileProducing } else { Read::Bytes };
         let place = Placement::Reactor;
         Interest { read, wake: self.wake, place, ..Interest::input(self.patience) }
     }
 
-    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        match input {
-            Input::Bytes(bytes, _) if bytes == b"panic" => panic!("as asked"),
-            Input::Bytes(bytes, _) if bytes == b"quit" => {
-                replies.extend_from_slice(b"bye");
-                return Flow::Finish;
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<()> {
+        match event {
+            Event::Bytes(bytes) if bytes == b"panic" => panic!("as asked"),
+            Event::Bytes(bytes) if bytes == b"quit" => {
+                out.extend_from_slice(b"bye");
+                return Next::Finish;
             }
-            Input::Bytes(bytes, at) if self.sips => {
+            Event::Bytes(bytes) if self.sips => {
                 self.waiting.extend(bytes.iter());
-                self.sip(at, replies);
+                self.sip(now, out);
             }
-            Input::Timer(at) => self.sip(at, replies),
-            Input::Bytes(bytes, _) => replies.extend_from_slice(bytes),
-            Input::Silence => replies.extend_from_slice(b"still there?"),
-            Input::Stopping => {
-                replies.extend_from_slice(b"stopping");
-                return Flow::Finish;
+            Event::Timer => self.sip(now, out),
+            Event::Bytes(bytes) => out.extend_from_slice(bytes),
+            Event::Idle => out.extend_from_slice(b"still there?"),
+            Event::Shutdown => {
+                out.extend_from_slice(b"stopping");
+                return Next::Finish;
             }
-            Input::EndOfStream => return Flow::Finish,
-            Input::Unseen(..) => {}
+            Event::EndOfStream => return Next::Finish,
+            other => panic!("{other:?}"),
         }
-        Flow::Continue
+        Next::Continue
     }
 }
 
@@ -69,10 +71,10 @@ struct Hall {
 impl Host for Hall {
     type Session = Echo;
 
-    fn begin(&mut self, key: Key, _: &mut Echo, replies: &mut Vec<u8>) -> Flow {
+    fn begin(&mut self, key: Key, _: &mut Echo, replies: &mut Vec<u8>) -> Next<()> {
         self.here.push(key);
         replies.extend_from_slice(b"hi");
-        Flow::Continue
+        Next::Continue
     }
 
     fn drained(&mut self, _: Key, _: &mut Echo, replies: &mut Vec<u8>) {

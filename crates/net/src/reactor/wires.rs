@@ -13,7 +13,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use slab::Slab;
 
 use super::queue::Queue;
-use crate::copy::{Interest, Read, Step};
+use crate::copy::{Interest, Read, Session};
 use crate::tcp_info::Delivery;
 
 /// Where a connection stands, as long as it is there.
@@ -113,7 +113,7 @@ pub(super) enum Flushed {
     None,
 }
 
-impl<S: Step> Wires<S> {
+impl<S: Session> Wires<S> {
     pub(super) const fn new(poll: OwnedFd) -> Self {
         Self { poll, slab: Slab::new(), touched: Vec::new() }
     }
@@ -139,9 +139,8 @@ impl<S: Step> Wires<S> {
             return;
         }
         let waited = wire.queued() > 0;
-        wire.session.delivered(bytes.len() as u64);
-        // Whatever becomes of one, the others are told.
-        let sealed = catch_unwind(AssertUnwindSafe(|| wire.session.seal(bytes, is_last)));
+        // A panic of one session must not keep the others from their bytes.
+        let sealed = catch_unwind(AssertUnwindSafe(|| wire.session.relay(bytes, is_last)));
         let sealed = sealed.unwrap_or_else(|_| Some(Err(io::Error::other("internal error"))));
         let written = match sealed {
             None => wire.write(bytes),
@@ -229,7 +228,7 @@ impl<S: Step> Wires<S> {
     }
 }
 
-impl<S: Step> Wire<S> {
+impl<S: Session> Wire<S> {
     /// Asks the session what it waits for, and keeps the answer until its next event. Returns its
     /// idle timeout.
     pub(super) fn ask(&mut self) -> Duration {

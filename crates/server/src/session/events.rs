@@ -1,13 +1,15 @@
 //! A room as server-sent events (WHATWG HTML §9.2), for EventSource and curl (docs/rooms.md). Nothing is said this way:
 //! what comes is not looked at, and its end ends the stream.
 
-use anyport_net::copy::{Flow, Input, Interest, Placement, Read};
+use std::time::Instant;
+
+use anyport_net::copy::{Event, Interest, Placement, Read, Session};
 use anyport_proto::http1::plain_response;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::Refusal;
 use http::StatusCode;
 
-use super::{Context, stopping};
+use super::{Context, Next, Successor, stopping};
 use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat};
 
 pub(crate) struct Events {
@@ -24,20 +26,13 @@ impl Events {
         Self { context, join, head, member: None }
     }
 
-    pub(super) fn interest(&self) -> Interest {
-        // Often enough that no proxy takes the connection for dead.
-        let idle = self.context.config.timeouts.idle / 2;
-        let (read, place) = (Read::WhileProducing, Placement::Reactor);
-        Interest { read, place, ..Interest::input(idle) }
-    }
-
     /// Takes its seat, and answers.
     pub(super) fn enter(
         &mut self,
         rooms: &Rooms,
         shard: usize,
         replies: &mut Vec<u8>,
-    ) -> (Option<Seat>, Flow) {
+    ) -> (Option<Seat>, Next) {
         let form = Form::new(Carrier::Event, self.join.json);
         let head = std::mem::take(&mut self.head);
         let head = |_: Option<&_>, out: &mut Vec<u8>| out.extend_from_slice(&head);
@@ -45,11 +40,11 @@ impl Events {
         match rooms.enter(peer, &self.join, form, shard, replies, head) {
             Ok(Entry { member, seat }) => {
                 self.member = Some(member);
-                (Some(seat), Flow::Continue)
+                (Some(seat), Next::Continue)
             }
             Err(refusal) => {
                 self.refuse(&refusal, replies);
-                (None, Flow::Finish)
+                (None, Next::Finish)
             }
         }
     }
@@ -63,24 +58,38 @@ impl Events {
     }
 
     /// The server stops. Who has not been let in yet is told.
-    pub(super) fn stop(&self, replies: &mut Vec<u8>) {
+    fn stop(&self, replies: &mut Vec<u8>) {
         if self.member.is_none() {
             self.refuse(&stopping(), replies);
         }
     }
+}
 
-    #[expect(clippy::unused_self, reason = "asked of each session alike")]
-    pub(super) fn step(&self, input: &Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        match input {
-            Input::EndOfStream => Flow::Finish,
-            Input::Silence => {
-                // A comment: to the peer it is nothing, to TCP a question whether it is there.
-                replies.extend_from_slice(b":\n\n");
-                Flow::Continue
+impl Session for Events {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
+        // Often enough that no proxy takes the connection for dead.
+        let idle = self.context.config.timeouts.idle / 2;
+        let (read, place) = (Read::WhileProducing, Placement::Reactor);
+        Interest { read, place, ..Interest::input(idle) }
+    }
+
+    fn handle(&mut self, event: Event<'_>, _: Instant, out: &mut Vec<u8>) -> Next {
+        match event {
+            Event::EndOfStream => return Next::Finish,
+            // A comment: nothing to the client, and to TCP a question whether it is there.
+            Event::Idle => out.extend_from_slice(b":\n\n"),
+            Event::Shutdown => {
+                self.stop(out);
+                return Next::Finish;
             }
-            Input::Bytes(..) | Input::Stopping | Input::Timer(_) | Input::Unseen(..) => {
-                Flow::Continue
-            }
+            Event::Bytes(_)
+            | Event::Spliced(_)
+            | Event::Sent(_)
+            | Event::Timer
+            | Event::Lost(_) => {}
         }
+        Next::Continue
     }
 }

@@ -1,11 +1,11 @@
 //! Takes what a peer answers to the greeting, which has gone out before; answers nothing more.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Interest};
+use anyport_net::copy::{Event, Interest, Session};
 
-use super::Context;
 use super::due::Due;
+use super::{Context, Next, Successor};
 use crate::service::greet::Answers;
 
 pub(crate) struct Greet {
@@ -21,36 +21,40 @@ impl Greet {
         let timeouts = &context.config.timeouts;
         Self { answers, idle: timeouts.idle, due: Due::new(timeouts.message) }
     }
+}
 
-    pub(super) fn interest(&self) -> Interest {
+impl Session for Greet {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
         Interest::input(self.due.patience(self.idle))
     }
 
-    pub(super) fn step(&mut self, input: Input<'_>) -> Flow {
-        match input {
-            Input::Bytes(bytes, at) if !self.due.is_late(at) => {
+    fn handle(&mut self, event: Event<'_>, now: Instant, _: &mut Vec<u8>) -> Next {
+        match event {
+            Event::Bytes(bytes) if !self.due.is_late(now) => {
                 let wanted = self.answers.data(bytes);
                 if !self.answers.is_in_line() {
                     self.due.end();
                 } else if bytes.contains(&b'\n') {
                     // Another line than the one that was under way.
                     self.due.end();
-                    self.due.begin(at);
+                    self.due.begin(now);
                 } else {
-                    self.due.begin(at);
+                    self.due.begin(now);
                 }
-                if wanted { Flow::Continue } else { Flow::Finish }
+                if wanted { Next::Continue } else { Next::Finish }
             }
-            Input::Stopping | Input::Timer(_) | Input::Unseen(..) => Flow::Continue,
-            // What trickles is told as far as it came.
-            Input::Bytes(..) | Input::EndOfStream | Input::Silence => {
-                self.end();
-                Flow::Finish
+            // A line that is late is reported as far as it came.
+            Event::Bytes(_)
+            | Event::EndOfStream
+            | Event::Idle
+            | Event::Shutdown
+            | Event::Lost(_) => {
+                self.answers.end();
+                Next::Finish
             }
+            Event::Timer | Event::Spliced(_) | Event::Sent(_) => Next::Continue,
         }
-    }
-
-    pub(super) fn end(&mut self) {
-        self.answers.end();
     }
 }

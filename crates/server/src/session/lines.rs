@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Interest, Placement, Read};
+use anyport_net::copy::{self, Interest, Placement, Read, Session};
 use anyport_proto::rooms::{Event, Join, Line, Said, SaidError};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
-use super::Context;
 use super::due::Due;
 use super::messages::OUT_OF_MEMORY;
+use super::{Context, Next, Successor};
 use crate::budget::Share;
 use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat, guest};
 
@@ -32,22 +32,13 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// `rest` is what came behind the request.
-    pub(super) fn new(context: Context, mut join: Join, rest: &[u8]) -> Self {
+    pub(super) fn new(context: Context, mut join: Join) -> Self {
         // Whoever types JOIN wants to speak, and needs a name for that.
         join.nick.get_or_insert_with(guest);
         let share = context.buffer_share();
-        let (line, waiting) = (rest.to_vec(), Vec::new());
+        let (line, waiting) = (Vec::new(), Vec::new());
         let due = Due::new(context.config.timeouts.message);
         Self { context, join, member: None, line, share, waiting, due, too_long: false, wake: None }
-    }
-
-    pub(super) fn interest(&self) -> Interest {
-        // Between two lines a person may think for any time; TCP keepalive finds out whether the
-        // peer is still there.
-        let idle = self.due.patience(Duration::MAX);
-        let (read, place) = (Read::WhileProducing, Placement::Reactor);
-        Interest { read, wake: self.wake, place, ..Interest::input(idle) }
     }
 
     /// Takes its seat, and hears what was said before.
@@ -56,7 +47,7 @@ impl Lines {
         rooms: &Rooms,
         shard: usize,
         replies: &mut Vec<u8>,
-    ) -> (Option<Seat>, Flow) {
+    ) -> (Option<Seat>, Next) {
         let form = Form::new(Carrier::Line, self.join.json);
         let welcome = |joined: Option<&anyport_proto::rooms::Joined>, out: &mut Vec<u8>| {
             let Some(joined) = joined else { return };
@@ -74,18 +65,17 @@ impl Lines {
                 self.member = Some(member);
                 let early = std::mem::take(&mut self.line);
                 self.bytes(&early, Instant::now(), replies);
-                (Some(seat), Flow::Continue)
+                (Some(seat), Next::Continue)
             }
             Err(refusal) => {
                 self.context.files.refused("raw", self.context.peer, refusal.message.clone());
                 replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
-                (None, Flow::Finish)
+                (None, Next::Finish)
             }
         }
     }
 
-    /// Says goodbye: nothing runs here that is waited for.
-    pub(super) fn stop(&self, replies: &mut Vec<u8>) -> bool {
+    fn say_goodbye(&self, replies: &mut Vec<u8>) {
         let refusal = super::stopping();
         if self.join.json {
             replies.extend_from_slice(Event::Error(refusal).to_json().as_bytes());
@@ -93,36 +83,15 @@ impl Lines {
             replies.extend_from_slice(Event::Error(refusal).to_text().as_bytes());
         }
         replies.push(b'\n');
-        true
-    }
-
-    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        match input {
-            Input::Bytes(_, at) if self.due.is_late(at) => self.late(at, replies),
-            Input::Silence if self.due.is_late_after_silence() => {
-                self.late(Instant::now(), replies)
-            }
-            Input::Bytes(bytes, at) => {
-                self.bytes(bytes, at, replies);
-                Flow::Continue
-            }
-            Input::Timer(at) => {
-                self.bytes(&[], at, replies);
-                Flow::Continue
-            }
-            // What nobody ended was not meant to be said.
-            Input::EndOfStream => Flow::Finish,
-            Input::Silence | Input::Stopping | Input::Unseen(..) => Flow::Continue,
-        }
     }
 
     /// A line that trickles.
-    fn late(&mut self, at: Instant, replies: &mut Vec<u8>) -> Flow {
+    fn late(&mut self, at: Instant, replies: &mut Vec<u8>) -> Next {
         let reason = self.due.reason("a line");
         self.due.end();
         self.context.files.refused("raw", self.context.peer, reason.clone());
         self.refuse(Refusal::new(RefusalCode::BadRequest, reason), at, replies);
-        Flow::Finish
+        Next::Finish
     }
 
     /// Handles what waits, and `bytes` behind it. Input beyond the rate waits: the rest of one read at most, since nothing is
@@ -220,6 +189,42 @@ impl Lines {
         if let Some(member) = &mut self.member {
             member.refuse(refusal, at, &mut |text| tell(text, replies));
         }
+    }
+}
+
+impl Session for Lines {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
+        // Between two lines a person may think for any time; TCP keepalive finds out whether the
+        // peer is still there.
+        let idle = self.due.patience(Duration::MAX);
+        let (read, place) = (Read::WhileProducing, Placement::Reactor);
+        Interest { read, wake: self.wake, place, ..Interest::input(idle) }
+    }
+
+    fn handle(&mut self, event: copy::Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
+        match event {
+            // It has not entered the room yet.
+            copy::Event::Bytes(bytes) if self.member.is_none() => {
+                self.line.extend_from_slice(bytes)
+            }
+            copy::Event::Bytes(_) if self.due.is_late(now) => return self.late(now, out),
+            copy::Event::Idle if self.due.is_late_after_silence() => return self.late(now, out),
+            copy::Event::Bytes(bytes) => self.bytes(bytes, now, out),
+            copy::Event::Timer => self.bytes(&[], now, out),
+            // A line without an end was not meant to be sent.
+            copy::Event::EndOfStream => return Next::Finish,
+            copy::Event::Shutdown => {
+                self.say_goodbye(out);
+                return Next::Finish;
+            }
+            copy::Event::Idle
+            | copy::Event::Spliced(_)
+            | copy::Event::Sent(_)
+            | copy::Event::Lost(_) => {}
+        }
+        Next::Continue
     }
 }
 

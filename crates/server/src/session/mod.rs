@@ -1,13 +1,14 @@
-//! One protocol spoken on a connection. Sessions are steps of the bulk loop (`anyport_net::copy`): bytes in, replies
-//! out, no await anywhere; so the same session runs among the tasks of the runtime and on a thread of its own.
+//! The protocols that a connection can speak: sessions of `anyport_net::copy`, synchronous and
+//! without a socket, so that the same session runs on the runtime, on a thread of its own and on a
+//! reactor.
 //!
 //! ```text
 //!   Raw ──proof of frames──► Ws          Http1 ──upgrade──► Ws
 //!   Preface ──JOIN──► Lines              Http1 ──GET /rooms/NAME──► Events
 //!   Preface ──PIPE, TAKE──► Pipe
 //!                                        Refusing (what is not taken here)
-//!   http2: no step, but a task for each stream, with the routes of Http1 (`http`)
-//!   Single: echo, greet or time, where a listener serves nothing else
+//!   http2: no session, but a task for each stream, with the routes of Http1 (`http`)
+//!   Echo, Greet, Time (where a listener serves nothing else; Echo also behind a preface line)
 //! ```
 
 mod due;
@@ -25,7 +26,6 @@ mod raw;
 pub(crate) mod raw_echo;
 mod refusing;
 mod sending;
-pub(crate) mod single;
 #[cfg(test)]
 mod tests;
 pub(crate) mod time_http;
@@ -37,9 +37,9 @@ pub(crate) use http1::Upgrade;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Interest, Outgoing, Step};
+use anyport_net::copy::{self, Event, Interest, Session};
 use anyport_proto::access::Token;
 use anyport_proto::detect::Verdict;
 use anyport_proto::transfer::download::List;
@@ -56,6 +56,7 @@ use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::{Desk, Rooms, Seat};
+use crate::shutdown::Stage;
 
 /// What every session of a server shares, and whom it talks to.
 #[derive(Clone)]
@@ -78,6 +79,8 @@ pub(crate) struct Context {
     pub(crate) stream_files: Arc<Budget>,
     pub(crate) peer: SocketAddr,
     pub(crate) link: Link,
+    /// Whether the server stops.
+    pub(crate) stage: Stage,
     /// Nobody on the way can read it.
     pub(crate) is_encrypted: bool,
 }
@@ -133,27 +136,41 @@ impl Context {
     }
 }
 
-/// The session of a connection, whichever it is.
-pub(crate) enum Session {
+/// The session of a connection.
+pub(crate) enum AnySession {
     Raw(Box<raw::Raw>),
     Preface(Box<preface::Preface>),
     Http1(Box<http1::Http1>),
     Ws(Box<ws::Ws>),
     Lines(Box<lines::Lines>),
     Events(Box<events::Events>),
-    Refusing(refusing::Refusing),
-    Single(Box<single::Single>),
+    Refusing(Box<refusing::Refusing>),
     Pipe(Box<pipe::Pipe>),
+    Echo(Box<raw_echo::RawEcho>),
+    Greet(Box<greet::Greet>),
+    Time(Box<time_http::TimeHttp>),
 }
 
-/// What a session wants after a step.
-enum Next {
-    Flow(Flow),
-    /// Another protocol from here on; it has taken what was left of the input.
-    Become(Session, Flow),
+/// What a connection becomes when its session ends but the connection does not.
+pub(crate) enum Successor {
+    /// Another session, which handles `rest` first: input that was read already.
+    Session { session: AnySession, rest: Vec<u8> },
+    /// The WebSocket library, which owns the stream from here on.
+    Library(Upgrade),
 }
 
-impl Session {
+impl Successor {
+    const fn session(session: AnySession, rest: Vec<u8>) -> Next {
+        Next::Become(Self::Session { session, rest })
+    }
+}
+
+/// What follows a call of one of the sessions.
+pub(crate) type Next = copy::Next<Successor>;
+/// What one of the sessions produces.
+pub(crate) type Produced = copy::Produced<Successor>;
+
+impl AnySession {
     /// The session for a verdict. Its first input is the prefix that the verdict was found from. None for HTTP/2, whose streams
     /// are tasks: [`http2::serve`].
     pub(crate) fn new(verdict: Verdict, context: Context) -> Option<Self> {
@@ -161,197 +178,151 @@ impl Session {
         let must_encrypt = context.must_encrypt();
         let needs_token = context.config.tokens.is_some();
         Some(match verdict {
-            Verdict::Proxy => Self::Refusing(refusing::Refusing::proxy(context)),
+            Verdict::Proxy => Self::refusing(refusing::Refusing::proxy(context)),
             // A request is answered with where to go.
             Verdict::Raw | Verdict::Preface if must_encrypt => {
-                Self::Refusing(refusing::Refusing::without_tls(context))
+                Self::refusing(refusing::Refusing::without_tls(context))
             }
             Verdict::FrameCandidate if must_encrypt => {
-                Self::Refusing(refusing::Refusing::frames_without_tls(context))
+                Self::refusing(refusing::Refusing::frames_without_tls(context))
             }
             Verdict::Raw if needs_token && allowed.raw => {
-                Self::Refusing(refusing::Refusing::without_token(context))
+                Self::refusing(refusing::Refusing::without_token(context))
             }
             Verdict::FrameCandidate if needs_token => {
-                Self::Refusing(refusing::Refusing::frames_without_token(context))
+                Self::refusing(refusing::Refusing::frames_without_token(context))
             }
             // Where raw is not taken, what is no other protocol is a broken request, or nothing we know.
             Verdict::Raw if !allowed.raw && (allowed.http || allowed.ws) => {
                 Self::Http1(Box::new(http1::Http1::new(context)))
             }
-            Verdict::Raw if !allowed.raw => Self::Refusing(refusing::Refusing::raw(context)),
+            Verdict::Raw if !allowed.raw => Self::refusing(refusing::Refusing::raw(context)),
             Verdict::Raw => Self::Raw(Box::new(raw::Raw::plain(context))),
             Verdict::FrameCandidate => Self::Raw(Box::new(raw::Raw::candidate(context))),
             Verdict::Preface => Self::Preface(Box::new(preface::Preface::new(context))),
             Verdict::Http1 => Self::Http1(Box::new(http1::Http1::new(context))),
-            Verdict::Tls => Self::Refusing(refusing::Refusing::tls(context)),
+            Verdict::Tls => Self::refusing(refusing::Refusing::tls(context)),
             Verdict::Http2 => return None,
         })
     }
 
-    /// The request head of an upgrade that another engine is to answer, once it is whole; and what followed it.
-    pub(crate) fn take_upgrade(&mut self) -> Option<Upgrade> {
-        match self {
-            Self::Http1(session) => session.take_upgrade(),
-            _ => None,
-        }
+    fn refusing(session: refusing::Refusing) -> Self {
+        Self::Refusing(Box::new(session))
     }
 
-    /// Whether another engine goes on with the connection.
-    pub(crate) fn is_handed_over(&self) -> bool {
-        matches!(self, Self::Http1(session) if session.has_upgrade())
-    }
-
-    /// The server stops: whether nothing runs here that should be waited for. The peer is told so in `replies`.
-    fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
-        match self {
-            Self::Raw(session) => session.is_idle(),
-            Self::Preface(session) => session.stop(replies),
-            Self::Http1(session) => session.stop(replies),
-            Self::Ws(session) => session.stop(replies),
-            Self::Lines(session) => session.stop(replies),
-            Self::Pipe(session) => session.stop(replies),
-            Self::Events(session) => {
-                session.stop(replies);
-                true
-            }
-            Self::Refusing(_) => true,
-            Self::Single(session) => {
-                session.stop(replies);
-                true
-            }
-        }
-    }
-
-    /// The server stops, and what comes now is answered accordingly; [`Self::stop`] is to follow.
-    pub(crate) const fn hears_of_stop(&mut self) {
-        if let Self::Http1(session) = self {
-            session.hears_of_stop();
-        }
-    }
-
-    /// The connection broke; what was running is interrupted.
-    pub(crate) fn broken(&mut self, reason: &str) {
-        match self {
-            Self::Raw(session) => session.broken(reason),
-            Self::Preface(session) => session.broken(reason),
-            Self::Http1(session) => session.broken(reason),
-            Self::Ws(session) => session.broken(reason),
-            Self::Single(session) => session.broken(),
-            Self::Pipe(session) => session.broken(reason),
-            Self::Lines(_) | Self::Events(_) | Self::Refusing(_) => {}
-        }
-    }
-
-    /// A conversation is where it stays: one for a room takes its seat.
+    /// The connection is on its reactor thread: a session for a room enters it.
     pub(crate) fn enter(
         &mut self,
         rooms: &Rooms,
         shard: usize,
-        replies: &mut Vec<u8>,
-    ) -> (Option<Seat>, Flow) {
-        match self {
-            Self::Ws(session) => session.enter(rooms, shard, replies),
-            Self::Lines(session) => session.enter(rooms, shard, replies),
-            Self::Events(session) => session.enter(rooms, shard, replies),
+        out: &mut Vec<u8>,
+    ) -> (Option<Seat>, copy::Next<Upgrade>) {
+        let (seat, next) = match self {
+            Self::Ws(session) => session.enter(rooms, shard, out),
+            Self::Lines(session) => session.enter(rooms, shard, out),
+            Self::Events(session) => session.enter(rooms, shard, out),
             Self::Raw(_)
             | Self::Preface(_)
             | Self::Http1(_)
             | Self::Refusing(_)
-            | Self::Single(_)
-            | Self::Pipe(_) => (None, Flow::Continue),
+            | Self::Pipe(_)
+            | Self::Echo(_)
+            | Self::Greet(_)
+            | Self::Time(_) => (None, Next::Continue),
+        };
+        (seat, self.follow(next, false, Instant::now(), out))
+    }
+
+    fn get(&self) -> &(dyn Session<Successor = Successor> + Send) {
+        match self {
+            Self::Raw(session) => &**session,
+            Self::Preface(session) => &**session,
+            Self::Http1(session) => &**session,
+            Self::Ws(session) => &**session,
+            Self::Lines(session) => &**session,
+            Self::Events(session) => &**session,
+            Self::Refusing(session) => &**session,
+            Self::Pipe(session) => &**session,
+            Self::Echo(session) => &**session,
+            Self::Greet(session) => &**session,
+            Self::Time(session) => &**session,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut (dyn Session<Successor = Successor> + Send) {
+        match self {
+            Self::Raw(session) => &mut **session,
+            Self::Preface(session) => &mut **session,
+            Self::Http1(session) => &mut **session,
+            Self::Ws(session) => &mut **session,
+            Self::Lines(session) => &mut **session,
+            Self::Events(session) => &mut **session,
+            Self::Refusing(session) => &mut **session,
+            Self::Pipe(session) => &mut **session,
+            Self::Echo(session) => &mut **session,
+            Self::Greet(session) => &mut **session,
+            Self::Time(session) => &mut **session,
+        }
+    }
+
+    /// Replaces this session by what `next` says, and gives it the rest of the input; with `ended`
+    /// also the end of the stream.
+    fn follow(
+        &mut self,
+        next: Next,
+        ended: bool,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> copy::Next<Upgrade> {
+        let mut rest = match next {
+            Next::Continue => return copy::Next::Continue,
+            Next::Finish => return copy::Next::Finish,
+            Next::Become(Successor::Library(upgrade)) => return copy::Next::Become(upgrade),
+            Next::Become(Successor::Session { session, rest }) => {
+                *self = session;
+                rest
+            }
+        };
+        let mut next = copy::Next::Continue;
+        if !rest.is_empty() {
+            next = self.handle(Event::Bytes(&mut rest), now, out);
+        }
+        match next {
+            copy::Next::Continue if ended => self.handle(Event::EndOfStream, now, out),
+            next => next,
         }
     }
 }
 
-impl Step for Session {
+impl Session for AnySession {
+    type Successor = Upgrade;
+
     fn interest(&self) -> Interest {
-        match self {
-            Self::Raw(session) => session.interest(),
-            Self::Preface(session) => session.interest(),
-            Self::Http1(session) => session.interest(),
-            Self::Ws(session) => session.interest(),
-            Self::Lines(session) => session.interest(),
-            Self::Events(session) => session.interest(),
-            Self::Refusing(session) => session.interest(),
-            Self::Single(session) => session.interest(),
-            Self::Pipe(session) => session.interest(),
-        }
+        self.get().interest()
     }
 
-    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        if matches!(input, Input::Stopping) {
-            return if self.stop(replies) { Flow::Finish } else { Flow::Continue };
-        }
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> copy::Next<Upgrade> {
         // A rate limit alone, which is not the session's.
-        if matches!(input, Input::Timer(_)) && self.interest().wake.is_none() {
-            return Flow::Continue;
+        if matches!(event, Event::Timer) && self.interest().wake.is_none() {
+            return copy::Next::Continue;
         }
-        let next = match self {
-            Self::Raw(session) => session.step(input, replies),
-            Self::Preface(session) => {
-                let flow = session.step(input, replies);
-                match session.take_successor(replies) {
-                    Some(successor) => Next::Become(successor, flow),
-                    None => Next::Flow(flow),
-                }
-            }
-            Self::Http1(session) => session.step(input, replies),
-            Self::Ws(session) => Next::Flow(session.step(input, replies)),
-            Self::Lines(session) => Next::Flow(session.step(input, replies)),
-            Self::Events(session) => Next::Flow(session.step(&input, replies)),
-            Self::Refusing(session) => Next::Flow(session.step(replies)),
-            Self::Single(session) => Next::Flow(session.step(input, replies)),
-            Self::Pipe(session) => Next::Flow(session.step(&input, replies)),
-        };
-        match next {
-            Next::Flow(flow) => flow,
-            Next::Become(session, flow) => {
-                *self = session;
-                flow
-            }
-        }
+        let ended = matches!(event, Event::EndOfStream);
+        let next = self.get_mut().handle(event, now, out);
+        self.follow(next, ended, now, out)
     }
 
-    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
-        match self {
-            Self::Preface(session) => {
-                let outgoing = session.outgoing(buffer, replies)?;
-                // What waited behind an answer may lead elsewhere.
-                if let Some(successor) = session.take_successor(replies) {
-                    *self = successor;
-                }
-                Ok(outgoing)
+    fn produce(
+        &mut self,
+        buffer: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> io::Result<copy::Produced<Upgrade>> {
+        Ok(match self.get_mut().produce(buffer, out)? {
+            Produced::Bytes(count) => copy::Produced::Bytes(count),
+            Produced::File(piece) => copy::Produced::File(piece),
+            Produced::Next(next) => {
+                copy::Produced::Next(self.follow(next, false, Instant::now(), out))
             }
-            Self::Http1(session) => {
-                let (outgoing, next) = session.outgoing(buffer, replies)?;
-                if let Some(next) = next {
-                    *self = next;
-                }
-                Ok(outgoing)
-            }
-            Self::Ws(session) => session.outgoing(buffer, replies),
-            Self::Pipe(session) => session.outgoing(buffer, replies),
-            Self::Raw(_)
-            | Self::Lines(_)
-            | Self::Events(_)
-            | Self::Refusing(_)
-            | Self::Single(_) => Ok(Outgoing::Nothing),
-        }
-    }
-
-    fn sent(&mut self, count: u64) {
-        match self {
-            Self::Preface(session) => session.sent(count),
-            Self::Http1(session) => session.sent(count),
-            Self::Ws(session) => session.sent(count),
-            Self::Raw(_)
-            | Self::Lines(_)
-            | Self::Events(_)
-            | Self::Refusing(_)
-            | Self::Single(_)
-            | Self::Pipe(_) => {}
-        }
+        })
     }
 }
 

@@ -8,12 +8,13 @@
 //! ```
 
 use std::io;
+use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Interest, Outgoing, Placement, Wait};
+use anyport_net::copy::{Event, Interest, Placement, Session, Wait};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
-use super::{Context, idle_reason, stopping};
+use super::{Context, Next, Produced, Successor, idle_reason, stopping};
 use crate::service::pipe::{Given, Giver, Taker};
 
 pub(crate) struct Pipe {
@@ -32,10 +33,11 @@ enum State {
 }
 
 impl Pipe {
-    /// Gives `size` bytes, or all until FIN. The first of them are here.
-    pub(super) fn give(context: Context, giver: Giver, size: Option<u64>, first: &[u8]) -> Self {
+    /// Gives `size` bytes, or all until FIN.
+    pub(super) fn give(context: Context, giver: Giver, size: Option<u64>) -> Self {
         let mut pipe = Self { context, state: State::Giving(giver, size) };
-        pipe.bytes(first);
+        // Nothing may be all of it.
+        pipe.bytes(&[]);
         pipe
     }
 
@@ -45,110 +47,24 @@ impl Pipe {
         Self { context, state: State::Taking(taker, head) }
     }
 
-    pub(super) fn interest(&self) -> Interest {
-        let idle = self.context.config.timeouts.idle;
-        match &self.state {
-            State::Giving(giver, left) => {
-                // A FIN alone may be the end of the content. Where promised bytes do not arrive,
-                // the peer has left.
-                let gone_below = left.unwrap_or(0);
-                let wait = giver.waits_for().map(|wait| Wait { gone_below, ..wait });
-                let produce = giver.outcome().is_some();
-                // An abort shuts the socket of a thread, and to a receiver that looks like the end:
-                // it gets none.
-                let (place, idle) = (Placement::Thread, giver.patience(idle));
-                Interest { produce, wait, place, ..Interest::input(idle) }
-            }
-            State::Passed(giver) => {
-                let wait = giver.waits_for();
-                Interest { produce: giver.outcome().is_some(), wait, ..Interest::input(idle) }
-            }
-            State::Taking(taker, _) => {
-                let wait = taker.waits_for();
-                Interest { produce: taker.facts().is_some(), wait, ..Interest::input(idle) }
-            }
-            State::Over => Interest::input(idle),
-        }
-    }
-
-    /// Whether nobody has begun yet; then the peer is told.
-    pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
+    /// Ends a wait for the other side, and notifies the peer.
+    fn stop(&mut self, replies: &mut Vec<u8>) {
         let waits = match &self.state {
             State::Giving(giver, _) | State::Passed(giver) => !giver.has_begun(),
             State::Taking(taker, _) => taker.facts().is_none(),
-            State::Over => true,
+            State::Over => false,
         };
-        if waits && !matches!(self.state, State::Over) {
+        if waits {
             self.refuse(stopping(), replies);
         }
-        waits
     }
 
-    pub(super) fn broken(&mut self, reason: &str) {
+    fn broken(&mut self, reason: &str) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Giving(giver, _) => giver.broken(reason),
             // Else it would look like the end.
             State::Taking(..) => self.context.link.reset_at_end(),
             State::Passed(_) | State::Over => {}
-        }
-    }
-
-    pub(super) fn step(&mut self, input: &Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        match input {
-            Input::Bytes(bytes, _) => self.bytes(bytes),
-            Input::EndOfStream => self.end_of_stream(replies),
-            Input::Silence => self.silence(replies),
-            Input::Unseen(..) | Input::Stopping | Input::Timer(_) => {}
-        }
-        if matches!(self.state, State::Over) { Flow::Finish } else { Flow::Continue }
-    }
-
-    pub(super) fn outgoing(
-        &mut self,
-        buffer: &mut [u8],
-        replies: &mut Vec<u8>,
-    ) -> io::Result<Outgoing> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Giving(giver, _) | State::Passed(giver) if giver.outcome().is_some() => {
-                match giver.outcome() {
-                    Some(Err(refusal)) => self.refuse(refusal, replies),
-                    Some(Ok(piped)) => {
-                        replies.extend_from_slice(Reply::Piped(piped).to_line().as_bytes());
-                    }
-                    None => {}
-                }
-                Ok(Outgoing::Finish)
-            }
-            state @ (State::Giving(..) | State::Passed(_)) => {
-                self.state = state;
-                Ok(Outgoing::Nothing)
-            }
-            State::Taking(taker, head) => {
-                let Some(facts) = taker.facts() else {
-                    self.state = State::Taking(taker, head);
-                    return Ok(Outgoing::Nothing);
-                };
-                if head {
-                    let line = Reply::Content { size: facts.size }.to_line();
-                    replies.extend_from_slice(line.as_bytes());
-                }
-                let count = match taker.next(buffer) {
-                    Given::Bytes(count) => count,
-                    Given::Nothing => 0,
-                    Given::End => {
-                        self.context.link.ends_in_order();
-                        taker.finish();
-                        return Ok(Outgoing::Finish);
-                    }
-                    Given::Broken(reason) => {
-                        self.context.link.reset_at_end();
-                        return Err(io::Error::other(reason));
-                    }
-                };
-                self.state = State::Taking(taker, false);
-                Ok(Outgoing::Bytes(count))
-            }
-            State::Over => Ok(Outgoing::Finish),
         }
     }
 
@@ -221,5 +137,92 @@ impl Pipe {
         self.context.link.ends_in_order();
         self.context.files.refused("raw", self.context.peer, refusal.message.clone());
         replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+    }
+}
+
+impl Session for Pipe {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
+        let idle = self.context.config.timeouts.idle;
+        match &self.state {
+            State::Giving(giver, left) => {
+                // A FIN alone may be the end of the content. Where promised bytes do not arrive,
+                // the peer has left.
+                let gone_below = left.unwrap_or(0);
+                let wait = giver.waits_for().map(|wait| Wait { gone_below, ..wait });
+                let produce = giver.outcome().is_some();
+                let (place, idle) = (Placement::Thread, giver.patience(idle));
+                Interest { produce, wait, place, ..Interest::input(idle) }
+            }
+            State::Passed(giver) => {
+                let wait = giver.waits_for();
+                Interest { produce: giver.outcome().is_some(), wait, ..Interest::input(idle) }
+            }
+            // An abort shuts the socket of a thread, and to a receiver that looks like the end: it
+            // gets no thread.
+            State::Taking(taker, _) => {
+                let wait = taker.waits_for();
+                Interest { produce: taker.facts().is_some(), wait, ..Interest::input(idle) }
+            }
+            State::Over => Interest::input(idle),
+        }
+    }
+
+    fn handle(&mut self, event: Event<'_>, _: Instant, out: &mut Vec<u8>) -> Next {
+        match event {
+            Event::Bytes(bytes) => self.bytes(bytes),
+            Event::EndOfStream => self.end_of_stream(out),
+            Event::Idle => self.silence(out),
+            Event::Shutdown => self.stop(out),
+            Event::Lost(reason) => self.broken(reason),
+            Event::Spliced(_) | Event::Sent(_) | Event::Timer => {}
+        }
+        if matches!(self.state, State::Over) { Next::Finish } else { Next::Continue }
+    }
+
+    fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Giving(giver, _) | State::Passed(giver) if giver.outcome().is_some() => {
+                match giver.outcome() {
+                    Some(Err(refusal)) => self.refuse(refusal, out),
+                    Some(Ok(piped)) => {
+                        out.extend_from_slice(Reply::Piped(piped).to_line().as_bytes());
+                    }
+                    None => {}
+                }
+                Ok(Produced::Next(Next::Finish))
+            }
+            state @ (State::Giving(..) | State::Passed(_)) => {
+                self.state = state;
+                Ok(Produced::Next(Next::Continue))
+            }
+            State::Taking(taker, head) => {
+                let Some(facts) = taker.facts() else {
+                    self.state = State::Taking(taker, head);
+                    return Ok(Produced::Next(Next::Continue));
+                };
+                if head {
+                    let line = Reply::Content { size: facts.size }.to_line();
+                    out.extend_from_slice(line.as_bytes());
+                }
+                let count = match taker.next(buffer) {
+                    Given::Bytes(count) => count,
+                    Given::Nothing => 0,
+                    Given::End => {
+                        self.context.link.ends_in_order();
+                        taker.finish();
+                        return Ok(Produced::Next(Next::Finish));
+                    }
+                    Given::Broken(reason) => {
+                        self.context.link.reset_at_end();
+                        return Err(io::Error::other(reason));
+                    }
+                };
+                self.state = State::Taking(taker, false);
+                Ok(Produced::Bytes(count))
+            }
+            State::Over => Ok(Produced::Next(Next::Finish)),
+        }
     }
 }

@@ -18,10 +18,9 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Interest, Outgoing, Placement, Read};
+use anyport_net::copy::{Event, Interest, Placement, Read, Session};
 use anyport_proto::access::Token;
 use anyport_proto::limits::MAX_PASSED_OVER;
-use anyport_proto::rooms::Join;
 use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::preface::{self, LineReader, Reply, Request, Verb};
@@ -33,11 +32,9 @@ use super::lines::Lines;
 use super::pipe::Pipe;
 use super::raw_echo::RawEcho;
 use super::sending::{Say, Sending};
-use super::single::Single;
-use super::{Context, Session, idle_reason};
+use super::{AnySession, Context, Next, Produced, Successor, idle_reason};
 use crate::access::Means;
 use crate::service::files::Upload;
-use crate::service::pipe::{Giver, Taker};
 use crate::service::time::now_line;
 
 pub(crate) struct Preface {
@@ -63,20 +60,8 @@ enum State {
     PassedOver { left: u64 },
     /// An answer goes out.
     Sending(Sending),
-    /// Another session from here on.
-    Leaving(Successor),
     /// Refused; what still comes is drained by the lingering close.
     Refused,
-}
-
-/// Where a connection goes from a line.
-enum Successor {
-    Room(Join),
-    Echo,
-    /// What is given has so many bytes, if that is known.
-    Give(Giver, Option<u64>),
-    /// Perhaps with a line before the content.
-    Take(Taker, bool),
 }
 
 impl Preface {
@@ -87,23 +72,8 @@ impl Preface {
         Self { context, line, due, state: State::Request, waiting: Vec::new(), admitted }
     }
 
-    pub(super) fn interest(&self) -> Interest {
-        let (read, may_block) = match &self.state {
-            State::Content(upload) => (upload.splice().into(), upload.may_block()),
-            State::End(upload) => (Read::Bytes, upload.may_block()),
-            // The step that ends a request line begins a file, or opens one.
-            State::Request | State::PassedOver { .. } | State::Sending(_) | State::Leaving(_) => {
-                (Read::Bytes, true)
-            }
-            State::Refused => (Read::Bytes, false),
-        };
-        let (produce, place) = (self.is_sending(), Placement::Thread);
-        let idle = self.due.patience(self.context.config.timeouts.idle);
-        Interest { read, produce, may_block, place, ..Interest::input(idle) }
-    }
-
     /// Whether it stands between two files; the peer, who may be about to send another, is told.
-    pub(super) fn stop(&self, replies: &mut Vec<u8>) -> bool {
+    fn stop(&self, replies: &mut Vec<u8>) -> bool {
         let between =
             matches!(self.state, State::Request) && self.line.is_empty() && self.waiting.is_empty();
         if between {
@@ -124,11 +94,11 @@ impl Preface {
         }
     }
 
-    pub(super) fn broken(&mut self, reason: &str) {
+    fn broken(&mut self, reason: &str) {
         match std::mem::replace(&mut self.state, State::Refused) {
             State::Content(upload) | State::End(upload) => upload.interrupt(reason),
             State::Sending(sending) => sending.broken(reason),
-            State::Request | State::PassedOver { .. } | State::Leaving(_) | State::Refused => {}
+            State::Request | State::PassedOver { .. } | State::Refused => {}
         }
     }
 
@@ -137,50 +107,21 @@ impl Preface {
         matches!(self.state, State::Sending(_)) || !self.waiting.is_empty()
     }
 
-    /// The next piece of an answer; when all of it is out, goes on with what waited.
-    pub(super) fn outgoing(
-        &mut self,
-        buffer: &mut [u8],
-        replies: &mut Vec<u8>,
-    ) -> io::Result<Outgoing> {
-        match std::mem::replace(&mut self.state, State::Refused) {
-            State::Sending(sending) => self.send(sending, buffer, replies),
-            state => {
-                self.state = state;
-                if self.waiting.is_empty() {
-                    return Ok(Outgoing::Nothing);
-                }
-                let mut waiting = std::mem::take(&mut self.waiting);
-                // Read long ago, but nobody could be late while we did not listen.
-                match self.step(Input::Bytes(&mut waiting, Instant::now()), replies) {
-                    Flow::Continue => Ok(Outgoing::Bytes(0)),
-                    Flow::Finish => Ok(Outgoing::Finish),
-                }
-            }
-        }
-    }
-
-    pub(super) fn sent(&mut self, count: u64) {
-        if let State::Sending(sending) = &mut self.state {
-            sending.sent(count);
-        }
-    }
-
     fn send(
         &mut self,
         sending: Sending,
         buffer: &mut [u8],
         replies: &mut Vec<u8>,
-    ) -> io::Result<Outgoing> {
+    ) -> io::Result<Produced> {
         let Some((say, rest)) = sending.next(buffer)? else {
             self.state = State::Request;
-            return Ok(Outgoing::Bytes(0));
+            return Ok(Produced::Next(Next::Continue));
         };
         self.state = rest.map_or(State::Request, State::Sending);
         let mut line = |reply: Reply| replies.extend_from_slice(reply.to_line().as_bytes());
         match say {
-            Say::Content(count) => return Ok(Outgoing::Bytes(count)),
-            Say::Unseen(piece) => return Ok(Outgoing::File(piece)),
+            Say::Content(count) => return Ok(Produced::Bytes(count)),
+            Say::Unseen(piece) => return Ok(Produced::File(piece)),
             Say::FileEnd(end) => {
                 replies.extend_from_slice(preface::end_line(end.digest.as_ref()).as_bytes());
             }
@@ -191,26 +132,7 @@ impl Preface {
             Say::ListEnd(end) => line(Reply::ListEnd(end)),
             Say::Refusal(refusal) => line(Reply::Error(refusal)),
         }
-        Ok(Outgoing::Bytes(0))
-    }
-
-    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        let stepped = match input {
-            Input::Bytes(_, at) if self.due.is_late(at) => Err(self.late()),
-            Input::Silence if self.due.is_late_after_silence() => Err(self.late()),
-            Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
-            Input::Unseen(count, at) => {
-                self.put(count, at);
-                Ok(Flow::Continue)
-            }
-            Input::EndOfStream => self.end_of_stream(replies),
-            Input::Silence => self.silence(replies),
-            Input::Stopping | Input::Timer(_) => Ok(Flow::Continue),
-        };
-        stepped.unwrap_or_else(|refusal| {
-            replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
-            Flow::Finish
-        })
+        Ok(Produced::Next(Next::Continue))
     }
 
     fn bytes(
@@ -218,7 +140,7 @@ impl Preface {
         mut bytes: &[u8],
         at: Instant,
         replies: &mut Vec<u8>,
-    ) -> Result<Flow, Refusal> {
+    ) -> Result<Next, Refusal> {
         loop {
             match std::mem::replace(&mut self.state, State::Refused) {
                 State::Content(mut upload) => {
@@ -232,21 +154,23 @@ impl Preface {
                     }
                     if upload.left() != Some(0) {
                         self.state = State::Content(upload);
-                        return Ok(Flow::Continue);
+                        return Ok(Next::Continue);
                     }
                     self.state = State::End(upload);
                 }
                 State::Request => {
                     self.state = State::Request;
                     let Some(line) = self.take_line(&mut bytes, at)? else {
-                        return Ok(Flow::Continue);
+                        return Ok(Next::Continue);
                     };
-                    self.request(&line, replies)?;
+                    if let Some(session) = self.request(&line, replies)? {
+                        return Ok(Successor::session(session, bytes.to_vec()));
+                    }
                 }
                 State::End(upload) => {
                     self.state = State::End(upload);
                     let Some(line) = self.take_line(&mut bytes, at)? else {
-                        return Ok(Flow::Continue);
+                        return Ok(Next::Continue);
                     };
                     self.end(&line, replies)?;
                 }
@@ -256,77 +180,58 @@ impl Preface {
                     let left = left - passed as u64;
                     self.state = State::PassedOver { left };
                     if left > 0 {
-                        return Ok(Flow::Continue);
+                        return Ok(Next::Continue);
                     }
                     // Whatever it says: its file has been refused.
                     if self.take_line(&mut bytes, at)?.is_none() {
-                        return Ok(Flow::Continue);
+                        return Ok(Next::Continue);
                     }
                     self.state = State::Request;
                 }
                 State::Sending(sending) => {
                     self.state = State::Sending(sending);
                     self.waiting.extend_from_slice(bytes);
-                    return Ok(Flow::Continue);
+                    return Ok(Next::Continue);
                 }
-                State::Leaving(successor) => {
-                    self.waiting = bytes.to_vec();
-                    self.state = State::Leaving(successor);
-                    return Ok(Flow::Continue);
-                }
-                State::Refused => return Ok(Flow::Finish),
+                State::Refused => return Ok(Next::Finish),
             }
         }
     }
 
-    /// The session that goes on, if this one is over.
-    pub(super) fn take_successor(&mut self, replies: &mut Vec<u8>) -> Option<Session> {
-        match std::mem::replace(&mut self.state, State::Refused) {
-            State::Leaving(Successor::Room(join)) => {
-                let lines = Lines::new(self.context.clone(), join, &self.waiting);
-                Some(Session::Lines(Box::new(lines)))
-            }
-            State::Leaving(Successor::Echo) => {
-                replies.append(&mut self.waiting);
-                let echo = RawEcho::new(self.context.config.timeouts.idle);
-                Some(Session::Single(Box::new(Single::Echo(echo))))
-            }
-            State::Leaving(Successor::Give(giver, size)) => {
-                let pipe = Pipe::give(self.context.clone(), giver, size, &self.waiting);
-                Some(Session::Pipe(Box::new(pipe)))
-            }
-            State::Leaving(Successor::Take(taker, head)) => {
-                let pipe = Pipe::take(self.context.clone(), taker, head);
-                Some(Session::Pipe(Box::new(pipe)))
-            }
-            state => {
-                self.state = state;
-                None
-            }
-        }
-    }
-
-    fn request(&mut self, line: &[u8], replies: &mut Vec<u8>) -> Result<(), Refusal> {
+    /// Does what a line asks for. Returns the session that takes over, if one does.
+    fn request(
+        &mut self,
+        line: &[u8],
+        replies: &mut Vec<u8>,
+    ) -> Result<Option<AnySession>, Refusal> {
         let parsed = preface::parse_line(line);
         if let Ok((_, token)) = &parsed {
             self.context.record.request();
             self.admit(token.as_ref())?;
         }
         match parsed.map(|(request, _)| request) {
-            Ok(Request::Put(offer)) => return self.begin(offer, replies),
+            Ok(Request::Put(offer)) => self.begin(offer, replies)?,
             Ok(Request::Get(get)) => self.get(&get, replies),
             Ok(Request::List(list)) => self.list(&list, replies),
-            Ok(Request::Echo) => self.state = State::Leaving(Successor::Echo),
-            Ok(Request::Join(join)) => self.state = State::Leaving(Successor::Room(join)),
+            Ok(Request::Echo) => {
+                let echo = RawEcho::new(self.context.config.timeouts.idle);
+                return Ok(Some(AnySession::Echo(Box::new(echo))));
+            }
+            Ok(Request::Join(join)) => {
+                let lines = Lines::new(self.context.clone(), join);
+                return Ok(Some(AnySession::Lines(Box::new(lines))));
+            }
             Ok(Request::Give(give)) => {
                 let giver = self.context.pipes.give(self.context.peer.ip(), &give, None);
                 let giver = giver.map_err(|refusal| self.refuse_line(refusal))?;
-                self.state = State::Leaving(Successor::Give(giver, give.size));
+                let pipe = Pipe::give(self.context.clone(), giver, give.size);
+                return Ok(Some(AnySession::Pipe(Box::new(pipe))));
             }
             Ok(Request::Take(take)) => {
                 let taker = self.context.pipes.take(self.context.peer.ip(), &take.key, None);
                 let taker = taker.map_err(|refusal| self.refuse_line(refusal))?;
-                self.state = State::Leaving(Successor::Take(taker, take.head));
+                let pipe = Pipe::take(self.context.clone(), taker, take.head);
+                return Ok(Some(AnySession::Pipe(Box::new(pipe))));
             }
             Ok(Request::Other(verb)) => {
                 let reply = match verb {
@@ -345,7 +250,7 @@ impl Preface {
                 return Err(self.refuse_line(refusal));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Begins to receive the file that a line offers.
@@ -437,10 +342,10 @@ impl Preface {
         Ok(())
     }
 
-    fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Result<Flow, Refusal> {
+    fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
         // What was asked before is answered first; then the end is met again.
         if self.is_sending() {
-            return Ok(Flow::Continue);
+            return Ok(Next::Continue);
         }
         match std::mem::replace(&mut self.state, State::Refused) {
             State::Content(upload) if upload.left().is_none() => {
@@ -463,17 +368,17 @@ impl Preface {
                     Refusal::new(RefusalCode::BadRequest, "the stream ended inside a line");
                 return Err(self.refuse_line(refusal));
             }
-            State::PassedOver { .. } | State::Sending(_) | State::Leaving(_) | State::Refused => {}
+            State::PassedOver { .. } | State::Sending(_) | State::Refused => {}
         }
-        Ok(Flow::Finish)
+        Ok(Next::Finish)
     }
 
-    fn silence(&mut self, replies: &mut Vec<u8>) -> Result<Flow, Refusal> {
+    fn silence(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
         let reason = idle_reason(self.context.config.timeouts.idle);
         let refusal = Refusal::new(RefusalCode::Interrupted, reason.clone());
         replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
         self.broken(&reason);
-        Ok(Flow::Finish)
+        Ok(Next::Finish)
     }
 
     /// A line that trickles.
@@ -485,11 +390,9 @@ impl Preface {
                 upload.interrupt(reason.clone());
                 Refusal::new(RefusalCode::Interrupted, reason)
             }
-            State::Request
-            | State::PassedOver { .. }
-            | State::Sending(_)
-            | State::Leaving(_)
-            | State::Refused => self.refuse_line(Refusal::new(RefusalCode::BadRequest, reason)),
+            State::Request | State::PassedOver { .. } | State::Sending(_) | State::Refused => {
+                self.refuse_line(Refusal::new(RefusalCode::BadRequest, reason))
+            }
         }
     }
 
@@ -504,7 +407,6 @@ impl Preface {
                     State::Request
                     | State::PassedOver { .. }
                     | State::Sending(_)
-                    | State::Leaving(_)
                     | State::Refused => self.refuse_line(refusal),
                 });
             }
@@ -524,6 +426,66 @@ impl Preface {
         self.state = State::Refused;
         self.context.files.refused("raw", self.context.peer, refusal.message.clone());
         refusal
+    }
+}
+
+impl Session for Preface {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
+        let (read, may_block) = match &self.state {
+            State::Content(upload) => (upload.splice().into(), upload.may_block()),
+            State::End(upload) => (Read::Bytes, upload.may_block()),
+            // The end of a request line begins a file, or opens one.
+            State::Request | State::PassedOver { .. } | State::Sending(_) => (Read::Bytes, true),
+            State::Refused => (Read::Bytes, false),
+        };
+        let (produce, place) = (self.is_sending(), Placement::Thread);
+        let idle = self.due.patience(self.context.config.timeouts.idle);
+        Interest { read, produce, may_block, place, ..Interest::input(idle) }
+    }
+
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
+        let handled = match event {
+            Event::Bytes(_) if self.due.is_late(now) => Err(self.late()),
+            Event::Idle if self.due.is_late_after_silence() => Err(self.late()),
+            Event::Bytes(bytes) => self.bytes(bytes, now, out),
+            Event::Spliced(count) => {
+                self.put(count, now);
+                Ok(Next::Continue)
+            }
+            Event::Sent(count) => {
+                if let State::Sending(sending) = &mut self.state {
+                    sending.sent(count);
+                }
+                Ok(Next::Continue)
+            }
+            Event::EndOfStream => self.end_of_stream(out),
+            Event::Idle => self.silence(out),
+            Event::Shutdown if self.stop(out) => Ok(Next::Finish),
+            Event::Lost(reason) => {
+                self.broken(reason);
+                Ok(Next::Continue)
+            }
+            Event::Shutdown | Event::Timer => Ok(Next::Continue),
+        };
+        handled.unwrap_or_else(|refusal| {
+            out.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+            Next::Finish
+        })
+    }
+
+    /// Returns the next piece of an answer. Once it is complete, handles the input that waited.
+    fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
+        match std::mem::replace(&mut self.state, State::Refused) {
+            State::Sending(sending) => self.send(sending, buffer, out),
+            state => {
+                self.state = state;
+                let mut waiting = std::mem::take(&mut self.waiting);
+                // Read long ago, but the peer could not be late while nothing was read.
+                Ok(Produced::Next(self.handle(Event::Bytes(&mut waiting), Instant::now(), out)))
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Interest, Placement};
+use anyport_net::copy::{Event, Interest, Placement, Session};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
@@ -14,7 +14,7 @@ use anyport_proto::ws::proof::{Evidence, Proof, Refutation, Standing};
 
 use super::refusing::RAW_NOT_ACCEPTED;
 use super::ws::Ws;
-use super::{Context, Next, Session, idle_reason};
+use super::{AnySession, Context, Next, Successor, idle_reason};
 use crate::budget::Share;
 use crate::counters::Class;
 use crate::service::files::Upload;
@@ -47,29 +47,13 @@ impl Raw {
         Self { context, upload: None, candidate: Some(candidate) }
     }
 
-    pub(super) fn interest(&self) -> Interest {
-        let awaits_silence =
-            self.candidate.as_ref().is_some_and(|candidate| candidate.proof.awaits_silence());
-        let idle = if awaits_silence {
-            self.context.listener.detect_timeout
-        } else {
-            self.context.config.timeouts.idle
-        };
-        // Before the first byte there is no upload, and beginning one creates a file.
-        let may_block = self.upload.as_ref().is_none_or(Upload::may_block);
-        // A candidate is read, as it may prove to be frames.
-        let upload = self.upload.as_ref().filter(|_| self.candidate.is_none());
-        let read = upload.and_then(Upload::splice).into();
-        Interest { read, may_block, place: Placement::Thread, ..Interest::input(idle) }
-    }
-
     /// Whether no byte has come.
-    pub(super) fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         let holds = |candidate: &Candidate| !candidate.held.is_empty();
         self.upload.is_none() && !self.candidate.as_ref().is_some_and(holds)
     }
 
-    pub(super) fn broken(&mut self, reason: &str) {
+    fn broken(&mut self, reason: &str) {
         // What a candidate held is raw until proven, and a broken raw transfer keeps what came.
         let _ = self.settle_raw();
         if let Some(upload) = self.upload.take() {
@@ -77,49 +61,16 @@ impl Raw {
         }
     }
 
-    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Next {
-        let stepped = match input {
-            Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
-            Input::Unseen(count, at) => {
-                if let Some(upload) = &mut self.upload {
-                    upload.put(count, at);
-                }
-                Ok(Next::Flow(Flow::Continue))
-            }
-            Input::EndOfStream => self.end_of_stream(replies),
-            Input::Silence => self.silence(replies),
-            Input::Stopping | Input::Timer(_) => Ok(Next::Flow(Flow::Continue)),
-        };
-        stepped.unwrap_or_else(|refusal| {
-            let refusal = match self.upload.take() {
-                Some(upload) => upload.abandon(refusal),
-                None => refusal,
-            };
-            replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
-            Next::Flow(Flow::Finish)
-        })
-    }
-
-    fn bytes(
-        &mut self,
-        bytes: &mut [u8],
-        at: Instant,
-        replies: &mut Vec<u8>,
-    ) -> Result<Next, Refusal> {
+    fn bytes(&mut self, bytes: &[u8], at: Instant, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
         let Some(candidate) = &mut self.candidate else {
             self.store(bytes, at)?;
-            return Ok(Next::Flow(Flow::Continue));
+            return Ok(Next::Continue);
         };
         let since = *candidate.since.get_or_insert(at);
         match candidate.proof.feed(bytes) {
             Standing::Open => self.hold(bytes, since)?,
             Standing::Proven(evidence) => {
-                let (mut ws, flow) = self.become_frames(evidence, since, replies)?;
-                let flow = match flow {
-                    Flow::Continue => ws.step(Input::Bytes(bytes, at), replies),
-                    Flow::Finish => Flow::Finish,
-                };
-                return Ok(Next::Become(Session::Ws(Box::new(ws)), flow));
+                return Ok(self.become_frames(evidence, since, bytes.to_vec(), replies));
             }
             Standing::Refuted(refutation) => {
                 self.settled(&refutation);
@@ -127,7 +78,7 @@ impl Raw {
                 self.store(bytes, at)?;
             }
         }
-        Ok(Next::Flow(Flow::Continue))
+        Ok(Next::Continue)
     }
 
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
@@ -135,11 +86,7 @@ impl Raw {
             let standing = candidate.proof.end_of_stream();
             let since = candidate.since.unwrap_or_else(Instant::now);
             if let Standing::Proven(evidence) = standing {
-                let (mut ws, flow) = self.become_frames(evidence, since, replies)?;
-                if flow == Flow::Continue {
-                    ws.step(Input::EndOfStream, replies);
-                }
-                return Ok(Next::Become(Session::Ws(Box::new(ws)), Flow::Finish));
+                return Ok(self.become_frames(evidence, since, Vec::new(), replies));
             }
             if let Standing::Refuted(refutation) = standing {
                 self.settled(&refutation);
@@ -154,7 +101,7 @@ impl Raw {
             };
             replies.extend_from_slice(reply.to_line().as_bytes());
         }
-        Ok(Next::Flow(Flow::Finish))
+        Ok(Next::Finish)
     }
 
     fn silence(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
@@ -162,15 +109,14 @@ impl Raw {
             && let Standing::Proven(evidence) = candidate.proof.silence()
         {
             let since = candidate.since.unwrap_or_else(Instant::now);
-            let (ws, flow) = self.become_frames(evidence, since, replies)?;
-            return Ok(Next::Become(Session::Ws(Box::new(ws)), flow));
+            return Ok(self.become_frames(evidence, since, Vec::new(), replies));
         }
         let reason = idle_reason(self.context.config.timeouts.idle);
         let hint = "raw bytes end with a half-close: use nc -N (BusyBox: nc), ncat --send-only or socat -u";
         let refusal = Refusal::new(RefusalCode::Interrupted, reason.clone()).with_hint(hint);
         replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
         self.broken(&reason);
-        Ok(Next::Flow(Flow::Finish))
+        Ok(Next::Finish)
     }
 
     /// Holds an unproven candidate's bytes in memory, or stores them raw when they are too many.
@@ -238,31 +184,81 @@ impl Raw {
         upload.write(bytes, at)
     }
 
-    /// Proven: decodes what was held or stored, from the first byte on, in place.
+    /// Confirmed: decodes what was held or stored, from the first byte on, in place. `rest` follows it.
     fn become_frames(
         &mut self,
         evidence: Evidence,
         since: Instant,
+        rest: Vec<u8>,
         replies: &mut Vec<u8>,
-    ) -> Result<(Ws, Flow), Refusal> {
+    ) -> Next {
         self.context.counters.settled(Class::Proof);
         let reason = evidence.as_str();
         self.context.record.decided("frames", reason.to_owned());
         tracing::debug!(peer = %self.context.peer, protocol = "frames", reason, "decided");
         let mut held = self.candidate.take().map(|candidate| candidate.held).unwrap_or_default();
-        let stored = self.upload.take();
         let announced = evidence == Evidence::Greeting;
-        let Some(mut upload) = stored else {
-            let mut ws = Ws::bare(self.context.clone(), announced);
-            let flow = if held.is_empty() {
-                Flow::Continue
-            } else {
-                ws.step(Input::Bytes(&mut held, since), replies)
-            };
-            return Ok((ws, flow));
+        let mut ws = Ws::bare(self.context.clone(), announced);
+        let next = match self.upload.take() {
+            Some(mut stored) => {
+                stored.begin_rewrite();
+                stored.set_protocol(Protocol::Frames);
+                ws.decode_stored(stored, since, replies)
+            }
+            None if held.is_empty() => Next::Continue,
+            None => ws.handle(Event::Bytes(&mut held), since, replies),
         };
-        upload.begin_rewrite();
-        upload.set_protocol(Protocol::Frames);
-        Ok(Ws::bare_from_stored(self.context.clone(), upload, since, replies))
+        match next {
+            Next::Continue => Successor::session(AnySession::Ws(Box::new(ws)), rest),
+            next => next,
+        }
+    }
+}
+
+impl Session for Raw {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
+        let awaits_silence =
+            self.candidate.as_ref().is_some_and(|candidate| candidate.proof.awaits_silence());
+        let idle = if awaits_silence {
+            self.context.listener.detect_timeout
+        } else {
+            self.context.config.timeouts.idle
+        };
+        // Before the first byte there is no upload, and beginning one creates a file.
+        let may_block = self.upload.as_ref().is_none_or(Upload::may_block);
+        // A candidate is read, as it may prove to be frames.
+        let upload = self.upload.as_ref().filter(|_| self.candidate.is_none());
+        let read = upload.and_then(Upload::splice).into();
+        Interest { read, may_block, place: Placement::Thread, ..Interest::input(idle) }
+    }
+
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
+        let handled = match event {
+            Event::Bytes(bytes) => self.bytes(bytes, now, out),
+            Event::Spliced(count) => {
+                if let Some(upload) = &mut self.upload {
+                    upload.put(count, now);
+                }
+                Ok(Next::Continue)
+            }
+            Event::EndOfStream => self.end_of_stream(out),
+            Event::Idle => self.silence(out),
+            Event::Shutdown if self.is_idle() => Ok(Next::Finish),
+            Event::Lost(reason) => {
+                self.broken(reason);
+                Ok(Next::Continue)
+            }
+            Event::Shutdown | Event::Timer | Event::Sent(_) => Ok(Next::Continue),
+        };
+        handled.unwrap_or_else(|refusal| {
+            let refusal = match self.upload.take() {
+                Some(upload) => upload.abandon(refusal),
+                None => refusal,
+            };
+            out.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+            Next::Finish
+        })
     }
 }

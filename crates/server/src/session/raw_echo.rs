@@ -4,9 +4,11 @@
 //! one buffer's worth, and is given up when it has taken nothing for the idle time. One that says nothing may stay: the
 //! kernel finds out whether it is still there (`net::keepalive`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyport_net::copy::{Flow, Input, Interest, Placement};
+use anyport_net::copy::{Event, Interest, Placement, Session};
+
+use super::{Next, Successor};
 
 pub(crate) struct RawEcho {
     idle: Duration,
@@ -16,22 +18,22 @@ impl RawEcho {
     pub(crate) const fn new(idle: Duration) -> Self {
         Self { idle }
     }
+}
 
-    pub(super) fn interest(&self) -> Interest {
+impl Session for RawEcho {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
         Interest { place: Placement::Reactor, ..Interest::input(self.idle) }
     }
 
-    pub(super) fn step(input: &Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        match input {
-            Input::Bytes(bytes, _) => {
-                replies.extend_from_slice(bytes);
-                Flow::Continue
-            }
-            Input::Silence | Input::Stopping | Input::Timer(_) | Input::Unseen(..) => {
-                Flow::Continue
-            }
-            // Our FIN follows what was given back.
-            Input::EndOfStream => Flow::Finish,
+    fn handle(&mut self, event: Event<'_>, _: Instant, out: &mut Vec<u8>) -> Next {
+        match event {
+            Event::Bytes(bytes) => out.extend_from_slice(bytes),
+            // FIN follows the echoed bytes.
+            Event::EndOfStream | Event::Shutdown => return Next::Finish,
+            Event::Idle | Event::Timer | Event::Spliced(_) | Event::Sent(_) | Event::Lost(_) => {}
         }
+        Next::Continue
     }
 }

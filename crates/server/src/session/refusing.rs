@@ -2,12 +2,13 @@
 //! file.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
-use anyport_net::copy::{Flow, Interest};
+use anyport_net::copy::{Event, Interest, Session};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::ws::{CloseCode, Sender};
 
-use super::Context;
+use super::{Context, Next, Successor};
 use crate::access::{Denied, Means};
 
 /// Answers once and ends.
@@ -101,19 +102,31 @@ impl Refusing {
         let answer = Cow::Owned(answer);
         Self { context, protocol: "frames", reason, answer, needs_token: true }
     }
+}
 
-    pub(super) fn interest(&self) -> Interest {
+impl Session for Refusing {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
         Interest::input(self.context.config.timeouts.handshake)
     }
 
-    pub(super) fn step(&self, replies: &mut Vec<u8>) -> Flow {
-        replies.extend_from_slice(&self.answer);
-        if self.needs_token {
-            // Nothing was shown, so nobody is let in; that is counted and told as all such are.
-            let _ = self.context.admit(self.protocol, None);
-            return Flow::Finish;
+    fn handle(&mut self, event: Event<'_>, _: Instant, out: &mut Vec<u8>) -> Next {
+        match event {
+            Event::Bytes(_) | Event::EndOfStream | Event::Idle => {}
+            Event::Shutdown => return Next::Finish,
+            Event::Spliced(_) | Event::Sent(_) | Event::Timer | Event::Lost(_) => {
+                return Next::Continue;
+            }
         }
-        self.context.files.refused(self.protocol, self.context.peer, self.reason.to_owned());
-        Flow::Finish
+        out.extend_from_slice(&self.answer);
+        if self.needs_token {
+            // Without a token this fails, which is counted and logged like every such failure.
+            let _ = self.context.admit(self.protocol, None);
+        } else {
+            let reason = self.reason.to_owned();
+            self.context.files.refused(self.protocol, self.context.peer, reason);
+        }
+        Next::Finish
     }
 }

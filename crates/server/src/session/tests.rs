@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
 
 use anyport_net::copy::Placement;
 use anyport_proto::detect::detect_at_end;
@@ -11,7 +10,7 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::ws::proof::{Proof, Standing};
 use anyport_proto::ws::{
-    DeflateParameters, Event, Fragment, KeySource, Kind, Receiver, Role, Sender,
+    DeflateParameters, Event as FrameEvent, Fragment, KeySource, Kind, Receiver, Role, Sender,
 };
 use anyport_testkit::{cut_at, every_cut, noise};
 use proptest::prelude::*;
@@ -62,6 +61,7 @@ fn context(config: Config, seen: &Arc<Seen>) -> Context {
         rooms,
         peer,
         link: Link::new(),
+        stage: Stage::default(),
         is_encrypted: false,
     }
 }
@@ -75,16 +75,16 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     let seen = Arc::new(Seen::default());
     let verdict = detect_at_end(&pieces.concat(), &config.limits);
     let context = context(config, &seen);
-    let mut session = Session::new(verdict, context).unwrap();
+    let mut session = AnySession::new(verdict, context).unwrap();
     let mut replies = Vec::new();
-    let mut flow = Flow::Continue;
+    let mut flow = copy::Next::Continue;
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-        if flow == Flow::Continue {
-            flow = session.step(Input::Bytes(&mut piece.to_vec(), Instant::now()), &mut replies);
+        if matches!(flow, copy::Next::Continue) {
+            flow = session.handle(Event::Bytes(&mut piece.to_vec()), Instant::now(), &mut replies);
         }
     }
-    if flow == Flow::Continue {
-        session.step(Input::EndOfStream, &mut replies);
+    if matches!(flow, copy::Next::Continue) {
+        session.handle(Event::EndOfStream, Instant::now(), &mut replies);
     }
     drop(session);
     let stored = |receipt: &Receipt| read(scratch.path(), receipt);
@@ -93,14 +93,14 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
 }
 
 /// A session of a connection that began as `verdict` says, for a directory with one file `x`.
-fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> Session {
+fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> AnySession {
     let path = scratch.path().join("x");
     std::fs::write(&path, b"hello").unwrap();
     let file = std::fs::File::open(path).unwrap();
     file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
     let config = Config::new(scratch.path());
     let context = context(config, &Arc::default());
-    Session::new(verdict, context).unwrap()
+    AnySession::new(verdict, context).unwrap()
 }
 
 /// What comes back for `pieces` and then FIN. Asked for what it sends after each piece, or, as when all came in one
@@ -109,18 +109,18 @@ fn answers(verdict: Verdict, pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
     let mut session = beside_a_file(verdict, &scratch);
     let (mut said, mut replies) = (Vec::new(), Vec::new());
-    let mut flow = Flow::Continue;
+    let mut flow = copy::Next::Continue;
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-        if flow == Flow::Continue {
-            flow = session.step(Input::Bytes(&mut piece.to_vec(), Instant::now()), &mut replies);
+        if matches!(flow, copy::Next::Continue) {
+            flow = session.handle(Event::Bytes(&mut piece.to_vec()), Instant::now(), &mut replies);
         }
-        if !at_once && flow == Flow::Continue {
+        if !at_once && matches!(flow, copy::Next::Continue) {
             flow = drain(&mut session, &mut replies, &mut said);
         }
     }
-    while flow == Flow::Continue {
-        flow = session.step(Input::EndOfStream, &mut replies);
-        if flow == Flow::Continue {
+    while matches!(flow, copy::Next::Continue) {
+        flow = session.handle(Event::EndOfStream, Instant::now(), &mut replies);
+        if matches!(flow, copy::Next::Continue) {
             flow = drain(&mut session, &mut replies, &mut said);
         }
     }
@@ -129,26 +129,30 @@ fn answers(verdict: Verdict, pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
 }
 
 /// Writes as the loops do: what was replied, then what goes out beside.
-fn drain(session: &mut Session, replies: &mut Vec<u8>, said: &mut Vec<u8>) -> Flow {
+fn drain(
+    session: &mut AnySession,
+    replies: &mut Vec<u8>,
+    said: &mut Vec<u8>,
+) -> copy::Next<Upgrade> {
     let mut buffer = [0; 3];
     said.append(replies);
     while session.interest().produce {
-        let outgoing = session.outgoing(&mut buffer, replies).unwrap();
+        let produced = session.produce(&mut buffer, replies).unwrap();
         said.append(replies);
-        match outgoing {
-            Outgoing::Nothing => return Flow::Continue,
-            Outgoing::Finish => return Flow::Finish,
-            Outgoing::Bytes(count) => said.extend_from_slice(&buffer[..count]),
-            Outgoing::File(piece) => {
+        match produced {
+            copy::Produced::Next(copy::Next::Continue) => {}
+            copy::Produced::Next(next) => return next,
+            copy::Produced::Bytes(count) => said.extend_from_slice(&buffer[..count]),
+            copy::Produced::File(piece) => {
                 let mut byte = [0; 1];
                 std::os::unix::fs::FileExt::read_exact_at(&*piece.file, &mut byte, piece.at)
                     .unwrap();
                 said.push(byte[0]);
-                session.sent(1);
+                session.handle(Event::Sent(1), Instant::now(), replies);
             }
         }
     }
-    Flow::Continue
+    copy::Next::Continue
 }
 
 #[test]
@@ -220,14 +224,18 @@ fn bp_1_pipelined_requests_do_not_pile_up_answers() {
     let requests = 2000;
     let mut wire = b"GET /help HTTP/1.1\r\nHost: a\r\n\r\n".repeat(requests);
     let (mut replies, mut most, mut said) = (Vec::new(), 0, Vec::new());
-    assert_eq!(session.step(Input::Bytes(&mut wire, Instant::now()), &mut replies), Flow::Continue);
+    assert!(matches!(
+        session.handle(Event::Bytes(&mut wire), Instant::now(), &mut replies),
+        copy::Next::Continue
+    ));
     loop {
         most = most.max(replies.len());
         said.append(&mut replies);
         if !session.interest().produce {
             break;
         }
-        assert!(matches!(session.outgoing(&mut [0; 3], &mut replies), Ok(Outgoing::Bytes(0))));
+        let produced = session.produce(&mut [0; 3], &mut replies);
+        assert!(matches!(produced, Ok(copy::Produced::Next(copy::Next::Continue))));
     }
     assert!(most < 20 * 1024, "{most} bytes of answers at once");
     let count = String::from_utf8(said).unwrap().matches("HTTP/1.1 200 OK").count();
@@ -256,8 +264,9 @@ fn a_silent_sender_is_told_that_it_may_try_again() {
     ] {
         let scratch = tempfile::tempdir().unwrap();
         let (mut session, mut replies) = (beside_a_file(verdict, &scratch), Vec::new());
-        session.step(Input::Bytes(&mut wire, Instant::now()), &mut replies);
-        assert_eq!(session.step(Input::Silence, &mut replies), Flow::Finish, "{verdict:?}");
+        session.handle(Event::Bytes(&mut wire), Instant::now(), &mut replies);
+        let next = session.handle(Event::Idle, Instant::now(), &mut replies);
+        assert!(matches!(next, copy::Next::Finish), "{verdict:?}");
         let replies = String::from_utf8_lossy(&replies);
         assert!(replies.contains(told), "{verdict:?}: {replies}");
     }
@@ -291,7 +300,7 @@ fn by_the_rule(wire: &[u8]) -> Outcome {
         let Ok((used, event)) = receiver.feed(rest) else {
             return Outcome { files: vec![], interrupted: usize::from(begun) };
         };
-        if let Some(Event::Data { data, .. }) = event {
+        if let Some(FrameEvent::Data { data, .. }) = event {
             content.extend_from_slice(data);
             begun = true;
         }
@@ -361,14 +370,14 @@ fn a_turn_inflates_a_bounded_part_of_a_message() {
     let scratch = tempfile::tempdir().unwrap();
     let mut config = Config::new(scratch.path());
     (config.deflate, config.sink) = (true, crate::config::SinkKind::Discard);
-    let mut session = Session::new(Verdict::Http1, context(config, &Arc::default())).unwrap();
+    let mut session = AnySession::new(Verdict::Http1, context(config, &Arc::default())).unwrap();
     let mut replies = Vec::new();
     let mut upgrade =
         b"GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
             .to_vec();
-    session.step(Input::Bytes(&mut upgrade, Instant::now()), &mut replies);
+    session.handle(Event::Bytes(&mut upgrade), Instant::now(), &mut replies);
     assert!(replies.starts_with(b"HTTP/1.1 101 "));
     // Not among the rooms, which it would delay.
     let interest = session.interest();
@@ -377,20 +386,20 @@ fn a_turn_inflates_a_bounded_part_of_a_message() {
     let mut bomb = Vec::new();
     let mut sender = Sender::client(Keys(1)).with_deflate(&DeflateParameters::default());
     sender.message(Kind::Binary, &vec![0; ZEROS], &mut bomb).unwrap();
-    let mut flow = session.step(Input::Bytes(&mut bomb, Instant::now()), &mut replies);
+    let mut flow = session.handle(Event::Bytes(&mut bomb), Instant::now(), &mut replies);
     let mut turns = 1;
     while replies.is_empty() {
         assert!(
-            flow == Flow::Continue
+            matches!(flow, copy::Next::Continue)
                 && session.interest().wake.is_some_and(|at| at <= Instant::now())
         );
-        flow = session.step(Input::Timer(Instant::now()), &mut replies);
+        flow = session.handle(Event::Timer, Instant::now(), &mut replies);
         turns += 1;
     }
     assert!((30..=40).contains(&turns), "{turns} turns of 256 KiB for 8 MiB");
     // A turn that ends with the message asks for another one, which has nothing to do.
     let answered = replies.len();
-    session.step(Input::Timer(Instant::now()), &mut replies);
+    session.handle(Event::Timer, Instant::now(), &mut replies);
     assert_eq!((session.interest().wake, replies.len()), (None, answered));
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Interest};
+use anyport_net::copy::{Event, Interest, Session};
 use anyport_proto::http1::{HeadReader, Pushed, RequestHead, plain_response};
 use http::{Method, StatusCode};
 
-use super::Context;
 use super::due::Due;
+use super::{Context, Next, Successor};
 use crate::service::time::now_line;
 
 pub(crate) struct TimeHttp {
@@ -23,45 +23,20 @@ impl TimeHttp {
         Self { context, reader: HeadReader::new(), due }
     }
 
-    pub(super) fn interest(&self) -> Interest {
-        Interest::input(self.due.patience(self.context.config.timeouts.idle))
-    }
-
-    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        match input {
-            Input::Bytes(bytes, at) if !self.due.is_late(at) => self.bytes(bytes, at, replies),
-            Input::Bytes(..) | Input::Silence => {
-                let reason = self.due.reason("the request head");
-                self.refuse(StatusCode::REQUEST_TIMEOUT, &[], reason, replies)
-            }
-            Input::EndOfStream => {
-                self.refused("the stream ended inside a request head".to_owned());
-                Flow::Finish
-            }
-            Input::Stopping | Input::Timer(_) | Input::Unseen(..) => Flow::Continue,
-        }
-    }
-
-    /// Nothing runs before a head is whole.
-    pub(super) fn stop(replies: &mut Vec<u8>) {
-        let line = "the server is stopping\n";
-        replies.extend(plain_response(StatusCode::SERVICE_UNAVAILABLE, &[], line, true));
-    }
-
-    fn bytes(&mut self, bytes: &[u8], at: Instant, replies: &mut Vec<u8>) -> Flow {
+    fn bytes(&mut self, bytes: &[u8], at: Instant, replies: &mut Vec<u8>) -> Next {
         self.due.begin(at);
         match self.reader.push(bytes, &self.context.config.limits) {
-            Ok(Pushed::NeedMore) => Flow::Continue,
+            Ok(Pushed::NeedMore) => Next::Continue,
             Ok(Pushed::Done { head, .. }) => self.answer(&head, replies),
             Err(error) => {
                 self.refused(error.to_string());
                 replies.extend_from_slice(&error.response());
-                Flow::Finish
+                Next::Finish
             }
         }
     }
 
-    fn answer(&self, head: &RequestHead, replies: &mut Vec<u8>) -> Flow {
+    fn answer(&self, head: &RequestHead, replies: &mut Vec<u8>) -> Next {
         let with_body = match head.method {
             Method::GET => true,
             Method::HEAD => false,
@@ -76,7 +51,7 @@ impl TimeHttp {
         // RFC 9111 §5.2.2.5: the next question has another answer.
         let extra = [("Cache-Control", "no-store")];
         replies.extend(plain_response(StatusCode::OK, &extra, &line, with_body));
-        Flow::Finish
+        Next::Finish
     }
 
     fn refuse(
@@ -85,13 +60,42 @@ impl TimeHttp {
         extra: &[(&str, &str)],
         reason: String,
         replies: &mut Vec<u8>,
-    ) -> Flow {
+    ) -> Next {
         replies.extend(plain_response(status, extra, &format!("{reason}\n"), true));
         self.refused(reason);
-        Flow::Finish
+        Next::Finish
     }
 
     fn refused(&self, reason: String) {
         self.context.files.refused("http", self.context.peer, reason);
+    }
+}
+
+impl Session for TimeHttp {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
+        Interest::input(self.due.patience(self.context.config.timeouts.idle))
+    }
+
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
+        match event {
+            Event::Bytes(bytes) if !self.due.is_late(now) => self.bytes(bytes, now, out),
+            Event::Bytes(_) | Event::Idle => {
+                let reason = self.due.reason("the request head");
+                self.refuse(StatusCode::REQUEST_TIMEOUT, &[], reason, out)
+            }
+            Event::EndOfStream => {
+                self.refused("the stream ended inside a request head".to_owned());
+                Next::Finish
+            }
+            // Nothing runs before a head is complete.
+            Event::Shutdown => {
+                let line = "the server is stopping\n";
+                out.extend(plain_response(StatusCode::SERVICE_UNAVAILABLE, &[], line, true));
+                Next::Finish
+            }
+            Event::Timer | Event::Spliced(_) | Event::Sent(_) | Event::Lost(_) => Next::Continue,
+        }
     }
 }

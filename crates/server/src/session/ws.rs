@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Interest, Outgoing, Placement, Read};
+use anyport_net::copy::{self, Interest, Placement, Read, Session};
 use anyport_proto::transfer::offer::FileReply;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::ws::{
@@ -15,7 +15,7 @@ use anyport_proto::ws::{
 
 use super::messages::{MessageService, Outlet, Piece};
 use super::sending::Say;
-use super::{Context, idle_reason};
+use super::{Context, Next, Produced, Successor, idle_reason};
 use crate::route::Route;
 use crate::service::files::Upload;
 use crate::service::rooms::{Rooms, Seat};
@@ -62,33 +62,32 @@ impl Ws {
         Self::new(context, Protocol::Frames, Route::Upload { path: None }, announced)
     }
 
-    /// Bare frames, proven after they went raw into a sink: decodes what is there in place.
-    pub(super) fn bare_from_stored(
-        context: Context,
+    /// Decodes frames that were stored raw before they were confirmed, in place.
+    pub(super) fn decode_stored(
+        &mut self,
         stored: Upload,
         since: Instant,
         replies: &mut Vec<u8>,
-    ) -> (Self, Flow) {
-        let mut ws = Self::bare(context, false);
-        if let MessageService::Upload(upload) = &mut ws.service {
+    ) -> Next {
+        if let MessageService::Upload(upload) = &mut self.service {
             upload.resume(stored);
         }
         let mut buffer = vec![0; REWRITE_BUFFER];
-        let mut flow = Flow::Continue;
-        while flow == Flow::Continue
-            && let MessageService::Upload(upload) = &mut ws.service
+        let mut next = Next::Continue;
+        while matches!(next, Next::Continue)
+            && let MessageService::Upload(upload) = &mut self.service
         {
             match upload.read_back(&mut buffer) {
                 Ok(0) => break,
-                Ok(count) => flow = ws.bytes(&mut buffer[..count], since, replies),
+                Ok(count) => next = self.bytes(&mut buffer[..count], since, replies),
                 Err(refusal) => {
-                    let mut outlet = Frames { sender: &mut ws.sender, replies };
+                    let mut outlet = Frames { sender: &mut self.sender, replies };
                     upload.refuse(refusal, &mut outlet);
-                    flow = Flow::Finish;
+                    next = Next::Finish;
                 }
             }
         }
-        (ws, flow)
+        next
     }
 
     fn new(context: Context, protocol: Protocol, mut route: Route, announced: bool) -> Self {
@@ -126,38 +125,14 @@ impl Ws {
         }
     }
 
-    pub(super) fn interest(&self) -> Interest {
-        let idle = self.context.config.timeouts.idle;
-        // An interactive connection gets a ping after half of the idle time.
-        let idle = self.service.patience(if self.is_interactive() { idle / 2 } else { idle });
-        let (may_block, place) = match &self.service {
-            MessageService::Upload(upload) => (upload.may_block(), Placement::Thread),
-            // Compressing the answer to a long message takes tens of milliseconds, which would
-            // delay all others of a reactor.
-            MessageService::Echo(_) if self.inflates => (true, Placement::Runtime),
-            // A member of a room needs a place on a reactor thread, and its messages are short.
-            MessageService::Echo(_) | MessageService::Room(_) => (false, Placement::Reactor),
-        };
-        // Between two frames of an answer, until a message arrives: a ping is answered, a Close
-        // ends it.
-        let reads_while_sending = self.service.is_sending()
-            && self.frame_left == 0
-            && self.put_off.is_none()
-            && self.waiting.is_empty();
-        let reads = self.is_in_a_room() || reads_while_sending;
-        let read = if reads { Read::WhileProducing } else { Read::Bytes };
-        let (produce, wake) = (self.is_sending(), self.wake);
-        Interest { read, produce, wake, may_block, place, ..Interest::input(idle) }
-    }
-
     /// Takes its seat, if it is for a room.
     pub(super) fn enter(
         &mut self,
         rooms: &Rooms,
         shard: usize,
         replies: &mut Vec<u8>,
-    ) -> (Option<Seat>, Flow) {
-        let MessageService::Room(room) = &mut self.service else { return (None, Flow::Continue) };
+    ) -> (Option<Seat>, Next) {
+        let MessageService::Room(room) = &mut self.service else { return (None, Next::Continue) };
         let seat = room.enter(rooms, shard, replies);
         let mut outlet = Frames { sender: &mut self.sender, replies };
         match &seat {
@@ -165,7 +140,7 @@ impl Ws {
             None => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), "too many rooms"),
         }
         let closed = self.sender.close_sent();
-        (seat, if closed { Flow::Finish } else { Flow::Continue })
+        (seat, if closed { Next::Finish } else { Next::Continue })
     }
 
     /// A member speaks also while it reads slowly.
@@ -177,12 +152,12 @@ impl Ws {
         self.service.is_conversation()
     }
 
-    pub(super) fn broken(&mut self, reason: &str) {
+    fn broken(&mut self, reason: &str) {
         self.service.broken(reason);
     }
 
     /// Says goodbye if nothing runs.
-    pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
+    fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
         let idle = self.service.is_idle()
             && self.receiver.at_message_border()
             && (self.waiting.is_empty() || self.is_in_a_room());
@@ -192,118 +167,13 @@ impl Ws {
         idle
     }
 
-    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
-        let mut outlet = Frames { sender: &mut self.sender, replies };
-        let late = match input {
-            Input::Bytes(_, at) => self.service.refuse_late(Some(at), &mut outlet),
-            Input::Silence => self.service.refuse_late(None, &mut outlet),
-            Input::EndOfStream | Input::Stopping | Input::Unseen(..) | Input::Timer(_) => false,
-        };
-        match input {
-            _ if late => Flow::Finish,
-            Input::Bytes(bytes, at) => {
-                self.pinged = false;
-                if self.wake.is_some() {
-                    let mut waiting = std::mem::take(&mut self.waiting);
-                    waiting.extend_from_slice(bytes);
-                    return self.bytes(&mut waiting, at, replies);
-                }
-                self.bytes(bytes, at, replies)
-            }
-            Input::Timer(at) => {
-                let mut waiting = std::mem::take(&mut self.waiting);
-                self.bytes(&mut waiting, at, replies)
-            }
-            // What was asked before is answered first; then the end is met again.
-            Input::EndOfStream if self.is_sending() || self.wake.is_some() => Flow::Continue,
-            Input::EndOfStream => {
-                let between_messages = self.receiver.at_message_border();
-                let mut outlet = Frames { sender: &mut self.sender, replies };
-                self.service.end_of_stream(between_messages, &mut outlet);
-                Flow::Finish
-            }
-            Input::Silence if self.is_interactive() && !self.pinged => {
-                self.sender.ping(b"", replies);
-                self.pinged = true;
-                Flow::Continue
-            }
-            Input::Silence => {
-                let reason = idle_reason(self.context.config.timeouts.idle);
-                let mut outlet = Frames { sender: &mut self.sender, replies };
-                self.service.idle(&reason, &mut outlet);
-                Flow::Finish
-            }
-            Input::Stopping | Input::Unseen(..) => Flow::Continue,
-        }
-    }
-
     /// Whether an answer goes out, or something waits behind one.
     const fn is_sending(&self) -> bool {
         let waits_behind_it = !self.waiting.is_empty() && self.wake.is_none();
         self.service.is_sending() || self.put_off.is_some() || waits_behind_it
     }
 
-    /// The next piece of an answer; when all of it is out, goes on with what waited.
-    pub(super) fn outgoing(
-        &mut self,
-        buffer: &mut [u8],
-        replies: &mut Vec<u8>,
-    ) -> io::Result<Outgoing> {
-        let MessageService::Upload(upload) = &mut self.service else {
-            return Ok(Outgoing::Nothing);
-        };
-        let Some(sending) = upload.sending().take() else {
-            if let Some((kind, data, end)) = self.put_off.take() {
-                let mut outlet = Frames { sender: &mut self.sender, replies };
-                upload.data(Piece { kind, data: &data, end, at: Instant::now() }, &mut outlet);
-                let closed = self.sender.close_sent();
-                return Ok(if closed { Outgoing::Finish } else { Outgoing::Bytes(0) });
-            }
-            if self.waiting.is_empty() {
-                return Ok(Outgoing::Nothing);
-            }
-            let mut waiting = std::mem::take(&mut self.waiting);
-            // Read long ago, but nobody could be late while we did not listen.
-            return Ok(match self.step(Input::Bytes(&mut waiting, Instant::now()), replies) {
-                Flow::Continue => Outgoing::Bytes(0),
-                Flow::Finish => Outgoing::Finish,
-            });
-        };
-        let room = buffer.len().min(CONTENT_FRAME);
-        let Some((say, rest)) = sending.next(&mut buffer[..room])? else {
-            return Ok(Outgoing::Bytes(0));
-        };
-        *upload.sending() = rest;
-        let reply = match say {
-            Say::Content(count) => {
-                self.begin_frame(count as u64, replies);
-                self.frame_left = 0;
-                return Ok(Outgoing::Bytes(count));
-            }
-            Say::Unseen(mut piece) => {
-                if self.frame_left == 0 {
-                    self.begin_frame(piece.count.min(CONTENT_FRAME as u64), replies);
-                }
-                piece.count = self.frame_left;
-                return Ok(Outgoing::File(piece));
-            }
-            Say::FileEnd(end) => FileReply::FileEnd(end),
-            Say::Listed(entries, left_out) => {
-                if !left_out.is_empty() {
-                    let reply = FileReply::LeftOut(left_out);
-                    let _ = self.sender.message(Kind::Text, reply.to_json().as_bytes(), replies);
-                }
-                FileReply::Entries(entries)
-            }
-            Say::ListEnd(end) => FileReply::ListEnd(end),
-            Say::Refusal(refusal) => FileReply::Error(refusal),
-        };
-        // After our Close nothing is sent, and nothing was asked for.
-        let _ = self.sender.message(Kind::Text, reply.to_json().as_bytes(), replies);
-        Ok(Outgoing::Bytes(0))
-    }
-
-    pub(super) fn sent(&mut self, count: u64) {
+    fn sent(&mut self, count: u64) {
         self.frame_left = self.frame_left.saturating_sub(count);
         if let MessageService::Upload(upload) = &mut self.service
             && let Some(sending) = upload.sending()
@@ -324,7 +194,7 @@ impl Ws {
 
     /// Handles `bytes` up to a limit: the rate of a room, what one turn inflates, or an answer that is to go out first. The
     /// rest waits: that of one read at most, since nothing is read until then.
-    fn bytes(&mut self, mut bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Flow {
+    fn bytes(&mut self, mut bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Next {
         self.wake = None;
         let mut inflated = 0;
         // The loop reads on only after it has written what the last step replied.
@@ -378,7 +248,7 @@ impl Ws {
             bytes = &mut std::mem::take(&mut bytes)[used..];
         }
         self.service.taken(self.receiver.at_message_border(), at);
-        if self.sender.close_sent() { Flow::Finish } else { Flow::Continue }
+        if self.sender.close_sent() { Next::Finish } else { Next::Continue }
     }
 
     fn violated(&mut self, violation: Violation, replies: &mut Vec<u8>) {
@@ -389,6 +259,133 @@ impl Ws {
         if !self.service.broken(&reason) {
             self.context.files.refused(self.protocol.as_str(), self.context.peer, reason);
         }
+    }
+}
+
+impl Session for Ws {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
+        let idle = self.context.config.timeouts.idle;
+        // An interactive connection gets a ping after half of the idle time.
+        let idle = self.service.patience(if self.is_interactive() { idle / 2 } else { idle });
+        let (may_block, place) = match &self.service {
+            MessageService::Upload(upload) => (upload.may_block(), Placement::Thread),
+            // Compressing the answer to a long message takes tens of milliseconds, which would
+            // delay all others of a reactor.
+            MessageService::Echo(_) if self.inflates => (true, Placement::Runtime),
+            // A member of a room needs a place on a reactor thread, and its messages are short.
+            MessageService::Echo(_) | MessageService::Room(_) => (false, Placement::Reactor),
+        };
+        // Between two frames of an answer, until a message arrives: a ping is answered, a Close
+        // ends it.
+        let reads_while_sending = self.service.is_sending()
+            && self.frame_left == 0
+            && self.put_off.is_none()
+            && self.waiting.is_empty();
+        let reads = self.is_in_a_room() || reads_while_sending;
+        let read = if reads { Read::WhileProducing } else { Read::Bytes };
+        let (produce, wake) = (self.is_sending(), self.wake);
+        Interest { read, produce, wake, may_block, place, ..Interest::input(idle) }
+    }
+
+    fn handle(&mut self, event: copy::Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
+        let mut outlet = Frames { sender: &mut self.sender, replies: out };
+        let late = match &event {
+            copy::Event::Bytes(_) => self.service.refuse_late(Some(now), &mut outlet),
+            copy::Event::Idle => self.service.refuse_late(None, &mut outlet),
+            _ => false,
+        };
+        match event {
+            _ if late => return Next::Finish,
+            copy::Event::Bytes(bytes) => {
+                self.pinged = false;
+                if self.wake.is_some() {
+                    let mut waiting = std::mem::take(&mut self.waiting);
+                    waiting.extend_from_slice(bytes);
+                    return self.bytes(&mut waiting, now, out);
+                }
+                return self.bytes(bytes, now, out);
+            }
+            copy::Event::Timer => {
+                let mut waiting = std::mem::take(&mut self.waiting);
+                return self.bytes(&mut waiting, now, out);
+            }
+            // What was asked before is answered first; then the end is met again.
+            copy::Event::EndOfStream if self.is_sending() || self.wake.is_some() => {}
+            copy::Event::EndOfStream => {
+                let between_messages = self.receiver.at_message_border();
+                let mut outlet = Frames { sender: &mut self.sender, replies: out };
+                self.service.end_of_stream(between_messages, &mut outlet);
+                return Next::Finish;
+            }
+            copy::Event::Idle if self.is_interactive() && !self.pinged => {
+                self.sender.ping(b"", out);
+                self.pinged = true;
+            }
+            copy::Event::Idle => {
+                let reason = idle_reason(self.context.config.timeouts.idle);
+                let mut outlet = Frames { sender: &mut self.sender, replies: out };
+                self.service.idle(&reason, &mut outlet);
+                return Next::Finish;
+            }
+            copy::Event::Sent(count) => self.sent(count),
+            copy::Event::Shutdown if self.stop(out) => return Next::Finish,
+            copy::Event::Lost(reason) => self.broken(reason),
+            copy::Event::Shutdown | copy::Event::Spliced(_) => {}
+        }
+        Next::Continue
+    }
+
+    /// Returns the next piece of an answer. Once it is complete, handles the input that waited.
+    fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
+        let MessageService::Upload(upload) = &mut self.service else {
+            return Ok(Produced::Next(Next::Continue));
+        };
+        let Some(sending) = upload.sending().take() else {
+            if let Some((kind, data, end)) = self.put_off.take() {
+                let mut outlet = Frames { sender: &mut self.sender, replies: out };
+                upload.data(Piece { kind, data: &data, end, at: Instant::now() }, &mut outlet);
+                let closed = self.sender.close_sent();
+                return Ok(Produced::Next(if closed { Next::Finish } else { Next::Continue }));
+            }
+            let mut waiting = std::mem::take(&mut self.waiting);
+            // Read long ago, but the peer could not be late while nothing was read.
+            let input = copy::Event::Bytes(&mut waiting);
+            return Ok(Produced::Next(self.handle(input, Instant::now(), out)));
+        };
+        let room = buffer.len().min(CONTENT_FRAME);
+        let Some((say, rest)) = sending.next(&mut buffer[..room])? else {
+            return Ok(Produced::Next(Next::Continue));
+        };
+        *upload.sending() = rest;
+        let reply = match say {
+            Say::Content(count) => {
+                self.begin_frame(count as u64, out);
+                self.frame_left = 0;
+                return Ok(Produced::Bytes(count));
+            }
+            Say::Unseen(mut piece) => {
+                if self.frame_left == 0 {
+                    self.begin_frame(piece.count.min(CONTENT_FRAME as u64), out);
+                }
+                piece.count = self.frame_left;
+                return Ok(Produced::File(piece));
+            }
+            Say::FileEnd(end) => FileReply::FileEnd(end),
+            Say::Listed(entries, left_out) => {
+                if !left_out.is_empty() {
+                    let reply = FileReply::LeftOut(left_out);
+                    let _ = self.sender.message(Kind::Text, reply.to_json().as_bytes(), out);
+                }
+                FileReply::Entries(entries)
+            }
+            Say::ListEnd(end) => FileReply::ListEnd(end),
+            Say::Refusal(refusal) => FileReply::Error(refusal),
+        };
+        // After our Close nothing is sent, and nothing was asked for.
+        let _ = self.sender.message(Kind::Text, reply.to_json().as_bytes(), out);
+        Ok(Produced::Next(Next::Continue))
     }
 }
 

@@ -4,11 +4,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Interest, Outgoing, Piece, Placement, Read, Step};
+use anyport_net::copy::{Event, Interest, Next, Piece, Placement, Produced, Read, Session};
 use anyport_tls::{ServerMachine, TRUNCATED, TlsError};
 
 use crate::link::Link;
-use crate::session::AT_ONCE;
+use crate::session::{AT_ONCE, Upgrade};
 use crate::supervised::Supervised;
 
 /// What the loops drive.
@@ -45,35 +45,35 @@ impl Wired {
         at: Instant,
         ended: bool,
         replies: &mut Vec<u8>,
-    ) -> Flow {
+    ) -> Next<Upgrade> {
         let is_encrypted = self.tls.is_some();
         // close_notify may have come in the same read.
         let ended = ended || self.tls.as_ref().is_some_and(|tls| tls.machine.is_ended());
         let first = |session: &mut Supervised, said: &mut Vec<u8>| {
-            match session.step(Input::Bytes(prefix, at), said) {
+            match session.handle(Event::Bytes(prefix), at, said) {
                 // A conversation is told of it where it goes on.
-                Flow::Continue if is_encrypted && is_interactive(session) => Flow::Continue,
-                Flow::Continue if ended => session.step(Input::EndOfStream, said),
-                flow => flow,
+                Next::Continue if is_encrypted && is_interactive(session) => Next::Continue,
+                Next::Continue if ended => session.handle(Event::EndOfStream, at, said),
+                next => next,
             }
         };
-        let flow = self.say(replies, first);
+        let next = self.say(replies, first);
         if let Some(tls) = &mut self.tls {
             tls.ending = ended;
         }
-        flow
+        next
     }
 
     /// A conversation that has arrived where it goes on, and whose peer has said all before: it ends.
-    pub(crate) fn end_if_ended(&mut self, replies: &mut Vec<u8>) -> Flow {
+    pub(crate) fn end_if_ended(&mut self, replies: &mut Vec<u8>) -> Next<Upgrade> {
         // Input that a limit holds back is handled first, and the end of the stream behind it.
         let is_waiting = self.session.session.interest().wake.is_some();
         if is_waiting || !self.tls.as_ref().is_some_and(|tls| tls.ending) {
-            return Flow::Continue;
+            return Next::Continue;
         }
         self.say(replies, |session, said| {
-            session.step(Input::EndOfStream, said);
-            Flow::Finish
+            session.handle(Event::EndOfStream, Instant::now(), said);
+            Next::Finish
         })
     }
 
@@ -81,11 +81,11 @@ impl Wired {
     pub(crate) fn say(
         &mut self,
         replies: &mut Vec<u8>,
-        say: impl FnOnce(&mut Supervised, &mut Vec<u8>) -> Flow,
-    ) -> Flow {
+        say: impl FnOnce(&mut Supervised, &mut Vec<u8>) -> Next<Upgrade>,
+    ) -> Next<Upgrade> {
         let Some(tls) = &mut self.tls else { return say(&mut self.session, replies) };
-        let flow = say(&mut self.session, &mut tls.said);
-        tls.seal_said(&mut self.session, flow, replies)
+        let next = say(&mut self.session, &mut tls.said);
+        tls.seal_said(&mut self.session, next, replies)
     }
 
     pub(crate) fn broken(&mut self, error: &io::Error) {
@@ -133,26 +133,32 @@ impl Sealed {
         }
     }
 
-    fn step(&mut self, session: &mut Supervised, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+    fn handle(
+        &mut self,
+        session: &mut Supervised,
+        event: Event<'_>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Next<Upgrade> {
         self.settle(session);
         // Until it is told, and then what it does about it begins a time of its own.
-        if matches!(input, Input::Silence) {
+        if matches!(event, Event::Idle) {
             self.silent_at = None;
         }
-        let flow = match input {
-            Input::Bytes(wire, at) => self.bytes(session, wire, at, replies),
-            Input::Timer(_) => {
-                let flow = session.step(input, &mut self.said);
-                self.end(session, flow)
+        let next = match event {
+            Event::Bytes(wire) => self.bytes(session, wire, now, out),
+            Event::Timer => {
+                let next = session.handle(event, now, &mut self.said);
+                self.end(session, next, now)
             }
-            // Somebody may have cut off the rest (RFC 8446 §6.1).
-            Input::EndOfStream if !self.machine.is_ended() => {
+            // The rest may have been cut off (RFC 8446 §6.1).
+            Event::EndOfStream if !self.machine.is_ended() => {
                 session.broken(&io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED));
-                Flow::Finish
+                Next::Finish
             }
-            input => session.step(input, &mut self.said),
+            event => session.handle(event, now, &mut self.said),
         };
-        self.seal_said(session, flow, replies)
+        self.seal_said(session, next, out)
     }
 
     fn bytes(
@@ -161,16 +167,16 @@ impl Sealed {
         wire: &mut [u8],
         at: Instant,
         replies: &mut Vec<u8>,
-    ) -> Flow {
+    ) -> Next<Upgrade> {
         let opened = self.machine.open(wire, &mut self.plain, replies);
-        let mut flow = Flow::Continue;
+        let mut next = Next::Continue;
         if !self.plain.is_empty() {
             self.silent_at = None;
         } else if self.silent_at.is_none() {
             self.silent_at = at.checked_add(session.interest().idle);
         }
         if !self.plain.is_empty() {
-            flow = session.step(Input::Bytes(&mut self.plain, at), &mut self.said);
+            next = session.handle(Event::Bytes(&mut self.plain), at, &mut self.said);
             self.plain.clear();
             if self.plain.capacity() > KEPT && session.interest().place != Placement::Thread {
                 self.plain = Vec::new();
@@ -178,28 +184,38 @@ impl Sealed {
         }
         if let Err(error) = opened {
             session.broken(&error.into());
-            return Flow::Finish;
+            return Next::Finish;
         }
-        self.end(session, flow)
+        self.end(session, next, at)
     }
 
     /// Delivers the end of the stream after close_notify; not before input that a limit holds back, for which a timer event
     /// comes. The session's own wake-up counts here: that of a rate limit may have passed when the driver asks for it.
-    fn end(&mut self, session: &mut Supervised, flow: Flow) -> Flow {
-        if flow == Flow::Finish || !self.machine.is_ended() {
-            return flow;
+    fn end(
+        &mut self,
+        session: &mut Supervised,
+        next: Next<Upgrade>,
+        now: Instant,
+    ) -> Next<Upgrade> {
+        if !matches!(next, Next::Continue) || !self.machine.is_ended() {
+            return next;
         }
         // One in a reactor has all that it says in a queue.
         self.ending = !is_interactive(session);
         if session.session.interest().wake.is_some() {
-            return Flow::Continue;
+            return Next::Continue;
         }
-        let flow = session.step(Input::EndOfStream, &mut self.said);
-        if is_interactive(session) { Flow::Finish } else { flow }
+        let next = session.handle(Event::EndOfStream, now, &mut self.said);
+        if is_interactive(session) { Next::Finish } else { next }
     }
 
     /// Seals what the session said; where that was its last word, says so in TLS too.
-    fn seal_said(&mut self, session: &mut Supervised, flow: Flow, replies: &mut Vec<u8>) -> Flow {
+    fn seal_said(
+        &mut self,
+        session: &mut Supervised,
+        next: Next<Upgrade>,
+        replies: &mut Vec<u8>,
+    ) -> Next<Upgrade> {
         let sealed = self.machine.seal(&self.said, replies);
         self.said.clear();
         if self.said.capacity() > KEPT {
@@ -207,57 +223,51 @@ impl Sealed {
         }
         if let Err(error) = sealed {
             session.broken(&error.into());
-            return Flow::Finish;
+            return Next::Finish;
         }
-        // What was given up shall not look like all there was; and another engine may go on from here.
+        // An interrupted transfer must not look complete.
         let gives_up = session.stop.is_aborted() || self.link.resets();
-        if flow == Flow::Finish && !gives_up && !session.session.is_handed_over() {
+        if matches!(next, Next::Finish) && !gives_up {
             self.machine.close(replies);
         }
-        flow
+        next
     }
 
-    fn outgoing(
+    fn produce(
         &mut self,
         session: &mut Supervised,
         buffer: &mut [u8],
-        replies: &mut Vec<u8>,
-    ) -> io::Result<Outgoing> {
+        out: &mut Vec<u8>,
+    ) -> io::Result<Produced<Upgrade>> {
         self.settle(session);
         if self.ending && !session.interest().produce && session.session.interest().wake.is_none() {
-            // It had something to send before it could end: now it is told of the end again.
-            let flow = session.step(Input::EndOfStream, &mut self.said);
-            return Ok(match self.seal_said(session, flow, replies) {
-                Flow::Finish => Outgoing::Finish,
-                Flow::Continue => Outgoing::Bytes(0),
-            });
+            // It had something to send before it could end: now it meets the end again.
+            let next = session.handle(Event::EndOfStream, Instant::now(), &mut self.said);
+            return Ok(Produced::Next(self.seal_said(session, next, out)));
         }
-        let outgoing = session.outgoing(buffer, &mut self.said)?;
-        let finishes = matches!(outgoing, Outgoing::Finish);
-        let flow = if finishes { Flow::Finish } else { Flow::Continue };
-        if self.seal_said(session, flow, replies) == Flow::Finish {
-            return Ok(Outgoing::Finish);
-        }
-        let sealed = match outgoing {
-            Outgoing::Nothing | Outgoing::Finish => return Ok(outgoing),
-            Outgoing::Bytes(count) => &buffer[..count],
-            Outgoing::File(piece) => {
+        let content = match session.produce(buffer, &mut self.said)? {
+            Produced::Next(next) => return Ok(Produced::Next(self.seal_said(session, next, out))),
+            Produced::Bytes(count) => &buffer[..count],
+            Produced::File(piece) => {
                 let count = read(&piece, buffer)?;
                 self.unsent = count as u64;
                 &buffer[..count]
             }
         };
-        // Who waits for the peer to take something does not wait for it to say something.
-        self.silent_at = None;
-        self.machine.seal(sealed, replies)?;
-        Ok(Outgoing::Bytes(0))
+        let next = self.seal_said(session, Next::Continue, out);
+        if matches!(next, Next::Continue) {
+            // A session that waits for the peer to accept output does not wait for input.
+            self.silent_at = None;
+            self.machine.seal(content, out)?;
+        }
+        Ok(Produced::Next(next))
     }
 
     /// What was sealed before has been written by now.
     fn settle(&mut self, session: &mut Supervised) {
         match std::mem::take(&mut self.unsent) {
             0 => {}
-            count => session.sent(count),
+            count => drop(session.handle(Event::Sent(count), Instant::now(), &mut self.said)),
         }
     }
 }
@@ -273,7 +283,9 @@ fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
-impl Step for Wired {
+impl Session for Wired {
+    type Successor = Upgrade;
+
     fn interest(&self) -> Interest {
         let mut interest = self.session.interest();
         if let Some(tls) = &self.tls {
@@ -282,29 +294,22 @@ impl Step for Wired {
         interest
     }
 
-    fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Flow {
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
         match &mut self.tls {
-            None => self.session.step(input, replies),
-            Some(tls) => tls.step(&mut self.session, input, replies),
+            None => self.session.handle(event, now, out),
+            Some(tls) => tls.handle(&mut self.session, event, now, out),
         }
     }
 
-    fn outgoing(&mut self, buffer: &mut [u8], replies: &mut Vec<u8>) -> io::Result<Outgoing> {
+    fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced<Upgrade>> {
         match &mut self.tls {
-            None => self.session.outgoing(buffer, replies),
-            Some(tls) => tls.outgoing(&mut self.session, buffer, replies),
+            None => self.session.produce(buffer, out),
+            Some(tls) => tls.produce(&mut self.session, buffer, out),
         }
     }
 
-    fn sent(&mut self, count: u64) {
-        self.session.sent(count);
-    }
-
-    fn delivered(&mut self, count: u64) {
-        self.session.delivered(count);
-    }
-
-    fn seal(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
+    fn relay(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
+        self.session.relay(bytes, is_last);
         let tls = self.tls.as_mut()?;
         let mut out = Vec::new();
         let sealed = tls.machine.seal(bytes, &mut out);

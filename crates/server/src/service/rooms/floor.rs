@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use anyport_net::copy::Step;
+use anyport_net::copy::Session;
 use anyport_net::reactor::{Key, Wires};
 use anyport_proto::rooms::Event;
 use bytes::Bytes;
@@ -25,7 +25,7 @@ pub(crate) trait Outlets {
     fn finish(&mut self, key: Key, bytes: &Bytes);
 }
 
-impl<S: Step> Outlets for Wires<S> {
+impl<S: Session> Outlets for Wires<S> {
     fn queued(&self, key: Key) -> usize {
         Self::queued(self, key)
     }

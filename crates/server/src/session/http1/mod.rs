@@ -24,10 +24,9 @@ pub(crate) use upgrade::{Upgrade, is_announced};
 use std::io;
 use std::time::Instant;
 
-use anyport_net::copy::{Flow, Input, Interest, Outgoing, Placement};
+use anyport_net::copy::{Event, Interest, Placement, Session};
 use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, RequestHead};
 use anyport_proto::limits::MAX_PASSED_OVER;
-use anyport_proto::rooms::Join;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use http::StatusCode;
 
@@ -39,7 +38,7 @@ use self::write::Exchange;
 use super::due::Due;
 use super::events::Events;
 use super::http::{Answer, Expectation, Lead, events, lead, to_https};
-use super::{Context, Next, Session, idle_reason};
+use super::{AnySession, Context, Next, Produced, Successor, idle_reason};
 use crate::requests::Timed;
 
 pub(crate) struct Http1 {
@@ -50,11 +49,6 @@ pub(crate) struct Http1 {
     state: State,
     /// What came behind a request that is being answered.
     waiting: Vec<u8>,
-    /// The server stops, so the next answer is the last one.
-    stopping: bool,
-    upgrade: Option<Upgrade>,
-    /// A room whose events go out from here on, behind this head of an answer.
-    listening: Option<(Join, Vec<u8>)>,
 }
 
 enum State {
@@ -73,59 +67,11 @@ enum State {
 impl Http1 {
     pub(super) fn new(context: Context) -> Self {
         let due = Due::new(context.config.timeouts.handshake);
-        Self {
-            context,
-            reader: HeadReader::new(),
-            due,
-            state: State::Head,
-            waiting: Vec::new(),
-            stopping: false,
-            upgrade: None,
-            listening: None,
-        }
-    }
-
-    pub(super) fn interest(&self) -> Interest {
-        let idle = self.context.config.timeouts.idle;
-        // The step that ends a head may begin a file, or open one.
-        let head = Interest { may_block: true, ..Interest::input(self.due.patience(idle)) };
-        let waits = !self.waiting.is_empty();
-        let mut interest = match &self.state {
-            State::Head => Interest { produce: waits, ..head },
-            State::Content(content) => Interest {
-                read: content.splice().into(),
-                produce: waits,
-                may_block: content.may_block(),
-                place: if content.is_upload() { Placement::Thread } else { Placement::Runtime },
-                ..head
-            },
-            State::Sending(_) => Interest { produce: true, place: Placement::Thread, ..head },
-            State::Pipe(piping) => piping.interest(idle),
-            State::Ended => Interest { produce: waits, may_block: false, ..head },
-        };
-        // The library engine takes over the runtime's own socket, so with it all stays there.
-        if self.context.config.engine != Engine::Own {
-            interest.place = Placement::Runtime;
-        }
-        interest
-    }
-
-    pub(super) const fn has_upgrade(&self) -> bool {
-        self.upgrade.is_some()
-    }
-
-    pub(super) fn take_upgrade(&mut self) -> Option<Upgrade> {
-        self.upgrade.take()
-    }
-
-    /// The server stops: answers say so from now on.
-    pub(super) const fn hears_of_stop(&mut self) {
-        self.stopping = true;
+        Self { context, reader: HeadReader::new(), due, state: State::Head, waiting: Vec::new() }
     }
 
     /// Whether no request is under way. One whose head has begun is answered; who says nothing sees the end.
-    pub(super) fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
-        self.stopping = true;
+    fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
         match &mut self.state {
             State::Head if !self.waiting.is_empty() => false,
             State::Head => {
@@ -142,22 +88,12 @@ impl Http1 {
         }
     }
 
-    pub(super) fn broken(&mut self, reason: &str) {
+    fn broken(&mut self, reason: &str) {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Content(content) => content.interrupt(reason),
             State::Sending(outbound) => outbound.broken(reason),
             State::Pipe(piping) => piping.broken(reason),
             State::Head | State::Ended => {}
-        }
-    }
-
-    pub(super) fn step(&mut self, input: Input<'_>, replies: &mut Vec<u8>) -> Next {
-        match input {
-            Input::Bytes(bytes, at) => self.bytes(bytes, at, replies),
-            Input::Unseen(count, at) => Next::Flow(self.put(count, at, replies)),
-            Input::EndOfStream => Next::Flow(self.end_of_stream(replies)),
-            Input::Silence => Next::Flow(self.silence(replies)),
-            Input::Stopping | Input::Timer(_) => Next::Flow(Flow::Continue),
         }
     }
 
@@ -170,39 +106,7 @@ impl Http1 {
         }
     }
 
-    /// The next piece of an answer; when all of it is out, goes on with what waited, which may become another session.
-    pub(super) fn outgoing(
-        &mut self,
-        buffer: &mut [u8],
-        replies: &mut Vec<u8>,
-    ) -> io::Result<(Outgoing, Option<Session>)> {
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Sending(outbound) => {
-                let outgoing = outbound.next(buffer, replies, &mut self.state)?;
-                let ended = matches!(self.state, State::Ended);
-                return Ok((if ended { Outgoing::Finish } else { outgoing }, None));
-            }
-            State::Pipe(piping) => {
-                let outgoing = piping.next(buffer, replies, &mut self.state)?;
-                let ended = matches!(self.state, State::Ended);
-                return Ok((if ended { Outgoing::Finish } else { outgoing }, None));
-            }
-            state => self.state = state,
-        }
-        if self.waiting.is_empty() {
-            return Ok((Outgoing::Nothing, None));
-        }
-        let mut waiting = std::mem::take(&mut self.waiting);
-        // Read long ago, but nobody could be late while we did not listen.
-        let (flow, next) = match self.bytes(&mut waiting, Instant::now(), replies) {
-            Next::Flow(flow) => (flow, None),
-            Next::Become(session, flow) => (flow, Some(session)),
-        };
-        let finished = flow == Flow::Finish;
-        Ok((if finished { Outgoing::Finish } else { Outgoing::Bytes(0) }, next))
-    }
-
-    pub(super) fn sent(&mut self, count: u64) {
+    fn sent(&mut self, count: u64) {
         if let State::Sending(outbound) = &mut self.state {
             outbound.sent(count);
         }
@@ -215,11 +119,11 @@ impl Http1 {
                 State::Head => {
                     self.state = State::Head;
                     if rest.is_empty() {
-                        return Next::Flow(Flow::Continue);
+                        return Next::Continue;
                     }
                     if replies.len() > ANSWERS_AT_ONCE {
                         self.waiting.extend_from_slice(rest);
-                        return Next::Flow(Flow::Continue);
+                        return Next::Continue;
                     }
                     let Some((head, used)) = self.head(rest, at, replies) else { continue };
                     rest = std::mem::take(&mut rest).split_at_mut(used).1;
@@ -233,20 +137,19 @@ impl Http1 {
                     }
                     if head.is_websocket_upgrade() {
                         self.state = State::Ended;
-                        return self.upgrade(&head, rest, at, replies);
+                        return self.upgrade(&head, rest, replies);
                     }
-                    self.request(&head, timed, !rest.is_empty(), replies);
-                    if let Some((join, head)) = self.listening.take() {
-                        // What comes behind it is not looked at: the stream ends with the connection.
-                        let events = Events::new(self.context.clone(), join, head);
-                        return Next::Become(Session::Events(Box::new(events)), Flow::Continue);
+                    if let Some(events) = self.request(&head, timed, !rest.is_empty(), replies) {
+                        // Input behind it is ignored: the stream ends with the connection.
+                        let events = AnySession::Events(Box::new(events));
+                        return Successor::session(events, Vec::new());
                     }
                 }
                 State::Content(mut content) => {
                     match content.take(&self.context, rest, at, replies) {
                         Taken::All => {
                             self.state = State::Content(content);
-                            return Next::Flow(Flow::Continue);
+                            return Next::Continue;
                         }
                         Taken::Done { used } => {
                             rest = std::mem::take(&mut rest).split_at_mut(used).1;
@@ -258,21 +161,21 @@ impl Http1 {
                 State::Sending(outbound) => {
                     self.state = State::Sending(outbound);
                     self.waiting.extend_from_slice(rest);
-                    return Next::Flow(Flow::Continue);
+                    return Next::Continue;
                 }
                 State::Pipe(mut piping) => match piping.bytes(rest, replies) {
                     Took::All => {
                         self.state = State::Pipe(piping);
-                        return Next::Flow(Flow::Continue);
+                        return Next::Continue;
                     }
                     Took::Used(used) => {
                         self.waiting.extend_from_slice(&rest[used..]);
                         self.state = State::Pipe(piping);
-                        return Next::Flow(Flow::Continue);
+                        return Next::Continue;
                     }
-                    Took::Failed => return Next::Flow(Flow::Finish),
+                    Took::Failed => return Next::Finish,
                 },
-                State::Ended => return Next::Flow(Flow::Finish),
+                State::Ended => return Next::Finish,
             }
         }
     }
@@ -304,12 +207,22 @@ impl Http1 {
         }
     }
 
-    /// Does what a request asks for. `followed`: what comes behind its head has begun to come.
-    fn request(&mut self, head: &RequestHead, timed: Timed, followed: bool, replies: &mut Vec<u8>) {
-        let mut exchange = Exchange::of(head, self.stopping).timed(timed);
+    /// Does what a request asks for. `followed`: what comes behind its head has begun to come. Returns
+    /// the session that takes over for the events of a room.
+    fn request(
+        &mut self,
+        head: &RequestHead,
+        timed: Timed,
+        followed: bool,
+        replies: &mut Vec<u8>,
+    ) -> Option<Events> {
+        let mut exchange = Exchange::of(head, self.context.stage.is_draining()).timed(timed);
         let framing = match Framing::of(head) {
             Ok(framing) => framing,
-            Err(error) => return self.refuse(error.status(), &error.to_string(), replies),
+            Err(error) => {
+                self.refuse(error.status(), &error.to_string(), replies);
+                return None;
+            }
         };
         let has_content = !framing.is_empty();
         let waits = has_content && Expectation::of(head) != Expectation::None;
@@ -341,8 +254,8 @@ impl Http1 {
                 // It ends with the connection, and is framed by that.
                 let mut head = Vec::new();
                 exchange.until_close().head(events(), &mut head);
-                self.listening = Some((join, head));
                 self.state = State::Ended;
+                return Some(Events::new(self.context.clone(), join, head));
             }
             Lead::Take(taker) => {
                 let permitted = waits && !followed;
@@ -353,6 +266,7 @@ impl Http1 {
                 self.take(exchange, framing, place, waits && !followed, replies);
             }
         }
+        None
     }
 
     /// Begins to take content. `permitted`: the client waits to be told that it may send it.
@@ -377,13 +291,13 @@ impl Http1 {
 
     /// All of a content is here.
     fn end(&mut self, mut content: Content, replies: &mut Vec<u8>) {
-        content.exchange.persistent &= !self.stopping;
+        content.exchange.persistent &= !self.context.stage.is_draining();
         let exchange = content.finish(replies);
         self.state = State::after(&exchange);
     }
 
     /// Content that went into its file without being looked at.
-    fn put(&mut self, count: u64, at: Instant, replies: &mut Vec<u8>) -> Flow {
+    fn put(&mut self, count: u64, at: Instant, replies: &mut Vec<u8>) -> Next {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Content(mut content) => {
                 content.put(count, at);
@@ -395,20 +309,20 @@ impl Http1 {
             }
             state => self.state = state,
         }
-        if matches!(self.state, State::Ended) { Flow::Finish } else { Flow::Continue }
+        if matches!(self.state, State::Ended) { Next::Finish } else { Next::Continue }
     }
 
-    fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Flow {
+    fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Next {
         // What was asked before is answered first; then the end is met again.
         if self.is_sending() {
-            return Flow::Continue;
+            return Next::Continue;
         }
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Content(content) => content.cut(replies),
             State::Pipe(piping) => {
                 piping.end_of_stream(replies, &mut self.state);
                 if matches!(self.state, State::Pipe(_)) {
-                    return Flow::Continue;
+                    return Next::Continue;
                 }
             }
             State::Head if !self.reader.is_empty() => {
@@ -416,10 +330,10 @@ impl Http1 {
             }
             State::Head | State::Sending(_) | State::Ended => {}
         }
-        Flow::Finish
+        Next::Finish
     }
 
-    fn silence(&mut self, replies: &mut Vec<u8>) -> Flow {
+    fn silence(&mut self, replies: &mut Vec<u8>) -> Next {
         let idle = idle_reason(self.context.config.timeouts.idle);
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Head if self.due.is_late_after_silence() => self.late(replies),
@@ -430,13 +344,13 @@ impl Http1 {
             State::Pipe(piping) => {
                 piping.silent(replies, &mut self.state);
                 if matches!(self.state, State::Pipe(_)) {
-                    return Flow::Continue;
+                    return Next::Continue;
                 }
             }
             // Between two requests nobody waits for an answer (RFC 9112 §9.5).
             State::Head | State::Sending(_) | State::Ended => {}
         }
-        Flow::Finish
+        Next::Finish
     }
 
     fn late(&mut self, replies: &mut Vec<u8>) {
@@ -453,6 +367,65 @@ impl Http1 {
 
     fn refused(&self, reason: String) {
         self.context.files.refused("http", self.context.peer, reason);
+    }
+}
+
+impl Session for Http1 {
+    type Successor = Successor;
+
+    fn interest(&self) -> Interest {
+        let idle = self.context.config.timeouts.idle;
+        // The end of a head may begin a file, or open one.
+        let head = Interest { may_block: true, ..Interest::input(self.due.patience(idle)) };
+        let waits = !self.waiting.is_empty();
+        let mut interest = match &self.state {
+            State::Head => Interest { produce: waits, ..head },
+            State::Content(content) => Interest {
+                read: content.splice().into(),
+                produce: waits,
+                may_block: content.may_block(),
+                place: if content.is_upload() { Placement::Thread } else { Placement::Runtime },
+                ..head
+            },
+            State::Sending(_) => Interest { produce: true, place: Placement::Thread, ..head },
+            State::Pipe(piping) => piping.interest(idle),
+            State::Ended => Interest { produce: waits, may_block: false, ..head },
+        };
+        // The library engine takes over the runtime's own socket, so with it all stays there.
+        if self.context.config.engine != Engine::Own {
+            interest.place = Placement::Runtime;
+        }
+        interest
+    }
+
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
+        match event {
+            Event::Bytes(bytes) => return self.bytes(bytes, now, out),
+            Event::Spliced(count) => return self.put(count, now, out),
+            Event::EndOfStream => return self.end_of_stream(out),
+            Event::Idle => return self.silence(out),
+            Event::Shutdown if self.stop(out) => return Next::Finish,
+            Event::Sent(count) => self.sent(count),
+            Event::Lost(reason) => self.broken(reason),
+            Event::Shutdown | Event::Timer => {}
+        }
+        Next::Continue
+    }
+
+    /// Returns the next piece of an answer. Once it is complete, handles the input that waited.
+    fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
+        let produced = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Sending(outbound) => outbound.next(buffer, out, &mut self.state)?,
+            State::Pipe(piping) => piping.next(buffer, out, &mut self.state)?,
+            state => {
+                self.state = state;
+                let mut waiting = std::mem::take(&mut self.waiting);
+                // Read long ago, but the peer could not be late while nothing was read.
+                return Ok(Produced::Next(self.bytes(&mut waiting, Instant::now(), out)));
+            }
+        };
+        let ended = matches!(self.state, State::Ended);
+        Ok(if ended { Produced::Next(Next::Finish) } else { produced })
     }
 }
 

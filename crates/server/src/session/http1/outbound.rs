@@ -2,13 +2,13 @@
 
 use std::io;
 
-use anyport_net::copy::Outgoing;
 use anyport_proto::transfer::refusal::Refusal;
 
 use super::State;
 use super::write::{Exchange, Frame};
 use crate::session::http::{Head, Page};
 use crate::session::sending::{Say, Sending};
+use crate::session::{Next, Produced};
 
 /// A file or a listing on its way out.
 pub(super) struct Outbound {
@@ -41,33 +41,35 @@ impl Outbound {
         buffer: &mut [u8],
         replies: &mut Vec<u8>,
         state: &mut State,
-    ) -> io::Result<Outgoing> {
+    ) -> io::Result<Produced> {
         let Self { exchange, frame, sending, mut page } = *self;
         let Some((say, rest)) = sending.next(buffer)? else {
             *state = State::after(&exchange);
-            return Ok(Outgoing::Bytes(0));
+            return Ok(Produced::Next(Next::Continue));
         };
-        let outgoing = match (say, &mut page) {
-            (Say::Content(count), _) => Outgoing::Bytes(count),
-            (Say::Unseen(piece), _) => Outgoing::File(piece),
+        let produced = match (say, &mut page) {
+            (Say::Content(count), _) => Produced::Bytes(count),
+            (Say::Unseen(piece), _) => Produced::File(piece),
             (Say::Listed(entries, left_out), Some(page)) => {
                 frame.write(page.listed(&entries, left_out).as_bytes(), replies);
-                Outgoing::Bytes(0)
+                Produced::Next(Next::Continue)
             }
             (Say::ListEnd(end), Some(page)) => {
                 frame.write(page.close(&end).as_bytes(), replies);
                 frame.end(replies);
-                Outgoing::Bytes(0)
+                Produced::Next(Next::Continue)
             }
             // Its head said that all is well, so only a break can say that it is not.
             (Say::Refusal(Refusal { message, .. }), _) => return Err(io::Error::other(message)),
-            (Say::FileEnd(_) | Say::Listed(..) | Say::ListEnd(_), _) => Outgoing::Bytes(0),
+            (Say::FileEnd(_) | Say::Listed(..) | Say::ListEnd(_), _) => {
+                Produced::Next(Next::Continue)
+            }
         };
         *state = match rest {
             Some(sending) => State::Sending(Box::new(Self { exchange, frame, sending, page })),
             None => State::after(&exchange),
         };
-        Ok(outgoing)
+        Ok(produced)
     }
 
     pub(super) fn sent(&mut self, count: u64) {

@@ -10,7 +10,7 @@
 use std::io;
 use std::time::Duration;
 
-use anyport_net::copy::{Interest, Outgoing, Placement, Wait};
+use anyport_net::copy::{Interest, Placement, Wait};
 use anyport_proto::http1::{BodyReader, Framing};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
@@ -19,7 +19,7 @@ use super::write::{Exchange, Frame};
 use super::{CONTINUE, State};
 use crate::service::pipe::{Given, Giver, Taker};
 use crate::session::http::{Side, piped, refuse, taken};
-use crate::session::{Context, idle_reason, stopping};
+use crate::session::{Context, Next, Produced, idle_reason, stopping};
 
 /// A request that gives or takes.
 pub(super) struct Piping {
@@ -115,10 +115,10 @@ impl Piping {
         buffer: &mut [u8],
         replies: &mut Vec<u8>,
         state: &mut State,
-    ) -> io::Result<Outgoing> {
+    ) -> io::Result<Produced> {
         if !self.is_sending() {
             *state = State::Pipe(self);
-            return Ok(Outgoing::Nothing);
+            return Ok(Produced::Next(Next::Continue));
         }
         let outcome = match &mut self.part {
             Part::Taking { .. } => return self.take(buffer, replies, state),
@@ -131,7 +131,7 @@ impl Piping {
         };
         let Some(outcome) = outcome else {
             *state = State::Pipe(self);
-            return Ok(Outgoing::Bytes(0));
+            return Ok(Produced::Next(Next::Continue));
         };
         // Nobody is left to read the rest for.
         self.exchange.persistent &= self.is_passed();
@@ -143,7 +143,7 @@ impl Piping {
             Err(refusal) => self.refuse(StatusCode::BAD_GATEWAY, refusal, replies),
         }
         *state = State::after(&self.exchange);
-        Ok(Outgoing::Bytes(0))
+        Ok(Produced::Next(Next::Continue))
     }
 
     fn take(
@@ -151,9 +151,11 @@ impl Piping {
         buffer: &mut [u8],
         replies: &mut Vec<u8>,
         state: &mut State,
-    ) -> io::Result<Outgoing> {
+    ) -> io::Result<Produced> {
         let Self { context, exchange, part } = &mut *self;
-        let Part::Taking { taker, frame, in_chunk } = part else { return Ok(Outgoing::Finish) };
+        let Part::Taking { taker, frame, in_chunk } = part else {
+            return Ok(Produced::Next(Next::Finish));
+        };
         let frame = *frame.get_or_insert_with(|| {
             let frame = exchange.head(taken(taker), replies);
             if frame == Frame::UntilClose {
@@ -182,7 +184,7 @@ impl Piping {
                 if let Part::Taking { taker, .. } = self.part {
                     taker.finish();
                 }
-                return Ok(Outgoing::Bytes(0));
+                return Ok(Produced::Next(Next::Continue));
             }
         };
         if frame == Frame::Chunks && count > 0 {
@@ -190,7 +192,7 @@ impl Piping {
             *in_chunk = true;
         }
         *state = State::Pipe(self);
-        Ok(Outgoing::Bytes(count))
+        Ok(Produced::Bytes(count))
     }
 
     /// Takes what came. `replies` gets the answer to what cannot be read.

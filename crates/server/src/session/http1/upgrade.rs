@@ -1,8 +1,5 @@
 //! The upgrade to WebSocket, on any request of a connection; bytes behind the head are the first frames.
 
-use std::time::Instant;
-
-use anyport_net::copy::{Flow, Input};
 use anyport_proto::access::PLAIN_SUBPROTOCOL;
 use anyport_proto::http1::RequestHead;
 use anyport_proto::rooms::{self, TargetError};
@@ -18,7 +15,7 @@ use crate::observe::Why;
 use crate::route::{Route, RouteError, route};
 use crate::session::http::check;
 use crate::session::ws::Ws;
-use crate::session::{Next, Session};
+use crate::session::{AnySession, Next, Successor};
 
 /// An upgrade that this session checked and another engine answers.
 pub(crate) struct Upgrade {
@@ -40,19 +37,17 @@ impl Http1 {
     pub(super) fn upgrade(
         &mut self,
         head: &RequestHead,
-        rest: &mut [u8],
-        at: Instant,
+        rest: &[u8],
         replies: &mut Vec<u8>,
     ) -> Next {
-        let finish = Next::Flow(Flow::Finish);
         if !self.context.listener.allowed.ws {
             self.refuse(StatusCode::FORBIDDEN, "WebSocket is not accepted (--only)", replies);
-            return finish;
+            return Next::Finish;
         }
         let mut exchange = Exchange::unread();
         if let Err(answer) = check(&self.context, head, Means::WebSocket, &exchange.asked) {
             exchange.answer(answer, replies);
-            return finish;
+            return Next::Finish;
         }
         let route = match route(head.path(), head.query()) {
             Ok(route) => route,
@@ -64,7 +59,7 @@ impl Http1 {
                     RouteError::BadName { .. } | RouteError::BadRoom(_) => StatusCode::BAD_REQUEST,
                 };
                 self.refuse(status, &error.to_string(), replies);
-                return finish;
+                return Next::Finish;
             }
         };
         let config = &self.context.config;
@@ -87,21 +82,18 @@ impl Http1 {
                     let (peer, reason) = (self.context.peer, refusal.to_string());
                     self.context.files.refused_for(why, "http", peer, reason);
                     dated(&refusal.response(), replies);
-                    return finish;
+                    return Next::Finish;
                 }
             };
         self.context.record.speaks("ws");
         // A room writes to its members by itself, and knows the frames of the own engine.
         if config.engine == Engine::Library && !matches!(route, Route::Room(_)) {
             let (head, rest) = (head.raw().to_vec(), rest.to_vec());
-            self.upgrade = Some(Upgrade { head, rest, route, subprotocol });
-            return finish;
+            return Next::Become(Successor::Library(Upgrade { head, rest, route, subprotocol }));
         }
         replies.extend_from_slice(&response);
         let announced = is_announced(subprotocol.as_deref());
-        let mut ws = Ws::handshaken(self.context.clone(), route, announced, deflate.as_ref());
-        let flow =
-            if rest.is_empty() { Flow::Continue } else { ws.step(Input::Bytes(rest, at), replies) };
-        Next::Become(Session::Ws(Box::new(ws)), flow)
+        let ws = Ws::handshaken(self.context.clone(), route, announced, deflate.as_ref());
+        Successor::session(AnySession::Ws(Box::new(ws)), rest.to_vec())
     }
 }
