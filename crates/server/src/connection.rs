@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyport_net::blocking;
-use anyport_net::copy::{Next, Placement, Pumped, Session, pump_blocking, pump_cooperative, write};
+use anyport_net::copy::{Next, Pumped, pump_blocking, pump_cooperative, write};
 use anyport_net::keepalive;
 use anyport_net::linger;
 use anyport_net::prefixed::Prefixed;
@@ -26,10 +26,10 @@ use crate::config::{ListenerConfig, Service};
 use crate::conversations::{Conversations, Guard};
 use crate::detect::{self, Beginning, First};
 use crate::direct;
+use crate::layers::{Connection, STOPPED};
 use crate::session::{AnySession, Context, Upgrade, http2, library};
 use crate::shutdown::Stop;
-use crate::supervised::{STOPPED, Supervised};
-use crate::tls::{self, Sealed, Wire, WireParts, Wired};
+use crate::tls::{self, Wire, WireParts};
 use crate::undecided::Place;
 
 /// What a connection needs beside its session.
@@ -157,54 +157,53 @@ pub(crate) async fn converse_to_end(
     });
     let stream = Arc::new(stream);
     context.link.lead_to(&stream);
-    let (rate, record) = (context.config.limit_rate, context.record.clone());
-    let supervised = Supervised::new(session, stages.stop.clone(), rate, record);
-    let mut session = Wired::new(supervised, tls);
-    match converse(&stream, &mut session, first, &context).await {
+    let mut connection = Connection::new(session, tls, &context, guard);
+    match converse(&stream, &mut connection, first, &context, &stages.stop).await {
         Ok(Pumped::Finished | Pumped::Small) => close_shared(stream).await,
         Ok(Pumped::Became(upgrade)) => {
-            library(stream, session.tls, upgrade, context, &stages.stop).await;
+            library(stream, connection, upgrade, context, &stages.stop).await;
         }
-        Ok(Pumped::Bulk) => bulk(stream, session, context, stages, guard).await,
+        Ok(Pumped::Bulk) => bulk(stream, connection, context, stages).await,
         Ok(Pumped::Conversation) => {
             let socket = alone(stream).and_then(TcpStream::into_std);
-            stages.conversations.add(socket, session, guard);
+            stages.conversations.add(socket, connection);
         }
-        Err(error) => blocking::run(|| session.broken(&error)).await,
+        Err(error) => blocking::run(|| connection.broken(&error)).await,
     }
 }
 
 /// The session among the tasks of the runtime, from the prefix on.
 async fn converse(
     stream: &TcpStream,
-    session: &mut Wired,
+    connection: &mut Connection,
     first: Option<First>,
     context: &Context,
+    stop: &Stop,
 ) -> io::Result<Pumped<Upgrade>> {
     if let Some(first) = first {
-        match hear(stream, session, first, context).await? {
+        match hear(stream, connection, first, context).await? {
             Next::Continue => {}
             Next::Finish => return Ok(Pumped::Finished),
             Next::Become(upgrade) => return Ok(Pumped::Became(upgrade)),
         }
     }
-    if session.interest().place == Placement::Reactor {
+    if connection.is_interactive() {
         return Ok(Pumped::Conversation);
     }
-    let mut buffer = session.session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer));
-    pump(stream, &mut buffer, session, BULK_AFTER).await
+    let mut buffer = connection.buffer(SMALL_BUFFER.min(context.config.bulk_buffer));
+    pump(stream, &mut buffer, connection, BULK_AFTER, stop).await
 }
 
 /// The first step, with what came before there was a session.
 async fn hear(
     stream: &TcpStream,
-    session: &mut Wired,
+    connection: &mut Connection,
     first: First,
     context: &Context,
 ) -> io::Result<Next<Upgrade>> {
     let First { mut prefix, first_byte, ended } = first;
     let mut replies = Vec::new();
-    let begin = || session.begin(&mut prefix, first_byte, ended, &mut replies);
+    let begin = || connection.begin(&mut prefix, first_byte, ended, &mut replies);
     let next = blocking::run(begin).await;
     drop(prefix);
     if !replies.is_empty() {
@@ -219,14 +218,16 @@ async fn hear(
 async fn pump(
     stream: &TcpStream,
     buffer: &mut [u8],
-    session: &mut Wired,
+    connection: &mut Connection,
     bulk_after: u64,
+    stop: &Stop,
 ) -> io::Result<Pumped<Upgrade>> {
-    let stop = session.session.stop.clone();
     tokio::select! {
         biased;
         () = stop.aborted.cancelled() => Err(io::Error::other(STOPPED)),
-        pumped = pump_cooperative(stream, buffer, session, bulk_after, stop.draining.cancelled()) => pumped,
+        pumped = pump_cooperative(
+            stream, buffer, connection, bulk_after, stop.draining.cancelled()
+        ) => pumped,
     }
 }
 
@@ -234,36 +235,36 @@ async fn pump(
 /// a connection has more than one, the thread is somebody else's.
 async fn bulk(
     mut stream: Arc<TcpStream>,
-    mut session: Wired,
+    mut connection: Connection,
     context: Context,
     stages: Stages,
-    guard: Guard,
 ) {
     loop {
         let (mut buffer, bulk_after) = match stages.lanes.clone().try_acquire_owned() {
             Ok(permit) => {
-                let Some(waiting) = lane(stream, session, &context, permit).await else { return };
-                session = waiting.session;
+                let waiting = lane(stream, connection, &context, permit, &stages.stop).await;
+                let Some(waiting) = waiting else { return };
+                connection = waiting.connection;
                 if matches!(waiting.pumped, Pumped::Conversation) {
-                    return stages.conversations.add(waiting.socket, session, guard);
+                    return stages.conversations.add(waiting.socket, connection);
                 }
                 stream = match waiting.socket.and_then(TcpStream::from_std) {
                     Ok(stream) => Arc::new(stream),
-                    Err(error) => return blocking::run(|| session.broken(&error)).await,
+                    Err(error) => return blocking::run(|| connection.broken(&error)).await,
                 };
                 context.link.lead_to(&stream);
-                (session.session.buffer(SMALL_BUFFER.min(context.config.bulk_buffer)), BULK_AFTER)
+                (connection.buffer(SMALL_BUFFER.min(context.config.bulk_buffer)), BULK_AFTER)
             }
-            Err(_) => (session.session.buffer(context.config.bulk_buffer), u64::MAX),
+            Err(_) => (connection.buffer(context.config.bulk_buffer), u64::MAX),
         };
-        match pump(&stream, &mut buffer, &mut session, bulk_after).await {
+        match pump(&stream, &mut buffer, &mut connection, bulk_after, &stages.stop).await {
             Ok(Pumped::Bulk) => {}
             Ok(Pumped::Conversation) => {
                 let socket = alone(stream).and_then(TcpStream::into_std);
-                return stages.conversations.add(socket, session, guard);
+                return stages.conversations.add(socket, connection);
             }
             Ok(_) => return close_shared(stream).await,
-            Err(error) => return blocking::run(|| session.broken(&error)).await,
+            Err(error) => return blocking::run(|| connection.broken(&error)).await,
         }
     }
 }
@@ -273,15 +274,16 @@ struct Waiting {
     pumped: Pumped<Upgrade>,
     /// It does not block.
     socket: io::Result<std::net::TcpStream>,
-    session: Wired,
+    connection: Connection,
 }
 
 /// On a thread of its own until the connection has ended, or waits for something else.
 async fn lane(
     stream: Arc<TcpStream>,
-    mut session: Wired,
+    mut connection: Connection,
     context: &Context,
     permit: OwnedSemaphorePermit,
+    stop: &Stop,
 ) -> Option<Waiting> {
     let blocking = alone(stream).and_then(TcpStream::into_std).and_then(|stream| {
         stream.set_nonblocking(false)?;
@@ -290,17 +292,16 @@ async fn lane(
     let socket = match blocking {
         Ok(socket) => socket,
         Err(error) => {
-            blocking::run(|| session.broken(&error)).await;
+            blocking::run(|| connection.broken(&error)).await;
             return None;
         }
     };
     context.link.lead_to(&socket);
-    let stop = session.session.stop.clone();
     let (registered, bulk_buffer) = (stop.register(socket.clone()), context.config.bulk_buffer);
     let thread = stop.tasks.spawn_blocking(move || {
         let _permit = permit;
-        let mut buffer = session.session.buffer(bulk_buffer);
-        match pump_blocking(&socket, &mut buffer, &mut session) {
+        let mut buffer = connection.buffer(bulk_buffer);
+        match pump_blocking(&socket, &mut buffer, &mut connection) {
             Ok(Pumped::Finished) => linger::close_blocking(&socket, &mut buffer),
             Ok(pumped) => {
                 drop(registered);
@@ -308,9 +309,9 @@ async fn lane(
                     socket.set_nonblocking(true)?;
                     Ok(socket)
                 });
-                return Some(Waiting { pumped, socket, session });
+                return Some(Waiting { pumped, socket, connection });
             }
-            Err(error) => session.broken(&error),
+            Err(error) => connection.broken(&error),
         }
         None
     });
@@ -322,11 +323,12 @@ async fn lane(
 
 async fn library(
     stream: Arc<TcpStream>,
-    tls: Option<Box<Sealed>>,
+    connection: Connection,
     upgrade: Upgrade,
     context: Context,
     stop: &Stop,
 ) {
+    let (tls, _guard) = connection.into_parts();
     let peer = context.peer;
     tokio::select! {
         biased;

@@ -4,14 +4,15 @@ use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyport_net::copy::{Event, Interest, Next, Session};
+use anyport_net::copy::Next;
 use anyport_net::keepalive;
 use anyport_net::reactor::{Host, Key, LiveTimes, Reactor, Times, Wires};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::{Config, Timeouts};
+use crate::layers::Connection;
 use crate::live::Live;
 use crate::per_address::Admitted;
 use crate::permits::Permit;
@@ -20,7 +21,6 @@ use crate::running::Open;
 use crate::service::rooms::{Desk, Groups, Rooms, Wake};
 use crate::session::Upgrade;
 use crate::shutdown::Stop;
-use crate::tls::Wired;
 
 /// What a connection holds until it ends, wherever it is.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Guard {
 /// The reactors of a server.
 #[derive(Clone)]
 pub(crate) struct Conversations {
-    reactors: Arc<[Reactor<Talker>]>,
+    reactors: Arc<[Reactor<Connection>]>,
     rooms: Arc<Rooms>,
     desk: Arc<Desk>,
     next: Arc<AtomicUsize>,
@@ -87,17 +87,17 @@ impl Conversations {
     }
 
     /// Takes over a connection; what was heard of it is answered and written.
-    pub(crate) fn add(&self, socket: io::Result<TcpStream>, mut session: Wired, guard: Guard) {
+    pub(crate) fn add(&self, socket: io::Result<TcpStream>, mut connection: Connection) {
         let socket = match socket {
             Ok(socket) => socket,
-            Err(error) => return session.broken(&error),
+            Err(error) => return connection.broken(&error),
         };
         // Silence is no fault here, but a peer that is gone is not waited for.
         if let Err(error) = keepalive::watch(&socket, self.config.now().timeouts.idle) {
             tracing::warn!(%error, "cannot watch an idle connection for its end");
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed) % self.reactors.len();
-        self.reactors[number].add(socket, Talker { session, _guard: guard });
+        self.reactors[number].add(socket, connection);
     }
 
     /// What their threads measure by.
@@ -124,28 +124,6 @@ pub(crate) fn times(timeouts: &Timeouts) -> Times {
     Times { unread: timeouts.idle, tick }
 }
 
-/// One conversation.
-pub(crate) struct Talker {
-    session: Wired,
-    _guard: Guard,
-}
-
-impl Session for Talker {
-    type Successor = Upgrade;
-
-    fn interest(&self) -> Interest {
-        self.session.interest()
-    }
-
-    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
-        self.session.handle(event, now, out)
-    }
-
-    fn relay(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
-        self.session.relay(bytes, is_last)
-    }
-}
-
 /// Where the conversations of one thread meet.
 struct Floor {
     groups: Groups,
@@ -154,43 +132,32 @@ struct Floor {
 }
 
 impl Host for Floor {
-    type Session = Talker;
+    type Session = Connection;
 
-    fn begin(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) -> Next<Upgrade> {
+    fn begin(&mut self, key: Key, connection: &mut Connection, out: &mut Vec<u8>) -> Next<Upgrade> {
         let groups = &mut self.groups;
-        let next = talker.session.say(replies, |session, said| {
-            // It may have been on its way here when all were told.
-            if session.stop.is_draining() {
-                return session.handle(Event::Shutdown, Instant::now(), said);
-            }
-            let (seat, next) = session.session.enter(&groups.rooms(), groups.shard(), said);
+        connection.arrive(out, |session, out| {
+            let (seat, next) = session.enter(&groups.rooms(), groups.shard(), out);
             if let Some(seat) = seat {
                 groups.sit(key, seat);
             }
             next
-        });
-        match next {
-            Next::Continue => talker.session.end_if_ended(replies),
-            next => next,
-        }
+        })
     }
 
-    fn drained(&mut self, key: Key, talker: &mut Talker, replies: &mut Vec<u8>) {
-        talker.session.say(replies, |_, said| {
-            self.groups.drained(key, said);
-            Next::Continue
-        });
+    fn drained(&mut self, key: Key, connection: &mut Connection, out: &mut Vec<u8>) {
+        connection.append(out, |out| self.groups.drained(key, out));
     }
 
-    fn turn(&mut self, wires: &mut Wires<Talker>) {
+    fn turn(&mut self, wires: &mut Wires<Connection>) {
         self.turns.fetch_add(1, Ordering::Relaxed);
         self.groups.deliver(wires);
     }
 
-    fn ended(&mut self, key: Key, mut talker: Talker, error: Option<io::Error>) {
+    fn ended(&mut self, key: Key, mut connection: Connection, error: Option<io::Error>) {
         self.groups.rise(key);
         if let Some(error) = error {
-            talker.session.broken(&error);
+            connection.broken(&error);
         }
     }
 }

@@ -43,6 +43,7 @@ mod detect;
 mod direct;
 mod greeting;
 mod histogram;
+mod layers;
 mod link;
 mod live;
 mod metrics;
@@ -61,7 +62,6 @@ mod service;
 mod session;
 mod shutdown;
 mod sink;
-mod supervised;
 mod tls;
 mod undecided;
 

@@ -2,17 +2,15 @@
 //!
 //! ```text
 //!   ClientHello ──► handshake, with a deadline ──► Wire: detection once more, HTTP/2, the library engine
-//!                                                   └──► Wired: any session, in any of the loops
+//!                                                   └──► a layer of any session, in any driver
 //! ```
 //!
-//! A session under TLS is the same step as without; [`Wired`] opens what comes and seals what goes, so the loops and the
-//! reactors know nothing of it.
+//! A session under TLS is the same as without: [`crate::layers`] decrypts its input and encrypts its
+//! output, so the drivers know nothing of it.
 
 mod wire;
-mod wired;
 
 pub(crate) use wire::{SharedWire, Wire, WireParts, encryption, wire_of, write};
-pub(crate) use wired::{Sealed, Wired};
 
 use std::io;
 use std::time::Instant;

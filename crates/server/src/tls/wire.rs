@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Sealed;
+use crate::layers::Tls;
 use crate::link::Link;
 
 /// What bytes come from and go to.
@@ -21,7 +21,7 @@ pub(crate) type SharedWire = MaybeTls<Shared, ServerSide>;
 /// A wire taken apart, for a session in a loop.
 pub(crate) struct WireParts {
     pub(crate) stream: TcpStream,
-    pub(crate) tls: Option<Box<Sealed>>,
+    pub(crate) tls: Option<Box<Tls>>,
     /// What was decrypted already, behind what was read.
     pub(crate) plain: Vec<u8>,
 }
@@ -33,7 +33,7 @@ impl WireParts {
             MaybeTls::Plain(stream) => Self { stream, tls: None, plain: Vec::new() },
             MaybeTls::Tls(stream) => {
                 let Parts { io: stream, machine, plain } = stream.into_parts();
-                Self { stream, tls: Some(Box::new(Sealed::new(machine, link.clone()))), plain }
+                Self { stream, tls: Some(Box::new(Tls::new(machine, link.clone()))), plain }
             }
         }
     }
@@ -42,7 +42,7 @@ impl WireParts {
 /// A connection whose session ends here and goes on in a library that wants a stream.
 pub(crate) fn wire_of<Io: AsyncRead + AsyncWrite + Unpin>(
     stream: Io,
-    tls: Option<Box<Sealed>>,
+    tls: Option<Box<Tls>>,
 ) -> MaybeTls<Io, ServerSide> {
     match tls {
         None => MaybeTls::Plain(stream),

@@ -1,0 +1,313 @@
+//! A connection as the drivers see it: one session and the layers between it and the socket.
+//!
+//! ```text
+//!   socket ◄──► TLS ◄──► counts of bytes, rate limit ◄──► shutdown ◄──► session
+//! ```
+//!
+//! The layers are fields in a fixed order, so each of them handles every event, and a session that
+//! takes over from another one keeps all of them. Bytes are counted and paced as plaintext.
+
+mod tls;
+
+pub(crate) use tls::Tls;
+
+use std::io;
+use std::num::NonZeroU64;
+use std::time::Instant;
+
+use anyport_net::copy::{Event, Interest, Next, Placement, Produced, Read, Session};
+use anyport_net::pace::Pace;
+
+use crate::conversations::Guard;
+use crate::record::Tally;
+use crate::session::{AnySession, Context, Upgrade};
+use crate::shutdown::Stage;
+
+/// One connection.
+pub(crate) struct Connection {
+    tls: Option<Box<Tls>>,
+    bytes: Tally,
+    /// What it may move each second, both ways together.
+    pace: Option<Box<Pace>>,
+    stage: Stage,
+    /// The session has been notified that the server stops.
+    is_notified: bool,
+    session: AnySession,
+    guard: Guard,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        session: AnySession,
+        tls: Option<Box<Tls>>,
+        context: &Context,
+        guard: Guard,
+    ) -> Self {
+        Self {
+            tls,
+            bytes: Tally::new(context.record.clone()),
+            pace: context.config.limit_rate.map(Pace::new).map(Box::new),
+            stage: context.stage.clone(),
+            is_notified: false,
+            session,
+            guard,
+        }
+    }
+
+    /// Returns what outlives the session where a library takes over the stream.
+    pub(crate) fn into_parts(self) -> (Option<Box<Tls>>, Guard) {
+        (self.tls, self.guard)
+    }
+
+    /// A driver's buffer: at a low rate a small one, so that bytes go evenly.
+    pub(crate) fn buffer(&self, wanted: usize) -> Vec<u8> {
+        vec![0; wanted.min(self.most_at_once())]
+    }
+
+    fn most_at_once(&self) -> usize {
+        self.pace.as_ref().map_or(usize::MAX, |pace| pace.most())
+    }
+
+    /// Handles the input that was read before there was a session: plaintext, also under TLS.
+    pub(crate) fn begin(
+        &mut self,
+        prefix: &mut [u8],
+        at: Instant,
+        ended: bool,
+        out: &mut Vec<u8>,
+    ) -> Next<Upgrade> {
+        let is_encrypted = self.tls.is_some();
+        // close_notify may have arrived in the same read.
+        let ended = ended || self.tls.as_ref().is_some_and(|tls| tls.is_ended());
+        let next = self.say(out, |connection, out| {
+            match connection.plain(Event::Bytes(prefix), at, out) {
+                // An interactive connection handles the end on its reactor thread.
+                Next::Continue if is_encrypted && connection.is_interactive() => Next::Continue,
+                Next::Continue if ended => connection.plain(Event::EndOfStream, at, out),
+                next => next,
+            }
+        });
+        if let Some(tls) = &mut self.tls {
+            tls.ending = ended;
+        }
+        next
+    }
+
+    /// Takes its place on a reactor thread: `enter` is called unless the server stops, and then the
+    /// end of the stream is handled if that has arrived already.
+    pub(crate) fn arrive(
+        &mut self,
+        out: &mut Vec<u8>,
+        enter: impl FnOnce(&mut AnySession, &mut Vec<u8>) -> Next<Upgrade>,
+    ) -> Next<Upgrade> {
+        let next = self.say(out, |connection, out| {
+            // It may have been on its way here when all others were notified.
+            if connection.stage.is_draining() {
+                return connection.plain(Event::Shutdown, Instant::now(), out);
+            }
+            connection.counted(out, |connection, out| enter(&mut connection.session, out))
+        });
+        // Input that a limit holds back is handled first, and the end of the stream behind it.
+        let has_ended = self.tls.as_ref().is_some_and(|tls| tls.ending);
+        if !matches!(next, Next::Continue) || self.is_delayed() || !has_ended {
+            return next;
+        }
+        self.say(out, |connection, out| {
+            connection.plain(Event::EndOfStream, Instant::now(), out);
+            Next::Finish
+        })
+    }
+
+    /// Lets `add` append plaintext to `out`, outside of an event.
+    pub(crate) fn append(&mut self, out: &mut Vec<u8>, add: impl FnOnce(&mut Vec<u8>)) {
+        self.say(out, |connection, out| {
+            connection.counted(out, |_, out| {
+                add(out);
+                Next::Continue
+            })
+        });
+    }
+
+    /// Counts what `append` adds.
+    fn counted(
+        &mut self,
+        out: &mut Vec<u8>,
+        append: impl FnOnce(&mut Self, &mut Vec<u8>) -> Next<Upgrade>,
+    ) -> Next<Upgrade> {
+        let before = out.len();
+        let next = append(self, out);
+        self.bytes.sent((out.len() - before) as u64);
+        next
+    }
+
+    /// Encrypts what `append` adds.
+    fn say(
+        &mut self,
+        out: &mut Vec<u8>,
+        append: impl FnOnce(&mut Self, &mut Vec<u8>) -> Next<Upgrade>,
+    ) -> Next<Upgrade> {
+        let Some(mut tls) = self.tls.take() else { return append(self, out) };
+        let next = tls.seal_from(self, out, append);
+        self.tls = Some(tls);
+        next
+    }
+
+    /// Ends the session of a lost connection. May wait for the disk, as what it buffered becomes a
+    /// partial file.
+    pub(crate) fn broken(&mut self, error: &io::Error) {
+        let reason = if self.stage.is_aborted() {
+            STOPPED.to_owned()
+        } else {
+            format!("connection lost: {error}")
+        };
+        self.bytes.record.broken(&reason);
+        self.lose(&reason);
+    }
+
+    fn lose(&mut self, reason: &str) {
+        // Nothing is sent any more.
+        self.session.handle(Event::Lost(reason), Instant::now(), &mut Vec::new());
+    }
+
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.session.interest().place == Placement::Reactor
+    }
+
+    /// Returns whether a limit of the session delays input that was read.
+    fn is_delayed(&self) -> bool {
+        self.session.interest().wake.is_some()
+    }
+
+    fn moved(&mut self, count: u64) {
+        if let Some(pace) = &mut self.pace {
+            pace.moved(count);
+        }
+    }
+
+    fn notify(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
+        self.is_notified = true;
+        self.session.handle(Event::Shutdown, now, out)
+    }
+
+    /// What the session and the layers inside TLS wait for.
+    fn plain_interest(&self) -> Interest {
+        let mut interest = self.session.interest();
+        if let Some(pace) = &self.pace {
+            // `None` is less than any instant, so the later of both wins.
+            interest.wake = pace.wake().max(interest.wake);
+            if let Read::Splice(splice) = &mut interest.read {
+                let most = NonZeroU64::new(pace.most() as u64).unwrap_or(NonZeroU64::MIN);
+                splice.limit = splice.limit.min(most);
+            }
+        }
+        // An abort waits for nothing, and neither does a stop of which the session has not been
+        // notified: one on a thread of its own finds out in its next call, also where an answer
+        // ends.
+        if self.stage.is_aborted() || (self.stage.is_draining() && !self.is_notified) {
+            interest.produce = true;
+            interest.wait = None;
+        }
+        if self.stage.is_aborted() {
+            interest.wake = None;
+        }
+        interest
+    }
+
+    /// Handles an event inside TLS.
+    fn plain(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
+        // An abort shuts the socket, which must not look like the sender's FIN.
+        if self.stage.is_aborted() {
+            self.lose(STOPPED);
+            return Next::Finish;
+        }
+        match &event {
+            Event::Bytes(bytes) => {
+                self.bytes.received(bytes.len() as u64);
+                self.moved(bytes.len() as u64);
+            }
+            Event::Spliced(count) => {
+                self.bytes.received(*count);
+                self.moved(*count);
+            }
+            Event::Sent(count) => {
+                self.bytes.sent(*count);
+                self.moved(*count);
+                // The rest of the content follows, so nothing else may.
+                return self.session.handle(event, now, out);
+            }
+            Event::EndOfStream | Event::Idle | Event::Shutdown | Event::Timer | Event::Lost(_) => {}
+        }
+        let stops = self.stage.is_draining();
+        self.counted(out, |connection, out| match connection.session.handle(event, now, out) {
+            // Between two files is a good place to stop.
+            Next::Continue if stops => connection.notify(now, out),
+            next => next,
+        })
+    }
+
+    /// Produces the next piece inside TLS.
+    fn plain_piece(
+        &mut self,
+        buffer: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> io::Result<Produced<Upgrade>> {
+        if self.stage.is_aborted() {
+            return Err(io::Error::other(STOPPED));
+        }
+        let stops = self.stage.is_draining();
+        let before = out.len();
+        let mut produced = if stops && !self.session.interest().produce {
+            Produced::Next(Next::Continue)
+        } else {
+            self.session.produce(buffer, out)?
+        };
+        // What it says of the stop would go before content, so not where some goes out. Where none
+        // does it may wait for another session, and waits again only once it has been notified.
+        if stops && matches!(produced, Produced::Next(Next::Continue) | Produced::Bytes(0)) {
+            produced = Produced::Next(self.notify(Instant::now(), out));
+        }
+        self.bytes.sent((out.len() - before) as u64);
+        match &mut produced {
+            Produced::Bytes(count) => {
+                self.bytes.sent(*count as u64);
+                self.moved(*count as u64);
+            }
+            Produced::File(piece) => piece.count = piece.count.min(self.most_at_once() as u64),
+            Produced::Next(_) => {}
+        }
+        Ok(produced)
+    }
+}
+
+impl Session for Connection {
+    type Successor = Upgrade;
+
+    fn interest(&self) -> Interest {
+        let mut interest = self.plain_interest();
+        if let Some(tls) = &self.tls {
+            tls.adapt(&mut interest);
+        }
+        interest
+    }
+
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
+        let Some(mut tls) = self.tls.take() else { return self.plain(event, now, out) };
+        let next = tls.handle(self, event, now, out);
+        self.tls = Some(tls);
+        next
+    }
+
+    fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced<Upgrade>> {
+        let Some(mut tls) = self.tls.take() else { return self.plain_piece(buffer, out) };
+        let produced = tls.produce(self, buffer, out);
+        self.tls = Some(tls);
+        produced
+    }
+
+    fn relay(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
+        self.bytes.sent(bytes.len() as u64);
+        self.tls.as_mut().map(|tls| tls.seal_all(bytes, is_last))
+    }
+}
+
+pub(crate) const STOPPED: &str = "the server stopped";
