@@ -10,11 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::access::Access;
 use crate::budget::Budget;
-use crate::config::{Config, ListenerConfig, Service};
-use crate::connection::{self, Stages};
-use crate::conversations::Guard;
+use crate::config::{Config, ListenerConfig};
+use crate::connection;
 use crate::counters::Counters;
-use crate::direct;
+use crate::driving::Stages;
+use crate::guard::Guard;
 use crate::link::Link;
 use crate::live::Live;
 use crate::observe::Why;
@@ -28,7 +28,6 @@ use crate::service::files::Files;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::{Desk, Rooms};
 use crate::session::Context;
-use crate::tls::Wire;
 use crate::undecided::Undecided;
 
 /// A listening socket, and what is set for it.
@@ -112,15 +111,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                 let guard = Guard::new(permit, admitted, shared.running.open(), &stages.stop);
                 let to_its_end = stages.clone();
                 stages.stop.tasks.spawn(async move {
-                    match place {
-                        Some(place) if service == Service::Any => {
-                            connection::serve(stream, place, context, to_its_end, guard).await;
-                        }
-                        place => {
-                            let wire = Wire::Plain(stream);
-                            direct::serve(wire, place, service, context, to_its_end, guard).await;
-                        }
-                    }
+                    connection::serve(stream, place, context, to_its_end, guard).await;
                 });
             }
             Err(error) => answering(&mut questions, exhausted.pause_after(&error)).await,

@@ -9,39 +9,13 @@ use std::time::Duration;
 use anyport_net::copy::Next;
 use anyport_net::keepalive;
 use anyport_net::reactor::{Host, Key, LiveTimes, Reactor, Times, Wires};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::{Config, Timeouts};
 use crate::layers::Connection;
 use crate::live::Live;
-use crate::per_address::Admitted;
-use crate::permits::Permit;
 use crate::pulse::Pulse;
-use crate::running::Open;
 use crate::service::rooms::{Desk, Groups, Rooms, Wake};
-use crate::session::Upgrade;
-use crate::shutdown::Stop;
-
-/// What a connection holds until it ends, wherever it is.
-#[derive(Debug)]
-pub(crate) struct Guard {
-    _permit: Permit,
-    _admitted: Admitted,
-    open: Open,
-    /// A server that stops waits for it.
-    _running: TaskTrackerToken,
-}
-
-impl Guard {
-    pub(crate) fn new(permit: Permit, admitted: Admitted, open: Open, stop: &Stop) -> Self {
-        Self { _permit: permit, _admitted: admitted, open, _running: stop.tasks.token() }
-    }
-
-    /// What the connection speaks is known now.
-    pub(crate) fn speaks(&mut self, what: &'static str) {
-        self.open.speaks(what);
-    }
-}
+use crate::session::Detached;
 
 /// The reactors of a server.
 #[derive(Clone)]
@@ -134,7 +108,12 @@ struct Floor {
 impl Host for Floor {
     type Session = Connection;
 
-    fn begin(&mut self, key: Key, connection: &mut Connection, out: &mut Vec<u8>) -> Next<Upgrade> {
+    fn begin(
+        &mut self,
+        key: Key,
+        connection: &mut Connection,
+        out: &mut Vec<u8>,
+    ) -> Next<Detached> {
         let groups = &mut self.groups;
         connection.arrive(out, |session, out| {
             let (seat, next) = session.enter(&groups.rooms(), groups.shard(), out);

@@ -9,7 +9,9 @@
 //! - `detect` reads the first bytes until the protocol is known
 //! - `tls` shakes hands, and then lets the first bytes be looked at once more
 //! - `session` speaks one protocol: raw, preface, http1, ws (also bare frames), or the library engine
-//! - `direct` goes without detection, where a listener serves one thing
+//! - `opening` comes before the session: detection and TLS, or a service that sends first
+//! - `layers` is what stands between a session and its socket: TLS, counts, rate limit, shutdown
+//! - `driving` runs a session on the runtime, a thread or a reactor
 //! - `datagram` answers over UDP
 //! - `service` does something with the data: files, pipes, echo, greet, time
 //! - `sink` is where bytes rest: file, memory, discard
@@ -40,14 +42,16 @@ mod conversations;
 mod counters;
 mod datagram;
 mod detect;
-mod direct;
+mod driving;
 mod greeting;
+mod guard;
 mod histogram;
 mod layers;
 mod link;
 mod live;
 mod metrics;
 mod observe;
+mod opening;
 mod overview;
 mod per_address;
 mod permits;
@@ -86,10 +90,10 @@ use tokio::sync::Semaphore;
 
 use accept::{Bound, Shared};
 use budget::Budget;
-use connection::Stages;
 use conversations::Conversations;
 use counters::Counting;
 use datagram::Datagrams;
+use driving::Stages;
 use live::Live;
 use per_address::PerAddress;
 use permits::Permits;

@@ -102,3 +102,6 @@ impl Drop for Registered {
         self.lanes.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
+
+/// Why a connection ended that an abort interrupted.
+pub(crate) const STOPPED: &str = "the server stopped";

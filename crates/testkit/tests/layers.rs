@@ -19,10 +19,13 @@ const CRATES: [(&str, &[&str]); 8] = [
 ];
 
 /// Each module of the server, and the modules of it that it may use. `config` and `observe` are plain data for all.
-const SERVER: [(&str, &[&str]); 9] = [
-    ("accept", &["connection", "service", "session", "tls"]),
-    ("connection", &["detect", "session", "shutdown", "tls"]),
+const SERVER: [(&str, &[&str]); 12] = [
+    ("accept", &["connection", "driving", "service", "session"]),
+    ("connection", &["driving", "layers", "opening", "session", "shutdown", "tls"]),
     ("detect", &[]),
+    ("driving", &["detect", "layers", "session", "shutdown"]),
+    ("layers", &["session", "shutdown"]),
+    ("opening", &["detect", "service", "session", "tls"]),
     ("route", &["service"]),
     ("service", &["sink"]),
     ("session", &["route", "service", "shutdown", "tls"]),

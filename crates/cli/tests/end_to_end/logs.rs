@@ -1,7 +1,7 @@
 //! What is said of each connection at its end, in each form of the log.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -74,6 +74,22 @@ fn each_connection_ends_in_one_line_with_its_facts() {
     let line = ended(&server, "raw");
     assert!(line["close"].as_str().unwrap().starts_with("connection lost: "), "{line}");
     assert_eq!(line["files"], 0, "{line}");
+}
+
+/// The answer to a JOIN is written on the reactor thread, outside of any event of the session.
+#[test]
+fn bytes_that_a_member_gets_when_it_enters_a_room_are_counted() {
+    let server = Server::start(&["-v", "--log-format", "json"]);
+    let mut member = connect(server.port());
+    member.write_all(b"ANYPORT/1 JOIN lobby as bob\n").unwrap();
+    let mut reader = BufReader::new(member.try_clone().unwrap());
+    let (mut joined, mut rest) = (String::new(), String::new());
+    reader.read_line(&mut joined).unwrap();
+    assert!(joined.starts_with("ANYPORT/1 JOINED "), "{joined}");
+    member.shutdown(std::net::Shutdown::Write).unwrap();
+    reader.read_to_string(&mut rest).unwrap();
+    let line = ended(&server, "preface");
+    assert_eq!(line["bytes_out"], joined.len() + rest.len(), "{line}");
 }
 
 /// What a member of a room hears is written for it by others, and counted as its own.

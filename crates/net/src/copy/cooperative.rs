@@ -30,7 +30,8 @@ pub enum Pumped<S> {
 }
 
 /// Drives `session` on the runtime until it finishes, or until `bulk_after` bytes were moved for a
-/// bulk transfer. Once `stopping` is ready the session is notified. [`Session`] has the calling order.
+/// bulk transfer. Once `stopping` is ready the session is notified. [`Session`] has the calling
+/// order.
 ///
 /// Cancel safe: no. Dropped in the middle, output may be half written; the connection must then be
 /// closed.
@@ -150,8 +151,8 @@ async fn send<S: Session + Send>(
     Ok((session.handle(Event::Sent(sent), Instant::now(), out), before + sent))
 }
 
-/// Waits for the next event of a session that produces nothing; `None` if the session is to be asked
-/// again.
+/// Waits for the next event of a session that produces nothing; `None` if the session is to be
+/// asked again.
 ///
 /// Cancel safe: yes; bytes are taken from the socket only in the call that returns them.
 async fn event<'b>(

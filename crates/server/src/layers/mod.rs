@@ -9,19 +9,19 @@
 
 mod tls;
 
-pub(crate) use tls::Tls;
-
 use std::io;
 use std::num::NonZeroU64;
 use std::time::Instant;
 
 use anyport_net::copy::{Event, Interest, Next, Placement, Produced, Read, Session};
 use anyport_net::pace::Pace;
+use anyport_tls::ServerMachine;
 
-use crate::conversations::Guard;
+use crate::guard::Guard;
 use crate::record::Tally;
-use crate::session::{AnySession, Context, Upgrade};
-use crate::shutdown::Stage;
+use crate::session::{AnySession, Context, Detached};
+use crate::shutdown::{STOPPED, Stage};
+use tls::Tls;
 
 /// One connection.
 pub(crate) struct Connection {
@@ -39,12 +39,13 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         session: AnySession,
-        tls: Option<Box<Tls>>,
+        machine: Option<ServerMachine>,
         context: &Context,
         guard: Guard,
     ) -> Self {
+        let link = || context.link.clone();
         Self {
-            tls,
+            tls: machine.map(|machine| Box::new(Tls::new(machine, link()))),
             bytes: Tally::new(context.record.clone()),
             pace: context.config.limit_rate.map(Pace::new).map(Box::new),
             stage: context.stage.clone(),
@@ -55,8 +56,8 @@ impl Connection {
     }
 
     /// Returns what outlives the session where a library takes over the stream.
-    pub(crate) fn into_parts(self) -> (Option<Box<Tls>>, Guard) {
-        (self.tls, self.guard)
+    pub(crate) fn into_parts(self) -> (Option<ServerMachine>, Guard) {
+        (self.tls.map(|tls| tls.into_machine()), self.guard)
     }
 
     /// A driver's buffer: at a low rate a small one, so that bytes go evenly.
@@ -75,7 +76,7 @@ impl Connection {
         at: Instant,
         ended: bool,
         out: &mut Vec<u8>,
-    ) -> Next<Upgrade> {
+    ) -> Next<Detached> {
         let is_encrypted = self.tls.is_some();
         // close_notify may have arrived in the same read.
         let ended = ended || self.tls.as_ref().is_some_and(|tls| tls.is_ended());
@@ -98,8 +99,8 @@ impl Connection {
     pub(crate) fn arrive(
         &mut self,
         out: &mut Vec<u8>,
-        enter: impl FnOnce(&mut AnySession, &mut Vec<u8>) -> Next<Upgrade>,
-    ) -> Next<Upgrade> {
+        enter: impl FnOnce(&mut AnySession, &mut Vec<u8>) -> Next<Detached>,
+    ) -> Next<Detached> {
         let next = self.say(out, |connection, out| {
             // It may have been on its way here when all others were notified.
             if connection.stage.is_draining() {
@@ -132,8 +133,8 @@ impl Connection {
     fn counted(
         &mut self,
         out: &mut Vec<u8>,
-        append: impl FnOnce(&mut Self, &mut Vec<u8>) -> Next<Upgrade>,
-    ) -> Next<Upgrade> {
+        append: impl FnOnce(&mut Self, &mut Vec<u8>) -> Next<Detached>,
+    ) -> Next<Detached> {
         let before = out.len();
         let next = append(self, out);
         self.bytes.sent((out.len() - before) as u64);
@@ -144,8 +145,8 @@ impl Connection {
     fn say(
         &mut self,
         out: &mut Vec<u8>,
-        append: impl FnOnce(&mut Self, &mut Vec<u8>) -> Next<Upgrade>,
-    ) -> Next<Upgrade> {
+        append: impl FnOnce(&mut Self, &mut Vec<u8>) -> Next<Detached>,
+    ) -> Next<Detached> {
         let Some(mut tls) = self.tls.take() else { return append(self, out) };
         let next = tls.seal_from(self, out, append);
         self.tls = Some(tls);
@@ -184,7 +185,7 @@ impl Connection {
         }
     }
 
-    fn notify(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
+    fn notify(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<Detached> {
         self.is_notified = true;
         self.session.handle(Event::Shutdown, now, out)
     }
@@ -214,7 +215,7 @@ impl Connection {
     }
 
     /// Handles an event inside TLS.
-    fn plain(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
+    fn plain(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Detached> {
         // An abort shuts the socket, which must not look like the sender's FIN.
         if self.stage.is_aborted() {
             self.lose(STOPPED);
@@ -250,7 +251,7 @@ impl Connection {
         &mut self,
         buffer: &mut [u8],
         out: &mut Vec<u8>,
-    ) -> io::Result<Produced<Upgrade>> {
+    ) -> io::Result<Produced<Detached>> {
         if self.stage.is_aborted() {
             return Err(io::Error::other(STOPPED));
         }
@@ -280,7 +281,7 @@ impl Connection {
 }
 
 impl Session for Connection {
-    type Successor = Upgrade;
+    type Successor = Detached;
 
     fn interest(&self) -> Interest {
         let mut interest = self.plain_interest();
@@ -290,14 +291,14 @@ impl Session for Connection {
         interest
     }
 
-    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Upgrade> {
+    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Detached> {
         let Some(mut tls) = self.tls.take() else { return self.plain(event, now, out) };
         let next = tls.handle(self, event, now, out);
         self.tls = Some(tls);
         next
     }
 
-    fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced<Upgrade>> {
+    fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced<Detached>> {
         let Some(mut tls) = self.tls.take() else { return self.plain_piece(buffer, out) };
         let produced = tls.produce(self, buffer, out);
         self.tls = Some(tls);
@@ -310,4 +311,14 @@ impl Session for Connection {
     }
 }
 
-pub(crate) const STOPPED: &str = "the server stopped";
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each idle connection of a reactor takes one; its session and its TLS state are boxed.
+    #[test]
+    fn a_connection_takes_few_bytes_beside_its_session() {
+        assert!(size_of::<AnySession>() <= 16, "{}", size_of::<AnySession>());
+        assert!(size_of::<Connection>() <= 160, "{}", size_of::<Connection>());
+    }
+}

@@ -9,10 +9,10 @@ use anyport_tls::{ServerMachine, TRUNCATED, TlsError};
 
 use super::Connection;
 use crate::link::Link;
-use crate::session::{AT_ONCE, Upgrade};
+use crate::session::{AT_ONCE, Detached};
 
 /// The TLS state of a connection.
-pub(crate) struct Tls {
+pub(super) struct Tls {
     machine: ServerMachine,
     link: Link,
     /// Input, decrypted. Empty between two events.
@@ -29,7 +29,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    pub(crate) const fn new(machine: ServerMachine, link: Link) -> Self {
+    pub(super) const fn new(machine: ServerMachine, link: Link) -> Self {
         Self {
             machine,
             link,
@@ -41,7 +41,7 @@ impl Tls {
         }
     }
 
-    pub(crate) fn into_machine(self: Box<Self>) -> ServerMachine {
+    pub(super) fn into_machine(self: Box<Self>) -> ServerMachine {
         self.machine
     }
 
@@ -79,7 +79,7 @@ impl Tls {
         event: Event<'_>,
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> Next<Upgrade> {
+    ) -> Next<Detached> {
         self.settle(connection);
         // Until it is told, and then what it does about it begins a time of its own.
         if matches!(event, Event::Idle) {
@@ -107,7 +107,7 @@ impl Tls {
         wire: &mut [u8],
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> Next<Upgrade> {
+    ) -> Next<Detached> {
         let opened = self.machine.open(wire, &mut self.plain, out);
         let mut next = Next::Continue;
         if !self.plain.is_empty() {
@@ -137,9 +137,9 @@ impl Tls {
     fn end(
         &mut self,
         connection: &mut Connection,
-        next: Next<Upgrade>,
+        next: Next<Detached>,
         now: Instant,
-    ) -> Next<Upgrade> {
+    ) -> Next<Detached> {
         if !matches!(next, Next::Continue) || !self.machine.is_ended() {
             return next;
         }
@@ -157,7 +157,7 @@ impl Tls {
         connection: &mut Connection,
         buffer: &mut [u8],
         out: &mut Vec<u8>,
-    ) -> io::Result<Produced<Upgrade>> {
+    ) -> io::Result<Produced<Detached>> {
         self.settle(connection);
         if self.ending && !connection.plain_interest().produce && !connection.is_delayed() {
             // It had something to send before it could end: now it meets the end again.
@@ -189,8 +189,8 @@ impl Tls {
         &mut self,
         connection: &mut Connection,
         out: &mut Vec<u8>,
-        append: impl FnOnce(&mut Connection, &mut Vec<u8>) -> Next<Upgrade>,
-    ) -> Next<Upgrade> {
+        append: impl FnOnce(&mut Connection, &mut Vec<u8>) -> Next<Detached>,
+    ) -> Next<Detached> {
         let next = append(connection, &mut self.said);
         self.seal_said(connection, next, out)
     }
@@ -209,9 +209,9 @@ impl Tls {
     fn seal_said(
         &mut self,
         connection: &mut Connection,
-        next: Next<Upgrade>,
+        next: Next<Detached>,
         out: &mut Vec<u8>,
-    ) -> Next<Upgrade> {
+    ) -> Next<Detached> {
         let sealed = self.machine.seal(&self.said, out);
         self.said.clear();
         if self.said.capacity() > KEPT {

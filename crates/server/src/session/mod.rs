@@ -155,11 +155,30 @@ pub(crate) enum AnySession {
 pub(crate) enum Successor {
     /// Another session, which handles `rest` first: input that was read already.
     Session { session: AnySession, rest: Vec<u8> },
-    /// The WebSocket library, which owns the stream from here on.
+    /// No session.
+    Detached(Detached),
+}
+
+/// What owns the stream of a connection in place of a session.
+pub(crate) enum Detached {
+    /// The WebSocket library, behind a checked request.
     Library(Upgrade),
+    /// HTTP/2, whose streams are tasks.
+    Http2,
 }
 
 impl Successor {
+    /// Returns what a connection becomes whose protocol was found. A session's first input is the
+    /// prefix that it was found from.
+    pub(crate) fn of(verdict: Verdict, context: Context) -> Self {
+        AnySession::new(verdict, context).map_or(Self::Detached(Detached::Http2), Self::first)
+    }
+
+    /// Returns the first session of a connection.
+    pub(crate) const fn first(session: AnySession) -> Self {
+        Self::Session { session, rest: Vec::new() }
+    }
+
     const fn session(session: AnySession, rest: Vec<u8>) -> Next {
         Next::Become(Self::Session { session, rest })
     }
@@ -171,9 +190,9 @@ pub(crate) type Next = copy::Next<Successor>;
 pub(crate) type Produced = copy::Produced<Successor>;
 
 impl AnySession {
-    /// The session for a verdict. Its first input is the prefix that the verdict was found from. None for HTTP/2, whose streams
-    /// are tasks: [`http2::serve`].
-    pub(crate) fn new(verdict: Verdict, context: Context) -> Option<Self> {
+    /// The session for a verdict. Its first input is the prefix that the verdict was found from.
+    /// None for HTTP/2.
+    fn new(verdict: Verdict, context: Context) -> Option<Self> {
         let allowed = context.listener.allowed;
         let must_encrypt = context.must_encrypt();
         let needs_token = context.config.tokens.is_some();
@@ -216,7 +235,7 @@ impl AnySession {
         rooms: &Rooms,
         shard: usize,
         out: &mut Vec<u8>,
-    ) -> (Option<Seat>, copy::Next<Upgrade>) {
+    ) -> (Option<Seat>, copy::Next<Detached>) {
         let (seat, next) = match self {
             Self::Ws(session) => session.enter(rooms, shard, out),
             Self::Lines(session) => session.enter(rooms, shard, out),
@@ -273,11 +292,11 @@ impl AnySession {
         ended: bool,
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> copy::Next<Upgrade> {
+    ) -> copy::Next<Detached> {
         let mut rest = match next {
             Next::Continue => return copy::Next::Continue,
             Next::Finish => return copy::Next::Finish,
-            Next::Become(Successor::Library(upgrade)) => return copy::Next::Become(upgrade),
+            Next::Become(Successor::Detached(detached)) => return copy::Next::Become(detached),
             Next::Become(Successor::Session { session, rest }) => {
                 *self = session;
                 rest
@@ -295,13 +314,18 @@ impl AnySession {
 }
 
 impl Session for AnySession {
-    type Successor = Upgrade;
+    type Successor = Detached;
 
     fn interest(&self) -> Interest {
         self.get().interest()
     }
 
-    fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> copy::Next<Upgrade> {
+    fn handle(
+        &mut self,
+        event: Event<'_>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> copy::Next<Detached> {
         // A rate limit alone, which is not the session's.
         if matches!(event, Event::Timer) && self.interest().wake.is_none() {
             return copy::Next::Continue;
@@ -315,7 +339,7 @@ impl Session for AnySession {
         &mut self,
         buffer: &mut [u8],
         out: &mut Vec<u8>,
-    ) -> io::Result<copy::Produced<Upgrade>> {
+    ) -> io::Result<copy::Produced<Detached>> {
         Ok(match self.get_mut().produce(buffer, out)? {
             Produced::Bytes(count) => copy::Produced::Bytes(count),
             Produced::File(piece) => copy::Produced::File(piece),

@@ -184,7 +184,8 @@ impl Raw {
         upload.write(bytes, at)
     }
 
-    /// Confirmed: decodes what was held or stored, from the first byte on, in place. `rest` follows it.
+    /// Confirmed: decodes what was held or stored, from the first byte on, in place. `rest` follows
+    /// it.
     fn become_frames(
         &mut self,
         evidence: Evidence,

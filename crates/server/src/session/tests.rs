@@ -133,7 +133,7 @@ fn drain(
     session: &mut AnySession,
     replies: &mut Vec<u8>,
     said: &mut Vec<u8>,
-) -> copy::Next<Upgrade> {
+) -> copy::Next<Detached> {
     let mut buffer = [0; 3];
     said.append(replies);
     while session.interest().produce {

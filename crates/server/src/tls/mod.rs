@@ -5,12 +5,12 @@
 //!                                                   └──► a layer of any session, in any driver
 //! ```
 //!
-//! A session under TLS is the same as without: [`crate::layers`] decrypts its input and encrypts its
-//! output, so the drivers know nothing of it.
+//! A session under TLS is the same as without: [`crate::layers`] decrypts its input and encrypts
+//! its output, so the drivers know nothing of it.
 
 mod wire;
 
-pub(crate) use wire::{SharedWire, Wire, WireParts, encryption, wire_of, write};
+pub(crate) use wire::{SharedWire, Wire, WireParts, close, encryption, wire_of, write};
 
 use std::io;
 use std::time::Instant;

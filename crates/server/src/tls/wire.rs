@@ -3,14 +3,12 @@
 use std::io;
 use std::time::Duration;
 
+use anyport_net::linger;
 use anyport_net::shared::Shared;
-use anyport_tls::{MaybeTls, Parts, ServerSide, Stream};
+use anyport_tls::{MaybeTls, Parts, ServerMachine, ServerSide, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-use crate::layers::Tls;
-use crate::link::Link;
 
 /// What bytes come from and go to.
 pub(crate) type Wire = MaybeTls<TcpStream, ServerSide>;
@@ -21,19 +19,19 @@ pub(crate) type SharedWire = MaybeTls<Shared, ServerSide>;
 /// A wire taken apart, for a session in a loop.
 pub(crate) struct WireParts {
     pub(crate) stream: TcpStream,
-    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) machine: Option<ServerMachine>,
     /// What was decrypted already, behind what was read.
     pub(crate) plain: Vec<u8>,
 }
 
 impl WireParts {
     /// Nothing may wait to be written.
-    pub(crate) fn of(wire: Wire, link: &Link) -> Self {
+    pub(crate) fn of(wire: Wire) -> Self {
         match wire {
-            MaybeTls::Plain(stream) => Self { stream, tls: None, plain: Vec::new() },
+            MaybeTls::Plain(stream) => Self { stream, machine: None, plain: Vec::new() },
             MaybeTls::Tls(stream) => {
                 let Parts { io: stream, machine, plain } = stream.into_parts();
-                Self { stream, tls: Some(Box::new(Tls::new(machine, link.clone()))), plain }
+                Self { stream, machine: Some(machine), plain }
             }
         }
     }
@@ -42,12 +40,12 @@ impl WireParts {
 /// A connection whose session ends here and goes on in a library that wants a stream.
 pub(crate) fn wire_of<Io: AsyncRead + AsyncWrite + Unpin>(
     stream: Io,
-    tls: Option<Box<Tls>>,
+    machine: Option<ServerMachine>,
 ) -> MaybeTls<Io, ServerSide> {
-    match tls {
+    match machine {
         None => MaybeTls::Plain(stream),
-        Some(tls) => {
-            let parts = Parts { io: stream, machine: tls.into_machine(), plain: Vec::new() };
+        Some(machine) => {
+            let parts = Parts { io: stream, machine, plain: Vec::new() };
             MaybeTls::Tls(Box::new(Stream::new(parts)))
         }
     }
@@ -71,4 +69,9 @@ pub(crate) async fn write(wire: &mut Wire, bytes: &[u8], patience: Duration) -> 
         wire.flush().await
     };
     timeout(patience, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// Closes a connection so that the peer can read the final response.
+pub(crate) async fn close(mut wire: Wire) {
+    linger::close(&mut wire).await;
 }

@@ -207,8 +207,8 @@ impl Http1 {
         }
     }
 
-    /// Does what a request asks for. `followed`: what comes behind its head has begun to come. Returns
-    /// the session that takes over for the events of a room.
+    /// Does what a request asks for. `followed`: what comes behind its head has begun to come.
+    /// Returns the session that takes over for the events of a room.
     fn request(
         &mut self,
         head: &RequestHead,

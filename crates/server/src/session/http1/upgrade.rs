@@ -15,7 +15,7 @@ use crate::observe::Why;
 use crate::route::{Route, RouteError, route};
 use crate::session::http::check;
 use crate::session::ws::Ws;
-use crate::session::{AnySession, Next, Successor};
+use crate::session::{AnySession, Detached, Next, Successor};
 
 /// An upgrade that this session checked and another engine answers.
 pub(crate) struct Upgrade {
@@ -89,7 +89,8 @@ impl Http1 {
         // A room writes to its members by itself, and knows the frames of the own engine.
         if config.engine == Engine::Library && !matches!(route, Route::Room(_)) {
             let (head, rest) = (head.raw().to_vec(), rest.to_vec());
-            return Next::Become(Successor::Library(Upgrade { head, rest, route, subprotocol }));
+            let upgrade = Upgrade { head, rest, route, subprotocol };
+            return Next::Become(Successor::Detached(Detached::Library(upgrade)));
         }
         replies.extend_from_slice(&response);
         let announced = is_announced(subprotocol.as_deref());

@@ -37,10 +37,9 @@ use self::io::Watched;
 use self::watch::{Held, Open, Overdue, Watch};
 use super::Context;
 use crate::budget::Budget;
-use crate::layers::STOPPED;
 use crate::record::Tally;
 use crate::route::{Resource, resource};
-use crate::shutdown::Stop;
+use crate::shutdown::{STOPPED, Stop};
 
 /// What the streams of a connection share.
 pub(super) struct Connection {
