@@ -4,14 +4,17 @@
 //! - [`sync`]: fsync, where the file system has it
 //! - [`probe`]: find out what a file system lacks before there is content
 //! - [`open_owned`], [`is_shared`]: open a file that another user may have put there
+//! - [`stored_as`]: the name of an entry that was found under another spelling
 //! - [`umask`], [`limited_mode`]: permissions that a peer asks for
 
 #![forbid(unsafe_code)]
 
+mod names;
 mod owned;
 mod probe;
 mod publish;
 
+pub use names::stored_as;
 pub use owned::{is_shared, open_owned};
 pub use probe::{Lack, probe};
 pub use publish::{At, Way, rename_no_replace, sync};

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, statat, unlinkat};
 
 use crate::{At, Way, rename_no_replace, sync};
 
@@ -27,6 +27,8 @@ pub enum Lack {
     Permissions,
     /// Setting the time of a file, to the second.
     Times,
+    /// Names that differ only in case.
+    Case,
 }
 
 impl fmt::Display for Lack {
@@ -45,6 +47,7 @@ impl fmt::Display for Lack {
             Self::Times => {
                 "no exact times: an unchanged file is recognized by its digest, not by its time"
             }
+            Self::Case => "no case in names: of README and Readme only the first is stored",
         })
     }
 }
@@ -86,6 +89,12 @@ fn sequence(directory: &File, file: &File, from: &Path, to: &Path) -> io::Result
     let at = |name| At { directory: directory.as_fd(), name };
     if rename_no_replace(file, at(from), at(to))? == Way::Checked {
         lacks.push(Lack::Exclusive);
+    }
+    let other = to.to_string_lossy().to_uppercase();
+    if other.as_bytes() != to.as_os_str().as_encoded_bytes()
+        && statat(directory, other, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    {
+        lacks.push(Lack::Case);
     }
     if !sync(directory)? {
         lacks.push(Lack::DirectorySync);

@@ -7,6 +7,8 @@
 //! - `harness` starts servers and senders, waits for events, compares what arrived
 //! - `bursts` input beyond a limit that delays it, then silence
 //! - `fair_shares` totals that one address cannot use up
+//! - `folding` names that a file system does not distinguish
+//! - `folding_disk` such a file system, over FUSE
 //! - `config` settings from a file and the environment, and what tells of them
 //! - `manuals` manual pages and completions, as man and shells take them
 //! - `reload` new settings for a server that runs
@@ -86,6 +88,8 @@ mod drain;
 mod durability;
 mod fair_shares;
 mod faults;
+mod folding;
+mod folding_disk;
 mod for_people;
 mod greeting;
 mod harness;

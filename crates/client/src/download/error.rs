@@ -154,6 +154,17 @@ pub enum GetError {
         /// What it is.
         what: &'static str,
     },
+    /// The local file system does not distinguish this name from that of another file.
+    #[error(
+        "{path} exists as {other}: the file system does not distinguish these names",
+        path = path.display()
+    )]
+    StoredAs {
+        /// Where the file was to be stored.
+        path: PathBuf,
+        /// The escaped name of the entry that is there.
+        other: String,
+    },
     /// Another process is receiving the same file.
     #[error("another process is receiving {path}", path = path.display())]
     Busy {
@@ -218,6 +229,7 @@ impl GetError {
             Self::Local { source, .. } if is_of_disk(source) => Consequence::LOCAL,
             Self::Exists { .. }
             | Self::SameName { .. }
+            | Self::StoredAs { .. }
             | Self::Busy { .. }
             | Self::Local { .. } => Consequence { one_file: true, ..Consequence::LOCAL },
             _ => Consequence::LOCAL,
@@ -246,6 +258,9 @@ impl GetError {
             }
             Self::NotReplaced { .. } => {
                 "only regular files are replaced; give another name with -o"
+            }
+            Self::StoredAs { .. } => {
+                "receive it into another directory, or use --on-exists rename to keep both"
             }
             Self::SameName { .. } => "receive them one by one with -o, or use --on-exists rename",
             _ => return None,

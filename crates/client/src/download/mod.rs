@@ -12,6 +12,7 @@
 //! is never kept waiting for our disk.
 
 mod error;
+mod folders;
 mod lines;
 mod messages;
 mod part;
@@ -46,6 +47,7 @@ use crate::attempts::Attempts;
 use crate::error::{Blame, Consequence};
 use crate::stream::Encryption;
 use crate::target::{Place, Target};
+use folders::Folders;
 use receiver::{Count, Receiver};
 use wire::{MOST_LISTED_BYTES, Wire};
 use written::Written;
@@ -313,10 +315,12 @@ fn attempt(
     let listing = files(&mut wire, target, options, asked)?;
     so_far.tell_of(&listing, tell);
     let Listing { files, directories, .. } = listing;
-    let mut receiver = Receiver { wire, host: &target.host, options, tell, in_content: false };
+    let folders = Folders::new(asked, into);
+    let host = &target.host;
+    let mut receiver = Receiver { wire, host, options, tell, folders, in_content: false };
     for directory in directories {
         let path = destination(asked, into, &directory);
-        if let Err(error) = create_directory(&path) {
+        if let Err(error) = receiver.folders.create(&path) {
             so_far.fail(directory, &error, receiver.tell);
         }
     }
@@ -505,13 +509,6 @@ fn files(
         }
         _ => Ok(listing),
     }
-}
-
-fn create_directory(path: &Path) -> Result<(), GetError> {
-    std::fs::create_dir_all(path).map_err(|source| {
-        let (what, path) = ("create the directory", path.to_owned());
-        GetError::Local { what, path, source }
-    })
 }
 
 /// Where a file goes: a directory's content keeps the directory's name before it.

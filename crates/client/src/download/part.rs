@@ -8,6 +8,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
@@ -15,7 +16,7 @@ use std::time::SystemTime;
 
 use anyport_disk::At;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_name::{FileName, escaped};
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
@@ -350,6 +351,7 @@ fn rename_exclusive(file: &File, from: &Path, to: &Path) -> io::Result<()> {
 
 /// Whether `--on-exists overwrite` replaces what is at `target`: a regular file, and nothing else.
 pub(super) fn check_replaceable(target: &Path) -> Result<(), GetError> {
+    check_name(target)?;
     let Ok(metadata) = std::fs::symlink_metadata(target) else { return Ok(()) };
     let kind = metadata.file_type();
     let what = match kind {
@@ -361,6 +363,16 @@ pub(super) fn check_replaceable(target: &Path) -> Result<(), GetError> {
         _ => "a device",
     };
     Err(GetError::NotReplaced { path: target.to_owned(), what })
+}
+
+/// Checks that what is at `target`, if anything, has exactly this name.
+pub(super) fn check_name(target: &Path) -> Result<(), GetError> {
+    let path = target.to_owned();
+    match anyport_disk::stored_as(At { directory: CWD, name: target }) {
+        Ok(None) => Ok(()),
+        Ok(Some(other)) => Err(GetError::StoredAs { path, other: escaped(other.as_bytes()) }),
+        Err(source) => Err(GetError::Local { what: "look at", path, source }),
+    }
 }
 
 /// Says once for all files that one of them lacks something that its file system cannot do.

@@ -12,9 +12,10 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 
+use super::folders::Folders;
 use super::part::{self, Part};
 use super::wire::{Facts, Sink, Wire};
-use super::{GetError, GetOptions, Got, Progress, Received, agree, create_directory};
+use super::{GetError, GetOptions, Got, Progress, Received, agree};
 use crate::attempts::Attempts;
 
 /// How far a file has come.
@@ -42,6 +43,7 @@ pub(super) struct Receiver<'a> {
     pub(super) host: &'a str,
     pub(super) options: &'a GetOptions,
     pub(super) tell: &'a mut dyn FnMut(Progress<'_>),
+    pub(super) folders: Folders,
     /// Content of a file is on its way.
     pub(super) in_content: bool,
 }
@@ -64,7 +66,7 @@ impl Receiver<'_> {
             return Ok(target.to_owned());
         }
         if let Some(folder) = target.parent() {
-            create_directory(folder)?;
+            self.folders.create(folder)?;
         }
         let mut part = Part::open(self.host, file, target)?;
         let started = Instant::now();
@@ -142,6 +144,7 @@ impl Receiver<'_> {
         if !exists || self.options.on_exists == OnExists::Rename {
             return Ok(None);
         }
+        part::check_name(target)?;
         if let Some((size, (ours, mtime))) =
             file.size.and_then(|size| Some((size, part::present(target, size)?)))
         {

@@ -10,16 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyport_disk::At;
-use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::offer::OnExists;
-use rustix::fs::{Access, AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
 use super::file::{self, FileSink, Lock};
 use super::part::{self, PartKey};
 use super::partials::{PartialLimits, Partials};
+use super::target::check_name;
 use super::{beneath, digest_memory};
 use crate::config::{Config, Fsync};
 
@@ -106,17 +106,6 @@ pub(crate) struct Present {
     pub(crate) mtime: FileTime,
 }
 
-/// Why nothing can be stored under a path.
-#[derive(Debug)]
-pub(crate) enum Impossible {
-    /// A component above it is no directory: which one, and what it is.
-    NotADirectory(String, &'static str),
-    /// It lies in another file system than the partial files, which could not be renamed to it.
-    Elsewhere,
-    /// What the file system said of it.
-    Error(io::Error),
-}
-
 impl Directory {
     pub(super) const fn new(place: Arc<Place>, settings: Settings) -> Self {
         Self { place, settings }
@@ -200,49 +189,6 @@ impl Directory {
         statat(self.handle(), key.part_name(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Checks, before there is content, whether a file can be stored as `path`; returns how many directories it lacks.
-    ///
-    /// # Errors
-    /// Why it cannot.
-    pub(crate) fn check_target(&self, path: &FilePath) -> Result<u64, Impossible> {
-        let parent = path.parent();
-        let mut above: Option<File> = None;
-        let mut so_far = Vec::new();
-        let components: Vec<&[u8]> = parent.iter().flat_map(FilePath::components).collect();
-        for (depth, name) in components.iter().enumerate() {
-            let at = above.as_ref().unwrap_or(&self.place.handle);
-            so_far.push(*name);
-            let shown = || escaped(&so_far.join(&b'/'));
-            let stat = match statat(at, *name, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => {
-                    writable(at)?;
-                    return Ok((components.len() - depth) as u64);
-                }
-                stat => stat?,
-            };
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory if stat.st_dev != self.place.device => {
-                    return Err(Impossible::Elsewhere);
-                }
-                FileType::Directory => {}
-                FileType::Symlink => {
-                    return Err(Impossible::NotADirectory(shown(), "a symbolic link"));
-                }
-                _ => return Err(Impossible::NotADirectory(shown(), "not a directory")),
-            }
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            above = Some(openat(at, *name, flags, Mode::empty())?.into());
-        }
-        let at = above.as_ref().unwrap_or(&self.place.handle);
-        // A name that this file system cannot have is an error here already.
-        match statat(at, path.file_name().as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        writable(at)?;
-        Ok(0)
-    }
-
     /// Makes the directory `path`; that it is there already is fine.
     pub(crate) fn make(&self, path: &FilePath) -> io::Result<()> {
         let parent = self.parent(path)?;
@@ -254,7 +200,7 @@ impl Directory {
             Err(Errno::EXIST)
                 if self.present(path)?.is_some_and(|present| present.is_directory) =>
             {
-                Ok(())
+                check_name(above, name.as_bytes())
             }
             Err(error) => Err(error.into()),
         }
@@ -384,13 +330,17 @@ impl Directory {
                         Ok(()) if self.is_durable() => {
                             anyport_disk::sync(above)?;
                         }
-                        // Somebody else may have been quicker.
-                        Ok(()) | Err(Errno::EXIST) => {}
+                        Ok(()) => {}
+                        // Another upload may have created it, perhaps under another spelling.
+                        Err(Errno::EXIST) => check_name(above, name)?,
                         Err(error) => return Err(error.into()),
                     }
                     openat(above, name, flags, Mode::empty())?
                 }
-                opened => opened?,
+                opened => {
+                    check_name(above, name)?;
+                    opened?
+                }
             };
             directory = Some(opened.into());
         }
@@ -441,7 +391,12 @@ impl Directory {
         let part = At { directory: self.handle().as_fd(), name: Path::new(part) };
         if on_exists == OnExists::Overwrite {
             let name = path.file_name();
-            rustix::fs::renameat(part.directory, part.name, into, name.as_bytes())?;
+            let to = At { directory: into.as_fd(), name: name.as_ref() };
+            // Of two files that the file system does not distinguish, the second finds the first one here.
+            if anyport_disk::rename_no_replace(file, part, to) == Err(Errno::EXIST) {
+                check_name(into, name.as_bytes())?;
+                rustix::fs::renameat(part.directory, part.name, into, name.as_bytes())?;
+            }
             return Ok(path.clone());
         }
         for attempt in 0..NAMES_IN_ORDER + NAMES_BY_LOT {
@@ -483,18 +438,6 @@ enum Why {
 fn age(seconds: i64) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
-}
-
-/// Whether files can be created in `directory`.
-fn writable(directory: &File) -> Result<(), Impossible> {
-    let access = Access::WRITE_OK | Access::EXEC_OK;
-    Ok(rustix::fs::accessat(directory, ".", access, AtFlags::EACCESS)?)
-}
-
-impl From<Errno> for Impossible {
-    fn from(error: Errno) -> Self {
-        Self::Error(error.into())
-    }
 }
 
 /// Bytes of a block where the file system does not say how many.

@@ -13,12 +13,14 @@ mod memory;
 mod part;
 mod partials;
 mod served;
+mod target;
 mod usage;
 
-pub(crate) use directory::{Directory, Impossible, Present};
+pub(crate) use directory::{Directory, Present};
 pub(crate) use file::{FileSink, date};
 pub(crate) use part::PartKey;
 pub(crate) use served::Served;
+pub(crate) use target::{Impossible, Target, not_distinguished};
 pub(crate) use usage::{Usage, in_blocks, usage_below};
 
 use std::fs::File;

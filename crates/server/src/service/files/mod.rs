@@ -32,7 +32,10 @@ use crate::link::Link;
 use crate::observe::{Answered, Observer, Refused, Why};
 use crate::record::Record;
 use crate::running::{Direction, Running, Transfer};
-use crate::sink::{AnySink, Impossible, PartKey, Present, Served, Usage, memory_sink, usage_below};
+use crate::sink::{
+    AnySink, Impossible, PartKey, Present, Served, Target, Usage, memory_sink, not_distinguished,
+    usage_below,
+};
 
 /// Where files land, shared by all connections of a server.
 pub(crate) struct Files {
@@ -214,7 +217,16 @@ impl Files {
         if self.sink == SinkKind::File {
             self.check_directory()?;
             if let Some(path) = &path {
-                directories = self.check_target(path)?;
+                let target = self.check_target(path)?;
+                directories = target.missing;
+                // A directory has no other name to go to.
+                if let Some(other) = target.stored_as
+                    && (is_directory || on_exists != OnExists::Rename)
+                {
+                    let message = not_distinguished(&path.to_string(), &other);
+                    let refusal = Refusal::new(RefusalCode::Exists, message);
+                    return Err(refusal.with_hint(ANOTHER_NAME));
+                }
             }
         }
         if is_changed && !is_directory {
@@ -462,11 +474,16 @@ impl Files {
         Ok(())
     }
 
-    /// Checks, before any content, that a file can be stored as `path`; returns how many directories it lacks.
-    fn check_target(&self, path: &FilePath) -> Result<u64, Refusal> {
+    /// Checks, before any content, that a file can be stored as `path`.
+    fn check_target(&self, path: &FilePath) -> Result<Target, Refusal> {
         self.directory.now().check_target(path).map_err(|impossible| match impossible {
             Impossible::NotADirectory(above, what) => {
                 let message = format!("cannot store {path}: {above} is {what}");
+                Refusal::new(RefusalCode::Exists, message).with_hint("send it under another name")
+            }
+            Impossible::StoredAs(above, other) => {
+                let why = not_distinguished(&above, &other);
+                let message = format!("cannot store {path}: {why}");
                 Refusal::new(RefusalCode::Exists, message).with_hint("send it under another name")
             }
             Impossible::Elsewhere => {
@@ -492,6 +509,9 @@ impl Files {
         directory.make(path).map_err(cannot)
     }
 }
+
+/// What keeps both files.
+const ANOTHER_NAME: &str = "send it under another name, or with --on-exists rename";
 
 /// The flag is the server's, whoever reads this.
 const ALLOW_OVERWRITING: &str =
@@ -536,8 +556,7 @@ fn exists(path: &FilePath, offer: &Offer, present: Option<Present>) -> Refusal {
         },
         None => " with different content".to_owned(),
     };
-    Refusal::new(RefusalCode::Exists, format!("{path} exists{how}"))
-        .with_hint("send it under another name, or with --on-exists rename")
+    Refusal::new(RefusalCode::Exists, format!("{path} exists{how}")).with_hint(ANOTHER_NAME)
 }
 
 /// What went wrong on our disk, in words that reach the sender.

@@ -17,7 +17,7 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 
 use super::parts::Writing;
 use super::quota::Claim;
-use super::{Files, Source, exists, owner_of, storage_refusal};
+use super::{ANOTHER_NAME, Files, Source, exists, owner_of, storage_refusal};
 use crate::observe::Interrupted;
 use crate::running::Underway;
 use crate::sink::AnySink;
@@ -259,7 +259,13 @@ impl Upload {
         let stored = match sink.finish(&path, &self.offer, self.on_exists, digest.as_ref()) {
             Ok(stored) => stored,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let refusal = exists(&path, &self.offer, None);
+                let refusal = match error.get_ref() {
+                    Some(why) => {
+                        let message = format!("cannot store {path}: {why}");
+                        Refusal::new(RefusalCode::Exists, message).with_hint(ANOTHER_NAME)
+                    }
+                    None => exists(&path, &self.offer, None),
+                };
                 return Err(self.abandon(refusal));
             }
             Err(error) => {

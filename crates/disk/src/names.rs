@@ -1,0 +1,143 @@
+//! Names that a file system does not distinguish: `README` and `readme` on FAT, two Unicode normalization forms on APFS.
+//!
+//! A directory entry found under a name may have another one, and is then another file. Only reading the directory
+//! shows its name (`/proc/self/fd` shows the name that was looked up), so a cheap test comes first: does the entry also
+//! answer to other spellings of the name?
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstatfs, ioctl_getflags, openat, statat};
+use rustix::io::Errno;
+
+use crate::At;
+
+/// Returns the name of the directory entry found at `at`, if that is not exactly the name asked for. The parent
+/// directory is read only where its file system may not distinguish names.
+///
+/// # Errors
+/// What the kernel said.
+pub fn stored_as(at: At<'_>) -> io::Result<Option<OsString>> {
+    let Some(name) = at.name.file_name().map(OsStr::as_bytes) else { return Ok(None) };
+    let stat = |path: &Path| statat(at.directory, path, AtFlags::SYMLINK_NOFOLLOW);
+    let found = match stat(at.name) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        found => found?,
+    };
+    let answers = |other: &Vec<u8>| stat(&at.name.with_file_name(OsStr::from_bytes(other))).is_ok();
+    let is_ambiguous = spellings(name).iter().any(answers);
+    // ASCII alone has one normalization form.
+    if !is_ambiguous && name.is_ascii() {
+        return Ok(None);
+    }
+    let parent = match at.name.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = match openat(at.directory, parent, flags, Mode::empty()) {
+        // A directory that may be written and not read.
+        Err(Errno::ACCESS) if !is_ambiguous => return Ok(None),
+        directory => directory?,
+    };
+    if !is_ambiguous && compares_bytes(&directory) {
+        return Ok(None);
+    }
+    let mut stored = None;
+    for entry in Dir::read_from(&directory)? {
+        let entry = entry?;
+        let other = entry.file_name().to_bytes();
+        if other == name {
+            return Ok(None);
+        }
+        // Some file systems in user space have inode numbers for each spelling.
+        if entry.ino() == found.st_ino || folded(other) == folded(name) {
+            stored.get_or_insert_with(|| other.to_vec());
+        }
+    }
+    if stat(at.name).is_err() {
+        return Ok(None);
+    }
+    Ok(Some(OsString::from_vec(stored.unwrap_or_else(|| UNKNOWN.to_vec()))))
+}
+
+/// Other names that lead to the same entry where names are folded: the other case, and a dot that FAT drops.
+fn spellings(name: &[u8]) -> Vec<Vec<u8>> {
+    // Every file system that folds case folds that of ASCII; which others it folds depends on its tables.
+    let swapped = if name.iter().any(u8::is_ascii_alphabetic) {
+        let swap = |byte: &u8| if byte.is_ascii_alphabetic() { byte ^ 0x20 } else { *byte };
+        name.iter().map(swap).collect()
+    } else {
+        let text = String::from_utf8_lossy(name);
+        let (upper, lower) = (text.to_uppercase(), text.to_lowercase());
+        if upper.as_bytes() == name { lower } else { upper }.into_bytes()
+    };
+    let mut spellings = vec![swapped, [name, b"."].concat()];
+    spellings.retain(|other| other != name);
+    spellings
+}
+
+/// Whether names in `directory` are compared as bytes, as far as its file system is known.
+fn compares_bytes(directory: impl AsFd) -> bool {
+    let is_known = fstatfs(&directory).is_ok_and(|stat| {
+        // The type of the field differs between platforms.
+        KNOWN.contains(&(i128::from(stat.f_type) & 0xffff_ffff))
+    });
+    let is_folded = || ioctl_getflags(&directory).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
+    is_known && !is_folded()
+}
+
+fn folded(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).trim_end_matches('.').to_lowercase()
+}
+
+/// File systems that compare bytes, unless a directory has [`CASEFOLD`]: ext2 to ext4, XFS, Btrfs, tmpfs, F2FS, overlay.
+const KNOWN: [i128; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x794c_7630];
+
+/// `FS_CASEFOLD_FL`.
+const CASEFOLD: u32 = 0x4000_0000;
+
+/// Shown where a directory does not tell the name of its entry.
+const UNKNOWN: &[u8] = b"another name";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its file system compares bytes, so each name is one of its own, whatever other spellings there are.
+    #[test]
+    fn names_that_a_directory_has_are_exact() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = std::fs::File::open(scratch.path()).unwrap();
+        let stored = |name: &str| {
+            stored_as(At { directory: directory.as_fd(), name: Path::new(name) }).unwrap()
+        };
+        for name in ["README", "rEADME", "a", "a.", "1", "e\u{301}", "\u{e9}", "\u{c9}", "\u{304c}"]
+        {
+            assert_eq!(stored(name), None, "{name} before it is there");
+            std::fs::write(scratch.path().join(name), name).unwrap();
+            assert_eq!(stored(name), None, "{name}");
+        }
+        assert!(compares_bytes(&directory));
+        std::fs::create_dir(scratch.path().join("d")).unwrap();
+        std::fs::write(scratch.path().join("d/x"), b"").unwrap();
+        assert_eq!((stored("d/x"), stored("d/X"), stored("README/x")), (None, None, None));
+    }
+
+    #[test]
+    fn other_spellings_are_the_other_case_and_a_dot() {
+        let spellings = |name: &str| {
+            let others = spellings(name.as_bytes()).into_iter();
+            others.map(|other| String::from_utf8(other).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(spellings("ReadMe.1"), ["rEADmE.1", "ReadMe.1."]);
+        assert_eq!(spellings("\u{e9}a"), ["\u{e9}A", "\u{e9}a."]);
+        assert_eq!(spellings("\u{e9}"), ["\u{c9}", "\u{e9}."]);
+        assert_eq!(spellings("\u{c9}"), ["\u{e9}", "\u{c9}."]);
+        assert_eq!(spellings("1"), ["1."]);
+        assert_eq!(folded(b"README."), folded(b"readme"));
+    }
+}
