@@ -1,5 +1,6 @@
 //! What the entries of the served directory take together, in space and in number.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -45,7 +46,8 @@ impl Usage {
 }
 
 /// Adds up all entries of `directory`, but for those whose inode is among `without`, and for the states of partial files. Links are
-/// not followed, and other file systems not entered, as nothing is published there. Counts no further than `most` entries.
+/// not followed, and other file systems not entered, as nothing is published there. Of a file with several links each is
+/// an entry, and its space counts once. Counts no further than `most` entries.
 /// What cannot be looked at is logged and left out: content of the directory never keeps a server from starting.
 pub(crate) fn usage_below(
     directory: &Directory,
@@ -53,7 +55,8 @@ pub(crate) fn usage_below(
     most: u64,
 ) -> Usage {
     let block = directory.block();
-    let mut walk = Walk { block, without, most, usage: Usage::default(), left_out: None };
+    let (usage, links) = (Usage::default(), HashMap::new());
+    let mut walk = Walk { block, without, most, usage, links, left_out: None };
     walk.entries(directory.handle().as_fd(), directory.device(), 0);
     if let Some((count, why)) = walk.left_out {
         tracing::warn!(count, why, "part of the served directory cannot be counted (--quota)");
@@ -66,6 +69,8 @@ struct Walk<'a> {
     without: &'a dyn Fn(u64) -> bool,
     most: u64,
     usage: Usage,
+    /// Inodes whose space was counted, with the number of links not found yet.
+    links: HashMap<u64, u128>,
     /// How many entries could not be looked at, and the reason of the first.
     left_out: Option<(u64, String)>,
 }
@@ -112,7 +117,8 @@ impl Walk<'_> {
         if (self.without)(stat.st_ino) {
             return Ok(());
         }
-        self.usage = self.usage.plus(Usage { bytes: space(&stat, self.block), entries: 1 });
+        let bytes = if self.is_counted(&stat) { 0 } else { space(&stat, self.block) };
+        self.usage = self.usage.plus(Usage { bytes, entries: 1 });
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || stat.st_dev != device {
             return Ok(());
         }
@@ -122,6 +128,30 @@ impl Walk<'_> {
             below => self.entries(below?.as_fd(), device, depth + 1),
         }
         Ok(())
+    }
+
+    /// Whether the space of a file was counted under another name.
+    fn is_counted(&mut self, stat: &Stat) -> bool {
+        // The width of the field differs between platforms.
+        let links = u128::from(stat.st_nlink);
+        if links < 2 || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return false;
+        }
+        match self.links.get_mut(&stat.st_ino) {
+            Some(left) => {
+                *left -= 1;
+                if *left == 0 {
+                    self.links.remove(&stat.st_ino);
+                }
+                true
+            }
+            None => {
+                if self.links.len() < MOST_LINKED {
+                    self.links.insert(stat.st_ino, links - 1);
+                }
+                false
+            }
+        }
     }
 
     fn leave_out(&mut self, why: String) {
@@ -144,6 +174,10 @@ fn space(stat: &Stat, block: u64) -> u64 {
 pub(crate) const fn in_blocks(bytes: u64, block: u64) -> u64 {
     bytes.div_ceil(block).saturating_mul(block)
 }
+
+/// Files with several links that are remembered in one count, in about 4 MiB. Links of further ones count like files of their
+/// own, so the count is never too low.
+const MOST_LINKED: usize = 128 * 1024;
 
 /// Levels of directories; each takes a descriptor while it is looked at.
 const DEEPEST: u32 = 64;
@@ -183,6 +217,26 @@ mod tests {
         assert_eq!((some.entries, all.bytes - some.bytes), (5, block));
         // The handle is not used up, and counting ends early.
         assert_eq!(usage(&without, 2).entries, 3);
+    }
+
+    #[test]
+    fn the_space_of_a_file_with_several_links_counts_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        let directory = Served::open(&Config::new(scratch.path())).unwrap().now();
+        let usage = || usage_below(&directory, &|_| false, 100);
+        std::fs::create_dir(at("d")).unwrap();
+        std::fs::write(at("one"), [7; 100_000]).unwrap();
+        let one = usage();
+        std::fs::hard_link(at("one"), at("two")).unwrap();
+        std::fs::hard_link(at("one"), at("d/three")).unwrap();
+        assert_eq!(usage(), Usage { entries: one.entries + 2, ..one });
+        // A link outside is never found, and another file is not taken for it.
+        std::fs::hard_link(at("one"), outside.path().join("four")).unwrap();
+        std::fs::write(at("other"), [7; 100_000]).unwrap();
+        assert_eq!(usage().entries, one.entries + 3);
+        assert!(usage().bytes >= one.bytes + 100_000);
     }
 
     #[test]
