@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::http1::digest_field;
+use anyport_proto::http1::field_names::{MTIME, MTIME_NS, REPR_DIGEST};
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -362,10 +363,6 @@ fn told(
 
 /// Nobody waits longer, whatever a flag says.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-const MTIME: HeaderName = HeaderName::from_static("x-anyport-mtime");
-const MTIME_NS: HeaderName = HeaderName::from_static("x-anyport-mtime-ns");
-const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// Content that is worth a round trip before it. A shorter one is on its way as soon as the answer could be.
 const WORTH_ASKING: u64 = 1024 * 1024;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_proto::http1::date;
+use anyport_proto::http1::field_names::MTIME_NS;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::{self, FileTime, GRANULARITY};
 use bytes::Bytes;
@@ -360,8 +361,6 @@ fn modified_at(seconds: i64, fields: &HeaderMap) -> FileTime {
         .is_some_and(|now| now.saturating_sub(seconds) >= step);
     FileTime { seconds, nanoseconds: nanoseconds.or_else(|| is_over.then_some(0)) }
 }
-
-const MTIME_NS: header::HeaderName = header::HeaderName::from_static("x-anyport-mtime-ns");
 
 fn text(fields: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     fields.get(name)?.to_str().ok()

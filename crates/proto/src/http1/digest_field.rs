@@ -4,6 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::field_names::{CONTENT_DIGEST, REPR_DIGEST};
 use super::head::RequestHead;
 use crate::transfer::digest::{Algorithm, Digest};
 
@@ -28,8 +29,8 @@ pub enum DigestFieldError {
 /// It is malformed, or there are two.
 pub fn sha256_of(head: &RequestHead) -> Result<Option<Digest>, DigestFieldError> {
     let mut found = None;
-    for field in ["repr-digest", "content-digest"] {
-        for value in head.field_tokens(http::HeaderName::from_static(field)) {
+    for (field, name) in [("repr-digest", REPR_DIGEST), ("content-digest", CONTENT_DIGEST)] {
+        for value in head.field_tokens(name) {
             let Some((name, value)) = value.split_once('=') else { continue };
             if !name.eq_ignore_ascii_case("sha-256") {
                 continue;

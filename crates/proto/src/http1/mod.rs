@@ -15,6 +15,7 @@ pub mod body;
 pub mod conditional;
 pub mod date;
 pub mod digest_field;
+pub mod field_names;
 mod fields;
 pub mod head;
 pub mod language;

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use anyport_proto::http1::conditional::{self, Validators, Verdict};
+use anyport_proto::http1::field_names::MTIME_NS;
 use anyport_proto::http1::range::Range;
 use anyport_proto::http1::{RequestHead, date, media};
 use anyport_proto::transfer::digest::Algorithm;
@@ -16,7 +17,7 @@ use http::{Method, StatusCode};
 use super::answer::{Answer, Asked, Form, Head, Length, seconds};
 use super::listing::Page;
 use super::request::{Lead, refuse};
-use super::upload::{MTIME_NS, PRECONDITION_FAILED};
+use super::upload::PRECONDITION_FAILED;
 use crate::service::download::{Facts, Opened, Place};
 use crate::session::Context;
 use crate::session::sending::Sending;

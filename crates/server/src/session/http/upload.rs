@@ -1,6 +1,7 @@
 //! `PUT` and `POST` of files: from the fields of a request to an offer, from a receipt to an answer.
 
 use anyport_proto::http1::conditional::{self, Validators, Verdict};
+use anyport_proto::http1::field_names::{MTIME, MTIME_NS, REPR_DIGEST};
 use anyport_proto::http1::{Framing, RequestHead, date, digest_field};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::{self, FilePath};
@@ -203,15 +204,8 @@ const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-d
 
 type ReadTime = fn(&str) -> Option<i64>;
 
-const MTIME_FIELDS: [(HeaderName, ReadTime); 2] = [
-    (HeaderName::from_static("x-anyport-mtime"), |text| text.parse().ok()),
-    (header::LAST_MODIFIED, date::parse),
-];
-
-/// Nanoseconds of a modification time, in requests and answers.
-pub(super) const MTIME_NS: HeaderName = HeaderName::from_static("x-anyport-mtime-ns");
-
-const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+const MTIME_FIELDS: [(HeaderName, ReadTime); 2] =
+    [(MTIME, |text| text.parse().ok()), (header::LAST_MODIFIED, date::parse)];
 
 const AS_IT_IS: &str = "send the file unchanged: curl -T FILE http://HOST:PORT/";
 

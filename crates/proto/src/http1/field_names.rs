@@ -1,0 +1,15 @@
+//! Names of fields that both ends use and the `http` crate does not have.
+
+use http::HeaderName;
+
+/// The modification time of a file: seconds since the epoch, as `stat -c %Y` prints them.
+pub const MTIME: HeaderName = HeaderName::from_static("x-anyport-mtime");
+
+/// The nanoseconds of that time, or of `Last-Modified` in answers: 0 to 999999999.
+pub const MTIME_NS: HeaderName = HeaderName::from_static("x-anyport-mtime-ns");
+
+/// The digest of a file (RFC 9530 §3).
+pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+/// The digest of the content of a message (RFC 9530 §2).
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
