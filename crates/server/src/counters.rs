@@ -68,9 +68,9 @@ pub struct Snapshot {
     pub refusals: Vec<(Why, u64)>,
     /// Connections that are open now.
     pub open: u64,
-    /// Bytes that came over all connections, whatever they meant.
+    /// Bytes received over all connections and in datagrams, whatever they meant.
     pub bytes_in: u64,
-    /// Bytes that went.
+    /// Bytes sent over all connections and in datagrams.
     pub bytes_out: u64,
     /// Files that were sent, from the byte that was asked for to the end.
     pub sent: u64,
@@ -208,7 +208,7 @@ impl Counters {
         [&self.lasted, &self.received_in, &self.sent_in].map(Histogram::durations)
     }
 
-    /// Bytes of connections.
+    /// Counts bytes of connections and datagrams.
     pub(crate) fn moved(&self, received: u64, sent: u64) {
         self.bytes_in.fetch_add(received, Ordering::Relaxed);
         self.bytes_out.fetch_add(sent, Ordering::Relaxed);

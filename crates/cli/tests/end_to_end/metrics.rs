@@ -1,10 +1,11 @@
 //! What is counted, as Prometheus reads it.
 
 use std::io::Write;
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::harness::{Running, Sample, Server, python_with, wait_until};
+use crate::harness::{DEADLINE, Running, Sample, Server, python_with, wait_until};
 use crate::http::statuses;
 use crate::wire::{connect, converse};
 
@@ -73,6 +74,38 @@ fn what_has_happened_is_counted_by_its_kind() {
 fn value(page: &str, name: &str) -> f64 {
     let row = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     row.unwrap_or_else(|| panic!("no {name}: {page}")).parse().unwrap()
+}
+
+/// Over TCP the bytes of these services are counted too.
+#[test]
+fn bytes_of_datagrams_are_counted_whether_they_are_answered_or_dropped() {
+    let listen = ["echo", "rfc868", "daytime"].map(|service| format!("{service}://127.0.0.1:0"));
+    let listen = ["any://127.0.0.1:0", &listen[0], &listen[1], &listen[2]];
+    let server = Server::start_listening(&listen, &["--metrics"]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let ask = |service: usize, question: &[u8]| {
+        socket.send_to(question, server.addresses()[service]).unwrap();
+        socket.recv(&mut [0; 65_507]).unwrap()
+    };
+    let counted = || {
+        let page = scrape(&server);
+        ["received", "sent"].map(|way| value(&page, &format!("anyport_{way}_bytes_total")) as usize)
+    };
+    let before = counted();
+    // Much more than the bytes of a scrape.
+    let question = [0; 60_000];
+    let answered: usize = [1, 2, 3].map(|service| ask(service, &question)).into_iter().sum();
+    assert!(answered > question.len() + 4, "{answered}");
+    for too_short in [2, 3] {
+        socket.send_to(b"x", server.addresses()[too_short]).unwrap();
+    }
+    // A service counts an answer before it receives the next question.
+    [1, 2, 3].iter().for_each(|service| assert!(ask(*service, &question) > 0));
+    let after = counted();
+    assert!(after[0] - before[0] >= 6 * question.len() + 2, "{before:?} {after:?}");
+    let sent = after[1] - before[1];
+    assert!((answered..3 * question.len()).contains(&sent), "{before:?} {after:?}");
 }
 
 #[test]

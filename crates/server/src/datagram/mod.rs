@@ -60,6 +60,7 @@ impl Datagrams {
             };
             match received {
                 Ok((count, peer)) => {
+                    self.counters.moved(count as u64, 0);
                     let done =
                         answer(self.service, &buffer[..count], peer, &ours).and_then(|reply| {
                             match rate.admits(peer.ip(), Instant::now()) {
@@ -86,7 +87,10 @@ impl Datagrams {
     /// At once or not at all: a queue for those who flood us would be theirs to fill.
     fn send(&self, reply: &[u8], peer: SocketAddr) -> Result<(), Dropped> {
         match self.socket.try_send_to(reply, peer) {
-            Ok(_) => Ok(()),
+            Ok(count) => {
+                self.counters.moved(0, count as u64);
+                Ok(())
+            }
             Err(error) => {
                 tracing::debug!(%peer, %error, "cannot answer a datagram");
                 Err(Dropped::Unsent)
