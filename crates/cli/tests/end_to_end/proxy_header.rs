@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::Shutdown;
 
-use crate::harness::Server;
+use crate::harness::{Server, wait_until};
 use crate::tls::Secured;
 use crate::wire::{connect, converse, read_text};
 
@@ -75,5 +75,47 @@ fn a_file_that_only_resembles_a_proxy_header_is_stored() {
         let answer = converse(&mut connect(server.port()), content);
         assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
         assert_eq!(server.stored(&server.next_receipt()), content);
+    }
+}
+
+#[test]
+fn a_proxy_header_slower_than_the_detection_deadline_is_refused_and_never_stored() {
+    let flags = ["--detect-timeout", "100ms"];
+    for only in [&[][..], &["--only", "raw,http"], &["--only", "http"]] {
+        let server = Server::start(&[&flags, only].concat());
+        for part in [&V1[..11], &V1[..V1.len() - 1], b"PROXY UNKNOWN", &V2[..5], &V2[..11]] {
+            let mut stream = connect(server.port());
+            stream.write_all(part).unwrap();
+            let answer = read_text(&mut stream);
+            assert!(answer.starts_with(ERROR), "{only:?} {part:?}: {answer}");
+            assert_eq!(server.next_refused()["protocol"], "proxy");
+        }
+        if only.is_empty() {
+            let mut secured = Secured::connect(server.port());
+            secured.write(&V1[..11]);
+            secured.hears(ERROR);
+            assert_eq!(server.next_refused()["protocol"], "proxy");
+        }
+        assert_eq!(server.names(), [""; 0]);
+    }
+}
+
+#[test]
+fn slow_content_that_is_no_candidate_for_a_proxy_header_is_stored() {
+    for (flags, first, rest) in [
+        (&[][..], &b"PROXY "[..], &b"wars\r\n"[..]),
+        (&[], b"PROXY TCP", b"4 is a word\r\n"),
+        (&[], b"\r\n\r\n", b"text"),
+        (&["--only", "raw"], &V1[..20], &V1[20..]),
+    ] {
+        let server = Server::start(&[&["--detect-timeout", "100ms"], flags].concat());
+        let mut stream = connect(server.port());
+        stream.write_all(first).unwrap();
+        wait_until("a partial file", || {
+            server.names().iter().any(|name| name.ends_with(".part")).then_some(())
+        });
+        let answer = converse(&mut stream, rest);
+        assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
+        assert_eq!(server.stored(&server.next_receipt()), [first, rest].concat());
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Detection is a pure function of the bytes. Two laws hold, and both are property tests: cutting the stream
 //! differently never changes the verdict, and a verdict once known never changes when bytes are added. Deadline and
-//! end of stream are ordinary inputs: whoever owns the clock asks [`detect_at_end`] then. [`decide`] is the same with the
-//! reason in words.
+//! end of stream are ordinary inputs of [`decide`], which also gives the reason; [`detect_at_end`] is the verdict at the
+//! end of the stream alone.
 //!
 //! ```text
 //!   prefix ──► tls, http2, http1, preface, ws_frame, proxy   the first probe that is not "no" decides:
@@ -105,7 +105,7 @@ pub fn detect_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Detecti
     }
 }
 
-/// The verdict when no more bytes come, by end of stream or deadline: what is undecided then is raw.
+/// The verdict at the end of the stream: what is undecided then is raw.
 pub fn detect_at_end(prefix: &[u8], limits: &Limits) -> Verdict {
     detect_at_end_among(prefix, limits, Allowed::ALL)
 }

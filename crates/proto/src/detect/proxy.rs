@@ -5,7 +5,9 @@
 //!   v2   0d 0a 0d 0a 00 0d 0a 51 55 49 54 0a                 the signature (section 2.2)
 //! ```
 //!
-//! A v1 line counts when it is complete and valid, so that a text which only begins with `PROXY ` stays raw.
+//! A v1 line counts when it is complete and valid, so that a text which only begins with `PROXY ` stays raw. An incomplete
+//! header whose sender is slower than the detection deadline counts from [`V1_CANDIDATES`] or [`V2_CANDIDATE`] on, as
+//! credentials may follow it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -17,6 +19,13 @@ pub(super) fn probe(prefix: &[u8]) -> Probe {
         Some(b'\r') => opens_with(prefix, V2_SIGNATURE),
         _ => probe_v1(prefix),
     }
+}
+
+/// Returns whether `prefix` is an incomplete header, long enough that a file which begins like it is not to be expected.
+pub(super) fn is_candidate(prefix: &[u8]) -> bool {
+    let mut candidates = V1_CANDIDATES.into_iter().chain([V2_CANDIDATE]);
+    candidates.any(|opening| prefix.starts_with(opening))
+        && matches!(probe(prefix), Probe::NeedMore { .. })
 }
 
 fn probe_v1(prefix: &[u8]) -> Probe {
@@ -65,5 +74,11 @@ fn is_line_byte(byte: u8) -> bool {
 pub(super) const MAX_HEADER: usize = 107;
 
 const V1_OPENING: &[u8] = b"PROXY ";
+
+/// `PROXY ` and a protocol: text that begins with the word alone stays raw.
+const V1_CANDIDATES: [&[u8]; 3] = [b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN"];
+
+/// The signature up to its NUL, which text does not have: a file may begin with two blank lines.
+const V2_CANDIDATE: &[u8] = b"\r\n\r\n\0";
 
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";

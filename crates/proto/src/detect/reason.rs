@@ -72,7 +72,7 @@ pub enum End {
 pub struct Candidates(u8);
 
 /// Judges the first bytes of a connection, with the reason. `None` while undecided; never with an `end`, which makes
-/// raw what is undecided.
+/// raw what is undecided, except for an incomplete PROXY protocol header whose rest may still arrive.
 pub fn decide(
     prefix: &[u8],
     limits: &Limits,
@@ -86,7 +86,11 @@ pub fn decide(
         (Detection::NeedMore { .. }, Some(end)) => {
             let candidates = Candidates::of(prefix, limits, allowed);
             let reason = Reason::Ended { end, bytes: prefix.len(), candidates };
-            return Some(Decision { verdict: Verdict::Raw, reason });
+            let is_proxy = end != End::OfStream
+                && allowed.probes(Verdict::Proxy)
+                && super::proxy::is_candidate(prefix);
+            let verdict = if is_proxy { Verdict::Proxy } else { Verdict::Raw };
+            return Some(Decision { verdict, reason });
         }
     };
     // A known verdict stays known, so the byte that decided is found by halving.
@@ -280,6 +284,34 @@ mod tests {
         // What is known is not made raw by an end.
         let known = decide(b"\x82\x85", &Limits::default(), Allowed::ALL, Some(End::Deadline));
         assert_eq!(known.unwrap().verdict, Verdict::FrameCandidate);
+    }
+
+    #[test]
+    fn an_incomplete_proxy_header_counts_at_the_deadline_from_its_protocol_on() {
+        let verdict = |prefix: &[u8], allowed, end| {
+            let decision = decide(prefix, &Limits::default(), allowed, Some(end));
+            decision.unwrap().verdict
+        };
+        for (prefix, expected) in [
+            (&b"PROXY"[..], Verdict::Raw),
+            (b"PROXY TCP4", Verdict::Raw),
+            (b"PROXY TCP4 ", Verdict::Proxy),
+            (b"PROXY TCP6 2001:db8::1 ::1 1 65535\r", Verdict::Proxy),
+            (b"PROXY UNKNOWN", Verdict::Proxy),
+            (b"PROXY wars", Verdict::Raw),
+            (b"\r\n\r\n", Verdict::Raw),
+            (b"\r\n\r\n\0\r\nQUIT", Verdict::Proxy),
+        ] {
+            for end in [End::Deadline, End::NoPlace] {
+                assert_eq!(verdict(prefix, Allowed::ALL, end), expected, "{prefix:?}");
+            }
+            // Nothing follows it.
+            assert_eq!(verdict(prefix, Allowed::ALL, End::OfStream), Verdict::Raw, "{prefix:?}");
+            let raw = Allowed::NONE.allow(ProtocolName::Raw);
+            for allowed in [raw, Allowed::UNDETECTED] {
+                assert_eq!(verdict(prefix, allowed, End::Deadline), Verdict::Raw, "{prefix:?}");
+            }
+        }
     }
 
     #[test]
