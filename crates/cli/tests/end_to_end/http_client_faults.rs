@@ -14,7 +14,7 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{
-    Running, Sample, Server, anyport, anyport_command, assert_same_bytes, wait_until,
+    Outcome, Running, Sample, Server, anyport, anyport_command, assert_same_bytes, peer, wait_until,
 };
 use crate::http_foreign::{by_hand, says};
 
@@ -204,7 +204,7 @@ fn listings_within_each_other_are_bounded_together() {
         };
         let mut listing = format!(r#"{{"entries":[{}"#, entry(&name("d"), "directory"));
         for number in 0.. {
-            listing.push_str(&format!(",{}", entry(&name(&format!("{number:0250}")), "file")));
+            listing.push_str(&format!(",{}", entry(&name(&format!("{number:0250}")), "directory")));
             if listing.len() > 15 * 1024 * 1024 {
                 break;
             }
@@ -216,7 +216,70 @@ fn listings_within_each_other_are_bounded_together() {
         says(stream, &head, listing.as_bytes())
     });
     let listed = anyport(&["ls", "-R", &format!("http://{address}/")]).exits(4);
-    listed.says("exceeds 32 MiB");
+    listed.says("its directories and those of its parents exceed 32 MiB");
+}
+
+/// Runs `anyport` with 128 MiB of memory, which includes the stacks of its threads.
+fn with_little_memory(arguments: &[&str]) -> Option<Outcome> {
+    let mut prlimit = peer("prlimit")?;
+    let command = anyport_command(arguments);
+    prlimit.arg("--data=134217728").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        value.map(|value| prlimit.env(name, value));
+    }
+    Some(Running::start(prlimit, None).outcome())
+}
+
+/// A server that answers each request with a listing: `entries` until it returns none, or the client hangs up.
+fn lists(entries: impl Fn(u64) -> Option<String> + Send + Sync + 'static) -> SocketAddr {
+    let (address, _) = by_hand(move |_, stream| {
+        let head = "HTTP/1.1 200 OK\nContent-Type: application/json\nConnection: close";
+        says(stream, head, b"{\"entries\":[");
+        let written =
+            (0..).map_while(&entries).try_for_each(|piece| stream.write_all(piece.as_bytes()));
+        written.is_ok() && stream.write_all(b"]}").is_err()
+    });
+    address
+}
+
+#[test]
+fn a_listing_of_any_length_is_listed_in_little_memory() {
+    let hundred = |from: u64| {
+        let entry = |number| {
+            let comma = if number == 0 { "" } else { "," };
+            format!(
+                r#"{comma}{{"name":"{number:0250}","kind":"file","size":1,"mtime":0,"mode":"644"}}"#
+            )
+        };
+        (100 * from..100 * (from + 1)).map(entry).collect::<String>()
+    };
+    // 46 MiB.
+    let address = lists(move |piece| (piece < 1500).then(|| hundred(piece)));
+    let url = format!("http://{address}/");
+    for arguments in [&["ls", &url][..], &["ls", "-R", &url]] {
+        let Some(listed) = with_little_memory(arguments) else { return };
+        assert_eq!(listed.succeeds().stdout.lines().count(), 150_000);
+    }
+}
+
+#[test]
+fn a_part_of_a_listing_that_never_ends_is_bounded_in_memory() {
+    for (beginning, more, words) in [
+        (r#"{"name":""#, "x", "an entry of it is longer than 65536 bytes"),
+        ("", " ", "an entry of it is longer than 65536 bytes"),
+        ("{}", ",0", "\"name\" is missing in \"entries\""),
+        ("], \"later\":[0", ",0", "an entry of it is longer than 65536 bytes"),
+    ] {
+        let address = lists(move |piece| {
+            Some(if piece == 0 { beginning.to_owned() } else { more.repeat(10_000) })
+        });
+        let scratch = tempfile::tempdir().unwrap();
+        let (url, into) = (format!("http://{address}/"), scratch.path().to_str().unwrap());
+        for arguments in [&["ls", &url][..], &["get", &url, "-o", into]] {
+            let Some(outcome) = with_little_memory(arguments) else { return };
+            outcome.exits(4).says(words).says("hint: ");
+        }
+    }
 }
 
 #[test]

@@ -424,7 +424,7 @@ fn answers_without_an_end_are_not_heard_to_it() {
     let told = anyport(&["send", sample.path(), &format!("http://{address}/")]).succeeds();
     told.says("no receipt");
     let listed = anyport(&["ls", &format!("http://{address}/")]).exits(4);
-    listed.says("longer than 32 MiB").says("tcp:// or ws://");
+    listed.says("an entry of it is longer than 65536 bytes").says("tcp:// or ws://");
     let (outcome, files) = get(address, "fields", &["--retry", "0"]);
     assert_ne!(outcome.code, Some(0), "{outcome:?}");
     assert!(files.is_empty());

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
+use anyport_proto::transfer::listing::Listed;
 use anyport_proto::transfer::offer::{FileMessage, FileReply};
 use anyport_proto::ws::{CloseCode, Event, Kind};
 
 use super::lines::ended;
-use super::wire::{Ask, Listed, Sink};
+use super::wire::{Ask, Sink};
 use super::{BUFFER, GetError, LONGEST_ANSWER};
 use crate::channel::ws::Parts;
 

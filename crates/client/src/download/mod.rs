@@ -21,8 +21,8 @@ mod receiver;
 mod wire;
 mod written;
 
+pub use anyport_proto::transfer::listing::Listed;
 pub use error::GetError;
-pub use wire::Listed;
 pub(crate) use wire::{Facts, MOST_ENTRIES, Sink};
 
 use std::collections::HashSet;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use anyport_net::dial::dial;
 use anyport_net::pace::Pace;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::download::{Entry, FileEnd, FileHead, Get, LeftOut, List, ListEnd};
+use anyport_proto::transfer::download::{Entry, FileEnd, FileHead, Get, List, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
+use anyport_proto::transfer::listing::Listed;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::lines::Lines;
@@ -83,15 +84,6 @@ impl From<FileHead> for Facts {
 pub(super) enum Ask<'a> {
     Get(&'a Get),
     List(&'a List),
-}
-
-/// What a listing has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listed {
-    /// A file or a directory.
-    Entry(Entry),
-    /// Something that cannot be asked for.
-    LeftOut(LeftOut),
 }
 
 /// Takes content as it comes.

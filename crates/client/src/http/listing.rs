@@ -1,22 +1,30 @@
-//! Listings: one a directory, as our server gives them to who accepts JSON. What is in directories is asked for in turn.
+//! Listings: one for each directory, as an anyport server sends them to clients that accept JSON. Subdirectories are
+//! requested in turn.
+//!
+//! An entry is passed on as soon as it is read, so a listing of any length takes little memory. Only a recursive listing holds
+//! the subdirectories, as the next request has to wait for the end of the response; they are listed behind the files.
 
-use anyport_proto::transfer::download::{
-    Entry, EntryKind, LeftOut, LeftOutReason, ListEnd, WholeListing,
-};
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read};
+
+use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, LeftOutReason, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::listing::{Listed, read_listing};
 use anyport_proto::transfer::refusal::RefusalCode;
+use bytes::{Buf, Bytes};
 use http::{StatusCode, header};
+use hyper::body::Incoming;
 
 use super::request::listing_of;
-use super::wire::HttpWire;
-use crate::download::{GetError, Listed, MOST_ENTRIES};
+use super::wire::{HttpWire, Reading};
+use crate::download::{GetError, MOST_ENTRIES};
 use crate::target::Place;
 
-/// Takes what is listed, one by one.
+/// Receives listed entries, one by one.
 type Each<'a> = &'a mut dyn FnMut(Listed) -> Result<(), GetError>;
 
 impl HttpWire {
-    /// All entries of a listing, a directory before what is in it.
+    /// Lists all entries of a place, a directory before what is in it.
     pub(crate) fn list(
         &mut self,
         place: &Place,
@@ -37,67 +45,102 @@ impl HttpWire {
             },
         };
         let first = listing_of(&self.target, place.path().filter(|_| !place.is_directory()));
-        let (listing, mut held) = self.listing(&first, directory.as_ref())?;
-        let entries = left_out(listing, &mut end, each)?;
-        let mut open = vec![(entries.into_iter(), held)];
-        while let Some((entries, bytes)) = open.last_mut() {
-            let Some(entry) = entries.next() else {
-                held -= *bytes;
+        let (peer, mut told, mut entries, mut held) = (self.peer(), 0, 0, 0);
+        let mut each = |listed: Listed| {
+            told += 1;
+            entries += u64::from(matches!(listed, Listed::Entry(_)));
+            if told > MOST_ENTRIES {
+                return Err(GetError::TooMany { peer, limit: MOST_ENTRIES });
+            }
+            each(listed)
+        };
+        if !recursive {
+            self.listing(&first, directory.as_ref(), &mut end, &mut each)?;
+            return Ok(ListEnd { entries, ..end });
+        }
+        let directories =
+            self.directories(&first, directory.as_ref(), &mut held, &mut end, &mut each)?;
+        let mut open = vec![directories.into_iter()];
+        while let Some(directories) = open.last_mut() {
+            let Some(directory) = directories.next() else {
                 open.pop();
                 continue;
             };
-            end.entries += 1;
-            if end.entries > MOST_ENTRIES {
-                return Err(GetError::TooMany { peer: self.peer(), limit: MOST_ENTRIES });
-            }
+            held -= size(&directory);
+            let name = directory.name.clone();
+            each(Listed::Entry(directory))?;
+            let path = listing_of(&self.target, Some(&name));
             // Each is one name longer than the one that it is in, and names have a limit; so this ends.
-            let below = recursive && entry.kind == EntryKind::Directory;
-            let name = entry.name.clone();
-            each(Listed::Entry(entry))?;
-            if below {
-                let path = listing_of(&self.target, Some(&name));
-                let (listing, bytes) = match self.listing(&path, Some(&name)) {
-                    Ok(listing) => listing,
-                    // One directory that cannot be read does not stop the others.
-                    Err(GetError::Refused { refusal, .. })
-                        if matches!(refusal.code, RefusalCode::NotFound | RefusalCode::Storage) =>
-                    {
-                        let reason = LeftOutReason::Unreadable;
-                        end.count(reason);
-                        each(Listed::LeftOut(LeftOut::new(name.as_bytes(), reason)))?;
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                };
-                let entries = left_out(listing, &mut end, each)?;
-                held += bytes;
-                if held > MOST_HELD {
-                    let reason =
-                        format!("with its parent listings it exceeds {} MiB", MOST_HELD >> 20);
-                    return Err(GetError::NoListing { peer: self.peer(), path, reason });
+            match self.directories(&path, Some(&name), &mut held, &mut end, &mut each) {
+                Ok(directories) => open.push(directories.into_iter()),
+                // One directory that cannot be read does not stop the others.
+                Err(GetError::Refused { refusal, .. })
+                    if matches!(refusal.code, RefusalCode::NotFound | RefusalCode::Storage) =>
+                {
+                    let reason = LeftOutReason::Unreadable;
+                    end.count(reason);
+                    each(Listed::LeftOut(LeftOut::new(name.as_bytes(), reason)))?;
                 }
-                open.push((entries.into_iter(), bytes));
+                Err(error) => return Err(error),
             }
         }
-        Ok(end)
+        Ok(ListEnd { entries, ..end })
     }
 
-    /// What the directory says that it is in. It is not asked for itself: that would begin a download, or take from a pipe.
+    /// Returns the entry of a file in the listing of its directory. The file itself is not requested: that would begin a
+    /// download, or receive from a pipe.
     fn entry(&mut self, path: &FilePath) -> Result<Option<Entry>, GetError> {
         let parent = path.parent();
         let place = parent
             .as_ref()
             .map_or_else(|| "/files/".to_owned(), |parent| listing_of(&self.target, Some(parent)));
-        let (listed, _) = self.listing(&place, parent.as_ref())?;
-        Ok(listed.entries.into_iter().find(|entry| entry.name == *path))
+        let (mut found, mut end) = (None, ListEnd::default());
+        self.listing(&place, parent.as_ref(), &mut end, &mut |listed| {
+            if let Listed::Entry(entry) = listed
+                && entry.name == *path
+            {
+                found = Some(entry);
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
-    /// What is in one directory, and in how many bytes that was said.
+    /// Passes on what is in one directory, except for its subdirectories, which are returned and count as `held`.
+    fn directories(
+        &mut self,
+        path: &str,
+        directory: Option<&FilePath>,
+        held: &mut usize,
+        end: &mut ListEnd,
+        each: Each<'_>,
+    ) -> Result<Vec<Entry>, GetError> {
+        let (peer, mut directories) = (self.peer(), Vec::new());
+        self.listing(path, directory, end, &mut |listed| {
+            let directory = match listed {
+                Listed::Entry(entry) if entry.kind == EntryKind::Directory => entry,
+                listed => return each(listed),
+            };
+            *held += size(&directory);
+            if *held > MOST_HELD {
+                let limit = MOST_HELD >> 20;
+                let reason = format!("its directories and those of its parents exceed {limit} MiB");
+                return Err(GetError::NoListing { peer, path: path.to_owned(), reason });
+            }
+            directories.push(directory);
+            Ok(())
+        })?;
+        Ok(directories)
+    }
+
+    /// Passes on what the listing of one directory has, as it arrives, and adds what it left out to the counts.
     fn listing(
         &mut self,
         path: &str,
         directory: Option<&FilePath>,
-    ) -> Result<(WholeListing, usize), GetError> {
+        end: &mut ListEnd,
+        each: Each<'_>,
+    ) -> Result<(), GetError> {
         let peer = self.peer();
         let response = self.ask(path, None, Some("application/json"))?;
         let none = |reason: String| GetError::NoListing { peer, path: path.to_owned(), reason };
@@ -109,39 +152,90 @@ impl HttpWire {
         if !media.starts_with("application/json") {
             return Err(none(format!("the response is {media}, not JSON")));
         }
-        let Some(bytes) = self.read_all(response, MOST_HELD)? else {
-            return Err(none(format!("the response is longer than {} MiB", MOST_HELD >> 20)));
+        let (in_part, failed) = (Cell::new(0), RefCell::new(None));
+        let (content, piece) = (response.into_body(), Bytes::new());
+        let json = Arriving {
+            reading: self.reading(),
+            content,
+            piece,
+            in_part: &in_part,
+            failed: &failed,
         };
-        let listing = WholeListing::from_json(&String::from_utf8_lossy(&bytes))
-            .map_err(|error| none(error.to_string()))?;
-        // Whatever a server lists, it stays in what was asked for.
-        match listing.entries.iter().find(|entry| entry.name.parent().as_ref() != directory) {
-            Some(entry) => {
-                let answer = format!("{} in the listing of {path}", entry.name);
-                Err(GetError::Answer { peer, answer })
+        let read = read_listing(json, &mut |listed| {
+            in_part.set(0);
+            let passed_on = match listed {
+                // Whatever a server lists, it stays in what was requested.
+                Listed::Entry(entry) if entry.name.parent().as_ref() != directory => {
+                    let answer = format!("{} in the listing of {path}", entry.name);
+                    Err(GetError::Answer { peer, answer })
+                }
+                listed => each(listed),
+            };
+            passed_on.map_err(|error| failed.replace(Some(error))).is_ok()
+        });
+        let counted = match (failed.take(), read) {
+            (None, Ok(counted)) => counted,
+            (failed, read) => {
+                // The rest of the response is still on its way.
+                self.hang_up();
+                let reason = read.err().map_or_else(String::new, |error| error.to_string());
+                return Err(failed.unwrap_or_else(|| none(reason)));
             }
-            None => Ok((listing, bytes.len())),
+        };
+        let add = |count: &mut Option<u64>, more: Option<u64>| {
+            *count = count.map_or(more, |count| Some(count.saturating_add(more.unwrap_or(0))));
+        };
+        if let Some(counted) = counted {
+            add(&mut end.left_out, counted.left_out);
+            add(&mut end.links, counted.links);
         }
+        Ok(())
     }
 }
 
-/// Passes on what a listing left out, and adds it to the counts; returns its entries.
-fn left_out(
-    listing: WholeListing,
-    end: &mut ListEnd,
-    each: Each<'_>,
-) -> Result<Vec<Entry>, GetError> {
-    let add = |count: &mut Option<u64>, more: Option<u64>| {
-        *count = count.map_or(more, |count| Some(count.saturating_add(more.unwrap_or(0))));
-    };
-    if let Some(counted) = listing.end {
-        add(&mut end.left_out, counted.left_out);
-        add(&mut end.links, counted.links);
-    }
-    listing.left_out.into_iter().map(Listed::LeftOut).try_for_each(each)?;
-    Ok(listing.entries)
+/// Memory that a held entry takes.
+fn size(entry: &Entry) -> usize {
+    size_of::<Entry>() + entry.name.as_bytes().len()
 }
 
-/// Bytes of the listing of one directory, and of directories within each other that are held at once: 80,000 entries with
-/// the longest names.
+/// A listing as it arrives.
+struct Arriving<'a> {
+    reading: Reading<'a>,
+    content: Incoming,
+    piece: Bytes,
+    /// Bytes since the last part.
+    in_part: &'a Cell<usize>,
+    /// Why reading failed.
+    failed: &'a RefCell<Option<GetError>>,
+}
+
+impl Read for Arriving<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            match self.reading.next(&mut self.content) {
+                Ok(Some(piece)) => self.piece = piece,
+                Ok(None) => return Ok(0),
+                Err(error) => {
+                    self.failed.replace(Some(error));
+                    return Err(io::ErrorKind::Other.into());
+                }
+            }
+        }
+        let count = buffer.len().min(self.piece.len());
+        self.in_part.set(self.in_part.get() + count);
+        if self.in_part.get() > LONGEST_PART {
+            return Err(io::Error::other(format!(
+                "an entry of it is longer than {LONGEST_PART} bytes"
+            )));
+        }
+        self.piece.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Memory for the subdirectories of directories within each other: 80,000 with the longest names.
 const MOST_HELD: usize = 32 * 1024 * 1024;
+
+/// Bytes of one entry of a listing, and of what is between two of them. A path of 1024 bytes, percent-encoded and in JSON,
+/// takes 7 KiB.
+const LONGEST_PART: usize = 64 * 1024;

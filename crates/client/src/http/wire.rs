@@ -169,27 +169,19 @@ impl HttpWire {
         answer
     }
 
-    /// All content of an answer, up to `limit` bytes; `None` beyond it.
-    pub(super) fn read_all(
-        &mut self,
-        response: Response<Incoming>,
-        limit: usize,
-    ) -> Result<Option<Vec<u8>>, GetError> {
-        let (mut content, mut bytes) = (response.into_body(), Vec::new());
-        let reading = Reading {
+    /// Reads content that arrives over the connection.
+    pub(super) fn reading(&self) -> Reading<'_> {
+        Reading {
             runtime: &self.runtime,
             connection: self.connection.as_ref(),
             peer: self.peer,
             patience: self.options.timeout,
-        };
-        while let Some(piece) = reading.next(&mut content)? {
-            if bytes.len() + piece.len() > limit {
-                self.connection = None;
-                return Ok(None);
-            }
-            bytes.extend_from_slice(&piece);
         }
-        Ok(Some(bytes))
+    }
+
+    /// Gives up the connection, and with it the rest of the response.
+    pub(super) fn hang_up(&mut self) {
+        self.connection = None;
     }
 
     async fn is_ready(&self, connection: &Connection) -> bool {
@@ -291,7 +283,7 @@ impl HttpWire {
 }
 
 /// Content as it comes.
-struct Reading<'a> {
+pub(super) struct Reading<'a> {
     runtime: &'a Runtime,
     connection: Option<&'a Connection>,
     peer: SocketAddr,
@@ -301,7 +293,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// The next piece; `None` at the end.
-    fn next(&self, content: &mut Incoming) -> Result<Option<Bytes>, GetError> {
+    pub(super) fn next(&self, content: &mut Incoming) -> Result<Option<Bytes>, GetError> {
         let broken = |source| GetError::broken_off(self.peer, 0, source);
         loop {
             let frame = async { timeout(self.patience, content.frame()).await };

@@ -211,34 +211,6 @@ impl ListEnd {
     }
 }
 
-/// A whole listing in one JSON object, as HTTP has it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WholeListing {
-    /// What is there.
-    pub entries: Vec<Entry>,
-    /// What was left out, as far as it is named.
-    pub left_out: Vec<LeftOut>,
-    /// The counts, where something was left out.
-    pub end: Option<ListEnd>,
-}
-
-impl WholeListing {
-    /// Reads a listing; keys that are not known are ignored.
-    ///
-    /// # Errors
-    /// It is no JSON object, has no entries, or one of its parts cannot be read.
-    pub fn from_json(text: &str) -> Result<Self, OfferError> {
-        let value = serde_json::from_str(text)
-            .map_err(|error| OfferError::NotJson { reason: error.to_string() })?;
-        let mut object = Object::new("listing", value)?;
-        let left_out = object.take("left_out").map(read_left_out).transpose()?;
-        let end = object.take("end").map(|end| read_list_end(&Object::new("end", end)?));
-        let end = end.transpose()?.flatten();
-        let entries = read_entries(object.take("entries").unwrap_or_default())?;
-        Ok(Self { entries, left_out: left_out.unwrap_or_default(), end })
-    }
-}
-
 pub(super) fn read_get(object: &Object) -> Result<Get, OfferError> {
     Ok(Get {
         name: object.required("name", PATH, as_text)?,
@@ -283,7 +255,7 @@ pub(super) fn read_entries(value: Value) -> Result<Vec<Entry>, OfferError> {
     entries.into_iter().map(|entry| read_entry(&Object::new("entries", entry)?)).collect()
 }
 
-fn read_entry(object: &Object) -> Result<Entry, OfferError> {
+pub(super) fn read_entry(object: &Object) -> Result<Entry, OfferError> {
     Ok(Entry {
         name: read_path(object)?,
         kind: object.required("kind", KIND, as_parsed)?,
@@ -302,15 +274,15 @@ pub(super) fn read_left_out(value: Value) -> Result<Vec<LeftOut>, OfferError> {
     let Value::Array(entries) = value else {
         return Err(OfferError::NotAList { kind: "left_out" });
     };
-    let read = |entry| {
-        let object = Object::new("left_out", entry)?;
-        let reason = object.required("reason", REASON, as_text)?;
-        Ok(LeftOut {
-            name_raw: object.required("name_raw", RAW, as_raw)?,
-            reason: reason.parse().unwrap_or(LeftOutReason::Other),
-        })
-    };
-    entries.into_iter().map(read).collect()
+    entries.into_iter().map(|entry| read_one_left_out(&Object::new("left_out", entry)?)).collect()
+}
+
+pub(super) fn read_one_left_out(object: &Object) -> Result<LeftOut, OfferError> {
+    let reason = object.required("reason", REASON, as_text)?;
+    Ok(LeftOut {
+        name_raw: object.required("name_raw", RAW, as_raw)?,
+        reason: reason.parse().unwrap_or(LeftOutReason::Other),
+    })
 }
 
 /// None where the object ends something else than a listing.
@@ -363,6 +335,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::transfer::file_path::tests::any_path;
+    use crate::transfer::listing::{Listed, read_listing};
     use crate::transfer::offer::tests::any_time;
     use crate::transfer::offer::{FileMessage, FileReply};
 
@@ -492,8 +465,8 @@ pub(super) mod tests {
         let reply = FileReply::Entries(vec![entry.clone()]);
         assert_eq!(reply.to_json(), json);
         assert_eq!(FileReply::from_json(&json), Ok(reply));
-        let whole = WholeListing { entries: vec![entry], ..WholeListing::default() };
-        assert_eq!(WholeListing::from_json(&json), Ok(whole));
+        let read = read_listing(json.as_bytes(), &mut |one| one == Listed::Entry(entry.clone()));
+        assert_eq!(read, Ok(None));
     }
 
     #[test]

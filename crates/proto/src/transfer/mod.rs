@@ -16,6 +16,7 @@ pub mod file_path;
 pub mod file_time;
 pub mod hasher;
 mod line;
+pub mod listing;
 pub mod offer;
 pub(crate) mod percent;
 pub mod pipe;

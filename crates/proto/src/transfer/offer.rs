@@ -426,11 +426,6 @@ impl Object {
         }
     }
 
-    /// Takes the value of `key` out, which may be a long one.
-    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
-        self.entries.remove(key).filter(|value| !value.is_null())
-    }
-
     /// The value of `key`; null is as good as absent.
     pub(crate) fn optional<T>(
         &self,

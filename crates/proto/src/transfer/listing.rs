@@ -1,0 +1,175 @@
+//! A listing in one JSON object, as HTTP has it, read one entry at a time.
+//!
+//! ```json
+//! {"entries":[{"name":"a","kind":"file","size":1,"mtime":0,"mode":"644"}],"left_out":[],"end":{"entries":1}}
+//! ```
+
+use std::fmt;
+use std::io::Read;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use super::download::{Entry, LeftOut, ListEnd, read_entry, read_list_end, read_one_left_out};
+use super::offer::{Object, OfferError};
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// A file or a directory.
+    Entry(Entry),
+    /// An entry that cannot be requested.
+    LeftOut(LeftOut),
+}
+
+/// Reads a listing and passes each part to `each`, which returns false to stop. Keys that are not known are ignored. Returns
+/// the counts, if the listing has them. No memory is used beyond that of one part, so the length of a part is the caller's to
+/// limit.
+///
+/// # Errors
+/// `json` cannot be read, is not a JSON object with entries, one of its parts is invalid, or `each` stopped.
+pub fn read_listing(
+    json: impl Read,
+    each: &mut dyn FnMut(Listed) -> bool,
+) -> Result<Option<ListEnd>, OfferError> {
+    let mut json = serde_json::Deserializer::from_reader(json);
+    let end = json.deserialize_map(Whole { each });
+    let end = end.and_then(|end| json.end().map(|()| end));
+    end.map_err(|error| OfferError::NotJson { reason: error.to_string() })
+}
+
+struct Whole<'a> {
+    each: &'a mut dyn FnMut(Listed) -> bool,
+}
+
+impl<'de> Visitor<'de> for Whole<'_> {
+    type Value = Option<ListEnd>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a listing")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut end, mut has_entries) = (None, false);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "entries" => {
+                    has_entries = true;
+                    map.next_value_seed(Parts {
+                        kind: "entries",
+                        read: &mut |object| {
+                            read_entry(object).map(|entry| (self.each)(Listed::Entry(entry)))
+                        },
+                    })?;
+                }
+                "left_out" => map.next_value_seed(Parts {
+                    kind: "left_out",
+                    read: &mut |object| {
+                        read_one_left_out(object).map(|one| (self.each)(Listed::LeftOut(one)))
+                    },
+                })?,
+                "end" => {
+                    let value: Option<Value> = map.next_value()?;
+                    let read = |value| read_list_end(&Object::new("end", value)?);
+                    end = value.map(read).transpose().map_err(A::Error::custom)?.flatten();
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if has_entries { Ok(end) } else { Err(A::Error::missing_field("entries")) }
+    }
+}
+
+/// The elements of one array, each of which is dropped before the next one is read.
+struct Parts<'a> {
+    kind: &'static str,
+    /// Returns false to stop.
+    read: &'a mut dyn FnMut(&Object) -> Result<bool, OfferError>,
+}
+
+impl<'de> DeserializeSeed<'de> for Parts<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Parts<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of {}", self.kind)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(value) = elements.next_element::<Value>()? {
+            let object = Object::new(self.kind, value).map_err(A::Error::custom)?;
+            if !(self.read)(&object).map_err(A::Error::custom)? {
+                return Err(A::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: &str = r#"{"name":"a/b","kind":"file","size":1,"mtime":0,"mode":"644"}"#;
+
+    fn parts(json: &str) -> Result<(usize, usize, Option<ListEnd>), OfferError> {
+        let (mut entries, mut left_out) = (0, 0);
+        let end = read_listing(json.as_bytes(), &mut |listed| {
+            match listed {
+                Listed::Entry(_) => entries += 1,
+                Listed::LeftOut(_) => left_out += 1,
+            }
+            true
+        })?;
+        Ok((entries, left_out, end))
+    }
+
+    #[test]
+    fn a_listing_is_read_whatever_the_order_of_its_keys() {
+        let left_out = r#""left_out":[{"name_raw":"%0A","reason":"name","more":[]}]"#;
+        let end = r#""end":{"entries":2,"left_out":1}"#;
+        let entries = format!("\"entries\":[{ENTRY},\n{ENTRY}]");
+        let counts = Some(ListEnd { entries: 2, left_out: Some(1), links: None });
+        for order in [[&entries, left_out, end], [end, left_out, &entries]] {
+            let json = format!("{{\"later\":{{\"x\":[1]}},{}}}\n", order.join(","));
+            assert_eq!(parts(&json).unwrap(), (2, 1, counts), "{json}");
+        }
+        assert_eq!(parts("{\"entries\":[]}").unwrap(), (0, 0, None));
+    }
+
+    #[test]
+    fn what_is_no_listing_is_refused() {
+        for json in [
+            "",
+            "[]",
+            "{}",
+            "{\"entries\":{}}",
+            "{\"entries\":[0,",
+            "{\"entries\":[{\"name\":\"../x\"}]}",
+            "{\"entries\":[]} x",
+            "{\"entries\":[],\"end\":0}",
+        ] {
+            assert!(parts(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn reading_stops_at_the_part_that_is_not_wanted() {
+        let json = format!("{{\"entries\":[{ENTRY},{ENTRY}");
+        let mut count = 0;
+        let stopped = read_listing(json.as_bytes(), &mut |_| {
+            count += 1;
+            false
+        });
+        assert!(stopped.is_err() && count == 1);
+    }
+}
