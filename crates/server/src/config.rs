@@ -354,6 +354,18 @@ pub enum FileAccess {
     UploadOnly,
 }
 
+impl FileAccess {
+    /// Returns whether uploads are served.
+    pub(crate) const fn may_write(self) -> bool {
+        !matches!(self, Self::ReadOnly)
+    }
+
+    /// Returns whether downloads and listings are served.
+    pub(crate) const fn may_read(self) -> bool {
+        !matches!(self, Self::UploadOnly)
+    }
+}
+
 /// Where received bytes rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SinkKind {

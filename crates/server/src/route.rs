@@ -3,6 +3,8 @@
 use anyport_proto::rooms::{Join, ROOMS_PATH, TargetError};
 use anyport_proto::transfer::file_path::{FilePath, PathError};
 
+use crate::config::FileAccess;
+
 /// A service, as a path names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -102,10 +104,14 @@ impl Resource<'_> {
         }
     }
 
-    /// The methods that it takes, as `Allow` lists them.
-    pub(crate) const fn methods(self) -> &'static str {
+    /// Returns the methods that it has where `access` is the access to files, as `Allow` lists them.
+    pub(crate) const fn methods(self, access: FileAccess) -> &'static str {
         match self {
-            Self::Stored(_) => "GET, HEAD, PUT, POST, OPTIONS",
+            Self::Stored(_) => match access {
+                FileAccess::ReadWrite => "GET, HEAD, PUT, POST, OPTIONS",
+                FileAccess::ReadOnly => "GET, HEAD, OPTIONS",
+                FileAccess::UploadOnly => "PUT, POST, OPTIONS",
+            },
             Self::Echo => "POST, OPTIONS",
             Self::Help | Self::Health | Self::Time | Self::Metrics => "GET, HEAD, OPTIONS",
             Self::Room => "GET, HEAD, POST, OPTIONS",

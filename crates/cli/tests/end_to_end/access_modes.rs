@@ -230,3 +230,40 @@ fn a_server_that_overwrites_needs_no_flag_of_its_clients() {
     }
     assert_eq!(server.published(), ["kept"]);
 }
+
+/// One request over either version of HTTP: the head of the answer in lower case, and its content.
+fn request(version: &str, arguments: &[&str], url: &str) -> Option<(String, String)> {
+    let (said, _) = curl_says(&[&["-i", version, url], arguments].concat())?;
+    let (head, content) = said.split_once("\r\n\r\n").unwrap();
+    Some((head.to_lowercase(), content.to_owned()))
+}
+
+#[test]
+fn allow_fields_and_help_have_what_the_access_mode_permits_and_nothing_else() {
+    const SEND: [&str; 4] = ["Send a file", "websocat -b", "anyport send", " PUT NAME"];
+    const GET: [&str; 3] = ["List and download files", "curl -O", "anyport get"];
+    let both = [&SEND[..], &GET[..]].concat();
+    for (flags, allow, shown, hidden) in [
+        (&[][..], "get, head, put, post, options", &both[..], &[][..]),
+        (&["--read-only"], "get, head, options", &GET, &SEND),
+        (&["--upload-only"], "put, post, options", &SEND, &GET),
+    ] {
+        let (_scratch, server) = server(flags);
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            let ask = |method, path| request(version, &["-X", method], &server.url("http", path));
+            for (method, path) in [("OPTIONS", ""), ("OPTIONS", "kept"), ("DELETE", "kept")] {
+                let Some((head, content)) = ask(method, path) else { break };
+                let field = format!("\r\nallow: {allow}");
+                assert!(format!("{head}\r\n").contains(&format!("{field}\r\n")), "{head}");
+                assert!(method == "OPTIONS" || content.to_lowercase().contains(allow), "{content}");
+            }
+            let Some((_, help)) = ask("GET", "help") else { break };
+            assert!(shown.iter().all(|words| help.contains(words)), "{flags:?}: {help}");
+            assert!(!hidden.iter().any(|words| help.contains(words)), "{flags:?}: {help}");
+            assert!(help.contains("/rooms/lobby") && help.contains("/pipe/KEY"), "{help}");
+        }
+        let help = converse(&mut connect(server.port()), b"ANYPORT/1 HELP\n");
+        assert_eq!(help.contains(" PUT NAME"), flags != ["--read-only"], "{help}");
+        assert_eq!(help.contains(" GET NAME | LIST"), flags != ["--upload-only"], "{help}");
+    }
+}

@@ -307,7 +307,7 @@ impl Files {
 
     /// Checks that this server stores files; called before anything is written.
     fn check_may_write(&self, name: Option<&str>) -> Result<(), Refusal> {
-        if self.access != FileAccess::ReadOnly {
+        if self.access.may_write() {
             return Ok(());
         }
         let what = name.map_or_else(|| "a file".to_owned(), |name| format!("{name:?}"));
@@ -326,7 +326,7 @@ impl Files {
     }
 
     pub(super) fn may_read(&self) -> bool {
-        self.access != FileAccess::UploadOnly
+        self.access.may_read()
     }
 
     /// What happens if another file has the name.

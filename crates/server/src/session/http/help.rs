@@ -1,11 +1,14 @@
-//! `/help`: the exact lines to type, with the host that the client used, in English and Korean.
+//! `/help`: the exact lines to type, with the host that the client used, in English and Korean; and the answer to
+//! `ANYPORT/1 HELP`.
+
+use crate::config::FileAccess;
 
 /// The languages of the page; the first is the default.
 pub(super) const LANGUAGES: [&str; 2] = ["en", "ko"];
 
-/// Returns what a person who asks from `host` (`name:port`, perhaps empty) can do here, in one of
-/// [`LANGUAGES`].
-pub(super) fn text(host: &str, language: &str) -> String {
+/// Returns what a client that used `host` (`name:port`, perhaps empty) can do here, in one of [`LANGUAGES`], without what
+/// `access` refuses.
+pub(super) fn text(host: &str, language: &str, access: FileAccess) -> String {
     let (name, port) = split(host);
     let host = if host.is_empty() { "HOST:PORT" } else { host };
     let address = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
@@ -15,12 +18,24 @@ pub(super) fn text(host: &str, language: &str) -> String {
             .replace("{port}", port)
             .replace("{address}", &address)
     };
-    let commands = TEXT.map(|[command, ..]| filled(command));
+    let mut is_shown = true;
+    let lines = TEXT.into_iter().filter(|[command, english, _]| {
+        if command.is_empty() && !english.is_empty() && !english.starts_with(' ') {
+            is_shown = match *english {
+                SEND => access.may_write(),
+                GET => access.may_read(),
+                _ => true,
+            };
+        }
+        is_shown
+    });
+    let lines: Vec<[&str; 3]> = lines.collect();
+    let commands: Vec<String> = lines.iter().map(|[command, ..]| filled(command)).collect();
     let is_noted = |[_, note, _]: &[&str; 3]| !note.is_empty();
-    let noted = commands.iter().zip(&TEXT).filter(|(_, line)| is_noted(line));
+    let noted = commands.iter().zip(&lines).filter(|(_, line)| is_noted(line));
     let width = noted.map(|(command, _)| command.len()).max().unwrap_or_default();
     let mut text = String::new();
-    for (command, [_, english, korean]) in commands.iter().zip(&TEXT) {
+    for (command, [_, english, korean]) in commands.iter().zip(&lines) {
         let words = if language == "ko" { korean } else { english };
         match (command.as_str(), *words) {
             ("", words) => text.push_str(words),
@@ -30,6 +45,13 @@ pub(super) fn text(host: &str, language: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Returns the lines that a client may send over raw TCP, without the preface.
+pub(in crate::session) fn lines(access: FileAccess) -> String {
+    let put = if access.may_write() { "PUT NAME [size=BYTES] | " } else { "" };
+    let get = if access.may_read() { "GET NAME | LIST [DIR] | " } else { "" };
+    format!("{put}{get}{LINES}")
 }
 
 /// Name and port as programs want them apart: without brackets, and 80 where a URL leaves the port out.
@@ -42,6 +64,13 @@ fn split(host: &str) -> (&str, &str) {
     (name.trim_matches(['[', ']']), port)
 }
 
+const LINES: &str = "JOIN ROOM [as NICK] | PIPE KEY | TAKE KEY | ECHO | TIME | GREET | HELP; each after ANYPORT/1; \
+     more: curl http://HOST:PORT/help";
+
+// Headings of what depends on the access to files.
+const SEND: &str = "Send a file";
+const GET: &str = "List and download files";
+
 /// Each line: a command, then a note about it in English and in Korean; without a command a line of
 /// text in both. The commands are the same in both languages because there is one of each.
 const TEXT: [[&str; 3]; 40] = [
@@ -51,7 +80,7 @@ const TEXT: [[&str; 3]; 40] = [
         "이 포트는 프로토콜(TCP, HTTP, WebSocket)을 스스로 구별합니다. 파일은 온전히 저장되거나 아예 저장되지 않습니다.",
     ],
     ["", "", ""],
-    ["", "Send a file", "파일 보내기"],
+    ["", SEND, "파일 보내기"],
     ["curl -T FILE http://{host}/", "", ""],
     ["nc -N {name} {port} < FILE", "OpenBSD nc (Debian, Ubuntu)", "OpenBSD nc(Debian, Ubuntu)"],
     ["ncat --send-only {name} {port} < FILE", "ncat of Nmap", "Nmap의 ncat"],
@@ -78,7 +107,7 @@ const TEXT: [[&str; 3]; 40] = [
     ],
     ["(echo ANYPORT/1 PUT NAME; cat FILE) | nc -N {name} {port}", "", ""],
     ["", "", ""],
-    ["", "List and download files", "파일 목록과 내려받기"],
+    ["", GET, "파일 목록과 내려받기"],
     ["curl http://{host}/", "list; directories end in /", "목록; 디렉터리는 /로 끝남"],
     ["curl -O http://{host}/files/NAME", "", ""],
     [
@@ -135,7 +164,7 @@ mod tests {
     #[test]
     fn the_lines_name_the_host_that_was_asked() {
         for language in LANGUAGES {
-            let text = text("127.0.0.1:8331", language);
+            let text = text("127.0.0.1:8331", language, FileAccess::ReadWrite);
             for line in [
                 "curl -T FILE http://127.0.0.1:8331/",
                 "nc -N 127.0.0.1 8331 < FILE",
@@ -148,7 +177,8 @@ mod tests {
 
     #[test]
     fn both_languages_have_the_same_commands_and_a_text_for_each_line() {
-        let [english, korean] = LANGUAGES.map(|language| text("h:1", language));
+        let [english, korean] =
+            LANGUAGES.map(|language| text("h:1", language, FileAccess::ReadWrite));
         assert_eq!(english.lines().count(), TEXT.len());
         assert_eq!(korean.lines().count(), TEXT.len());
         let command =

@@ -4,7 +4,7 @@
 mod access;
 mod answer;
 mod download;
-mod help;
+pub(super) mod help;
 mod listing;
 mod pipe;
 mod request;

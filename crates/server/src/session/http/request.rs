@@ -14,6 +14,7 @@ use super::pipe::{self, Side};
 use super::taker::Taker;
 use super::{access, download, help, room, upload};
 use crate::access::Means;
+use crate::config::FileAccess;
 use crate::metrics;
 use crate::route::{Resource, resource};
 use crate::service::time;
@@ -114,7 +115,9 @@ fn checked<'a>(
     if !context.config.metrics {
         resource = resource.without_metrics();
     }
-    let (method, allow) = (&head.method, resource.methods());
+    let (method, allow) = (&head.method, resource.methods(context.config.file_access));
+    // What the access to files refuses is answered with 403 and that reason by the service.
+    let known_here = resource.methods(FileAccess::ReadWrite);
     let refuse = |status, code, reason: String| {
         let refusal = Refusal::new(code, reason);
         Err(refuse(context, asked, status, refusal))
@@ -131,7 +134,7 @@ fn checked<'a>(
         let reason = "unsupported expectation; expected 100-continue".to_owned();
         return refuse(StatusCode::EXPECTATION_FAILED, RefusalCode::NotSupported, reason);
     }
-    if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
+    if !known_here.split(", ").any(|known| known == method.as_str()) {
         let known = is_registered(method);
         let status =
             if known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_IMPLEMENTED };
@@ -185,7 +188,9 @@ fn serve(
 ) -> Lead {
     if head.method == Method::OPTIONS {
         let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
-        return Lead::Answer(answer.with(header::ALLOW, resource.methods()));
+        return Lead::Answer(
+            answer.with(header::ALLOW, resource.methods(context.config.file_access)),
+        );
     }
     let has_content = takes_content(&head.method);
     match resource {
@@ -201,7 +206,7 @@ fn serve(
             let answer = Answer::head(StatusCode::OK, length);
             Lead::Echo(answer.with(header::CONTENT_TYPE, media::UNKNOWN).head)
         }
-        Resource::Help => Lead::Answer(help(head)),
+        Resource::Help => Lead::Answer(help(context, head)),
         Resource::Health if asked.stopping => Lead::Answer(Answer::refusal(stopping(), asked.form)),
         Resource::Health => Lead::Answer(health(context, asked)),
         Resource::Metrics => {
@@ -243,9 +248,9 @@ pub(crate) fn refuse(
 }
 
 /// The lines to type, in the language that the client prefers.
-fn help(head: &RequestHead) -> Answer {
+fn help(context: &Context, head: &RequestHead) -> Answer {
     let language = language::preferred(head, &help::LANGUAGES);
-    text(help::text(head.host(), language))
+    text(help::text(head.host(), language, context.config.file_access))
         .with(header::CONTENT_LANGUAGE, language)
         .with(header::VARY, header::ACCEPT_LANGUAGE.as_str())
 }

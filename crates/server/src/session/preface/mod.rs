@@ -28,6 +28,7 @@ use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::due::Due;
+use super::http::help;
 use super::lines::Lines;
 use super::pipe::Pipe;
 use super::raw_echo::RawEcho;
@@ -237,7 +238,7 @@ impl Preface {
                 let reply = match verb {
                     Verb::Time => Reply::Time(now_line()),
                     Verb::Greet => Reply::Greeting(self.context.config.greeting.to_string()),
-                    Verb::Help => Reply::Help(HELP.to_owned()),
+                    Verb::Help => Reply::Help(help::lines(self.context.config.file_access)),
                 };
                 replies.extend_from_slice(reply.to_line().as_bytes());
             }
@@ -488,7 +489,3 @@ impl Session for Preface {
         }
     }
 }
-
-/// The lines that a client may send, without the preface.
-const HELP: &str = "PUT NAME [size=BYTES] | GET NAME | LIST [DIR] | JOIN ROOM [as NICK] | PIPE KEY | TAKE KEY \
-     | ECHO | TIME | GREET | HELP; each after ANYPORT/1; more: curl http://HOST:PORT/help";
