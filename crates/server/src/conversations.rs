@@ -20,7 +20,10 @@ use crate::session::Detached;
 /// The reactors of a server.
 #[derive(Clone)]
 pub(crate) struct Conversations {
+    /// The last one is for connections with compression, if the server was started with it.
     reactors: Arc<[Reactor<Connection>]>,
+    /// Number of reactors for connections without compression.
+    plain: usize,
     rooms: Arc<Rooms>,
     desk: Arc<Desk>,
     next: Arc<AtomicUsize>,
@@ -35,7 +38,8 @@ impl Conversations {
     pub(crate) fn start(live: Arc<Live<Config>>, pulse: &mut Pulse) -> io::Result<Self> {
         let config = live.now();
         let times = times(&config.timeouts);
-        let threads = config.reactor_threads.max(1);
+        let plain = config.reactor_threads.max(1);
+        let threads = plain + usize::from(config.deflate);
         let rooms = Arc::new(Rooms::new(config.rooms.clone(), threads));
         let mut start = |number: usize| {
             let turns = Arc::<AtomicU64>::default();
@@ -47,7 +51,7 @@ impl Conversations {
         };
         let reactors = (0..threads).map(&mut start).collect::<io::Result<_>>()?;
         let desk = Arc::new(Desk::new(rooms.clone()));
-        Ok(Self { reactors, rooms, desk, next: Arc::default(), config: live })
+        Ok(Self { reactors, plain, rooms, desk, next: Arc::default(), config: live })
     }
 
     /// The rooms in which they meet.
@@ -70,7 +74,11 @@ impl Conversations {
         if let Err(error) = keepalive::watch(&socket, self.config.now().timeouts.idle) {
             tracing::warn!(%error, "cannot watch an idle connection for its end");
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed) % self.reactors.len();
+        let number = if connection.inflates() && self.reactors.len() > self.plain {
+            self.plain
+        } else {
+            self.next.fetch_add(1, Ordering::Relaxed) % self.plain
+        };
         self.reactors[number].add(socket, connection);
     }
 

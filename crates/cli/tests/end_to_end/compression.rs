@@ -9,7 +9,10 @@ use flate2::{Compress, Compression, FlushCompress};
 
 use crate::harness::{Sample, Server, anyport, blake3};
 use crate::real_clients::python;
-use crate::wire::{BINARY, TEXT, connect, masked, read_close, read_frame, read_head, upgrade};
+use crate::rooms::join;
+use crate::wire::{
+    BINARY, TEXT, connect, masked, read_close, read_frame, read_head, read_line, upgrade,
+};
 
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 
@@ -217,4 +220,29 @@ fn deflate_where_nobody_could_agree_to_it_is_a_usage_error() {
     anyport(&["serve", "--deflate", "--engine", "library", "."])
         .exits(2)
         .says("not supported by --engine library");
+}
+
+/// The bombs fit the limits: each goes on for as long as the server reads.
+#[test]
+fn members_hear_each_other_beside_members_that_inflate_to_much() {
+    let server = Server::start(&["--deflate"]);
+    let messages =
+        [deflated(&[b'a'; 60_000]), vec![0], [&[3, 0].repeat(60_000)[..], &[0]].concat()];
+    for (number, message) in messages.into_iter().enumerate() {
+        let mut bomb = compressing(&server, &format!("/rooms/bomb-{number}"));
+        let wire = masked(COMPRESSED | TEXT, &message).repeat(100);
+        std::thread::spawn(move || while bomb.write_all(&wire).is_ok() {});
+    }
+    // One member with compression, one without: they are on different threads.
+    let mut plain = join(&server, "r as plain");
+    let mut packed = compressing(&server, "/rooms/r?as=packed&history=0");
+    assert_eq!(read_line(&mut plain), "* packed joined");
+    assert_eq!(read_frame(&mut packed).1, b"* you are packed in r; here: plain");
+    for round in 0..50 {
+        let text = format!("round {round}");
+        writeln!(plain, "{text}").unwrap();
+        assert_eq!(read_frame(&mut packed).1, format!("plain: {text}").into_bytes());
+        packed.write_all(&masked(COMPRESSED | TEXT, &deflated(text.as_bytes()))).unwrap();
+        assert_eq!(read_line(&mut plain), format!("packed: {text}"));
+    }
 }

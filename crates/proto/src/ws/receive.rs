@@ -433,7 +433,8 @@ impl Receiver {
             if message.kind == Kind::Text && last {
                 message.utf8.finish().map_err(not_utf8)?;
             }
-            if start < end || last {
+            // An empty piece tells of work that gave nothing, so that the caller can bound what it does in one turn.
+            if start < end || last || inflater.is_pending() {
                 let first = !std::mem::replace(&mut message.told, true);
                 return Ok(Some(Told::Inflated { start, end, first, last }));
             }

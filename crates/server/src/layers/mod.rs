@@ -55,6 +55,11 @@ impl Connection {
         }
     }
 
+    /// Returns whether its messages may be compressed.
+    pub(crate) const fn inflates(&self) -> bool {
+        self.session.inflates()
+    }
+
     /// Returns what outlives the session where a library takes over the stream.
     pub(crate) fn into_parts(self) -> (Option<ServerMachine>, Guard) {
         (self.tls.map(|tls| tls.into_machine()), self.guard)

@@ -229,6 +229,11 @@ impl AnySession {
         Self::Refusing(Box::new(session))
     }
 
+    /// Returns whether messages may be compressed.
+    pub(crate) const fn inflates(&self) -> bool {
+        matches!(self, Self::Ws(session) if session.inflates())
+    }
+
     /// The connection is on its reactor thread: a session for a room enters it.
     pub(crate) fn enter(
         &mut self,

@@ -14,7 +14,7 @@ use super::{LARGEST_WINDOW, TAIL};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ws) struct NotDeflate;
 
-/// What [`Inflater::inflate`] gave: a piece of [`Inflater::window`], which may be empty.
+/// What [`Inflater::inflate`] gave: a piece of [`Inflater::window`], which may be empty. The work for one is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ws) struct Inflated {
     pub(in crate::ws) start: usize,
@@ -104,6 +104,7 @@ impl Inflater {
             self.at = CONTEXT;
         }
         let start = self.at;
+        let mut restarts = 0;
         loop {
             let (taken, given) = (self.stream.total_in(), self.stream.total_out());
             let status = self.stream.decompress(
@@ -128,7 +129,14 @@ impl Inflater {
                     self.state = State::Hungry;
                     return Ok(Inflated { start, end: self.at, last: true });
                 }
-                (Status::StreamEnd, _) => self.restart(),
+                (Status::StreamEnd, _) if restarts < MOST_RESTARTS => {
+                    restarts += 1;
+                    self.restart();
+                }
+                (Status::StreamEnd, _) => {
+                    self.restart();
+                    return Ok(Inflated { start, end: self.at, last: false });
+                }
                 // There is input and room, and zlib takes neither. Never seen; here so that it could not spin.
                 _ if !moved && left > 0 && !full => return self.fault(start),
                 // Ending, and zlib took everything without seeing the probe: the payload ended inside a block.
@@ -175,6 +183,9 @@ const WINDOW: usize = 2 * CONTEXT;
 
 /// Compressed bytes that are taken at once.
 const STAGE: usize = 4 * 1024;
+
+/// Blocks with BFINAL of one call, each of which copies the context: two bytes of payload cost as much as 32 KiB of content.
+const MOST_RESTARTS: usize = 3;
 
 /// Behind the payload: the tail that the peer left away, and the probe, an empty stored block with BFINAL.
 const BEHIND: [u8; 9] = {

@@ -81,6 +81,11 @@ impl Member {
         tell(&self.form.text(&Event::Error(refusal)));
     }
 
+    /// Counts something against the rate that was as much work as a message.
+    pub(crate) fn spend(&mut self, now: Instant) {
+        self.rate.spend(now);
+    }
+
     /// Returns when it may speak again; none if it may speak at `now`.
     pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
         self.rate.wake(now)

@@ -123,6 +123,14 @@ impl MessageService {
         }
     }
 
+    /// Records `work` of inflating a message, in bytes.
+    pub(super) fn inflated(&mut self, work: usize, at: Instant) {
+        match self {
+            Self::Room(room) => room.inflated(work, at),
+            Self::Upload(_) | Self::Echo(_) => {}
+        }
+    }
+
     /// The peer's Close.
     pub(super) fn closed(
         &mut self,

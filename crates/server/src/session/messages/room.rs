@@ -24,6 +24,8 @@ pub(crate) struct MessageRoom {
     /// A message that is not whole.
     text: Vec<u8>,
     share: Share,
+    /// Work of inflating that no message has paid for, in bytes.
+    inflated: usize,
     pub(in crate::session) due: Due,
 }
 
@@ -39,6 +41,7 @@ impl MessageRoom {
             early: Vec::new(),
             text: Vec::new(),
             share: context.buffer_share(),
+            inflated: 0,
             due: Due::new(context.config.timeouts.message),
         }
     }
@@ -74,6 +77,16 @@ impl MessageRoom {
 
     pub(in crate::session) fn wake(&self, now: Instant) -> Option<Instant> {
         self.member.as_ref().and_then(|member| member.wake(now))
+    }
+
+    /// Counts the work of inflating against the rate of the member, beyond what a message may have.
+    pub(in crate::session) fn inflated(&mut self, work: usize, at: Instant) {
+        self.inflated += work;
+        let Some(member) = &mut self.member else { return };
+        while self.inflated >= 2 * INFLATED_FOR_A_MESSAGE {
+            self.inflated -= INFLATED_FOR_A_MESSAGE;
+            member.spend(at);
+        }
     }
 
     pub(in crate::session) fn data(&mut self, piece: &Piece<'_>, outlet: &mut dyn Outlet) {
@@ -132,6 +145,10 @@ impl MessageRoom {
 
     fn hear(&mut self, line: Result<Line, SaidError>, now: Instant, outlet: &mut dyn Outlet) {
         let Some(member) = &mut self.member else { return };
+        // It spends the rate itself, unless there is nothing in it.
+        if line != Ok(Line::Nothing) {
+            self.inflated = self.inflated.saturating_sub(INFLATED_FOR_A_MESSAGE);
+        }
         let mut tell = |text: &str| outlet.message(Kind::Text, text.as_bytes());
         match line {
             Ok(line) => member.hear(line, now, &mut tell),
@@ -139,3 +156,7 @@ impl MessageRoom {
         }
     }
 }
+
+/// Work of inflating that counts as one message of the rate, in bytes: a page of text, in one piece. A long message counts as
+/// several, so that a member with compression costs at most 1.6 MB/s of inflating and parsing.
+const INFLATED_FOR_A_MESSAGE: usize = 16 * 1024;
