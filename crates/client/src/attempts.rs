@@ -18,6 +18,8 @@ pub(crate) struct Attempts {
     furthest: Cell<u64>,
     /// Whether there has been a connection: without one nothing was lost.
     connected: Cell<bool>,
+    /// Whether there has been one whose handshakes were over.
+    shaken: Cell<bool>,
     /// Whether the attempt after an error that is worth one attempt was made.
     once: Cell<bool>,
     identity: Option<Identity>,
@@ -34,6 +36,7 @@ impl Attempts {
             last: Cell::new(Instant::now()),
             furthest: Cell::new(0),
             connected: Cell::new(false),
+            shaken: Cell::new(false),
             once: Cell::new(false),
             identity: None,
             repeatable: false,
@@ -74,9 +77,21 @@ impl Attempts {
         }
     }
 
-    /// There is a connection.
+    /// There is a connection, and its handshakes are over.
     pub(crate) fn connected(&self) {
         self.connected.set(true);
+        self.shaken.set(true);
+    }
+
+    /// Returns `error` as it is after the connections so far. A server that has spoken TLS does so again, so one that closes
+    /// a later connection within the TLS handshake has lost it, as over plaintext.
+    pub(crate) fn judge(&self, error: SendError) -> SendError {
+        match error {
+            SendError::NoTls { peer } if self.shaken.get() => {
+                SendError::broken_off(peer, 0, crate::channel::ended())
+            }
+            error => error,
+        }
     }
 
     /// Returns the delay before the next attempt after an error with this consequence; `None` if

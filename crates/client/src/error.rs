@@ -328,6 +328,12 @@ impl SendError {
     pub(crate) fn consequence(&self) -> Consequence {
         match self {
             Self::Some { blame, .. } => Consequence::new(*blame, Retry::Never),
+            // A connection that was made, and reset before it could be used.
+            Self::Dial(DialError::Connect { source, .. })
+                if source.kind() == io::ErrorKind::ConnectionReset =>
+            {
+                Consequence::LOST
+            }
             Self::Dial(_) => Consequence::new(Blame::Unreachable, Retry::Repeatedly),
             Self::BrokenOff { .. } | Self::Interrupted { .. } => Consequence::LOST,
             Self::Early { .. } => Consequence::new(Blame::BrokenOff, Retry::Never),

@@ -367,6 +367,10 @@ fn wait_for_another(
     broken: &mut Option<GetError>,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), GetError> {
+    let error = match error {
+        GetError::Connect(error) => GetError::Connect(attempts.judge(error)),
+        error => error,
+    };
     let consequence = error.consequence();
     let Some(delay) = attempts.delay(consequence) else {
         let unreachable = consequence.blame == Blame::Unreachable;

@@ -97,6 +97,7 @@ impl Sending<'_> {
                 broken = None;
             }
             let Err(error) = stopped else { continue };
+            let error = self.attempts.judge(error);
             self.connection = None;
             let consequence = error.consequence();
             let Some(delay) = self.attempts.delay(consequence) else {

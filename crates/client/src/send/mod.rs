@@ -194,6 +194,7 @@ pub fn send(
             connection.anew = false;
         }
         if let Err(error) = stopped {
+            let error = attempts.judge(error);
             // Of a long file content may be on its way, which the server does not wait for.
             connection.channel = None;
             if connection.drops_new_keys(&error) {
