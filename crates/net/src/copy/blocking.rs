@@ -4,6 +4,8 @@ use std::io::{self, Read as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::net::{RecvFlags, recv};
+
 use super::gate::Waited;
 use super::outgoing::{in_time, say, send_piece_blocking, try_recv};
 use super::unseen::Pipe;
@@ -48,7 +50,10 @@ pub fn pump<S: Session>(
         } else {
             match place {
                 Placement::Reactor if !source.holds_bytes() => return Ok(Pumped::Conversation),
-                Placement::Runtime if !source.holds_bytes() => return Ok(Pumped::Small),
+                // The next of many small files needs no other thread.
+                Placement::Runtime if !source.holds_bytes() && !is_readable(socket) => {
+                    return Ok(Pumped::Small);
+                }
                 _ => {}
             }
             let event = match (wait, wake) {
@@ -105,6 +110,11 @@ fn send<S: Session>(
 
 fn bytes(buffer: &mut [u8], count: usize) -> Event<'_> {
     Event::Bytes(buffer.split_at_mut(count).0)
+}
+
+/// Whether a read would not wait.
+fn is_readable(socket: &TcpStream) -> bool {
+    recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK).is_ok()
 }
 
 /// Limits the time that a read or a write waits.

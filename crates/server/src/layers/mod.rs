@@ -244,10 +244,18 @@ impl Connection {
             Event::EndOfStream | Event::Idle | Event::Shutdown | Event::Timer | Event::Lost(_) => {}
         }
         let stops = self.stage.is_draining();
-        self.counted(out, |connection, out| match connection.session.handle(event, now, out) {
-            // Between two files is a good place to stop.
-            Next::Continue if stops => connection.notify(now, out),
-            next => next,
+        // A thread of its own does not notice the stop: what it reads after it begins nothing.
+        let is_news = stops && !self.is_notified && !matches!(event, Event::Lost(_));
+        self.counted(out, |connection, out| {
+            if is_news && let next @ (Next::Finish | Next::Become(_)) = connection.notify(now, out)
+            {
+                return next;
+            }
+            match connection.session.handle(event, now, out) {
+                // Between two files is a good place to stop.
+                Next::Continue if stops => connection.notify(now, out),
+                next => next,
+            }
         })
     }
 

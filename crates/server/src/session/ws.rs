@@ -277,6 +277,10 @@ impl Session for Ws {
         // An interactive connection gets a ping after half of the idle time.
         let idle = self.service.patience(if self.is_interactive() { idle / 2 } else { idle });
         let (may_block, place) = match &self.service {
+            // Between two files a thread would not notice that the server drains.
+            MessageService::Upload(upload) if upload.is_idle() && self.waiting.is_empty() => {
+                (upload.may_block(), Placement::Runtime)
+            }
             MessageService::Upload(upload) => (upload.may_block(), Placement::Thread),
             // Compressing the answer to a long message takes tens of milliseconds, which would
             // delay all others of a reactor.

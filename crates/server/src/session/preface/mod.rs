@@ -441,7 +441,10 @@ impl Session for Preface {
             State::Request | State::PassedOver { .. } | State::Sending(_) => (Read::Bytes, true),
             State::Refused => (Read::Bytes, false),
         };
-        let (produce, place) = (self.is_sending(), Placement::Thread);
+        // Between two files a thread would not notice that the server drains.
+        let is_between = matches!(self.state, State::Request) && self.waiting.is_empty();
+        let place = if is_between { Placement::Runtime } else { Placement::Thread };
+        let produce = self.is_sending();
         let idle = self.due.patience(self.context.config.timeouts.idle);
         Interest { read, produce, may_block, place, ..Interest::input(idle) }
     }
