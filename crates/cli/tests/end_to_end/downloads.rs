@@ -766,12 +766,19 @@ fn hashing_a_partial_file_for_a_client_that_is_gone_ends() {
         .unwrap()
         .set_len(1 << 40)
         .unwrap();
-    let mut stream = connect(server.port());
-    writeln!(stream, "ANYPORT/1 PUT x size={size} id=gone resume").unwrap();
-    // It hashes as soon as it holds the part.
-    wait_until("work", || (server.processor_time() > Duration::from_millis(200)).then_some(()));
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(stream);
-    let refused = server.next_refused();
-    assert!(refused["reason"].as_str().unwrap().contains("the client disconnected"), "{refused}");
+    // A reset, and FIN alone: content would have to follow the answer.
+    for linger in [Some(Duration::ZERO), None] {
+        let mut stream = connect(server.port());
+        writeln!(stream, "ANYPORT/1 PUT x size={size} id=gone resume").unwrap();
+        let before = server.processor_time() + Duration::from_millis(200);
+        // It hashes as soon as it holds the part.
+        wait_until("work", || (server.processor_time() > before).then_some(()));
+        socket2::SockRef::from(&stream).set_linger(linger).unwrap();
+        drop(stream);
+        let refused = server.next_refused();
+        assert!(
+            refused["reason"].as_str().unwrap().contains("the client disconnected"),
+            "{refused}"
+        );
+    }
 }

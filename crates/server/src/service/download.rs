@@ -276,7 +276,7 @@ impl Download {
         let algorithm = self.hasher.algorithm();
         let again = self.again.get_or_insert_with(|| Hasher::new(algorithm));
         let until = self.head.size.min(again.bytes().saturating_add(HASHED_AT_ONCE));
-        hashing::hash(&self.file, again, until, &self.source)?;
+        hashing::hash(&self.file, again, until, || self.source.is_gone())?;
         if again.bytes() < self.head.size {
             return Ok(false);
         }
@@ -287,7 +287,7 @@ impl Download {
     /// Hashes what went out before it could be hashed, or was never asked for; at most `most` bytes.
     fn catch_up(&mut self, most: u64) -> io::Result<()> {
         let until = self.position.min(self.hasher.bytes().saturating_add(most));
-        hashing::hash(&self.file, &mut self.hasher, until, &self.source)
+        hashing::hash(&self.file, &mut self.hasher, until, || self.source.is_gone())
     }
 
     fn tell(&mut self, broken: Option<String>) {

@@ -21,11 +21,11 @@ pub(super) fn digest(
     source: &Source,
 ) -> io::Result<Option<Digest>> {
     let mut hasher = Hasher::new(algorithm);
-    hash(file, &mut hasher, size, source)?;
+    hash(file, &mut hasher, size, || source.is_gone())?;
     Ok(hasher.finish())
 }
 
-/// Hashes `file` from where `hasher` stands up to the byte `until`, for the client of `source`.
+/// Hashes `file` from where `hasher` stands up to the byte `until`, for a client that `is_gone` tells of.
 ///
 /// # Errors
 /// As [`digest`].
@@ -33,11 +33,11 @@ pub(super) fn hash(
     file: &File,
     hasher: &mut Hasher,
     until: u64,
-    source: &Source,
+    is_gone: impl Fn() -> bool,
 ) -> io::Result<()> {
     let mut buffer = Vec::new();
     while hasher.wants_content() && hasher.bytes() < until {
-        if source.is_gone() {
+        if is_gone() {
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 "the client disconnected",

@@ -85,9 +85,16 @@ impl Source {
         }
     }
 
-    /// Whether the client is gone. A half-close is the end of a WebSocket, and of nothing else.
+    /// Whether the client is gone. A half-close is the end of a WebSocket, and of nothing else: `nc -N` sends FIN behind
+    /// `GET x` and reads the file, so hashing for it goes on until its socket resets what the server sends.
     pub(super) fn is_gone(&self) -> bool {
         self.link.is_gone(matches!(self.protocol, Protocol::Ws | Protocol::Frames))
+    }
+
+    /// The same while the client has content to send behind an answer that it waits for: over every protocol FIN alone says
+    /// that the content never comes.
+    fn is_gone_before_content(&self) -> bool {
+        self.link.is_gone(true)
     }
 }
 
@@ -258,7 +265,8 @@ impl Files {
         let (hasher, resumed) = match sink {
             AnySink::File(part) => {
                 let (mut hasher, (file, length)) = (part.hasher(algorithm), part.next_place());
-                let hashed = hashing::hash(file, &mut hasher, length, &source);
+                let is_gone = || source.is_gone_before_content();
+                let hashed = hashing::hash(file, &mut hasher, length, is_gone);
                 sink = AnySink::File(part);
                 if let Err(error) = hashed {
                     sink.keep_part(owner_of(&source));
