@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::faults::signal;
 use crate::harness::{Server, anyport, anyport_command, anyport_with_input, skip, wait_until};
 use crate::rooms::{Talker, join};
 use crate::screen::Screen;
@@ -256,6 +257,21 @@ fn a_server_that_comes_back_without_its_past_says_so() {
     let mut guest = join(&server, "lobby as guest");
     alice.say("after");
     assert_eq!(hears_next(&mut guest), "alice: after");
+}
+
+/// Over tcp a member that reads is never silent.
+#[test]
+fn a_chat_that_is_stopped_for_longer_than_the_idle_timeout_comes_back() {
+    let server = Server::start(&["--idle-timeout", "1s"]);
+    let mut guest = join(&server, "lobby as guest");
+    let mut alice = talker(&server.url("ws", "rooms/lobby"), &["--as", "alice"]);
+    assert_eq!(read_line(&mut guest), "* alice joined");
+    signal("STOP", alice.id());
+    assert_eq!(read_line(&mut guest), "* alice left");
+    signal("CONT", alice.id());
+    assert_eq!(read_line(&mut guest), "* alice joined");
+    alice.say("again");
+    assert_eq!(read_line(&mut guest), "alice: again");
 }
 
 #[test]

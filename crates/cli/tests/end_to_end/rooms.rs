@@ -84,6 +84,10 @@ impl Talker {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Passes over what comes before.
     pub(crate) fn hears(&self, line: &str) {
         let mut before = Vec::new();

@@ -107,7 +107,7 @@ fn a_preface_line_that_trickles_is_refused() {
     stream.write_all(b"ANYPORT/1 PUT ").unwrap();
     let trickling = trickle(&stream, b"x".to_vec());
     let answer = read_line(&mut stream);
-    assert_eq!(answer, "ANYPORT/1 ERROR bad-request a line was not complete within 300ms");
+    assert_eq!(answer, "ANYPORT/1 ERROR interrupted a line was not complete within 300ms");
     end(&stream, trickling);
     server.next_refused();
 
@@ -119,7 +119,7 @@ fn a_preface_line_that_trickles_is_refused() {
     std::thread::sleep(Duration::from_millis(500));
     stream.write_all(b"A").unwrap();
     let answer = read_line(&mut stream);
-    assert_eq!(answer, "ANYPORT/1 ERROR bad-request a line was not complete within 300ms");
+    assert_eq!(answer, "ANYPORT/1 ERROR interrupted a line was not complete within 300ms");
     server.next_refused();
 }
 
@@ -152,6 +152,7 @@ fn an_offer_that_trickles_is_refused() {
     let told: Value = serde_json::from_slice(&told).unwrap();
     assert_eq!(opcode, TEXT);
     assert_eq!(told["error"]["message"], "a text message was not complete within 300ms", "{told}");
+    assert_eq!(told["error"]["code"], "interrupted", "{told}");
     assert_eq!(read_close(&mut stream).0, Some(1008));
     end(&stream, trickling);
     server.next_refused();

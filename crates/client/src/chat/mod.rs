@@ -18,7 +18,7 @@ use anyport_net::dial::dial;
 use anyport_proto::limits::Limits;
 use anyport_proto::rooms::{Event, Join, Message, Nickname, SUBPROTOCOL, Said};
 use anyport_proto::transfer::preface::{join_line, with_token};
-use anyport_proto::transfer::refusal::Retry;
+use anyport_proto::transfer::refusal::{RefusalCode, Retry};
 use anyport_proto::ws::{Receiver as FrameReceiver, Role, Sender as FrameSender};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::Receiver;
@@ -338,6 +338,12 @@ impl Chat<'_> {
         let read = connection.wire.hear(bytes, &mut connection.stream.writer.out, &mut events);
         for event in events {
             *heard += 1;
+            // The server ends the membership, as of a client that was stopped for a while.
+            if let Event::Error(refusal) = &event
+                && refusal.code == RefusalCode::Interrupted
+            {
+                return Err(ChatError::Refused { peer: connection.peer, refusal: refusal.clone() });
+            }
             let output = match self.conversation.hear(event) {
                 Heard::News(event) => (self.tell)(Told::Event(&event)),
                 Heard::Own(message) => (self.tell)(Told::Own(&message)),

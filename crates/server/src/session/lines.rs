@@ -90,7 +90,7 @@ impl Lines {
         let reason = self.due.reason("a line");
         self.due.end();
         self.context.files.refused("raw", self.context.peer, reason.clone());
-        self.refuse(Refusal::new(RefusalCode::BadRequest, reason), at, replies);
+        self.refuse(Refusal::new(RefusalCode::Interrupted, reason), at, replies);
         Next::Finish
     }
 

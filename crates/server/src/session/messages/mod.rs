@@ -152,12 +152,13 @@ impl MessageService {
         }
     }
 
-    /// Ends the session of a peer that sent nothing for too long: a sender of files reads an
-    /// error that it may try again after, everyone a Close.
+    /// Ends the session of a peer that sent nothing for too long: a client of this program reads
+    /// an error that it may try again after, every peer a Close.
     pub(super) fn idle(&mut self, reason: &str, outlet: &mut dyn Outlet) {
         match self {
             Self::Upload(upload) => upload.idle(reason, outlet),
-            Self::Echo(_) | Self::Room(_) => outlet.close(Some(CloseCode::POLICY), reason),
+            Self::Room(room) => room.idle(reason, outlet),
+            Self::Echo(_) => outlet.close(Some(CloseCode::POLICY), reason),
         }
     }
 

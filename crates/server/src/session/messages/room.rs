@@ -3,7 +3,8 @@
 
 use std::time::Instant;
 
-use anyport_proto::rooms::{Join, Line, Said, SaidError};
+use anyport_proto::rooms::{Event, Join, Line, Said, SaidError};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Kind};
 
 use super::{Outlet, Piece};
@@ -121,9 +122,19 @@ impl MessageRoom {
     pub(in crate::session) fn late(&mut self, outlet: &mut dyn Outlet) {
         let reason = self.due.reason("a message");
         self.due.end();
-        outlet.close(Some(CloseCode::POLICY), &reason);
+        self.idle(&reason, outlet);
         let protocol = self.source.protocol.as_str();
         self.context.files.refused(protocol, self.context.peer, reason);
+    }
+
+    /// Ends the membership of a peer that was silent or late. A client of the JSON form reads that it may join again.
+    pub(in crate::session) fn idle(&self, reason: &str, outlet: &mut dyn Outlet) {
+        let refusal = Refusal::new(RefusalCode::Interrupted, reason);
+        if self.join.json {
+            let event = Event::Error(refusal.clone());
+            outlet.message(Kind::Text, event.to_json().as_bytes());
+        }
+        outlet.refuse(&refusal);
     }
 
     fn whole(&mut self, text: &[u8], at: Instant, outlet: &mut dyn Outlet) {

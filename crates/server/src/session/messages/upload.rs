@@ -296,7 +296,8 @@ impl MessageUpload {
     pub(in crate::session) fn late(&mut self, outlet: &mut dyn Outlet) {
         let reason = self.due.reason("a text message");
         self.due.end();
-        let refusal = self.out_of_place(Refusal::new(RefusalCode::BadRequest, reason.clone()));
+        // The client may have been stopped, so it may try again.
+        let refusal = self.out_of_place(Refusal::new(RefusalCode::Interrupted, reason.clone()));
         // What came of a file that is about to end is worth keeping.
         self.broken(&reason);
         self.refuse(refusal, outlet);

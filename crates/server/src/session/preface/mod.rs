@@ -382,17 +382,17 @@ impl Preface {
         Ok(Next::Finish)
     }
 
-    /// A line that trickles.
+    /// A line that is not whole in time. The client may have been stopped, so it may try again.
     fn late(&mut self) -> Refusal {
-        let reason = self.due.reason("a line");
+        let refusal = Refusal::new(RefusalCode::Interrupted, self.due.reason("a line"));
         self.due.end();
         match std::mem::replace(&mut self.state, State::Refused) {
             State::Content(upload) | State::End(upload) => {
-                upload.interrupt(reason.clone());
-                Refusal::new(RefusalCode::Interrupted, reason)
+                upload.interrupt(refusal.message.clone());
+                refusal
             }
             State::Request | State::PassedOver { .. } | State::Sending(_) | State::Refused => {
-                self.refuse_line(Refusal::new(RefusalCode::BadRequest, reason))
+                self.refuse_line(refusal)
             }
         }
     }
