@@ -11,6 +11,8 @@
 //!   Echo, Greet, Time (where a listener serves nothing else; Echo also behind a preface line)
 //! ```
 
+#[cfg(test)]
+mod deadlines;
 mod due;
 mod events;
 pub(crate) mod greet;

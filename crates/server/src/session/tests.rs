@@ -27,7 +27,7 @@ struct Outcome {
 }
 
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     receipts: Mutex<Vec<Receipt>>,
     interrupted: Mutex<usize>,
 }
@@ -43,7 +43,7 @@ impl Observer for Arc<Seen> {
 }
 
 /// What the session of a connection needs.
-fn context(config: Config, seen: &Arc<Seen>) -> Context {
+pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
     let files = Files::open(&config, Arc::new(seen.clone()), Arc::default());
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
@@ -242,36 +242,6 @@ fn bp_1_pipelined_requests_do_not_pile_up_answers() {
     assert_eq!(count, requests);
 }
 
-/// docs/faults.md: over every protocol the sender is told that it may try again.
-#[test]
-fn a_silent_sender_is_told_that_it_may_try_again() {
-    let mut greeting = Vec::new();
-    Sender::client(Keys(1)).ping(b"anyport/1", &mut greeting);
-    let offer = br#"{"offer":{"name":"y","size":9}}"#;
-    let offered = frame(Kind::Text, Fragment::Whole, offer, 2);
-    let half = frame(Kind::Binary, Fragment::Whole, b"hello", 3);
-    let line = "ANYPORT/1 ERROR interrupted no data for ";
-    let message = r#"{"error":{"code":"interrupted","message":"no data for "#;
-    let request = b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello".to_vec();
-    for (verdict, mut wire, told) in [
-        (Verdict::Preface, b"ANYPORT/1 PUT y size=9\nhello".to_vec(), line),
-        (Verdict::Preface, b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec(), line),
-        (Verdict::Raw, b"hello".to_vec(), line),
-        (Verdict::FrameCandidate, [&greeting[..], &offered, &half].concat(), message),
-        // Between two files, too.
-        (Verdict::FrameCandidate, greeting.clone(), message),
-        (Verdict::Http1, request, "HTTP/1.1 408 "),
-    ] {
-        let scratch = tempfile::tempdir().unwrap();
-        let (mut session, mut replies) = (beside_a_file(verdict, &scratch), Vec::new());
-        session.handle(Event::Bytes(&mut wire), Instant::now(), &mut replies);
-        let next = session.handle(Event::Idle, Instant::now(), &mut replies);
-        assert!(matches!(next, copy::Next::Finish), "{verdict:?}");
-        let replies = String::from_utf8_lossy(&replies);
-        assert!(replies.contains(told), "{verdict:?}: {replies}");
-    }
-}
-
 fn read(directory: &Path, receipt: &Receipt) -> (Protocol, Vec<u8>) {
     let content = std::fs::read(directory.join(receipt.path.as_ref().unwrap())).unwrap();
     assert_eq!(content.len() as u64, receipt.bytes);
@@ -314,7 +284,7 @@ fn by_the_rule(wire: &[u8]) -> Outcome {
     }
 }
 
-struct Keys(u64);
+pub(super) struct Keys(pub(super) u64);
 impl KeySource for Keys {
     fn next_key(&mut self) -> [u8; 4] {
         self.0 += 1;
@@ -322,7 +292,7 @@ impl KeySource for Keys {
     }
 }
 
-fn frame(kind: Kind, fragment: Fragment, payload: &[u8], key: u64) -> Vec<u8> {
+pub(super) fn frame(kind: Kind, fragment: Fragment, payload: &[u8], key: u64) -> Vec<u8> {
     let mut sender = Sender::client(Keys(key));
     let (header, mask) = sender.begin(kind, fragment, payload.len() as u64).unwrap();
     let mut payload = payload.to_vec();

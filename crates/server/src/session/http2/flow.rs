@@ -243,3 +243,40 @@ pub(super) const SHORT: usize = 4 * 1024;
 
 /// What the responses of one connection may be read ahead of their client, in addition to [`SMALL_PIECE`] each.
 pub(super) const AHEAD: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::link::Link;
+
+    /// `HOUR` in milliseconds.
+    const LIMIT: u64 = 3_600_000;
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// The time counts from when nothing but the client could make progress.
+    #[test]
+    fn a_response_without_progress_is_cancelled_after_the_idle_timeout() {
+        let watch = Arc::new(Watch::new(HOUR, HOUR, Link::new()));
+        // The connection itself is not idle.
+        let _patient = watch.patient();
+        let budget = Arc::new(Budget::new(1));
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        let flow = Arc::new(Flow::new(watch.clone(), peer, budget.clone(), budget));
+        let _tracking = watch.track(flow.clone());
+        let is_cancelled = |at| {
+            watch.check(at).unwrap();
+            flow.cancelled().now_or_never().is_some()
+        };
+        assert!(!is_cancelled(2 * LIMIT), "the response waits for the server");
+        flow.waits.store(true, Ordering::Release);
+        assert!(!is_cancelled(3 * LIMIT - 1));
+        assert!(is_cancelled(3 * LIMIT));
+        flow.moved.store(3 * LIMIT, Ordering::Relaxed);
+        assert!(!is_cancelled(4 * LIMIT - 1), "the client accepted something");
+        assert!(is_cancelled(4 * LIMIT));
+    }
+}

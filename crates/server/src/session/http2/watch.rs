@@ -188,8 +188,7 @@ impl Watch {
     }
 
     /// Cancels the streams whose response is stalled, and returns when the peer last accepted something.
-    fn check_responses(&self) -> u64 {
-        let now = self.now();
+    fn check_responses(&self, now: u64) -> u64 {
         let (idle, flushed) = (in_milliseconds(self.idle), self.flushed.load(Ordering::Relaxed));
         let mut responses = self.responses();
         let responses = &mut *responses;
@@ -257,33 +256,42 @@ impl Watch {
     /// Cancel safe: yes.
     pub(super) async fn overdue(&self) -> Overdue {
         loop {
-            let given_up = self.given_up.load(Ordering::Relaxed);
-            if given_up >= GIVEN_UP && given_up > self.answered.load(Ordering::Relaxed) {
-                return Overdue::GivenUp(given_up);
-            }
-            let now = self.now();
-            let due = self.due.load(Ordering::Relaxed);
-            if due <= now {
-                return Overdue::Unfinished;
-            }
-            let idle = in_milliseconds(self.idle);
-            let delivered = self.check_responses();
-            let last = match self.patient.load(Ordering::Relaxed) {
-                0 => self.moved.load(Ordering::Relaxed).max(delivered),
-                // When the last of them has gone, the time begins anew.
-                _ => now,
+            let wait = match self.check(self.now()) {
+                Ok(wait) => wait,
+                Err(overdue) => return overdue,
             };
-            let idle_at = last.saturating_add(idle);
-            if idle_at <= now {
-                return Overdue::Idle;
-            }
-            let wait =
-                Duration::from_millis(due.min(idle_at).min(now + (idle / CHECKS).max(1)) - now);
             tokio::select! {
                 () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => {}
                 () = self.changed.notified() => {}
             }
         }
+    }
+
+    /// Returns how long to wait before the next check.
+    ///
+    /// # Errors
+    /// The connection is to be ended at `now`.
+    pub(super) fn check(&self, now: u64) -> Result<Duration, Overdue> {
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        if given_up >= GIVEN_UP && given_up > self.answered.load(Ordering::Relaxed) {
+            return Err(Overdue::GivenUp(given_up));
+        }
+        let due = self.due.load(Ordering::Relaxed);
+        if due <= now {
+            return Err(Overdue::Unfinished);
+        }
+        let idle = in_milliseconds(self.idle);
+        let delivered = self.check_responses(now);
+        let last = match self.patient.load(Ordering::Relaxed) {
+            0 => self.moved.load(Ordering::Relaxed).max(delivered),
+            // When the last of them has gone, the time begins anew.
+            _ => now,
+        };
+        let idle_at = last.saturating_add(idle);
+        if idle_at <= now {
+            return Err(Overdue::Idle);
+        }
+        Ok(Duration::from_millis(due.min(idle_at).min(now + (idle / CHECKS).max(1)) - now))
     }
 
     /// Waits until there has been no stream for `time`, and nothing of an answer on its way.
@@ -382,22 +390,37 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
     const SHORT: Duration = Duration::from_millis(20);
 
+    /// `LONG` in milliseconds.
+    const LIMIT: u64 = 3_600_000;
+
     #[tokio::test]
-    async fn what_never_becomes_whole_is_overdue_and_what_does_is_not() {
+    async fn overdue_returns_what_a_check_finds() {
         let watch = Watch::new(SHORT, LONG, Link::new());
         watch.begin();
         assert_eq!(watch.overdue().await, Overdue::Unfinished);
-        watch.whole();
-        tokio::time::timeout(5 * SHORT, watch.overdue()).await.unwrap_err();
     }
 
-    #[tokio::test]
-    async fn a_connection_is_idle_when_nothing_moves_and_nobody_may_wait() {
-        let watch = Arc::new(Watch::new(LONG, SHORT, Link::new()));
+    #[test]
+    fn what_never_becomes_whole_is_overdue_at_its_deadline() {
+        let watch = Watch::new(LONG, 2 * LONG, Link::new());
+        watch.begin();
+        let due = watch.due.load(Ordering::Relaxed);
+        assert!(due >= LIMIT);
+        watch.check(due - 1).unwrap();
+        assert_eq!(watch.check(due), Err(Overdue::Unfinished));
+        watch.whole();
+        watch.check(due).unwrap();
+    }
+
+    #[test]
+    fn a_connection_is_idle_when_nothing_moves_and_nobody_may_wait() {
+        let watch = Arc::new(Watch::new(LONG, LONG, Link::new()));
         let patient = watch.patient();
-        tokio::time::timeout(5 * SHORT, watch.overdue()).await.unwrap_err();
+        watch.check(2 * LIMIT).unwrap();
         drop(patient);
-        assert_eq!(watch.overdue().await, Overdue::Idle);
+        let moved = watch.moved.load(Ordering::Relaxed);
+        watch.check(moved + LIMIT - 1).unwrap();
+        assert_eq!(watch.check(moved + LIMIT), Err(Overdue::Idle));
     }
 
     #[tokio::test]

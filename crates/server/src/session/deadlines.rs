@@ -1,0 +1,250 @@
+//! Time limits of sessions. The tests hand in the instants, so none of them sleeps (docs/faults.md).
+
+use std::time::Instant;
+
+use super::tests::{Keys, context, frame};
+use super::*;
+use anyport_proto::ws::{Fragment, Kind, Sender};
+
+const MOMENT: Duration = Duration::from_millis(1);
+const LINE: &str = "ANYPORT/1 ERROR interrupted ";
+const MESSAGE: &str = r#"{"error":{"code":"interrupted","message":""#;
+const STATUS: &str = "HTTP/1.1 408 ";
+
+/// Sessions of one server on an empty directory.
+struct Server {
+    context: Context,
+    _scratch: tempfile::TempDir,
+}
+
+impl Server {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(set: impl FnOnce(&mut Config)) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut config = Config::new(scratch.path());
+        // Shorter than this machine has been up: some tests begin in the past.
+        config.timeouts.message = Duration::from_secs(11);
+        set(&mut config);
+        Self { context: context(config, &Arc::default()), _scratch: scratch }
+    }
+
+    /// A session whose first input came at `at`.
+    fn session(&self, verdict: Verdict, input: &[u8], at: Instant) -> Session {
+        let mut session = Session::new(verdict, self.context.clone()).unwrap();
+        if !input.is_empty() {
+            assert_eq!(bytes(&mut session, input, at).0, Flow::Continue);
+        }
+        session
+    }
+}
+
+fn bytes(session: &mut Session, input: &[u8], at: Instant) -> (Flow, String) {
+    handle(session, Input::Bytes(&mut input.to_vec(), at))
+}
+
+fn handle(session: &mut Session, input: Input<'_>) -> (Flow, String) {
+    let mut replies = Vec::new();
+    let flow = session.step(input, &mut replies);
+    (flow, String::from_utf8_lossy(&replies).into_owned())
+}
+
+/// What begins bare frames of this program.
+fn greeting() -> Vec<u8> {
+    let mut greeting = Vec::new();
+    Sender::client(Keys(1)).ping(b"anyport/1", &mut greeting);
+    greeting
+}
+
+fn text(payload: &str, key: u64) -> Vec<u8> {
+    frame(Kind::Text, Fragment::Whole, payload.as_bytes(), key)
+}
+
+fn upgrade(path: &str, fields: &str) -> Vec<u8> {
+    let head = "HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+    format!("GET {path} {head}{fields}\r\n").into_bytes()
+}
+
+const FILES: &str = "Sec-WebSocket-Protocol: anyport.file.1\r\n";
+
+/// Something that must be whole in time: what comes before it, what of it comes, what the peer receives when it is late.
+fn unfinished() -> Vec<(Verdict, Vec<u8>, Vec<u8>, String)> {
+    let (offer, end) = (text(r#"{"offer":{"name":"y","size":5}}"#, 2), text(r#"{"end":{}}"#, 3));
+    let content = frame(Kind::Binary, Fragment::Whole, b"hello", 4);
+    let offered = [&greeting()[..], &offer, &content].concat();
+    let line = format!("{LINE}a line was not complete within 10s");
+    let message = format!("{MESSAGE}a text message was not complete within 10s");
+    let files = upgrade("/", FILES);
+    vec![
+        (Verdict::Preface, b"".to_vec(), b"ANYPORT/1 PUT y".to_vec(), line.clone()),
+        (Verdict::Preface, b"ANYPORT/1 PUT y size=5\nhello".to_vec(), b"END".to_vec(), line),
+        (Verdict::FrameCandidate, greeting(), offer[..12].to_vec(), message.clone()),
+        (Verdict::FrameCandidate, offered, end[..12].to_vec(), message.clone()),
+        (Verdict::Http1, files, offer[..12].to_vec(), message),
+        (Verdict::Http1, b"".to_vec(), b"PUT /y HTTP/1.1\r\nHo".to_vec(), STATUS.to_owned()),
+        (
+            Verdict::Http1,
+            upgrade("/echo", ""),
+            text("a message", 5)[..12].to_vec(),
+            "a message was not complete within 11s".to_owned(),
+        ),
+    ]
+}
+
+/// The limit that `told` names; 10 s in the answers of HTTP, which name it behind the head.
+fn limit(told: &str) -> Duration {
+    Duration::from_secs(if told.ends_with("11s") { 11 } else { 10 })
+}
+
+#[test]
+fn what_trickles_is_late_at_its_deadline_and_not_before_over_every_protocol() {
+    for (verdict, before, begun, told) in unfinished() {
+        let server = Server::new();
+        let start = Instant::now();
+        let mut session = server.session(verdict, &before, start);
+        let (begins, rest) = begun.split_at(begun.len() - 2);
+        let due = start + limit(&told);
+        for (piece, at) in [(begins, start), (&rest[..1], due - MOMENT)] {
+            assert_eq!(bytes(&mut session, piece, at), (Flow::Continue, String::new()), "{told}");
+        }
+        let (flow, replies) = bytes(&mut session, &rest[1..], due);
+        assert_eq!(flow, Flow::Finish, "{told}");
+        assert!(replies.contains(&told), "{told}: {replies}");
+    }
+}
+
+#[test]
+fn what_stops_is_late_at_its_deadline_over_every_protocol() {
+    for (verdict, before, begun, told) in unfinished() {
+        let server = Server::new();
+        let now = Instant::now();
+        let mut session = server.session(verdict, &before, now);
+        bytes(&mut session, &begun, now);
+        let (idle, limit) = (session.interest().idle, limit(&told));
+        assert!(idle <= limit && idle > limit / 2, "{told}: {idle:?}");
+        // The same if it began a limit ago.
+        let begins = now.checked_sub(limit).unwrap();
+        let mut session = server.session(verdict, &before, begins);
+        bytes(&mut session, &begun, begins);
+        assert_eq!(session.interest().idle, AT_ONCE, "{told}");
+        let (flow, replies) = handle(&mut session, Input::Silence);
+        assert_eq!(flow, Flow::Finish, "{told}");
+        assert!(replies.contains(&told), "{told}: {replies}");
+    }
+}
+
+#[test]
+fn a_silent_sender_reads_that_it_may_try_again_over_every_protocol() {
+    let offer = text(r#"{"offer":{"name":"y","size":9}}"#, 2);
+    let half = frame(Kind::Binary, Fragment::Whole, b"hello", 3);
+    let request = b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello".to_vec();
+    let idle = "no data for 60s (--idle-timeout)";
+    for (verdict, input, told) in [
+        (Verdict::Preface, b"ANYPORT/1 PUT y size=9\nhello".to_vec(), LINE),
+        (Verdict::Preface, b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec(), LINE),
+        (Verdict::Raw, b"hello".to_vec(), LINE),
+        (Verdict::FrameCandidate, [&greeting()[..], &offer, &half].concat(), MESSAGE),
+        // Between two files, too.
+        (Verdict::FrameCandidate, greeting(), MESSAGE),
+        (Verdict::Http1, [&upgrade("/", FILES)[..], &offer, &half].concat(), MESSAGE),
+        (Verdict::Http1, request, STATUS),
+    ] {
+        let server = Server::new();
+        let mut session = server.session(verdict, &input, Instant::now());
+        assert_eq!(session.interest().idle, server.context.config.timeouts.idle, "{verdict:?}");
+        let (flow, replies) = handle(&mut session, Input::Silence);
+        assert_eq!(flow, Flow::Finish, "{verdict:?}");
+        assert!(replies.contains(told) && replies.contains(idle), "{verdict:?}: {replies}");
+    }
+}
+
+/// What runs finishes when the server drains; what does not reads that it may come again.
+#[test]
+fn a_sender_between_two_files_reads_that_the_server_stops_over_every_protocol() {
+    let put = b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec();
+    let going_away = String::from_utf8_lossy(&1001_u16.to_be_bytes()).into_owned();
+    for (verdict, input, told) in [
+        (Verdict::Preface, put, "ANYPORT/1 ERROR busy the server is stopping"),
+        (Verdict::FrameCandidate, greeting(), &going_away),
+        (Verdict::Http1, b"PUT /y HTTP/1.1\r\nHo".to_vec(), "HTTP/1.1 503 "),
+    ] {
+        let server = Server::new();
+        let mut session = server.session(verdict, &input, Instant::now());
+        let (flow, replies) = handle(&mut session, Input::Stopping);
+        assert_eq!(flow, Flow::Finish, "{verdict:?}");
+        assert!(replies.contains(told), "{verdict:?}: {replies}");
+    }
+    let server = Server::new();
+    for (verdict, input) in [
+        (Verdict::Preface, &b"ANYPORT/1 PUT y size=9\nhello"[..]),
+        (Verdict::Raw, b"hello"),
+        (Verdict::Http1, b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello"),
+    ] {
+        let mut session = server.session(verdict, input, Instant::now());
+        assert_eq!(handle(&mut session, Input::Stopping), (Flow::Continue, String::new()));
+    }
+}
+
+/// A member of a room is asked for a pong first.
+#[test]
+fn a_silent_member_of_a_room_reads_that_it_may_join_again() {
+    let input = upgrade("/rooms/r", "Sec-WebSocket-Protocol: anyport.chat.1\r\n");
+    let server = Server::new();
+    let mut session = server.session(Verdict::Http1, &input, Instant::now());
+    assert_eq!(session.interest().idle, server.context.config.timeouts.idle / 2);
+    assert_eq!(handle(&mut session, Input::Silence).0, Flow::Continue);
+    let (flow, replies) = handle(&mut session, Input::Silence);
+    assert_eq!(flow, Flow::Finish);
+    assert!(replies.contains(r#""code":"interrupted""#), "{replies}");
+}
+
+#[test]
+fn a_candidate_is_decided_after_the_detection_deadline_and_then_idles() {
+    let server = Server::new();
+    let input = frame(Kind::Binary, Fragment::Whole, b"one message", 1);
+    let mut session = server.session(Verdict::FrameCandidate, &input, Instant::now());
+    assert_eq!(session.interest().idle, server.context.listener.detect_timeout);
+    assert_eq!(handle(&mut session, Input::Silence).0, Flow::Continue);
+    assert!(matches!(session, Session::Ws(_)));
+    assert_eq!(session.interest().idle, server.context.config.timeouts.idle);
+}
+
+#[test]
+fn one_end_of_a_pipe_waits_for_the_other_until_an_instant() {
+    let put = "PUT /pipe/k HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
+    for (verdict, input, told) in [
+        (Verdict::Preface, "ANYPORT/1 PIPE k\n", "ANYPORT/1 ERROR "),
+        (Verdict::Preface, "ANYPORT/1 TAKE k\n", "ANYPORT/1 ERROR "),
+        (Verdict::Http1, put, "HTTP/1.1 "),
+        (Verdict::Http1, "GET /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 "),
+    ] {
+        let server = Server::new();
+        let before = Instant::now();
+        let mut session = server.session(verdict, input.as_bytes(), before);
+        let wait = server.context.config.pipes.wait;
+        let until = session.interest().wait.unwrap().until.unwrap();
+        assert!(until >= before + wait && until <= Instant::now() + wait, "{input}");
+        // A loop that waited until then delivers silence.
+        let (_, replies) = handle(&mut session, Input::Silence);
+        assert!(replies.starts_with(told), "{input}: {replies}");
+        assert!(session.interest().wait.is_none(), "{input}");
+    }
+}
+
+/// From the sender's last byte, or since the receiver took the last one.
+#[test]
+fn a_sender_of_a_pipe_that_falls_silent_is_interrupted_after_the_idle_timeout() {
+    for idle in [Duration::ZERO, Duration::from_secs(3600)] {
+        let server = Server::with(|config| config.timeouts.idle = idle);
+        let now = Instant::now();
+        let _receiver = server.session(Verdict::Preface, b"ANYPORT/1 TAKE k\n", now);
+        let mut sender = server.session(Verdict::Preface, b"ANYPORT/1 PIPE k\n", now);
+        let (flow, replies) = handle(&mut sender, Input::Silence);
+        let is_over = idle.is_zero();
+        assert_eq!(flow == Flow::Finish, is_over, "{idle:?}");
+        assert_eq!(replies.starts_with(LINE), is_over, "{idle:?}: {replies}");
+    }
+}
