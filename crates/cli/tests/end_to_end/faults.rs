@@ -208,7 +208,6 @@ struct Case {
     served: PathBuf,
     here: PathBuf,
     names: &'static [&'static str],
-    rate: &'static str,
     /// Whether the fault passes by itself, so that the command succeeds in the end.
     passes: bool,
     /// The directory of the file in its URL.
@@ -260,7 +259,6 @@ impl Case {
             served,
             here,
             names,
-            rate: if fault.size > SIZE { "12MiB" } else { "4MiB" },
             passes,
             below: "",
             printed: Vec::new(),
@@ -305,7 +303,7 @@ impl Case {
     /// A command in the middle of a file, so slow that there is time to do something to it. `retries`, unless the fault passes.
     fn middle(&self, address: SocketAddr, retries: &str) -> Running {
         let retries = if self.passes { "10" } else { retries };
-        let flags = ["--limit-rate", self.rate, "--retry", retries];
+        let flags = ["--limit-rate", "4MiB", "--retry", retries];
         let running = self.begin(address, &flags);
         wait_until("a partial file", || (partial(&self.receiver()) > 500_000).then_some(()));
         running
