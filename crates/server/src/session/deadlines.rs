@@ -25,30 +25,30 @@ impl Server {
     fn with(set: impl FnOnce(&mut Config)) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let mut config = Config::new(scratch.path());
-        // Shorter than this machine has been up: some tests begin in the past.
         config.timeouts.message = Duration::from_secs(11);
         set(&mut config);
         Self { context: context(config, &Arc::default()), _scratch: scratch }
     }
 
     /// A session whose first input came at `at`.
-    fn session(&self, verdict: Verdict, input: &[u8], at: Instant) -> Session {
-        let mut session = Session::new(verdict, self.context.clone()).unwrap();
+    fn session(&self, verdict: Verdict, input: &[u8], at: Instant) -> AnySession {
+        let mut session = AnySession::new(verdict, self.context.clone()).unwrap();
         if !input.is_empty() {
-            assert_eq!(bytes(&mut session, input, at).0, Flow::Continue);
+            assert!(!bytes(&mut session, input, at).0);
         }
         session
     }
 }
 
-fn bytes(session: &mut Session, input: &[u8], at: Instant) -> (Flow, String) {
-    handle(session, Input::Bytes(&mut input.to_vec(), at))
+fn bytes(session: &mut AnySession, input: &[u8], at: Instant) -> (bool, String) {
+    handle(session, Event::Bytes(&mut input.to_vec()), at)
 }
 
-fn handle(session: &mut Session, input: Input<'_>) -> (Flow, String) {
-    let mut replies = Vec::new();
-    let flow = session.step(input, &mut replies);
-    (flow, String::from_utf8_lossy(&replies).into_owned())
+/// Returns whether the connection is over, and what the peer receives.
+fn handle(session: &mut AnySession, event: Event<'_>, at: Instant) -> (bool, String) {
+    let mut out = Vec::new();
+    let next = session.handle(event, at, &mut out);
+    (matches!(next, copy::Next::Finish), String::from_utf8_lossy(&out).into_owned())
 }
 
 /// What begins bare frames of this program.
@@ -108,10 +108,10 @@ fn what_trickles_is_late_at_its_deadline_and_not_before_over_every_protocol() {
         let (begins, rest) = begun.split_at(begun.len() - 2);
         let due = start + limit(&told);
         for (piece, at) in [(begins, start), (&rest[..1], due - MOMENT)] {
-            assert_eq!(bytes(&mut session, piece, at), (Flow::Continue, String::new()), "{told}");
+            assert_eq!(bytes(&mut session, piece, at), (false, String::new()), "{told}");
         }
-        let (flow, replies) = bytes(&mut session, &rest[1..], due);
-        assert_eq!(flow, Flow::Finish, "{told}");
+        let (is_over, replies) = bytes(&mut session, &rest[1..], due);
+        assert!(is_over, "{told}");
         assert!(replies.contains(&told), "{told}: {replies}");
     }
 }
@@ -120,18 +120,13 @@ fn what_trickles_is_late_at_its_deadline_and_not_before_over_every_protocol() {
 fn what_stops_is_late_at_its_deadline_over_every_protocol() {
     for (verdict, before, begun, told) in unfinished() {
         let server = Server::new();
-        let now = Instant::now();
-        let mut session = server.session(verdict, &before, now);
-        bytes(&mut session, &begun, now);
+        let start = Instant::now();
+        let mut session = server.session(verdict, &before, start);
+        bytes(&mut session, &begun, start);
         let (idle, limit) = (session.interest().idle, limit(&told));
         assert!(idle <= limit && idle > limit / 2, "{told}: {idle:?}");
-        // The same if it began a limit ago.
-        let begins = now.checked_sub(limit).unwrap();
-        let mut session = server.session(verdict, &before, begins);
-        bytes(&mut session, &begun, begins);
-        assert_eq!(session.interest().idle, AT_ONCE, "{told}");
-        let (flow, replies) = handle(&mut session, Input::Silence);
-        assert_eq!(flow, Flow::Finish, "{told}");
+        let (is_over, replies) = handle(&mut session, Event::Idle, start + limit);
+        assert!(is_over, "{told}");
         assert!(replies.contains(&told), "{told}: {replies}");
     }
 }
@@ -155,8 +150,8 @@ fn a_silent_sender_reads_that_it_may_try_again_over_every_protocol() {
         let server = Server::new();
         let mut session = server.session(verdict, &input, Instant::now());
         assert_eq!(session.interest().idle, server.context.config.timeouts.idle, "{verdict:?}");
-        let (flow, replies) = handle(&mut session, Input::Silence);
-        assert_eq!(flow, Flow::Finish, "{verdict:?}");
+        let (is_over, replies) = handle(&mut session, Event::Idle, Instant::now());
+        assert!(is_over, "{verdict:?}");
         assert!(replies.contains(told) && replies.contains(idle), "{verdict:?}: {replies}");
     }
 }
@@ -173,8 +168,8 @@ fn a_sender_between_two_files_reads_that_the_server_stops_over_every_protocol() 
     ] {
         let server = Server::new();
         let mut session = server.session(verdict, &input, Instant::now());
-        let (flow, replies) = handle(&mut session, Input::Stopping);
-        assert_eq!(flow, Flow::Finish, "{verdict:?}");
+        let (is_over, replies) = handle(&mut session, Event::Shutdown, Instant::now());
+        assert!(is_over, "{verdict:?}");
         assert!(replies.contains(told), "{verdict:?}: {replies}");
     }
     let server = Server::new();
@@ -184,7 +179,7 @@ fn a_sender_between_two_files_reads_that_the_server_stops_over_every_protocol() 
         (Verdict::Http1, b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello"),
     ] {
         let mut session = server.session(verdict, input, Instant::now());
-        assert_eq!(handle(&mut session, Input::Stopping), (Flow::Continue, String::new()));
+        assert_eq!(handle(&mut session, Event::Shutdown, Instant::now()), (false, String::new()));
     }
 }
 
@@ -195,9 +190,9 @@ fn a_silent_member_of_a_room_reads_that_it_may_join_again() {
     let server = Server::new();
     let mut session = server.session(Verdict::Http1, &input, Instant::now());
     assert_eq!(session.interest().idle, server.context.config.timeouts.idle / 2);
-    assert_eq!(handle(&mut session, Input::Silence).0, Flow::Continue);
-    let (flow, replies) = handle(&mut session, Input::Silence);
-    assert_eq!(flow, Flow::Finish);
+    assert!(!handle(&mut session, Event::Idle, Instant::now()).0);
+    let (is_over, replies) = handle(&mut session, Event::Idle, Instant::now());
+    assert!(is_over);
     assert!(replies.contains(r#""code":"interrupted""#), "{replies}");
 }
 
@@ -207,8 +202,8 @@ fn a_candidate_is_decided_after_the_detection_deadline_and_then_idles() {
     let input = frame(Kind::Binary, Fragment::Whole, b"one message", 1);
     let mut session = server.session(Verdict::FrameCandidate, &input, Instant::now());
     assert_eq!(session.interest().idle, server.context.listener.detect_timeout);
-    assert_eq!(handle(&mut session, Input::Silence).0, Flow::Continue);
-    assert!(matches!(session, Session::Ws(_)));
+    assert!(!handle(&mut session, Event::Idle, Instant::now()).0);
+    assert!(matches!(session, AnySession::Ws(_)));
     assert_eq!(session.interest().idle, server.context.config.timeouts.idle);
 }
 
@@ -228,7 +223,7 @@ fn one_end_of_a_pipe_waits_for_the_other_until_an_instant() {
         let until = session.interest().wait.unwrap().until.unwrap();
         assert!(until >= before + wait && until <= Instant::now() + wait, "{input}");
         // A loop that waited until then delivers silence.
-        let (_, replies) = handle(&mut session, Input::Silence);
+        let (_, replies) = handle(&mut session, Event::Idle, Instant::now());
         assert!(replies.starts_with(told), "{input}: {replies}");
         assert!(session.interest().wait.is_none(), "{input}");
     }
@@ -242,9 +237,8 @@ fn a_sender_of_a_pipe_that_falls_silent_is_interrupted_after_the_idle_timeout() 
         let now = Instant::now();
         let _receiver = server.session(Verdict::Preface, b"ANYPORT/1 TAKE k\n", now);
         let mut sender = server.session(Verdict::Preface, b"ANYPORT/1 PIPE k\n", now);
-        let (flow, replies) = handle(&mut sender, Input::Silence);
-        let is_over = idle.is_zero();
-        assert_eq!(flow == Flow::Finish, is_over, "{idle:?}");
+        let (is_over, replies) = handle(&mut sender, Event::Idle, Instant::now());
+        assert_eq!(is_over, idle.is_zero(), "{idle:?}");
         assert_eq!(replies.starts_with(LINE), is_over, "{idle:?}: {replies}");
     }
 }

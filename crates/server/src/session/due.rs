@@ -31,9 +31,9 @@ impl Due {
         self.at.is_some_and(|due| now >= due)
     }
 
-    /// The same for who was woken by a timer, which may ring a moment early.
-    pub(super) fn is_late_after_silence(&self) -> bool {
-        self.is_late(Instant::now() + AT_ONCE)
+    /// The same for an idle event at `now`, as its timer may ring a moment early.
+    pub(super) fn is_late_when_idle(&self, now: Instant) -> bool {
+        self.is_late(now + AT_ONCE)
     }
 
     /// How long to wait for more bytes.
@@ -80,6 +80,6 @@ mod tests {
         assert_eq!(due.patience(Duration::from_secs(60)), AT_ONCE);
         let mut never = Due::new(Duration::MAX);
         never.begin(Instant::now());
-        assert!(!never.is_late_after_silence());
+        assert!(!never.is_late_when_idle(Instant::now()));
     }
 }

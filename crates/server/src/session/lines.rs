@@ -210,7 +210,7 @@ impl Session for Lines {
                 self.line.extend_from_slice(bytes)
             }
             copy::Event::Bytes(_) if self.due.is_late(now) => return self.late(now, out),
-            copy::Event::Idle if self.due.is_late_after_silence() => return self.late(now, out),
+            copy::Event::Idle if self.due.is_late_when_idle(now) => return self.late(now, out),
             copy::Event::Bytes(bytes) => self.bytes(bytes, now, out),
             copy::Event::Timer => self.bytes(&[], now, out),
             // A line without an end was not meant to be sent.

@@ -15,7 +15,7 @@ use anyport_proto::ws::{
 
 use super::messages::{MessageService, Outlet, Piece};
 use super::sending::Say;
-use super::{Context, Next, Produced, Successor, idle_reason};
+use super::{AT_ONCE, Context, Next, Produced, Successor, idle_reason};
 use crate::route::Route;
 use crate::service::files::Upload;
 use crate::service::rooms::{Rooms, Seat};
@@ -303,8 +303,8 @@ impl Session for Ws {
     fn handle(&mut self, event: copy::Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
         let mut outlet = Frames { sender: &mut self.sender, replies: out };
         let late = match &event {
-            copy::Event::Bytes(_) => self.service.refuse_late(Some(now), &mut outlet),
-            copy::Event::Idle => self.service.refuse_late(None, &mut outlet),
+            copy::Event::Bytes(_) => self.service.refuse_late(now, &mut outlet),
+            copy::Event::Idle => self.service.refuse_late(now + AT_ONCE, &mut outlet),
             _ => false,
         };
         match event {

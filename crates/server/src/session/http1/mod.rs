@@ -333,10 +333,10 @@ impl Http1 {
         Next::Finish
     }
 
-    fn silence(&mut self, replies: &mut Vec<u8>) -> Next {
+    fn silence(&mut self, now: Instant, replies: &mut Vec<u8>) -> Next {
         let idle = idle_reason(self.context.config.timeouts.idle);
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Head if self.due.is_late_after_silence() => self.late(replies),
+            State::Head if self.due.is_late_when_idle(now) => self.late(replies),
             State::Head if !self.reader.is_empty() => {
                 self.refuse(StatusCode::REQUEST_TIMEOUT, &idle, replies);
             }
@@ -403,7 +403,7 @@ impl Session for Http1 {
             Event::Bytes(bytes) => return self.bytes(bytes, now, out),
             Event::Spliced(count) => return self.put(count, now, out),
             Event::EndOfStream => return self.end_of_stream(out),
-            Event::Idle => return self.silence(out),
+            Event::Idle => return self.silence(now, out),
             Event::Shutdown if self.stop(out) => return Next::Finish,
             Event::Sent(count) => self.sent(count),
             Event::Lost(reason) => self.broken(reason),

@@ -60,10 +60,9 @@ impl MessageService {
         self.due().patience(idle)
     }
 
-    /// Refuses what was begun and is late at `now`, which is `None` after silence. False where nothing is.
-    pub(super) fn refuse_late(&mut self, now: Option<Instant>, outlet: &mut dyn Outlet) -> bool {
-        let due = self.due();
-        let late = now.map_or_else(|| due.is_late_after_silence(), |now| due.is_late(now));
+    /// Refuses what was begun and is late at `now`. False where nothing is.
+    pub(super) fn refuse_late(&mut self, now: Instant, outlet: &mut dyn Outlet) -> bool {
+        let late = self.due().is_late(now);
         if late {
             match self {
                 Self::Upload(upload) => upload.late(outlet),

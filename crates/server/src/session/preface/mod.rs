@@ -452,7 +452,7 @@ impl Session for Preface {
     fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
         let handled = match event {
             Event::Bytes(_) if self.due.is_late(now) => Err(self.late()),
-            Event::Idle if self.due.is_late_after_silence() => Err(self.late()),
+            Event::Idle if self.due.is_late_when_idle(now) => Err(self.late()),
             Event::Bytes(bytes) => self.bytes(bytes, now, out),
             Event::Spliced(count) => {
                 self.put(count, now);
