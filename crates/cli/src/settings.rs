@@ -145,9 +145,7 @@ fn check_congestion(congestion: &Congestion) -> Result<(), Failure> {
         socket.map_err(|error| Failure::from(anyhow!("cannot create a socket: {error}")))?;
     congestion.check(&socket).map_err(|error| {
         let error = anyhow!(error).context(format!("cannot use congestion control {congestion}"));
-        Failure::new(Exit::Usage, error).with_hint(
-            "see sysctl net.ipv4.tcp_allowed_congestion_control, or use --congestion auto",
-        )
+        Failure::new(Exit::Usage, error).with_hint(anyport_net::congestion::HINT)
     })
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyport_net::congestion;
 use anyport_net::dial::DialError;
 use anyport_net::resolve::address_text;
 use anyport_proto::transfer::digest::Digest;
@@ -387,7 +388,7 @@ impl SendError {
                 Some("send it again when no other program writes to it".to_owned())
             }
             Self::Congestion { .. } => Some(
-                "see sysctl net.ipv4.tcp_allowed_congestion_control, or use --congestion auto".to_owned(),
+                congestion::HINT.to_owned(),
             ),
             Self::Tls { source, .. } => match &**source {
                 TlsError::Untrusted(untrusted) => Some(untrusted.hint()),
@@ -396,7 +397,7 @@ impl SendError {
             Self::NoTls { .. } => Some("without TLS use tcp://, ws://, frames:// or http://".to_owned()),
             Self::NotHttp { .. } => Some(ANYPORT_HINT.to_owned()),
             Self::BrokenOff { .. } => {
-                Some("run the same command again to resume".to_owned())
+                Some(RESUME_HINT.to_owned())
             }
             Self::Interrupted { .. } => {
                 Some("run the same command again; uploads over HTTP start from the beginning, over tcp:// they resume".to_owned())
@@ -482,6 +483,9 @@ pub(crate) fn hint_of(refusal: &Refusal) -> Option<String> {
         _ => refusal.hint.clone(),
     }
 }
+
+/// After an interrupted transfer, the next attempt resumes.
+pub const RESUME_HINT: &str = "run the same command again to resume";
 
 /// Where a server answers, and not as an anyport server would.
 pub(crate) const ANYPORT_HINT: &str = "check that this is an anyport server, or try tcp://";

@@ -31,7 +31,7 @@ pub use download::pipe::{Taken, take, take_into};
 pub use download::{
     Destination, GetError, GetOptions, Got, Listed, Progress, Received, get, get_into, list,
 };
-pub use error::{Blame, SendError};
+pub use error::{Blame, RESUME_HINT, SendError};
 pub use send::pipe::{PipeOptions, give};
 pub use send::{Engine, Observer, Options, Sent, send};
 pub use stream::Encryption;

@@ -32,7 +32,7 @@ pub fn open_owned(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     if is_shared(path) && metadata.is_file() && !(ours && metadata.nlink() == 1) {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "it belongs to another user, in a directory where others may write",
+            "it belongs to another user, in a directory that other users can write to",
         ));
     }
     Ok(file)

@@ -63,9 +63,7 @@ pub(crate) fn run_peer(peer: &Peer) -> Result<Exit, Failure> {
 
 fn compare(flags: &Bench) -> Result<Exit, Failure> {
     let facts = Facts::gather(flags).map_err(|error| {
-        Failure::new(Exit::Usage, error).with_hint(
-            "see sysctl net.ipv4.tcp_allowed_congestion_control, or use --congestion auto",
-        )
+        Failure::new(Exit::Usage, error).with_hint(anyport_net::congestion::HINT)
     })?;
     let (rows, skipped) =
         if flags.urls.is_empty() { local_rows(flags)? } else { (server_rows(flags)?, Vec::new()) };

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::Context;
+pub(super) use anyport_client::RESUME_HINT as RESUMES;
 use anyport_proto::visible::make_visible;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::Signal;
@@ -63,9 +64,6 @@ pub(super) fn on_interrupt(bar: &ProgressBar, resume: &'static str) -> Result<()
 fn leave() -> ! {
     std::process::exit(Exit::Interrupted as i32)
 }
-
-/// The hint where the next attempt resumes.
-pub(super) const RESUMES: &str = "run the same command again to resume";
 
 /// The hint where it does not.
 pub(super) const STARTS_OVER: &str = "run the same command again; it starts from the beginning";

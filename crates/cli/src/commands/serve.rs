@@ -79,7 +79,7 @@ async fn serve(
     let fingerprint = tls.as_ref().map(anyport_tls::server::Server::fingerprint);
     let server = Server::new(config, listeners, printer)
         .map_err(|error| settings::cannot_serve(&flags.directory, flags.read_only, error))?;
-    let addresses = server.addresses().context("cannot ask for our own addresses")?;
+    let addresses = server.addresses().context("cannot read the listening addresses")?;
     let listening: Vec<_> = addresses.into_iter().zip(configs).collect();
     let reloader = Reloader::new(server.reload_handle(), flags, parsed, origins);
     // Signals are heard from before the first line, as whoever reads it may send one.

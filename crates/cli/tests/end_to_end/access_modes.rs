@@ -59,7 +59,7 @@ fn a_read_only_server_lists_and_sends_files_also_from_a_directory_that_cannot_be
     assert!(Command::new("mount").args(remount).status().unwrap().success());
     let path = disk.path().to_str().unwrap();
     let serve = ["serve", "--bind", "127.0.0.1:0", "--control", "none", path];
-    anyport(&serve).exits(1).says("hint: DIR cannot be written; --read-only ");
+    anyport(&serve).exits(1).says("hint: DIR is not writable; --read-only ");
     let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &["--read-only"]);
     for scheme in SCHEMES {
         let get = anyport(&["get", "-k", "-q", "-o", "-", &server.url(scheme, "kept")]).succeeds();

@@ -361,6 +361,11 @@ fn stopping() -> Refusal {
     Refusal::new(RefusalCode::Busy, "the server is stopping")
 }
 
+/// A stream that ended `left` bytes before the announced size.
+fn early_end(left: u64) -> String {
+    format!("the stream ended {left} bytes before the announced size")
+}
+
 /// The idle timeout, as peers and operators read it.
 fn idle_reason(idle: Duration) -> String {
     format!("no data for {idle:?} (--idle-timeout)")

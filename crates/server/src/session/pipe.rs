@@ -14,7 +14,7 @@ use anyport_net::copy::{Event, Interest, Placement, Session, Wait};
 use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
-use super::{Context, Next, Produced, Successor, idle_reason, stopping};
+use super::{Context, Next, Produced, Successor, early_end, idle_reason, stopping};
 use crate::service::pipe::{Given, Giver, Taker};
 
 pub(crate) struct Pipe {
@@ -94,7 +94,7 @@ impl Pipe {
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Giving(giver, Some(left)) => {
-                let reason = format!("the stream ended {left} bytes before the announced size");
+                let reason = early_end(left);
                 giver.broken(&reason);
                 self.refuse(Refusal::new(RefusalCode::Interrupted, reason), replies);
             }

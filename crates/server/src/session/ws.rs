@@ -261,7 +261,7 @@ impl Ws {
     fn violated(&mut self, violation: Violation, replies: &mut Vec<u8>) {
         let section = violation.section();
         let reason = format!("{violation} ({section})");
-        tracing::debug!(peer = %self.context.peer, protocol = %self.protocol, reason, "violation");
+        tracing::debug!(peer = %self.context.peer, protocol = %self.protocol, reason, "WebSocket protocol violation");
         self.sender.close(Some(violation.close_code()), &reason, replies);
         if !self.service.broken(&reason) {
             self.context.files.refused(self.protocol.as_str(), self.context.peer, reason);

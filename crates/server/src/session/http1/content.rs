@@ -126,10 +126,7 @@ impl Content {
 
     /// The stream ended too early. Whoever only half-closed still reads why.
     pub(super) fn cut(mut self, replies: &mut Vec<u8>) {
-        let reason = match self.body.left() {
-            Some(left) => format!("the stream ended {left} bytes before the announced length"),
-            None => "the stream ended before the last chunk".to_owned(),
-        };
+        let reason = early_end(&self.body);
         let answer = self.give_up(StatusCode::BAD_REQUEST, &reason);
         self.fail(answer, replies);
     }
@@ -154,5 +151,13 @@ impl Content {
             }
             Place::Echo(_) | Place::PassedOver => None,
         }
+    }
+}
+
+/// Why content is incomplete whose stream has ended.
+pub(super) fn early_end(body: &BodyReader) -> String {
+    match body.left() {
+        Some(left) => format!("the stream ended {left} bytes before the announced length"),
+        None => "the stream ended before the last chunk".to_owned(),
     }
 }

@@ -15,6 +15,7 @@ use anyport_proto::http1::{BodyReader, Framing};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
 
+use super::content::early_end;
 use super::write::{Exchange, Frame};
 use super::{CONTINUE, State};
 use crate::service::pipe::{Given, Giver, Taker};
@@ -237,10 +238,7 @@ impl Piping {
                 *state = State::Pipe(self);
                 return;
             }
-            Part::Giving { body, .. } if begun => match body.left() {
-                Some(left) => format!("the stream ended {left} bytes before the announced length"),
-                None => "the stream ended before the last chunk".to_owned(),
-            },
+            Part::Giving { body, .. } if begun => early_end(body),
             Part::Giving { .. } | Part::Taking { .. } => {
                 "the client closed while it waited".to_owned()
             }

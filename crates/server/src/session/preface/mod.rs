@@ -33,7 +33,7 @@ use super::lines::Lines;
 use super::pipe::Pipe;
 use super::raw_echo::RawEcho;
 use super::sending::{Say, Sending};
-use super::{AnySession, Context, Next, Produced, Successor, idle_reason};
+use super::{AnySession, Context, Next, Produced, Successor, early_end, idle_reason};
 use crate::access::Means;
 use crate::service::files::Upload;
 use crate::service::time::now_line;
@@ -355,9 +355,7 @@ impl Preface {
             }
             State::Content(upload) | State::End(upload) => {
                 let reason = match upload.left() {
-                    Some(left) if left > 0 => {
-                        format!("the stream ended {left} bytes before the announced size")
-                    }
+                    Some(left) if left > 0 => early_end(left),
                     _ => "the stream ended before its END line".to_owned(),
                 };
                 upload.interrupt(reason.clone());
