@@ -165,7 +165,7 @@ async fn on_thread(
         None
     });
     let left = thread.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a transfer's thread panicked");
+        tracing::error!(%error, "internal error: a transfer thread panicked");
         None
     });
     let (socket, mut connection, pumped) = left?;
