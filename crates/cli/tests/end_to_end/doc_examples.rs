@@ -4,14 +4,15 @@
 //! serves or listens runs until a later block starts another server. A block that needs what a test machine lacks is
 //! fenced with `console norun: REASON`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::harness::{DEADLINE, Running, peer};
+use crate::harness::{DEADLINE, Running, anyport, peer};
 use crate::readme::{Background, Place};
 
 /// Blocks that need another machine, a terminal, systemd or a minute of waiting. Raise it only for one more of these.
-const MOST_NORUN: usize = 11;
+const MOST_NORUN: usize = 10;
 
 /// Programs that examples use and that a machine may lack.
 const TOOLS: [&str; 10] =
@@ -130,6 +131,70 @@ fn end(running: Vec<(Example, Background, String)>, problems: &mut String) {
     }
 }
 
+/// Flags of other programs that the pages name.
+const FLAGS_OF_OTHERS: [&str; 8] =
+    ["exclude", "http2-prior-knowledge", "ignored", "nofile", "path", "send-only", "ssl", "test"];
+
+/// The flags in `text`, without their dashes.
+fn flags(text: &str) -> BTreeSet<&str> {
+    let is_flag = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let flag = |(at, _): (usize, &str)| text[at + 2..].split(|c| !is_flag(c)).next();
+    let begins = |at: usize| !text[..at].ends_with(|c: char| is_flag(c) || c == '<');
+    let found = text.match_indices("--").filter(|(at, _)| begins(*at)).filter_map(flag);
+    found.filter(|flag| flag.starts_with(|c: char| c.is_ascii_lowercase())).collect()
+}
+
+#[test]
+fn every_flag_that_the_docs_name_is_known() {
+    let commands = [
+        "serve",
+        "send",
+        "get",
+        "ls",
+        "chat",
+        "cat",
+        "resolve",
+        "status",
+        "reload",
+        "stop",
+        "token",
+        "config show",
+        "bench",
+        "bench echo",
+        "bench idle",
+        "bench rooms",
+    ];
+    let mut help = String::new();
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        help.push_str(&anyport(&words).succeeds().stdout);
+    }
+    let known = flags(&help);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut unknown = Vec::new();
+    for page in pages(&root.join("docs")).into_iter().chain([root.join("SECURITY.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        // A switch has an opposite, which help does not show.
+        let is_known = |flag: &str| {
+            let plain = flag.strip_prefix("no-").unwrap_or(flag);
+            known.contains(flag)
+                || known.contains(plain)
+                || known.contains(format!("no-{flag}").as_str())
+                || FLAGS_OF_OTHERS.contains(&flag)
+        };
+        let flags = flags(&text).into_iter().filter(|flag| !is_known(flag));
+        unknown.extend(flags.map(|flag| format!("{}: --{flag}", page.display())));
+    }
+    assert!(known.len() > 60, "{known:?}");
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+/// The pages of docs/ without the decisions.
+fn pages(docs: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(docs).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
 /// Runs one page and returns what went wrong.
 fn run_page(name: &str, examples: Vec<Example>) -> String {
     let Some(place) = Place::new() else { return String::new() };
@@ -186,23 +251,19 @@ fn run_page(name: &str, examples: Vec<Example>) -> String {
 #[test]
 fn every_command_of_the_docs_works_and_prints_what_its_page_shows() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    let (mut pages, mut norun, mut commands) = (Vec::new(), 0, 0);
-    for entry in std::fs::read_dir(docs).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "md") {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let (examples, skipped) = examples(&std::fs::read_to_string(&path).unwrap(), &name);
-            norun += skipped;
-            commands += examples.len();
-            pages.push((name, examples));
-        }
+    let (mut all, mut norun, mut commands) = (Vec::new(), 0, 0);
+    for path in pages(&docs) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let (examples, skipped) = examples(&std::fs::read_to_string(&path).unwrap(), &name);
+        norun += skipped;
+        commands += examples.len();
+        all.push((name, examples));
     }
     assert!(commands > 60, "the pages have lost their commands: {commands}");
     assert!(norun <= MOST_NORUN, "{norun} blocks of docs/ are not run by any test");
-    let pages = pages.into_iter().filter(|(_, examples)| !examples.is_empty());
-    let running: Vec<_> = pages
-        .map(|(name, examples)| std::thread::spawn(move || run_page(&name, examples)))
-        .collect();
+    let all = all.into_iter().filter(|(_, examples)| !examples.is_empty());
+    let running: Vec<_> =
+        all.map(|(name, examples)| std::thread::spawn(move || run_page(&name, examples))).collect();
     let problems: String = running.into_iter().map(|page| page.join().unwrap()).collect();
     assert!(problems.is_empty(), "{problems}");
 }
