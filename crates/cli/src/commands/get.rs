@@ -216,13 +216,13 @@ fn output(flags: &flags::Get, targets: &[Target]) -> Result<Output, Failure> {
     };
     if is_stdout(flags) {
         if targets.iter().any(is_directory) {
-            return usage("cannot write a directory to standard output", "-o DIR/");
+            return usage("cannot write a directory to standard output", "use -o DIR/");
         }
         return Ok(Output::Stdout);
     }
     if let Some(what) = special(path) {
         if targets.iter().any(is_directory) {
-            return usage("cannot write a directory to a FIFO or device", "-o DIR/");
+            return usage("cannot write a directory to a FIFO or device", "use -o DIR/");
         }
         if what == Special::BlockDevice && flags.on_exists != OnExists::Overwrite {
             let error = anyhow::anyhow!("{} is a block device", path.display());
