@@ -371,7 +371,7 @@ pub(super) fn check_name(target: &Path) -> Result<(), GetError> {
     match anyport_disk::stored_as(At { directory: CWD, name: target }) {
         Ok(None) => Ok(()),
         Ok(Some(other)) => Err(GetError::StoredAs { path, other: escaped(other.as_bytes()) }),
-        Err(source) => Err(GetError::Local { what: "look at", path, source }),
+        Err(source) => Err(GetError::Local { what: "stat", path, source }),
     }
 }
 
