@@ -230,6 +230,32 @@ fn a_sender_that_is_back_takes_over_from_its_own_dead_connection() {
     }
 }
 
+/// On both engines, and what came behind the offer is handled after it.
+#[test]
+fn a_sender_that_is_back_takes_over_in_messages() {
+    for engine in ["own", "library"] {
+        let server = Server::start(&["--engine", engine]);
+        let content = noise(LARGE, 5);
+        let message =
+            format!(r#"{{"offer":{{"name":"x","size":{LARGE},"id":"back","resume":true}}}}"#);
+        let offer = frame(TEXT, message.as_bytes());
+        let mut dead = announced(server.port());
+        dead.write_all(&[&offer[..], &frame(BINARY, &content[..1_000_000])].concat()).unwrap();
+        part_of_at_least(&server, 1_000_000);
+        let mut stream = announced(server.port());
+        let rest = frame(BINARY, &content[1_000_000..]);
+        let end = frame(TEXT, br#"{"end":{}}"#);
+        stream.write_all(&[offer, rest, end].concat()).unwrap();
+        let text = |(_, payload): (u8, Vec<u8>)| String::from_utf8(payload).unwrap();
+        assert_eq!(text(read_frame(&mut stream)), r#"{"go":{"offset":1000000}}"#, "{engine}");
+        let receipt = text(read_frame(&mut stream));
+        assert!(receipt.starts_with(r#"{"receipt":"#), "{engine}: {receipt}");
+        assert_eq!(server.next_interrupted()["bytes"], 1_000_000);
+        assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+        drop(dead);
+    }
+}
+
 /// Two that cannot be told apart do not disturb each other.
 #[test]
 fn two_senders_without_ids_are_two_files() {

@@ -16,6 +16,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use anyport_net::blocking;
+use anyport_net::copy::Wait;
 use anyport_net::prefixed::Prefixed;
 use anyport_proto::http1::plain_response;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
@@ -128,6 +129,12 @@ async fn receive(
             Some(Ok(message)) => {
                 let take = || take(&mut service, message, at, &mut peer_closed, &mut outbox);
                 blocking::run(take).await;
+                while let Some(upload) = service.waiting() {
+                    if let Some(Wait { gate, until: Some(until), .. }) = upload.wait() {
+                        let _ = tokio::time::timeout_at(until.into(), gate.opened()).await;
+                    }
+                    blocking::run(|| upload.retry(&mut outbox)).await;
+                }
             }
             Some(Err(error)) => {
                 if peer_closed {

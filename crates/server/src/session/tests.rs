@@ -17,6 +17,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::observe::{Interrupted, Observer, Refused};
+use crate::route::Route;
 
 /// What became of a connection.
 #[derive(Debug, Default, PartialEq)]
@@ -512,3 +513,90 @@ const REQUESTS: [&[u8]; 16] = [
     b"GET /x HTTP/1.1\n\n",
     b"PUT /y6 HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\nhello",
 ];
+
+/// A connection of a sender that offers `id` to resume, over lines or over messages.
+fn offering(context: &Context, over_messages: bool, id: usize) -> (AnySession, Vec<u8>) {
+    // Each connection has its own.
+    let context = Context { link: Link::new(), ..context.clone() };
+    let (mut session, mut wire) = if over_messages {
+        let route = Route::Upload { path: None };
+        let session = AnySession::Ws(Box::new(ws::Ws::handshaken(context, route, true, None)));
+        let offer = format!(r#"{{"offer":{{"name":"x","size":9,"id":"{id}","resume":true}}}}"#);
+        (session, frame(Kind::Text, Fragment::Whole, offer.as_bytes(), 1))
+    } else {
+        let session = AnySession::new(Verdict::Preface, context).unwrap();
+        (session, format!("ANYPORT/1 PUT x size=9 id={id} resume\n").into_bytes())
+    };
+    let mut replies = Vec::new();
+    let next = session.handle(Event::Bytes(&mut wire), Instant::now(), &mut replies);
+    assert!(matches!(next, copy::Next::Continue));
+    (session, replies)
+}
+
+/// The owner lets go as late as the test wants, and the session returns meanwhile.
+#[test]
+fn a_sender_that_is_back_waits_without_a_thread_until_its_last_connection_lets_go() {
+    for over_messages in [false, true] {
+        let scratch = tempfile::tempdir().unwrap();
+        let context = context(Config::new(scratch.path()), &Arc::default());
+        let (mut owner, go) = offering(&context, over_messages, 1);
+        assert!(String::from_utf8_lossy(&go).contains("offset"), "{go:?}");
+        let content = if over_messages {
+            frame(Kind::Binary, Fragment::Whole, b"1234", 2)
+        } else {
+            b"1234".to_vec()
+        };
+        owner.handle(Event::Bytes(&mut content.clone()), Instant::now(), &mut Vec::new());
+        let (mut back, mut replies) = offering(&context, over_messages, 1);
+        assert_eq!(replies, b"");
+        let held = back.interest().wait.unwrap();
+        assert!(!back.interest().produce && held.until.unwrap() > Instant::now());
+        owner.handle(Event::Lost("the test ends it"), Instant::now(), &mut Vec::new());
+        assert!(held.gate.is_open());
+        let Interest { wait, produce, .. } = back.interest();
+        assert!(wait.is_none() && produce);
+        let mut said = Vec::new();
+        let next = drain(&mut back, &mut replies, &mut said);
+        assert!(matches!(next, copy::Next::Continue));
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(said.contains(r#"{"go":{"offset":4}}"#) || said.contains("GO offset=4"), "{said}");
+        assert!(!back.interest().produce && back.interest().wait.is_none());
+    }
+}
+
+/// Each of them waits to the end of its time, so the number of those that do is bounded. All try again then.
+#[test]
+fn an_owner_that_never_lets_go_makes_others_busy_in_the_end() {
+    let scratch = tempfile::tempdir().unwrap();
+    let context = context(Config::new(scratch.path()), &Arc::default());
+    let owners: Vec<_> = (0..=64).map(|id| offering(&context, false, id).0).collect();
+    let mut waiting = Vec::new();
+    for id in 0..64 {
+        let (session, replies) = offering(&context, id % 2 == 1, id);
+        assert_eq!(replies, b"", "{id}");
+        waiting.push(session);
+    }
+    let (mut beyond, replies) = offering(&context, false, 64);
+    let replies = String::from_utf8(replies).unwrap();
+    assert!(replies.starts_with("ANYPORT/1 ERROR busy too many senders wait"), "{replies}");
+    // It takes the next line.
+    let mut replies = Vec::new();
+    let mut line = b"ANYPORT/1 GREET\n".to_vec();
+    beyond.handle(Event::Bytes(&mut line), Instant::now(), &mut replies);
+    assert!(replies.starts_with(b"ANYPORT/1 GREETING "));
+    for session in &mut waiting {
+        let until = session.interest().wait.unwrap().until.unwrap();
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        let mut replies = Vec::new();
+        let next = session.handle(Event::Idle, Instant::now(), &mut replies);
+        assert!(matches!(next, copy::Next::Continue));
+        let replies = String::from_utf8_lossy(&replies).into_owned();
+        assert!(replies.contains("x is being sent over another connection"), "{replies}");
+        let Interest { wait, produce, .. } = session.interest();
+        assert!(wait.is_none() && !produce);
+    }
+    // Their places are free again.
+    drop(owners);
+    let (_owner, _) = offering(&context, false, 1);
+    assert!(offering(&context, false, 1).0.interest().wait.is_some());
+}

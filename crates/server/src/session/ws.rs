@@ -173,9 +173,12 @@ impl Ws {
     }
 
     /// Whether an answer goes out, or something waits behind one.
-    const fn is_sending(&self) -> bool {
+    fn is_sending(&self) -> bool {
+        if self.service.wait().is_some() {
+            return false;
+        }
         let waits_behind_it = !self.waiting.is_empty() && self.wake.is_none();
-        self.service.is_sending() || self.put_off.is_some() || waits_behind_it
+        self.service.is_answering() || self.put_off.is_some() || waits_behind_it
     }
 
     fn sent(&mut self, count: u64) {
@@ -205,7 +208,7 @@ impl Ws {
         // The loop reads on only after it has written what the last step replied.
         self.service.replied();
         while !self.sender.close_sent() {
-            let sending = self.service.is_sending();
+            let sending = self.service.is_answering();
             if inflated >= INFLATED_AT_ONCE {
                 self.wake = Some(at);
             } else if !bytes.is_empty() {
@@ -296,8 +299,10 @@ impl Session for Ws {
             && self.waiting.is_empty();
         let reads = self.is_in_a_room() || reads_while_sending;
         let read = if reads { Read::WhileProducing } else { Read::Bytes };
-        let (produce, wake) = (self.is_sending(), self.wake);
-        Interest { read, produce, wake, may_block, place, ..Interest::input(idle) }
+        // Before it is known what is to be sent: the gate may open in between.
+        let wait = self.service.wait();
+        let (produce, wake) = (wait.is_none() && self.is_sending(), self.wake);
+        Interest { read, produce, wake, wait, may_block, place, ..Interest::input(idle) }
     }
 
     fn handle(&mut self, event: copy::Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
@@ -338,7 +343,8 @@ impl Session for Ws {
                 let reason = idle_reason(self.context.config.timeouts.idle);
                 let mut outlet = Frames { sender: &mut self.sender, replies: out };
                 self.service.idle(&reason, &mut outlet);
-                return Next::Finish;
+                // An offer that waited in vain ends nothing.
+                return if self.sender.close_sent() { Next::Finish } else { Next::Continue };
             }
             copy::Event::Sent(count) => self.sent(count),
             copy::Event::Shutdown if self.stop(out) => return Next::Finish,
@@ -350,6 +356,11 @@ impl Session for Ws {
 
     /// Returns the next piece of an answer. Once it is complete, handles the input that waited.
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
+        if let Some(upload) = self.service.waiting() {
+            upload.retry(&mut Frames { sender: &mut self.sender, replies: out });
+            let closed = self.sender.close_sent();
+            return Ok(Produced::Next(if closed { Next::Finish } else { Next::Continue }));
+        }
         let MessageService::Upload(upload) = &mut self.service else {
             return Ok(Produced::Next(Next::Continue));
         };

@@ -4,10 +4,14 @@ mod parts;
 mod present;
 mod quota;
 mod upload;
+mod waiting;
 
+use parts::Owner;
 use quota::Quota;
 pub(crate) use upload::Upload;
 use upload::{Here, Spent};
+use waiting::NotBegun;
+pub(crate) use waiting::{Begun, Waiting};
 
 use std::collections::HashMap;
 use std::io;
@@ -44,7 +48,7 @@ pub(crate) struct Files {
     /// What may rest in the directory; without a limit there is nothing to count.
     quota: Option<Arc<Quota>>,
     /// Whose connection writes to a part that can be gone on with.
-    writers: Arc<Mutex<HashMap<PartKey, Link>>>,
+    writers: Arc<Mutex<HashMap<PartKey, Owner>>>,
     /// Who waits for a part that another connection has not let go of yet.
     taking_over: Arc<Semaphore>,
     access: FileAccess,
@@ -120,7 +124,7 @@ impl Files {
             quota,
             writers: Arc::default(),
             access: config.file_access,
-            taking_over: Arc::new(Semaphore::new(parts::TAKING_OVER)),
+            taking_over: Arc::new(Semaphore::new(waiting::TAKING_OVER)),
             sink: config.sink,
             digest: config.digest,
             max_size: config.max_size,
@@ -186,19 +190,12 @@ impl Files {
         }
     }
 
-    /// Begins to receive a file. What the offer says is checked here, before any content.
-    ///
-    /// # Errors
-    /// A name that cannot be made safe, a size above the limit or the free space, a directory that cannot be written.
-    /// The refusal has been told to the observer.
-    pub(crate) fn begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
-        let (protocol, peer) = (source.protocol.as_str(), source.peer);
-        self.try_begin(source, offer).inspect_err(|refusal| {
-            self.refused(protocol, peer, refusal.message.clone());
-        })
-    }
-
-    fn try_begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
+    fn try_begin(
+        self: &Arc<Self>,
+        source: Source,
+        offer: Offer,
+        waited: Option<&Waiting>,
+    ) -> Result<Upload, NotBegun> {
         self.check_may_write(offer.name.as_deref())?;
         let is_directory =
             offer.size == Some(0) && offer.name.as_ref().is_some_and(|name| name.ends_with('/'));
@@ -217,7 +214,7 @@ impl Files {
             let limit = self.max_size;
             let message =
                 format!("a file of {size} bytes exceeds the limit of {limit} (--max-size)");
-            return Err(Refusal::new(RefusalCode::TooLarge, message));
+            return Err(Refusal::new(RefusalCode::TooLarge, message).into());
         }
         let mut on_exists = self.on_exists(&offer)?;
         let mut directories = 0;
@@ -232,7 +229,7 @@ impl Files {
                 {
                     let message = not_distinguished(&path.to_string(), &other);
                     let refusal = Refusal::new(RefusalCode::Exists, message);
-                    return Err(refusal.with_hint(ANOTHER_NAME));
+                    return Err(refusal.with_hint(ANOTHER_NAME).into());
                 }
             }
         }
@@ -255,7 +252,7 @@ impl Files {
         let mut sink = match self.sink {
             _ if here.is_some() => AnySink::Discard,
             SinkKind::File => {
-                let part = self.part(&source, path.as_ref(), &offer, algorithm)?;
+                let part = self.part(&source, path.as_ref(), &offer, algorithm, waited)?;
                 (held, begun_by_others) = (part.held, part.without_id);
                 AnySink::File(part.sink)
             }
@@ -270,7 +267,7 @@ impl Files {
                 sink = AnySink::File(part);
                 if let Err(error) = hashed {
                     sink.keep_part(owner_of(&source));
-                    return Err(storage_refusal("cannot read a partial file", &error));
+                    return Err(storage_refusal("cannot read a partial file", &error).into());
                 }
                 (hasher, length)
             }
@@ -309,7 +306,7 @@ impl Files {
         };
         match self.check_space(&upload).and_then(|()| self.claim(&mut upload, directories)) {
             Ok(()) => Ok(upload),
-            Err(refusal) => Err(upload.give_up(refusal)),
+            Err(refusal) => Err(upload.give_up(refusal).into()),
         }
     }
 
@@ -354,75 +351,6 @@ impl Files {
             }
             (Some(asked), _) => Ok(asked),
             (None, configured) => Ok(configured.unwrap_or(default)),
-        }
-    }
-
-    /// A file whose name had to be changed never counts as present, and never replaces another one: that may be a
-    /// different file of the same sender, whose name was mapped to the same. It is stored under a name of its own or not
-    /// at all.
-    fn only_apart(
-        &self,
-        path: Option<&FilePath>,
-        offer: &Offer,
-        on_exists: OnExists,
-    ) -> Result<OnExists, Refusal> {
-        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(on_exists) };
-        if on_exists == OnExists::Rename {
-            return Ok(on_exists);
-        }
-        let present = self.directory.now().present(path);
-        match present.map_err(|error| storage_refusal(&format!("cannot stat {path}"), &error))? {
-            Some(_) => {
-                let asked = offer.name.as_deref().unwrap_or_default();
-                let message = format!(
-                    "cannot store {asked:?}: the name would be changed to {path}, which exists"
-                );
-                Err(Refusal::new(RefusalCode::Exists, message)
-                    .with_hint("send it under another name, or with --on-exists rename"))
-            }
-            None => Ok(OnExists::Error),
-        }
-    }
-
-    /// Whether the offered file may be stored already. A file that is certainly another one is
-    /// refused now, before any content, unless it is to be replaced.
-    fn is_here(
-        &self,
-        path: Option<&FilePath>,
-        offer: &Offer,
-        on_exists: OnExists,
-        algorithm: Algorithm,
-    ) -> Result<Option<Here>, Refusal> {
-        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(None) };
-        if on_exists == OnExists::Rename {
-            return Ok(None);
-        }
-        let present = self.directory.now().present(path);
-        let Some(present) =
-            present.map_err(|error| storage_refusal(&format!("cannot stat {path}"), &error))?
-        else {
-            return Ok(None);
-        };
-        let has_size = present.is_file && Some(present.size) == offer.size;
-        if has_size && offer.mtime.is_some_and(|mtime| mtime.identifies(present.mtime)) {
-            return Ok(Some(Here::SameTime));
-        }
-        // What differs in time is probably another file: where that is replaced anyway, asking for
-        // the digest first only pays if the times could be the same.
-        let worth_comparing = match on_exists {
-            OnExists::Error => true,
-            OnExists::Overwrite => {
-                offer.resume && offer.mtime.is_some_and(|mtime| mtime.may_equal(present.mtime))
-            }
-            OnExists::Rename => false,
-        };
-        if has_size && worth_comparing && algorithm != Algorithm::None {
-            return Ok(Some(Here::SameSize));
-        }
-        match on_exists {
-            OnExists::Error => Err(exists(path, offer, Some(present))),
-            OnExists::Overwrite if !present.is_file => Err(exists(path, offer, Some(present))),
-            OnExists::Overwrite | OnExists::Rename => Ok(None),
         }
     }
 

@@ -1,28 +1,31 @@
 //! What an earlier attempt left of a file: who may go on with it.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use anyport_net::copy::Gate;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
+use super::waiting::{NotBegun, Waiting};
 use super::{Files, Source, storage_refusal};
 use crate::link::Link;
-use crate::sink::{Directory, FileSink, PartKey};
+use crate::sink::{FileSink, PartKey};
 
 impl Files {
-    /// What an earlier attempt left of the offered file, or an empty part.
+    /// What an earlier attempt left of the offered file, or an empty part. `waited`: this is not the first attempt to
+    /// take it over.
     pub(super) fn part(
         self: &Arc<Self>,
         source: &Source,
         path: Option<&FilePath>,
         offer: &Offer,
         algorithm: Algorithm,
-    ) -> Result<Part, Refusal> {
+        waited: Option<&Waiting>,
+    ) -> Result<Part, NotBegun> {
         let cannot = |error| storage_refusal("cannot create a file", &error);
         let directory = self.directory.now();
         let fresh = || {
@@ -59,15 +62,16 @@ impl Files {
         if found.is_none()
             && let Some(own) = own
         {
-            let mut sink = directory.open_part(own, offer.resume, offer.mode).map_err(cannot)?;
+            let sink = directory.open_part(own, offer.resume, offer.mode).map_err(cannot)?;
             if sink.is_none() && offer.resume && with_id.is_some() {
-                sink = self.take_over(&directory, own, offer.mode).map_err(cannot)?;
-                if sink.is_none() {
-                    let message = format!("{path} is being sent over another connection");
-                    return Err(
-                        Refusal::new(RefusalCode::Busy, message).with_hint("try again later")
-                    );
-                }
+                return Err(self.take_over(own, waited).map_or_else(
+                    || {
+                        let message = format!("{path} is being sent over another connection");
+                        let refusal = Refusal::new(RefusalCode::Busy, message);
+                        NotBegun::Refused(refusal.with_hint("try again later"))
+                    },
+                    NotBegun::Owned,
+                ));
             }
             found = sink.map(|sink| (sink, own));
         }
@@ -76,39 +80,33 @@ impl Files {
         if offer.size.is_some_and(|size| sink.length() > size) {
             // Nothing of ours writes more than was announced.
             let message = "the partial file is longer than the file";
-            return Err(Refusal::new(RefusalCode::Storage, message).with_hint("send it again"));
+            let refusal = Refusal::new(RefusalCode::Storage, message).with_hint("send it again");
+            return Err(refusal.into());
         }
         sink.describe(path, offer);
-        let link = source.link.clone();
-        self.writers().insert(key.clone(), link.clone());
-        let held = Some(Writing { files: self.clone(), key: key.clone(), link });
+        let owner = Owner { link: source.link.clone(), released: Arc::default() };
+        self.writers().insert(key.clone(), owner.clone());
+        let held = Some(Writing { files: self.clone(), key: key.clone(), owner });
         Ok(Part { sink, held, without_id: Some(key) == without_id.as_ref() })
     }
 
-    /// The part of a sender that is back: its last connection broke, and we have not noticed yet.
-    fn take_over(
-        &self,
-        directory: &Arc<Directory>,
-        key: &PartKey,
-        mode: Option<u32>,
-    ) -> io::Result<Option<FileSink>> {
-        let Some(link) = self.writers().get(key).cloned() else { return Ok(None) };
-        link.shut();
-        // Each waits on a thread of the pool for disks, which others need.
-        let Ok(_waiting) = self.taking_over.try_acquire() else { return Ok(None) };
-        let deadline = Instant::now() + TAKE_OVER;
-        loop {
-            if let Some(part) = directory.open_part(key, true, mode)? {
-                return Ok(Some(part));
+    /// Ends the connection that owns a partial file whose sender is back, and returns the gate that opens when it has let
+    /// go; `None` where it is not waited for (any more).
+    fn take_over(&self, key: &PartKey, waited: Option<&Waiting>) -> Option<Arc<Gate>> {
+        let owner = self.writers().get(key).cloned();
+        match (waited, owner) {
+            (Some(waited), _) if Instant::now() >= waited.until => None,
+            // Another connection of the sender was faster: it may end in time, but not for this one.
+            (Some(_), owner) => Some(owner.map(|owner| owner.released).unwrap_or_default()),
+            (None, owner) => {
+                let owner = owner?;
+                owner.link.shut();
+                Some(owner.released)
             }
-            if Instant::now() > deadline {
-                return Ok(None);
-            }
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    fn writers(&self) -> MutexGuard<'_, HashMap<PartKey, Link>> {
+    fn writers(&self) -> MutexGuard<'_, HashMap<PartKey, Owner>> {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,28 +119,32 @@ pub(super) struct Part {
     pub(super) without_id: bool,
 }
 
+/// The connection that writes to a partial file.
+#[derive(Debug, Clone)]
+pub(super) struct Owner {
+    link: Link,
+    /// Open when it does so no more.
+    released: Arc<Gate>,
+}
+
 /// A connection's right to a part.
 pub(super) struct Writing {
     files: Arc<Files>,
     key: PartKey,
-    link: Link,
+    owner: Owner,
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
         let mut writers = self.files.writers();
-        // Somebody may have taken over.
-        if writers.get(&self.key).is_some_and(|link| link.is(&self.link)) {
+        // Another connection may have taken over.
+        if writers.get(&self.key).is_some_and(|owner| owner.link.is(&self.owner.link)) {
             writers.remove(&self.key);
         }
+        drop(writers);
+        self.owner.released.open();
     }
 }
 
 /// Bytes from which on a file whose sender does not ask to go on keeps a part that another attempt can go on with.
 const WORTH_RESUMING: u64 = 1024 * 1024;
-
-/// Senders that wait for that at a time; a further one is told to try again.
-pub(super) const TAKING_OVER: usize = 8;
-
-/// What a connection gets to let go of its part, once its sender has come back over another one.
-const TAKE_OVER: Duration = Duration::from_secs(2);

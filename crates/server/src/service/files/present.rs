@@ -2,15 +2,88 @@
 
 use std::io;
 
-use anyport_proto::transfer::digest::Digest;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
+use anyport_proto::transfer::offer::{Offer, OnExists};
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
-use super::{Files, Source, hashing};
+use super::upload::Here;
+use super::{Files, Source, exists, hashing, storage_refusal};
+use crate::config::SinkKind;
 use crate::sink::beneath::{self, Found};
 use crate::sink::{date, digest_memory};
 
 impl Files {
+    /// A file whose name had to be changed never counts as present, and never replaces another one: that may be a
+    /// different file of the same sender, whose name was mapped to the same. It is stored under a name of its own or not
+    /// at all.
+    pub(super) fn only_apart(
+        &self,
+        path: Option<&FilePath>,
+        offer: &Offer,
+        on_exists: OnExists,
+    ) -> Result<OnExists, Refusal> {
+        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(on_exists) };
+        if on_exists == OnExists::Rename {
+            return Ok(on_exists);
+        }
+        let present = self.directory.now().present(path);
+        match present.map_err(|error| storage_refusal(&format!("cannot stat {path}"), &error))? {
+            Some(_) => {
+                let asked = offer.name.as_deref().unwrap_or_default();
+                let message = format!(
+                    "cannot store {asked:?}: the name would be changed to {path}, which exists"
+                );
+                Err(Refusal::new(RefusalCode::Exists, message)
+                    .with_hint("send it under another name, or with --on-exists rename"))
+            }
+            None => Ok(OnExists::Error),
+        }
+    }
+
+    /// Whether the offered file may be stored already. A file that is certainly another one is
+    /// refused now, before any content, unless it is to be replaced.
+    pub(super) fn is_here(
+        &self,
+        path: Option<&FilePath>,
+        offer: &Offer,
+        on_exists: OnExists,
+        algorithm: Algorithm,
+    ) -> Result<Option<Here>, Refusal> {
+        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(None) };
+        if on_exists == OnExists::Rename {
+            return Ok(None);
+        }
+        let present = self.directory.now().present(path);
+        let Some(present) =
+            present.map_err(|error| storage_refusal(&format!("cannot stat {path}"), &error))?
+        else {
+            return Ok(None);
+        };
+        let has_size = present.is_file && Some(present.size) == offer.size;
+        if has_size && offer.mtime.is_some_and(|mtime| mtime.identifies(present.mtime)) {
+            return Ok(Some(Here::SameTime));
+        }
+        // What differs in time is probably another file: where that is replaced anyway, asking for
+        // the digest first only pays if the times could be the same.
+        let worth_comparing = match on_exists {
+            OnExists::Error => true,
+            OnExists::Overwrite => {
+                offer.resume && offer.mtime.is_some_and(|mtime| mtime.may_equal(present.mtime))
+            }
+            OnExists::Rename => false,
+        };
+        if has_size && worth_comparing && algorithm != Algorithm::None {
+            return Ok(Some(Here::SameSize));
+        }
+        match on_exists {
+            OnExists::Error => Err(exists(path, offer, Some(present))),
+            OnExists::Overwrite if !present.is_file => Err(exists(path, offer, Some(present))),
+            OnExists::Overwrite | OnExists::Rename => Ok(None),
+        }
+    }
+
     /// Returns whether the file at `path` has this digest. Then it gets the time that the sender
     /// announced, as that is what the next comparison needs.
     ///

@@ -6,6 +6,7 @@ mod upload;
 
 use std::time::{Duration, Instant};
 
+use anyport_net::copy::Wait;
 use anyport_proto::transfer::refusal::Refusal;
 use anyport_proto::ws::{CloseCode, Kind};
 
@@ -103,6 +104,30 @@ impl MessageService {
         match self {
             Self::Upload(upload) => upload.is_sending(),
             Self::Echo(_) | Self::Room(_) => false,
+        }
+    }
+
+    /// Whether a message that was received is not answered yet, so that no other one is handled.
+    pub(super) const fn is_answering(&self) -> bool {
+        match self {
+            Self::Upload(upload) => upload.is_sending() || upload.is_waiting(),
+            Self::Echo(_) | Self::Room(_) => false,
+        }
+    }
+
+    /// The upload, if its offer waits for another connection.
+    pub(super) fn waiting(&mut self) -> Option<&mut MessageUpload> {
+        match self {
+            Self::Upload(upload) if upload.is_waiting() => Some(upload),
+            _ => None,
+        }
+    }
+
+    /// What an offer waits for.
+    pub(super) fn wait(&self) -> Option<Wait> {
+        match self {
+            Self::Upload(upload) => upload.wait(),
+            Self::Echo(_) | Self::Room(_) => None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! send offers and ends as text and content as binary, and get receipts as text, file after file. For every other
 //! client all payloads in order are the file, and a Close between messages is its end.
 
+use anyport_net::copy::Wait;
 use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::file_path;
 use anyport_proto::transfer::offer::{End, FileMessage, FileReply, Offer};
@@ -12,7 +13,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Kind};
 
 use super::{Outlet, Piece};
-use crate::service::files::{Source, Upload};
+use crate::service::files::{Begun, Source, Upload, Waiting};
 use crate::session::Context;
 use crate::session::due::Due;
 use crate::session::sending::Sending;
@@ -24,6 +25,8 @@ pub(crate) struct MessageUpload {
     path: Option<String>,
     announced: bool,
     current: Option<Upload>,
+    /// An offer whose partial file the last connection of its sender has not let go of yet.
+    waiting: Option<Box<Waiting>>,
     /// The running upload was offered, so only an `end` message is its end.
     offered: bool,
     /// A text message of an announced client, collected up to `Limits::offer`.
@@ -49,6 +52,7 @@ impl MessageUpload {
             path,
             announced,
             current: None,
+            waiting: None,
             offered: false,
             text: Vec::new(),
             due: Due::new(context.config.timeouts.handshake),
@@ -126,12 +130,17 @@ impl MessageUpload {
 
     /// Interrupts what runs, and tells the peer that it may try again.
     pub(in crate::session) fn idle(&mut self, reason: &str, outlet: &mut dyn Outlet) {
+        // The other connection has not let go in time: this is the last attempt.
+        if self.is_waiting() {
+            return self.retry(outlet);
+        }
         self.broken(reason);
         self.refuse(Refusal::new(RefusalCode::Interrupted, reason), outlet);
     }
 
     /// False where no transfer ran that tells of it.
     pub(in crate::session) fn broken(&mut self, reason: &str) -> bool {
+        self.waiting = None;
         let sending = self.sending.take().map(|sending| sending.broken(reason));
         self.current.take().map(|upload| upload.interrupt(reason)).or(sending).is_some()
     }
@@ -148,7 +157,27 @@ impl MessageUpload {
 
     /// Whether no file is on its way.
     pub(in crate::session) const fn is_idle(&self) -> bool {
-        self.current.is_none() && !self.in_message && self.text.is_empty() && self.sending.is_none()
+        let is_between = self.current.is_none() && !self.in_message && self.text.is_empty();
+        is_between && self.sending.is_none() && self.waiting.is_none()
+    }
+
+    /// Whether an offer waits for another connection to let go of its partial file.
+    pub(in crate::session) const fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// What it waits for; `None` where [`Self::retry`] is to be called.
+    pub(in crate::session) fn wait(&self) -> Option<Wait> {
+        self.waiting.as_ref().and_then(|waiting| waiting.wait())
+    }
+
+    /// Tries again what waited.
+    pub(in crate::session) fn retry(&mut self, outlet: &mut dyn Outlet) {
+        let Some(waiting) = self.waiting.take() else { return };
+        let begun = self.context.files.retry(waiting);
+        if let Err(refusal) = self.begun(begun, true, outlet) {
+            self.refuse(refusal, outlet);
+        }
     }
 
     /// Content that needs no further word: a Close or FIN is its end.
@@ -233,8 +262,22 @@ impl MessageUpload {
 
     fn begin(&mut self, offer: Offer, outlet: &mut dyn Outlet) -> Result<(), Refusal> {
         let resume = offer.resume;
-        let upload = match self.context.files.begin(self.source.clone(), offer) {
-            Ok(upload) => upload,
+        let begun = self.context.files.offered(self.source.clone(), offer);
+        self.begun(begun, resume, outlet)
+    }
+
+    fn begun(
+        &mut self,
+        begun: Result<Begun, Refusal>,
+        resume: bool,
+        outlet: &mut dyn Outlet,
+    ) -> Result<(), Refusal> {
+        let upload = match begun {
+            Ok(Begun::Upload(upload)) => *upload,
+            Ok(Begun::Waiting(waiting)) => {
+                self.waiting = Some(waiting);
+                return Ok(());
+            }
             // The sender waits, so nothing of this file is on its way: the next one may fare better.
             Err(refusal) if resume => {
                 let reply = FileReply::Error(refusal);

@@ -35,7 +35,7 @@ use super::raw_echo::RawEcho;
 use super::sending::{Say, Sending};
 use super::{AnySession, Context, Next, Produced, Successor, early_end, idle_reason};
 use crate::access::Means;
-use crate::service::files::Upload;
+use crate::service::files::{Begun, Upload, Waiting};
 use crate::service::time::now_line;
 
 pub(crate) struct Preface {
@@ -55,6 +55,8 @@ enum State {
     Request,
     /// Content until its announced size, or until FIN.
     Content(Upload),
+    /// An offer whose partial file the last connection of its sender still holds.
+    Waiting(Box<Waiting>),
     /// All content is here; its `END` line is not.
     End(Upload),
     /// Refused, but its content is on its way and short; then comes its `END` line.
@@ -99,13 +101,17 @@ impl Preface {
         match std::mem::replace(&mut self.state, State::Refused) {
             State::Content(upload) | State::End(upload) => upload.interrupt(reason),
             State::Sending(sending) => sending.broken(reason),
-            State::Request | State::PassedOver { .. } | State::Refused => {}
+            State::Request | State::Waiting(_) | State::PassedOver { .. } | State::Refused => {}
         }
     }
 
     /// Whether an answer goes out, or something waits behind one.
     fn is_sending(&self) -> bool {
-        matches!(self.state, State::Sending(_)) || !self.waiting.is_empty()
+        match &self.state {
+            State::Sending(_) => true,
+            State::Waiting(waiting) => waiting.wait().is_none(),
+            _ => !self.waiting.is_empty(),
+        }
     }
 
     fn send(
@@ -189,8 +195,8 @@ impl Preface {
                     }
                     self.state = State::Request;
                 }
-                State::Sending(sending) => {
-                    self.state = State::Sending(sending);
+                state @ (State::Sending(_) | State::Waiting(_)) => {
+                    self.state = state;
                     self.waiting.extend_from_slice(bytes);
                     return Ok(Next::Continue);
                 }
@@ -258,9 +264,30 @@ impl Preface {
     fn begin(&mut self, offer: Offer, replies: &mut Vec<u8>) -> Result<(), Refusal> {
         let Offer { resume, size, .. } = offer;
         let source = self.context.source(Protocol::Raw, Engine::Own);
+        let begun = self.context.files.offered(source, offer);
+        self.begun(begun, resume, size, replies)
+    }
+
+    /// Tries again what waited; only offers to resume do.
+    fn retry(&mut self, waiting: Box<Waiting>, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
+        let begun = self.context.files.retry(waiting);
+        self.begun(begun, true, None, replies).map(|()| Next::Continue)
+    }
+
+    fn begun(
+        &mut self,
+        begun: Result<Begun, Refusal>,
+        resume: bool,
+        size: Option<u64>,
+        replies: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
         self.state = State::Refused;
-        let upload = match self.context.files.begin(source, offer) {
-            Ok(upload) => upload,
+        let upload = match begun {
+            Ok(Begun::Upload(upload)) => *upload,
+            Ok(Begun::Waiting(waiting)) => {
+                self.state = State::Waiting(waiting);
+                return Ok(());
+            }
             Err(refusal) => {
                 // The sender waits, or what it sends can be passed over: the next file may fare better.
                 self.state = match size {
@@ -367,12 +394,17 @@ impl Preface {
                     Refusal::new(RefusalCode::BadRequest, "the stream ended inside a line");
                 return Err(self.refuse_line(refusal));
             }
-            State::PassedOver { .. } | State::Sending(_) | State::Refused => {}
+            State::PassedOver { .. } | State::Waiting(_) | State::Sending(_) | State::Refused => {}
         }
         Ok(Next::Finish)
     }
 
     fn silence(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
+        // The other connection has not let go in time: this is the last attempt.
+        match std::mem::replace(&mut self.state, State::Refused) {
+            State::Waiting(waiting) => return self.retry(waiting, replies),
+            state => self.state = state,
+        }
         let reason = idle_reason(self.context.config.timeouts.idle);
         let refusal = Refusal::new(RefusalCode::Interrupted, reason.clone());
         replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
@@ -389,9 +421,7 @@ impl Preface {
                 upload.interrupt(refusal.message.clone());
                 refusal
             }
-            State::Request | State::PassedOver { .. } | State::Sending(_) | State::Refused => {
-                self.refuse_line(refusal)
-            }
+            _ => self.refuse_line(refusal),
         }
     }
 
@@ -404,6 +434,7 @@ impl Preface {
                 return Err(match std::mem::replace(&mut self.state, State::Refused) {
                     State::Content(upload) | State::End(upload) => upload.abandon(refusal),
                     State::Request
+                    | State::Waiting(_)
                     | State::PassedOver { .. }
                     | State::Sending(_)
                     | State::Refused => self.refuse_line(refusal),
@@ -435,16 +466,22 @@ impl Session for Preface {
         let (read, may_block) = match &self.state {
             State::Content(upload) => (upload.splice().into(), upload.may_block()),
             State::End(upload) => (Read::Bytes, upload.may_block()),
-            // The end of a request line begins a file, or opens one.
-            State::Request | State::PassedOver { .. } | State::Sending(_) => (Read::Bytes, true),
             State::Refused => (Read::Bytes, false),
+            // The end of a request line begins a file, or opens one.
+            _ => (Read::Bytes, true),
         };
+        // Before it is known what is to be sent: the gate may open in between.
+        let wait = match &self.state {
+            State::Waiting(waiting) => waiting.wait(),
+            _ => None,
+        };
+        let produce = wait.is_none() && self.is_sending();
         // Between two files a thread would not notice that the server drains.
         let is_between = matches!(self.state, State::Request) && self.waiting.is_empty();
-        let place = if is_between { Placement::Runtime } else { Placement::Thread };
-        let produce = self.is_sending();
+        let place =
+            if is_between || wait.is_some() { Placement::Runtime } else { Placement::Thread };
         let idle = self.due.patience(self.context.config.timeouts.idle);
-        Interest { read, produce, may_block, place, ..Interest::input(idle) }
+        Interest { read, produce, wait, may_block, place, ..Interest::input(idle) }
     }
 
     fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
@@ -481,6 +518,13 @@ impl Session for Preface {
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
         match std::mem::replace(&mut self.state, State::Refused) {
             State::Sending(sending) => self.send(sending, buffer, out),
+            State::Waiting(waiting) => {
+                let next = self.retry(waiting, out).unwrap_or_else(|refusal| {
+                    out.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+                    Next::Finish
+                });
+                Ok(Produced::Next(next))
+            }
             state => {
                 self.state = state;
                 let mut waiting = std::mem::take(&mut self.waiting);
