@@ -218,7 +218,8 @@ pub(crate) struct Serve {
 
     /// Maximum time to receive a message that is buffered whole (/echo)
     ///
-    /// Measured from its first byte. Files are not buffered and have no such limit.
+    /// Measured from its first byte, even while bytes arrive. Files are not buffered and have no such limit: only
+    /// --idle-timeout ends them.
     #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Limits")]
     #[arg(value_parser = values::duration)]
     pub(crate) message_timeout: Duration,

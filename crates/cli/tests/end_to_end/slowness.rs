@@ -100,6 +100,28 @@ fn an_upload_may_take_longer_than_a_message() {
     }
 }
 
+/// Only silence is idle: a message of a file may take longer than `--idle-timeout` while its bytes arrive.
+#[test]
+fn a_message_of_a_file_may_take_longer_than_the_idle_timeout() {
+    for engine in ["own", "library"] {
+        let server = Server::start(&["--idle-timeout", "1s", "--engine", engine]);
+        let mut stream = websocket(server.port(), "/files/slow");
+        let began = Instant::now();
+        for byte in frame(BINARY, &[7; 24]) {
+            stream.write_all(&[byte]).unwrap();
+            std::thread::sleep(5 * STEP);
+        }
+        assert!(began.elapsed() > Duration::from_secs(2));
+        stream.write_all(&close_frame(1000, "")).unwrap();
+        assert_eq!(read_close(&mut stream).0, Some(1000), "{engine}");
+        assert_eq!(server.next_receipt()["bytes"], 24, "{engine}");
+        // Silence inside a message is.
+        let mut stream = websocket(server.port(), "/files/silent");
+        stream.write_all(&frame(BINARY, &[7; 24])[..20]).unwrap();
+        assert_eq!(read_close(&mut stream).0, Some(1008), "{engine}");
+    }
+}
+
 #[test]
 fn a_preface_line_that_trickles_is_refused() {
     let server = Server::start(&["--handshake-timeout", "300ms"]);

@@ -106,15 +106,17 @@ async fn receive(
     socket.get_mut().first = None;
     let mut outbox = Outbox::default();
     let mut peer_closed = false;
+    // A peer that waited for this end was not silent.
+    let mut since = Instant::now();
     loop {
-        let patience = socket.get_ref().patience(assembled, idle);
+        let patience = socket.get_ref().patience(assembled, idle, since);
         let Ok(next) = timeout(patience, socket.next()).await else {
             let stamped = socket.get_ref();
             let late = assembled.filter(|limit| stamped.is_unfinished_for(*limit));
             let reason = match late {
                 Some(limit) => format!("a message was not complete within {limit:?}"),
                 // A long message on a slow path is not silence.
-                None if stamped.last.elapsed() < idle => continue,
+                None if stamped.last.max(since).elapsed() < idle => continue,
                 None => idle_reason(idle),
             };
             if late.is_some() {
@@ -163,6 +165,7 @@ async fn receive(
             return;
         }
         service.replied();
+        since = Instant::now();
     }
 }
 
@@ -262,8 +265,10 @@ impl<S> Stamped<S> {
 
     /// How long to wait for a message. Bytes may begin one while it is waited for, so the wait is as long as `assembled`
     /// at most: one that is late is found out before twice that time.
-    fn patience(&self, assembled: Option<Duration>, idle: Duration) -> Duration {
-        let Some(limit) = assembled else { return idle };
+    fn patience(&self, assembled: Option<Duration>, idle: Duration, since: Instant) -> Duration {
+        let Some(limit) = assembled else {
+            return idle.saturating_sub(self.last.max(since).elapsed()).max(AT_ONCE);
+        };
         let left = self.first.map_or(limit, |first| limit.saturating_sub(first.elapsed()));
         left.clamp(AT_ONCE, idle.max(AT_ONCE))
     }
@@ -324,5 +329,28 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stamped<S> {
         context: &mut TaskContext<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::record::Record;
+
+    #[test]
+    fn the_silence_of_an_upload_is_counted_from_its_last_byte() {
+        let record = Record::begin(SocketAddr::from(([127, 0, 0, 1], 1)), Arc::default());
+        let mut stamped = Stamped::new(tokio::io::empty(), Tally::new(record));
+        let (idle, second, now) = (Duration::from_secs(60), Duration::from_secs(1), Instant::now());
+        let Some(before) = now.checked_sub(50 * second) else { return };
+        stamped.last = now;
+        assert!(stamped.patience(None, idle, before) > 59 * second);
+        stamped.last = before;
+        assert!(stamped.patience(None, idle, before) <= 10 * second);
+        // Until its last message was answered it had to wait.
+        assert!(stamped.patience(None, idle, now) > 59 * second);
     }
 }
