@@ -25,8 +25,8 @@ pub(crate) struct Access {
     ///
     /// Each line of FILE is TOKEN or NAME TOKEN; # begins a comment. Clients send a token over HTTP
     /// and WebSocket as password (curl -u :TOKEN) or as Authorization: Bearer TOKEN, in a preface
-    /// line as token=TOKEN, and from anyport with
-    /// --token-file or ANYPORT_TOKEN. Raw bytes (nc) and bare frames cannot carry one and are refused. /healthz needs none.
+    /// line as token=TOKEN, and from anyport with --token-file or ANYPORT_TOKEN. Raw bytes (nc) and
+    /// bare frames cannot carry one and are refused. /healthz needs none.
     ///
     /// Also allows addresses that other machines can reach. With --open, too, tokens are required.
     #[arg(long, value_name = "FILE", help_heading = "Access")]

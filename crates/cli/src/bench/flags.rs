@@ -129,11 +129,11 @@ pub(crate) struct Output {
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub(super) csv: bool,
 
-    /// Write a chart to FILE, SVG
+    /// Write an SVG chart to FILE
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) svg: Option<PathBuf>,
 
-    /// Write a report to FILE, HTML: chart, table and machine
+    /// Write an HTML report to FILE: chart, table and machine
     ///
     /// The page is self-contained.
     #[arg(long, value_name = "FILE", help_heading = "Output")]

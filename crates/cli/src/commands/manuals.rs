@@ -79,6 +79,7 @@ fn page(command: &Command) -> io::Result<String> {
         man.render_subcommands_section(&mut page)?;
     }
     let mut roff = Roff::new();
+    values(command, &mut roff);
     exit_status(command, &mut roff);
     environment(command, &mut roff);
     files(&mut roff);
@@ -88,6 +89,16 @@ fn page(command: &Command) -> io::Result<String> {
     page.flush()?;
     // Of an empty line between two breaks groff makes three, and mandoc warns.
     Ok(String::from_utf8_lossy(&page).replace("\n.br\n\n.br\n", "\n.sp\n"))
+}
+
+fn values(command: &Command, roff: &mut Roff) {
+    let mut units = help::units(command).peekable();
+    if units.peek().is_some() {
+        roff.control("SH", ["VALUES"]);
+    }
+    for (name, meaning) in units {
+        term(roff, italic(name), &format!("{meaning}."));
+    }
 }
 
 fn exit_status(command: &Command, roff: &mut Roff) {
@@ -111,16 +122,13 @@ fn environment(command: &Command, roff: &mut Roff) {
         let names: Vec<_> = arguments.into_iter().map(layers::env_name).collect();
         term(roff, bold(names.join(", ")), VARIABLES);
     }
-    let log = "Filter for the log on stderr, in the syntax of tracing-subscriber's EnvFilter (info, anyport_server=debug); overrides --verbose unless it is empty.";
-    term(roff, bold("ANYPORT_LOG"), log);
+    term(roff, bold("ANYPORT_LOG"), LOG);
 }
 
 fn files(roff: &mut Roff) {
     roff.control("SH", ["FILES"]);
-    let settings = "Settings of a server that is started with --config and this path. No file is read without --config or ANYPORT_CONFIG.";
-    term(roff, italic("/etc/anyport/anyport.toml"), settings);
-    let part = "Partial file of an interrupted transfer, in the directory that the file will be stored in.";
-    term(roff, italic(".anyport-*.part"), part);
+    term(roff, italic("/etc/anyport/anyport.toml"), SETTINGS);
+    term(roff, italic(".anyport-*.part"), PARTIAL);
 }
 
 fn examples(command: &Command, roff: &mut Roff) {
@@ -154,8 +162,18 @@ fn term(roff: &mut Roff, term: Inline, meaning: &str) {
     roff.text([roman(meaning)]);
 }
 
-const VARIABLES: &str = "Each sets the flag of the same name, which overrides it. An empty variable has no effect. \
-                         The value of a switch is true or false; several addresses are separated by spaces.";
+const VARIABLES: &str = "Each sets the flag of the same name, which overrides it. An empty \
+                         variable has no effect. The value of a switch is true or false; several \
+                         addresses are separated by spaces.";
+
+const LOG: &str = "Filter for the log on stderr, in the syntax of tracing-subscriber's EnvFilter \
+                   (info, anyport_server=debug); overrides --verbose unless it is empty.";
+
+const SETTINGS: &str = "Settings of a server that is started with --config and this path. No file \
+                        is read without --config or ANYPORT_CONFIG.";
+
+const PARTIAL: &str = "Partial file of an interrupted transfer, in the directory that the file will \
+                       be stored in.";
 
 /// The date of the version.
 const DATE: &str = "2026-11-21";

@@ -124,8 +124,7 @@ pub(crate) fn unabridged(command: Command) -> Command {
 
 /// Returns the lines below the flags in `--help`.
 fn notes(command: &Command, path: &str) -> String {
-    let has = |name: &str| command.get_arguments().any(|arg| value_name(arg) == Some(name));
-    let units = UNITS.iter().filter(|(name, _)| has(name));
+    let units = units(command);
     let units: String = units.map(|(name, meaning)| format!("\n  {name:<8}  {meaning}")).collect();
     let title = path.replace(' ', "-");
     let codes = exit_codes(&title).iter();
@@ -135,6 +134,12 @@ fn notes(command: &Command, path: &str) -> String {
     let sections = sections.into_iter().filter(|(_, lines)| !lines.is_empty());
     let sections: Vec<_> = sections.map(|(title, lines)| format!("{title}:{lines}")).collect();
     sections.join("\n\n")
+}
+
+/// Returns the units of the values that the flags of `command` take.
+pub(crate) fn units(command: &Command) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let has = |name: &str| command.get_arguments().any(|arg| value_name(arg) == Some(name));
+    UNITS.into_iter().filter(move |(name, _)| has(name))
 }
 
 /// The name of the value of a flag, if it takes one.

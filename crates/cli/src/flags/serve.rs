@@ -274,8 +274,8 @@ pub(crate) struct Serve {
 
     /// Allow WebSocket connections from web pages of ORIGIN; repeatable
     ///
-    /// ORIGIN is scheme, host and port as browsers send them: https://example.org. Pages that this
-    /// server sent are always allowed.
+    /// ORIGIN is scheme, host and port as browsers send them, such as https://HOST:8443. Pages that
+    /// this server sent are always allowed.
     #[arg(long, value_name = "ORIGIN", help_heading = "WebSocket")]
     pub(crate) allow_origin: Vec<Origin>,
 

@@ -199,9 +199,8 @@ pub(crate) struct Get {
     /// File or directory to write to; - is standard output
     ///
     /// A FIFO or a character device (/dev/null, /dev/stdout) is written to, never replaced; a block
-    /// device only with
-    /// --on-exists overwrite. The wait for a reader of a FIFO is limited by --connect-timeout. [default: the name in the URL, in
-    /// the current directory]
+    /// device only with --on-exists overwrite. The wait for a reader of a FIFO is limited by
+    /// --connect-timeout. [default: the name in the URL, in the current directory]
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
 
