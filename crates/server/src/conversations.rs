@@ -64,7 +64,7 @@ impl Conversations {
         self.desk.clone()
     }
 
-    /// Takes over a connection; what was heard of it is answered and written.
+    /// Takes over a connection whose output so far has been written.
     pub(crate) fn add(&self, socket: io::Result<TcpStream>, mut connection: Connection) {
         let socket = match socket {
             Ok(socket) => socket,

@@ -196,6 +196,8 @@ async fn read(socket: &TcpStream, buffer: &mut [u8], idle: Duration) -> io::Resu
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use anyport_testkit::noise;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -253,6 +255,49 @@ mod tests {
                 other => panic!("{other:?}"),
             }
             Next::Continue
+        }
+    }
+
+    /// Echoes, and counts how often it is asked between two calls.
+    #[derive(Default)]
+    struct Asked {
+        asked: Cell<usize>,
+        calls: usize,
+        left: usize,
+    }
+
+    impl Asked {
+        fn called(&mut self) {
+            assert_eq!(self.asked.replace(0), 1, "call {}", self.calls);
+            self.calls += 1;
+        }
+    }
+
+    impl Session for Asked {
+        type Successor = ();
+
+        fn interest(&self) -> Interest {
+            self.asked.set(self.asked.get() + 1);
+            let (produce, place) = (self.left > 0, Placement::Thread);
+            Interest { produce, place, ..Interest::input(Duration::from_secs(20)) }
+        }
+
+        fn handle(&mut self, event: Event<'_>, _: Instant, out: &mut Vec<u8>) -> Next<()> {
+            self.called();
+            match event {
+                Event::Bytes(bytes) => out.extend_from_slice(bytes),
+                Event::EndOfStream => return Next::Become(()),
+                other => panic!("{other:?}"),
+            }
+            self.left = 3;
+            Next::Continue
+        }
+
+        fn produce(&mut self, buffer: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced<()>> {
+            self.called();
+            self.left -= 1;
+            buffer[0] = b'p';
+            Ok(Produced::Bytes(1))
         }
     }
 
@@ -351,6 +396,42 @@ mod tests {
             };
             assert_eq!(pumped.unwrap(), Pumped::Finished);
             assert_eq!((step.received.len(), step.waiting.len()), (95, 0), "{blocking}");
+        }
+    }
+
+    /// On both loops.
+    #[tokio::test]
+    async fn a_session_is_asked_once_before_each_call() {
+        for blocking in [false, true] {
+            let (mut client, server) = pair().await;
+            let mut session = Asked::default();
+            let client = tokio::spawn(async move {
+                for _ in 0..20 {
+                    client.write_all(b"x").await.unwrap();
+                    let mut answer = [0; 4];
+                    client.read_exact(&mut answer).await.unwrap();
+                    assert_eq!(&answer, b"xppp");
+                }
+                client.shutdown().await.unwrap();
+                client
+            });
+            let pumped = if blocking {
+                let server = server.into_std().unwrap();
+                server.set_nonblocking(false).unwrap();
+                let run = move || {
+                    let pumped = crate::copy::pump_blocking(&server, &mut [0; 64], &mut session);
+                    (pumped, session)
+                };
+                let (pumped, ended) = tokio::task::spawn_blocking(run).await.unwrap();
+                session = ended;
+                pumped
+            } else {
+                let never = std::future::pending();
+                pump(&server, &mut [0; 64], &mut session, u64::MAX, never).await
+            };
+            assert_eq!(pumped.unwrap(), Pumped::Became(()));
+            assert_eq!(session.calls, 20 * 4 + 1);
+            client.await.unwrap();
         }
     }
 

@@ -275,8 +275,8 @@ impl Connection {
         } else {
             self.session.produce(buffer, out)?
         };
-        // What it says of the stop would go before content, so not where some goes out. Where none
-        // does it may wait for another session, and waits again only once it has been notified.
+        // The answer to a stop would go before the content, so the session is notified only where
+        // there is none.
         if stops && matches!(produced, Produced::Next(Next::Continue) | Produced::Bytes(0)) {
             produced = Produced::Next(self.notify(Instant::now(), out));
         }

@@ -19,7 +19,7 @@ pub(super) struct Tls {
     plain: Vec<u8>,
     /// Output, before it is encrypted. Empty between two events.
     said: Vec<u8>,
-    /// Bytes of a file that are encrypted, and that the session has not been told of.
+    /// Bytes of a file that are encrypted, for which the session has no [`Event::Sent`] yet.
     unsent: u64,
     /// The peer sent close_notify, and the session is not done yet.
     pub(super) ending: bool,
@@ -81,7 +81,7 @@ impl Tls {
         out: &mut Vec<u8>,
     ) -> Next<Detached> {
         self.settle(connection);
-        // Until it is told, and then what it does about it begins a time of its own.
+        // The event ends this wait, and what the session does then begins another one.
         if matches!(event, Event::Idle) {
             self.silent_at = None;
         }
@@ -229,7 +229,7 @@ impl Tls {
         next
     }
 
-    /// Tells the session of what was encrypted before: it has been written by now.
+    /// Delivers [`Event::Sent`] for bytes that were encrypted before: they have been written by now.
     fn settle(&mut self, connection: &mut Connection) {
         match std::mem::take(&mut self.unsent) {
             0 => {}

@@ -6,7 +6,7 @@
 //!   Raw ──proof of frames──► Ws          Http1 ──upgrade──► Ws
 //!   Preface ──JOIN──► Lines              Http1 ──GET /rooms/NAME──► Events
 //!   Preface ──PIPE, TAKE──► Pipe
-//!                                        Refusing (what is not taken here)
+//!                                        Refusing (what is not served)
 //!   http2: no session, but a task for each stream, with the routes of Http1 (`http`)
 //!   Echo, Greet, Time (where a listener serves nothing else; Echo also behind a preface line)
 //! ```
