@@ -245,6 +245,8 @@ fn run_page(name: &str, examples: Vec<Example>) -> String {
         running.push((example, started, output));
     }
     end(running, &mut problems);
+    // A page whose commands failed may have left its daemon.
+    let _ = Running::start(place.command("anyport stop --now"), Some(Vec::new())).outcome();
     if problems.is_empty() { problems } else { format!("\n== {name}\n{problems}") }
 }
 

@@ -121,9 +121,9 @@ impl Place {
         shell.current_dir(self.scratch.path().join("empty"));
         shell.env("HOME", self.scratch.path().join("home"));
         shell.env("PATH", format!("{}:{path}", bin.display()));
-        // `anyport status` must find the servers of this place alone.
-        shell.env("XDG_RUNTIME_DIR", self.scratch.path().join("run"));
-        for variable in ["XDG_STATE_HOME", "XDG_CONFIG_HOME"] {
+        // With this variable `anyport status` finds the servers of this place only.
+        shell.env("RUNTIME_DIRECTORY", self.scratch.path().join("run"));
+        for variable in ["XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"] {
             shell.env_remove(variable);
         }
         shell
