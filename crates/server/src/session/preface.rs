@@ -476,7 +476,8 @@ impl Session for Preface {
             _ => None,
         };
         let produce = wait.is_none() && self.is_sending();
-        // Between two files a thread would not notice that the server drains.
+        // Between two files a thread would not notice that the server drains, and it is not for
+        // waiting.
         let is_between = matches!(self.state, State::Request) && self.waiting.is_empty();
         let place =
             if is_between || wait.is_some() { Placement::Runtime } else { Placement::Thread };

@@ -280,8 +280,11 @@ impl Session for Ws {
         // An interactive connection gets a ping after half of the idle time.
         let idle = self.service.patience(if self.is_interactive() { idle / 2 } else { idle });
         let (may_block, place) = match &self.service {
-            // Between two files a thread would not notice that the server drains.
-            MessageService::Upload(upload) if upload.is_idle() && self.waiting.is_empty() => {
+            // Between two files a thread would not notice that the server drains, and it is not
+            // for waiting.
+            MessageService::Upload(upload)
+                if upload.is_waiting() || (upload.is_idle() && self.waiting.is_empty()) =>
+            {
                 (upload.may_block(), Placement::Runtime)
             }
             MessageService::Upload(upload) => (upload.may_block(), Placement::Thread),
