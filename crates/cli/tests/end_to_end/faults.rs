@@ -204,7 +204,6 @@ struct Case {
     scheme: &'static str,
     command: &'static str,
     server: Server,
-    flags: Vec<String>,
     served: PathBuf,
     here: PathBuf,
     names: &'static [&'static str],
@@ -248,14 +247,13 @@ impl Case {
         }
         let tokens = Sample::new("tokens", b"alice alices-token-0123456789\n");
         std::fs::set_permissions(tokens.path(), PermissionsExt::from_mode(0o600)).unwrap();
-        let flag = |flag: &&str| flag.replace(TOKENS, tokens.path());
-        let flags: Vec<_> = fault.server.iter().map(flag).collect();
-        let server = Self::start(&served, "127.0.0.1:0", &flags);
+        let flag = |flag: &&'static str| if *flag == TOKENS { tokens.path() } else { *flag };
+        let flags: Vec<_> = fault.server.iter().map(flag).chain(["--fsync", "none"]).collect();
+        let server = Server::start_in(&served, &["127.0.0.1:0"], &flags);
         Some(Self {
             scheme,
             command,
             server,
-            flags,
             served,
             here,
             names,
@@ -269,15 +267,10 @@ impl Case {
         })
     }
 
-    fn start(served: &Path, address: &str, flags: &[String]) -> Server {
-        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
-        Server::start_in(served, &[address], &[&flags[..], &["--fsync", "none"]].concat())
-    }
-
     /// Starts the server again, on its address.
     fn restart(&mut self) {
         let address = self.server.addresses()[0].to_string();
-        self.server = Self::start(&self.served, &address, &self.flags);
+        self.server = Server::start_in(&self.served, &[&address], &["--fsync", "none"]);
     }
 
     fn source(&self) -> &Path {
