@@ -182,7 +182,7 @@ fn announce(
                 }
             };
             to_stderr(&format!(
-                "reachable from this machine only; to let other machines connect: anyport serve --open {wider}"
+                "reachable from this machine only; to let other machines connect, add --open {wider}"
             ));
         }
         _ if files.all(|(address, _)| is_loopback(address)) => {

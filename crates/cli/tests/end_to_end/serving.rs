@@ -322,7 +322,7 @@ fn the_announcement_says_where_and_what_to_try() {
         format!("  curl -T FILE http://{address}/\n"),
         format!("  websocat -b -B 1048576 ws://{address}/files/NAME < FILE\n"),
         format!("  anyport send FILE tcp://{address}/\n"),
-        format!("anyport serve --open --bind 0.0.0.0:{port}\n"),
+        format!("add --open --bind 0.0.0.0:{port}\n"),
     ] {
         assert!(said.contains(&line), "no {line:?} in\n{said}");
     }
