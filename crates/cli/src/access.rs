@@ -26,17 +26,18 @@ pub(crate) struct Access {
     /// Each line of FILE is TOKEN or NAME TOKEN; # begins a comment. Clients send a token over HTTP
     /// and WebSocket as password (curl -u :TOKEN) or as Authorization: Bearer TOKEN, in a preface
     /// line as token=TOKEN, and from anyport with --token-file or ANYPORT_TOKEN. Raw bytes (nc) and
-    /// bare frames cannot carry one and are refused. /healthz needs none.
+    /// WebSocket frames without a handshake (frames://) cannot carry one and are refused. The
+    /// health check /healthz needs none.
     ///
     /// Also allows addresses that other machines can reach. With --open, too, tokens are required.
     #[arg(long, value_name = "FILE", help_heading = "Access")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// Accept HTTP requests for HOST; repeatable
+    /// Accept HTTP requests for the host name HOST; repeatable
     ///
-    /// IP addresses, localhost, names below it and names without a dot are always accepted. The
-    /// server refuses requests for other names with 421, which protects against DNS rebinding.
-    /// [default: any name if the client is on another machine, else none]
+    /// The server refuses requests for other names with 421, which protects against DNS rebinding.
+    /// IP addresses, localhost, names below it and names without a dot are always accepted. Without
+    /// this flag, only clients on this machine are checked; with --token-file, no client is.
     #[arg(long, value_name = "HOST", help_heading = "Access")]
     pub(crate) allow_host: Vec<HostName>,
 
@@ -125,7 +126,7 @@ impl Access {
 /// The token of a client.
 #[derive(Debug, Args)]
 pub(crate) struct Credential {
-    /// Send the token in FILE [default: ANYPORT_TOKEN]
+    /// Take the token from FILE [default: the variable ANYPORT_TOKEN]
     ///
     /// Each line of FILE, and the value of ANYPORT_TOKEN, is TOKEN or HOST TOKEN. HOST is the host
     /// of the URL, or HOST:PORT for one port alone; the token is sent to no other host. A token

@@ -12,12 +12,16 @@ use crate::values;
 
 /// Measure how fast files are sent over each protocol
 ///
-/// A row is a sender and a receiver on this machine, each a process, connected over loopback: the
-/// six pairs of anyport, and baselines, which are plain loops without product code. Each round runs
-/// all rows in a shuffled order; the first round is a warm-up and is not counted. The receiver
+/// A row of the results is a sender and a receiver on this machine, each a process, connected over
+/// loopback. A pair is a row of anyport's clients and servers; a baseline is a row of plain loops
+/// without product code. A run is one transfer of one row. A round runs all rows in a shuffled
+/// order; the first round is a warm-up and is not counted. The receiver
 /// measures the seconds from the first to the last byte of content. The bytes of every run are
 /// checked, and one further, untimed run of each row stores the file and checks its digest. A row
 /// that fails shows the reason instead of a number. docs/BENCH.md explains each figure.
+///
+/// The default bench takes several minutes and about 2 GB of memory in /dev/shm, for the file and a
+/// stored copy; if there is less, it uses the directory for temporary files.
 ///
 /// With URLs, the bench measures running servers: tcp://HOST:PORT/, ws://HOST:PORT/ or
 /// frames://HOST:PORT/.
@@ -38,9 +42,11 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "FILE", conflicts_with = "size", help_heading = "Content")]
     pub(super) file: Option<PathBuf>,
 
-    /// Size of the generated file of random bytes
+    /// Size of the generated file [default: 1017558069 bytes, about 1 GB]
+    ///
+    /// Its bytes are random.
     #[arg(long, value_name = "SIZE", value_parser = values::some_bytes)]
-    #[arg(default_value = "1017558069", help_heading = "Content")]
+    #[arg(default_value = "1017558069", hide_default_value = true, help_heading = "Content")]
     pub(super) size: u64,
 
     /// Number of measured rounds
@@ -57,7 +63,11 @@ pub(crate) struct Bench {
 
     /// Run only these rows and their baselines
     ///
-    /// Separate several with commas. An unknown name prints the list of rows.
+    /// Separate several with commas. Rows of anyport: raw-own, ws-own, frames-own, library-own,
+    /// library-library, ws-library; raw-own-file, ws-own-file, raw-own-blake3, tls-own, wss-own,
+    /// wss-library. Baselines: bare-tcp, bare-tcp-read, bare-tcp-file, bare-ws, bare-ws-read;
+    /// bare-own, bare-ws-own, bare-ws-library. Rows with WebSocket frames of other sizes end in -64k
+    /// or -1m; an unknown name prints them all.
     #[arg(long, value_name = "ROW", value_delimiter = ',', help_heading = "Runs")]
     pub(super) pairs: Vec<String>,
 
@@ -259,7 +269,7 @@ pub(crate) struct Rooms {
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(super) slow: u32,
 
-    /// Messages published but not delivered to all yet
+    /// Messages sent but not yet received by all members
     ///
     /// Of several numbers, separated by commas, each is a run. [default: 1,16,64,256]
     #[arg(long, value_name = "COUNT", value_delimiter = ',')]

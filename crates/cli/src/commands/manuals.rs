@@ -80,6 +80,7 @@ fn page(command: &Command) -> io::Result<String> {
     }
     let mut roff = Roff::new();
     values(command, &mut roff);
+    signals(command, &mut roff);
     exit_status(command, &mut roff);
     environment(command, &mut roff);
     files(&mut roff);
@@ -97,7 +98,17 @@ fn values(command: &Command, roff: &mut Roff) {
         roff.control("SH", ["VALUES"]);
     }
     for (name, meaning) in units {
-        term(roff, italic(name), &format!("{meaning}."));
+        term(roff, italic(name), &format!("{}.", meaning.replace('\n', " ")));
+    }
+}
+
+fn signals(command: &Command, roff: &mut Roff) {
+    let signals = help::signals(title(command));
+    if !signals.is_empty() {
+        roff.control("SH", ["SIGNALS"]);
+    }
+    for (signal, effect) in signals {
+        term(roff, bold(*signal), &format!("{effect}."));
     }
 }
 
@@ -166,8 +177,8 @@ const VARIABLES: &str = "Each sets the flag of the same name, which overrides it
                          variable has no effect. The value of a switch is true or false; several \
                          addresses are separated by spaces.";
 
-const LOG: &str = "Filter for the log on stderr, in the syntax of tracing-subscriber's EnvFilter \
-                   (info, anyport_server=debug); overrides --verbose unless it is empty.";
+const LOG: &str = "Filter for the log on stderr: error, warn, info, debug or trace, or a filter of \
+                   tracing-subscriber (info,anyport_server=debug); overrides --verbose unless it is empty.";
 
 const SETTINGS: &str = "Settings of a server that is started with --config and this path. No file \
                         is read without --config or ANYPORT_CONFIG.";

@@ -32,10 +32,10 @@ pub(crate) struct Background {
     #[arg(long, value_name = "FILE", help_heading = "Logging")]
     pub(crate) log_file: Option<PathBuf>,
 
-    /// Unix socket for anyport status, reload and stop, or none
+    /// Unix socket for status, reload and stop; none disables it
     ///
-    /// [default: anyport/PORT.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR, /run/user/UID or /run,
-    /// else /tmp/anyport-UID/PORT.sock]
+    /// [default: PORT.sock in $RUNTIME_DIRECTORY if that is set, else in the first of these that is
+    /// usable: $XDG_RUNTIME_DIR/anyport, /run/user/UID/anyport, /run/anyport, /tmp/anyport-UID]
     #[arg(long, value_name = "SOCKET", help_heading = "Daemon")]
     pub(crate) control: Option<PathBuf>,
 }
@@ -86,21 +86,20 @@ impl Background {
 /// The server that a command talks to.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Control socket of the server (see serve --control)
+    /// Control socket of the server
     ///
-    /// [default: the socket of the only running server of this user; for status, of each of them]
+    /// By default, the command looks for sockets in the directories that serve --control names.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) control: Option<PathBuf>,
 
-    /// Print the answer as one JSON object
+    /// Print the answer as JSON, one object per server
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 /// Show the addresses, connections and transfers of running servers
 ///
-/// Also shows their limits. Without --control, all servers of this user are shown; with --json, one
-/// object per line.
+/// Also shows their limits. Without --control, all servers of this user are shown.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -109,7 +108,9 @@ pub(crate) struct Status {
 
 /// Reload the settings of a running server; connections stay open
 ///
-/// Like SIGHUP, but prints the result.
+/// Like SIGHUP, but prints the result. The server reads again its settings file and the files that
+/// it names: tokens, certificates and keys. With a mistake in them it changes nothing. Settings that
+/// need a restart are named. Without --control, exactly one server of this user must be running.
 #[derive(Debug, Args)]
 pub(crate) struct Reload {
     #[command(flatten)]
@@ -119,7 +120,8 @@ pub(crate) struct Reload {
 /// Stop a running server after its transfers have finished
 ///
 /// Like SIGTERM, but prints the result. The server accepts no new connections or transfers, and
-/// waits up to --drain-timeout for running ones.
+/// waits up to --drain-timeout for running ones. Without --control, exactly one server of this user
+/// must be running.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
     #[command(flatten)]

@@ -33,7 +33,7 @@ pub(crate) enum ConfigCommand {
 /// port, so it can run beside the server.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Settings file [default: ANYPORT_CONFIG]
+    /// Settings file [default: the variable ANYPORT_CONFIG]
     ///
     /// Without either, the check covers the environment variables only.
     #[arg(value_name = "FILE")]
@@ -73,6 +73,10 @@ pub(crate) struct Man {
 /// Print a shell script that completes commands, flags and values
 ///
 /// bash: anyport completions bash > ~/.local/share/bash-completion/completions/anyport
+///
+/// zsh: anyport completions zsh > DIR/_anyport, where DIR is in fpath before compinit runs
+///
+/// fish: anyport completions fish > ~/.config/fish/completions/anyport.fish
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// Name of the shell

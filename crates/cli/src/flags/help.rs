@@ -2,7 +2,8 @@
 
 use clap::{Arg, Command};
 
-pub(crate) use super::notes::{examples, exit_codes};
+use super::notes::OPEN;
+pub(crate) use super::notes::{examples, exit_codes, signals};
 
 /// Flags that `-h` shows, by command; `--help` shows all. A command that is not listed here shows
 /// all of them in both.
@@ -104,13 +105,22 @@ fn complete(command: Command, path: &str) -> Command {
     });
     let notes = notes(&command, path);
     let has_flags = command.get_arguments().any(|arg| !arg.is_global_set());
-    let more = match command.has_subcommands() && !has_flags {
-        true => format!("'{path} COMMAND --help' shows all flags of a command"),
-        false => format!("'{path} --help' shows all flags and their details"),
+    let more = match (common, command.has_subcommands() && !has_flags) {
+        (_, true) => format!("'{path} COMMAND --help' shows all flags of a command"),
+        (Some(_), false) => format!("'{path} --help' shows all flags and their details"),
+        (None, false) => String::new(),
     };
-    // A newcomer's first look is at the program's own -h.
-    let below = if path.contains(' ') { more } else { format!("{notes}\n\n{more}") };
-    let command = command.after_help(below).after_long_help(notes);
+    let below = match path {
+        // A newcomer's first look is at the program's own -h.
+        "anyport" => format!("{notes}\n\n{more}"),
+        "anyport serve" => format!("For other machines too: {OPEN}\n{more}"),
+        _ => more,
+    };
+    let command = match below.is_empty() {
+        true => command,
+        false => command.after_help(below),
+    };
+    let command = command.after_long_help(notes);
     command.mut_subcommands(|command| {
         let path = format!("{path} {}", command.get_name());
         complete(command, &path)
@@ -125,12 +135,21 @@ pub(crate) fn unabridged(command: Command) -> Command {
 /// Returns the lines below the flags in `--help`.
 fn notes(command: &Command, path: &str) -> String {
     let units = units(command);
+    let indent = format!("\n{:12}", "");
+    let units = units.map(|(name, meaning)| (name, meaning.replace('\n', &indent)));
     let units: String = units.map(|(name, meaning)| format!("\n  {name:<8}  {meaning}")).collect();
     let title = path.replace(' ', "-");
     let codes = exit_codes(&title).iter();
     let codes: String = codes.map(|(code, meaning)| format!("\n  {code:<3}  {meaning}")).collect();
     let examples = examples(&title).map(|(line, effect)| format!("\n  {effect}:\n      {line}"));
-    let sections = [("Values", units), ("Exit codes", codes), ("Examples", examples.collect())];
+    let signals = signals(&title).iter();
+    let signals = signals.map(|(signal, effect)| format!("\n  {signal:<15}  {effect}"));
+    let sections = [
+        ("Values", units),
+        ("Signals", signals.collect()),
+        ("Exit codes", codes),
+        ("Examples", examples.collect()),
+    ];
     let sections = sections.into_iter().filter(|(_, lines)| !lines.is_empty());
     let sections: Vec<_> = sections.map(|(title, lines)| format!("{title}:{lines}")).collect();
     sections.join("\n\n")
@@ -149,9 +168,17 @@ pub(crate) fn value_name(arg: &Arg) -> Option<&str> {
 }
 
 const UNITS: [(&str, &str); 3] = [
-    ("SIZE", "bytes, or with a unit as in 64KiB, 1MB or 2GiB"),
-    ("RATE", "bytes per second, or with a unit as in 64KiB, 1MB or 2GiB"),
-    ("DURATION", "a number with a unit, as in 500ms, 10s, 1h30m"),
+    (
+        "SIZE",
+        "whole bytes, or with a unit: kB, MB, GB (or K, M, G) are powers of\n\
+         1000, KiB, MiB, GiB of 1024; as in 64KiB, 1MB or 2GiB",
+    ),
+    (
+        "RATE",
+        "bytes (not bits) per second, or with a unit: kB, MB, GB (or K, M,\n\
+         G) are powers of 1000, KiB, MiB, GiB of 1024; as in 500kB or 2MiB",
+    ),
+    ("DURATION", "number and unit: ms, s, m (minutes), h, d; as in 500ms, 1h30m"),
 ];
 
 #[cfg(test)]
@@ -225,7 +252,10 @@ mod tests {
             let help = command.render_help().to_string();
             let lines: Vec<&str> = help.lines().collect();
             assert!(lines.len() <= 50, "{name} -h has {} lines:\n{help}", lines.len());
-            assert!(lines.last().unwrap().contains("--help' shows all flags"), "{name}:\n{help}");
+            // A flag that -h does not show is announced in the last line.
+            let hides = shown(&command).any(Arg::is_hide_short_help_set);
+            let announces = lines.last().unwrap().contains("--help' shows all flags");
+            assert!(announces || !hides, "{name}:\n{help}");
             for line in lines {
                 assert!(line.chars().count() <= 80, "{name} -h: {line}");
             }

@@ -24,19 +24,19 @@ use crate::{bench, daemon};
 
 /// Transfer files over one port, with any client: nc, curl, a browser
 ///
-/// One port. Any client. A whole file. A number you can believe.
+/// One port. Any client. A whole file. A number you can believe: each transfer ends with a receipt
+/// of the bytes, the digest and the time, as the receiver measured them.
 ///
 /// anyport serve detects the protocol of each connection to its port: raw TCP, HTTP/1.1, HTTP/2 and
 /// WebSocket, with and without TLS. It receives and serves files, and has rooms for chat, pipes
-/// from one client to others, and echo. The other commands are its clients. Each transfer ends with
-/// a receipt: bytes, digest and time, as the receiver measured them.
+/// from one client to others, and echo. The other commands are its clients.
 #[derive(Debug, Parser)]
 #[command(name = "anyport", version)]
 pub(crate) struct Anyport {
     /// Log to stderr: -v info, -vv debug, -vvv trace
     ///
-    /// With -v, receipts show whole digests. The environment variable ANYPORT_LOG, if set,
-    /// overrides the log level.
+    /// The variable ANYPORT_LOG, if set, overrides it with one of the levels error, warn (the
+    /// default without -v), info, debug and trace.
     #[arg(short, long, global = true, display_order = 998, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 

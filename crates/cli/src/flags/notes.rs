@@ -14,7 +14,16 @@ pub(crate) fn exit_codes(title: &str) -> &'static [(u8, &'static str)] {
 }
 
 /// Page, codes and their meanings.
-const EXIT_CODES: [(&str, &[(u8, &str)]); 10] = [
+const EXIT_CODES: [(&str, &[(u8, &str)]); 11] = [
+    (
+        "anyport-serve",
+        &[
+            (0, "Stopped by SIGTERM or anyport stop; with --daemon: started"),
+            FAILED,
+            USAGE,
+            (130, "Stopped by Ctrl-C"),
+        ],
+    ),
     (
         "anyport-send",
         &[
@@ -29,7 +38,18 @@ const EXIT_CODES: [(&str, &[(u8, &str)]); 10] = [
         ],
     ),
     ("anyport-get", RECEIVING),
-    ("anyport-ls", RECEIVING),
+    (
+        "anyport-ls",
+        &[
+            (0, "Listed"),
+            FAILED,
+            USAGE,
+            UNREACHABLE,
+            (4, "Refused by the server"),
+            (6, "Connection lost"),
+            UNTRUSTED,
+        ],
+    ),
     (
         "anyport-chat",
         &[
@@ -72,6 +92,7 @@ const EXIT_CODES: [(&str, &[(u8, &str)]); 10] = [
         "anyport-stop",
         &[
             (0, "The server stops (with --wait: has stopped)"),
+            FAILED,
             (2, "Several servers run: select one with --control"),
             (3, "No server runs"),
         ],
@@ -96,16 +117,27 @@ const UNREACHABLE: (u8, &str) = (3, "The name does not resolve, or the server ca
 const LOST: (u8, &str) = (6, "Connection lost; the same command resumes the transfer");
 const UNTRUSTED: (u8, &str) = (7, "TLS failed, or the server is not trusted");
 
+/// Returns the signals that a command handles, and their effects.
+pub(crate) fn signals(title: &str) -> &'static [(&'static str, &'static str)] {
+    if title == "anyport-serve" { &SIGNALS } else { &[] }
+}
+
+const SIGNALS: [(&str, &str); 3] = [
+    ("SIGTERM, Ctrl-C", "Stop after running transfers (--drain-timeout); twice: now"),
+    ("SIGHUP", "Reload the settings, as anyport reload does"),
+    ("SIGUSR1", "Reopen the --log-file"),
+];
+
+/// The command line of a server for other machines.
+pub(crate) const OPEN: &str = "anyport serve inbox --open --bind 0.0.0.0";
+
 /// Page, command line and its effect.
-const EXAMPLES: [(&str, &str, &str); 25] = [
+const EXAMPLES: [(&str, &str, &str); 26] = [
     ("anyport", "anyport serve inbox", "Receive files into the directory inbox, from this machine"),
-    ("anyport", "anyport send photo.jpg HOST", "Send a file"),
-    ("anyport", "anyport get HOST:8331/photo.jpg", "Download it"),
-    (
-        "anyport-serve",
-        "anyport serve --open --bind 0.0.0.0 inbox",
-        "Receive files from all networks",
-    ),
+    ("anyport", OPEN, "The same, from other machines too"),
+    ("anyport", "anyport send photo.jpg HOST", "Send a file (the default port is 8331)"),
+    ("anyport", "anyport get HOST/photo.jpg", "Download it"),
+    ("anyport-serve", OPEN, "Receive files from all networks"),
     (
         "anyport-serve",
         "anyport serve --bind 0.0.0.0 --token-file tokens inbox",
@@ -136,7 +168,11 @@ const EXAMPLES: [(&str, &str, &str); 25] = [
         "echo hello | anyport cat ws://HOST/echo",
         "Send a message and print the answer",
     ),
-    ("anyport-cat", "anyport cat -q 1s udp://HOST:13", "Send a datagram; wait 1 s for answers"),
+    (
+        "anyport-cat",
+        "printf '%64s' | anyport cat -q 1s udp://HOST:13",
+        "Send a datagram of 64 bytes; wait 1 s for answers",
+    ),
     (
         "anyport-resolve",
         "anyport resolve --reverse example.org",

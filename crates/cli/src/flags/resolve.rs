@@ -27,7 +27,7 @@ pub(crate) struct Resolve {
     #[arg(short = '6', long)]
     pub(crate) ipv6: bool,
 
-    /// Port of names without one: number or service (http)
+    /// Port or service for names without one, such as http
     ///
     /// A service is looked up for TCP.
     #[arg(long, value_name = "PORT")]

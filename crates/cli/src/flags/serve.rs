@@ -20,10 +20,12 @@ use crate::{daemon, values};
 /// Receive and serve files on one port, over any protocol
 ///
 /// The server detects the protocol of each connection: raw TCP (nc), raw TCP that begins with a
-/// preface (a line with ANYPORT/1), HTTP/1.1 and HTTP/2 (curl, browsers), WebSocket, and WebSocket
+/// preface (a line that starts with ANYPORT/1: printf 'ANYPORT/1 HELP\n' | nc -N HOST 8331 prints
+/// its commands), HTTP/1.1 and HTTP/2 (curl, browsers), WebSocket, and WebSocket
 /// frames without a handshake, each also under TLS. A file is stored in DIR only when it is
 /// complete; the server prints a receipt for each. Clients can list and download the content of DIR
-/// (anyport ls, anyport get), except partial files and links that lead out of DIR.
+/// (anyport ls, anyport get), except partial files and links that lead out of DIR. With -v,
+/// receipts show whole digests.
 ///
 /// By default only this machine can connect: see --bind and --open.
 #[derive(Debug, Args)]
@@ -37,44 +39,50 @@ pub(crate) struct Serve {
     /// Read settings from FILE (see anyport config example)
     ///
     /// Each key is the name of one of these flags, as in max-conns = 5. Flags override environment
-    /// variables (ANYPORT_MAX_CONNS=5), which override FILE. Without --config no file is read.
+    /// variables (ANYPORT_MAX_CONNS=5), which override FILE. No file is read
+    /// unless --config or ANYPORT_CONFIG names it.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Address to listen on: HOST:PORT, HOST or PORT; repeatable
+    /// Listen on HOST:PORT, HOST or PORT [default: loopback only]
     ///
-    /// HOST alone uses the port of --port, PORT alone stands for that port on both loopback
+    /// Repeatable. HOST alone uses the port of --port, PORT alone stands for that port on both loopback
     /// addresses. Port 0 selects a free port. An IPv6 address with a port stands in brackets, a
-    /// link-local address has its zone: fe80::1%eth0. [default: both loopback addresses]
+    /// link-local address has its zone: fe80::1%eth0. By default, the server listens on both loopback
+    /// addresses, 127.0.0.1 and ::1.
     #[arg(long, short, value_name = "ADDR", help_heading = "Listening")]
     pub(crate) bind: Vec<String>,
 
-    /// Port of addresses that have none [default: 8331]
+    /// Default port of --bind addresses [default: 8331]
     ///
     /// Without --bind, the port on both loopback addresses: --port 8080 and --bind 8080 mean the
-    /// same.
+    /// same. Does not apply to --listen.
     #[arg(long, short, value_name = "PORT", help_heading = "Listening")]
     pub(crate) port: Option<u16>,
 
-    /// Listener with its own settings or service; repeatable
+    /// Add a listener, also for echo, greet or the time
+    ///
+    /// Repeatable; each can have its own settings. With --listen and without --bind and --port, the server listens on these
+    /// addresses only, and only any:// accepts files.
     ///
     /// any://ADDR accepts the same clients as --bind ADDR. Settings for this listener alone follow
     /// a question mark: any://ADDR?only=raw,http&detect-timeout=5s. The keys are only, detect (on
     /// or off), detect-timeout, on-timeout and tls; for those not given, the flags --only,
     /// --no-detect, --detect-timeout, --on-timeout and --tls apply.
     ///
-    /// Other services: echo://ADDR returns its input (RFC 862, port 7). greet://ADDR sends the line
-    /// of --greeting and prints the answer of the client (port 9001). time://ADDR answers any HTTP
-    /// GET request with the local time (port 8080). rfc868://ADDR (port 37) and daytime://ADDR
-    /// (port 13) send the time and close the connection. echo, rfc868 and daytime also answer UDP
+    /// Other services: echo://ADDR returns its input (RFC 862, default port 7). greet://ADDR sends the line
+    /// of --greeting and prints the answer of the client (default port 9001). time://ADDR answers any HTTP
+    /// GET request with the local time (default port 8080). rfc868://ADDR (default port 37) and daytime://ADDR
+    /// (default port 13) send the time and close the connection. echo, rfc868 and daytime also answer UDP
     /// on the same port, with at most as many bytes as the request has: to get the time, send at
     /// least 4 bytes to rfc868 and 64 bytes to daytime. Each port 0 selects another free port.
     #[arg(long, value_name = "URL", help_heading = "Listening")]
     pub(crate) listen: Vec<Listen>,
 
-    /// Allow addresses that other machines can reach
+    /// Allow --bind addresses that other machines can reach
     ///
-    /// Every client that reaches the address may upload to DIR, list it and download from it,
+    /// Also those of --listen and of systemd sockets. Has no effect without them: the default
+    /// addresses can be reached from this machine only. Every client that reaches the address may upload to DIR, list it and download from it,
     /// unless --token-file, --read-only or --upload-only restricts that.
     #[arg(long, help_heading = "Listening")]
     pub(crate) open: bool,
@@ -91,7 +99,7 @@ pub(crate) struct Serve {
     ///
     /// If the name is taken, the server renames the upload, whatever the client or --on-exists
     /// requests, and never reports the file as already stored. An interrupted upload is resumed
-    /// only for a client that sends its upload id.
+    /// only for a client that sends an upload id, as anyport send does except over HTTP.
     #[arg(long, help_heading = "Access")]
     pub(crate) upload_only: bool,
 
@@ -107,10 +115,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ALGORITHM", default_value = "blake3", help_heading = "Files")]
     pub(crate) digest: Algorithm,
 
-    /// If the name is taken: error, rename or overwrite
+    /// If the name is taken: error, rename, overwrite [default: by client]
     ///
     /// Clients may request error or rename instead; they may request overwrite only if it is given
-    /// here. [default: error for an upload with size and time, else rename]
+    /// here. The default is error for clients that send size and modification time (anyport send),
+    /// and rename for all others (nc, curl, browsers, anyport send from standard input).
     #[arg(long, value_name = "POLICY", help_heading = "Files")]
     pub(crate) on_exists: Option<OnExists>,
 
@@ -152,7 +161,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "Files")]
     pub(crate) max_partial_bytes: Option<u64>,
 
-    /// Apply requested permissions even beyond the umask
+    /// Apply the permissions that clients request, even beyond the umask
     ///
     /// Clients request them with anyport send --perms. Without this flag the umask of the server
     /// limits them.
@@ -161,8 +170,8 @@ pub(crate) struct Serve {
 
     /// Maximum number of connections
     ///
-    /// At the limit a new connection evicts one that has not sent anything yet, or waits until one
-    /// ends.
+    /// At the limit, a new connection replaces one that has sent nothing; if there is none, it
+    /// waits until a connection ends.
     #[arg(long, value_name = "COUNT", default_value_t = 1024, help_heading = "Limits")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_conns: u32,
@@ -175,9 +184,9 @@ pub(crate) struct Serve {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_conns_per_ip: Option<u32>,
 
-    /// Maximum number of connections whose protocol is not known yet
+    /// Maximum number of unclassified connections
     ///
-    /// They have sent nothing, or too little for detection. Beyond the limit the server closes the
+    /// Unclassified: protocol not yet detected. The client has sent nothing, or too little. Beyond the limit the server closes the
     /// one that has been silent for longest, of the IP address that has most of them. [default:
     /// 256, or --max-conns if that is less]
     #[arg(long, alias = "max-undecided", value_name = "COUNT", help_heading = "Limits")]
@@ -196,9 +205,9 @@ pub(crate) struct Serve {
     #[arg(help_heading = "Limits")]
     pub(crate) max_buffered: u64,
 
-    /// Rate limit of each connection [default: unlimited]
+    /// Limit both directions together [default: unlimited]
     ///
-    /// Covers both directions together.
+    /// The limit applies to each connection.
     #[arg(long, value_name = "RATE", value_parser = values::some_bytes, help_heading = "Limits")]
     pub(crate) limit_rate: Option<u64>,
 
@@ -209,7 +218,7 @@ pub(crate) struct Serve {
     #[arg(value_parser = values::duration)]
     pub(crate) idle_timeout: Duration,
 
-    /// Maximum time for a handshake, a preface line or a file offer
+    /// Maximum time for a handshake, a preface line or an upload request
     ///
     /// Measured from its first byte.
     #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Limits")]
@@ -218,13 +227,13 @@ pub(crate) struct Serve {
 
     /// Maximum time to receive a message that is buffered whole (/echo)
     ///
-    /// Measured from its first byte, even while bytes arrive. Files are not buffered and have no such limit: only
-    /// --idle-timeout ends them.
+    /// Measured from its first byte, even while bytes arrive. Files are not buffered and have no
+    /// such limit: only --idle-timeout ends them.
     #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Limits")]
     #[arg(value_parser = values::duration)]
     pub(crate) message_timeout: Duration,
 
-    /// Time for running transfers to finish when the server stops
+    /// Maximum time to wait for running transfers when the server stops
     #[arg(long, value_name = "DURATION", default_value = "30s", help_heading = "Limits")]
     #[arg(value_parser = values::duration)]
     pub(crate) drain_timeout: Duration,
@@ -235,9 +244,10 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) tls: ServerTls,
 
-    /// Accept only these protocols: raw, http, ws, frames, tls
+    /// Accept only these of raw, http, ws, frames, tls
     ///
-    /// Separate several with commas.
+    /// Separate several with commas. tls alone requires TLS, with every protocol inside; in a list, it accepts the listed
+    /// protocols under TLS too.
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Detection")]
     pub(crate) only: Vec<ProtocolName>,
 
@@ -247,7 +257,7 @@ pub(crate) struct Serve {
 
     /// Time after which an unclassified client is treated as raw TCP
     ///
-    /// Measured from its first byte.
+    /// Measured from its first byte; for --on-timeout, from the start of the connection.
     #[arg(long, value_name = "DURATION", default_value = "3s", help_heading = "Detection")]
     #[arg(value_parser = values::duration)]
     pub(crate) detect_timeout: Duration,
@@ -289,7 +299,8 @@ pub(crate) struct Serve {
     /// Messages per second of one room member (0: unlimited)
     ///
     /// A member may send as many in one burst; the server reads more slowly from a member that
-    /// sends faster. All HTTP POST requests to one room together have the same limit.
+    /// sends faster. All HTTP POST requests to one room (curl -d TEXT http://HOST:8331/rooms/NAME)
+    /// together have the same limit.
     #[arg(long, value_name = "COUNT", default_value_t = 100, help_heading = "Rooms and pipes")]
     pub(crate) room_rate: u32,
 
@@ -315,7 +326,7 @@ pub(crate) struct Serve {
 
     /// Maximum number of pipes
     ///
-    /// Counts the keys of pipes that transfer, and of those that wait for a sender or a receiver.
+    /// Waiting pipes count too.
     #[arg(long, value_name = "COUNT", default_value_t = 256, help_heading = "Rooms and pipes")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_pipes: u32,
@@ -327,7 +338,9 @@ pub(crate) struct Serve {
 
     /// Number of reactor threads [default: 1 for each 4 cores]
     ///
-    /// They serve rooms, echo and idle connections.
+    /// The server has three kinds of threads. Reactor threads serve rooms, echo and idle
+    /// connections. Bulk threads run one large transfer each. Worker threads, one for each core,
+    /// run everything else.
     #[arg(long, alias = "conversation-threads", value_name = "COUNT")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Performance")]
     pub(crate) reactor_threads: Option<u16>,
@@ -340,8 +353,8 @@ pub(crate) struct Serve {
 
     /// Number of bulk threads [default: 2 for each core]
     ///
-    /// Each runs one large transfer. Transfers without a thread run on the worker threads, which
-    /// they share.
+    /// Each runs one large transfer. Further transfers share the worker threads (see
+    /// --reactor-threads).
     #[arg(long, value_name = "COUNT", help_heading = "Performance")]
     #[arg(value_parser = clap::value_parser!(u16).range(0..=256))]
     pub(crate) bulk_threads: Option<u16>,
@@ -356,6 +369,9 @@ pub(crate) struct Serve {
     pub(crate) log_format: LogFormat,
 
     /// Print events as JSON on stdout, one object per line
+    ///
+    /// Events are listening addresses, receipts and failed transfers. The format of the log on
+    /// stderr is that of --log-format.
     #[arg(long, help_heading = "Logging")]
     pub(crate) json: bool,
 
@@ -435,7 +451,7 @@ pub(crate) enum SlowReader {
 pub(crate) enum Fsync {
     /// The file and its directory entry
     File,
-    /// Nothing: the receipt does not wait for the disk
+    /// The receipt does not wait for the disk
     None,
 }
 

@@ -30,7 +30,9 @@ pub(crate) struct Chat {
     #[command(flatten)]
     pub(crate) credential: Credential,
 
-    /// Your name in the room [default: guest-XXXX]
+    /// Your name in the room [default: guest- and 4 random characters]
+    ///
+    /// If the name is taken, the room appends a number, as in NAME-2.
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) nick: Option<Nickname>,
 
@@ -38,9 +40,10 @@ pub(crate) struct Chat {
     #[arg(long, value_name = "COUNT")]
     pub(crate) history: Option<u32>,
 
-    /// Maximum reconnects without progress
+    /// Give up after COUNT failed reconnects in a row
     ///
-    /// Counts attempts in a row; the count restarts when an event has been received.
+    /// The count restarts when an event has been received. 0 disables reconnecting. If the first
+    /// connection fails, as with connection refused, it is not retried.
     #[arg(long, value_name = "COUNT", default_value_t = 10, help_heading = "Connection")]
     pub(crate) retry: u32,
 
@@ -73,7 +76,7 @@ pub(crate) struct Chat {
 ///
 /// Over WebSocket each line of the input is a text message, and a received text message is printed
 /// with a line end unless it has one; with --binary, messages are bytes and nothing is added. Over
-/// UDP each read of up to 16 KiB is a datagram.
+/// UDP each read of up to 16 KiB is a datagram, and the command never ends without -q.
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
     /// Server: tcp://HOST:PORT, ws://HOST:PORT/PATH or udp://HOST:PORT
@@ -97,7 +100,7 @@ pub(crate) struct Cat {
     #[arg(long, short = 'q', value_name = "DURATION", value_parser = values::wait)]
     pub(crate) quit_after: Option<Duration>,
 
-    /// Do not shut down sending after the input ends
+    /// Keep the sending side open after the end of the input
     ///
     /// The server then receives neither FIN nor a Close frame.
     #[arg(long)]

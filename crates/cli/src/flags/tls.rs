@@ -49,7 +49,7 @@ pub(crate) struct ServerTls {
 
     /// Require client certificates signed by a CA in FILE (PEM)
     ///
-    /// Applies to connections under TLS; to refuse all others, add --tls required.
+    /// Applies to connections under TLS; to refuse connections without TLS too, add --tls required.
     #[arg(long, value_name = "FILE", help_heading = "TLS")]
     pub(crate) tls_client_ca: Option<PathBuf>,
 

@@ -22,23 +22,24 @@ use crate::values;
 /// https://; over https:// many files are sent concurrently if the server supports HTTP/2.
 ///
 /// NAME is the path of the file on the server. If it ends in /, it is a directory; without NAME,
-/// files keep their names. The default port is 8331, of http:// 80 and of https:// 443. The URL
-/// :PORT is a port of this machine.
+/// files keep their names. A directory keeps its name, with or without / at its end.
+/// The default port is 8331, also of ws:// and wss://; of http:// it is 80, of https:// 443. :PORT
+/// means localhost:PORT.
 ///
 /// An interrupted transfer is resumed: automatically for a while (--retry), and if you run the same
 /// command again. A file that the server already has, by name, size and modification time, is not
 /// sent again. Over HTTP, an interrupted file is sent again from its start, a file that the server
 /// already has is sent and compared, and --perms and --on-exists rename or overwrite are not
-/// supported.
+/// supported. With -v, receipts show whole digests.
 #[derive(Debug, Args)]
 pub(crate) struct Send {
     /// Files and directories to send; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Destination: HOST:PORT/NAME, ws:// or http://HOST:PORT/NAME
+    /// Destination: HOST or HOST:PORT/NAME, ws://, http://; see --help
     ///
-    /// See above for all forms.
+    /// The forms are listed above.
     #[arg(value_name = "URL")]
     pub(crate) target: String,
 
@@ -47,7 +48,7 @@ pub(crate) struct Send {
 
     /// Send only the bytes of the file, as nc -N does
     ///
-    /// Only over tcp://; the server does not receive the name of the file.
+    /// Only over tcp://; the server chooses the name of the file.
     #[arg(long, conflicts_with_all = ["on_exists", "perms", "token_file"])]
     pub(crate) plain: bool,
 
@@ -70,9 +71,10 @@ pub(crate) struct Send {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) receivers: u8,
 
-    /// If the name is taken: error, rename or overwrite
+    /// If the name is taken: error, rename, overwrite [default: by server]
     ///
-    /// [default: the server decides]
+    /// An anyport server reports an error by default (serve --on-exists), but renames standard
+    /// input, and files sent with --no-times or --plain.
     #[arg(long, value_name = "POLICY", help_heading = "Files")]
     pub(crate) on_exists: Option<OnExists>,
 
@@ -80,7 +82,7 @@ pub(crate) struct Send {
     #[arg(long, help_heading = "Files")]
     pub(crate) no_resume: bool,
 
-    /// Keep modification times (the default)
+    /// Keep modification times (the default); overrides ANYPORT_NO_TIMES
     #[arg(short = 't', long, help_heading = "Files")]
     pub(crate) times: bool,
 
@@ -90,7 +92,7 @@ pub(crate) struct Send {
     #[arg(long, conflicts_with = "times", help_heading = "Files")]
     pub(crate) no_times: bool,
 
-    /// Compare by digest even if size and time are the same
+    /// Compare by digest, not size and time (as rsync -c)
     #[arg(long, conflicts_with = "plain", help_heading = "Files")]
     pub(crate) checksum: bool,
 
@@ -104,9 +106,10 @@ pub(crate) struct Send {
     #[arg(long, value_name = "POLICY", default_value = "skip", help_heading = "Files")]
     pub(crate) links: Links,
 
-    /// Maximum reconnects without progress
+    /// Give up after COUNT failed reconnects in a row
     ///
-    /// Counts attempts in a row; the count restarts when a byte has been transferred.
+    /// The count restarts when a byte has been transferred. 0 disables reconnecting. If the first
+    /// connection fails, as with connection refused, it is not retried.
     #[arg(long, value_name = "COUNT", default_value_t = 10, help_heading = "Connection")]
     pub(crate) retry: u32,
 
@@ -140,7 +143,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "ALGORITHM", default_value = "auto", help_heading = "Connection")]
     pub(crate) congestion: Congestion,
 
-    /// Maximum time that the server neither reads data nor answers
+    /// Maximum time in which the server neither reads data nor answers
     #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Connection")]
     #[arg(value_parser = values::duration)]
     pub(crate) timeout: Duration,
@@ -153,7 +156,7 @@ pub(crate) struct Send {
     #[command(flatten)]
     pub(crate) tls: ClientTls,
 
-    /// Limit the transfer rate
+    /// Limit the transfer rate [default: unlimited]
     #[arg(long, value_name = "RATE", value_parser = values::some_bytes)]
     #[arg(help_heading = "Connection")]
     pub(crate) limit_rate: Option<u64>,
@@ -170,8 +173,11 @@ pub(crate) struct Send {
 
     /// Print FORMAT for each file, as curl does
     ///
-    /// It replaces the receipt. For example '%{path} %{bytes} %{seconds} %{rate}\n'. An unknown
-    /// name prints the list of names.
+    /// It replaces the receipt. For example '%{path} %{bytes} %{seconds} %{rate}\n'. Names: bytes;
+    /// resumed (bytes that the server had already); seconds and durable_seconds (without and with
+    /// fsync); rate and delivery_rate (bytes per second); digest; path; end; outcome; protocol;
+    /// peer; congestion; rtt_us (microseconds); retransmits (packets); cwnd (packets); bottleneck.
+    /// An unknown value is empty. \n, \t, \r, \\ and %% are escapes.
     #[arg(short = 'w', long, value_name = "FORMAT", conflicts_with_all = ["quiet", "json"])]
     pub(crate) write_out: Option<Template>,
 }
@@ -180,25 +186,26 @@ pub(crate) struct Send {
 ///
 /// URL is HOST:PORT/PATH or tcp://HOST:PORT/PATH (raw TCP, recommended), ws://HOST:PORT/PATH
 /// (WebSocket), frames://HOST:PORT/PATH (WebSocket frames without a handshake) or http://HOST/PATH
-/// (GET, from any HTTP server). Under TLS these are tls://, wss://, frames+tls:// and https://. A
-/// PATH that ends in / is a directory, which is downloaded with all its content (over HTTP from
-/// anyport servers only).
+/// (GET, from any HTTP server). Under TLS these are tls://, wss://, frames+tls:// and https://. The
+/// default port is 8331, also of ws:// and wss://; of http:// it is 80, of https:// 443. :PORT
+/// means localhost:PORT. A PATH that ends in / is a directory, which is downloaded with all its
+/// content (over HTTP from anyport servers only). Without PATH, all files are downloaded.
 ///
 /// A file appears under its name only when it is complete. An interrupted download leaves a partial
 /// file, from which it is resumed: automatically for a while (--retry), and if you run the same
 /// command again. A file that exists here with the same size and modification time is not
-/// downloaded again.
+/// downloaded again. With -v, results show whole digests.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// Source: HOST:PORT/PATH, ws:// or http://HOST:PORT/PATH
+    /// Source: HOST:PORT/PATH or HOST; ws://, http://, TLS: see --help
     ///
-    /// See above for all forms.
+    /// The forms are listed above.
     #[arg(value_name = "URL", required = true)]
     pub(crate) urls: Vec<String>,
 
     /// File or directory to write to; - is standard output
     ///
-    /// A FIFO or a character device (/dev/null, /dev/stdout) is written to, never replaced; a block
+    /// A directory ends in /, as in -o here/. Missing directories are created. A FIFO or a character device (/dev/null, /dev/stdout) is written to, never replaced; a block
     /// device only with --on-exists overwrite. The wait for a reader of a FIFO is limited by
     /// --connect-timeout. [default: the name in the URL, in the current directory]
     #[arg(long, short, value_name = "PATH")]
@@ -217,11 +224,11 @@ pub(crate) struct Get {
     #[arg(long, value_name = "POLICY", default_value = "error", help_heading = "Files")]
     pub(crate) on_exists: OnExists,
 
-    /// Compare by digest even if size and time are the same
+    /// Compare by digest, not size and time (as rsync -c)
     #[arg(long, help_heading = "Files")]
     pub(crate) checksum: bool,
 
-    /// Keep the server's permissions, ignoring the umask
+    /// Keep permissions, even beyond the local umask
     #[arg(short = 'p', long, help_heading = "Files")]
     pub(crate) perms: bool,
 
@@ -229,9 +236,10 @@ pub(crate) struct Get {
     #[arg(long, value_name = "ALGORITHM", default_value = "blake3", help_heading = "Files")]
     pub(crate) digest: Algorithm,
 
-    /// Maximum reconnects without progress
+    /// Give up after COUNT failed reconnects in a row
     ///
-    /// Counts attempts in a row; the count restarts when a byte has been transferred.
+    /// The count restarts when a byte has been transferred. 0 disables reconnecting. If the first
+    /// connection fails, as with connection refused, it is not retried.
     #[arg(long, value_name = "COUNT", default_value_t = 10, help_heading = "Connection")]
     pub(crate) retry: u32,
 
@@ -240,7 +248,7 @@ pub(crate) struct Get {
     #[arg(value_parser = values::duration)]
     pub(crate) retry_max_time: Duration,
 
-    /// Limit the transfer rate
+    /// Limit the transfer rate [default: unlimited]
     #[arg(long, value_name = "RATE", value_parser = values::some_bytes)]
     #[arg(help_heading = "Connection")]
     pub(crate) limit_rate: Option<u64>,
@@ -259,7 +267,8 @@ pub(crate) struct Get {
 
 /// List the files of a server: size, modification time (UTC), name
 ///
-/// URL is as for anyport get; without a path, the whole served directory is listed.
+/// URL is as for anyport get; without a path, the whole served directory is listed. / at the end of
+/// a directory is optional.
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
     /// Directory or file: HOST:PORT/PATH, ws:// or http://HOST:PORT/PATH
@@ -292,7 +301,7 @@ pub(crate) struct Connection {
     #[arg(long, value_name = "ALGORITHM", default_value = "auto", help_heading = "Connection")]
     pub(crate) congestion: Congestion,
 
-    /// Maximum time that the server sends nothing
+    /// Maximum time without data from the server
     #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Connection")]
     #[arg(value_parser = values::duration)]
     pub(crate) timeout: Duration,

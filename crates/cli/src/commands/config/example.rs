@@ -69,10 +69,18 @@ fn entry(argument: &Arg) -> String {
     let noun = argument.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
     match value {
         Some(value) => text.push_str(&format!("#{key} = {value}\n")),
-        None => text.push_str(&format!("#{key} = \"{}\" # not set\n", noun.unwrap_or_default())),
+        None => match UNSET.iter().find(|(unset, _)| *unset == key) {
+            Some((_, effect)) => text.push_str(&format!("#{key} = {effect} # if not set\n")),
+            None => {
+                text.push_str(&format!("#{key} = \"{}\" # not set\n", noun.unwrap_or_default()));
+            }
+        },
     }
     text
 }
+
+/// Values that keys without a default have the effect of.
+const UNSET: [(&str, &str); 2] = [("port", "8331"), ("greeting", "\"Welcome to anyport!\"")];
 
 /// Appends a text as comment lines of at most [`WIDTH`] columns; the first begins with `first`.
 fn fill(first: &str, text: &str, into: &mut String) {
