@@ -214,16 +214,22 @@ fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
     if let Some(at) = bound.iter().position(|bound| bound.is_for(target)) {
         return Ok(bound.swap_remove(at).token);
     }
-    let count = bound.len();
+    let hosts: Vec<_> = bound.iter().filter_map(|bound| bound.host.clone()).collect();
     let mut for_any = bound.into_iter().filter(|bound| bound.host.is_none());
     match (for_any.next(), for_any.next()) {
         (Some(only), None) => Ok(only.token),
         _ => {
             let address = target.address();
-            let error = anyhow!(
-                "cannot choose a token for {address}: {shown} has {count}, none of them for this host"
-            );
-            Err(Failure::new(Exit::Usage, error).with_hint(CLIENT_HINT))
+            let error = match hosts.as_slice() {
+                [] => anyhow!("{shown} has several tokens without a host, or none"),
+                hosts => {
+                    anyhow!("{shown} has no token for {address}, only for: {}", hosts.join(", "))
+                }
+            };
+            Err(Failure::new(Exit::Usage, error).with_hint(
+                "a client's token file has TOKEN or HOST TOKEN per line; \
+                 leave out the name from anyport token --name",
+            ))
         }
     }
 }

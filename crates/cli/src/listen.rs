@@ -419,8 +419,8 @@ mod tests {
             ("any://h?only=raw&only=ws", "only is set twice"),
             ("any://h?detect=maybe", "detect: expected on or off"),
             ("any://h?detect=off&only=raw", "detect=off cannot be combined"),
-            ("any://h?detect-timeout=3", "detect-timeout=3: expected a duration"),
-            ("any://h?detect-timeout", "expected a duration"),
+            ("any://h?detect-timeout=3", "detect-timeout=3: missing unit"),
+            ("any://h?detect-timeout", "expected a number with a unit"),
         ] {
             let error = text.parse::<Listen>().unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

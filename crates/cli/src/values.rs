@@ -1,8 +1,28 @@
 //! Values as people write them on a command line: `64KiB`, `1GB`, `10s`.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+
+/// Returns a parser of whole numbers within `range`.
+pub(crate) fn number<T>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    move |text| {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err("expected a whole number".to_owned());
+        }
+        text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+            format!("expected a number from {} to {}", range.start(), range.end())
+        })
+    }
+}
 
 /// Bytes: a number, or a number with kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024).
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
@@ -27,8 +47,18 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
 /// Bytes, and at least one.
 pub(crate) fn some_bytes(text: &str) -> Result<u64, String> {
     match bytes(text)? {
-        0 => Err("must be at least 1 byte".to_owned()),
+        0 => Err("must be greater than zero".to_owned()),
         some => Ok(some),
+    }
+}
+
+/// Bytes per second, more than zero.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    match some_bytes(text) {
+        Err(error) if error.starts_with("expected") => {
+            Err("expected bytes per second, such as 65536, 1MB or 2MiB".to_owned())
+        }
+        parsed => parsed,
     }
 }
 
@@ -41,12 +71,26 @@ pub(crate) fn buffer(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A duration of more than nothing: `500ms`, `3s`, `1m30s`.
+/// A duration of more than nothing: `500ms`, `3s`, `1m30s`, `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "expected a duration such as 500ms, 3s or 2m".to_owned();
-    let parsed: SignedDuration = text.parse().map_err(|_| wrong())?;
-    match Duration::try_from(parsed) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("missing unit (ms, s, m, h or d): write {text}s for seconds"));
+    }
+    let wrong = || "expected a number with a unit (ms, s, m, h or d), such as 10s".to_owned();
+    let (days, rest) = match text.split_once('d') {
+        Some((days, rest)) if days.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (days.parse::<u64>().map_err(|_| wrong())?, rest)
+        }
+        _ => (0, text),
+    };
+    let rest = match rest {
+        "" if days > 0 => SignedDuration::ZERO,
+        rest => rest.parse().map_err(|_| wrong())?,
+    };
+    let days = days.checked_mul(24 * 60 * 60).map(Duration::from_secs).ok_or_else(wrong)?;
+    let rest = Duration::try_from(rest).ok();
+    match rest.and_then(|rest| days.checked_add(rest)) {
+        Some(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("must be greater than zero".to_owned()),
     }
 }
@@ -90,9 +134,28 @@ mod tests {
     }
 
     #[test]
+    fn numbers_name_their_range() {
+        assert_eq!(number(1..=64_u8)("64"), Ok(64));
+        for (text, error) in [
+            ("many", "expected a whole number"),
+            ("-1", "expected a whole number"),
+            ("0", "expected a number from 1 to 64"),
+            ("99999", "expected a number from 1 to 64"),
+        ] {
+            assert_eq!(number(1..=64_u8)(text), Err(error.to_owned()), "{text}");
+        }
+        assert!(rate("10Mbit").unwrap_err().starts_with("expected bytes per second"));
+        assert_eq!(rate("0"), Err("must be greater than zero".to_owned()));
+    }
+
+    #[test]
     fn durations_have_units() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(duration("1d12h"), Ok(Duration::from_secs(36 * 3600)));
+        assert!(duration("60").unwrap_err().ends_with("write 60s for seconds"));
+        assert!(duration("0d").is_err() && duration("99999999999999999999d").is_err());
         assert_eq!(wait("0"), Ok(Duration::ZERO));
         assert_eq!(wait("3"), Ok(Duration::from_secs(3)));
         assert_eq!(wait("20ms"), Ok(Duration::from_millis(20)));

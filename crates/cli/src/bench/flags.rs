@@ -51,14 +51,14 @@ pub(crate) struct Bench {
 
     /// Number of measured rounds
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 5, help_heading = "Runs")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(value_parser = values::number(1_u32..=1000))]
     pub(super) runs: u32,
 
     /// Number of concurrent senders of one row
     ///
     /// With several, the result is the total rate, and how far the slowest sender is behind.
     #[arg(long, short = 'P', value_name = "COUNT", default_value_t = 1, help_heading = "Runs")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(value_parser = values::number(1_u32..=256))]
     pub(super) parallel: u32,
 
     /// Run only these rows and their baselines
@@ -168,14 +168,14 @@ pub(crate) struct Echo {
 
     /// Number of concurrent connections
     #[arg(long, short = 'c', value_name = "COUNT", default_value_t = 50)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(value_parser = values::number(1_u32..=100_000))]
     pub(super) connections: u32,
 
     /// Unanswered messages per connection
     ///
     /// Of several numbers, separated by commas, each is measured.
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(value_parser = values::number(1_u32..=65_536))]
     pub(super) in_flight: Vec<u32>,
 
     /// Payload size of one message
@@ -199,7 +199,7 @@ pub(crate) struct Echo {
     ///
     /// With --yardstick, the server and the baseline take turns.
     #[arg(long, short = 'n', value_name = "COUNT")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(value_parser = values::number(1_u32..=1000))]
     pub(super) rounds: Option<u32>,
 
     /// Idle time before the bench fails
@@ -225,11 +225,12 @@ pub(crate) struct Idle {
 
     /// Number of connections
     #[arg(long, short = 'c', value_name = "COUNT", default_value_t = 1000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(value_parser = values::number(1_u32..=1_000_000))]
     pub(super) connections: u32,
 
     /// Process id of the server, which must run on this machine
     #[arg(long, value_name = "PID")]
+    #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(super) pid: Option<u32>,
 
     /// Time to wait before memory is measured
@@ -259,28 +260,28 @@ pub(crate) struct Rooms {
 
     /// Receiving members; one more sends
     #[arg(long, short = 'm', value_name = "COUNT", default_value_t = 1000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(value_parser = values::number(1_u32..=100_000))]
     pub(super) members: u32,
 
     /// Additional members that never read
     ///
     /// Their effect on the other members is measured.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    #[arg(value_parser = values::number(0_u32..=100_000))]
     pub(super) slow: u32,
 
     /// Messages sent but not yet received by all members
     ///
     /// Of several numbers, separated by commas, each is a run. [default: 1,16,64,256]
     #[arg(long, value_name = "COUNT", value_delimiter = ',')]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(value_parser = values::number(1_u32..=65_536))]
     pub(super) in_flight: Vec<u32>,
 
     /// Number of messages per write, for each run
     ///
     /// Separate several with commas. [default: 1,16,1,64; with --in-flight 1 for each]
     #[arg(long, value_name = "COUNT", value_delimiter = ',')]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(value_parser = values::number(1_u32..=65_536))]
     pub(super) burst: Vec<u32>,
 
     /// Payload size of one message
@@ -289,7 +290,7 @@ pub(crate) struct Rooms {
 
     /// Number of rounds, each with every run
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 3)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(value_parser = values::number(1_u32..=1000))]
     pub(super) rounds: u32,
 
     /// Time of one run, after a short warm-up
@@ -303,6 +304,7 @@ pub(crate) struct Rooms {
     ///
     /// The server must run on this machine.
     #[arg(long, value_name = "PID")]
+    #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(super) pid: Option<u32>,
 
     /// Idle time after which messages count as lost

@@ -271,7 +271,7 @@ impl Track<'_> {
                 let encrypted = row.twist == Twist::Encrypted;
                 let memory = self.work.size.saturating_mul(u64::from(self.flags.parallel) + 1);
                 Start::ourselves()?
-                    .args(["serve", "--json", "--bind", "127.0.0.1:0"])
+                    .args(["serve", "--json", "--bind", "127.0.0.1:0", "--control", "none"])
                     .args(["--engine", engine.as_str(), "--sink", sink.as_str()])
                     .args(["--fsync", fsync.as_str(), "--bulk-buffer", &buffer])
                     .args(["--digest", &self.digest(row, purpose).to_string()])

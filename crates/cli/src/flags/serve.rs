@@ -58,6 +58,7 @@ pub(crate) struct Serve {
     /// Without --bind, the port on both loopback addresses: --port 8080 and --bind 8080 mean the
     /// same. Does not apply to --listen.
     #[arg(long, short, value_name = "PORT", help_heading = "Listening")]
+    #[arg(value_parser = values::number(0..=u16::MAX))]
     pub(crate) port: Option<u16>,
 
     /// Add a listener, also for echo, greet or the time
@@ -124,21 +125,22 @@ pub(crate) struct Serve {
     pub(crate) on_exists: Option<OnExists>,
 
     /// Maximum size of one file [default: unlimited]
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "Files")]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes, help_heading = "Files")]
     pub(crate) max_size: Option<u64>,
 
     /// Maximum total size of DIR [default: unlimited]
     ///
     /// Counts files, partial files and directories, including those that exist before the start.
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "Files")]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes, help_heading = "Files")]
     pub(crate) quota: Option<u64>,
 
     /// Maximum number of files and directories in DIR, with --quota
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, help_heading = "Files")]
+    #[arg(value_parser = values::number(1..=u64::MAX))]
     pub(crate) max_entries: u64,
 
     /// Maximum total size of files in memory, with --sink memory
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes, default_value = "4GiB")]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes, default_value = "4GiB")]
     #[arg(help_heading = "Files")]
     pub(crate) max_memory: u64,
 
@@ -152,13 +154,13 @@ pub(crate) struct Serve {
     /// One IP address (for IPv6, one /64 network) may have a quarter of them. The newest partial
     /// file of each address is always kept.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000, help_heading = "Files")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(crate) max_partial: u32,
 
     /// Maximum total size of partial files [default: half the file system]
     ///
     /// One IP address (for IPv6, one /64 network) may use a quarter of it.
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "Files")]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes, help_heading = "Files")]
     pub(crate) max_partial_bytes: Option<u64>,
 
     /// Apply the permissions that clients request, even beyond the umask
@@ -173,7 +175,7 @@ pub(crate) struct Serve {
     /// At the limit, a new connection replaces one that has sent nothing; if there is none, it
     /// waits until a connection ends.
     #[arg(long, value_name = "COUNT", default_value_t = 1024, help_heading = "Limits")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(crate) max_conns: u32,
 
     /// Maximum number of connections from one IP address
@@ -181,7 +183,7 @@ pub(crate) struct Serve {
     /// For IPv6, from one /64 network. The server closes further connections. [default: 256, or
     /// --max-conns if that is less; unlimited for loopback addresses unless given]
     #[arg(long, value_name = "COUNT", help_heading = "Limits")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(crate) max_conns_per_ip: Option<u32>,
 
     /// Maximum number of unclassified connections
@@ -190,25 +192,25 @@ pub(crate) struct Serve {
     /// one that has been silent for longest, of the IP address that has most of them. [default:
     /// 256, or --max-conns if that is less]
     #[arg(long, alias = "max-undecided", value_name = "COUNT", help_heading = "Limits")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(crate) max_unclassified: Option<u32>,
 
     /// Maximum number of concurrent requests on one HTTP/2 connection
     ///
     /// The server refuses further requests; the client may retry them.
     #[arg(long, value_name = "COUNT", default_value_t = 128, help_heading = "Limits")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(value_parser = values::number(1_u32..=65536))]
     pub(crate) max_streams: u32,
 
     /// Memory limit for incomplete messages and unclassified input
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes, default_value = "256MiB")]
+    #[arg(long, value_name = "SIZE", value_parser = values::some_bytes, default_value = "256MiB")]
     #[arg(help_heading = "Limits")]
     pub(crate) max_buffered: u64,
 
     /// Limit both directions together [default: unlimited]
     ///
     /// The limit applies to each connection.
-    #[arg(long, value_name = "RATE", value_parser = values::some_bytes, help_heading = "Limits")]
+    #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Limits")]
     pub(crate) limit_rate: Option<u64>,
 
     /// Idle time after which a connection is closed
@@ -293,7 +295,7 @@ pub(crate) struct Serve {
     ///
     /// A room that all members have left counts for one more minute.
     #[arg(long, value_name = "COUNT", default_value_t = 1024, help_heading = "Rooms and pipes")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(crate) max_rooms: u32,
 
     /// Messages per second of one room member (0: unlimited)
@@ -302,6 +304,7 @@ pub(crate) struct Serve {
     /// sends faster. All HTTP POST requests to one room (curl -d TEXT http://HOST:8331/rooms/NAME)
     /// together have the same limit.
     #[arg(long, value_name = "COUNT", default_value_t = 100, help_heading = "Rooms and pipes")]
+    #[arg(value_parser = values::number(0..=u32::MAX))]
     pub(crate) room_rate: u32,
 
     /// Maximum size of a room message
@@ -313,6 +316,7 @@ pub(crate) struct Serve {
     ///
     /// At most 256 KiB of them.
     #[arg(long, value_name = "COUNT", default_value_t = 200, help_heading = "Rooms and pipes")]
+    #[arg(value_parser = values::number(0..=u32::MAX))]
     pub(crate) room_history: u32,
 
     /// Maximum output queued for a room member that does not read
@@ -328,7 +332,7 @@ pub(crate) struct Serve {
     ///
     /// Waiting pipes count too.
     #[arg(long, value_name = "COUNT", default_value_t = 256, help_heading = "Rooms and pipes")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(crate) max_pipes: u32,
 
     /// Maximum time that sender and receivers of a pipe wait for each other
@@ -342,7 +346,7 @@ pub(crate) struct Serve {
     /// connections. Bulk threads run one large transfer each. Worker threads, one for each core,
     /// run everything else.
     #[arg(long, alias = "conversation-threads", value_name = "COUNT")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Performance")]
+    #[arg(value_parser = values::number(1_u16..=256), help_heading = "Performance")]
     pub(crate) reactor_threads: Option<u16>,
 
     /// TCP congestion control: auto, system or the name of an algorithm
@@ -356,7 +360,7 @@ pub(crate) struct Serve {
     /// Each runs one large transfer. Further transfers share the worker threads (see
     /// --reactor-threads).
     #[arg(long, value_name = "COUNT", help_heading = "Performance")]
-    #[arg(value_parser = clap::value_parser!(u16).range(0..=256))]
+    #[arg(value_parser = values::number(0_u16..=256))]
     pub(crate) bulk_threads: Option<u16>,
 
     /// Buffer size of a bulk thread

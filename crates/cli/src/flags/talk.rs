@@ -38,6 +38,7 @@ pub(crate) struct Chat {
 
     /// Earlier events to show [default: all that are kept]
     #[arg(long, value_name = "COUNT")]
+    #[arg(value_parser = values::number(0..=u32::MAX))]
     pub(crate) history: Option<u32>,
 
     /// Give up after COUNT failed reconnects in a row
@@ -45,6 +46,7 @@ pub(crate) struct Chat {
     /// The count restarts when an event has been received. 0 disables reconnecting. If the first
     /// connection fails, as with connection refused, it is not retried.
     #[arg(long, value_name = "COUNT", default_value_t = 10, help_heading = "Connection")]
+    #[arg(value_parser = values::number(0..=u32::MAX))]
     pub(crate) retry: u32,
 
     /// Maximum total time spent retrying

@@ -68,7 +68,7 @@ pub(crate) struct Send {
         requires = "pipe",
         help_heading = "Pipe"
     )]
-    #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(value_parser = values::number(1_u8..=64))]
     pub(crate) receivers: u8,
 
     /// If the name is taken: error, rename, overwrite [default: by server]
@@ -111,6 +111,7 @@ pub(crate) struct Send {
     /// The count restarts when a byte has been transferred. 0 disables reconnecting. If the first
     /// connection fails, as with connection refused, it is not retried.
     #[arg(long, value_name = "COUNT", default_value_t = 10, help_heading = "Connection")]
+    #[arg(value_parser = values::number(0..=u32::MAX))]
     pub(crate) retry: u32,
 
     /// Maximum total time spent retrying
@@ -157,7 +158,7 @@ pub(crate) struct Send {
     pub(crate) tls: ClientTls,
 
     /// Limit the transfer rate [default: unlimited]
-    #[arg(long, value_name = "RATE", value_parser = values::some_bytes)]
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
     #[arg(help_heading = "Connection")]
     pub(crate) limit_rate: Option<u64>,
 
@@ -241,6 +242,7 @@ pub(crate) struct Get {
     /// The count restarts when a byte has been transferred. 0 disables reconnecting. If the first
     /// connection fails, as with connection refused, it is not retried.
     #[arg(long, value_name = "COUNT", default_value_t = 10, help_heading = "Connection")]
+    #[arg(value_parser = values::number(0..=u32::MAX))]
     pub(crate) retry: u32,
 
     /// Maximum total time spent retrying
@@ -249,7 +251,7 @@ pub(crate) struct Get {
     pub(crate) retry_max_time: Duration,
 
     /// Limit the transfer rate [default: unlimited]
-    #[arg(long, value_name = "RATE", value_parser = values::some_bytes)]
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
     #[arg(help_heading = "Connection")]
     pub(crate) limit_rate: Option<u64>,
 

@@ -193,8 +193,8 @@ fn all_mistakes_of_a_file_are_told_with_their_places() {
             "anyport.toml:4:1: open: expected true or false, not a number",
             "anyport.toml:6:1: sink: expected a string or a number, not a number with a fraction",
             r#"anyport.toml:7:1: unknown key "Max"; anyport config example lists all keys"#,
-            "anyport.toml:2:13: max-conns: invalid value 'many' for '--max-conns <COUNT>': invalid digit found in string",
-            "anyport.toml:5:18: idle-timeout: invalid value '3' for '--idle-timeout <DURATION>': expected a duration such as 500ms, 3s or 2m",
+            "anyport.toml:2:13: max-conns: invalid value 'many' for '--max-conns <COUNT>': expected a whole number",
+            "anyport.toml:5:18: idle-timeout: invalid value '3' for '--idle-timeout <DURATION>': missing unit (ms, s, m, h or d): write 3s for seconds",
         ]
     );
     let twice = mistakes(&[], "max-conns = 1\nmax_conns = 2", &[]);
@@ -221,7 +221,7 @@ fn mistakes_of_the_environment_name_the_variable() {
         mistakes(&[], "", &wrong),
         [
             "ANYPORT_OPEN: expected true or false",
-            "ANYPORT_MAX_CONNS: invalid value 'many' for '--max-conns <COUNT>': invalid digit found in string",
+            "ANYPORT_MAX_CONNS: invalid value 'many' for '--max-conns <COUNT>': expected a whole number",
         ]
     );
 }

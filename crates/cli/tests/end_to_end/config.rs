@@ -134,7 +134,7 @@ fn a_server_does_not_start_with_a_file_that_has_mistakes() {
         let outcome = anyport(&arguments).exits(2);
         let outcome = outcome.says(":1:1: unknown key \"max-con\"; did you mean max-conns?");
         let outcome = outcome.says(":2:16: idle-timeout: invalid value '3' for '--idle-timeout");
-        let outcome = outcome.says("expected a duration such as 500ms, 3s or 2m");
+        let outcome = outcome.says("missing unit (ms, s, m, h or d): write 3s for seconds");
         let errors = outcome.stderr.lines().filter(|line| line.starts_with("error: "));
         assert_eq!(errors.count(), 2, "{outcome:?}");
         assert_eq!(outcome.stdout, "");
