@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use anyport_client::{Scheme, Target, TargetError};
+use anyport_client::{Place, Scheme, Target, TargetError};
 use anyport_net::resolve::{split_port, without_zone};
 use anyport_proto::access::{HostName, Named, Token, parse_list};
 use anyport_server::{Config, ListenerConfig, OnTimeout, Service, Tokens};
@@ -215,6 +215,8 @@ fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
         return Ok(bound.swap_remove(at).token);
     }
     let hosts: Vec<_> = bound.iter().filter_map(|bound| bound.host.clone()).collect();
+    // A word that could be a token is not shown: its line may have the words in the wrong order.
+    let may_be_shown = hosts.iter().all(|host| Token::parse(host).is_err());
     let mut for_any = bound.into_iter().filter(|bound| bound.host.is_none());
     match (for_any.next(), for_any.next()) {
         (Some(only), None) => Ok(only.token),
@@ -222,9 +224,10 @@ fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
             let address = target.address();
             let error = match hosts.as_slice() {
                 [] => anyhow!("{shown} has several tokens without a host, or none"),
-                hosts => {
+                hosts if may_be_shown => {
                     anyhow!("{shown} has no token for {address}, only for: {}", hosts.join(", "))
                 }
+                _ => anyhow!("{shown} has no token for {address}, only for other hosts"),
             };
             Err(Failure::new(Exit::Usage, error).with_hint(
                 "a client's token file has TOKEN or HOST TOKEN per line; \
@@ -262,6 +265,13 @@ fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
         ));
     }
     Ok(Some(for_any.token).filter(|_| is_here))
+}
+
+/// What the path of `target` names.
+pub(crate) fn place(target: &Target) -> Result<Place, Failure> {
+    target
+        .place()
+        .map_err(|error| Failure { hint: error.hint(), ..Failure::new(Exit::Usage, error) })
 }
 
 /// A URL that is none, with advice that fits.

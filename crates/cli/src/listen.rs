@@ -147,7 +147,10 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
         let Group { flag, config, .. } = group;
         let sockets = bind(&addresses, config.service).map_err(|error| {
             let hint = match &error {
-                ListenError::Bind { address, source } => bind_hint(&flag, *address, source),
+                ListenError::Bind { address, source } => {
+                    let by_port = flag == BIND && flags.bind.is_empty();
+                    bind_hint(&flag, by_port, *address, source)
+                }
                 _ => None,
             };
             Failure { hint, ..Failure::new(Exit::Failed, error) }
@@ -205,20 +208,49 @@ fn resolved(
         let error = anyhow!("--port {port} has no effect: every --bind has a port of its own");
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
     }
+    flags.bind.iter().try_for_each(|address| check_written(address))?;
     for group in groups(flags, !inherited.is_empty()) {
+        let ListenerConfig { allowed, tls, .. } = group.config;
+        if tls == TlsMode::Off && allowed == Allowed::NONE.allow(ProtocolName::Tls) {
+            let error = anyhow!("--only tls cannot be combined with --tls off");
+            return Err(Failure::new(Exit::Usage, error).with_hint("leave out --tls off"));
+        }
         let mut addresses = Vec::new();
         for wanted in &group.wanted {
-            addresses.extend(listen::resolve(wanted).map_err(|error| {
+            let new = listen::resolve(wanted).map_err(|error| {
                 let flag = &group.flag;
                 Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
-            })?);
+            })?;
+            let earlier = resolved.iter().flat_map(|(_, earlier)| earlier).chain(&addresses);
+            check_new(&new, inherited.iter().chain(earlier))?;
+            addresses.extend(new);
         }
         flags.access.check(&addresses, flags.open, &group.config)?;
-        let earlier = resolved.iter().flat_map(|(_, earlier)| earlier);
-        check_new(&addresses, inherited.iter().chain(earlier))?;
         resolved.push((group, addresses));
     }
     Ok(resolved)
+}
+
+/// Refuses an address of `--bind` that no resolver would explain.
+fn check_written(address: &str) -> Result<(), Failure> {
+    if let Some((scheme, rest)) = address.split_once("://") {
+        let error = anyhow!("--bind {address}: --bind takes no scheme");
+        let hint = match scheme.parse::<Service>() {
+            Ok(_) => format!("use --listen {address}"),
+            Err(_) => {
+                format!("use --bind {}, which accepts every protocol", rest.trim_end_matches('/'))
+            }
+        };
+        return Err(Failure::new(Exit::Usage, error).with_hint(hint));
+    }
+    if let Some(port) =
+        address.strip_prefix('*').filter(|rest| rest.is_empty() || rest.starts_with(':'))
+    {
+        let error = anyhow!("--bind {address}: * is not an address");
+        let hint = format!("for all IPv4 addresses: --bind 0.0.0.0{port}");
+        return Err(Failure::new(Exit::Usage, error).with_hint(hint));
+    }
+    Ok(())
 }
 
 /// Sockets at each address: for streams, and for datagrams where the service takes them.
@@ -288,14 +320,20 @@ fn check_new<'a>(
 ) -> Result<(), Failure> {
     match earlier.find(|address| address.port() != 0 && addresses.contains(address)) {
         Some(address) => {
-            Err(Failure::new(Exit::Usage, anyhow!("{} is listed twice", address_text(*address)))
-                .with_hint("list each address once, in --bind or in --listen"))
+            Err(Failure::new(Exit::Usage, anyhow!("{} is given twice", address_text(*address)))
+                .with_hint("give each address once, in --bind or in --listen"))
         }
         None => Ok(()),
     }
 }
 
-fn bind_hint(flag: &str, address: SocketAddr, error: &std::io::Error) -> Option<String> {
+/// `by_port`: the address has its port from `--port`.
+fn bind_hint(
+    flag: &str,
+    by_port: bool,
+    address: SocketAddr,
+    error: &std::io::Error,
+) -> Option<String> {
     let free = |port| {
         let mut address = address;
         address.set_port(port);
@@ -303,7 +341,11 @@ fn bind_hint(flag: &str, address: SocketAddr, error: &std::io::Error) -> Option<
     };
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            Some(format!("another program is listening on this address; try {}", free(0)))
+            let port = address.port().checked_add(1).unwrap_or(DEFAULT_PORT);
+            let other = if by_port { format!("--port {port}") } else { free(port) };
+            Some(format!(
+                "is anyport already running (anyport status)? or choose another port: {other}"
+            ))
         }
         std::io::ErrorKind::PermissionDenied => Some(format!(
             "ports below 1024 need root or CAP_NET_BIND_SERVICE; try {}",

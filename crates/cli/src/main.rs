@@ -36,7 +36,7 @@ fn main() -> ExitCode {
                 output::print_failure(&failure);
                 return failure.exit.into();
             }
-            None => error.exit(),
+            None => without_hidden(error).exit(),
         },
         Err(refusal) => {
             let failure = Failure::from(refusal);
@@ -74,6 +74,60 @@ fn main() -> ExitCode {
         failure.exit
     })
     .into()
+}
+
+/// Takes hidden flags and commands out of what clap suggests, and its advice to write `-- -x`.
+fn without_hidden(mut error: clap::Error) -> clap::Error {
+    let program = layers::program();
+    let is_visible = |word: &str| is_visible(&program, word);
+    for kind in
+        [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::ValidSubcommand]
+    {
+        match error.remove(kind) {
+            Some(ContextValue::String(word)) if is_visible(&word) => {
+                error.insert(kind, ContextValue::String(word));
+            }
+            Some(ContextValue::Strings(mut words)) => {
+                words.retain(|word| is_visible(word));
+                if !words.is_empty() {
+                    error.insert(kind, ContextValue::Strings(words));
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) {
+        tips.retain(|tip| {
+            let tip = tip.to_string();
+            // `'serve --max-conns' exists`
+            let word = tip.split('\'').nth(1).and_then(|quoted| quoted.split(' ').next_back());
+            !tip.starts_with("to pass ") && word.is_none_or(is_visible)
+        });
+        if !tips.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+        }
+    }
+    let recursive = ["-r", "-R", "--recursive"];
+    let invalid = error.get(ContextKind::InvalidArg);
+    if matches!(invalid, Some(ContextValue::String(flag)) if recursive.contains(&flag.as_str())) {
+        let tip = "directories are sent and received without a flag".to_owned();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+/// Whether help shows a command or a long flag of that name anywhere.
+fn is_visible(program: &clap::Command, word: &str) -> bool {
+    let is_flag = |argument: &clap::Arg| {
+        let names = argument.get_long_and_visible_aliases().unwrap_or_default();
+        !argument.is_hide_set() && names.iter().any(|name| word.strip_prefix("--") == Some(name))
+    };
+    program.get_arguments().any(is_flag)
+        || program
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set())
+            .any(|command| command.get_name() == word || is_visible(command, word))
+        || ["help", "--help", "--version"].contains(&word)
 }
 
 /// `anyport send FILE`, whose only argument is the target to clap.

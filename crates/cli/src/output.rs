@@ -234,7 +234,8 @@ impl Observer for Printer {
     }
 
     fn interrupted(&self, transfer: &Interrupted) {
-        let Interrupted { protocol, engine, peer, bytes, name, reason, part, .. } = transfer;
+        let Interrupted { protocol, engine, peer, bytes, name, reason, part, refused, .. } =
+            transfer;
         if self.json {
             let event = json!({
                 "event": "interrupted", "protocol": protocol, "engine": engine, "peer": peer,
@@ -244,8 +245,9 @@ impl Observer for Printer {
         }
         let name = name.as_ref().map(|name| format!(" of {name:?}")).unwrap_or_default();
         let part = part.as_ref().map(|part| format!(", kept as {part}")).unwrap_or_default();
+        let end = if *refused { "refused" } else { "interrupted" };
         self.print(format!(
-            "{protocol}/{engine} {peer} interrupted after {bytes} bytes{name}: {reason}{part}"
+            "{protocol}/{engine} {peer} {end} after {bytes} bytes{name}: {reason}{part}"
         ));
     }
 

@@ -34,8 +34,7 @@ pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
     }
     let identity = match &flags.tls_cert {
         Some(chain) => {
-            let key = flags.tls_key.as_ref().unwrap_or(chain);
-            let identity = Identity::read(chain, key).map_err(unusable)?;
+            let identity = identity(chain, flags.tls_key.as_deref(), "--tls-key FILE")?;
             warn_of_dates(&identity, chain);
             identity
         }
@@ -152,6 +151,15 @@ fn found(flags: &ServerTls) -> Result<Option<Identity>, Failure> {
     }
 }
 
+/// The identity in `chain` and `key`, or both in `chain`; `flag` names another file for the key.
+fn identity(chain: &Path, key: Option<&Path>, flag: &str) -> Result<Identity, Failure> {
+    Identity::read(chain, key.unwrap_or(chain)).map_err(|error| {
+        let has_no_key = matches!(error, IdentityError::NoKey { .. });
+        let failure = unusable(error);
+        if has_no_key { failure.with_hint(flag) } else { failure }
+    })
+}
+
 fn unusable(error: IdentityError) -> Failure {
     let hint = match &error {
         IdentityError::Readable { path, .. } => Some(format!("chmod 600 {}", path.display())),
@@ -171,10 +179,7 @@ fn unusable(error: IdentityError) -> Failure {
 pub(crate) fn client(flags: &ClientTls) -> Result<Encryption, Failure> {
     let identity = match &flags.cert {
         None => None,
-        Some(chain) => {
-            let key = flags.key.as_ref().unwrap_or(chain);
-            Some(Identity::read(chain, key).map_err(unusable)?)
-        }
+        Some(chain) => Some(identity(chain, flags.key.as_deref(), "--key FILE")?),
     };
     let trust = Trust {
         pins: flags.pin.clone(),

@@ -18,9 +18,10 @@ where
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err("expected a whole number".to_owned());
         }
-        text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
-            format!("expected a number from {} to {}", range.start(), range.end())
-        })
+        text.parse()
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| format!("expected a number from {} to {}", range.start(), range.end()))
     }
 }
 

@@ -390,10 +390,8 @@ impl SendError {
             Self::Congestion { .. } => Some(
                 congestion::HINT.to_owned(),
             ),
-            Self::Tls { source, .. } => match &**source {
-                TlsError::Untrusted(untrusted) => Some(untrusted.hint()),
-                _ => None,
-            },
+            Self::Tls { source, .. } => source.hint(),
+            Self::Answer { answer, .. } => hint_of_answer(answer),
             Self::NoTls { .. } => Some("without TLS use tcp://, ws://, frames:// or http://".to_owned()),
             Self::NotHttp { .. } => Some(ANYPORT_HINT.to_owned()),
             Self::BrokenOff { .. } => {
@@ -480,6 +478,9 @@ impl Consequence {
 pub(crate) fn hint_of(refusal: &Refusal) -> Option<String> {
     match refusal.code {
         RefusalCode::Unauthorized => Some(TOKEN_HINT.to_owned()),
+        RefusalCode::NotFound if refusal.message.starts_with("no such file or directory: ") => {
+            Some(LIST_HINT.to_owned())
+        }
         _ => refusal.hint.clone(),
     }
 }
@@ -489,6 +490,15 @@ pub const RESUME_HINT: &str = "run the same command again to resume";
 
 /// Where a server answers, and not as an anyport server would.
 pub(crate) const ANYPORT_HINT: &str = "check that this is an anyport server, or try tcp://";
+
+/// What the client offers where a server has no such file.
+pub(crate) const LIST_HINT: &str = "list the files with anyport ls";
+
+/// What to use where a server that speaks HTTP answered another protocol.
+pub(crate) fn hint_of_answer(answer: &str) -> Option<String> {
+    let is_http = answer.starts_with("HTTP/") || answer.starts_with('<');
+    is_http.then(|| "this looks like an HTTP server; use http://".to_owned())
+}
 
 /// How a token is given to the commands of the client.
 pub(crate) const TOKEN_HINT: &str =

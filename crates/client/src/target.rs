@@ -160,6 +160,9 @@ pub enum TargetError {
     /// A port that is not a number from 1 to 65535.
     #[error("port {0:?} is not a number from 1 to 65535")]
     BadPort(String),
+    /// A character that would end the path, though only requests of HTTP have what follows.
+    #[error("{0} is not allowed in a path")]
+    InPath(char),
     /// A path that names no file.
     #[error("invalid path in the URL: {reason}")]
     BadName {
@@ -191,6 +194,8 @@ impl TargetError {
             Self::BadAddress(_) => {
                 Some("write an IPv6 address with a port as [ADDRESS]:PORT".to_owned())
             }
+            Self::InPath('#') => Some("write it as %23".to_owned()),
+            Self::InPath(_) => Some("write it as %3F".to_owned()),
             Self::NoHost(_) | Self::BadPort(_) | Self::BadName { .. } => None,
         }
     }
@@ -234,7 +239,10 @@ impl FromStr for Target {
             }
             host => host.to_owned(),
         };
-        // A fragment never leaves the client (RFC 6455 §3).
+        if scheme != Scheme::Http && path.contains('#') {
+            return Err(TargetError::InPath('#'));
+        }
+        // A fragment never leaves the client (RFC 9110 §7.1).
         let path = path.split('#').next().unwrap_or("/");
         let slash = if path.starts_with('/') { "" } else { "/" };
         let path = format!("{slash}{path}");
@@ -296,8 +304,11 @@ impl Target {
     /// What the path names, the same over every scheme: `/NAME` a file, `/NAME/` a directory, both also below `/files`.
     ///
     /// # Errors
-    /// [`TargetError::BadName`].
+    /// [`TargetError::BadName`], or [`TargetError::InPath`]: only HTTP has queries for files.
     pub fn place(&self) -> Result<Place, TargetError> {
+        if self.scheme != Scheme::Http && self.path.contains('?') {
+            return Err(TargetError::InPath('?'));
+        }
         let path = self.path.split('?').next().unwrap_or("/");
         let below = if path == "/files" { Some("") } else { path.strip_prefix("/files/") };
         let name = below.or_else(|| path.strip_prefix('/')).unwrap_or(path);
@@ -337,8 +348,11 @@ mod tests {
 
     #[test]
     fn urls_are_read_as_people_write_them() {
-        let full = target("ws://example.org:9000/files/a%20b.txt?x=1#part");
-        assert_eq!((full.scheme, full.host.as_str(), full.port), (Scheme::Ws, "example.org", 9000));
+        let full = target("http://example.org:9000/files/a%20b.txt?x=1#part");
+        assert_eq!(
+            (full.scheme, full.host.as_str(), full.port),
+            (Scheme::Http, "example.org", 9000)
+        );
         assert_eq!(full.path, "/files/a%20b.txt?x=1");
         assert_eq!(full.place(), Ok(Place::File(FilePath::parse("a b.txt").unwrap())));
         assert_eq!(target("tcp://localhost").to_string(), "tcp://localhost:8331/");
@@ -441,6 +455,12 @@ mod tests {
         ] {
             assert_eq!(url.parse::<Target>().unwrap_err().to_string(), message);
         }
+        for scheme in ["tcp", "ws", "frames", "tls"] {
+            let query = target(&format!("{scheme}://h/x?y")).place();
+            assert_eq!(query, Err(TargetError::InPath('?')), "{scheme}");
+            let fragment = format!("{scheme}://h/x#y").parse::<Target>();
+            assert_eq!(fragment, Err(TargetError::InPath('#')), "{scheme}");
+        }
         assert!(target("tcp://h/..").place().is_err());
         assert!(target("tcp://h/a//b").place().is_err());
         assert_eq!(target("TCP://h").scheme, Scheme::Tcp);
@@ -461,7 +481,7 @@ mod tests {
             ("frames://h/files/files/a.txt", Some("files/a.txt"), false),
             ("ws://h/a/", Some("a"), true),
             ("http://h/files", None, true),
-            ("tcp://h/a?x=y", Some("a"), false),
+            ("http://h/a?x=y", Some("a"), false),
         ] {
             let place = target(url).place().unwrap();
             assert_eq!(place.path().map(FilePath::text).as_deref(), expected, "{url}");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyport_proto::detect::{Decision, End, Reason, Verdict};
 use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::transfer::units::format_bytes;
 
 use crate::config::Service;
 use crate::histogram::{Durations, Histogram};
@@ -354,12 +355,12 @@ impl SilentEnd {
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connections, receipts, bytes, interrupted, refused, .. } = self;
-        write!(f, "connections {connections}, files {receipts}, bytes {bytes}")?;
-        write!(f, ", interrupted {interrupted}, refused {refused}")?;
         let Self { sent, bytes_sent, unsent, .. } = self;
-        if sent + unsent > 0 {
-            write!(f, "; sent {sent}, bytes {bytes_sent}, interrupted {unsent}")?;
-        }
+        let (came, went) = (format_bytes(*bytes), format_bytes(*bytes_sent));
+        let (interrupted, s) = (interrupted + unsent, if *connections == 1 { "" } else { "s" });
+        let files = if *receipts == 1 { "file" } else { "files" };
+        write!(f, "{connections} connection{s}: received {receipts} {files} ({came})")?;
+        write!(f, ", sent {sent} ({went}), interrupted {interrupted}, refused {refused}")?;
         let Self { encrypted, unshaken, .. } = self;
         if encrypted + unshaken > 0 {
             write!(f, "; under TLS {encrypted}, handshakes failed {unshaken}")?;

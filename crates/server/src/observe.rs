@@ -44,6 +44,8 @@ pub struct Interrupted {
     pub name: Option<String>,
     /// What happened, in words.
     pub reason: String,
+    /// Whether the server refused it, rather than lost it.
+    pub refused: bool,
     /// The hidden file that holds what came, if it is kept.
     pub part: Option<String>,
 }

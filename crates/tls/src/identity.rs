@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
@@ -46,6 +46,12 @@ pub enum IdentityError {
         /// Its permissions.
         mode: u32,
     },
+    /// A file that was to hold a private key holds none.
+    #[error("{}: no private key found", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// No PEM, or not what belongs there.
     #[error("{}: {reason}", path.display())]
     Content {
@@ -69,12 +75,16 @@ impl Identity {
         let certificates = certificates(chain)?;
         let path = key.to_owned();
         let (mode, pem) = read(key)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem);
+        // Before its permissions: a certificate alone may be read by everybody.
+        if matches!(key, Err(pem::Error::NoItemsFound)) {
+            return Err(IdentityError::NoKey { path });
+        }
         if mode & 0o077 != 0 {
             return Err(IdentityError::Readable { path, mode: mode & 0o777 });
         }
         let content = |reason: String| IdentityError::Content { path: path.clone(), reason };
-        let key = PrivateKeyDer::from_pem_slice(&pem)
-            .map_err(|error| content(format!("no private key found: {error}")))?;
+        let key = key.map_err(|error| content(format!("no private key found: {error}")))?;
         Self::new(certificates, key).map_err(content)
     }
 

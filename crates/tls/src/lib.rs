@@ -55,6 +55,19 @@ pub enum TlsError {
     Closed,
 }
 
+impl TlsError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Untrusted(untrusted) => Some(untrusted.hint()),
+            Self::Protocol(rustls::Error::InvalidMessage(_)) => {
+                Some("the server may have no TLS: try tcp:// (or http://)".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
 impl From<rustls::Error> for TlsError {
     fn from(error: rustls::Error) -> Self {
         client::Untrusted::in_error(&error).map_or(Self::Protocol(error), Self::Untrusted)

@@ -24,7 +24,7 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
         Err(CatError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => {
             let exit = match error {
-                CatError::Target(_) => Exit::Usage,
+                CatError::Target(_) | CatError::NoPath { .. } => Exit::Usage,
                 _ => Exit::from(error.blame()),
             };
             let failure = Failure { hint: error.hint(), ..Failure::new(exit, error) };

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyport_client::{
-    Destination, GetError, GetOptions, Got, Progress, Received, Target, get, get_into,
+    Destination, GetError, GetOptions, Got, Progress, Received, SendError, Target, get, get_into,
 };
+use anyport_net::dial::DialError;
 use anyport_proto::transfer::download::LeftOut;
 use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::file_path::FilePath;
@@ -21,11 +22,12 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde_json::json;
 
+use super::send::is_bare;
 use super::{progress, reason};
 use crate::Failure;
 use crate::exit::Exit;
-use crate::flags;
 use crate::output::{digest_text, json_to_stdout, receipt_line, stdout, to_stderr, to_stdout};
+use crate::{access, flags};
 
 pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
@@ -103,7 +105,7 @@ fn each(
 ) -> Result<(), GetError> {
     let mut received = Received::default();
     let (mut failures, mut count, mut first) = (0, 0, None);
-    for target in targets {
+    for (url, target) in flags.urls.iter().zip(targets) {
         match get(target, into, options, &mut received, tell) {
             Ok(files) => count += usize::try_from(files).unwrap_or(usize::MAX),
             Err(GetError::Some { failed, of, blame }) => {
@@ -114,6 +116,11 @@ fn each(
                 (failures, count) = (failures + 1, count + 1);
                 first.get_or_insert_with(|| error.blame());
                 to_stderr(&format!("not received: {target}: {}", reason(&error)));
+                if let GetError::Connect(SendError::Dial(DialError::Resolve { .. })) = &error
+                    && is_bare(url)
+                {
+                    to_stderr(&format!("hint: to write to {url} use -o {url}"));
+                }
                 if flags.json {
                     let _ =
                         json_to_stdout(&failed_event(&error, json!({ "url": target.to_string() })));
@@ -200,7 +207,7 @@ fn targets(flags: &flags::Get) -> Result<Vec<Target>, Failure> {
     let parse = |url: &String| {
         let hint = "use a URL such as tcp://HOST:PORT/NAME";
         let target = flags.connection.credential.target(url, hint)?;
-        target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
+        access::place(&target)?;
         Ok(target)
     };
     flags.urls.iter().map(parse).collect()

@@ -13,13 +13,13 @@ use serde_json::json;
 use super::get::left_out_event;
 use crate::Failure;
 use crate::exit::Exit;
-use crate::flags;
 use crate::output::{stdout, to_stderr};
+use crate::{access, flags};
 
 pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     let hint = "use a URL such as tcp://HOST:PORT/DIRECTORY/";
     let target = flags.connection.credential.target(&flags.url, hint)?;
-    target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
+    access::place(&target)?;
     let options = super::receiving(&flags.connection)?;
     let mut out = io::BufWriter::new(stdout());
     let listed = list(&target, flags.recursive, &options, &mut |listed| {

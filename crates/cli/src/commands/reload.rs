@@ -6,10 +6,13 @@ use crate::Failure;
 use crate::daemon::control::client::Server;
 use crate::daemon::flags;
 use crate::exit::Exit;
-use crate::output::{json_to_stdout, to_stdout};
+use crate::output::{json_to_stdout, to_stderr, to_stdout};
 
 pub(crate) fn run(flags: &flags::Reload) -> Result<Exit, Failure> {
-    let answer = Server::find(flags.which.control.as_deref())?.ask("reload")?;
+    let mut server = Server::find(flags.which.control.as_deref())?;
+    let (place, pid) = server.place();
+    to_stderr(&format!("reloading process {pid}{place}"));
+    let answer = server.ask("reload")?;
     let line = answer["line"].as_str().unwrap_or_default().replace(char::is_control, " ");
     let done = answer["ok"] == true;
     if flags.which.json {

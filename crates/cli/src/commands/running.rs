@@ -138,10 +138,11 @@ pub(crate) async fn to_the_end(
             Event::Ended => break,
             Event::Stop(how) => {
                 exit = how;
-                let grace = office.grace();
-                to_stderr(&format!("{} (press Ctrl-C again to stop now)", stopping(grace)));
+                let (grace, transfers) = (office.grace(), office.transfers());
+                let again = if transfers > 0 { " (press Ctrl-C again to stop now)" } else { "" };
+                to_stderr(&format!("{}{again}", stopping(grace, transfers)));
                 office.stops();
-                manager.stopping(grace);
+                manager.stopping(grace, transfers);
                 drain.cancel();
             }
             Event::StopNow => {

@@ -10,6 +10,7 @@ use anyport_client::{
     Blame, Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target,
     send,
 };
+use anyport_net::dial::DialError;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::offer::OnExists;
@@ -24,16 +25,17 @@ use crate::exit::Exit;
 use crate::output::{
     digest_text, failed_event, json_to_stdout, receipt_line, to_stderr, to_stdout, write_stdout,
 };
-use crate::{Failure, flags, trust};
+use crate::{Failure, access, flags, trust};
 
 pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
         return super::pipe::send(flags, key);
     }
     let forgotten = Path::new(&flags.target).exists().then(|| {
-        format!("{} is a local file; the last argument is the target: HOST:PORT", flags.target)
+        format!("{} is a local file; the last argument is the URL of the server", flags.target)
     });
-    let hint = forgotten.as_deref().unwrap_or("the last argument is the target: HOST:PORT");
+    let hint =
+        forgotten.as_deref().unwrap_or("the last argument is the URL of the server: HOST:PORT");
     let target = flags.credential.target(&flags.target, hint)?;
     let options = options(flags, &target)?;
     let Found { sources, links, failed } = found(flags)?;
@@ -50,6 +52,10 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     done.map_err(|error: SendError| {
         let hint = match &error {
             SendError::Dial(_) if forgotten.is_some() => forgotten.clone(),
+            // `send a.txt b.txt`
+            SendError::Dial(DialError::Resolve { .. }) if is_bare(&flags.target) => error
+                .hint()
+                .map(|hint| format!("the last argument is the URL of the server; {hint}")),
             error => error.hint(),
         };
         let exit = error.blame().into();
@@ -69,6 +75,11 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
         }
         _ => Ok(Exit::Done),
     }
+}
+
+/// Whether a URL is a word that could be the name of a file.
+pub(super) fn is_bare(url: &str) -> bool {
+    !url.contains([':', '/'])
 }
 
 /// What a person is told who has pressed Ctrl-C.
@@ -147,12 +158,17 @@ fn is_below(name: &OsStr) -> bool {
 }
 
 fn check_names(flags: &flags::Send, target: &Target, sources: &[Source]) -> Result<(), Failure> {
-    let place = target.place().map_err(|error| Failure::new(Exit::Usage, error))?;
+    let place = access::place(target)?;
     let is_one = |source: &Source| !source.name().is_some_and(is_below);
     let one = flags.files.len() == 1 && sources.iter().all(is_one);
     if matches!(place, Place::File(_)) && !one {
-        let error = anyhow::anyhow!("the target names one file, but several are to be sent");
-        let hint = "end the target in / to send into a directory; each file keeps its own name";
+        let error = match flags.files.as_slice() {
+            [only] => {
+                anyhow::anyhow!("{} is a directory, but the URL names a file", only.display())
+            }
+            _ => anyhow::anyhow!("the URL names one file, but several are given"),
+        };
+        let hint = format!("end the URL with /: {target}/");
         return Err(Failure::new(Exit::Usage, error).with_hint(hint));
     }
     Ok(())

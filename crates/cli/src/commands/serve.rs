@@ -22,7 +22,7 @@ use crate::daemon::control::Control;
 use crate::daemon::{self, Background, Manager, Office};
 use crate::exit::Exit;
 use crate::flags;
-use crate::layers::Parsed;
+use crate::layers::{self, Parsed};
 use crate::listen::{self, Listening, is_loopback};
 use crate::output::{Printer, json_to_stdout, summary_event, to_stderr};
 use crate::reload::Reloader;
@@ -32,6 +32,10 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     let mut config = settings::config(flags)?;
     if let Some(exit) = daemon::detach(&flags.background)? {
         return Ok(exit);
+    }
+    for (unknown, known) in layers::unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
+        let meant = known.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
+        to_stderr(&format!("warning: unknown variable {unknown}{meant}"));
     }
     // Its pid file is ours until the last line is written.
     let mut background = Background::begin(&flags.background)?;
@@ -52,7 +56,7 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     let summary = served.as_ref().ok().map(|(_, summary)| summary);
     printed.finish(summary.filter(|_| flags.json).map(summary_event));
     if let Some(summary) = summary.filter(|summary| !flags.json && has_served(summary)) {
-        to_stderr(&format!("served: {summary}"));
+        to_stderr(&format!("served {summary}"));
     }
     // After a second signal transfers still run on threads of their own, and nobody wants to wait for them.
     runtime.shutdown_background();
@@ -122,6 +126,10 @@ fn announce(
     tls: Option<&anyport_tls::server::Server>,
 ) -> Result<(), Failure> {
     warn_of_clear_text(tokens, listening);
+    if flags.open && listening.iter().all(|(address, _)| is_loopback(address)) {
+        to_stderr("warning: --open has no effect: all addresses are loopback");
+        to_stderr("hint: add --bind 0.0.0.0");
+    }
     let fingerprint = tls.map(anyport_tls::server::Server::fingerprint);
     if flags.json {
         for (address, config) in listening {

@@ -10,6 +10,7 @@ use crate::output::{json_to_stdout, to_stderr};
 
 pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
     let mut server = Server::find(flags.which.control.as_deref())?;
+    let (place, _) = server.place();
     let answer = server.ask(if flags.now { "stop now" } else { "stop" })?;
     if flags.which.json {
         json_to_stdout(&answer).context("cannot write to stdout")?;
@@ -19,7 +20,7 @@ pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
         } else {
             "waiting for running transfers"
         };
-        to_stderr(&format!("process {} is stopping: {how}", answer["pid"]));
+        to_stderr(&format!("process {} is stopping{place}: {how}", answer["pid"]));
     }
     if flags.wait {
         server.wait()?;

@@ -39,12 +39,12 @@ impl Manager {
     }
 
     /// Nothing new is taken. It will take `grace` at most, and what the end takes.
-    pub(crate) fn stopping(&self, grace: Duration) {
+    pub(crate) fn stopping(&self, grace: Duration, transfers: usize) {
         let microseconds = (grace + AFTER_THE_GRACE).as_micros();
         let microseconds = u32::try_from(microseconds).unwrap_or(u32::MAX);
         self.tell(&[
             NotifyState::Stopping,
-            NotifyState::Status(&stopping(grace)),
+            NotifyState::Status(&stopping(grace, transfers)),
             // Else the manager would kill what is being waited for.
             NotifyState::ExtendTimeoutUsec(microseconds),
         ]);
@@ -91,6 +91,9 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(10);
 const AFTER_THE_GRACE: Duration = Duration::from_secs(10);
 
 /// Tells people and the service manager that the server drains.
-pub(crate) fn stopping(grace: Duration) -> String {
+pub(crate) fn stopping(grace: Duration, transfers: usize) -> String {
+    if transfers == 0 {
+        return "stopping".to_owned();
+    }
     format!("stopping: waiting up to {grace:?} for running transfers")
 }

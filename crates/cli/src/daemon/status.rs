@@ -86,6 +86,11 @@ impl Office {
         format!("{verb} {}", at.collect::<Vec<_>>().join(", "))
     }
 
+    /// How many transfers run.
+    pub(crate) fn transfers(&self) -> usize {
+        self.overview.transfers(0).0
+    }
+
     /// What running transfers get to finish.
     pub(crate) fn grace(&self) -> Duration {
         self.overview.config().timeouts.drain

@@ -39,6 +39,45 @@ pub(super) fn given(
     all
 }
 
+/// The variables among `names` that look like settings and are none, each with the one that was
+/// probably meant.
+pub(crate) fn unknown_variables(
+    names: impl Iterator<Item = OsString>,
+) -> Vec<(String, Option<String>)> {
+    let program = super::program();
+    let arguments = program.get_subcommands().flat_map(|command| command.get_arguments());
+    let arguments = arguments.chain(program.get_arguments());
+    let own = arguments.flat_map(|argument| {
+        let env = argument.get_env().map(|name| name.to_string_lossy().into_owned());
+        env_names(argument).chain(env)
+    });
+    let known: Vec<String> = own.chain(OTHERS.map(str::to_owned)).collect();
+    let names = names.filter_map(|name| name.into_string().ok());
+    let unknown = names.filter(|name| {
+        let of_kubernetes = ["ANYPORT_PORT_", "ANYPORT_SERVICE_"];
+        name.starts_with("ANYPORT_")
+            && !known.contains(name)
+            && !of_kubernetes.iter().any(|prefix| name.starts_with(prefix))
+    });
+    unknown
+        .map(|name| {
+            let meant = known.iter().find(|known| is_alike(known, &name)).cloned();
+            (name, meant)
+        })
+        .collect()
+}
+
+/// Whether two names differ in at most two letters in a row.
+fn is_alike(one: &str, other: &str) -> bool {
+    let longer = one.len().max(other.len());
+    let prefix = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let suffix = one.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
+    prefix + suffix + 2 >= longer
+}
+
+/// Variables of ours that set no flag.
+const OTHERS: [&str; 3] = ["ANYPORT_LOG", "ANYPORT_TOKEN", "ANYPORT_DETACHED"];
+
 fn said(argument: &Arg, value: OsString) -> Result<Said, &'static str> {
     let text = value.to_str();
     if is_switch(argument) {

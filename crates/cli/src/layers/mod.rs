@@ -15,6 +15,7 @@ mod flag;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use environment::unknown_variables;
 pub(crate) use flag::{env_name, is_secret, key, keys, layered};
 
 use std::ffi::{OsStr, OsString};

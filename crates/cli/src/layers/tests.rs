@@ -34,6 +34,24 @@ fn mistakes(arguments: &[&str], file: &str, variables: &[(&str, &str)]) -> Vec<S
 }
 
 #[test]
+fn a_mistyped_variable_is_reported_with_the_one_that_was_meant() {
+    let unknown = |name: &str| unknown_variables([OsString::from(name)].into_iter());
+    let meant = Some("ANYPORT_MAX_CONNS".to_owned());
+    assert_eq!(unknown("ANYPORT_MAX_CONN"), [("ANYPORT_MAX_CONN".to_owned(), meant)]);
+    assert_eq!(unknown("ANYPORT_NOTHING_LIKE"), [("ANYPORT_NOTHING_LIKE".to_owned(), None)]);
+    for known in [
+        "ANYPORT_MAX_CONNS",
+        "ANYPORT_CONFIG",
+        "ANYPORT_LOG",
+        "ANYPORT_TOKEN",
+        "ANYPORT_PORT_8331_TCP",
+        "PATH",
+    ] {
+        assert_eq!(unknown(known), [], "{known}");
+    }
+}
+
+#[test]
 fn each_layer_beats_those_below_it() {
     let file = "max-conns = 2";
     let variable = [("ANYPORT_MAX_CONNS", "3")];

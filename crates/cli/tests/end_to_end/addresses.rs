@@ -104,7 +104,7 @@ fn a_mistyped_target_gets_a_hint_that_fits() {
         (vec!["ls", "udp://h:1"], 2, "anyport cat udp://h:1"),
         (vec!["cat", "gopher://h:1"], 2, "hint: use tcp://HOST:PORT"),
         (vec!["ls", "1:2:3"], 2, "[ADDRESS]:PORT"),
-        (vec!["send", file, file], 2, "is a local file; the last argument is the target"),
+        (vec!["send", file, file], 2, "is a local file; the last argument is the URL"),
         (vec!["send", "--retry", "0", file, "Cargo.toml"], 3, "Cargo.toml is a local file"),
     ] {
         anyport(&arguments).exits(code).says(words);

@@ -170,7 +170,7 @@ fn a_check_finds_what_a_start_would_find() {
     check("bind = [\"no.such.host.invalid:1\"]\n").exits(2).says("no.such.host.invalid");
     check("bind = [\"127.0.0.1:1\"]\nlisten = [\"echo://127.0.0.1:1\"]\n")
         .exits(2)
-        .says("listed twice");
+        .says("given twice");
     check("congestion = \"none-such\"\n").exits(2).says("cannot use congestion control none-such");
     let missing = Settings::new("directory = \"/no/such/directory\"\n");
     self::check(&missing.path()).exits(2).says("cannot serve /no/such/directory");

@@ -196,7 +196,7 @@ fn a_renamed_log_file_is_opened_anew_and_no_line_is_lost() {
     let expected: Vec<String> = (0..stored).map(|number| format!("file-{number}")).collect();
     assert_eq!(logs.concat(), expected);
     // What is no event is a whole line too.
-    assert!(place.read("log").contains("\nstopping: waiting up to "));
+    assert!(place.read("log").contains("\nstopping\n"));
 }
 
 fn status(place: &Place) -> Value {

@@ -150,7 +150,7 @@ fn a_port_that_another_program_has_for_datagrams_is_told() {
     anyport(&["serve", "--listen", &listen])
         .exits(1)
         .says("cannot listen on 127.0.0.1:")
-        .says("try --listen echo://127.0.0.1:0");
+        .says("choose another port: --listen echo://127.0.0.1:");
 }
 
 /// Also where nobody connected.
@@ -171,7 +171,7 @@ fn datagrams_are_summed_up_for_people_too() {
     assert_eq!(ask(address, &socket, b"long enough").len(), 4);
     let kill = format!("kill -TERM {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    let summary = said.find(|line| line.starts_with("served: ")).unwrap();
+    let summary = said.find(|line| line.starts_with("served ")).unwrap();
     assert!(summary.ends_with("; datagrams rfc868 1, dropped 1 (too-short)"), "{summary}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

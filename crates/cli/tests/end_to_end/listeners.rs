@@ -121,9 +121,9 @@ fn a_listener_that_cannot_be_is_told_with_a_remedy() {
     anyport(&["serve", "--listen", &listen])
         .exits(1)
         .says("hint: ")
-        .says("--listen any://127.0.0.1:0");
+        .says("choose another port: --listen any://127.0.0.1:");
     drop(taken);
-    anyport(&["serve", "--listen", &listen, "--listen", &listen]).exits(2).says("listed twice");
+    anyport(&["serve", "--listen", &listen, "--listen", &listen]).exits(2).says("given twice");
     anyport(&["serve", "--listen", "any://no.such.host.invalid"])
         .exits(1)
         .says("--listen any://HOST");

@@ -142,3 +142,4 @@ mod tokens;
 mod under_load;
 mod unseen;
 mod wire;
+mod wrong_inputs;

@@ -297,7 +297,6 @@ fn a_name_in_the_url_names_the_file() {
         (&WS, "files/gr%C3%BC%C3%9Fe%20an%20alle.txt", "grüße an alle.txt"),
         (&LIBRARY, "files/library%20%C3%BC.txt", "library ü.txt"),
         (&FRAMES, "files/frames%20%C3%BC.txt", "frames ü.txt"),
-        (&WS, "files/q.txt?x=1", "q.txt"),
     ] {
         let sent = send(&server, client, &[sample.path()], path, &[]);
         let receipt = check_both(&server, client, "own", b"named", &sent);

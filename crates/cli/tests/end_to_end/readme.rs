@@ -253,7 +253,7 @@ fn where_the_default_port_is_taken_the_hint_leads_to_a_server_that_works() {
     let refused = Running::start(place.command(serve), None).outcome().exits(1);
     assert!(refused.stderr.contains("127.0.0.1:8331"), "{refused:?}");
     assert!(!Path::new(&place.scratch.path().join("empty/inbox")).exists());
-    let (_, flags) = refused.stderr.split_once("; try ").unwrap();
+    let (_, flags) = refused.stderr.split_once("another port: ").unwrap();
     let server = place.start(&format!("{serve} {}", flags.trim()), "");
     let port = server.says("listening on 127.0.0.1:");
     run_all(&place, &commands[1..], Some(&port));

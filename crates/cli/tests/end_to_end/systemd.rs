@@ -263,7 +263,7 @@ fn what_flags_name_is_served_beside_what_was_inherited() {
         assert!(answer.contains("ANYPORT/1 "), "{address}: {answer}");
     }
     drop(server);
-    refused(&[&socket], "", &["--bind", &inherited], "is listed twice");
+    refused(&[&socket], "", &["--bind", &inherited], "is given twice");
 }
 
 #[track_caller]

@@ -36,7 +36,7 @@ pub(crate) fn guarded(flags: &[&str]) -> (Server, Sample) {
 }
 
 /// One request, and all that comes back.
-fn ask(server: &Server, request: &str) -> String {
+pub(crate) fn ask(server: &Server, request: &str) -> String {
     converse(&mut connect(server.port()), request.as_bytes())
 }
 
@@ -278,8 +278,10 @@ fn a_token_of_one_host_is_never_shown_to_another() {
         format!("127.0.0.1:1 {ALICE}\n"),
         // The name of a server's user is not a host.
         format!("alice {ALICE}\n"),
+        // The words in the wrong order.
+        format!("{ALICE} files.example.org\n"),
     ] {
-        let outcome = ls(&here, &lines).exits(2).says("cannot choose a token for 127.0.0.1:");
+        let outcome = ls(&here, &lines).exits(2).says("has no token for 127.0.0.1:");
         assert!(!outcome.stderr.contains(ALICE), "{outcome:?}");
     }
     let with = |url: &str, value: &str| {
@@ -503,7 +505,12 @@ fn a_token_in_a_url_or_where_it_cannot_go_is_refused_with_advice() {
     let send = ["send", sample.path(), "h:1"];
     anyport(&[&send[..], &["--token-file", two.path()]].concat())
         .exits(2)
-        .says("has 2, none of them for this host");
+        .says("has no token for h:1, only for: ");
+    let line = anyport(&["token", "--name", "ann"]).succeeds().stdout;
+    let named = token_file(&line);
+    let outcome = anyport(&[&send[..], &["--token-file", named.path()]].concat()).exits(2);
+    let outcome = outcome.says("has no token for h:1, only for: ann").says("leave out the name");
+    assert!(!outcome.stderr.contains(line.trim_start_matches("ann ").trim()), "{outcome:?}");
     let mut short = anyport_command(&send);
     short.env("ANYPORT_TOKEN", "s3cret");
     let outcome = Running::start(short, None).outcome().exits(2).says("ANYPORT_TOKEN");

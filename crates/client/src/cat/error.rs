@@ -7,7 +7,7 @@ use anyport_net::dial::DialError;
 use anyport_proto::ws::Violation;
 
 use crate::error::{Blame, SendError, closed, violated};
-use crate::target::TargetError;
+use crate::target::{Target, TargetError};
 
 /// Why `cat` ended before the server did.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,14 @@ pub enum CatError {
     /// The URL names nobody.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// A path where nothing says it to the server.
+    #[error("{scheme}:// has no paths in cat")]
+    NoPath {
+        /// As written.
+        scheme: &'static str,
+        /// The rest of the URL.
+        target: Target,
+    },
     /// No connection came about, or its handshake failed.
     #[error(transparent)]
     Connect(#[from] SendError),
@@ -103,6 +111,15 @@ impl CatError {
                 SendError::BrokenOff { .. } => None,
                 error => error.hint(),
             },
+            Self::NoPath { scheme: "udp", .. } => Some("leave out the path".to_owned()),
+            Self::NoPath { target, .. } => {
+                let scheme = if target.encrypted { "wss" } else { "ws" };
+                let (address, path) = (target.address(), &target.path);
+                Some(format!(
+                    "use {scheme}://{address}{path}, or leave out the path and send ANYPORT/1 ECHO \
+                     as the first line"
+                ))
+            }
             Self::NotText { .. } | Self::LongLine { .. } => {
                 Some("use --binary to send the input unchanged, in binary messages".to_owned())
             }

@@ -19,7 +19,7 @@ use anyport_proto::access::Token;
 
 pub use self::error::CatError;
 use crate::stream::Encryption;
-use crate::target::Target;
+use crate::target::{Scheme, Target};
 
 /// How to be a pipe.
 #[derive(Debug, Clone)]
@@ -69,9 +69,14 @@ pub fn cat(
     let runtime = runtime.map_err(CatError::Runtime)?;
     runtime.block_on(async {
         match datagram_target(url)? {
+            Some(target) if target.path != "/" => Err(CatError::NoPath { scheme: "udp", target }),
             Some(target) => datagrams::pipe(&target, options, input, output).await,
             None => {
                 let target = Target { token: options.token.clone(), ..url.parse()? };
+                // Only a handshake carries a path, and what is typed would be stored as a file.
+                if matches!(target.scheme, Scheme::Tcp | Scheme::Frames) && target.path != "/" {
+                    return Err(CatError::NoPath { scheme: target.scheme_name(), target });
+                }
                 stream::pipe(&target, options, input, output).await
             }
         }

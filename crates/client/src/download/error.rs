@@ -9,7 +9,9 @@ use anyport_proto::transfer::refusal::{Refusal, Retry};
 use anyport_proto::ws::Violation;
 use anyport_tls::TlsError;
 
-use crate::error::{ANYPORT_HINT, Blame, Consequence, SendError, closed, hint_of, violated};
+use crate::error::{
+    ANYPORT_HINT, Blame, Consequence, SendError, closed, hint_of, hint_of_answer, violated,
+};
 use crate::target::TargetError;
 
 /// Why a download failed.
@@ -241,6 +243,7 @@ impl GetError {
         let hint = match self {
             Self::Connect(error) => return error.hint(),
             Self::Refused { refusal, .. } => return hint_of(refusal),
+            Self::Answer { answer, .. } => return hint_of_answer(answer),
             Self::Directory { .. } => "end the URL with / to receive the whole directory",
             Self::NoSubprotocol { .. } => ANYPORT_HINT,
             Self::NoListing { .. } => {

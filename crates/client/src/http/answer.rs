@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::channel::LONGEST_ANSWER;
-use crate::error::TOKEN_HINT;
+use crate::error::{LIST_HINT, TOKEN_HINT};
 
 /// A short answer, with its content as far as it matters.
 pub(super) struct Answer {
@@ -92,15 +92,20 @@ impl Answer {
     /// Why something is not given or taken: in the words of our server, or of another one.
     pub(super) fn refusal(&self) -> Refusal {
         if self.is_json()
-            && let Ok(FileReply::Error(refusal)) = FileReply::from_json(&self.text)
+            && let Ok(FileReply::Error(mut refusal)) = FileReply::from_json(&self.text)
         {
+            // Requests have no field for the policy.
+            let elsewhere = "over tcp:// with --on-exists rename";
+            let replaced = |hint: String| hint.replace("with --on-exists rename", elsewhere);
+            refusal.hint = refusal.hint.map(replaced);
             return refusal;
         }
         let said = self.said();
         let colon = if said.is_empty() { "" } else { ": " };
         let message = format!("{}{colon}{said}", self.status);
         let refusal = Refusal::new(RefusalCode::of_status(self.status), message);
-        match hint_for(self.status) {
+        let is_missing = said.starts_with("no such file or directory: ");
+        match hint_for(self.status).or_else(|| is_missing.then_some(LIST_HINT)) {
             Some(hint) => refusal.with_hint(hint),
             None => refusal,
         }

@@ -48,6 +48,14 @@ pub enum Untrusted {
         /// What it showed.
         got: Fingerprint,
     },
+    /// It vouches for itself, and only the authorities of a file count.
+    #[error("certificate {got} is self-signed and not signed by a CA in {}", file.display())]
+    NotOfFile {
+        /// What it showed.
+        got: Fingerprint,
+        /// The file of `--cacert`.
+        file: PathBuf,
+    },
     /// Nobody who is trusted vouches for it.
     #[error("certificate {got} is signed by a CA that is not trusted")]
     UnknownAuthority {
@@ -109,6 +117,7 @@ impl Untrusted {
             Self::SelfSigned { got } => {
                 format!("compare it with the fingerprint that the server printed at its start, then use --pin {got}")
             }
+            Self::NotOfFile { got, .. } => format!("use --pin {got}, or leave out --cacert"),
             Self::UnknownAuthority { .. } => {
                 "trust that CA with --cacert FILE".to_owned()
             }
@@ -248,6 +257,12 @@ impl Verifier {
             }
         }
         let is_stranger = may_sign || matches!(refused, Untrusted::UnknownAuthority { .. });
+        if let Some(file) = self.trust.authorities.clone().filter(|_| is_stranger)
+            && (signed_by_itself(certificate, chain, now).is_ok()
+                || authority::vouches_for_itself(certificate, name, now).is_ok())
+        {
+            return Err(Untrusted::NotOfFile { got, file });
+        }
         if self.trust.authorities.is_some() || !is_stranger {
             return Err(match refused {
                 Untrusted::Other(_) if may_sign => Untrusted::UnknownAuthority { got },

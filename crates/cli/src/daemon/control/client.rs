@@ -80,6 +80,18 @@ impl Server {
         Ok(Self { stream: BufReader::new(stream), path: path.to_owned() })
     }
 
+    /// Where it listens and what it serves, ` (127.0.0.1:8331, /srv/files)`, and its process id.
+    /// Another connection asks, since each takes one request.
+    pub(crate) fn place(&self) -> (String, Value) {
+        let status = Self::connect(&self.path).map_err(|error| Failure::from(anyhow!(error)));
+        let Ok(status) = status.and_then(|mut server| server.ask("status")) else {
+            return (String::new(), Value::Null);
+        };
+        let address = status["listening"][0]["addr"].as_str().unwrap_or("no address");
+        let directory = status["directory"].as_str().unwrap_or_default();
+        (format!(" ({address}, {directory})"), status["pid"].clone())
+    }
+
     /// Asks, and gives the answer.
     pub(crate) fn ask(&mut self, request: &str) -> Result<Value, Failure> {
         let shown = self.path.display().to_string();

@@ -352,7 +352,7 @@ impl Upload {
     pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
         self.rests();
         let part = self.sink.take().and_then(|sink| sink.keep_part(owner_of(&self.source)));
-        self.tell_interrupted(reason.into(), part);
+        self.tell_interrupted(reason.into(), false, part);
     }
 
     /// Ends an upload for `refusal`, and gives that back. What came is kept if the upload could go on from it, and kept
@@ -373,7 +373,7 @@ impl Upload {
             }
             Keeps::Nothing => None,
         };
-        self.tell_interrupted(refusal.message.clone(), part);
+        self.tell_interrupted(refusal.message.clone(), true, part);
         refusal
     }
 
@@ -453,7 +453,7 @@ impl Upload {
         }
     }
 
-    fn tell_interrupted(&self, reason: String, part: Option<String>) {
+    fn tell_interrupted(&self, reason: String, refused: bool, part: Option<String>) {
         self.files.observer.interrupted(&Interrupted {
             protocol: self.source.protocol,
             engine: self.source.engine,
@@ -461,6 +461,7 @@ impl Upload {
             bytes: self.bytes,
             name: self.offer.name.clone(),
             reason,
+            refused,
             part,
         });
     }
@@ -472,7 +473,7 @@ impl Drop for Upload {
         if let Some(sink) = self.sink.take() {
             self.rests();
             let part = sink.keep_part(owner_of(&self.source));
-            self.tell_interrupted("the server aborted the transfer".to_owned(), part);
+            self.tell_interrupted("the server aborted the transfer".to_owned(), false, part);
         }
     }
 }

@@ -49,6 +49,11 @@ pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &A
             let answer = Answer::text(StatusCode::FOUND, format!("{path} is a directory: {to}\n"));
             Lead::Answer(answer.with(header::LOCATION, to))
         }
+        Err(refusal) if head.path() == "/metrics" && refusal.code == RefusalCode::NotFound => {
+            let reason = "/metrics is disabled; start the server with --metrics";
+            let refusal = Refusal::new(RefusalCode::NotFound, reason);
+            Lead::Answer(Answer::refusal(refusal, asked.form))
+        }
         Err(refusal) => Lead::Answer(Answer::refusal(refusal, asked.form)),
     }
 }

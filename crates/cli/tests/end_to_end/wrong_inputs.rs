@@ -1,0 +1,92 @@
+//! Values and arguments that cannot work: the error names what was typed and a way out.
+
+use crate::harness::{Sample, Server, anyport};
+use crate::tokens::ask;
+
+#[test]
+fn an_address_that_cannot_be_bound_is_quoted_with_one_that_can() {
+    for (bind, words) in [
+        ("*:8080", "--bind 0.0.0.0:8080"),
+        ("*", "--bind 0.0.0.0"),
+        ("tcp://127.0.0.1:80", "--bind takes no scheme"),
+        ("tcp://127.0.0.1:80", "use --bind 127.0.0.1:80"),
+        ("echo://127.0.0.1:7", "use --listen echo://127.0.0.1:7"),
+    ] {
+        anyport(&["serve", "--bind", bind]).exits(2).says(bind).says(words);
+    }
+    let twice = ["serve", "--bind", "127.0.0.1:1", "--bind", "127.0.0.1:1"];
+    anyport(&twice).exits(2).says("127.0.0.1:1 is given twice");
+}
+
+#[test]
+fn a_setting_that_lets_nobody_in_is_refused_and_one_without_effect_is_reported() {
+    anyport(&["serve", "--tls", "off", "--only", "tls"]).exits(2).says("leave out --tls off");
+    for flag in [
+        "--max-size",
+        "--quota",
+        "--max-memory",
+        "--max-partial-bytes",
+        "--max-buffered",
+        "--limit-rate",
+    ] {
+        anyport(&["serve", flag, "0"]).exits(2).says("must be greater than zero");
+    }
+    anyport(&["serve", "--max-entries", "0"]).exits(2).says("expected a number from 1 to");
+    anyport(&["serve", "--port", "99999"]).exits(2).says("expected a number from 0 to 65535");
+    let server = Server::start(&["--open"]);
+    server.says("warning: --open has no effect: all addresses are loopback");
+    server.says("hint: add --bind 0.0.0.0");
+}
+
+#[test]
+fn no_hidden_flag_or_command_is_suggested() {
+    let tip = anyport(&["serve", "--conversation-thread", "2"]).exits(2);
+    assert!(!tip.stderr.contains("conversation-threads"), "{tip:?}");
+    anyport(&["serve", "--max-con", "2"]).exits(2).says("'--max-conns'");
+    let missing = anyport(&["bench-pee"]).exits(2);
+    assert!(!missing.stderr.contains("bench-peer"), "{missing:?}");
+    let tip = anyport(&["send", "-r", "d", "h"]).exits(2).says("without a flag");
+    assert!(!tip.stderr.contains("-- -r"), "{tip:?}");
+}
+
+#[test]
+fn a_path_has_no_query_and_cat_over_tcp_has_no_path() {
+    let sample = Sample::new("x", b"content");
+    for (path, hint) in [("x?y", "%3F"), ("x#y", "%23")] {
+        for scheme in ["", "ws://", "frames://"] {
+            let url = format!("{scheme}localhost:1/{path}");
+            let outcome = anyport(&["send", sample.path(), &url]).exits(2);
+            outcome.says("is not allowed in a path").says(hint);
+        }
+    }
+    anyport(&["cat", "tcp://h:1/echo"]).exits(2).says("use ws://h:1/echo");
+    anyport(&["cat", "udp://h:1/echo"]).exits(2).says("leave out the path");
+}
+
+#[test]
+fn a_missing_file_and_an_argument_in_the_wrong_place_get_a_hint() {
+    let server = Server::start(&[]);
+    for scheme in ["tcp", "ws", "http"] {
+        let url = server.url(scheme, "nosuch");
+        let outcome = anyport(&["get", &url]).exits(4).says("no such file or directory: nosuch");
+        assert!(outcome.stderr.ends_with("hint: list the files with anyport ls\n"), "{outcome:?}");
+    }
+    let metrics = ask(&server, "GET /metrics HTTP/1.0\r\n\r\n");
+    assert!(metrics.contains("start the server with --metrics"), "{metrics}");
+    let sample = Sample::new("out.invalid", b"content");
+    let (url, there) = (server.url("tcp", "nosuch"), server.url("tcp", "d"));
+    anyport(&["get", &url, "out.invalid"]).says("hint: to write to out.invalid use -o out.invalid");
+    let send = ["send", sample.path(), "host.invalid", "--retry", "0"];
+    anyport(&send).exits(3).says("hint: the last argument is the URL of the server");
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("f"), "f").unwrap();
+    let directory = directory.path().to_str().unwrap();
+    anyport(&["send", directory, &there])
+        .exits(2)
+        .says("is a directory")
+        .says("end the URL with /");
+    let http = server.url("http", "taken");
+    let other = Sample::new("other", b"other content");
+    anyport(&["send", sample.path(), &http]).succeeds();
+    anyport(&["send", other.path(), &http]).exits(4).says("over tcp:// with --on-exists rename");
+}
