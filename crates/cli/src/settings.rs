@@ -1,6 +1,7 @@
 //! From flags to what a server is told. Nothing is begun here, so that `anyport config check` and a reload may ask too.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -174,6 +175,21 @@ fn check_writable(path: &Path) -> io::Result<()> {
 /// The directory that holds `path`.
 fn above(path: &Path) -> &Path {
     path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// Refuses a directory that does not exist and has the form of an address, as `serve 8080` would
+/// create it and listen elsewhere.
+pub(crate) fn refuse_address(flags: &flags::Serve) -> Result<(), Failure> {
+    let path = &flags.directory;
+    let Some(name) = path.to_str().filter(|_| !path.exists()) else { return Ok(()) };
+    let bind = name.trim_start_matches(':');
+    let port = bind.strip_prefix("localhost:").unwrap_or(bind);
+    if port.parse::<u16>().is_err() && name.parse::<SocketAddr>().is_err() {
+        return Ok(());
+    }
+    let error = anyhow!("{name} is not a directory, it looks like an address");
+    let failure = Failure::new(Exit::Usage, error);
+    Err(failure.with_hint(format!("to listen there: --bind {bind}; for a directory: ./{name}")))
 }
 
 /// Creates the served directory if only its last component is missing. Returns whether it did.

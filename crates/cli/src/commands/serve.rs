@@ -29,6 +29,7 @@ use crate::reload::Reloader;
 use crate::settings;
 
 pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure> {
+    settings::refuse_address(flags)?;
     let mut config = settings::config(flags)?;
     if let Some(exit) = daemon::detach(&flags.background)? {
         return Ok(exit);

@@ -20,9 +20,8 @@ use crate::{daemon, values};
 /// Receive and serve files on one port, over any protocol
 ///
 /// The server detects the protocol of each connection: raw TCP (nc), raw TCP that begins with a
-/// preface (a line that starts with ANYPORT/1: printf 'ANYPORT/1 HELP\n' | nc -N HOST 8331 prints
-/// its commands), HTTP/1.1 and HTTP/2 (curl, browsers), WebSocket, and WebSocket
-/// frames without a handshake, each also under TLS. A file is stored in DIR only when it is
+/// preface line (ANYPORT/1 and a verb; ANYPORT/1 HELP lists them), HTTP/1.1 and HTTP/2 (curl,
+/// browsers), WebSocket, and WebSocket frames without a handshake, each also under TLS. A file is stored in DIR only when it is
 /// complete; the server prints a receipt for each. Clients can list and download the content of DIR
 /// (anyport ls, anyport get), except partial files and links that lead out of DIR. With -v,
 /// receipts show whole digests.
@@ -207,9 +206,9 @@ pub(crate) struct Serve {
     #[arg(help_heading = "Limits")]
     pub(crate) max_buffered: u64,
 
-    /// Limit both directions together [default: unlimited]
+    /// Limit each connection, both ways [default: unlimited]
     ///
-    /// The limit applies to each connection.
+    /// Both directions count together, in bytes per second.
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Limits")]
     pub(crate) limit_rate: Option<u64>,
 

@@ -157,7 +157,7 @@ pub(crate) struct Send {
     #[command(flatten)]
     pub(crate) tls: ClientTls,
 
-    /// Limit the transfer rate [default: unlimited]
+    /// Limit the rate, in bytes per second [default: unlimited]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     #[arg(help_heading = "Connection")]
     pub(crate) limit_rate: Option<u64>,
@@ -174,8 +174,11 @@ pub(crate) struct Send {
 
     /// Print FORMAT for each file, as curl does
     ///
-    /// It replaces the receipt. For example '%{path} %{bytes} %{seconds} %{rate}\n'. Names: bytes;
-    /// resumed (bytes that the server had already); seconds and durable_seconds (without and with
+    /// It replaces the receipt. For example:
+    ///
+    /// '%{path} %{bytes} %{rate}\n'
+    ///
+    /// Names: bytes; resumed (bytes that the server had already); seconds and durable_seconds (without and with
     /// fsync); rate and delivery_rate (bytes per second); digest; path; end; outcome; protocol;
     /// peer; congestion; rtt_us (microseconds); retransmits (packets); cwnd (packets); bottleneck.
     /// An unknown value is empty. \n, \t, \r, \\ and %% are escapes.
@@ -250,7 +253,7 @@ pub(crate) struct Get {
     #[arg(value_parser = values::duration)]
     pub(crate) retry_max_time: Duration,
 
-    /// Limit the transfer rate [default: unlimited]
+    /// Limit the rate, in bytes per second [default: unlimited]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     #[arg(help_heading = "Connection")]
     pub(crate) limit_rate: Option<u64>,

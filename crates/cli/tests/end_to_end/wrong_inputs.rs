@@ -1,7 +1,19 @@
 //! Values and arguments that cannot work: the error names what was typed and a way out.
 
-use crate::harness::{Sample, Server, anyport};
+use crate::harness::{Running, Sample, Server, anyport, anyport_command};
 use crate::tokens::ask;
+
+#[test]
+fn an_address_in_place_of_the_directory_is_refused_and_creates_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    for (typed, bind) in [("9000", "9000"), (":9000", "9000"), ("0.0.0.0:9000", "0.0.0.0:9000")] {
+        let mut command = anyport_command(&["serve", typed, "--bind", "127.0.0.1:0"]);
+        command.current_dir(scratch.path());
+        let refused = Running::start(command, None).outcome().exits(2);
+        refused.says("looks like an address").says(&format!("--bind {bind}; for a directory: ./"));
+    }
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
 
 #[test]
 fn an_address_that_cannot_be_bound_is_quoted_with_one_that_can() {
