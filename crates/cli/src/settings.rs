@@ -24,6 +24,7 @@ pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
     flags.background.check()?;
     trust::check(&flags.tls)?;
     listen::check(flags, &[])?;
+    refuse_address(flags)?;
     check_directory(flags)?;
     if let Ok(Some(excess)) = anyport_server::quota_excess(&config) {
         to_stderr(&format!("warning: uploads will be refused until files are removed: {excess}"));

@@ -76,7 +76,7 @@ impl Identity {
         let path = key.to_owned();
         let (mode, pem) = read(key)?;
         let key = PrivateKeyDer::from_pem_slice(&pem);
-        // Before its permissions: a certificate alone may be read by everybody.
+        // Before its permissions: a file with a certificate alone may be readable by all users.
         if matches!(key, Err(pem::Error::NoItemsFound)) {
             return Err(IdentityError::NoKey { path });
         }

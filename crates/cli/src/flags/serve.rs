@@ -21,10 +21,10 @@ use crate::{daemon, values};
 ///
 /// The server detects the protocol of each connection: raw TCP (nc), raw TCP that begins with a
 /// preface line (ANYPORT/1 and a verb; ANYPORT/1 HELP lists them), HTTP/1.1 and HTTP/2 (curl,
-/// browsers), WebSocket, and WebSocket frames without a handshake, each also under TLS. A file is stored in DIR only when it is
-/// complete; the server prints a receipt for each. Clients can list and download the content of DIR
-/// (anyport ls, anyport get), except partial files and links that lead out of DIR. With -v,
-/// receipts show whole digests.
+/// browsers), WebSocket, and WebSocket frames without a handshake, each also under TLS. A file is
+/// stored in DIR only when it is complete; the server prints a receipt for each. Clients can list
+/// and download the content of DIR (anyport ls, anyport get), except partial files and links that
+/// lead out of DIR. With -v, receipts show whole digests.
 ///
 /// By default only this machine can connect: see --bind and --open.
 #[derive(Debug, Args)]
@@ -45,10 +45,10 @@ pub(crate) struct Serve {
 
     /// Listen on HOST:PORT, HOST or PORT [default: loopback only]
     ///
-    /// Repeatable. HOST alone uses the port of --port, PORT alone stands for that port on both loopback
-    /// addresses. Port 0 selects a free port. An IPv6 address with a port stands in brackets, a
-    /// link-local address has its zone: fe80::1%eth0. By default, the server listens on both loopback
-    /// addresses, 127.0.0.1 and ::1.
+    /// Repeatable. HOST alone uses the port of --port, PORT alone stands for that port on both
+    /// loopback addresses. Port 0 selects a free port. An IPv6 address with a port stands in
+    /// brackets, a link-local address has its zone: fe80::1%eth0. By default, the server listens on
+    /// both loopback addresses, 127.0.0.1 and ::1.
     #[arg(long, short, value_name = "ADDR", help_heading = "Listening")]
     pub(crate) bind: Vec<String>,
 
@@ -62,28 +62,30 @@ pub(crate) struct Serve {
 
     /// Add a listener, also for echo, greet or the time
     ///
-    /// Repeatable; each can have its own settings. With --listen and without --bind and --port, the server listens on these
-    /// addresses only, and only any:// accepts files.
+    /// Repeatable; each can have its own settings. With --listen and without --bind and --port, the
+    /// server listens on these addresses only, and only any:// accepts files.
     ///
     /// any://ADDR accepts the same clients as --bind ADDR. Settings for this listener alone follow
     /// a question mark: any://ADDR?only=raw,http&detect-timeout=5s. The keys are only, detect (on
     /// or off), detect-timeout, on-timeout and tls; for those not given, the flags --only,
     /// --no-detect, --detect-timeout, --on-timeout and --tls apply.
     ///
-    /// Other services: echo://ADDR returns its input (RFC 862, default port 7). greet://ADDR sends the line
-    /// of --greeting and prints the answer of the client (default port 9001). time://ADDR answers any HTTP
-    /// GET request with the local time (default port 8080). rfc868://ADDR (default port 37) and daytime://ADDR
-    /// (default port 13) send the time and close the connection. echo, rfc868 and daytime also answer UDP
-    /// on the same port, with at most as many bytes as the request has: to get the time, send at
-    /// least 4 bytes to rfc868 and 64 bytes to daytime. Each port 0 selects another free port.
+    /// Other services: echo://ADDR returns its input (RFC 862, default port 7). greet://ADDR sends
+    /// the line of --greeting and prints the answer of the client (default port 9001). time://ADDR
+    /// answers any HTTP GET request with the local time (default port 8080). rfc868://ADDR (default
+    /// port 37) and daytime://ADDR (default port 13) send the time and close the connection. echo,
+    /// rfc868 and daytime also answer UDP on the same port, with at most as many bytes as the
+    /// request has: to get the time, send at least 4 bytes to rfc868 and 64 bytes to daytime. Each
+    /// port 0 selects another free port.
     #[arg(long, value_name = "URL", help_heading = "Listening")]
     pub(crate) listen: Vec<Listen>,
 
     /// Allow --bind addresses that other machines can reach
     ///
     /// Also those of --listen and of systemd sockets. Has no effect without them: the default
-    /// addresses can be reached from this machine only. Every client that reaches the address may upload to DIR, list it and download from it,
-    /// unless --token-file, --read-only or --upload-only restricts that.
+    /// addresses can be reached from this machine only. Every client that reaches the address may
+    /// upload to DIR, list it and download from it, unless --token-file, --read-only or
+    /// --upload-only restricts that.
     #[arg(long, help_heading = "Listening")]
     pub(crate) open: bool,
 
@@ -187,9 +189,9 @@ pub(crate) struct Serve {
 
     /// Maximum number of unclassified connections
     ///
-    /// Unclassified: protocol not yet detected. The client has sent nothing, or too little. Beyond the limit the server closes the
-    /// one that has been silent for longest, of the IP address that has most of them. [default:
-    /// 256, or --max-conns if that is less]
+    /// Unclassified: protocol not yet detected. The client has sent nothing, or too little. Beyond
+    /// the limit the server closes the one that has been silent for longest, of the IP address that
+    /// has most of them. [default: 256, or --max-conns if that is less]
     #[arg(long, alias = "max-undecided", value_name = "COUNT", help_heading = "Limits")]
     #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(crate) max_unclassified: Option<u32>,
@@ -247,8 +249,8 @@ pub(crate) struct Serve {
 
     /// Accept only these of raw, http, ws, frames, tls
     ///
-    /// Separate several with commas. tls alone requires TLS, with every protocol inside; in a list, it accepts the listed
-    /// protocols under TLS too.
+    /// Separate several with commas. tls alone requires TLS, with every protocol inside; in a list,
+    /// it accepts the listed protocols under TLS too.
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Detection")]
     pub(crate) only: Vec<ProtocolName>,
 

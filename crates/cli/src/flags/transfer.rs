@@ -178,10 +178,10 @@ pub(crate) struct Send {
     ///
     /// '%{path} %{bytes} %{rate}\n'
     ///
-    /// Names: bytes; resumed (bytes that the server had already); seconds and durable_seconds (without and with
-    /// fsync); rate and delivery_rate (bytes per second); digest; path; end; outcome; protocol;
-    /// peer; congestion; rtt_us (microseconds); retransmits (packets); cwnd (packets); bottleneck.
-    /// An unknown value is empty. \n, \t, \r, \\ and %% are escapes.
+    /// Names: bytes; resumed (bytes that the server had already); seconds and durable_seconds
+    /// (without and with fsync); rate and delivery_rate (bytes per second); digest; path; end;
+    /// outcome; protocol; peer; congestion; rtt_us (microseconds); retransmits (packets); cwnd
+    /// (packets); bottleneck. An unknown value is empty. \n, \t, \r, \\ and %% are escapes.
     #[arg(short = 'w', long, value_name = "FORMAT", conflicts_with_all = ["quiet", "json"])]
     pub(crate) write_out: Option<Template>,
 }

@@ -504,7 +504,7 @@ fn forward(
         if let Some(said) = said {
             said.lock().unwrap().extend_from_slice(&buffer[..count]);
         }
-        // What nobody takes is read all the same: unread bytes would make a reset of a FIN.
+        // Discarded input is read all the same: unread bytes would turn a FIN into a reset.
         is_taken = is_taken && to.write_all(&buffer[..count]).is_ok();
     }
 }

@@ -230,7 +230,7 @@ fn a_sender_that_is_back_takes_over_from_its_own_dead_connection() {
     }
 }
 
-/// On both engines, and what came behind the offer is handled after it.
+/// With both WebSocket implementations; input behind the offer is handled after it.
 #[test]
 fn a_sender_that_is_back_takes_over_in_messages() {
     for engine in ["own", "library"] {

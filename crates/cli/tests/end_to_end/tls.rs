@@ -123,7 +123,7 @@ fn a_server_is_met_once_and_known_from_then_on() {
     let changed =
         send(&url).exits(7).says("certificate changed").says(&other).says("remove the line");
     changed.says(&meeting.fingerprint());
-    // Nor may it was signed by a trusted CA come back as one that vouches for itself.
+    // A server that had a certificate signed by a CA is not accepted with a self-signed one.
     fs::write(meeting.known_hosts(), line.replace(&meeting.fingerprint(), "authority")).unwrap();
     send(&url).exits(7).says("it was signed by a trusted CA");
     fs::write(meeting.known_hosts(), "nonsense\n").unwrap();

@@ -13,6 +13,9 @@ fn an_address_in_place_of_the_directory_is_refused_and_creates_nothing() {
         refused.says("looks like an address").says(&format!("--bind {bind}; for a directory: ./"));
     }
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    let file = scratch.path().join("anyport.toml");
+    std::fs::write(&file, "directory = \"9000\"\n").unwrap();
+    anyport(&["config", "check", file.to_str().unwrap()]).exits(2).says("looks like an address");
 }
 
 #[test]

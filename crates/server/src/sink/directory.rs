@@ -206,7 +206,7 @@ impl Directory {
         }
     }
 
-    /// Removes partial files that nobody has written to for `keep_partial`, and that no connection holds.
+    /// Removes partial files that no connection holds and that were last written `keep_partial` ago.
     pub(crate) fn sweep_parts(&self) {
         if !self.settings.stores_files {
             return;

@@ -42,13 +42,13 @@ pub enum Untrusted {
         /// The file of known hosts.
         file: Option<PathBuf>,
     },
-    /// It vouches for itself, and cannot be remembered.
+    /// The certificate is self-signed, and cannot be remembered.
     #[error("certificate {got} is self-signed")]
     SelfSigned {
         /// What it showed.
         got: Fingerprint,
     },
-    /// It vouches for itself, and only the authorities of a file count.
+    /// The certificate is self-signed, and only the CAs of a file are trusted.
     #[error("certificate {got} is self-signed and not signed by a CA in {}", file.display())]
     NotOfFile {
         /// What it showed.

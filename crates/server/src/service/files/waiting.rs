@@ -1,4 +1,5 @@
-//! Offers, and those that wait for the last connection of their sender to let go of the partial file.
+//! Offers, and those that wait for the last connection of their sender to let go of the partial
+//! file.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Files, Source, Upload};
 
 impl Files {
-    /// Begins to receive a file that no other connection can be sending. What the offer says is checked here, before any
-    /// content.
+    /// Begins to receive a file that no other connection can be sending. What the offer says is
+    /// checked here, before any content.
     ///
     /// # Errors
     /// A name that cannot be made safe, a size above the limit or the free space, a directory that cannot be written.
@@ -26,7 +27,8 @@ impl Files {
         }
     }
 
-    /// The same where the sender may be back before its last connection has ended: only those offers resume, with an id.
+    /// The same where the sender may be back before its last connection has ended: only those
+    /// offers resume, with an id.
     ///
     /// # Errors
     /// As [`Self::begin`].
@@ -80,7 +82,8 @@ pub(crate) enum Begun {
 /// Why an upload has not begun.
 pub(super) enum NotBegun {
     Refused(Refusal),
-    /// Another connection writes to its partial file, and was ended; this gate opens when it has let go.
+    /// Another connection writes to its partial file, and was ended; this gate opens when it has
+    /// let go.
     Owned(Arc<Gate>),
 }
 
@@ -90,8 +93,8 @@ impl From<Refusal> for NotBegun {
     }
 }
 
-/// An upload of a sender that is back, until its last connection has let go of the partial file. It holds no thread: the
-/// session that has it is held by the gate.
+/// An upload of a sender that is back, until its last connection has let go of the partial file. It
+/// holds no thread: the session that has it is held by the gate.
 pub(crate) struct Waiting {
     pub(super) source: Source,
     pub(super) offer: Offer,
@@ -127,9 +130,10 @@ impl Waiting {
     }
 }
 
-/// Senders that wait for that concurrently; a further one is refused as busy. They hold no thread, but of those that wait for
-/// one partial file each tries once whenever its owner changes.
+/// Senders that wait for that concurrently; a further one is refused as busy. They hold no thread,
+/// but of those that wait for one partial file each tries once whenever its owner changes.
 pub(super) const TAKING_OVER: usize = 64;
 
-/// Time in which a connection lets go of its partial file, once its sender is back over another one.
+/// Time in which a connection lets go of its partial file, once its sender is back over another
+/// one.
 const TAKE_OVER: Duration = Duration::from_secs(2);
