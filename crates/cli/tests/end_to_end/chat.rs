@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::faults::signal;
-use crate::harness::{Server, anyport, anyport_command, anyport_with_input, skip, wait_until};
+use crate::harness::{
+    Server, anyport, anyport_command, anyport_with_input, signal, skip, wait_until,
+};
 use crate::rooms::{Talker, join};
 use crate::screen::Screen;
 use crate::wire::read_line;

@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use socket2::SockRef;
 
 use crate::harness::{
     Outcome, Running, Sample, Server, SmallDisk, anyport, anyport_command, assert_same_bytes,
-    wait_until,
+    signal, wait_until,
 };
 
 /// `https` is HTTP/2, `http` HTTP/1.1.
@@ -399,11 +398,6 @@ fn partial(directory: &Path) -> u64 {
     entries.map(size).max().unwrap_or(0)
 }
 
-pub(crate) fn signal(name: &str, id: u32) {
-    let kill = format!("kill -{name} {id}");
-    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-}
-
 /// What a [`Relay`] does to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum How {
@@ -434,6 +428,7 @@ impl Relay {
     /// Does `how` to the first `times` connections; with [`How::Pass`] it takes no others.
     fn start(server: &Server, side: Side, bytes: usize, how: How, times: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        hold_little(SockRef::from(&listener));
         let address = listener.local_addr().unwrap();
         let upstream = server.addresses()[0];
         let (did, said) = (Arc::new(AtomicUsize::new(0)), Arc::default());
@@ -442,6 +437,7 @@ impl Relay {
             let takes = if how == How::Pass { times } else { usize::MAX };
             for client in listener.incoming().flatten().take(takes) {
                 let Ok(server) = TcpStream::connect(upstream) else { continue };
+                hold_little(SockRef::from(&server));
                 let before = did.load(Ordering::Acquire);
                 let how = if before < times { how } else { How::Pass };
                 let ends = Arc::new([client, server]);
@@ -459,6 +455,12 @@ impl Relay {
         });
         relay
     }
+}
+
+/// Bounds the socket's buffers: by itself the kernel lets them grow to more than a whole file.
+fn hold_little(socket: SockRef<'_>) {
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    socket.set_send_buffer_size(64 * 1024).unwrap();
 }
 
 /// Copies until the end of the stream, and does `how` behind `limit` bytes.

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind};
 
 /// What anything may take. Long enough for a loaded machine; only a broken program waits for it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -234,8 +235,7 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.pid());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        signal(name, self.pid());
     }
 
     /// All that it has said on stderr.
@@ -460,7 +460,7 @@ pub(crate) fn program() -> Command {
         let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
         for kind in [SignalKind::hangup(), SignalKind::interrupt()] {
             if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
-                drop(signal(kind).unwrap());
+                drop(unix::signal(kind).unwrap());
             }
         }
     });
@@ -621,6 +621,19 @@ pub(crate) fn assert_same_bytes(found: &[u8], expected: &[u8]) {
         around(found),
         around(expected),
     );
+}
+
+/// Sends the signal directly: a shell in between can take seconds on a busy machine.
+pub(crate) fn signal(name: &str, id: u32) {
+    let signal = match name {
+        "CONT" => Signal::CONT,
+        "HUP" => Signal::HUP,
+        "INT" => Signal::INT,
+        "STOP" => Signal::STOP,
+        "TERM" => Signal::TERM,
+        _ => panic!("unknown signal {name}"),
+    };
+    kill_process(Pid::from_raw(id.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
 /// Asks again and again until there is an answer. For what no event tells: a file that grows, a
