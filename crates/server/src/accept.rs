@@ -12,18 +12,15 @@ use crate::access::Access;
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig};
 use crate::connection;
-use crate::counters::Counters;
 use crate::driving::Stages;
+use crate::events::{Events, Record, Why};
 use crate::guard::Guard;
 use crate::link::Link;
 use crate::live::Live;
-use crate::observe::Why;
 use crate::per_address::{Admitted, Excess, PerAddress};
 use crate::permits::Permits;
 use crate::pulse::{Questions, answering};
-use crate::record::Record;
 use crate::reload::{Settings, Together};
-use crate::running::Running;
 use crate::service::files::Files;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::{Desk, Rooms};
@@ -48,11 +45,10 @@ pub(crate) struct Shared {
     pub(crate) per_address: Arc<PerAddress>,
     pub(crate) access: Arc<Access>,
     pub(crate) undecided: Arc<Undecided>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) events: Arc<Events>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) pipes: Arc<Pipes>,
-    pub(crate) running: Arc<Running>,
     pub(crate) together: Arc<Together>,
 }
 
@@ -68,7 +64,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
         };
         match accepted {
             Ok((stream, peer)) => {
-                shared.counters.accepted();
+                shared.events.counters.accepted();
                 // Before anything else is done for it, so that those of others notice nothing.
                 let Some(admitted) = admit(peer, &shared) else { continue };
                 if shared.permits.are_all_out() {
@@ -84,8 +80,8 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                 };
                 let Settings { config, files, listener } = shared.settings(&listener.config);
                 prepare(&stream, &config);
-                let record = Record::begin(peer, shared.counters.clone());
-                let Shared { buffered, undecided, counters, access, .. } = shared.clone();
+                let record = Record::begin(peer, shared.events.counters.clone());
+                let Shared { buffered, undecided, events, access, .. } = shared.clone();
                 let Shared { rooms, desk, pipes, stream_files, .. } = shared.clone();
                 let link = Link::new();
                 let context = Context {
@@ -93,7 +89,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                     listener,
                     files,
                     buffered,
-                    counters,
+                    events,
                     access,
                     record,
                     rooms,
@@ -108,7 +104,8 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                 let service = context.listener.service;
                 // What waits for no word of the peer takes nobody's place.
                 let place = service.hears_first().then(|| undecided.enter(peer.ip()));
-                let guard = Guard::new(permit, admitted, shared.running.open(), &stages.stop);
+                let guard =
+                    Guard::new(permit, admitted, shared.events.running.open(), &stages.stop);
                 let to_its_end = stages.clone();
                 stages.stop.tasks.spawn(async move {
                     connection::serve(stream, place, context, to_its_end, guard).await;
@@ -128,7 +125,7 @@ fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
                 Excess::Open(_) => Why::TooMany,
                 Excess::Rate(_) => Why::TooFast,
             };
-            shared.files.now().refused_for(why, "tcp", peer, excess(what));
+            shared.events.refused(why, "tcp", peer, excess(what));
             None
         }
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::access::counted_as;
+use crate::address::counted_as;
 
 /// A total with a limit. One address, or IPv6 /64, may hold at most [`LARGEST_SHARE`] times of what is then still free: three
 /// quarters while it is alone, three sevenths each of two, and so on. So however much some addresses take, another one still

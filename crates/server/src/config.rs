@@ -13,8 +13,8 @@ use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::Origin;
 
-use crate::access::Tokens;
 use crate::greeting::Greeting;
+use crate::tokens::Tokens;
 
 /// Everything a [`crate::Server`] can be told.
 #[derive(Debug, Clone)]

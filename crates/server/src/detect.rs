@@ -10,7 +10,7 @@ use anyport_proto::detect::{Allowed, Decision, End, decide, max_prefix};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::config::{Config, ListenerConfig, OnTimeout};
-use crate::counters::SilentEnd;
+use crate::events::SilentEnd;
 use crate::undecided::Place;
 
 /// What became of a connection before its session.

@@ -2,9 +2,9 @@
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::events::Open;
 use crate::per_address::Admitted;
 use crate::permits::Permit;
-use crate::running::Open;
 use crate::shutdown::Stop;
 
 /// The permits and the registrations of one connection, given back when it is dropped.

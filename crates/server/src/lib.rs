@@ -13,6 +13,7 @@
 //! - `layers` is what stands between a session and its socket: TLS, counts, rate limit, shutdown
 //! - `driving` runs a session on the runtime, a thread or a reactor
 //! - `datagram` answers over UDP
+//! - `events` counts, logs and reports what happens
 //! - `service` does something with the data: files, pipes, echo, greet, time
 //! - `sink` is where bytes rest: file, memory, discard
 //! - `connection` is the only file that knows the order of these
@@ -35,51 +36,47 @@
 
 mod accept;
 mod access;
+mod address;
 mod budget;
 mod config;
 mod connection;
 mod conversations;
-mod counters;
 mod datagram;
 mod detect;
 mod driving;
+mod events;
 mod greeting;
 mod guard;
-mod histogram;
 mod layers;
 mod link;
 mod live;
-mod metrics;
-mod observe;
 mod opening;
 mod overview;
 mod per_address;
 mod permits;
 mod pulse;
-mod record;
-mod refusals;
 mod reload;
-mod requests;
 mod route;
-mod running;
 mod service;
 mod session;
 mod shutdown;
 mod sink;
 mod tls;
+mod tokens;
 mod undecided;
 
-pub use access::Tokens;
 pub use config::{
     Config, FileAccess, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service,
     SinkKind, SlowReader, Timeouts, TlsMode,
 };
-pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
+pub use events::{
+    Answered, Class, Counters, Decided, Direction, Dropped, Interrupted, Observer, Refused, Sent,
+    SilentEnd, Snapshot, Transfer, Why,
+};
 pub use greeting::{Greeting, GreetingError};
-pub use observe::{Answered, Interrupted, Observer, Refused, Sent, Why};
 pub use overview::Overview;
 pub use reload::Reload;
-pub use running::{Direction, Transfer};
+pub use tokens::Tokens;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -91,16 +88,14 @@ use tokio::sync::Semaphore;
 use accept::{Bound, Shared};
 use budget::Budget;
 use conversations::Conversations;
-use counters::Counting;
 use datagram::Datagrams;
 use driving::Stages;
+use events::{Events, REPORT_EVERY};
 use live::Live;
 use per_address::PerAddress;
 use permits::Permits;
 use pulse::{Pulse, Questions};
-use refusals::{REPORT_EVERY, Refusals};
 use reload::Replaceable;
-use running::Running;
 use service::files::Files;
 use service::pipe::Pipes;
 use shutdown::Stop;
@@ -133,7 +128,6 @@ pub struct Server {
     listeners: Vec<(Bound, Questions)>,
     datagrams: Vec<Datagrams>,
     pulse: Pulse,
-    refusals: Arc<Refusals>,
 }
 
 impl Server {
@@ -147,18 +141,14 @@ impl Server {
         listeners: Vec<Listener>,
         observer: impl Observer,
     ) -> io::Result<Self> {
-        let counters = Arc::<Counters>::default();
-        let refusals = Arc::<Refusals>::default();
-        let observer =
-            Counting { observer, counters: counters.clone(), refusals: refusals.clone() };
-        let running = Arc::<Running>::default();
-        let files = Files::open(&config, Arc::new(observer), running.clone())?;
+        let events = Events::new(observer);
+        let files = Files::open(&config, events.clone())?;
         let mut pulse = Pulse::default();
         let mut bound = Vec::with_capacity(listeners.len());
         let mut datagrams = Vec::new();
         for Listener { socket, datagrams: beside, config } in listeners {
             if let Some(socket) = beside {
-                datagrams.push(Datagrams::new(socket, config.service, counters.clone())?);
+                datagrams.push(Datagrams::new(socket, config.service, events.counters.clone())?);
             }
             socket.set_nonblocking(true)?;
             let socket = tokio::net::TcpListener::from_std(socket)?;
@@ -177,18 +167,17 @@ impl Server {
             per_address: Arc::new(per_address),
             access: Arc::default(),
             undecided: Arc::new(Undecided::new(config.max_unclassified)),
-            counters,
+            events,
             rooms: conversations.rooms(),
             desk: conversations.desk(),
             pipes: Arc::new(Pipes::new(config.pipes.clone())),
-            running,
             together: Arc::default(),
         };
         let configs = bound.iter().map(|(listener, _)| listener.config.clone()).collect();
         let replaceable = Replaceable::new(shared.clone(), configs, conversations.times());
         let replaceable = Arc::new(replaceable);
         let listeners = bound;
-        Ok(Self { shared, replaceable, conversations, listeners, datagrams, pulse, refusals })
+        Ok(Self { shared, replaceable, conversations, listeners, datagrams, pulse })
     }
 
     /// The addresses it listens on, in the order of its listeners.
@@ -201,13 +190,13 @@ impl Server {
 
     /// What it counts, also while it runs and after it has ended.
     pub fn counters(&self) -> Arc<Counters> {
-        self.shared.counters.clone()
+        self.shared.events.counters.clone()
     }
 
     /// What it says of itself, also while it runs and after it has ended.
     pub fn overview(&self) -> Overview {
-        let Shared { config, counters, running, rooms, files, .. } = self.shared.clone();
-        Overview { config, counters, running, rooms, files, pulse: self.pulse.clone() }
+        let Shared { config, events, rooms, files, .. } = self.shared.clone();
+        Overview { config, events, rooms, files, pulse: self.pulse.clone() }
     }
 
     /// Replaces its settings, also while it runs.
@@ -218,21 +207,17 @@ impl Server {
     /// Serves until `drain` is ready; then takes nothing new and lets running transfers finish, until `abort` is ready
     /// or [`Timeouts::drain`] has passed; then gives up the rest. Nothing half is published by that.
     pub async fn run(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
-        let (files, refusals) = (self.shared.files.clone(), self.refusals.clone());
-        let report = || match refusals.take_suppressed() {
-            0 => {}
-            count => files.now().suppressed(count),
-        };
+        let events = self.shared.events.clone();
         let mut serving = std::pin::pin!(self.serve(drain, abort));
         let mut due = tokio::time::interval(REPORT_EVERY);
         loop {
             tokio::select! {
                 biased;
                 () = &mut serving => break,
-                _ = due.tick() => report(),
+                _ = due.tick() => events.report_suppressed(),
             }
         }
-        report();
+        events.report_suppressed();
     }
 
     async fn serve(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {

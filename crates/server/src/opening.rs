@@ -18,10 +18,9 @@ use anyport_proto::detect::{Allowed, Decision, Verdict};
 use tokio::net::TcpStream;
 
 use crate::config::{ListenerConfig, Service};
-use crate::counters::SilentEnd;
 use crate::detect::{self, Beginning, First};
+use crate::events::{SilentEnd, Tally};
 use crate::guard::Guard;
-use crate::record::Tally;
 use crate::service::time;
 use crate::session::greet::Greet;
 use crate::session::raw_echo::RawEcho;
@@ -68,7 +67,7 @@ async fn classify(
     let (wire, detected) = match detect(stream, context, &mut place).await {
         Ok((wire, Beginning::Decided(detected))) => (wire, detected),
         Ok((_, Beginning::Silent(end))) => {
-            context.counters.silent(end);
+            context.events.counters.silent(end);
             let elapsed = started.elapsed();
             tracing::debug!(%peer, end = end.as_str(), ?elapsed, "closed without sending data");
             return None;
@@ -88,7 +87,7 @@ async fn classify(
         }
     };
     drop(place);
-    context.counters.decided(&detected.decision);
+    context.events.counters.decided(&detected.decision);
     let Decision { verdict: protocol, reason } = detected.decision;
     guard.speaks(protocol.as_str());
     let (prefix, encryption) = (detected.first.prefix.len(), tls::encryption(&wire));
@@ -124,11 +123,11 @@ async fn detect(
         (outer, _) => return Ok((Wire::Plain(stream), outer)),
     };
     let shaken = tls::accept(stream, server, first, context, place).await;
-    context.counters.shaken(shaken.is_ok());
+    context.events.counters.shaken(shaken.is_ok());
     let mut wire = match shaken {
         Ok(wire) => wire,
         Err(error) => {
-            context.files.refused("tls", context.peer, format!("TLS handshake failed: {error}"));
+            context.refused("tls", format!("TLS handshake failed: {error}"));
             return Err(error);
         }
     };
@@ -155,7 +154,7 @@ async fn serve_one(
     guard: &mut Guard,
 ) -> Option<Opened> {
     let peer = context.peer;
-    context.counters.served(service);
+    context.events.counters.served(service);
     guard.speaks(service.as_str());
     context.record.speaks(service.as_str());
     if service == Service::Echo {
@@ -170,7 +169,7 @@ async fn serve_one(
             return None;
         }
         Ok(Begun::Silent(end)) => {
-            context.counters.silent(end);
+            context.events.counters.silent(end);
             let service = service.as_str();
             tracing::debug!(%peer, service, end = end.as_str(), "closed without sending data");
             tls::close(wire).await;

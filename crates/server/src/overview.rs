@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::counters::{Counters, Snapshot};
+use crate::events::{Events, Snapshot, Transfer};
 use crate::live::Live;
 use crate::pulse::Pulse;
-use crate::running::{Running, Transfer};
 use crate::service::files::Files;
 use crate::service::rooms::Rooms;
 
@@ -15,8 +14,7 @@ use crate::service::rooms::Rooms;
 #[derive(Debug, Clone)]
 pub struct Overview {
     pub(crate) config: Arc<Live<Config>>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) running: Arc<Running>,
+    pub(crate) events: Arc<Events>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) files: Arc<Live<Files>>,
     pub(crate) pulse: Pulse,
@@ -30,17 +28,17 @@ impl Overview {
 
     /// What has been counted since the start.
     pub fn counted(&self) -> Snapshot {
-        self.counters.snapshot()
+        self.events.counters.snapshot()
     }
 
     /// Open connections by what they speak; only those that are not 0.
     pub fn connections(&self) -> Vec<(&'static str, usize)> {
-        self.running.connections()
+        self.events.running.connections()
     }
 
     /// How many files are on their way, and the `most` that began first.
     pub fn transfers(&self, most: usize) -> (usize, Vec<Transfer>) {
-        self.running.transfers(most)
+        self.events.running.transfers(most)
     }
 
     /// Rooms that somebody is in, or has just left.

@@ -184,16 +184,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observe::{Interrupted, Refused};
-    use crate::{Observer, Server};
-
-    struct Quiet;
-
-    impl Observer for Quiet {
-        fn receipt(&self, _: &anyport_proto::transfer::receipt::Receipt) {}
-        fn interrupted(&self, _: &Interrupted) {}
-        fn refused(&self, _: &Refused) {}
-    }
+    use crate::Server;
+    use crate::events::Quiet;
 
     /// Settings of one number, and a listener's of the same.
     fn numbered(number: u64) -> (Config, ListenerConfig) {

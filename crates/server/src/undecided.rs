@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::access::counted_as;
+use crate::address::counted_as;
 
 /// The places of a server.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
 
-use crate::observe::Why;
+use crate::events::Why;
 
 /// Why somebody is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,19 +10,17 @@
 
 mod denied;
 mod failures;
-mod rate;
-mod tokens;
 
 pub(crate) use denied::{Denied, Means};
-pub(crate) use rate::Rates;
-pub use tokens::Tokens;
 
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyport_proto::access::Token;
 
+use crate::address::counted_as;
+use crate::tokens::{Tokens, User};
 use failures::Failures;
 
 /// What a server remembers of those who were not let in.
@@ -35,9 +33,6 @@ pub(crate) struct Access {
 struct State {
     failures: Failures,
 }
-
-/// Somebody who was let in.
-pub(crate) type User = Arc<str>;
 
 impl Access {
     /// Lets `peer` in if it shows one of `tokens`, or if there are none.
@@ -64,18 +59,6 @@ impl Access {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a peer counts as: its IPv4 address, also where it came over a socket of both families, or its IPv6 /64, as whoever
-/// has one address there has all of them.
-pub(crate) fn counted_as(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address => address,
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Service;
-use crate::counters::{Counters, Dropped};
+use crate::events::{Counters, Dropped};
 use crate::service::time;
 
 /// A socket, and what it answers.

@@ -17,8 +17,8 @@ use anyport_net::copy::{Event, Interest, Next, Placement, Produced, Read, Sessio
 use anyport_net::pace::Pace;
 use anyport_tls::ServerMachine;
 
+use crate::events::Tally;
 use crate::guard::Guard;
-use crate::record::Tally;
 use crate::session::{AnySession, Context, Detached};
 use crate::shutdown::{STOPPED, Stage};
 use tls::Tls;

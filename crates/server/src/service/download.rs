@@ -21,8 +21,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::files::{Files, Source};
 use super::hashing;
-use crate::observe::Sent;
-use crate::running::{Direction, Transfer, Underway};
+use crate::events::{Direction, Sent, Transfer, Underway};
 pub(crate) use crate::sink::beneath::Facts;
 use crate::sink::beneath::{self, Found, Looked};
 
@@ -68,9 +67,8 @@ impl Files {
     /// # Errors
     /// A name that is no stored one, no such file, or an offset beyond its end. The refusal has been told to the observer.
     pub(crate) fn send(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
-        let (protocol, peer) = (source.protocol, source.peer);
-        self.try_send(source, get).inspect_err(|refusal| {
-            self.refused(protocol.as_str(), peer, refusal.message.clone());
+        self.try_send(source.clone(), get).inspect_err(|refusal| {
+            self.refused(&source, refusal);
         })
     }
 
@@ -100,9 +98,8 @@ impl Files {
     /// # Errors
     /// There is nothing that can be sent. The refusal has been told to the observer.
     pub(crate) fn find(self: &Arc<Self>, source: Source, path: FilePath) -> Result<Place, Refusal> {
-        let (protocol, peer) = (source.protocol, source.peer);
-        self.try_find(source, path).inspect_err(|refusal| {
-            self.refused(protocol.as_str(), peer, refusal.message.clone());
+        self.try_find(source.clone(), path).inspect_err(|refusal| {
+            self.refused(&source, refusal);
         })
     }
 
@@ -153,7 +150,7 @@ impl Opened {
     pub(crate) fn send(self, bytes: Range<u64>, digest: Algorithm) -> Download {
         let Self { files, source, name, file, facts } = self;
         let now = Instant::now();
-        let underway = files.running.begin(Transfer {
+        let underway = files.events.running.begin(Transfer {
             direction: Direction::Out,
             protocol: source.protocol,
             peer: source.peer,
@@ -298,7 +295,7 @@ impl Download {
             self.source.record.file();
         }
         let digest: Option<Digest> = self.end.take().and_then(|end| end.digest);
-        self.files.observer.sent(&Sent {
+        self.files.events.sent(&Sent {
             protocol: self.source.protocol,
             engine: self.source.engine,
             peer: self.source.peer,

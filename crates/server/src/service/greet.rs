@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use anyport_proto::visible::make_visible;
 
-use super::files::Files;
-use crate::observe::Answered;
+use crate::events::{Answered, Events};
 
 /// The answers of one peer.
 pub(crate) struct Answers {
-    files: Arc<Files>,
+    events: Arc<Events>,
     peer: SocketAddr,
     /// What has come of the line that is coming.
     line: Vec<u8>,
@@ -21,8 +20,8 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    pub(crate) const fn new(files: Arc<Files>, peer: SocketAddr) -> Self {
-        Self { files, peer, line: Vec::new(), cut: false, lines: 0 }
+    pub(crate) const fn new(events: Arc<Events>, peer: SocketAddr) -> Self {
+        Self { events, peer, line: Vec::new(), cut: false, lines: 0 }
     }
 
     /// Whether a line has begun and is not whole.
@@ -63,7 +62,7 @@ impl Answers {
         };
         self.line.clear();
         if !text.is_empty() {
-            self.files.answered(&Answered { peer: self.peer, text });
+            self.events.answered(&Answered { peer: self.peer, text });
         }
     }
 }
@@ -81,13 +80,12 @@ mod tests {
     use anyport_proto::transfer::receipt::Receipt;
 
     use super::*;
-    use crate::config::Config;
-    use crate::observe::{Interrupted, Observer, Refused};
+    use crate::events::{Interrupted, Observer, Refused};
 
     #[derive(Default)]
     struct Book(Mutex<Vec<String>>);
 
-    impl Observer for Book {
+    impl Observer for Arc<Book> {
         fn receipt(&self, _: &Receipt) {}
         fn interrupted(&self, _: &Interrupted) {}
         fn refused(&self, _: &Refused) {}
@@ -98,11 +96,8 @@ mod tests {
 
     /// What is told of these pieces, and whether more was wanted after each.
     fn told(pieces: &[&[u8]]) -> (Vec<String>, Vec<bool>) {
-        let directory = tempfile::tempdir().unwrap();
         let book = Arc::new(Book::default());
-        let observer: Arc<dyn Observer> = book.clone();
-        let files = Files::open(&Config::new(directory.path()), observer, Arc::default()).unwrap();
-        let mut answers = Answers::new(Arc::new(files), "[::1]:1".parse().unwrap());
+        let mut answers = Answers::new(Events::new(book.clone()), "[::1]:1".parse().unwrap());
         let wanted = pieces.iter().map(|piece| answers.data(piece)).collect();
         answers.end();
         (std::mem::take(&mut book.0.lock().unwrap()), wanted)

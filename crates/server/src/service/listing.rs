@@ -67,7 +67,7 @@ impl Files {
         share: Share,
     ) -> Result<Listing, Refusal> {
         self.try_list(list, limit, share).inspect_err(|refusal| {
-            self.refused(source.protocol.as_str(), source.peer, refusal.message.clone());
+            self.refused(&source, refusal);
         })
     }
 
@@ -293,20 +293,12 @@ const SMALLEST_PAGE: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use anyport_proto::transfer::receipt::{Engine, Protocol, Receipt};
+    use anyport_proto::transfer::receipt::{Engine, Protocol};
 
     use super::*;
     use crate::budget::Budget;
     use crate::config::Config;
-    use crate::observe::{Interrupted, Observer, Refused};
-
-    struct Quiet;
-
-    impl Observer for Quiet {
-        fn receipt(&self, _: &Receipt) {}
-        fn interrupted(&self, _: &Interrupted) {}
-        fn refused(&self, _: &Refused) {}
-    }
+    use crate::events::{Events, Quiet};
 
     /// The names in a tree of ten files in each of two directories, one inside the other.
     fn list(limit: usize, budget: u64, recursive: bool) -> Result<Vec<String>, Refusal> {
@@ -317,15 +309,14 @@ mod tests {
                 std::fs::write(scratch.path().join(format!("{directory}/{number}")), b"x").unwrap();
             }
         }
-        let files =
-            Files::open(&Config::new(scratch.path()), Arc::new(Quiet), Arc::default()).unwrap();
+        let files = Files::open(&Config::new(scratch.path()), Events::new(Quiet)).unwrap();
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let source = Source {
             protocol: Protocol::Raw,
             engine: Engine::Own,
             peer,
             link: crate::link::Link::new(),
-            record: crate::record::Record::begin(peer, Arc::default()),
+            record: crate::events::Record::begin(peer, Arc::default()),
         };
         let budget = Arc::new(Budget::new(budget));
         let asked = List { path: Some("a".to_owned()), recursive, ..List::default() };

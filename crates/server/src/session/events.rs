@@ -50,7 +50,7 @@ impl Events {
     }
 
     fn refuse(&self, refusal: &Refusal, replies: &mut Vec<u8>) {
-        self.context.files.refused("http", self.context.peer, refusal.message.clone());
+        self.context.refused("http", &refusal.message);
         let line = format!("{}\n", refusal.message);
         let retry = [("Retry-After", "10")];
         let status = StatusCode::SERVICE_UNAVAILABLE;

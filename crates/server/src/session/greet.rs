@@ -17,7 +17,7 @@ pub(crate) struct Greet {
 
 impl Greet {
     pub(crate) fn new(context: &Context) -> Self {
-        let answers = Answers::new(context.files.clone(), context.peer);
+        let answers = Answers::new(context.events.clone(), context.peer);
         let timeouts = &context.config.timeouts;
         Self { answers, idle: timeouts.idle, due: Due::new(timeouts.message) }
     }

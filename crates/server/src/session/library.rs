@@ -35,7 +35,7 @@ use super::due::AT_ONCE;
 use super::http1::{Upgrade, is_announced};
 use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
-use crate::record::Tally;
+use crate::events::Tally;
 use crate::route::Route;
 use crate::tls::SharedWire;
 
@@ -79,7 +79,7 @@ pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context
         let line = format!("the WebSocket library rejected the handshake: {reason}\n");
         let response = plain_response(StatusCode::BAD_REQUEST, &[], &line, true);
         let _ = timeout(context.config.timeouts.handshake, stream.write_all(&response)).await;
-        context.files.refused("ws", context.peer, reason);
+        context.refused("ws", reason);
     }
     anyport_net::linger::close(&mut stream).await;
 }
@@ -120,7 +120,7 @@ async fn receive(
                 None => idle_reason(idle),
             };
             if late.is_some() {
-                context.files.refused("ws", context.peer, reason.clone());
+                context.refused("ws", &reason);
             }
             blocking::run(|| service.idle(&reason, &mut outbox)).await;
             let _ = timeout(idle, outbox.send(socket)).await;
@@ -145,7 +145,7 @@ async fn receive(
                 let told = blocking::run(|| service.broken(&error.to_string())).await;
                 if let Some(code) = violation(&error) {
                     if !told {
-                        context.files.refused("ws", context.peer, error.to_string());
+                        context.refused("ws", error.to_string());
                     }
                     outbox.close(Some(code), &error.to_string());
                     let _ = timeout(idle, outbox.send(socket)).await;
@@ -338,7 +338,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::record::Record;
+    use crate::events::Record;
 
     #[test]
     fn the_silence_of_an_upload_is_counted_from_its_last_byte() {

@@ -68,7 +68,7 @@ impl Lines {
                 (Some(seat), Next::Continue)
             }
             Err(refusal) => {
-                self.context.files.refused("raw", self.context.peer, refusal.message.clone());
+                self.context.refused("raw", &refusal.message);
                 replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
                 (None, Next::Finish)
             }
@@ -89,7 +89,7 @@ impl Lines {
     fn late(&mut self, at: Instant, replies: &mut Vec<u8>) -> Next {
         let reason = self.due.reason("a line");
         self.due.end();
-        self.context.files.refused("raw", self.context.peer, reason.clone());
+        self.context.refused("raw", &reason);
         self.refuse(Refusal::new(RefusalCode::Interrupted, reason), at, replies);
         Next::Finish
     }

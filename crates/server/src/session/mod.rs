@@ -51,9 +51,8 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use crate::access::{Access, Denied};
 use crate::budget::{Budget, Share};
 use crate::config::{Config, ListenerConfig, TlsMode};
-use crate::counters::Counters;
+use crate::events::{Events, Record, Why};
 use crate::link::Link;
-use crate::record::Record;
 use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
@@ -69,7 +68,7 @@ pub(crate) struct Context {
     pub(crate) files: Arc<Files>,
     /// What unfinished messages and candidates may hold, all connections together.
     pub(crate) buffered: Arc<Budget>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) events: Arc<Events>,
     pub(crate) access: Arc<Access>,
     /// What is said of the connection at its end.
     pub(crate) record: Arc<Record>,
@@ -122,10 +121,15 @@ impl Context {
                 Ok(())
             }
             Err(denied) => {
-                self.files.refused_for(denied.why(), protocol, self.peer, denied.reason());
+                self.events.refused(denied.why(), protocol, self.peer, denied.reason());
                 Err(denied)
             }
         }
+    }
+
+    /// Reports that the peer's request was refused.
+    pub(crate) fn refused(&self, protocol: &'static str, reason: impl AsRef<str>) {
+        self.events.refused(Why::Request, protocol, self.peer, reason);
     }
 
     fn list(&self, source: Source, list: &List) -> Result<Listing, Refusal> {

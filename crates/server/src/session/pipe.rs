@@ -135,7 +135,7 @@ impl Pipe {
     fn refuse(&mut self, refusal: Refusal, replies: &mut Vec<u8>) {
         self.state = State::Over;
         self.context.link.ends_in_order();
-        self.context.files.refused("raw", self.context.peer, refusal.message.clone());
+        self.context.refused("raw", &refusal.message);
         replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
     }
 }

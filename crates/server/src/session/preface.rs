@@ -418,7 +418,7 @@ impl Preface {
         self.due.end();
         match std::mem::replace(&mut self.state, State::Refused) {
             State::Content(upload) | State::End(upload) => {
-                upload.interrupt(refusal.message.clone());
+                upload.interrupt(&refusal.message);
                 refusal
             }
             _ => self.refuse_line(refusal),
@@ -454,7 +454,7 @@ impl Preface {
     /// No transfer began, so no upload tells of this.
     fn refuse_line(&mut self, refusal: Refusal) -> Refusal {
         self.state = State::Refused;
-        self.context.files.refused("raw", self.context.peer, refusal.message.clone());
+        self.context.refused("raw", &refusal.message);
         refusal
     }
 }

@@ -16,7 +16,7 @@ use super::refusing::RAW_NOT_ACCEPTED;
 use super::ws::Ws;
 use super::{AnySession, Context, Next, Successor, idle_reason};
 use crate::budget::Share;
-use crate::counters::Class;
+use crate::events::Class;
 use crate::service::files::Upload;
 
 pub(crate) struct Raw {
@@ -137,7 +137,7 @@ impl Raw {
         self.store(bytes, since)?;
         if !self.upload.as_ref().is_some_and(Upload::can_rewrite) {
             // What is gone cannot be decoded later, so it is raw.
-            self.context.counters.settled(Class::Unproven);
+            self.context.events.counters.settled(Class::Unproven);
             let reason = "bare frames not confirmed, and the storage backend cannot rewrite";
             tracing::debug!(peer = %self.context.peer, protocol = "raw", reason, "decided");
             self.candidate = None;
@@ -147,7 +147,7 @@ impl Raw {
 
     fn settled(&self, refutation: &Refutation) {
         self.context.record.decided("raw", refutation.to_string());
-        self.context.counters.settled(match refutation {
+        self.context.events.counters.settled(match refutation {
             Refutation::Unfinished => Class::Unproven,
             _ => Class::Refuted,
         });
@@ -160,7 +160,7 @@ impl Raw {
         if !self.context.listener.allowed.raw {
             let reason = RAW_NOT_ACCEPTED;
             if self.upload.is_none() {
-                self.context.files.refused("raw", self.context.peer, reason.to_owned());
+                self.context.refused("raw", reason);
             }
             return Err(Refusal::new(RefusalCode::NotSupported, reason));
         }
@@ -193,7 +193,7 @@ impl Raw {
         rest: Vec<u8>,
         replies: &mut Vec<u8>,
     ) -> Next {
-        self.context.counters.settled(Class::Proof);
+        self.context.events.counters.settled(Class::Proof);
         let reason = evidence.as_str();
         self.context.record.decided("frames", reason.to_owned());
         tracing::debug!(peer = %self.context.peer, protocol = "frames", reason, "decided");

@@ -125,7 +125,7 @@ impl Session for Refusing {
             let _ = self.context.admit(self.protocol, None);
         } else {
             let reason = self.reason.to_owned();
-            self.context.files.refused(self.protocol, self.context.peer, reason);
+            self.context.refused(self.protocol, reason);
         }
         Next::Finish
     }

@@ -16,7 +16,7 @@ use anyport_testkit::{cut_at, every_cut, noise};
 use proptest::prelude::*;
 
 use super::*;
-use crate::observe::{Interrupted, Observer, Refused};
+use crate::events::{Interrupted, Observer, Refused};
 use crate::route::Route;
 
 /// What became of a connection.
@@ -45,7 +45,8 @@ impl Observer for Arc<Seen> {
 
 /// What the session of a connection needs.
 pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
-    let files = Files::open(&config, Arc::new(seen.clone()), Arc::default());
+    let events = Events::new(seen.clone());
+    let files = Files::open(&config, events.clone());
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
     Context {
@@ -56,7 +57,7 @@ pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
         stream_files: Arc::new(Budget::new(1)),
         config: Arc::new(config),
         listener: Arc::default(),
-        counters: Arc::default(),
+        events,
         access: Arc::default(),
         record: Record::begin(peer, Arc::default()),
         rooms,

@@ -67,7 +67,7 @@ impl TimeHttp {
     }
 
     fn refused(&self, reason: String) {
-        self.context.files.refused("http", self.context.peer, reason);
+        self.context.refused("http", reason);
     }
 }
 

@@ -267,7 +267,7 @@ impl Ws {
         tracing::debug!(peer = %self.context.peer, protocol = %self.protocol, reason, "WebSocket protocol violation");
         self.sender.close(Some(violation.close_code()), &reason, replies);
         if !self.service.broken(&reason) {
-            self.context.files.refused(self.protocol.as_str(), self.context.peer, reason);
+            self.context.refused(self.protocol.as_str(), reason);
         }
     }
 }

@@ -25,17 +25,14 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_proto::visible::make_visible;
 use tokio::sync::Semaphore;
 
 use super::hashing;
-use crate::access::counted_as;
+use crate::address::counted_as;
 use crate::budget::Budget;
 use crate::config::{Config, FileAccess, SinkKind};
+use crate::events::{Direction, Events, Record, Transfer, Why};
 use crate::link::Link;
-use crate::observe::{Answered, Observer, Refused, Why};
-use crate::record::Record;
-use crate::running::{Direction, Running, Transfer};
 use crate::sink::{
     AnySink, Impossible, PartKey, Present, Served, Target, Usage, memory_sink, not_distinguished,
     usage_below,
@@ -56,9 +53,7 @@ pub(crate) struct Files {
     pub(super) digest: Algorithm,
     max_size: u64,
     on_exists: Option<OnExists>,
-    pub(super) observer: Arc<dyn Observer>,
-    /// Who is told what is on its way.
-    pub(super) running: Arc<Running>,
+    pub(super) events: Arc<Events>,
 }
 
 impl std::fmt::Debug for Files {
@@ -103,11 +98,7 @@ impl Source {
 }
 
 impl Files {
-    pub(crate) fn open(
-        config: &Config,
-        observer: Arc<dyn Observer>,
-        running: Arc<Running>,
-    ) -> io::Result<Self> {
+    pub(crate) fn open(config: &Config, events: Arc<Events>) -> io::Result<Self> {
         let directory = Arc::new(Served::open(config)?);
         let stores_files = config.stores_files();
         if stores_files {
@@ -129,8 +120,7 @@ impl Files {
             digest: config.digest,
             max_size: config.max_size,
             on_exists: config.on_exists,
-            observer,
-            running,
+            events,
         })
     }
 
@@ -152,8 +142,7 @@ impl Files {
             digest: config.digest,
             max_size: config.max_size,
             on_exists: config.on_exists,
-            observer: self.observer.clone(),
-            running: self.running.clone(),
+            events: self.events.clone(),
         }
     }
 
@@ -277,7 +266,7 @@ impl Files {
             }
             AnySink::Memory(_) | AnySink::Discard => (Hasher::new(algorithm), 0),
         };
-        let underway = self.running.begin(Transfer {
+        let underway = self.events.running.begin(Transfer {
             direction: Direction::In,
             protocol: source.protocol,
             peer: source.peer,
@@ -354,32 +343,9 @@ impl Files {
         }
     }
 
-    /// Tells of a peer that was refused before a transfer began.
-    pub(crate) fn refused(&self, protocol: &'static str, peer: SocketAddr, reason: String) {
-        self.refused_for(Why::Request, protocol, peer, reason);
-    }
-
-    /// The same for a reason of its own.
-    pub(crate) fn refused_for(
-        &self,
-        why: Why,
-        protocol: &'static str,
-        peer: SocketAddr,
-        reason: String,
-    ) {
-        // The journal shows its fields as they are.
-        let reason = make_visible(&reason).into_owned();
-        self.observer.refused(&Refused { protocol, peer, reason, why });
-    }
-
-    /// Tells of refusals beyond the rate that is reported one by one.
-    pub(crate) fn suppressed(&self, refusals: u64) {
-        self.observer.suppressed(refusals);
-    }
-
-    /// Somebody answered to a greeting. Not about files; the observer is here.
-    pub(crate) fn answered(&self, answer: &Answered) {
-        self.observer.answered(answer);
+    /// Reports that an offer or a request was refused.
+    pub(super) fn refused(&self, source: &Source, refusal: &Refusal) {
+        self.events.refused(Why::Request, source.protocol.as_str(), source.peer, &refusal.message);
     }
 
     fn check_space(&self, upload: &Upload) -> Result<(), Refusal> {

@@ -18,8 +18,7 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 use super::parts::Writing;
 use super::quota::Claim;
 use super::{ANOTHER_NAME, Files, Source, exists, owner_of, storage_refusal};
-use crate::observe::Interrupted;
-use crate::running::Underway;
+use crate::events::{Interrupted, Underway};
 use crate::sink::AnySink;
 
 /// One file on its way in. Ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts as
@@ -303,7 +302,7 @@ impl Upload {
             tcp,
         };
         self.source.record.file();
-        self.files.observer.receipt(&receipt);
+        self.files.events.received(&receipt);
         Ok(receipt)
     }
 
@@ -344,7 +343,7 @@ impl Upload {
             tcp: TcpSeen::default(),
         };
         self.source.record.file();
-        self.files.observer.receipt(&receipt);
+        self.files.events.received(&receipt);
         receipt
     }
 
@@ -454,7 +453,7 @@ impl Upload {
     }
 
     fn tell_interrupted(&self, reason: String, refused: bool, part: Option<String>) {
-        self.files.observer.interrupted(&Interrupted {
+        self.files.events.interrupted(&Interrupted {
             protocol: self.source.protocol,
             engine: self.source.engine,
             peer: self.source.peer,

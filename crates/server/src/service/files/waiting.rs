@@ -67,7 +67,7 @@ impl Files {
                 }
             }
         };
-        self.refused(source.protocol.as_str(), source.peer, refusal.message.clone());
+        self.refused(&source, &refusal);
         Err(refusal)
     }
 }

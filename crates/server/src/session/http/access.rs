@@ -9,7 +9,7 @@ use http::header::{self, HeaderValue};
 
 use super::answer::{Answer, Asked, Form};
 use crate::access::{Denied, Means};
-use crate::observe::Why;
+use crate::events::Why;
 use crate::session::Context;
 
 /// Checks who sends a request, whatever it asks for. What is refused has been told.
@@ -25,7 +25,7 @@ pub(crate) fn check(
     let protocol = if means == Means::WebSocket { "ws" } else { asked.protocol.as_str() };
     context.admit(protocol, token.as_ref()).map_err(|denied| answer(denied, means, form))?;
     check_host(context, head).map_err(|reason| {
-        context.files.refused_for(Why::Host, protocol, context.peer, reason.clone());
+        context.events.refused(Why::Host, protocol, context.peer, reason.clone());
         let refusal = Refusal::new(RefusalCode::NotSupported, reason)
             .with_hint("use the address or localhost, or start the server with --allow-host NAME");
         Answer::refusal(refusal, form).with_status(StatusCode::MISDIRECTED_REQUEST)
@@ -44,7 +44,7 @@ pub(super) fn check_page(
     let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
     let refuse = |refusal: Refusal, status| {
         let (protocol, reason) = (asked.protocol.as_str(), refusal.message.clone());
-        context.files.refused_for(Why::Origin, protocol, context.peer, reason);
+        context.events.refused(Why::Origin, protocol, context.peer, reason);
         Err(Answer::refusal(refusal, asked.form).with_status(status))
     };
     if let Err(foreign) = check_origin(head, policy) {

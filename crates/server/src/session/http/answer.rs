@@ -10,7 +10,7 @@ use anyport_proto::visible::{escape_json, make_lines_visible};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
-use crate::metrics;
+use crate::events::metrics;
 
 /// What of a request matters until its answer is out.
 #[derive(Debug, Clone)]

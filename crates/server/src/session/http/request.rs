@@ -15,7 +15,7 @@ use super::taker::Taker;
 use super::{access, download, help, room, upload};
 use crate::access::Means;
 use crate::config::FileAccess;
-use crate::metrics;
+use crate::events::metrics::{self, Gauges};
 use crate::route::{Resource, resource};
 use crate::service::time;
 use crate::session::refusing::TLS_REQUIRED;
@@ -70,7 +70,7 @@ pub(crate) fn to_https(context: &Context, head: &RequestHead) -> Option<Answer> 
         return None;
     }
     let protocol = Asked::of(head, false).protocol;
-    context.files.refused(protocol.as_str(), context.peer, TLS_REQUIRED.into());
+    context.refused(protocol.as_str(), TLS_REQUIRED);
     let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
     let (host, path) = (head.host(), head.path());
     if host.is_empty() {
@@ -210,7 +210,9 @@ fn serve(
         Resource::Health if asked.stopping => Lead::Answer(Answer::refusal(stopping(), asked.form)),
         Resource::Health => Lead::Answer(health(context, asked)),
         Resource::Metrics => {
-            let page = metrics::render(&context.counters, &context.rooms, &context.pipes);
+            let (rooms, members, messages) = context.rooms.counts();
+            let gauges = Gauges { rooms, members, messages, pipes: context.pipes.count() };
+            let page = metrics::render(&context.events.counters, &gauges);
             Lead::Answer(Answer::metrics(page).with(header::CACHE_CONTROL, "no-store"))
         }
         Resource::Time => {
@@ -243,7 +245,7 @@ pub(crate) fn refuse(
     status: StatusCode,
     refusal: Refusal,
 ) -> Answer {
-    context.files.refused(asked.protocol.as_str(), context.peer, refusal.message.clone());
+    context.refused(asked.protocol.as_str(), &refusal.message);
     Answer::refusal(refusal, asked.form).with_status(status)
 }
 

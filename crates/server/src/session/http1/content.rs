@@ -79,7 +79,7 @@ impl Content {
                 Err(error) => {
                     let reason = error.to_string();
                     if !self.is_upload() {
-                        context.files.refused("http", context.peer, reason.clone());
+                        context.refused("http", &reason);
                     }
                     return Taken::Failed(self.give_up(error.status(), &reason));
                 }

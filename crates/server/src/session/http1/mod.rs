@@ -39,7 +39,7 @@ use super::due::Due;
 use super::events::Events;
 use super::http::{Answer, Expectation, Lead, events, lead, to_https};
 use super::{AnySession, Context, Next, Produced, Successor, idle_reason};
-use crate::requests::Timed;
+use crate::events::Timed;
 
 pub(crate) struct Http1 {
     context: Context,
@@ -129,7 +129,7 @@ impl Http1 {
                     rest = std::mem::take(&mut rest).split_at_mut(used).1;
                     let Some(head) = head else { continue };
                     self.context.record.request();
-                    let timed = Timed::begin(&self.context.counters, Protocol::Http);
+                    let timed = Timed::begin(&self.context.events.counters, Protocol::Http);
                     if let Some(answer) = to_https(&self.context, &head) {
                         Exchange::unread().timed(timed).answer(answer, replies);
                         self.state = State::Ended;
@@ -366,7 +366,7 @@ impl Http1 {
     }
 
     fn refused(&self, reason: String) {
-        self.context.files.refused("http", self.context.peer, reason);
+        self.context.refused("http", reason);
     }
 }
 

@@ -11,7 +11,7 @@ use http::StatusCode;
 use super::Http1;
 use super::write::{Exchange, dated};
 use crate::access::Means;
-use crate::observe::Why;
+use crate::events::Why;
 use crate::route::{Route, RouteError, route};
 use crate::session::http::check;
 use crate::session::ws::Ws;
@@ -79,8 +79,8 @@ impl Http1 {
                         Refusal::ForeignOrigin { .. } => Why::Origin,
                         _ => Why::Request,
                     };
-                    let (peer, reason) = (self.context.peer, refusal.to_string());
-                    self.context.files.refused_for(why, "http", peer, reason);
+                    let reason = refusal.to_string();
+                    self.context.events.refused(why, "http", self.context.peer, reason);
                     dated(&refusal.response(), replies);
                     return Next::Finish;
                 }

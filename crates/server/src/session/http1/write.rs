@@ -4,7 +4,7 @@ use anyport_proto::http1::{RequestHead, date};
 use anyport_proto::transfer::receipt::Protocol;
 use http::{Version, header};
 
-use crate::requests::Timed;
+use crate::events::Timed;
 use crate::session::http::{Answer, Asked, Head, Length, now};
 
 /// What of a request matters until its answer is out.

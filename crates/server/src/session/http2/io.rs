@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::watch::Watch;
-use crate::record::Tally;
+use crate::events::Tally;
 
 pub(super) struct Watched<Io> {
     inner: Io,

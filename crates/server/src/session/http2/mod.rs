@@ -37,7 +37,7 @@ use self::io::Watched;
 use self::watch::{Held, Open, Overdue, Watch};
 use super::Context;
 use crate::budget::Budget;
-use crate::record::Tally;
+use crate::events::Tally;
 use crate::route::{Resource, resource};
 use crate::shutdown::{STOPPED, Stop};
 
@@ -87,7 +87,7 @@ impl Connection {
         context.record.broken(&chain(error));
         let fault = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
         if let Some(fault) = fault.filter(|fault| fault.is_library()) {
-            context.files.refused(PROTOCOL, context.peer, format!("{fault} (RFC 9113 §5.4.1)"));
+            context.refused(PROTOCOL, format!("{fault} (RFC 9113 §5.4.1)"));
         }
     }
 
@@ -145,7 +145,7 @@ where
             () = watch.left(GOODBYE), if leaving => return,
             overdue = watch.overdue() => {
                 if let Some(reason) = overdue.reason(&timeouts) {
-                    connection.context.files.refused(PROTOCOL, peer, reason);
+                    connection.context.refused(PROTOCOL, reason);
                 }
                 // Who floods us gets no more of our time; others get our last words.
                 if !matches!(overdue, Overdue::GivenUp(_)) {

@@ -12,7 +12,7 @@ use hyper::body::{Body as _, Incoming};
 use super::body::{self, Body};
 use super::watch::Open;
 use super::{Connection, content, pipe};
-use crate::requests::Timed;
+use crate::events::Timed;
 use crate::session::http::{
     self as routes, Answer, Asked, Head, Lead, Side, events, lead, taken, to_https,
 };
@@ -34,7 +34,7 @@ pub(super) async fn answer(
         }
     };
     context.record.request();
-    let timed = Timed::begin(&context.counters, Protocol::Http2);
+    let timed = Timed::begin(&context.events.counters, Protocol::Http2);
     if let Some(answer) = to_https(context, &head) {
         connection.pass_over(incoming);
         open.is_timed(timed);
@@ -136,7 +136,7 @@ fn refuse(
 ) -> Response<Body> {
     let context = &connection.context;
     connection.pass_over(incoming);
-    context.files.refused(Protocol::Http2.as_str(), context.peer, reason.to_owned());
+    context.refused(Protocol::Http2.as_str(), reason);
     let answer = Answer::text(status, format!("{reason}\n"));
     whole(answer, &Asked::unread(Protocol::Http2), open)
 }

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use super::flow::Flow;
 use crate::budget::Share;
 use crate::config::Timeouts;
+use crate::events::Timed;
 use crate::link::Link;
-use crate::requests::Timed;
 
 /// How a connection's streams stand. Times are in milliseconds since its beginning.
 #[derive(Debug)]

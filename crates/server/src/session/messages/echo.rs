@@ -72,6 +72,6 @@ impl MessageEcho {
         self.due.end();
         outlet.close(Some(CloseCode::POLICY), &reason);
         let protocol = self.source.protocol.as_str();
-        self.context.files.refused(protocol, self.context.peer, reason);
+        self.context.refused(protocol, reason);
     }
 }

@@ -63,7 +63,7 @@ impl MessageRoom {
             }
             Err(refusal) => {
                 let protocol = self.source.protocol.as_str();
-                self.context.files.refused(protocol, self.context.peer, refusal.message.clone());
+                self.context.refused(protocol, &refusal.message);
                 None
             }
         }
@@ -124,7 +124,7 @@ impl MessageRoom {
         self.due.end();
         self.idle(&reason, outlet);
         let protocol = self.source.protocol.as_str();
-        self.context.files.refused(protocol, self.context.peer, reason);
+        self.context.refused(protocol, reason);
     }
 
     /// Ends the membership of a peer that was silent or late. A client of the JSON form reads that it may join again.

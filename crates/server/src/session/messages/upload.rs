@@ -361,7 +361,7 @@ impl MessageUpload {
     fn out_of_place(&self, refusal: Refusal) -> Refusal {
         if self.current.is_none() {
             let protocol = self.source.protocol.as_str();
-            self.context.files.refused(protocol, self.context.peer, refusal.message.clone());
+            self.context.refused(protocol, &refusal.message);
         }
         refusal
     }

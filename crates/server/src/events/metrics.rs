@@ -2,17 +2,25 @@
 
 use std::fmt::{Display, Write};
 
-use crate::counters::{Counters, Snapshot};
-use crate::histogram::Durations;
-use crate::observe::Why;
-use crate::service::pipe::Pipes;
-use crate::service::rooms::Rooms;
+use super::counters::{Counters, Snapshot};
+use super::histogram::Durations;
+use super::observer::Why;
 
 /// The media type of it.
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics at this moment.
-pub(crate) fn render(counters: &Counters, rooms: &Rooms, pipes: &Pipes) -> String {
+/// What exists at this moment, beside what is counted.
+pub(crate) struct Gauges {
+    pub(crate) rooms: usize,
+    pub(crate) members: u64,
+    /// Messages sent to rooms so far.
+    pub(crate) messages: u64,
+    pub(crate) pipes: usize,
+}
+
+/// Returns all metrics at this moment.
+pub(crate) fn render(counters: &Counters, gauges: &Gauges) -> String {
+    let Gauges { rooms, members, messages, pipes } = *gauges;
     let mut page = Page(String::new());
     let snapshot = counters.snapshot();
     page.about("build_info", "gauge", "Version of the server.");
@@ -20,16 +28,15 @@ pub(crate) fn render(counters: &Counters, rooms: &Rooms, pipes: &Pipes) -> Strin
     connections(&mut page, &snapshot);
     transfers(&mut page, &snapshot);
     datagrams(&mut page, &snapshot);
-    let (count, members, said) = rooms.counts();
     page.single(
         "rooms",
         "gauge",
         "Rooms, including those that have just become empty.",
-        count as u64,
+        rooms as u64,
     );
     page.single("room_members", "gauge", "Members and listeners of all rooms.", members);
-    page.single("room_messages_total", "counter", "Messages sent to rooms.", said);
-    page.single("pipes", "gauge", "Pipe keys in use.", pipes.count() as u64);
+    page.single("room_messages_total", "counter", "Messages sent to rooms.", messages);
+    page.single("pipes", "gauge", "Pipe keys in use.", pipes as u64);
     let [lasted, received, sent] = counters.durations();
     page.single_histogram("connection_seconds", "Duration of connections.", &lasted);
     page.single_histogram(

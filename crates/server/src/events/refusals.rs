@@ -1,7 +1,9 @@
-//! The rate limit of reported refusals: whoever floods the server does not flood its output and its log.
+//! The rate limit of reported refusals: a client that floods the server does not flood its output
+//! and its log.
 //!
-//! Every refusal is counted. Requests beyond the limit are not reported one by one, but their number is, once a second; what
-//! repeats itself, such as a missing token, is reported once a second anyway.
+//! Every refusal is counted. Requests beyond the limit are not reported one by one, but their
+//! number is, once a second. Refusals that repeat, such as a missing token, are reported at most
+//! once a second.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::access::counted_as;
-use crate::observe::Why;
+use super::observer::Why;
+use crate::address::counted_as;
 
-/// Which refusals were reported lately, and how many requests were not.
+/// The refusals that were reported recently, and the number of those that were not.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     /// Until when the reports of an address last (GCRA); an entry without any is removed.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyport_proto::access::{Named, Token};
 
-use super::User;
+/// The owner of a token.
+pub(crate) type User = Arc<str>;
 
 /// Tokens, and who has them. Only keyed hashes are kept.
 #[derive(Clone)]
@@ -38,7 +39,7 @@ impl Tokens {
     }
 
     /// Who has the token. Each is compared, and each comparison takes the same time wherever it fails (`blake3::Hash`).
-    pub(super) fn owner(&self, shown: &Token) -> Option<User> {
+    pub(crate) fn owner(&self, shown: &Token) -> Option<User> {
         let shown = hash(&self.key, shown);
         let mut owner = None;
         for (hash, user) in self.users.iter() {

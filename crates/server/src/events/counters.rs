@@ -1,19 +1,17 @@
 //! What a server has done, counted: connections, decisions with the class of their reason, ends of transfers.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyport_proto::detect::{Decision, End, Reason, Verdict};
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::format_bytes;
 
+use super::histogram::{Durations, Histogram};
+use super::observer::{Sent, Why};
+use super::requests::Requests;
 use crate::config::Service;
-use crate::histogram::{Durations, Histogram};
-use crate::observe::{Answered, Interrupted, Observer, Refused, Sent, Why};
-use crate::refusals::Refusals;
-use crate::requests::Requests;
 
 /// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
 #[derive(Debug, Default)]
@@ -188,8 +186,31 @@ impl Counters {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A peer was refused.
-    pub(crate) fn refused(&self, why: Why) {
+    /// Counts a file that was received completely.
+    pub(super) fn received(&self, receipt: &Receipt) {
+        self.receipts.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(receipt.bytes, Ordering::Relaxed);
+        self.received_in.add(receipt.seconds);
+    }
+
+    /// Counts an upload that was interrupted.
+    pub(super) fn interrupted(&self) {
+        self.interrupted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a file that was sent, completely or in part.
+    pub(super) fn sent(&self, file: &Sent) {
+        if file.broken.is_some() {
+            self.unsent.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.bytes_sent.fetch_add(file.bytes, Ordering::Relaxed);
+        self.sent_in.add(file.seconds);
+    }
+
+    /// Counts a peer that was refused.
+    pub(super) fn refused(&self, why: Why) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -390,55 +411,6 @@ impl fmt::Display for Snapshot {
             before = ",";
         }
         Ok(())
-    }
-}
-
-/// Counts what an observer is told, and tells it; of refusals no more than their rate limit allows.
-pub(crate) struct Counting<O> {
-    pub(crate) observer: O,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) refusals: Arc<Refusals>,
-}
-
-impl<O: Observer> Observer for Counting<O> {
-    fn receipt(&self, receipt: &Receipt) {
-        self.counters.receipts.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(receipt.bytes, Ordering::Relaxed);
-        self.counters.received_in.add(receipt.seconds);
-        self.observer.receipt(receipt);
-    }
-
-    fn interrupted(&self, transfer: &Interrupted) {
-        self.counters.interrupted.fetch_add(1, Ordering::Relaxed);
-        self.observer.interrupted(transfer);
-    }
-
-    fn refused(&self, peer: &Refused) {
-        self.counters.refused(peer.why);
-        if self.refusals.report(peer.why, peer.peer.ip(), Instant::now()) {
-            let Refused { protocol, reason, .. } = peer;
-            tracing::debug!(peer = %peer.peer, protocol, reason, "refused");
-            self.observer.refused(peer);
-        }
-    }
-
-    fn suppressed(&self, refusals: u64) {
-        self.observer.suppressed(refusals);
-    }
-
-    fn sent(&self, file: &Sent) {
-        let counters = &self.counters;
-        let ended = if file.broken.is_none() { &counters.sent } else { &counters.unsent };
-        ended.fetch_add(1, Ordering::Relaxed);
-        if file.broken.is_none() {
-            counters.bytes_sent.fetch_add(file.bytes, Ordering::Relaxed);
-            counters.sent_in.add(file.seconds);
-        }
-        self.observer.sent(file);
-    }
-
-    fn answered(&self, answer: &Answered) {
-        self.observer.answered(answer);
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyport_proto::transfer::receipt::Protocol;
 use http::StatusCode;
 
-use crate::counters::Counters;
-use crate::histogram::{Durations, Histogram};
+use super::counters::Counters;
+use super::histogram::{Durations, Histogram};
 
 /// Counts of requests.
 #[derive(Debug, Default)]

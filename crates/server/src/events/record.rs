@@ -1,4 +1,4 @@
-//! What is said of a connection at its end, in one line, gathered while it lasts.
+//! The access log: one line at the end of each connection, collected while it is open.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use anyport_proto::visible::make_visible;
 
-use crate::access::User;
-use crate::counters::Counters;
+use super::counters::Counters;
+use crate::tokens::User;
 
-/// The facts of one connection. Whoever serves it holds it; when the last of them lets go, it is told.
+/// The record of one connection, shared by all that serve it. The last owner that drops it writes
+/// the line.
 #[derive(Debug)]
 pub(crate) struct Record {
     peer: SocketAddr,
@@ -20,24 +21,24 @@ pub(crate) struct Record {
     sent: AtomicU64,
     requests: AtomicU64,
     files: AtomicU64,
-    facts: Mutex<Facts>,
+    details: Mutex<Details>,
 }
 
 #[derive(Debug, Default)]
-struct Facts {
-    /// What was spoken last, as an upgrade or a proof is what it was about.
+struct Details {
+    /// The protocol that was spoken last: after an upgrade, or confirmed frames.
     protocol: Option<&'static str>,
-    /// Why it was taken for that.
+    /// The reason of the detection result.
     reason: Option<String>,
     user: Option<User>,
     /// Version and cipher suite.
     tls: Option<String>,
-    /// Why it did not end in order.
+    /// Why it did not close cleanly.
     broken: Option<String>,
 }
 
 impl Record {
-    /// A connection was accepted, and is open from here on.
+    /// Begins the record of a connection that was accepted.
     pub(crate) fn begin(peer: SocketAddr, counters: Arc<Counters>) -> Arc<Self> {
         counters.opened();
         Arc::new(Self {
@@ -48,54 +49,54 @@ impl Record {
             sent: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             files: AtomicU64::new(0),
-            facts: Mutex::default(),
+            details: Mutex::default(),
         })
     }
 
-    /// What it speaks, or gets, from here on.
+    /// Records the protocol or the service of the connection.
     pub(crate) fn speaks(&self, protocol: &'static str) {
         self.lock().protocol = Some(protocol);
     }
 
-    /// The same, and why.
+    /// Records the detection result and its reason.
     pub(crate) fn decided(&self, protocol: &'static str, reason: String) {
-        let mut facts = self.lock();
-        (facts.protocol, facts.reason) = (Some(protocol), Some(reason));
+        let mut details = self.lock();
+        (details.protocol, details.reason) = (Some(protocol), Some(reason));
     }
 
-    /// Which encryption it is under, if it is.
+    /// Records TLS version and cipher suite.
     pub(crate) fn is_under(&self, encryption: Option<String>) {
         self.lock().tls = encryption;
     }
 
-    /// Whose token it showed.
+    /// Records the owner of the token that the client sent.
     pub(crate) fn is_of(&self, user: User) {
         self.lock().user = Some(user);
     }
 
-    /// Returns the owner of the token that the client showed.
+    /// Returns the owner of the token that the client sent.
     pub(crate) fn user(&self) -> Option<User> {
         self.lock().user.clone()
     }
 
-    /// It asked for something: a request, a line, a handshake.
+    /// Counts a request: of HTTP, a line, a handshake.
     pub(crate) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A file went through it, whole.
+    /// Counts a file that was transferred completely.
     pub(crate) fn file(&self) {
         self.files.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It broke; the first reason stands.
+    /// Records why the connection was interrupted; the first reason is kept.
     pub(crate) fn broken(&self, reason: &str) {
-        // The journal shows its fields as they are.
+        // The journal shows its fields unescaped.
         self.lock().broken.get_or_insert_with(|| make_visible(reason).into_owned());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Facts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Details> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,8 +104,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let elapsed = self.accepted.elapsed();
         self.counters.closed(elapsed);
-        let facts = std::mem::take(self.facts.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let Facts { protocol, reason, user, tls, broken } = facts;
+        let details =
+            std::mem::take(self.details.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let Details { protocol, reason, user, tls, broken } = details;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         tracing::info!(
             peer = %self.peer,
@@ -123,7 +125,7 @@ impl Drop for Record {
     }
 }
 
-/// Bytes of a connection, counted where they pass and told now and then, as each telling costs more than a count.
+/// The bytes of a connection, counted without synchronization and published now and then.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) record: Arc<Record>,
@@ -138,22 +140,22 @@ impl Tally {
 
     pub(crate) fn received(&mut self, count: u64) {
         self.received += count;
-        self.tell_if_many();
+        self.publish_if_many();
     }
 
     pub(crate) fn sent(&mut self, count: u64) {
         self.sent += count;
-        self.tell_if_many();
+        self.publish_if_many();
     }
 
-    fn tell_if_many(&mut self) {
-        if self.received + self.sent >= TELL_EVERY {
-            self.tell();
+    fn publish_if_many(&mut self) {
+        if self.received + self.sent >= PUBLISH_EVERY {
+            self.publish();
         }
     }
 
-    /// Whoever asks for the counts sees these from now on.
-    pub(crate) fn tell(&mut self) {
+    /// Publishes the counts.
+    pub(crate) fn publish(&mut self) {
         let (received, sent) = (std::mem::take(&mut self.received), std::mem::take(&mut self.sent));
         self.record.received.fetch_add(received, Ordering::Relaxed);
         self.record.sent.fetch_add(sent, Ordering::Relaxed);
@@ -163,9 +165,9 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        self.tell();
+        self.publish();
     }
 }
 
 /// Bytes that the counts of a server may lag behind for each connection.
-const TELL_EVERY: u64 = 256 * 1024;
+const PUBLISH_EVERY: u64 = 256 * 1024;

@@ -1,4 +1,4 @@
-//! What a server tells whoever runs it: each transfer's end, whole or not, and each refused peer.
+//! The observer of a server: it is notified of each transfer's end and of each refused peer.
 
 use std::net::SocketAddr;
 
@@ -6,47 +6,48 @@ use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::receipt::{Engine, Protocol, Receipt};
 
-/// Hears of transfers as they end. Called on the thread that served the transfer, so it should be quick.
+/// Is notified of transfers as they end. Called on the thread that served the transfer, so it
+/// should return soon.
 pub trait Observer: Send + Sync + 'static {
-    /// A transfer is whole and stored.
+    /// A file was received completely and stored.
     fn receipt(&self, receipt: &Receipt);
-    /// A transfer broke off; nothing was published.
+    /// An upload was interrupted; nothing was published.
     fn interrupted(&self, transfer: &Interrupted);
     /// A peer was refused before any transfer began.
     fn refused(&self, peer: &Refused);
-    /// Further peers were refused, more than are reported one by one.
+    /// Further peers were refused: so many that they are not reported one by one.
     fn suppressed(&self, refusals: u64) {
         let _ = refusals;
     }
-    /// A file was sent to a peer, or a part of it.
+    /// A file was sent to a peer, completely or in part.
     fn sent(&self, file: &Sent) {
         let _ = file;
     }
-    /// A peer answered to a greeting.
+    /// A peer sent a line after a greeting.
     fn answered(&self, answer: &Answered) {
         let _ = answer;
     }
 }
 
-/// A transfer that broke off.
+/// An upload that was interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Interrupted {
-    /// What carried it.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Who spoke it on our side.
+    /// The WebSocket implementation.
     pub engine: Engine,
-    /// The other end.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// Content bytes that came.
+    /// Content bytes that were received.
     pub bytes: u64,
-    /// The name it was to have, if the sender gave one.
+    /// The name in the offer, if there is one.
     pub name: Option<String>,
-    /// What happened, in words.
+    /// The reason, as text.
     pub reason: String,
-    /// Whether the server refused it, rather than lost it.
+    /// Whether the server refused it, in contrast to a lost connection.
     pub refused: bool,
-    /// The hidden file that holds what came, if it is kept.
+    /// The partial file, if it is kept.
     pub part: Option<String>,
 }
 
@@ -54,40 +55,40 @@ pub struct Interrupted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
-    /// What it spoke.
+    /// The protocol.
     pub protocol: &'static str,
-    /// The other end.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// The rule that was broken, in words.
+    /// The violated rule, as text.
     pub reason: String,
-    /// Its kind.
+    /// The kind of refusal.
     pub why: Why,
 }
 
-/// Kinds of refusals, for whoever counts them.
+/// The kind of a refusal, as counted in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Why {
-    /// What came breaks a rule, or asks for what is not here or not given.
+    /// The input violates a rule, or asks for something that is not here or not allowed.
     Request,
-    /// No token was shown.
+    /// No token.
     NoToken,
-    /// A token was shown that is nobody's.
+    /// An invalid token.
     WrongToken,
-    /// Its address had shown too many of these.
+    /// Too many invalid tokens from its address.
     Guessing,
-    /// A page of another origin sent it.
+    /// A page of another origin.
     Origin,
-    /// It was for a name that is not ours.
+    /// A host name that the server does not serve.
     Host,
-    /// Its address had too many connections.
+    /// Too many connections of its address.
     TooMany,
-    /// Its address made too many in too short a time.
+    /// Too many new connections of its address per second.
     TooFast,
 }
 
 impl Why {
-    /// In the order of their discriminants.
+    /// All, in the order of their discriminants.
     pub(crate) const ALL: [Self; 8] = [
         Self::Request,
         Self::NoToken,
@@ -114,44 +115,44 @@ impl Why {
     }
 }
 
-/// A line that somebody said to a greeting.
+/// A line that a peer sent after a greeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answered {
-    /// The other end.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// Its words. No terminal is steered by them.
+    /// The line, with control characters made visible.
     pub text: String,
 }
 
-/// A file that went out.
+/// A file that was sent.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Sent {
-    /// What carried it.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Who spoke it on our side.
+    /// The WebSocket implementation.
     pub engine: Engine,
-    /// The other end.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// Where it is, from the served directory on.
+    /// Its path below the served directory.
     pub name: FilePath,
-    /// Bytes of the whole file.
+    /// Size of the whole file.
     pub size: u64,
-    /// The first byte that was asked for.
+    /// The first requested byte.
     pub offset: u64,
-    /// Content bytes that were handed to the kernel, from there on.
+    /// Content bytes that were handed to the kernel.
     pub bytes: u64,
-    /// From the request to the last of them, in whole microseconds.
+    /// Time from the request to the last of them, in whole microseconds.
     pub seconds: f64,
-    /// The digest that was told, of the whole file.
+    /// The digest that was sent, of the whole file.
     pub digest: Option<Digest>,
-    /// Why it broke off; `None` if all of it went.
+    /// Why it was interrupted; `None` if it was sent completely.
     pub broken: Option<String>,
 }
 
 impl Sent {
-    /// Bytes per second; `None` where nothing went, or no time was measured.
+    /// Returns the bytes per second; `None` if nothing was sent, or no time was measured.
     pub fn rate(&self) -> Option<f64> {
         Some(self.bytes as f64 / self.seconds).filter(|rate| rate.is_finite() && *rate > 0.0)
     }

@@ -3,14 +3,17 @@
 //! An IPv6 peer is counted by its /64: whoever has one address there has all of them. What is kept is an entry for each
 //! address that has a connection, so the limit on connections bounds it.
 
+mod rate;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::access::{Rates, counted_as};
+use crate::address::counted_as;
 use crate::config::Config;
 use crate::live::Live;
+use rate::Rates;
 
 /// The count of a server.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How fast each address connects.
 #[derive(Debug)]
-pub(crate) struct Rates {
+pub(super) struct Rates {
     /// What one connection adds; zero where nothing is counted.
     each: Duration,
     /// What may be there before the next is one too many.
