@@ -88,7 +88,7 @@ impl Attempts {
     pub(crate) fn judge(&self, error: SendError) -> SendError {
         match error {
             SendError::NoTls { peer } if self.shaken.get() => {
-                SendError::broken_off(peer, 0, crate::channel::ended())
+                SendError::broken_off(peer, 0, crate::stream::ended())
             }
             error => error,
         }

@@ -20,8 +20,7 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::Offer;
 
 use crate::aside::Aside;
-use crate::channel::Stopped;
-use crate::error::SendError;
+use crate::error::{SendError, Stopped};
 
 /// Something to send: looked at, and opened when its turn comes.
 #[derive(Debug, Clone)]

@@ -431,6 +431,23 @@ impl SendError {
     }
 }
 
+/// Why content was not sent completely.
+pub(crate) enum Stopped {
+    /// An error on this machine.
+    Local(SendError),
+    /// An error of the connection. A refusal that the server has sent explains it better.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// The longest reply that is read: a receipt, a refusal, the response to a handshake.
+pub(crate) const LONGEST_ANSWER: usize = 64 * 1024;
+
 /// What follows from an error: the exit code, whether to try again, and whether other files are
 /// concerned. Every error of sending and receiving is classified by one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod bottleneck;
 mod cat;
 mod channel;
 mod chat;
+mod connect;
 mod content;
 mod download;
 mod error;
@@ -26,13 +27,14 @@ mod walk;
 pub use bottleneck::Bottleneck;
 pub use cat::{CatError, CatOptions, cat};
 pub use chat::{ChatError, ChatOptions, Left, Told, chat, room};
+pub use connect::ConnectOptions;
 pub use content::{OpenError, Source};
 pub use download::pipe::{Taken, take, take_into};
 pub use download::{
     Destination, GetError, GetOptions, Got, Listed, Progress, Received, get, get_into, list,
 };
 pub use error::{Blame, RESUME_HINT, SendError};
-pub use send::pipe::{PipeOptions, give};
+pub use send::pipe::give;
 pub use send::{Engine, Observer, Options, Sent, send};
 pub use stream::Encryption;
 pub use target::{DEFAULT_PORT, Place, Scheme, Target, TargetError};

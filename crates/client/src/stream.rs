@@ -13,7 +13,6 @@ use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
-use crate::channel::ended;
 use crate::error::SendError;
 use crate::target::{Scheme, Target};
 
@@ -327,4 +326,12 @@ impl Outbox {
 }
 
 /// Bytes that are read or sealed at once: as much as a transfer writes at once.
-const WIRE: usize = super::channel::BUFFER;
+const WIRE: usize = BUFFER;
+
+/// Bytes of the buffer that content is read into and sent from. About the size of the L2 cache.
+pub(crate) const BUFFER: usize = 256 * 1024;
+
+/// The end of a stream where a reply was due.
+pub(crate) fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")
+}

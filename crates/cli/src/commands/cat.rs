@@ -15,8 +15,8 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     options.shutdown = !flags.no_shutdown;
     // Who sits at a terminal sees that the server has ended, and has nothing more to say to it.
     options.outlasts = !io::stdin().is_terminal();
-    options.connect_timeout = flags.connect_timeout;
-    options.encryption = trust::client(&flags.tls)?;
+    options.connect.connect_timeout = flags.connect_timeout;
+    options.connect.encryption = trust::client(&flags.tls)?;
     options.token = flags.credential.handshake_token(&flags.url)?;
     match cat(&flags.url, &options, Waiting(io::stdin()), Waiting(io::stdout())) {
         Ok(()) => Ok(Exit::Done),

@@ -65,7 +65,7 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
             .iter()
             .try_for_each(|target| get_into(target, &mut stdout(), &options, &mut tell).map(drop)),
         Output::Special(path) => targets.iter().try_for_each(|target| {
-            let opened = open_special(path, options.connect_timeout);
+            let opened = open_special(path, options.connect.connect_timeout);
             let mut file = opened.map_err(|source| local("open", path, source))?;
             get_into(target, &mut file, &options, &mut tell)?;
             // A block device has a cache; a FIFO and a terminal have nothing to sync.
@@ -302,7 +302,8 @@ pub(super) fn special(path: &Path) -> Option<Special> {
 }
 
 fn options(flags: &flags::Get) -> Result<GetOptions, Failure> {
-    let mut options = super::receiving(&flags.connection)?;
+    let mut options = GetOptions::default();
+    options.connect = super::connecting(&flags.connection)?;
     options.digest = flags.digest;
     options.checksum = flags.checksum;
     options.on_exists = flags.on_exists;

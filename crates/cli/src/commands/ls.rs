@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anyport_client::{GetError, Listed, list};
+use anyport_client::{GetError, GetOptions, Listed, list};
 use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, LeftOutReason};
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::visible::{escape_json, make_visible};
@@ -20,7 +20,8 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     let hint = "use a URL such as tcp://HOST:PORT/DIRECTORY/";
     let target = flags.connection.credential.target(&flags.url, hint)?;
     access::place(&target)?;
-    let options = super::receiving(&flags.connection)?;
+    let mut options = GetOptions::default();
+    options.connect = super::connecting(&flags.connection)?;
     let mut out = io::BufWriter::new(stdout());
     let listed = list(&target, flags.recursive, &options, &mut |listed| {
         let line = match listed {

@@ -18,13 +18,13 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod token;
 
-use anyport_client::GetOptions;
+use anyport_client::ConnectOptions;
 
 use crate::{Failure, flags, trust};
 
-/// What all commands that receive have in common.
-fn receiving(connection: &flags::Connection) -> Result<GetOptions, Failure> {
-    let mut options = GetOptions::default();
+/// How commands that receive connect.
+fn connecting(connection: &flags::Connection) -> Result<ConnectOptions, Failure> {
+    let mut options = ConnectOptions::default();
     options.encryption = trust::client(&connection.tls)?;
     options.congestion = connection.congestion.clone();
     options.connect_timeout = connection.connect_timeout;

@@ -4,9 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use anyport_client::{
-    GetError, PipeOptions, Place, Scheme, SendError, Source, Target, give, take, take_into,
-};
+use anyport_client::{GetError, Place, Scheme, SendError, Source, Target, give, take, take_into};
 use anyport_proto::transfer::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::escape_json;
@@ -17,7 +15,7 @@ use super::progress;
 use crate::access::Credential;
 use crate::exit::Exit;
 use crate::output::{json_to_stdout, stdout, to_stderr, to_stdout};
-use crate::{Failure, flags, trust};
+use crate::{Failure, flags};
 
 /// Gives one file.
 pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> {
@@ -29,11 +27,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
         ));
     };
     let source = Source::new(file).map_err(|error| Failure::new(Exit::Failed, error))?;
-    let mut options = PipeOptions::default();
-    options.encryption = trust::client(&flags.tls)?;
-    options.congestion = flags.congestion.clone();
-    options.connect_timeout = flags.connect_timeout;
-    options.timeout = flags.timeout;
+    let options = super::send::connecting(flags)?;
     let receivers = usize::from(flags.receivers);
     let wanted = Give { key: key.clone(), size: None, receivers };
     let bar = progress::bar(flags.quiet, source.size());
@@ -69,11 +63,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
         ));
     };
     let target = target(url, &flags.connection.credential)?;
-    let mut options = PipeOptions::default();
-    options.encryption = trust::client(&flags.connection.tls)?;
-    options.congestion = flags.connection.congestion.clone();
-    options.connect_timeout = flags.connection.connect_timeout;
-    options.timeout = flags.connection.timeout;
+    let options = super::connecting(&flags.connection)?;
     let is_stdout = flags.output.as_deref().is_some_and(leads_to_stdout);
     let special = flags.output.as_deref().filter(|path| special(path) == Some(Special::Stream));
     let taken = if is_stdout {

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyport_client::{
-    Blame, Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target,
-    send,
+    Blame, ConnectOptions, Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent,
+    Source, Target, send,
 };
 use anyport_net::dial::DialError;
 use anyport_proto::transfer::digest::Algorithm;
@@ -288,8 +288,15 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     options.limit_rate = flags.limit_rate;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
-    options.congestion = flags.congestion.clone();
+    options.connect = connecting(flags)?;
+    Ok(options)
+}
+
+/// How `send` connects, also to a pipe.
+pub(super) fn connecting(flags: &flags::Send) -> Result<ConnectOptions, Failure> {
+    let mut options = ConnectOptions::default();
     options.encryption = trust::client(&flags.tls)?;
+    options.congestion = flags.congestion.clone();
     options.connect_timeout = flags.connect_timeout;
     options.timeout = flags.timeout;
     Ok(options)

@@ -20,7 +20,7 @@ pub(super) async fn pipe(
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
 ) -> Result<(), CatError> {
-    let (socket, peer) = connect(target, options.connect_timeout)?;
+    let (socket, peer) = connect(target, options.connect.connect_timeout)?;
     let input = read(input, Cut::Reads(LONGEST_SENT));
     let output = Output::start(output);
     let carried = carry(&socket, peer, options, input, &output).await;

@@ -15,10 +15,11 @@ mod stream;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use anyport_net::congestion::Congestion;
 use anyport_proto::access::Token;
 
 pub use self::error::CatError;
-use crate::stream::Encryption;
+use crate::connect::ConnectOptions;
 use crate::target::{Scheme, Target};
 
 /// How to be a pipe.
@@ -33,10 +34,8 @@ pub struct CatOptions {
     pub shutdown: bool,
     /// After the server's FIN the rest of the input still goes there: it may have ended one direction alone.
     pub outlasts: bool,
-    /// Whom to trust under TLS.
-    pub encryption: Encryption,
-    /// How long one address, or a handshake, may take to answer.
-    pub connect_timeout: Duration,
+    /// How to connect.
+    pub connect: ConnectOptions,
     /// What is shown in a handshake. Bytes of raw TCP are the input's alone.
     pub token: Option<Token>,
 }
@@ -48,8 +47,7 @@ impl Default for CatOptions {
             quit_after: None,
             shutdown: true,
             outlasts: true,
-            encryption: Encryption::default(),
-            connect_timeout: Duration::from_secs(10),
+            connect: ConnectOptions { congestion: Congestion::System, ..Default::default() },
             token: None,
         }
     }

@@ -4,8 +4,6 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyport_net::congestion::Congestion;
-use anyport_net::dial::dial;
 use anyport_proto::limits::Limits;
 use anyport_proto::ws::proof::GREETING;
 use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender};
@@ -15,10 +13,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::ends::{Cut, Output, Pieces, read};
 use super::{CatError, CatOptions};
 use crate::channel::handshake::upgrade;
+use crate::connect::{self, connect};
 use crate::error::SendError;
 use crate::keys::RandomKeys;
-use crate::send::{Options, alpn, prepare, set_patience};
-use crate::stream::{AsyncStream, Duplex, Outbox, Stream};
+use crate::stream::{AsyncStream, Duplex, Outbox};
 use crate::target::{Scheme, Target};
 
 /// Cancel safe: no; it is never cancelled.
@@ -93,11 +91,7 @@ impl Connection {
         if target.scheme == Scheme::Http {
             return Err(no_channel());
         }
-        let stream = dial(&target.host, target.port, options.connect_timeout)?;
-        let socket = Options { congestion: Congestion::System, ..Options::default() };
-        let (peer, _) = prepare(&stream, &socket)?;
-        set_patience(&stream, options.connect_timeout);
-        let mut stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
+        let connect::Connection { mut stream, peer, .. } = connect(target, &options.connect)?;
         let (mut early, mut out) = (Vec::new(), Vec::new());
         let receiver = Box::new(Receiver::new(Role::Client, &Limits::default()));
         let mut sender = Sender::client(RandomKeys::new());

@@ -7,10 +7,9 @@ use anyport_proto::http1::{Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, Verified, request, verify};
 
-use super::{LONGEST_ANSWER, ended};
-use crate::error::SendError;
+use crate::error::{LONGEST_ANSWER, SendError};
 use crate::keys::handshake_key;
-use crate::stream::Stream;
+use crate::stream::{Stream, ended};
 use crate::target::Target;
 
 /// A server that has agreed.

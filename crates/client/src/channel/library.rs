@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -22,7 +21,6 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::content::Content;
 use crate::error::SendError;
-use crate::send::Options;
 use crate::stream::{AsyncStream, Stream, is_readable};
 use crate::target::Target;
 
@@ -70,11 +68,6 @@ impl LibraryChannel {
         Ok(Self { runtime, socket, watched, peer, announced })
     }
 
-    /// To be asked what TCP knows.
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.watched.as_fd()
-    }
-
     /// Whether a second file can follow the first on this connection.
     pub(crate) const fn takes_more(&self) -> bool {
         self.announced
@@ -84,12 +77,12 @@ impl LibraryChannel {
         &mut self,
         offer: &Offer,
         content: &mut Content,
-        options: &Options,
+        frame_size: usize,
+        timeout: Duration,
         progress: &dyn Fn(u64),
     ) -> Result<Option<Receipt>, SendError> {
         let Self { runtime, socket, watched, peer, announced } = self;
         let (peer, announced) = (*peer, *announced);
-        let (frame_size, patience) = (options.frame_size, options.timeout);
         runtime.block_on(async {
             let offer = announced.then_some(offer);
             let written = write(socket, watched, offer, content, frame_size, progress).await;
@@ -113,7 +106,7 @@ impl LibraryChannel {
                     let (code, reason) = (*code, reason.clone());
                     Err(Unheard::Told(SendError::Closed { peer, code, reason }))
                 }
-                _ => patiently(patience, answer(socket, peer)).await,
+                _ => patiently(timeout, answer(socket, peer)).await,
             };
             match (answered, written) {
                 (Ok(text), _) => match FileReply::from_json(&text) {

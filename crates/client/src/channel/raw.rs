@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use anyport_proto::access::Token;
@@ -13,10 +12,10 @@ use anyport_proto::transfer::receipt::Receipt;
 
 use socket2::SockRef;
 
-use super::{BUFFER, LONGEST_ANSWER, Stopped, UNSEEN, Written, ended};
+use super::{UNSEEN, Written};
 use crate::content::Content;
-use crate::error::SendError;
-use crate::stream::Stream;
+use crate::error::{LONGEST_ANSWER, SendError, Stopped};
+use crate::stream::{BUFFER, Stream, ended};
 
 pub(crate) struct RawChannel {
     stream: Stream,
@@ -48,11 +47,6 @@ impl RawChannel {
 
     pub(crate) const fn is_plain(&self) -> bool {
         self.plain
-    }
-
-    /// To be asked what TCP knows.
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.stream.socket().as_fd()
     }
 
     /// Says that no more files follow.

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyport_net::linger::close_blocking;
@@ -19,12 +18,12 @@ use anyport_proto::ws::{
     CloseCode, Event, Fragment, Kind, Mask, Receiver, Role, Sender, Violation,
 };
 
+use super::Written;
 use super::handshake::{Upgraded, upgrade};
-use super::{BUFFER, LONGEST_ANSWER, Stopped, Written, ended};
 use crate::content::Content;
-use crate::error::SendError;
+use crate::error::{LONGEST_ANSWER, SendError, Stopped};
 use crate::keys::RandomKeys;
-use crate::stream::Stream;
+use crate::stream::{BUFFER, Stream, ended};
 use crate::target::Target;
 
 pub(crate) struct WsChannel {
@@ -101,11 +100,6 @@ impl WsChannel {
             early,
             inbox: Inbox::default(),
         }
-    }
-
-    /// To be asked what TCP knows.
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.stream.socket().as_fd()
     }
 
     /// What it is made of, for who wants to receive over it.

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-use anyport_net::dial::DialError;
 use anyport_proto::rooms;
 use anyport_proto::transfer::offer::OfferError;
 use anyport_proto::transfer::preface::PrefaceError;
@@ -155,11 +154,5 @@ impl ChatError {
     /// The connection ended; a name that does not resolve is none that ended.
     pub(super) fn broken(peer: SocketAddr, source: io::Error) -> Self {
         Self::BrokenOff { peer, source }
-    }
-}
-
-impl From<DialError> for ChatError {
-    fn from(error: DialError) -> Self {
-        Self::Connect(error.into())
     }
 }

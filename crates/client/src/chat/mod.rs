@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
-use anyport_net::dial::dial;
 use anyport_proto::limits::Limits;
 use anyport_proto::rooms::{Event, Join, Message, Nickname, SUBPROTOCOL, Said};
 use anyport_proto::transfer::preface::{join_line, with_token};
@@ -28,12 +27,11 @@ use self::conversation::{Conversation, Heard};
 pub use self::error::ChatError;
 use self::wire::Wire;
 use crate::attempts::Attempts;
-use crate::channel::ended;
 use crate::channel::handshake::upgrade;
+use crate::connect::{self, ConnectOptions, connect};
 use crate::error::{Blame, SendError};
 use crate::keys::{RandomKeys, handshake_key};
-use crate::send::{Options, alpn, prepare, set_patience};
-use crate::stream::{Duplex, Encryption, Stream};
+use crate::stream::{Duplex, Stream, ended};
 use crate::target::{Scheme, Target};
 
 /// How to chat.
@@ -48,10 +46,8 @@ pub struct ChatOptions {
     pub retries: u32,
     /// How long that may go on.
     pub retry_max_time: Duration,
-    /// Whom to trust under TLS.
-    pub encryption: Encryption,
-    /// How long one address, or a handshake, may take to answer.
-    pub connect_timeout: Duration,
+    /// How to connect.
+    pub connect: ConnectOptions,
     /// How long whoever leaves waits for what it said to be confirmed, while nothing is.
     pub farewell: Duration,
 }
@@ -63,8 +59,8 @@ impl Default for ChatOptions {
             history: None,
             retries: 10,
             retry_max_time: Duration::from_secs(600),
-            encryption: Encryption::default(),
-            connect_timeout: Duration::from_secs(10),
+            // No congestion control makes a few words a minute faster.
+            connect: ConnectOptions { congestion: Congestion::System, ..Default::default() },
             farewell: Duration::from_secs(60),
         }
     }
@@ -213,14 +209,8 @@ impl Chat<'_> {
 
     /// Dials and shakes hands. Meanwhile nothing else has to happen: what is typed waits.
     fn connect(&self) -> Result<Connection, ChatError> {
-        let (target, patience) = (self.target, self.options.connect_timeout);
-        let stream = dial(&target.host, target.port, patience)?;
-        // A few words a minute: no congestion control makes them faster.
-        let socket = Options { congestion: Congestion::System, ..Options::default() };
-        let (peer, _) = prepare(&stream, &socket)?;
-        set_patience(&stream, patience);
-        let mut stream =
-            Stream::open(stream, peer, target, alpn(target), &self.options.encryption)?;
+        let target = self.target;
+        let connect::Connection { mut stream, peer, .. } = connect(target, &self.options.connect)?;
         let join = self.conversation.join();
         let connection = |stream: Stream, wire, out| {
             let stream = Duplex::new(stream.into_async()?, out);
@@ -257,7 +247,7 @@ impl Chat<'_> {
             return Ok(end);
         }
         // Until it is in, until what was missed is here, until the last message is confirmed.
-        let mut deadline = Instant::now() + self.options.connect_timeout;
+        let mut deadline = Instant::now() + self.options.connect.connect_timeout;
         let mut here = false;
         loop {
             // Before anything new is said: it comes behind.

@@ -11,9 +11,10 @@ use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::listing::Listed;
 use anyport_proto::transfer::preface::{Reply, get_line, list_line, parse_end, with_token};
 
+use super::GetError;
 use super::wire::{Ask, Sink};
-use super::{BUFFER, GetError, LONGEST_ANSWER};
-use crate::stream::Stream;
+use crate::error::LONGEST_ANSWER;
+use crate::stream::{BUFFER, Stream, ended};
 
 pub(super) struct Lines {
     stream: Stream,
@@ -169,9 +170,4 @@ impl Lines {
     fn broken(&self, error: io::Error) -> GetError {
         GetError::broken_off(self.peer, 0, error)
     }
-}
-
-/// The end of a stream where an answer was due.
-pub(super) fn ended() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")
 }

@@ -10,10 +10,11 @@ use anyport_proto::transfer::listing::Listed;
 use anyport_proto::transfer::offer::{FileMessage, FileReply};
 use anyport_proto::ws::{CloseCode, Event, Kind};
 
-use super::lines::ended;
+use super::GetError;
 use super::wire::{Ask, Sink};
-use super::{BUFFER, GetError, LONGEST_ANSWER};
 use crate::channel::ws::Parts;
+use crate::error::LONGEST_ANSWER;
+use crate::stream::{BUFFER, ended};
 
 pub(super) struct Messages {
     parts: Parts,

@@ -34,7 +34,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::download::{EntryKind, FileEnd, LeftOut, LeftOutReason, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
@@ -44,8 +43,8 @@ use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::refusal::Retry;
 
 use crate::attempts::Attempts;
+use crate::connect::ConnectOptions;
 use crate::error::{Blame, Consequence};
-use crate::stream::Encryption;
 use crate::target::{Place, Target};
 use folders::Folders;
 use receiver::{Count, Receiver};
@@ -65,20 +64,14 @@ pub struct GetOptions {
     pub on_exists: OnExists,
     /// Whether received files get the permissions that they have on the server, even beyond the umask.
     pub permissions: bool,
-    /// Congestion control of our socket.
-    pub congestion: Congestion,
-    /// Whom to trust under TLS.
-    pub encryption: Encryption,
-    /// How long one address may take to answer, and a handshake.
-    pub connect_timeout: Duration,
+    /// How to connect.
+    pub connect: ConnectOptions,
     /// Bytes per second that are not to be passed.
     pub limit_rate: Option<u64>,
     /// How often in a row an attempt may bring nothing before it is given up.
     pub retries: u32,
     /// How long may be tried without a byte being brought.
     pub retry_max_time: Duration,
-    /// How long the server may send nothing.
-    pub timeout: Duration,
 }
 
 impl Default for GetOptions {
@@ -88,14 +81,10 @@ impl Default for GetOptions {
             checksum: false,
             on_exists: OnExists::Error,
             permissions: false,
-            congestion: Congestion::Auto,
-            encryption: Encryption::default(),
-            connect_timeout: Duration::from_secs(10),
+            connect: ConnectOptions::default(),
             limit_rate: None,
             retries: 10,
             retry_max_time: Duration::from_secs(600),
-            // The end comes after the server has hashed what we have already.
-            timeout: Duration::from_secs(300),
         }
     }
 }
@@ -537,12 +526,6 @@ fn agree(head: &Facts, ours: Option<Digest>, end: &FileEnd) -> Result<(), GetErr
         _ => Ok(()),
     }
 }
-
-/// Bytes of the buffer that content goes through. About the size of L2.
-const BUFFER: usize = 256 * 1024;
-
-/// The longest line that is read; it fits the buffer.
-const LONGEST_ANSWER: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

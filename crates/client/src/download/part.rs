@@ -23,8 +23,9 @@ use anyport_proto::transfer::offer::OnExists;
 use rustix::fs::{AtFlags, CWD, OFlags};
 use rustix::io::Errno;
 
-use super::{BUFFER, Facts, GetError};
+use super::{Facts, GetError};
 use crate::content::mtime;
+use crate::stream::BUFFER;
 
 pub(super) struct Part {
     file: Arc<File>,

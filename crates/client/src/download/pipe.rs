@@ -9,9 +9,11 @@ use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::pipe::{PipeKey, Take};
 use anyport_proto::transfer::preface::{Reply, take_line, with_token};
 
+use super::GetError;
 use super::part::{Part, check_replaceable};
-use super::{BUFFER, GetError};
-use crate::send::pipe::{PipeOptions, connect, cut, read_line};
+use crate::connect::ConnectOptions;
+use crate::send::pipe::{connect, cut, read_line};
+use crate::stream::BUFFER;
 use crate::target::Target;
 
 /// What came through a pipe.
@@ -36,7 +38,7 @@ pub fn take(
     key: &PipeKey,
     path: &Path,
     on_exists: OnExists,
-    options: &PipeOptions,
+    options: &ConnectOptions,
 ) -> Result<Taken, GetError> {
     // Looked at before, as what comes through a pipe comes once.
     if on_exists == OnExists::Error && path.symlink_metadata().is_ok() {
@@ -66,7 +68,7 @@ pub fn take_into(
     target: &Target,
     key: &PipeKey,
     out: &mut dyn Write,
-    options: &PipeOptions,
+    options: &ConnectOptions,
 ) -> Result<Taken, GetError> {
     let taken =
         copy(target, key, options, &mut |bytes| out.write_all(bytes).map_err(GetError::Output))?;
@@ -77,7 +79,7 @@ pub fn take_into(
 fn copy(
     target: &Target,
     key: &PipeKey,
-    options: &PipeOptions,
+    options: &ConnectOptions,
     sink: &mut dyn FnMut(&[u8]) -> Result<(), GetError>,
 ) -> Result<Taken, GetError> {
     let (mut stream, peer) = connect(target, options)?;

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyport_net::dial::dial;
 use anyport_net::pace::Pace;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::download::{Entry, FileEnd, FileHead, Get, List, ListEnd};
@@ -18,10 +17,9 @@ use super::lines::Lines;
 use super::messages::Messages;
 use super::{GetError, GetOptions};
 use crate::channel::ws::WsChannel;
+use crate::connect::{Connection, connect};
 use crate::error::SendError;
 use crate::http::HttpWire;
-use crate::send::{Options, alpn, prepare, set_patience};
-use crate::stream::Stream;
 use crate::target::{Place, Scheme, Target};
 
 /// An open connection; one question after the other.
@@ -108,14 +106,7 @@ impl Wire {
             let http = HttpWire::open(target, options)?;
             return Ok(Self { peer: http.peer(), kind: Kind::Http(Box::new(http)), pace });
         }
-        let stream =
-            dial(&target.host, target.port, options.connect_timeout).map_err(SendError::from)?;
-        let socket = Options { congestion: options.congestion.clone(), ..Options::default() };
-        let (peer, _) = prepare(&stream, &socket)?;
-        // Handshakes are short; then the longer patience of a transfer holds.
-        set_patience(&stream, options.connect_timeout);
-        let patient = stream.try_clone();
-        let stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
+        let Connection { stream, peer, socket } = connect(target, &options.connect)?;
         let kind = match target.scheme {
             Scheme::Http => return Err(SendError::NoChannel.into()),
             Scheme::Tcp => Kind::Lines(Lines::new(stream, peer, target.token.clone())),
@@ -133,10 +124,7 @@ impl Wire {
                 Kind::Messages(Box::new(Messages::new(parts, peer)))
             }
         };
-        // Without a second handle the short patience stays, which is worse for a slow disk and no error.
-        if let Ok(stream) = patient {
-            set_patience(&stream, options.timeout);
-        }
+        socket.end_handshake(options.connect.timeout);
         Ok(Self { peer, kind, pace })
     }
 
@@ -199,7 +187,7 @@ impl Wire {
                 Kind::Messages(messages) => messages.content(left, sink),
                 Kind::Http(http) => match http.content(&mut AtMost { sink, left, peer: self.peer })
                 {
-                    Ok(None) => Err(GetError::broken_off(self.peer, 0, crate::channel::ended())),
+                    Ok(None) => Err(GetError::broken_off(self.peer, 0, crate::stream::ended())),
                     came => came.map(Option::unwrap_or_default),
                 },
             };

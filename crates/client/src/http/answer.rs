@@ -9,8 +9,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::channel::LONGEST_ANSWER;
-use crate::error::{LIST_HINT, TOKEN_HINT};
+use crate::error::{LIST_HINT, LONGEST_ANSWER, TOKEN_HINT};
 
 /// A short answer, with its content as far as it matters.
 pub(super) struct Answer {

@@ -2,16 +2,14 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyport_net::dial::dial;
-use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::access::Token;
-use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
+use anyport_tls::ALPN_H2;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -25,17 +23,15 @@ use tokio::time::timeout;
 use super::content::Outgoing;
 use super::io::{Broken, Io};
 use super::request::request;
+use crate::connect::{self, ConnectOptions, Socket, connect};
 use crate::error::SendError;
-use crate::send::{Options, prepare, set_patience};
-use crate::stream::Stream;
+use crate::stream::ended;
 use crate::target::Target;
 
 /// An open connection.
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
-    pub(super) congestion: String,
-    /// To be asked what TCP knows.
-    socket: Option<TcpStream>,
+    pub(super) socket: Socket,
     requests: Requests,
     /// How many requests may be under way at once.
     at_once: watch::Receiver<usize>,
@@ -57,13 +53,9 @@ impl Connection {
     pub(super) fn open(
         runtime: &Runtime,
         target: &Target,
-        options: &Options,
+        options: &ConnectOptions,
     ) -> Result<Self, SendError> {
-        let stream = dial(&target.host, target.port, options.connect_timeout)?;
-        let (peer, congestion) = prepare(&stream, options)?;
-        set_patience(&stream, options.connect_timeout);
-        let socket = stream.try_clone().ok();
-        let stream = Stream::open(stream, peer, target, ALPN, &options.encryption)?;
+        let connect::Connection { stream, peer, socket } = connect(target, options)?;
         let _inside = runtime.enter();
         let stream = stream.into_async().map_err(SendError::Runtime)?;
         let is_two = stream.machine().and_then(|tls| tls.alpn()) == Some(ALPN_H2);
@@ -74,17 +66,7 @@ impl Connection {
         let (requests, at_once, driver) = shaken.map_err(|error| why(peer, 0, &broken, &error))?;
         let (spent, driver) = (AtomicBool::new(false), Driver(driver));
         let wants_token = false;
-        let mut open = Self {
-            peer,
-            congestion,
-            socket,
-            requests,
-            at_once,
-            broken,
-            spent,
-            wants_token,
-            driver,
-        };
+        let mut open = Self { peer, socket, requests, at_once, broken, spent, wants_token, driver };
         if target.token.is_some() {
             let asked = timeout(options.connect_timeout, open.asks_for_a_token(target));
             open.wants_token = runtime.block_on(asked).unwrap_or(Ok(false))?;
@@ -211,11 +193,6 @@ impl Connection {
         drop(requests);
         let _ = timeout(GOODBYE, &mut driver.0).await;
     }
-
-    /// Nothing, where the kernel does not say.
-    pub(super) fn tcp(&self) -> TcpInfo {
-        self.socket.as_ref().and_then(|socket| TcpInfo::of(socket).ok()).unwrap_or_default()
-    }
 }
 
 /// The task that reads and writes.
@@ -250,7 +227,7 @@ fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Se
     }
     // Cancelled: the connection had ended before the request was sent.
     let source = if error.is_incomplete_message() || error.is_canceled() {
-        crate::channel::ended()
+        ended()
     } else {
         io::Error::other(reason)
     };
@@ -281,8 +258,6 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     }
     text
 }
-
-const ALPN: &[&[u8]] = &[ALPN_H2, ALPN_HTTP_1_1];
 
 /// Requests under way at once, where the server takes so many. More make nothing faster: a link is full with a few, and a
 /// round trip is shared by sixteen small files.

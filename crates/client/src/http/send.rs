@@ -127,7 +127,7 @@ impl Sending<'_> {
         self.attempts.repeatable = true;
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Arc::new(Connection::open(&self.runtime, &self.target, &self.options)?),
+            None => Arc::new(Connection::open(&self.runtime, &self.target, &self.options.connect)?),
         };
         self.attempts.connected();
         let handle = self.runtime.handle().clone();
@@ -195,7 +195,7 @@ impl Sending<'_> {
     }
 
     async fn is_ready(&self, connection: &Connection) -> bool {
-        timeout(self.options.connect_timeout, connection.is_ready()).await.unwrap_or(false)
+        timeout(self.options.connect.connect_timeout, connection.is_ready()).await.unwrap_or(false)
     }
 
     /// Reads a file whose SHA-256 its request is to name. Before the connection waits for the request, which it does not do for
@@ -289,7 +289,7 @@ impl Underway {
 
 /// A connection that takes nothing, though nothing was sent over it.
 fn closed(connection: &Connection) -> SendError {
-    let (peer, source) = (connection.peer, crate::channel::ended());
+    let (peer, source) = (connection.peer, crate::stream::ended());
     SendError::Interrupted { peer, sent: 0, source }
 }
 

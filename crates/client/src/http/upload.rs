@@ -12,7 +12,6 @@ use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_proto::transfer::tcp_seen::TcpSeen;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -56,7 +55,7 @@ impl Hashed {
         let Some(identity) = content.identity().cloned() else {
             return Ok(Self { identity: None, sha256: None });
         };
-        let mut buffer = vec![0; crate::channel::BUFFER];
+        let mut buffer = vec![0; crate::stream::BUFFER];
         while content.read(&mut buffer)? > 0 {}
         Ok(Self { identity: Some(identity), sha256: content.digest()? })
     }
@@ -85,7 +84,7 @@ impl Upload {
     /// Cancel safe: no; what is dropped breaks off.
     pub(super) async fn run(self) -> Result<Sent, SendError> {
         let Self { connection, target, options, source, hashed, path, moved } = self;
-        let (reading, patience) = (options.clone(), options.timeout.min(LONGEST_WAIT));
+        let (reading, patience) = (options.clone(), options.connect.timeout.min(LONGEST_WAIT));
         let identity = hashed.as_ref().and_then(|hashed| hashed.identity.clone());
         let (content, whole) = blocking(move || open(&source, &reading, identity)).await?;
         let (version, token) = (connection.version(), connection.token(&target));
@@ -107,7 +106,7 @@ impl Upload {
                 Feeding::Held(Box::new(reader), want)
             }
         };
-        let (before, began) = (connection.tcp(), Instant::now());
+        let (before, began) = (connection.socket.tcp(), Instant::now());
         moved.begin();
         let mut asked = pin!(connection.ask(request));
         let early = match permission {
@@ -317,7 +316,7 @@ impl Settled {
             Judged::Refused(refusal) => return Err(SendError::Refused { peer, refusal }),
             Judged::Unclear(answer) => return Err(SendError::Answer { peer, answer }),
             Judged::Cut => {
-                let source = crate::channel::ended();
+                let source = crate::stream::ended();
                 return Err(SendError::Interrupted { peer, sent, source });
             }
             Judged::Elsewhere { location } => {
@@ -352,11 +351,10 @@ fn told(
     receipt: Option<Receipt>,
     bottleneck: impl FnOnce(TcpInfo, Option<&Receipt>) -> Option<(crate::Bottleneck, f64)>,
 ) -> Sent {
-    let info = connection.tcp();
-    let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } = info;
-    let tcp = TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate };
+    let info = connection.socket.tcp();
+    let tcp = connection.socket.seen();
     let bottleneck = bottleneck(info, receipt.as_ref());
-    let (peer, congestion) = (connection.peer, connection.congestion.clone());
+    let (peer, congestion) = (connection.peer, connection.socket.congestion.clone());
     let (changed_from, grown) = (None, false);
     Sent { peer, bytes, digest, receipt, congestion, tcp, grown, changed_from, bottleneck }
 }

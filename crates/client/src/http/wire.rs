@@ -20,16 +20,16 @@ use super::Tasks;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::request::{path_of, request};
+use crate::connect::ConnectOptions;
 use crate::download::{Facts, GetError, GetOptions, Sink};
 use crate::error::SendError;
-use crate::send::Options;
 use crate::target::{Place, Target};
 
 /// One question after the other, and another connection where a server takes no more over this one.
 pub(crate) struct HttpWire {
     runtime: Tasks,
     pub(super) target: Target,
-    options: GetOptions,
+    options: ConnectOptions,
     connection: Option<Connection>,
     answer: Option<Answered>,
     peer: SocketAddr,
@@ -53,9 +53,9 @@ pub(super) struct Rest<'a> {
 impl HttpWire {
     pub(crate) fn open(target: &Target, options: &GetOptions) -> Result<Self, GetError> {
         let runtime = Tasks::start().map_err(SendError::Runtime)?;
-        let connection = connect(&runtime, target, options)?;
+        let connection = Connection::open(&runtime, target, &options.connect)?;
         let (peer, connection) = (connection.peer, Some(connection));
-        let (target, options) = (target.clone(), options.clone());
+        let (target, options) = (target.clone(), options.connect.clone());
         Ok(Self { runtime, target, options, connection, answer: None, peer })
     }
 
@@ -136,7 +136,7 @@ impl HttpWire {
         self.drop_answer();
         let connection = match self.connection.take() {
             Some(connection) if self.runtime.block_on(self.is_ready(&connection)) => connection,
-            _ => connect(&self.runtime, &self.target, &self.options)?,
+            _ => Connection::open(&self.runtime, &self.target, &self.options)?,
         };
         let (version, token) = (connection.version(), connection.token(&self.target));
         let mut asking = request(&self.target, version, token, Method::GET, path)?;
@@ -321,16 +321,6 @@ impl Reading<'_> {
             }
         }
     }
-}
-
-fn connect(
-    runtime: &Runtime,
-    target: &Target,
-    options: &GetOptions,
-) -> Result<Connection, SendError> {
-    let GetOptions { congestion, encryption, connect_timeout, .. } = options.clone();
-    let options = Options { congestion, encryption, connect_timeout, ..Options::default() };
-    Connection::open(runtime, target, &options)
 }
 
 /// What came is kept, so this is a break of another kind than one of an upload.

@@ -5,13 +5,11 @@ mod burst;
 mod channel;
 pub(crate) mod pipe;
 
-use channel::UNKNOWN_PEER;
-pub(crate) use channel::{alpn, check, prepare, set_patience};
+pub(crate) use channel::check;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyport_net::congestion::Congestion;
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::{Offer, OnExists};
@@ -22,10 +20,10 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 use self::channel::Channel;
 use crate::attempts::Attempts;
 use crate::bottleneck::{Bottleneck, Facts};
+use crate::connect::ConnectOptions;
 use crate::content::{Content, Source};
 use crate::error::{Blame, SendError};
 use crate::offered::{Changed, Item, items};
-use crate::stream::Encryption;
 use crate::target::{Scheme, Target};
 
 /// Who speaks WebSocket on our side.
@@ -69,14 +67,8 @@ pub struct Options {
     pub retries: u32,
     /// How long may be tried without a byte being brought.
     pub retry_max_time: Duration,
-    /// Congestion control of our socket.
-    pub congestion: Congestion,
-    /// Whom to trust under TLS.
-    pub encryption: Encryption,
-    /// How long one address may take to answer, and a handshake.
-    pub connect_timeout: Duration,
-    /// How long the server may neither take bytes nor answer.
-    pub timeout: Duration,
+    /// How to connect.
+    pub connect: ConnectOptions,
 }
 
 impl Default for Options {
@@ -95,11 +87,7 @@ impl Default for Options {
             limit_rate: None,
             retries: 10,
             retry_max_time: Duration::from_secs(600),
-            congestion: Congestion::Auto,
-            encryption: Encryption::default(),
-            connect_timeout: Duration::from_secs(10),
-            // A receipt comes after fsync, and a slow disk may have gigabytes to write.
-            timeout: Duration::from_secs(300),
+            connect: ConnectOptions::default(),
         }
     }
 }

@@ -6,40 +6,15 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use anyport_net::congestion::Congestion;
-use anyport_net::dial::dial;
 use anyport_net::waiting::Waiting;
 use anyport_proto::transfer::pipe::{Give, Piped};
 use anyport_proto::transfer::preface::{Reply, give_line, with_token};
 
-use super::{UNKNOWN_PEER, alpn, set_patience};
-use crate::channel::{BUFFER, LONGEST_ANSWER, ended};
+use crate::connect::{ConnectOptions, Connection};
 use crate::content::{OpenError, Source};
-use crate::error::SendError;
-use crate::stream::{Encryption, Stream};
+use crate::error::{LONGEST_ANSWER, SendError, Stopped};
+use crate::stream::{BUFFER, Stream, ended};
 use crate::target::Target;
-
-/// How to give and to take.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PipeOptions {
-    /// Congestion control of our socket.
-    pub congestion: Congestion,
-    /// Whom to trust under TLS.
-    pub encryption: Encryption,
-    /// How long one address may take to answer.
-    pub connect_timeout: Duration,
-    /// How long the server may neither take bytes nor answer, the wait for the other side included.
-    pub timeout: Duration,
-}
-
-impl Default for PipeOptions {
-    fn default() -> Self {
-        let (connect_timeout, timeout) = (Duration::from_secs(10), Duration::from_secs(300));
-        let encryption = Encryption::default();
-        Self { congestion: Congestion::Auto, encryption, connect_timeout, timeout }
-    }
-}
 
 /// Gives all of `source` to as many as `give` says; its size is found here.
 ///
@@ -49,7 +24,7 @@ pub fn give(
     target: &Target,
     give: &Give,
     source: &Source,
-    options: &PipeOptions,
+    options: &ConnectOptions,
     progress: &dyn Fn(u64),
 ) -> Result<(SocketAddr, Piped), SendError> {
     let (file, size) = open(source)?;
@@ -65,7 +40,7 @@ pub fn give(
     let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0 };
     let written = giving.write(&file, progress);
     let sent = giving.sent;
-    if let Err(Stopped::Here(error)) = written {
+    if let Err(Stopped::Local(error)) = written {
         let _ = stream.resets_at_end();
         return Err(error);
     }
@@ -103,21 +78,15 @@ fn open(source: &Source) -> Result<(File, Option<u64>), SendError> {
     Ok((file, size))
 }
 
-/// A connection on which long silence is no fault: while the other side is not there the server reads nothing.
+/// Connects to a pipe. Its server reads and sends nothing until the other side is there.
 pub(crate) fn connect(
     target: &Target,
-    options: &PipeOptions,
+    options: &ConnectOptions,
 ) -> Result<(Stream, SocketAddr), SendError> {
-    let stream = dial(&target.host, target.port, options.connect_timeout)?;
-    let no_peer = |source| SendError::BrokenOff { peer: UNKNOWN_PEER, sent: 0, source };
-    let peer = stream.peer_addr().map_err(no_peer)?;
-    let local = stream.local_addr().map_err(no_peer)?;
-    let name = || options.congestion.to_string();
-    let applied = options.congestion.apply(&stream, local, peer);
-    applied.map_err(|source| SendError::Congestion { name: name(), source })?;
-    // The server's word about a wait that was too long comes before ours.
-    set_patience(&stream, options.timeout.saturating_add(SLACK));
-    let stream = Stream::open(stream, peer, target, alpn(target), &options.encryption)?;
+    let options = ConnectOptions { unacknowledged: None, ..options.clone() };
+    let Connection { stream, peer, socket } = crate::connect::connect(target, &options)?;
+    // The server's own limit of the wait ends first, with a refusal that says so.
+    socket.end_handshake(options.timeout.saturating_add(SLACK));
     Ok((stream, peer))
 }
 
@@ -127,11 +96,6 @@ struct Giving<'a> {
     /// Bytes that were promised, if any were.
     left: Option<u64>,
     sent: u64,
-}
-
-enum Stopped {
-    Here(SendError),
-    Broken(io::Error),
 }
 
 impl Giving<'_> {
@@ -149,7 +113,7 @@ impl Giving<'_> {
                 Ok(count) => count,
                 Err(source) => {
                     let path = self.source.path().to_owned();
-                    return Err(Stopped::Here(SendError::Read { path, source }));
+                    return Err(Stopped::Local(SendError::Read { path, source }));
                 }
             };
             match (count, announced) {
@@ -159,7 +123,7 @@ impl Giving<'_> {
                 }
                 (0, Some(announced)) => {
                     let (path, read) = (self.source.path().to_owned(), self.sent);
-                    return Err(Stopped::Here(SendError::Shrank { path, announced, read }));
+                    return Err(Stopped::Local(SendError::Shrank { path, announced, read }));
                 }
                 _ => {}
             }

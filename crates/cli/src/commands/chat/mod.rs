@@ -62,8 +62,8 @@ fn options(flags: &flags::Chat) -> Result<ChatOptions, Failure> {
     options.history = flags.history;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
-    options.connect_timeout = flags.connect_timeout;
-    options.encryption = trust::client(&flags.tls)?;
+    options.connect.connect_timeout = flags.connect_timeout;
+    options.connect.encryption = trust::client(&flags.tls)?;
     Ok(options)
 }
 

@@ -1,0 +1,141 @@
+//! Connections to servers, made in one place for every command.
+//!
+//! ```text
+//!   resolve ─► dial (Happy Eyeballs) ─► socket options ─► TLS and trust ─► handshake of the protocol
+//!              └───────────── connect_timeout, for each address and read ─────────────┘  then timeout
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyport_net::congestion::Congestion;
+use anyport_net::dial::dial;
+use anyport_net::tcp_info::TcpInfo;
+use anyport_proto::transfer::tcp_seen::TcpSeen;
+use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::error::SendError;
+use crate::stream::{Encryption, Stream};
+use crate::target::{Scheme, Target};
+
+/// Options of a connection, whatever is transferred over it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// Congestion control of the client's socket.
+    pub congestion: Congestion,
+    /// Servers to trust under TLS.
+    pub encryption: Encryption,
+    /// Maximum time for one address to answer, and for each read of a handshake.
+    pub connect_timeout: Duration,
+    /// Maximum time in which the server neither reads nor sends.
+    pub timeout: Duration,
+    /// Maximum time in which the server's kernel acknowledges no data, or accepts none.
+    ///
+    /// The system alone would retransmit for a quarter of an hour. `None` waits, for servers that
+    /// read nothing until another client arrives.
+    pub unacknowledged: Option<Duration>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            congestion: Congestion::Auto,
+            encryption: Encryption::default(),
+            connect_timeout: Duration::from_secs(10),
+            // A receipt follows fsync, and the end of a download the server's hashing of what the
+            // client has already: slow disks need minutes for gigabytes.
+            timeout: Duration::from_secs(300),
+            unacknowledged: Some(Duration::from_secs(20)),
+        }
+    }
+}
+
+/// A new connection. TLS is established if the target asks for it.
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) socket: Socket,
+}
+
+/// A second handle of a connection's socket: its time limits and its TCP statistics.
+pub(crate) struct Socket {
+    handle: Option<TcpStream>,
+    /// The congestion control in use.
+    pub(crate) congestion: String,
+}
+
+/// Connects to `target`. Reads and writes are limited by `connect_timeout` until
+/// [`Socket::end_handshake`].
+pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Connection, SendError> {
+    let stream = dial(&target.host, target.port, options.connect_timeout)?;
+    let (peer, congestion) = prepare(&stream, options)?;
+    set_timeouts(&stream, options.connect_timeout);
+    let socket = Socket { handle: stream.try_clone().ok(), congestion };
+    let stream = Stream::open(stream, peer, target, alpn(target.scheme), &options.encryption)?;
+    Ok(Connection { stream, peer, socket })
+}
+
+impl Socket {
+    /// Replaces the time limit of handshakes by `timeout`.
+    pub(crate) fn end_handshake(&self, timeout: Duration) {
+        // Without a second handle the short limit stays, which fails on slow disks only.
+        if let Some(socket) = &self.handle {
+            set_timeouts(socket, timeout);
+        }
+    }
+
+    /// Returns the kernel's statistics of the connection; empty if it has none.
+    pub(crate) fn tcp(&self) -> TcpInfo {
+        self.handle.as_ref().and_then(|socket| TcpInfo::of(socket).ok()).unwrap_or_default()
+    }
+
+    /// Returns the part of the statistics that a sender reports.
+    pub(crate) fn seen(&self) -> TcpSeen {
+        let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } = self.tcp();
+        TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate }
+    }
+}
+
+/// Returns the protocols to offer under TLS (RFC 7301); none for protocols without a name.
+const fn alpn(scheme: Scheme) -> &'static [&'static [u8]] {
+    match scheme {
+        Scheme::Http => &[ALPN_H2, ALPN_HTTP_1_1],
+        Scheme::Ws => &[ALPN_HTTP_1_1],
+        Scheme::Tcp | Scheme::Frames => &[],
+    }
+}
+
+/// Sets the socket's options; returns the peer and the congestion control in use.
+fn prepare(
+    stream: &TcpStream,
+    options: &ConnectOptions,
+) -> Result<(SocketAddr, String), SendError> {
+    let no_peer = |source| SendError::BrokenOff { peer: UNKNOWN_PEER, sent: 0, source };
+    let peer = stream.peer_addr().map_err(no_peer)?;
+    let local = stream.local_addr().map_err(no_peer)?;
+    let congestion = options
+        .congestion
+        .apply(stream, local, peer)
+        .map_err(|source| SendError::Congestion { name: options.congestion.to_string(), source })?;
+    // A server that vanished is noticed while the client waits for its receipt. None of these
+    // options may fail a transfer.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(6);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let _ = SockRef::from(stream).set_tcp_user_timeout(options.unacknowledged);
+    let _ = stream.set_nodelay(true);
+    Ok((peer, congestion))
+}
+
+/// Limits each read and write. A socket that accepts no limit is used without one.
+fn set_timeouts(stream: &TcpStream, timeout: Duration) {
+    let _ = stream.set_read_timeout(Some(timeout));
+    let _ = stream.set_write_timeout(Some(timeout));
+}
+
+/// Stands for the peer of a socket that was disconnected before its address was read.
+const UNKNOWN_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
