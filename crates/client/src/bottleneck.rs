@@ -128,8 +128,8 @@ mod tests {
         let line = format!(
             "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1 seconds=10 hashing_seconds={hashing} storing_seconds={storing} end=size confirmed=true"
         );
-        match anyport_proto::transfer::preface::Reply::parse(line.as_bytes()) {
-            Ok(anyport_proto::transfer::preface::Reply::Receipt(receipt)) => receipt,
+        match anyport_proto::preface::Reply::parse(line.as_bytes()) {
+            Ok(anyport_proto::preface::Reply::Receipt(receipt)) => receipt,
             other => panic!("{other:?}"),
         }
     }

@@ -8,11 +8,11 @@
 use anyport_proto::detect::{self, Allowed, Detection, detect_at_end, max_prefix};
 use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
+use anyport_proto::preface::{self, LineReader, Reply, Request};
 use anyport_proto::rooms::{Event as RoomEvent, EventId, Join, Line, Nickname, Said, make_visible};
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::offer::{FileMessage, FileReply};
-use anyport_proto::transfer::preface::{self, LineReader, Reply, Request};
+use anyport_proto::transfer::messages::{FileMessage, FileReply};
 use anyport_proto::ws::handshake::{ClientTarget, Key, OriginPolicy, Policy, accept, verify};
 use anyport_proto::ws::header::{self, Decoded, MAX_HEADER, Rsv1};
 use anyport_proto::ws::proof::{Proof, Standing};

@@ -5,7 +5,7 @@
 //!   bytes ──► http1::head, ws::handshake  an opening handshake, accepted or refused in words
 //!   bytes ──► ws::Receiver ──► events     payload unmasked in place, never owned, never assembled
 //!   commands ──► ws::Sender ──► bytes
-//!   lines ──► transfer::preface           what a person types: ANYPORT/1 PUT name size=N
+//!   lines ──► preface                     what a person types: ANYPORT/1 PUT name size=N
 //!   texts ──► rooms                       what people say to each other, and what they are told
 //!   fields, lines ──► access              who may come in: tokens, and names of hosts
 //! ```
@@ -21,6 +21,8 @@ pub mod http1;
 pub mod http2;
 pub mod limits;
 pub mod one_line;
+pub mod pipe;
+pub mod preface;
 pub mod rooms;
 pub mod transfer;
 pub mod visible;

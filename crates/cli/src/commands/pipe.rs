@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use anyport_client::{GetError, Place, Scheme, SendError, Source, Target, give, take, take_into};
-use anyport_proto::transfer::pipe::{Give, PipeKey};
+use anyport_proto::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::escape_json;
 use serde_json::json;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
+use anyport_proto::pipe::PipeKey;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
-use anyport_proto::transfer::pipe::PipeKey;
 use clap::{Args, ValueEnum};
 
 use super::{ClientTls, Engine};

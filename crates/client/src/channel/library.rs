@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::task::Poll;
 use std::time::Duration;
 
-use anyport_proto::transfer::offer::{End, FILE_SUBPROTOCOL, FileMessage, FileReply, Offer};
+use anyport_proto::transfer::messages::{FILE_SUBPROTOCOL, FileMessage, FileReply};
+use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::ws::handshake::ResponseError;
 use futures_util::{SinkExt, StreamExt};

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_proto::access::Token;
+use anyport_proto::preface::{Reply, end_line, put_line, with_token};
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::offer::Offer;
-use anyport_proto::transfer::preface::{Reply, end_line, put_line, with_token};
 use anyport_proto::transfer::receipt::Receipt;
 
 use socket2::SockRef;

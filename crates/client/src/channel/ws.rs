@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyport_net::linger::close_blocking;
 use anyport_proto::limits::Limits;
-use anyport_proto::transfer::offer::{End, FILE_SUBPROTOCOL, FileMessage, FileReply, Offer};
+use anyport_proto::transfer::messages::{FILE_SUBPROTOCOL, FileMessage, FileReply};
+use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::ws::header::{MAX_HEADER, encoded_len};
 use anyport_proto::ws::proof::GREETING;

@@ -3,9 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
+use anyport_proto::preface::PrefaceError;
 use anyport_proto::rooms;
-use anyport_proto::transfer::offer::OfferError;
-use anyport_proto::transfer::preface::PrefaceError;
+use anyport_proto::transfer::MessageError;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode, Retry};
 use anyport_proto::ws::Violation;
 
@@ -87,7 +87,7 @@ pub enum ChatError {
         peer: SocketAddr,
         /// What is wrong with it.
         #[source]
-        source: OfferError,
+        source: MessageError,
     },
     /// An event without an end.
     #[error("room event from {peer} is longer than {limit} bytes")]

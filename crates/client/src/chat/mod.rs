@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
 use anyport_proto::limits::Limits;
+use anyport_proto::preface::{join_line, with_token};
 use anyport_proto::rooms::{Event, Join, Message, Nickname, SUBPROTOCOL, Said};
-use anyport_proto::transfer::preface::{join_line, with_token};
 use anyport_proto::transfer::refusal::{RefusalCode, Retry};
 use anyport_proto::ws::{Receiver as FrameReceiver, Role, Sender as FrameSender};
 use tokio::io::AsyncReadExt;

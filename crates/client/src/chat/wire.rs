@@ -4,8 +4,8 @@
 
 use std::net::SocketAddr;
 
+use anyport_proto::preface::Reply;
 use anyport_proto::rooms::{Event, Said};
-use anyport_proto::transfer::preface::Reply;
 use anyport_proto::ws::{CloseCode, Event as Frame, Kind, Receiver, Sender};
 
 use super::ChatError;

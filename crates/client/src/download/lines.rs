@@ -7,9 +7,9 @@ use std::num::NonZeroU64;
 
 use anyport_net::copy::{Came, Source, Splice};
 use anyport_proto::access::Token;
+use anyport_proto::preface::{Reply, get_line, list_line, parse_end, with_token};
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::listing::Listed;
-use anyport_proto::transfer::preface::{Reply, get_line, list_line, parse_end, with_token};
 
 use super::GetError;
 use super::wire::{Ask, Sink};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::listing::Listed;
-use anyport_proto::transfer::offer::{FileMessage, FileReply};
+use anyport_proto::transfer::messages::{FileMessage, FileReply};
 use anyport_proto::ws::{CloseCode, Event, Kind};
 
 use super::GetError;

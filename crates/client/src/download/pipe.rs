@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use anyport_proto::pipe::{PipeKey, Take};
+use anyport_proto::preface::{Reply, take_line, with_token};
 use anyport_proto::transfer::offer::OnExists;
-use anyport_proto::transfer::pipe::{PipeKey, Take};
-use anyport_proto::transfer::preface::{Reply, take_line, with_token};
 
 use super::GetError;
 use super::part::{Part, check_replaceable};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyport_proto::transfer::offer::FileReply;
+use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::{HeaderMap, Response, StatusCode, header};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::tcp_info::TcpInfo;
-use anyport_proto::http1::digest_field;
 use anyport_proto::http1::field_names::{MTIME, MTIME_NS, REPR_DIGEST};
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::digest_field;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Receipt;
 use bytes::Bytes;

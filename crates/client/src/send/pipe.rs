@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyport_net::waiting::Waiting;
-use anyport_proto::transfer::pipe::{Give, Piped};
-use anyport_proto::transfer::preface::{Reply, give_line, with_token};
+use anyport_proto::pipe::{Give, Piped};
+use anyport_proto::preface::{Reply, give_line, with_token};
 
 use crate::connect::{ConnectOptions, Connection};
 use crate::content::{OpenError, Source};

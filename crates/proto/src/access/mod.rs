@@ -5,7 +5,7 @@
 //!   Authorization: Bearer Zx3…           of any HTTP request ──► Token
 //!   Authorization: Basic base64(:Zx3…)   browsers, curl -u
 //!   Sec-WebSocket-Protocol: anyport.token.Zx3…, anyport.1     pages, which cannot set fields
-//!   ANYPORT/1 PUT a.txt size=5 token=Zx3…                     transfer::preface
+//!   ANYPORT/1 PUT a.txt size=5 token=Zx3…                     preface
 //! ```
 //!
 //! No error here and no `Debug` shows a token.

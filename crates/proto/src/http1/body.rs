@@ -12,9 +12,10 @@
 use http::StatusCode;
 use http::header;
 
-use super::fields;
-use super::head::{HeadError, Pushed, RequestHead, field_error, field_slots};
-use super::scan::Scan;
+use super::error::HeadError;
+use super::fields::{self, field_error, field_slots};
+use super::head::RequestHead;
+use super::scan::{Pushed, Scan};
 use crate::limits::Limits;
 
 /// How a head says where its content ends.

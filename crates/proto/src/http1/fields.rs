@@ -3,7 +3,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::head::HeadError;
+use super::error::HeadError;
 use crate::limits::Limits;
 
 pub(super) fn collect(
@@ -59,4 +59,23 @@ pub(super) fn tokens(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item
 
 pub(super) fn has_token(fields: &HeaderMap, name: HeaderName, token: &str) -> bool {
     tokens(fields, name).any(|element| element.eq_ignore_ascii_case(token))
+}
+
+/// Returns the parser slots for a head: one for each line, so a generous limit allocates nothing.
+pub(super) fn field_slots(raw: &[u8], limits: &Limits) -> usize {
+    limits.fields.min(raw.iter().filter(|byte| **byte == b'\n').count())
+}
+
+pub(super) fn version(minor: u8) -> http::Version {
+    if minor == 0 { http::Version::HTTP_10 } else { http::Version::HTTP_11 }
+}
+
+/// Returns the error that the parser reports for a field, `None` if it concerns the start line.
+pub(super) fn field_error(error: httparse::Error, limits: &Limits) -> Option<HeadError> {
+    match error {
+        httparse::Error::HeaderName => Some(HeadError::FieldName),
+        httparse::Error::HeaderValue => Some(HeadError::FieldValue),
+        httparse::Error::TooManyHeaders => Some(HeadError::TooManyFields { limit: limits.fields }),
+        _ => None,
+    }
 }

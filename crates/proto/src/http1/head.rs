@@ -6,31 +6,17 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
-use http::{Method, StatusCode, Uri, Version};
+use http::{Method, Uri, Version};
 
-use super::fields;
-use super::response::plain_response;
-use super::scan::Scan;
+use super::error::HeadError;
+use super::fields::{self, field_error, field_slots, version};
+use super::scan::{Pushed, Scan};
 use crate::limits::Limits;
 
 /// Reads the head of one request, then of the next.
 #[derive(Debug, Default)]
 pub struct HeadReader {
     scan: Scan,
-}
-
-/// What a reader made of the bytes that it was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pushed<H> {
-    /// The head goes on; all of the input was taken.
-    NeedMore,
-    /// The head is whole, and the reader is ready for another.
-    Done {
-        /// The head.
-        head: H,
-        /// How many bytes of this input belonged to it.
-        used: usize,
-    },
 }
 
 impl HeadReader {
@@ -195,106 +181,6 @@ impl RequestHead {
     }
 }
 
-/// Why a head is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HeadError {
-    /// A line ends in LF without CR.
-    #[error("line ends in a bare line feed (RFC 9112 §2.2)")]
-    BareLineFeed,
-    /// A CR that no LF follows.
-    #[error("carriage return without line feed (RFC 9112 §2.2)")]
-    StrayCarriageReturn,
-    /// A control byte other than a tab.
-    #[error("control byte 0x{0:02x} in the head (RFC 9110 §5.5)")]
-    ControlByte(u8),
-    /// An empty line where the start line should be.
-    #[error("empty line before the start line (RFC 9112 §2.2)")]
-    EmptyStartLine,
-    /// A field line that begins with white space.
-    #[error("field line begins with white space (RFC 9112 §5.2)")]
-    FoldedField,
-    /// The request line is not `method SP target SP version`.
-    #[error("malformed request line (RFC 9112 §3)")]
-    RequestLine,
-    /// The status line is not `version SP status SP reason`.
-    #[error("malformed status line (RFC 9112 §4)")]
-    StatusLine,
-    /// A version of HTTP that is not spoken here.
-    #[error("version of HTTP is neither 1.0 nor 1.1 (RFC 9110 §15.6.6)")]
-    Version,
-    /// The request target has none of the four forms, or one that does not fit the method.
-    #[error("malformed request target (RFC 9112 §3.2)")]
-    Target,
-    /// A field line without a name, or with white space before its colon.
-    #[error("malformed field name (RFC 9112 §5.1)")]
-    FieldName,
-    /// A field value with a byte that no value may hold.
-    #[error("malformed field value (RFC 9110 §5.5)")]
-    FieldValue,
-    /// An HTTP/1.1 request without Host.
-    #[error("no Host field (RFC 9112 §3.2)")]
-    MissingHost,
-    /// More than one Host.
-    #[error("more than one Host field (RFC 9112 §3.2)")]
-    RepeatedHost,
-    /// A Host that is not `host` or `host:port`.
-    #[error("malformed Host field (RFC 9112 §3.2)")]
-    Host,
-    /// A Host that is not the `:authority` beside it.
-    #[error("Host differs from :authority (RFC 9113 §8.3.1)")]
-    OtherHost,
-    /// A Content-Length that is not one number.
-    #[error("malformed Content-Length (RFC 9112 §6.3)")]
-    ContentLength,
-    /// More than one Content-Length, be they equal.
-    #[error("more than one Content-Length (RFC 9112 §6.3)")]
-    RepeatedContentLength,
-    /// Both Content-Length and Transfer-Encoding.
-    #[error("both Content-Length and Transfer-Encoding (RFC 9112 §6.1)")]
-    LengthBesideEncoding,
-    /// Transfer-Encoding in HTTP/1.0, which does not know it.
-    #[error("Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1)")]
-    EncodingInHttp10,
-    /// The request line is longer than [`Limits::request_line`].
-    #[error("request line exceeds the limit of {limit} bytes (RFC 9110 §15.5.15)")]
-    StartLineTooLong {
-        /// The limit, line end included.
-        limit: usize,
-    },
-    /// The head is longer than [`Limits::head`].
-    #[error("head exceeds the limit of {limit} bytes (RFC 6585 §5)")]
-    TooLong {
-        /// The limit, empty line included.
-        limit: usize,
-    },
-    /// The head has more fields than [`Limits::fields`].
-    #[error("more than {limit} fields (RFC 6585 §5)")]
-    TooManyFields {
-        /// The limit.
-        limit: usize,
-    },
-}
-
-impl HeadError {
-    /// The status with which a server refuses the request.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::StartLineTooLong { .. } => StatusCode::URI_TOO_LONG,
-            Self::TooLong { .. } | Self::TooManyFields { .. } => {
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-            }
-            _ => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// The whole response with which a server refuses the request: one line that names the rule.
-    pub fn response(&self) -> Vec<u8> {
-        plain_response(self.status(), &[], &format!("{self}\n"), true)
-    }
-}
-
 struct TargetParts<'a> {
     authority: Option<&'a str>,
     path_and_query: &'a str,
@@ -343,29 +229,10 @@ pub(crate) fn is_authority(text: &str) -> bool {
     !text.contains('@') && text.parse::<Authority>().is_ok()
 }
 
-/// Slots for as many fields as there are lines, not for as many as a generous limit allows.
-pub(super) fn field_slots(raw: &[u8], limits: &Limits) -> usize {
-    limits.fields.min(raw.iter().filter(|byte| **byte == b'\n').count())
-}
-
-pub(super) fn version(minor: u8) -> Version {
-    if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
-}
-
 fn request_error(error: httparse::Error, raw: &[u8], limits: &Limits) -> HeadError {
     match error {
         httparse::Error::Version if names_other_version(raw) => HeadError::Version,
         other => field_error(other, limits).unwrap_or(HeadError::RequestLine),
-    }
-}
-
-/// What the parser says about a field; none when it speaks of the start line.
-pub(super) fn field_error(error: httparse::Error, limits: &Limits) -> Option<HeadError> {
-    match error {
-        httparse::Error::HeaderName => Some(HeadError::FieldName),
-        httparse::Error::HeaderValue => Some(HeadError::FieldValue),
-        httparse::Error::TooManyHeaders => Some(HeadError::TooManyFields { limit: limits.fields }),
-        _ => None,
     }
 }
 

@@ -9,22 +9,27 @@
 //!   bytes ──► BodyReader, by the head's Framing ──► Piece { content, used }, until it is done
 //! ```
 //!
-//! The rest is what a server reads from fields: preconditions, ranges, digests, dates, media types, languages.
+//! The rest is what a server reads from fields: preconditions, ranges, dates, media types, languages.
 
 pub mod body;
 pub mod conditional;
 pub mod date;
-pub mod digest_field;
+mod error;
 pub mod field_names;
 mod fields;
 pub mod head;
 pub mod language;
 pub mod media;
+mod plain;
 mod preference;
 pub mod range;
 pub mod response;
 mod scan;
 
 pub use body::{BodyError, BodyReader, Framing, Piece};
-pub use head::{HeadError, HeadReader, Pushed, RequestHead};
-pub use response::{ResponseHead, ResponseHeadReader, plain_response};
+pub use error::HeadError;
+pub use head::{HeadReader, RequestHead};
+pub(crate) use plain::is_field;
+pub use plain::plain_response;
+pub use response::{ResponseHead, ResponseHeadReader};
+pub use scan::Pushed;

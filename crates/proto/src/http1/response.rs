@@ -2,12 +2,12 @@
 //!
 //! The reader is the same machine as for requests, with the same rules on lines, fields and content length.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 use http::{StatusCode, Version};
 
-use super::fields;
-use super::head::{HeadError, Pushed, field_error, field_slots, version};
-use super::scan::Scan;
+use super::error::HeadError;
+use super::fields::{self, field_error, field_slots, version};
+use super::scan::{Pushed, Scan};
 use crate::limits::Limits;
 
 /// Reads the head of one response, then of the next.
@@ -92,38 +92,6 @@ impl ResponseHead {
     }
 }
 
-/// A complete HTTP/1.1 response of plain text, after which the connection closes.
-///
-/// `with_body` is false in answer to HEAD: the length is told, the text is not sent. A field of `extra` that would not
-/// be a field on the wire is left out: a lost field is better than a response that an echoed line end splits in two.
-pub fn plain_response(
-    status: StatusCode,
-    extra: &[(&str, &str)],
-    body: &str,
-    with_body: bool,
-) -> Vec<u8> {
-    let reason = status.canonical_reason().unwrap_or_default();
-    let mut text = format!("HTTP/1.1 {} {reason}\r\n", status.as_str());
-    for (name, value) in extra {
-        if is_field(name, value) {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-    }
-    text.push_str(&format!(
-        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len(),
-    ));
-    if with_body {
-        text.push_str(body);
-    }
-    text.into_bytes()
-}
-
-/// Whether name and value make one field on the wire, neither less nor more.
-pub(crate) fn is_field(name: &str, value: &str) -> bool {
-    name.parse::<HeaderName>().is_ok() && value.parse::<HeaderValue>().is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use anyport_testkit::every_cut;
@@ -180,30 +148,5 @@ mod tests {
     #[test]
     fn reason_phrase_may_be_absent() {
         assert!(matches!(read(b"HTTP/1.1 200\r\n\r\n"), Ok(Pushed::Done { used: 16, .. })));
-    }
-
-    #[test]
-    fn plain_response_is_complete_and_closes() {
-        let wire = plain_response(StatusCode::NOT_FOUND, &[("X-Extra", "1")], "no ü\n", true);
-        let expected = "HTTP/1.1 404 Not Found\r\nX-Extra: 1\r\n\
-            Content-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\nConnection: close\r\n\r\n\
-            no ü\n";
-        assert_eq!(String::from_utf8(wire).unwrap(), expected);
-    }
-
-    #[test]
-    fn plain_response_to_head_tells_the_length_and_sends_no_body() {
-        let wire = plain_response(StatusCode::OK, &[], "body", false);
-        let Pushed::Done { head, used } = read(&wire).unwrap() else { panic!("no head") };
-        assert_eq!((head.content_length(), used), (Some(4), wire.len()));
-    }
-
-    #[test]
-    fn plain_response_cannot_be_split_by_a_field() {
-        let extra = [("A", "1\r\nSet-Cookie: x"), ("B\r\n", "2"), ("C", "3")];
-        let wire = plain_response(StatusCode::OK, &extra, "", true);
-        let Pushed::Done { head, .. } = read(&wire).unwrap() else { panic!("no head") };
-        assert!(head.fields.contains_key("c"));
-        assert_eq!(head.fields.len(), 4);
     }
 }

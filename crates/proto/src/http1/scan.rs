@@ -4,8 +4,22 @@
 //! Whatever can be refused from the lines alone is refused at the byte that decides, and so every cut gives the same
 //! answer: bare line feeds, stray carriage returns, control bytes, folded fields, and all limits.
 
-use super::head::{HeadError, Pushed};
+use super::error::HeadError;
 use crate::limits::Limits;
+
+/// Result of pushing input into a reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed<H> {
+    /// The head is incomplete; all input was consumed.
+    NeedMore,
+    /// The head is complete, and the reader is ready for the next one.
+    Done {
+        /// The head.
+        head: H,
+        /// Bytes of this input that belong to it.
+        used: usize,
+    },
+}
 
 /// Keeps the bytes of one head until its empty line.
 #[derive(Debug, Default)]

@@ -2,9 +2,10 @@
 
 use super::json::{push_plain, push_string};
 use super::message::{EXPECTED as KEY, MessageKey};
-use crate::transfer::offer::{Object, OfferError, TEXT, as_parsed, as_text, parse_kind};
+use crate::transfer::json::{MessageError, Object, as_parsed, as_text, parse_kind};
 use crate::transfer::quoted;
 use crate::transfer::refusal::{Refusal, RefusalCode};
+use crate::transfer::values::TEXT;
 
 /// What a member says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub enum SaidError {
     NotUtf8,
     /// The JSON cannot be read.
     #[error(transparent)]
-    Json(#[from] OfferError),
+    Json(#[from] MessageError),
 }
 
 /// What there is to type, one notice a line.
@@ -113,7 +114,7 @@ impl Said {
                 Object::new("who", value)?;
                 Ok(Self::Who)
             }
-            _ => Err(OfferError::UnknownKind { kind, known: &KINDS }.into()),
+            _ => Err(MessageError::UnknownKind { kind, known: &KINDS }.into()),
         }
     }
 
@@ -240,7 +241,10 @@ mod tests {
             Said::from_json(&format!(r#"{{"say":{{"text":"a","key":"{key}"}}}}"#), 5)
         };
         assert!(said(64).is_ok());
-        assert!(matches!(said(65), Err(SaidError::Json(OfferError::BadValue { key: "key", .. }))));
+        assert!(matches!(
+            said(65),
+            Err(SaidError::Json(MessageError::BadValue { key: "key", .. }))
+        ));
     }
 
     /// What a client may write for a message of the longest text fits into what a server takes.

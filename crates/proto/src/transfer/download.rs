@@ -5,7 +5,7 @@
 //!   server    file: name, size, mtime …   N - K bytes   end: digest   entries …   end: how many
 //! ```
 //!
-//! The words are the same on every protocol: [`super::preface`] has the lines, [`super::offer`] the JSON messages. Names
+//! The words are the same on every protocol: [`crate::preface`] has the lines, [`super::messages`] the JSON messages. Names
 //! in requests are as they came; names in answers are [`FilePath`]s, so that no server can lead its client elsewhere.
 //! A listing says what it left out: how many entries, and which ones to a client that asks for that.
 
@@ -16,11 +16,10 @@ use super::digest::{Algorithm, Digest};
 use super::file_name::escaped;
 use super::file_path::{FilePath, serialize_name};
 use super::file_time::FileTime;
-use super::offer::{
-    ALGORITHM, BYTES, DIGEST, MODE, MTIME, Object, OfferError, RAW, TEXT, Token, as_parsed, as_raw,
-    as_text, parse_mode, read_mtime, serialize_token,
-};
+use super::json::{MessageError, Object, as_parsed, as_raw, as_text};
+use super::offer::{Token, read_mtime, read_token, serialize_token};
 use super::percent;
+use super::values::{ALGORITHM, BYTES, DIGEST, MODE, MTIME, RAW, TEXT, parse_mode};
 use super::words::spelled;
 
 /// Asks for a file.
@@ -211,27 +210,27 @@ impl ListEnd {
     }
 }
 
-pub(super) fn read_get(object: &Object) -> Result<Get, OfferError> {
+pub(super) fn read_get(object: &Object) -> Result<Get, MessageError> {
     Ok(Get {
         name: object.required("name", PATH, as_text)?,
         name_raw: object.optional("name_raw", RAW, as_raw)?,
         offset: object.optional("offset", BYTES, Value::as_u64)?.unwrap_or(0),
         digest: object.optional("digest", ALGORITHM, as_parsed)?,
-        token: object.token()?,
+        token: read_token(object)?,
     })
 }
 
-pub(super) fn read_list(object: &Object) -> Result<List, OfferError> {
+pub(super) fn read_list(object: &Object) -> Result<List, MessageError> {
     Ok(List {
         path: object.optional("path", TEXT, as_text)?.filter(|path| !path.is_empty()),
         path_raw: object.optional("path_raw", RAW, as_raw)?.filter(|path| !path.is_empty()),
         recursive: object.optional("recursive", BOOLEAN, Value::as_bool)?.unwrap_or(false),
         left_out: object.optional("left_out", BOOLEAN, Value::as_bool)?.unwrap_or(false),
-        token: object.token()?,
+        token: read_token(object)?,
     })
 }
 
-pub(super) fn read_file(object: &Object) -> Result<FileHead, OfferError> {
+pub(super) fn read_file(object: &Object) -> Result<FileHead, MessageError> {
     Ok(FileHead {
         name: read_path(object)?,
         size: object.required("size", BYTES, Value::as_u64)?,
@@ -241,21 +240,21 @@ pub(super) fn read_file(object: &Object) -> Result<FileHead, OfferError> {
     })
 }
 
-pub(super) fn read_file_end(object: &Object) -> Result<FileEnd, OfferError> {
+pub(super) fn read_file_end(object: &Object) -> Result<FileEnd, MessageError> {
     Ok(FileEnd {
         bytes: object.required("bytes", BYTES, Value::as_u64)?,
         digest: object.optional("digest", DIGEST, as_parsed)?,
     })
 }
 
-pub(super) fn read_entries(value: Value) -> Result<Vec<Entry>, OfferError> {
+pub(super) fn read_entries(value: Value) -> Result<Vec<Entry>, MessageError> {
     let Value::Array(entries) = value else {
-        return Err(OfferError::NotAList { kind: "entries" });
+        return Err(MessageError::NotAList { kind: "entries" });
     };
     entries.into_iter().map(|entry| read_entry(&Object::new("entries", entry)?)).collect()
 }
 
-pub(super) fn read_entry(object: &Object) -> Result<Entry, OfferError> {
+pub(super) fn read_entry(object: &Object) -> Result<Entry, MessageError> {
     Ok(Entry {
         name: read_path(object)?,
         kind: object.required("kind", KIND, as_parsed)?,
@@ -265,19 +264,19 @@ pub(super) fn read_entry(object: &Object) -> Result<Entry, OfferError> {
     })
 }
 
-fn required_mtime(object: &Object) -> Result<FileTime, OfferError> {
+fn required_mtime(object: &Object) -> Result<FileTime, MessageError> {
     let seconds = object.required("mtime", MTIME, Value::as_i64)?;
     Ok(read_mtime(object)?.unwrap_or_else(|| FileTime::seconds(seconds)))
 }
 
-pub(super) fn read_left_out(value: Value) -> Result<Vec<LeftOut>, OfferError> {
+pub(super) fn read_left_out(value: Value) -> Result<Vec<LeftOut>, MessageError> {
     let Value::Array(entries) = value else {
-        return Err(OfferError::NotAList { kind: "left_out" });
+        return Err(MessageError::NotAList { kind: "left_out" });
     };
     entries.into_iter().map(|entry| read_one_left_out(&Object::new("left_out", entry)?)).collect()
 }
 
-pub(super) fn read_one_left_out(object: &Object) -> Result<LeftOut, OfferError> {
+pub(super) fn read_one_left_out(object: &Object) -> Result<LeftOut, MessageError> {
     let reason = object.required("reason", REASON, as_text)?;
     Ok(LeftOut {
         name_raw: object.required("name_raw", RAW, as_raw)?,
@@ -286,14 +285,14 @@ pub(super) fn read_one_left_out(object: &Object) -> Result<LeftOut, OfferError> 
 }
 
 /// None where the object ends something else than a listing.
-pub(super) fn read_list_end(object: &Object) -> Result<Option<ListEnd>, OfferError> {
+pub(super) fn read_list_end(object: &Object) -> Result<Option<ListEnd>, MessageError> {
     let count = |key| object.optional(key, ENTRIES, Value::as_u64);
     let end =
         |entries| Ok(ListEnd { entries, left_out: count("left_out")?, links: count("links")? });
     count("entries")?.map(end).transpose()
 }
 
-fn read_path(object: &Object) -> Result<FilePath, OfferError> {
+fn read_path(object: &Object) -> Result<FilePath, MessageError> {
     match object.optional("name_raw", PATH, as_raw_path)? {
         Some(path) => Ok(path),
         None => object.required("name", PATH, as_path),
@@ -323,21 +322,21 @@ fn serialize_octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S:
 }
 
 // What the values must be, in the words of an error message.
-pub(super) const PATH: &str = "a path below the served directory, such as photos/a.jpg";
-pub(super) const KIND: &str = "file or directory";
-pub(super) const ENTRIES: &str = "a number of entries";
-pub(super) const REASON: &str = "a word";
+pub(crate) const PATH: &str = "a path below the served directory, such as photos/a.jpg";
+pub(crate) const KIND: &str = "file or directory";
+pub(crate) const ENTRIES: &str = "a number of entries";
+pub(crate) const REASON: &str = "a word";
 const BOOLEAN: &str = "true or false";
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::transfer::file_path::tests::any_path;
     use crate::transfer::listing::{Listed, read_listing};
+    use crate::transfer::messages::{FileMessage, FileReply};
     use crate::transfer::offer::tests::any_time;
-    use crate::transfer::offer::{FileMessage, FileReply};
 
     fn any_algorithm() -> impl Strategy<Value = Option<Algorithm>> {
         prop::option::of(prop::sample::select(vec![
@@ -367,7 +366,7 @@ pub(super) mod tests {
         prop::option::of(not_empty().prop_map(Token::new))
     }
 
-    pub(in crate::transfer) fn any_get() -> impl Strategy<Value = Get> {
+    pub(crate) fn any_get() -> impl Strategy<Value = Get> {
         (any_name(), any::<u64>(), any_algorithm(), any_token()).prop_map(
             |((name, name_raw), offset, digest, token)| Get {
                 name,
@@ -379,7 +378,7 @@ pub(super) mod tests {
         )
     }
 
-    pub(in crate::transfer) fn any_list() -> impl Strategy<Value = List> {
+    pub(crate) fn any_list() -> impl Strategy<Value = List> {
         (prop::option::of(any_name()), any::<bool>(), any::<bool>(), any_token()).prop_map(
             |(path, recursive, left_out, token)| {
                 let (path, path_raw) = path.map_or((None, None), |(path, raw)| (Some(path), raw));
@@ -388,13 +387,13 @@ pub(super) mod tests {
         )
     }
 
-    pub(in crate::transfer) fn any_head() -> impl Strategy<Value = FileHead> {
+    pub(crate) fn any_head() -> impl Strategy<Value = FileHead> {
         (any_path(), any::<u64>(), any::<u64>(), any_time(), 0..=0o7777_u32).prop_map(
             |(name, size, offset, mtime, mode)| FileHead { name, size, offset, mtime, mode },
         )
     }
 
-    pub(in crate::transfer) fn any_entry() -> impl Strategy<Value = Entry> {
+    pub(crate) fn any_entry() -> impl Strategy<Value = Entry> {
         (any_path(), any::<bool>(), any::<u64>(), any_time(), 0..=0o7777_u32).prop_map(
             |(name, file, size, mtime, mode)| Entry {
                 name,

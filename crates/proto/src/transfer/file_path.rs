@@ -311,7 +311,7 @@ fn decode(asked: &str) -> Result<Vec<u8>, PathError> {
 const SEPARATOR: u8 = b'/';
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -349,7 +349,7 @@ pub(super) mod tests {
     }
 
     /// Paths as they are stored.
-    pub(in crate::transfer) fn any_path() -> impl Strategy<Value = FilePath> {
+    pub(crate) fn any_path() -> impl Strategy<Value = FilePath> {
         prop::collection::vec(any::<String>(), 1..5)
             .prop_filter_map("no path", |names| FilePath::sanitize(&names.join("/")).ok())
     }

@@ -83,7 +83,7 @@ pub fn parse_nanoseconds(text: &str) -> Option<u32> {
 }
 
 /// Returns `value` if it is a number of nanoseconds within a second.
-pub(super) fn nanoseconds(value: u64) -> Option<u32> {
+pub(crate) fn nanoseconds(value: u64) -> Option<u32> {
     u32::try_from(value).ok().filter(|nanoseconds| *nanoseconds < NANOSECONDS)
 }
 

@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::Value;
 
 use super::download::{Entry, LeftOut, ListEnd, read_entry, read_list_end, read_one_left_out};
-use super::offer::{Object, OfferError};
+use super::json::{MessageError, Object};
 
 /// A part of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +31,11 @@ pub enum Listed {
 pub fn read_listing(
     json: impl Read,
     each: &mut dyn FnMut(Listed) -> bool,
-) -> Result<Option<ListEnd>, OfferError> {
+) -> Result<Option<ListEnd>, MessageError> {
     let mut json = serde_json::Deserializer::from_reader(json);
     let end = json.deserialize_map(Whole { each });
     let end = end.and_then(|end| json.end().map(|()| end));
-    end.map_err(|error| OfferError::NotJson { reason: error.to_string() })
+    end.map_err(|error| MessageError::NotJson { reason: error.to_string() })
 }
 
 struct Whole<'a> {
@@ -86,7 +86,7 @@ impl<'de> Visitor<'de> for Whole<'_> {
 struct Parts<'a> {
     kind: &'static str,
     /// Returns false to stop.
-    read: &'a mut dyn FnMut(&Object) -> Result<bool, OfferError>,
+    read: &'a mut dyn FnMut(&Object) -> Result<bool, MessageError>,
 }
 
 impl<'de> DeserializeSeed<'de> for Parts<'_> {
@@ -121,7 +121,7 @@ mod tests {
 
     const ENTRY: &str = r#"{"name":"a/b","kind":"file","size":1,"mtime":0,"mode":"644"}"#;
 
-    fn parts(json: &str) -> Result<(usize, usize, Option<ListEnd>), OfferError> {
+    fn parts(json: &str) -> Result<(usize, usize, Option<ListEnd>), MessageError> {
         let (mut entries, mut left_out) = (0, 0);
         let end = read_listing(json.as_bytes(), &mut |listed| {
             match listed {

@@ -233,12 +233,12 @@ impl Receipt {
 
 /// Seconds as they are written: whole microseconds, and 0 for what was not measured (JSON has no
 /// infinity).
-pub(super) fn round_to_micros(seconds: f64) -> f64 {
+pub(crate) fn round_to_micros(seconds: f64) -> f64 {
     if seconds.is_finite() && seconds > 0.0 { (seconds * MICROS).round() / MICROS } else { 0.0 }
 }
 
 /// The rate as it is written: whole bytes per second.
-pub(super) fn whole_rate(receipt: &Receipt) -> Option<u64> {
+pub(crate) fn whole_rate(receipt: &Receipt) -> Option<u64> {
     receipt.rate().map(|rate| rate.round() as u64)
 }
 
@@ -341,7 +341,7 @@ impl From<Object> for Receipt {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -386,7 +386,7 @@ pub(super) mod tests {
     }
 
     /// Receipts with times as they are written.
-    pub(in crate::transfer) fn any_receipt() -> impl Strategy<Value = Receipt> {
+    pub(crate) fn any_receipt() -> impl Strategy<Value = Receipt> {
         let seconds = || any::<u32>().prop_map(|micros| f64::from(micros) / 1e6);
         let kinds = (
             prop::sample::select(vec![

@@ -3,6 +3,8 @@
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use super::json::{MessageError, Object, as_parsed, as_text};
+use super::values::TEXT;
 use super::words::spelled;
 use crate::visible::make_visible;
 use crate::ws::CloseCode;
@@ -21,6 +23,14 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    pub(crate) fn read(object: &Object) -> Result<Self, MessageError> {
+        Ok(Self {
+            code: object.required("code", "a refusal code of this version", as_parsed)?,
+            message: object.required("message", TEXT, as_text)?,
+            hint: object.optional("hint", TEXT, as_text)?,
+        })
+    }
+
     /// A refusal without a hint. Whatever a peer chose of the message is made visible.
     pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
         let message = make_visible(&message.into()).into_owned();

@@ -31,7 +31,7 @@ impl TcpSeen {
     }
 
     /// The facts by the keys that a line gives them.
-    pub(super) const fn keys(&self) -> [(&'static str, Option<u64>); 5] {
+    pub(crate) const fn keys(&self) -> [(&'static str, Option<u64>); 5] {
         [
             ("rtt_us", self.rtt_us),
             ("rcv_rtt_us", self.rcv_rtt_us),

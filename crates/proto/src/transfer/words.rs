@@ -16,7 +16,7 @@ pub struct UnknownWord {
 macro_rules! spelled {
     ($type:ident, $what:literal: $($variant:ident = $word:literal),+ $(,)?) => {
         impl $type {
-            pub(in crate::transfer) const WORDS: &'static [&'static str] = &[$($word),+];
+            pub(crate) const WORDS: &'static [&'static str] = &[$($word),+];
 
             /// The word for it on the wire.
             pub fn as_str(self) -> &'static str {
@@ -60,7 +60,7 @@ macro_rules! spelled {
         }
     };
 }
-pub(super) use spelled;
+pub(crate) use spelled;
 
 /// `text` as it may stand in a message: in quotes, control characters escaped, never long. A token in the wrong place is not
 /// repeated.

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::{self, Interest, Placement, Read, Session};
+use anyport_proto::preface::Reply;
 use anyport_proto::rooms::{Event, Join, Line, Said, SaidError};
-use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::due::Due;

@@ -11,7 +11,7 @@ use std::io;
 use std::time::Instant;
 
 use anyport_net::copy::{Event, Interest, Placement, Session, Wait};
-use anyport_proto::transfer::preface::Reply;
+use anyport_proto::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::{Context, Next, Produced, Successor, early_end, idle_reason, stopping};

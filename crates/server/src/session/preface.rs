@@ -21,9 +21,9 @@ use std::time::Instant;
 use anyport_net::copy::{Event, Interest, Placement, Read, Session};
 use anyport_proto::access::Token;
 use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::preface::{self, LineReader, Reply, Request, Verb};
 use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::offer::{End, Offer};
-use anyport_proto::transfer::preface::{self, LineReader, Reply, Request, Verb};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 

@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use anyport_net::copy::{Event, Interest, Placement, Session};
+use anyport_proto::preface::Reply;
 use anyport_proto::transfer::offer::{End, Offer};
-use anyport_proto::transfer::preface::Reply;
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::proof::{Evidence, Proof, Refutation, Standing};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use anyport_net::copy::{Event, Interest, Session};
-use anyport_proto::transfer::preface::Reply;
+use anyport_proto::preface::Reply;
 use anyport_proto::ws::{CloseCode, Sender};
 
 use super::{Context, Next, Successor};

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Instant;
 
 use anyport_net::copy::{self, Interest, Placement, Read, Session};
-use anyport_proto::transfer::offer::FileReply;
+use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::ws::{
     CloseCode, DeflateParameters, Event, Fragment, Kind, Receiver, Role, Sender, Violation,

@@ -8,10 +8,9 @@ use super::id::EventId;
 use super::json::{push_list, push_plain, push_string};
 use super::message::{EXPECTED as KEY, Message};
 use super::name::{Nickname, RoomName};
-use crate::transfer::offer::{
-    Object, OfferError, TEXT, as_parsed, as_text, parse_kind, read_refusal,
-};
+use crate::transfer::json::{MessageError, Object, as_parsed, as_text, parse_kind};
 use crate::transfer::refusal::Refusal;
+use crate::transfer::values::TEXT;
 use crate::visible::push_visible;
 
 /// What a member is told.
@@ -149,11 +148,11 @@ impl Event {
     }
 
     /// Reads an event. Keys that are not known yet are passed over.
-    pub fn from_json(text: &str) -> Result<Self, OfferError> {
+    pub fn from_json(text: &str) -> Result<Self, MessageError> {
         let (kind, value) = parse_kind(text, &KINDS)?;
         // The kind as it is spelled here: messages name it.
         let Some(known) = KINDS.into_iter().find(|known| *known == kind) else {
-            return Err(OfferError::UnknownKind { kind, known: &KINDS });
+            return Err(MessageError::UnknownKind { kind, known: &KINDS });
         };
         let object = Object::new(known, value)?;
         match known {
@@ -172,7 +171,7 @@ impl Event {
             })),
             "lost" => Ok(Self::Lost { count: object.optional("count", COUNT, Value::as_u64)? }),
             "members" => read_members(&object).map(Self::Members),
-            "error" => read_refusal(&object).map(Self::Error),
+            "error" => Refusal::read(&object).map(Self::Error),
             _ => {
                 let id = object.required("id", ID, as_parsed)?;
                 let nick = object.required("nick", NICKNAME, as_parsed)?;
@@ -251,7 +250,7 @@ fn push(into: &mut String, text: std::fmt::Arguments<'_>) {
     into.write_fmt(text).expect("a String takes all");
 }
 
-fn read_members(object: &Object) -> Result<Members, OfferError> {
+fn read_members(object: &Object) -> Result<Members, MessageError> {
     let nicknames = |value: &Value| value.as_array()?.iter().map(as_parsed).collect();
     Ok(Members {
         members: object.required("members", "a list of nicknames", nicknames)?,

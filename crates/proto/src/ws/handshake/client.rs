@@ -10,9 +10,8 @@ use super::VERSION;
 use super::extensions::{self, Disagreement, Malformed};
 use super::key::Key;
 use super::server::{Sole, sole};
-use crate::http1::ResponseHead;
 use crate::http1::head::is_authority;
-use crate::http1::response::is_field;
+use crate::http1::{ResponseHead, is_field};
 use crate::ws::DeflateParameters;
 
 /// Where a client connects to, and what it says beyond the handshake itself.

@@ -15,7 +15,7 @@ mod key;
 mod origin;
 mod server;
 
-pub(crate) use server::split_port;
+pub(crate) use origin::split_port;
 
 pub use client::{ClientTarget, RequestError, ResponseError, Verified, request, verify};
 pub use key::Key;

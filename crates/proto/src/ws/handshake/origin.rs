@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::server::split_port;
-
 /// An origin as browsers write it, with the case of scheme and host and a default port made alike.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -63,6 +61,20 @@ impl fmt::Display for Origin {
         write!(f, "{}://{}", self.scheme, self.host)?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
+}
+
+/// Splits `host:port`; returns `None` if the text after the colon is not a port.
+pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    // An IPv6 address stands in brackets and has colons of its own.
+    let name_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    let Some(colon) = authority[name_end..].find(':').map(|at| name_end + at) else {
+        return Some((authority, None));
+    };
+    let (name, port) = (&authority[..colon], &authority[colon + 1..]);
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    if port.is_empty() { Some((name, None)) } else { Some((name, Some(port.parse().ok()?))) }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use http::{Method, StatusCode, Version};
 use super::VERSION;
 use super::extensions::{self, Malformed};
 use super::key::Key;
-use super::origin::Origin;
+use super::origin::{Origin, split_port};
 use crate::http1::{RequestHead, plain_response};
 use crate::ws::DeflateParameters;
 
@@ -217,20 +217,6 @@ fn is_same_host(origin: &str, host: &str) -> bool {
     !ours.0.is_empty()
         && page.0.eq_ignore_ascii_case(ours.0)
         && page.1.unwrap_or(default) == ours.1.unwrap_or(default)
-}
-
-/// Host and port of `host:port`; none when what follows the colon is no port.
-pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    // An IPv6 address stands in brackets and has colons of its own.
-    let name_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
-    let Some(colon) = authority[name_end..].find(':').map(|at| name_end + at) else {
-        return Some((authority, None));
-    };
-    let (name, port) = (&authority[..colon], &authority[colon + 1..]);
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    if port.is_empty() { Some((name, None)) } else { Some((name, Some(port.parse().ok()?))) }
 }
 
 /// Ours, so that nothing is ever answered that the server does not speak.

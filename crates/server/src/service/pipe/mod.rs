@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::Gate;
 use anyport_proto::limits::MAX_PIPE_RECEIVERS;
-use anyport_proto::transfer::pipe::{Give, PipeKey};
+use anyport_proto::pipe::{Give, PipeKey};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::budget::{Budget, Share};

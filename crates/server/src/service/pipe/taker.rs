@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::Wait;
-use anyport_proto::transfer::pipe::PipeKey;
+use anyport_proto::pipe::PipeKey;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::{Facts, Pipes, Seat};

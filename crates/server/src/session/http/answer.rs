@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use anyport_proto::http1::{RequestHead, date, media};
-use anyport_proto::transfer::offer::FileReply;
+use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::visible::{escape_json, make_lines_visible};

@@ -6,7 +6,7 @@
 //! ```
 
 use anyport_proto::http1::{Framing, RequestHead, media};
-use anyport_proto::transfer::pipe::{Give, PipeKey, Piped, TargetError};
+use anyport_proto::pipe::{Give, PipeKey, Piped, TargetError};
 use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header;

@@ -2,11 +2,13 @@
 
 use anyport_proto::http1::conditional::{self, Validators, Verdict};
 use anyport_proto::http1::field_names::{MTIME, MTIME_NS, REPR_DIGEST};
-use anyport_proto::http1::{Framing, RequestHead, date, digest_field};
+use anyport_proto::http1::{Framing, RequestHead, date};
 use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::digest_field;
 use anyport_proto::transfer::file_path::{self, FilePath};
 use anyport_proto::transfer::file_time::{self, FileTime};
-use anyport_proto::transfer::offer::{End, FileReply, Offer, OnExists};
+use anyport_proto::transfer::messages::FileReply;
+use anyport_proto::transfer::offer::{End, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};

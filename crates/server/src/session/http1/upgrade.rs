@@ -3,7 +3,7 @@
 use anyport_proto::access::PLAIN_SUBPROTOCOL;
 use anyport_proto::http1::RequestHead;
 use anyport_proto::rooms::{self, TargetError};
-use anyport_proto::transfer::offer::FILE_SUBPROTOCOL;
+use anyport_proto::transfer::messages::FILE_SUBPROTOCOL;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, Refusal, accept};
 use http::StatusCode;

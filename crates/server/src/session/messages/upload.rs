@@ -7,7 +7,8 @@
 use anyport_net::copy::Wait;
 use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::file_path;
-use anyport_proto::transfer::offer::{End, FileMessage, FileReply, Offer};
+use anyport_proto::transfer::messages::{FileMessage, FileReply};
+use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Kind};
