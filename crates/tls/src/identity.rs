@@ -16,8 +16,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 
-use crate::client::{Untrusted, in_date};
-use crate::{Fingerprint, provider};
+use crate::certificate::in_date;
+use crate::{Fingerprint, Untrusted, provider};
 
 /// A key and the chain of certificates that goes with it.
 #[derive(Debug, Clone)]

@@ -10,20 +10,25 @@
 
 #![forbid(unsafe_code)]
 
+mod certificate;
 pub mod client;
 mod fingerprint;
 pub mod identity;
+mod known_hosts;
 mod machine;
 pub mod server;
 mod stream;
+mod untrusted;
 
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use known_hosts::{KnownHosts, KnownHostsError};
 pub use machine::{ClientMachine, Machine, ServerMachine, Side};
 /// What rustls keeps of a client's end, for the type of a stream.
 pub use rustls::client::UnbufferedClientConnection as ClientSide;
 /// What rustls keeps of a server's end.
 pub use rustls::server::UnbufferedServerConnection as ServerSide;
 pub use stream::{MaybeTls, Parts, Stream, shake};
+pub use untrusted::Untrusted;
 
 use std::sync::{Arc, LazyLock};
 
@@ -43,7 +48,7 @@ pub enum TlsError {
     Protocol(rustls::Error),
     /// The server is not whom we want to talk to.
     #[error(transparent)]
-    Untrusted(#[from] client::Untrusted),
+    Untrusted(#[from] Untrusted),
     /// A handshake message that comes in ever more records.
     #[error("TLS handshake message is longer than {limit} bytes")]
     TooLong {
@@ -70,7 +75,7 @@ impl TlsError {
 
 impl From<rustls::Error> for TlsError {
     fn from(error: rustls::Error) -> Self {
-        client::Untrusted::in_error(&error).map_or(Self::Protocol(error), Self::Untrusted)
+        Untrusted::in_error(&error).map_or(Self::Protocol(error), Self::Untrusted)
     }
 }
 

@@ -1,12 +1,6 @@
 //! TLS as a client speaks it, and whom it trusts.
 
-mod authority;
-mod known_hosts;
 mod verify;
-
-pub(crate) use authority::in_date;
-pub use known_hosts::{KnownHosts, KnownHostsError};
-pub use verify::Untrusted;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +12,9 @@ use rustls::{ClientConfig, RootCertStore};
 
 use self::verify::{Verdict, Verifier};
 use crate::identity::{Identity, IdentityError, certificates};
+use crate::known_hosts::{self, KnownHosts};
 use crate::machine::{ClientMachine, Machine};
+use crate::untrusted::Untrusted;
 use crate::{Fingerprint, TlsError, provider};
 
 /// Whom a client trusts. By default those that an authority of this system vouches for, and those it has met before; and

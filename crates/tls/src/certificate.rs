@@ -9,16 +9,16 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error};
 use x509_parser::certificate::X509Certificate;
 
-use super::verify::Untrusted;
 use crate::Fingerprint;
+use crate::untrusted::Untrusted;
 
 /// Whether it may sign others (RFC 5280 §4.2.1.9).
-pub(super) fn may_sign(certificate: &CertificateDer<'_>) -> bool {
+pub(crate) fn may_sign(certificate: &CertificateDer<'_>) -> bool {
     parse(certificate).is_some_and(|parsed| parsed.is_ca())
 }
 
 /// Whether one that may sign others has signed itself, is valid now, and for `name`.
-pub(super) fn vouches_for_itself(
+pub(crate) fn vouches_for_itself(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
     now: UnixTime,
@@ -49,7 +49,7 @@ fn is_in_date(parsed: &X509Certificate<'_>, now: UnixTime) -> Result<(), Untrust
 }
 
 /// Whether a certificate is for `name`.
-pub(super) fn is_for(
+pub(crate) fn is_for(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
 ) -> Result<(), Untrusted> {
