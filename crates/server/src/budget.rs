@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anyport_store::Reserve;
+
 use crate::address::counted_as;
 
 /// A total with a limit. One address, or IPv6 /64, may hold at most [`LARGEST_SHARE`] times of what is then still free: three
@@ -125,6 +127,20 @@ impl Share {
     /// The limit of the budget that it is a share of.
     pub(crate) fn limit(&self) -> u64 {
         self.budget.limit()
+    }
+}
+
+impl Reserve for Share {
+    fn grow(&mut self, bytes: usize) -> bool {
+        Self::grow(self, bytes)
+    }
+
+    fn shrink_to(&mut self, bytes: usize) {
+        Self::shrink_to(self, bytes);
+    }
+
+    fn limit(&self) -> u64 {
+        Self::limit(self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The server of anyport: one port that finds out what each client speaks, and receives files from all of them.
 //!
 //! ```text
-//!   accept ──► detect ──► session ──► service ──► sink ──► Receipt
+//!   accept ──► detect ──► session ──► service ──► store ──► Receipt
 //!   datagram ───────────────────────► service (echo, time)
 //! ```
 //!
@@ -15,7 +15,6 @@
 //! - `datagram` answers over UDP
 //! - `events` counts, logs and reports what happens
 //! - `service` does something with the data: files, pipes, echo, greet, time
-//! - `sink` is where bytes rest: file, memory, discard
 //! - `connection` is the only file that knows the order of these
 //!
 //! ```no_run
@@ -60,7 +59,6 @@ mod route;
 mod service;
 mod session;
 mod shutdown;
-mod sink;
 mod tls;
 mod tokens;
 mod undecided;

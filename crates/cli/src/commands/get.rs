@@ -69,7 +69,9 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
             let mut file = opened.map_err(|source| local("open", path, source))?;
             get_into(target, &mut file, &options, &mut tell)?;
             // A block device has a cache; a FIFO and a terminal have nothing to sync.
-            anyport_disk::sync(&file).map(drop).map_err(|source| local("finish", path, source))
+            anyport_store::disk::sync(&file)
+                .map(drop)
+                .map_err(|source| local("finish", path, source))
         }),
         Output::At(into) => each(flags, &targets, into, &options, &mut tell),
     };

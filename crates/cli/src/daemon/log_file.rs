@@ -101,5 +101,5 @@ fn open(path: &Path) -> io::Result<File> {
         Some(2) => return Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
         _ => {}
     }
-    anyport_disk::open_owned(OpenOptions::new().append(true).create(true).mode(0o640), path)
+    anyport_store::disk::open_owned(OpenOptions::new().append(true).create(true).mode(0o640), path)
 }

@@ -60,7 +60,7 @@ impl Drop for PidFile {
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o644);
-    let file = anyport_disk::open_owned(options, path)?;
+    let file = anyport_store::disk::open_owned(options, path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::other("not a regular file")),

@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::SystemTime;
 
-use anyport_disk::At;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::{FileName, escaped};
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
+use anyport_store::disk::At;
 use rustix::fs::{AtFlags, CWD, OFlags};
 use rustix::io::Errno;
 
@@ -48,11 +48,11 @@ impl Part {
             move |source| GetError::Local { what, path, source }
         };
         let mut options = OpenOptions::new();
-        options.read(true).write(true).mode(anyport_disk::partial_mode(facts.mode));
+        options.read(true).write(true).mode(anyport_store::disk::partial_mode(facts.mode));
         // What this process creates is its own, whomever the file system says that it belongs to.
         let file = match options.clone().create_new(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                match anyport_disk::open_owned(options.create(true).truncate(false), &path) {
+                match anyport_store::disk::open_owned(options.create(true).truncate(false), &path) {
                     Ok(file) => file,
                     // Another user's content is neither continued nor a reason not to receive the file.
                     Err(error) => {
@@ -77,7 +77,7 @@ impl Part {
         }
         // An earlier attempt may have had wider permissions.
         let mode = metadata.permissions().mode() & 0o777;
-        let narrowed = mode & anyport_disk::partial_mode(facts.mode);
+        let narrowed = mode & anyport_store::disk::partial_mode(facts.mode);
         if narrowed != mode {
             let permissions = std::fs::Permissions::from_mode(narrowed);
             // A file system without permissions protects no file anyway.
@@ -106,7 +106,7 @@ impl Part {
     fn named(target: &Path, mode: Option<u32>) -> Result<Self, GetError> {
         let path = fresh_name(target);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).mode(anyport_disk::partial_mode(mode));
+        options.read(true).write(true).mode(anyport_store::disk::partial_mode(mode));
         match options.create_new(true).open(&path) {
             Ok(file) => Ok(Self::new(file, Some(path), target)),
             Err(source) => Err(GetError::Local { what: "create", path, source }),
@@ -159,7 +159,7 @@ impl Part {
         exact: bool,
         on_exists: OnExists,
     ) -> Result<PathBuf, GetError> {
-        if let Some(mode) = facts.mode.map(|mode| anyport_disk::limited_mode(mode, exact)) {
+        if let Some(mode) = facts.mode.map(|mode| anyport_store::disk::limited_mode(mode, exact)) {
             let set = self.file.metadata().and_then(|metadata| {
                 let permissions = std::fs::Permissions::from_mode(mode);
                 if metadata.permissions().mode() & 0o777 == mode {
@@ -179,10 +179,11 @@ impl Part {
 
     /// The same with the time and the permissions that it has.
     pub(super) fn publish_as_it_is(self, on_exists: OnExists) -> Result<PathBuf, GetError> {
-        anyport_disk::sync(&self.file).map_err(|source| self.local("sync", source))?;
+        anyport_store::disk::sync(&self.file).map_err(|source| self.local("sync", source))?;
         let published = self.rename(on_exists)?;
         // The file is whole and has its name, so this is no failure any more.
-        let synced = File::open(folder_of(&published)).and_then(anyport_disk::sync).map(drop);
+        let synced =
+            File::open(folder_of(&published)).and_then(anyport_store::disk::sync).map(drop);
         warn_once(
             &SYNCS,
             "cannot sync the directory: received files may be lost in a crash",
@@ -253,7 +254,7 @@ impl Part {
             let metadata = self.file.metadata()?;
             copy.set_permissions(metadata.permissions())?;
             copy.set_modified(metadata.modified()?)?;
-            anyport_disk::sync(&copy)
+            anyport_store::disk::sync(&copy)
         })();
         copied.inspect_err(|_| drop(std::fs::remove_file(path)))?;
         Ok(copy)
@@ -347,7 +348,7 @@ fn candidates(target: &Path, on_exists: OnExists) -> impl Iterator<Item = PathBu
 
 fn rename_exclusive(file: &File, from: &Path, to: &Path) -> io::Result<()> {
     let at = |name| At { directory: CWD, name };
-    Ok(anyport_disk::rename_no_replace(file, at(from), at(to)).map(drop)?)
+    Ok(anyport_store::disk::rename_no_replace(file, at(from), at(to)).map(drop)?)
 }
 
 /// Whether `--on-exists overwrite` replaces what is at `target`: a regular file, and nothing else.
@@ -369,7 +370,7 @@ pub(super) fn check_replaceable(target: &Path) -> Result<(), GetError> {
 /// Checks that what is at `target`, if anything, has exactly this name.
 pub(super) fn check_name(target: &Path) -> Result<(), GetError> {
     let path = target.to_owned();
-    match anyport_disk::stored_as(At { directory: CWD, name: target }) {
+    match anyport_store::disk::stored_as(At { directory: CWD, name: target }) {
         Ok(None) => Ok(()),
         Ok(Some(other)) => Err(GetError::StoredAs { path, other: escaped(other.as_bytes()) }),
         Err(source) => Err(GetError::Local { what: "stat", path, source }),
@@ -390,7 +391,7 @@ static SYNCS: Once = Once::new();
 /// A file without a name in `folder`, where the file system knows such and there is a way to name it later.
 fn unnamed(folder: &Path, mode: Option<u32>) -> Option<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(anyport_disk::partial_mode(mode));
+    options.read(true).write(true).mode(anyport_store::disk::partial_mode(mode));
     let file = options.custom_flags(OFlags::TMPFILE.bits().cast_signed()).open(folder).ok()?;
     descriptor(&file).exists().then_some(file)
 }

@@ -18,12 +18,12 @@ use anyport_proto::transfer::download::{FileEnd, FileHead, Get};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+pub(crate) use anyport_store::beneath::Attributes as Facts;
+use anyport_store::beneath::{self, Found, Kind};
 
 use super::files::{Files, Source};
 use super::hashing;
 use crate::events::{Direction, Sent, Transfer, Underway};
-pub(crate) use crate::sink::beneath::Facts;
-use crate::sink::beneath::{self, Found, Looked};
 
 /// One file on its way out. Ends by [`Self::finish`] or [`Self::broken`]; dropped without either, it counts as given up by
 /// the server itself.
@@ -107,7 +107,7 @@ impl Files {
     pub(crate) fn look_at(&self, path: &FilePath) -> Option<Facts> {
         self.check_may_read().ok()?;
         match beneath::look_at(self.directory.now().handle(), path) {
-            Ok(Looked::File(facts)) => Some(facts),
+            Ok(Kind::File(facts)) => Some(facts),
             _ => None,
         }
     }
@@ -260,7 +260,7 @@ impl Download {
     /// # Errors
     /// It was rewritten or truncated while it was read: the receiver must not take it for whole.
     fn is_unchanged(&mut self) -> io::Result<bool> {
-        let now = beneath::facts_of(&self.file)?;
+        let now = beneath::attributes_of(&self.file)?;
         let changed = || io::Error::other("the file changed during the transfer");
         match now.size.cmp(&self.opened.size) {
             Ordering::Less => return Err(changed()),

@@ -12,12 +12,12 @@ use std::time::SystemTime;
 use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, LeftOutReason, List, ListEnd};
 use anyport_proto::transfer::file_path::{FilePath, PathError};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_store::beneath::{self, Attributes, Kind};
 use rustix::io::Errno;
 
 use super::download::{cannot_open, stored_path};
 use super::files::{Files, Source};
 use crate::budget::Share;
-use crate::sink::beneath::{self, Facts, Looked};
 
 /// A listing under way.
 pub(crate) struct Listing {
@@ -97,9 +97,9 @@ impl Files {
         };
         let path = stored_path(asked, list.path_raw.as_deref())?;
         match beneath::look_at(self.directory.now().handle(), &path) {
-            Ok(Looked::File(facts)) => listing.single = Some(file_entry(path, facts)),
-            Ok(Looked::Directory(_)) => listing.enter(Some(path), None)?,
-            Ok(Looked::Link | Looked::Special) => {
+            Ok(Kind::File(attributes)) => listing.single = Some(file_entry(path, attributes)),
+            Ok(Kind::Directory(_)) => listing.enter(Some(path), None)?,
+            Ok(Kind::Link | Kind::Special) => {
                 return Err(cannot_open(&path, &Errno::NOENT.into()));
             }
             Err(error) => return Err(cannot_open(&path, &error.into())),
@@ -134,15 +134,17 @@ impl Listing {
             let place = [place, name].concat();
             let left_out = match FilePath::exact(&place) {
                 Ok(path) => match beneath::look_at(self.files.directory.now().handle(), &path) {
-                    Ok(Looked::File(facts)) => return Ok(Some(self.list(file_entry(path, facts)))),
-                    Ok(Looked::Directory(facts)) => {
+                    Ok(Kind::File(attributes)) => {
+                        return Ok(Some(self.list(file_entry(path, attributes))));
+                    }
+                    Ok(Kind::Directory(attributes)) => {
                         if self.recursive {
                             self.enter(Some(path.clone()), None)?;
                         }
-                        return Ok(Some(self.list(directory_entry(path, facts))));
+                        return Ok(Some(self.list(directory_entry(path, attributes))));
                     }
-                    Ok(Looked::Link) => LeftOutReason::Link,
-                    Ok(Looked::Special) => LeftOutReason::Special,
+                    Ok(Kind::Link) => LeftOutReason::Link,
+                    Ok(Kind::Special) => LeftOutReason::Special,
                     // Removed since its name was read.
                     Err(Errno::NOENT) => continue,
                     Err(_) => LeftOutReason::Unreadable,
@@ -273,15 +275,15 @@ impl Page {
     }
 }
 
-fn file_entry(name: FilePath, facts: Facts) -> Entry {
-    let Facts { size, mode, .. } = facts;
-    let mtime = facts.mtime.announced(SystemTime::now());
+fn file_entry(name: FilePath, attributes: Attributes) -> Entry {
+    let Attributes { size, mode, .. } = attributes;
+    let mtime = attributes.mtime.announced(SystemTime::now());
     Entry { name, kind: EntryKind::File, size: Some(size), mtime, mode }
 }
 
-fn directory_entry(name: FilePath, facts: Facts) -> Entry {
-    let Facts { mode, .. } = facts;
-    let mtime = facts.mtime.announced(SystemTime::now());
+fn directory_entry(name: FilePath, attributes: Attributes) -> Entry {
+    let Attributes { mode, .. } = attributes;
+    let mtime = attributes.mtime.announced(SystemTime::now());
     Entry { name, kind: EntryKind::Directory, size: None, mtime, mode }
 }
 

@@ -25,27 +25,27 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_store::{
+    Impossible, Present, Settings, Sink, Store, Target, TransferKey, Usage, not_distinguished,
+    usage_below,
+};
 use tokio::sync::Semaphore;
 
 use super::hashing;
 use crate::address::counted_as;
 use crate::budget::Budget;
-use crate::config::{Config, FileAccess, SinkKind};
+use crate::config::{Config, FileAccess, Fsync, SinkKind};
 use crate::events::{Direction, Events, Record, Transfer, Why};
 use crate::link::Link;
-use crate::sink::{
-    AnySink, Impossible, PartKey, Present, Served, Target, Usage, memory_sink, not_distinguished,
-    usage_below,
-};
 
 /// Where files land, shared by all connections of a server.
 pub(crate) struct Files {
-    pub(super) directory: Arc<Served>,
+    pub(super) directory: Arc<Store>,
     memory: Arc<Budget>,
     /// What may rest in the directory; without a limit there is nothing to count.
     quota: Option<Arc<Quota>>,
     /// Whose connection writes to a part that can be gone on with.
-    writers: Arc<Mutex<HashMap<PartKey, Owner>>>,
+    writers: Arc<Mutex<HashMap<TransferKey, Owner>>>,
     /// Who waits for a part that another connection has not let go of yet.
     taking_over: Arc<Semaphore>,
     access: FileAccess,
@@ -99,7 +99,7 @@ impl Source {
 
 impl Files {
     pub(crate) fn open(config: &Config, events: Arc<Events>) -> io::Result<Self> {
-        let directory = Arc::new(Served::open(config)?);
+        let directory = Arc::new(Store::open(&config.directory, settings(config))?);
         let stores_files = config.stores_files();
         if stores_files {
             // Whoever starts the server should hear that it cannot write, and not its first sender.
@@ -132,7 +132,7 @@ impl Files {
             quota.set_limit(limit);
         }
         Self {
-            directory: Arc::new(self.directory.with(config)),
+            directory: Arc::new(self.directory.with(settings(config))),
             memory: self.memory.clone(),
             quota: self.quota.clone(),
             writers: self.writers.clone(),
@@ -173,7 +173,7 @@ impl Files {
     pub(crate) fn sweep(&self, there: bool) {
         let directory = self.directory.now();
         match there {
-            true if self.check_directory().is_ok() => directory.sweep_parts(),
+            true if self.check_directory().is_ok() => directory.sweep(),
             true => {}
             false => directory.sweep_index(),
         }
@@ -239,32 +239,32 @@ impl Files {
         };
         let (mut held, mut begun_by_others) = (None, false);
         let mut sink = match self.sink {
-            _ if here.is_some() => AnySink::Discard,
+            _ if here.is_some() => Sink::Discard,
             SinkKind::File => {
                 let part = self.part(&source, path.as_ref(), &offer, algorithm, waited)?;
                 (held, begun_by_others) = (part.held, part.without_id);
-                AnySink::File(part.sink)
+                Sink::File(part.sink)
             }
-            SinkKind::Memory => memory_sink(self.memory.share(source.peer.ip())),
-            SinkKind::Discard => AnySink::Discard,
+            SinkKind::Memory => Sink::memory(self.memory.share(source.peer.ip())),
+            SinkKind::Discard => Sink::Discard,
         };
         let (hasher, resumed) = match sink {
-            AnySink::File(part) => {
-                let (mut hasher, (file, length)) = (part.hasher(algorithm), part.next_place());
+            Sink::File(part) => {
+                let (mut hasher, (file, length)) = (part.hasher(algorithm), part.splice_target());
                 let is_gone = || source.is_gone_before_content();
                 let hashed = hashing::hash(file, &mut hasher, length, is_gone);
-                sink = AnySink::File(part);
+                sink = Sink::File(part);
                 if let Err(error) = hashed {
-                    sink.keep_part(owner_of(&source));
+                    sink.keep(owner_of(&source));
                     return Err(storage_refusal("cannot read a partial file", &error).into());
                 }
                 (hasher, length)
             }
             // The sender is asked for the digest alone.
-            AnySink::Discard if here == Some(Here::SameSize) && offer.resume => {
+            Sink::Discard if here == Some(Here::SameSize) && offer.resume => {
                 (Hasher::new(algorithm), offer.size.unwrap_or_default())
             }
-            AnySink::Memory(_) | AnySink::Discard => (Hasher::new(algorithm), 0),
+            Sink::Memory(_) | Sink::Discard => (Hasher::new(algorithm), 0),
         };
         let underway = self.events.running.begin(Transfer {
             direction: Direction::In,
@@ -364,7 +364,7 @@ impl Files {
 
     /// Claims what the upload is to take, as far as that is known.
     fn claim(&self, upload: &mut Upload, directories: u64) -> Result<(), Refusal> {
-        let (Some(quota), Some(AnySink::File(sink))) = (&self.quota, &upload.sink) else {
+        let (Some(quota), Some(Sink::File(sink))) = (&self.quota, &upload.sink) else {
             return Ok(());
         };
         let cannot = |error| storage_refusal("cannot stat a partial file", &error);
@@ -425,8 +425,20 @@ const ALLOW_OVERWRITING: &str =
 /// The directory cannot be opened.
 pub(crate) fn quota_excess(config: &Config) -> io::Result<Option<String>> {
     let Some(limit) = quota_of(config) else { return Ok(None) };
-    let directory = Served::look_at(config)?.now();
+    let directory = Store::inspect(&config.directory, settings(config))?.now();
     Ok(usage_below(&directory, &|_| false, limit.entries).excess(limit))
+}
+
+/// The store's settings.
+fn settings(config: &Config) -> Settings {
+    Settings {
+        stores_files: config.stores_files(),
+        fsync: config.fsync == Fsync::File,
+        keep_partial: config.keep_partial,
+        max_partial: config.max_partial,
+        max_partial_bytes: config.max_partial_bytes,
+        exact_modes: config.perms,
+    }
 }
 
 /// What may be in the served directory together.

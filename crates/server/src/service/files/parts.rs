@@ -9,11 +9,11 @@ use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_store::{PartialFile, TransferKey};
 
 use super::waiting::{NotBegun, Waiting};
 use super::{Files, Source, storage_refusal};
 use crate::link::Link;
-use crate::sink::{FileSink, PartKey};
 
 impl Files {
     /// What an earlier attempt left of the offered file, or an empty part. `waited`: this is not the first attempt to
@@ -29,7 +29,7 @@ impl Files {
         let cannot = |error| storage_refusal("cannot create a file", &error);
         let directory = self.directory.now();
         let fresh = || {
-            let sink = directory.create_part(offer.mode).map_err(cannot)?;
+            let sink = directory.create_partial(offer.mode).map_err(cannot)?;
             Ok(Part { sink, held: None, without_id: false })
         };
         // To go on with a small file costs more than to send it again.
@@ -37,12 +37,12 @@ impl Files {
         // Where clients may not read, a partial file belongs to the one that knows its upload id.
         let worth = worth && (self.may_read() || offer.id.is_some());
         let Some(path) = path.filter(|_| worth) else { return fresh() };
-        let with_id = PartKey::of(offer, path, algorithm);
-        let without_id = PartKey::without_id(offer, path, algorithm, &source.owner());
+        let with_id = TransferKey::of(offer, path, algorithm);
+        let without_id = TransferKey::without_id(offer, path, algorithm, &source.owner());
         let own = with_id.as_ref().or(without_id.as_ref());
         // Without an id nothing says that what is there is of the same client, so it stays, and this
         // attempt leaves nothing.
-        if !offer.resume && with_id.is_none() && own.is_some_and(|key| directory.has_part(key)) {
+        if !offer.resume && with_id.is_none() && own.is_some_and(|key| directory.has_partial(key)) {
             let Part { sink, .. } = fresh()?;
             return Ok(Part { sink: sink.not_kept(), held: None, without_id: false });
         }
@@ -50,19 +50,19 @@ impl Files {
         if offer.resume
             && self.may_read()
             && let Some((own, other)) = with_id.as_ref().zip(without_id.as_ref())
-            && !directory.has_part(own)
-            && directory.has_part(other)
+            && !directory.has_partial(own)
+            && directory.has_partial(other)
         {
             // Begun by somebody who gave no id, and left: the end digest will tell whether it is the same.
             found = directory
-                .open_part(other, true, offer.mode)
+                .open_partial(other, true, offer.mode)
                 .map_err(cannot)?
                 .map(|sink| (sink, other));
         }
         if found.is_none()
             && let Some(own) = own
         {
-            let sink = directory.open_part(own, offer.resume, offer.mode).map_err(cannot)?;
+            let sink = directory.open_partial(own, offer.resume, offer.mode).map_err(cannot)?;
             if sink.is_none() && offer.resume && with_id.is_some() {
                 return Err(self.take_over(own, waited).map_or_else(
                     || {
@@ -92,7 +92,7 @@ impl Files {
 
     /// Ends the connection that owns a partial file whose sender is back, and returns the gate that opens when it has let
     /// go; `None` where it is not waited for (any more).
-    fn take_over(&self, key: &PartKey, waited: Option<&Waiting>) -> Option<Arc<Gate>> {
+    fn take_over(&self, key: &TransferKey, waited: Option<&Waiting>) -> Option<Arc<Gate>> {
         let owner = self.writers().get(key).cloned();
         match (waited, owner) {
             (Some(waited), _) if Instant::now() >= waited.until => None,
@@ -106,14 +106,14 @@ impl Files {
         }
     }
 
-    fn writers(&self) -> MutexGuard<'_, HashMap<PartKey, Owner>> {
+    fn writers(&self) -> MutexGuard<'_, HashMap<TransferKey, Owner>> {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A part, and by which right it is written to.
 pub(super) struct Part {
-    pub(super) sink: FileSink,
+    pub(super) sink: PartialFile,
     pub(super) held: Option<Writing>,
     /// It was found by path, size, algorithm and owner alone.
     pub(super) without_id: bool,
@@ -130,7 +130,7 @@ pub(super) struct Owner {
 /// A connection's right to a part.
 pub(super) struct Writing {
     files: Arc<Files>,
-    key: PartKey,
+    key: TransferKey,
     owner: Owner,
 }
 

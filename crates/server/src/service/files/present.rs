@@ -7,12 +7,12 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_store::beneath::{self, Found};
+use anyport_store::{digest_cache, set_time};
 
 use super::upload::Here;
 use super::{Files, Source, exists, hashing, storage_refusal};
 use crate::config::SinkKind;
-use crate::sink::beneath::{self, Found};
-use crate::sink::{date, digest_memory};
 
 impl Files {
     /// A file whose name had to be changed never counts as present, and never replaces another one: that may be a
@@ -96,21 +96,22 @@ impl Files {
         mtime: Option<FileTime>,
         source: &Source,
     ) -> io::Result<bool> {
-        let Found::File(file, facts) = beneath::open(self.directory.now().handle(), path)? else {
+        let Found::File(file, attributes) = beneath::open(self.directory.now().handle(), path)?
+        else {
             return Ok(false);
         };
         let algorithm = digest.algorithm();
-        let stored = match digest_memory::recall(&file, algorithm) {
-            None => hashing::digest(&file, facts.size, algorithm, source)?,
+        let stored = match digest_cache::recall(&file, algorithm) {
+            None => hashing::digest(&file, attributes.size, algorithm, source)?,
             known => known,
         };
         if stored.as_ref() != Some(digest) {
             return Ok(false);
         }
-        if mtime.is_some_and(|mtime| mtime != facts.mtime) {
-            date(&file, mtime);
+        if mtime.is_some_and(|mtime| mtime != attributes.mtime) {
+            set_time(&file, mtime);
         }
-        digest_memory::remember(&file, digest);
+        digest_cache::remember(&file, digest);
         Ok(true)
     }
 }

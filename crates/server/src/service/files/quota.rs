@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
-use crate::sink::{Directory, FileSink, Served, Usage, in_blocks, usage_below};
+use anyport_store::{Directory, PartialFile, Store, Usage, in_blocks, usage_below};
 
 pub(super) struct Quota {
-    served: Arc<Served>,
+    served: Arc<Store>,
     state: Mutex<State>,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum Full {
 }
 
 impl Quota {
-    pub(super) fn open(limit: Usage, served: Arc<Served>) -> Self {
+    pub(super) fn open(limit: Usage, served: Arc<Store>) -> Self {
         let began = Instant::now();
         let (live, directory) = (HashMap::new(), served.now());
         let resting = usage_below(&directory, &|_| false, limit.entries);
@@ -101,7 +101,7 @@ impl Quota {
     /// Why it does not fit, or what the file system said.
     pub(super) fn claim(
         self: &Arc<Self>,
-        sink: &FileSink,
+        sink: &PartialFile,
         size: Option<u64>,
         directories: u64,
         address: IpAddr,

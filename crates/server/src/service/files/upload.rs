@@ -14,12 +14,12 @@ use anyport_proto::transfer::offer::{End, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 use anyport_proto::transfer::refusal::{Keeps, Refusal, RefusalCode};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
+use anyport_store::Sink;
 
 use super::parts::Writing;
 use super::quota::Claim;
 use super::{ANOTHER_NAME, Files, Source, exists, owner_of, storage_refusal};
 use crate::events::{Interrupted, Underway};
-use crate::sink::AnySink;
 
 /// One file on its way in. Ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts as
 /// interrupted by the server itself.
@@ -34,7 +34,7 @@ pub(crate) struct Upload {
     /// What is stored under its path already; content that comes all the same is not kept.
     pub(super) here: Option<Here>,
     /// Taken when the upload ends.
-    pub(super) sink: Option<AnySink>,
+    pub(super) sink: Option<Sink>,
     /// What it may take of the quota, if there is one; ended after the sink, so that nothing is missed.
     pub(super) claim: Option<Claim>,
     /// Its part is ours until then.
@@ -106,11 +106,11 @@ impl Upload {
 
     pub(crate) fn may_block(&self) -> bool {
         // The end may read what is stored.
-        self.here == Some(Here::SameSize) || self.sink.as_ref().is_some_and(AnySink::may_block)
+        self.here == Some(Here::SameSize) || self.sink.as_ref().is_some_and(Sink::may_block)
     }
 
     pub(crate) fn can_rewrite(&self) -> bool {
-        self.sink.as_ref().is_some_and(AnySink::can_rewrite)
+        self.sink.as_ref().is_some_and(Sink::can_rewrite)
     }
 
     /// Another protocol than was thought carries this file.
@@ -159,7 +159,7 @@ impl Upload {
         if self.hasher.wants_content() || (self.claim.is_some() && !self.is_sized()) {
             return None;
         }
-        let (file, at) = self.sink.as_ref()?.next_place()?;
+        let (file, at) = self.sink.as_ref()?.splice_target()?;
         let allowed = self.files.max_size.saturating_sub(self.bytes);
         let claimed = self.claim.as_ref().map_or(u64::MAX, Claim::bytes);
         let allowed = allowed.min(claimed.saturating_sub(self.bytes));
@@ -173,7 +173,7 @@ impl Upload {
             return;
         }
         if let Some(sink) = &mut self.sink {
-            sink.put(count);
+            sink.spliced(count);
         }
         self.bytes += count;
         if let Some(claim) = &self.claim {
@@ -350,7 +350,7 @@ impl Upload {
     /// Ends an upload that will not be whole: nothing is published, the part is kept.
     pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
         self.rests();
-        let part = self.sink.take().and_then(|sink| sink.keep_part(owner_of(&self.source)));
+        let part = self.sink.take().and_then(|sink| sink.keep(owner_of(&self.source)));
         self.tell_interrupted(reason.into(), false, part);
     }
 
@@ -364,10 +364,10 @@ impl Upload {
                 sink.and_then(|sink| sink.keep_apart(owner_of(&self.source)))
             }
             Keeps::Partial => {
-                let sink = sink.filter(AnySink::can_be_resumed);
+                let sink = sink.filter(Sink::can_be_resumed);
                 sink.and_then(|sink| {
                     self.rests();
-                    sink.keep_part(owner_of(&self.source))
+                    sink.keep(owner_of(&self.source))
                 })
             }
             Keeps::Nothing => None,
@@ -379,7 +379,7 @@ impl Upload {
     /// Ends an upload that was refused before it took anything: what an earlier attempt left stays.
     pub(super) fn give_up(mut self, refusal: Refusal) -> Refusal {
         if let Some(sink) = self.sink.take().filter(|_| self.resumed > 0) {
-            sink.keep_part(owner_of(&self.source));
+            sink.keep(owner_of(&self.source));
         }
         refusal
     }
@@ -471,7 +471,7 @@ impl Drop for Upload {
         // Still there: neither finished nor interrupted, so the server itself gave up.
         if let Some(sink) = self.sink.take() {
             self.rests();
-            let part = sink.keep_part(owner_of(&self.source));
+            let part = sink.keep(owner_of(&self.source));
             self.tell_interrupted("the server aborted the transfer".to_owned(), false, part);
         }
     }

@@ -1,28 +1,29 @@
-//! The partial files that are kept for a later resume: bounded in number and bytes, for each address too.
+//! An index of the partial files that are kept for a later resume: bounded in number and bytes, for
+//! each address too.
 //!
-//! They are indexed in memory, so an interruption costs the same however many partial files there are.
+//! It is in memory, so an interruption costs the same however many partial files there are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-/// What all kept partial files together may take. One address may have a [`SHARE`]th of either.
+/// Limits for all kept partial files together. One address may have a [`SHARE`]th of either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PartialLimits {
-    pub(super) files: usize,
-    pub(super) bytes: u64,
+pub(crate) struct PartialLimits {
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
 }
 
 /// The index of one served directory.
 #[derive(Debug, Default)]
-pub(super) struct Partials(Mutex<Index>);
+pub(crate) struct Partials(Mutex<Index>);
 
 #[derive(Debug, Default)]
 struct Index {
     kept: HashMap<String, Kept>,
     /// Oldest first.
     order: BTreeMap<u64, String>,
-    /// By the address that sent them, as far as it is known: not those from before the start.
+    /// By the address of their sender, which is unknown for those from before the start.
     owners: HashMap<IpAddr, Owned>,
     bytes: u64,
     next: u64,
@@ -42,9 +43,9 @@ struct Owned {
 }
 
 impl Partials {
-    /// Adds a partial file that is kept from now on, and returns the names of those that exceed the limits with it: the oldest
-    /// ones, never itself.
-    pub(super) fn keep(
+    /// Adds a partial file, and returns the names of those that exceed the limits with it: the
+    /// oldest ones, never itself.
+    pub(crate) fn keep(
         &self,
         name: &str,
         owner: Option<IpAddr>,
@@ -82,20 +83,20 @@ impl Partials {
         evicted
     }
 
-    /// Name of the one that was kept first.
-    pub(super) fn oldest(&self) -> Option<String> {
+    /// The name of the one that was kept first.
+    pub(crate) fn oldest(&self) -> Option<String> {
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         index.order.values().next().cloned()
     }
 
     /// Names of all partial files in the index.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         index.kept.keys().cloned().collect()
     }
 
-    /// Removes a partial file that is written to again, or is gone.
-    pub(super) fn remove(&self, name: &str) {
+    /// Removes a partial file that is being written again, or was removed.
+    pub(crate) fn remove(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
@@ -124,7 +125,7 @@ impl Index {
     }
 }
 
-/// One address may have one in so many of all partial files, so that it cannot push out those of all others.
+/// An address may have one in this many of all partial files, so it cannot evict all others.
 const SHARE: usize = 4;
 
 #[cfg(test)]

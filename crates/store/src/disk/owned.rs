@@ -7,12 +7,12 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens `path` as `options` say, if nobody else can have prepared it: a link is not followed, and in a directory where
-/// others may write the file must belong to this user or to root and have one name. Never waits for the other end of
-/// a FIFO.
+/// Opens `path` with `options`, if no other user can have prepared it: links are not followed, and
+/// in a directory where others may write, the file must belong to this user or to root and have one
+/// name. Never waits for the other end of a FIFO.
 ///
 /// # Errors
-/// What the kernel said, or why the file is not safe.
+/// The kernel's error, or why the file is not safe.
 pub fn open_owned(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file =
@@ -24,7 +24,7 @@ pub fn open_owned(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
             }
             _ => error,
         })?;
-    // The flag was for opening it alone.
+    // Only opening must not wait.
     let flags = rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK;
     rustix::fs::fcntl_setfl(&file, flags)?;
     let metadata = file.metadata()?;
@@ -44,7 +44,7 @@ pub fn is_shared(path: &Path) -> bool {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // One that cannot be looked at is no reason for trust.
+    // Without metadata the directory is not trusted.
     std::fs::metadata(folder).map_or(true, |metadata| metadata.mode() & 0o022 != 0)
 }
 

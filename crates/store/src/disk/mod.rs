@@ -1,19 +1,20 @@
-//! Storing a file whole, on file systems that differ, for the server, the client and the daemon.
+//! Differences between file systems, for the server, the client and the daemon.
 //!
-//! - [`rename_no_replace`]: publish a file under a name that must be free
+//! - [`rename_no_replace`]: give a file a name that must be free
 //! - [`sync`]: fsync, where the file system has it
-//! - [`probe`]: find out what a file system lacks before there is content
+//! - [`probe`]: find out which features a file system lacks, before there is content
+//! - [`lock`]: lock a file, where the file system has locks
 //! - [`open_owned`], [`is_shared`]: open a file that another user may have put there
 //! - [`stored_as`]: the name of an entry that was found under another spelling
 //! - [`umask`], [`limited_mode`]: permissions that a peer asks for
 
-#![forbid(unsafe_code)]
-
+mod lock;
 mod names;
 mod owned;
 mod probe;
 mod publish;
 
+pub use lock::{Lock, lock};
 pub use names::stored_as;
 pub use owned::{is_shared, open_owned};
 pub use probe::{Lack, probe};
@@ -32,14 +33,15 @@ pub fn umask() -> u32 {
     })
 }
 
-/// The permissions that a file gets whose sender asks for `mode`: never set-user-id and its like, and beyond the umask
-/// only with `exact`.
+/// The permissions of a file whose sender asks for `mode`: never set-user-id and its like, and
+/// beyond the umask only with `exact`.
 pub fn limited_mode(mode: u32, exact: bool) -> u32 {
     let withheld = if exact { 0 } else { umask() };
     mode & 0o777 & !withheld
 }
 
-/// The permissions that the partial file of such a file is created with: never wider, and always open to its owner.
+/// The permissions of the partial file of such a file: never wider, but always readable and
+/// writable for its owner.
 pub const fn partial_mode(mode: Option<u32>) -> u32 {
     match mode {
         Some(mode) => (mode & 0o777) | 0o600,

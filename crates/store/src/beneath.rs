@@ -1,7 +1,8 @@
-//! What rests in the served directory, opened for reading: beneath it, whatever links there are.
+//! Opens and lists stored files: never outside of the served directory, whatever links there are.
 //!
-//! The kernel resolves each path and refuses one that leaves the directory (openat2 with `RESOLVE_BENEATH`). A kernel
-//! without that call, or a sandbox that forbids it, gets the path component by component, and then no link is followed.
+//! The kernel resolves each path and refuses one that leaves the directory (openat2 with
+//! `RESOLVE_BENEATH`). A kernel without that call, or a sandbox that forbids it, gets the path
+//! component by component, and then no link is followed.
 
 use std::fs::File;
 use std::io;
@@ -13,83 +14,85 @@ use anyport_proto::transfer::file_time::FileTime;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
 
-use super::digest_memory;
+use crate::digest_cache;
 
-/// What is at a path.
+/// What is at a path, opened for reading.
 #[derive(Debug)]
-pub(crate) enum Found {
-    /// A regular file, and what the file system says of it.
-    File(File, Facts),
+pub enum Found {
+    /// A regular file.
+    File(File, Attributes),
     /// A directory.
     Directory,
-    /// A pipe, a socket, a device: nothing that has content and an end.
+    /// A FIFO, a socket or a device.
     Other,
 }
 
-/// What the file system says of a file or directory.
+/// The attributes of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Facts {
-    pub(crate) size: u64,
+pub struct Attributes {
+    /// Size in bytes.
+    pub size: u64,
     /// The exact modification time.
-    pub(crate) mtime: FileTime,
-    /// Permission bits, without those that change who runs it.
-    pub(crate) mode: u32,
-    pub(crate) inode: u64,
+    pub mtime: FileTime,
+    /// Permission bits, without set-user-id and its like.
+    pub mode: u32,
+    /// Inode number.
+    pub inode: u64,
 }
 
-/// Opens what is at `path` below `root` for reading, links inside followed.
+/// Opens the file at `path` below `root` for reading; links inside are followed.
 ///
 /// # Errors
-/// What the kernel said; `EXDEV` for a path that leaves `root`.
-pub(crate) fn open(root: &File, path: &FilePath) -> io::Result<Found> {
-    // A pipe that nobody writes to must not hold us up.
+/// The kernel's error; `EXDEV` for a path that leaves `root`.
+pub fn open(root: &File, path: &FilePath) -> io::Result<Found> {
+    // Opening a FIFO must not wait for its writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = open_beneath(root.as_fd(), path, flags)?;
     let stat = fstat(&opened)?;
     Ok(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Found::File(opened.into(), facts(&stat)),
+        FileType::RegularFile => Found::File(opened.into(), attributes(&stat)),
         FileType::Directory => Found::Directory,
         _ => Found::Other,
     })
 }
 
-/// What is at `path`, for a listing: nothing is opened for reading, and a link is what it leads to if that is a regular
-/// file beneath `root`.
+/// Returns what is at `path`, for a listing: nothing is opened for reading, and a link to a regular
+/// file beneath `root` counts as that file.
 ///
 /// # Errors
-/// What the kernel said; `NOENT` where nothing is.
-pub(crate) fn look_at(root: &File, path: &FilePath) -> Result<Looked, Errno> {
+/// The kernel's error; `NOENT` where nothing is.
+pub fn look_at(root: &File, path: &FilePath) -> Result<Kind, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW;
     let stat = fstat(open_beneath(root.as_fd(), path, flags)?)?;
     Ok(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Looked::File(facts(&stat)),
-        FileType::Directory => Looked::Directory(facts(&stat)),
+        FileType::RegularFile => Kind::File(attributes(&stat)),
+        FileType::Directory => Kind::Directory(attributes(&stat)),
         FileType::Symlink => {
             let target = open_beneath(root.as_fd(), path, OFlags::PATH).and_then(fstat);
             match target {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                    Looked::File(facts(&stat))
+                    Kind::File(attributes(&stat))
                 }
-                _ => Looked::Link,
+                _ => Kind::Link,
             }
         }
-        _ => Looked::Special,
+        _ => Kind::Special,
     })
 }
 
-/// What the file system says of an open file now.
+/// Returns the current attributes of an open file.
 ///
 /// # Errors
 /// The kernel's error.
-pub(crate) fn facts_of(file: &File) -> io::Result<Facts> {
-    Ok(facts(&fstat(file)?))
+pub fn attributes_of(file: &File) -> io::Result<Attributes> {
+    Ok(attributes(&fstat(file)?))
 }
 
-/// What has the name `path`, a link itself; `None` where nothing has it.
+/// Returns the status of the entry `path`, which may be a link; `None` where there is none.
 ///
 /// # Errors
-/// What the kernel said; `EXDEV` for a path that leaves `root`.
-pub(super) fn stat(root: &File, path: &FilePath) -> io::Result<Option<Stat>> {
+/// The kernel's error; `EXDEV` for a path that leaves `root`.
+pub(crate) fn stat(root: &File, path: &FilePath) -> io::Result<Option<Stat>> {
     match open_beneath(root.as_fd(), path, OFlags::PATH | OFlags::NOFOLLOW) {
         Ok(opened) => Ok(Some(fstat(opened)?)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -97,29 +100,31 @@ pub(super) fn stat(root: &File, path: &FilePath) -> io::Result<Option<Stat>> {
     }
 }
 
-/// What a listing shows.
+/// The kind of an entry in a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Looked {
-    File(Facts),
-    Directory(Facts),
+pub enum Kind {
+    /// A regular file, or a link to one.
+    File(Attributes),
+    /// A directory.
+    Directory(Attributes),
     /// A symbolic link that leads to no regular file beneath.
     Link,
-    /// A pipe, a socket, a device.
+    /// A FIFO, a socket or a device.
     Special,
 }
 
-/// The names in a directory, in the order of the disk; partial files are no entries.
+/// Returns the names in a directory, in the order of the disk, without partial files.
 ///
 /// # Errors
-/// What the kernel said when it was opened, or read.
-pub(crate) fn names(
+/// The kernel's error when the directory was opened, or read.
+pub fn names(
     root: &File,
     path: Option<&FilePath>,
 ) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let opened = match path {
         Some(path) => open_beneath(root.as_fd(), path, flags)?,
-        // Another description of the same directory: the position of a shared one would be everybody's.
+        // A description of its own: all users of a shared one would share its position.
         None => openat(root, c".", flags | OFlags::CLOEXEC, Mode::empty())?,
     };
     let directory = Dir::new(opened)?;
@@ -138,7 +143,7 @@ fn open_beneath(root: BorrowedFd<'_>, path: &FilePath, flags: OFlags) -> Result<
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..RETRIES {
         match openat2(root, path.as_bytes(), flags, Mode::empty(), resolve) {
-            // Something was renamed while the kernel looked.
+            // A rename disturbed the resolution.
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(Errno::NOSYS | Errno::PERM) => return open_by_components(root, path, flags),
             opened => return opened,
@@ -147,7 +152,7 @@ fn open_beneath(root: BorrowedFd<'_>, path: &FilePath, flags: OFlags) -> Result<
     Err(Errno::AGAIN)
 }
 
-/// The same without the kernel's help: a link anywhere on the way is an error.
+/// The same without openat2: a link anywhere in the path is an error.
 fn open_by_components(
     root: BorrowedFd<'_>,
     path: &FilePath,
@@ -164,16 +169,16 @@ fn open_by_components(
     openat(at, last.as_bytes(), flags | OFlags::NOFOLLOW, Mode::empty())
 }
 
-fn facts(stat: &Stat) -> Facts {
-    Facts {
+fn attributes(stat: &Stat) -> Attributes {
+    Attributes {
         size: u64::try_from(stat.st_size).unwrap_or(0),
-        mtime: digest_memory::mtime(stat),
+        mtime: digest_cache::mtime(stat),
         mode: stat.st_mode & 0o777,
         inode: stat.st_ino,
     }
 }
 
-/// Renames beside a path may disturb its resolution; whoever renames that often disturbs only himself.
+/// Attempts to resolve a path that concurrent renames disturb.
 const RETRIES: u32 = 100;
 
 #[cfg(test)]
@@ -217,7 +222,7 @@ mod tests {
             [("a", 3), ("d/e/b", 1), ("inside", 3), ("d/e/up", 3), ("directory/e/b", 1)]
         {
             match open(&root, &path(name)).unwrap() {
-                Found::File(_, facts) => assert_eq!(facts.size, size, "{name}"),
+                Found::File(_, attributes) => assert_eq!(attributes.size, size, "{name}"),
                 other => panic!("{name}: {other:?}"),
             }
         }
@@ -233,7 +238,7 @@ mod tests {
         {
             assert!(open(&root, &path(name)).is_err(), "{name}");
             let looked = look_at(&root, &path(name));
-            assert!(matches!(looked, Err(_) | Ok(Looked::Link)), "{name}: {looked:?}");
+            assert!(matches!(looked, Err(_) | Ok(Kind::Link)), "{name}: {looked:?}");
         }
     }
 
@@ -250,7 +255,7 @@ mod tests {
     #[test]
     fn listings_show_files_directories_and_links_to_files_inside() {
         let (_scratch, root) = tree();
-        let mut seen: Vec<(String, Looked)> = names(&root, None)
+        let mut seen: Vec<(String, Kind)> = names(&root, None)
             .unwrap()
             .map(|name| {
                 let path = FilePath::exact(&name.unwrap()).unwrap();
@@ -258,14 +263,14 @@ mod tests {
             })
             .collect();
         seen.sort_by(|one, other| one.0.cmp(&other.0));
-        let names = |wanted: fn(&Looked) -> bool| {
+        let names = |wanted: fn(&Kind) -> bool| {
             let seen = seen.iter().filter(|(_, looked)| wanted(looked));
             seen.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
         };
-        assert_eq!(names(|looked| matches!(looked, Looked::File(_))), ["a", "inside"]);
-        assert_eq!(names(|looked| matches!(looked, Looked::Directory(_))), ["d"]);
-        assert_eq!(names(|looked| *looked == Looked::Special), ["fifo"]);
+        assert_eq!(names(|looked| matches!(looked, Kind::File(_))), ["a", "inside"]);
+        assert_eq!(names(|looked| matches!(looked, Kind::Directory(_))), ["d"]);
+        assert_eq!(names(|looked| *looked == Kind::Special), ["fifo"]);
         let links = ["absolute", "directory", "loop", "magic", "outside", "parent"];
-        assert_eq!(names(|looked| *looked == Looked::Link), links);
+        assert_eq!(names(|looked| *looked == Kind::Link), links);
     }
 }

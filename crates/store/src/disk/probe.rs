@@ -1,4 +1,4 @@
-//! What a file system lacks, found out with an empty file before there is content to lose.
+//! Features that a file system lacks, found out with an empty file before there is content to lose.
 
 use std::fmt;
 use std::fs::{File, Permissions};
@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, statat, unlinkat};
 
-use crate::{At, Way, rename_no_replace, sync};
+use super::{At, Way, rename_no_replace, sync};
 
-/// Something that a file system cannot do, and what that costs.
+/// A feature that a file system lacks; its text includes the consequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
     /// `RENAME_NOREPLACE` and hard links.
@@ -52,11 +52,12 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Stores an empty file in `directory` as any file is stored (create, write, fsync, rename without replacing, fsync of
-/// the directory), removes it, and returns what is missing. `names` are two hidden names that are free.
+/// Stores an empty file in `directory` like any other file (create, write, fsync, rename without
+/// replacing, fsync of the directory), removes it, and returns the missing features. `names` are
+/// two hidden names that are free.
 ///
 /// # Errors
-/// What the kernel said to something without which nothing can be stored.
+/// The kernel's error from an operation without which nothing can be stored.
 pub fn probe(directory: &File, names: [&str; 2]) -> io::Result<Vec<Lack>> {
     let [from, to] = names.map(Path::new);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

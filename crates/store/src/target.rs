@@ -1,38 +1,35 @@
-//! Whether a file can be stored under a path, found out before there is content.
+//! Checks whether a file can be stored under a path, before there is content.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
-use anyport_disk::At;
 use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::file_path::FilePath;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
-use super::directory::Directory;
+use crate::directory::Directory;
+use crate::names::stored_as;
 
 /// A path that a file can be stored under.
 #[derive(Debug, Default)]
-pub(crate) struct Target {
-    /// How many directories it lacks.
-    pub(crate) missing: u64,
+pub struct Target {
+    /// The number of missing directories above it.
+    pub missing: u64,
     /// The escaped name of the entry that is found under its file name, if that is another name.
-    pub(crate) stored_as: Option<String>,
+    pub stored_as: Option<String>,
 }
 
-/// Why nothing can be stored under a path.
+/// The reason why nothing can be stored under a path.
 #[derive(Debug)]
-pub(crate) enum Impossible {
-    /// A component above it is no directory: which one, and what it is.
+pub enum Impossible {
+    /// A component above it is no directory: its path and its type.
     NotADirectory(String, &'static str),
-    /// A directory above it is stored under another name: which one, and that name.
+    /// A directory above it is stored under another name: its path and that name.
     StoredAs(String, String),
-    /// It lies in another file system than the partial files, which could not be renamed to it.
+    /// It is on another file system than the partial files, so none could be renamed to it.
     Elsewhere,
-    /// What the file system said of it.
+    /// The error of the file system.
     Error(io::Error),
 }
 
@@ -40,8 +37,8 @@ impl Directory {
     /// Checks whether a file can be stored as `path`.
     ///
     /// # Errors
-    /// Why it cannot.
-    pub(crate) fn check_target(&self, path: &FilePath) -> Result<Target, Impossible> {
+    /// The reason why it cannot.
+    pub fn check_target(&self, path: &FilePath) -> Result<Target, Impossible> {
         let parent = path.parent();
         let mut above: Option<File> = None;
         let mut so_far = Vec::new();
@@ -80,31 +77,6 @@ impl Directory {
         writable(at)?;
         Ok(Target { missing: 0, stored_as })
     }
-}
-
-/// Checks that the entry `name` of `directory` has exactly this name, if there is one.
-///
-/// # Errors
-/// `AlreadyExists` with the name that it has, or what the kernel said.
-pub(super) fn check_name(directory: &File, name: &[u8]) -> io::Result<()> {
-    match stored_as(directory, name)? {
-        None => Ok(()),
-        Some(other) => {
-            let message = not_distinguished(&escaped(name), &other);
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
-        }
-    }
-}
-
-/// Returns why `asked` cannot be stored beside `other`.
-pub(crate) fn not_distinguished(asked: &str, other: &str) -> String {
-    format!("{asked} exists as {other}: the file system does not distinguish these names")
-}
-
-fn stored_as(directory: &File, name: &[u8]) -> io::Result<Option<String>> {
-    let name = Path::new(std::ffi::OsStr::from_bytes(name));
-    let other = anyport_disk::stored_as(At { directory: directory.as_fd(), name })?;
-    Ok(other.map(|other| escaped(other.as_bytes())))
 }
 
 /// Whether files can be created in `directory`.

@@ -1,8 +1,4 @@
-//! A file in the served directory: complete under its name, or not there at all (DESIGN section 6).
-//!
-//! ```text
-//!   .anyport-<key>.part ──write──► checked ──fsync──► rename ──fsync directory──► receipt
-//! ```
+//! A partial file: the hidden file that content is written to until it is complete.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -15,66 +11,94 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::{Checkpoint, Hasher};
 use anyport_proto::transfer::offer::{Offer, OnExists};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, statat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 
-use super::digest_memory;
-use super::directory::Directory;
-use super::part::{self, PartKey, StateFile};
+use crate::digest_cache;
+use crate::directory::Directory;
+use crate::disk::{Lock, lock};
+use crate::key::TransferKey;
+use crate::names;
+use crate::state::StateFile;
 
+/// A partial file, locked for one writer. Dropped, it is removed, unless it was published or kept.
 #[derive(Debug)]
-pub(crate) struct FileSink {
+pub struct PartialFile {
     directory: Arc<Directory>,
-    /// Locked: nobody else writes to it, and nobody sweeps it.
+    /// Locked, so that no other connection writes to it or removes it.
     file: Arc<File>,
-    part: Option<Part>,
+    name: Option<Name>,
     write_at: u64,
     read_at: u64,
-    /// Bytes on disk before a rewrite; the file must be cut after it.
+    /// Length before a rewrite, after which the file must be truncated.
     raw_len: u64,
-    /// Removed unless it is published.
+    /// Whether it is removed when it is interrupted.
     not_kept: bool,
 }
 
-/// The hidden file; removed when dropped.
+/// The name of a partial file, until it is published or kept.
 #[derive(Debug)]
-struct Part {
-    name: String,
-    /// Where it can be gone on with.
+struct Name {
+    text: String,
+    /// Present where it can be resumed.
     state: Option<StateFile>,
 }
 
-impl FileSink {
-    pub(super) fn create(directory: Arc<Directory>, mode: Option<u32>) -> io::Result<Self> {
-        let name = part::random_name()?;
-        // Exclusive: a part is never shared, and a link that lies in wait is not followed.
-        let file = open_part(&directory, &name, OFlags::EXCL, mode)?;
-        // Without locks too: no other connection opens a file of this name.
-        lock(&file);
-        Ok(Self::new(directory, file, Part { name, state: None }, 0))
+impl Directory {
+    /// Creates a partial file that no attempt resumes.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn create_partial(self: &Arc<Self>, mode: Option<u32>) -> io::Result<PartialFile> {
+        PartialFile::create(self.clone(), mode)
     }
 
-    /// The part of `key`, with what is in it if it is to be gone on with. `None` while somebody else holds it.
-    pub(super) fn open(
+    /// Opens the partial file of `key`: with `resume` with the content of an earlier attempt,
+    /// otherwise empty. Returns `None` while another connection writes to it.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn open_partial(
+        self: &Arc<Self>,
+        key: &TransferKey,
+        resume: bool,
+        mode: Option<u32>,
+    ) -> io::Result<Option<PartialFile>> {
+        PartialFile::open(self.clone(), key, resume, mode)
+    }
+}
+
+impl PartialFile {
+    fn create(directory: Arc<Directory>, mode: Option<u32>) -> io::Result<Self> {
+        let name = names::random()?;
+        // Exclusive: the file is never shared, and a prepared link is not followed.
+        let file = open_hidden(&directory, &name, OFlags::EXCL, mode)?;
+        // It may fail: no other connection opens a file of this name.
+        lock(&file);
+        Ok(Self::new(directory, file, Name { text: name, state: None }, 0))
+    }
+
+    /// Opens the partial file of `key`, with its content if `resume`; returns `None` while another
+    /// connection writes to it.
+    fn open(
         directory: Arc<Directory>,
-        key: &PartKey,
+        key: &TransferKey,
         resume: bool,
         mode: Option<u32>,
     ) -> io::Result<Option<Self>> {
-        let name = key.part_name();
+        let name = key.partial_name();
         let file = loop {
-            let file = open_part(&directory, &name, OFlags::empty(), mode)?;
+            let file = open_hidden(&directory, &name, OFlags::empty(), mode)?;
             match lock(&file) {
-                Lock::Ours => {}
+                Lock::Acquired => {}
                 Lock::Held => return Ok(None),
-                // Two connections could write to it, so none does.
+                // Two connections could write to it, so neither does.
                 Lock::Unsupported => {
                     let _ =
                         rustix::fs::unlinkat(directory.handle(), name.as_str(), AtFlags::empty());
                     return Self::create(directory, mode).map(Some);
                 }
             }
-            // Whoever held it may have published or removed it between our two steps.
+            // Its last writer may have published or removed it before the lock.
             let is_same = statat(directory.handle(), name.as_str(), AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| file.metadata().is_ok_and(|ours| ours.ino() == stat.st_ino));
             if is_same {
@@ -85,7 +109,7 @@ impl FileSink {
         let mut state = StateFile::new(key);
         let metadata = file.metadata()?;
         // An earlier attempt may have asked for wider permissions.
-        let wider = metadata.mode() & 0o777 & !anyport_disk::partial_mode(mode);
+        let wider = metadata.mode() & 0o777 & !crate::disk::partial_mode(mode);
         if wider != 0 {
             let narrow = Permissions::from_mode(metadata.mode() & 0o777 & !wider);
             // A file system without permissions protects no file anyway.
@@ -95,51 +119,55 @@ impl FileSink {
         }
         let mut length = metadata.len();
         if !resume || length == 0 {
-            // A state without its part, or beside a part that begins anew, is another one's.
+            // A state file without content belongs to another attempt.
             file.set_len(0)?;
             state.remove(directory.handle());
             length = 0;
         }
-        Ok(Some(Self::new(directory, file, Part { name, state: Some(state) }, length)))
+        Ok(Some(Self::new(directory, file, Name { text: name, state: Some(state) }, length)))
     }
 
-    fn new(directory: Arc<Directory>, file: File, part: Part, length: u64) -> Self {
-        let (file, part) = (Arc::new(file), Some(part));
-        Self { directory, file, part, write_at: length, read_at: 0, raw_len: 0, not_kept: false }
+    fn new(directory: Arc<Directory>, file: File, name: Name, length: u64) -> Self {
+        let (file, name) = (Arc::new(file), Some(name));
+        Self { directory, file, name, write_at: length, read_at: 0, raw_len: 0, not_kept: false }
     }
 
-    /// The same, removed when it is interrupted.
-    pub(crate) const fn not_kept(mut self) -> Self {
+    /// Returns the same, removed when it is interrupted.
+    #[must_use]
+    pub const fn not_kept(mut self) -> Self {
         self.not_kept = true;
         self
     }
 
-    /// What an earlier attempt left.
-    pub(crate) const fn length(&self) -> u64 {
+    /// Returns the bytes that are stored, at first those of an earlier attempt.
+    pub const fn length(&self) -> u64 {
         self.write_at
     }
 
-    /// What the file system calls it, whatever its name.
-    pub(crate) fn inode(&self) -> io::Result<u64> {
+    /// Returns its inode number.
+    ///
+    /// # Errors
+    /// The error of the file system.
+    pub fn inode(&self) -> io::Result<u64> {
         self.file.metadata().map(|metadata| metadata.ino())
     }
 
-    /// Whether another attempt can go on with it.
-    pub(super) const fn can_be_resumed(&self) -> bool {
-        matches!(&self.part, Some(Part { state: Some(_), .. }))
+    /// Whether another attempt can resume it.
+    pub(crate) const fn can_be_resumed(&self) -> bool {
+        matches!(&self.name, Some(Name { state: Some(_), .. }))
     }
 
-    /// What is to be said of it to the operator.
-    pub(crate) fn describe(&mut self, path: &FilePath, offer: &Offer) {
-        if let Some(Part { state: Some(state), .. }) = &mut self.part {
+    /// Sets the description for an operator who finds the hidden file.
+    pub fn describe(&mut self, path: &FilePath, offer: &Offer) {
+        if let Some(Name { state: Some(state), .. }) = &mut self.name {
             state.describe(path, offer);
         }
     }
 
-    /// Returns a hasher that has seen what the checkpoints of an earlier attempt cover.
-    pub(crate) fn hasher(&self, algorithm: Algorithm) -> Hasher {
-        let checkpoints = match &self.part {
-            Some(Part { state: Some(state), .. }) if self.write_at > 0 => {
+    /// Returns a hasher that continues from the checkpoints of an earlier attempt.
+    pub fn hasher(&self, algorithm: Algorithm) -> Hasher {
+        let checkpoints = match &self.name {
+            Some(Name { state: Some(state), .. }) if self.write_at > 0 => {
                 state.read(self.directory.handle(), self.write_at)
             }
             _ => Vec::new(),
@@ -147,36 +175,36 @@ impl FileSink {
         Hasher::resume(algorithm, &checkpoints, self.write_at)
     }
 
-    /// Keeps what the digest can go on from after a break.
-    pub(super) fn save(&mut self, checkpoints: &[Checkpoint]) {
-        if let Some(Part { state: Some(state), .. }) = &mut self.part {
+    /// Saves checkpoints of the digest for a later resume.
+    pub(crate) fn save(&mut self, checkpoints: &[Checkpoint]) {
+        if let Some(Name { state: Some(state), .. }) = &mut self.name {
             state.append(self.directory.handle(), checkpoints);
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.write_at)?;
         self.write_at += bytes.len() as u64;
         Ok(())
     }
 
-    /// Where the next bytes belong, for whoever can put them there without a way through our memory.
-    pub(crate) const fn next_place(&self) -> (&Arc<File>, u64) {
+    /// Returns the file and the position for spliced content.
+    pub const fn splice_target(&self) -> (&Arc<File>, u64) {
         (&self.file, self.write_at)
     }
 
-    /// So many bytes were put there.
-    pub(super) const fn put(&mut self, count: u64) {
+    /// Records that `count` bytes were spliced.
+    pub(crate) const fn spliced(&mut self, count: u64) {
         self.write_at += count;
     }
 
-    pub(super) const fn begin_rewrite(&mut self) {
+    pub(crate) const fn begin_rewrite(&mut self) {
         self.raw_len = self.write_at;
         self.read_at = 0;
         self.write_at = 0;
     }
 
-    pub(super) fn read_back(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read_back(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.raw_len - self.read_at).unwrap_or(usize::MAX);
         let count = left.min(buffer.len());
         let (wanted, _) = buffer.split_at_mut(count);
@@ -185,8 +213,9 @@ impl FileSink {
         Ok(count)
     }
 
-    /// Publishes what is there, and says whether it is durable. After an error the part is still ours.
-    pub(super) fn finish(
+    /// Publishes the content; returns its path, and whether it is durable. After an error the
+    /// partial file remains.
+    pub(crate) fn finish(
         &mut self,
         path: &FilePath,
         offer: &Offer,
@@ -196,42 +225,43 @@ impl FileSink {
         self.cut_raw_tail()?;
         // Before the sync, which carries all of it to the disk.
         self.set_mode(offer);
-        date(&self.file, offer.mtime);
+        set_time(&self.file, offer.mtime);
         if let Some(digest) = digest {
-            digest_memory::remember(&self.file, digest);
+            digest_cache::remember(&self.file, digest);
         }
         let published = self.sync().and_then(|synced| {
-            let Some(part) = &self.part else { return Err(io::ErrorKind::NotFound.into()) };
+            let Some(name) = &self.name else { return Err(io::ErrorKind::NotFound.into()) };
             let (published, named) =
-                self.directory.publish(&part.name, &self.file, path, on_exists)?;
+                self.directory.publish(&name.text, &self.file, path, on_exists)?;
             Ok((published, synced && named))
         });
         match &published {
             Ok(_) => {
-                if let Some(Part { state: Some(mut state), .. }) = self.part.take() {
+                if let Some(Name { state: Some(mut state), .. }) = self.name.take() {
                     state.remove(self.directory.handle());
                 }
             }
-            // A part that looks as old as its file would be swept.
+            // With the time of the sender's file it would be removed as too old.
             Err(_) => drop(self.file.set_modified(std::time::SystemTime::now())),
         }
         published
     }
 
     fn sync(&mut self) -> io::Result<bool> {
-        if !self.directory.is_durable() {
+        if !self.directory.fsyncs() {
             return Ok(false);
         }
-        anyport_disk::sync(&self.file).inspect_err(|_| {
-            // The kernel may have given up pages that never reached the disk: nobody may go on with them.
-            if let Some(mut state) = self.part.as_mut().and_then(|part| part.state.take()) {
+        crate::disk::sync(&self.file).inspect_err(|_| {
+            // The kernel may have dropped pages that never reached the disk: it must not be
+            // resumed.
+            if let Some(mut state) = self.name.as_mut().and_then(|name| name.state.take()) {
                 state.remove(self.directory.handle());
             }
         })
     }
 
-    /// Sets the permissions that the sender asked for, before anybody can see the file. What the file system does not know is
-    /// not worth losing the file.
+    /// Sets the requested permissions before the file is visible. A file system without permissions
+    /// is no reason to lose the file.
     fn set_mode(&self, offer: &Offer) {
         let Some(mode) = offer.mode.map(|mode| self.directory.limited_mode(mode)) else { return };
         let set = self.file.metadata().and_then(|metadata| match metadata.mode() & 0o777 == mode {
@@ -243,82 +273,63 @@ impl FileSink {
         }
     }
 
-    /// After a rewrite the file is longer than what was decoded.
+    /// Removes the bytes after the decoded content.
     fn cut_raw_tail(&self) -> io::Result<()> {
         if self.raw_len > self.write_at { self.file.set_len(self.write_at) } else { Ok(()) }
     }
 
-    pub(super) fn keep_part(mut self, owner: IpAddr) -> Option<String> {
-        // An empty part is of no use to anybody.
+    pub(crate) fn keep(mut self, owner: IpAddr) -> Option<String> {
+        // An empty partial file is of no use.
         if self.not_kept || self.write_at == 0 || self.cut_raw_tail().is_err() {
             return None;
         }
-        // An operator who finds the part finds whose it is, too.
+        // The state file describes it to an operator.
         self.save(&[]);
-        let part = self.part.take()?;
-        self.directory.add_partial(&part.name, Some(owner), self.write_at);
-        Some(part.name)
+        let Name { text, .. } = self.name.take()?;
+        self.directory.add_partial(&text, Some(owner), self.write_at);
+        Some(text)
     }
 
-    /// Keeps it where nobody goes on with it.
-    pub(super) fn keep_apart(mut self, owner: IpAddr) -> Option<String> {
-        let apart = part::random_name().ok()?;
-        let part = self.part.as_mut()?;
+    /// Keeps it under a name that no attempt resumes.
+    pub(crate) fn keep_apart(mut self, owner: IpAddr) -> Option<String> {
+        let apart = names::random().ok()?;
+        let name = self.name.as_mut()?;
         let handle = self.directory.handle();
-        rustix::fs::renameat(handle, part.name.as_str(), handle, apart.as_str()).ok()?;
-        part.name = apart;
-        if let Some(mut state) = part.state.take() {
+        rustix::fs::renameat(handle, name.text.as_str(), handle, apart.as_str()).ok()?;
+        name.text = apart;
+        if let Some(mut state) = name.state.take() {
             state.remove(handle);
         }
-        self.keep_part(owner)
+        self.keep(owner)
     }
 }
 
-impl Drop for FileSink {
+impl Drop for PartialFile {
     fn drop(&mut self) {
-        let Some(part) = &mut self.part else { return };
+        let Some(name) = &mut self.name else { return };
         let handle = self.directory.handle();
-        if let Err(error) = rustix::fs::unlinkat(handle, part.name.as_str(), AtFlags::empty()) {
-            tracing::warn!(part = part.name, %error, "cannot remove a partial file");
+        if let Err(error) = rustix::fs::unlinkat(handle, name.text.as_str(), AtFlags::empty()) {
+            tracing::warn!(part = name.text, %error, "cannot remove a partial file");
         }
-        if let Some(state) = &mut part.state {
+        if let Some(state) = &mut name.state {
             state.remove(handle);
         }
     }
 }
 
-/// Whether a partial file could be locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lock {
-    Ours,
-    /// By another connection.
-    Held,
-    /// The file system has no locks.
-    Unsupported,
-}
-
-/// Locks a partial file until it is closed.
-pub(super) fn lock(file: &File) -> Lock {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Lock::Ours,
-        Err(Errno::WOULDBLOCK) => Lock::Held,
-        Err(_) => Lock::Unsupported,
-    }
-}
-
-fn open_part(
+fn open_hidden(
     directory: &Directory,
     name: &str,
     how: OFlags,
     mode: Option<u32>,
 ) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
-    let mode = Mode::from_raw_mode(anyport_disk::partial_mode(mode));
+    let mode = Mode::from_raw_mode(crate::disk::partial_mode(mode));
     Ok(openat(directory.handle(), name, flags, mode)?.into())
 }
 
-/// Sets the time that the sender asked for.
-pub(crate) fn date(file: &File, mtime: Option<FileTime>) {
+/// Sets the requested modification time, if there is one.
+pub fn set_time(file: &File, mtime: Option<FileTime>) {
     if let Some(time) = mtime.and_then(FileTime::to_system_time)
         && let Err(error) = file.set_modified(time)
     {
@@ -332,8 +343,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::config::Config;
-    use crate::sink::Served;
+    use crate::{Settings, Store};
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(directory).unwrap();
@@ -344,9 +354,8 @@ mod tests {
     }
 
     fn directory(path: &Path) -> Arc<Directory> {
-        let mut config = Config::new(path);
-        config.keep_partial = DAY;
-        Served::open(&config).unwrap().now()
+        let settings = Settings { keep_partial: DAY, ..Settings::default() };
+        Store::open(path, settings).unwrap().now()
     }
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -357,14 +366,14 @@ mod tests {
         FilePath::sanitize(text).unwrap()
     }
 
-    fn finish(mut sink: FileSink, path: &str) -> FilePath {
+    fn finish(mut sink: PartialFile, path: &str) -> FilePath {
         sink.finish(&name(path), &Offer::default(), OnExists::Rename, None).unwrap().0
     }
 
     #[test]
     fn a_file_is_hidden_until_it_is_whole() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut sink = directory(scratch.path()).create_part(None).unwrap();
+        let mut sink = directory(scratch.path()).create_partial(None).unwrap();
         sink.write(b"half").unwrap();
         assert!(names(scratch.path())[0].starts_with(".anyport-"));
         sink.write(b" and half").unwrap();
@@ -377,25 +386,25 @@ mod tests {
     fn dropped_it_leaves_nothing_and_kept_it_leaves_the_part() {
         let scratch = tempfile::tempdir().unwrap();
         let directory = directory(scratch.path());
-        let mut sink = directory.create_part(None).unwrap();
+        let mut sink = directory.create_partial(None).unwrap();
         sink.write(b"lost").unwrap();
         drop(sink);
         assert!(names(scratch.path()).is_empty());
-        let mut sink = directory.create_part(None).unwrap();
+        let mut sink = directory.create_partial(None).unwrap();
         sink.write(b"kept").unwrap();
-        let part = sink.keep_part(OWNER).unwrap();
+        let part = sink.keep(OWNER).unwrap();
         assert_eq!(names(scratch.path()), [part]);
-        assert_eq!(directory.create_part(None).unwrap().keep_part(OWNER), None);
+        assert_eq!(directory.create_partial(None).unwrap().keep(OWNER), None);
     }
 
     #[test]
     fn a_kept_part_holds_what_was_decoded_and_no_raw_tail() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut sink = directory(scratch.path()).create_part(None).unwrap();
+        let mut sink = directory(scratch.path()).create_partial(None).unwrap();
         sink.write(b"h-e-l-l-o-").unwrap();
         sink.begin_rewrite();
         sink.write(b"hel").unwrap();
-        let part = sink.keep_part(OWNER).unwrap();
+        let part = sink.keep(OWNER).unwrap();
         assert_eq!(std::fs::read(scratch.path().join(part)).unwrap(), b"hel");
     }
 
@@ -425,7 +434,7 @@ mod tests {
                 .map(|i| {
                     let directory = &directory;
                     scope.spawn(move || {
-                        let mut sink = directory.create_part(None).unwrap();
+                        let mut sink = directory.create_partial(None).unwrap();
                         sink.write(&[i; 10]).unwrap();
                         (i, finish(sink, "same.bin"))
                     })
@@ -442,7 +451,7 @@ mod tests {
     #[test]
     fn a_rewritten_file_is_cut_to_what_was_rewritten() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut sink = directory(scratch.path()).create_part(None).unwrap();
+        let mut sink = directory(scratch.path()).create_partial(None).unwrap();
         sink.write(b"h-e-l-l-o-").unwrap();
         sink.begin_rewrite();
         let mut pair = [0; 2];

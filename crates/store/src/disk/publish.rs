@@ -1,4 +1,4 @@
-//! A file gets its name: never over another file, and as durably as the file system allows.
+//! Renaming without replacing another file, and fsync, as far as the file system has them.
 
 use std::fs::File;
 use std::io;
@@ -29,15 +29,16 @@ pub enum Way {
     Rename,
     /// A hard link, and the old name removed.
     Link,
-    /// The name was free, and a rename followed. Only programs that lock the directory as this one does are kept out.
+    /// The name was free, and a rename followed: only programs that lock the directory are
+    /// excluded.
     Checked,
 }
 
 /// Gives `file` the name `to` instead of `from`, unless something has that name already (`EEXIST`).
 ///
 /// # Errors
-/// What the kernel said. Where the file has its new name in spite of that (NFS repeats a request whose reply was lost), it
-/// is no error.
+/// The kernel's error, unless the file has its new name: NFS repeats a request whose reply was
+/// lost.
 pub fn rename_no_replace(file: &File, from: At<'_>, to: At<'_>) -> Result<Way, Errno> {
     let renamed = match with_flag(from, to) {
         // Whatever the reason: a file system that fails for another one fails again.
@@ -62,7 +63,7 @@ fn with_link(from: At<'_>, to: At<'_>) -> Result<Way, Errno> {
     Ok(Way::Link)
 }
 
-/// The last way, on file systems that have neither: an empty file as a placeholder would be visible.
+/// For file systems that have neither: an empty file as a placeholder would be visible.
 fn with_check(from: At<'_>, to: At<'_>) -> Result<Way, Errno> {
     static OURS: Mutex<()> = Mutex::new(());
     let _among_threads = OURS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +77,7 @@ fn with_check(from: At<'_>, to: At<'_>) -> Result<Way, Errno> {
     Ok(Way::Checked)
 }
 
-/// The directory of `to`, locked. A process that keeps the lock does not keep others from storing files.
+/// Locks the directory of `to`; a process that holds the lock for long does not stop others.
 fn locked(to: At<'_>) -> Option<rustix::fd::OwnedFd> {
     let parent = to.name.parent().filter(|parent| !parent.as_os_str().is_empty());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -99,10 +100,11 @@ fn is_at(file: &File, at: At<'_>) -> bool {
     (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
 }
 
-/// Makes a file or the entries of a directory durable; `false` where their file system has no fsync for them.
+/// Makes a file or the entries of a directory durable; returns `false` where the file system has no
+/// fsync for them.
 ///
 /// # Errors
-/// What the kernel said: the disk may have failed.
+/// The kernel's error: the disk may have failed.
 pub fn sync(file: impl AsFd) -> io::Result<bool> {
     match rustix::fs::fsync(file) {
         Ok(()) => Ok(true),
@@ -113,7 +115,7 @@ pub fn sync(file: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// How long the lock of a directory is waited for, in all about a tenth of a second: whoever holds it needs microseconds.
+/// Attempts to lock a directory, for about 0.1 s in total: a rename takes microseconds.
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 

@@ -1,4 +1,4 @@
-//! What the entries of the served directory take together, in space and in number.
+//! The space and the number of all entries in the served directory.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,35 +7,37 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
-use super::directory::Directory;
-use super::part;
+use crate::directory::Directory;
+use crate::names;
 
 /// Space and number of files and directories.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    /// Bytes of the blocks that they take.
-    pub(crate) bytes: u64,
+pub struct Usage {
+    /// Bytes of their blocks.
+    pub bytes: u64,
     /// Files and directories.
-    pub(crate) entries: u64,
+    pub entries: u64,
 }
 
 impl Usage {
-    pub(crate) const fn plus(self, other: Self) -> Self {
+    /// Returns the sum of both.
+    pub const fn plus(self, other: Self) -> Self {
         Self {
             bytes: self.bytes.saturating_add(other.bytes),
             entries: self.entries.saturating_add(other.entries),
         }
     }
 
-    pub(crate) const fn minus(self, other: Self) -> Self {
+    /// Returns the difference, at least zero.
+    pub const fn minus(self, other: Self) -> Self {
         Self {
             bytes: self.bytes.saturating_sub(other.bytes),
             entries: self.entries.saturating_sub(other.entries),
         }
     }
 
-    /// What is beyond `limit`, in words.
-    pub(crate) fn excess(self, limit: Self) -> Option<String> {
+    /// Returns which part of `limit` is exceeded, in words.
+    pub fn excess(self, limit: Self) -> Option<String> {
         if self.entries > limit.entries {
             let entries = limit.entries;
             return Some(format!("more than {entries} files and directories (--max-entries)"));
@@ -45,15 +47,13 @@ impl Usage {
     }
 }
 
-/// Adds up all entries of `directory`, but for those whose inode is among `without`, and for the states of partial files. Links are
-/// not followed, and other file systems not entered, as nothing is published there. Of a file with several links each is
-/// an entry, and its space counts once. Counts no further than `most` entries.
-/// What cannot be looked at is logged and left out: content of the directory never keeps a server from starting.
-pub(crate) fn usage_below(
-    directory: &Directory,
-    without: &dyn Fn(u64) -> bool,
-    most: u64,
-) -> Usage {
+/// Adds up all entries of `directory` but state files and those whose inode is `without`; stops
+/// after `most` entries.
+///
+/// Links are not followed, and other file systems not entered, as nothing is published there. Each
+/// link to a file is an entry, and its space counts once. Entries that cannot be read are logged
+/// and left out: the content of the directory never keeps a server from starting.
+pub fn usage_below(directory: &Directory, without: &dyn Fn(u64) -> bool, most: u64) -> Usage {
     let block = directory.block();
     let (usage, links) = (Usage::default(), HashMap::new());
     let mut walk = Walk { block, without, most, usage, links, left_out: None };
@@ -71,7 +71,7 @@ struct Walk<'a> {
     usage: Usage,
     /// Inodes whose space was counted, with the number of links not found yet.
     links: HashMap<u64, u128>,
-    /// How many entries could not be looked at, and the reason of the first.
+    /// The number of entries that could not be read, and the error of the first.
     left_out: Option<(u64, String)>,
 }
 
@@ -91,7 +91,7 @@ impl Walk<'_> {
             }
             let counted = entry.map_err(Into::into).and_then(|entry| {
                 let name = entry.file_name();
-                if [c".", c".."].contains(&name) || name.to_str().is_ok_and(part::is_state) {
+                if [c".", c".."].contains(&name) || name.to_str().is_ok_and(names::is_state) {
                     return Ok(());
                 }
                 self.entry(directory, name, device, depth)
@@ -110,7 +110,7 @@ impl Walk<'_> {
         depth: u32,
     ) -> io::Result<()> {
         let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            // Removed in the meantime.
+            // Removed after its name was read.
             Err(Errno::NOENT) => return Ok(()),
             stat => stat?,
         };
@@ -159,8 +159,8 @@ impl Walk<'_> {
     }
 }
 
-/// Bytes that an entry takes: its blocks, and at least those of its size, which some file systems allocate late. A directory
-/// takes a block at least.
+/// Bytes that an entry takes: its blocks, and at least those of its size, which some file systems
+/// allocate late. A directory takes a block at least.
 fn space(stat: &Stat, block: u64) -> u64 {
     let size = stat.st_size.cast_unsigned();
     match FileType::from_raw_mode(stat.st_mode) {
@@ -171,15 +171,15 @@ fn space(stat: &Stat, block: u64) -> u64 {
 }
 
 /// `bytes` rounded up to whole blocks.
-pub(crate) const fn in_blocks(bytes: u64, block: u64) -> u64 {
+pub const fn in_blocks(bytes: u64, block: u64) -> u64 {
     bytes.div_ceil(block).saturating_mul(block)
 }
 
-/// Files with several links that are remembered in one count, in about 4 MiB. Links of further ones count like files of their
-/// own, so the count is never too low.
+/// Files with several links that one count remembers, in about 4 MiB. Links of further ones count
+/// like separate files, so the count is never too low.
 const MOST_LINKED: usize = 128 * 1024;
 
-/// Levels of directories; each takes a descriptor while it is looked at.
+/// Maximum depth of directories; each takes a descriptor while it is counted.
 const DEEPEST: u32 = 64;
 
 #[cfg(test)]
@@ -187,8 +187,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::config::Config;
-    use crate::sink::Served;
+    use crate::{Settings, Store};
 
     #[test]
     fn blocks_and_entries_are_added_up_and_links_and_states_are_not() {
@@ -202,7 +201,7 @@ mod tests {
         std::fs::write(at(".anyport-01.part"), [0; 50]).unwrap();
         std::fs::write(at(".anyport-01.state"), [0; 300]).unwrap();
         std::os::unix::fs::symlink(outside.path(), at("link")).unwrap();
-        let directory = Served::open(&Config::new(scratch.path())).unwrap().now();
+        let directory = Store::open(scratch.path(), Settings::default()).unwrap().now();
         let block = directory.block();
         let usage = |without: &HashSet<u64>, most| {
             usage_below(&directory, &|inode| without.contains(&inode), most)
@@ -224,7 +223,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
-        let directory = Served::open(&Config::new(scratch.path())).unwrap().now();
+        let directory = Store::open(scratch.path(), Settings::default()).unwrap().now();
         let usage = || usage_below(&directory, &|_| false, 100);
         std::fs::create_dir(at("d")).unwrap();
         std::fs::write(at("one"), [7; 100_000]).unwrap();
@@ -243,7 +242,7 @@ mod tests {
     fn what_is_too_deep_is_left_out_and_no_stack_overflows() {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(scratch.path().join("d/".repeat(80))).unwrap();
-        let directory = Served::open(&Config::new(scratch.path())).unwrap().now();
+        let directory = Store::open(scratch.path(), Settings::default()).unwrap().now();
         let usage = usage_below(&directory, &|_| false, 100);
         assert_eq!(usage.entries, u64::from(DEEPEST) + 1);
     }

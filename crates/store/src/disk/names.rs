@@ -1,8 +1,9 @@
-//! Names that a file system does not distinguish: `README` and `readme` on FAT, two Unicode normalization forms on APFS.
+//! Names that a file system does not distinguish: `README` and `readme` on FAT, two Unicode
+//! normalization forms on APFS.
 //!
-//! A directory entry found under a name may have another one, and is then another file. Only reading the directory
-//! shows its name (`/proc/self/fd` shows the name that was looked up), so a cheap test comes first: does the entry also
-//! answer to other spellings of the name?
+//! A directory entry found under a name may have another one, and is then another file. Only
+//! reading the directory shows its name (`/proc/self/fd` shows the name that was looked up), so a
+//! cheap test comes first: is the entry also found under other spellings of the name?
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -13,13 +14,13 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstatfs, ioctl_getflags, openat, statat};
 use rustix::io::Errno;
 
-use crate::At;
+use super::At;
 
-/// Returns the name of the directory entry found at `at`, if that is not exactly the name asked for. The parent
-/// directory is read only where its file system may not distinguish names.
+/// Returns the name of the directory entry found at `at`, if that is not exactly the requested
+/// name. The parent directory is read only where its file system may not distinguish names.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel's error.
 pub fn stored_as(at: At<'_>) -> io::Result<Option<OsString>> {
     let Some(name) = at.name.file_name().map(OsStr::as_bytes) else { return Ok(None) };
     let stat = |path: &Path| statat(at.directory, path, AtFlags::SYMLINK_NOFOLLOW);
@@ -27,8 +28,9 @@ pub fn stored_as(at: At<'_>) -> io::Result<Option<OsString>> {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         found => found?,
     };
-    let answers = |other: &Vec<u8>| stat(&at.name.with_file_name(OsStr::from_bytes(other))).is_ok();
-    let is_ambiguous = spellings(name).iter().any(answers);
+    let is_found =
+        |other: &Vec<u8>| stat(&at.name.with_file_name(OsStr::from_bytes(other))).is_ok();
+    let is_ambiguous = spellings(name).iter().any(is_found);
     // ASCII alone has one normalization form.
     if !is_ambiguous && name.is_ascii() {
         return Ok(None);
@@ -39,7 +41,7 @@ pub fn stored_as(at: At<'_>) -> io::Result<Option<OsString>> {
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = match openat(at.directory, parent, flags, Mode::empty()) {
-        // A directory that may be written and not read.
+        // The directory may be writable and not readable.
         Err(Errno::ACCESS) if !is_ambiguous => return Ok(None),
         directory => directory?,
     };
@@ -64,9 +66,11 @@ pub fn stored_as(at: At<'_>) -> io::Result<Option<OsString>> {
     Ok(Some(OsString::from_vec(stored.unwrap_or_else(|| UNKNOWN.to_vec()))))
 }
 
-/// Other names that lead to the same entry where names are folded: the other case, and a dot that FAT drops.
+/// Other names that lead to the same entry where names are folded: the other case, and a dot that
+/// FAT drops.
 fn spellings(name: &[u8]) -> Vec<Vec<u8>> {
-    // Every file system that folds case folds that of ASCII; which others it folds depends on its tables.
+    // Every file system that folds case folds that of ASCII; which others it folds depends on its
+    // tables.
     let swapped = if name.iter().any(u8::is_ascii_alphabetic) {
         let swap = |byte: &u8| if byte.is_ascii_alphabetic() { byte ^ 0x20 } else { *byte };
         name.iter().map(swap).collect()
@@ -94,20 +98,22 @@ fn folded(name: &[u8]) -> String {
     String::from_utf8_lossy(name).trim_end_matches('.').to_lowercase()
 }
 
-/// File systems that compare bytes, unless a directory has [`CASEFOLD`]: ext2 to ext4, XFS, Btrfs, tmpfs, F2FS, overlay.
+/// File systems that compare bytes, unless a directory has [`CASEFOLD`]: ext2 to ext4, XFS, Btrfs,
+/// tmpfs, F2FS, overlay.
 const KNOWN: [i128; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x794c_7630];
 
 /// `FS_CASEFOLD_FL`.
 const CASEFOLD: u32 = 0x4000_0000;
 
-/// Shown where a directory does not tell the name of its entry.
+/// Shown where reading the directory does not find the entry.
 const UNKNOWN: &[u8] = b"another name";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Its file system compares bytes, so each name is one of its own, whatever other spellings there are.
+    /// Its file system compares bytes, so each name is one of its own, whatever other spellings
+    /// there are.
     #[test]
     fn names_that_a_directory_has_are_exact() {
         let scratch = tempfile::tempdir().unwrap();

@@ -1,0 +1,443 @@
+//! The served directory: publishing, and the partial files that are kept.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_time::FileTime;
+use anyport_proto::transfer::offer::OnExists;
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::io::Errno;
+
+use crate::disk::{At, Lock, lock};
+use crate::index::{PartialLimits, Partials};
+use crate::key::TransferKey;
+use crate::names::{self, check_name};
+use crate::{beneath, digest_cache};
+
+/// Names that are tried in order: `photo.jpg`, `photo-1.jpg`, … Then the numbers are random, so
+/// that a client that repeats one name does not make each file cost more than the last.
+const NAMES_IN_ORDER: u32 = 1000;
+
+/// Random names that are tried before giving up.
+const RANDOM_NAMES: u32 = 100;
+
+/// A directory that is open, and the index of its partial files. All paths are resolved from the
+/// handle.
+#[derive(Debug)]
+pub(crate) struct Root {
+    handle: File,
+    device: u64,
+    /// Size of a block of its file system, in bytes.
+    block: u64,
+    /// Size of its file system, in bytes.
+    capacity: u64,
+    partials: Partials,
+}
+
+impl Root {
+    pub(crate) fn new(handle: File) -> io::Result<Self> {
+        let device = rustix::fs::fstat(&handle)?.st_dev;
+        let (block, capacity) = match rustix::fs::fstatvfs(&handle) {
+            Ok(stat) => (stat.f_frsize.max(1), stat.f_blocks.saturating_mul(stat.f_frsize)),
+            Err(_) => (USUAL_BLOCK, u64::MAX),
+        };
+        Ok(Self { handle, device, block, capacity, partials: Partials::default() })
+    }
+
+    /// Whether it is the directory that `found` describes.
+    pub(crate) fn is(&self, found: &Metadata) -> bool {
+        let ours = self.handle.metadata();
+        ours.is_ok_and(|ours| (ours.dev(), ours.ino()) == (found.dev(), found.ino()))
+    }
+}
+
+/// How files are stored in the served directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Whether files are stored; otherwise nothing there is changed, not even old partial files.
+    pub stores_files: bool,
+    /// Whether a file and its directory entry are fsynced before the file counts as stored.
+    pub fsync: bool,
+    /// How long a partial file is kept after its last byte.
+    pub keep_partial: Duration,
+    /// Maximum number of partial files that are kept.
+    pub max_partial: usize,
+    /// Maximum size of all partial files that are kept; `None` for half of the file system.
+    pub max_partial_bytes: Option<u64>,
+    /// Whether requested permissions are set beyond the umask.
+    pub exact_modes: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            stores_files: true,
+            fsync: true,
+            keep_partial: Duration::from_secs(24 * 60 * 60),
+            max_partial: 1000,
+            max_partial_bytes: None,
+            exact_modes: false,
+        }
+    }
+}
+
+/// The directory that files are stored in, as one transfer sees it.
+#[derive(Debug)]
+pub struct Directory {
+    root: Arc<Root>,
+    settings: Settings,
+}
+
+/// The properties of an existing entry that an offer is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Present {
+    /// Whether it is a regular file.
+    pub is_file: bool,
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    /// Size in bytes.
+    pub size: u64,
+    /// The exact modification time.
+    pub mtime: FileTime,
+}
+
+impl Directory {
+    pub(crate) const fn new(root: Arc<Root>, settings: Settings) -> Self {
+        Self { root, settings }
+    }
+
+    pub(crate) const fn fsyncs(&self) -> bool {
+        self.settings.fsync
+    }
+
+    /// Returns the open directory.
+    pub fn handle(&self) -> &File {
+        &self.root.handle
+    }
+
+    /// Returns whether `other` is the same directory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.root, &other.root)
+    }
+
+    /// Returns the size of a block of its file system, in bytes.
+    pub fn block(&self) -> u64 {
+        self.root.block
+    }
+
+    pub(crate) fn device(&self) -> u64 {
+        self.root.device
+    }
+
+    /// The permissions of a file whose sender asks for `mode`.
+    pub(crate) fn limited_mode(&self, mode: u32) -> u32 {
+        crate::disk::limited_mode(mode, self.settings.exact_modes)
+    }
+
+    /// Stores an empty file like any other file, and returns the features that the file system
+    /// lacks.
+    ///
+    /// # Errors
+    /// The kernel's error: nothing can be stored.
+    pub fn probe(&self) -> io::Result<Vec<crate::disk::Lack>> {
+        let names = [names::random()?, names::random()?];
+        crate::disk::probe(self.handle(), [&names[0], &names[1]])
+    }
+
+    /// Returns the free bytes of the file system.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(self.handle())?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Returns the entry `path`, if there is one; a link itself, as nothing is written through one.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn present(&self, path: &FilePath) -> io::Result<Option<Present>> {
+        let present = |stat: Stat| {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            Present {
+                is_file: kind.is_file(),
+                is_directory: kind.is_dir(),
+                size: stat.st_size.cast_unsigned(),
+                mtime: digest_cache::mtime(&stat),
+            }
+        };
+        Ok(beneath::stat(self.handle(), path)?.map(present))
+    }
+
+    /// Returns whether there is a partial file of `key`.
+    pub fn has_partial(&self, key: &TransferKey) -> bool {
+        statat(self.handle(), key.partial_name(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Creates the directory `path`, if it does not exist.
+    ///
+    /// # Errors
+    /// The kernel's error, or that another entry has the name.
+    pub fn make(&self, path: &FilePath) -> io::Result<()> {
+        let parent = self.parent(path)?;
+        let above = parent.as_ref().unwrap_or(&self.root.handle);
+        let name = path.file_name();
+        match rustix::fs::mkdirat(above, name.as_bytes(), Mode::from_raw_mode(0o777)) {
+            Ok(()) if self.fsyncs() => crate::disk::sync(above).map(drop),
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST)
+                if self.present(path)?.is_some_and(|present| present.is_directory) =>
+            {
+                check_name(above, name.as_bytes())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes partial files that no connection writes to and that are older than `keep_partial`.
+    pub fn sweep(&self) {
+        if !self.settings.stores_files {
+            return;
+        }
+        for (name, _, _) in self.hidden(|age| age > self.settings.keep_partial) {
+            self.remove_partial(&name, Why::Old);
+        }
+        // Other programs may have removed some.
+        for name in self.root.partials.names() {
+            let found = statat(self.handle(), &name, AtFlags::SYMLINK_NOFOLLOW);
+            if found.is_err_and(|error| error == Errno::NOENT) {
+                self.root.partials.remove(&name);
+            }
+        }
+    }
+
+    /// Does the same for those in the index, which costs little where none is old.
+    pub fn sweep_index(&self) {
+        while let Some(name) = self.root.partials.oldest() {
+            match statat(self.handle(), &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if age(stat.st_mtime) > self.settings.keep_partial => {
+                    self.remove_partial(&name, Why::Old);
+                }
+                Err(Errno::NOENT) => self.root.partials.remove(&name),
+                _ => return,
+            }
+            // A connection writes to it.
+            if self.root.partials.oldest() == Some(name) {
+                return;
+            }
+        }
+    }
+
+    /// Indexes the partial files that an earlier run left, the oldest first.
+    pub(crate) fn index_partials(&self) {
+        self.sweep();
+        let mut partials = self.hidden(|_| true);
+        partials.retain(|(name, _, _)| !names::is_state(name));
+        partials.sort_by_key(|(_, age, _)| std::cmp::Reverse(*age));
+        for (name, _, bytes) in partials {
+            self.add_partial(&name, None, bytes);
+        }
+    }
+
+    /// Adds a partial file to the index, and removes those that exceed the limits with it.
+    pub(crate) fn add_partial(&self, name: &str, owner: Option<IpAddr>, bytes: u64) {
+        let Settings { max_partial, max_partial_bytes, .. } = self.settings;
+        let bytes_limit = max_partial_bytes.unwrap_or(self.root.capacity / 2);
+        let limits = PartialLimits { files: max_partial, bytes: bytes_limit };
+        for evicted in self.root.partials.keep(name, owner, bytes, limits) {
+            self.remove_partial(&evicted, Why::Surplus);
+        }
+    }
+
+    /// Removes a partial file from the index that a connection now writes to.
+    pub(crate) fn release_partial(&self, name: &str) {
+        self.root.partials.remove(name);
+    }
+
+    /// Returns the names of partial files and state files, with their age and size.
+    fn hidden(&self, is_wanted: impl Fn(Duration) -> bool) -> Vec<(String, Duration, u64)> {
+        let Ok(entries) = Dir::read_from(self.handle()) else { return Vec::new() };
+        let describe = |entry: DirEntry| {
+            let name = entry.file_name().to_str().ok().filter(|name| names::is_hidden(name))?;
+            let stat = statat(self.handle(), name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            Some((name.to_owned(), age(stat.st_mtime), stat.st_size.cast_unsigned()))
+        };
+        entries.flatten().filter_map(describe).filter(|(_, age, _)| is_wanted(*age)).collect()
+    }
+
+    /// Removes a partial file or state file that no connection uses.
+    fn remove_partial(&self, name: &str, why: Why) {
+        let Some(_locked) = self.lock_abandoned(name, why) else { return };
+        self.root.partials.remove(name);
+        match rustix::fs::unlinkat(self.handle(), name, AtFlags::empty()) {
+            Ok(()) => tracing::info!(part = %name, ?why, "removed a partial file"),
+            Err(error) => tracing::warn!(part = %name, %error, "cannot remove a partial file"),
+        }
+        if let Some(state) = names::state_of(name) {
+            let _ = rustix::fs::unlinkat(self.handle(), state, AtFlags::empty());
+        }
+    }
+
+    /// Whether `name` is still that of `file`.
+    pub(crate) fn is_named(&self, name: &str, file: &File) -> io::Result<bool> {
+        let ours = rustix::fs::fstat(file)?;
+        let named = statat(self.handle(), name, AtFlags::SYMLINK_NOFOLLOW);
+        Ok(named.is_ok_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)))
+    }
+
+    /// Locks a partial file, or a state file without one, that no connection uses.
+    fn lock_abandoned(&self, name: &str, why: Why) -> Option<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(self.handle(), name, flags, Mode::empty()).ok()?);
+        // A state file is removed together with its partial file, or after it.
+        let is_alone = names::partial_of(name).is_none_or(|partial| {
+            statat(self.handle(), partial, AtFlags::SYMLINK_NOFOLLOW).is_err()
+        });
+        let is_free = match lock(&file) {
+            Lock::Acquired => true,
+            Lock::Held => false,
+            // Its modification time may already be that of the sender's file; its change time is
+            // not.
+            Lock::Unsupported => {
+                why == Why::Surplus
+                    || age(file.metadata().ok()?.ctime()) > self.settings.keep_partial
+            }
+        };
+        let is_abandoned = is_alone && is_free && self.is_named(name, &file).unwrap_or(false);
+        is_abandoned.then_some(file)
+    }
+
+    /// Opens the directory of `path`, and creates it if it is missing; `None` at the top. Links are
+    /// not followed, so it is never outside.
+    fn parent(&self, path: &FilePath) -> io::Result<Option<File>> {
+        let Some(parent) = path.parent() else { return Ok(None) };
+        let mut directory: Option<File> = None;
+        for name in parent.components() {
+            let above = directory.as_ref().unwrap_or(&self.root.handle);
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = match openat(above, name, flags, Mode::empty()) {
+                Err(Errno::NOENT) => {
+                    match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o777)) {
+                        Ok(()) if self.fsyncs() => {
+                            crate::disk::sync(above)?;
+                        }
+                        Ok(()) => {}
+                        // Another upload may have created it, perhaps under another spelling.
+                        Err(Errno::EXIST) => check_name(above, name)?,
+                        Err(error) => return Err(error.into()),
+                    }
+                    openat(above, name, flags, Mode::empty())?
+                }
+                opened => {
+                    check_name(above, name)?;
+                    opened?
+                }
+            };
+            directory = Some(opened.into());
+        }
+        Ok(directory)
+    }
+
+    /// Renames `partial` to `path`, or as `on_exists` decides if that is taken; returns the path,
+    /// and whether it is durable.
+    pub(crate) fn publish(
+        &self,
+        partial: &str,
+        file: &File,
+        path: &FilePath,
+        on_exists: OnExists,
+    ) -> io::Result<(FilePath, bool)> {
+        let parent = self.parent(path)?;
+        let into = parent.as_ref().unwrap_or(&self.root.handle);
+        if !self.is_named(partial, file)? {
+            return Err(io::Error::other("the partial file of this upload was removed"));
+        }
+        let published = self.rename(partial, file, into, path, on_exists)?;
+        if !self.fsyncs() {
+            return Ok((published, false));
+        }
+        let error = match crate::disk::sync(into) {
+            Ok(durable) => return Ok((published, durable)),
+            Err(error) => error,
+        };
+        // After an error nothing may be visible; where that is impossible, it is not an error.
+        let name = published.file_name();
+        if on_exists != OnExists::Overwrite
+            && rustix::fs::renameat(into, name.as_bytes(), self.handle(), partial).is_ok()
+        {
+            return Err(error);
+        }
+        tracing::error!(%error, path = %published, "stored, but its directory cannot be synced");
+        Ok((published, false))
+    }
+
+    fn rename(
+        &self,
+        partial: &str,
+        file: &File,
+        into: &File,
+        path: &FilePath,
+        on_exists: OnExists,
+    ) -> io::Result<FilePath> {
+        let partial = At { directory: self.handle().as_fd(), name: Path::new(partial) };
+        if on_exists == OnExists::Overwrite {
+            let name = path.file_name();
+            let to = At { directory: into.as_fd(), name: name.as_ref() };
+            // The file system may not distinguish this name from that of another file.
+            if crate::disk::rename_no_replace(file, partial, to) == Err(Errno::EXIST) {
+                check_name(into, name.as_bytes())?;
+                rustix::fs::renameat(partial.directory, partial.name, into, name.as_bytes())?;
+            }
+            return Ok(path.clone());
+        }
+        for attempt in 0..NAMES_IN_ORDER + RANDOM_NAMES {
+            let candidate = match attempt {
+                0 => Ok(path.clone()),
+                _ if on_exists == OnExists::Error => {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                in_order if in_order < NAMES_IN_ORDER => path.numbered(in_order),
+                _ => path.numbered(getrandom::u32()?),
+            };
+            let candidate = candidate.map_err(io::Error::other)?;
+            // The kernel decides which of several concurrent uploads gets the name.
+            let name = candidate.file_name();
+            let to = At { directory: into.as_fd(), name: name.as_ref() };
+            match crate::disk::rename_no_replace(file, partial, to) {
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(candidate),
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("more than {NAMES_IN_ORDER} files are named like {path}"),
+        ))
+    }
+}
+
+/// Why a partial file is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Older than `keep_partial`.
+    Old,
+    /// Beyond the limits.
+    Surplus,
+}
+
+/// The time since `seconds` after the epoch; zero for the future.
+fn age(seconds: i64) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// Size of a block where the file system does not report it.
+const USUAL_BLOCK: u64 = 4096;
