@@ -10,7 +10,7 @@ use anyport_net::waiting::Waiting;
 use anyport_proto::one_line::one_line;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_proto::transfer::units::{format_bytes, format_rate};
+use anyport_proto::transfer::units::{format_rate, format_resumed};
 use anyport_proto::visible::{escape_json, make_visible};
 use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot};
 use serde_json::json;
@@ -205,9 +205,11 @@ pub(crate) fn summary_json(summary: &Snapshot) -> serde_json::Value {
         decisions[decided.as_str()][class.as_str()] = json!(count);
     }
     let Snapshot { connections, receipts, bytes, interrupted, refused, .. } = summary;
+    let Snapshot { already_there, already_there_bytes, .. } = summary;
     let Snapshot { sent, bytes_sent, unsent, .. } = summary;
     let mut event = json!({
         "event": "summary", "connections": connections, "receipts": receipts, "bytes": bytes,
+        "already_there": already_there, "already_there_bytes": already_there_bytes,
         "interrupted": interrupted, "refused": refused,
         "sent": sent, "bytes_sent": bytes_sent, "unsent": unsent, "decisions": decisions, "silent": silent,
     });
@@ -299,10 +301,9 @@ impl Observer for Printer {
         }
         if !self.verbose {
             let digest = digest.map(|digest| format!(", {}", digest.short())).unwrap_or_default();
-            let what = format!(" sent{from}: {} in {seconds:.3} s{digest}", format_bytes(*bytes));
-            let details =
-                [Some(protocol.to_string()), Some(peer.to_string()), file.rate().map(format_rate)];
-            let details: Vec<String> = details.into_iter().flatten().collect();
+            let content = format_resumed(*size, *bytes);
+            let what = format!(" sent: {content} in {seconds:.3} s{digest}, {protocol}, {peer}");
+            let details: Vec<String> = file.rate().map(format_rate).into_iter().collect();
             return self.print(one_line(&make_visible(&name.to_string()), &what, &details));
         }
         let rate = file.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();

@@ -53,14 +53,46 @@ pub(crate) fn some_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Bytes per second, more than zero.
+/// Bytes per second, more than zero. Refuses bits: their `b` is lower case, as in `10Mb`.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    if let Some((bits, shown)) = bits(text) {
+        let bytes = size_text(bits.div_ceil(8));
+        return Err(format!(
+            "the unit is bytes per second, not bits: write {bytes} for {shown}bit/s"
+        ));
+    }
     match some_bytes(text) {
         Err(error) if error.starts_with("expected") => {
             Err("expected bytes per second, such as 65536, 1MB or 2MiB".to_owned())
         }
         parsed => parsed,
     }
+}
+
+/// Returns the bits that `10Mb`, `10Mbit`, `10Mbps` and `10Mbit/s` name, and the number with its
+/// prefix (`10 M`); none for other units.
+fn bits(text: &str) -> Option<(u64, String)> {
+    let unit = ["bits/s", "bit/s", "bits", "bit", "bps", "b/s", "b"];
+    let number = unit.iter().find_map(|unit| text.strip_suffix(unit))?;
+    let bits = bytes(number).ok().filter(|bits| *bits > 0)?;
+    let (digits, prefix) = number.split_at(number.find(|c: char| !c.is_ascii_digit())?);
+    Some((bits, format!("{digits} {}", prefix.trim())))
+}
+
+/// Returns `bytes` as a SIZE or RATE that parses to exactly this number, with the largest unit.
+pub(crate) fn size_text(bytes: u64) -> String {
+    let units = [
+        ("TiB", 1 << 40),
+        ("TB", 1_000_000_000_000),
+        ("GiB", 1 << 30),
+        ("GB", 1_000_000_000),
+        ("MiB", 1 << 20),
+        ("MB", 1_000_000),
+        ("KiB", 1 << 10),
+        ("kB", 1000),
+    ];
+    let unit = units.iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
+    unit.map_or_else(|| bytes.to_string(), |(name, size)| format!("{}{name}", bytes / size))
 }
 
 /// Bytes that fit a buffer and are not none.
@@ -145,8 +177,38 @@ mod tests {
         ] {
             assert_eq!(number(1..=64_u8)(text), Err(error.to_owned()), "{text}");
         }
-        assert!(rate("10Mbit").unwrap_err().starts_with("expected bytes per second"));
         assert_eq!(rate("0"), Err("must be greater than zero".to_owned()));
+    }
+
+    #[test]
+    fn a_rate_is_in_bytes_and_bits_are_refused_with_the_bytes_to_write() {
+        for (text, words) in [
+            ("10Mb", "write 1250kB for 10 Mbit/s"),
+            ("10 Mb", "write 1250kB for 10 Mbit/s"),
+            ("10mb", "write 1250kB for 10 mbit/s"),
+            ("10kb", "write 1250 for 10 kbit/s"),
+            ("10Mbit", "write 1250kB for 10 Mbit/s"),
+            ("10Mbps", "write 1250kB for 10 Mbit/s"),
+            ("10Mbit/s", "write 1250kB for 10 Mbit/s"),
+            ("1Gbit", "write 125MB for 1 Gbit/s"),
+        ] {
+            let error = format!("the unit is bytes per second, not bits: {words}");
+            assert_eq!(rate(text), Err(error), "{text}");
+        }
+        for (text, expected) in [("500KB", 500_000), ("10mB", 10_000_000), ("1m", 1_000_000)] {
+            assert_eq!(rate(text), Ok(expected), "{text}");
+        }
+        assert_eq!(bytes("10mb"), Ok(10_000_000), "a size has no bits");
+        for text in ["b", "Mb", "fastb"] {
+            assert!(rate(text).unwrap_err().starts_with("expected"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_written_as_it_is_read() {
+        for text in ["1TiB", "64KiB", "1500MB", "1250kB", "999", "3GB", "18446744073709551615"] {
+            assert_eq!(size_text(bytes(text).unwrap()), text);
+        }
     }
 
     #[test]

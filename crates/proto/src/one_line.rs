@@ -5,8 +5,10 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Columns of such a line.
 pub const COLUMNS: usize = 100;
 
-/// `name`, `what` and those of `details` that fit into [`COLUMNS`], the most important first. A name that is too long keeps
-/// its end, which tells files apart.
+/// Returns `name`, all of `what`, and those of `details` that fit into [`COLUMNS`], the most important first.
+///
+/// A name that is too long keeps its end, which tells files apart. A longer line is possible only
+/// where `what` leaves less than [`SHORTEST_NAME`], as with a full IPv6 address.
 pub fn one_line(name: &str, what: &str, details: &[String]) -> String {
     let reserved = name.width().min(WHOLE_NAME);
     let (mut used, mut rest) = (what.width(), what.to_owned());
@@ -18,7 +20,7 @@ pub fn one_line(name: &str, what: &str, details: &[String]) -> String {
             rest.push_str(detail);
         }
     }
-    end_of(name, COLUMNS.saturating_sub(used)) + &rest
+    end_of(name, COLUMNS.saturating_sub(used).max(SHORTEST_NAME)) + &rest
 }
 
 /// The end of `name`, behind an ellipsis if that is not all of it.
@@ -39,6 +41,9 @@ const SEPARATOR: &str = ", ";
 
 /// Columns up to which a name is whole; details give way to it.
 const WHOLE_NAME: usize = 32;
+
+/// Columns of a name that no other part of the line takes.
+const SHORTEST_NAME: usize = 12;
 
 #[cfg(test)]
 mod tests {

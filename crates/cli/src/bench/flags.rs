@@ -31,7 +31,7 @@ pub(crate) struct Bench {
     #[command(subcommand)]
     pub(super) what: Option<What>,
 
-    /// Running servers to measure instead of this machine
+    /// Measure these running servers, not a server started by bench
     ///
     /// Each run stores its file there, unless the server runs with --sink discard.
     #[arg(value_name = "URL")]
@@ -61,9 +61,9 @@ pub(crate) struct Bench {
     #[arg(value_parser = values::number(1_u32..=256))]
     pub(super) parallel: u32,
 
-    /// Run only these rows and their baselines
+    /// Run only these rows, as raw-own,ws-own, and their baselines
     ///
-    /// Separate several with commas. Rows of anyport: raw-own, ws-own, frames-own, library-own,
+    /// Rows of anyport: raw-own, ws-own, frames-own, library-own,
     /// library-library, ws-library; raw-own-file, ws-own-file, raw-own-blake3, tls-own, wss-own,
     /// wss-library. Baselines: bare-tcp, bare-tcp-read, bare-tcp-file, bare-ws, bare-ws-read;
     /// bare-own, bare-ws-own, bare-ws-library. Rows with WebSocket frames of other sizes end in -64k

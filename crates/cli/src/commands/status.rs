@@ -1,5 +1,7 @@
 //! `anyport status`.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::{escape_json, make_visible};
@@ -10,6 +12,7 @@ use crate::daemon::control::client::Server;
 use crate::daemon::flags;
 use crate::exit::Exit;
 use crate::output::write_stdout;
+use crate::values::size_text;
 
 pub(crate) fn run(flags: &flags::Status) -> Result<Exit, Failure> {
     let servers = Server::all(flags.which.control.as_deref())?;
@@ -63,10 +66,13 @@ fn for_people(status: &Value) -> String {
         counts(&status["open"], " (", ")"),
         since["connections"],
     ));
+    let already_there = number(&since["already_there"]);
+    let received = number(&since["bytes"]).saturating_sub(number(&since["already_there_bytes"]));
     lines.push(format!(
-        "  files: {} received ({}), {} sent ({}); interrupted uploads {}, interrupted downloads {}, refused {}",
-        since["receipts"],
-        format_bytes(number(&since["bytes"])),
+        "  files: {} received ({}){}, {} sent ({}); interrupted uploads {}, interrupted downloads {}, refused {}",
+        number(&since["receipts"]).saturating_sub(already_there),
+        format_bytes(received),
+        if already_there > 0 { format!(", {already_there} already there") } else { String::new() },
         since["sent"],
         format_bytes(number(&since["bytes_sent"])),
         since["interrupted"],
@@ -82,7 +88,9 @@ fn for_people(status: &Value) -> String {
         lines.push(format!("  detected: {detected}"));
     }
     lines.push(format!("  rooms: {}", status["rooms"]));
-    lines.push(format!("  limits:{}", counts(&status["limits"], " ", "")));
+    let limits = members(&status["limits"]).filter(|(_, limit)| !limit.is_null());
+    let limits: Vec<_> = limits.map(|(key, limit)| flag(key, limit)).collect();
+    lines.push(format!("  limits: {}", limits.join(", ")));
     lines.push(match &status["last_reload"] {
         Value::Null => "  settings: not reloaded since the start".to_owned(),
         reload => {
@@ -117,11 +125,27 @@ fn one_transfer(transfer: &Value) -> String {
     )
 }
 
-/// `raw 1, http1 2` between two words, or nothing; what is null is no limit, and not worth a word.
+/// `raw 1, http1 2` between two words, or nothing.
 fn counts(value: &Value, before: &str, after: &str) -> String {
-    let some = members(value).filter(|(_, count)| !count.is_null());
-    let list = some.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ");
-    if list.is_empty() { list } else { format!("{before}{list}{after}") }
+    let list: Vec<_> = members(value).map(|(name, count)| format!("{name} {count}")).collect();
+    if list.is_empty() { String::new() } else { format!("{before}{}{after}", list.join(", ")) }
+}
+
+/// A limit as the flag that sets it: `--idle-timeout 60s`.
+fn flag(key: &str, limit: &Value) -> String {
+    let value = match key {
+        "max_size" | "quota" | "limit_rate" => size_text(number(limit)),
+        _ if key.ends_with("_timeout") => {
+            format!("{:?}", Duration::from_secs_f64(limit.as_f64().unwrap_or_default()))
+        }
+        _ => limit.to_string(),
+    };
+    format!("--{} {value}", flag_name(key))
+}
+
+/// The flag that sets a limit. The key of `--max-unclassified` has kept an older name.
+fn flag_name(key: &str) -> String {
+    if key == "max_undecided" { "max-unclassified".to_owned() } else { key.replace('_', "-") }
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
@@ -167,6 +191,41 @@ mod tests {
         {
             assert_eq!(duration(seconds), text);
         }
+    }
+
+    #[test]
+    fn limits_are_flags_of_serve_that_could_be_typed() {
+        let mut config = anyport_server::Config::new("inbox");
+        (config.quota, config.limit_rate) = (Some(5_000_000_000), Some(1_250_000));
+        config.timeouts.drain = Duration::from_millis(1500);
+        let limits = crate::daemon::limits(&config);
+        let all = limits.as_object().unwrap();
+        let mut line = vec!["anyport".to_owned(), "serve".to_owned()];
+        for (key, limit) in all.iter().filter(|(_, limit)| !limit.is_null()) {
+            line.extend(flag(key, limit).split(' ').map(ToOwned::to_owned));
+        }
+        crate::layers::program().try_get_matches_from(&line).unwrap();
+        let line = line.join(" ");
+        for flag in [
+            "--max-unclassified 256",
+            "--idle-timeout 60s",
+            "--drain-timeout 1.5s",
+            "--quota 5GB",
+            "--limit-rate 1250kB",
+        ] {
+            assert!(line.contains(flag), "{flag}: {line}");
+        }
+    }
+
+    #[test]
+    fn files_that_were_already_there_do_not_count_as_received() {
+        let mut status = serde_json::json!({});
+        status["since_start"] = serde_json::json!({
+            "receipts": 3, "bytes": 15_000_000, "already_there": 2,
+            "already_there_bytes": 10_000_000,
+        });
+        let text = for_people(&status);
+        assert!(text.contains("files: 1 received (5.00 MB), 2 already there, "), "{text}");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) use detach::{Detached, detach};
 pub(crate) use log_file::LogFile;
 pub(crate) use notify::{Manager, STATUS_EVERY, stopping};
 pub(crate) use pid_file::PidFile;
+#[cfg(test)]
+pub(crate) use status::limits;
 pub(crate) use status::{Office, Order};
 
 use crate::{Failure, logging};

@@ -134,7 +134,7 @@ fn transfer(transfer: &Transfer) -> Value {
 }
 
 /// What one peer, and all of them together, may take.
-fn limits(config: &Config) -> Value {
+pub(crate) fn limits(config: &Config) -> Value {
     let some = |limit: u64| (limit != u64::MAX).then_some(limit);
     json!({
         "max_conns": config.max_connections,

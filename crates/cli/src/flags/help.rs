@@ -171,12 +171,14 @@ const UNITS: [(&str, &str); 3] = [
     (
         "SIZE",
         "whole bytes, or with a unit: kB, MB, GB (or K, M, G) are powers of\n\
-         1000, KiB, MiB, GiB of 1024; as in 64KiB, 1MB or 2GiB",
+         1000, KiB, MiB, GiB of 1024, in upper or lower case (10mb is 10MB);\n\
+         as in 64KiB, 1MB or 2GiB",
     ),
     (
         "RATE",
-        "bytes (not bits) per second, or with a unit: kB, MB, GB (or K, M,\n\
-         G) are powers of 1000, KiB, MiB, GiB of 1024; as in 500kB or 2MiB",
+        "bytes per second, or with a unit: kB, MB, GB (or K, M, G) are\n\
+         powers of 1000, KiB, MiB, GiB of 1024, as in 500kB or 2MiB; K, M\n\
+         and G in upper or lower case, B in upper case: 10Mb would be bits",
     ),
     ("DURATION", "number and unit: ms, s, m (minutes), h, d; as in 500ms, 1h30m"),
 ];

@@ -247,9 +247,9 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) tls: ServerTls,
 
-    /// Accept only these of raw, http, ws, frames, tls
+    /// Accept a comma-separated list: raw,http,ws,frames,tls
     ///
-    /// Separate several with commas. tls alone requires TLS, with every protocol inside; in a list,
+    /// tls alone requires TLS, with every protocol inside; in a list,
     /// it accepts the listed protocols under TLS too.
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Detection")]
     pub(crate) only: Vec<ProtocolName>,

@@ -96,9 +96,9 @@ pub(crate) struct Cat {
     #[arg(long, short)]
     pub(crate) binary: bool,
 
-    /// Exit this long after the end of the input
+    /// Exit this long after the end of the input; -q 1 is 1 s, as in nc
     ///
-    /// A number without a unit is seconds. [default: when the server closes]
+    /// Of all durations, only this one may lack a unit. [default: when the server closes]
     #[arg(long, short = 'q', value_name = "DURATION", value_parser = values::wait)]
     pub(crate) quit_after: Option<Duration>,
 

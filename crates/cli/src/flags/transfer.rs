@@ -172,9 +172,9 @@ pub(crate) struct Send {
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
 
-    /// Print FORMAT for each file, as curl does
+    /// Print FORMAT instead of the receipt of each file, as curl -w
     ///
-    /// It replaces the receipt. For example:
+    /// For example:
     ///
     /// '%{path} %{bytes} %{rate}\n'
     ///

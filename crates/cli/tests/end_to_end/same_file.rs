@@ -48,6 +48,25 @@ fn get(server: &Server, scheme: &str, flags: &[&str], name: &str, to: &Path) -> 
 }
 
 #[test]
+fn a_file_that_is_already_there_is_counted_apart_from_received_files() {
+    for scheme in ["tcp", "ws", "frames", "http"] {
+        let server = Server::start(&[]);
+        let sample = Sample::new("f", &[b'A'; LONG]);
+        write_at(sample.path(), &[b'A'; LONG], long_ago());
+        for outcome in ["stored", "same"] {
+            let sent = send(&server, scheme, &[], sample.path()).succeeds();
+            assert!(outcomes(&sent)[0].starts_with(outcome), "{scheme}: {sent:?}");
+            server.next_receipt();
+        }
+        let (_, summary) = server.stop_with_summary();
+        let counted = ["receipts", "bytes", "already_there", "already_there_bytes"];
+        let counted = counted.map(|key| summary[key].as_u64().unwrap());
+        let long = LONG as u64;
+        assert_eq!(counted, [2, 2 * long, 1, long], "{scheme}: {summary}");
+    }
+}
+
+#[test]
 fn a_file_rewritten_within_the_second_is_another_file() {
     for scheme in ["tcp", "ws", "frames", "http"] {
         let server = Server::start(&["--on-exists", "overwrite"]);

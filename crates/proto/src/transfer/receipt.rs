@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::file_path::FilePath;
 use super::tcp_seen::TcpSeen;
-use super::units::{format_bytes, format_rate};
+use super::units::{format_bytes, format_rate, format_resumed};
 use super::words::{quoted, spelled};
 use crate::one_line::one_line;
 use crate::visible::make_visible;
@@ -86,7 +86,12 @@ impl Receipt {
     /// One line of at most [`COLUMNS`](crate::one_line::COLUMNS) columns, for people. [`Self::human_line`] has all of it.
     pub fn summary(&self) -> String {
         let outcome = if self.path.is_some() { self.outcome().in_words() } else { "not stored" };
-        let mut what = format!(" {outcome}: {}", format_bytes(self.bytes));
+        let received = self.bytes.saturating_sub(self.resumed);
+        let is_resumed = self.resumed > 0 && self.end != EndKind::AlreadyHere;
+        let mut what = match is_resumed {
+            true => format!(" {outcome}: {}", format_resumed(self.bytes, received)),
+            false => format!(" {outcome}: {}", format_bytes(self.bytes)),
+        };
         if self.end != EndKind::AlreadyHere {
             what.push_str(&format!(" in {:.3} s", round_to_micros(self.seconds)));
         }
@@ -96,16 +101,10 @@ impl Receipt {
         if !self.confirmed {
             what.push_str(", unconfirmed");
         }
-        let is_resumed = self.resumed > 0 && self.end != EndKind::AlreadyHere;
-        let details = [
-            is_resumed.then(|| format!("resumed at {}", format_bytes(self.resumed))),
-            Some(self.protocol.to_string()),
-            Some(self.peer.to_string()),
-            self.rate().map(format_rate),
-        ];
+        what.push_str(&format!(", {}, {}", self.protocol, self.peer));
+        let details: Vec<String> = self.rate().map(format_rate).into_iter().collect();
         let stored = self.stored().map(|path| path.to_string()).or_else(|| self.path.clone());
         let name = stored.or_else(|| self.name.clone()).unwrap_or_else(|| "a file".to_owned());
-        let details: Vec<String> = details.into_iter().flatten().collect();
         one_line(&make_visible(&name), &what, &details)
     }
 
@@ -120,7 +119,8 @@ impl Receipt {
         };
         let mut line = format!("{protocol}/{engine} {peer} {bytes} {unit} in {seconds} s");
         if self.resumed > 0 && self.end != EndKind::AlreadyHere {
-            line.push_str(&format!(" (resumed at {})", self.resumed));
+            let received = self.bytes.saturating_sub(self.resumed);
+            line.push_str(&format!(" ({received} now, resumed at {})", self.resumed));
         }
         if let Some(rate) = self.rate() {
             line.push_str(&format!(", {}", format_rate(rate)));
@@ -521,6 +521,21 @@ pub(crate) mod tests {
                 "ws/own 127.0.0.1:40312 1017558069 bytes in 0.409 s, 2.49 GB/s, blake3:{hex}, end close, stored as photo.jpg, reno"
             )
         );
+    }
+
+    #[test]
+    fn a_summary_shortens_the_name_and_never_drops_the_peer() {
+        let path = Some(format!("{}photo.jpg", "holiday/".repeat(9)));
+        let resumed = Receipt { path, confirmed: false, resumed: 900_000_000, ..whole() };
+        for peer in ["203.0.113.200:40312", "[2001:db8::7]:40312"] {
+            let line = Receipt { peer: peer.parse().unwrap(), ..resumed.clone() }.summary();
+            let what = " stored: 1.02 GB (118 MB now) in 0.409 s, blake3:abababab, unconfirmed";
+            assert!(line.ends_with(&format!("photo.jpg{what}, ws, {peer}")), "{line}");
+            assert!(line.starts_with('…') && line.chars().count() <= 100, "{line}");
+        }
+        let plain = whole().summary();
+        let what = "photo.jpg stored: 1.02 GB in 0.409 s, blake3:abababab, ws, 127.0.0.1:40312";
+        assert_eq!(plain, format!("{what}, 2.49 GB/s"));
     }
 
     #[test]

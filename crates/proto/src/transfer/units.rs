@@ -5,6 +5,14 @@ pub fn format_bytes(bytes: u64) -> String {
     scaled(bytes as f64)
 }
 
+/// The size of a file, and how much of it was transferred now if not all: `200 MB (137 MB now)`.
+pub fn format_resumed(size: u64, now: u64) -> String {
+    match now == size {
+        true => format_bytes(size),
+        false => format!("{} ({} now)", format_bytes(size), format_bytes(now)),
+    }
+}
+
 /// Bytes per second as `2.49 GB/s`; `unknown rate` for what is no rate (negative, infinite, not a
 /// number).
 pub fn format_rate(bytes_per_second: f64) -> String {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyport_proto::detect::{Decision, End, Reason, Verdict};
-use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::transfer::receipt::{Outcome, Receipt};
 use anyport_proto::transfer::units::format_bytes;
 
 use super::histogram::{Durations, Histogram};
@@ -23,6 +23,8 @@ pub struct Counters {
     unshaken: AtomicU64,
     receipts: AtomicU64,
     bytes: AtomicU64,
+    already_there: AtomicU64,
+    already_there_bytes: AtomicU64,
     interrupted: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
     open: AtomicU64,
@@ -55,10 +57,14 @@ pub struct Snapshot {
     pub encrypted: u64,
     /// TLS handshakes that failed.
     pub unshaken: u64,
-    /// Transfers that are whole and stored.
+    /// Receipts: files that were stored or already there.
     pub receipts: u64,
     /// Content bytes of these.
     pub bytes: u64,
+    /// Receipts of files that were already there, so that nothing was received.
+    pub already_there: u64,
+    /// Content bytes of these.
+    pub already_there_bytes: u64,
     /// Transfers that broke off.
     pub interrupted: u64,
     /// Peers that were refused.
@@ -167,6 +173,8 @@ impl Counters {
             unshaken: load(&self.unshaken),
             receipts: load(&self.receipts),
             bytes: load(&self.bytes),
+            already_there: load(&self.already_there),
+            already_there_bytes: load(&self.already_there_bytes),
             interrupted: load(&self.interrupted),
             refused: self.refused.iter().map(load).sum(),
             refusals: refusals.filter(|(_, count)| *count > 0).collect(),
@@ -186,8 +194,12 @@ impl Counters {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a file that was received completely.
+    /// Counts a file that was received completely, or was already there.
     pub(super) fn received(&self, receipt: &Receipt) {
+        if receipt.outcome() != Outcome::Stored {
+            self.already_there.fetch_add(1, Ordering::Relaxed);
+            self.already_there_bytes.fetch_add(receipt.bytes, Ordering::Relaxed);
+        }
         self.receipts.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(receipt.bytes, Ordering::Relaxed);
         self.received_in.add(receipt.seconds);
@@ -375,12 +387,18 @@ impl SilentEnd {
 /// For people, on one line.
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, receipts, bytes, interrupted, refused, .. } = self;
+        let Self { connections, interrupted, refused, already_there, .. } = self;
         let Self { sent, bytes_sent, unsent, .. } = self;
-        let (came, went) = (format_bytes(*bytes), format_bytes(*bytes_sent));
+        // Counters are read one after the other.
+        let received = self.receipts.saturating_sub(*already_there);
+        let came = format_bytes(self.bytes.saturating_sub(self.already_there_bytes));
+        let went = format_bytes(*bytes_sent);
         let (interrupted, s) = (interrupted + unsent, if *connections == 1 { "" } else { "s" });
-        let files = if *receipts == 1 { "file" } else { "files" };
-        write!(f, "{connections} connection{s}: received {receipts} {files} ({came})")?;
+        let files = if received == 1 { "file" } else { "files" };
+        write!(f, "{connections} connection{s}: received {received} {files} ({came})")?;
+        if *already_there > 0 {
+            write!(f, ", {already_there} already there")?;
+        }
         write!(f, ", sent {sent} ({went}), interrupted {interrupted}, refused {refused}")?;
         let Self { encrypted, unshaken, .. } = self;
         if encrypted + unshaken > 0 {
@@ -455,7 +473,15 @@ mod tests {
                 (raw, Class::Unproven, 1),
             ]
         );
+        let snapshot = Snapshot {
+            receipts: 3,
+            bytes: 15_000_000,
+            already_there: 2,
+            already_there_bytes: 10_000_000,
+            ..snapshot
+        };
         let line = snapshot.to_string();
+        assert!(line.contains(": received 1 file (5.00 MB), 2 already there, sent 0"), "{line}");
         assert!(line.contains("; detected http1 2 (first-bytes), frames 1 (proof), "), "{line}");
         assert!(line.ends_with("; without data 1 (gave-way)"), "{line}");
     }

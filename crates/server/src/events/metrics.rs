@@ -97,10 +97,14 @@ fn connections(page: &mut Page, snapshot: &Snapshot) {
 
 fn transfers(page: &mut Page, snapshot: &Snapshot) {
     let name = "files_received_total";
-    page.about(name, "counter", "Received files, by result.");
+    page.about(
+        name,
+        "counter",
+        "Received files, by result; whole includes files that were already there.",
+    );
     page.row(name, &[("result", "whole")], snapshot.receipts);
     page.row(name, &[("result", "interrupted")], snapshot.interrupted);
-    let bytes = "Content bytes of completely received files.";
+    let bytes = "Content bytes of these files, without interrupted ones.";
     page.single("files_received_bytes_total", "counter", bytes, snapshot.bytes);
     let name = "files_sent_total";
     page.about(name, "counter", "Sent files, by result.");
