@@ -24,6 +24,7 @@ mod stats;
 mod websocket;
 mod work;
 
+use std::fmt::Display;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -43,6 +44,9 @@ use crate::flags::{Fsync, Sink};
 use crate::output::{lines_to_stdout, to_stderr};
 
 pub(crate) fn run(flags: &Bench) -> Result<Exit, Failure> {
+    if cfg!(debug_assertions) {
+        to_stderr(&format!("warning: {DEBUG_BUILD}"));
+    }
     match &flags.what {
         Some(What::Echo(flags)) => echo::run(flags),
         Some(What::Idle(flags)) => idle::run(flags),
@@ -76,11 +80,11 @@ fn compare(flags: &Bench) -> Result<Exit, Failure> {
     }
     let work = Workplace::new(flags)?;
     to_stderr(&format!(
-        "{} bytes of {}; {} rows, {} rounds and one to warm up",
+        "{} bytes of {}; {}, {} and one to warm up",
         work.size,
         work.label,
-        rows.len(),
-        flags.runs
+        counted(rows.len(), "row"),
+        counted(flags.runs, "round"),
     ));
     if !flags.urls.is_empty() {
         to_stderr("the servers keep the file of each run, unless their --sink discards it");
@@ -96,6 +100,15 @@ fn compare(flags: &Bench) -> Result<Exit, Failure> {
     tell(&report, flags)?;
     Ok(exit)
 }
+
+/// Returns `1 round` or `3 rounds`.
+fn counted(count: impl Display + PartialEq + From<u8>, noun: &str) -> String {
+    let plural = if count == 1.into() { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+/// What a report of such a build begins with.
+const DEBUG_BUILD: &str = "this is a debug build: its times mean nothing";
 
 /// The rows of the table and of the tools that are installed, as far as they are wanted; and what is left out, and why.
 fn local_rows(flags: &Bench) -> Result<(Vec<Row>, Vec<Skipped>), Failure> {

@@ -17,6 +17,7 @@ use super::flags::Bench;
 use super::rows::{BASE, LAYERS, Receiver, Row, Sender, Skipped};
 use super::run::{Broken, Sample};
 use super::stats::{Ratio, Spread};
+use super::{DEBUG_BUILD, counted};
 
 /// A row and what its rounds showed.
 #[derive(Debug)]
@@ -148,7 +149,11 @@ impl Report {
 
     /// Facts, settings and versions, a line each.
     pub(super) fn preamble(&self) -> Vec<String> {
-        let mut lines = self.facts.lines();
+        let mut lines = Vec::new();
+        if cfg!(debug_assertions) {
+            lines.push(DEBUG_BUILD.to_owned());
+        }
+        lines.extend(self.facts.lines());
         let settings = self.settings.as_object().into_iter().flatten();
         let settings = settings.map(|(name, value)| {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -164,9 +169,10 @@ impl Report {
     /// What the figures rest on, for below them.
     pub(super) fn footnotes(&self) -> Vec<String> {
         let mut notes = vec![format!(
-            "{} measured rounds after one to warm up, order shuffled in each; {} bytes in every run, counted; \
+            "{} after one to warm up, order shuffled in each; {} bytes in every run, counted; \
              [95 % bootstrap interval] of the median of per-round ratios.",
-            self.runs, self.bytes
+            counted(self.runs, "measured round"),
+            self.bytes
         )];
         if self.parallel > 1 {
             notes.push(format!(
@@ -180,7 +186,11 @@ impl Report {
             (!names.is_empty()).then(|| names.join(", "))
         };
         let same = self.rows.iter().filter(|line| line.digest.is_some()).count();
-        notes.push(format!("{same} rows delivered the file byte-identical: {}", self.digest));
+        notes.push(format!(
+            "{} delivered the file byte-identical: {}",
+            counted(same, "row"),
+            self.digest
+        ));
         if let Some(names) = names(&|line| line.digest.is_none() && !line.row.is_estimated()) {
             notes.push(format!("Bytes counted, but no digest to compare: {names}."));
         }
@@ -198,9 +208,6 @@ impl Report {
         }
         for Skipped { name, reason } in &self.skipped {
             notes.push(format!("skipped {name}: {reason}"));
-        }
-        if cfg!(debug_assertions) {
-            notes.push("This is a debug build: its times mean nothing.".to_owned());
         }
         notes
     }

@@ -19,11 +19,10 @@ use serde_json::{Value, json};
 
 use self::crowd::{Crowd, Ready};
 use self::track::Track;
-use super::cpu;
 use super::facts::VERSION;
 use super::flags::Rooms;
 use super::stats::Spread;
-use super::websocket;
+use super::{counted, cpu, websocket};
 use crate::Failure;
 use crate::exit::Exit;
 use crate::output::lines_to_stdout;
@@ -224,8 +223,9 @@ impl Found {
 fn told(found: &[Found], flags: &Rooms, crowd: &Crowd) -> String {
     let Rooms { url, members, payload, rounds, duration, slow, .. } = flags;
     let mut lines = vec![format!(
-        "{url}: 1 sender of {payload} bytes, {members} members receive {} each; {rounds} rounds of {duration:?}, no message lost",
-        crowd.frame
+        "{url}: 1 sender of {payload} bytes, {members} members receive {} each; {} of {duration:?}, no message lost",
+        crowd.frame,
+        counted(*rounds, "round"),
     )];
     if *slow > 0 {
         lines.push(format!("{slow} more members never read; the figures are those of the others"));
