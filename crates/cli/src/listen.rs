@@ -41,10 +41,14 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (service, rest) = text
-            .split_once("://")
-            .ok_or("expected SERVICE://ADDR, such as any://127.0.0.1:8331")?;
-        let service: Service = service.parse()?;
+        let (service, rest) = text.split_once("://").ok_or_else(|| {
+            format!(
+                "expected SERVICE://ADDR, such as any://127.0.0.1:8331; for files: --bind {text}"
+            )
+        })?;
+        let service: Service = service
+            .parse()
+            .map_err(|error| format!("{error}; any accepts files over every protocol"))?;
         let (address, settings) = rest.split_once('?').unwrap_or((rest, ""));
         let address = address.strip_suffix('/').unwrap_or(address);
         if address.is_empty() || address.contains('/') {

@@ -15,13 +15,13 @@ mod output;
 mod reload;
 mod settings;
 mod template;
+mod tips;
 mod trust;
 mod values;
 
 use std::process::ExitCode;
 
 use anyport_client::{DEFAULT_PORT, Target};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::exit::Exit;
 use crate::flags::Command;
@@ -29,14 +29,15 @@ use crate::layers::Refusal;
 use crate::logging::LogFormat;
 
 fn main() -> ExitCode {
-    let parsed = match layers::parse(std::env::args_os().collect(), &layers::environment) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let parsed = match layers::parse(arguments.clone(), &layers::environment) {
         Ok(parsed) => parsed,
-        Err(Refusal::Usage(error)) => match without_target(&error) {
+        Err(Refusal::Usage(error)) => match tips::without_target(&error) {
             Some(failure) => {
                 output::print_failure(&failure);
                 return failure.exit.into();
             }
-            None => without_hidden(error).exit(),
+            None => tips::improve(error, &arguments).exit(),
         },
         Err(refusal) => {
             let failure = Failure::from(refusal);
@@ -76,71 +77,6 @@ fn main() -> ExitCode {
     .into()
 }
 
-/// Takes hidden flags and commands out of what clap suggests, and its advice to write `-- -x`.
-fn without_hidden(mut error: clap::Error) -> clap::Error {
-    let program = layers::program();
-    let is_visible = |word: &str| is_visible(&program, word);
-    for kind in
-        [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::ValidSubcommand]
-    {
-        match error.remove(kind) {
-            Some(ContextValue::String(word)) if is_visible(&word) => {
-                error.insert(kind, ContextValue::String(word));
-            }
-            Some(ContextValue::Strings(mut words)) => {
-                words.retain(|word| is_visible(word));
-                if !words.is_empty() {
-                    error.insert(kind, ContextValue::Strings(words));
-                }
-            }
-            _ => {}
-        }
-    }
-    if let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) {
-        tips.retain(|tip| {
-            let tip = tip.to_string();
-            // `'serve --max-conns' exists`
-            let word = tip.split('\'').nth(1).and_then(|quoted| quoted.split(' ').next_back());
-            !tip.starts_with("to pass ") && word.is_none_or(is_visible)
-        });
-        if !tips.is_empty() {
-            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
-        }
-    }
-    let recursive = ["-r", "-R", "--recursive"];
-    let invalid = error.get(ContextKind::InvalidArg);
-    if matches!(invalid, Some(ContextValue::String(flag)) if recursive.contains(&flag.as_str())) {
-        let tip = "directories are sent and received without a flag".to_owned();
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    }
-    error
-}
-
-/// Whether help shows a command or a long flag of that name anywhere.
-fn is_visible(program: &clap::Command, word: &str) -> bool {
-    let is_flag = |argument: &clap::Arg| {
-        let names = argument.get_long_and_visible_aliases().unwrap_or_default();
-        !argument.is_hide_set() && names.iter().any(|name| word.strip_prefix("--") == Some(name))
-    };
-    program.get_arguments().any(is_flag)
-        || program
-            .get_subcommands()
-            .filter(|command| !command.is_hide_set())
-            .any(|command| command.get_name() == word || is_visible(command, word))
-        || ["help", "--help", "--version"].contains(&word)
-}
-
-/// `anyport send FILE`, whose only argument is the target to clap.
-fn without_target(error: &clap::Error) -> Option<Failure> {
-    let missing = error.get(ContextKind::InvalidArg)?;
-    let is_files = matches!(missing, ContextValue::Strings(names) if names.len() == 1 && names[0].starts_with("<FILE>"));
-    if error.kind() != ErrorKind::MissingRequiredArgument || !is_files {
-        return None;
-    }
-    let error = anyhow::anyhow!("missing URL: the server to send to");
-    Some(Failure::new(Exit::Usage, error).with_hint("anyport send FILE HOST:PORT"))
-}
-
 /// A command that did not do its work: what to print, and how to exit.
 #[derive(Debug)]
 struct Failure {
@@ -162,6 +98,11 @@ impl Failure {
             let error = cause.downcast_ref::<std::io::Error>();
             error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
         };
+        // Every protocol of a server that requires TLS says so in its own way, with these words.
+        if !target.encrypted && format!("{:#}", self.error).contains("TLS is required") {
+            let encrypted = Target { encrypted: true, ..target.clone() };
+            self.hint = Some(format!("use {encrypted}"));
+        }
         if self.error.chain().any(refused)
             && let Some(port) = target.web_port()
         {

@@ -219,6 +219,11 @@ pub(crate) fn create_directory(flags: &flags::Serve) -> Result<bool, Failure> {
 pub(crate) fn cannot_serve(path: &Path, read_only: bool, error: io::Error) -> Failure {
     let unwritable =
         matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
+    if path.is_file() {
+        let error = anyhow!("{} is a file, DIR must be a directory", path.display());
+        let hint = format!("to send it: anyport send {} HOST", path.display());
+        return Failure::from(error).with_hint(hint);
+    }
     let hint = match unwritable && !read_only {
         true => "DIR is not writable; --read-only serves it without uploads",
         false => "DIR must be an existing directory",

@@ -34,14 +34,16 @@ pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
     }
     let identity = match &flags.tls_cert {
         Some(chain) => {
-            let identity = identity(chain, flags.tls_key.as_deref(), "--tls-key FILE")?;
+            let key = flags.tls_key.as_deref().unwrap_or(chain);
+            let identity = Identity::read(chain, key);
+            let identity = identity.map_err(|error| unusable(error, &named(flags)))?;
             warn_of_dates(&identity, chain);
             identity
         }
         None => own_identity(flags)?,
     };
     let server = Server::new(&identity, flags.tls_client_ca.as_deref(), true);
-    server.map(Some).map_err(unusable)
+    server.map(Some).map_err(|error| unusable(error, &named(flags)))
 }
 
 /// It serves all the same: those who have met it before go by its fingerprint.
@@ -64,6 +66,7 @@ fn tls_directory(flags: &ServerTls) -> (Option<PathBuf>, bool) {
 
 /// The identity that made itself, now or at an earlier start.
 fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
+    let unusable = |error| unusable(error, &named(flags));
     let (directory, told) = tls_directory(flags);
     let kept = match directory {
         Some(directory) => Identity::kept_in(&directory).map(|(identity, _)| {
@@ -115,6 +118,7 @@ pub(crate) fn check(flags: &ServerTls) -> Result<(), Failure> {
     if flags.tls == Tls::Off || flags.tls_cert.is_some() {
         return server(flags).map(drop);
     }
+    let unusable = |error| unusable(error, &named(flags));
     let identity = match found(flags)? {
         Some(identity) => identity,
         None => Identity::in_memory().map_err(unusable)?,
@@ -141,7 +145,7 @@ fn found(flags: &ServerTls) -> Result<Option<Identity>, Failure> {
             to_stderr(&format!("warning: {error}; the TLS key would not be stored"));
             Ok(None)
         }
-        Err(error) => Err(unusable(error)),
+        Err(error) => Err(unusable(error, &named(flags))),
         Ok(found) => {
             if let Some(identity) = &found {
                 warn_of_dates(identity, &directory.join(KEPT_AS));
@@ -151,25 +155,37 @@ fn found(flags: &ServerTls) -> Result<Option<Identity>, Failure> {
     }
 }
 
-/// The identity in `chain` and `key`, or both in `chain`; `flag` names another file for the key.
-fn identity(chain: &Path, key: Option<&Path>, flag: &str) -> Result<Identity, Failure> {
-    Identity::read(chain, key.unwrap_or(chain)).map_err(|error| {
-        let has_no_key = matches!(error, IdentityError::NoKey { .. });
-        let failure = unusable(error);
-        if has_no_key { failure.with_hint(flag) } else { failure }
-    })
+/// Flags and the files that they name; the first two are those of a certificate and its key.
+type Named<'a> = [(&'static str, Option<&'a Path>); 4];
+
+fn named(flags: &ServerTls) -> Named<'_> {
+    [
+        ("--tls-cert", flags.tls_cert.as_deref()),
+        ("--tls-key", flags.tls_key.as_deref()),
+        ("--tls-client-ca", flags.tls_client_ca.as_deref()),
+        ("--tls-dir", flags.tls_dir.as_deref()),
+    ]
 }
 
-fn unusable(error: IdentityError) -> Failure {
-    let hint = match &error {
-        IdentityError::Readable { path, .. } => Some(format!("chmod 600 {}", path.display())),
-        _ => None,
+/// The error for a file that cannot be used, with the flag of `named` that names it.
+fn unusable(error: IdentityError, named: &Named<'_>) -> Failure {
+    let (path, hint) = match &error {
+        IdentityError::File { path, .. } | IdentityError::Content { path, .. } => {
+            (path.as_path(), None)
+        }
+        IdentityError::Readable { path, .. } => {
+            (path.as_path(), Some(format!("chmod 600 {}", path.display())))
+        }
+        IdentityError::NoKey { path } => (path.as_path(), Some(format!("{} FILE", named[1].0))),
+        _ => (Path::new(""), None),
     };
-    let failure = Failure::new(Exit::Usage, error);
-    match hint {
-        Some(hint) => failure.with_hint(hint),
-        None => failure,
-    }
+    let names = |file: &Option<&Path>| file.is_some_and(|file| path.starts_with(file));
+    let flag = named.iter().find(|(_, file)| names(file)).map(|(flag, _)| *flag);
+    let error = match flag {
+        Some(flag) => anyhow!(error).context(format!("cannot use {flag}")),
+        None => anyhow!(error),
+    };
+    Failure { hint, ..Failure::new(Exit::Usage, error) }
 }
 
 /// Whom a client trusts.
@@ -177,16 +193,22 @@ fn unusable(error: IdentityError) -> Failure {
 /// # Errors
 /// Files that are named and cannot be used.
 pub(crate) fn client(flags: &ClientTls) -> Result<Encryption, Failure> {
-    let identity = match &flags.cert {
-        None => None,
-        Some(chain) => Some(identity(chain, flags.key.as_deref(), "--key FILE")?),
-    };
+    let named = [
+        ("--cert", flags.cert.as_deref()),
+        ("--key", flags.key.as_deref()),
+        ("--cacert", flags.cacert.as_deref()),
+        ("--known-hosts", flags.known_hosts.as_deref()),
+    ];
+    let unusable = |error| unusable(error, &named);
+    let identity = flags.cert.as_deref().map(|chain| {
+        Identity::read(chain, flags.key.as_deref().unwrap_or(chain)).map_err(unusable)
+    });
     let trust = Trust {
         pins: flags.pin.clone(),
         authorities: flags.cacert.clone(),
         known_hosts: flags.known_hosts.clone().or_else(|| in_config("known_hosts")),
         insecure: flags.insecure,
-        identity,
+        identity: identity.transpose()?,
     };
     Ok(Encryption::new(Client::new(trust).map_err(unusable)?, tell))
 }

@@ -157,6 +157,9 @@ pub enum TargetError {
     /// Several colons, and not an IPv6 address.
     #[error("{0:?} is neither HOST:PORT nor an IPv6 address")]
     BadAddress(String),
+    /// A colon, and no port after it.
+    #[error("{0:?} has a colon, but no port after it")]
+    NoPort(String),
     /// A port that is not a number from 1 to 65535.
     #[error("port {0:?} is not a number from 1 to 65535")]
     BadPort(String),
@@ -188,15 +191,19 @@ impl TargetError {
                 let rest = url.split_once(':').map_or("", |(_, rest)| rest);
                 Some(format!("write {scheme}://{}", rest.trim_start_matches('/')))
             }
-            Self::UserInfo => {
-                Some("put the token into a file for --token-file, or into ANYPORT_TOKEN".to_owned())
+            Self::UserInfo => Some(
+                "leave out all up to the @; a token goes into a --token-file or into ANYPORT_TOKEN"
+                    .to_owned(),
+            ),
+            Self::NoPort(_) | Self::BadPort(_) => {
+                Some("a path follows a slash: HOST/PATH or HOST:PORT/PATH".to_owned())
             }
             Self::BadAddress(_) => {
                 Some("write an IPv6 address with a port as [ADDRESS]:PORT".to_owned())
             }
             Self::InPath('#') => Some("write it as %23".to_owned()),
             Self::InPath(_) => Some("write it as %3F".to_owned()),
-            Self::NoHost(_) | Self::BadPort(_) | Self::BadName { .. } => None,
+            Self::NoHost(_) | Self::BadName { .. } => None,
         }
     }
 }
@@ -226,6 +233,7 @@ impl FromStr for Target {
         };
         let port = match port {
             None => scheme.default_port(encrypted),
+            Some("") => return Err(TargetError::NoPort(authority.to_owned())),
             Some(text) => match text.parse() {
                 Ok(port) if port > 0 => port,
                 _ => return Err(TargetError::BadPort(text.to_owned())),

@@ -16,17 +16,17 @@ use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
-use anyport_proto::transfer::units::{format_bytes, format_rate};
+use anyport_proto::transfer::units::{format_bytes, format_rate, format_resumed};
 use anyport_proto::visible::escape_json;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::send::is_bare;
 use super::{progress, reason};
 use crate::Failure;
 use crate::exit::Exit;
 use crate::output::{digest_text, json_to_stdout, receipt_line, stdout, to_stderr, to_stdout};
+use crate::tips::{is_bare, is_port, server_in_one};
 use crate::{access, flags};
 
 pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
@@ -206,6 +206,18 @@ fn failed(flags: &flags::Get, error: GetError) -> Failure {
 }
 
 fn targets(flags: &flags::Get) -> Result<Vec<Target>, Failure> {
+    // Each alone is a server, the port one of this machine; together they are meant as one.
+    if let [host, port] = flags.urls.as_slice()
+        && is_bare(host)
+        && is_port(port)
+    {
+        let error = anyhow::anyhow!("{host} and {port} are two servers");
+        let failure = Failure::new(Exit::Usage, error);
+        return Err(failure.with_hint(format!(
+            "{}; a port of this machine is :{port}",
+            server_in_one(host, port)
+        )));
+    }
     let parse = |url: &String| {
         let hint = "use a URL such as tcp://HOST:PORT/NAME";
         let target = flags.connection.credential.target(url, hint)?;
@@ -353,15 +365,14 @@ fn human(got: &Got, verbose: bool) -> String {
         let what = format!(" {}: {}", got.outcome.in_words(), format_bytes(got.size));
         return receipt_line(verbose, &path, &what, &[]);
     }
-    let (bytes, seconds) = (format_bytes(got.received()), got.seconds);
+    let (bytes, seconds) = (format_resumed(got.size, got.received()), got.seconds);
     let verified = if got.verified { " and verified" } else { "" };
     let digest = got.digest.map(|digest| digest_text(verbose, &digest));
     let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
     let untold = if got.size_told { "" } else { ", size not announced" };
     let what = format!(" received{verified}: {bytes} in {seconds:.3} s{untold}{digest}");
-    let resumed = || format!("resumed at {}", format_bytes(got.offset));
-    let details = [(got.offset > 0).then(resumed), got.rate().map(format_rate)];
-    receipt_line(verbose, &path, &what, &details.into_iter().flatten().collect::<Vec<_>>())
+    let details: Vec<String> = got.rate().map(format_rate).into_iter().collect();
+    receipt_line(verbose, &path, &what, &details)
 }
 
 /// As precise as receipts are written.

@@ -49,7 +49,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
         });
         told(json_to_stdout(&event))?;
     } else if !flags.quiet {
-        told(to_stdout(&piped.human_line()))?;
+        told(to_stdout(&format!("{}, no digest", piped.human_line())))?;
     }
     Ok(Exit::Done)
 }
@@ -91,7 +91,8 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
         escape_json(&event.to_string()).into_owned()
     } else {
         let path = path.as_deref().unwrap_or("-");
-        format!("received {path}: {} in {:.3} s", format_bytes(taken.bytes), taken.seconds)
+        let (bytes, seconds) = (format_bytes(taken.bytes), taken.seconds);
+        format!("received {path}: {bytes} in {seconds:.3} s, no digest")
     };
     if flags.quiet {
         return Ok(Exit::Done);

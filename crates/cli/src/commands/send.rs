@@ -15,7 +15,7 @@ use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::{Outcome, Receipt};
-use anyport_proto::transfer::units::{format_bytes, format_rate};
+use anyport_proto::transfer::units::{format_bytes, format_rate, format_resumed};
 use anyport_proto::visible::make_visible;
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -25,9 +25,11 @@ use crate::exit::Exit;
 use crate::output::{
     digest_text, failed_event, json_to_stdout, receipt_line, to_stderr, to_stdout, write_stdout,
 };
+use crate::tips::{is_bare, is_port, server_in_one};
 use crate::{Failure, access, flags, trust};
 
 pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
+    refuse_separate_port(flags)?;
     if let Some(key) = &flags.pipe {
         return super::pipe::send(flags, key);
     }
@@ -77,9 +79,22 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     }
 }
 
-/// Whether a URL is a word that could be the name of a file.
-pub(super) fn is_bare(url: &str) -> bool {
-    !url.contains([':', '/'])
+/// Refuses a port as an argument of its own, as nc (`send FILE HOST PORT`) and ssh (`send -p PORT
+/// FILE HOST`) have it. Alone, a port is a server of this machine, and HOST would be a file.
+fn refuse_separate_port(flags: &flags::Send) -> Result<(), Failure> {
+    let typed: Vec<_> = flags.files.iter().map(|file| file.to_string_lossy()).collect();
+    let (host, port, missing) = match typed.as_slice() {
+        [_, .., host] if is_port(&flags.target) => (&**host, &*flags.target, host),
+        [port, _, ..] if flags.perms && is_port(port) => (&*flags.target, &**port, port),
+        _ => return Ok(()),
+    };
+    if !is_bare(host) || &**missing == "-" || Path::new(&**missing).exists() {
+        return Ok(());
+    }
+    let error = anyhow::anyhow!("there is no file {missing}");
+    let perms = if missing == host { "" } else { "-p keeps permissions; " };
+    let hint = format!("{perms}if {host} is the server, {}", server_in_one(host, port));
+    Err(Failure::new(Exit::Usage, error).with_hint(hint))
 }
 
 /// What a person is told who has pressed Ctrl-C.
@@ -335,7 +350,7 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
     let ours = sent.digest.map(|digest| digest.algorithm());
     let theirs = receipt.digest.map(|digest| digest.algorithm());
     let verified = if ours.is_some() && ours == theirs { " and verified" } else { "" };
-    let (bytes, seconds) = (format_bytes(receipt.bytes), receipt.seconds);
+    let (bytes, seconds) = (receipt.bytes, receipt.seconds);
     let outcome = receipt.outcome();
     let path = receipt.path.clone();
     let path = path.map(|path| receipt.stored().map_or(path, |path| path.to_string()));
@@ -344,12 +359,12 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
         None => (Cow::Borrowed("content"), "received and not stored"),
     };
     if receipt.path.is_some() && outcome != Outcome::Stored {
-        let what = format!(" {done}: {bytes}");
+        let what = format!(" {done}: {}", format_bytes(bytes));
         return to_stdout(&receipt_line(verbose, &name, &what, &[]));
     }
     let bytes = match sent.grown {
-        true => format!("first {bytes} (the file has grown)"),
-        false => bytes,
+        true => format!("first {} (the file has grown)", format_bytes(bytes)),
+        false => format_resumed(bytes, bytes.saturating_sub(receipt.resumed)),
     };
     let digest = receipt.digest.map(|digest| digest_text(verbose, &digest));
     let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
@@ -357,9 +372,7 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
     if ours.is_some() && theirs.is_some() && ours != theirs {
         to_stderr("note: digests not compared: the server used another algorithm");
     }
-    let resumed = || format!("resumed at {}", format_bytes(receipt.resumed));
-    let details = [(receipt.resumed > 0).then(resumed), receipt.rate().map(format_rate)];
-    let details: Vec<String> = details.into_iter().flatten().collect();
+    let details: Vec<String> = receipt.rate().map(format_rate).into_iter().collect();
     to_stdout(&receipt_line(verbose, &name, &what, &details))?;
     if let Some((what, share)) = sent.bottleneck {
         let percent = share * 100.0;

@@ -580,7 +580,7 @@ fn help_and_time_are_for_people() {
     for line in [
         format!("curl -T FILE http://127.0.0.1:{port}/"),
         format!("nc -N 127.0.0.1 {port} < FILE"),
-        format!("ncat --send-only 127.0.0.1 {port} < FILE"),
+        format!("ncat 127.0.0.1 {port} < FILE"),
         format!("websocat -b ws://127.0.0.1:{port}/files/NAME < FILE"),
     ] {
         assert!(help.contains(&line), "no {line:?} in {help}");

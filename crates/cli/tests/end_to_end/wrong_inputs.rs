@@ -105,3 +105,104 @@ fn a_missing_file_and_an_argument_in_the_wrong_place_get_a_hint() {
     anyport(&["send", sample.path(), &http]).succeeds();
     anyport(&["send", other.path(), &http]).exits(4).says("over tcp:// with --on-exists rename");
 }
+
+#[test]
+fn a_host_and_a_port_apart_are_refused_before_anything_is_sent() {
+    let server = Server::start(&[]);
+    let sample = Sample::new("f", b"content");
+    let port = server.port().to_string();
+    let one = format!("localhost:{port}");
+    let path = sample.path();
+    let send = anyport(&["send", path, "localhost", &port]).exits(2);
+    send.says("there is no file localhost")
+        .says(&format!("hint: if localhost is the server, host and port are one argument: {one}"));
+    let send = anyport(&["send", "-p", &port, path, "localhost"]).exits(2);
+    send.says(&format!("there is no file {port}")).says("-p keeps permissions").says(&one);
+    anyport(&["cat", "localhost", &port]).exits(2).says("tip:").says(&one);
+    anyport(&["ls", "localhost", &port]).exits(2).says("tip:").says(&one);
+    anyport(&["get", "localhost", &port]).exits(2).says("are two servers").says(&one);
+    assert_eq!(server.published(), [""; 0]);
+    // A port alone stays a server of this machine.
+    anyport(&["send", path, &port]).succeeds();
+    let stdin = Running::start(anyport_command(&["send", "-", &port]), Some(b"input".to_vec()));
+    stdin.outcome().succeeds();
+}
+
+#[test]
+fn a_target_as_scp_and_rsync_have_it_gets_a_hint() {
+    let sample = Sample::new("f", b"content");
+    let send = |target: &str| anyport(&["send", sample.path(), target]).exits(2);
+    send("h:/tmp/x")
+        .says("has a colon, but no port")
+        .says("hint: a path follows a slash: HOST/PATH");
+    send("h:tmp").says("hint: a path follows a slash: HOST/PATH");
+    send("root@h:/tmp/x").says("hint: leave out all up to the @; a token goes into");
+}
+
+#[test]
+fn a_server_that_requires_tls_is_named_with_the_scheme_that_works() {
+    let server = Server::start(&["--tls", "required"]);
+    let sample = Sample::new("f", b"content");
+    for (scheme, encrypted) in
+        [("tcp", "tls"), ("ws", "wss"), ("frames", "frames+tls"), ("http", "https")]
+    {
+        let url = server.url(scheme, "f");
+        let hint = format!("hint: use {encrypted}://");
+        anyport(&["send", sample.path(), &url]).exits(4).says(&hint);
+        anyport(&["get", &url]).exits(4).says(&hint);
+    }
+}
+
+#[test]
+fn a_pattern_of_a_shell_is_not_expanded_and_the_hint_says_so() {
+    let server = Server::start(&[]);
+    for scheme in ["tcp", "ws", "http"] {
+        for command in ["ls", "get"] {
+            let outcome = anyport(&[command, &server.url(scheme, "x/*.txt")]).exits(4);
+            outcome.says("hint: the server does not expand patterns");
+        }
+    }
+}
+
+#[test]
+fn a_hint_for_the_owner_of_a_server_says_so_to_its_clients() {
+    let server = Server::start(&[]);
+    std::fs::write(server.dir().join("f"), "old").unwrap();
+    let sample = Sample::new("f", b"content");
+    let overwrite = ["send", "--on-exists", "overwrite", sample.path(), &server.url("tcp", "f")];
+    anyport(&overwrite).exits(4).says("hint: only the server's owner can allow it (anyport serve");
+    let missing = ask(&server, "GET /nosuch HTTP/1.0\r\n\r\n");
+    assert!(missing.contains("hint: list the files with anyport ls, curl http://"), "{missing}");
+}
+
+#[test]
+fn a_wrong_file_is_reported_with_the_flag_or_argument_that_names_it() {
+    let sample = Sample::new("f.txt", b"content");
+    let file = sample.path();
+    for (flags, words) in [
+        (&["--tls-cert", "nofile"][..], "cannot use --tls-cert: nofile: No such file"),
+        (&["--tls-cert", file, "--tls-key", "nofile"], "cannot use --tls-"),
+        (&["--tls-client-ca", "nofile"], "cannot use --tls-client-ca: nofile: No such file"),
+    ] {
+        anyport(&[&["serve"], flags].concat()).exits(2).says(words);
+    }
+    for flag in ["--cert", "--cacert"] {
+        let words = format!("cannot use {flag}: nofile: No such file");
+        anyport(&["get", flag, "nofile", "tls://localhost:1/f"]).exits(2).says(&words);
+    }
+    let serve = anyport(&["serve", file, "--port", "0"]).exits(1);
+    serve
+        .says("is a file, DIR must be a directory")
+        .says(&format!("hint: to send it: anyport send {file} HOST"));
+    let listen = anyport(&["serve", "--listen", "0.0.0.0:9000"]).exits(2);
+    listen.says("expected SERVICE://ADDR").says("for files: --bind 0.0.0.0:9000");
+    anyport(&["serve", "--listen", "tcp://:9000"]).exits(2).says("any accepts files");
+}
+
+#[test]
+fn a_rate_in_bits_is_refused_and_the_bytes_are_named() {
+    for command in [&["send", "f", "h"][..], &["get", "h/f"], &["serve"]] {
+        let outcome = anyport(&[command, &["--limit-rate", "10Mb"]].concat()).exits(2);
+        outcome.says("the unit is bytes per second, not bits: write 1250kB for 10 Mbit/s");
+    }
+}

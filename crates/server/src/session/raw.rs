@@ -112,7 +112,7 @@ impl Raw {
             return Ok(self.become_frames(evidence, since, Vec::new(), replies));
         }
         let reason = idle_reason(self.context.config.timeouts.idle);
-        let hint = "raw bytes end with a half-close: use nc -N (BusyBox: nc), ncat --send-only or socat -u";
+        let hint = "raw bytes end with a half-close: nc -N, nc of BusyBox, ncat or socat -t 5";
         let refusal = Refusal::new(RefusalCode::Interrupted, reason.clone()).with_hint(hint);
         replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
         self.broken(&reason);

@@ -417,7 +417,7 @@ const ANOTHER_NAME: &str = "send it under another name, or with --on-exists rena
 
 /// The flag is the server's, whoever reads this.
 const ALLOW_OVERWRITING: &str =
-    "start the server with --on-exists overwrite, or send it under another name";
+    "only the server's owner can allow it (anyport serve --on-exists overwrite); send another name";
 
 /// Why a server of `config` would refuse all uploads for what is stored already. Changes nothing there.
 ///

@@ -83,7 +83,7 @@ const TEXT: [[&str; 3]; 40] = [
     ["", SEND, "파일 보내기"],
     ["curl -T FILE http://{host}/", "", ""],
     ["nc -N {name} {port} < FILE", "OpenBSD nc (Debian, Ubuntu)", "OpenBSD nc(Debian, Ubuntu)"],
-    ["ncat --send-only {name} {port} < FILE", "ncat of Nmap", "Nmap의 ncat"],
+    ["ncat {name} {port} < FILE", "ncat of Nmap", "Nmap의 ncat"],
     ["nc {name} {port} < FILE", "BusyBox nc", "BusyBox nc"],
     ["nc -q 1 {name} {port} < FILE", "netcat-traditional", "netcat-traditional"],
     [
@@ -168,7 +168,7 @@ mod tests {
             for line in [
                 "curl -T FILE http://127.0.0.1:8331/",
                 "nc -N 127.0.0.1 8331 < FILE",
-                "ncat --send-only",
+                "ncat 127.0.0.1 8331 < FILE",
             ] {
                 assert!(text.contains(line), "no {line:?} in\n{text}");
             }
