@@ -98,10 +98,14 @@ impl Failure {
             let error = cause.downcast_ref::<std::io::Error>();
             error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
         };
+        let text = format!("{:#}", self.error);
         // Every protocol of a server that requires TLS says so in its own way, with these words.
-        if !target.encrypted && format!("{:#}", self.error).contains("TLS is required") {
+        if !target.encrypted && text.contains("TLS is required") {
             let encrypted = Target { encrypted: true, ..target.clone() };
             self.hint = Some(format!("use {encrypted}"));
+        }
+        if target.path.contains(['*', '[']) && text.contains("no such file or directory") {
+            self.hint = Some(PATTERN_HINT.to_owned());
         }
         if self.error.chain().any(refused)
             && let Some(port) = target.web_port()
@@ -112,7 +116,6 @@ impl Failure {
                 "{scheme}:// uses port {port}, but anyport listens on {DEFAULT_PORT} by default: try {elsewhere}"
             ));
         }
-        let text = format!("{:#}", self.error);
         if text.contains(&format!(":{}", target.port)) && !text.contains(&target.host) {
             self.error = self.error.context(target.host.clone());
         }
@@ -124,6 +127,10 @@ impl Failure {
         self
     }
 }
+
+/// Where a path that does not exist looks like a pattern of a shell.
+const PATTERN_HINT: &str =
+    "a server does not expand patterns; get the directory (DIR/) or list it with anyport ls";
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {

@@ -496,8 +496,7 @@ pub(crate) fn hint_of(refusal: &Refusal) -> Option<String> {
     match refusal.code {
         RefusalCode::Unauthorized => Some(TOKEN_HINT.to_owned()),
         RefusalCode::NotFound if refusal.message.starts_with("no such file or directory: ") => {
-            let is_pattern = refusal.message.contains(['*', '[']);
-            Some(if is_pattern { PATTERN_HINT } else { LIST_HINT }.to_owned())
+            Some(LIST_HINT.to_owned())
         }
         _ => refusal.hint.clone(),
     }
@@ -511,10 +510,6 @@ pub(crate) const ANYPORT_HINT: &str = "check that this is an anyport server, or 
 
 /// What the client offers where a server has no such file.
 pub(crate) const LIST_HINT: &str = "list the files with anyport ls";
-
-/// The same where the name looks like a pattern of a shell.
-pub(crate) const PATTERN_HINT: &str =
-    "the server does not expand patterns; get the directory (DIR/) or list it with anyport ls";
 
 /// What to use where a server that speaks HTTP answered another protocol.
 pub(crate) fn hint_of_answer(answer: &str) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyport_testkit::noise;
@@ -15,6 +16,14 @@ use crate::wire::{connect, converse};
 fn kill(signal: &str, pid: u32) {
     let kill = format!("kill -{signal} {pid}");
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// Waits for a partial file in `directory` that has content.
+fn growing_file_in(directory: &Path) {
+    wait_until("a growing partial file", || {
+        let entry = std::fs::read_dir(directory).unwrap().next()?.unwrap();
+        (entry.metadata().ok()?.len() > 0).then_some(())
+    });
 }
 
 #[test]
@@ -44,16 +53,39 @@ fn ctrl_c_says_how_to_resume_and_the_same_command_does() {
         let url = server.url(scheme, "x");
         let get = ["get", "--json", "-o", to.to_str().unwrap(), &url];
         let slow = start(&[&get[..], &["--limit-rate", "2MB"]].concat());
-        wait_until("a growing partial file", || {
-            let entry = std::fs::read_dir(here.path()).unwrap().next()?.unwrap();
-            (entry.metadata().ok()?.len() > 0).then_some(())
-        });
+        growing_file_in(here.path());
         kill("INT", slow.id());
         slow.outcome().exits(130).says("interrupted\nhint: run the same command again to resume");
         assert!(!to.exists());
         let again = anyport(&get).succeeds();
         assert!(again.json()[0]["offset"].as_u64().unwrap() > 0, "{scheme}: {again:?}");
         assert!(std::fs::read(&to).unwrap() == content);
+    }
+}
+
+#[test]
+fn lines_of_a_resumed_transfer_have_its_size_and_what_was_transferred_now() {
+    let content = noise(4_000_000, 1);
+    let sample = Sample::new("x", &content);
+    let is_resumed = |line: &str| line.contains(": 4.00 MB (") && line.contains(" MB now) in ");
+    for scheme in ["tcp", "ws", "frames"] {
+        let server = Server::start(&[]);
+        let url = server.url(scheme, "");
+        let send = start(&["send", "--limit-rate", "2MB", sample.path(), &url]);
+        server.growing_part();
+        kill("INT", send.id());
+        send.outcome().exits(130);
+        let again = anyport(&["send", sample.path(), &url]).succeeds();
+        assert!(is_resumed(&again.stdout), "{scheme}: {again:?}");
+        let here = tempfile::tempdir().unwrap();
+        let (to, from) = (here.path().join("x"), server.url(scheme, "x"));
+        let get = ["get", "-o", to.to_str().unwrap(), &from];
+        let slow = start(&[&get[..], &["--limit-rate", "2MB"]].concat());
+        growing_file_in(here.path());
+        kill("INT", slow.id());
+        slow.outcome().exits(130);
+        let again = anyport(&get).succeeds();
+        assert!(is_resumed(&again.stdout), "{scheme}: {again:?}");
     }
 }
 

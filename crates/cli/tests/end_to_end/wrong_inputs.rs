@@ -159,7 +159,7 @@ fn a_pattern_of_a_shell_is_not_expanded_and_the_hint_says_so() {
     for scheme in ["tcp", "ws", "http"] {
         for command in ["ls", "get"] {
             let outcome = anyport(&[command, &server.url(scheme, "x/*.txt")]).exits(4);
-            outcome.says("hint: the server does not expand patterns");
+            outcome.says("hint: a server does not expand patterns");
         }
     }
 }
