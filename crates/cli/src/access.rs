@@ -8,15 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use anyport_client::{Place, Scheme, Target, TargetError};
+use anyport_console::{Exit, Failure, to_stderr};
 use anyport_net::resolve::{split_port, without_zone};
 use anyport_proto::access::{HostName, Named, Token, parse_list};
 use anyport_server::{Config, ListenerConfig, OnTimeout, Service, Tokens};
 use clap::Args;
-
-use crate::Failure;
-use crate::exit::Exit;
-use crate::listen::is_loopback;
-use crate::output::to_stderr;
 
 /// Clients that may connect, and their requests.
 #[derive(Debug, Args)]
@@ -328,3 +324,28 @@ const CLIENT_HINT: &str = "each line is HOST TOKEN, or TOKEN alone for every hos
 
 /// The most tokens there may be, each with a comment of its own length.
 const LONGEST_FILE: u64 = 1024 * 1024;
+
+/// Returns whether only this machine can reach the address.
+pub(crate) fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_the_world() {
+        for (address, loopback) in [
+            ("127.0.0.1:1", true),
+            ("127.8.0.1:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.0.2.1:1", false),
+        ] {
+            assert_eq!(is_loopback(&address.parse().unwrap()), loopback, "{address}");
+        }
+    }
+}

@@ -9,121 +9,17 @@
 
 use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::str::FromStr;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use anyport_client::DEFAULT_PORT;
+use anyport_console::{Exit, Failure};
 use anyport_net::listen::{self, ListenError};
 use anyport_net::resolve::{address_text, split_port};
 use anyport_proto::detect::{Allowed, ProtocolName};
-use anyport_server::{Listener, ListenerConfig, OnTimeout, Service, TlsMode};
-use clap::ValueEnum;
+use anyport_server::{Listener, ListenerConfig, Service, TlsMode};
 
 use crate::daemon::inherited::{self, Inherited};
-use crate::exit::Exit;
-use crate::{Failure, flags, values};
-
-/// What `--listen` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listen {
-    service: Service,
-    /// `HOST:PORT`, or one of them.
-    address: String,
-    /// What is taken here, where it is not what the whole server takes.
-    allowed: Option<Allowed>,
-    detect_timeout: Option<Duration>,
-    on_timeout: Option<OnTimeout>,
-    tls: Option<TlsMode>,
-}
-
-impl FromStr for Listen {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (service, rest) = text.split_once("://").ok_or_else(|| {
-            format!(
-                "expected SERVICE://ADDR, such as any://127.0.0.1:8331; for files: --bind {text}"
-            )
-        })?;
-        let service: Service = service
-            .parse()
-            .map_err(|error| format!("{error}; any accepts files over every protocol"))?;
-        let (address, settings) = rest.split_once('?').unwrap_or((rest, ""));
-        let address = address.strip_suffix('/').unwrap_or(address);
-        if address.is_empty() || address.contains('/') {
-            return Err(format!("expected ADDR between :// and ?, not {address:?}"));
-        }
-        if service != Service::Any && !settings.is_empty() {
-            let service = service.as_str();
-            return Err(format!("{service}:// has no settings; expected {service}://ADDR"));
-        }
-        let mut only = None;
-        let mut detect = None;
-        let mut detect_timeout = None;
-        let mut on_timeout = None;
-        let mut tls = None;
-        for setting in settings.split('&').filter(|setting| !setting.is_empty()) {
-            let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
-            let again = match key {
-                "only" => only.replace(allow_only(value)?).is_some(),
-                "detect" => detect.replace(on_or_off(value)?).is_some(),
-                "detect-timeout" => {
-                    let parsed = values::duration(value);
-                    let parsed = parsed.map_err(|error| format!("{key}={value}: {error}"))?;
-                    detect_timeout.replace(parsed).is_some()
-                }
-                "tls" => tls.replace(tls_mode(value)?).is_some(),
-                "on-timeout" => on_timeout.replace(wait_or_greet(value)?).is_some(),
-                _ => return Err(format!("unknown key {key:?}; expected one of {KEYS}")),
-            };
-            if again {
-                return Err(format!("{key} is set twice"));
-            }
-        }
-        let allowed = match (detect, only) {
-            (Some(false), Some(_)) => {
-                return Err("detect=off cannot be combined with only=".to_owned());
-            }
-            (Some(false), None) => Some(Allowed::UNDETECTED),
-            (Some(true), None) => Some(Allowed::ALL),
-            (_, only) => only,
-        };
-        Ok(Self { service, address: address.to_owned(), allowed, detect_timeout, on_timeout, tls })
-    }
-}
-
-fn allow_only(names: &str) -> Result<Allowed, String> {
-    let allow = |allowed: Allowed, name: &str| {
-        name.parse()
-            .map(|name: ProtocolName| allowed.allow(name))
-            .map_err(|error| error.to_string())
-    };
-    names.split(',').try_fold(Allowed::NONE, allow)
-}
-
-fn on_or_off(word: &str) -> Result<bool, String> {
-    match word {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        other => Err(format!("detect: expected on or off, not {other:?}")),
-    }
-}
-
-fn tls_mode(word: &str) -> Result<TlsMode, String> {
-    match flags::Tls::from_str(word, false) {
-        Ok(mode) => Ok(mode.into()),
-        Err(_) => Err(format!("tls: expected optional, required or off, not {word:?}")),
-    }
-}
-
-fn wait_or_greet(word: &str) -> Result<OnTimeout, String> {
-    match word {
-        "wait" => Ok(OnTimeout::Wait),
-        "greet" => Ok(OnTimeout::Greet),
-        other => Err(format!("on-timeout: expected wait or greet, not {other:?}")),
-    }
-}
+use crate::flags;
 
 /// All that a server listens on.
 #[derive(Debug)]
@@ -359,10 +255,6 @@ fn bind_hint(
     }
 }
 
-pub(crate) fn is_loopback(address: &SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
-}
-
 /// The addresses that a person means by one: `HOST` alone gets `default` for its port, `PORT` or `:PORT` alone the default
 /// addresses.
 fn with_port(written: &str, default: u16) -> Vec<String> {
@@ -405,73 +297,12 @@ const fn default_port(service: Service) -> u16 {
 /// What stands before the addresses that share all settings.
 pub(crate) const BIND: &str = "--bind ";
 
-const KEYS: &str = "only, detect, detect-timeout, on-timeout, tls";
-
 /// Where a server listens by default: this machine alone reaches it there.
 const DEFAULT_HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_listener_is_an_address_and_what_is_set_for_it() {
-        let plain = Listen {
-            service: Service::Any,
-            address: "[::1]:8331".to_owned(),
-            allowed: None,
-            detect_timeout: None,
-            on_timeout: None,
-            tls: None,
-        };
-        assert_eq!("any://[::1]:8331".parse(), Ok(plain.clone()));
-        assert_eq!("any://[::1]:8331/".parse(), Ok(plain.clone()));
-        assert_eq!("any://[::1]:8331?".parse(), Ok(plain.clone()));
-        let echo = Listen { service: Service::Echo, ..plain };
-        assert_eq!("echo://[::1]:8331/".parse(), Ok(echo));
-        let set: Listen =
-            "any://localhost?only=raw,http&detect-timeout=500ms&on-timeout=greet".parse().unwrap();
-        assert_eq!(set.address, "localhost");
-        assert_eq!(set.allowed.unwrap().names().collect::<Vec<_>>(), ["raw", "http"]);
-        assert_eq!(set.detect_timeout, Some(Duration::from_millis(500)));
-        assert_eq!(set.on_timeout, Some(OnTimeout::Greet));
-        let allowed = |text: &str| text.parse::<Listen>().unwrap().allowed;
-        assert_eq!(allowed("any://:0?detect=off"), Some(Allowed::UNDETECTED));
-        assert_eq!(allowed("any://:0?detect=on"), Some(Allowed::ALL));
-        assert_eq!(allowed("any://:0?detect=on&only=tls"), allowed("any://:0?only=tls"));
-    }
-
-    #[test]
-    fn what_a_listener_cannot_mean_is_told_with_what_is_known() {
-        for (text, words) in [
-            ("127.0.0.1:0", "expected SERVICE://ADDR"),
-            (
-                "ftp://h",
-                r#"unknown service "ftp"; expected one of any, echo, greet, time, rfc868, daytime"#,
-            ),
-            ("echo://h?only=raw", "echo:// has no settings"),
-            ("time://h?detect-timeout=1s", "time:// has no settings"),
-            ("greet://", "expected ADDR"),
-            ("any://h?tls=on", r#"tls: expected optional, required or off, not "on""#),
-            ("any://h?on-timeout=raw", "on-timeout: expected wait or greet"),
-            ("any://", "expected ADDR"),
-            ("any://h/path", "expected ADDR"),
-            (
-                "any://h?color=red",
-                r#"unknown key "color"; expected one of only, detect, detect-timeout, on-timeout, tls"#,
-            ),
-            ("any://h?only=ftp", r#"unknown protocol "ftp"; expected one of raw"#),
-            ("any://h?only=", r#"unknown protocol """#),
-            ("any://h?only=raw&only=ws", "only is set twice"),
-            ("any://h?detect=maybe", "detect: expected on or off"),
-            ("any://h?detect=off&only=raw", "detect=off cannot be combined"),
-            ("any://h?detect-timeout=3", "detect-timeout=3: missing unit"),
-            ("any://h?detect-timeout", "expected a number with a unit"),
-        ] {
-            let error = text.parse::<Listen>().unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
-        }
-    }
 
     #[test]
     fn addresses_get_the_default_port() {
@@ -491,21 +322,6 @@ mod tests {
         }
         for (service, port) in [("echo", 7), ("daytime", 13), ("rfc868", 37), ("greet", 9001)] {
             assert_eq!(default_port(service.parse().unwrap()), port);
-        }
-    }
-
-    #[test]
-    fn loopback_is_told_from_the_world() {
-        for (address, loopback) in [
-            ("127.0.0.1:1", true),
-            ("127.8.0.1:1", true),
-            ("[::1]:1", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("0.0.0.0:1", false),
-            ("[::]:1", false),
-            ("192.0.2.1:1", false),
-        ] {
-            assert_eq!(is_loopback(&address.parse().unwrap()), loopback, "{address}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use anyport_console::to_stderr;
 use anyport_net::waiting::Waiting;
 use anyport_proto::visible::{escape_json, make_visible};
 use clap::ValueEnum;
@@ -15,8 +16,6 @@ use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
-
-use crate::output::to_stderr;
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -3,10 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod access;
-mod bench;
 mod commands;
 mod daemon;
-mod exit;
 mod flags;
 mod layers;
 mod listen;
@@ -17,13 +15,11 @@ mod settings;
 mod template;
 mod tips;
 mod trust;
-mod values;
 
 use std::process::ExitCode;
 
-use anyport_client::{DEFAULT_PORT, Target};
+use anyport_console::{Exit, Failure, print_failure};
 
-use crate::exit::Exit;
 use crate::flags::Command;
 use crate::layers::Refusal;
 use crate::logging::LogFormat;
@@ -34,14 +30,14 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(Refusal::Usage(error)) => match tips::without_target(&error) {
             Some(failure) => {
-                output::print_failure(&failure);
+                print_failure(&failure);
                 return failure.exit.into();
             }
             None => tips::improve(error, &arguments).exit(),
         },
         Err(refusal) => {
             let failure = Failure::from(refusal);
-            output::print_failure(&failure);
+            print_failure(&failure);
             return failure.exit.into();
         }
     };
@@ -65,72 +61,17 @@ fn main() -> ExitCode {
         Command::Config(config) => commands::config::run(config),
         Command::Man(man) => commands::manuals::man(man),
         Command::Completions(completions) => commands::manuals::completions(completions),
-        Command::Bench(bench) => bench::run(bench),
-        Command::BenchPeer(peer) => bench::run_peer(peer),
+        Command::Bench(bench) => anyport_bench::run(bench),
+        Command::BenchPeer(peer) => anyport_bench::run_peer(peer),
     };
     // Before the failure, which is what the log leads up to.
     logging::finish();
     done.unwrap_or_else(|failure| {
-        output::print_failure(&failure);
+        print_failure(&failure);
         failure.exit
     })
     .into()
 }
-
-/// A command that did not do its work: what to print, and how to exit.
-#[derive(Debug)]
-struct Failure {
-    error: anyhow::Error,
-    /// What else is wrong.
-    others: Vec<String>,
-    hint: Option<String>,
-    exit: Exit,
-}
-
-impl Failure {
-    fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Self { error: error.into(), others: Vec::new(), hint: None, exit }
-    }
-
-    /// Names the host as it was typed beside its address, and the port that `http://` stands for.
-    fn at(mut self, target: &Target) -> Self {
-        let refused = |cause: &(dyn std::error::Error + 'static)| {
-            let error = cause.downcast_ref::<std::io::Error>();
-            error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
-        };
-        let text = format!("{:#}", self.error);
-        // Every protocol of a server that requires TLS says so in its own way, with these words.
-        if !target.encrypted && text.contains("TLS is required") {
-            let encrypted = Target { encrypted: true, ..target.clone() };
-            self.hint = Some(format!("use {encrypted}"));
-        }
-        if target.path.contains(['*', '[']) && text.contains("no such file or directory") {
-            self.hint = Some(PATTERN_HINT.to_owned());
-        }
-        if self.error.chain().any(refused)
-            && let Some(port) = target.web_port()
-        {
-            let scheme = target.scheme_name();
-            let elsewhere = Target { port: DEFAULT_PORT, ..target.clone() };
-            self.hint = Some(format!(
-                "{scheme}:// uses port {port}, but anyport listens on {DEFAULT_PORT} by default: try {elsewhere}"
-            ));
-        }
-        if text.contains(&format!(":{}", target.port)) && !text.contains(&target.host) {
-            self.error = self.error.context(target.host.clone());
-        }
-        self
-    }
-
-    fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-/// Where a path that does not exist looks like a pattern of a shell.
-const PATTERN_HINT: &str =
-    "a server does not expand patterns; get the directory (DIR/) or list it with anyport ls";
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
@@ -139,11 +80,5 @@ impl From<Refusal> for Failure {
         let failure = Self { others: lines.collect(), ..Self::new(Exit::Usage, first) };
         failure
             .with_hint("anyport config example lists all keys, and anyport serve --help all flags")
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::new(Exit::Failed, error)
     }
 }

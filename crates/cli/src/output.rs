@@ -1,12 +1,10 @@
 //! What the user sees: receipts to stdout, all else to stderr.
 
-use std::fmt::Display;
-use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use anyport_net::waiting::Waiting;
+use anyport_console::{Exit, reason, write_stdout};
 use anyport_proto::one_line::one_line;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::receipt::Receipt;
@@ -14,55 +12,6 @@ use anyport_proto::transfer::units::{format_rate, format_resumed};
 use anyport_proto::visible::{escape_json, make_visible};
 use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot};
 use serde_json::json;
-
-use crate::Failure;
-use crate::commands::reason;
-use crate::exit::Exit;
-
-/// `error: what: why` and, on a line of its own, `hint: …`.
-pub(crate) fn print_failure(failure: &Failure) {
-    // Some libraries write errors of several lines.
-    to_stderr(&format!("error: {}", reason(failure.error.as_ref())).replace('\n', " "));
-    for other in &failure.others {
-        to_stderr(&format!("error: {other}"));
-    }
-    if let Some(hint) = &failure.hint {
-        to_stderr(&format!("hint: {hint}"));
-    }
-}
-
-/// Writes a line to stderr, in which no character of a peer acts on a terminal. One that cannot be written is lost.
-pub(crate) fn to_stderr(line: &str) {
-    // In one write, so that a rotation of the log cuts no line.
-    let _ = Waiting(io::stderr().lock()).write_all(format!("{}\n", make_visible(line)).as_bytes());
-}
-
-/// Standard output without a buffer, locked for this thread. All writes go through it: the buffer of
-/// [`io::stdout`] loses track of what was written when a non-blocking descriptor takes a part of it.
-pub(crate) fn stdout() -> Waiting<io::StdoutLock<'static>> {
-    Waiting(io::stdout().lock())
-}
-
-/// Writes a text to stdout as it is. What a peer chose of it must have been made visible.
-pub(crate) fn write_stdout(text: &str) -> io::Result<()> {
-    stdout().write_all(text.as_bytes())
-}
-
-/// Writes a line for people to stdout, in which no character of a peer acts on a terminal.
-pub(crate) fn to_stdout(line: &str) -> io::Result<()> {
-    write_stdout(&format!("{}\n", make_visible(line)))
-}
-
-/// Writes lines that the program composed itself, of which a peer's text may be a part: only line feeds act on a terminal.
-pub(crate) fn lines_to_stdout(lines: &str) -> io::Result<()> {
-    let lines: Vec<_> = lines.lines().map(make_visible).collect();
-    write_stdout(&format!("{}\n", lines.join("\n")))
-}
-
-/// Writes a line of JSON to stdout; a program reads in it what the peer chose, and a terminal obeys nothing.
-pub(crate) fn json_to_stdout(event: &impl Display) -> io::Result<()> {
-    write_stdout(&format!("{}\n", escape_json(&event.to_string())))
-}
 
 /// The event of an entry, described by `about`, that was not sent or received; without one, of the whole command.
 pub(crate) fn failed_event(

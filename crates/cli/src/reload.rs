@@ -6,12 +6,13 @@
 use std::ffi::OsString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use anyport_console::Failure;
 use anyport_server::{Reload, Service};
 
 use crate::flags::{self, Command};
 use crate::layers::{self, Parsed, Setting};
 use crate::listen::{Group, Origins};
-use crate::{Failure, daemon, listen, settings};
+use crate::{daemon, listen, settings};
 
 /// Reads the settings again and has the server follow them.
 #[derive(Debug)]
@@ -148,7 +149,7 @@ fn shown(setting: &Setting) -> String {
 }
 
 fn line(failure: &Failure) -> String {
-    crate::commands::reason(failure.error.as_ref())
+    anyport_console::reason(failure.error.as_ref())
 }
 
 fn in_one_line(lines: &[String]) -> String {

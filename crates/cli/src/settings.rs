@@ -5,15 +5,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::anyhow;
+use anyport_console::{Exit, Failure, to_stderr};
 use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::receipt;
 use anyport_server::{Config, Fsync, SinkKind, SlowReader};
 use rustix::fs::Access;
 use rustix::net::{AddressFamily, SocketType};
 
-use crate::exit::Exit;
-use crate::output::to_stderr;
-use crate::{Failure, flags, listen, trust};
+use crate::{flags, listen, trust};
 
 /// Whether a server could start with these flags, as far as that can be said without starting it.
 ///
@@ -48,17 +47,17 @@ fn without_identity(flags: &flags::Serve) -> Result<Config, Failure> {
     let mut config = Config::new(&flags.directory);
     config.file_access = flags.file_access();
     config.sink = match flags.sink {
-        flags::Sink::File => SinkKind::File,
-        flags::Sink::Memory => SinkKind::Memory,
-        flags::Sink::Discard => SinkKind::Discard,
+        anyport_console::Sink::File => SinkKind::File,
+        anyport_console::Sink::Memory => SinkKind::Memory,
+        anyport_console::Sink::Discard => SinkKind::Discard,
     };
     config.fsync = match flags.fsync {
-        flags::Fsync::File => Fsync::File,
-        flags::Fsync::None => Fsync::None,
+        anyport_console::Fsync::File => Fsync::File,
+        anyport_console::Fsync::None => Fsync::None,
     };
     config.engine = match flags.engine {
-        flags::Engine::Own => receipt::Engine::Own,
-        flags::Engine::Library => receipt::Engine::Library,
+        anyport_console::Engine::Own => receipt::Engine::Own,
+        anyport_console::Engine::Library => receipt::Engine::Library,
     };
     config.deflate = flags.deflate;
     config.allowed_origins.clone_from(&flags.allow_origin);
@@ -118,17 +117,17 @@ fn check_together(flags: &flags::Serve) -> Result<(), Failure> {
         let error = anyhow!("--keep-partial must be at least --idle-timeout");
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
     }
-    if flags.deflate && flags.engine == flags::Engine::Library {
+    if flags.deflate && flags.engine == anyport_console::Engine::Library {
         let error = anyhow!("--deflate is not supported by --engine library");
         return Err(
             Failure::new(Exit::Usage, error).with_hint("leave out --deflate or --engine library")
         );
     }
-    if flags.quota.is_some() && flags.sink != flags::Sink::File {
+    if flags.quota.is_some() && flags.sink != anyport_console::Sink::File {
         let error = anyhow!("--quota needs --sink file, not {}", flags.sink.as_str());
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
     }
-    if flags.limit_rate.is_some() && flags.engine == flags::Engine::Library {
+    if flags.limit_rate.is_some() && flags.engine == anyport_console::Engine::Library {
         let error = anyhow!("--limit-rate is not supported by --engine library");
         return Err(Failure::new(Exit::Usage, error)
             .with_hint("leave out --limit-rate or --engine library"));
@@ -154,7 +153,7 @@ fn check_congestion(congestion: &Congestion) -> Result<(), Failure> {
 /// Checks the served directory; one that `anyport serve` would create counts as good.
 fn check_directory(flags: &flags::Serve) -> Result<(), Failure> {
     let path = &flags.directory;
-    let writes = flags.sink == flags::Sink::File && !flags.read_only;
+    let writes = flags.sink == anyport_console::Sink::File && !flags.read_only;
     let cannot = |error: io::Error| {
         Err(Failure { exit: Exit::Usage, ..cannot_serve(path, flags.read_only, error) })
     };

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 
+use anyport_console::{Exit, Failure};
 use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::exit::Exit;
-use crate::{Failure, layers};
+use crate::layers;
 
 /// Returns `error` with tips that help: from [`FLAGS`] and [`COMMANDS`], or those of clap without
 /// hidden flags and commands and without its advice to write `-- -x`.

@@ -7,15 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::anyhow;
 use anyport_client::{Encryption, Target};
+use anyport_console::{Exit, Failure, to_stderr};
 use anyport_tls::client::{Client, Met, Trust};
 use anyport_tls::identity::{Identity, IdentityError, KEPT as KEPT_AS};
 use anyport_tls::server::Server;
 use rustix::fs::Access;
 
-use crate::Failure;
-use crate::exit::Exit;
 use crate::flags::{ClientTls, ServerTls, Tls};
-use crate::output::to_stderr;
 
 /// TLS as a server is told to speak it; `None`: it is not.
 ///

@@ -9,8 +9,7 @@ use anyport_tls::server::Server;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::serve::speaks_tls;
-use crate::listen::is_loopback;
+use crate::access::is_loopback;
 
 /// How a listener is reached.
 struct Door {
@@ -170,3 +169,8 @@ const PLAIN: &str = "--plain";
 
 /// What other programs of the name need instead of -N.
 pub(super) const NC_NOTE: &str = "nc -N is for OpenBSD nc; leave out -N for BusyBox nc and ncat, use -q 1 for netcat-traditional";
+
+/// Returns whether a listener detects protocols and accepts TLS.
+pub(super) fn speaks_tls(config: &ListenerConfig) -> bool {
+    config.service == Service::Any && config.allowed.tls && config.tls != TlsMode::Off
+}

@@ -3,10 +3,10 @@
 use std::io::{self, IsTerminal};
 
 use anyport_client::{CatError, CatOptions, Target, cat};
+use anyport_console::{Exit, Failure};
 use anyport_net::waiting::Waiting;
 
-use crate::exit::Exit;
-use crate::{Failure, flags, trust};
+use crate::{flags, trust};
 
 pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     let mut options = CatOptions::default();

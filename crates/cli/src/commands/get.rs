@@ -1,15 +1,14 @@
 //! `anyport get`.
 
 use std::cell::Cell;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyport_client::{
     Destination, GetError, GetOptions, Got, Progress, Received, SendError, Target, get, get_into,
 };
+use anyport_console::{Exit, Failure, json_to_stdout, reason, stdout, to_stderr, to_stdout};
 use anyport_net::dial::DialError;
 use anyport_proto::transfer::download::LeftOut;
 use anyport_proto::transfer::file_name::escaped;
@@ -18,14 +17,11 @@ use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::units::{format_bytes, format_rate, format_resumed};
 use anyport_proto::visible::escape_json;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
 use serde_json::json;
 
-use super::{progress, reason};
-use crate::Failure;
-use crate::exit::Exit;
-use crate::output::{digest_text, json_to_stdout, receipt_line, stdout, to_stderr, to_stdout};
+use super::output_file::{Special, leads_to_stdout, open_special, special};
+use super::progress;
+use crate::output::{digest_text, receipt_line};
 use crate::tips::{is_bare, is_port, server_in_one};
 use crate::{access, flags};
 
@@ -266,53 +262,6 @@ fn output(flags: &flags::Get, targets: &[Target]) -> Result<Output, Failure> {
 
 fn is_stdout(flags: &flags::Get) -> bool {
     flags.output.as_deref().is_some_and(leads_to_stdout)
-}
-
-/// Whether `path` names standard output, whatever that is: a socket cannot be opened by its name.
-pub(super) fn leads_to_stdout(path: &Path) -> bool {
-    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].map(Path::new).contains(&path)
-}
-
-/// What is at a path that no file replaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Special {
-    Stream,
-    BlockDevice,
-}
-
-/// Opens a FIFO or a device for writing. A FIFO needs a reader, which is waited for as long as for a server.
-pub(super) fn open_special(path: &Path, patience: Duration) -> io::Result<File> {
-    let deadline = Instant::now() + patience;
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    loop {
-        let opened = OpenOptions::new().write(true).custom_flags(flags).open(path);
-        let no_reader =
-            opened.as_ref().is_err_and(|error| Errno::from_io_error(error) == Some(Errno::NXIO));
-        if !no_reader {
-            let file = opened?;
-            // Writing waits, though opening did not.
-            rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
-            return Ok(file);
-        }
-        if Instant::now() > deadline {
-            let message = "no process opened it for reading in time (--connect-timeout)";
-            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
-        }
-        std::thread::sleep(FIFO_PAUSE);
-    }
-}
-
-/// How often a FIFO is looked at for a reader.
-const FIFO_PAUSE: Duration = Duration::from_millis(20);
-
-/// What a path leads to, if that is written to as it is.
-pub(super) fn special(path: &Path) -> Option<Special> {
-    let kind = std::fs::metadata(path).ok()?.file_type();
-    match kind {
-        _ if kind.is_char_device() || kind.is_fifo() => Some(Special::Stream),
-        _ if kind.is_block_device() => Some(Special::BlockDevice),
-        _ => None,
-    }
 }
 
 fn options(flags: &flags::Get) -> Result<GetOptions, Failure> {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anyport_client::{GetError, GetOptions, Listed, list};
+use anyport_console::{Exit, Failure, stdout, to_stderr};
 use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, LeftOutReason};
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::visible::{escape_json, make_visible};
@@ -11,9 +12,6 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::get::left_out_event;
-use crate::Failure;
-use crate::exit::Exit;
-use crate::output::{stdout, to_stderr};
 use crate::{access, flags};
 
 pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {

@@ -4,13 +4,12 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use anyport_console::{Exit, Failure, write_stdout};
 use clap::Command;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use crate::exit::Exit;
 use crate::flags::{self, Completions, Man, help};
-use crate::output::write_stdout;
-use crate::{Failure, layers};
+use crate::layers;
 
 pub(crate) fn completions(Completions { shell }: &Completions) -> Result<Exit, Failure> {
     let mut script = Vec::new();

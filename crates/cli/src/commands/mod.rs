@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod get;
 pub(crate) mod ls;
 pub(crate) mod manuals;
+mod output_file;
 pub(crate) mod pipe;
 mod progress;
 pub(crate) mod reload;
@@ -19,10 +20,11 @@ pub(crate) mod stop;
 pub(crate) mod token;
 
 use anyport_client::ConnectOptions;
+use anyport_console::Failure;
 
-use crate::{Failure, flags, trust};
+use crate::{flags, trust};
 
-/// How commands that receive connect.
+/// Returns the connection options of commands that receive.
 fn connecting(connection: &flags::Connection) -> Result<ConnectOptions, Failure> {
     let mut options = ConnectOptions::default();
     options.encryption = trust::client(&connection.tls)?;
@@ -32,17 +34,12 @@ fn connecting(connection: &flags::Connection) -> Result<ConnectOptions, Failure>
     Ok(options)
 }
 
-/// An error and what is behind it, in one line.
-pub(crate) fn reason(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors state their cause themselves.
-        if !line.ends_with(&cause_text) {
-            line.push_str(&format!(": {cause_text}"));
-        }
-        source = cause.source();
-    }
-    line
+/// Returns the connection options of `send`, also to a pipe.
+fn connecting_to_send(flags: &flags::Send) -> Result<ConnectOptions, Failure> {
+    let mut options = ConnectOptions::default();
+    options.encryption = trust::client(&flags.tls)?;
+    options.congestion = flags.congestion.clone();
+    options.connect_timeout = flags.connect_timeout;
+    options.timeout = flags.timeout;
+    Ok(options)
 }

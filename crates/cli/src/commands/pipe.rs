@@ -5,17 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use anyport_client::{GetError, Place, Scheme, SendError, Source, Target, give, take, take_into};
+use anyport_console::{Exit, Failure, json_to_stdout, stdout, to_stderr, to_stdout};
 use anyport_proto::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::escape_json;
 use serde_json::json;
 
-use super::get::{Special, leads_to_stdout, open_special, special};
+use super::output_file::{Special, leads_to_stdout, open_special, special};
 use super::progress;
 use crate::access::Credential;
-use crate::exit::Exit;
-use crate::output::{json_to_stdout, stdout, to_stderr, to_stdout};
-use crate::{Failure, flags};
+use crate::flags;
 
 /// Gives one file.
 pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> {
@@ -27,7 +26,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
         ));
     };
     let source = Source::new(file).map_err(|error| Failure::new(Exit::Failed, error))?;
-    let options = super::send::connecting(flags)?;
+    let options = super::connecting_to_send(flags)?;
     let receivers = usize::from(flags.receivers);
     let wanted = Give { key: key.clone(), size: None, receivers };
     let bar = progress::bar(flags.quiet, source.size());

@@ -5,15 +5,13 @@ use std::path::Path;
 
 use anyhow::Context;
 pub(super) use anyport_client::RESUME_HINT as RESUMES;
+use anyport_console::{Exit, Failure, to_stderr};
 use anyport_proto::visible::make_visible;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::running::ignored_signals;
-use crate::Failure;
-use crate::exit::Exit;
-use crate::output::to_stderr;
 
 /// A bar on stderr, if that is a terminal; `total` is the sum of all sizes, where they are known.
 pub(super) fn bar(quiet: bool, total: Option<u64>) -> ProgressBar {

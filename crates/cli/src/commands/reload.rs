@@ -1,12 +1,10 @@
 //! `anyport reload`.
 
 use anyhow::{Context, anyhow};
+use anyport_console::{Exit, Failure, json_to_stdout, to_stderr, to_stdout};
 
-use crate::Failure;
 use crate::daemon::control::client::Server;
 use crate::daemon::flags;
-use crate::exit::Exit;
-use crate::output::{json_to_stdout, to_stderr, to_stdout};
 
 pub(crate) fn run(flags: &flags::Reload) -> Result<Exit, Failure> {
     let mut server = Server::find(flags.which.control.as_deref())?;

@@ -3,13 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, anyhow};
+use anyport_console::{Exit, Failure, print_failure, reason, to_stdout};
 use anyport_net::resolve::{Family, Found, Port, Query, ResolveError, name_of, resolve};
 use serde_json::{Value, json};
 
-use super::reason;
-use crate::exit::Exit;
-use crate::output::{print_failure, to_stdout};
-use crate::{Failure, flags};
+use crate::flags;
 
 pub(crate) fn run(flags: &flags::Resolve) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use anyport_console::{Exit, Failure, to_stderr};
 use anyport_server::Snapshot;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -19,10 +20,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::Failure;
 use crate::daemon::{LogFile, Manager, Office, Order, STATUS_EVERY, stopping};
-use crate::exit::Exit;
-use crate::output::to_stderr;
 use crate::reload::Reloader;
 
 /// What a server is told from outside.

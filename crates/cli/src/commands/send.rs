@@ -7,9 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyport_client::{
-    Blame, ConnectOptions, Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent,
-    Source, Target, send,
+    Blame, Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target,
+    send,
 };
+use anyport_console::{Exit, Failure, json_to_stdout, reason, to_stderr, to_stdout, write_stdout};
 use anyport_net::dial::DialError;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_name::escaped;
@@ -20,13 +21,10 @@ use anyport_proto::visible::make_visible;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::{progress, reason};
-use crate::exit::Exit;
-use crate::output::{
-    digest_text, failed_event, json_to_stdout, receipt_line, to_stderr, to_stdout, write_stdout,
-};
+use super::progress;
+use crate::output::{digest_text, failed_event, receipt_line};
 use crate::tips::{is_bare, is_port, server_in_one};
-use crate::{Failure, access, flags, trust};
+use crate::{access, flags};
 
 pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     refuse_separate_port(flags)?;
@@ -259,13 +257,13 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     if flags.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
         return usage("standard input (-) is given more than once", "leave out the second -");
     }
-    if flags.engine == flags::Engine::Library && target.scheme != Scheme::Ws {
+    if flags.engine == anyport_console::Engine::Library && target.scheme != Scheme::Ws {
         return usage("--engine library supports ws:// and wss:// only", "use ws://HOST:PORT/");
     }
     if flags.deflate && target.scheme != Scheme::Ws {
         return usage("--deflate is supported over ws:// and wss:// only", "use ws://HOST:PORT/");
     }
-    if flags.deflate && flags.engine == flags::Engine::Library {
+    if flags.deflate && flags.engine == anyport_console::Engine::Library {
         return usage(
             "--deflate is not supported by --engine library",
             "leave out --deflate or --engine library",
@@ -289,8 +287,8 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     let mut options = Options::default();
     options.plain = flags.plain;
     options.engine = match flags.engine {
-        flags::Engine::Own => Engine::Own,
-        flags::Engine::Library => Engine::Library,
+        anyport_console::Engine::Own => Engine::Own,
+        anyport_console::Engine::Library => Engine::Library,
     };
     options.frame_size = flags.frame_size;
     options.deflate = flags.deflate;
@@ -303,17 +301,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     options.limit_rate = flags.limit_rate;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
-    options.connect = connecting(flags)?;
-    Ok(options)
-}
-
-/// How `send` connects, also to a pipe.
-pub(super) fn connecting(flags: &flags::Send) -> Result<ConnectOptions, Failure> {
-    let mut options = ConnectOptions::default();
-    options.encryption = trust::client(&flags.tls)?;
-    options.congestion = flags.congestion.clone();
-    options.connect_timeout = flags.connect_timeout;
-    options.timeout = flags.timeout;
+    options.connect = super::connecting_to_send(flags)?;
     Ok(options)
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use anyport_console::{Exit, Failure, json_to_stdout, to_stderr};
 use anyport_net::blocking;
 use anyport_net::resolve::address_text;
 use anyport_proto::detect::Allowed;
@@ -15,16 +16,15 @@ use anyport_tls::Fingerprint;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::banner::{Banner, NC_NOTE};
+use super::banner::{Banner, NC_NOTE, speaks_tls};
 use super::running::{self, Running, Signals};
-use crate::Failure;
+use crate::access::is_loopback;
 use crate::daemon::control::Control;
 use crate::daemon::{self, Background, Manager, Office};
-use crate::exit::Exit;
 use crate::flags;
 use crate::layers::{self, Parsed};
-use crate::listen::{self, Listening, is_loopback};
-use crate::output::{Printer, json_to_stdout, summary_event, to_stderr};
+use crate::listen::{self, Listening};
+use crate::output::{Printer, summary_event};
 use crate::reload::Reloader;
 use crate::settings;
 
@@ -208,11 +208,6 @@ fn announce(
         }),
     }
     Ok(())
-}
-
-/// Whether a listener finds out what its clients speak, and takes TLS.
-pub(super) fn speaks_tls(config: &ListenerConfig) -> bool {
-    config.service == Service::Any && config.allowed.tls && config.tls != TlsMode::Off
 }
 
 /// Whoever is on the way reads a token that goes in clear text, and comes in with it.

@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use anyport_console::{Exit, Failure, values::size_text, write_stdout};
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::{escape_json, make_visible};
 use serde_json::Value;
 
-use crate::Failure;
 use crate::daemon::control::client::Server;
 use crate::daemon::flags;
-use crate::exit::Exit;
-use crate::output::write_stdout;
-use crate::values::size_text;
 
 pub(crate) fn run(flags: &flags::Status) -> Result<Exit, Failure> {
     let servers = Server::all(flags.which.control.as_deref())?;

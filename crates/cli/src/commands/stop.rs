@@ -1,12 +1,10 @@
 //! `anyport stop`.
 
 use anyhow::Context;
+use anyport_console::{Exit, Failure, json_to_stdout, to_stderr};
 
-use crate::Failure;
 use crate::daemon::control::client::Server;
 use crate::daemon::flags;
-use crate::exit::Exit;
-use crate::output::{json_to_stdout, to_stderr};
 
 pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
     let mut server = Server::find(flags.which.control.as_deref())?;

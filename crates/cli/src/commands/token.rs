@@ -1,10 +1,9 @@
 //! `anyport token`.
 
 use anyhow::Context;
+use anyport_console::{Exit, Failure, to_stdout};
 
-use crate::exit::Exit;
-use crate::output::to_stdout;
-use crate::{Failure, access, flags};
+use crate::{access, flags};
 
 pub(crate) fn run(flags: &flags::Token) -> Result<Exit, Failure> {
     let token = access::draw()?;

@@ -2,10 +2,9 @@
 //! file of a transfer that it has accepted; so it takes no more connections than it can serve, and the others wait in the
 //! kernel's backlog, where they cost nothing.
 
+use anyport_console::to_stderr;
 use anyport_server::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::output::to_stderr;
 
 /// Raises the soft limit to the hard one, as nothing here uses `select()`; then lowers the connections of `config` to what
 /// that bears, and says so.

@@ -20,12 +20,10 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow};
+use anyport_console::{Exit, Failure, json_to_stdout, to_stderr};
 use rustix::stdio;
 
 use super::{flags, inherited};
-use crate::Failure;
-use crate::exit::Exit;
-use crate::output::{json_to_stdout, to_stderr};
 
 /// Starts the daemon, and waits until it serves; `None` where this process is to serve itself.
 pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure> {

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use anyport_console::{Exit, Failure};
 use clap::Args;
 use rustix::fs::Access;
 
 use super::log_file::standard_stream;
-use crate::Failure;
-use crate::exit::Exit;
 
 /// Flags of a server that runs in the background.
 #[derive(Debug, Clone, Default, Args)]

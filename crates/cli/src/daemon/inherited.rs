@@ -8,12 +8,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use anyhow::anyhow;
+use anyport_console::{Exit, Failure};
 use anyport_server::Service;
 use listenfd::ListenFd;
 use rustix::net::{SocketType, sockopt};
-
-use crate::Failure;
-use crate::exit::Exit;
 
 /// Where clients come in, and datagrams of the same service beside it.
 #[derive(Debug)]

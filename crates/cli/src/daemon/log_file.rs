@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
+use anyport_console::Failure;
 use rustix::stdio;
-
-use crate::Failure;
 
 /// A file that is only appended to.
 #[derive(Debug)]

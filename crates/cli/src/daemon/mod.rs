@@ -28,7 +28,9 @@ pub(crate) use pid_file::PidFile;
 pub(crate) use status::limits;
 pub(crate) use status::{Office, Order};
 
-use crate::{Failure, logging};
+use anyport_console::Failure;
+
+use crate::logging;
 
 /// What a server holds from its first moment to its last.
 #[derive(Debug)]

@@ -7,8 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-
-use crate::Failure;
+use anyport_console::Failure;
 
 /// Ours until it is dropped; then it is removed.
 #[derive(Debug)]

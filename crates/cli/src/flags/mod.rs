@@ -2,6 +2,7 @@
 
 mod config;
 pub(crate) mod help;
+pub(crate) mod listen;
 mod notes;
 mod resolve;
 mod serve;
@@ -12,15 +13,15 @@ mod transfer;
 
 pub(crate) use config::{Completions, Config, ConfigCommand, Man, Show};
 pub(crate) use resolve::Resolve;
-pub(crate) use serve::{Fsync, Serve, Sink, SlowReader};
+pub(crate) use serve::{Serve, SlowReader};
 pub(crate) use talk::{Cat, Chat};
 pub(crate) use tls::{ClientTls, ServerTls, Tls};
 pub(crate) use token::Token;
 pub(crate) use transfer::{Connection, Get, Links, Ls, Send};
 
-use clap::{Command as Program, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Command as Program, CommandFactory, Parser, Subcommand};
 
-use crate::{bench, daemon};
+use crate::daemon;
 
 /// Transfer files over one port, with any client: nc, curl, a browser
 ///
@@ -62,31 +63,13 @@ pub(crate) enum Command {
     Reload(daemon::flags::Reload),
     Stop(daemon::flags::Stop),
     Token(Token),
-    Bench(bench::flags::Bench),
+    Bench(anyport_bench::flags::Bench),
     Config(Config),
     Man(Man),
     Completions(Completions),
     /// Internal process of anyport bench
     #[command(hide = true)]
-    BenchPeer(bench::flags::Peer),
-}
-
-/// WebSocket implementation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Engine {
-    /// The built-in implementation
-    Own,
-    /// tokio-tungstenite, for comparison
-    Library,
-}
-
-impl Engine {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Own => "own",
-            Self::Library => "library",
-        }
-    }
+    BenchPeer(anyport_bench::flags::Peer),
 }
 
 #[cfg(test)]

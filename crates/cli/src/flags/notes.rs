@@ -8,7 +8,7 @@ pub(crate) fn examples(title: &str) -> impl Iterator<Item = (&'static str, &'sta
 
 /// Returns the exit codes that a command describes in its own words; empty if [`Exit`] suffices.
 ///
-/// [`Exit`]: crate::exit::Exit
+/// [`Exit`]: anyport_console::Exit
 pub(crate) fn exit_codes(title: &str) -> &'static [(u8, &'static str)] {
     EXIT_CODES.iter().find(|(page, _)| *page == title).map_or(&[], |(_, codes)| codes)
 }

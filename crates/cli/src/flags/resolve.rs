@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use anyport_console::values;
 use anyport_net::resolve::Port;
 use clap::Args;
-
-use crate::values;
 
 /// Resolve names to addresses and canonical names
 ///

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyport_console::{Engine, Fsync, Sink, values};
 use anyport_net::congestion::Congestion;
 use anyport_proto::detect::ProtocolName;
 use anyport_proto::transfer::digest::Algorithm;
@@ -11,11 +12,11 @@ use anyport_proto::ws::handshake::Origin;
 use anyport_server::{FileAccess, Greeting};
 use clap::{Args, ValueEnum};
 
-use super::{Engine, ServerTls};
+use super::ServerTls;
+use super::listen::Listen;
 use crate::access::Access;
-use crate::listen::Listen;
+use crate::daemon;
 use crate::logging::LogFormat;
-use crate::{daemon, values};
 
 /// Receive and serve files on one port, over any protocol
 ///
@@ -421,27 +422,6 @@ impl From<OnTimeout> for anyport_server::OnTimeout {
     }
 }
 
-/// Storage backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Sink {
-    /// Discard received bytes
-    Discard,
-    /// Keep files in memory until the receipt is sent
-    Memory,
-    /// Store files on disk
-    File,
-}
-
-impl Sink {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Discard => "discard",
-            Self::Memory => "memory",
-            Self::File => "file",
-        }
-    }
-}
-
 /// What to do with a room member that reads too slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SlowReader {
@@ -449,22 +429,4 @@ pub(crate) enum SlowReader {
     Drop,
     /// Close its connection
     Close,
-}
-
-/// What to fsync before sending the receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Fsync {
-    /// The file and its directory entry
-    File,
-    /// The receipt does not wait for the disk
-    None,
-}
-
-impl Fsync {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::None => "none",
-        }
-    }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use anyport_console::values;
 use anyport_proto::rooms::Nickname;
 use clap::Args;
 
 use super::ClientTls;
 use crate::access::Credential;
-use crate::values;
 
 /// Chat in a room
 ///

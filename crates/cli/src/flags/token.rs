@@ -1,8 +1,7 @@
 //! The flags of `anyport token`.
 
+use anyport_console::values;
 use clap::Args;
-
-use crate::values;
 
 /// Generate an access token for serve --token-file
 ///

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyport_console::{Engine, values};
 use anyport_net::congestion::Congestion;
 use anyport_proto::pipe::PipeKey;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use clap::{Args, ValueEnum};
 
-use super::{ClientTls, Engine};
+use super::ClientTls;
 use crate::access::Credential;
 use crate::template::Template;
-use crate::values;
 
 /// Send files and directories to a server and verify its receipts
 ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context;
+use anyport_console::{lines_to_stdout, to_stderr};
 use anyport_net::waiting::Waiting;
 use anyport_proto::limits::Limits;
 use anyport_proto::rooms::{Event, HELP, Line, Said, SaidError};
@@ -13,8 +14,6 @@ use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Config, Editor, ExternalPrinter};
 use tokio::sync::mpsc::Sender;
-
-use crate::output::{lines_to_stdout, to_stderr};
 
 type Lines = Editor<(), MemHistory>;
 

@@ -9,12 +9,12 @@ mod output;
 use std::io::{self, IsTerminal};
 
 use anyport_client::{ChatError, ChatOptions, Left, chat, room};
+use anyport_console::{Exit, Failure};
 use tokio::sync::mpsc::channel;
 
 use self::input::{Ending, Input};
 use self::output::Output;
-use crate::exit::Exit;
-use crate::{Failure, flags, trust};
+use crate::{flags, trust};
 
 pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
     let target = flags.credential.target(&flags.url, "use HOST:PORT/rooms/NAME")?;

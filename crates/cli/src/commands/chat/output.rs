@@ -3,11 +3,10 @@
 use std::io;
 
 use anyport_client::Told;
+use anyport_console::{json_to_stdout, reason, to_stderr, to_stdout, write_stdout};
 use anyport_proto::rooms::{Event, Message, make_visible};
 
 use super::input::Printer;
-use crate::commands::reason;
-use crate::output::{json_to_stdout, to_stderr, to_stdout, write_stdout};
 
 /// Tells what happens.
 pub(super) struct Output {

@@ -3,11 +3,9 @@
 use std::ffi::OsStr;
 
 use anyhow::Context;
+use anyport_console::{Exit, Failure, write_stdout};
 use clap::{Arg, ArgAction};
 
-use crate::Failure;
-use crate::exit::Exit;
-use crate::output::write_stdout;
 use crate::{layers, reload};
 
 pub(super) fn run() -> Result<Exit, Failure> {

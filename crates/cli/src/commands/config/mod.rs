@@ -7,12 +7,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Context;
+use anyport_console::{Exit, Failure, to_stdout};
 
-use crate::exit::Exit;
 use crate::flags::{Command, Config, ConfigCommand, Serve};
 use crate::layers::{self, Parsed, Refusal};
-use crate::output::to_stdout;
-use crate::{Failure, settings};
+use crate::settings;
 
 pub(crate) fn run(flags: &Config) -> Result<Exit, Failure> {
     match &flags.command {

@@ -3,14 +3,12 @@
 use std::ffi::OsString;
 
 use anyhow::Context;
+use anyport_console::{Exit, Failure, json_to_stdout, write_stdout};
 use clap::{Arg, ArgAction};
 use serde_json::{Value, json};
 
-use crate::Failure;
-use crate::exit::Exit;
 use crate::flags::Show;
 use crate::layers::{self, Setting, Source};
-use crate::output::{json_to_stdout, write_stdout};
 
 pub(super) fn run(flags: &Show) -> Result<Exit, Failure> {
     // Whatever stands behind the first flag of serve is FLAGS to clap, this one too.

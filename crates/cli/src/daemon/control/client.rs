@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use anyport_console::{Exit, Failure};
 use serde_json::Value;
 
 use super::{LONGEST_ANSWER, directories, is_named_as_ours, is_safe};
-use crate::Failure;
-use crate::exit::Exit;
 
 /// A running server that listens to us.
 pub(crate) struct Server {

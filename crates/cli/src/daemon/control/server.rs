@@ -9,15 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use anyport_console::{Exit, Failure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::{LONGEST_REQUEST, directories, is_named_as_ours, is_safe, may_control};
-use crate::Failure;
 use crate::daemon::status::{Office, Order};
-use crate::exit::Exit;
 
 /// A control socket, removed when it is dropped.
 #[derive(Debug)]

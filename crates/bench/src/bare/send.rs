@@ -1,0 +1,136 @@
+//! `send`, again and again: plain bytes, or masked frames.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use anyport_console::to_stdout;
+use serde_json::json;
+
+use super::frames::{MAX_HEADER, mask_into, write_header};
+use crate::flags::BareSend;
+use crate::stats::SplitMix;
+
+pub(crate) fn send(flags: &BareSend) -> Result<()> {
+    let mut source = Source {
+        file: flags.file.as_ref().map(File::open).transpose().context("cannot open the file")?,
+        left: flags.size,
+        buffer: noise(flags.buffer),
+    };
+    let mut socket = TcpStream::connect(flags.to).context("cannot connect")?;
+    flags.congestion.apply(&socket, socket.local_addr()?, socket.peer_addr()?)?;
+    socket.set_nodelay(true)?;
+    if flags.handshake {
+        shake_hands(&mut socket, flags)?;
+    }
+    let begin = Instant::now();
+    match flags.frame_size {
+        None => plain(&mut socket, &mut source)?,
+        Some(frame_size) => framed(&mut socket, &mut source, frame_size)?,
+    }
+    if flags.handshake {
+        // A Close of code 1000 with a key of zeros: no content, so nothing to hide.
+        socket.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])?;
+    }
+    socket.shutdown(Shutdown::Write)?;
+    // A receiver that closes with bytes unread resets. So an orderly end is its word that it has read all of them.
+    let mut answer = [0; 4096];
+    while socket.read(&mut answer).context("the receiver did not read all bytes")? > 0 {}
+    let seconds = begin.elapsed().as_secs_f64();
+    let sent = json!({ "event": "sent", "bytes": flags.size, "seconds": seconds });
+    to_stdout(&sent.to_string()).context("cannot write to stdout")
+}
+
+fn plain(socket: &mut TcpStream, source: &mut Source) -> Result<()> {
+    loop {
+        let piece = source.next(usize::MAX)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        socket.write_all(piece)?;
+    }
+}
+
+/// Lays frames into one buffer, masked on the way there, and sends it whenever it is full.
+fn framed(socket: &mut TcpStream, source: &mut Source, frame_size: usize) -> Result<()> {
+    let mut random = SplitMix::new(source.left);
+    let mut out = vec![0; source.buffer.len() + MAX_HEADER];
+    let (mut at, mut left, mut key) = (0, 0, [0; 4]);
+    while source.left > 0 {
+        if at + MAX_HEADER >= out.len() {
+            socket.write_all(&out[..at])?;
+            at = 0;
+        }
+        if left == 0 {
+            left = frame_size.min(usize::try_from(source.left).unwrap_or(usize::MAX));
+            let bytes = random.next().to_ne_bytes();
+            key = [bytes[0], bytes[1], bytes[2], bytes[3]];
+            at += write_header(&mut out[at..], left, key);
+        }
+        let piece = source.next(left.min(out.len() - at))?;
+        key = mask_into(&mut out[at..at + piece.len()], piece, key);
+        left -= piece.len();
+        at += piece.len();
+    }
+    socket.write_all(&out[..at])?;
+    Ok(())
+}
+
+/// What is sent: a file through one buffer, or that buffer again and again.
+struct Source {
+    file: Option<File>,
+    left: u64,
+    buffer: Vec<u8>,
+}
+
+impl Source {
+    fn next(&mut self, most: usize) -> Result<&[u8]> {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let mut count = left.min(most).min(self.buffer.len());
+        if let Some(file) = &mut self.file
+            && count > 0
+        {
+            count = file.read(&mut self.buffer[..count])?;
+            if count == 0 {
+                bail!("the file ended {} bytes early", self.left);
+            }
+        }
+        self.left -= count as u64;
+        Ok(&self.buffer[..count])
+    }
+}
+
+/// Asks for an upgrade, and takes nothing but 101. The key of the answer is not checked: a wrong one costs no time.
+fn shake_hands(socket: &mut TcpStream, flags: &BareSend) -> Result<()> {
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        flags.to
+    );
+    socket.write_all(request.as_bytes())?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if socket.read(&mut byte)? == 0 || head.len() > 16 * 1024 {
+            bail!("no response to the WebSocket handshake");
+        }
+        head.extend_from_slice(&byte);
+    }
+    if head.starts_with(b"HTTP/1.1 101 ") {
+        return Ok(());
+    }
+    let line = String::from_utf8_lossy(&head);
+    bail!("WebSocket handshake refused: {}", line.lines().next().unwrap_or_default())
+}
+
+/// Bytes that are not all alike, in memory that has been touched.
+fn noise(size: usize) -> Vec<u8> {
+    let mut random = SplitMix::new(size as u64);
+    let mut noise = vec![0; size];
+    for chunk in noise.chunks_mut(8) {
+        chunk.copy_from_slice(&random.next().to_ne_bytes()[..chunk.len()]);
+    }
+    noise
+}

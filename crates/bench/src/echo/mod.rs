@@ -1,0 +1,313 @@
+//! `anyport bench echo`: how many messages per second a server gives back, and how soon.
+//!
+//! One thread and epoll serve all connections: what one read allowed is sent with one write. Every answer is compared with
+//! what was sent; one that differs ends the bench without a figure. `--yardstick` puts a bare loop beside the server.
+
+mod told;
+mod wire;
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use anyport_console::{Exit, Failure, lines_to_stdout};
+use hdrhistogram::Histogram;
+use rustix::event::{Timespec, epoll};
+use serde_json::Value;
+
+use self::told::Run;
+use self::wire::{Piece, Wire};
+use super::child::{Deadline, Process, Start};
+use super::cpu;
+use super::flags::Echo;
+use super::websocket;
+
+pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
+    let target = websocket::target(&flags.url)?;
+    websocket::make_room(flags.connections)?;
+    let yardstick = flags.yardstick.then(|| Yardstick::start(flags.timeout)).transpose()?;
+    let mut runs: Vec<Run> = flags.in_flight.iter().copied().map(Run::new).collect();
+    // Round by round, so that what disturbs the machine for a while disturbs all of them.
+    for _ in 0..flags.rounds.unwrap_or(if flags.yardstick { 3 } else { 1 }) {
+        for run in &mut runs {
+            let open = || {
+                let socket = websocket::open(&target, flags.timeout)?;
+                if !socket.early.is_empty() {
+                    bail!("the server sent data first: not an echo service");
+                }
+                let receiver = Box::new(socket.receiver);
+                Ok((socket.stream, Wire::WebSocket { receiver, sender: socket.sender }))
+            };
+            run.server.push(measured(flags, run.in_flight, open)?);
+            if let Some(yardstick) = &yardstick {
+                let open = || yardstick.open(flags);
+                run.yardstick.push(measured(flags, run.in_flight, open)?);
+            }
+        }
+    }
+    for run in &runs {
+        let told = if flags.json { run.json(flags)? } else { run.told(flags)? };
+        lines_to_stdout(&told).context("cannot write to stdout")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Connects as often as asked, and measures once.
+fn measured(
+    flags: &Echo,
+    in_flight: u32,
+    open: impl Fn() -> Result<(TcpStream, Wire)>,
+) -> Result<Found, Failure> {
+    let mut bench = Bench::new(flags, in_flight)?;
+    for number in 1..=flags.connections {
+        let open = open().with_context(|| format!("connection {number} of {}", flags.connections));
+        let (stream, wire) = open.map_err(|error| Failure::new(Exit::Unreachable, error))?;
+        bench.add(stream, wire)?;
+    }
+    bench.measure()
+}
+
+/// The bare loop, as a process of its own.
+struct Yardstick {
+    /// Ends with us.
+    _process: Process,
+    address: SocketAddr,
+}
+
+impl Yardstick {
+    fn start(patience: Duration) -> Result<Self> {
+        let start = Start::ourselves()?.args(["bench-peer", "echo"]).stdout(Stdio::piped());
+        let mut process = start.start()?;
+        let line = process.line(Deadline::within(patience))?;
+        let event: Value = serde_json::from_str(&line).context("the baseline")?;
+        let address = event["addr"].as_str().context("the baseline printed no address")?;
+        Ok(Self { address: address.parse()?, _process: process })
+    }
+
+    fn open(&self, flags: &Echo) -> Result<(TcpStream, Wire)> {
+        let stream = TcpStream::connect_timeout(&self.address, flags.timeout)?;
+        stream.set_nodelay(true)?;
+        let size = usize::try_from(flags.payload).context("payload too large for memory")?;
+        Ok((stream, Wire::Plain { size, came: 0 }))
+    }
+}
+
+struct Bench<'a> {
+    flags: &'a Echo,
+    in_flight: u32,
+    poll: OwnedFd,
+    connections: Vec<Connection>,
+    /// What is sent, but for the number of the message at its front.
+    pattern: Vec<u8>,
+    scratch: Vec<u8>,
+    latencies: Histogram<u64>,
+    /// Answers are counted from here on.
+    from: Instant,
+    until: Instant,
+    answered: u64,
+}
+
+struct Connection {
+    stream: TcpStream,
+    wire: Wire,
+    /// When each message that is under way was sent.
+    sent: VecDeque<Instant>,
+    next: u64,
+    awaited: u64,
+    /// Bytes of the awaited answer that have come.
+    came: usize,
+    out: Vec<u8>,
+    watches_out: bool,
+}
+
+/// What one round showed.
+struct Found {
+    answered: u64,
+    seconds: f64,
+    latencies: Histogram<u64>,
+    /// Of one core, by this process.
+    busy: f64,
+}
+
+impl<'a> Bench<'a> {
+    fn new(flags: &'a Echo, in_flight: u32) -> Result<Self> {
+        let payload = usize::try_from(flags.payload).context("payload too large for memory")?;
+        let now = Instant::now();
+        Ok(Self {
+            flags,
+            in_flight,
+            poll: epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot poll")?,
+            connections: Vec::new(),
+            pattern: (0..payload).map(|i| (i % 251).to_le_bytes()[0]).collect(),
+            scratch: vec![0; 256 * 1024],
+            latencies: Histogram::new_with_bounds(1, LONGEST, 3).context("a histogram")?,
+            from: now,
+            until: now,
+            answered: 0,
+        })
+    }
+
+    fn add(&mut self, stream: TcpStream, wire: Wire) -> Result<()> {
+        stream.set_nonblocking(true)?;
+        let index = epoll::EventData::new_u64(self.connections.len() as u64);
+        epoll::add(&self.poll, &stream, index, epoll::EventFlags::IN)?;
+        self.connections.push(Connection {
+            stream,
+            wire,
+            sent: VecDeque::new(),
+            next: 0,
+            awaited: 0,
+            came: 0,
+            out: Vec::new(),
+            watches_out: false,
+        });
+        Ok(())
+    }
+
+    fn measure(mut self) -> Result<Found, Failure> {
+        let begin = Instant::now();
+        self.from = begin + self.flags.duration / 10;
+        self.until = self.from + self.flags.duration;
+        let cpu = cpu::of_this_thread();
+        for index in 0..self.connections.len() {
+            for _ in 0..self.in_flight {
+                self.say(index, Instant::now())?;
+            }
+            self.flush(index)?;
+        }
+        // After the end nothing new is sent, and what is under way must still come.
+        let mut heard = Instant::now();
+        while self.connections.iter().any(|connection| !connection.sent.is_empty()) {
+            if self.turn()? {
+                heard = Instant::now();
+            } else if heard.elapsed() > self.flags.timeout {
+                let missing: usize = self.connections.iter().map(|c| c.sent.len()).sum();
+                return Err(anyhow!("{missing} messages were not echoed").into());
+            }
+        }
+        let busy =
+            cpu::of_this_thread().saturating_sub(cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
+        for connection in &mut self.connections {
+            let mut close = Vec::new();
+            connection.wire.close(&mut close);
+            // All answers are here; how the server says goodbye changes nothing.
+            let _ = connection.stream.write(&close);
+        }
+        let seconds = self.flags.duration.as_secs_f64();
+        Ok(Found { answered: self.answered, seconds, latencies: self.latencies, busy })
+    }
+
+    /// Serves what is ready; false when nothing was for a while.
+    fn turn(&mut self) -> Result<bool, Failure> {
+        let mut ready = Vec::with_capacity(256);
+        let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut ready), Some(&patience)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(anyhow!(error).context("cannot poll").into()),
+        }
+        for event in &ready {
+            let index = usize::try_from(event.data.u64()).unwrap_or(0);
+            self.hear(index)?;
+            self.flush(index)?;
+        }
+        Ok(!ready.is_empty())
+    }
+
+    /// `now` is when its turn came, so that what the client itself takes until it is sent counts too.
+    fn say(&mut self, index: usize, now: Instant) -> Result<()> {
+        let connection = &mut self.connections[index];
+        number(&mut self.pattern, connection.next);
+        connection.wire.say(&self.pattern, &mut connection.out)?;
+        connection.next += 1;
+        connection.sent.push_back(now);
+        Ok(())
+    }
+
+    fn hear(&mut self, index: usize) -> Result<(), Failure> {
+        let connection = &mut self.connections[index];
+        let count = match connection.stream.read(&mut self.scratch) {
+            Ok(0) => return Err(anyhow!("the server closed connection {}", index + 1).into()),
+            Ok(count) => count,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(anyhow!(error).context("connection lost").into()),
+        };
+        let now = Instant::now();
+        let mut finished = 0;
+        let mut rest = &mut self.scratch[..count];
+        while !rest.is_empty() {
+            let (used, piece) = connection.wire.hear(rest, &mut connection.out)?;
+            if let Some(Piece { data, end }) = piece {
+                number(&mut self.pattern, connection.awaited);
+                let expected = self.pattern.get(connection.came..connection.came + data.len());
+                connection.came += data.len();
+                if expected != Some(data) || (end && connection.came != self.pattern.len()) {
+                    let error = anyhow!(
+                        "message {} of connection {} was changed by the echo",
+                        connection.awaited,
+                        index + 1
+                    );
+                    return Err(Failure::new(Exit::Mismatch, error).with_hint(
+                        "check that it is an echo service, such as ws://HOST:PORT/echo of anyport",
+                    ));
+                }
+                if end {
+                    (connection.came, finished) = (0, finished + 1);
+                    connection.awaited += 1;
+                    let sent = connection.sent.pop_front().context("one reply too many")?;
+                    if now >= self.from && now < self.until {
+                        self.answered += 1;
+                        let took = now.duration_since(sent).as_nanos();
+                        self.latencies.saturating_record(u64::try_from(took).unwrap_or(LONGEST));
+                    }
+                }
+            }
+            rest = &mut std::mem::take(&mut rest)[used..];
+        }
+        if now < self.until {
+            for _ in 0..finished {
+                self.say(index, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, index: usize) -> Result<()> {
+        let connection = &mut self.connections[index];
+        while !connection.out.is_empty() {
+            match connection.stream.write(&connection.out) {
+                Ok(count) if count == connection.out.len() => connection.out.clear(),
+                Ok(count) => drop(connection.out.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("connection lost"),
+            }
+        }
+        let watches_out = !connection.out.is_empty();
+        if watches_out != connection.watches_out {
+            let mut wanted = epoll::EventFlags::IN;
+            wanted.set(epoll::EventFlags::OUT, watches_out);
+            let data = epoll::EventData::new_u64(index as u64);
+            epoll::modify(&self.poll, &connection.stream, data, wanted)?;
+            connection.watches_out = watches_out;
+        }
+        Ok(())
+    }
+}
+
+/// No two messages of a connection are alike, as far as there is room to say so.
+fn number(pattern: &mut [u8], number: u64) {
+    for (place, byte) in pattern.iter_mut().zip(number.to_be_bytes().iter().rev()) {
+        *place = *byte;
+    }
+}
+
+/// A minute in nanoseconds: what takes longer counts as that.
+const LONGEST: u64 = 60_000_000_000;

@@ -1,0 +1,379 @@
+//! Tools of others, where they are installed: how each is found, started as a receiver and started as a sender.
+//!
+//! A later tool joins by one entry in [`KNOWN`] and its two commands.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::child::{Deadline, Start};
+
+/// A tool that is installed.
+#[derive(Debug, Clone)]
+pub(super) struct Tool {
+    pub(super) which: Which,
+    pub(super) version: String,
+    program: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    Iperf3,
+    Nc,
+    Ncat,
+    Socat,
+    Websocat,
+    Websockets,
+    Ws,
+    Fastwebsockets,
+    Libwebsockets,
+}
+
+/// A tool that is not, and how to come by it.
+#[derive(Debug, Clone)]
+pub(super) struct Absent {
+    pub(super) name: &'static str,
+    pub(super) install: &'static str,
+}
+
+struct Known {
+    which: Which,
+    name: &'static str,
+    programs: &'static [&'static str],
+    /// What makes it say its version.
+    ask: &'static [&'static str],
+    /// A word that the answer must have: there are several programs called nc.
+    word: &'static str,
+    install: &'static str,
+}
+
+const KNOWN: [Known; 9] = [
+    Known {
+        which: Which::Iperf3,
+        name: "iperf3",
+        programs: &["iperf3"],
+        ask: &["--version"],
+        word: "iperf 3",
+        install: "apt-get install iperf3",
+    },
+    Known {
+        which: Which::Nc,
+        name: "nc (OpenBSD)",
+        programs: &["nc.openbsd", "nc"],
+        ask: &["-h"],
+        word: "OpenBSD netcat",
+        install: "apt-get install netcat-openbsd",
+    },
+    Known {
+        which: Which::Ncat,
+        name: "ncat",
+        programs: &["ncat"],
+        ask: &["--version"],
+        word: "Ncat: Version",
+        install: "apt-get install ncat",
+    },
+    Known {
+        which: Which::Socat,
+        name: "socat",
+        programs: &["socat"],
+        ask: &["-V"],
+        word: "socat version",
+        install: "apt-get install socat",
+    },
+    Known {
+        which: Which::Websocat,
+        name: "websocat",
+        programs: &["websocat"],
+        ask: &["--version"],
+        word: "websocat",
+        install: "cargo install websocat",
+    },
+    Known {
+        which: Which::Websockets,
+        name: "websockets (PyPI)",
+        programs: &["python3", "python"],
+        ask: &[
+            "-c",
+            "import websockets, platform as p; print('websockets', websockets.__version__ + ', Python', p.python_version())",
+        ],
+        word: "websockets",
+        install: "pip install websockets",
+    },
+    Known {
+        which: Which::Ws,
+        name: "ws (npm)",
+        programs: &["node"],
+        ask: &[
+            "-e",
+            "console.log('ws', require('ws/package.json').version + ', node', process.versions.node)",
+        ],
+        word: "ws",
+        install: "npm install --global ws",
+    },
+    // Libraries have no program of their own; ours are in bench/peers.
+    Known {
+        which: Which::Fastwebsockets,
+        name: "fastwebsockets (Rust)",
+        programs: &["anyport-peer-fastwebsockets"],
+        ask: &["--version"],
+        word: "fastwebsockets",
+        install: "scripts/bench-peers in the source tree builds it",
+    },
+    Known {
+        which: Which::Libwebsockets,
+        name: "libwebsockets (C)",
+        programs: &["anyport-peer-libwebsockets"],
+        ask: &["--version"],
+        word: "libwebsockets",
+        install: "scripts/bench-peers in the source tree builds it",
+    },
+];
+
+/// How long a tool may take to say its version.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is installed, and what is not.
+pub(super) fn find() -> (Vec<Tool>, Vec<Absent>) {
+    let (mut tools, mut absent) = (Vec::new(), Vec::new());
+    for known in &KNOWN {
+        match known.programs.iter().find_map(|program| known.meet(program)) {
+            Some(tool) => tools.push(tool),
+            None => absent.push(Absent { name: known.name, install: known.install }),
+        }
+    }
+    (tools, absent)
+}
+
+impl Known {
+    fn meet(&self, program: &str) -> Option<Tool> {
+        let path = std::env::var_os("PATH")?;
+        let mut places = std::env::split_paths(&path).map(|folder| folder.join(program));
+        let program = places.find(|place| place.is_file())?;
+        let start = Start::new(&program).args(self.ask).stdout(std::process::Stdio::piped());
+        let mut asked = with_modules(start, self.which).start().ok()?;
+        // Some say it on stderr, and some call it an error to be asked.
+        let ended = asked.wait(Deadline::within(PATIENCE)).ok()?;
+        let said = format!("{}\n{}", asked.rest(), ended.stderr);
+        let line = said.lines().find(|line| line.contains(self.word) && !line.contains("Error"))?;
+        let version = line.split(" on ").next()?.split(" ( ").next()?;
+        Some(Tool { which: self.which, version: version.trim().to_owned(), program })
+    }
+}
+
+/// Node looks for modules beside a script, and we have none; global ones are looked for where npm puts them.
+fn with_modules(start: Start, which: Which) -> Start {
+    if which != Which::Ws {
+        return start;
+    }
+    let given = std::env::var("NODE_PATH").unwrap_or_default();
+    start.env("NODE_PATH", format!("{given}:/usr/local/lib/node_modules:/usr/lib/node_modules"))
+}
+
+/// What a tool needs to know to take part in a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) file: &'a Path,
+    pub(super) size: u64,
+    pub(super) buffer: usize,
+    pub(super) frame_size: usize,
+    /// The name of an algorithm.
+    pub(super) congestion: &'a str,
+}
+
+/// How a receiver tells where it listens and what came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tells {
+    /// Lines as `anyport serve --json` writes them.
+    Events,
+    /// Nothing: it listens where it was told to, and ends when it has all.
+    Nothing,
+    /// Nothing that its sender does not tell too.
+    BySender,
+}
+
+impl Tool {
+    pub(super) const fn short(&self) -> &'static str {
+        match self.which {
+            Which::Iperf3 => "iperf3",
+            Which::Nc => "nc",
+            Which::Ncat => "ncat",
+            Which::Socat => "socat",
+            Which::Websocat => "websocat",
+            Which::Websockets => "websockets",
+            Which::Ws => "npm ws",
+            Which::Fastwebsockets => "fastwebsockets",
+            Which::Libwebsockets => "libwebsockets",
+        }
+    }
+
+    pub(super) const fn tells(&self) -> Tells {
+        match self.which {
+            Which::Websockets | Which::Ws | Which::Fastwebsockets | Which::Libwebsockets => {
+                Tells::Events
+            }
+            Which::Iperf3 => Tells::BySender,
+            Which::Nc | Which::Ncat | Which::Socat | Which::Websocat => Tells::Nothing,
+        }
+    }
+
+    /// Whether it speaks WebSocket, and not bytes alone.
+    pub(super) const fn is_websocket(&self) -> bool {
+        !matches!(self.which, Which::Iperf3 | Which::Nc | Which::Ncat | Which::Socat)
+    }
+
+    /// Whether its sender uses the congestion control that it is told.
+    pub(super) const fn takes_congestion(&self) -> bool {
+        matches!(
+            self.which,
+            Which::Iperf3
+                | Which::Socat
+                | Which::Websockets
+                | Which::Fastwebsockets
+                | Which::Libwebsockets
+        )
+    }
+
+    /// A receiver of one connection on a port of 127.0.0.1, which stores what comes or throws it away.
+    pub(super) fn receiver(&self, job: Job<'_>, port: u16, store: Option<&Path>) -> Result<Start> {
+        let out = || -> Result<File> {
+            let path = store.unwrap_or_else(|| Path::new("/dev/null"));
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        let start = Start::new(&self.program);
+        Ok(match self.which {
+            Which::Iperf3 => start.args(["-s", "-1", "-B", "127.0.0.1", "-p", &port.to_string()]),
+            Which::Nc => start.args(["-d", "-l", "127.0.0.1", &port.to_string()]).stdout(out()?),
+            Which::Ncat => {
+                start.args(["-l", "127.0.0.1", &port.to_string(), "--recv-only"]).stdout(out()?)
+            }
+            Which::Socat => start
+                .args(["-u", "-b", &job.buffer.to_string()])
+                .arg(format!("TCP-LISTEN:{port},bind=127.0.0.1"))
+                .arg("STDOUT")
+                .stdout(out()?),
+            Which::Websocat => {
+                let mut to = OsString::from("writefile:");
+                to.push(store.unwrap_or_else(|| Path::new("/dev/null")));
+                // A frame must fit its buffer.
+                let buffer = job.frame_size.saturating_add(65_536);
+                start
+                    .args(["-b", "-u", "-q", "--oneshot", "-B", &buffer.to_string()])
+                    .arg(format!("ws-l:127.0.0.1:{port}"))
+                    .arg(to)
+            }
+            Which::Websockets => start.args(["-c", WEBSOCKETS_RECEIVE]).args(store),
+            Which::Ws => with_modules(start, self.which).args(["-e", WS_RECEIVE, "--"]).args(store),
+            Which::Fastwebsockets | Which::Libwebsockets => start.arg("receive").args(store),
+        })
+    }
+
+    /// A sender of the file to `address`.
+    pub(super) fn sender(&self, job: Job<'_>, address: SocketAddr) -> Result<Start> {
+        let (ip, port) = (address.ip().to_string(), address.port().to_string());
+        let file = || File::open(job.file).context("cannot open the file to send");
+        let frame_size = job.frame_size.to_string();
+        let start = Start::new(&self.program);
+        Ok(match self.which {
+            Which::Iperf3 => start
+                .args(["-c", &ip, "-p", &port, "-n", &job.size.to_string(), "-J"])
+                .args(["-l", &job.buffer.min(IPERF3_LONGEST).to_string(), "-C", job.congestion]),
+            Which::Nc => start.args(["-N", &ip, &port]).stdin(file()?),
+            Which::Ncat => start.args(["--send-only", &ip, &port]).stdin(file()?),
+            Which::Socat => start
+                .args(["-u", "-b", &job.buffer.to_string(), "STDIN"])
+                // IPPROTO_TCP, TCP_CONGESTION.
+                .arg(format!("TCP:{address},setsockopt-string=6:13:{}", job.congestion))
+                .stdin(file()?),
+            Which::Websocat => start
+                .args(["-b", "-u", "-q", "-B", &frame_size])
+                .args(["-", &format!("ws://{address}/")])
+                .stdin(file()?),
+            Which::Websockets => start.args(["-c", WEBSOCKETS_SEND]).arg(job.file).args([
+                &format!("ws://{address}/"),
+                &frame_size,
+                job.congestion,
+            ]),
+            Which::Ws => with_modules(start, self.which)
+                .args(["-e", WS_SEND, "--"])
+                .arg(job.file)
+                .args([&format!("ws://{address}/"), &frame_size]),
+            Which::Fastwebsockets => start.arg("send").arg(job.file).args([
+                &address.to_string(),
+                &frame_size,
+                job.congestion,
+            ]),
+            Which::Libwebsockets => {
+                start.arg("send").arg(job.file).args([&ip, &port, &frame_size, job.congestion])
+            }
+        })
+    }
+}
+
+/// iperf3 takes no longer buffer.
+const IPERF3_LONGEST: usize = 1024 * 1024;
+
+/// Seconds that the receiver took, or would have taken, for `size` bytes, as iperf3's sender tells them. iperf3 ends its
+/// count when the sender has handed over the last byte, with what is still under way not counted: so the time of what
+/// was counted is scaled, and less than half is no measurement.
+pub(super) fn read_iperf3(said: &str, size: u64) -> Result<f64> {
+    let report: serde_json::Value = serde_json::from_str(said)
+        .with_context(|| format!("iperf3: unexpected output {said:.200}"))?;
+    if let Some(error) = report["error"].as_str() {
+        bail!("iperf3: {error}");
+    }
+    let received = &report["end"]["sum_received"];
+    let figures = received["bytes"].as_u64().zip(received["seconds"].as_f64());
+    let (bytes, seconds) = figures.context("iperf3 reported no received bytes")?;
+    if bytes < size / 2 || bytes > size + IPERF3_LONGEST as u64 {
+        bail!("iperf3 counted {bytes} bytes of {size}");
+    }
+    Ok(seconds * size as f64 / bytes as f64)
+}
+
+const WEBSOCKETS_RECEIVE: &str = include_str!("websockets_receive.py");
+const WEBSOCKETS_SEND: &str = include_str!("websockets_send.py");
+const WS_RECEIVE: &str = include_str!("ws_receive.js");
+const WS_SEND: &str = include_str!("ws_send.js");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn tool(which: Which) -> Tool {
+        Tool { which, version: "1".to_owned(), program: PathBuf::from("/bin/true") }
+    }
+
+    #[test]
+    fn every_tool_has_rows_of_its_own_and_yardsticks_that_exist() {
+        let table = super::super::rows::rows(anyport_console::Sink::Discard, false, 256 * 1024);
+        let mut ids = HashSet::new();
+        for known in &KNOWN {
+            let rows = tool(known.which).rows();
+            assert!(!rows.is_empty(), "{}", known.name);
+            for row in rows {
+                assert!(
+                    table.iter().any(|line| Some(&line.id) == row.yardstick.as_ref()),
+                    "{row:?}"
+                );
+                assert!(ids.insert(row.id.clone()), "{row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn iperf3_tells_what_its_receiver_got() {
+        let said = r#"{"end":{"sum_received":{"seconds":0.5,"bytes":2097152}}}"#;
+        assert_eq!(read_iperf3(said, 2_097_152).unwrap(), 0.5);
+        assert_eq!(read_iperf3(said, 4_194_304).unwrap(), 1.0, "scaled");
+        assert!(read_iperf3(said, 5_000_000).is_err(), "less than half");
+        assert!(read_iperf3(said, 1).is_err(), "too many");
+        assert!(read_iperf3(r#"{"error":"unable to connect"}"#, 1).is_err());
+        assert!(read_iperf3("{}", 1).is_err());
+        assert!(read_iperf3("no JSON", 1).is_err());
+    }
+}

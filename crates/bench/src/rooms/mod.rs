@@ -1,0 +1,281 @@
+//! `anyport bench rooms`: one client says, and how soon do all others hear it?
+//!
+//! ```text
+//!   publisher ── bursts, so many in flight ──► server ──► members, who count bytes     slow members, who never read
+//! ```
+//!
+//! One thread and epoll serve all of them. Nobody parses what comes while it is timed: all messages of a run have one size
+//! on their way, which is learnt before; and before and after each round one message is followed to every member and
+//! compared. A byte too many or too few ends the bench without a figure.
+
+mod crowd;
+mod track;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use anyport_console::{Exit, Failure, lines_to_stdout};
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use self::crowd::{Crowd, Ready};
+use self::track::Track;
+use super::facts::VERSION;
+use super::flags::Rooms;
+use super::stats::Spread;
+use super::{counted, cpu, websocket};
+
+pub(super) fn run(flags: &Rooms) -> Result<Exit, Failure> {
+    let loads = loads(flags)?;
+    let target = websocket::target(&flags.url)?;
+    websocket::make_room(flags.members.saturating_add(flags.slow).saturating_add(1))?;
+    if let Some(pid) = flags.pid
+        && cpu::of_process(pid).is_none()
+    {
+        let error = anyhow!("cannot read the CPU time of process {pid}");
+        return Err(
+            Failure::new(Exit::Usage, error).with_hint("use --pid with a process on this machine")
+        );
+    }
+    let mut crowd = Crowd::enter(&target, flags)?;
+    crowd.probe()?;
+    let mut found: Vec<Found> =
+        loads.iter().map(|load| Found::new(*load)).collect::<Result<_>>()?;
+    // Round by round, so that what disturbs the machine for a while disturbs all of them.
+    for _ in 0..flags.rounds {
+        for found in &mut found {
+            crowd.show_life();
+            round(&mut crowd, flags, found)?;
+            crowd.probe()?;
+        }
+    }
+    if flags.json {
+        for found in &found {
+            lines_to_stdout(&found.json(flags, &crowd).to_string())
+                .context("cannot write to stdout")?;
+        }
+    } else {
+        lines_to_stdout(&told(&found, flags, &crowd)).context("cannot write to stdout")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// How much is said at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Load {
+    /// Messages that not all members have.
+    in_flight: u32,
+    /// Messages that go out with one write.
+    burst: u32,
+}
+
+/// Each number in flight with its burst.
+fn loads(flags: &Rooms) -> Result<Vec<Load>, Failure> {
+    let usage = |error| Err(Failure::new(Exit::Usage, error));
+    let pair = |(in_flight, burst)| Load { in_flight, burst };
+    let (in_flight, bursts) = (&flags.in_flight, &flags.burst);
+    if in_flight.is_empty() && bursts.is_empty() {
+        return Ok([(1, 1), (16, 16), (64, 1), (256, 64)].map(pair).to_vec());
+    }
+    if !bursts.is_empty() && bursts.len() != in_flight.len() {
+        let (in_flight, bursts) = (in_flight.len(), bursts.len());
+        return usage(anyhow!("--burst has {bursts} numbers, but --in-flight has {in_flight}"));
+    }
+    let bursts = bursts.iter().copied().chain(std::iter::repeat(1));
+    let loads: Vec<Load> = in_flight.iter().copied().zip(bursts).map(pair).collect();
+    match loads.iter().find(|load| load.burst > load.in_flight) {
+        Some(Load { in_flight, burst }) => {
+            usage(anyhow!("a burst of {burst} exceeds the {in_flight} in flight"))
+        }
+        None => Ok(loads),
+    }
+}
+
+/// What the rounds of one load showed.
+#[derive(Debug)]
+struct Found {
+    load: Load,
+    /// Of each round: messages that reached a member, per second.
+    rates: Vec<f64>,
+    deliveries: u64,
+    /// Until the slowest member had a message.
+    last: Histogram<u64>,
+    /// Of one core: this process, and the server's.
+    client: Vec<f64>,
+    server: Vec<f64>,
+}
+
+impl Found {
+    fn new(load: Load) -> Result<Self> {
+        Ok(Self {
+            load,
+            rates: Vec::new(),
+            deliveries: 0,
+            last: Histogram::new_with_bounds(1, LONGEST, 3).context("a histogram")?,
+            client: Vec::new(),
+            server: Vec::new(),
+        })
+    }
+}
+
+fn round(crowd: &mut Crowd, flags: &Rooms, found: &mut Found) -> Result<(), Failure> {
+    let Load { in_flight, burst } = found.load;
+    let mut track = Track::new(crowd.members.len(), crowd.frame);
+    let begin = Instant::now();
+    let from = begin + flags.duration / 10;
+    let until = from + flags.duration;
+    let (client, server) = (cpu::of_this_thread(), flags.pid.and_then(cpu::of_process));
+    let (mut deliveries, mut heard) = (0, begin);
+    loop {
+        let now = Instant::now();
+        // After the end nothing new is said, and what is under way must still come.
+        while now < until && track.in_flight() + burst as usize <= in_flight as usize {
+            crowd.publisher.say(burst)?;
+            (0..burst).for_each(|_| track.publish(now));
+        }
+        crowd.flush()?;
+        if track.in_flight() == 0 {
+            break;
+        }
+        for ready in crowd.ready(Duration::from_millis(100))? {
+            let count = crowd.count(ready)?;
+            let Ready::Member(member) = ready else { continue };
+            let now = Instant::now();
+            heard = now;
+            let came = track.came(member, count, now).map_err(|error| {
+                Failure::new(Exit::Mismatch, error).with_hint("use a room without other messages")
+            })?;
+            if now >= from && now < until {
+                deliveries += came.delivered;
+                for took in came.finished {
+                    let nanos = u64::try_from(took.as_nanos()).unwrap_or(LONGEST);
+                    found.last.saturating_record(nanos);
+                }
+            }
+        }
+        if heard.elapsed() > flags.timeout {
+            let (member, got, most) = track.lacking().context("some member lacks messages")?;
+            let error = anyhow!("messages lost: member {member} received {got} of {most} bytes");
+            return Err(Failure::new(Exit::Mismatch, error));
+        }
+    }
+    let elapsed = begin.elapsed().as_secs_f64();
+    let share =
+        |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() / elapsed;
+    found.client.push(share(client, cpu::of_this_thread()));
+    found.server.extend(server.zip(flags.pid.and_then(cpu::of_process)).map(|(a, b)| share(a, b)));
+    found.rates.push(deliveries as f64 / flags.duration.as_secs_f64());
+    found.deliveries += deliveries;
+    Ok(())
+}
+
+impl Found {
+    fn micros(&self, quantile: f64) -> f64 {
+        self.last.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    fn spread(numbers: &[f64]) -> Option<Spread> {
+        Spread::of(numbers.iter().copied())
+    }
+
+    fn json(&self, flags: &Rooms, crowd: &Crowd) -> Value {
+        let spread = |numbers: &[f64], digits: f64| {
+            let round = |number: f64| (number * digits).round() / digits;
+            Self::spread(numbers).map(|Spread { min, median, max }| {
+                json!({ "min": round(min), "median": round(median), "max": round(max) })
+            })
+        };
+        json!({
+            "event": "rooms", "url": flags.url, "version": VERSION, "members": flags.members,
+            "slow": flags.slow, "payload": flags.payload, "frame": crowd.frame,
+            "in_flight": self.load.in_flight, "burst": self.load.burst,
+            "rounds": flags.rounds, "seconds": flags.duration.as_secs_f64(),
+            "deliveries": self.deliveries, "deliveries_per_second": spread(&self.rates, 1.0),
+            "last_microseconds": {
+                "p50": self.micros(0.5), "p99": self.micros(0.99),
+                "max": self.last.max() as f64 / 1000.0,
+            },
+            "client_busy": spread(&self.client, 100.0), "server_busy": spread(&self.server, 100.0),
+        })
+    }
+
+    fn line(&self) -> String {
+        let Load { in_flight, burst } = self.load;
+        let busy = |shares: &[f64]| match Self::spread(shares) {
+            Some(share) => format!("{:.2}", share.median),
+            None => "-".to_owned(),
+        };
+        let Spread { min, median, max } =
+            Self::spread(&self.rates).unwrap_or(Spread { min: 0.0, median: 0.0, max: 0.0 });
+        format!(
+            "{in_flight:>9} {burst:>6} {median:>14.0} {:>21} {:>9.2} {:>9.2} {:>7} {:>7}",
+            format!("{min:.0}-{max:.0}"),
+            self.micros(0.5) / 1000.0,
+            self.micros(0.99) / 1000.0,
+            busy(&self.server),
+            busy(&self.client),
+        )
+    }
+}
+
+fn told(found: &[Found], flags: &Rooms, crowd: &Crowd) -> String {
+    let Rooms { url, members, payload, rounds, duration, slow, .. } = flags;
+    let mut lines = vec![format!(
+        "{url}: 1 sender of {payload} bytes, {members} members receive {} each; {} of {duration:?}, no message lost",
+        crowd.frame,
+        counted(*rounds, "round"),
+    )];
+    if *slow > 0 {
+        lines.push(format!("{slow} more members never read; the figures are those of the others"));
+    }
+    lines.push(
+        "in flight  burst   deliveries/s              (spread)  last p50  last p99  server  client"
+            .to_owned(),
+    );
+    lines.extend(found.iter().map(Found::line));
+    lines.push(
+        "last: milliseconds until the slowest member had a message; server, client: cores"
+            .to_owned(),
+    );
+    let busiest = found.iter().flat_map(|found| &found.client).copied().fold(0.0, f64::max);
+    if busiest > 0.9 {
+        lines.push(format!(
+            "the client itself kept {:.0} % of a core busy: the server may be faster than this",
+            busiest * 100.0
+        ));
+    }
+    lines.join("\n")
+}
+
+/// A minute in nanoseconds: what takes longer counts as that.
+const LONGEST: u64 = 60_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(words: &[&str]) -> Rooms {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            rooms: Rooms,
+        }
+        <Line as clap::Parser>::parse_from([&["rooms", "ws://h:1/rooms/a"][..], words].concat())
+            .rooms
+    }
+
+    fn pairs(words: &[&str]) -> Vec<(u32, u32)> {
+        let loads = loads(&flags(words)).unwrap();
+        loads.iter().map(|load| (load.in_flight, load.burst)).collect()
+    }
+
+    #[test]
+    fn each_number_in_flight_has_its_burst() {
+        assert_eq!(pairs(&[]), [(1, 1), (16, 16), (64, 1), (256, 64)]);
+        assert_eq!(pairs(&["--in-flight", "1,16"]), [(1, 1), (16, 1)]);
+        assert_eq!(pairs(&["--in-flight", "1,16", "--burst", "1,4"]), [(1, 1), (16, 4)]);
+        for words in [&["--in-flight", "4", "--burst", "5"][..], &["--burst", "5"]] {
+            assert!(loads(&flags(words)).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! The rows of a bench: one table. A later transport joins by one line here.
+
+use anyport_console::{Engine, Sink};
+
+use super::peers::Tool;
+
+/// One way of sending, measured: a sender and a receiver.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// For `--pairs` and for machines.
+    pub(super) id: String,
+    /// For people.
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    /// The row that shows what the sockets alone would take.
+    pub(super) yardstick: Option<String>,
+    /// What differs from the other rows.
+    pub(super) twist: Twist,
+    /// Payload of a frame, where it is not what `--frame-size` says.
+    pub(super) frame_size: Option<usize>,
+}
+
+/// What is not measured, and why.
+#[derive(Debug)]
+pub(super) struct Skipped {
+    pub(super) name: String,
+    pub(super) reason: String,
+}
+
+/// Which heading a row stands under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Yardstick,
+    /// A yardstick's sender, which tells receivers apart.
+    Receiving,
+    Pair,
+    /// A pair once more, with something switched on.
+    Variant,
+    /// A row once more, with frames of another size.
+    Sized,
+    Peer,
+    /// A running server.
+    Server,
+}
+
+impl Kind {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Yardstick => "yardstick",
+            Self::Receiving => "receiving",
+            Self::Pair => "pair",
+            Self::Variant => "variant",
+            Self::Sized => "sized",
+            Self::Peer => "peer",
+            Self::Server => "server",
+        }
+    }
+
+    pub(super) const fn heading(self) -> &'static str {
+        match self {
+            Self::Yardstick => "baselines: bare loops, no product code",
+            Self::Receiving => "receivers alone: the same bare sender from memory",
+            Self::Pair => {
+                "pairs: client → server (own: anyport's code, library: tokio-tungstenite)"
+            }
+            Self::Variant => "pairs with additional work",
+            Self::Sized => "frames of other sizes, with baselines of the same size",
+            Self::Peer => "other installed programs",
+            Self::Server => "running servers",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Sender {
+    Anyport(Client),
+    Bare(Bare),
+    Tool(Tool),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Receiver {
+    Anyport(Engine),
+    Bare {
+        frames: bool,
+    },
+    Tool(Tool),
+    /// The sender knows both ends of its tool, or the server runs already.
+    Running {
+        url: String,
+    },
+}
+
+/// How anyport's client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    /// Nothing but the bytes.
+    Raw,
+    /// Raw TCP with the preface, so that any anyport gives a receipt.
+    Preface,
+    /// Own WebSocket with a handshake.
+    Ws,
+    /// Own WebSocket frames without a handshake.
+    Frames,
+    /// tokio-tungstenite.
+    Library,
+}
+
+/// How a bare loop sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bare {
+    pub(super) framing: Framing,
+    /// The file through a buffer, or one buffer again and again.
+    pub(super) reads_file: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    None,
+    Frames,
+    /// Frames after an opening handshake, and a Close.
+    WebSocket,
+}
+
+/// What differs from the other rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Twist {
+    None,
+    /// Stored in a file, whatever `--sink` says.
+    Stored,
+    /// BLAKE3 at both ends, whatever `--digest` says.
+    Hashed,
+    /// Under TLS.
+    Encrypted,
+}
+
+/// What the others are compared to.
+pub(super) const BASE: &str = "raw-own";
+
+const BARE_TCP: &str = "bare-tcp";
+const BARE_WS: &str = "bare-ws";
+const BARE_TCP_FILE: &str = "bare-tcp-file";
+
+const MEMORY: Bare = Bare { framing: Framing::None, reads_file: false };
+const FILE: Bare = Bare { framing: Framing::None, reads_file: true };
+const WEBSOCKET: Bare = Bare { framing: Framing::WebSocket, reads_file: false };
+const FILE_FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: true };
+const FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: false };
+
+type Line = (&'static str, &'static str, Kind, Sender, Receiver, Option<&'static str>, Twist);
+
+/// The table: id, name, kind, sender, receiver, yardstick, twist.
+const TABLE: [Line; 20] = {
+    use Client as C;
+    use Kind::{Pair, Receiving, Variant, Yardstick};
+    use Sender::{Anyport as From, Bare as Loop};
+    const TCP: Receiver = Receiver::Bare { frames: false };
+    const WS: Receiver = Receiver::Bare { frames: true };
+    const OWN: Receiver = Receiver::Anyport(Engine::Own);
+    const LIBRARY: Receiver = Receiver::Anyport(Engine::Library);
+    [
+        (BARE_TCP, "bare tcp", Yardstick, Loop(MEMORY), TCP, None, Twist::None),
+        (
+            "bare-tcp-read",
+            "bare tcp, reads file",
+            Yardstick,
+            Loop(FILE),
+            TCP,
+            Some(BARE_TCP),
+            Twist::None,
+        ),
+        (BARE_WS, "bare ws", Yardstick, Loop(FRAMES), WS, Some(BARE_TCP), Twist::None),
+        (
+            "bare-ws-read",
+            "bare ws, reads file",
+            Yardstick,
+            Loop(FILE_FRAMES),
+            WS,
+            Some(BARE_WS),
+            Twist::None,
+        ),
+        (
+            BARE_TCP_FILE,
+            "bare tcp → file",
+            Yardstick,
+            Loop(MEMORY),
+            TCP,
+            Some(BARE_TCP),
+            Twist::Stored,
+        ),
+        ("bare-own", "bare tcp → own", Receiving, Loop(MEMORY), OWN, Some(BARE_TCP), Twist::None),
+        (
+            "bare-ws-own",
+            "bare ws → own",
+            Receiving,
+            Loop(WEBSOCKET),
+            OWN,
+            Some(BARE_WS),
+            Twist::None,
+        ),
+        (
+            "bare-ws-library",
+            "bare ws → library",
+            Receiving,
+            Loop(WEBSOCKET),
+            LIBRARY,
+            Some(BARE_WS),
+            Twist::None,
+        ),
+        (BASE, "raw → own", Pair, From(C::Raw), OWN, Some(BARE_TCP), Twist::None),
+        ("ws-own", "ws → own", Pair, From(C::Ws), OWN, Some(BARE_WS), Twist::None),
+        ("frames-own", "frames → own", Pair, From(C::Frames), OWN, Some(BARE_WS), Twist::None),
+        ("library-own", "library → own", Pair, From(C::Library), OWN, Some(BARE_WS), Twist::None),
+        (
+            "library-library",
+            "library → library",
+            Pair,
+            From(C::Library),
+            LIBRARY,
+            Some(BARE_WS),
+            Twist::None,
+        ),
+        ("ws-library", "ws → library", Pair, From(C::Ws), LIBRARY, Some(BARE_WS), Twist::None),
+        (
+            "raw-own-file",
+            "raw → own → file",
+            Variant,
+            From(C::Raw),
+            OWN,
+            Some(BARE_TCP_FILE),
+            Twist::Stored,
+        ),
+        (
+            "ws-own-file",
+            "ws → own → file",
+            Variant,
+            From(C::Ws),
+            OWN,
+            Some("raw-own-file"),
+            Twist::Stored,
+        ),
+        (
+            "raw-own-blake3",
+            "raw → own, BLAKE3",
+            Variant,
+            From(C::Raw),
+            OWN,
+            Some(BARE_TCP),
+            Twist::Hashed,
+        ),
+        ("tls-own", "raw → own, TLS", Variant, From(C::Raw), OWN, Some(BASE), Twist::Encrypted),
+        ("wss-own", "ws → own, TLS", Variant, From(C::Ws), OWN, Some("ws-own"), Twist::Encrypted),
+        (
+            "wss-library",
+            "library → library, TLS",
+            Variant,
+            From(C::Library),
+            LIBRARY,
+            Some("library-library"),
+            Twist::Encrypted,
+        ),
+    ]
+};
+
+/// Frames of these sizes are measured beside those of `--frame-size`: what follows a row's id and name.
+const SIZES: [(usize, &str, &str); 2] =
+    [(64 * 1024, "-64k", ", 64 KiB"), (1024 * 1024, "-1m", ", 1 MiB")];
+
+/// The rows that are measured with frames of each size.
+const SIZED: [&str; 7] =
+    [BARE_WS, "bare-ws-read", "bare-ws-own", "ws-own", "library-library", "wss-own", "wss-library"];
+
+/// What one layer costs: this row over that one.
+pub(super) struct Layer {
+    pub(super) name: &'static str,
+    pub(super) row: &'static str,
+    pub(super) over: &'static str,
+}
+
+/// What the rows say together, where they were measured.
+pub(super) const LAYERS: [Layer; 23] = [
+    Layer { name: "reading the file", row: "bare-tcp-read", over: BARE_TCP },
+    Layer { name: "anyport's raw client and server", row: BASE, over: BARE_TCP },
+    Layer { name: "raw, if both read the file", row: BASE, over: "bare-tcp-read" },
+    Layer { name: "frames and masks, bare", row: BARE_WS, over: BARE_TCP },
+    Layer { name: "reading the file, with frames", row: "bare-ws-read", over: BARE_WS },
+    Layer { name: "frames and masks, anyport's", row: "frames-own", over: BASE },
+    Layer { name: "WebSocket with its handshake", row: "ws-own", over: BASE },
+    Layer { name: "WebSocket, if both read the file", row: "ws-own", over: "bare-ws-read" },
+    Layer { name: "with frames of 64 KiB", row: "ws-own-64k", over: "ws-own" },
+    Layer { name: "with frames of 1 MiB", row: "ws-own-1m", over: "ws-own" },
+    Layer { name: "a library as the client", row: "library-own", over: "ws-own" },
+    Layer { name: "a library as the server", row: "ws-library", over: "ws-own" },
+    Layer { name: "a library at both ends", row: "library-library", over: "ws-own" },
+    Layer { name: "keeping a file", row: "raw-own-file", over: BASE },
+    Layer { name: "keeping a file, with frames", row: "ws-own-file", over: "ws-own" },
+    Layer { name: "BLAKE3 at both ends", row: "raw-own-blake3", over: BASE },
+    Layer { name: "TLS", row: "tls-own", over: BASE },
+    Layer { name: "TLS around frames", row: "wss-own", over: "ws-own" },
+    Layer { name: "TLS around frames of 64 KiB", row: "wss-own-64k", over: "ws-own-64k" },
+    Layer { name: "TLS around frames of 1 MiB", row: "wss-own-1m", over: "ws-own-1m" },
+    Layer { name: "TLS around a library", row: "wss-library", over: "library-library" },
+    Layer {
+        name: "TLS around a library, frames of 64 KiB",
+        row: "wss-library-64k",
+        over: "library-library-64k",
+    },
+    Layer {
+        name: "TLS around a library, frames of 1 MiB",
+        row: "wss-library-1m",
+        over: "library-library-1m",
+    },
+];
+
+/// The rows of the table, but for those that would repeat another one with this sink, digest and size of frames.
+pub(super) fn rows(sink: Sink, hashed: bool, frame_size: usize) -> Vec<Row> {
+    let line = |(id, name, kind, sender, receiver, yardstick, twist): Line| Row {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        kind,
+        sender,
+        receiver,
+        yardstick: yardstick.map(str::to_owned),
+        twist,
+        frame_size: None,
+    };
+    let repeats = |row: &Row| match row.twist {
+        Twist::None | Twist::Encrypted => false,
+        Twist::Stored => sink == Sink::File,
+        Twist::Hashed => hashed,
+    };
+    let mut rows: Vec<Row> = TABLE.into_iter().map(line).filter(|row| !repeats(row)).collect();
+    for size in SIZES.iter().filter(|(size, ..)| *size != frame_size) {
+        let sized = SIZED.iter().filter_map(|id| rows.iter().find(|row| row.id == *id));
+        let sized: Vec<Row> = sized.map(|row| row.with_frames_of(size)).collect();
+        rows.extend(sized);
+    }
+    rows
+}
+
+/// Those that are wanted, and what these are compared to.
+///
+/// # Errors
+/// The name that is no row's.
+pub(super) fn chosen(rows: Vec<Row>, wanted: &[String]) -> Result<Vec<Row>, String> {
+    if let Some(unknown) = wanted.iter().find(|id| !rows.iter().any(|row| row.id == **id)) {
+        return Err(unknown.clone());
+    }
+    if wanted.is_empty() {
+        return Ok(rows);
+    }
+    let mut kept: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let yardsticks = rows.iter().filter(|row| wanted.contains(&row.id));
+    let yardsticks: Vec<&str> = yardsticks.filter_map(|row| row.yardstick.as_deref()).collect();
+    kept.extend(yardsticks);
+    kept.push(BASE);
+    Ok(rows.iter().filter(|row| kept.contains(&row.id.as_str())).cloned().collect())
+}
+
+impl Row {
+    /// A running server at `url`, met by `client`.
+    pub(super) fn server(url: &str, client: Client) -> Self {
+        let suffix = if client == Client::Library { " (library)" } else { "" };
+        Self {
+            id: format!("{}-{url}", client.as_str()),
+            name: format!("{url}{suffix}"),
+            kind: Kind::Server,
+            sender: Sender::Anyport(client),
+            receiver: Receiver::Running { url: url.to_owned() },
+            yardstick: None,
+            twist: Twist::None,
+            frame_size: None,
+        }
+    }
+
+    /// The same with frames of this size, beside the yardstick of the same size.
+    fn with_frames_of(&self, (size, id, name): &(usize, &str, &str)) -> Self {
+        let beside = |yardstick: &String| {
+            if SIZED.contains(&yardstick.as_str()) {
+                format!("{yardstick}{id}")
+            } else {
+                yardstick.clone()
+            }
+        };
+        Self {
+            id: format!("{}{id}", self.id),
+            name: format!("{}{name}", self.name),
+            kind: Kind::Sized,
+            yardstick: self.yardstick.as_ref().map(beside),
+            frame_size: Some(*size),
+            ..self.clone()
+        }
+    }
+
+    /// Whether its bytes travel in frames.
+    pub(super) fn is_framed(&self) -> bool {
+        match &self.sender {
+            Sender::Anyport(client) => !matches!(client, Client::Raw | Client::Preface),
+            Sender::Bare(bare) => bare.framing != Framing::None,
+            Sender::Tool(tool) => tool.is_websocket(),
+        }
+    }
+}
+
+impl Client {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Preface => "preface",
+            Self::Ws => "ws",
+            Self::Frames => "frames",
+            Self::Library => "library",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const USUAL: usize = 256 * 1024;
+
+    fn ids(rows: &[Row]) -> Vec<&str> {
+        rows.iter().map(|row| row.id.as_str()).collect()
+    }
+
+    #[test]
+    fn the_table_is_complete() {
+        let rows = rows(Sink::Discard, false, USUAL);
+        assert_eq!(rows.len(), TABLE.len() + SIZES.len() * SIZED.len());
+        let known: HashSet<&str> = ids(&rows).into_iter().collect();
+        assert_eq!(known.len(), rows.len(), "an id twice");
+        assert!(known.contains(BASE));
+        for row in &rows {
+            assert!(row.yardstick.as_deref().is_none_or(|id| known.contains(id)), "{row:?}");
+            assert_eq!(row.yardstick.is_none(), row.id == BARE_TCP, "{row:?}");
+        }
+        let pairs = rows.iter().filter(|row| row.kind == Kind::Pair);
+        let pairs: HashSet<String> =
+            pairs.map(|row| format!("{:?} {:?}", row.sender, row.receiver)).collect();
+        assert_eq!(pairs.len(), 6);
+        for layer in LAYERS {
+            assert!(known.contains(layer.row) && known.contains(layer.over), "{}", layer.name);
+        }
+    }
+
+    #[test]
+    fn rows_that_would_repeat_another_are_left_out() {
+        let stored = rows(Sink::File, true, 64 * 1024);
+        assert!(stored.iter().all(|row| matches!(row.twist, Twist::None | Twist::Encrypted)));
+        assert_eq!(stored.len(), TABLE.len() - 4 + SIZED.len());
+        assert!(stored.iter().all(|row| row.frame_size.is_none_or(|size| size == 1024 * 1024)));
+    }
+
+    #[test]
+    fn frames_of_another_size_stand_beside_yardsticks_of_that_size() {
+        let rows = rows(Sink::Discard, false, USUAL);
+        let beside = |id: &str| {
+            let row = rows.iter().find(|row| row.id == id).unwrap();
+            (row.frame_size, row.yardstick.as_deref())
+        };
+        assert_eq!(beside("ws-own"), (None, Some("bare-ws")));
+        assert_eq!(beside("ws-own-64k"), (Some(65_536), Some("bare-ws-64k")));
+        assert_eq!(beside("bare-ws-own-1m"), (Some(1_048_576), Some("bare-ws-1m")));
+        assert_eq!(beside("bare-ws-1m"), (Some(1_048_576), Some("bare-tcp")));
+        assert!(rows.iter().all(|row| row.frame_size.is_none() || row.is_framed()));
+    }
+
+    #[test]
+    fn chosen_rows_bring_what_they_are_compared_to() {
+        let all = rows(Sink::Discard, false, USUAL);
+        let some = chosen(all.clone(), &["ws-own".to_owned()]).unwrap();
+        assert_eq!(ids(&some), ["bare-ws", "raw-own", "ws-own"]);
+        assert_eq!(chosen(all.clone(), &[]).unwrap().len(), all.len());
+        assert_eq!(chosen(all, &["carrier-pigeon".to_owned()]).unwrap_err(), "carrier-pigeon");
+    }
+}

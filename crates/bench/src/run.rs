@@ -1,0 +1,525 @@
+//! One run of one row: start the receiver, start the senders, hear what came, check it, end everything.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use anyport_client::Target;
+use anyport_console::{Fsync, Sink};
+use anyport_proto::transfer::digest::{Algorithm, Digest};
+use serde::Deserialize;
+
+use super::child::{Deadline, Process, Start};
+use super::flags::Bench;
+use super::peers::{Job, Tells, read_iperf3};
+use super::rows::{Client, Framing, Receiver, Row, Sender, Twist};
+use super::work::{self, Workplace};
+
+/// What one run showed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    pub(super) seconds: f64,
+    /// User and system time of all senders, and of the receiver where it is ours to end.
+    pub(super) sender_cpu: f64,
+    pub(super) receiver_cpu: Option<f64>,
+    /// Resident memory of the receiver before the first connection, and its peak.
+    pub(super) idle: Option<u64>,
+    pub(super) peak: Option<u64>,
+    /// At once.
+    pub(super) senders: u32,
+    /// With several senders: how many times as long as the mean the slowest took.
+    pub(super) slowest: Option<f64>,
+}
+
+/// Why a row shows no number.
+#[derive(Debug, Clone)]
+pub(super) struct Broken {
+    pub(super) reason: String,
+    /// What arrived was not what was sent: worse than a process that failed.
+    pub(super) mismatch: bool,
+}
+
+impl From<anyhow::Error> for Broken {
+    fn from(error: anyhow::Error) -> Self {
+        Self { reason: format!("{error:#}"), mismatch: false }
+    }
+}
+
+/// Where runs happen, and how.
+#[derive(Debug)]
+pub(super) struct Track<'a> {
+    pub(super) flags: &'a Bench,
+    pub(super) work: &'a Workplace,
+    /// The algorithm that senders are given, by its name.
+    pub(super) congestion: &'a str,
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Time,
+    /// Store what comes, for its digest.
+    Verify,
+}
+
+/// A receiver, ready.
+struct Ready {
+    process: Process,
+    address: SocketAddr,
+    /// What it is known by under TLS.
+    fingerprint: Option<String>,
+    /// Where a tool stores that does not choose a name itself.
+    store: Option<PathBuf>,
+}
+
+/// What came over one connection.
+#[derive(Debug, Deserialize)]
+struct Receipt {
+    bytes: u64,
+    seconds: f64,
+    durable_seconds: Option<f64>,
+    digest: Option<Digest>,
+    path: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event {
+    Listening { addr: SocketAddr, fingerprint: Option<String> },
+    Receipt(Receipt),
+    Sent { bytes: u64, seconds: f64 },
+    Interrupted { reason: String },
+    Refused { reason: String },
+}
+
+impl Track<'_> {
+    /// A timed run, its bytes checked.
+    pub(super) fn time(&self, row: &Row) -> Result<Sample, Broken> {
+        let done = self.run(row, Purpose::Time).map(|(sample, _)| sample);
+        self.work.clear();
+        done
+    }
+
+    /// An untimed run whose bytes are stored and compared; gives their digest, where the row's receiver can store.
+    pub(super) fn verify(&self, row: &Row, expected: &str) -> Result<Option<String>, Broken> {
+        let done = self.run(row, Purpose::Verify).and_then(|(_, receipt)| {
+            let told = receipt.digest.map(|digest| digest.to_string());
+            let stored = receipt.path.map(|path| self.work.stored.join(path));
+            let stored = stored.filter(|_| !matches!(row.receiver, Receiver::Running { .. }));
+            let found = stored.map(|path| work::digest_of(&path)).transpose()?;
+            for (who, digest) in [("the receipt has", &told), ("the stored file has", &found)] {
+                if let Some(digest) = digest
+                    && digest != expected
+                {
+                    let reason = format!("the file has {expected}, but {who} {digest}");
+                    return Err(Broken { reason, mismatch: true });
+                }
+            }
+            Ok(found.or(told))
+        });
+        self.work.clear();
+        done
+    }
+
+    fn run(&self, row: &Row, purpose: Purpose) -> Result<(Sample, Receipt), Broken> {
+        let deadline = Deadline::within(self.flags.timeout);
+        let count = if purpose == Purpose::Verify { 1 } else { self.flags.parallel };
+        let mut receiver = self.start_receiver(row, purpose, deadline)?;
+        let memory = |receiver: &Option<Ready>| receiver.as_ref().and_then(|r| r.process.memory());
+        let idle = memory(&receiver).map(|memory| memory.now);
+        let begin = Instant::now();
+        let mut senders = Vec::new();
+        for _ in 0..count {
+            senders.push(self.start_sender(row, receiver.as_ref(), purpose)?);
+        }
+        let (mut sender_cpu, mut told, mut peak) = (0.0, Vec::new(), None);
+        for sender in &mut senders {
+            // A receiver that ends by itself takes the account of its memory with it.
+            while row.receiver_ends_itself()
+                && !deadline.left().is_zero()
+                && !sender.ends_within(GLANCE)?
+            {
+                peak = memory(&receiver).map(|memory| memory.peak).max(peak);
+            }
+            sender_cpu += sender.succeed(deadline)?.cpu;
+            told.push(sender.rest());
+        }
+        let receipts = self.receipts(row, receiver.as_mut(), &told, deadline)?;
+        let wall = begin.elapsed().as_secs_f64();
+        peak = memory(&receiver).map(|memory| memory.peak).max(peak);
+        let store = receiver.as_ref().and_then(|receiver| receiver.store.clone());
+        let ended = receiver
+            .map(|mut receiver| {
+                if row.receiver_ends_itself() {
+                    receiver.process.succeed(deadline)
+                } else {
+                    receiver.process.end()
+                }
+            })
+            .transpose()?;
+
+        let stored_durably =
+            self.flags.fsync == Fsync::File && self.sink(row, purpose) == Sink::File;
+        let each: Vec<f64> = receipts
+            .iter()
+            .map(|receipt| {
+                receipt.durable_seconds.filter(|_| stored_durably).unwrap_or(receipt.seconds)
+            })
+            .collect();
+        let sum: f64 = each.iter().sum();
+        let slowest = each.iter().copied().fold(0.0, f64::max);
+        let several = (receipts.len() > 1).then(|| slowest * each.len() as f64 / sum);
+        let seconds = if several.is_some() { wall } else { slowest };
+        if purpose == Purpose::Time && seconds <= 0.0 {
+            return Err(anyhow!("all bytes arrived in one read: too few to measure").into());
+        }
+        let receiver_cpu = ended.map(|ended| ended.cpu);
+        let senders = count;
+        let slowest = several;
+        let sample = Sample { seconds, sender_cpu, receiver_cpu, idle, peak, senders, slowest };
+        let mut receipt = receipts.into_iter().next().context("no receipt")?;
+        if let (Purpose::Verify, Some(store)) = (purpose, store) {
+            receipt.path = store.file_name().map(|name| name.to_string_lossy().into_owned());
+        }
+        Ok((sample, receipt))
+    }
+
+    /// What came over each connection, all of it.
+    fn receipts(
+        &self,
+        row: &Row,
+        mut receiver: Option<&mut Ready>,
+        told: &[String],
+        deadline: Deadline,
+    ) -> Result<Vec<Receipt>, Broken> {
+        let size = self.work.size;
+        let mut receipts = Vec::new();
+        for told in told {
+            let receipt = match (&row.receiver, &mut receiver) {
+                (Receiver::Tool(tool), _) if tool.tells() == Tells::BySender => {
+                    Receipt::plain(size, read_iperf3(told, size)?)
+                }
+                (Receiver::Tool(tool), _) if tool.tells() == Tells::Nothing => {
+                    match parse(told.trim())? {
+                        Event::Sent { bytes, seconds } => Receipt::plain(bytes, seconds),
+                        other => return Err(other.unexpected().into()),
+                    }
+                }
+                (_, Some(receiver)) => match parse(&receiver.process.line(deadline)?)? {
+                    Event::Receipt(receipt) => receipt,
+                    other => return Err(other.unexpected().into()),
+                },
+                (_, None) if told.trim().is_empty() => {
+                    return Err(anyhow!("no receipt: check that the server is anyport").into());
+                }
+                (_, None) => match parse(told.trim())? {
+                    Event::Receipt(receipt) => receipt,
+                    other => return Err(other.unexpected().into()),
+                },
+            };
+            if receipt.bytes != size {
+                return Err(Broken::bytes(receipt.bytes, size));
+            }
+            receipts.push(receipt);
+        }
+        Ok(receipts)
+    }
+
+    /// Where bytes of this row rest.
+    fn sink(&self, row: &Row, purpose: Purpose) -> Sink {
+        match (purpose, row.twist) {
+            (Purpose::Verify, _) | (_, Twist::Stored) => Sink::File,
+            _ => self.flags.sink,
+        }
+    }
+
+    fn digest(&self, row: &Row, purpose: Purpose) -> Algorithm {
+        match (purpose, row.twist) {
+            (Purpose::Verify, _) | (_, Twist::Hashed) => Algorithm::Blake3,
+            _ => self.flags.digest,
+        }
+    }
+
+    fn frame_size(&self, row: &Row) -> usize {
+        row.frame_size.unwrap_or(self.flags.frame_size)
+    }
+
+    fn job(&self, row: &Row) -> Job<'_> {
+        Job {
+            file: &self.work.file,
+            size: self.work.size,
+            buffer: self.flags.buffer,
+            frame_size: self.frame_size(row),
+            congestion: self.congestion,
+        }
+    }
+
+    fn start_receiver(
+        &self,
+        row: &Row,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Option<Ready>> {
+        let sink = self.sink(row, purpose);
+        let fsync = if sink == Sink::File { self.flags.fsync } else { Fsync::None };
+        let (stored, buffer) = (&self.work.stored, self.flags.buffer.to_string());
+        let start = match &row.receiver {
+            Receiver::Running { .. } => return Ok(None),
+            Receiver::Anyport(engine) => {
+                let encrypted = row.twist == Twist::Encrypted;
+                let memory = self.work.size.saturating_mul(u64::from(self.flags.parallel) + 1);
+                Start::ourselves()?
+                    .args(["serve", "--json", "--bind", "127.0.0.1:0", "--control", "none"])
+                    .args(["--engine", engine.as_str(), "--sink", sink.as_str()])
+                    .args(["--fsync", fsync.as_str(), "--bulk-buffer", &buffer])
+                    .args(["--digest", &self.digest(row, purpose).to_string()])
+                    .args(["--max-memory", &memory.max(LEAST_MEMORY).to_string()])
+                    .args(["--tls", if encrypted { "optional" } else { "off" }])
+                    .arg("--tls-dir")
+                    .arg(stored.with_file_name("tls"))
+                    .arg(stored)
+            }
+            Receiver::Bare { frames } => Start::ourselves()?
+                .args(["bench-peer", "receive", "--buffer", &buffer])
+                .args(["--sink", sink.as_str(), "--fsync", fsync.as_str(), "--directory"])
+                .arg(stored)
+                .args(frames.then_some("--frames")),
+            Receiver::Tool(tool) => {
+                let keeps = sink == Sink::File && tool.tells() != Tells::BySender;
+                let store = keeps.then(|| stored.join(TOOL_FILE));
+                if tool.tells() != Tells::Events {
+                    let port = free_port()?;
+                    let start = tool.receiver(self.job(row), port, store.as_deref())?;
+                    let process = start.start()?;
+                    wait_for_port(&process, port, deadline)?;
+                    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                    let fingerprint = None;
+                    return Ok(Some(Ready { process, address, fingerprint, store }));
+                }
+                let start =
+                    tool.receiver(self.job(row), 0, store.as_deref())?.stdout(Stdio::piped());
+                return self.announced(start, store, deadline).map(Some);
+            }
+        };
+        self.announced(start.stdout(Stdio::piped()), None, deadline).map(Some)
+    }
+
+    /// A receiver that tells where it listens.
+    #[expect(clippy::unused_self, reason = "one of a family of three")]
+    fn announced(&self, start: Start, store: Option<PathBuf>, deadline: Deadline) -> Result<Ready> {
+        let mut process = start.start()?;
+        match parse(&process.line(deadline)?)? {
+            Event::Listening { addr, fingerprint } => {
+                Ok(Ready { process, address: addr, fingerprint, store })
+            }
+            other => Err(other.unexpected()),
+        }
+    }
+
+    fn start_sender(
+        &self,
+        row: &Row,
+        receiver: Option<&Ready>,
+        purpose: Purpose,
+    ) -> Result<Process> {
+        let (flags, work) = (self.flags, self.work);
+        let frame_size = self.frame_size(row).to_string();
+        let address_known =
+            || receiver.map(|ready| ready.address).context("a receiver without an address");
+        match &row.sender {
+            Sender::Anyport(client) => {
+                let (plain, encrypted, extra): (_, _, &[&str]) = match client {
+                    Client::Raw => ("tcp", "tls", &["--plain"]),
+                    Client::Preface => ("tcp", "tls", &[]),
+                    Client::Ws => ("ws", "wss", &[]),
+                    Client::Frames => ("frames", "frames+tls", &[]),
+                    Client::Library => ("ws", "wss", &["--engine", "library"]),
+                };
+                let scheme = if row.twist == Twist::Encrypted { encrypted } else { plain };
+                let pin = receiver.and_then(|ready| ready.fingerprint.as_deref());
+                let (url, told) = match &row.receiver {
+                    Receiver::Running { url } => (under_new_name(url)?, "--json"),
+                    _ => (format!("{scheme}://{}/", address_known()?), "--quiet"),
+                };
+                Start::ourselves()?
+                    .args(["send", told, "--congestion", &flags.congestion.to_string()])
+                    .args(["--digest", &self.digest(row, purpose).to_string()])
+                    .args(["--frame-size", &frame_size])
+                    .args(extra)
+                    .args(pin.map(|pin| format!("--pin={pin}")))
+                    .arg(&work.file)
+                    .arg(url)
+                    .stdout(Stdio::piped())
+                    .start()
+            }
+            Sender::Bare(bare) => {
+                let mut start = Start::ourselves()?
+                    .args(["bench-peer", "send", "--to", &address_known()?.to_string()])
+                    .args(["--size", &work.size.to_string(), "--buffer", &flags.buffer.to_string()])
+                    .args(["--congestion", &flags.congestion.to_string()]);
+                if bare.framing != Framing::None {
+                    start = start.args(["--frame-size", &frame_size]);
+                }
+                if bare.framing == Framing::WebSocket {
+                    start = start.arg("--handshake");
+                }
+                if bare.reads_file || purpose == Purpose::Verify {
+                    start = start.arg("--file").arg(&work.file);
+                }
+                start.stdout(Stdio::piped()).start()
+            }
+            Sender::Tool(tool) => {
+                let start = tool.sender(self.job(row), address_known()?)?;
+                // iperf3 reports; what the others print is a receipt that the receiver prints too.
+                start.stdout(Stdio::piped()).start()
+            }
+        }
+    }
+}
+
+/// The URL with a file name that was not used before: a server would refuse a second file of the same name, or answer that it has
+/// the file already.
+fn under_new_name(url: &str) -> Result<String> {
+    let mut target: Target = url.parse()?;
+    let (path, query) = target.path.split_at(target.path.find('?').unwrap_or(target.path.len()));
+    let separator = if path.ends_with('/') { "" } else { "-" };
+    let random = getrandom::u64()?;
+    target.path = format!("{path}{separator}bench-{random:016x}.bin{query}");
+    Ok(target.to_string())
+}
+
+impl Row {
+    /// Whether the receiver ends with its only connection.
+    fn receiver_ends_itself(&self) -> bool {
+        matches!(&self.receiver, Receiver::Tool(tool) if tool.tells() != Tells::Events)
+    }
+
+    /// Tools take one connection, and do with its bytes what they do.
+    pub(super) const fn is_received_by_a_tool(&self) -> bool {
+        matches!(self.receiver, Receiver::Tool(_))
+    }
+
+    /// Whether the receiver does not say how much of the content came.
+    pub(super) fn is_estimated(&self) -> bool {
+        matches!(&self.receiver, Receiver::Tool(tool) if tool.tells() == Tells::BySender)
+    }
+
+    /// Who holds the watch.
+    pub(super) fn clock(&self) -> &'static str {
+        match &self.receiver {
+            Receiver::Tool(tool) if tool.tells() == Tells::Nothing => "sender",
+            _ => "receiver",
+        }
+    }
+}
+
+impl Broken {
+    fn bytes(came: u64, size: u64) -> Self {
+        Self { reason: format!("received {came} of {size} bytes"), mismatch: true }
+    }
+}
+
+impl Receipt {
+    const fn plain(bytes: u64, seconds: f64) -> Self {
+        Self { bytes, seconds, durable_seconds: None, digest: None, path: None }
+    }
+}
+
+impl Event {
+    fn unexpected(self) -> anyhow::Error {
+        match self {
+            Self::Interrupted { reason } => anyhow!("the transfer was interrupted: {reason}"),
+            Self::Refused { reason } => anyhow!("the sender was refused: {reason}"),
+            Self::Listening { addr, .. } => anyhow!("the receiver restarted on {addr}"),
+            Self::Receipt(_) | Self::Sent { .. } => anyhow!("unexpected summary before the end"),
+        }
+    }
+}
+
+fn parse(line: &str) -> Result<Event> {
+    serde_json::from_str(line).with_context(|| format!("unexpected output: {line:?}"))
+}
+
+/// A port that was free a moment ago, for tools that do not tell which one they got. Below those that the kernel gives to
+/// whoever asks for any, so that nobody gets it in between.
+fn free_port() -> Result<u16> {
+    let mut tries = 0;
+    loop {
+        let random = u16::try_from(getrandom::u32()? % u32::from(PORTS.end - PORTS.start))?;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, PORTS.start + random)) {
+            Ok(listener) => return Ok(listener.local_addr()?.port()),
+            Err(_) if tries < MOST_TRIES => tries += 1,
+            Err(error) => return Err(error).context("no free port"),
+        }
+    }
+}
+
+/// Waits until somebody listens. The kernel is asked, as a connection would be the only one that the tool takes.
+fn wait_for_port(process: &Process, port: u16, deadline: Deadline) -> Result<()> {
+    while !deadline.left().is_zero() {
+        if is_listened_on(Path::new("/proc/net/tcp"), port)
+            || is_listened_on(Path::new("/proc/net/tcp6"), port)
+        {
+            return Ok(());
+        }
+        if process.ends_within(Duration::from_millis(2))? {
+            bail!("the receiver exited before it listened on port {port}");
+        }
+    }
+    bail!("the receiver did not listen {deadline}")
+}
+
+fn is_listened_on(table: &Path, port: u16) -> bool {
+    let table = std::fs::read_to_string(table).unwrap_or_default();
+    table.lines().skip(1).any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let local = fields.next().and_then(|local| local.rsplit_once(':'));
+        let state = fields.nth(1);
+        local.is_some_and(|(_, found)| u16::from_str_radix(found, 16) == Ok(port))
+            && state == Some("0A")
+    })
+}
+
+/// Linux gives 32768 and those above to whoever asks for any (`net.ipv4.ip_local_port_range`).
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Ports that are tried.
+const MOST_TRIES: u32 = 100;
+
+/// How often the memory of a receiver that ends by itself is looked at.
+const GLANCE: Duration = Duration::from_millis(20);
+
+const TOOL_FILE: &str = "stored-by-tool.bin";
+
+/// Blocks are whole, so small files take more than their size.
+const LEAST_MEMORY: u64 = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_on_a_running_server_has_a_file_name_of_its_own() {
+        for (url, begins) in [
+            ("ws://h/", "ws://h:8331/bench-"),
+            ("tcp://h/d/", "tcp://h:8331/d/bench-"),
+            ("ws://h/files/x?q", "ws://h:8331/files/x-bench-"),
+        ] {
+            let [first, second] = [(); 2].map(|()| under_new_name(url).unwrap());
+            assert!(first.starts_with(begins), "{first}");
+            assert_ne!(first, second);
+            assert_eq!(first.ends_with("?q"), url.ends_with("?q"));
+        }
+    }
+
+    #[test]
+    fn a_listener_is_seen_in_the_tables_of_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(is_listened_on(Path::new("/proc/net/tcp"), port));
+        drop(listener);
+        assert!(!is_listened_on(Path::new("/proc/net/tcp"), port));
+    }
+}

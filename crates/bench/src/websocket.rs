@@ -1,0 +1,111 @@
+//! A WebSocket client that measures servers: the opening handshake with any of them, and one connection's two halves.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use anyport_client::{Scheme, Target};
+use anyport_console::{Exit, Failure};
+use anyport_net::dial::dial;
+use anyport_proto::http1::{Pushed, ResponseHeadReader};
+use anyport_proto::limits::Limits;
+use anyport_proto::ws::handshake::{ClientTarget, Key, request, verify};
+use anyport_proto::ws::{KeySource, Receiver, Role, Sender};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::stats::SplitMix;
+
+/// An open connection.
+pub(super) struct WebSocket {
+    pub(super) stream: TcpStream,
+    pub(super) receiver: Receiver,
+    pub(super) sender: Sender,
+    /// What came behind the handshake's answer.
+    pub(super) early: Vec<u8>,
+}
+
+/// # Errors
+/// Anything but `ws://`.
+pub(super) fn target(url: &str) -> Result<Target, Failure> {
+    let usage = |error: anyhow::Error| {
+        Failure::new(Exit::Usage, error).with_hint("write ws://HOST:PORT/PATH")
+    };
+    let target: Target = url.parse().map_err(|error| usage(anyhow!("{error}")))?;
+    match target.scheme {
+        Scheme::Ws => Ok(target),
+        _ => Err(usage(anyhow!("{url} is not a WebSocket URL"))),
+    }
+}
+
+/// Connects, and shakes hands within `patience`.
+pub(super) fn open(target: &Target, patience: Duration) -> Result<WebSocket> {
+    let mut stream = dial(&target.host, target.port, patience)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    let (mut bytes, mut seed) = ([0; 16], [0; 8]);
+    getrandom::fill(&mut bytes)?;
+    getrandom::fill(&mut seed)?;
+    let key = Key::from_bytes(bytes);
+    let authority = target.authority();
+    let asked = ClientTarget {
+        host: &authority,
+        path: &target.path,
+        subprotocols: &[],
+        fields: &[],
+        deflate: false,
+    };
+    stream.write_all(&request(&asked, &key)?)?;
+    let mut reader = ResponseHeadReader::new();
+    let mut piece = [0; 4096];
+    let (head, early) = loop {
+        let count = stream.read(&mut piece).context("no response to the WebSocket handshake")?;
+        if count == 0 {
+            bail!("the server closed the connection during the handshake");
+        }
+        match reader.push(&piece[..count], &Limits::default())? {
+            Pushed::NeedMore => {}
+            Pushed::Done { head, used } => break (head, piece[used..count].to_vec()),
+        }
+    };
+    verify(&head, &key, &asked)?;
+    let keys = TestKeys(SplitMix::new(u64::from_ne_bytes(seed)));
+    Ok(WebSocket {
+        stream,
+        receiver: Receiver::new(Role::Client, &Limits::default()),
+        sender: Sender::client(keys),
+        early,
+    })
+}
+
+/// Keys that are cheap: nobody has to be kept from guessing what a bench sends.
+struct TestKeys(SplitMix);
+
+impl KeySource for TestKeys {
+    fn next_key(&mut self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.0.next().to_ne_bytes();
+        [a, b, c, d]
+    }
+}
+
+/// Lets this process have as many open files as it may.
+///
+/// # Errors
+/// That is not enough for `connections`.
+pub(super) fn make_room(connections: u32) -> Result<(), Failure> {
+    let limits = getrlimit(Resource::Nofile);
+    // What cannot be raised stays, and is judged next.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let needed = u64::from(connections) + OTHER_FILES;
+    if needed <= most {
+        return Ok(());
+    }
+    let error =
+        anyhow!("{connections} connections need {needed} open files, but the limit is {most}");
+    Err(Failure::new(Exit::Usage, error).with_hint("raise the limit with ulimit -n, or lower -c"))
+}
+
+/// What a process has open besides its connections.
+const OTHER_FILES: u64 = 32;

@@ -1,0 +1,71 @@
+//! Failures of a command.
+
+use anyport_client::{DEFAULT_PORT, Target};
+
+use crate::exit::Exit;
+
+/// The failure of a command: what to print, and how to exit.
+#[derive(Debug)]
+pub struct Failure {
+    /// The error.
+    pub error: anyhow::Error,
+    /// Further errors of the same command.
+    pub others: Vec<String>,
+    /// What to try.
+    pub hint: Option<String>,
+    /// The exit code of the process.
+    pub exit: Exit,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { error: error.into(), others: Vec::new(), hint: None, exit }
+    }
+
+    /// Adds the host as the user typed it, and a hint about the default port of `http://`.
+    pub fn at(mut self, target: &Target) -> Self {
+        let refused = |cause: &(dyn std::error::Error + 'static)| {
+            let error = cause.downcast_ref::<std::io::Error>();
+            error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        };
+        let text = format!("{:#}", self.error);
+        // Every protocol of a server that requires TLS says so in its own way, with these words.
+        if !target.encrypted && text.contains("TLS is required") {
+            let encrypted = Target { encrypted: true, ..target.clone() };
+            self.hint = Some(format!("use {encrypted}"));
+        }
+        if target.path.contains(['*', '[']) && text.contains("no such file or directory") {
+            self.hint = Some(PATTERN_HINT.to_owned());
+        }
+        if self.error.chain().any(refused)
+            && let Some(port) = target.web_port()
+        {
+            let scheme = target.scheme_name();
+            let elsewhere = Target { port: DEFAULT_PORT, ..target.clone() };
+            self.hint = Some(format!(
+                "{scheme}:// uses port {port}, but anyport listens on {DEFAULT_PORT} by default: try {elsewhere}"
+            ));
+        }
+        if text.contains(&format!(":{}", target.port)) && !text.contains(&target.host) {
+            self.error = self.error.context(target.host.clone());
+        }
+        self
+    }
+
+    /// The same with a hint.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Where a path that does not exist looks like a pattern of a shell.
+const PATTERN_HINT: &str =
+    "a server does not expand patterns; get the directory (DIR/) or list it with anyport ls";
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}

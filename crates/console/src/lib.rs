@@ -1,0 +1,18 @@
+//! Basics that the commands of anyport share: exit codes, failures with hints, output that a peer
+//! cannot abuse, and values of the command line.
+
+#![forbid(unsafe_code)]
+
+mod choices;
+mod exit;
+mod failure;
+mod print;
+pub mod values;
+
+pub use choices::{Engine, Fsync, Sink};
+pub use exit::Exit;
+pub use failure::Failure;
+pub use print::{
+    json_to_stdout, lines_to_stdout, print_failure, reason, stdout, to_stderr, to_stdout,
+    write_stdout,
+};
