@@ -51,6 +51,12 @@ impl Asked {
         Self { protocol, without_content, form, stopping, foreign_page: None }
     }
 
+    /// Returns whether other requests share the connection, so that a failed response breaks its
+    /// own stream only.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.protocol == Protocol::Http2
+    }
+
     /// For what is no request that could be read.
     pub(crate) const fn unread(protocol: Protocol) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! `GET` and `HEAD` of what is stored: files whole or in part, and directories as listings.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyport_proto::http1::conditional::{self, Validators, Verdict};
 use anyport_proto::http1::field_names::MTIME_NS;
@@ -16,6 +16,7 @@ use http::{Method, StatusCode};
 
 use super::answer::{Answer, Asked, Form, Head, Length, seconds};
 use super::listing::Page;
+use super::outbound::Outbound;
 use super::request::{Lead, refuse};
 use super::upload::PRECONDITION_FAILED;
 use crate::service::download::{Facts, Opened, Place};
@@ -37,7 +38,9 @@ pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &A
     };
     let source = context.source(asked.protocol, Engine::Own);
     match context.files.find(source, path.clone()) {
-        Ok(Place::File(opened)) if name == place => file(head, opened, asked),
+        Ok(Place::File(opened)) if name == place => {
+            file(head, opened, asked, context.config.timeouts.idle)
+        }
         Ok(Place::File(_)) => {
             let refusal = Refusal::new(RefusalCode::NotFound, format!("{path} is a file"))
                 .with_hint("leave out the slash at the end");
@@ -58,7 +61,7 @@ pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &A
     }
 }
 
-fn file(head: &RequestHead, opened: Opened, asked: &Asked) -> Lead {
+fn file(head: &RequestHead, opened: Opened, asked: &Asked, idle: Duration) -> Lead {
     let (facts, now) = (opened.facts, seconds());
     let tag = etag(&facts);
     let validators = Validators { etag: &tag, modified: facts.mtime.seconds };
@@ -115,7 +118,8 @@ fn file(head: &RequestHead, opened: Opened, asked: &Asked) -> Lead {
     };
     let head = Head { status, fields, length: Length::Known(bytes.end - bytes.start) };
     // Nobody looks at the content, so the kernel may send it.
-    Lead::Send(head, Sending::File(opened.send(bytes, Algorithm::None)), None)
+    let sending = Sending::File(opened.send(bytes, Algorithm::None));
+    Lead::serve(Outbound::new(head, sending, None, idle))
 }
 
 fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Lead {
@@ -143,7 +147,8 @@ fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Lead {
         }
     };
     let page = Page::new(asked.form, path);
-    Lead::Send(listing_head(&page), Sending::List(listing), Some(page))
+    let (head, idle) = (listing_head(&page), context.config.timeouts.idle);
+    Lead::serve(Outbound::new(head, Sending::List(listing), Some(page), idle))
 }
 
 fn listing_head(page: &Page) -> Head {

@@ -12,6 +12,7 @@ use super::answer::{Form, HTML, JSON, TEXT_UTF8};
 pub(crate) struct Page {
     form: Form,
     path: Option<FilePath>,
+    begun: bool,
     is_first: bool,
     /// What JSON names behind the entries; at most [`MOST_NAMED`].
     left_out: Vec<LeftOut>,
@@ -19,7 +20,7 @@ pub(crate) struct Page {
 
 impl Page {
     pub(super) const fn new(form: Form, path: Option<FilePath>) -> Self {
-        Self { form, path, is_first: true, left_out: Vec::new() }
+        Self { form, path, begun: false, is_first: true, left_out: Vec::new() }
     }
 
     pub(super) fn fields(&self) -> Vec<(HeaderName, String)> {
@@ -37,7 +38,7 @@ impl Page {
         fields
     }
 
-    pub(crate) fn open(&self) -> String {
+    fn open(&self) -> String {
         let place = self.path.as_ref().map_or_else(|| "/".to_owned(), |path| format!("/{path}/"));
         match self.form {
             Form::Text => String::new(),
@@ -63,7 +64,8 @@ impl Page {
     pub(crate) fn listed(&mut self, entries: &[Entry], left_out: Vec<LeftOut>) -> String {
         let room = MOST_NAMED - self.left_out.len();
         self.left_out.extend(left_out.into_iter().take(room));
-        let mut text = String::new();
+        let mut text = if self.begun { String::new() } else { self.open() };
+        self.begun = true;
         for entry in entries {
             match self.form {
                 Form::Text => text.push_str(&line(entry)),
@@ -79,9 +81,11 @@ impl Page {
         text
     }
 
-    pub(crate) fn close(&self, end: &ListEnd) -> String {
+    /// Writes the end.
+    pub(crate) fn close(&mut self, end: &ListEnd) -> String {
         let words = end.words();
-        match (self.form, words) {
+        let mut text = self.listed(&[], Vec::new());
+        let close = match (self.form, words) {
             (Form::Text, None) => String::new(),
             (Form::Text, Some(words)) => format!("({words})\n"),
             (Form::Json, None) => "\n]}\n".to_owned(),
@@ -92,7 +96,9 @@ impl Page {
             }
             (Form::Html, None) => "</table></body></html>\n".to_owned(),
             (Form::Html, Some(words)) => format!("</table><p>{words}</p></body></html>\n"),
-        }
+        };
+        text.push_str(&close);
+        text
     }
 }
 
@@ -171,8 +177,7 @@ mod tests {
 
     fn written(form: Form) -> String {
         let mut page = Page::new(form, Some(FilePath::parse("d").unwrap()));
-        let mut text = page.open();
-        text.push_str(&page.listed(&[entry("d/<a&\"b'>", Some(5))], Vec::new()));
+        let mut text = page.listed(&[entry("d/<a&\"b'>", Some(5))], Vec::new());
         text.push_str(&page.listed(&[entry("d/e", None)], Vec::new()));
         text + &page.close(&ListEnd::default())
     }
@@ -195,7 +200,7 @@ mod tests {
     fn a_listing_names_a_bounded_number_of_entries_that_it_left_out() {
         let mut page = Page::new(Form::Json, None);
         let left_out = LeftOut::new(b"a\n", LeftOutReason::Name);
-        let mut text = page.open();
+        let mut text = String::new();
         for _ in 0..3 {
             text.push_str(&page.listed(&[], vec![left_out.clone(); 500]));
         }

@@ -4,18 +4,20 @@
 mod access;
 mod answer;
 mod download;
+mod echo;
 pub(super) mod help;
 mod listing;
+mod outbound;
 mod pipe;
 mod request;
+mod resource;
 mod room;
-mod taker;
 mod upload;
 
 pub(super) use access::check;
-pub(super) use answer::{Answer, Asked, Form, Head, Length, seconds as now};
-pub(super) use listing::Page;
-pub(super) use pipe::{Side, piped, taken};
+#[cfg(test)]
+pub(super) use answer::Form;
+pub(super) use answer::{Answer, Asked, Head, Length, seconds as now};
 pub(super) use request::{Expectation, Lead, lead, refuse, to_https};
+pub(super) use resource::{Event, Next, Produced, Resource};
 pub(super) use room::events;
-pub(super) use taker::Taker;

@@ -1,13 +1,16 @@
-//! `/pipe/KEY`: what one client puts there others get while it comes (docs/pipe.md).
+//! `/pipe/KEY`: the content that one client sends there others receive meanwhile (docs/pipe.md).
 //!
 //! ```text
-//!   PUT, POST   waits ──► content comes ──► all is here, and being taken ──► 200, or 502 where nobody is left
-//!   GET         waits ──► content goes out ──► its end, or a break
+//!   PUT, POST   waits ──► content ──► complete, receivers read the rest ──► 200; 502 without receivers
+//!   GET         waits ──► content ──► its end, or a broken response
 //! ```
 
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::{Interest, Placement, Wait};
 use anyport_proto::http1::{Framing, RequestHead, media};
 use anyport_proto::pipe::{Give, PipeKey, Piped, TargetError};
-use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header;
 use http::{Method, StatusCode};
@@ -15,41 +18,36 @@ use serde_json::json;
 
 use super::answer::{Answer, Asked, Form, Head, Length};
 use super::download::runs_in_a_browser;
-use super::request::refuse;
-use crate::service::pipe::{Giver, Taker};
-use crate::session::Context;
+use super::request::{Lead, refuse};
+use super::resource::{Event, Next, Produced, Resource};
+use crate::service::pipe::{Given, Giver, Taker};
+use crate::session::{Context, idle_reason, stopping};
 
-/// One side of a pipe.
-pub(crate) enum Side {
-    Giver(Giver),
-    Taker(Taker),
-}
-
-/// Finds what a request for `/pipe/` and `key` asks for; `key` is percent-encoded as it came.
+/// Finds the side of a pipe that a request for `/pipe/` and `key` means; `key` is percent-encoded
+/// as it was received.
 pub(super) fn begin(
     context: &Context,
     head: &RequestHead,
     framing: Framing,
     key: &str,
     asked: &Asked,
-) -> Result<Side, Answer> {
+) -> Result<Lead, Answer> {
     let bad = |error: TargetError| {
         let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string());
         refuse(context, asked, StatusCode::BAD_REQUEST, refusal)
     };
-    let told = |refusal: Refusal| {
+    let refused = |refusal: Refusal| {
         let status = refusal.code.meaning().status;
         refuse(context, asked, status, refusal)
     };
+    let peer = context.peer.ip();
+    let request = Request { context: context.clone(), asked: asked.clone() };
     if head.method == Method::GET {
         let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
-        // hyper asks for nothing while its client has no room, so nobody else would see how long that lasts.
-        let patience = (asked.protocol == Protocol::Http2).then_some(context.config.timeouts.idle);
-        return context
-            .pipes
-            .take(context.peer.ip(), &key, patience)
-            .map(Side::Taker)
-            .map_err(told);
+        // A stream produces nothing while its client has no room, so its session does not notice.
+        let patience = asked.is_multiplexed().then_some(context.config.timeouts.idle);
+        let taker = context.pipes.take(peer, &key, patience).map_err(refused)?;
+        return Ok(Lead::serve(Receiver { request, taker: Some(taker), begun: false }));
     }
     if head.content_codings().next().is_some() {
         let reason = "a pipe does not accept a content coding: its receivers would not know of it";
@@ -61,7 +59,171 @@ pub(super) fn begin(
         Framing::None | Framing::Chunked => None,
     };
     let give = Give::from_target(key, head.query(), size).map_err(bad)?;
-    context.pipes.give(context.peer.ip(), &give, media_of(head)).map(Side::Giver).map_err(told)
+    let giver = context.pipes.give(peer, &give, media_of(head)).map_err(refused)?;
+    Ok(Lead::serve(Sender { request, giver, ended: false }))
+}
+
+/// A request for one side of a pipe.
+struct Request {
+    context: Context,
+    asked: Asked,
+}
+
+impl Request {
+    fn idle(&self) -> Duration {
+        self.context.config.timeouts.idle
+    }
+
+    /// Refuses the request; the connection ends with it.
+    fn refuse(&self, status: StatusCode, refusal: Refusal) -> Next {
+        Next::Respond(refuse(&self.context, &self.asked, status, refusal).and_end())
+    }
+
+    fn interrupted(&self, status: StatusCode, reason: &str) -> Next {
+        self.refuse(status, Refusal::new(RefusalCode::Interrupted, reason))
+    }
+
+    fn stopping(&self) -> Next {
+        self.refuse(StatusCode::SERVICE_UNAVAILABLE, stopping())
+    }
+}
+
+/// Until both sides are there, a client that closes its side has left: over HTTP no client
+/// half-closes to wait for a response.
+const fn gone_below(begun: bool) -> u64 {
+    if begun { 0 } else { u64::MAX }
+}
+
+/// The sender of a pipe.
+struct Sender {
+    request: Request,
+    giver: Giver,
+    /// All of the content is here.
+    ended: bool,
+}
+
+impl Sender {
+    fn idle(&self) -> Next {
+        let (request, giver, idle) = (&self.request, &self.giver, self.request.idle());
+        if giver.leaves_behind() {
+            return Next::Continue;
+        }
+        if !giver.has_begun() {
+            return request.refuse(StatusCode::GATEWAY_TIMEOUT, giver.in_vain());
+        }
+        if self.ended || !giver.is_silent_for(idle) {
+            return Next::Continue;
+        }
+        let reason = idle_reason(idle);
+        giver.broken(&reason);
+        request.interrupted(StatusCode::REQUEST_TIMEOUT, &reason)
+    }
+}
+
+impl Resource for Sender {
+    fn interest(&self) -> Interest {
+        let (giver, idle) = (&self.giver, self.request.idle());
+        let gone_below = gone_below(giver.has_begun());
+        let wait = giver.waits_for().map(|wait| Wait { gone_below, ..wait });
+        let idle = if self.ended { idle } else { giver.patience(idle) };
+        let place = Placement::Thread;
+        Interest { produce: giver.outcome().is_some(), wait, place, ..Interest::input(idle) }
+    }
+
+    fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next {
+        match event {
+            Event::Content { piece, more } => {
+                self.giver.write(piece);
+                if !more {
+                    self.giver.pass_on();
+                }
+            }
+            Event::End => {
+                self.giver.end();
+                self.ended = true;
+            }
+            Event::Idle => return self.idle(),
+            Event::Shutdown if !self.giver.has_begun() => return self.request.stopping(),
+            // The receivers still get the rest.
+            Event::Incomplete(_) if self.ended && self.giver.has_begun() => {}
+            Event::Incomplete(reason) => {
+                self.giver.broken(reason);
+                return self.request.interrupted(StatusCode::BAD_REQUEST, reason);
+            }
+            Event::Lost(reason) => self.giver.broken(reason),
+            Event::Shutdown | Event::Spliced(_) | Event::Sent(_) => {}
+        }
+        Next::Continue
+    }
+
+    fn produce(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced> {
+        Ok(Produced::Next(match self.giver.outcome() {
+            None => Next::Continue,
+            Some(Ok(piped)) => Next::Respond(answer(&piped, self.request.asked.form)),
+            Some(Err(refusal)) => self.request.refuse(StatusCode::BAD_GATEWAY, refusal),
+        }))
+    }
+
+    fn reports(&self) -> bool {
+        true
+    }
+}
+
+/// A receiver of a pipe.
+struct Receiver {
+    request: Request,
+    /// `None` at the end.
+    taker: Option<Taker>,
+    /// The head was sent.
+    begun: bool,
+}
+
+impl Resource for Receiver {
+    fn interest(&self) -> Interest {
+        let produce = self.taker.as_ref().is_none_or(|taker| taker.facts().is_some());
+        let gone_below = gone_below(produce);
+        let wait = self.taker.as_ref().and_then(Taker::waits_for);
+        let wait = wait.map(|wait| Wait { gone_below, ..wait });
+        let place = if produce { Placement::Thread } else { Placement::Runtime };
+        Interest { produce, wait, place, ..Interest::input(self.request.idle()) }
+    }
+
+    fn head(&mut self) -> Option<Head> {
+        let taker = self.taker.as_ref().filter(|taker| !self.begun && taker.facts().is_some())?;
+        self.begun = true;
+        Some(head_of(taker))
+    }
+
+    fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next {
+        let waiting = self.taker.as_ref().filter(|taker| taker.facts().is_none());
+        match (event, waiting) {
+            (Event::Idle, Some(taker)) => {
+                self.request.refuse(StatusCode::GATEWAY_TIMEOUT, taker.in_vain())
+            }
+            (Event::Shutdown, Some(_)) => self.request.stopping(),
+            (Event::Incomplete(reason), Some(_)) => {
+                self.request.interrupted(StatusCode::BAD_REQUEST, reason)
+            }
+            _ => Next::Continue,
+        }
+    }
+
+    fn produce(&mut self, buffer: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced> {
+        let Some(taker) = &self.taker else { return Ok(Produced::Next(Next::End)) };
+        match taker.next(buffer) {
+            Given::Bytes(count) => Ok(Produced::Bytes(count)),
+            Given::Nothing => Ok(Produced::Next(Next::Continue)),
+            Given::Broken(reason) => Err(io::Error::other(reason)),
+            Given::End => {
+                self.taker.take().into_iter().for_each(Taker::finish);
+                Ok(Produced::Next(Next::End))
+            }
+        }
+    }
+
+    fn reports(&self) -> bool {
+        true
+    }
 }
 
 /// What the sender says the content is, where no browser would run that.
@@ -71,8 +233,8 @@ fn media_of(head: &RequestHead) -> Option<String> {
     (is_harmless && !media.contains("script")).then_some(media)
 }
 
-/// How it went, for whoever gave.
-pub(crate) fn piped(piped: &Piped, form: Form) -> Answer {
+/// Returns the response for the sender.
+fn answer(piped: &Piped, form: Form) -> Answer {
     let Piped { bytes, seconds, receivers, gone } = piped;
     match form {
         Form::Json => {
@@ -86,8 +248,8 @@ pub(crate) fn piped(piped: &Piped, form: Form) -> Answer {
     }
 }
 
-/// The head of what comes out of a pipe.
-pub(crate) fn taken(taker: &Taker) -> Head {
+/// Returns the head of the response for a receiver.
+fn head_of(taker: &Taker) -> Head {
     let (key, facts) = (taker.key(), taker.facts().cloned().unwrap_or_default());
     // Letters of other scripts are spelled as RFC 8187 has them.
     let name = match key.as_str() {

@@ -2,40 +2,38 @@
 //!
 //! A new resource is a variant of [`Resource`], and an arm of [`lead`].
 
-use anyport_proto::http1::{Framing, RequestHead, language, media};
+use anyport_proto::http1::{Framing, RequestHead, language};
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header;
 use http::{Method, StatusCode, Version};
 
-use super::answer::{Answer, Asked, Head, Length};
-use super::listing::Page;
-use super::pipe::{self, Side};
-use super::taker::Taker;
-use super::{access, download, help, room, upload};
+use super::answer::{Answer, Asked, Length};
+use super::echo::Echo;
+use super::resource::Resource as Served;
+use super::{access, download, help, pipe, room, upload};
 use crate::access::Means;
 use crate::config::FileAccess;
 use crate::events::metrics::{self, Gauges};
 use crate::route::{Resource, resource};
 use crate::service::time;
 use crate::session::refusing::TLS_REQUIRED;
-use crate::session::sending::Sending;
 use crate::session::{Context, stopping};
 
 /// What a request leads to.
 pub(crate) enum Lead {
     /// An answer that is whole.
     Answer(Answer),
-    /// The head of an answer, and what goes out behind it; a listing is written as this page.
-    Send(Head, Sending, Option<Page>),
-    /// Its content goes here.
-    Take(Taker),
-    /// Its content comes back behind this head.
-    Echo(Head),
-    /// It gives to others, or takes from one.
-    Pipe(Side),
+    /// What serves it.
+    Serve(Box<dyn Served>),
     /// A room's events go out from here on.
     Listen(Join),
+}
+
+impl Lead {
+    pub(super) fn serve(resource: impl Served + 'static) -> Self {
+        Self::Serve(Box::new(resource))
+    }
 }
 
 /// Whether a client waits before it sends its content (RFC 9110 §10.1.1).
@@ -195,17 +193,9 @@ fn serve(
     let has_content = takes_content(&head.method);
     match resource {
         Resource::Stored(path) if has_content => upload::begin(context, head, framing, path, asked)
-            .map_or_else(Lead::Answer, |receiving| Lead::Take(Taker::File(receiving))),
+            .map_or_else(Lead::Answer, Lead::serve),
         Resource::Stored(path) => download::lead(context, head, path, asked),
-        Resource::Echo => {
-            let length = match framing {
-                Framing::None => Length::Known(0),
-                Framing::Length(length) => Length::Known(length),
-                Framing::Chunked => Length::Unknown,
-            };
-            let answer = Answer::head(StatusCode::OK, length);
-            Lead::Echo(answer.with(header::CONTENT_TYPE, media::UNKNOWN).head)
-        }
+        Resource::Echo => Lead::serve(Echo::new(framing, asked, context.config.timeouts.idle)),
         Resource::Help => Lead::Answer(help(context, head)),
         Resource::Health if asked.stopping => Lead::Answer(Answer::refusal(stopping(), asked.form)),
         Resource::Health => Lead::Answer(health(context, asked)),
@@ -219,11 +209,12 @@ fn serve(
             tracing::info!(peer = %context.peer, "time sent over HTTP");
             Lead::Answer(text(format!("{}\n", time::now_line())))
         }
-        Resource::Room if has_content => room::begin(context, head, framing, asked)
-            .map_or_else(Lead::Answer, |posting| Lead::Take(Taker::Room(posting))),
+        Resource::Room if has_content => {
+            room::begin(context, head, framing, asked).map_or_else(Lead::Answer, Lead::serve)
+        }
         Resource::Room => room::lead(context, head, asked),
         Resource::Pipe(key) => {
-            pipe::begin(context, head, framing, key, asked).map_or_else(Lead::Answer, Lead::Pipe)
+            pipe::begin(context, head, framing, key, asked).unwrap_or_else(Lead::Answer)
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Rooms by plain requests: a message by POST, who is there by GET, and what happens as a stream (docs/rooms.md).
 
+use std::time::Instant;
+
+use anyport_net::copy::Interest;
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::rooms::{
     EventId, Join, Members, Nickname, RoomName, Said, SaidError, TargetError,
@@ -11,10 +14,11 @@ use serde_json::json;
 
 use super::answer::{Answer, Asked, Form, Head, Length};
 use super::request::{Lead, refuse};
-use crate::session::{Context, stopping};
+use super::resource::{Event, Next, Resource};
+use crate::session::{Context, idle_reason, stopping};
 
-/// A message that comes.
-pub(crate) struct Posting {
+/// A message that is received.
+pub(super) struct Posting {
     context: Context,
     asked: Asked,
     room: RoomName,
@@ -71,26 +75,12 @@ pub(super) fn begin(
 }
 
 impl Posting {
-    /// Takes a piece of the message.
-    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
-        if self.text.len() + piece.len() > self.context.config.limits.room_message + 1 {
-            return Err(too_long(&self.context));
-        }
-        self.text.extend_from_slice(piece);
-        Ok(())
-    }
-
-    /// Nothing is said.
-    pub(super) fn abandon(self, refusal: Refusal) -> Answer {
-        refuse(&self.context, &self.asked, StatusCode::PAYLOAD_TOO_LARGE, refusal)
-    }
-
-    /// Says it, and gives the answer.
-    pub(super) fn finish(self) -> Answer {
+    /// Sends the message, and returns the response.
+    fn finish(&mut self) -> Answer {
         let Self { context, asked, room, nick, text } = self;
         let most = context.config.limits.room_message;
         // Tools that send lines send their ends too.
-        let text = String::from_utf8(text).map_err(|_| SaidError::NotUtf8);
+        let text = String::from_utf8(std::mem::take(text)).map_err(|_| SaidError::NotUtf8);
         let said = text.and_then(|mut text| {
             text.truncate(text.strip_suffix('\n').unwrap_or(&text).len());
             Said::say(text, None, most)
@@ -99,13 +89,13 @@ impl Posting {
             Ok(Said::Say { text, .. }) => text,
             Ok(Said::Who) => String::new(),
             Err(error @ SaidError::TooLong { .. }) => {
-                return refuse(&context, &asked, StatusCode::PAYLOAD_TOO_LARGE, error.refusal());
+                return refuse(context, asked, StatusCode::PAYLOAD_TOO_LARGE, error.refusal());
             }
             Err(error) => {
-                return refuse(&context, &asked, StatusCode::BAD_REQUEST, error.refusal());
+                return refuse(context, asked, StatusCode::BAD_REQUEST, error.refusal());
             }
         };
-        match context.rooms.post(context.peer.ip(), &room, nick, text) {
+        match context.rooms.post(context.peer.ip(), room, nick.take(), text) {
             Ok(id) if asked.form == Form::Json => {
                 Answer::json(StatusCode::OK, json!({ "id": id.to_string() }).to_string())
             }
@@ -115,9 +105,43 @@ impl Posting {
                     true => StatusCode::TOO_MANY_REQUESTS,
                     false => refused.refusal.code.meaning().status,
                 };
-                refuse(&context, &asked, status, refused.refusal)
+                refuse(context, asked, status, refused.refusal)
             }
         }
+    }
+
+    fn lost(&self, status: StatusCode, reason: impl Into<String>) -> Answer {
+        let refusal = Refusal::new(RefusalCode::Interrupted, reason);
+        Answer::refusal(refusal, self.asked.form).with_status(status)
+    }
+}
+
+impl Resource for Posting {
+    fn interest(&self) -> Interest {
+        Interest { may_block: true, ..Interest::input(self.context.config.timeouts.idle) }
+    }
+
+    fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next {
+        let (context, asked) = (&self.context, &self.asked);
+        let answer = match event {
+            Event::Content { piece, .. } => {
+                if self.text.len() + piece.len() <= context.config.limits.room_message + 1 {
+                    self.text.extend_from_slice(piece);
+                    return Next::Continue;
+                }
+                refuse(context, asked, StatusCode::PAYLOAD_TOO_LARGE, too_long(context))
+            }
+            Event::End => self.finish(),
+            Event::Idle => {
+                let reason = idle_reason(context.config.timeouts.idle);
+                self.lost(StatusCode::REQUEST_TIMEOUT, reason)
+            }
+            Event::Incomplete(reason) => self.lost(StatusCode::BAD_REQUEST, reason),
+            Event::Spliced(_) | Event::Sent(_) | Event::Shutdown | Event::Lost(_) => {
+                return Next::Continue;
+            }
+        };
+        Next::Respond(answer)
     }
 }
 

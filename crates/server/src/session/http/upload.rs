@@ -1,5 +1,8 @@
 //! `PUT` and `POST` of files: from the fields of a request to an offer, from a receipt to an answer.
 
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::{Interest, Placement};
 use anyport_proto::http1::conditional::{self, Validators, Verdict};
 use anyport_proto::http1::field_names::{MTIME, MTIME_NS, REPR_DIGEST};
 use anyport_proto::http1::{Framing, RequestHead, date};
@@ -17,12 +20,14 @@ use http::{Method, StatusCode};
 use super::answer::{Answer, Asked, Form};
 use super::download::etag;
 use super::request::refuse;
+use super::resource::{Event, Next, Resource};
 use crate::service::files::Upload;
-use crate::session::Context;
+use crate::session::{Context, idle_reason};
 
 /// A file on its way in.
-pub(crate) struct Receiving {
-    pub(crate) upload: Upload,
+pub(super) struct Receiving {
+    /// `None` at the end.
+    upload: Option<Upload>,
     /// What the fields said of it.
     end: End,
     end_kind: EndKind,
@@ -30,6 +35,8 @@ pub(crate) struct Receiving {
     replaces: bool,
     /// Another file of its name is a precondition that does not hold, and no mere conflict.
     must_be_new: bool,
+    form: Form,
+    idle: Duration,
 }
 
 /// Begins to receive what `head` announces. A refusal has been told.
@@ -66,29 +73,72 @@ pub(super) fn begin(
     let end_kind = if offer.size.is_some() { EndKind::Size } else { EndKind::Close };
     match context.files.begin(source, offer) {
         Ok(upload) => Ok(Receiving {
-            upload,
+            upload: Some(upload),
             end: End { bytes: None, digest: sha256 },
             end_kind,
             replaces: overwrites && present.is_some(),
             must_be_new,
+            form: asked.form,
+            idle: context.config.timeouts.idle,
         }),
         Err(refusal) => Err(answer_refusal(refusal, must_be_new, asked.form)),
     }
 }
 
 impl Receiving {
-    /// All of its content is here.
-    pub(super) fn finish(self, form: Form) -> Answer {
-        let Self { upload, end, end_kind, replaces, must_be_new } = self;
-        match upload.finish(end_kind, &end) {
-            Ok(receipt) => answer_receipt(receipt, replaces, form),
-            Err(refusal) => answer_refusal(refusal, must_be_new, form),
+    fn finish(&mut self) -> Option<Answer> {
+        let upload = self.upload.take()?;
+        Some(match upload.finish(self.end_kind, &self.end) {
+            Ok(receipt) => answer_receipt(receipt, self.replaces, self.form),
+            Err(refusal) => answer_refusal(refusal, self.must_be_new, self.form),
+        })
+    }
+
+    fn write(&mut self, piece: &[u8], at: Instant) -> Option<Answer> {
+        let refusal = self.upload.as_mut()?.write(piece, at).err()?;
+        let refusal = self.upload.take()?.abandon(refusal);
+        Some(answer_refusal(refusal, self.must_be_new, self.form))
+    }
+
+    fn interrupt(&mut self, status: StatusCode, reason: &str) -> Option<Answer> {
+        self.upload.take()?.interrupt(reason);
+        let refusal = Refusal::new(RefusalCode::Interrupted, reason);
+        Some(Answer::refusal(refusal, self.form).with_status(status))
+    }
+}
+
+impl Resource for Receiving {
+    fn interest(&self) -> Interest {
+        let upload = self.upload.as_ref();
+        Interest {
+            read: upload.and_then(Upload::splice).into(),
+            may_block: upload.is_some_and(Upload::may_block),
+            place: Placement::Thread,
+            ..Interest::input(self.idle)
         }
     }
 
-    /// It is not taken, or no longer.
-    pub(super) fn abandon(self, refusal: Refusal, form: Form) -> Answer {
-        answer_refusal(self.upload.abandon(refusal), self.must_be_new, form)
+    fn handle(&mut self, event: Event<'_>, at: Instant, _: &mut Vec<u8>) -> Next {
+        let answer = match event {
+            Event::Content { piece, .. } => self.write(piece, at),
+            Event::Spliced(count) => {
+                if let Some(upload) = &mut self.upload {
+                    upload.put(count, at);
+                }
+                None
+            }
+            Event::End => self.finish(),
+            Event::Idle => self.interrupt(StatusCode::REQUEST_TIMEOUT, &idle_reason(self.idle)),
+            Event::Incomplete(reason) | Event::Lost(reason) => {
+                self.interrupt(StatusCode::BAD_REQUEST, reason)
+            }
+            Event::Sent(_) | Event::Shutdown => None,
+        };
+        answer.map_or(Next::Continue, Next::Respond)
+    }
+
+    fn reports(&self) -> bool {
+        true
     }
 }
 

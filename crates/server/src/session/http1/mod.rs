@@ -1,21 +1,17 @@
-//! HTTP/1.1 on the common port: requests one after the other, files both ways, and the upgrade to WebSocket.
+//! HTTP/1.1 on the common port: requests one after the other, each served by a resource, and the
+//! upgrade to WebSocket.
 //!
 //! ```text
-//!   Head ──request──► Content ──to a file, back as an echo, or passed over──► Head
-//!     │     ├───────► Sending ──a file or a listing, piece by piece─────────► Head
-//!     │     ├───────► Pipe ──to others or from one, when all are there───────► Head
-//!     │     └───────► answered at once ─────────────────────────────────────► Head
+//!   Head ──request──► Serving ──content to the resource, response from it──► Head
+//!     │     └───────► answered immediately ────────────────────────────────► Head
 //!     ├─room───► another session, for its events
-//!     └─upgrade──► another session                          or Ended, where the connection does not go on
+//!     └─upgrade──► another session                  or Ended, if the connection does not persist
 //! ```
 //!
-//! While an answer goes out nothing is read. What came behind its request waits: the rest of one read at most. What a
-//! request leads to is found by `http`, as for every version; what is refused says by which rule.
+//! While a response is sent nothing is read. Input behind its request waits: the rest of one read at
+//! most. Which resource serves a request is decided in `http`, as for every version.
 
-mod content;
-mod echo;
-mod outbound;
-mod pipe;
+mod serving;
 mod upgrade;
 mod write;
 
@@ -25,19 +21,16 @@ use std::io;
 use std::time::Instant;
 
 use anyport_net::copy::{Event, Interest, Placement, Session};
-use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, RequestHead};
+use anyport_proto::http1::{Framing, HeadReader, Pushed, RequestHead};
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use http::StatusCode;
 
-use self::content::{Content, Place, Taken};
-use self::echo::Echoing;
-use self::outbound::Outbound;
-use self::pipe::{Piping, Took};
+use self::serving::Serving;
 use self::write::Exchange;
 use super::due::Due;
 use super::events::Events;
-use super::http::{Answer, Expectation, Lead, events, lead, to_https};
+use super::http::{Answer, Event as RequestEvent, Expectation, Lead, events, lead, to_https};
 use super::{AnySession, Context, Next, Produced, Successor, idle_reason};
 use crate::events::Timed;
 
@@ -54,12 +47,8 @@ pub(crate) struct Http1 {
 enum State {
     /// Between requests, or inside a head.
     Head,
-    /// The content of a request comes.
-    Content(Box<Content>),
-    /// A file or a listing goes out.
-    Sending(Box<Outbound>),
-    /// Content goes to others, or comes from one.
-    Pipe(Box<Piping>),
+    /// A resource serves a request.
+    Serving(Box<Serving>),
     /// The last answer was given; what still comes is drained by the lingering close.
     Ended,
 }
@@ -82,33 +71,24 @@ impl Http1 {
                 }
                 true
             }
-            State::Pipe(piping) => piping.stop(replies),
-            State::Content(_) | State::Sending(_) => false,
+            State::Serving(serving) => {
+                serving.handle(RequestEvent::Shutdown, &self.context, Instant::now(), replies)
+            }
             State::Ended => true,
         }
     }
 
     fn broken(&mut self, reason: &str) {
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Content(content) => content.interrupt(reason),
-            State::Sending(outbound) => outbound.broken(reason),
-            State::Pipe(piping) => piping.broken(reason),
-            State::Head | State::Ended => {}
+        if let State::Serving(mut serving) = std::mem::replace(&mut self.state, State::Ended) {
+            serving.lost(reason, &self.context);
         }
     }
 
-    /// Whether an answer goes out, or something waits behind one.
+    /// Returns whether a response is sent, or input waits behind one.
     fn is_sending(&self) -> bool {
         match &self.state {
-            State::Pipe(piping) => piping.is_sending(),
-            State::Sending(_) => true,
-            State::Head | State::Content(_) | State::Ended => !self.waiting.is_empty(),
-        }
-    }
-
-    fn sent(&mut self, count: u64) {
-        if let State::Sending(outbound) = &mut self.state {
-            outbound.sent(count);
+            State::Serving(serving) => serving.interest().produce,
+            State::Head | State::Ended => !self.waiting.is_empty(),
         }
     }
 
@@ -139,42 +119,27 @@ impl Http1 {
                         self.state = State::Ended;
                         return self.upgrade(&head, rest, replies);
                     }
-                    if let Some(events) = self.request(&head, timed, !rest.is_empty(), replies) {
+                    if let Some(events) = self.request(&head, timed, !rest.is_empty(), at, replies)
+                    {
                         // Input behind it is ignored: the stream ends with the connection.
                         let events = AnySession::Events(Box::new(events));
                         return Successor::session(events, Vec::new());
                     }
                 }
-                State::Content(mut content) => {
-                    match content.take(&self.context, rest, at, replies) {
-                        Taken::All => {
-                            self.state = State::Content(content);
-                            return Next::Continue;
-                        }
-                        Taken::Done { used } => {
-                            rest = std::mem::take(&mut rest).split_at_mut(used).1;
-                            self.end(*content, replies);
-                        }
-                        Taken::Failed(answer) => content.fail(answer, replies),
-                    }
-                }
-                State::Sending(outbound) => {
-                    self.state = State::Sending(outbound);
+                State::Serving(serving) if serving.is_received() => {
+                    self.state = State::Serving(serving);
                     self.waiting.extend_from_slice(rest);
                     return Next::Continue;
                 }
-                State::Pipe(mut piping) => match piping.bytes(rest, replies) {
-                    Took::All => {
-                        self.state = State::Pipe(piping);
+                State::Serving(mut serving) => {
+                    let mut used = 0;
+                    let finished = serving.content(rest, &mut used, &self.context, at, replies);
+                    self.served(serving, finished);
+                    rest = std::mem::take(&mut rest).split_at_mut(used).1;
+                    if rest.is_empty() && !finished {
                         return Next::Continue;
                     }
-                    Took::Used(used) => {
-                        self.waiting.extend_from_slice(&rest[used..]);
-                        self.state = State::Pipe(piping);
-                        return Next::Continue;
-                    }
-                    Took::Failed => return Next::Finish,
-                },
+                }
                 State::Ended => return Next::Finish,
             }
         }
@@ -214,6 +179,7 @@ impl Http1 {
         head: &RequestHead,
         timed: Timed,
         followed: bool,
+        at: Instant,
         replies: &mut Vec<u8>,
     ) -> Option<Events> {
         let mut exchange = Exchange::of(head, self.context.stage.is_draining()).timed(timed);
@@ -234,21 +200,17 @@ impl Http1 {
                 exchange.persistent &= short && !waits;
                 exchange.answer(answer, replies);
                 if exchange.persistent && has_content {
-                    let body = BodyReader::new(framing);
-                    let content = Content { exchange, body, place: Place::PassedOver };
-                    self.state = State::Content(Box::new(content));
+                    let idle = self.context.config.timeouts.idle;
+                    let serving = Serving::discard(exchange, framing, idle);
+                    self.state = State::Serving(Box::new(serving));
                 } else {
                     self.state = State::after(&exchange);
                 }
             }
-            Lead::Send(head, sending, page) => {
-                let outbound = Outbound::begin(exchange, head, sending, page, replies);
-                self.state = State::Sending(Box::new(outbound));
-            }
-            Lead::Pipe(side) => {
-                let waits = waits && !followed;
-                let piping = Piping::new(self.context.clone(), exchange, framing, side, waits);
-                self.state = State::Pipe(Box::new(piping));
+            Lead::Serve(resource) => {
+                let mut serving = Serving::new(exchange, framing, resource, waits && !followed);
+                let finished = serving.begin(&self.context, at, replies);
+                self.served(Box::new(serving), finished);
             }
             Lead::Listen(join) => {
                 // It ends with the connection, and is framed by that.
@@ -257,57 +219,23 @@ impl Http1 {
                 self.state = State::Ended;
                 return Some(Events::new(self.context.clone(), join, head));
             }
-            Lead::Take(taker) => {
-                let permitted = waits && !followed;
-                self.take(exchange, framing, Place::Taker(taker), permitted, replies);
-            }
-            Lead::Echo(head) => {
-                let place = Place::Echo(Echoing::new(head));
-                self.take(exchange, framing, place, waits && !followed, replies);
-            }
         }
         None
     }
 
-    /// Begins to take content. `permitted`: the client waits to be told that it may send it.
-    fn take(
-        &mut self,
-        exchange: Exchange,
-        framing: Framing,
-        place: Place,
-        permitted: bool,
-        replies: &mut Vec<u8>,
-    ) {
-        if permitted {
-            replies.extend_from_slice(CONTINUE);
-        }
-        let content = Content { exchange, body: BodyReader::new(framing), place };
-        if content.body.is_done() {
-            self.end(content, replies);
-        } else {
-            self.state = State::Content(Box::new(content));
-        }
+    /// Continues behind a call of a resource: with the next request if the response is complete.
+    fn served(&mut self, serving: Box<Serving>, finished: bool) {
+        self.state = match finished {
+            true => State::after(&serving.finish()),
+            false => State::Serving(serving),
+        };
     }
 
-    /// All of a content is here.
-    fn end(&mut self, mut content: Content, replies: &mut Vec<u8>) {
-        content.exchange.persistent &= !self.context.stage.is_draining();
-        let exchange = content.finish(replies);
-        self.state = State::after(&exchange);
-    }
-
-    /// Content that went into its file without being looked at.
-    fn put(&mut self, count: u64, at: Instant, replies: &mut Vec<u8>) -> Next {
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Content(mut content) => {
-                content.put(count, at);
-                if content.body.is_done() {
-                    self.end(*content, replies);
-                } else {
-                    self.state = State::Content(content);
-                }
-            }
-            state => self.state = state,
+    /// Handles content that was spliced into its file.
+    fn spliced(&mut self, count: u64, at: Instant, replies: &mut Vec<u8>) -> Next {
+        if let State::Serving(mut serving) = std::mem::replace(&mut self.state, State::Ended) {
+            let finished = serving.spliced(count, &self.context, at, replies);
+            self.served(serving, finished);
         }
         if matches!(self.state, State::Ended) { Next::Finish } else { Next::Continue }
     }
@@ -318,17 +246,16 @@ impl Http1 {
             return Next::Continue;
         }
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Content(content) => content.cut(replies),
-            State::Pipe(piping) => {
-                piping.end_of_stream(replies, &mut self.state);
-                if matches!(self.state, State::Pipe(_)) {
+            State::Serving(mut serving) => {
+                if !serving.end_of_stream(&self.context, replies) {
+                    self.state = State::Serving(serving);
                     return Next::Continue;
                 }
             }
             State::Head if !self.reader.is_empty() => {
                 self.refused("the stream ended inside a request head".to_owned());
             }
-            State::Head | State::Sending(_) | State::Ended => {}
+            State::Head | State::Ended => {}
         }
         Next::Finish
     }
@@ -340,15 +267,14 @@ impl Http1 {
             State::Head if !self.reader.is_empty() => {
                 self.refuse(StatusCode::REQUEST_TIMEOUT, &idle, replies);
             }
-            State::Content(content) => content.silent(&idle, replies),
-            State::Pipe(piping) => {
-                piping.silent(replies, &mut self.state);
-                if matches!(self.state, State::Pipe(_)) {
+            State::Serving(mut serving) => {
+                if !serving.handle(RequestEvent::Idle, &self.context, now, replies) {
+                    self.state = State::Serving(serving);
                     return Next::Continue;
                 }
             }
-            // Between two requests nobody waits for an answer (RFC 9112 §9.5).
-            State::Head | State::Sending(_) | State::Ended => {}
+            // Between two requests no client waits for a response (RFC 9112 §9.5).
+            State::Head | State::Ended => {}
         }
         Next::Finish
     }
@@ -380,15 +306,7 @@ impl Session for Http1 {
         let waits = !self.waiting.is_empty();
         let mut interest = match &self.state {
             State::Head => Interest { produce: waits, ..head },
-            State::Content(content) => Interest {
-                read: content.splice().into(),
-                produce: waits,
-                may_block: content.may_block(),
-                place: if content.is_upload() { Placement::Thread } else { Placement::Runtime },
-                ..head
-            },
-            State::Sending(_) => Interest { produce: true, place: Placement::Thread, ..head },
-            State::Pipe(piping) => piping.interest(idle),
+            State::Serving(serving) => serving.interest(),
             State::Ended => Interest { produce: waits, may_block: false, ..head },
         };
         // The library engine takes over the runtime's own socket, so with it all stays there.
@@ -401,11 +319,15 @@ impl Session for Http1 {
     fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
         match event {
             Event::Bytes(bytes) => return self.bytes(bytes, now, out),
-            Event::Spliced(count) => return self.put(count, now, out),
+            Event::Spliced(count) => return self.spliced(count, now, out),
             Event::EndOfStream => return self.end_of_stream(out),
             Event::Idle => return self.silence(now, out),
             Event::Shutdown if self.stop(out) => return Next::Finish,
-            Event::Sent(count) => self.sent(count),
+            Event::Sent(count) => {
+                if let State::Serving(serving) = &mut self.state {
+                    serving.handle(RequestEvent::Sent(count), &self.context, now, out);
+                }
+            }
             Event::Lost(reason) => self.broken(reason),
             Event::Shutdown | Event::Timer => {}
         }
@@ -415,8 +337,11 @@ impl Session for Http1 {
     /// Returns the next piece of an answer. Once it is complete, handles the input that waited.
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
         let produced = match std::mem::replace(&mut self.state, State::Ended) {
-            State::Sending(outbound) => outbound.next(buffer, out, &mut self.state)?,
-            State::Pipe(piping) => piping.next(buffer, out, &mut self.state)?,
+            State::Serving(mut serving) if serving.interest().produce => {
+                let (produced, finished) = serving.produce(buffer, &self.context, out)?;
+                self.served(serving, finished);
+                produced
+            }
             state => {
                 self.state = state;
                 let mut waiting = std::mem::take(&mut self.waiting);

@@ -13,7 +13,7 @@ mod body;
 mod content;
 mod flow;
 mod io;
-mod pipe;
+mod serving;
 mod stream;
 mod watch;
 

@@ -9,13 +9,12 @@ use http::header::HeaderValue;
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 
+use super::Connection;
 use super::body::{self, Body};
+use super::serving::Serving;
 use super::watch::Open;
-use super::{Connection, content, pipe};
 use crate::events::Timed;
-use crate::session::http::{
-    self as routes, Answer, Asked, Head, Lead, Side, events, lead, taken, to_https,
-};
+use crate::session::http::{self as routes, Answer, Asked, Head, Lead, events, lead, to_https};
 
 /// Does what a request asks for. Dropped before it is ready, its client has given it up.
 pub(super) async fn answer(
@@ -59,26 +58,14 @@ pub(super) async fn answer(
             connection.pass_over(incoming);
             answer
         }
-        Lead::Take(taker) => content::take(&connection, &mut open, taker, incoming, &asked).await,
-        Lead::Pipe(Side::Giver(giver)) => {
-            pipe::give(&connection, &mut open, giver, incoming, framing, &asked).await
-        }
-        Lead::Pipe(Side::Taker(taker)) => match pipe::begin(&connection, taker, &asked).await {
-            Ok(taker) => {
-                let head = taken(&taker);
-                return begun(head, &asked, open, |open| {
-                    pipe::taken(connection.clone(), taker, open)
-                });
+        Lead::Serve(resource) => {
+            let serving = Serving::new(connection.clone(), resource, incoming);
+            match serving.response(&mut open).await {
+                Ok((head, serving)) => {
+                    return begun(head, &asked, open, |open| body::flowing(serving.pieces(), open));
+                }
+                Err(answer) => answer,
             }
-            Err(answer) => answer,
-        },
-        Lead::Send(head, sending, page) => {
-            return begun(head, &asked, open, |open| body::sending(sending, page, open));
-        }
-        Lead::Echo(head) => {
-            let idle = context.config.timeouts.idle;
-            let connection = connection.clone();
-            return begun(head, &asked, open, |open| body::echo(incoming, idle, connection, open));
         }
         Lead::Listen(join) => match context.desk.listen(context.peer.ip(), &join) {
             Ok(listener) => {

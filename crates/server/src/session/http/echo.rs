@@ -1,0 +1,68 @@
+//! `POST /echo`: the content of the request is the content of the response. What is held is what
+//! one read brought.
+
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::Interest;
+use anyport_proto::http1::{Framing, media};
+use http::{StatusCode, header};
+
+use super::answer::{Answer, Asked, Head, Length};
+use super::resource::{Event, Next, Resource};
+use crate::session::idle_reason;
+
+pub(super) struct Echo {
+    /// Not begun: a refusal can still be sent.
+    head: Option<Head>,
+    begun: bool,
+    idle: Duration,
+}
+
+impl Echo {
+    pub(super) fn new(framing: Framing, asked: &Asked, idle: Duration) -> Self {
+        let length = match framing {
+            Framing::None => Length::Known(0),
+            Framing::Length(length) => Length::Known(length),
+            Framing::Chunked => Length::Unknown,
+        };
+        let answer = Answer::head(StatusCode::OK, length);
+        let head = answer.with(header::CONTENT_TYPE, media::UNKNOWN).head;
+        // On one stream of many nothing is lost with a response that was begun.
+        Self { head: Some(head), begun: asked.is_multiplexed(), idle }
+    }
+
+    fn fail(&self, status: StatusCode, reason: &str) -> Next {
+        match self.head {
+            Some(_) => Next::Respond(Answer::text(status, format!("{reason}\n"))),
+            None => Next::Abort(reason.to_owned()),
+        }
+    }
+}
+
+impl Resource for Echo {
+    fn interest(&self) -> Interest {
+        // The end of the content may begin the next request.
+        Interest { may_block: true, ..Interest::input(self.idle) }
+    }
+
+    fn head(&mut self) -> Option<Head> {
+        self.head.take_if(|_| self.begun)
+    }
+
+    fn handle(&mut self, event: Event<'_>, _: Instant, out: &mut Vec<u8>) -> Next {
+        match event {
+            Event::Content { piece, .. } => {
+                self.begun |= !piece.is_empty();
+                out.extend_from_slice(piece);
+            }
+            Event::End => {
+                self.begun = true;
+                return Next::End;
+            }
+            Event::Idle => return self.fail(StatusCode::REQUEST_TIMEOUT, &idle_reason(self.idle)),
+            Event::Incomplete(reason) => return self.fail(StatusCode::BAD_REQUEST, reason),
+            Event::Spliced(_) | Event::Sent(_) | Event::Shutdown | Event::Lost(_) => {}
+        }
+        Next::Continue
+    }
+}

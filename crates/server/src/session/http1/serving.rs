@@ -1,0 +1,292 @@
+//! One request of HTTP/1.1 that a resource serves: its content and its response, framed.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyport_net::copy::{self, Interest, Placement, Read};
+use anyport_proto::http1::{BodyReader, Framing};
+
+use super::CONTINUE;
+use super::write::{Exchange, Frame};
+use crate::session::http::{Event, Next, Produced, Resource};
+use crate::session::{self, Context};
+
+pub(super) struct Serving {
+    exchange: Exchange,
+    body: BodyReader,
+    resource: Box<dyn Resource>,
+    /// How the content of the response is framed, once its head is written.
+    frame: Option<Frame>,
+    /// The end of a chunk is not written yet.
+    in_chunk: bool,
+    /// The client waits for permission to send its content.
+    expects: bool,
+}
+
+impl Serving {
+    pub(super) fn new(
+        exchange: Exchange,
+        framing: Framing,
+        resource: Box<dyn Resource>,
+        expects: bool,
+    ) -> Self {
+        let body = BodyReader::new(framing);
+        Self { exchange, body, resource, frame: None, in_chunk: false, expects }
+    }
+
+    /// Discards the content of a request that has been answered.
+    pub(super) fn discard(exchange: Exchange, framing: Framing, idle: Duration) -> Self {
+        Self::new(exchange, framing, Box::new(Discard { idle }), false)
+    }
+
+    /// Begins to serve. Returns whether the response is complete, as the following methods do.
+    pub(super) fn begin(&mut self, context: &Context, at: Instant, replies: &mut Vec<u8>) -> bool {
+        if self.body.is_done() {
+            return self.end(context, at, replies);
+        }
+        if self.resource.interest().wait.is_none() {
+            self.permit(replies);
+        }
+        self.write(&[], context, replies);
+        false
+    }
+
+    /// Returns the exchange, once the response is complete.
+    pub(super) fn finish(self) -> Exchange {
+        self.exchange
+    }
+
+    pub(super) fn interest(&self) -> Interest {
+        let mut interest = self.resource.interest();
+        // Where framing stands between the bytes, they must be read.
+        if self.body.left().is_none() && matches!(interest.read, Read::Splice(_)) {
+            interest.read = Read::Bytes;
+        }
+        if let Some(wait) = &mut interest.wait {
+            wait.gone_below = wait.gone_below.max(self.body.left().unwrap_or(0));
+        }
+        interest.produce |= self.expects && interest.wait.is_none();
+        // An abort shuts the socket of a thread, and that looks like the end where nothing else
+        // marks it.
+        if self.frame == Some(Frame::UntilClose) {
+            interest.place = Placement::Runtime;
+        }
+        interest
+    }
+
+    /// Returns whether all content of the request was read.
+    pub(super) const fn is_received(&self) -> bool {
+        self.body.is_done()
+    }
+
+    /// Handles content, and records in `used` how many of `bytes` belonged to it.
+    pub(super) fn content(
+        &mut self,
+        bytes: &[u8],
+        used: &mut usize,
+        context: &Context,
+        at: Instant,
+        replies: &mut Vec<u8>,
+    ) -> bool {
+        // A client that sends does not wait for permission.
+        self.expects &= bytes.is_empty();
+        while !self.body.is_done() && *used < bytes.len() {
+            let piece = match self.body.read(&bytes[*used..], &context.config.limits) {
+                Ok(piece) => piece,
+                Err(error) => {
+                    let reason = error.to_string();
+                    if !self.resource.reports() {
+                        context.refused("http", &reason);
+                    }
+                    let next =
+                        self.resource.handle(Event::Incomplete(&reason), at, &mut Vec::new());
+                    let next = match next {
+                        Next::Respond(answer) => Next::Respond(answer.with_status(error.status())),
+                        _ => Next::Abort(reason),
+                    };
+                    return self.follow(next, &[], context, replies);
+                }
+            };
+            *used += piece.used;
+            let more = !self.body.is_done() && *used < bytes.len();
+            let event = Event::Content { piece: piece.content, more };
+            if self.handle(event, context, at, replies) {
+                return true;
+            }
+        }
+        self.body.is_done() && self.end(context, at, replies)
+    }
+
+    /// Handles content that was spliced.
+    pub(super) fn spliced(
+        &mut self,
+        count: u64,
+        context: &Context,
+        at: Instant,
+        replies: &mut Vec<u8>,
+    ) -> bool {
+        self.body.pass(count);
+        self.handle(Event::Spliced(count), context, at, replies)
+            || (self.body.is_done() && self.end(context, at, replies))
+    }
+
+    fn end(&mut self, context: &Context, at: Instant, replies: &mut Vec<u8>) -> bool {
+        self.exchange.persistent &= !context.stage.is_draining();
+        self.handle(Event::End, context, at, replies)
+    }
+
+    /// Handles the end of the stream. A client that only half-closed still reads the response.
+    pub(super) fn end_of_stream(&mut self, context: &Context, replies: &mut Vec<u8>) -> bool {
+        let wait = self.resource.interest().wait;
+        let waited = wait.is_some_and(|wait| wait.gone_below == u64::MAX);
+        let reason = match self.body.left() {
+            _ if waited => "the client closed while it waited".to_owned(),
+            Some(0) => "the client closed while it waited".to_owned(),
+            Some(left) => format!("the stream ended {left} bytes before the announced length"),
+            None => "the stream ended before the last chunk".to_owned(),
+        };
+        self.handle(Event::Incomplete(&reason), context, Instant::now(), replies)
+    }
+
+    /// Handles an event that is no content.
+    pub(super) fn handle(
+        &mut self,
+        event: Event<'_>,
+        context: &Context,
+        at: Instant,
+        replies: &mut Vec<u8>,
+    ) -> bool {
+        let mut content = Vec::new();
+        let next = self.resource.handle(event, at, &mut content);
+        self.follow(next, &content, context, replies)
+    }
+
+    /// Records that the connection is lost.
+    pub(super) fn lost(&mut self, reason: &str, context: &Context) {
+        self.resource.handle(Event::Lost(reason), Instant::now(), &mut Vec::new());
+        self.reset(context);
+    }
+
+    /// Produces the next piece of the response.
+    pub(super) fn produce(
+        &mut self,
+        buffer: &mut [u8],
+        context: &Context,
+        replies: &mut Vec<u8>,
+    ) -> io::Result<(session::Produced, bool)> {
+        let goes_on = session::Produced::Next(copy::Next::Continue);
+        let interest = self.resource.interest();
+        if interest.wait.is_none() {
+            self.permit(replies);
+        }
+        if !interest.produce {
+            return Ok((goes_on, false));
+        }
+        self.write(&[], context, replies);
+        let mut content = Vec::new();
+        let produced =
+            self.resource.produce(buffer, &mut content).inspect_err(|_| self.reset(context))?;
+        if std::mem::take(&mut self.in_chunk) {
+            replies.extend_from_slice(b"\r\n");
+        }
+        Ok(match produced {
+            Produced::Next(next) => (goes_on, self.follow(next, &content, context, replies)),
+            // Output is written before the next call.
+            Produced::Flush => (goes_on, false),
+            Produced::File(piece) => (session::Produced::File(piece), false),
+            Produced::Bytes(count) => {
+                if self.frame == Some(Frame::Chunks) && count > 0 {
+                    replies.extend_from_slice(format!("{count:x}\r\n").as_bytes());
+                    self.in_chunk = true;
+                }
+                (session::Produced::Bytes(count), false)
+            }
+        })
+    }
+
+    /// Lets the client send its content.
+    fn permit(&mut self, replies: &mut Vec<u8>) {
+        if std::mem::take(&mut self.expects) {
+            replies.extend_from_slice(CONTINUE);
+        }
+    }
+
+    /// Does what follows a call of the resource.
+    fn follow(
+        &mut self,
+        next: Next,
+        content: &[u8],
+        context: &Context,
+        replies: &mut Vec<u8>,
+    ) -> bool {
+        self.write(content, context, replies);
+        match next {
+            Next::Continue => return false,
+            Next::Respond(answer) => {
+                // The rest of the content would look like the next request.
+                self.exchange.persistent &= self.body.is_done();
+                self.exchange.answer(answer, replies);
+            }
+            Next::End => {
+                self.frame.into_iter().for_each(|frame| frame.end(replies));
+                if self.frame == Some(Frame::UntilClose) {
+                    context.link.ends_in_order();
+                }
+            }
+            Next::Abort(_) => {
+                self.exchange.persistent = false;
+                self.reset(context);
+            }
+        }
+        true
+    }
+
+    /// Writes the head of the response, if it is known now, and content behind it.
+    fn write(&mut self, content: &[u8], context: &Context, replies: &mut Vec<u8>) {
+        if self.frame.is_none()
+            && let Some(head) = self.resource.head()
+        {
+            let frame = self.exchange.head(head, replies);
+            if frame == Frame::UntilClose {
+                // FIN would look like the end, also if this process dies.
+                context.link.resets_until_the_end();
+            }
+            self.frame = Some(frame);
+        }
+        if let Some(frame) = self.frame {
+            frame.write(content, replies);
+        }
+    }
+
+    /// Lets the connection end with a reset where FIN would look like the end of the content.
+    fn reset(&self, context: &Context) {
+        if self.frame == Some(Frame::UntilClose) {
+            context.link.reset_at_end();
+        }
+    }
+}
+
+/// Discards content.
+struct Discard {
+    idle: Duration,
+}
+
+impl Resource for Discard {
+    fn interest(&self) -> Interest {
+        // The end of the content may begin the next request.
+        Interest { may_block: true, ..Interest::input(self.idle) }
+    }
+
+    fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next {
+        match event {
+            Event::End => Next::End,
+            Event::Idle => Next::Abort(session::idle_reason(self.idle)),
+            Event::Incomplete(reason) => Next::Abort(reason.to_owned()),
+            Event::Content { .. }
+            | Event::Spliced(_)
+            | Event::Sent(_)
+            | Event::Shutdown
+            | Event::Lost(_) => Next::Continue,
+        }
+    }
+}
