@@ -55,7 +55,6 @@ mod per_address;
 mod permits;
 mod pulse;
 mod reload;
-mod route;
 mod service;
 mod session;
 mod shutdown;

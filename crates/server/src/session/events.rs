@@ -9,6 +9,7 @@ use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::Refusal;
 use http::StatusCode;
 
+use super::http::HEARTBEAT;
 use super::{Context, Next, Successor, stopping};
 use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat};
 
@@ -79,7 +80,7 @@ impl Session for Events {
         match event {
             Event::EndOfStream => return Next::Finish,
             // A comment: nothing to the client, and to TCP a question whether it is there.
-            Event::Idle => out.extend_from_slice(b":\n\n"),
+            Event::Idle => out.extend_from_slice(HEARTBEAT),
             Event::Shutdown => {
                 self.stop(out);
                 return Next::Finish;

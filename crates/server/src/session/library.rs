@@ -36,7 +36,7 @@ use super::http1::{Upgrade, is_announced};
 use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
 use crate::events::Tally;
-use crate::route::Route;
+use crate::session::route::Route;
 use crate::tls::SharedWire;
 
 /// Serves one connection, from the request head on, until it is closed. What broke it has been told.

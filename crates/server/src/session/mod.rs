@@ -27,6 +27,7 @@ mod preface;
 mod raw;
 pub(crate) mod raw_echo;
 mod refusing;
+mod route;
 mod sending;
 #[cfg(test)]
 mod tests;

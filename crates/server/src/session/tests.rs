@@ -17,7 +17,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::events::{Interrupted, Observer, Refused};
-use crate::route::Route;
+use crate::session::route::Route;
 
 /// What became of a connection.
 #[derive(Debug, Default, PartialEq)]

@@ -16,9 +16,9 @@ use anyport_proto::ws::{
 use super::messages::{MessageService, Outlet, Piece};
 use super::sending::Say;
 use super::{AT_ONCE, Context, Next, Produced, Successor, idle_reason};
-use crate::route::Route;
 use crate::service::files::Upload;
 use crate::service::rooms::{Rooms, Seat};
+use crate::session::route::Route;
 
 pub(crate) struct Ws {
     context: Context,

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
+use anyport_net::copy::Gate;
 use anyport_net::reactor::Key;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::Refusal;
@@ -43,7 +45,8 @@ struct Ear {
     bytes: usize,
     /// Nothing comes behind that.
     finished: bool,
-    heard: Arc<Notify>,
+    /// Open while something waits.
+    gate: Arc<Gate>,
 }
 
 /// One listener. Dropped, it leaves.
@@ -51,7 +54,7 @@ struct Ear {
 pub(crate) struct Listener {
     desk: Arc<Desk>,
     key: Key,
-    heard: Arc<Notify>,
+    gate: Arc<Gate>,
     /// Held, so that the room counts it.
     _member: Member,
 }
@@ -82,12 +85,12 @@ impl Desk {
         let key = Key::of(u32::try_from(entry.key()).unwrap_or(u32::MAX));
         let ear = entry.insert(Ear::default());
         ear.push(Bytes::from(past));
-        let heard = ear.heard.clone();
+        let gate = ear.gate.clone();
         groups.sit(key, seat);
         drop(seated);
         // That somebody came is for the others here too, and whoever came is not woken by it.
         self.due.notify_one();
-        Ok(Listener { desk: self.clone(), key, heard, _member: member })
+        Ok(Listener { desk: self.clone(), key, gate, _member: member })
     }
 
     /// Hands out what the rooms have, until the server stops.
@@ -109,30 +112,30 @@ impl Desk {
 }
 
 impl Listener {
-    /// What it is told next; none where it is told nothing any more.
-    ///
-    /// Cancel safe: yes.
-    pub(crate) async fn next(&self) -> Option<Bytes> {
-        loop {
-            {
-                let Seated { groups, ears } = &mut *self.desk.lock();
-                let ear = ears.0.get_mut(self.key.index())?;
-                if let Some(piece) = ear.pop() {
-                    return Some(piece);
-                }
-                // Behind the last word there is nothing, not even what was missed.
-                if ear.finished {
-                    return None;
-                }
-                let mut missed = Vec::new();
-                groups.drained(self.key, &mut missed);
-                if !missed.is_empty() {
-                    return Some(Bytes::from(missed));
-                }
-            }
-            // A word that came since is remembered.
-            self.heard.notified().await;
+    /// Returns the gate that is open while there may be something to read.
+    pub(crate) const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Returns what the room sent next, or nothing yet, which closes the gate; `None` at the end.
+    pub(crate) fn poll(&self) -> Poll<Option<Bytes>> {
+        // Held, so that what is sent from now on opens the gate again.
+        let Seated { groups, ears } = &mut *self.desk.lock();
+        let Some(ear) = ears.0.get_mut(self.key.index()) else { return Poll::Ready(None) };
+        if let Some(piece) = ear.pop() {
+            return Poll::Ready(Some(piece));
         }
+        // Behind the last message there is nothing, not even what was missed.
+        if ear.finished {
+            return Poll::Ready(None);
+        }
+        let mut missed = Vec::new();
+        groups.drained(self.key, &mut missed);
+        if missed.is_empty() {
+            self.gate.close();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Bytes::from(missed)))
     }
 }
 
@@ -151,7 +154,7 @@ impl Ear {
         }
         self.bytes += piece.len();
         self.pieces.push_back(piece);
-        self.heard.notify_one();
+        self.gate.open();
     }
 
     fn pop(&mut self) -> Option<Bytes> {
@@ -176,7 +179,7 @@ impl Outlets for Ears {
         if let Some(ear) = self.0.get_mut(key.index()) {
             ear.push(bytes.clone());
             ear.finished = true;
-            ear.heard.notify_one();
+            ear.gate.open();
         }
     }
 }
@@ -188,6 +191,17 @@ mod tests {
     use super::*;
     use crate::budget::tests::peer;
     use crate::config::{RoomLimits, SlowReader};
+
+    impl Listener {
+        async fn next(&self) -> Option<Bytes> {
+            loop {
+                match self.poll() {
+                    Poll::Ready(piece) => return piece,
+                    Poll::Pending => self.gate.opened().await,
+                }
+            }
+        }
+    }
 
     async fn told(listener: &Listener) -> String {
         let bytes = listener.next().await.unwrap();

@@ -99,7 +99,7 @@ fn answer(denied: Denied, means: Means, form: Form) -> Answer {
 
 /// What is given to everybody says that the rest is not: a client asks for it before it shows a token to a server that may be
 /// any other one.
-pub(super) fn told_of_tokens(context: &Context, answer: Answer) -> Answer {
+pub(super) fn announce_tokens(context: &Context, answer: Answer) -> Answer {
     if context.config.tokens.is_some() { challenging(answer) } else { answer }
 }
 

@@ -10,8 +10,6 @@ use anyport_proto::visible::{escape_json, make_lines_visible};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
-use crate::events::metrics;
-
 /// What of a request matters until its answer is out.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
@@ -139,11 +137,12 @@ impl Answer {
         Self::content(status, JSON, content)
     }
 
-    pub(super) fn metrics(page: String) -> Self {
-        Self::content(StatusCode::OK, metrics::MEDIA_TYPE, page)
+    /// Plain text that differs each time.
+    pub(super) fn fresh(content: impl Into<String>) -> Self {
+        Self::text(StatusCode::OK, content).with(header::CACHE_CONTROL, "no-store")
     }
 
-    fn content(status: StatusCode, media: &str, content: String) -> Self {
+    pub(super) fn content(status: StatusCode, media: &str, content: String) -> Self {
         let length = Length::Known(content.len() as u64);
         let fields = vec![(header::CONTENT_TYPE, media.to_owned())];
         Self { head: Head { status, fields, length }, content, ends: false }

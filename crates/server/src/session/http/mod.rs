@@ -1,23 +1,16 @@
-//! HTTP in any version: what a request leads to, what takes its content, and what is answered. How all that is framed is the
-//! business of `http1` and `http2`, and nothing here knows which of them asks.
+//! HTTP in any version: what is checked of a request, which resource it names, and how that serves
+//! it. `http1` and `http2` frame the content, and nothing here depends on which of them does.
 
 mod access;
 mod answer;
-mod download;
-mod echo;
-pub(super) mod help;
-mod listing;
-mod outbound;
-mod pipe;
+mod handler;
 mod request;
-mod resource;
-mod room;
-mod upload;
+mod resources;
 
 pub(super) use access::check;
 #[cfg(test)]
 pub(super) use answer::Form;
 pub(super) use answer::{Answer, Asked, Head, Length, seconds as now};
-pub(super) use request::{Expectation, Lead, lead, refuse, to_https};
-pub(super) use resource::{Event, Next, Produced, Resource};
-pub(super) use room::events;
+pub(super) use handler::{Event, Handler, Next, Opened, Produced, refuse};
+pub(super) use request::{Expectation, open, to_https};
+pub(super) use resources::{HEARTBEAT, events, find, help, service, subscribe};

@@ -1,40 +1,18 @@
-//! What a request leads to: an answer, something that is sent, or somewhere its content goes.
-//!
-//! A new resource is a variant of [`Resource`], and an arm of [`lead`].
+//! What is checked of every request before its resource serves it.
 
-use anyport_proto::http1::{Framing, RequestHead, language};
-use anyport_proto::rooms::Join;
+use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header;
 use http::{Method, StatusCode, Version};
 
+use super::access;
 use super::answer::{Answer, Asked, Length};
-use super::echo::Echo;
-use super::resource::Resource as Served;
-use super::{access, download, help, pipe, room, upload};
+use super::handler::{Opened, Request, has_content, refuse};
+use super::resources::{Resource, find};
 use crate::access::Means;
 use crate::config::FileAccess;
-use crate::events::metrics::{self, Gauges};
-use crate::route::{Resource, resource};
-use crate::service::time;
+use crate::session::Context;
 use crate::session::refusing::TLS_REQUIRED;
-use crate::session::{Context, stopping};
-
-/// What a request leads to.
-pub(crate) enum Lead {
-    /// An answer that is whole.
-    Answer(Answer),
-    /// What serves it.
-    Serve(Box<dyn Served>),
-    /// A room's events go out from here on.
-    Listen(Join),
-}
-
-impl Lead {
-    pub(super) fn serve(resource: impl Served + 'static) -> Self {
-        Self::Serve(Box::new(resource))
-    }
-}
 
 /// Whether a client waits before it sends its content (RFC 9110 §10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,42 +58,43 @@ pub(crate) fn to_https(context: &Context, head: &RequestHead) -> Option<Answer> 
     Some(answer.with(header::LOCATION, place))
 }
 
-/// Finds what `head` asks for. Whatever is refused has been told to the observer.
-pub(crate) fn lead(
+/// Opens the resource that `head` names. A refusal has been reported.
+pub(crate) fn open(
     context: &Context,
     head: &RequestHead,
     framing: Framing,
     asked: &mut Asked,
-) -> Lead {
-    let resource = match checked(context, head, asked) {
-        Ok(resource) => resource,
-        Err(answer) => return Lead::Answer(answer),
-    };
-    // A room may be read by the pages that may speak there; a file may not.
-    if resource == Resource::Room
+) -> Opened {
+    let (resource, rest) = find(head.path(), &context.config);
+    if let Err(answer) = check(context, head, resource, asked) {
+        return Opened::Answer(answer);
+    }
+    if resource.is_for_pages
         && let Some(origin) = head.fields.get(header::ORIGIN)
     {
         asked.foreign_page = origin.to_str().ok().map(str::to_owned);
     }
-    match check_content(context, head, framing, asked) {
-        Ok(()) => serve(context, head, framing, resource, asked),
-        Err(answer) => Lead::Answer(answer),
+    if let Err(answer) = check_content(context, head, framing, asked) {
+        return Opened::Answer(answer);
     }
+    if head.method == Method::OPTIONS {
+        let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
+        let allow = (resource.methods)(context.config.file_access);
+        return Opened::Answer(answer.with(header::ALLOW, allow));
+    }
+    (resource.open)(&Request { context, head, framing, rest, asked })
 }
 
-/// What holds for every request, whatever it asks for.
-fn checked<'a>(
+/// Checks what holds for every resource.
+fn check(
     context: &Context,
-    head: &'a RequestHead,
+    head: &RequestHead,
+    resource: &Resource,
     asked: &Asked,
-) -> Result<Resource<'a>, Answer> {
-    let mut resource = resource(head.path());
-    if !context.config.metrics {
-        resource = resource.without_metrics();
-    }
-    let (method, allow) = (&head.method, resource.methods(context.config.file_access));
+) -> Result<(), Answer> {
+    let (method, allow) = (&head.method, (resource.methods)(context.config.file_access));
     // What the access to files refuses is answered with 403 and that reason by the service.
-    let known_here = resource.methods(FileAccess::ReadWrite);
+    let known_here = (resource.methods)(FileAccess::ReadWrite);
     let refuse = |status, code, reason: String| {
         let refusal = Refusal::new(code, reason);
         Err(refuse(context, asked, status, refusal))
@@ -125,7 +104,7 @@ fn checked<'a>(
         return Err(self::refuse(context, asked, StatusCode::FORBIDDEN, refusal));
     }
     // Whoever looks after the server need not be one of its users.
-    if resource != Resource::Health {
+    if !resource.is_public {
         access::check(context, head, Means::Http, asked)?;
     }
     if Expectation::of(head) == Expectation::Unknown {
@@ -136,20 +115,15 @@ fn checked<'a>(
         let known = is_registered(method);
         let status =
             if known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_IMPLEMENTED };
-        let path = match &resource {
-            // The key is nothing for the log.
-            Resource::Pipe(_) => "/pipe/KEY",
-            _ => head.path(),
-        };
+        let path = resource.shown_as.unwrap_or_else(|| head.path());
         let reason = format!("{method} is not allowed at {path}; allowed: {allow}");
         return refuse(status, RefusalCode::NotSupported, reason)
             .map_err(|answer| answer.with(header::ALLOW, allow));
     }
-    let is_shared = matches!(resource, Resource::Room | Resource::Pipe(_));
-    if takes_content(method) || is_shared {
-        access::check_page(context, head, is_shared, asked)?;
+    if has_content(method) || resource.is_shared {
+        access::check_page(context, head, resource.is_shared, asked)?;
     }
-    Ok(resource)
+    Ok(())
 }
 
 /// Whether there is content where there should be some, and only there.
@@ -164,7 +138,7 @@ fn check_content(
         let refusal = Refusal::new(RefusalCode::BadRequest, reason);
         Err(refuse(context, asked, status, refusal))
     };
-    if takes_content(method) {
+    if has_content(method) {
         if framing == Framing::None {
             let reason = "the content has neither a length nor chunked transfer coding".to_owned();
             return refuse(StatusCode::LENGTH_REQUIRED, reason);
@@ -175,86 +149,6 @@ fn check_content(
         return refuse(StatusCode::BAD_REQUEST, reason).map_err(Answer::and_end);
     }
     Ok(())
-}
-
-fn serve(
-    context: &Context,
-    head: &RequestHead,
-    framing: Framing,
-    resource: Resource<'_>,
-    asked: &Asked,
-) -> Lead {
-    if head.method == Method::OPTIONS {
-        let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
-        return Lead::Answer(
-            answer.with(header::ALLOW, resource.methods(context.config.file_access)),
-        );
-    }
-    let has_content = takes_content(&head.method);
-    match resource {
-        Resource::Stored(path) if has_content => upload::begin(context, head, framing, path, asked)
-            .map_or_else(Lead::Answer, Lead::serve),
-        Resource::Stored(path) => download::lead(context, head, path, asked),
-        Resource::Echo => Lead::serve(Echo::new(framing, asked, context.config.timeouts.idle)),
-        Resource::Help => Lead::Answer(help(context, head)),
-        Resource::Health if asked.stopping => Lead::Answer(Answer::refusal(stopping(), asked.form)),
-        Resource::Health => Lead::Answer(health(context, asked)),
-        Resource::Metrics => {
-            let (rooms, members, messages) = context.rooms.counts();
-            let gauges = Gauges { rooms, members, messages, pipes: context.pipes.count() };
-            let page = metrics::render(&context.events.counters, &gauges);
-            Lead::Answer(Answer::metrics(page).with(header::CACHE_CONTROL, "no-store"))
-        }
-        Resource::Time => {
-            tracing::info!(peer = %context.peer, "time sent over HTTP");
-            Lead::Answer(text(format!("{}\n", time::now_line())))
-        }
-        Resource::Room if has_content => {
-            room::begin(context, head, framing, asked).map_or_else(Lead::Answer, Lead::serve)
-        }
-        Resource::Room => room::lead(context, head, asked),
-        Resource::Pipe(key) => {
-            pipe::begin(context, head, framing, key, asked).unwrap_or_else(Lead::Answer)
-        }
-    }
-}
-
-/// Whether files can be stored and found.
-fn health(context: &Context, asked: &Asked) -> Answer {
-    match context.files.check_directory() {
-        Ok(()) => access::told_of_tokens(context, text("ok\n".to_owned())),
-        Err(refusal) => Answer::refusal(refusal, asked.form)
-            .with_status(StatusCode::SERVICE_UNAVAILABLE)
-            .with(header::CACHE_CONTROL, "no-store"),
-    }
-}
-
-/// Refuses a request, and tells the observer.
-pub(crate) fn refuse(
-    context: &Context,
-    asked: &Asked,
-    status: StatusCode,
-    refusal: Refusal,
-) -> Answer {
-    context.refused(asked.protocol.as_str(), &refusal.message);
-    Answer::refusal(refusal, asked.form).with_status(status)
-}
-
-/// The lines to type, in the language that the client prefers.
-fn help(context: &Context, head: &RequestHead) -> Answer {
-    let language = language::preferred(head, &help::LANGUAGES);
-    text(help::text(head.host(), language, context.config.file_access))
-        .with(header::CONTENT_LANGUAGE, language)
-        .with(header::VARY, header::ACCEPT_LANGUAGE.as_str())
-}
-
-/// What is another one each time it is asked for.
-fn text(content: String) -> Answer {
-    Answer::text(StatusCode::OK, content).with(header::CACHE_CONTROL, "no-store")
-}
-
-fn takes_content(method: &Method) -> bool {
-    *method == Method::PUT || *method == Method::POST
 }
 
 /// One that is known, and only not served here.

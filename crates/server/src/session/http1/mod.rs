@@ -30,7 +30,7 @@ use self::serving::Serving;
 use self::write::Exchange;
 use super::due::Due;
 use super::events::Events;
-use super::http::{Answer, Event as RequestEvent, Expectation, Lead, events, lead, to_https};
+use super::http::{Answer, Event as RequestEvent, Expectation, Opened, events, open, to_https};
 use super::{AnySession, Context, Next, Produced, Successor, idle_reason};
 use crate::events::Timed;
 
@@ -192,8 +192,8 @@ impl Http1 {
         };
         let has_content = !framing.is_empty();
         let waits = has_content && Expectation::of(head) != Expectation::None;
-        match lead(&self.context, head, framing, &mut exchange.asked) {
-            Lead::Answer(answer) => {
+        match open(&self.context, head, framing, &mut exchange.asked) {
+            Opened::Answer(answer) => {
                 // A client that waits for permission may send its content all the same, or not: nobody knows what the
                 // next byte is.
                 let short = matches!(framing, Framing::None | Framing::Length(..=MAX_PASSED_OVER));
@@ -207,12 +207,12 @@ impl Http1 {
                     self.state = State::after(&exchange);
                 }
             }
-            Lead::Serve(resource) => {
-                let mut serving = Serving::new(exchange, framing, resource, waits && !followed);
+            Opened::Handler(handler) => {
+                let mut serving = Serving::new(exchange, framing, handler, waits && !followed);
                 let finished = serving.begin(&self.context, at, replies);
                 self.served(Box::new(serving), finished);
             }
-            Lead::Listen(join) => {
+            Opened::Events(join) => {
                 // It ends with the connection, and is framed by that.
                 let mut head = Vec::new();
                 exchange.until_close().head(events(), &mut head);

@@ -1,4 +1,4 @@
-//! One request of HTTP/1.1 that a resource serves: its content and its response, framed.
+//! One request of HTTP/1.1 that a handler serves: its content and its response, framed.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use anyport_proto::http1::{BodyReader, Framing};
 
 use super::CONTINUE;
 use super::write::{Exchange, Frame};
-use crate::session::http::{Event, Next, Produced, Resource};
+use crate::session::http::{Event, Handler, Next, Produced};
 use crate::session::{self, Context};
 
 pub(super) struct Serving {
     exchange: Exchange,
     body: BodyReader,
-    resource: Box<dyn Resource>,
+    handler: Box<dyn Handler>,
     /// How the content of the response is framed, once its head is written.
     frame: Option<Frame>,
     /// The end of a chunk is not written yet.
@@ -27,11 +27,11 @@ impl Serving {
     pub(super) fn new(
         exchange: Exchange,
         framing: Framing,
-        resource: Box<dyn Resource>,
+        handler: Box<dyn Handler>,
         expects: bool,
     ) -> Self {
         let body = BodyReader::new(framing);
-        Self { exchange, body, resource, frame: None, in_chunk: false, expects }
+        Self { exchange, body, handler, frame: None, in_chunk: false, expects }
     }
 
     /// Discards the content of a request that has been answered.
@@ -44,7 +44,7 @@ impl Serving {
         if self.body.is_done() {
             return self.end(context, at, replies);
         }
-        if self.resource.interest().wait.is_none() {
+        if self.handler.interest().wait.is_none() {
             self.permit(replies);
         }
         self.write(&[], context, replies);
@@ -57,7 +57,7 @@ impl Serving {
     }
 
     pub(super) fn interest(&self) -> Interest {
-        let mut interest = self.resource.interest();
+        let mut interest = self.handler.interest();
         // Where framing stands between the bytes, they must be read.
         if self.body.left().is_none() && matches!(interest.read, Read::Splice(_)) {
             interest.read = Read::Bytes;
@@ -65,6 +65,8 @@ impl Serving {
         if let Some(wait) = &mut interest.wait {
             wait.gone_below = wait.gone_below.max(self.body.left().unwrap_or(0));
         }
+        // The end of content may begin the next request. An upload states itself whether it blocks.
+        interest.may_block |= interest.place == Placement::Runtime && !self.body.is_done();
         interest.produce |= self.expects && interest.wait.is_none();
         // An abort shuts the socket of a thread, and that looks like the end where nothing else
         // marks it.
@@ -95,11 +97,10 @@ impl Serving {
                 Ok(piece) => piece,
                 Err(error) => {
                     let reason = error.to_string();
-                    if !self.resource.reports() {
+                    if !self.handler.reports() {
                         context.refused("http", &reason);
                     }
-                    let next =
-                        self.resource.handle(Event::Incomplete(&reason), at, &mut Vec::new());
+                    let next = self.handler.handle(Event::Incomplete(&reason), at, &mut Vec::new());
                     let next = match next {
                         Next::Respond(answer) => Next::Respond(answer.with_status(error.status())),
                         _ => Next::Abort(reason),
@@ -137,7 +138,7 @@ impl Serving {
 
     /// Handles the end of the stream. A client that only half-closed still reads the response.
     pub(super) fn end_of_stream(&mut self, context: &Context, replies: &mut Vec<u8>) -> bool {
-        let wait = self.resource.interest().wait;
+        let wait = self.handler.interest().wait;
         let waited = wait.is_some_and(|wait| wait.gone_below == u64::MAX);
         let reason = match self.body.left() {
             _ if waited => "the client closed while it waited".to_owned(),
@@ -157,13 +158,13 @@ impl Serving {
         replies: &mut Vec<u8>,
     ) -> bool {
         let mut content = Vec::new();
-        let next = self.resource.handle(event, at, &mut content);
+        let next = self.handler.handle(event, at, &mut content);
         self.follow(next, &content, context, replies)
     }
 
     /// Records that the connection is lost.
     pub(super) fn lost(&mut self, reason: &str, context: &Context) {
-        self.resource.handle(Event::Lost(reason), Instant::now(), &mut Vec::new());
+        self.handler.handle(Event::Lost(reason), Instant::now(), &mut Vec::new());
         self.reset(context);
     }
 
@@ -175,7 +176,7 @@ impl Serving {
         replies: &mut Vec<u8>,
     ) -> io::Result<(session::Produced, bool)> {
         let goes_on = session::Produced::Next(copy::Next::Continue);
-        let interest = self.resource.interest();
+        let interest = self.handler.interest();
         if interest.wait.is_none() {
             self.permit(replies);
         }
@@ -184,8 +185,12 @@ impl Serving {
         }
         self.write(&[], context, replies);
         let mut content = Vec::new();
-        let produced =
-            self.resource.produce(buffer, &mut content).inspect_err(|_| self.reset(context))?;
+        let produced = self.handler.produce(buffer, &mut content).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::ConnectionReset {
+                context.link.reset_at_end();
+            }
+            self.reset(context);
+        })?;
         if std::mem::take(&mut self.in_chunk) {
             replies.extend_from_slice(b"\r\n");
         }
@@ -211,7 +216,7 @@ impl Serving {
         }
     }
 
-    /// Does what follows a call of the resource.
+    /// Does what follows a call of the handler.
     fn follow(
         &mut self,
         next: Next,
@@ -244,7 +249,7 @@ impl Serving {
     /// Writes the head of the response, if it is known now, and content behind it.
     fn write(&mut self, content: &[u8], context: &Context, replies: &mut Vec<u8>) {
         if self.frame.is_none()
-            && let Some(head) = self.resource.head()
+            && let Some(head) = self.handler.head()
         {
             let frame = self.exchange.head(head, replies);
             if frame == Frame::UntilClose {
@@ -271,10 +276,9 @@ struct Discard {
     idle: Duration,
 }
 
-impl Resource for Discard {
+impl Handler for Discard {
     fn interest(&self) -> Interest {
-        // The end of the content may begin the next request.
-        Interest { may_block: true, ..Interest::input(self.idle) }
+        Interest::input(self.idle)
     }
 
     fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next {

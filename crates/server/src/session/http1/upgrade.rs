@@ -12,8 +12,9 @@ use super::Http1;
 use super::write::{Exchange, dated};
 use crate::access::Means;
 use crate::events::Why;
-use crate::route::{Route, RouteError, route};
 use crate::session::http::check;
+use crate::session::http::service;
+use crate::session::route::{Route, RouteError};
 use crate::session::ws::Ws;
 use crate::session::{AnySession, Detached, Next, Successor};
 
@@ -49,7 +50,7 @@ impl Http1 {
             exchange.answer(answer, replies);
             return Next::Finish;
         }
-        let route = match route(head.path(), head.query()) {
+        let route = match service(head.path(), head.query()) {
             Ok(route) => route,
             Err(error) => {
                 let status = match &error {

@@ -36,9 +36,9 @@ use self::flow::{AHEAD, FLOW, Flow, SMALL_PIECE};
 use self::io::Watched;
 use self::watch::{Held, Open, Overdue, Watch};
 use super::Context;
+use super::http::find;
 use crate::budget::Budget;
 use crate::events::Tally;
-use crate::route::{Resource, resource};
 use crate::shutdown::{STOPPED, Stop};
 
 /// What the streams of a connection share.
@@ -57,8 +57,8 @@ impl Connection {
     /// There is no more of it.
     fn admit(&self, open: &mut Open, head: &RequestHead) -> Result<(), Refusal> {
         let context = &self.context;
-        let resource = resource(head.path());
-        if resource == Resource::Health {
+        let (resource, _) = find(head.path(), &context.config);
+        if resource.is_public {
             return Ok(());
         }
         let busy = |message| Err(Refusal::new(RefusalCode::Busy, message));
@@ -67,7 +67,7 @@ impl Connection {
             return busy("memory limit for responses reached (--max-buffered)");
         }
         // A connection bears one file; those of further streams are counted on their own.
-        let is_further = self.watch.streams() > 1 && matches!(resource, Resource::Stored(_));
+        let is_further = self.watch.streams() > 1 && resource.holds_file;
         let mut file = context.stream_files.share(context.peer.ip());
         if is_further && !file.grow(1) {
             return busy("limit of open files for HTTP/2 streams reached (ulimit -n)");

@@ -1,11 +1,11 @@
-//! One request that a resource serves on a stream: its driver.
+//! One request that a handler serves on a stream: its driver.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::blocking;
-use anyport_net::copy::{Interest, Wait};
+use anyport_net::copy::{Interest, Placement, Wait};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::StatusCode;
@@ -15,22 +15,22 @@ use super::Connection;
 use super::content::{Received, next};
 use super::flow::{FLOW, Flow, SMALL_PIECE};
 use super::watch::Open;
-use crate::session::http::{Answer, Event, Head, Next, Produced, Resource};
+use crate::session::http::{Answer, Event, Handler, Head, Next, Produced};
 
-/// A request and the resource that serves it. Dropped before the end, its client has left.
+/// A request and the handler that serves it. Dropped before the end, its client has left.
 pub(super) struct Serving {
     connection: Arc<Connection>,
     /// `None` at the end.
-    resource: Option<Box<dyn Resource>>,
+    handler: Option<Box<dyn Handler>>,
     incoming: Option<Incoming>,
     flow: Arc<Flow>,
     /// The head of the response is known.
     begun: bool,
-    /// The resource was notified that the server stops.
+    /// The handler was notified that the server stops.
     notified: bool,
 }
 
-/// What a turn of the resource led to.
+/// What a turn of the handler led to.
 enum Turn {
     Head(Head),
     /// Content of the response; may be empty.
@@ -42,14 +42,14 @@ enum Turn {
 impl Serving {
     pub(super) fn new(
         connection: Arc<Connection>,
-        resource: Box<dyn Resource>,
+        handler: Box<dyn Handler>,
         incoming: Incoming,
     ) -> Self {
-        let (resource, incoming, flow) = (Some(resource), Some(incoming), FLOW.get());
-        Self { connection, resource, incoming, flow, begun: false, notified: false }
+        let (handler, incoming, flow) = (Some(handler), Some(incoming), FLOW.get());
+        Self { connection, handler, incoming, flow, begun: false, notified: false }
     }
 
-    /// Drives the resource until the response is known: its head, with content to follow, or all
+    /// Drives the handler until the response is known: its head, with content to follow, or all
     /// of it.
     pub(super) async fn response(mut self, open: &mut Open) -> Result<(Head, Self), Answer> {
         loop {
@@ -57,14 +57,14 @@ impl Serving {
                 Ok(Turn::Head(head)) => return Ok((head, self)),
                 Ok(Turn::Content(content)) if content.is_empty() => {}
                 Ok(Turn::Respond(answer)) => {
-                    self.resource = None;
+                    self.handler = None;
                     self.incoming
                         .take()
                         .into_iter()
                         .for_each(|rest| self.connection.pass_over(rest));
                     return Err(answer);
                 }
-                // A resource sends its head first.
+                // A handler sends its head first.
                 Ok(Turn::Content(_) | Turn::End) | Err(_) => {
                     let status = StatusCode::INTERNAL_SERVER_ERROR;
                     return Err(Answer::text(status, "internal error: no response\n"));
@@ -77,12 +77,12 @@ impl Serving {
     pub(super) fn pieces(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         stream::unfold(self, |mut serving| async move {
             loop {
-                serving.resource.as_ref()?;
+                serving.handler.as_ref()?;
                 return match serving.turn(None).await {
                     Ok(Turn::Content(content)) if content.is_empty() => continue,
                     Ok(Turn::Content(content)) => Some((Ok(content.into()), serving)),
                     Ok(Turn::Head(_) | Turn::Respond(_) | Turn::End) => {
-                        drop(serving.resource.take());
+                        drop(serving.handler.take());
                         None
                     }
                     Err(error) => {
@@ -94,26 +94,31 @@ impl Serving {
         })
     }
 
-    /// Runs the resource for one turn; `open`: the stream of a request without a response yet.
+    /// Runs the handler for one turn; `open`: the stream of a request without a response yet.
     async fn turn(&mut self, open: Option<&mut Open>) -> io::Result<Turn> {
-        let Some(resource) = &mut self.resource else { return Ok(Turn::End) };
-        if let Some(head) = resource.head() {
+        let Some(handler) = &mut self.handler else { return Ok(Turn::End) };
+        if let Some(head) = handler.head() {
             self.begun = true;
             return Ok(Turn::Head(head));
         }
-        let Interest { produce, idle, wait, may_block, .. } = resource.interest();
+        let Interest { produce, idle, wait, may_block, place, .. } = handler.interest();
         let mut out = Vec::new();
         let next = if let Some(wait) = wait {
             match waited(&self.connection, wait, &mut self.notified).await {
-                Some(event) => resource.handle(event, Instant::now(), &mut out),
+                Some(event) => handler.handle(event, Instant::now(), &mut out),
                 None => Next::Continue,
             }
         } else if produce {
-            // A piece that costs no access to a disk is small, so that a slow client is seen to
-            // accept something.
-            let size = if may_block { self.flow.next_piece() } else { SMALL_PIECE };
+            let size = match place {
+                // It has messages, and no use for a buffer.
+                Placement::Reactor => 0,
+                _ if may_block => self.flow.next_piece(),
+                // A piece that costs no access to a disk is small, so that a slow client is seen
+                // to accept something.
+                _ => SMALL_PIECE,
+            };
             let mut buffer = vec![0; size];
-            let produced = run(may_block, || resource.produce(&mut buffer, &mut out)).await?;
+            let produced = run(may_block, || handler.produce(&mut buffer, &mut out)).await?;
             match produced {
                 Produced::Next(next) => next,
                 Produced::Bytes(count) => {
@@ -127,7 +132,7 @@ impl Serving {
                         return Err(io::Error::other("the file was truncated while it was sent"));
                     }
                     buffer.truncate(count);
-                    let next = resource.handle(Event::Sent(count as u64), Instant::now(), &mut out);
+                    let next = handler.handle(Event::Sent(count as u64), Instant::now(), &mut out);
                     out = buffer;
                     next
                 }
@@ -139,7 +144,6 @@ impl Serving {
         } else {
             let Some(incoming) = &mut self.incoming else { return Ok(Turn::End) };
             let received = next(incoming, idle, &self.connection.watch).await;
-            let (at, reason);
             let event = match &received {
                 Received::Piece(piece) => Event::Content { piece, more: false },
                 Received::End => Event::End,
@@ -148,13 +152,11 @@ impl Serving {
                     if let Some(open) = open {
                         open.given_up();
                     }
-                    reason = self.connection.why(error);
-                    Event::Incomplete(reason)
+                    Event::Incomplete(self.connection.why(error))
                 }
             };
-            at = Instant::now();
-            let may_block = may_block || !matches!(received, Received::Piece(_));
-            run(may_block, || resource.handle(event, at, &mut out)).await
+            let at = Instant::now();
+            run(may_block, || handler.handle(event, at, &mut out)).await
         };
         match next {
             Next::Continue => Ok(Turn::Content(out)),
@@ -162,16 +164,16 @@ impl Serving {
             Next::Abort(reason) => Err(io::Error::other(reason)),
             Next::End if out.is_empty() => Ok(Turn::End),
             Next::End => {
-                self.resource = None;
+                self.handler = None;
                 Ok(Turn::Content(out))
             }
         }
     }
 
-    /// Notifies the resource that nothing more of its response is sent.
+    /// Notifies the handler that nothing more of its response is sent.
     fn lost(&mut self, reason: &str) {
-        if let Some(mut resource) = self.resource.take() {
-            resource.handle(Event::Lost(reason), Instant::now(), &mut Vec::new());
+        if let Some(mut handler) = self.handler.take() {
+            handler.handle(Event::Lost(reason), Instant::now(), &mut Vec::new());
         }
     }
 }
@@ -181,12 +183,12 @@ impl Drop for Serving {
         if self.begun {
             return self.lost("the client stopped reading, or the connection was lost");
         }
-        let Some(mut resource) = self.resource.take() else { return };
+        let Some(mut handler) = self.handler.take() else { return };
         let reason = self.connection.why("the client reset the stream, or the connection was lost");
         let reason = reason.to_owned();
         // A task of its own may wait for its turn at the disk.
         self.connection.stop.tasks.spawn(blocking::run(move || {
-            resource.handle(Event::Lost(&reason), Instant::now(), &mut Vec::new());
+            handler.handle(Event::Lost(&reason), Instant::now(), &mut Vec::new());
         }));
     }
 }

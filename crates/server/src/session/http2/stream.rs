@@ -14,7 +14,7 @@ use super::body::{self, Body};
 use super::serving::Serving;
 use super::watch::Open;
 use crate::events::Timed;
-use crate::session::http::{self as routes, Answer, Asked, Head, Lead, events, lead, to_https};
+use crate::session::http::{self as routes, Answer, Asked, Head, Opened, to_https};
 
 /// Does what a request asks for. Dropped before it is ready, its client has given it up.
 pub(super) async fn answer(
@@ -53,33 +53,27 @@ pub(super) async fn answer(
         return whole(answer, &asked, open);
     }
     // It may open a file, or begin one.
-    let answer = match blocking::run(|| lead(context, &head, framing, &mut asked)).await {
-        Lead::Answer(answer) => {
+    let opened = blocking::run(|| routes::open(context, &head, framing, &mut asked)).await;
+    let (handler, is_endless) = match opened {
+        Opened::Answer(answer) => {
             connection.pass_over(incoming);
-            answer
+            return whole(answer, &asked, open);
         }
-        Lead::Serve(resource) => {
-            let serving = Serving::new(connection.clone(), resource, incoming);
-            match serving.response(&mut open).await {
-                Ok((head, serving)) => {
-                    return begun(head, &asked, open, |open| body::flowing(serving.pieces(), open));
-                }
-                Err(answer) => answer,
-            }
-        }
-        Lead::Listen(join) => match context.desk.listen(context.peer.ip(), &join) {
-            Ok(listener) => {
-                return begun(events(), &asked, open, |mut open| {
-                    open.is_timed_until_here();
-                    body::events(listener, &connection, open)
-                });
-            }
-            Err(refusal) => {
-                routes::refuse(context, &asked, StatusCode::SERVICE_UNAVAILABLE, refusal)
-            }
+        Opened::Handler(handler) => (handler, false),
+        Opened::Events(join) => match routes::subscribe(context, &join, &asked) {
+            Ok(handler) => (handler, true),
+            Err(answer) => return whole(answer, &asked, open),
         },
     };
-    whole(answer, &asked, open)
+    match Serving::new(connection.clone(), handler, incoming).response(&mut open).await {
+        Ok((head, serving)) => begun(head, &asked, open, |mut open| {
+            if is_endless {
+                open.is_timed_until_here();
+            }
+            body::flowing(serving.pieces(), open)
+        }),
+        Err(answer) => whole(answer, &asked, open),
+    }
 }
 
 /// The answer has begun, and goes on by itself.

@@ -15,8 +15,8 @@ use self::room::MessageRoom;
 use self::upload::MessageUpload;
 use super::Context;
 use super::due::Due;
-use crate::route::Route;
 use crate::service::files::Source;
+use crate::session::route::Route;
 
 /// What is done with messages, whichever engine receives them.
 pub(super) enum MessageService {

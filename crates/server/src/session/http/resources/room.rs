@@ -1,9 +1,11 @@
 //! Rooms by plain requests: a message by POST, who is there by GET, and what happens as a stream (docs/rooms.md).
 
-use std::time::Instant;
+use std::io;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use anyport_net::copy::Interest;
-use anyport_proto::http1::{Framing, RequestHead};
+use anyport_net::copy::{Interest, Placement, Wait};
+use anyport_proto::http1::Framing;
 use anyport_proto::rooms::{
     EventId, Join, Members, Nickname, RoomName, Said, SaidError, TargetError,
 };
@@ -12,13 +14,15 @@ use http::header::HeaderName;
 use http::{Method, StatusCode, header};
 use serde_json::json;
 
-use super::answer::{Answer, Asked, Form, Head, Length};
-use super::request::{Lead, refuse};
-use super::resource::{Event, Next, Resource};
+use crate::session::http::answer::{Answer, Asked, Form, Head, Length};
+use crate::session::http::handler::{Event, Handler, Next, Opened, Produced, Request, refuse};
+
+use crate::service::rooms::Listener;
+use crate::session::route::{Route, RouteError};
 use crate::session::{Context, idle_reason, stopping};
 
 /// A message that is received.
-pub(super) struct Posting {
+struct Posting {
     context: Context,
     asked: Asked,
     room: RoomName,
@@ -26,25 +30,29 @@ pub(super) struct Posting {
     text: Vec<u8>,
 }
 
-/// Finds what a GET of a room asks for.
-pub(super) fn lead(context: &Context, head: &RequestHead, asked: &Asked) -> Lead {
-    let join = match join(context, head, asked) {
+/// Takes a message for a room, or sends its members or its events.
+pub(super) fn open(request: &Request<'_>) -> Opened {
+    if request.has_content() {
+        return begin(request).map_or_else(Opened::Answer, Opened::handler);
+    }
+    let Request { context, head, asked, .. } = *request;
+    let join = match join(request) {
         Ok(join) => join,
-        Err(answer) => return Lead::Answer(answer),
+        Err(answer) => return Opened::Answer(answer),
     };
     if asked.form == Form::Json {
-        return Lead::Answer(who(context, &join.room));
+        return Opened::Answer(who(context, &join.room));
     }
     if head.method == Method::HEAD {
         let answer = Answer::head(StatusCode::OK, Length::None);
-        return Lead::Answer(answer.with(header::CONTENT_TYPE, EVENTS));
+        return Opened::Answer(answer.with(header::CONTENT_TYPE, EVENTS));
     }
     if asked.stopping {
         let refusal = stopping();
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        return Lead::Answer(refuse(context, asked, status, refusal));
+        return Opened::Answer(request.refuse(status, refusal));
     }
-    Lead::Listen(join)
+    Opened::Events(join)
 }
 
 /// The head of a room's events. Nobody may keep them, and no proxy hold them back.
@@ -56,19 +64,19 @@ pub(crate) fn events() -> Head {
         .head
 }
 
-/// Begins to take a message.
-pub(super) fn begin(
-    context: &Context,
-    head: &RequestHead,
-    framing: Framing,
-    asked: &Asked,
-) -> Result<Posting, Answer> {
-    let Join { room, nick, .. } = join(context, head, asked)?;
+/// Returns the WebSocket service of a room.
+pub(super) fn service(_: &str, path: &str, query: Option<&str>) -> Result<Route, RouteError> {
+    Ok(Route::Room(Join::from_target(path, query)?))
+}
+
+fn begin(request: &Request<'_>) -> Result<Posting, Answer> {
+    let Request { context, framing, asked, .. } = *request;
+    let Join { room, nick, .. } = join(request)?;
     if let Framing::Length(length) = framing
         // And a line end, which is not said.
         && length > context.config.limits.room_message as u64 + 1
     {
-        return Err(refuse(context, asked, StatusCode::PAYLOAD_TOO_LARGE, too_long(context)));
+        return Err(request.refuse(StatusCode::PAYLOAD_TOO_LARGE, too_long(context)));
     }
     let (context, asked) = (context.clone(), asked.clone());
     Ok(Posting { context, asked, room, nick, text: Vec::new() })
@@ -116,7 +124,7 @@ impl Posting {
     }
 }
 
-impl Resource for Posting {
+impl Handler for Posting {
     fn interest(&self) -> Interest {
         Interest { may_block: true, ..Interest::input(self.context.config.timeouts.idle) }
     }
@@ -145,17 +153,79 @@ impl Resource for Posting {
     }
 }
 
+/// The events of a room on one stream of many.
+struct Subscription {
+    head: Option<Head>,
+    listener: Listener,
+    idle: Duration,
+    /// When a heartbeat is sent.
+    due: Instant,
+}
+
+/// Subscribes a stream to the events of a room.
+pub(crate) fn subscribe(
+    context: &Context,
+    join: &Join,
+    asked: &Asked,
+) -> Result<Box<dyn Handler>, Answer> {
+    let listener = context.desk.listen(context.peer.ip(), join);
+    let listener = listener
+        .map_err(|refusal| refuse(context, asked, StatusCode::SERVICE_UNAVAILABLE, refusal))?;
+    // Often enough that no proxy takes the stream for dead.
+    let idle = context.config.timeouts.idle / 2;
+    let due = Instant::now() + idle;
+    Ok(Box::new(Subscription { head: Some(events()), listener, idle, due }))
+}
+
+impl Handler for Subscription {
+    fn interest(&self) -> Interest {
+        let (gate, until) = (self.listener.gate(), Some(self.due));
+        let wait = || Wait { gate: gate.clone(), until, gone_below: 0 };
+        let (wait, place) = ((!gate.is_open()).then(wait), Placement::Reactor);
+        Interest { produce: true, wait, place, ..Interest::input(self.idle) }
+    }
+
+    fn head(&mut self) -> Option<Head> {
+        self.head.take()
+    }
+
+    fn handle(&mut self, event: Event<'_>, at: Instant, out: &mut Vec<u8>) -> Next {
+        match event {
+            Event::Shutdown => return Next::End,
+            Event::Idle => {
+                out.extend_from_slice(HEARTBEAT);
+                self.due = at + self.idle;
+            }
+            _ => {}
+        }
+        Next::Continue
+    }
+
+    fn produce(&mut self, _: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
+        Ok(Produced::Next(match self.listener.poll() {
+            Poll::Pending => Next::Continue,
+            Poll::Ready(None) => Next::End,
+            Poll::Ready(Some(piece)) => {
+                out.extend_from_slice(&piece);
+                self.due = Instant::now() + self.idle;
+                Next::Continue
+            }
+        }))
+    }
+}
+
 /// The room and who comes: of the query, and of a field that browsers send when they come back.
-fn join(context: &Context, head: &RequestHead, asked: &Asked) -> Result<Join, Answer> {
+fn join(request: &Request<'_>) -> Result<Join, Answer> {
+    let head = request.head;
     let bad = |reason: &dyn std::fmt::Display| {
         let refusal = Refusal::new(RefusalCode::BadRequest, reason.to_string());
-        refuse(context, asked, StatusCode::BAD_REQUEST, refusal)
+        request.refuse(StatusCode::BAD_REQUEST, refusal)
     };
     let mut join = Join::from_target(head.path(), head.query()).map_err(|error| match error {
         TargetError::NoRoom => {
             let refusal = Refusal::new(RefusalCode::NotFound, error.to_string())
                 .with_hint("to listen to the room lobby: curl -N http://HOST:PORT/rooms/lobby");
-            refuse(context, asked, StatusCode::NOT_FOUND, refusal)
+            request.refuse(StatusCode::NOT_FOUND, refusal)
         }
         other => bad(&other),
     })?;
@@ -181,6 +251,10 @@ fn who(context: &Context, room: &RoomName) -> Answer {
 fn too_long(context: &Context) -> Refusal {
     SaidError::TooLong { most: context.config.limits.room_message }.refusal()
 }
+
+/// A comment (WHATWG HTML §9.2.5): nothing to a client, and that it is accepted shows that there is
+/// one.
+pub(crate) const HEARTBEAT: &[u8] = b":\n\n";
 
 const EVENTS: &str = "text/event-stream; charset=utf-8";
 

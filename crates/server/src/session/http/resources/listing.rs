@@ -6,7 +6,7 @@ use http::header::{self, HeaderName};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::answer::{Form, HTML, JSON, TEXT_UTF8};
+use crate::session::http::answer::{Form, HTML, JSON, TEXT_UTF8};
 
 /// How a listing is written, and how far it is.
 pub(crate) struct Page {

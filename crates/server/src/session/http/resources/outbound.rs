@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::{Interest, Placement};
 use anyport_proto::transfer::refusal::Refusal;
 
-use super::answer::Head;
 use super::listing::Page;
-use super::resource::{Event, Next, Produced, Resource};
+use crate::session::http::answer::Head;
+use crate::session::http::handler::{Event, Handler, Next, Produced};
 use crate::session::sending::{Say, Sending};
 
 pub(super) struct Outbound {
@@ -31,7 +31,7 @@ impl Outbound {
     }
 }
 
-impl Resource for Outbound {
+impl Handler for Outbound {
     fn interest(&self) -> Interest {
         let place = Placement::Thread;
         Interest { produce: true, may_block: true, place, ..Interest::input(self.idle) }

@@ -7,20 +7,24 @@ use anyport_net::copy::Interest;
 use anyport_proto::http1::{Framing, media};
 use http::{StatusCode, header};
 
-use super::answer::{Answer, Asked, Head, Length};
-use super::resource::{Event, Next, Resource};
+use crate::session::http::answer::{Answer, Head, Length};
+use crate::session::http::handler::{Event, Handler, Next, Opened, Request};
 use crate::session::idle_reason;
 
-pub(super) struct Echo {
+struct Echo {
     /// Not begun: a refusal can still be sent.
     head: Option<Head>,
     begun: bool,
     idle: Duration,
 }
 
+pub(super) fn open(request: &Request<'_>) -> Opened {
+    Opened::handler(Echo::new(request))
+}
+
 impl Echo {
-    pub(super) fn new(framing: Framing, asked: &Asked, idle: Duration) -> Self {
-        let length = match framing {
+    fn new(request: &Request<'_>) -> Self {
+        let length = match request.framing {
             Framing::None => Length::Known(0),
             Framing::Length(length) => Length::Known(length),
             Framing::Chunked => Length::Unknown,
@@ -28,7 +32,8 @@ impl Echo {
         let answer = Answer::head(StatusCode::OK, length);
         let head = answer.with(header::CONTENT_TYPE, media::UNKNOWN).head;
         // On one stream of many nothing is lost with a response that was begun.
-        Self { head: Some(head), begun: asked.is_multiplexed(), idle }
+        let begun = request.asked.is_multiplexed();
+        Self { head: Some(head), begun, idle: request.context.config.timeouts.idle }
     }
 
     fn fail(&self, status: StatusCode, reason: &str) -> Next {
@@ -39,10 +44,9 @@ impl Echo {
     }
 }
 
-impl Resource for Echo {
+impl Handler for Echo {
     fn interest(&self) -> Interest {
-        // The end of the content may begin the next request.
-        Interest { may_block: true, ..Interest::input(self.idle) }
+        Interest::input(self.idle)
     }
 
     fn head(&mut self) -> Option<Head> {

@@ -14,17 +14,19 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
-use super::answer::{Answer, Asked, Form, Head, Length, seconds};
 use super::listing::Page;
 use super::outbound::Outbound;
-use super::request::{Lead, refuse};
+use crate::session::http::answer::{Answer, Asked, Form, Head, Length, seconds};
+use crate::session::http::handler::{Opened, Request};
+
 use super::upload::PRECONDITION_FAILED;
-use crate::service::download::{Facts, Opened, Place};
+use crate::service::download::{Facts, Opened as OpenedFile, Place};
 use crate::session::Context;
 use crate::session::sending::Sending;
 
-/// Answers for what is stored as `place`, percent-encoded as it came.
-pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &Asked) -> Lead {
+/// Sends the file or the listing at the path of a request.
+pub(super) fn open(request: &Request<'_>) -> Opened {
+    let Request { context, head, rest: place, asked, .. } = *request;
     if place.is_empty() {
         return list(context, None, asked);
     }
@@ -33,7 +35,7 @@ pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &A
         Ok(path) => path,
         Err(error) => {
             let refusal = Refusal::new(RefusalCode::BadName, error.to_string());
-            return Lead::Answer(refuse(context, asked, StatusCode::BAD_REQUEST, refusal));
+            return Opened::Answer(request.refuse(StatusCode::BAD_REQUEST, refusal));
         }
     };
     let source = context.source(asked.protocol, Engine::Own);
@@ -44,24 +46,24 @@ pub(super) fn lead(context: &Context, head: &RequestHead, place: &str, asked: &A
         Ok(Place::File(_)) => {
             let refusal = Refusal::new(RefusalCode::NotFound, format!("{path} is a file"))
                 .with_hint("leave out the slash at the end");
-            Lead::Answer(refuse(context, asked, StatusCode::NOT_FOUND, refusal))
+            Opened::Answer(request.refuse(StatusCode::NOT_FOUND, refusal))
         }
         Ok(Place::Directory(path)) if name != place => list(context, Some(path), asked),
         Ok(Place::Directory(path)) => {
             let to = format!("/files/{}/", path.percent_encoded());
             let answer = Answer::text(StatusCode::FOUND, format!("{path} is a directory: {to}\n"));
-            Lead::Answer(answer.with(header::LOCATION, to))
+            Opened::Answer(answer.with(header::LOCATION, to))
         }
         Err(refusal) if head.path() == "/metrics" && refusal.code == RefusalCode::NotFound => {
             let reason = "/metrics is disabled; start the server with --metrics";
             let refusal = Refusal::new(RefusalCode::NotFound, reason);
-            Lead::Answer(Answer::refusal(refusal, asked.form))
+            Opened::Answer(Answer::refusal(refusal, asked.form))
         }
-        Err(refusal) => Lead::Answer(Answer::refusal(refusal, asked.form)),
+        Err(refusal) => Opened::Answer(Answer::refusal(refusal, asked.form)),
     }
 }
 
-fn file(head: &RequestHead, opened: Opened, asked: &Asked, idle: Duration) -> Lead {
+fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -> Opened {
     let (facts, now) = (opened.facts, seconds());
     let tag = etag(&facts);
     let validators = Validators { etag: &tag, modified: facts.mtime.seconds };
@@ -82,13 +84,13 @@ fn file(head: &RequestHead, opened: Opened, asked: &Asked, idle: Duration) -> Le
     match conditional::evaluate(head, Some(&validators)) {
         Verdict::Proceed => {}
         Verdict::NotModified => {
-            return Lead::Answer(whole(StatusCode::NOT_MODIFIED, Length::None));
+            return Opened::Answer(whole(StatusCode::NOT_MODIFIED, Length::None));
         }
         Verdict::Failed => {
             let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
             let answer = Answer::refusal(refusal, asked.form);
             let answer = answer.with_status(StatusCode::PRECONDITION_FAILED);
-            return Lead::Answer(answer.with(header::ETAG, tag));
+            return Opened::Answer(answer.with(header::ETAG, tag));
         }
     }
     let media = media::of_name(&opened.name.text());
@@ -100,7 +102,7 @@ fn file(head: &RequestHead, opened: Opened, asked: &Asked, idle: Duration) -> Le
     let size = facts.size;
     if head.method == Method::HEAD {
         let head = Head { status: StatusCode::OK, fields, length: Length::Known(size) };
-        return Lead::Answer(head.into());
+        return Opened::Answer(head.into());
     }
     let counts = conditional::range_counts(head, &validators, now);
     let range = if counts { Range::of(head, size) } else { Range::Whole };
@@ -113,19 +115,19 @@ fn file(head: &RequestHead, opened: Opened, asked: &Asked, idle: Duration) -> Le
         Range::Unsatisfiable => {
             let reason = format!("the requested range is outside the file of {size} bytes\n");
             let answer = Answer::text(StatusCode::RANGE_NOT_SATISFIABLE, reason);
-            return Lead::Answer(answer.with(header::CONTENT_RANGE, format!("bytes */{size}")));
+            return Opened::Answer(answer.with(header::CONTENT_RANGE, format!("bytes */{size}")));
         }
     };
     let head = Head { status, fields, length: Length::Known(bytes.end - bytes.start) };
     // Nobody looks at the content, so the kernel may send it.
     let sending = Sending::File(opened.send(bytes, Algorithm::None));
-    Lead::serve(Outbound::new(head, sending, None, idle))
+    Opened::handler(Outbound::new(head, sending, None, idle))
 }
 
-fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Lead {
+fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Opened {
     if asked.without_content {
         // That the directory is there is known; its entries are of no use to the client.
-        return Lead::Answer(listing_head(&Page::new(asked.form, path)).into());
+        return Opened::Answer(listing_head(&Page::new(asked.form, path)).into());
     }
     let list = List {
         path: path.as_ref().map(FilePath::text),
@@ -139,7 +141,7 @@ fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Lead {
             // Nothing that was sent is too large: it is we who cannot hold it.
             let too_large = refusal.code == RefusalCode::TooLarge;
             let answer = Answer::refusal(refusal, asked.form);
-            return Lead::Answer(if too_large {
+            return Opened::Answer(if too_large {
                 answer.with_status(StatusCode::INTERNAL_SERVER_ERROR)
             } else {
                 answer
@@ -148,7 +150,7 @@ fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Lead {
     };
     let page = Page::new(asked.form, path);
     let (head, idle) = (listing_head(&page), context.config.timeouts.idle);
-    Lead::serve(Outbound::new(head, Sending::List(listing), Some(page), idle))
+    Opened::handler(Outbound::new(head, Sending::List(listing), Some(page), idle))
 }
 
 fn listing_head(page: &Page) -> Head {

@@ -17,15 +17,15 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
-use super::answer::{Answer, Asked, Form};
 use super::download::etag;
-use super::request::refuse;
-use super::resource::{Event, Next, Resource};
+use crate::session::http::answer::{Answer, Form};
+use crate::session::http::handler::{Event, Handler, Next, Opened, Request};
+
 use crate::service::files::Upload;
-use crate::session::{Context, idle_reason};
+use crate::session::idle_reason;
 
 /// A file on its way in.
-pub(super) struct Receiving {
+struct Receiving {
     /// `None` at the end.
     upload: Option<Upload>,
     /// What the fields said of it.
@@ -39,16 +39,15 @@ pub(super) struct Receiving {
     idle: Duration,
 }
 
-/// Begins to receive what `head` announces. A refusal has been told.
-pub(super) fn begin(
-    context: &Context,
-    head: &RequestHead,
-    framing: Framing,
-    place: &str,
-    asked: &Asked,
-) -> Result<Receiving, Answer> {
-    let refuse = |(status, refusal)| refuse(context, asked, status, refusal);
-    let mut offer = offered(head, framing, place).map_err(refuse)?;
+/// Begins to receive the file that a request announces.
+pub(super) fn open(request: &Request<'_>) -> Opened {
+    begin(request).map_or_else(Opened::Answer, Opened::handler)
+}
+
+fn begin(request: &Request<'_>) -> Result<Receiving, Answer> {
+    let Request { context, head, framing, rest, asked } = *request;
+    let refuse = |(status, refusal)| request.refuse(status, refusal);
+    let mut offer = offered(head, framing, rest).map_err(refuse)?;
     let sha256 = digest_field::sha256_of(head).map_err(|error| refuse(bad(error.to_string())))?;
     if sha256.is_some() {
         offer.digest = Some(Algorithm::Sha256);
@@ -107,7 +106,7 @@ impl Receiving {
     }
 }
 
-impl Resource for Receiving {
+impl Handler for Receiving {
     fn interest(&self) -> Interest {
         let upload = self.upload.as_ref();
         Interest {

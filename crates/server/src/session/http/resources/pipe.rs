@@ -5,7 +5,7 @@
 //!   GET         waits ──► content ──► its end, or a broken response
 //! ```
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Interest, Placement, Wait};
@@ -16,43 +16,41 @@ use http::header;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::answer::{Answer, Asked, Form, Head, Length};
 use super::download::runs_in_a_browser;
-use super::request::{Lead, refuse};
-use super::resource::{Event, Next, Produced, Resource};
+use crate::session::http::answer::{Answer, Asked, Form, Head, Length};
+use crate::session::http::handler::{Event, Handler, Next, Opened, Produced, Request, refuse};
+
 use crate::service::pipe::{Given, Giver, Taker};
 use crate::session::{Context, idle_reason, stopping};
 
-/// Finds the side of a pipe that a request for `/pipe/` and `key` means; `key` is percent-encoded
-/// as it was received.
-pub(super) fn begin(
-    context: &Context,
-    head: &RequestHead,
-    framing: Framing,
-    key: &str,
-    asked: &Asked,
-) -> Result<Lead, Answer> {
+/// Opens one side of a pipe.
+pub(super) fn open(request: &Request<'_>) -> Opened {
+    begin(request).unwrap_or_else(Opened::Answer)
+}
+
+fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
+    let Request { context, head, framing, rest: key, asked } = *request;
     let bad = |error: TargetError| {
         let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string());
-        refuse(context, asked, StatusCode::BAD_REQUEST, refusal)
+        request.refuse(StatusCode::BAD_REQUEST, refusal)
     };
     let refused = |refusal: Refusal| {
         let status = refusal.code.meaning().status;
-        refuse(context, asked, status, refusal)
+        request.refuse(status, refusal)
     };
     let peer = context.peer.ip();
-    let request = Request { context: context.clone(), asked: asked.clone() };
+    let side = Side { context: context.clone(), asked: asked.clone() };
     if head.method == Method::GET {
         let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
         // A stream produces nothing while its client has no room, so its session does not notice.
         let patience = asked.is_multiplexed().then_some(context.config.timeouts.idle);
         let taker = context.pipes.take(peer, &key, patience).map_err(refused)?;
-        return Ok(Lead::serve(Receiver { request, taker: Some(taker), begun: false }));
+        return Ok(Opened::handler(Receiver { side, taker: Some(taker), begun: false }));
     }
     if head.content_codings().next().is_some() {
         let reason = "a pipe does not accept a content coding: its receivers would not know of it";
         let refusal = Refusal::new(RefusalCode::NotSupported, reason);
-        return Err(refuse(context, asked, StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal));
+        return Err(request.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal));
     }
     let size = match framing {
         Framing::Length(length) => Some(length),
@@ -60,16 +58,16 @@ pub(super) fn begin(
     };
     let give = Give::from_target(key, head.query(), size).map_err(bad)?;
     let giver = context.pipes.give(peer, &give, media_of(head)).map_err(refused)?;
-    Ok(Lead::serve(Sender { request, giver, ended: false }))
+    Ok(Opened::handler(Sender { side, giver, ended: false }))
 }
 
 /// A request for one side of a pipe.
-struct Request {
+struct Side {
     context: Context,
     asked: Asked,
 }
 
-impl Request {
+impl Side {
     fn idle(&self) -> Duration {
         self.context.config.timeouts.idle
     }
@@ -96,7 +94,7 @@ const fn gone_below(begun: bool) -> u64 {
 
 /// The sender of a pipe.
 struct Sender {
-    request: Request,
+    side: Side,
     giver: Giver,
     /// All of the content is here.
     ended: bool,
@@ -104,25 +102,25 @@ struct Sender {
 
 impl Sender {
     fn idle(&self) -> Next {
-        let (request, giver, idle) = (&self.request, &self.giver, self.request.idle());
+        let (side, giver, idle) = (&self.side, &self.giver, self.side.idle());
         if giver.leaves_behind() {
             return Next::Continue;
         }
         if !giver.has_begun() {
-            return request.refuse(StatusCode::GATEWAY_TIMEOUT, giver.in_vain());
+            return side.refuse(StatusCode::GATEWAY_TIMEOUT, giver.in_vain());
         }
         if self.ended || !giver.is_silent_for(idle) {
             return Next::Continue;
         }
         let reason = idle_reason(idle);
         giver.broken(&reason);
-        request.interrupted(StatusCode::REQUEST_TIMEOUT, &reason)
+        side.interrupted(StatusCode::REQUEST_TIMEOUT, &reason)
     }
 }
 
-impl Resource for Sender {
+impl Handler for Sender {
     fn interest(&self) -> Interest {
-        let (giver, idle) = (&self.giver, self.request.idle());
+        let (giver, idle) = (&self.giver, self.side.idle());
         let gone_below = gone_below(giver.has_begun());
         let wait = giver.waits_for().map(|wait| Wait { gone_below, ..wait });
         let idle = if self.ended { idle } else { giver.patience(idle) };
@@ -143,12 +141,12 @@ impl Resource for Sender {
                 self.ended = true;
             }
             Event::Idle => return self.idle(),
-            Event::Shutdown if !self.giver.has_begun() => return self.request.stopping(),
+            Event::Shutdown if !self.giver.has_begun() => return self.side.stopping(),
             // The receivers still get the rest.
             Event::Incomplete(_) if self.ended && self.giver.has_begun() => {}
             Event::Incomplete(reason) => {
                 self.giver.broken(reason);
-                return self.request.interrupted(StatusCode::BAD_REQUEST, reason);
+                return self.side.interrupted(StatusCode::BAD_REQUEST, reason);
             }
             Event::Lost(reason) => self.giver.broken(reason),
             Event::Shutdown | Event::Spliced(_) | Event::Sent(_) => {}
@@ -159,8 +157,8 @@ impl Resource for Sender {
     fn produce(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced> {
         Ok(Produced::Next(match self.giver.outcome() {
             None => Next::Continue,
-            Some(Ok(piped)) => Next::Respond(answer(&piped, self.request.asked.form)),
-            Some(Err(refusal)) => self.request.refuse(StatusCode::BAD_GATEWAY, refusal),
+            Some(Ok(piped)) => Next::Respond(answer(&piped, self.side.asked.form)),
+            Some(Err(refusal)) => self.side.refuse(StatusCode::BAD_GATEWAY, refusal),
         }))
     }
 
@@ -171,21 +169,21 @@ impl Resource for Sender {
 
 /// A receiver of a pipe.
 struct Receiver {
-    request: Request,
+    side: Side,
     /// `None` at the end.
     taker: Option<Taker>,
     /// The head was sent.
     begun: bool,
 }
 
-impl Resource for Receiver {
+impl Handler for Receiver {
     fn interest(&self) -> Interest {
         let produce = self.taker.as_ref().is_none_or(|taker| taker.facts().is_some());
         let gone_below = gone_below(produce);
         let wait = self.taker.as_ref().and_then(Taker::waits_for);
         let wait = wait.map(|wait| Wait { gone_below, ..wait });
         let place = if produce { Placement::Thread } else { Placement::Runtime };
-        Interest { produce, wait, place, ..Interest::input(self.request.idle()) }
+        Interest { produce, wait, place, ..Interest::input(self.side.idle()) }
     }
 
     fn head(&mut self) -> Option<Head> {
@@ -198,11 +196,11 @@ impl Resource for Receiver {
         let waiting = self.taker.as_ref().filter(|taker| taker.facts().is_none());
         match (event, waiting) {
             (Event::Idle, Some(taker)) => {
-                self.request.refuse(StatusCode::GATEWAY_TIMEOUT, taker.in_vain())
+                self.side.refuse(StatusCode::GATEWAY_TIMEOUT, taker.in_vain())
             }
-            (Event::Shutdown, Some(_)) => self.request.stopping(),
+            (Event::Shutdown, Some(_)) => self.side.stopping(),
             (Event::Incomplete(reason), Some(_)) => {
-                self.request.interrupted(StatusCode::BAD_REQUEST, reason)
+                self.side.interrupted(StatusCode::BAD_REQUEST, reason)
             }
             _ => Next::Continue,
         }
@@ -213,7 +211,8 @@ impl Resource for Receiver {
         match taker.next(buffer) {
             Given::Bytes(count) => Ok(Produced::Bytes(count)),
             Given::Nothing => Ok(Produced::Next(Next::Continue)),
-            Given::Broken(reason) => Err(io::Error::other(reason)),
+            // As the sender's connection ended.
+            Given::Broken(reason) => Err(io::Error::new(ErrorKind::ConnectionReset, reason)),
             Given::End => {
                 self.taker.take().into_iter().for_each(Taker::finish);
                 Ok(Produced::Next(Next::End))

@@ -1,14 +1,28 @@
 //! `/help`: the exact lines to type, with the host that the client used, in English and Korean; and the answer to
 //! `ANYPORT/1 HELP`.
 
+use anyport_proto::http1::language;
+use http::header;
+
 use crate::config::FileAccess;
+use crate::session::http::answer::Answer;
+use crate::session::http::handler::{Opened, Request};
+
+/// Sends the lines to type, in the language that the client prefers.
+pub(super) fn open(request: &Request<'_>) -> Opened {
+    let head = request.head;
+    let language = language::preferred(head, &LANGUAGES);
+    let text = text(head.host(), language, request.context.config.file_access);
+    let answer = Answer::fresh(text).with(header::CONTENT_LANGUAGE, language);
+    Opened::Answer(answer.with(header::VARY, header::ACCEPT_LANGUAGE.as_str()))
+}
 
 /// The languages of the page; the first is the default.
-pub(super) const LANGUAGES: [&str; 2] = ["en", "ko"];
+const LANGUAGES: [&str; 2] = ["en", "ko"];
 
 /// Returns what a client that used `host` (`name:port`, perhaps empty) can do here, in one of [`LANGUAGES`], without what
 /// `access` refuses.
-pub(super) fn text(host: &str, language: &str, access: FileAccess) -> String {
+fn text(host: &str, language: &str, access: FileAccess) -> String {
     let (name, port) = split(host);
     let host = if host.is_empty() { "HOST:PORT" } else { host };
     let address = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };

@@ -1,15 +1,74 @@
-//! The contract between a resource and the version of HTTP that carries its request.
+//! The contract between what handles a request and the version of HTTP that carries it.
 
 use std::io;
 use std::time::Instant;
 
 use anyport_net::copy::{Interest, Piece};
 
-use super::answer::{Answer, Head};
+use anyport_proto::http1::{Framing, RequestHead};
+use anyport_proto::rooms::Join;
+use anyport_proto::transfer::refusal::Refusal;
+use http::{Method, StatusCode};
 
-/// What serves one request: its content in, the response out, neither of them framed.
+use super::answer::{Answer, Asked, Head};
+use crate::session::Context;
+
+/// A request that was checked.
+pub(crate) struct Request<'a> {
+    pub(super) context: &'a Context,
+    pub(super) head: &'a RequestHead,
+    pub(super) framing: Framing,
+    /// The path behind that of the resource, percent-encoded as it was received.
+    pub(super) rest: &'a str,
+    pub(super) asked: &'a Asked,
+}
+
+/// What a request leads to.
+pub(crate) enum Opened {
+    /// A complete response.
+    Answer(Answer),
+    /// A handler, for content or a response that is not in memory.
+    Handler(Box<dyn Handler>),
+    /// The events of a room, which HTTP/1.1 hands to a session of their own.
+    Events(Join),
+}
+
+impl Opened {
+    pub(super) fn handler(handler: impl Handler + 'static) -> Self {
+        Self::Handler(Box::new(handler))
+    }
+}
+
+impl Request<'_> {
+    /// Returns whether the method has content.
+    pub(super) fn has_content(&self) -> bool {
+        has_content(&self.head.method)
+    }
+
+    /// Refuses the request, and reports it.
+    pub(super) fn refuse(&self, status: StatusCode, refusal: Refusal) -> Answer {
+        refuse(self.context, self.asked, status, refusal)
+    }
+}
+
+pub(super) fn has_content(method: &Method) -> bool {
+    *method == Method::PUT || *method == Method::POST
+}
+
+/// Refuses a request, and reports it.
+pub(crate) fn refuse(
+    context: &Context,
+    asked: &Asked,
+    status: StatusCode,
+    refusal: Refusal,
+) -> Answer {
+    context.refused(asked.protocol.as_str(), &refusal.message);
+    Answer::refusal(refusal, asked.form).with_status(status)
+}
+
+/// The handler of one request to a resource: content in, response out, neither of them framed.
 ///
-/// A resource has the shape of a session (`anyport_net::copy::Session`), and its driver repeats the
+/// A handler has the shape of a session (`anyport_net::copy::Session`), and its driver repeats the
 /// same turn:
 ///
 /// ```text
@@ -22,8 +81,8 @@ use super::answer::{Answer, Head};
 ///
 /// HTTP/1.1 runs these turns inside its session, HTTP/2 in the task of a stream. `place` and
 /// `gone_below` are for drivers that own a socket. The turns end with anything but
-/// [`Next::Continue`]; a resource that is dropped before was sent [`Event::Lost`].
-pub(crate) trait Resource: Send {
+/// [`Next::Continue`]; a handler that is dropped before was sent [`Event::Lost`].
+pub(crate) trait Handler: Send {
     /// Returns what the driver must wait for.
     fn interest(&self) -> Interest;
 
@@ -39,13 +98,14 @@ pub(crate) trait Resource: Send {
     /// filled; what is appended to `out` goes before the piece.
     ///
     /// # Errors
-    /// The content cannot be sent completely, so the connection or the stream must break.
+    /// The content cannot be sent completely, so the connection or the stream must break: with a
+    /// reset, if that is the kind of the error.
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
         let _ = (buffer, out);
         Ok(Produced::Next(Next::Continue))
     }
 
-    /// Returns whether the resource itself reports that content is malformed.
+    /// Returns whether the handler itself reports that content is malformed.
     fn reports(&self) -> bool {
         false
     }

@@ -1,0 +1,198 @@
+//! The resources of plain HTTP, and the table of their paths.
+//!
+//! A new resource is a file beside this one, and its `mod` line and row here: no version of HTTP
+//! knows which resources there are.
+
+mod download;
+mod echo;
+mod health;
+pub(crate) mod help;
+mod listing;
+mod metrics;
+mod outbound;
+mod pipe;
+mod room;
+mod stored;
+mod time;
+mod upload;
+
+pub(crate) use room::{HEARTBEAT, events, subscribe};
+
+use crate::config::{Config, FileAccess};
+use crate::session::http::handler::{Opened, Request};
+use crate::session::route::{Route, RouteError};
+
+/// A resource: where it is, and what is known of it before a request is read.
+pub(crate) struct Resource {
+    /// Its path; with a slash at the end, that of all below it.
+    path: &'static str,
+    /// The methods that it has with this access to files, as `Allow` lists them.
+    pub(crate) methods: fn(FileAccess) -> &'static str,
+    /// Serves a request that was checked.
+    pub(super) open: fn(&Request<'_>) -> Opened,
+    /// The WebSocket service at the same path.
+    service: Option<OpenService>,
+    /// Whether these settings have it. Otherwise a file may have its name.
+    enabled: Option<fn(&Config) -> bool>,
+    /// Served without a token, and beyond the limits of streams.
+    pub(crate) is_public: bool,
+    /// What it has is changed or seen by requests of others, so pages of other origins may not
+    /// embed it.
+    pub(super) is_shared: bool,
+    /// Pages of allowed origins may read it.
+    pub(super) is_for_pages: bool,
+    /// Its path with a placeholder, if the path itself is a secret.
+    pub(super) shown_as: Option<&'static str>,
+    /// A request of it may hold a file open.
+    pub(crate) holds_file: bool,
+}
+
+/// Finds a WebSocket service by the rest of the path, the path, and the query.
+type OpenService = fn(&str, &str, Option<&str>) -> Result<Route, RouteError>;
+
+/// What a resource is unless its row says otherwise.
+const PLAIN: Resource = Resource {
+    path: "",
+    methods: |_| "GET, HEAD, OPTIONS",
+    open: help::open,
+    service: None,
+    enabled: None,
+    is_public: false,
+    is_shared: false,
+    is_for_pages: false,
+    shown_as: None,
+    holds_file: false,
+};
+
+const STORED: Resource = Resource {
+    methods: stored::methods,
+    open: stored::open,
+    service: Some(stored::service),
+    holds_file: true,
+    ..PLAIN
+};
+
+/// The first row that fits is the resource of a path. A file that has the name of another resource
+/// is below `/files/`.
+static RESOURCES: [Resource; 11] = [
+    Resource {
+        path: "/echo",
+        methods: |_| "POST, OPTIONS",
+        open: echo::open,
+        service: Some(|_, _, _| Ok(Route::Echo)),
+        ..PLAIN
+    },
+    Resource { path: "/help", open: help::open, ..PLAIN },
+    Resource { path: "/healthz", open: health::open, is_public: true, ..PLAIN },
+    Resource { path: "/time", open: time::open, ..PLAIN },
+    Resource {
+        path: "/metrics",
+        open: metrics::open,
+        enabled: Some(|config| config.metrics),
+        ..PLAIN
+    },
+    Resource {
+        path: "/rooms/",
+        methods: |_| "GET, HEAD, POST, OPTIONS",
+        open: room::open,
+        service: Some(room::service),
+        is_shared: true,
+        is_for_pages: true,
+        ..PLAIN
+    },
+    Resource {
+        path: "/pipe/",
+        // A head alone would take content that is meant for somebody else.
+        methods: |_| "GET, PUT, POST, OPTIONS",
+        open: pipe::open,
+        is_shared: true,
+        shown_as: Some("/pipe/KEY"),
+        ..PLAIN
+    },
+    Resource { path: "/files", ..STORED },
+    Resource { path: "/files/", ..STORED },
+    Resource { path: "/", ..STORED },
+    // The target of a CONNECT has no path.
+    Resource { path: "", ..STORED },
+];
+
+/// Returns the resource at `path`, which is without its query, and the rest of the path.
+pub(crate) fn find<'a>(path: &'a str, config: &Config) -> (&'static Resource, &'a str) {
+    first(path, |enabled| enabled(config))
+}
+
+/// Returns the WebSocket service at `path`; `query` is without its question mark.
+pub(crate) fn service(path: &str, query: Option<&str>) -> Result<Route, RouteError> {
+    let (resource, rest) = first(path, |_| false);
+    let not_found = || Err(RouteError::NotFound(path.to_owned()));
+    resource.service.map_or_else(not_found, |service| service(rest, path, query))
+}
+
+fn first(path: &str, allows: impl Fn(fn(&Config) -> bool) -> bool) -> (&'static Resource, &str) {
+    let fits = |resource: &'static Resource| {
+        let rest = path.strip_prefix(resource.path)?;
+        let is_fit = (rest.is_empty() || resource.path.ends_with('/'))
+            && resource.enabled.is_none_or(&allows);
+        is_fit.then_some((resource, rest))
+    };
+    RESOURCES.iter().find_map(fits).unwrap_or((&RESOURCES[RESOURCES.len() - 1], ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_services() {
+        assert_eq!(service("/", None), Ok(Route::Upload { path: None }));
+        assert_eq!(service("/echo", None), Ok(Route::Echo));
+        let path = "my%20photo.jpg".to_owned();
+        assert_eq!(service("/files/my%20photo.jpg", None), Ok(Route::Upload { path: Some(path) }));
+        let path = "a/b".to_owned();
+        assert_eq!(service("/a/b", None), Ok(Route::Upload { path: Some(path) }));
+        let path = "metrics".to_owned();
+        assert_eq!(service("/metrics", None), Ok(Route::Upload { path: Some(path) }));
+        for directory in ["/files", "/files/", "/a/b/", "/files/a/b/"] {
+            assert_eq!(service(directory, None), Ok(Route::Upload { path: None }), "{directory}");
+        }
+        assert!(matches!(service("/files/%2e%2e", None), Err(RouteError::BadName { .. })));
+        let Ok(Route::Room(join)) = service("/rooms/lobby", Some("as=alice&self")) else {
+            panic!()
+        };
+        assert_eq!((join.room.as_str(), join.own), ("lobby", true));
+        assert!(matches!(service("/rooms/", None), Err(RouteError::BadRoom(_))));
+        for other in ["/help", "/healthz", "/time", "/pipe/x"] {
+            assert!(matches!(service(other, None), Err(RouteError::NotFound(_))), "{other}");
+        }
+    }
+
+    #[test]
+    fn paths_name_resources_and_files_below_their_own_prefix() {
+        let with_metrics = Config { metrics: true, ..Config::new(".") };
+        for (path, expected, rest) in [
+            ("/", "/", ""),
+            ("/files/", "/files/", ""),
+            ("/files", "/files", ""),
+            ("/a/b%20c", "/", "a/b%20c"),
+            ("/files/a/", "/files/", "a/"),
+            ("/help", "/help", ""),
+            ("/files/help", "/files/", "help"),
+            ("/help/", "/", "help/"),
+            ("/time", "/time", ""),
+            ("/healthz", "/healthz", ""),
+            ("/metrics", "/metrics", ""),
+            ("/files/metrics", "/files/", "metrics"),
+            ("/echo", "/echo", ""),
+            ("/rooms/lobby", "/rooms/", "lobby"),
+            ("/pipe/x", "/pipe/", "x"),
+            ("/rooms", "/", "rooms"),
+            ("", "", ""),
+            ("example.com:443", "", ""),
+        ] {
+            let (resource, found) = find(path, &with_metrics);
+            assert_eq!((resource.path, found), (expected, rest), "{path}");
+        }
+        let (resource, rest) = find("/metrics", &Config::new("."));
+        assert_eq!((resource.path, rest), ("/", "metrics"));
+    }
+}

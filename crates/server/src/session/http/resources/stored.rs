@@ -1,0 +1,33 @@
+//! `/PATH` and `/files/PATH`: the served directory. An empty path is all of it; with a slash at its
+//! end it is a directory.
+
+use anyport_proto::transfer::file_path::FilePath;
+
+use super::{download, upload};
+use crate::config::FileAccess;
+use crate::session::http::handler::{Opened, Request};
+use crate::session::route::{Route, RouteError};
+
+pub(super) fn open(request: &Request<'_>) -> Opened {
+    if request.has_content() { upload::open(request) } else { download::open(request) }
+}
+
+pub(super) const fn methods(access: FileAccess) -> &'static str {
+    match access {
+        FileAccess::ReadWrite => "GET, HEAD, PUT, POST, OPTIONS",
+        FileAccess::ReadOnly => "GET, HEAD, OPTIONS",
+        FileAccess::UploadOnly => "PUT, POST, OPTIONS",
+    }
+}
+
+/// Returns the upload service for `name`, percent-encoded as it was received.
+pub(super) fn service(name: &str, path: &str, _: Option<&str>) -> Result<Route, RouteError> {
+    if name.is_empty() {
+        return Ok(Route::Upload { path: None });
+    }
+    let file = name.trim_end_matches('/');
+    FilePath::from_percent_encoded(file)
+        .map_err(|source| RouteError::BadName { path: path.to_owned(), source })?;
+    // In a directory each file has a name of its own, relative to it.
+    Ok(Route::Upload { path: Some(file.to_owned()).filter(|_| !name.ends_with('/')) })
+}

@@ -1,0 +1,30 @@
+//! The services of WebSocket, as a path names them.
+
+use anyport_proto::rooms::{Join, TargetError};
+use anyport_proto::transfer::file_path::PathError;
+
+/// A service, as a path names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `/` and directories accept files without a name or with one of their own, `/NAME` and
+    /// `/files/NAME` a named one.
+    Upload {
+        /// Percent-encoded, as it was received.
+        path: Option<String>,
+    },
+    /// `/echo`.
+    Echo,
+    /// `/rooms/NAME`, and the member in the query.
+    Room(Join),
+}
+
+/// Why a path names no service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RouteError {
+    #[error("no WebSocket service at {0}; try /NAME, /files/NAME, /echo or /rooms/NAME")]
+    NotFound(String),
+    #[error("invalid name in {path}: {source}")]
+    BadName { path: String, source: PathError },
+    #[error(transparent)]
+    BadRoom(#[from] TargetError),
+}
