@@ -248,7 +248,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) tls: ServerTls,
 
-    /// Accept a comma-separated list: raw,http,ws,frames,tls
+    /// Accept only these of raw,http,ws,frames,tls; use commas
     ///
     /// tls alone requires TLS, with every protocol inside; in a list,
     /// it accepts the listed protocols under TLS too.

@@ -201,7 +201,7 @@ fn an_overwrite_that_the_server_refuses_names_the_flag_of_the_server() {
         let code = if scheme.starts_with("http") { 2 } else { 4 };
         let outcome = anyport(&[&send[..], &[&url]].concat()).exits(code);
         let hint = outcome.stderr.split_once("\nhint: ").unwrap().1;
-        assert!(hint.contains("start") && hint.contains("--on-exists overwrite"), "{outcome:?}");
+        assert!(hint.contains("server") && hint.contains("--on-exists overwrite"), "{outcome:?}");
     }
     assert_eq!(std::fs::read(server.dir().join("kept")).unwrap(), PAYLOAD);
 }

@@ -87,7 +87,7 @@ fn a_missing_file_and_an_argument_in_the_wrong_place_get_a_hint() {
         assert!(outcome.stderr.ends_with("hint: list the files with anyport ls\n"), "{outcome:?}");
     }
     let metrics = ask(&server, "GET /metrics HTTP/1.0\r\n\r\n");
-    assert!(metrics.contains("start the server with --metrics"), "{metrics}");
+    assert!(metrics.contains("the server's owner can enable it with --metrics"), "{metrics}");
     let sample = Sample::new("out.invalid", b"content");
     let (url, there) = (server.url("tcp", "nosuch"), server.url("tcp", "d"));
     anyport(&["get", &url, "out.invalid"]).says("hint: to write to out.invalid use -o out.invalid");

@@ -26,8 +26,9 @@ pub(crate) fn check(
     context.admit(protocol, token.as_ref()).map_err(|denied| answer(denied, means, form))?;
     check_host(context, head).map_err(|reason| {
         context.events.refused(Why::Host, protocol, context.peer, reason.clone());
-        let refusal = Refusal::new(RefusalCode::NotSupported, reason)
-            .with_hint("use the address or localhost, or start the server with --allow-host NAME");
+        let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(
+            "use the address or localhost; the server's owner can add --allow-host NAME",
+        );
         Answer::refusal(refusal, form).with_status(StatusCode::MISDIRECTED_REQUEST)
     })
 }
@@ -55,7 +56,7 @@ pub(super) fn check_page(
         let reason =
             "a page of another origin may link to a room or a pipe, but not embed or load it";
         let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(
-            "use fetch() or EventSource, and start the server with --allow-origin ORIGIN",
+            "use fetch() or EventSource; the server's owner can add --allow-origin ORIGIN",
         );
         return refuse(refusal, StatusCode::FORBIDDEN);
     }

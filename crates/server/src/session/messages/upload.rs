@@ -331,7 +331,7 @@ impl MessageUpload {
             return Ok(());
         }
         let message = "downloads over WebSocket are not supported by --engine library";
-        let hint = "use tcp://, or start the server with --engine own";
+        let hint = "use tcp://; the server's owner can add --engine own";
         let refusal = Refusal::new(RefusalCode::NotSupported, message).with_hint(hint);
         Err(self.out_of_place(refusal))
     }

@@ -55,7 +55,7 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
             Opened::Answer(answer.with(header::LOCATION, to))
         }
         Err(refusal) if head.path() == "/metrics" && refusal.code == RefusalCode::NotFound => {
-            let reason = "/metrics is disabled; start the server with --metrics";
+            let reason = "/metrics is disabled; the server's owner can enable it with --metrics";
             let refusal = Refusal::new(RefusalCode::NotFound, reason);
             Opened::Answer(Answer::refusal(refusal, asked.form))
         }
