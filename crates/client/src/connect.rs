@@ -1,8 +1,8 @@
 //! Connections to servers, made in one place for every command.
 //!
 //! ```text
-//!   resolve ─► dial (Happy Eyeballs) ─► socket options ─► TLS and trust ─► handshake of the protocol
-//!              └───────────── connect_timeout, for each address and read ─────────────┘  then timeout
+//!   resolve ─► dial ─► proxy ─► socket options ─► TLS and trust ─► handshake of the protocol
+//!   └──────────── connect_timeout, for each address and read ──────────────┘ then timeout
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -16,6 +16,7 @@ use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::error::SendError;
+use crate::proxy::{Proxies, ProxyError, tunnel};
 use crate::stream::{Encryption, Stream};
 use crate::target::{Scheme, Target};
 
@@ -23,6 +24,8 @@ use crate::target::{Scheme, Target};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectOptions {
+    /// Proxies to connect through. The peer of such a connection is the proxy.
+    pub proxies: Proxies,
     /// Congestion control of the client's socket.
     pub congestion: Congestion,
     /// Servers to trust under TLS.
@@ -41,6 +44,7 @@ pub struct ConnectOptions {
 impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
+            proxies: Proxies::Direct,
             congestion: Congestion::Auto,
             encryption: Encryption::default(),
             connect_timeout: Duration::from_secs(10),
@@ -69,12 +73,31 @@ pub(crate) struct Socket {
 /// Connects to `target`. Reads and writes are limited by `connect_timeout` until
 /// [`Socket::end_handshake`].
 pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Connection, SendError> {
-    let stream = dial(&target.host, target.port, options.connect_timeout)?;
+    let stream = reach(target, options)?;
     let (peer, congestion) = prepare(&stream, options)?;
-    set_timeouts(&stream, options.connect_timeout);
     let socket = Socket { handle: stream.try_clone().ok(), congestion };
     let stream = Stream::open(stream, peer, target, alpn(target.scheme), &options.encryption)?;
     Ok(Connection { stream, peer, socket })
+}
+
+/// Dials the target, or its proxy, which then opens a tunnel to the target.
+fn reach(target: &Target, options: &ConnectOptions) -> Result<TcpStream, SendError> {
+    let timeout = options.connect_timeout;
+    let Some(proxy) = options.proxies.of(target)? else {
+        let stream = dial(&target.host, target.port, timeout)?;
+        set_timeouts(&stream, timeout);
+        return Ok(stream);
+    };
+    let opened = dial(&proxy.host, proxy.port, timeout).map_err(ProxyError::from);
+    let opened = opened.and_then(|stream| {
+        set_timeouts(&stream, timeout);
+        tunnel(&stream, &proxy, target, timeout).map(|()| stream)
+    });
+    opened.map_err(|source| SendError::Proxy {
+        target: target.address(),
+        proxy: proxy.to_string(),
+        source: Box::new(source),
+    })
 }
 
 impl Socket {

@@ -15,6 +15,7 @@ use anyport_proto::ws::handshake::{RequestError, ResponseError};
 use anyport_tls::TlsError;
 
 use crate::content::OpenError;
+use crate::proxy::{ProxyError, ProxyUrlError};
 use crate::target::TargetError;
 
 /// Who is to blame, from which the exit code follows.
@@ -42,6 +43,20 @@ pub enum SendError {
     /// No connection came about.
     #[error(transparent)]
     Dial(#[from] DialError),
+    /// A proxy opened no tunnel to the server.
+    #[error("cannot connect to {target} through proxy {proxy}")]
+    Proxy {
+        /// The host and port of the server.
+        target: String,
+        /// The host and port of the proxy.
+        proxy: String,
+        /// Why not.
+        #[source]
+        source: Box<ProxyError>,
+    },
+    /// The variable that applies to the target names no proxy.
+    #[error(transparent)]
+    ProxyUrl(#[from] ProxyUrlError),
     /// The path of the URL is no name.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -336,6 +351,14 @@ impl SendError {
                 Consequence::LOST
             }
             Self::Dial(_) => Consequence::new(Blame::Unreachable, Retry::Repeatedly),
+            Self::Proxy { source, .. } => {
+                let may_pass = matches!(
+                    **source,
+                    ProxyError::Dial(_) | ProxyError::Lost(_) | ProxyError::Unreachable(_)
+                );
+                let retry = if may_pass { Retry::Repeatedly } else { Retry::Never };
+                Consequence::new(Blame::Unreachable, retry)
+            }
             Self::BrokenOff { .. } | Self::Interrupted { .. } => Consequence::LOST,
             Self::Early { .. } => Consequence::new(Blame::BrokenOff, Retry::Never),
             Self::Refused { refusal, .. } => Consequence::of(refusal.code),
@@ -378,6 +401,8 @@ impl SendError {
             Self::Dial(DialError::Resolve { host, .. }) => {
                 Some(format!("check the spelling, or try: anyport resolve {host}"))
             }
+            Self::Proxy { source, .. } => Some(source.hint().to_owned()),
+            Self::ProxyUrl(error) => Some(error.hint().to_owned()),
             Self::Refused { refusal, .. } => hint_of(refusal),
             Self::Handshake { answer: ResponseError::Status { status }, .. }
                 if RefusalCode::of_status(*status) == RefusalCode::Unauthorized =>

@@ -19,6 +19,7 @@ mod error;
 mod http;
 mod keys;
 mod offered;
+mod proxy;
 mod send;
 mod stream;
 mod target;
@@ -34,6 +35,7 @@ pub use download::{
     Destination, GetError, GetOptions, Got, Listed, Progress, Received, get, get_into, list,
 };
 pub use error::{Blame, RESUME_HINT, SendError};
+pub use proxy::{Proxies, Proxy, ProxyError, ProxyUrlError, ProxyVariables};
 pub use send::pipe::give;
 pub use send::{Engine, Observer, Options, Sent, send};
 pub use stream::Encryption;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use anyport_net::resolve::{is_address, split_port, without_zone};
@@ -304,6 +305,13 @@ impl Target {
         is_web.then_some(self.port)
     }
 
+    /// Whether the host is this machine by its name or its address (RFC 6761 §6.3).
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = without_zone(&self.host).trim_end_matches('.').to_ascii_lowercase();
+        let is_address = |ip: IpAddr| ip.to_canonical().is_loopback();
+        host == THIS_MACHINE || host.ends_with(".localhost") || host.parse().is_ok_and(is_address)
+    }
+
     /// Host and port for people and for the file of known hosts: with the zone of an IPv6 address.
     pub fn address(&self) -> String {
         authority(&self.host, self.port)
@@ -342,7 +350,7 @@ impl fmt::Display for Target {
     }
 }
 
-fn authority(host: &str, port: u16) -> String {
+pub(crate) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 

@@ -1,6 +1,6 @@
 //! Failures of a command.
 
-use anyport_client::{DEFAULT_PORT, Target};
+use anyport_client::{ConnectOptions, DEFAULT_PORT, ProxyError, Target};
 
 use crate::exit::Exit;
 
@@ -23,8 +23,9 @@ impl Failure {
         Self { error: error.into(), others: Vec::new(), hint: None, exit }
     }
 
-    /// Adds the host as the user typed it, and a hint about the default port of `http://`.
-    pub fn at(mut self, target: &Target) -> Self {
+    /// Adds the host as the user typed it, or the proxy, whose address the error names in place of
+    /// the server's, and a hint about the default port of `http://`.
+    pub fn at(mut self, target: &Target, connect: &ConnectOptions) -> Self {
         let refused = |cause: &(dyn std::error::Error + 'static)| {
             let error = cause.downcast_ref::<std::io::Error>();
             error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
@@ -37,6 +38,13 @@ impl Failure {
         }
         if target.path.contains(['*', '[']) && text.contains("no such file or directory") {
             self.hint = Some(PATTERN_HINT.to_owned());
+        }
+        if let Ok(Some(proxy)) = connect.proxies.of(target) {
+            if !self.error.chain().any(<dyn std::error::Error>::is::<Box<ProxyError>>) {
+                let address = target.address();
+                self.error = self.error.context(format!("{address} through proxy {proxy}"));
+            }
+            return self;
         }
         if self.error.chain().any(refused)
             && let Some(port) = target.web_port()

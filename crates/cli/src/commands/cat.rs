@@ -4,9 +4,10 @@ use std::io::{self, IsTerminal};
 
 use anyport_client::{CatError, CatOptions, Target, cat};
 use anyport_console::{Exit, Failure};
+use anyport_net::congestion::Congestion;
 use anyport_net::waiting::Waiting;
 
-use crate::{flags, trust};
+use crate::flags;
 
 pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     let mut options = CatOptions::default();
@@ -15,8 +16,9 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     options.shutdown = !flags.no_shutdown;
     // Who sits at a terminal sees that the server has ended, and has nothing more to say to it.
     options.outlasts = !io::stdin().is_terminal();
-    options.connect.connect_timeout = flags.connect_timeout;
-    options.connect.encryption = trust::client(&flags.tls)?;
+    // No congestion control makes what is typed faster.
+    options.connect = super::connecting(&flags.connect)?;
+    options.connect.congestion = Congestion::System;
     options.token = flags.credential.handshake_token(&flags.url)?;
     match cat(&flags.url, &options, Waiting(io::stdin()), Waiting(io::stdout())) {
         Ok(()) => Ok(Exit::Done),
@@ -30,7 +32,7 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
             let failure = Failure { hint: error.hint(), ..Failure::new(exit, error) };
             let target = flags.url.replacen("udp://", "tcp://", 1).parse::<Target>();
             Err(match target {
-                Ok(target) => failure.at(&target),
+                Ok(target) => failure.at(&target, &options.connect),
                 Err(_) => failure,
             })
         }

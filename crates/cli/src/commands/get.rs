@@ -77,7 +77,7 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
         // Of several hosts it is not known which one it was.
         match targets.split_first() {
             Some((first, others)) if others.iter().all(|other| other.host == first.host) => {
-                failure.at(first)
+                failure.at(first, &options.connect)
             }
             _ => failure,
         }
@@ -266,7 +266,7 @@ fn is_stdout(flags: &flags::Get) -> bool {
 
 fn options(flags: &flags::Get) -> Result<GetOptions, Failure> {
     let mut options = GetOptions::default();
-    options.connect = super::connecting(&flags.connection)?;
+    options.connect = super::receiving(&flags.connection)?;
     options.digest = flags.digest;
     options.checksum = flags.checksum;
     options.on_exists = flags.on_exists;

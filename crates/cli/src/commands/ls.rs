@@ -19,7 +19,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     let target = flags.connection.credential.target(&flags.url, hint)?;
     access::place(&target)?;
     let mut options = GetOptions::default();
-    options.connect = super::connecting(&flags.connection)?;
+    options.connect = super::receiving(&flags.connection)?;
     let mut out = io::BufWriter::new(stdout());
     let listed = list(&target, flags.recursive, &options, &mut |listed| {
         let line = match listed {
@@ -49,7 +49,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
         Err(GetError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => {
             let (exit, hint) = (Exit::from(error.blame()), error.hint());
-            Err(Failure { hint, ..Failure::new(exit, error) }.at(&target))
+            Err(Failure { hint, ..Failure::new(exit, error) }.at(&target, &options.connect))
         }
     }
 }

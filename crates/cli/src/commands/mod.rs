@@ -19,27 +19,41 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod token;
 
-use anyport_client::ConnectOptions;
-use anyport_console::Failure;
+use std::env;
+
+use anyport_client::{ConnectOptions, Proxies, ProxyUrlError};
+use anyport_console::{Exit, Failure};
 
 use crate::{flags, trust};
 
-/// Returns the connection options of commands that receive.
-fn connecting(connection: &flags::Connection) -> Result<ConnectOptions, Failure> {
+/// Returns the connection options that all clients have.
+fn connecting(flags: &flags::Connect) -> Result<ConnectOptions, Failure> {
     let mut options = ConnectOptions::default();
-    options.encryption = trust::client(&connection.tls)?;
-    options.congestion = connection.congestion.clone();
-    options.connect_timeout = connection.connect_timeout;
-    options.timeout = connection.timeout;
+    options.encryption = trust::client(&flags.tls)?;
+    options.connect_timeout = flags.connect_timeout;
+    options.proxies = match flags.proxy.as_deref() {
+        None => Proxies::from_environment(|name| env::var(name).ok()),
+        Some("") => Proxies::Direct,
+        Some(url) => Proxies::All(url.parse().map_err(|error: ProxyUrlError| {
+            let hint = error.hint();
+            Failure::new(Exit::Usage, error).with_hint(hint)
+        })?),
+    };
+    Ok(options)
+}
+
+/// Returns the connection options of commands that receive.
+fn receiving(flags: &flags::Connection) -> Result<ConnectOptions, Failure> {
+    let mut options = connecting(&flags.connect)?;
+    options.congestion = flags.congestion.clone();
+    options.timeout = flags.timeout;
     Ok(options)
 }
 
 /// Returns the connection options of `send`, also to a pipe.
 fn connecting_to_send(flags: &flags::Send) -> Result<ConnectOptions, Failure> {
-    let mut options = ConnectOptions::default();
-    options.encryption = trust::client(&flags.tls)?;
+    let mut options = connecting(&flags.connect)?;
     options.congestion = flags.congestion.clone();
-    options.connect_timeout = flags.connect_timeout;
     options.timeout = flags.timeout;
     Ok(options)
 }

@@ -39,7 +39,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
             SendError::BrokenOff { .. } => Some(AGAIN.to_owned()),
             other => other.hint(),
         };
-        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target)
+        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target, &options)
     })?;
     if flags.json {
         let event = json!({
@@ -62,13 +62,13 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
         ));
     };
     let target = target(url, &flags.connection.credential)?;
-    let options = super::connecting(&flags.connection)?;
+    let options = super::receiving(&flags.connection)?;
     let is_stdout = flags.output.as_deref().is_some_and(leads_to_stdout);
     let special = flags.output.as_deref().filter(|path| special(path) == Some(Special::Stream));
     let taken = if is_stdout {
         take_into(&target, key, &mut stdout(), &options)
     } else if let Some(path) = special {
-        let file = open_special(path, flags.connection.connect_timeout);
+        let file = open_special(path, options.connect_timeout);
         let mut file = file.with_context(|| format!("cannot open {}", path.display()))?;
         take_into(&target, key, &mut file, &options)
     } else {
@@ -79,7 +79,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
             GetError::BrokenOff { .. } => Some(AGAIN.to_owned()),
             other => other.hint(),
         };
-        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target)
+        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target, &options)
     })?;
     let path = taken.path.as_ref().map(|path| path.to_string_lossy().into_owned());
     let line = if flags.json {

@@ -62,7 +62,7 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
         if flags.json {
             let _ = json_to_stdout(&failed_event(&error, hint.clone(), exit, json!({})));
         }
-        Failure { hint, ..Failure::new(exit, error) }.at(&target)
+        Failure { hint, ..Failure::new(exit, error) }.at(&target, &options.connect)
     })?;
     let lost = teller.lost.take();
     match lost {

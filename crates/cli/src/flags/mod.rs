@@ -1,6 +1,7 @@
 //! Every flag of every command, by command; the doc comments are the help.
 
 mod config;
+mod connect;
 pub(crate) mod help;
 pub(crate) mod listen;
 mod notes;
@@ -12,6 +13,7 @@ mod token;
 mod transfer;
 
 pub(crate) use config::{Completions, Config, ConfigCommand, Man, Show};
+pub(crate) use connect::Connect;
 pub(crate) use resolve::Resolve;
 pub(crate) use serve::{Serve, SlowReader};
 pub(crate) use talk::{Cat, Chat};

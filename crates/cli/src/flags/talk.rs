@@ -6,7 +6,7 @@ use anyport_console::values;
 use anyport_proto::rooms::Nickname;
 use clap::Args;
 
-use super::ClientTls;
+use super::Connect;
 use crate::access::Credential;
 
 /// Chat in a room
@@ -54,13 +54,8 @@ pub(crate) struct Chat {
     #[arg(value_parser = values::duration)]
     pub(crate) retry_max_time: Duration,
 
-    /// Maximum time to connect to one address, and for a handshake
-    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Connection")]
-    #[arg(value_parser = values::duration)]
-    pub(crate) connect_timeout: Duration,
-
     #[command(flatten)]
-    pub(crate) tls: ClientTls,
+    pub(crate) connect: Connect,
 
     /// Print events as JSON on stdout, your messages included
     ///
@@ -108,11 +103,6 @@ pub(crate) struct Cat {
     #[arg(long)]
     pub(crate) no_shutdown: bool,
 
-    /// Maximum time to connect to one address, and for a handshake
-    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Connection")]
-    #[arg(value_parser = values::duration)]
-    pub(crate) connect_timeout: Duration,
-
     #[command(flatten)]
-    pub(crate) tls: ClientTls,
+    pub(crate) connect: Connect,
 }

@@ -10,7 +10,7 @@ use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use clap::{Args, ValueEnum};
 
-use super::ClientTls;
+use super::Connect;
 use crate::access::Credential;
 use crate::template::Template;
 
@@ -149,13 +149,8 @@ pub(crate) struct Send {
     #[arg(value_parser = values::duration)]
     pub(crate) timeout: Duration,
 
-    /// Maximum time to connect to one address, and for a handshake
-    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Connection")]
-    #[arg(value_parser = values::duration)]
-    pub(crate) connect_timeout: Duration,
-
     #[command(flatten)]
-    pub(crate) tls: ClientTls,
+    pub(crate) connect: Connect,
 
     /// Limit the rate, in bytes per second [default: unlimited]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
@@ -311,13 +306,8 @@ pub(crate) struct Connection {
     #[arg(value_parser = values::duration)]
     pub(crate) timeout: Duration,
 
-    /// Maximum time to connect to one address, and for a handshake
-    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Connection")]
-    #[arg(value_parser = values::duration)]
-    pub(crate) connect_timeout: Duration,
-
     #[command(flatten)]
-    pub(crate) tls: ClientTls,
+    pub(crate) connect: Connect,
 }
 
 /// Treatment of symbolic links in a directory.

@@ -179,7 +179,7 @@ fn what_cannot_be_together_with_what_is_said_above_is_left_out() {
     let pin = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
     let pinned = layers(&line, "", &[("ANYPORT_PIN", pin)]).unwrap();
     let Subcommand::Ls(ls) = pinned.flags.command else { panic!() };
-    let tls = ls.connection.tls;
+    let tls = ls.connection.connect.tls;
     assert!(!tls.insecure && tls.pin.len() == 1, "a pin is not forgotten");
     // Within one layer it is a mistake, and both are found.
     let found = mistakes(&[], "no-detect = true\nonly = [\"raw\"]", &[]);

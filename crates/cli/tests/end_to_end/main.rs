@@ -118,6 +118,7 @@ mod origin;
 mod pipe;
 mod pipe_deaths;
 mod policies;
+mod proxies;
 mod proxy_header;
 mod raw_echo;
 mod readme;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ends::{Cut, Output, Pieces, read};
 use super::{CatError, CatOptions};
+use crate::proxy::Proxies;
 use crate::target::Target;
 
 /// Cancel safe: no; it is never cancelled. UDP has no end: without `quit_after` it goes on for ever.
@@ -20,6 +21,9 @@ pub(super) async fn pipe(
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
 ) -> Result<(), CatError> {
+    if matches!(options.connect.proxies, Proxies::All(_)) {
+        return Err(CatError::NoDatagrams);
+    }
     let (socket, peer) = connect(target, options.connect.connect_timeout)?;
     let input = read(input, Cut::Reads(LONGEST_SENT));
     let output = Output::start(output);

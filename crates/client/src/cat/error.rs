@@ -24,6 +24,9 @@ pub enum CatError {
         /// The rest of the URL.
         target: Target,
     },
+    /// Proxies carry streams only.
+    #[error("udp:// is not supported through a proxy (-x)")]
+    NoDatagrams,
     /// No connection came about, or its handshake failed.
     #[error(transparent)]
     Connect(#[from] SendError),
@@ -120,6 +123,7 @@ impl CatError {
                      as the first line"
                 ))
             }
+            Self::NoDatagrams => Some("leave out -x, or use tcp://".to_owned()),
             Self::NotText { .. } | Self::LongLine { .. } => {
                 Some("use --binary to send the input unchanged, in binary messages".to_owned())
             }

@@ -10,11 +10,12 @@ use std::io::{self, IsTerminal};
 
 use anyport_client::{ChatError, ChatOptions, Left, chat, room};
 use anyport_console::{Exit, Failure};
+use anyport_net::congestion::Congestion;
 use tokio::sync::mpsc::channel;
 
 use self::input::{Ending, Input};
 use self::output::Output;
-use crate::{flags, trust};
+use crate::flags;
 
 pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
     let target = flags.credential.target(&flags.url, "use HOST:PORT/rooms/NAME")?;
@@ -51,7 +52,7 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
         }
         Err(error) => {
             let (exit, hint) = (Exit::from(error.blame()), error.hint());
-            Err(Failure { hint, ..Failure::new(exit, error) }.at(&target))
+            Err(Failure { hint, ..Failure::new(exit, error) }.at(&target, &options.connect))
         }
     }
 }
@@ -62,8 +63,8 @@ fn options(flags: &flags::Chat) -> Result<ChatOptions, Failure> {
     options.history = flags.history;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
-    options.connect.connect_timeout = flags.connect_timeout;
-    options.connect.encryption = trust::client(&flags.tls)?;
+    options.connect = super::connecting(&flags.connect)?;
+    options.connect.congestion = Congestion::System;
     Ok(options)
 }
 
