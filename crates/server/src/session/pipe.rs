@@ -15,7 +15,7 @@ use anyport_proto::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::{Context, Next, Produced, Successor, early_end, idle_reason, stopping};
-use crate::service::pipe::{Given, Giver, Taker};
+use crate::service::pipe::{Given, Giver, Idle, Taker};
 
 pub(crate) struct Pipe {
     context: Context,
@@ -107,29 +107,21 @@ impl Pipe {
     }
 
     fn silence(&mut self, replies: &mut Vec<u8>) {
-        if let State::Giving(giver, _) | State::Passed(giver) = &self.state
-            && giver.leaves_behind()
-        {
-            return;
-        }
         let idle = self.context.config.timeouts.idle;
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Giving(giver, _) | State::Passed(giver) if !giver.has_begun() => {
-                self.refuse(giver.in_vain(), replies);
-            }
-            State::Giving(giver, left) if !giver.is_silent_for(idle) => {
-                self.state = State::Giving(giver, left);
-            }
-            State::Giving(giver, _) => {
-                let reason = idle_reason(idle);
-                giver.broken(&reason);
-                self.refuse(Refusal::new(RefusalCode::Interrupted, reason), replies);
-            }
-            State::Taking(taker, _) if taker.facts().is_none() => {
-                self.refuse(taker.in_vain(), replies);
-            }
-            state => self.state = state,
-        }
+        let refusal = match &self.state {
+            State::Giving(giver, _) | State::Passed(giver) => match giver.idle(idle) {
+                Idle::Continue => return,
+                Idle::NotBegun(refusal) => refusal,
+                Idle::Silent => {
+                    let reason = idle_reason(idle);
+                    giver.broken(&reason);
+                    Refusal::new(RefusalCode::Interrupted, reason)
+                }
+            },
+            State::Taking(taker, _) if taker.facts().is_none() => taker.in_vain(),
+            State::Taking(..) | State::Over => return,
+        };
+        self.refuse(refusal, replies);
     }
 
     fn refuse(&mut self, refusal: Refusal, replies: &mut Vec<u8>) {

@@ -25,9 +25,19 @@ pub(crate) struct Giver {
     pub(super) heard: Option<Instant>,
 }
 
+/// What a time without content means for a sender.
+#[derive(Debug)]
+pub(crate) enum Idle {
+    Continue,
+    /// It waited too long for receivers.
+    NotBegun(Refusal),
+    /// It sent nothing for the idle timeout, although it could.
+    Silent,
+}
+
 impl Giver {
     /// What it waits for now: the takers, or room in their queues, or that they have everything. When that is over it
-    /// [`Self::leaves_behind`] who keeps it waiting, or has come [`Self::in_vain`].
+    /// [`Self::leaves_behind`] what [`Self::idle`] says.
     pub(crate) fn waits_for(&self) -> Option<Wait> {
         let gate = self.pipe.gate.clone();
         if gate.is_open() {
@@ -38,7 +48,7 @@ impl Giver {
     }
 
     /// Goes on without those that have taken nothing for too long, if there are any.
-    pub(crate) fn leaves_behind(&self) -> bool {
+    pub(super) fn leaves_behind(&self) -> bool {
         let count = self.pipe.leave_behind();
         if count > 0 {
             let pipe = self.pipes.alias(&self.key);
@@ -60,9 +70,22 @@ impl Giver {
         Some(begun.max(relieved.unwrap_or(begun)).max(self.heard.unwrap_or(begun)).elapsed())
     }
 
-    /// Whether that is too long.
-    pub(crate) fn is_silent_for(&self, idle: Duration) -> bool {
-        self.silence().is_some_and(|silence| silence >= idle)
+    /// Decides what a time without content means, or the end of a wait: the pipe goes on without
+    /// receivers that are too slow, if there are any, or ends if it did not begin in time.
+    pub(crate) fn idle(&self, idle: Duration) -> Idle {
+        if self.leaves_behind() {
+            return Idle::Continue;
+        }
+        if !self.has_begun() {
+            return Idle::NotBegun(self.in_vain());
+        }
+        let is_silent = self.silence().is_some_and(|silence| silence >= idle);
+        if is_silent && !self.is_ended() { Idle::Silent } else { Idle::Continue }
+    }
+
+    /// Returns whether all of the content was written, or no more is.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.pipe.lock().end.is_some()
     }
 
     /// How long to wait for more before looking whether anybody still takes it.
@@ -109,8 +132,8 @@ impl Giver {
         Some(Ok(Piped { bytes, seconds, receivers, gone }))
     }
 
-    /// Why it did not begin in time.
-    pub(crate) fn in_vain(&self) -> Refusal {
+    /// Returns why it did not begin in time.
+    pub(super) fn in_vain(&self) -> Refusal {
         let Self { pipes, key, pipe, wait, .. } = self;
         let there = pipes.lock().get(key).map_or(0, |meeting| meeting.takers.len());
         let wanted = pipe.wanted;

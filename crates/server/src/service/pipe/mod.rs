@@ -14,7 +14,7 @@ mod taker;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use giver::Giver;
+pub(crate) use giver::{Giver, Idle};
 pub(crate) use taker::{Given, Taker};
 
 use std::collections::hash_map::Entry;

@@ -20,7 +20,7 @@ use super::download::runs_in_a_browser;
 use crate::session::http::answer::{Answer, Asked, Form, Head, Length};
 use crate::session::http::handler::{Event, Handler, Next, Opened, Produced, Request, refuse};
 
-use crate::service::pipe::{Given, Giver, Taker};
+use crate::service::pipe::{Given, Giver, Idle, Taker};
 use crate::session::{Context, idle_reason, stopping};
 
 /// Opens one side of a pipe.
@@ -58,7 +58,7 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
     };
     let give = Give::from_target(key, head.query(), size).map_err(bad)?;
     let giver = context.pipes.give(peer, &give, media_of(head)).map_err(refused)?;
-    Ok(Opened::handler(Sender { side, giver, ended: false }))
+    Ok(Opened::handler(Sender { side, giver }))
 }
 
 /// A request for one side of a pipe.
@@ -96,25 +96,21 @@ const fn gone_below(begun: bool) -> u64 {
 struct Sender {
     side: Side,
     giver: Giver,
-    /// All of the content is here.
-    ended: bool,
 }
 
 impl Sender {
     fn idle(&self) -> Next {
-        let (side, giver, idle) = (&self.side, &self.giver, self.side.idle());
-        if giver.leaves_behind() {
-            return Next::Continue;
+        let (side, idle) = (&self.side, self.side.idle());
+        match self.giver.idle(idle) {
+            Idle::Continue => Next::Continue,
+            Idle::NotBegun(refusal) => side.refuse(StatusCode::GATEWAY_TIMEOUT, refusal),
+            Idle::Silent => self.interrupt(StatusCode::REQUEST_TIMEOUT, &idle_reason(idle)),
         }
-        if !giver.has_begun() {
-            return side.refuse(StatusCode::GATEWAY_TIMEOUT, giver.in_vain());
-        }
-        if self.ended || !giver.is_silent_for(idle) {
-            return Next::Continue;
-        }
-        let reason = idle_reason(idle);
-        giver.broken(&reason);
-        side.interrupted(StatusCode::REQUEST_TIMEOUT, &reason)
+    }
+
+    fn interrupt(&self, status: StatusCode, reason: &str) -> Next {
+        self.giver.broken(reason);
+        self.side.interrupted(status, reason)
     }
 }
 
@@ -123,7 +119,7 @@ impl Handler for Sender {
         let (giver, idle) = (&self.giver, self.side.idle());
         let gone_below = gone_below(giver.has_begun());
         let wait = giver.waits_for().map(|wait| Wait { gone_below, ..wait });
-        let idle = if self.ended { idle } else { giver.patience(idle) };
+        let idle = if giver.is_ended() { idle } else { giver.patience(idle) };
         let place = Placement::Thread;
         Interest { produce: giver.outcome().is_some(), wait, place, ..Interest::input(idle) }
     }
@@ -136,18 +132,12 @@ impl Handler for Sender {
                     self.giver.pass_on();
                 }
             }
-            Event::End => {
-                self.giver.end();
-                self.ended = true;
-            }
+            Event::End => self.giver.end(),
             Event::Idle => return self.idle(),
             Event::Shutdown if !self.giver.has_begun() => return self.side.stopping(),
             // The receivers still get the rest.
-            Event::Incomplete(_) if self.ended && self.giver.has_begun() => {}
-            Event::Incomplete(reason) => {
-                self.giver.broken(reason);
-                return self.side.interrupted(StatusCode::BAD_REQUEST, reason);
-            }
+            Event::Incomplete(_) if self.giver.is_ended() && self.giver.has_begun() => {}
+            Event::Incomplete(reason) => return self.interrupt(StatusCode::BAD_REQUEST, reason),
             Event::Lost(reason) => self.giver.broken(reason),
             Event::Shutdown | Event::Spliced(_) | Event::Sent(_) => {}
         }
