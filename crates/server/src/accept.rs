@@ -8,48 +8,23 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::access::Access;
-use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig};
 use crate::connection;
 use crate::driving::Stages;
-use crate::events::{Events, Record, Why};
+use crate::events::{Record, Why};
 use crate::guard::Guard;
 use crate::link::Link;
 use crate::live::Live;
-use crate::per_address::{Admitted, Excess, PerAddress};
-use crate::permits::Permits;
+use crate::per_address::{Admitted, Excess};
 use crate::pulse::{Questions, answering};
-use crate::reload::{Settings, Together};
-use crate::service::files::Files;
-use crate::service::pipe::Pipes;
-use crate::service::rooms::{Desk, Rooms};
 use crate::session::Context;
-use crate::undecided::Undecided;
+use crate::shared::{Settings, Shared};
 
 /// A listening socket, and what is set for it.
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) socket: TcpListener,
     pub(crate) config: Arc<Live<ListenerConfig>>,
-}
-
-/// What all connections share; a reload replaces what is live, and the limits of the rest.
-#[derive(Debug, Clone)]
-pub(crate) struct Shared {
-    pub(crate) config: Arc<Live<Config>>,
-    pub(crate) files: Arc<Live<Files>>,
-    pub(crate) permits: Arc<Permits>,
-    pub(crate) stream_files: Arc<Budget>,
-    pub(crate) buffered: Arc<Budget>,
-    pub(crate) per_address: Arc<PerAddress>,
-    pub(crate) access: Arc<Access>,
-    pub(crate) undecided: Arc<Undecided>,
-    pub(crate) events: Arc<Events>,
-    pub(crate) rooms: Arc<Rooms>,
-    pub(crate) desk: Arc<Desk>,
-    pub(crate) pipes: Arc<Pipes>,
-    pub(crate) together: Arc<Together>,
 }
 
 /// Accepts until draining.

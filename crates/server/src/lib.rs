@@ -57,6 +57,7 @@ mod pulse;
 mod reload;
 mod service;
 mod session;
+mod shared;
 mod shutdown;
 mod tls;
 mod tokens;
@@ -82,7 +83,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use accept::{Bound, Shared};
+use accept::Bound;
 use budget::Budget;
 use conversations::Conversations;
 use datagram::Datagrams;
@@ -95,6 +96,7 @@ use pulse::{Pulse, Questions};
 use reload::Replaceable;
 use service::files::Files;
 use service::pipe::Pipes;
+use shared::Shared;
 use shutdown::Stop;
 use undecided::Undecided;
 

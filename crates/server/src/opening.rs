@@ -122,7 +122,7 @@ async fn detect(
         }
         (outer, _) => return Ok((Wire::Plain(stream), outer)),
     };
-    let shaken = tls::accept(stream, server, first, context, place).await;
+    let shaken = tls::accept(stream, server, first, config.timeouts.handshake, place).await;
     context.events.counters.shaken(shaken.is_ok());
     let mut wire = match shaken {
         Ok(wire) => wire,

@@ -7,15 +7,14 @@
 //! All that a connection is given is replaced in one step: one that is accepted meanwhile has all of the old or all of the new.
 //! Where TLS is required now and tokens are asked for no more, nobody comes in who shows neither.
 
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use anyport_net::reactor::LiveTimes;
 
-use crate::accept::Shared;
 use crate::config::{Config, FileAccess, ListenerConfig};
 use crate::conversations::times;
 use crate::live::Live;
-use crate::service::files::Files;
+use crate::shared::Shared;
 
 /// Replaces the settings of a server, before it runs and while it does. Once it has ended there is nothing to replace.
 #[derive(Debug, Clone)]
@@ -28,19 +27,6 @@ pub(crate) struct Replaceable {
     pub(crate) listeners: Vec<Arc<Live<ListenerConfig>>>,
     pub(crate) times: Vec<LiveTimes>,
 }
-
-/// What one connection is given when it is accepted; all of it was set together.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) config: Arc<Config>,
-    pub(crate) files: Arc<Files>,
-    pub(crate) listener: Arc<ListenerConfig>,
-}
-
-/// Held for reading while settings are asked for that belong together, and for writing while they are replaced. Nobody waits
-/// for anything meanwhile.
-#[derive(Debug, Default)]
-pub(crate) struct Together(RwLock<()>);
 
 impl Reload {
     /// What connections are served by that come from now on; `listeners`: what is set for one listener alone, in the order in
@@ -81,14 +67,6 @@ impl Reload {
             live.replace(config);
         }
         kept
-    }
-}
-
-impl Shared {
-    /// What a connection of `listener` is served by that comes now.
-    pub(crate) fn settings(&self, listener: &Live<ListenerConfig>) -> Settings {
-        let _reading = self.together.0.read().unwrap_or_else(PoisonError::into_inner);
-        Settings { config: self.config.now(), files: self.files.now(), listener: listener.now() }
     }
 }
 

@@ -15,14 +15,15 @@ mod record;
 mod refusals;
 mod requests;
 mod running;
+mod timed;
 
 pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
 pub use observer::{Answered, Interrupted, Observer, Refused, Sent, Why};
 pub(crate) use record::{Record, Tally};
 pub(crate) use refusals::REPORT_EVERY;
-pub(crate) use requests::Timed;
 pub use running::{Direction, Transfer};
 pub(crate) use running::{Open, Running, Underway};
+pub(crate) use timed::Timed;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -8,9 +8,7 @@ use std::os::unix::fs::FileExt;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::hasher::Hasher;
 
-use super::files::Source;
-
-/// Returns the digest of the first `size` bytes of `file`, which the client of `source` waits for.
+/// Returns the digest of the first `size` bytes of `file`, for a client that `is_gone` looks at.
 ///
 /// # Errors
 /// A file that cannot be read or is shorter, or a client that is gone ([`is_gone`]).
@@ -18,10 +16,10 @@ pub(super) fn digest(
     file: &File,
     size: u64,
     algorithm: Algorithm,
-    source: &Source,
+    is_gone: impl Fn() -> bool,
 ) -> io::Result<Option<Digest>> {
     let mut hasher = Hasher::new(algorithm);
-    hash(file, &mut hasher, size, || source.is_gone())?;
+    hash(file, &mut hasher, size, is_gone)?;
     Ok(hasher.finish())
 }
 

@@ -13,18 +13,17 @@ mod wire;
 pub(crate) use wire::{SharedWire, Wire, WireParts, close, encryption, wire_of, write};
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyport_net::linger;
 use anyport_tls::{MaybeTls, Parts, ServerMachine, Stream, shake};
 use tokio::net::TcpStream;
 
 use crate::detect::First;
-use crate::session::Context;
 use crate::undecided::Place;
 
-/// Shakes hands with a client whose ClientHello has begun to come. All of it must be over in the time that an opening
-/// handshake has, counted from the first byte.
+/// Shakes hands with a client whose ClientHello has begun. All of it must be complete within the time
+/// `allowed`, counted from the first byte.
 ///
 /// Cancel safe: no; the connection must then be closed.
 ///
@@ -34,7 +33,7 @@ pub(crate) async fn accept(
     mut stream: TcpStream,
     server: &anyport_tls::server::Server,
     first: First,
-    context: &Context,
+    allowed: Duration,
     place: &mut Place,
 ) -> io::Result<Wire> {
     let First { mut prefix, first_byte, ended } = first;
@@ -45,7 +44,6 @@ pub(crate) async fn accept(
         ));
     }
     let mut machine = ServerMachine::server(server.config())?;
-    let allowed = context.config.timeouts.handshake;
     let left = allowed.saturating_sub(Instant::now().saturating_duration_since(first_byte));
     let shaken = tokio::select! {
         biased;

@@ -102,7 +102,7 @@ impl Files {
         };
         let algorithm = digest.algorithm();
         let stored = match digest_cache::recall(&file, algorithm) {
-            None => hashing::digest(&file, attributes.size, algorithm, source)?,
+            None => hashing::digest(&file, attributes.size, algorithm, || source.is_gone())?,
             known => known,
         };
         if stored.as_ref() != Some(digest) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyport_proto::rooms::{Event, HELP, Line, Nickname, Said};
+use anyport_proto::rooms::{Event, HELP, Join, Joined, Line, Nickname, Said};
 use anyport_proto::transfer::refusal::Refusal;
 
 use super::form::Form;
@@ -14,6 +14,23 @@ use super::room::Room;
 pub(crate) struct Entry {
     pub(crate) member: Member,
     pub(crate) seat: Seat,
+}
+
+impl Entry {
+    /// Enters `room`; `out` gets what the member is sent first, behind what `first` writes.
+    pub(super) fn new(
+        room: &Arc<Room>,
+        join: &Join,
+        form: Form,
+        shard: usize,
+        out: &mut Vec<u8>,
+        first: impl FnOnce(Option<&Joined>, &mut Vec<u8>),
+    ) -> Self {
+        let (number, nick, after) = room.enter(join, form, shard, out, first);
+        let (own, lost, rate) = (join.own, 0, Rate::new(room.limits.rate));
+        let seat = Seat { room: room.clone(), number, form, own, after, lost };
+        Self { member: Member { room: room.clone(), number, nick, form, shard, rate }, seat }
+    }
 }
 
 /// The half that speaks. Dropped, it leaves.
@@ -43,17 +60,6 @@ pub(crate) struct Seat {
 }
 
 impl Member {
-    pub(super) fn new(
-        room: Arc<Room>,
-        number: u64,
-        nick: Option<Arc<Nickname>>,
-        form: Form,
-        shard: usize,
-    ) -> Self {
-        let rate = Rate::new(room.limits.rate);
-        Self { room, number, nick, form, shard, rate }
-    }
-
     /// Does what was said. `tell` gets what only this member is told, in its form, without what its carrier adds.
     pub(crate) fn hear(&mut self, line: Line, now: Instant, tell: &mut dyn FnMut(&str)) {
         match line {
@@ -95,17 +101,5 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.room.leave(self.number, self.form, self.shard);
-    }
-}
-
-impl Seat {
-    pub(super) const fn new(
-        room: Arc<Room>,
-        number: u64,
-        form: Form,
-        own: bool,
-        after: u64,
-    ) -> Self {
-        Self { room, number, form, own, after, lost: 0 }
     }
 }

@@ -150,7 +150,7 @@ impl Rooms {
         let mut rooms = self.lock();
         let room = self.open(&mut rooms, peer, &join.room)?;
         // Entered before the lock goes, so that nobody takes it for an empty one.
-        Ok(Room::enter(&room, join, form, shard, out, first))
+        Ok(Entry::new(&room, join, form, shard, out, first))
     }
 
     /// Says something in a room without being there.

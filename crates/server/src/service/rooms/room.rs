@@ -13,7 +13,6 @@ use jiff::Timestamp;
 
 use super::form::{FORMS, Form};
 use super::history::{History, Stored, What};
-use super::member::{Entry, Member, Seat};
 use super::pending::Pending;
 use super::rate::Rate;
 use super::{REMEMBERED, Shard};
@@ -90,19 +89,21 @@ impl Room {
         Self { name, number, limits, shards, said, state: Mutex::new(state) }
     }
 
+    /// Adds a member, and writes to `out` what it is sent first. Returns its number, its name, and
+    /// the number of the last event that it was sent.
     pub(super) fn enter(
-        room: &Arc<Self>,
+        self: &Arc<Self>,
         join: &Join,
         form: Form,
         shard: usize,
         out: &mut Vec<u8>,
         first: impl FnOnce(Option<&Joined>, &mut Vec<u8>),
-    ) -> Entry {
-        let mut state = room.lock();
+    ) -> (u64, Option<Arc<Nickname>>, u64) {
+        let mut state = self.lock();
         let nick = join.nick.as_ref().map(|nick| Arc::new(state.free(nick)));
         let last = (state.last.number > 0).then_some(state.last);
         let joined = nick.as_ref().map(|nick| Joined {
-            room: room.name.clone(),
+            room: self.name.clone(),
             nick: Nickname::clone(nick),
             others: state.members(),
             last,
@@ -131,13 +132,12 @@ impl Room {
             Some(nick) => {
                 state.members.insert(number, nick.clone());
                 state.taken.insert(nick.clone());
-                room.presence(&mut state, number, What::Join(nick.clone()), Some(shard));
+                self.presence(&mut state, number, What::Join(nick.clone()), Some(shard));
             }
             None => state.listeners += 1,
         }
         drop(state);
-        let member = Member::new(room.clone(), number, nick, form, shard);
-        Entry { member, seat: Seat::new(room.clone(), number, form, join.own, after) }
+        (number, nick, after)
     }
 
     /// Tells all what a member says.

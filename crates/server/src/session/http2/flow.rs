@@ -15,15 +15,15 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 use hyper::body::Frame;
-use tokio::sync::Notify;
 
+use super::progress::Progress;
 use super::watch::{Open, Watch};
 use crate::budget::{Budget, Share};
 
@@ -37,15 +37,9 @@ tokio::task_local! {
 pub(super) struct Flow {
     watch: Arc<Watch>,
     peer: IpAddr,
-    /// When the socket last accepted a byte of the response, or the client's window last had room for a piece.
-    moved: AtomicU64,
-    /// The response waits for its client, and for nothing else.
-    waits: AtomicBool,
-    /// Bytes that hyper and h2 hold.
-    held: AtomicUsize,
+    progress: Arc<Progress>,
     next: AtomicUsize,
     room: AtomicWaker,
-    cancel: Notify,
     /// What the connection may hold in addition to [`SMALL_PIECE`] for each stream, and what all connections may.
     ahead: Arc<Budget>,
     buffered: Arc<Budget>,
@@ -58,10 +52,9 @@ impl Flow {
         ahead: Arc<Budget>,
         buffered: Arc<Budget>,
     ) -> Self {
-        let moved = AtomicU64::new(watch.now());
-        let (waits, held) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let (next, room, cancel) = (AtomicUsize::new(PIECE), AtomicWaker::new(), Notify::new());
-        Self { watch, peer, moved, waits, held, next, room, cancel, ahead, buffered }
+        let progress = Arc::new(Progress::new(watch.now()));
+        let (next, room) = (AtomicUsize::new(PIECE), AtomicWaker::new());
+        Self { watch, peer, progress, next, room, ahead, buffered }
     }
 
     /// Bytes that the next piece may have.
@@ -69,40 +62,27 @@ impl Flow {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Returns when the response last made progress, if nothing but its client can make more.
-    pub(super) fn waits_since(&self) -> Option<u64> {
-        let waits = self.waits.load(Ordering::Acquire) || self.held.load(Ordering::Acquire) > 0;
-        waits.then(|| self.moved.load(Ordering::Relaxed))
-    }
-
-    /// Ends the task of the stream.
-    pub(super) fn cancel(&self) {
-        self.cancel.notify_one();
-    }
-
-    /// Waits for [`Self::cancel`].
-    ///
-    /// Cancel safe: yes.
-    pub(super) async fn cancelled(&self) {
-        self.cancel.notified().await;
+    /// Returns the progress of the response.
+    pub(super) const fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// Waits until the socket has accepted all pieces. Only for the content of an [`Outflow`], whose task a release wakes.
     ///
     /// Cancel safe: yes.
     pub(super) async fn drained(&self) {
-        let is_drained = || self.held.load(Ordering::Acquire) == 0;
+        let is_drained = || self.progress.held.load(Ordering::Acquire) == 0;
         poll_fn(|_| if is_drained() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     fn moved(&self) {
-        self.moved.store(self.watch.now(), Ordering::Relaxed);
+        self.progress.moved.store(self.watch.now(), Ordering::Relaxed);
         self.watch.moved();
     }
 
     /// The socket accepted `count` bytes, or they were dropped with their stream.
     fn released(&self, count: usize) {
-        self.held.fetch_sub(count, Ordering::AcqRel);
+        self.progress.held.fetch_sub(count, Ordering::AcqRel);
         self.room.wake();
     }
 
@@ -133,7 +113,7 @@ pub(super) struct Piece {
 
 impl Piece {
     fn new(bytes: Bytes, flow: Arc<Flow>, shares: Option<Shares>, open: Option<Open>) -> Self {
-        flow.held.fetch_add(bytes.len(), Ordering::AcqRel);
+        flow.progress.held.fetch_add(bytes.len(), Ordering::AcqRel);
         flow.moved();
         Self { bytes, flow, _shares: shares, _open: open }
     }
@@ -194,19 +174,19 @@ impl<S: Stream<Item = io::Result<Bytes>>> Stream for Outflow<S> {
         // Before the check: a byte that is released after it wakes this task.
         flow.room.register(context.waker());
         loop {
-            let held = flow.held.load(Ordering::Acquire);
+            let held = flow.progress.held.load(Ordering::Acquire);
             let Some(content) = &mut this.content else {
-                flow.waits.store(held > 0, Ordering::Release);
+                flow.progress.waits.store(held > 0, Ordering::Release);
                 return if held == 0 { Poll::Ready(None) } else { Poll::Pending };
             };
             if this.shares.is_none() {
                 this.shares = flow.more();
             }
             if this.shares.is_none() && held > 0 {
-                flow.waits.store(true, Ordering::Release);
+                flow.progress.waits.store(true, Ordering::Release);
                 return Poll::Pending;
             }
-            flow.waits.store(false, Ordering::Release);
+            flow.progress.waits.store(false, Ordering::Release);
             let next = if this.shares.is_some() { PIECE } else { SMALL_PIECE };
             flow.next.store(next, Ordering::Relaxed);
             match content.as_mut().poll_next(context) {
@@ -266,16 +246,16 @@ mod tests {
         let budget = Arc::new(Budget::new(1));
         let peer = IpAddr::from([127, 0, 0, 1]);
         let flow = Arc::new(Flow::new(watch.clone(), peer, budget.clone(), budget));
-        let _tracking = watch.track(flow.clone());
+        let _tracking = watch.track(flow.progress().clone());
         let is_cancelled = |at| {
             watch.check(at).unwrap();
-            flow.cancelled().now_or_never().is_some()
+            flow.progress().cancelled().now_or_never().is_some()
         };
         assert!(!is_cancelled(2 * LIMIT), "the response waits for the server");
-        flow.waits.store(true, Ordering::Release);
+        flow.progress.waits.store(true, Ordering::Release);
         assert!(!is_cancelled(3 * LIMIT - 1));
         assert!(is_cancelled(3 * LIMIT));
-        flow.moved.store(3 * LIMIT, Ordering::Relaxed);
+        flow.progress.moved.store(3 * LIMIT, Ordering::Relaxed);
         assert!(!is_cancelled(4 * LIMIT - 1), "the client accepted something");
         assert!(is_cancelled(4 * LIMIT));
     }

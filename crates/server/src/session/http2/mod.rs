@@ -13,6 +13,7 @@ mod body;
 mod content;
 mod flow;
 mod io;
+mod progress;
 mod serving;
 mod stream;
 mod watch;
@@ -199,13 +200,13 @@ where
         let Connection { context, stop, watch, ahead } = &*self.0;
         let buffered = context.buffered.clone();
         let flow = Flow::new(watch.clone(), context.peer.ip(), ahead.clone(), buffered);
-        let flow = Arc::new(flow);
-        let tracking = watch.track(flow.clone());
-        stop.tasks.spawn(FLOW.scope(flow.clone(), async move {
+        let progress = flow.progress().clone();
+        let tracking = watch.track(progress.clone());
+        stop.tasks.spawn(FLOW.scope(Arc::new(flow), async move {
             let _tracking = tracking;
             tokio::select! {
                 biased;
-                () = flow.cancelled() => {}
+                () = progress.cancelled() => {}
                 _ = future => {}
             }
         }));

@@ -12,7 +12,7 @@ use anyport_net::tcp_info::Delivery;
 use http::StatusCode;
 use tokio::sync::Notify;
 
-use super::flow::Flow;
+use super::progress::Progress;
 use crate::budget::Share;
 use crate::config::Timeouts;
 use crate::events::Timed;
@@ -58,7 +58,7 @@ struct Responses {
 
 #[derive(Debug)]
 struct Tracked {
-    flow: Arc<Flow>,
+    progress: Arc<Progress>,
     /// When the response last made progress, as of the last check.
     moved: u64,
     /// What had been written when all of its bytes were with the socket.
@@ -172,13 +172,13 @@ impl Watch {
         self.flushed.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Checks the response of `flow` for progress from now on.
-    pub(super) fn track(self: &Arc<Self>, flow: Arc<Flow>) -> Tracking {
+    /// Checks a response for progress from now on.
+    pub(super) fn track(self: &Arc<Self>, progress: Arc<Progress>) -> Tracking {
         let mut responses = self.responses();
         let key = responses.next;
         responses.next += 1;
         let now = self.now();
-        responses.tracked.insert(key, Tracked { flow, moved: now, mark: None, since: now });
+        responses.tracked.insert(key, Tracked { progress, moved: now, mark: None, since: now });
         drop(responses);
         Tracking { watch: self.clone(), key }
     }
@@ -199,12 +199,12 @@ impl Watch {
         }
         responses.delivery = delivery;
         for tracked in responses.tracked.values_mut() {
-            let Some(moved) = tracked.flow.waits_since() else {
+            let Some(moved) = tracked.progress.waits_since() else {
                 tracked.since = now;
                 continue;
             };
             if tracked.moved != moved {
-                *tracked = Tracked { flow: tracked.flow.clone(), moved, mark: None, since: moved };
+                (tracked.moved, tracked.mark, tracked.since) = (moved, None, moved);
             }
             // Until then its bytes may be behind those of other streams.
             if tracked.mark.is_none() && flushed > moved {
@@ -215,7 +215,7 @@ impl Watch {
                 tracked.since = now.min(moved.saturating_add(idle.saturating_mul(LONGEST_STALL)));
             }
             if now.saturating_sub(tracked.since) >= idle {
-                tracked.flow.cancel();
+                tracked.progress.cancel();
             }
         }
         responses.delivered

@@ -19,8 +19,8 @@ use super::outbound::Outbound;
 use crate::session::http::answer::{Answer, Asked, Form, Head, Length, seconds};
 use crate::session::http::handler::{Opened, Request};
 
-use super::upload::PRECONDITION_FAILED;
-use crate::service::download::{Facts, Opened as OpenedFile, Place};
+use super::representation::{PRECONDITION_FAILED, etag, runs_in_a_browser};
+use crate::service::download::{Opened as OpenedFile, Place};
 use crate::session::Context;
 use crate::session::sending::Sending;
 
@@ -157,19 +157,6 @@ fn listing_head(page: &Page) -> Head {
     let fields = [(header::CACHE_CONTROL, REVALIDATE.to_owned())];
     let fields: Vec<(HeaderName, String)> = page.fields().into_iter().chain(fields).collect();
     Head { status: StatusCode::OK, fields, length: Length::Unknown }
-}
-
-/// Another one for every state of a file: what is stored anew is another inode, and what is changed in place has another
-/// time.
-pub(super) fn etag(facts: &Facts) -> String {
-    let Facts { size, mtime, inode, .. } = facts;
-    let (seconds, nanoseconds) = (mtime.seconds, mtime.nanoseconds.unwrap_or(0));
-    format!("\"{inode:x}-{size:x}-{seconds:x}.{nanoseconds:x}\"")
-}
-
-/// Whether a browser would run scripts in it, as if they were ours.
-pub(super) fn runs_in_a_browser(media: &str) -> bool {
-    ["html", "xml", "pdf"].iter().any(|word| media.contains(word))
 }
 
 /// Shown, but without scripts, forms and an origin.

@@ -11,6 +11,7 @@ mod listing;
 mod metrics;
 mod outbound;
 mod pipe;
+mod representation;
 mod room;
 mod stored;
 mod time;

@@ -16,7 +16,7 @@ use http::header;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::download::runs_in_a_browser;
+use super::representation::runs_in_a_browser;
 use crate::session::http::answer::{Answer, Asked, Form, Head, Length};
 use crate::session::http::handler::{Event, Handler, Next, Opened, Produced, Request, refuse};
 

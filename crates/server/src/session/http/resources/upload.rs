@@ -17,7 +17,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
-use super::download::etag;
+use super::representation::{PRECONDITION_FAILED, etag};
 use crate::session::http::answer::{Answer, Form};
 use crate::session::http::handler::{Event, Handler, Next, Opened, Request};
 
@@ -259,6 +259,3 @@ const MTIME_FIELDS: [(HeaderName, ReadTime); 2] =
     [(MTIME, |text| text.parse().ok()), (header::LAST_MODIFIED, date::parse)];
 
 const AS_IT_IS: &str = "send the file unchanged: curl -T FILE http://HOST:PORT/";
-
-/// What a client that asked for something else to be there is told.
-pub(super) const PRECONDITION_FAILED: &str = "precondition failed for the stored file";
