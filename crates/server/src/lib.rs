@@ -1,36 +1,4 @@
-//! The server of anyport: one port that finds out what each client speaks, and receives files from all of them.
-//!
-//! ```text
-//!   accept ──► detect ──► session ──► service ──► store ──► Receipt
-//!   datagram ───────────────────────► service (echo, time)
-//! ```
-//!
-//! - `accept` awaits nothing but a permit and accept
-//! - `detect` reads the first bytes until the protocol is known
-//! - `tls` shakes hands, and then lets the first bytes be looked at once more
-//! - `session` speaks one protocol: raw, preface, http1, ws (also bare frames), or the library engine
-//! - `opening` comes before the session: detection and TLS, or a service that sends first
-//! - `layers` is what stands between a session and its socket: TLS, counts, rate limit, shutdown
-//! - `driving` runs a session on the runtime, a thread or a reactor
-//! - `datagram` answers over UDP
-//! - `events` counts, logs and reports what happens
-//! - `service` does something with the data: files, pipes, echo, greet, time
-//! - `connection` is the only file that knows the order of these
-//!
-//! ```no_run
-//! # struct Quiet;
-//! # impl anyport_server::Observer for Quiet {
-//! #     fn receipt(&self, _: &anyport_proto::transfer::receipt::Receipt) {}
-//! #     fn interrupted(&self, _: &anyport_server::Interrupted) {}
-//! #     fn refused(&self, _: &anyport_server::Refused) {}
-//! # }
-//! # async fn example() -> std::io::Result<()> {
-//! let listeners = vec![std::net::TcpListener::bind("127.0.0.1:8331")?.into()];
-//! let server = anyport_server::Server::new(anyport_server::Config::new("."), listeners, Quiet)?;
-//! server.run(std::future::pending(), std::future::pending()).await;
-//! # Ok(()) }
-//! ```
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod accept;

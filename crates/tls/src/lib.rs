@@ -1,13 +1,4 @@
-//! TLS for anyport, on rustls.
-//!
-//! ```text
-//!   machine   bytes of the wire in, plain text out, and back: no socket, so every loop and every session works under it
-//!   stream    the same as AsyncRead and AsyncWrite, for libraries that want a stream
-//!   identity  a server's key and certificate: from files, or made at the first start and kept
-//!   server    what a server presents and demands
-//!   client    whom a client trusts: roots, a pin, a server that it has met before
-//! ```
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod certificate;
