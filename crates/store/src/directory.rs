@@ -5,7 +5,6 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,24 +14,18 @@ use anyport_proto::transfer::offer::OnExists;
 use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
-use crate::disk::{At, Lock, lock};
+use crate::disk::{self, Lock};
+use crate::hidden::{Hidden, is_named};
 use crate::index::{PartialLimits, Partials};
 use crate::key::TransferKey;
 use crate::names::{self, check_name};
 use crate::{beneath, digest_cache};
 
-/// Names that are tried in order: `photo.jpg`, `photo-1.jpg`, … Then the numbers are random, so
-/// that a client that repeats one name does not make each file cost more than the last.
-const NAMES_IN_ORDER: u32 = 1000;
-
-/// Random names that are tried before giving up.
-const RANDOM_NAMES: u32 = 100;
-
 /// A directory that is open, and the index of its partial files. All paths are resolved from the
 /// handle.
 #[derive(Debug)]
 pub(crate) struct Root {
-    handle: File,
+    handle: Arc<File>,
     device: u64,
     /// Size of a block of its file system, in bytes.
     block: u64,
@@ -48,6 +41,7 @@ impl Root {
             Ok(stat) => (stat.f_frsize.max(1), stat.f_blocks.saturating_mul(stat.f_frsize)),
             Err(_) => (USUAL_BLOCK, u64::MAX),
         };
+        let handle = Arc::new(handle);
         Ok(Self { handle, device, block, capacity, partials: Partials::default() })
     }
 
@@ -122,6 +116,10 @@ impl Directory {
         &self.root.handle
     }
 
+    pub(crate) fn shared_handle(&self) -> &Arc<File> {
+        &self.root.handle
+    }
+
     /// Returns whether `other` is the same directory.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.root, &other.root)
@@ -138,7 +136,7 @@ impl Directory {
 
     /// The permissions of a file whose sender asks for `mode`.
     pub(crate) fn limited_mode(&self, mode: u32) -> u32 {
-        crate::disk::limited_mode(mode, self.settings.exact_modes)
+        disk::limited_mode(mode, self.settings.exact_modes)
     }
 
     /// Stores an empty file like any other file, and returns the features that the file system
@@ -146,9 +144,9 @@ impl Directory {
     ///
     /// # Errors
     /// The kernel's error: nothing can be stored.
-    pub fn probe(&self) -> io::Result<Vec<crate::disk::Lack>> {
+    pub fn probe(&self) -> io::Result<Vec<disk::Lack>> {
         let names = [names::random()?, names::random()?];
-        crate::disk::probe(self.handle(), [&names[0], &names[1]])
+        disk::probe(self.handle(), [&names[0], &names[1]])
     }
 
     /// Returns the free bytes of the file system.
@@ -188,10 +186,10 @@ impl Directory {
     /// The kernel's error, or that another entry has the name.
     pub fn make(&self, path: &FilePath) -> io::Result<()> {
         let parent = self.parent(path)?;
-        let above = parent.as_ref().unwrap_or(&self.root.handle);
+        let above = parent.as_ref().unwrap_or_else(|| self.handle());
         let name = path.file_name();
         match rustix::fs::mkdirat(above, name.as_bytes(), Mode::from_raw_mode(0o777)) {
-            Ok(()) if self.fsyncs() => crate::disk::sync(above).map(drop),
+            Ok(()) if self.fsyncs() => disk::sync(above).map(drop),
             Ok(()) => Ok(()),
             Err(Errno::EXIST)
                 if self.present(path)?.is_some_and(|present| present.is_directory) =>
@@ -286,13 +284,6 @@ impl Directory {
         }
     }
 
-    /// Whether `name` is still that of `file`.
-    pub(crate) fn is_named(&self, name: &str, file: &File) -> io::Result<bool> {
-        let ours = rustix::fs::fstat(file)?;
-        let named = statat(self.handle(), name, AtFlags::SYMLINK_NOFOLLOW);
-        Ok(named.is_ok_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)))
-    }
-
     /// Locks a partial file, or a state file without one, that no connection uses.
     fn lock_abandoned(&self, name: &str, why: Why) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -301,7 +292,7 @@ impl Directory {
         let is_alone = names::partial_of(name).is_none_or(|partial| {
             statat(self.handle(), partial, AtFlags::SYMLINK_NOFOLLOW).is_err()
         });
-        let is_free = match lock(&file) {
+        let is_free = match disk::lock(&file) {
             Lock::Acquired => true,
             Lock::Held => false,
             // Its modification time may already be that of the sender's file; its change time is
@@ -311,7 +302,8 @@ impl Directory {
                     || age(file.metadata().ok()?.ctime()) > self.settings.keep_partial
             }
         };
-        let is_abandoned = is_alone && is_free && self.is_named(name, &file).unwrap_or(false);
+        let is_abandoned =
+            is_alone && is_free && is_named(self.handle(), name, &file).unwrap_or(false);
         is_abandoned.then_some(file)
     }
 
@@ -321,13 +313,13 @@ impl Directory {
         let Some(parent) = path.parent() else { return Ok(None) };
         let mut directory: Option<File> = None;
         for name in parent.components() {
-            let above = directory.as_ref().unwrap_or(&self.root.handle);
+            let above = directory.as_ref().unwrap_or_else(|| self.handle());
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let opened = match openat(above, name, flags, Mode::empty()) {
                 Err(Errno::NOENT) => {
                     match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o777)) {
                         Ok(()) if self.fsyncs() => {
-                            crate::disk::sync(above)?;
+                            disk::sync(above)?;
                         }
                         Ok(()) => {}
                         // Another upload may have created it, perhaps under another spelling.
@@ -346,81 +338,60 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Renames `partial` to `path`, or as `on_exists` decides if that is taken; returns the path,
+    /// Renames `hidden` to `path`, or as `on_exists` decides if that is taken; returns the path,
     /// and whether it is durable.
     pub(crate) fn publish(
         &self,
-        partial: &str,
-        file: &File,
+        hidden: &Hidden,
         path: &FilePath,
         on_exists: OnExists,
     ) -> io::Result<(FilePath, bool)> {
         let parent = self.parent(path)?;
-        let into = parent.as_ref().unwrap_or(&self.root.handle);
-        if !self.is_named(partial, file)? {
+        let into = parent.as_ref().unwrap_or_else(|| self.handle());
+        if !hidden.is_named()? {
             return Err(io::Error::other("the partial file of this upload was removed"));
         }
-        let published = self.rename(partial, file, into, path, on_exists)?;
+        let published = rename(hidden, into, path, on_exists)?;
         if !self.fsyncs() {
             return Ok((published, false));
         }
-        let error = match crate::disk::sync(into) {
+        let error = match disk::sync(into) {
             Ok(durable) => return Ok((published, durable)),
             Err(error) => error,
         };
         // After an error nothing may be visible; where that is impossible, it is not an error.
         let name = published.file_name();
         if on_exists != OnExists::Overwrite
-            && rustix::fs::renameat(into, name.as_bytes(), self.handle(), partial).is_ok()
+            && let Some(partial) = &hidden.name
+            && rustix::fs::renameat(into, name.as_bytes(), self.handle(), partial.as_str()).is_ok()
         {
             return Err(error);
         }
         tracing::error!(%error, path = %published, "stored, but its directory cannot be synced");
         Ok((published, false))
     }
+}
 
-    fn rename(
-        &self,
-        partial: &str,
-        file: &File,
-        into: &File,
-        path: &FilePath,
-        on_exists: OnExists,
-    ) -> io::Result<FilePath> {
-        let partial = At { directory: self.handle().as_fd(), name: Path::new(partial) };
-        if on_exists == OnExists::Overwrite {
-            let name = path.file_name();
-            let to = At { directory: into.as_fd(), name: name.as_ref() };
+fn rename(
+    hidden: &Hidden,
+    into: &File,
+    path: &FilePath,
+    on_exists: OnExists,
+) -> io::Result<FilePath> {
+    let named = |number: Option<u32>| match number {
+        Some(number) => path.numbered(number).map_err(io::Error::other),
+        None => Ok(path.clone()),
+    };
+    match hidden.rename(into.as_fd(), on_exists, named) {
+        Err(error)
+            if on_exists == OnExists::Overwrite && error.kind() == io::ErrorKind::AlreadyExists =>
+        {
             // The file system may not distinguish this name from that of another file.
-            if crate::disk::rename_no_replace(file, partial, to) == Err(Errno::EXIST) {
-                check_name(into, name.as_bytes())?;
-                rustix::fs::renameat(partial.directory, partial.name, into, name.as_bytes())?;
-            }
-            return Ok(path.clone());
+            check_name(into, path.file_name().as_bytes())?;
+            hidden.replace(into.as_fd(), path.as_ref())?;
+            Ok(path.clone())
         }
-        for attempt in 0..NAMES_IN_ORDER + RANDOM_NAMES {
-            let candidate = match attempt {
-                0 => Ok(path.clone()),
-                _ if on_exists == OnExists::Error => {
-                    return Err(io::ErrorKind::AlreadyExists.into());
-                }
-                in_order if in_order < NAMES_IN_ORDER => path.numbered(in_order),
-                _ => path.numbered(getrandom::u32()?),
-            };
-            let candidate = candidate.map_err(io::Error::other)?;
-            // The kernel decides which of several concurrent uploads gets the name.
-            let name = candidate.file_name();
-            let to = At { directory: into.as_fd(), name: name.as_ref() };
-            match crate::disk::rename_no_replace(file, partial, to) {
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-                Ok(_) => return Ok(candidate),
-            }
-        }
-        Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            format!("more than {NAMES_IN_ORDER} files are named like {path}"),
-        ))
+        renamed => renamed,
     }
 }
 
@@ -441,3 +412,23 @@ fn age(seconds: i64) -> Duration {
 
 /// Size of a block where the file system does not report it.
 const USUAL_BLOCK: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rename_that_fails_is_an_error_whatever_the_policy() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = Arc::new(File::open(scratch.path()).unwrap());
+        std::fs::create_dir(scratch.path().join("removed")).unwrap();
+        let removed = File::open(scratch.path().join("removed")).unwrap();
+        std::fs::remove_dir(scratch.path().join("removed")).unwrap();
+        let hidden = Hidden::create(&directory, None).unwrap();
+        for on_exists in [OnExists::Error, OnExists::Rename, OnExists::Overwrite] {
+            let path = FilePath::parse("x").unwrap();
+            rename(&hidden, &removed, &path, on_exists).unwrap_err();
+            assert!(hidden.is_named().unwrap());
+        }
+    }
+}

@@ -1,12 +1,13 @@
-//! Finding the partial file of an interrupted transfer: by a hash of the offer.
+//! Finding the partial file of an interrupted transfer: by a hash of the offer, or of the source.
 //!
 //! So no directory is searched, and a partial file is found after a crash that left no time to
 //! write anything (docs/decisions/0004).
 
-use std::fmt::Write as _;
+use std::path::Path;
 
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::offer::Offer;
 
 use crate::names;
@@ -43,17 +44,9 @@ impl TransferKey {
     }
 
     fn hash(path: &FilePath, texts: &[&str]) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("anyport 2026-11 part of a transfer");
+        let hasher = blake3::Hasher::new_derive_key("anyport 2026-11 part of a transfer");
         let texts = texts.iter().map(|text| text.as_bytes());
-        for field in std::iter::once(path.as_bytes()).chain(texts) {
-            hasher.update(&(field.len() as u64).to_le_bytes());
-            hasher.update(field);
-        }
-        let mut key = String::new();
-        for byte in &hasher.finalize().as_bytes()[..16] {
-            let _ = write!(key, "{byte:02x}");
-        }
-        Self(key)
+        Self(hash(hasher, std::iter::once(path.as_bytes()).chain(texts), 16))
     }
 
     pub(crate) fn partial_name(&self) -> String {
@@ -65,9 +58,82 @@ impl TransferKey {
     }
 }
 
+/// What makes two downloads the same transfer: the source, the target and the version of the
+/// source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionKey {
+    origin: String,
+    version: String,
+}
+
+impl VersionKey {
+    /// Returns the key of the file `name` on `host` for `target`; the other properties tell its
+    /// versions apart.
+    pub fn new(
+        host: &str,
+        name: &FilePath,
+        target: &Path,
+        size: Option<u64>,
+        mtime: Option<FileTime>,
+        tag: Option<&str>,
+    ) -> Self {
+        let hash = |fields: &[&[u8]]| hash(blake3::Hasher::new(), fields.iter().copied(), 8);
+        let target = target.file_name().unwrap_or_default().as_encoded_bytes();
+        let size = size.unwrap_or_default().to_le_bytes();
+        let mtime = mtime.map_or(0, |mtime| mtime.seconds).to_le_bytes();
+        let mut version: Vec<&[u8]> = vec![&size, &mtime];
+        version.extend(tag.map(str::as_bytes));
+        let origin = hash(&[host.as_bytes(), name.as_bytes(), target]);
+        Self { origin, version: hash(&version) }
+    }
+
+    pub(crate) fn partial_name(&self) -> String {
+        names::partial(&format!("{}-{}", self.origin, self.version))
+    }
+
+    /// Whether `name` is the partial file of another version of the same source.
+    pub(crate) fn is_other_version(&self, name: &str) -> bool {
+        names::is_version_of(name, &self.origin) && name != self.partial_name()
+    }
+}
+
+/// Returns the hash of `fields` in hexadecimal digits, of `bytes` bytes.
+fn hash<'a>(
+    mut hasher: blake3::Hasher,
+    fields: impl Iterator<Item = &'a [u8]>,
+    bytes: usize,
+) -> String {
+    for field in fields {
+        hasher.update(&(field.len() as u64).to_le_bytes());
+        hasher.update(field);
+    }
+    hasher.finalize().to_hex()[..2 * bytes].to_owned()
+}
+
 /// The kernel's id of this boot.
 pub(crate) fn boot_id() -> String {
     // Where it cannot be read, each start of the server counts as another boot: nothing is resumed.
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .unwrap_or_else(|_| format!("{:?}", std::time::SystemTime::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names that earlier versions gave their partial files, which are resumed after an update.
+    #[test]
+    fn keys_do_not_change_between_versions_of_the_program() {
+        let path = FilePath::parse("a/b").unwrap();
+        let offer = Offer { size: Some(7), id: Some("id".to_owned()), ..Offer::default() };
+        let key = TransferKey::of(&offer, &path, Algorithm::Blake3).unwrap();
+        assert_eq!(key.partial_name(), ".anyport-9da1345ece1ad04ed19daf8167c5f960.part");
+        let key = VersionKey::new("host", &path, Path::new("out/b"), Some(7), None, Some("tag"));
+        assert_eq!(key.partial_name(), ".anyport-c2e514286e9ea8e5-df159c49919bfc5c.part");
+        assert!(!key.is_other_version(&key.partial_name()));
+        let other = VersionKey::new("host", &path, Path::new("out/b"), Some(8), None, None);
+        assert!(key.is_other_version(&other.partial_name()));
+        let another = VersionKey::new("host", &path, Path::new("c"), Some(8), None, None);
+        assert!(!key.is_other_version(&another.partial_name()));
+    }
 }

@@ -12,6 +12,8 @@
 //! - [`Store`]: the served directory, which may be replaced or unmounted while it is served
 //! - [`Directory`]: the same as one transfer sees it
 //! - [`Sink`]: content on its way into a storage backend
+//! - [`LocalFile`]: a file on its way to a local path, which the client receives
+//! - [`hashing`]: digests of stored content
 //! - [`beneath`]: opening and listing stored files, never outside of the directory
 //! - [`usage_below`]: the space and the number of all entries
 //! - [`disk`]: differences between file systems
@@ -21,10 +23,13 @@
 pub mod beneath;
 pub mod digest_cache;
 pub mod disk;
+pub mod hashing;
 
 mod directory;
+mod hidden;
 mod index;
 mod key;
+mod local;
 mod memory;
 mod names;
 mod partial;
@@ -35,7 +40,9 @@ mod target;
 mod usage;
 
 pub use directory::{Directory, Present, Settings};
-pub use key::TransferKey;
+pub use hidden::set_modified;
+pub use key::{TransferKey, VersionKey};
+pub use local::{LocalError, LocalFile, check_name, check_replaceable, present};
 pub use memory::{Memory, Reserve};
 pub use names::not_distinguished;
 pub use partial::{PartialFile, set_time};

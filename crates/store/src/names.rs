@@ -1,5 +1,5 @@
-//! Names of hidden files (`.anyport-<key>.part` and `.anyport-<key>.state`), and names that the file
-//! system does not distinguish.
+//! Names of hidden files (`.anyport-<key>.part` and `.anyport-<key>.state`), and names that the
+//! file system does not distinguish.
 
 use std::fs::File;
 use std::io;
@@ -30,6 +30,12 @@ pub(crate) fn random() -> io::Result<String> {
     let mut id = [0; 8];
     getrandom::fill(&mut id)?;
     Ok(partial(&format!("{:016x}", u64::from_be_bytes(id))))
+}
+
+/// Whether `name` is that of a partial file of some version of `origin`.
+pub(crate) fn is_version_of(name: &str, origin: &str) -> bool {
+    let version = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(origin));
+    version.is_some_and(|version| version.starts_with('-') && version.ends_with(PARTIAL))
 }
 
 /// Whether `name` is that of a partial file or a state file.

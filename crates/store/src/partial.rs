@@ -1,9 +1,9 @@
 //! A partial file: the hidden file that content is written to until it is complete.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use anyport_proto::transfer::digest::{Algorithm, Digest};
@@ -11,11 +11,12 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::{Checkpoint, Hasher};
 use anyport_proto::transfer::offer::{Offer, OnExists};
-use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, renameat, unlinkat};
 
 use crate::digest_cache;
 use crate::directory::Directory;
-use crate::disk::{Lock, lock};
+use crate::disk::{self, Lock};
+use crate::hidden::{Hidden, set_mode, set_modified};
 use crate::key::TransferKey;
 use crate::names;
 use crate::state::StateFile;
@@ -24,23 +25,14 @@ use crate::state::StateFile;
 #[derive(Debug)]
 pub struct PartialFile {
     directory: Arc<Directory>,
-    /// Locked, so that no other connection writes to it or removes it.
-    file: Arc<File>,
-    name: Option<Name>,
-    write_at: u64,
+    hidden: Hidden,
+    /// Present where it can be resumed.
+    state: Option<StateFile>,
     read_at: u64,
     /// Length before a rewrite, after which the file must be truncated.
     raw_len: u64,
     /// Whether it is removed when it is interrupted.
     not_kept: bool,
-}
-
-/// The name of a partial file, until it is published or kept.
-#[derive(Debug)]
-struct Name {
-    text: String,
-    /// Present where it can be resumed.
-    state: Option<StateFile>,
 }
 
 impl Directory {
@@ -49,7 +41,8 @@ impl Directory {
     /// # Errors
     /// The kernel's error.
     pub fn create_partial(self: &Arc<Self>, mode: Option<u32>) -> io::Result<PartialFile> {
-        PartialFile::create(self.clone(), mode)
+        let hidden = Hidden::create(self.shared_handle(), mode)?;
+        Ok(PartialFile::new(self.clone(), hidden, None))
     }
 
     /// Opens the partial file of `key`: with `resume` with the content of an earlier attempt,
@@ -63,73 +56,31 @@ impl Directory {
         resume: bool,
         mode: Option<u32>,
     ) -> io::Result<Option<PartialFile>> {
-        PartialFile::open(self.clone(), key, resume, mode)
+        let name = key.partial_name();
+        let (mut hidden, lock) = Hidden::open(self.shared_handle(), name.clone(), mode, false)?;
+        match lock {
+            Lock::Acquired => {}
+            Lock::Held => return Ok(None),
+            // Two connections could write to it, so neither does.
+            Lock::Unsupported => {
+                let _ = unlinkat(self.handle(), name.as_str(), AtFlags::empty());
+                return self.create_partial(mode).map(Some);
+            }
+        }
+        self.release_partial(&name);
+        let mut state = StateFile::new(key);
+        if !resume || hidden.length == 0 {
+            // A state file without content belongs to another attempt.
+            hidden.truncate(0)?;
+            state.remove(self.handle());
+        }
+        Ok(Some(PartialFile::new(self.clone(), hidden, Some(state))))
     }
 }
 
 impl PartialFile {
-    fn create(directory: Arc<Directory>, mode: Option<u32>) -> io::Result<Self> {
-        let name = names::random()?;
-        // Exclusive: the file is never shared, and a prepared link is not followed.
-        let file = open_hidden(&directory, &name, OFlags::EXCL, mode)?;
-        // It may fail: no other connection opens a file of this name.
-        lock(&file);
-        Ok(Self::new(directory, file, Name { text: name, state: None }, 0))
-    }
-
-    /// Opens the partial file of `key`, with its content if `resume`; returns `None` while another
-    /// connection writes to it.
-    fn open(
-        directory: Arc<Directory>,
-        key: &TransferKey,
-        resume: bool,
-        mode: Option<u32>,
-    ) -> io::Result<Option<Self>> {
-        let name = key.partial_name();
-        let file = loop {
-            let file = open_hidden(&directory, &name, OFlags::empty(), mode)?;
-            match lock(&file) {
-                Lock::Acquired => {}
-                Lock::Held => return Ok(None),
-                // Two connections could write to it, so neither does.
-                Lock::Unsupported => {
-                    let _ =
-                        rustix::fs::unlinkat(directory.handle(), name.as_str(), AtFlags::empty());
-                    return Self::create(directory, mode).map(Some);
-                }
-            }
-            // Its last writer may have published or removed it before the lock.
-            let is_same = statat(directory.handle(), name.as_str(), AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| file.metadata().is_ok_and(|ours| ours.ino() == stat.st_ino));
-            if is_same {
-                break file;
-            }
-        };
-        directory.release_partial(&name);
-        let mut state = StateFile::new(key);
-        let metadata = file.metadata()?;
-        // An earlier attempt may have asked for wider permissions.
-        let wider = metadata.mode() & 0o777 & !crate::disk::partial_mode(mode);
-        if wider != 0 {
-            let narrow = Permissions::from_mode(metadata.mode() & 0o777 & !wider);
-            // A file system without permissions protects no file anyway.
-            if let Err(error) = file.set_permissions(narrow) {
-                tracing::debug!(%error, "cannot restrict the permissions of a partial file");
-            }
-        }
-        let mut length = metadata.len();
-        if !resume || length == 0 {
-            // A state file without content belongs to another attempt.
-            file.set_len(0)?;
-            state.remove(directory.handle());
-            length = 0;
-        }
-        Ok(Some(Self::new(directory, file, Name { text: name, state: Some(state) }, length)))
-    }
-
-    fn new(directory: Arc<Directory>, file: File, name: Name, length: u64) -> Self {
-        let (file, name) = (Arc::new(file), Some(name));
-        Self { directory, file, name, write_at: length, read_at: 0, raw_len: 0, not_kept: false }
+    fn new(directory: Arc<Directory>, hidden: Hidden, state: Option<StateFile>) -> Self {
+        Self { directory, hidden, state, read_at: 0, raw_len: 0, not_kept: false }
     }
 
     /// Returns the same, removed when it is interrupted.
@@ -141,7 +92,7 @@ impl PartialFile {
 
     /// Returns the bytes that are stored, at first those of an earlier attempt.
     pub const fn length(&self) -> u64 {
-        self.write_at
+        self.hidden.length
     }
 
     /// Returns its inode number.
@@ -149,66 +100,64 @@ impl PartialFile {
     /// # Errors
     /// The error of the file system.
     pub fn inode(&self) -> io::Result<u64> {
-        self.file.metadata().map(|metadata| metadata.ino())
+        self.hidden.file.metadata().map(|metadata| metadata.ino())
     }
 
     /// Whether another attempt can resume it.
     pub(crate) const fn can_be_resumed(&self) -> bool {
-        matches!(&self.name, Some(Name { state: Some(_), .. }))
+        self.state.is_some()
     }
 
     /// Sets the description for an operator who finds the hidden file.
     pub fn describe(&mut self, path: &FilePath, offer: &Offer) {
-        if let Some(Name { state: Some(state), .. }) = &mut self.name {
+        if let Some(state) = &mut self.state {
             state.describe(path, offer);
         }
     }
 
     /// Returns a hasher that continues from the checkpoints of an earlier attempt.
     pub fn hasher(&self, algorithm: Algorithm) -> Hasher {
-        let checkpoints = match &self.name {
-            Some(Name { state: Some(state), .. }) if self.write_at > 0 => {
-                state.read(self.directory.handle(), self.write_at)
+        let checkpoints = match &self.state {
+            Some(state) if self.hidden.length > 0 => {
+                state.read(self.directory.handle(), self.hidden.length)
             }
             _ => Vec::new(),
         };
-        Hasher::resume(algorithm, &checkpoints, self.write_at)
+        Hasher::resume(algorithm, &checkpoints, self.hidden.length)
     }
 
     /// Saves checkpoints of the digest for a later resume.
     pub(crate) fn save(&mut self, checkpoints: &[Checkpoint]) {
-        if let Some(Name { state: Some(state), .. }) = &mut self.name {
+        if let Some(state) = &mut self.state {
             state.append(self.directory.handle(), checkpoints);
         }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.write_at)?;
-        self.write_at += bytes.len() as u64;
-        Ok(())
+        self.hidden.write(bytes)
     }
 
     /// Returns the file and the position for spliced content.
     pub const fn splice_target(&self) -> (&Arc<File>, u64) {
-        (&self.file, self.write_at)
+        (&self.hidden.file, self.hidden.length)
     }
 
     /// Records that `count` bytes were spliced.
     pub(crate) const fn spliced(&mut self, count: u64) {
-        self.write_at += count;
+        self.hidden.length += count;
     }
 
     pub(crate) const fn begin_rewrite(&mut self) {
-        self.raw_len = self.write_at;
+        self.raw_len = self.hidden.length;
         self.read_at = 0;
-        self.write_at = 0;
+        self.hidden.length = 0;
     }
 
     pub(crate) fn read_back(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.raw_len - self.read_at).unwrap_or(usize::MAX);
         let count = left.min(buffer.len());
         let (wanted, _) = buffer.split_at_mut(count);
-        self.file.read_exact_at(wanted, self.read_at)?;
+        self.hidden.file.read_exact_at(wanted, self.read_at)?;
         self.read_at += count as u64;
         Ok(count)
     }
@@ -225,24 +174,21 @@ impl PartialFile {
         self.cut_raw_tail()?;
         // Before the sync, which carries all of it to the disk.
         self.set_mode(offer);
-        set_time(&self.file, offer.mtime);
+        set_time(&self.hidden.file, offer.mtime);
         if let Some(digest) = digest {
-            digest_cache::remember(&self.file, digest);
+            digest_cache::remember(&self.hidden.file, digest);
         }
         let published = self.sync().and_then(|synced| {
-            let Some(name) = &self.name else { return Err(io::ErrorKind::NotFound.into()) };
-            let (published, named) =
-                self.directory.publish(&name.text, &self.file, path, on_exists)?;
-            Ok((published, synced && named))
+            let (path, named) = self.directory.publish(&self.hidden, path, on_exists)?;
+            Ok((path, synced && named))
         });
         match &published {
             Ok(_) => {
-                if let Some(Name { state: Some(mut state), .. }) = self.name.take() {
-                    state.remove(self.directory.handle());
-                }
+                self.hidden.name = None;
+                self.remove_state();
             }
             // With the time of the sender's file it would be removed as too old.
-            Err(_) => drop(self.file.set_modified(std::time::SystemTime::now())),
+            Err(_) => drop(self.hidden.file.set_modified(std::time::SystemTime::now())),
         }
         published
     }
@@ -251,88 +197,76 @@ impl PartialFile {
         if !self.directory.fsyncs() {
             return Ok(false);
         }
-        crate::disk::sync(&self.file).inspect_err(|_| {
+        let synced = disk::sync(&self.hidden.file);
+        if synced.is_err() {
             // The kernel may have dropped pages that never reached the disk: it must not be
             // resumed.
-            if let Some(mut state) = self.name.as_mut().and_then(|name| name.state.take()) {
-                state.remove(self.directory.handle());
-            }
-        })
+            self.remove_state();
+        }
+        synced
     }
 
     /// Sets the requested permissions before the file is visible. A file system without permissions
     /// is no reason to lose the file.
     fn set_mode(&self, offer: &Offer) {
         let Some(mode) = offer.mode.map(|mode| self.directory.limited_mode(mode)) else { return };
-        let set = self.file.metadata().and_then(|metadata| match metadata.mode() & 0o777 == mode {
-            true => Ok(()),
-            false => self.file.set_permissions(Permissions::from_mode(mode)),
-        });
-        if let Err(error) = set {
+        if let Err(error) = set_mode(&self.hidden.file, mode) {
             tracing::warn!(%error, "cannot set the requested permissions");
+        }
+    }
+
+    fn remove_state(&mut self) {
+        if let Some(mut state) = self.state.take() {
+            state.remove(self.directory.handle());
         }
     }
 
     /// Removes the bytes after the decoded content.
     fn cut_raw_tail(&self) -> io::Result<()> {
-        if self.raw_len > self.write_at { self.file.set_len(self.write_at) } else { Ok(()) }
+        if self.raw_len > self.hidden.length {
+            self.hidden.file.set_len(self.hidden.length)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn keep(mut self, owner: IpAddr) -> Option<String> {
         // An empty partial file is of no use.
-        if self.not_kept || self.write_at == 0 || self.cut_raw_tail().is_err() {
+        if self.not_kept || self.hidden.length == 0 || self.cut_raw_tail().is_err() {
             return None;
         }
         // The state file describes it to an operator.
         self.save(&[]);
-        let Name { text, .. } = self.name.take()?;
-        self.directory.add_partial(&text, Some(owner), self.write_at);
-        Some(text)
+        let name = self.hidden.name.take()?;
+        self.directory.add_partial(&name, Some(owner), self.hidden.length);
+        Some(name)
     }
 
     /// Keeps it under a name that no attempt resumes.
     pub(crate) fn keep_apart(mut self, owner: IpAddr) -> Option<String> {
         let apart = names::random().ok()?;
-        let name = self.name.as_mut()?;
+        let name = self.hidden.name.as_mut()?;
         let handle = self.directory.handle();
-        rustix::fs::renameat(handle, name.text.as_str(), handle, apart.as_str()).ok()?;
-        name.text = apart;
-        if let Some(mut state) = name.state.take() {
-            state.remove(handle);
-        }
+        renameat(handle, name.as_str(), handle, apart.as_str()).ok()?;
+        *name = apart;
+        self.remove_state();
         self.keep(owner)
     }
 }
 
 impl Drop for PartialFile {
     fn drop(&mut self) {
-        let Some(name) = &mut self.name else { return };
-        let handle = self.directory.handle();
-        if let Err(error) = rustix::fs::unlinkat(handle, name.text.as_str(), AtFlags::empty()) {
-            tracing::warn!(part = name.text, %error, "cannot remove a partial file");
+        let Some(name) = &self.hidden.name else { return };
+        if let Err(error) = unlinkat(self.directory.handle(), name.as_str(), AtFlags::empty()) {
+            tracing::warn!(part = name, %error, "cannot remove a partial file");
         }
-        if let Some(state) = &mut name.state {
-            state.remove(handle);
-        }
+        self.remove_state();
     }
-}
-
-fn open_hidden(
-    directory: &Directory,
-    name: &str,
-    how: OFlags,
-    mode: Option<u32>,
-) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
-    let mode = Mode::from_raw_mode(crate::disk::partial_mode(mode));
-    Ok(openat(directory.handle(), name, flags, mode)?.into())
 }
 
 /// Sets the requested modification time, if there is one.
 pub fn set_time(file: &File, mtime: Option<FileTime>) {
-    if let Some(time) = mtime.and_then(FileTime::to_system_time)
-        && let Err(error) = file.set_modified(time)
-    {
+    if let Err(error) = mtime.map_or(Ok(()), |mtime| set_modified(file, mtime)) {
         tracing::warn!(%error, "cannot set the requested modification time");
     }
 }

@@ -27,8 +27,8 @@ const CRATES: [(&str, &[&str]); 11] = [
 const MODULES: [(&str, &str); 8] = [
     (
         "store",
-        "digest_cache disk index memory beneath names key directory state partial store target \
-         usage sink",
+        "disk names key state hashing digest_cache beneath index hidden directory usage target \
+         partial local store memory sink",
     ),
     ("proto", "limits one_line visible detect http1 http2 ws transfer access rooms pipe preface"),
     (

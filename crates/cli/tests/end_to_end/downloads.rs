@@ -542,6 +542,22 @@ fn a_source_that_changed_begins_anew_and_its_old_part_goes() {
     assert_eq!(here.names(), ["large.bin"]);
 }
 
+/// There is nothing to hash at the end, so it ends with the last byte.
+#[test]
+fn a_download_without_a_digest_is_resumed() {
+    let server = Server::start(&SLOW);
+    let content = large(&server, 100_000_000);
+    let here = Here::new();
+    let url = server.url("tcp", "large.bin");
+    let mut client = here.start(&["get", &url]);
+    here.part_beyond(100_000);
+    client.kill();
+    client.outcome();
+    let got = here.anyport(&["get", "--json", "--digest", "none", &url]).succeeds();
+    assert!(got.json()[0]["offset"].as_u64() >= Some(100_000), "{got:?}");
+    assert_eq!(here.read("large.bin"), content);
+}
+
 /// Same size, same second: only the digest of the whole tells.
 #[test]
 fn a_part_of_other_content_is_not_kept_and_begun_anew_once() {

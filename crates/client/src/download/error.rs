@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::refusal::{Refusal, Retry};
 use anyport_proto::ws::Violation;
+use anyport_store::LocalError;
 use anyport_tls::TlsError;
 
 use crate::error::{
@@ -269,6 +270,18 @@ impl GetError {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+impl From<LocalError> for GetError {
+    fn from(error: LocalError) -> Self {
+        match error {
+            LocalError::Busy(path) => Self::Busy { path },
+            LocalError::Exists(path) => Self::Exists { path },
+            LocalError::NotReplaced(path, what) => Self::NotReplaced { path, what },
+            LocalError::StoredAs(path, other) => Self::StoredAs { path, other },
+            LocalError::Io(what, path, source) => Self::Local { what, path, source },
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::{Destination, GetError, part};
+use anyport_store::check_name;
+
+use super::{Destination, GetError};
 use crate::target::Place;
 
 /// The directories of one download.
@@ -31,7 +33,7 @@ impl Folders {
         let below = path.ancestors().take_while(|above| *above != self.root);
         let unchecked: Vec<&Path> = below.filter(|path| !self.checked.contains(*path)).collect();
         for path in unchecked.iter().rev() {
-            part::check_name(path)?;
+            check_name(path)?;
         }
         std::fs::create_dir_all(path).map_err(|source| {
             let (what, path) = ("create the directory", path.to_owned());

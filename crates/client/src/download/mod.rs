@@ -1,4 +1,4 @@
-//! Receives files and listings: `target → dial → wire (lines · messages) → part → file`.
+//! Receives files and listings: `target → dial → wire (lines · messages) → local file`.
 //!
 //! ```text
 //!   list the path       what is there, how large, from when
@@ -15,7 +15,6 @@ mod error;
 mod folders;
 mod lines;
 mod messages;
-mod part;
 pub(crate) mod pipe;
 mod receiver;
 mod wire;

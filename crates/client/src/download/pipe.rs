@@ -8,9 +8,9 @@ use std::time::Instant;
 use anyport_proto::pipe::{PipeKey, Take};
 use anyport_proto::preface::{Reply, take_line, with_token};
 use anyport_proto::transfer::offer::OnExists;
+use anyport_store::{LocalFile, check_replaceable};
 
 use super::GetError;
-use super::part::{Part, check_replaceable};
 use crate::connect::ConnectOptions;
 use crate::send::pipe::{connect, cut, read_line};
 use crate::stream::BUFFER;
@@ -47,14 +47,14 @@ pub fn take(
     if on_exists == OnExists::Overwrite {
         check_replaceable(path)?;
     }
-    let mut part = Part::fresh(path, None)?;
-    match copy(target, key, options, &mut |bytes| part.write(bytes)) {
+    let mut file = LocalFile::fresh(path, None)?;
+    match copy(target, key, options, &mut |bytes| Ok(file.write(bytes)?)) {
         Ok(taken) => {
-            let path = part.publish_as_it_is(on_exists)?;
+            let path = file.publish(None, None, on_exists)?;
             Ok(Taken { path: Some(path), ..taken })
         }
         Err(error) => {
-            part.discard();
+            file.discard();
             Err(error)
         }
     }

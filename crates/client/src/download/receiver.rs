@@ -11,9 +11,10 @@ use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
+use anyport_store::disk::limited_mode;
+use anyport_store::{LocalFile, VersionKey, hashing, set_modified};
 
 use super::folders::Folders;
-use super::part::{self, Part};
 use super::wire::{Facts, Sink, Wire};
 use super::{GetError, GetOptions, Got, Progress, Received, agree};
 use crate::attempts::Attempts;
@@ -68,14 +69,16 @@ impl Receiver<'_> {
         if let Some(folder) = target.parent() {
             self.folders.create(folder)?;
         }
-        let mut part = Part::open(self.host, file, target)?;
+        let Facts { name, size, mtime, tag, .. } = file;
+        let key = VersionKey::new(self.host, name, target, *size, *mtime, tag.as_deref());
+        let mut local = LocalFile::open(&key, target, *size, file.mode)?;
         let started = Instant::now();
-        let (head, offset) = match self.wire.get(file, part.length(), self.options.digest) {
+        let (head, offset) = match self.wire.get(file, local.length(), self.options.digest) {
             Ok(begun) => begun,
             Err(error) => {
                 // An empty partial file is of no use.
-                if part.length() == 0 {
-                    part.discard();
+                if local.length() == 0 {
+                    local.discard();
                 }
                 return Err(error);
             }
@@ -84,35 +87,32 @@ impl Receiver<'_> {
         if !head.agrees(file) {
             return Err(GetError::Changed { name: file.name.to_string() });
         }
-        if offset == 0 && part.length() > 0 {
-            part.cut()?;
+        if offset == 0 && local.length() > 0 {
+            local.truncate()?;
         }
         count.add(offset, self.tell);
         // What was here before is hashed with the rest, when that is here.
         let hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
-        let mut incoming = Incoming { part, hasher, count, tell: &mut *self.tell };
+        let mut incoming = Incoming { local, hasher, count, tell: &mut *self.tell };
         let left = head.size.map(|size| size - offset);
         let size = offset + self.wire.content(left, &mut incoming)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = self.wire.file_end(size)?;
         self.in_content = false;
-        let Incoming { part, hasher, .. } = incoming;
+        let Incoming { local, hasher, .. } = incoming;
         let digest = match hasher {
             Some(hasher) => hasher.finish(),
-            None => part.digest(self.options.digest)?,
+            None => local.digest(self.options.digest)?,
         };
         if let Err(error) = agree(&head, digest, &end) {
-            part.discard();
+            local.discard();
             return Err(error);
         }
         // What a listing said holds where an answer says nothing.
         let (mtime, mode) = (head.mtime.or(file.mtime), head.mode.or(file.mode));
         let size_told = head.size.is_some();
-        let path = part.publish(
-            &Facts { mtime, mode, ..head },
-            self.options.permissions,
-            self.options.on_exists,
-        )?;
+        let mode = mode.map(|mode| limited_mode(mode, self.options.permissions));
+        let path = local.publish(mode, mtime, self.options.on_exists)?;
         let got = Got {
             peer: self.wire.peer,
             name: file.name.clone(),
@@ -144,9 +144,9 @@ impl Receiver<'_> {
         if !exists || self.options.on_exists == OnExists::Rename {
             return Ok(None);
         }
-        part::check_name(target)?;
+        anyport_store::check_name(target)?;
         if let Some((size, (ours, mtime))) =
-            file.size.and_then(|size| Some((size, part::present(target, size)?)))
+            file.size.and_then(|size| Some((size, anyport_store::present(target, size)?)))
         {
             if !self.options.checksum && file.mtime.is_some_and(|theirs| theirs.identifies(mtime)) {
                 return Ok(Some(self.present(file, target, size, None)));
@@ -156,14 +156,14 @@ impl Receiver<'_> {
             {
                 // The next comparison then needs no digest. A file of another user keeps its time.
                 if let Some(mtime) = file.mtime {
-                    let _ = ours.set_modified(part::system_time(mtime));
+                    let _ = set_modified(&ours, mtime);
                 }
                 return Ok(Some(self.present(file, target, size, Some(digest))));
             }
         }
         match self.options.on_exists {
             OnExists::Error => Err(GetError::Exists { path: target.to_owned() }),
-            OnExists::Overwrite => part::check_replaceable(target).map(|()| None),
+            OnExists::Overwrite => Ok(anyport_store::check_replaceable(target).map(|()| None)?),
             OnExists::Rename => Ok(None),
         }
     }
@@ -187,7 +187,9 @@ impl Receiver<'_> {
             algorithm => algorithm,
         };
         // First ours: the server must not wait for our disk.
-        let Ok(Some(ours)) = part::digest_of(ours, size, algorithm) else { return Ok(None) };
+        let Ok(Some(ours)) = hashing::digest(ours, size, algorithm, || false) else {
+            return Ok(None);
+        };
         Ok(self.wire.digest(file, size, algorithm)?.filter(|theirs| *theirs == ours))
     }
 
@@ -208,10 +210,10 @@ impl Receiver<'_> {
     }
 }
 
-/// Content on its way into a part.
+/// Content on its way into a local file.
 struct Incoming<'a, 'b> {
-    part: Part,
-    /// None where all of the part is hashed in the end.
+    local: LocalFile,
+    /// `None` where all content is hashed at the end.
     hasher: Option<Hasher>,
     count: &'a mut Count<'b>,
     tell: &'a mut dyn FnMut(Progress<'_>),
@@ -222,18 +224,18 @@ impl Sink for Incoming<'_, '_> {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }
-        self.part.write(bytes)?;
+        self.local.write(bytes)?;
         self.count.add(bytes.len() as u64, self.tell);
         Ok(())
     }
 
     fn place(&self) -> Option<(&Arc<File>, u64)> {
         let seen = self.hasher.as_ref().is_some_and(Hasher::wants_content);
-        (!seen).then(|| self.part.next_place())
+        (!seen).then(|| self.local.splice_target())
     }
 
     fn put(&mut self, count: u64) {
-        self.part.put(count);
+        self.local.spliced(count);
         self.count.add(count, self.tell);
     }
 }

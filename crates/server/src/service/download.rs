@@ -8,7 +8,6 @@ use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,9 +19,9 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 pub(crate) use anyport_store::beneath::Attributes as Facts;
 use anyport_store::beneath::{self, Found, Kind};
+use anyport_store::hashing::{self, read_at};
 
 use super::files::{Files, Source};
-use super::hashing;
 use crate::events::{Direction, Sent, Transfer, Underway};
 
 /// One file on its way out. Ends by [`Self::finish`] or [`Self::broken`]; dropped without either, it counts as given up by
@@ -336,19 +335,6 @@ pub(super) fn cannot_open(path: &FilePath, error: &io::Error) -> Refusal {
         ) => Refusal::new(RefusalCode::NotFound, format!("no such file or directory: {path}"))
             .with_hint("list the files with anyport ls, curl http://HOST:PORT/ or LIST"),
         _ => Refusal::new(RefusalCode::Storage, format!("cannot open {path}: {error}")),
-    }
-}
-
-/// As much as fits `buffer`, at least a byte.
-fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(buffer, at) {
-            Ok(0) => {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, hashing::SHORTER));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
     }
 }
 

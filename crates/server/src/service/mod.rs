@@ -4,7 +4,6 @@ pub(crate) mod download;
 pub(crate) mod echo;
 pub(crate) mod files;
 pub(crate) mod greet;
-mod hashing;
 pub(crate) mod listing;
 pub(crate) mod pipe;
 pub(crate) mod rooms;

@@ -16,6 +16,7 @@ mod publish;
 
 pub use lock::{Lock, lock};
 pub use names::stored_as;
+pub(crate) use owned::{check_owned, is_writable_by_others};
 pub use owned::{is_shared, open_owned};
 pub use probe::{Lack, probe};
 pub use publish::{At, Way, rename_no_replace, sync};

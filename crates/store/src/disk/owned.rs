@@ -1,6 +1,6 @@
 //! Files at paths that another user may have prepared, as in `/tmp`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -15,21 +15,25 @@ use rustix::fs::OFlags;
 /// The kernel's error, or why the file is not safe.
 pub fn open_owned(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file =
-        options.custom_flags(flags.bits().cast_signed()).open(path).map_err(|error| match error
-            .raw_os_error()
-        {
-            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
-                io::Error::other("it is a symbolic link")
-            }
-            _ => error,
-        })?;
+    let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
+    check_owned(opened, is_shared(path))
+}
+
+/// Returns a file that was opened with `NOFOLLOW` and `NONBLOCK`, if it is safe in a directory that
+/// is `shared` with other users; later operations on it wait.
+pub(crate) fn check_owned(opened: io::Result<File>, shared: bool) -> io::Result<File> {
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+            io::Error::other("it is a symbolic link")
+        }
+        _ => error,
+    })?;
     // Only opening must not wait.
     let flags = rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK;
     rustix::fs::fcntl_setfl(&file, flags)?;
     let metadata = file.metadata()?;
     let ours = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
-    if is_shared(path) && metadata.is_file() && !(ours && metadata.nlink() == 1) {
+    if shared && metadata.is_file() && !(ours && metadata.nlink() == 1) {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             "it belongs to another user, in a directory that other users can write to",
@@ -44,8 +48,13 @@ pub fn is_shared(path: &Path) -> bool {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    is_writable_by_others(std::fs::metadata(folder))
+}
+
+/// Whether other users may create files in a directory.
+pub(crate) fn is_writable_by_others(directory: io::Result<Metadata>) -> bool {
     // Without metadata the directory is not trusted.
-    std::fs::metadata(folder).map_or(true, |metadata| metadata.mode() & 0o022 != 0)
+    directory.map_or(true, |metadata| metadata.mode() & 0o022 != 0)
 }
 
 #[cfg(test)]

@@ -26,12 +26,11 @@ use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::{
-    Impossible, Present, Settings, Sink, Store, Target, TransferKey, Usage, not_distinguished,
-    usage_below,
+    Impossible, Present, Settings, Sink, Store, Target, TransferKey, Usage, hashing,
+    not_distinguished, usage_below,
 };
 use tokio::sync::Semaphore;
 
-use super::hashing;
 use crate::address::counted_as;
 use crate::budget::Budget;
 use crate::config::{Config, FileAccess, Fsync, SinkKind};

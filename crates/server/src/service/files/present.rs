@@ -8,10 +8,10 @@ use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::beneath::{self, Found};
-use anyport_store::{digest_cache, set_time};
+use anyport_store::{digest_cache, hashing, set_time};
 
 use super::upload::Here;
-use super::{Files, Source, exists, hashing, storage_refusal};
+use super::{Files, Source, exists, storage_refusal};
 use crate::config::SinkKind;
 
 impl Files {
