@@ -525,13 +525,19 @@ pub(crate) mod tests {
 
     #[test]
     fn a_summary_shortens_the_name_and_never_drops_the_peer() {
-        let path = Some(format!("{}photo.jpg", "holiday/".repeat(9)));
-        let resumed = Receipt { path, confirmed: false, resumed: 900_000_000, ..whole() };
-        for peer in ["203.0.113.200:40312", "[2001:db8::7]:40312"] {
-            let line = Receipt { peer: peer.parse().unwrap(), ..resumed.clone() }.summary();
-            let what = " stored: 1.02 GB (118 MB now) in 0.409 s, blake3:abababab, unconfirmed";
-            assert!(line.ends_with(&format!("photo.jpg{what}, ws, {peer}")), "{line}");
-            assert!(line.starts_with('…') && line.chars().count() <= 100, "{line}");
+        let long = Some(format!("{}photo.jpg", "holiday/".repeat(9)));
+        let whole_file = Receipt { path: long, ..whole() };
+        let resumed = Receipt { resumed: 900_000_000, ..whole_file.clone() };
+        let unconfirmed = Receipt { confirmed: false, ..whole_file };
+        for (receipt, now, doubt) in
+            [(resumed, " (118 MB now)", ""), (unconfirmed, "", ", unconfirmed")]
+        {
+            for peer in ["203.0.113.200:40312", "[2001:db8::7]:40312"] {
+                let line = Receipt { peer: peer.parse().unwrap(), ..receipt.clone() }.summary();
+                let what = format!("stored: 1.02 GB{now} in 0.409 s, blake3:abababab{doubt}");
+                assert!(line.ends_with(&format!("/photo.jpg {what}, ws, {peer}")), "{line}");
+                assert!(line.starts_with('…') && line.chars().count() <= 100, "{line}");
+            }
         }
         let plain = whole().summary();
         let what = "photo.jpg stored: 1.02 GB in 0.409 s, blake3:abababab, ws, 127.0.0.1:40312";
