@@ -1,4 +1,4 @@
-//! How often, and how soon, a broken connection is replaced.
+//! The retry loop of all commands: how often, and how soon, a lost connection is replaced.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyport_proto::transfer::refusal::Retry;
 
 use crate::content::{Identity, Source};
-use crate::error::{Blame, Consequence, SendError};
+use crate::error::{Blame, Consequence, Error, ErrorKind, Transferred};
 
 /// How often one file has been tried.
 pub(crate) struct Attempts {
@@ -25,6 +25,8 @@ pub(crate) struct Attempts {
     identity: Option<Identity>,
     /// What was sent can be read again.
     pub(crate) repeatable: bool,
+    /// The error that interrupted what is attempted again.
+    interrupted: Option<Error>,
 }
 
 impl Attempts {
@@ -40,6 +42,7 @@ impl Attempts {
             once: Cell::new(false),
             identity: None,
             repeatable: false,
+            interrupted: None,
         }
     }
 
@@ -50,21 +53,18 @@ impl Attempts {
         self.furthest.set(0);
         self.identity = None;
         self.once.set(false);
+        self.interrupted = None;
     }
 
     /// Whether the source is what it was at the first attempt.
-    pub(crate) fn check(
-        &mut self,
-        source: &Source,
-        now: Option<&Identity>,
-    ) -> Result<(), SendError> {
+    pub(crate) fn check(&mut self, source: &Source, now: Option<&Identity>) -> Result<(), Error> {
         match &self.identity {
             None => {
                 self.identity = now.cloned();
                 self.repeatable = now.is_some();
             }
             Some(before) if Some(before) == now => {}
-            Some(_) => return Err(SendError::Changed { path: source.path().to_owned() }),
+            Some(_) => return Err(ErrorKind::Changed(source.path().to_owned()).into()),
         }
         Ok(())
     }
@@ -83,20 +83,51 @@ impl Attempts {
         self.shaken.set(true);
     }
 
-    /// Returns `error` as it is after the connections so far. A server that has spoken TLS does so again, so one that closes
-    /// a later connection within the TLS handshake has lost it, as over plaintext.
-    pub(crate) fn judge(&self, error: SendError) -> SendError {
-        match error {
-            SendError::NoTls { peer } if self.shaken.get() => {
-                SendError::broken_off(peer, 0, crate::stream::ended())
+    /// Reports `error` and waits for the next attempt.
+    ///
+    /// # Errors
+    /// The error to return if no attempt follows, or the error of `report`.
+    pub(crate) fn again(&mut self, error: Error, report: &mut Report<'_>) -> Result<(), Error> {
+        let error = self.judge(error);
+        let consequence = error.consequence();
+        self.again_after(error, consequence, report)
+    }
+
+    /// Does the same after an error that has other consequences here.
+    pub(crate) fn again_after(
+        &mut self,
+        error: Error,
+        consequence: Consequence,
+        report: &mut Report<'_>,
+    ) -> Result<(), Error> {
+        let Some(delay) = self.delay(consequence) else {
+            // The same command continues the transfer whenever the server is back, so its
+            // interruption is reported, and not that the server cannot be reached.
+            let is_gone = consequence.blame == Blame::Unreachable;
+            return Err(self.interrupted.take().filter(|_| is_gone).unwrap_or(error));
+        };
+        report(&error, delay)?;
+        std::thread::sleep(delay);
+        if consequence.blame == Blame::BrokenOff {
+            self.interrupted = Some(error);
+        }
+        Ok(())
+    }
+
+    /// Returns `error` as it is after the connections so far. A server that has spoken TLS does so
+    /// again: if it closes a later connection within the handshake, that connection was lost.
+    pub(crate) fn judge(&self, error: Error) -> Error {
+        match (error.kind(), error.peer()) {
+            (ErrorKind::NoTls, Some(peer)) if self.shaken.get() => {
+                Error::lost(peer, Transferred::Sent(0), crate::stream::ended())
             }
-            error => error,
+            _ => error,
         }
     }
 
     /// Returns the delay before the next attempt after an error with this consequence; `None` if
     /// there is no further attempt.
-    pub(crate) fn delay(&self, after: Consequence) -> Option<Duration> {
+    fn delay(&self, after: Consequence) -> Option<Duration> {
         // Every other error needs a connection, if only for the answer to a handshake.
         let connected = self.connected.get() || after.blame != Blame::Unreachable;
         self.connected.set(connected);
@@ -116,6 +147,9 @@ impl Attempts {
         Some((FIRST_DELAY * 2_u32.pow(doublings)).min(LONGEST_DELAY))
     }
 }
+
+/// Receives each error that another attempt follows, and the delay before it.
+pub(crate) type Report<'a> = dyn FnMut(&Error, Duration) -> Result<(), Error> + 'a;
 
 /// Before the first attempt to go on.
 const FIRST_DELAY: Duration = Duration::from_millis(250);

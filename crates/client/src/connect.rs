@@ -5,7 +5,7 @@
 //!   └──────────── connect_timeout, for each address and read ──────────────┘ then timeout
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
@@ -15,7 +15,7 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::error::SendError;
+use crate::error::{Error, ErrorKind, Transferred};
 use crate::proxy::{Proxies, ProxyError, tunnel};
 use crate::stream::{Encryption, Stream};
 use crate::target::{Scheme, Target};
@@ -72,7 +72,7 @@ pub(crate) struct Socket {
 
 /// Connects to `target`. Reads and writes are limited by `connect_timeout` until
 /// [`Socket::end_handshake`].
-pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Connection, SendError> {
+pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Connection, Error> {
     let stream = reach(target, options)?;
     let (peer, congestion) = prepare(&stream, options)?;
     let socket = Socket { handle: stream.try_clone().ok(), congestion };
@@ -81,7 +81,7 @@ pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Conne
 }
 
 /// Dials the target, or its proxy, which then opens a tunnel to the target.
-fn reach(target: &Target, options: &ConnectOptions) -> Result<TcpStream, SendError> {
+fn reach(target: &Target, options: &ConnectOptions) -> Result<TcpStream, Error> {
     let timeout = options.connect_timeout;
     let Some(proxy) = options.proxies.of(target)? else {
         let stream = dial(&target.host, target.port, timeout)?;
@@ -93,10 +93,9 @@ fn reach(target: &Target, options: &ConnectOptions) -> Result<TcpStream, SendErr
         set_timeouts(&stream, timeout);
         tunnel(&stream, &proxy, target, timeout).map(|()| stream)
     });
-    opened.map_err(|source| SendError::Proxy {
-        target: target.address(),
-        proxy: proxy.to_string(),
-        source: Box::new(source),
+    opened.map_err(|reason| {
+        let (target, proxy, reason) = (target.address(), proxy.to_string(), Box::new(reason));
+        ErrorKind::Proxy { target, proxy, reason }.into()
     })
 }
 
@@ -131,17 +130,13 @@ const fn alpn(scheme: Scheme) -> &'static [&'static [u8]] {
 }
 
 /// Sets the socket's options; returns the peer and the congestion control in use.
-fn prepare(
-    stream: &TcpStream,
-    options: &ConnectOptions,
-) -> Result<(SocketAddr, String), SendError> {
-    let no_peer = |source| SendError::BrokenOff { peer: UNKNOWN_PEER, sent: 0, source };
+fn prepare(stream: &TcpStream, options: &ConnectOptions) -> Result<(SocketAddr, String), Error> {
+    let no_peer = |source| Error::from(ErrorKind::Lost(Transferred::Sent(0))).because(source);
     let peer = stream.peer_addr().map_err(no_peer)?;
     let local = stream.local_addr().map_err(no_peer)?;
-    let congestion = options
-        .congestion
-        .apply(stream, local, peer)
-        .map_err(|source| SendError::Congestion { name: options.congestion.to_string(), source })?;
+    let congestion = options.congestion.apply(stream, local, peer).map_err(|e| {
+        Error::from(ErrorKind::Congestion(options.congestion.to_string())).because(e)
+    })?;
     // A server that vanished is noticed while the client waits for its receipt. None of these
     // options may fail a transfer.
     let keepalive = TcpKeepalive::new()
@@ -159,6 +154,3 @@ fn set_timeouts(stream: &TcpStream, timeout: Duration) {
     let _ = stream.set_read_timeout(Some(timeout));
     let _ = stream.set_write_timeout(Some(timeout));
 }
-
-/// Stands for the peer of a socket that was disconnected before its address was read.
-const UNKNOWN_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -20,7 +20,7 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::Offer;
 
 use crate::aside::Aside;
-use crate::error::{SendError, Stopped};
+use crate::error::{Error, ErrorKind, Stopped};
 
 /// Something to send: looked at, and opened when its turn comes.
 #[derive(Debug, Clone)]
@@ -64,6 +64,12 @@ pub enum OpenError {
         /// As the user wrote it.
         path: PathBuf,
     },
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        Self::from(ErrorKind::Open).because(error)
+    }
 }
 
 impl OpenError {
@@ -352,11 +358,11 @@ impl Content {
     }
 
     /// Begins at `offset`, as the server has what is before. The digest is then made beside, of everything.
-    pub(crate) fn go_on_at(&mut self, offset: u64) -> Result<(), SendError> {
+    pub(crate) fn go_on_at(&mut self, offset: u64) -> Result<(), Error> {
         if offset == 0 {
             return Ok(());
         }
-        let failed = |source| SendError::Read { path: self.label.clone(), source };
+        let failed = |source| Error::from(ErrorKind::Read(self.label.clone())).because(source);
         let size = self.size.filter(|size| offset <= *size);
         let size = size.ok_or_else(|| {
             failed(io::Error::other("the server's partial file is longer than this file"))
@@ -382,7 +388,7 @@ impl Content {
     }
 
     /// Reads what is there, at most `buffer` and at most what was announced. 0 is the end.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SendError> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let wanted =
             self.left().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let most = self.at_once();
@@ -412,7 +418,7 @@ impl Content {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
-                    return Err(SendError::Read { path: self.label.clone(), source });
+                    return Err(Error::from(ErrorKind::Read(self.label.clone())).because(source));
                 }
             }
         }
@@ -443,7 +449,7 @@ impl Content {
             // Reading continues where sending stopped.
             let at = SeekFrom::Start(self.bytes);
             self.file.seek(at).map_err(|source| {
-                Stopped::Local(SendError::Read { path: self.label.clone(), source })
+                Stopped::Local(Error::from(ErrorKind::Read(self.label.clone())).because(source))
             })?;
             return Ok(None);
         };
@@ -459,7 +465,7 @@ impl Content {
     }
 
     /// Fills `buffer`, which must not be more than what is left of the announced size.
-    pub(crate) fn read_exact(&mut self, mut buffer: &mut [u8]) -> Result<(), SendError> {
+    pub(crate) fn read_exact(&mut self, mut buffer: &mut [u8]) -> Result<(), Error> {
         while !buffer.is_empty() {
             match self.read(buffer)? {
                 0 => return Err(self.shrank()),
@@ -473,7 +479,7 @@ impl Content {
     ///
     /// # Errors
     /// The source cannot be read, or is not what was sent any more.
-    pub(crate) fn digest(&mut self) -> Result<Option<Digest>, SendError> {
+    pub(crate) fn digest(&mut self) -> Result<Option<Digest>, Error> {
         if self.left() == Some(0) {
             self.check_source()?;
         }
@@ -486,13 +492,13 @@ impl Content {
     }
 
     /// Looks at the source again: what was read may be half old and half new content.
-    fn check_source(&mut self) -> Result<(), SendError> {
+    fn check_source(&mut self) -> Result<(), Error> {
         if std::mem::replace(&mut self.checked, true) {
             return Ok(());
         }
         let path = self.label.clone();
-        let failed = |source| SendError::Read { path: path.clone(), source };
-        let changed = || SendError::Changed { path: path.clone() };
+        let failed = |source| Error::from(ErrorKind::Read(path.clone())).because(source);
+        let changed = || ErrorKind::Changed(path.clone()).into();
         match self.look_again().map_err(failed)? {
             Second::Unchanged => Ok(()),
             Second::Changed => Err(changed()),
@@ -535,23 +541,24 @@ impl Content {
         Aside::start(file, size, self.digest)?.finish()
     }
 
-    fn finish_digest(&mut self) -> Result<Option<Digest>, SendError> {
+    fn finish_digest(&mut self) -> Result<Option<Digest>, Error> {
         let digest = match std::mem::replace(&mut self.hashing, Hashing::Done(None)) {
             Hashing::Passing(hasher) => hasher.finish(),
-            Hashing::Aside(aside) => aside
-                .finish()
-                .map_err(|source| SendError::Read { path: self.label.clone(), source })?,
+            Hashing::Aside(aside) => aside.finish().map_err(|source| {
+                Error::from(ErrorKind::Read(self.label.clone())).because(source)
+            })?,
             Hashing::Done(digest) => digest,
         };
         self.hashing = Hashing::Done(digest);
         Ok(digest)
     }
 
-    fn shrank(&self) -> SendError {
-        SendError::Shrank {
+    fn shrank(&self) -> Error {
+        ErrorKind::Shrank {
             path: self.label.clone(),
             announced: self.size.unwrap_or_default(),
             read: self.bytes,
         }
+        .into()
     }
 }

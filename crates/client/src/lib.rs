@@ -26,15 +26,13 @@ mod target;
 mod walk;
 
 pub use bottleneck::Bottleneck;
-pub use cat::{CatError, CatOptions, cat};
-pub use chat::{ChatError, ChatOptions, Left, Told, chat, room};
+pub use cat::{CatOptions, cat};
+pub use chat::{ChatOptions, Left, Told, chat, room};
 pub use connect::ConnectOptions;
 pub use content::{OpenError, Source};
 pub use download::pipe::{Taken, take, take_into};
-pub use download::{
-    Destination, GetError, GetOptions, Got, Listed, Progress, Received, get, get_into, list,
-};
-pub use error::{Blame, RESUME_HINT, SendError};
+pub use download::{Destination, GetOptions, Got, Listed, Progress, Received, get, get_into, list};
+pub use error::{Blame, Error, ErrorKind, RESUME_HINT, Transferred};
 pub use proxy::{Proxies, Proxy, ProxyError, ProxyUrlError, ProxyVariables};
 pub use send::pipe::give;
 pub use send::{Engine, Observer, Options, Sent, send};

@@ -7,7 +7,7 @@ use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::{EndKind, Receipt};
 
 use crate::content::Source;
-use crate::error::{Blame, SendError};
+use crate::error::{Blame, Error, ErrorKind};
 use crate::send::{Failed, Observer, Options, Sent};
 use crate::target::Place;
 
@@ -48,14 +48,14 @@ pub(crate) fn items<'a>(
     options: &Options,
     observer: &dyn Observer,
     failed: &mut Failed,
-) -> Result<Vec<Item<'a>>, SendError> {
+) -> Result<Vec<Item<'a>>, Error> {
     let mut items: Vec<Item<'a>> = Vec::with_capacity(sources.len());
     for source in sources {
         let path = place.name(source.name()).filter(|_| !options.plain);
         match path.map(|path| FilePath::exact(&path)).transpose() {
             Ok(path) => items.push(Item { source, path }),
             Err(error) => {
-                let error = SendError::Name { path: source.path().to_owned(), source: error };
+                let error = Error::from(ErrorKind::Name(source.path().to_owned(), error));
                 if sources.len() == 1 {
                     return Err(error);
                 }
@@ -72,7 +72,7 @@ pub(crate) fn items<'a>(
 }
 
 /// Checks that no two files have one name. Two empty directories may.
-fn apart(items: &[Item<'_>]) -> Result<(), SendError> {
+fn apart(items: &[Item<'_>]) -> Result<(), Error> {
     let mut names: HashMap<&FilePath, &Item<'_>> = HashMap::with_capacity(items.len());
     for item in items {
         let Some(path) = &item.path else { continue };
@@ -80,7 +80,7 @@ fn apart(items: &[Item<'_>]) -> Result<(), SendError> {
             && !(first.is_directory() && item.is_directory())
         {
             let (first, second) = (first.source.path().to_owned(), item.source.path().to_owned());
-            return Err(SendError::SameName { name: path.to_string(), first, second });
+            return Err(ErrorKind::SameName { name: path.to_string(), first, second }.into());
         }
     }
     Ok(())
@@ -95,14 +95,14 @@ impl Changed {
     ///
     /// # Errors
     /// The receiver says that it has the file already, under a name that is not the file's own.
-    pub(crate) fn check(&mut self, item: &Item<'_>, sent: &mut Sent) -> Result<(), SendError> {
+    pub(crate) fn check(&mut self, item: &Item<'_>, sent: &mut Sent) -> Result<(), Error> {
         let stored = sent.receipt.as_ref().and_then(Receipt::stored);
         let (Some(offered), Some(stored)) = (&item.path, stored) else { return Ok(()) };
         let is_changed = stored != *offered;
         let is_present = sent.receipt.as_ref().is_some_and(|r| r.end == EndKind::AlreadyHere);
         if is_present && (is_changed || self.0.contains(&stored)) {
             let (peer, name, stored) = (sent.peer, offered.to_string(), stored.to_string());
-            return Err(SendError::NotApart { peer, name, stored });
+            return Err(Error::at(peer, ErrorKind::NotApart { name, stored }));
         }
         if is_changed {
             sent.changed_from = Some(offered.to_string());

@@ -219,6 +219,11 @@ pub enum ProxyError {
 }
 
 impl ProxyError {
+    /// Returns whether a later attempt may succeed.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Dial(_) | Self::Lost(_) | Self::Unreachable(_))
+    }
+
     /// Returns what the user can do about it.
     pub(crate) const fn hint(&self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
-use crate::error::SendError;
+use crate::error::{Error, ErrorKind, Transferred};
 use crate::target::{Scheme, Target};
 
 /// Whom to trust, and who is told why a server is.
@@ -75,12 +75,12 @@ impl Stream {
         target: &Target,
         alpn: &[&[u8]],
         encryption: &Encryption,
-    ) -> Result<Self, SendError> {
+    ) -> Result<Self, Error> {
         let mut stream = Self { socket, tls: None };
         if !target.encrypted {
             return Ok(stream);
         }
-        let failed = |source| SendError::Tls { peer, source: Box::new(source) };
+        let failed = |source| Error::at(peer, ErrorKind::Tls(Box::new(source)));
         // A URL of the web promises what a browser checks.
         let new = match target.scheme {
             Scheme::Http => NewServer::SameName,
@@ -90,7 +90,7 @@ impl Stream {
             encryption.client.connect(&target.host, target.port, alpn, new).map_err(failed)?;
         let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());
         let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out, error: None });
-        let broken = |source| SendError::broken_off(peer, 0, source);
+        let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
         let (mut count, mut is_tls) = (0, false);
         loop {
             let Tls { machine, plain, wire, out, .. } = &mut *tls;
@@ -106,7 +106,11 @@ impl Stream {
             count = read(&stream.socket, wire).map_err(broken)?;
             if count == 0 {
                 // One that has begun to answer does speak it, and may be back.
-                return Err(if is_tls { broken(ended()) } else { SendError::NoTls { peer } });
+                return Err(if is_tls {
+                    broken(ended())
+                } else {
+                    Error::at(peer, ErrorKind::NoTls)
+                });
             }
             is_tls = true;
         }

@@ -1,6 +1,6 @@
 //! Failures of a command.
 
-use anyport_client::{ConnectOptions, DEFAULT_PORT, ProxyError, Target};
+use anyport_client::{ConnectOptions, DEFAULT_PORT, Error, ErrorKind, Target};
 
 use crate::exit::Exit;
 
@@ -40,7 +40,8 @@ impl Failure {
             self.hint = Some(PATTERN_HINT.to_owned());
         }
         if let Ok(Some(proxy)) = connect.proxies.of(target) {
-            if !self.error.chain().any(<dyn std::error::Error>::is::<Box<ProxyError>>) {
+            let error = self.error.downcast_ref::<Error>();
+            if !error.is_some_and(|error| matches!(error.kind(), ErrorKind::Proxy { .. })) {
                 let address = target.address();
                 self.error = self.error.context(format!("{address} through proxy {proxy}"));
             }

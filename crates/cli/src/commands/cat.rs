@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use anyport_client::{CatError, CatOptions, Target, cat};
+use anyport_client::{CatOptions, ErrorKind, Target, cat};
 use anyport_console::{Exit, Failure};
 use anyport_net::congestion::Congestion;
 use anyport_net::waiting::Waiting;
@@ -23,13 +23,17 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     match cat(&flags.url, &options, Waiting(io::stdin()), Waiting(io::stdout())) {
         Ok(()) => Ok(Exit::Done),
         // Whoever reads has enough.
-        Err(CatError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(error) if error.is_closed_output() => Ok(Exit::Done),
         Err(error) => {
-            let exit = match error {
-                CatError::Target(_) | CatError::NoPath { .. } => Exit::Usage,
-                _ => Exit::from(error.blame()),
+            let forms = "use tcp://HOST:PORT, ws://HOST:PORT/PATH or udp://HOST:PORT";
+            let (exit, hint) = match error.kind() {
+                ErrorKind::Target(_) => {
+                    (Exit::Usage, error.hint().or_else(|| Some(forms.to_owned())))
+                }
+                ErrorKind::NoPath(..) => (Exit::Usage, error.hint()),
+                _ => (Exit::from(error.blame()), error.hint()),
             };
-            let failure = Failure { hint: error.hint(), ..Failure::new(exit, error) };
+            let failure = Failure { hint, ..Failure::new(exit, error) };
             let target = flags.url.replacen("udp://", "tcp://", 1).parse::<Target>();
             Err(match target {
                 Ok(target) => failure.at(&target, &options.connect),

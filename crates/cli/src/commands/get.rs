@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyport_client::{
-    Destination, GetError, GetOptions, Got, Progress, Received, SendError, Target, get, get_into,
+    Destination, Error, ErrorKind, GetOptions, Got, Progress, Received, Target, get, get_into,
 };
 use anyport_console::{Exit, Failure, json_to_stdout, reason, stdout, to_stderr, to_stdout};
 use anyport_net::dial::DialError;
@@ -100,40 +100,47 @@ fn each(
     into: &Destination,
     options: &GetOptions,
     tell: &mut dyn FnMut(Progress<'_>),
-) -> Result<(), GetError> {
+) -> Result<(), Error> {
     let mut received = Received::default();
     let (mut failures, mut count, mut first) = (0, 0, None);
     for (url, target) in flags.urls.iter().zip(targets) {
-        match get(target, into, options, &mut received, tell) {
-            Ok(files) => count += usize::try_from(files).unwrap_or(usize::MAX),
-            Err(GetError::Some { failed, of, blame }) => {
-                (failures, count) = (failures + failed, count + of);
-                first.get_or_insert(blame);
+        let error = match get(target, into, options, &mut received, tell) {
+            Ok(files) => {
+                count += usize::try_from(files).unwrap_or(usize::MAX);
+                continue;
             }
-            Err(error) if targets.len() > 1 => {
-                (failures, count) = (failures + 1, count + 1);
-                first.get_or_insert_with(|| error.blame());
-                to_stderr(&format!("not received: {target}: {}", reason(&error)));
-                if let GetError::Connect(SendError::Dial(DialError::Resolve { .. })) = &error
-                    && is_bare(url)
-                {
-                    to_stderr(&format!("hint: to write to {url} use -o {url}"));
-                }
-                if flags.json {
-                    let _ =
-                        json_to_stdout(&failed_event(&error, json!({ "url": target.to_string() })));
-                }
-            }
-            Err(error) => return Err(error),
+            Err(error) => error,
+        };
+        if let &ErrorKind::Some { failed, of, blame, .. } = error.kind() {
+            (failures, count) = (failures + failed, count + of);
+            first.get_or_insert(blame);
+            continue;
+        }
+        if targets.len() == 1 {
+            return Err(error);
+        }
+        (failures, count) = (failures + 1, count + 1);
+        first.get_or_insert_with(|| error.blame());
+        to_stderr(&format!("not received: {target}: {}", reason(&error)));
+        if let ErrorKind::Dial(DialError::Resolve { .. }) = error.kind()
+            && is_bare(url)
+        {
+            to_stderr(&format!("hint: to write to {url} use -o {url}"));
+        }
+        if flags.json {
+            let _ = json_to_stdout(&failed_event(&error, json!({ "url": target.to_string() })));
         }
     }
     match first {
-        Some(blame) => Err(GetError::Some { failed: failures, of: count, blame }),
+        Some(blame) => {
+            let what = "entries were not received";
+            Err(ErrorKind::Some { failed: failures, of: count, what, blame }.into())
+        }
         None => Ok(()),
     }
 }
 
-fn not_received(flags: &flags::Get, name: &FilePath, error: &GetError) {
+fn not_received(flags: &flags::Get, name: &FilePath, error: &Error) {
     to_stderr(&format!("not received: {name}: {}", reason(error)));
     if flags.json {
         let mut about = json!({ "name": name });
@@ -168,11 +175,11 @@ fn not_followed(flags: &flags::Get, count: u64) {
     }
 }
 
-fn failed_event(error: &GetError, about: serde_json::Value) -> serde_json::Value {
+fn failed_event(error: &Error, about: serde_json::Value) -> serde_json::Value {
     crate::output::failed_event(error, error.hint(), error.blame().into(), about)
 }
 
-fn retrying(flags: &flags::Get, error: &GetError, delay: Duration) {
+fn retrying(flags: &flags::Get, error: &Error, delay: Duration) {
     if !flags.quiet {
         to_stderr(&format!("{}; retrying in {delay:?}", reason(error)));
     }
@@ -187,12 +194,12 @@ enum Output {
     At(Destination),
 }
 
-fn local(what: &'static str, path: &Path, source: io::Error) -> GetError {
-    GetError::Local { what, path: path.to_owned(), source }
+fn local(what: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::from(ErrorKind::Local(what, path.to_owned())).because(source)
 }
 
 /// The failure that `error` is; with `--json` it is an event on stdout too.
-fn failed(flags: &flags::Get, error: GetError) -> Failure {
+fn failed(flags: &flags::Get, error: Error) -> Failure {
     let (exit, hint) = (Exit::from(error.blame()), error.hint());
     if flags.json && !is_stdout(flags) {
         // Whoever does not listen has the exit code.

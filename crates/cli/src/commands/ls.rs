@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anyport_client::{GetError, GetOptions, Listed, list};
+use anyport_client::{Error, GetOptions, Listed, list};
 use anyport_console::{Exit, Failure, stdout, to_stderr};
 use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, LeftOutReason};
 use anyport_proto::transfer::file_time::FileTime;
@@ -34,10 +34,10 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
             }
         };
         let line = if flags.json { escape_json(&line) } else { make_visible(&line) };
-        writeln!(out, "{line}").map_err(GetError::Output)
+        writeln!(out, "{line}").map_err(not_written)
     });
     // What came before an error is of use too.
-    let flushed = out.flush().map_err(GetError::Output);
+    let flushed = out.flush().map_err(not_written);
     match listed.and_then(|end| flushed.map(|()| end)) {
         Ok(end) => {
             if let Some(words) = end.words() {
@@ -46,12 +46,16 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
         // `anyport ls … | head` has seen enough.
-        Err(GetError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(error) if error.is_closed_output() => Ok(Exit::Done),
         Err(error) => {
             let (exit, hint) = (Exit::from(error.blame()), error.hint());
             Err(Failure { hint, ..Failure::new(exit, error) }.at(&target, &options.connect))
         }
     }
+}
+
+fn not_written(cause: io::Error) -> Error {
+    Error::output("write the received content", cause)
 }
 
 fn event(entry: &Entry) -> String {

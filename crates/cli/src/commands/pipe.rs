@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use anyport_client::{GetError, Place, Scheme, SendError, Source, Target, give, take, take_into};
+use anyport_client::{Error, ErrorKind, Place, Scheme, Source, Target, give, take, take_into};
 use anyport_console::{Exit, Failure, json_to_stdout, stdout, to_stderr, to_stdout};
 use anyport_proto::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
@@ -35,10 +35,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
     let given = give(&target, &wanted, &source, &options, &|bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     let (peer, piped) = given.map_err(|error| {
-        let hint = match &error {
-            SendError::BrokenOff { .. } => Some(AGAIN.to_owned()),
-            other => other.hint(),
-        };
+        let hint = hint_of(&error);
         Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target, &options)
     })?;
     if flags.json {
@@ -75,10 +72,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
         take(&target, key, &path(flags.output.as_deref(), key), flags.on_exists, &options)
     };
     let taken = taken.map_err(|error| {
-        let hint = match &error {
-            GetError::BrokenOff { .. } => Some(AGAIN.to_owned()),
-            other => other.hint(),
-        };
+        let hint = hint_of(&error);
         Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target, &options)
     })?;
     let path = taken.path.as_ref().map(|path| path.to_string_lossy().into_owned());
@@ -136,6 +130,14 @@ fn told(written: io::Result<()>) -> Result<(), Failure> {
 
 fn usage(message: &str, hint: &str) -> Failure {
     Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint)
+}
+
+/// What the user can do about an error, where pipes differ from files.
+fn hint_of(error: &Error) -> Option<String> {
+    match error.kind() {
+        ErrorKind::Lost(_) => Some(AGAIN.to_owned()),
+        _ => error.hint(),
+    }
 }
 
 const AGAIN: &str = "pipes cannot resume: run both commands again";

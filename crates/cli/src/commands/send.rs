@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyport_client::{
-    Blame, Engine, Found, Links, Observer, Options, Place, Scheme, SendError, Sent, Source, Target,
-    send,
+    Blame, Engine, Error, ErrorKind, Found, Links, Observer, Options, Place, Scheme, Sent, Source,
+    Target, send,
 };
 use anyport_console::{Exit, Failure, json_to_stdout, reason, to_stderr, to_stdout, write_stdout};
 use anyport_net::dial::DialError;
@@ -49,14 +49,14 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     teller.bar.finish_and_clear();
     skipped(flags, links);
     let done = with_failed(done, failed.len(), sources.len());
-    done.map_err(|error: SendError| {
-        let hint = match &error {
-            SendError::Dial(_) if forgotten.is_some() => forgotten.clone(),
+    done.map_err(|error: Error| {
+        let hint = match error.kind() {
+            ErrorKind::Dial(_) if forgotten.is_some() => forgotten.clone(),
             // `send a.txt b.txt`
-            SendError::Dial(DialError::Resolve { .. }) if is_bare(&flags.target) => error
+            ErrorKind::Dial(DialError::Resolve { .. }) if is_bare(&flags.target) => error
                 .hint()
                 .map(|hint| format!("the last argument is the URL of the server; {hint}")),
-            error => error.hint(),
+            _ => error.hint(),
         };
         let exit = error.blame().into();
         if flags.json {
@@ -130,17 +130,18 @@ fn found(flags: &flags::Send) -> Result<Found, Failure> {
 }
 
 /// The outcome of a command of which `failed` files were not even offered, beside `of` others.
-fn with_failed(done: Result<(), SendError>, failed: usize, of: usize) -> Result<(), SendError> {
-    match done {
-        Ok(()) if failed > 0 => {
-            Err(SendError::Some { failed, of: of + failed, blame: Blame::Local })
-        }
-        Err(SendError::Some { failed: more, of, blame }) => {
-            let blame = if failed > 0 { Blame::Local } else { blame };
-            Err(SendError::Some { failed: failed + more, of: of + failed, blame })
-        }
-        done => done,
+fn with_failed(done: Result<(), Error>, failed: usize, of: usize) -> Result<(), Error> {
+    let (more, blame) = match done.as_ref().map_err(Error::kind) {
+        Ok(()) => (0, Blame::Local),
+        Err(&ErrorKind::Some { failed, blame, .. }) => (failed, blame),
+        Err(_) => return done,
+    };
+    if failed + more == 0 {
+        return Ok(());
     }
+    let blame = if failed > 0 { Blame::Local } else { blame };
+    let what = "files were not sent";
+    Err(ErrorKind::Some { failed: failed + more, of: of + failed, what, blame }.into())
 }
 
 fn skipped(flags: &flags::Send, links: u64) {
@@ -227,12 +228,12 @@ impl Observer for Teller<'_> {
         });
     }
 
-    fn failed(&self, source: &Source, error: &SendError) {
+    fn failed(&self, source: &Source, error: &Error) {
         let exit = error.blame().into();
         self.bar.suspend(|| not_sent(self.flags, source.path(), error, error.hint(), exit));
     }
 
-    fn retrying(&self, error: &SendError, delay: Duration) {
+    fn retrying(&self, error: &Error, delay: Duration) {
         if self.flags.quiet {
             return;
         }
@@ -280,7 +281,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
             _ => None,
         };
         if let Some(what) = unsupported {
-            let error = SendError::NoWords { what };
+            let error = Error::from(ErrorKind::NoWords(what));
             return usage(&error.to_string(), &error.hint().unwrap_or_default());
         }
     }

@@ -9,8 +9,9 @@ use anyport_net::resolve::{Family, Port, Query, ResolveError, resolve};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
+use super::CatOptions;
 use super::ends::{Cut, Output, Pieces, read};
-use super::{CatError, CatOptions};
+use crate::error::{Error, ErrorKind, Transferred};
 use crate::proxy::Proxies;
 use crate::target::Target;
 
@@ -20,9 +21,9 @@ pub(super) async fn pipe(
     options: &CatOptions,
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
-) -> Result<(), CatError> {
+) -> Result<(), Error> {
     if matches!(options.connect.proxies, Proxies::All(_)) {
-        return Err(CatError::NoDatagrams);
+        return Err(ErrorKind::NoDatagrams.into());
     }
     let (socket, peer) = connect(target, options.connect.connect_timeout)?;
     let input = read(input, Cut::Reads(LONGEST_SENT));
@@ -38,11 +39,11 @@ async fn carry(
     options: &CatOptions,
     mut input: Pieces,
     output: &Output,
-) -> Result<(), CatError> {
+) -> Result<(), Error> {
     let failed = |source: io::Error| match source.kind() {
         // The other side's word about an earlier datagram (ICMP).
-        io::ErrorKind::ConnectionRefused => CatError::NoPort { peer, source },
-        _ => CatError::BrokenOff { peer, source },
+        io::ErrorKind::ConnectionRefused => Error::at(peer, ErrorKind::NoPort).because(source),
+        _ => Error::lost(peer, Transferred::Talk, source),
     };
     let mut buffer = vec![0; LONGEST_DATAGRAM];
     let (mut ended, mut until) = (false, Instant::now());
@@ -71,7 +72,7 @@ async fn carry(
 }
 
 /// A socket that hears this peer alone, at the first of its addresses that there is a way to.
-fn connect(target: &Target, patience: Duration) -> Result<(UdpSocket, SocketAddr), CatError> {
+fn connect(target: &Target, patience: Duration) -> Result<(UdpSocket, SocketAddr), Error> {
     let host = target.host.clone();
     let port = Port::Number(target.port);
     let query = Query { host: host.clone(), port, family: Family::Any };

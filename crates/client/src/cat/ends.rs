@@ -1,11 +1,11 @@
 //! Our two ends: the input, read on a thread, and the output, written on another.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::CatError;
+use crate::error::{Error, ErrorKind};
 
 /// How the input is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) enum Cut {
 }
 
 /// Pieces of the input. After an error there are none.
-pub(super) type Pieces = Receiver<Result<Vec<u8>, CatError>>;
+pub(super) type Pieces = Receiver<Result<Vec<u8>, Error>>;
 
 /// Reads until the end, or until nobody takes the pieces any more.
 pub(super) fn read(input: impl Read + Send + 'static, cut: Cut) -> Pieces {
@@ -29,14 +29,14 @@ pub(super) fn read(input: impl Read + Send + 'static, cut: Cut) -> Pieces {
     receiver
 }
 
-fn reads(mut input: impl Read, size: usize, to: &Sender<Result<Vec<u8>, CatError>>) {
+fn reads(mut input: impl Read, size: usize, to: &Sender<Result<Vec<u8>, Error>>) {
     let mut buffer = vec![0; size];
     loop {
         let piece = match input.read(&mut buffer) {
             Ok(0) => return,
             Ok(count) => Ok(buffer[..count].to_vec()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => Err(CatError::Input(error)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(Error::from(ErrorKind::Input).because(error)),
         };
         let failed = piece.is_err();
         if to.blocking_send(piece).is_err() || failed {
@@ -45,7 +45,7 @@ fn reads(mut input: impl Read, size: usize, to: &Sender<Result<Vec<u8>, CatError
     }
 }
 
-fn lines(input: impl Read, to: &Sender<Result<Vec<u8>, CatError>>) {
+fn lines(input: impl Read, to: &Sender<Result<Vec<u8>, Error>>) {
     let mut input = BufReader::new(input);
     for number in 1.. {
         let mut line = Vec::new();
@@ -57,14 +57,14 @@ fn lines(input: impl Read, to: &Sender<Result<Vec<u8>, CatError>>) {
                 Ok(line)
             }
             Ok(count) if count > LONGEST_LINE => {
-                Err(CatError::LongLine { line: number, limit: LONGEST_LINE })
+                Err(ErrorKind::LongLine(number, LONGEST_LINE).into())
             }
             Ok(_) => Ok(line),
-            Err(error) => Err(CatError::Input(error)),
+            Err(error) => Err(Error::from(ErrorKind::Input).because(error)),
         };
         let piece = piece.and_then(|line| match std::str::from_utf8(&line) {
             Ok(_) => Ok(line),
-            Err(_) => Err(CatError::NotText { line: number }),
+            Err(_) => Err(ErrorKind::NotText(number).into()),
         });
         let failed = piece.is_err();
         if to.blocking_send(piece).is_err() || failed {
@@ -76,7 +76,7 @@ fn lines(input: impl Read, to: &Sender<Result<Vec<u8>, CatError>>) {
 /// The thread that writes. It ends when nothing comes any more, or nothing can be written.
 pub(super) struct Output {
     pub(super) pieces: Sender<Vec<u8>>,
-    thread: JoinHandle<Result<(), CatError>>,
+    thread: JoinHandle<Result<(), Error>>,
 }
 
 impl Output {
@@ -84,9 +84,9 @@ impl Output {
         let (pieces, mut queue) = channel::<Vec<u8>>(PIECES);
         let thread = std::thread::spawn(move || {
             while let Some(piece) = queue.blocking_recv() {
-                output.write_all(&piece).map_err(CatError::Output)?;
+                output.write_all(&piece).map_err(not_written)?;
                 // Whoever reads it shall have it now: the next may take long.
-                output.flush().map_err(CatError::Output)?;
+                output.flush().map_err(not_written)?;
             }
             Ok(())
         });
@@ -94,10 +94,14 @@ impl Output {
     }
 
     /// Waits until all is written, or cannot be.
-    pub(super) fn finish(self) -> Result<(), CatError> {
+    pub(super) fn finish(self) -> Result<(), Error> {
         drop(self.pieces);
         self.thread.join().unwrap_or(Ok(()))
     }
+}
+
+fn not_written(cause: io::Error) -> Error {
+    Error::output("write the output", cause)
 }
 
 /// Pieces that wait on their way, in each direction: with 64 KiB each as much as a pipe of the kernel may hold.
@@ -111,7 +115,7 @@ mod tests {
     use super::*;
 
     fn all(input: &[u8], cut: Cut) -> Vec<Result<Vec<u8>, String>> {
-        let mut pieces = read(std::io::Cursor::new(input.to_vec()), cut);
+        let mut pieces = read(io::Cursor::new(input.to_vec()), cut);
         let mut all = Vec::new();
         while let Some(piece) = pieces.blocking_recv() {
             all.push(piece.map_err(|error| error.to_string()));

@@ -9,7 +9,6 @@
 
 mod datagrams;
 mod ends;
-mod error;
 mod stream;
 
 use std::io::{Read, Write};
@@ -18,8 +17,8 @@ use std::time::Duration;
 use anyport_net::congestion::Congestion;
 use anyport_proto::access::Token;
 
-pub use self::error::CatError;
 use crate::connect::ConnectOptions;
+use crate::error::{Error, ErrorKind, no_runtime};
 use crate::target::{Scheme, Target};
 
 /// How to be a pipe.
@@ -62,18 +61,18 @@ pub fn cat(
     options: &CatOptions,
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
-) -> Result<(), CatError> {
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(CatError::Runtime)?;
+    let runtime = runtime.map_err(no_runtime)?;
     runtime.block_on(async {
         match datagram_target(url)? {
-            Some(target) if target.path != "/" => Err(CatError::NoPath { scheme: "udp", target }),
+            Some(target) if target.path != "/" => Err(ErrorKind::NoPath("udp", target).into()),
             Some(target) => datagrams::pipe(&target, options, input, output).await,
             None => {
                 let target = Target { token: options.token.clone(), ..url.parse()? };
                 // Only a handshake carries a path, and what is typed would be stored as a file.
                 if matches!(target.scheme, Scheme::Tcp | Scheme::Frames) && target.path != "/" {
-                    return Err(CatError::NoPath { scheme: target.scheme_name(), target });
+                    return Err(ErrorKind::NoPath(target.scheme_name(), target).into());
                 }
                 stream::pipe(&target, options, input, output).await
             }
@@ -82,7 +81,7 @@ pub fn cat(
 }
 
 /// Files do not travel by datagrams, so other commands do not know this scheme.
-fn datagram_target(url: &str) -> Result<Option<Target>, CatError> {
+fn datagram_target(url: &str) -> Result<Option<Target>, Error> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     if !scheme.eq_ignore_ascii_case("udp") {
         return Ok(None);

@@ -10,11 +10,11 @@ use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender};
 use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::CatOptions;
 use super::ends::{Cut, Output, Pieces, read};
-use super::{CatError, CatOptions};
 use crate::channel::handshake::upgrade;
 use crate::connect::{self, connect};
-use crate::error::SendError;
+use crate::error::{Error, ErrorKind, Transferred};
 use crate::keys::RandomKeys;
 use crate::stream::{AsyncStream, Duplex, Outbox};
 use crate::target::{Scheme, Target};
@@ -25,8 +25,10 @@ pub(super) async fn pipe(
     options: &CatOptions,
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
-) -> Result<(), CatError> {
-    let mut connection = Connection::open(target, options)?;
+) -> Result<(), Error> {
+    // The hint of a lost handshake is about files.
+    let opened = Connection::open(target, options);
+    let mut connection = opened.map_err(|error| error.moved(|_| Transferred::Talk))?;
     let cut = match connection.coding {
         Coding::Messages { .. } if !options.binary => Cut::Lines,
         _ => Cut::Reads(PIECE),
@@ -72,13 +74,13 @@ enum End {
 }
 
 impl End {
-    fn verdict(self, peer: SocketAddr) -> Result<(), CatError> {
+    fn verdict(self, peer: SocketAddr) -> Result<(), Error> {
         match self {
             // A server that stops is as done as one that has nothing more to say.
             Self::Closed { code: Some(code), reason }
                 if !matches!(code, CloseCode::NORMAL | CloseCode::GOING_AWAY) =>
             {
-                Err(CatError::Closed { peer, code: code.value(), reason })
+                Err(Error::at(peer, ErrorKind::Closed(code.value(), reason)))
             }
             Self::Closed { .. } | Self::Done => Ok(()),
         }
@@ -86,8 +88,8 @@ impl End {
 }
 
 impl Connection {
-    fn open(target: &Target, options: &CatOptions) -> Result<Self, CatError> {
-        let no_channel = || CatError::from(SendError::NoChannel);
+    fn open(target: &Target, options: &CatOptions) -> Result<Self, Error> {
+        let no_channel = || Error::from(ErrorKind::NoChannel);
         if target.scheme == Scheme::Http {
             return Err(no_channel());
         }
@@ -108,7 +110,8 @@ impl Connection {
                 Coding::Messages { receiver, sender, kind, ends_line: false }
             }
         };
-        let stream = stream.into_async().map_err(|source| CatError::BrokenOff { peer, source })?;
+        let stream =
+            stream.into_async().map_err(|source| Error::lost(peer, Transferred::Talk, source))?;
         let Duplex { reader, writer } = Duplex::new(stream, out);
         Ok(Self { reader, writer, peer, coding, early })
     }
@@ -118,9 +121,9 @@ impl Connection {
         options: &CatOptions,
         mut input: Pieces,
         output: &Output,
-    ) -> Result<End, CatError> {
+    ) -> Result<End, Error> {
         let peer = self.peer;
-        let broken = |source| CatError::BrokenOff { peer, source };
+        let broken = |source| Error::lost(peer, Transferred::Talk, source);
         let early = std::mem::take(&mut self.early);
         if let Some(end) = self.hear(early, output).await? {
             return Ok(end);
@@ -203,7 +206,7 @@ impl Connection {
     }
 
     /// Takes what came. `None` unless that was the end.
-    async fn hear(&mut self, mut bytes: Vec<u8>, output: &Output) -> Result<Option<End>, CatError> {
+    async fn hear(&mut self, mut bytes: Vec<u8>, output: &Output) -> Result<Option<End>, Error> {
         let (mut written, mut end) = (Vec::new(), None);
         match &mut self.coding {
             Coding::Bytes => written = bytes,
@@ -225,7 +228,10 @@ impl Connection {
                             // Why we go (RFC 6455 §7.1.7).
                             let (code, reason) = (violation.close_code(), violation.to_string());
                             sender.close(Some(code), &reason, &mut self.writer.out);
-                            end = Some(Err(CatError::Violation { peer: self.peer, violation }));
+                            end = Some(Err(Error::at(
+                                self.peer,
+                                ErrorKind::TalkViolation(violation),
+                            )));
                             0
                         }
                     };

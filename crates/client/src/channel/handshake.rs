@@ -7,7 +7,7 @@ use anyport_proto::http1::{Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, Verified, request, verify};
 
-use crate::error::{LONGEST_ANSWER, SendError};
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred};
 use crate::keys::handshake_key;
 use crate::stream::{Stream, ended};
 use crate::target::Target;
@@ -26,7 +26,7 @@ pub(crate) fn upgrade(
     target: &Target,
     subprotocols: &[&str],
     deflate: bool,
-) -> Result<Upgraded, SendError> {
+) -> Result<Upgraded, Error> {
     let key = Key::from_bytes(handshake_key());
     let authority = target.authority();
     let host = authority.as_str();
@@ -34,8 +34,9 @@ pub(crate) fn upgrade(
     let bearer = bearer.as_deref().map(|value| ("Authorization", value));
     let fields = bearer.as_slice();
     let asked = ClientTarget { host, path: &target.path, subprotocols, fields, deflate };
-    let request = request(&asked, &key)?;
-    let broken = |source| SendError::broken_off(peer, 0, source);
+    let request =
+        request(&asked, &key).map_err(|error| Error::from(ErrorKind::Request).because(error))?;
+    let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
     stream.write_all(&request).map_err(broken)?;
 
     let limits = Limits::default();
@@ -49,7 +50,7 @@ pub(crate) fn upgrade(
         match reader.push(&piece[..count], &limits) {
             Ok(Pushed::NeedMore) => {}
             Ok(Pushed::Done { head, used }) => break (head, piece[used..count].to_vec()),
-            Err(source) => return Err(SendError::NotHttp { peer, source }),
+            Err(source) => return Err(Error::at(peer, ErrorKind::NotHttp).because(source)),
         }
     };
     match verify(&head, &key, &asked) {
@@ -59,7 +60,7 @@ pub(crate) fn upgrade(
                 ResponseError::Status { .. } => explanation(stream, early, head.content_length()),
                 _ => String::new(),
             };
-            Err(SendError::Handshake { peer, body, answer })
+            Err(Error::at(peer, ErrorKind::Handshake(answer, body)))
         }
     }
 }

@@ -18,10 +18,10 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::{
     CloseFrame, WebSocketConfig, frame::coding::CloseCode,
 };
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::content::Content;
-use crate::error::SendError;
+use crate::error::{Error, ErrorKind, Transferred, cut, no_runtime};
 use crate::stream::{AsyncStream, Stream, is_readable};
 use crate::target::Target;
 
@@ -40,11 +40,11 @@ impl LibraryChannel {
         peer: SocketAddr,
         target: &Target,
         patience: Duration,
-    ) -> Result<Self, SendError> {
+    ) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(SendError::Runtime)?;
+            .map_err(no_runtime)?;
         let library = |error| gave_up(peer, 0, error);
         let mut request = target.to_string().into_client_request().map_err(library)?;
         let protocol = HeaderValue::from_static(FILE_SUBPROTOCOL);
@@ -55,16 +55,16 @@ impl LibraryChannel {
             value.set_sensitive(true);
             request.headers_mut().insert("authorization", value);
         }
-        let watched = stream.socket().try_clone().map_err(SendError::Runtime)?;
+        let watched = stream.socket().try_clone().map_err(no_runtime)?;
         let (socket, announced) = runtime.block_on(async {
-            let stream = stream.into_async().map_err(SendError::Runtime)?;
+            let stream = stream.into_async().map_err(no_runtime)?;
             let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
             let connecting =
                 tokio_tungstenite::client_async_with_config(request, stream, Some(config));
-            let late = |_| library(Error::Io(io::ErrorKind::TimedOut.into()));
+            let late = |_| library(tungstenite::Error::Io(io::ErrorKind::TimedOut.into()));
             let connected = tokio::time::timeout(patience, connecting).await.map_err(late)?;
             let (socket, response) = connected.map_err(library)?;
-            Ok::<_, SendError>((socket, response.headers().contains_key("sec-websocket-protocol")))
+            Ok::<_, Error>((socket, response.headers().contains_key("sec-websocket-protocol")))
         })?;
         Ok(Self { runtime, socket, watched, peer, announced })
     }
@@ -81,7 +81,7 @@ impl LibraryChannel {
         frame_size: usize,
         timeout: Duration,
         progress: &dyn Fn(u64),
-    ) -> Result<Option<Receipt>, SendError> {
+    ) -> Result<Option<Receipt>, Error> {
         let Self { runtime, socket, watched, peer, announced } = self;
         let (peer, announced) = (*peer, *announced);
         runtime.block_on(async {
@@ -93,7 +93,7 @@ impl LibraryChannel {
                     Ok(
                         Written::UntilAnswered(answer)
                         | Written::UntilClosed { reason: answer, .. },
-                    ) => Err(SendError::Early { peer, sent: content.bytes(), answer }),
+                    ) => Err(Error::at(peer, ErrorKind::Early { sent: content.bytes(), answer })),
                     Err(Stopped::Local(error)) => Err(error),
                     Err(Stopped::Library(error)) => Err(gave_up(peer, content.bytes(), error)),
                 };
@@ -105,16 +105,18 @@ impl LibraryChannel {
                 Ok(Written::UntilAnswered(text)) => Ok(text.clone()),
                 Ok(Written::UntilClosed { code, reason }) => {
                     let (code, reason) = (*code, reason.clone());
-                    Err(Unheard::Told(SendError::Closed { peer, code, reason }))
+                    Err(Unheard::Told(Error::at(peer, ErrorKind::Closed(code, reason))))
                 }
                 _ => patiently(timeout, answer(socket, peer)).await,
             };
             match (answered, written) {
                 (Ok(text), _) => match FileReply::from_json(&text) {
                     Ok(FileReply::Receipt(receipt)) => Ok(Some(receipt)),
-                    Ok(FileReply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
+                    Ok(FileReply::Error(refusal)) => {
+                        Err(Error::at(peer, ErrorKind::Refused(refusal)))
+                    }
                     Ok(_) | Err(_) => {
-                        Err(SendError::Answer { peer, answer: text.chars().take(200).collect() })
+                        Err(Error::at(peer, ErrorKind::NoReceipt(cut(text.as_bytes()))))
                     }
                 },
                 (Err(Unheard::Told(error)), _) => Err(error),
@@ -124,7 +126,7 @@ impl LibraryChannel {
         })
     }
 
-    pub(crate) fn close(mut self) -> Result<(), SendError> {
+    pub(crate) fn close(mut self) -> Result<(), Error> {
         let (peer, announced) = (self.peer, self.announced);
         let socket = &mut self.socket;
         self.runtime.block_on(async {
@@ -138,7 +140,7 @@ impl LibraryChannel {
                             if frame.code != CloseCode::Normal =>
                         {
                             let (code, reason) = (frame.code.into(), frame.reason.to_string());
-                            return Err(SendError::Closed { peer, code, reason });
+                            return Err(Error::at(peer, ErrorKind::Closed(code, reason)));
                         }
                         Some(Ok(_)) => {}
                     }
@@ -152,19 +154,19 @@ impl LibraryChannel {
 }
 
 enum Stopped {
-    Local(SendError),
-    Library(Error),
+    Local(Error),
+    Library(tungstenite::Error),
 }
 
-impl From<Error> for Stopped {
-    fn from(error: Error) -> Self {
+impl From<tungstenite::Error> for Stopped {
+    fn from(error: tungstenite::Error) -> Self {
         Self::Library(error)
     }
 }
 
 enum Unheard {
-    Told(SendError),
-    Library(Error),
+    Told(Error),
+    Library(tungstenite::Error),
 }
 
 async fn write(
@@ -204,7 +206,7 @@ async fn write(
 async fn hear(
     socket: &mut WebSocketStream<AsyncStream>,
     announced: bool,
-) -> Result<Option<Written>, Error> {
+) -> Result<Option<Written>, tungstenite::Error> {
     // One poll, as a ping gives no message to wait for.
     let polled = std::future::poll_fn(|context| Poll::Ready(socket.poll_next_unpin(context))).await;
     match polled {
@@ -216,7 +218,7 @@ async fn hear(
             Ok(Some(Written::UntilClosed { code, reason }))
         }
         Poll::Ready(Some(Err(error))) => Err(error),
-        Poll::Ready(None) => Err(Error::ConnectionClosed),
+        Poll::Ready(None) => Err(tungstenite::Error::ConnectionClosed),
         Poll::Ready(Some(Ok(_))) | Poll::Pending => Ok(None),
     }
 }
@@ -243,12 +245,12 @@ async fn patiently<T>(
     patience: Duration,
     wait: impl Future<Output = Result<T, Unheard>>,
 ) -> Result<T, Unheard> {
-    let late = |_| Unheard::Library(Error::Io(io::ErrorKind::TimedOut.into()));
+    let late = |_| Unheard::Library(tungstenite::Error::Io(io::ErrorKind::TimedOut.into()));
     tokio::time::timeout(patience, wait).await.map_err(late)?
 }
 
 /// One message's payload; the library takes it over, so each is memory of its own.
-fn read_message(content: &mut Content, frame_size: usize) -> Result<Vec<u8>, SendError> {
+fn read_message(content: &mut Content, frame_size: usize) -> Result<Vec<u8>, Error> {
     let left = content.left().and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
     let mut message = vec![0; frame_size.min(left)];
     let mut filled = 0;
@@ -271,33 +273,33 @@ async fn answer(
             Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
             Some(Ok(Message::Close(frame))) => {
                 let (code, reason) = closed(frame);
-                return Err(Unheard::Told(SendError::Closed { peer, code, reason }));
+                return Err(Unheard::Told(Error::at(peer, ErrorKind::Closed(code, reason))));
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(Unheard::Library(error)),
-            None => return Err(Unheard::Library(Error::ConnectionClosed)),
+            None => return Err(Unheard::Library(tungstenite::Error::ConnectionClosed)),
         }
     }
 }
 
-fn gave_up(peer: SocketAddr, sent: u64, error: Error) -> SendError {
+fn gave_up(peer: SocketAddr, sent: u64, error: tungstenite::Error) -> Error {
     match error {
-        Error::Io(source) => SendError::broken_off(peer, sent, source),
-        Error::ConnectionClosed
-        | Error::AlreadyClosed
-        | Error::Protocol(
+        tungstenite::Error::Io(source) => Error::lost(peer, Transferred::Sent(sent), source),
+        tungstenite::Error::ConnectionClosed
+        | tungstenite::Error::AlreadyClosed
+        | tungstenite::Error::Protocol(
             ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete,
         ) => {
             let source = io::Error::new(io::ErrorKind::UnexpectedEof, error);
-            SendError::BrokenOff { peer, sent, source }
+            Error::at(peer, ErrorKind::Lost(Transferred::Sent(sent))).because(source)
         }
-        Error::Http(response) => {
+        tungstenite::Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(body).into_owned();
             let answer = ResponseError::Status { status: response.status() };
-            SendError::Handshake { peer, body, answer }
+            Error::at(peer, ErrorKind::Handshake(answer, body))
         }
-        other => SendError::Library { peer, source: Box::new(other) },
+        other => Error::at(peer, ErrorKind::Library).because(other),
     }
 }
 

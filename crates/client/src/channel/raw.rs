@@ -14,7 +14,7 @@ use socket2::SockRef;
 
 use super::{UNSEEN, Written};
 use crate::content::Content;
-use crate::error::{LONGEST_ANSWER, SendError, Stopped};
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
 use crate::stream::{BUFFER, Stream, ended};
 
 pub(crate) struct RawChannel {
@@ -65,7 +65,7 @@ impl RawChannel {
         offer: &Offer,
         content: &mut Content,
         progress: &dyn Fn(u64),
-    ) -> Result<Option<Receipt>, SendError> {
+    ) -> Result<Option<Receipt>, Error> {
         if offer.resume
             && let Some(receipt) = self.ask(offer, content)?
         {
@@ -82,7 +82,7 @@ impl RawChannel {
         };
         // A write that failed may have failed because the server said no: its word is worth more than ours.
         let answer = self.answer();
-        let broken = |source| SendError::broken_off(self.peer, content.bytes(), source);
+        let broken = |source| Error::lost(self.peer, Transferred::Sent(content.bytes()), source);
         match (written, answer) {
             (_, Ok(Some(line))) => self.understand(&line),
             (Err(error), _) => Err(broken(error)),
@@ -103,7 +103,7 @@ impl RawChannel {
         offer: &Offer,
         content: &[u8],
         digest: Option<&Digest>,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), Error> {
         self.queued.extend_from_slice(self.line(offer).as_bytes());
         self.queued.extend_from_slice(content);
         self.queued.extend_from_slice(end_line(digest).as_bytes());
@@ -111,26 +111,26 @@ impl RawChannel {
     }
 
     /// Writes what waits.
-    pub(crate) fn flush(&mut self) -> Result<(), SendError> {
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
         let written = self.stream.write_all(&self.queued);
         self.queued.clear();
         written.map_err(|error| {
             // It may have failed because the server said no: its word is worth more than ours.
             match self.receipt() {
-                Err(said @ SendError::Refused { .. }) => said,
-                _ => SendError::broken_off(self.peer, 0, error),
+                Err(said) if matches!(said.kind(), ErrorKind::Refused(_)) => said,
+                _ => Error::lost(self.peer, Transferred::Sent(0), error),
             }
         })
     }
 
     /// The next receipt.
-    pub(crate) fn receipt(&mut self) -> Result<Receipt, SendError> {
+    pub(crate) fn receipt(&mut self) -> Result<Receipt, Error> {
         let peer = self.peer;
-        let broken = |source| SendError::broken_off(peer, 0, source);
+        let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
         match self.answer() {
             Ok(Some(line)) => {
                 let receipt = self.understand(&line)?;
-                receipt.ok_or_else(|| SendError::Answer { peer: self.peer, answer: cut(&line) })
+                receipt.ok_or_else(|| Error::at(peer, ErrorKind::NoReceipt(cut(&line))))
             }
             Ok(None) => Err(broken(ended())),
             Err(error) => Err(broken(error)),
@@ -138,9 +138,9 @@ impl RawChannel {
     }
 
     /// Offers the content and waits to be told where to begin. A receipt where that is needless: the server has it.
-    fn ask(&mut self, offer: &Offer, content: &mut Content) -> Result<Option<Receipt>, SendError> {
+    fn ask(&mut self, offer: &Offer, content: &mut Content) -> Result<Option<Receipt>, Error> {
         let peer = self.peer;
-        let broken = |source| SendError::broken_off(peer, 0, source);
+        let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
         let written = self.stream.write_all(self.line(offer).as_bytes());
         // A server that has closed may have said why.
         let line = match (self.answer(), written) {
@@ -221,12 +221,12 @@ impl RawChannel {
         }
     }
 
-    fn understand(&self, line: &[u8]) -> Result<Option<Receipt>, SendError> {
+    fn understand(&self, line: &[u8]) -> Result<Option<Receipt>, Error> {
         let peer = self.peer;
         match Reply::parse(line) {
             Ok(Reply::Receipt(receipt)) => Ok(Some(receipt)),
-            Ok(Reply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
-            Ok(_) | Err(_) => Err(SendError::Answer { peer, answer: cut(line) }),
+            Ok(Reply::Error(refusal)) => Err(Error::at(peer, ErrorKind::Refused(refusal))),
+            Ok(_) | Err(_) => Err(Error::at(peer, ErrorKind::NoReceipt(cut(line)))),
         }
     }
 }
@@ -239,8 +239,3 @@ fn begins_a_reply(bytes: &[u8]) -> bool {
 
 /// What every line of the protocol begins with.
 const REPLY: &str = "ANYPORT/1 ";
-
-fn cut(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    text.chars().take(200).collect()
-}

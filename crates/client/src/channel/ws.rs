@@ -22,7 +22,7 @@ use anyport_proto::ws::{
 use super::Written;
 use super::handshake::{Upgraded, upgrade};
 use crate::content::Content;
-use crate::error::{LONGEST_ANSWER, SendError, Stopped};
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
 use crate::keys::RandomKeys;
 use crate::stream::{BUFFER, Stream, ended};
 use crate::target::Target;
@@ -78,7 +78,7 @@ impl WsChannel {
         peer: SocketAddr,
         target: &Target,
         deflate: bool,
-    ) -> Result<Self, SendError> {
+    ) -> Result<Self, Error> {
         let Upgraded { verified, early } =
             upgrade(&mut stream, peer, target, &[FILE_SUBPROTOCOL], deflate)?;
         let mut channel = Self::new(stream, peer, verified.subprotocol.is_some(), early);
@@ -120,7 +120,7 @@ impl WsChannel {
         content: &mut Content,
         frame_size: usize,
         progress: &dyn Fn(u64),
-    ) -> Result<Option<Receipt>, SendError> {
+    ) -> Result<Option<Receipt>, Error> {
         if offer.resume
             && let Some(receipt) = self.ask(offer, content)?
         {
@@ -138,21 +138,21 @@ impl WsChannel {
         // A write that failed may have failed because the server said no: its word is worth more than ours.
         match (self.answer(), written) {
             (Ok(answer), _) if !self.announced => {
-                Err(SendError::Early { peer, sent: content.bytes(), answer })
+                Err(Error::at(peer, ErrorKind::Early { sent: content.bytes(), answer }))
             }
             (Ok(text), _) => self.understand(&text),
             (Err(Unheard::Broken(_)), Err(Stopped::Broken(source)))
             | (Err(Unheard::Broken(source)), _) => {
-                Err(SendError::broken_off(peer, content.bytes(), source))
+                Err(Error::lost(peer, Transferred::Sent(content.bytes()), source))
             }
             (Err(Unheard::Told(error)), _) => Err(error),
         }
     }
 
     /// Offers the content and waits to be told where to begin. A receipt where that is needless: the server has it.
-    fn ask(&mut self, offer: &Offer, content: &mut Content) -> Result<Option<Receipt>, SendError> {
+    fn ask(&mut self, offer: &Offer, content: &mut Content) -> Result<Option<Receipt>, Error> {
         let peer = self.peer;
-        let broken = |source| SendError::broken_off(peer, 0, source);
+        let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
         let written = self.say(&FileMessage::Offer(offer.clone())).and_then(|()| Ok(self.flush()?));
         // A server that has closed may have said why.
         let text = match (self.answer(), written) {
@@ -168,23 +168,21 @@ impl WsChannel {
         }
     }
 
-    fn understand(&self, text: &str) -> Result<Option<Receipt>, SendError> {
+    fn understand(&self, text: &str) -> Result<Option<Receipt>, Error> {
         let peer = self.peer;
         match FileReply::from_json(text) {
             Ok(FileReply::Receipt(receipt)) => Ok(Some(receipt)),
-            Ok(FileReply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
-            Ok(_) | Err(_) => {
-                Err(SendError::Answer { peer, answer: text.chars().take(200).collect() })
-            }
+            Ok(FileReply::Error(refusal)) => Err(Error::at(peer, ErrorKind::Refused(refusal))),
+            Ok(_) | Err(_) => Err(Error::at(peer, ErrorKind::NoReceipt(cut(text.as_bytes())))),
         }
     }
 
     /// The closing handshake; the server closes TCP first (RFC 6455 §7.1.1).
-    pub(crate) fn close(mut self) -> Result<(), SendError> {
+    pub(crate) fn close(mut self) -> Result<(), Error> {
         let mut close = Vec::new();
         self.sender.close(Some(CloseCode::NORMAL), "", &mut close);
         let peer = self.peer;
-        let broken = |source| SendError::broken_off(peer, 0, source);
+        let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
         let _ = self.stream.socket().set_read_timeout(Some(CLOSE_TIMEOUT));
         if self.announced {
             // All receipts are here and have been checked; how the server says goodbye changes nothing.
@@ -205,7 +203,7 @@ impl WsChannel {
         self.await_fin();
         match self.inbox.closed.take() {
             Some((Some(code), reason)) if code != CloseCode::NORMAL => {
-                Err(SendError::Closed { peer, code: code.value(), reason })
+                Err(Error::at(peer, ErrorKind::Closed(code.value(), reason)))
             }
             _ => Ok(()),
         }
@@ -273,7 +271,7 @@ impl WsChannel {
             }
             if let Some((code, reason)) = self.inbox.closed.take() {
                 let code = code.map_or(NO_CODE, CloseCode::value);
-                return Err(Unheard::Told(SendError::Closed { peer: self.peer, code, reason }));
+                return Err(Unheard::Told(Error::at(self.peer, ErrorKind::Closed(code, reason))));
             }
             self.hear()?;
             self.flush().map_err(Unheard::Broken)?;
@@ -324,7 +322,7 @@ impl WsChannel {
                 Err(violation) => {
                     self.fail(violation);
                     let peer = self.peer;
-                    return Err(Unheard::Told(SendError::Violation { peer, violation }));
+                    return Err(Unheard::Told(Error::at(peer, ErrorKind::Violation(violation))));
                 }
             };
             match event {
@@ -383,7 +381,7 @@ impl Framer {
     }
 
     /// The next batch; empty at the end of the content.
-    fn fill(&mut self, content: &mut Content, sender: &mut Sender) -> Result<Batch<'_>, SendError> {
+    fn fill(&mut self, content: &mut Content, sender: &mut Sender) -> Result<Batch<'_>, Error> {
         if sender.compresses() {
             return self.fill_compressed(content, sender);
         }
@@ -422,7 +420,7 @@ impl Framer {
         &mut self,
         content: &mut Content,
         sender: &mut Sender,
-    ) -> Result<Batch<'_>, SendError> {
+    ) -> Result<Batch<'_>, Error> {
         let room = self.frame_size.min(self.buffer.len() - MAX_HEADER);
         let count = content.read(&mut self.buffer[MAX_HEADER..MAX_HEADER + room])?;
         if count == 0 {
@@ -443,7 +441,7 @@ impl Framer {
         &mut self,
         content: &mut Content,
         sender: &mut Sender,
-    ) -> Result<Batch<'_>, SendError> {
+    ) -> Result<Batch<'_>, Error> {
         self.compressed.clear();
         let room = self.frame_size.min(self.buffer.len());
         let count = content.read(&mut self.buffer[..room])?;
@@ -469,7 +467,7 @@ impl Framer {
 
 /// Why no answer came.
 enum Unheard {
-    Told(SendError),
+    Told(Error),
     Broken(io::Error),
 }
 

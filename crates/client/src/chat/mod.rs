@@ -6,7 +6,6 @@
 //! ```
 
 mod conversation;
-mod error;
 mod wire;
 
 use std::io;
@@ -24,12 +23,11 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::conversation::{Conversation, Heard};
-pub use self::error::ChatError;
 use self::wire::Wire;
 use crate::attempts::Attempts;
 use crate::channel::handshake::upgrade;
 use crate::connect::{self, ConnectOptions, connect};
-use crate::error::{Blame, SendError};
+use crate::error::{Blame, Consequence, Error, ErrorKind, Transferred, no_runtime};
 use crate::keys::{RandomKeys, handshake_key};
 use crate::stream::{Duplex, Stream, ended};
 use crate::target::{Scheme, Target};
@@ -75,7 +73,7 @@ pub enum Told<'a> {
     /// What we said is in the room.
     Own(&'a Message),
     /// The connection broke; another is tried after this time.
-    Retrying(&'a ChatError, Duration),
+    Retrying(&'a Error, Duration),
     /// In again; so many messages are said again, as nobody knows whether they were taken.
     Back(usize),
 }
@@ -94,9 +92,9 @@ pub struct Left {
 ///
 /// # Errors
 /// The URL names no room.
-pub fn room(target: &Target, options: &ChatOptions) -> Result<Join, ChatError> {
+pub fn room(target: &Target, options: &ChatOptions) -> Result<Join, Error> {
     if matches!(target.scheme, Scheme::Frames | Scheme::Http) {
-        return Err(ChatError::Scheme { scheme: target.scheme.as_str() });
+        return Err(ErrorKind::NoRooms(target.scheme.as_str()).into());
     }
     let (path, query) = match target.path.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -119,10 +117,10 @@ pub fn chat(
     options: &ChatOptions,
     said: Receiver<Said>,
     tell: &mut dyn FnMut(Told<'_>) -> io::Result<()>,
-) -> Result<Left, ChatError> {
+) -> Result<Left, Error> {
     let join = room(target, options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(ChatError::Runtime)?;
+    let runtime = runtime.map_err(no_runtime)?;
     let prefix = handshake_key()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let conversation = Conversation::new(join, prefix);
     let mut chat = Chat {
@@ -166,17 +164,19 @@ struct Connection {
 }
 
 impl Chat<'_> {
-    async fn run(&mut self) -> Result<Left, ChatError> {
+    async fn run(&mut self) -> Result<Left, Error> {
         let mut attempts = Attempts::new(self.options.retries, self.options.retry_max_time);
         // Messages are kept until they are confirmed.
         attempts.repeatable = true;
         let mut heard = 0;
-        // What broke it: that the server stayed away then is the lesser news.
-        let mut broke = None;
         loop {
             let ended = match self.connect() {
-                Ok(mut connection) => self.talk(&mut connection, &mut heard).await,
-                Err(error) => Err(error),
+                Ok(mut connection) => {
+                    attempts.connected();
+                    self.talk(&mut connection, &mut heard).await
+                }
+                // Its hint is about files.
+                Err(error) => Err(error.moved(|_| Transferred::Talk)),
             };
             self.conversation.away();
             attempts.brought(heard);
@@ -188,27 +188,25 @@ impl Chat<'_> {
                 Ok(End::Behind) => continue,
                 Err(error) => error,
             };
+            let error = attempts.judge(error);
             let mut consequence = error.consequence();
+            // A room server that failed may be back.
+            if matches!(error.kind(), ErrorKind::Closed(1011, _)) {
+                consequence = Consequence::of(RefusalCode::Busy);
+            }
             // Before the room was entered a refusal is an answer, and not an interruption.
             if !self.conversation.has_been_in() && consequence.blame != Blame::BrokenOff {
                 consequence.retry = Retry::Never;
             }
-            let Some(delay) = attempts.delay(consequence) else {
-                return Err(match error {
-                    ChatError::Connect(SendError::Dial(_)) => broke.unwrap_or(error),
-                    error => error,
-                });
-            };
-            (self.tell)(Told::Retrying(&error, delay)).map_err(ChatError::Output)?;
-            if !matches!(error, ChatError::Connect(_)) {
-                broke = Some(error);
-            }
-            tokio::time::sleep(delay).await;
+            let tell = &mut self.tell;
+            attempts.again_after(error, consequence, &mut |error, delay| {
+                tell(Told::Retrying(error, delay)).map_err(not_printed)
+            })?;
         }
     }
 
     /// Dials and shakes hands. Meanwhile nothing else has to happen: what is typed waits.
-    fn connect(&self) -> Result<Connection, ChatError> {
+    fn connect(&self) -> Result<Connection, Error> {
         let target = self.target;
         let connect::Connection { mut stream, peer, .. } = connect(target, &self.options.connect)?;
         let join = self.conversation.join();
@@ -216,7 +214,7 @@ impl Chat<'_> {
             let stream = Duplex::new(stream.into_async()?, out);
             Ok(Connection { stream, wire, peer })
         };
-        let broken = |source| ChatError::broken(peer, source);
+        let broken = |source| Error::lost(peer, Transferred::Talk, source);
         if target.scheme == Scheme::Tcp {
             let line = with_token(join_line(join), target.token.as_ref()).into_bytes();
             return connection(stream, Wire::lines(peer), line).map_err(broken);
@@ -224,7 +222,7 @@ impl Chat<'_> {
         let asked = Target { path: join.to_target(), ..target.clone() };
         let upgraded = upgrade(&mut stream, peer, &asked, &[SUBPROTOCOL], false)?;
         if upgraded.verified.subprotocol.is_none() {
-            return Err(ChatError::NoSubprotocol { peer });
+            return Err(Error::at(peer, ErrorKind::NoRoom));
         }
         let receiver = FrameReceiver::new(Role::Client, &Limits::default());
         let wire = Wire::messages(peer, receiver, FrameSender::client(RandomKeys::new()));
@@ -234,13 +232,9 @@ impl Chat<'_> {
     }
 
     /// One connection's life. Cancel safe: no; it is never cancelled.
-    async fn talk(
-        &mut self,
-        connection: &mut Connection,
-        heard: &mut u64,
-    ) -> Result<End, ChatError> {
+    async fn talk(&mut self, connection: &mut Connection, heard: &mut u64) -> Result<End, Error> {
         let peer = connection.peer;
-        let broken = |source| ChatError::broken(peer, source);
+        let broken = |source| Error::lost(peer, Transferred::Talk, source);
         let mut buffer = vec![0; 64 * 1024];
         let mut early = std::mem::take(&mut connection.wire.early);
         if let Some(end) = self.hear(connection, &mut early, heard)? {
@@ -259,7 +253,7 @@ impl Chat<'_> {
                     connection.wire.say(&said, &mut connection.stream.writer.out);
                 }
                 if std::mem::replace(&mut self.was_back, false) {
-                    (self.tell)(Told::Back(again)).map_err(ChatError::Output)?;
+                    (self.tell)(Told::Back(again)).map_err(not_printed)?;
                 }
             }
             if self.ended && self.conversation.unconfirmed() == 0 && self.conversation.is_here() {
@@ -323,7 +317,7 @@ impl Chat<'_> {
         connection: &mut Connection,
         bytes: &mut [u8],
         heard: &mut u64,
-    ) -> Result<Option<End>, ChatError> {
+    ) -> Result<Option<End>, Error> {
         let mut events = Vec::new();
         let read = connection.wire.hear(bytes, &mut connection.stream.writer.out, &mut events);
         for event in events {
@@ -332,7 +326,7 @@ impl Chat<'_> {
             if let Event::Error(refusal) = &event
                 && refusal.code == RefusalCode::Interrupted
             {
-                return Err(ChatError::Refused { peer: connection.peer, refusal: refusal.clone() });
+                return Err(Error::at(connection.peer, ErrorKind::Refused(refusal.clone())));
             }
             let output = match self.conversation.hear(event) {
                 Heard::News(event) => (self.tell)(Told::Event(&event)),
@@ -347,10 +341,14 @@ impl Chat<'_> {
                 }
                 Heard::Behind => return Ok(Some(End::Behind)),
             };
-            output.map_err(ChatError::Output)?;
+            output.map_err(not_printed)?;
         }
         read.map(|()| None)
     }
+}
+
+fn not_printed(cause: io::Error) -> Error {
+    Error::output("print room events", cause)
 }
 
 /// Says what is left to say, and waits a little for the server to close: bytes that it sends to a closed socket would be

@@ -8,7 +8,7 @@ use anyport_proto::preface::Reply;
 use anyport_proto::rooms::{Event, Said};
 use anyport_proto::ws::{CloseCode, Event as Frame, Kind, Receiver, Sender};
 
-use super::ChatError;
+use crate::error::{Error, ErrorKind};
 
 /// One connection's coding.
 pub(super) struct Wire {
@@ -73,7 +73,7 @@ impl Wire {
         bytes: &mut [u8],
         out: &mut Vec<u8>,
         events: &mut Vec<Event>,
-    ) -> Result<(), ChatError> {
+    ) -> Result<(), Error> {
         match self.kind {
             Carrier::WebSocket { .. } => self.hear_messages(bytes, out, events),
             Carrier::Lines { .. } => self.hear_lines(bytes, events),
@@ -85,7 +85,7 @@ impl Wire {
         bytes: &mut [u8],
         out: &mut Vec<u8>,
         events: &mut Vec<Event>,
-    ) -> Result<(), ChatError> {
+    ) -> Result<(), Error> {
         let Self { peer, partial, early: _, kind: Carrier::WebSocket { receiver, sender } } = self
         else {
             return Ok(());
@@ -98,7 +98,7 @@ impl Wire {
                 Err(violation) => {
                     // Why we go (RFC 6455 §7.1.7).
                     sender.close(Some(violation.close_code()), &violation.to_string(), out);
-                    return Err(ChatError::Violation { peer, violation });
+                    return Err(Error::at(peer, ErrorKind::TalkViolation(violation)));
                 }
             };
             match frame {
@@ -113,7 +113,7 @@ impl Wire {
                     let reason = reason.to_owned();
                     sender.close(code, "", out);
                     let code = code.map_or(NO_CODE, CloseCode::value);
-                    return Err(ChatError::Closed { peer, code, reason });
+                    return Err(Error::at(peer, ErrorKind::Closed(code, reason)));
                 }
                 Some(Frame::Pong(_)) | None => {}
             }
@@ -122,7 +122,7 @@ impl Wire {
         Ok(())
     }
 
-    fn hear_lines(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), ChatError> {
+    fn hear_lines(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         let peer = self.peer;
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             append(&mut self.partial, &bytes[..end], peer)?;
@@ -134,27 +134,29 @@ impl Wire {
                 continue;
             }
             match Reply::parse(&line) {
-                Ok(Reply::Error(refusal)) => return Err(ChatError::Refused { peer, refusal }),
+                Ok(Reply::Error(refusal)) => {
+                    return Err(Error::at(peer, ErrorKind::Refused(refusal)));
+                }
                 // The same comes as an event.
                 Ok(_) => *joined = true,
-                Err(source) => return Err(ChatError::Answer { peer, source }),
+                Err(source) => return Err(Error::at(peer, ErrorKind::NoJoin).because(source)),
             }
         }
         append(&mut self.partial, bytes, peer)
     }
 }
 
-fn append(partial: &mut Vec<u8>, bytes: &[u8], peer: SocketAddr) -> Result<(), ChatError> {
+fn append(partial: &mut Vec<u8>, bytes: &[u8], peer: SocketAddr) -> Result<(), Error> {
     if partial.len() + bytes.len() > LONGEST_EVENT {
-        return Err(ChatError::TooLong { peer, limit: LONGEST_EVENT });
+        return Err(Error::at(peer, ErrorKind::LongEvent(LONGEST_EVENT)));
     }
     partial.extend_from_slice(bytes);
     Ok(())
 }
 
-fn event(json: &[u8], peer: SocketAddr) -> Result<Event, ChatError> {
+fn event(json: &[u8], peer: SocketAddr) -> Result<Event, Error> {
     let event = Event::from_json(&String::from_utf8_lossy(json));
-    event.map_err(|source| ChatError::Event { peer, source })
+    event.map_err(|source| Error::at(peer, ErrorKind::Event).because(source))
 }
 
 /// Stands for a Close without a code (RFC 6455 §7.1.5).
@@ -208,7 +210,7 @@ mod tests {
         assert_eq!(heard(|| Wire::lines(PEER), lines.as_bytes()), expected);
     }
 
-    fn may_pass(error: &ChatError) -> bool {
+    fn may_pass(error: &Error) -> bool {
         error.consequence().retry != Retry::Never
     }
 
@@ -217,11 +219,11 @@ mod tests {
         let mut wire = Wire::lines(PEER);
         let mut line = b"ANYPORT/1 ERROR busy too many rooms\n".to_vec();
         let error = wire.hear(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
-        assert!(matches!(&error, ChatError::Refused { .. }) && may_pass(&error), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::Refused(_)) && may_pass(&error), "{error}");
         let mut line = b"SSH-2.0-x\n".to_vec();
         let error =
             Wire::lines(PEER).hear(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
-        assert!(matches!(&error, ChatError::Answer { .. }) && !may_pass(&error), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::NoJoin) && !may_pass(&error), "{error}");
     }
 
     #[test]
@@ -245,6 +247,6 @@ mod tests {
         let mut piece = vec![b'x'; LONGEST_EVENT];
         wire.hear(&mut piece, &mut out.0, &mut out.1).unwrap();
         let error = wire.hear(&mut [b'x'], &mut out.0, &mut out.1).unwrap_err();
-        assert!(matches!(error, ChatError::TooLong { limit: LONGEST_EVENT, .. }), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::LongEvent(LONGEST_EVENT)), "{error}");
     }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyport_store::check_name;
 
-use super::{Destination, GetError};
+use super::Destination;
+use crate::error::{Error, ErrorKind};
 use crate::target::Place;
 
 /// The directories of one download.
@@ -29,7 +30,7 @@ impl Folders {
 
     /// Creates `path` and the directories above it. A directory with the name of another one, as the file system compares
     /// names, is not used instead.
-    pub(super) fn create(&mut self, path: &Path) -> Result<(), GetError> {
+    pub(super) fn create(&mut self, path: &Path) -> Result<(), Error> {
         let below = path.ancestors().take_while(|above| *above != self.root);
         let unchecked: Vec<&Path> = below.filter(|path| !self.checked.contains(*path)).collect();
         for path in unchecked.iter().rev() {
@@ -37,7 +38,7 @@ impl Folders {
         }
         std::fs::create_dir_all(path).map_err(|source| {
             let (what, path) = ("create the directory", path.to_owned());
-            GetError::Local { what, path, source }
+            Error::from(ErrorKind::Local(what, path)).because(source)
         })?;
         self.checked.extend(unchecked.into_iter().map(Path::to_owned));
         Ok(())

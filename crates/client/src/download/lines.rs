@@ -11,9 +11,8 @@ use anyport_proto::preface::{Reply, get_line, list_line, parse_end, with_token};
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::listing::Listed;
 
-use super::GetError;
 use super::wire::{Ask, Sink};
-use crate::error::LONGEST_ANSWER;
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred};
 use crate::stream::{BUFFER, Stream, ended};
 
 pub(super) struct Lines {
@@ -33,7 +32,7 @@ impl Lines {
         Self { stream, source, peer, token, buffer, start: 0, end: 0 }
     }
 
-    pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), GetError> {
+    pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), Error> {
         let line = match ask {
             Ask::Get(get) => get_line(get),
             Ask::List(list) => list_line(list),
@@ -48,7 +47,7 @@ impl Lines {
         let _ = self.stream.finish();
     }
 
-    pub(super) fn head(&mut self) -> Result<FileHead, GetError> {
+    pub(super) fn head(&mut self) -> Result<FileHead, Error> {
         let line = self.line()?;
         match Reply::parse(&line) {
             Ok(Reply::File(head)) => Ok(head),
@@ -62,7 +61,7 @@ impl Lines {
         left: u64,
         most: usize,
         sink: &mut dyn Sink,
-    ) -> Result<u64, GetError> {
+    ) -> Result<u64, Error> {
         let left = left.min(most as u64);
         if self.start == self.end {
             let splice = sink.place().zip(NonZeroU64::new(left));
@@ -83,7 +82,7 @@ impl Lines {
         Ok(count as u64)
     }
 
-    pub(super) fn file_end(&mut self, bytes: u64) -> Result<FileEnd, GetError> {
+    pub(super) fn file_end(&mut self, bytes: u64) -> Result<FileEnd, Error> {
         let line = self.line()?;
         match parse_end(&line) {
             Ok(end) => Ok(FileEnd { bytes, digest: end.digest }),
@@ -92,7 +91,7 @@ impl Lines {
     }
 
     /// Reads the next line of a listing; returns its end.
-    pub(super) fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, GetError> {
+    pub(super) fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, Error> {
         let line = self.line()?;
         match Reply::parse(&line) {
             Ok(Reply::Entry(entry)) => {
@@ -108,19 +107,19 @@ impl Lines {
         }
     }
 
-    fn unexpected(&self, reply: Option<Reply>, line: &[u8]) -> GetError {
+    fn unexpected(&self, reply: Option<Reply>, line: &[u8]) -> Error {
         let peer = self.peer;
         match reply {
-            Some(Reply::Error(refusal)) => GetError::Refused { peer, refusal },
+            Some(Reply::Error(refusal)) => Error::at(peer, ErrorKind::Refused(refusal)),
             _ => {
                 let answer = String::from_utf8_lossy(line).chars().take(200).collect();
-                GetError::Answer { peer, answer }
+                Error::at(peer, ErrorKind::Answer(answer))
             }
         }
     }
 
     /// The next line, without its line feed.
-    fn line(&mut self) -> Result<Vec<u8>, GetError> {
+    fn line(&mut self) -> Result<Vec<u8>, Error> {
         loop {
             let unread = &self.buffer[self.start..self.end];
             if let Some(at) = unread.iter().position(|byte| *byte == b'\n') {
@@ -140,7 +139,7 @@ impl Lines {
     }
 
     /// Reads at least a byte behind what is there.
-    fn fill(&mut self) -> Result<(), GetError> {
+    fn fill(&mut self) -> Result<(), Error> {
         match self.read(None)? {
             Came::Bytes(count) => {
                 self.end += count;
@@ -150,7 +149,7 @@ impl Lines {
         }
     }
 
-    fn read(&mut self, splice: Option<&Splice>) -> Result<Came, GetError> {
+    fn read(&mut self, splice: Option<&Splice>) -> Result<Came, Error> {
         loop {
             let room = &mut self.buffer[self.end..];
             let came = match self.stream.plain() {
@@ -167,7 +166,7 @@ impl Lines {
         }
     }
 
-    fn broken(&self, error: io::Error) -> GetError {
-        GetError::broken_off(self.peer, 0, error)
+    fn broken(&self, error: io::Error) -> Error {
+        Error::lost(self.peer, Transferred::Received(0), error)
     }
 }

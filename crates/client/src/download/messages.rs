@@ -10,10 +10,9 @@ use anyport_proto::transfer::listing::Listed;
 use anyport_proto::transfer::messages::{FileMessage, FileReply};
 use anyport_proto::ws::{CloseCode, Event, Kind};
 
-use super::GetError;
 use super::wire::{Ask, Sink};
 use crate::channel::ws::Parts;
-use crate::error::LONGEST_ANSWER;
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred, cut};
 use crate::stream::{BUFFER, ended};
 
 pub(super) struct Messages {
@@ -42,7 +41,7 @@ impl Messages {
         Self { parts, peer, buffer, start: 0, end, text: Vec::new() }
     }
 
-    pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), GetError> {
+    pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), Error> {
         let message = match ask {
             Ask::Get(get) => FileMessage::Get((*get).clone()),
             Ask::List(list) => FileMessage::List((*list).clone()),
@@ -55,7 +54,7 @@ impl Messages {
         self.flush()
     }
 
-    pub(super) fn head(&mut self) -> Result<FileHead, GetError> {
+    pub(super) fn head(&mut self) -> Result<FileHead, Error> {
         match self.reply()? {
             FileReply::File(head) => Ok(head),
             other => Err(self.unexpected(other)),
@@ -63,14 +62,14 @@ impl Messages {
     }
 
     /// One read's worth of content, at most `left`; how many bytes that was.
-    pub(super) fn content(&mut self, left: u64, sink: &mut dyn Sink) -> Result<u64, GetError> {
+    pub(super) fn content(&mut self, left: u64, sink: &mut dyn Sink) -> Result<u64, Error> {
         match self.hear(left, sink)? {
             Heard::Content(count) => Ok(count),
             Heard::Reply(reply) => Err(self.unexpected(*reply)),
         }
     }
 
-    pub(super) fn file_end(&mut self) -> Result<FileEnd, GetError> {
+    pub(super) fn file_end(&mut self) -> Result<FileEnd, Error> {
         match self.reply()? {
             FileReply::FileEnd(end) => Ok(end),
             other => Err(self.unexpected(other)),
@@ -78,7 +77,7 @@ impl Messages {
     }
 
     /// Reads the next piece of a listing; returns its end.
-    pub(super) fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, GetError> {
+    pub(super) fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, Error> {
         match self.reply()? {
             FileReply::Entries(entries) => {
                 listed.extend(entries.into_iter().map(Listed::Entry));
@@ -104,27 +103,27 @@ impl Messages {
         }
     }
 
-    fn reply(&mut self) -> Result<FileReply, GetError> {
+    fn reply(&mut self) -> Result<FileReply, Error> {
         let peer = self.peer;
         match self.hear(0, &mut Nowhere)? {
             Heard::Reply(reply) => Ok(*reply),
             Heard::Content(_) => {
                 let answer = "content instead of a reply".to_owned();
-                Err(GetError::Answer { peer, answer })
+                Err(Error::at(peer, ErrorKind::Answer(answer)))
             }
         }
     }
 
-    fn unexpected(&self, reply: FileReply) -> GetError {
+    fn unexpected(&self, reply: FileReply) -> Error {
         let peer = self.peer;
         match reply {
-            FileReply::Error(refusal) => GetError::Refused { peer, refusal },
-            other => GetError::Answer { peer, answer: other.to_json().chars().take(200).collect() },
+            FileReply::Error(refusal) => Error::at(peer, ErrorKind::Refused(refusal)),
+            other => Error::at(peer, ErrorKind::Answer(cut(other.to_json().as_bytes()))),
         }
     }
 
     /// Reads on until some content has been taken, `left` bytes at most, or a reply is whole.
-    fn hear(&mut self, left: u64, sink: &mut dyn Sink) -> Result<Heard, GetError> {
+    fn hear(&mut self, left: u64, sink: &mut dyn Sink) -> Result<Heard, Error> {
         let mut taken = 0;
         loop {
             if self.start == self.end {
@@ -140,7 +139,7 @@ impl Messages {
             let (used, event) = match receiver.feed(unread) {
                 Ok((_, None)) => (length, None),
                 Ok((used, event)) => (used, event),
-                Err(violation) => return Err(GetError::Violation { peer, violation }),
+                Err(violation) => return Err(Error::at(peer, ErrorKind::Violation(violation))),
             };
             self.start += used;
             match event {
@@ -148,7 +147,7 @@ impl Messages {
                     taken += data.len() as u64;
                     if taken > left {
                         let answer = "more content than was announced".to_owned();
-                        return Err(GetError::Answer { peer, answer });
+                        return Err(Error::at(peer, ErrorKind::Answer(answer)));
                     }
                     sink.take(data)?;
                     if taken == left && taken > 0 {
@@ -158,7 +157,7 @@ impl Messages {
                 Some(Event::Data { kind: Kind::Text, data, end, .. }) => {
                     if self.text.len() + data.len() > LONGEST_MESSAGE {
                         let answer = format!("a text message of more than {LONGEST_MESSAGE} bytes");
-                        return Err(GetError::Answer { peer, answer });
+                        return Err(Error::at(peer, ErrorKind::Answer(answer)));
                     }
                     self.text.extend_from_slice(data);
                     if end {
@@ -172,14 +171,14 @@ impl Messages {
                 }
                 Some(Event::Close { code, reason }) => {
                     let code = code.map_or(NO_CODE, CloseCode::value);
-                    return Err(GetError::Closed { peer, code, reason: reason.to_owned() });
+                    return Err(Error::at(peer, ErrorKind::Closed(code, reason.to_owned())));
                 }
                 Some(Event::Pong(_)) | None => {}
             }
         }
     }
 
-    fn fill(&mut self) -> Result<(), GetError> {
+    fn fill(&mut self) -> Result<(), Error> {
         (self.start, self.end) = (0, 0);
         loop {
             match self.parts.stream.read(&mut self.buffer) {
@@ -194,15 +193,15 @@ impl Messages {
         }
     }
 
-    fn flush(&mut self) -> Result<(), GetError> {
+    fn flush(&mut self) -> Result<(), Error> {
         let Parts { stream, pending, .. } = &mut self.parts;
         let written = stream.write_all(pending);
         pending.clear();
         written.map_err(|error| self.broken(error))
     }
 
-    fn broken(&self, error: io::Error) -> GetError {
-        GetError::broken_off(self.peer, 0, error)
+    fn broken(&self, error: io::Error) -> Error {
+        Error::lost(self.peer, Transferred::Received(0), error)
     }
 }
 
@@ -210,15 +209,15 @@ impl Messages {
 struct Nowhere;
 
 impl Sink for Nowhere {
-    fn take(&mut self, _: &[u8]) -> Result<(), GetError> {
+    fn take(&mut self, _: &[u8]) -> Result<(), Error> {
         Ok(())
     }
 }
 
-fn parse(peer: SocketAddr, text: &[u8]) -> Result<FileReply, GetError> {
+fn parse(peer: SocketAddr, text: &[u8]) -> Result<FileReply, Error> {
     let text = String::from_utf8_lossy(text);
     FileReply::from_json(&text)
-        .map_err(|error| GetError::Answer { peer, answer: error.to_string() })
+        .map_err(|error| Error::at(peer, ErrorKind::Answer(error.to_string())))
 }
 
 /// A piece of a listing may be longer than other answers: its entries name paths.

@@ -11,7 +11,6 @@
 //! Fresh content is hashed as it comes. Where a part was gone on with, all of it is hashed when it is whole: the server
 //! is never kept waiting for our disk.
 
-mod error;
 mod folders;
 mod lines;
 mod messages;
@@ -21,7 +20,6 @@ mod wire;
 mod written;
 
 pub use anyport_proto::transfer::listing::Listed;
-pub use error::GetError;
 pub(crate) use wire::{Facts, MOST_ENTRIES, Sink};
 
 use std::collections::HashSet;
@@ -43,7 +41,7 @@ use anyport_proto::transfer::refusal::Retry;
 
 use crate::attempts::Attempts;
 use crate::connect::ConnectOptions;
-use crate::error::{Blame, Consequence};
+use crate::error::{Blame, Consequence, Error, ErrorKind};
 use crate::target::{Place, Target};
 use folders::Folders;
 use receiver::{Count, Receiver};
@@ -149,13 +147,13 @@ pub enum Progress<'a> {
     /// A file is whole.
     Got(&'a Got),
     /// One of several entries was not received; the others follow.
-    Failed(&'a FilePath, &'a GetError),
+    Failed(&'a FilePath, &'a Error),
     /// The server left an entry out of its listing.
     LeftOut(&'a LeftOut),
     /// The server left so many symbolic links out of its listing.
     Links(u64),
     /// The connection broke off; another attempt follows after this time.
-    Retrying(&'a GetError, Duration),
+    Retrying(&'a Error, Duration),
 }
 
 /// The files that one command has received, so that none of them counts as another one that is to have its name. They
@@ -193,7 +191,7 @@ impl Received {
 ///
 /// # Errors
 /// What went wrong and cannot be mended by trying again; files before it have been told. What came of one that broke off
-/// is kept, and the same call goes on with it. After all files of a directory, [`GetError::Some`] if there were such that
+/// is kept, and the same call goes on with it. After all files of a directory, [`ErrorKind::Some`] if there were such that
 /// did not stop the others.
 pub fn get(
     target: &Target,
@@ -201,14 +199,14 @@ pub fn get(
     options: &GetOptions,
     received: &mut Received,
     tell: &mut dyn FnMut(Progress<'_>),
-) -> Result<u64, GetError> {
+) -> Result<u64, Error> {
     let place = target.place()?;
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
-    let (mut so_far, mut broken) = (SoFar::new(received), None);
+    let mut so_far = SoFar::new(received);
     loop {
         let done = attempt(target, &place, into, options, &mut attempts, &mut so_far, tell);
         let Err(error) = done else { return so_far.outcome() };
-        let Err(error) = wait_for_another(&attempts, error, &mut broken, tell) else { continue };
+        let Err(error) = attempts.again(error, &mut retrying(tell)) else { continue };
         let is_one = place.is_directory() && error.consequence().one_file;
         let Some(file) = so_far.current.take().filter(|_| is_one) else { return Err(error) };
         so_far.fail(file, &error, tell);
@@ -248,11 +246,14 @@ impl<'a> SoFar<'a> {
         }
     }
 
-    fn outcome(self) -> Result<u64, GetError> {
+    fn outcome(self) -> Result<u64, Error> {
         let (failed, of) = (self.failed + self.left_out, self.done.len() + self.left_out);
         match self.blame {
             None => Ok(self.done.len() as u64),
-            Some(blame) => Err(GetError::Some { failed, of, blame }),
+            Some(blame) => {
+                let what = "entries were not received";
+                Err(ErrorKind::Some { failed, of, what, blame }.into())
+            }
         }
     }
 
@@ -277,7 +278,7 @@ impl<'a> SoFar<'a> {
     }
 
     /// Leaves an entry that cannot be received.
-    fn fail(&mut self, name: FilePath, error: &GetError, tell: &mut dyn FnMut(Progress<'_>)) {
+    fn fail(&mut self, name: FilePath, error: &Error, tell: &mut dyn FnMut(Progress<'_>)) {
         if self.done.insert(name.clone()) {
             self.failed += 1;
             self.blame.get_or_insert_with(|| error.blame());
@@ -296,7 +297,7 @@ fn attempt(
     attempts: &mut Attempts,
     so_far: &mut SoFar<'_>,
     tell: &mut dyn FnMut(Progress<'_>),
-) -> Result<(), GetError> {
+) -> Result<(), Error> {
     attempts.repeatable = true;
     let mut wire = Wire::open(target, options)?;
     attempts.connected();
@@ -347,29 +348,18 @@ fn attempt(
     Ok(())
 }
 
-/// Where there is another attempt, waits for its time. Otherwise gives the break, and not that nobody answered after it:
-/// the same command goes on, whenever the server is back.
-fn wait_for_another(
-    attempts: &Attempts,
-    error: GetError,
-    broken: &mut Option<GetError>,
+/// Reports the attempts that follow a lost connection.
+fn retrying(
     tell: &mut dyn FnMut(Progress<'_>),
-) -> Result<(), GetError> {
-    let error = match error {
-        GetError::Connect(error) => GetError::Connect(attempts.judge(error)),
-        error => error,
-    };
-    let consequence = error.consequence();
-    let Some(delay) = attempts.delay(consequence) else {
-        let unreachable = consequence.blame == Blame::Unreachable;
-        return Err(broken.take().filter(|_| unreachable).unwrap_or(error));
-    };
-    tell(Progress::Retrying(&error, delay));
-    if consequence.blame == Blame::BrokenOff {
-        *broken = Some(error);
+) -> impl FnMut(&Error, Duration) -> Result<(), Error> {
+    move |error, delay| {
+        tell(Progress::Retrying(error, delay));
+        Ok(())
     }
-    std::thread::sleep(delay);
-    Ok(())
+}
+
+fn not_written(cause: std::io::Error) -> Error {
+    Error::output("write the received content", cause)
 }
 
 /// Receives one file into `out`, and checks its digest at the end. Where the connection breaks off, another one goes on.
@@ -382,20 +372,20 @@ pub fn get_into(
     out: &mut dyn Write,
     options: &GetOptions,
     tell: &mut dyn FnMut(Progress<'_>),
-) -> Result<Got, GetError> {
+) -> Result<Got, Error> {
     let place = target.place()?;
     let Place::File(name) = place else {
-        return Err(GetError::Directory { name: target.path.clone() });
+        return Err(Error::from(ErrorKind::Directory(target.path.clone())));
     };
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
-    let (started, mut broken) = (Instant::now(), None);
+    let started = Instant::now();
     let mut written = Written { out, hasher: Hasher::new(options.digest), bytes: 0, head: None };
     let (wire, head, end, seconds) = loop {
         match written.attempt(target, &name, options, started, &mut attempts, tell) {
             Ok(done) => break done,
             // What was written cannot be taken back.
-            Err(error @ GetError::Changed { .. }) => return Err(error),
-            Err(error) => wait_for_another(&attempts, error, &mut broken, tell)?,
+            Err(error) if matches!(error.kind(), ErrorKind::ChangedThere(_)) => return Err(error),
+            Err(error) => attempts.again(error, &mut retrying(tell))?,
         }
     };
     let digest = written.hasher.finish();
@@ -426,8 +416,8 @@ pub fn list(
     target: &Target,
     recursive: bool,
     options: &GetOptions,
-    each: &mut dyn FnMut(Listed) -> Result<(), GetError>,
-) -> Result<ListEnd, GetError> {
+    each: &mut dyn FnMut(Listed) -> Result<(), Error>,
+) -> Result<ListEnd, Error> {
     let place = target.place()?;
     let mut wire = Wire::open(target, options)?;
     let end = wire.list(target, options, &place, recursive, each)?;
@@ -450,7 +440,7 @@ fn files(
     target: &Target,
     options: &GetOptions,
     asked: &Place,
-) -> Result<Listing, GetError> {
+) -> Result<Listing, Error> {
     let mut listing = Listing::default();
     if let Some(file) = wire.look(asked)? {
         listing.files.push(file);
@@ -464,7 +454,7 @@ fn files(
             Listed::LeftOut(left_out) => left_out.name_raw.len(),
         };
         if held > MOST_LISTED_BYTES {
-            return Err(GetError::TooLong { peer, limit: MOST_LISTED_BYTES });
+            return Err(Error::at(peer, ErrorKind::TooLong(MOST_LISTED_BYTES)));
         }
         let entry = match listed {
             Listed::Entry(entry) => entry,
@@ -481,7 +471,7 @@ fn files(
             // Whatever a server lists, it stays below what was asked for.
             Some(path) if entry.name != *path && !entry.name.is_below(path) => {
                 let answer = format!("{} in the listing of {path}", entry.name);
-                return Err(GetError::Answer { peer, answer });
+                return Err(Error::at(peer, ErrorKind::Answer(answer)));
             }
             _ if entry.kind == EntryKind::File => listing.files.push(entry.into()),
             _ => listing.directories.push(entry.name),
@@ -497,7 +487,7 @@ fn files(
     }
     match asked.path() {
         Some(path) if !asked.is_directory() && listing.files.is_empty() => {
-            Err(GetError::Directory { name: path.to_string() })
+            Err(Error::from(ErrorKind::Directory(path.to_string())))
         }
         _ => Ok(listing),
     }
@@ -517,10 +507,10 @@ fn destination(asked: &Place, into: &Destination, name: &FilePath) -> PathBuf {
 }
 
 /// Whether what is here is what the server hashed. A server that names no digest was asked for none.
-fn agree(head: &Facts, ours: Option<Digest>, end: &FileEnd) -> Result<(), GetError> {
+fn agree(head: &Facts, ours: Option<Digest>, end: &FileEnd) -> Result<(), Error> {
     match (ours, end.digest) {
         (Some(ours), Some(theirs)) if ours != theirs => {
-            Err(GetError::DigestDiffers { name: head.name.to_string(), ours, theirs })
+            Err(ErrorKind::ReceivedDiffers { name: head.name.to_string(), ours, theirs }.into())
         }
         _ => Ok(()),
     }

@@ -10,9 +10,10 @@ use anyport_proto::preface::{Reply, take_line, with_token};
 use anyport_proto::transfer::offer::OnExists;
 use anyport_store::{LocalFile, check_replaceable};
 
-use super::GetError;
+use super::not_written;
 use crate::connect::ConnectOptions;
-use crate::send::pipe::{connect, cut, read_line};
+use crate::error::{Error, ErrorKind, Transferred, cut};
+use crate::send::pipe::{connect, read_line};
 use crate::stream::BUFFER;
 use crate::target::Target;
 
@@ -39,10 +40,10 @@ pub fn take(
     path: &Path,
     on_exists: OnExists,
     options: &ConnectOptions,
-) -> Result<Taken, GetError> {
+) -> Result<Taken, Error> {
     // Looked at before, as what comes through a pipe comes once.
     if on_exists == OnExists::Error && path.symlink_metadata().is_ok() {
-        return Err(GetError::Exists { path: path.to_owned() });
+        return Err(Error::from(ErrorKind::Exists(path.to_owned())));
     }
     if on_exists == OnExists::Overwrite {
         check_replaceable(path)?;
@@ -69,10 +70,9 @@ pub fn take_into(
     key: &PipeKey,
     out: &mut dyn Write,
     options: &ConnectOptions,
-) -> Result<Taken, GetError> {
-    let taken =
-        copy(target, key, options, &mut |bytes| out.write_all(bytes).map_err(GetError::Output))?;
-    out.flush().map_err(GetError::Output)?;
+) -> Result<Taken, Error> {
+    let taken = copy(target, key, options, &mut |bytes| out.write_all(bytes).map_err(not_written))?;
+    out.flush().map_err(not_written)?;
     Ok(taken)
 }
 
@@ -80,10 +80,10 @@ fn copy(
     target: &Target,
     key: &PipeKey,
     options: &ConnectOptions,
-    sink: &mut dyn FnMut(&[u8]) -> Result<(), GetError>,
-) -> Result<Taken, GetError> {
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<Taken, Error> {
     let (mut stream, peer) = connect(target, options)?;
-    let broken = |received| move |error| GetError::broken_off(peer, received, error);
+    let broken = |received| move |error| Error::lost(peer, Transferred::Received(received), error);
     // A FIN might only say that we have nothing more to say: the server would go on waiting with us, and give what comes next to
     // nobody.
     stream.resets_at_end().map_err(broken(0))?;
@@ -93,8 +93,8 @@ fn copy(
     let line = read_line(&mut stream).map_err(broken(0))?;
     let size = match Reply::parse(&line) {
         Ok(Reply::Content { size }) => size,
-        Ok(Reply::Error(refusal)) => return Err(GetError::Refused { peer, refusal }),
-        Ok(_) | Err(_) => return Err(GetError::Answer { peer, answer: cut(&line) }),
+        Ok(Reply::Error(refusal)) => return Err(Error::at(peer, ErrorKind::Refused(refusal))),
+        Ok(_) | Err(_) => return Err(Error::at(peer, ErrorKind::Answer(cut(&line)))),
     };
     let (started, mut buffer, mut bytes) = (Instant::now(), vec![0; BUFFER], 0);
     loop {

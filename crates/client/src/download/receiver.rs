@@ -16,8 +16,9 @@ use anyport_store::{LocalFile, VersionKey, hashing, set_modified};
 
 use super::folders::Folders;
 use super::wire::{Facts, Sink, Wire};
-use super::{GetError, GetOptions, Got, Progress, Received, agree};
+use super::{GetOptions, Got, Progress, Received, agree};
 use crate::attempts::Attempts;
+use crate::error::{Error, ErrorKind};
 
 /// How far a file has come.
 pub(super) struct Count<'a> {
@@ -57,9 +58,9 @@ impl Receiver<'_> {
         target: &Path,
         received: &Received,
         count: &mut Count<'_>,
-    ) -> Result<PathBuf, GetError> {
+    ) -> Result<PathBuf, Error> {
         if self.options.on_exists != OnExists::Rename && received.has(target) {
-            return Err(GetError::SameName { path: target.to_owned() });
+            return Err(Error::from(ErrorKind::SamePath(target.to_owned())));
         }
         if let Some(got) = self.already_here(file, target)? {
             count.add(got.size, self.tell);
@@ -85,7 +86,7 @@ impl Receiver<'_> {
         };
         self.in_content = true;
         if !head.agrees(file) {
-            return Err(GetError::Changed { name: file.name.to_string() });
+            return Err(Error::from(ErrorKind::ChangedThere(file.name.to_string())));
         }
         if offset == 0 && local.length() > 0 {
             local.truncate()?;
@@ -130,7 +131,7 @@ impl Receiver<'_> {
     }
 
     /// The file, if it is at its place already.
-    fn already_here(&mut self, file: &Facts, target: &Path) -> Result<Option<Got>, GetError> {
+    fn already_here(&mut self, file: &Facts, target: &Path) -> Result<Option<Got>, Error> {
         // A link that leads nowhere is something too.
         let exists = match std::fs::symlink_metadata(target) {
             Ok(_) => true,
@@ -138,7 +139,7 @@ impl Receiver<'_> {
             // A name that this file system cannot have, or below a file: not after all content.
             Err(source) => {
                 let path = target.to_owned();
-                return Err(GetError::Local { what: "store", path, source });
+                return Err(Error::from(ErrorKind::Local("store", path)).because(source));
             }
         };
         if !exists || self.options.on_exists == OnExists::Rename {
@@ -162,7 +163,7 @@ impl Receiver<'_> {
             }
         }
         match self.options.on_exists {
-            OnExists::Error => Err(GetError::Exists { path: target.to_owned() }),
+            OnExists::Error => Err(Error::from(ErrorKind::Exists(target.to_owned()))),
             OnExists::Overwrite => Ok(anyport_store::check_replaceable(target).map(|()| None)?),
             OnExists::Rename => Ok(None),
         }
@@ -181,7 +182,7 @@ impl Receiver<'_> {
         file: &Facts,
         size: u64,
         ours: &File,
-    ) -> Result<Option<Digest>, GetError> {
+    ) -> Result<Option<Digest>, Error> {
         let algorithm = match self.options.digest {
             Algorithm::None => Algorithm::default(),
             algorithm => algorithm,
@@ -220,7 +221,7 @@ struct Incoming<'a, 'b> {
 }
 
 impl Sink for Incoming<'_, '_> {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }

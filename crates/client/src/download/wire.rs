@@ -11,14 +11,14 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::listing::Listed;
-use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::transfer::refusal::RefusalCode;
 
+use super::GetOptions;
 use super::lines::Lines;
 use super::messages::Messages;
-use super::{GetError, GetOptions};
 use crate::channel::ws::WsChannel;
 use crate::connect::{Connection, connect};
-use crate::error::SendError;
+use crate::error::{Error, ErrorKind, Transferred};
 use crate::http::HttpWire;
 use crate::target::{Place, Scheme, Target};
 
@@ -86,7 +86,7 @@ pub(super) enum Ask<'a> {
 
 /// Takes content as it comes.
 pub(crate) trait Sink {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError>;
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error>;
 
     /// The file, and the place in it, that the next bytes may be put into without being looked at.
     fn place(&self) -> Option<(&Arc<File>, u64)> {
@@ -100,7 +100,7 @@ pub(crate) trait Sink {
 }
 
 impl Wire {
-    pub(super) fn open(target: &Target, options: &GetOptions) -> Result<Self, GetError> {
+    pub(super) fn open(target: &Target, options: &GetOptions) -> Result<Self, Error> {
         let pace = options.limit_rate.map(Pace::new);
         if target.scheme == Scheme::Http {
             let http = HttpWire::open(target, options)?;
@@ -108,7 +108,7 @@ impl Wire {
         }
         let Connection { stream, peer, socket } = connect(target, &options.connect)?;
         let kind = match target.scheme {
-            Scheme::Http => return Err(SendError::NoChannel.into()),
+            Scheme::Http => return Err(ErrorKind::NoChannel.into()),
             Scheme::Tcp => Kind::Lines(Lines::new(stream, peer, target.token.clone())),
             Scheme::Frames => {
                 let parts = WsChannel::bare(stream, peer).into_parts();
@@ -119,7 +119,7 @@ impl Wire {
                 let service = Target { path: "/".to_owned(), ..target.clone() };
                 let parts = WsChannel::handshake(stream, peer, &service, false)?.into_parts();
                 if !parts.announced {
-                    return Err(GetError::NoSubprotocol { peer });
+                    return Err(Error::at(peer, ErrorKind::NoFiles));
                 }
                 Kind::Messages(Box::new(Messages::new(parts, peer)))
             }
@@ -135,12 +135,12 @@ impl Wire {
         asked: &Facts,
         offset: u64,
         digest: Algorithm,
-    ) -> Result<(Facts, u64), GetError> {
+    ) -> Result<(Facts, u64), Error> {
         let peer = self.peer;
         let unexpected = |facts: &Facts, offset| {
             let size = facts.size.map_or_else(String::new, |size| format!(" of {size}"));
             let answer = format!("{} from byte {offset}{size}", facts.name);
-            GetError::Answer { peer, answer }
+            Error::at(peer, ErrorKind::Answer(answer))
         };
         let (name, name_raw) = (asked.name.text(), asked.name.raw());
         let get = Get { name, name_raw, offset, digest: Some(digest), token: None };
@@ -164,7 +164,7 @@ impl Wire {
     }
 
     /// What a target that names one file is; none where that is asked of its listing.
-    pub(super) fn look(&mut self, asked: &Place) -> Result<Option<Facts>, GetError> {
+    pub(super) fn look(&mut self, asked: &Place) -> Result<Option<Facts>, Error> {
         match (&mut self.kind, asked) {
             (Kind::Http(http), Place::File(name)) => http.look(name).map(Some),
             _ => Ok(None),
@@ -172,11 +172,7 @@ impl Wire {
     }
 
     /// All content of a file, `left` bytes if that is known; how many there were.
-    pub(super) fn content(
-        &mut self,
-        left: Option<u64>,
-        sink: &mut dyn Sink,
-    ) -> Result<u64, GetError> {
+    pub(super) fn content(&mut self, left: Option<u64>, sink: &mut dyn Sink) -> Result<u64, Error> {
         let Some(whole) = left else { return self.content_to_its_end(sink) };
         let mut left = whole;
         while left > 0 {
@@ -187,7 +183,11 @@ impl Wire {
                 Kind::Messages(messages) => messages.content(left, sink),
                 Kind::Http(http) => match http.content(&mut AtMost { sink, left, peer: self.peer })
                 {
-                    Ok(None) => Err(GetError::broken_off(self.peer, 0, crate::stream::ended())),
+                    Ok(None) => Err(Error::lost(
+                        self.peer,
+                        Transferred::Received(0),
+                        crate::stream::ended(),
+                    )),
                     came => came.map(Option::unwrap_or_default),
                 },
             };
@@ -202,7 +202,7 @@ impl Wire {
     }
 
     /// The same where only its end tells how long it is.
-    fn content_to_its_end(&mut self, sink: &mut dyn Sink) -> Result<u64, GetError> {
+    fn content_to_its_end(&mut self, sink: &mut dyn Sink) -> Result<u64, Error> {
         let Kind::Http(http) = &mut self.kind else { return Ok(0) };
         let mut bytes = 0;
         while let Some(count) = http.content(sink).map_err(|error| after(bytes, error))? {
@@ -216,7 +216,7 @@ impl Wire {
     }
 
     /// What is said behind the content of a file of `size` bytes.
-    pub(super) fn file_end(&mut self, size: u64) -> Result<FileEnd, GetError> {
+    pub(super) fn file_end(&mut self, size: u64) -> Result<FileEnd, Error> {
         let end = match &mut self.kind {
             Kind::Lines(lines) => lines.file_end(size),
             Kind::Messages(messages) => messages.file_end(),
@@ -225,7 +225,7 @@ impl Wire {
         }?;
         if end.bytes != size {
             let answer = format!("END after {} bytes instead of {size}", end.bytes);
-            return Err(GetError::Answer { peer: self.peer, answer });
+            return Err(Error::at(self.peer, ErrorKind::Answer(answer)));
         }
         Ok(end)
     }
@@ -237,7 +237,7 @@ impl Wire {
         file: &Facts,
         size: u64,
         algorithm: Algorithm,
-    ) -> Result<Option<Digest>, GetError> {
+    ) -> Result<Option<Digest>, Error> {
         // Behind the last byte only the end with its digest follows. HTTP has no such question, so
         // there the content is received and hashed.
         let over_http = matches!(self.kind, Kind::Http(_));
@@ -257,8 +257,8 @@ impl Wire {
         options: &GetOptions,
         place: &Place,
         recursive: bool,
-        each: &mut dyn FnMut(Listed) -> Result<(), GetError>,
-    ) -> Result<ListEnd, GetError> {
+        each: &mut dyn FnMut(Listed) -> Result<(), Error>,
+    ) -> Result<ListEnd, Error> {
         let path = place.path();
         let mut list = List {
             path: path.map(FilePath::text),
@@ -272,10 +272,7 @@ impl Wire {
         }
         match self.list_once(&list, each) {
             // A server of an earlier version does not know the word, and closes the connection.
-            Err(GetError::Refused {
-                refusal: Refusal { code: RefusalCode::BadRequest, .. },
-                ..
-            }) => {
+            Err(error) if error.is_refused(RefusalCode::BadRequest) => {
                 *self = Self::open(target, options)?;
                 list.left_out = false;
                 self.list_once(&list, each)
@@ -287,8 +284,8 @@ impl Wire {
     fn list_once(
         &mut self,
         list: &List,
-        each: &mut dyn FnMut(Listed) -> Result<(), GetError>,
-    ) -> Result<ListEnd, GetError> {
+        each: &mut dyn FnMut(Listed) -> Result<(), Error>,
+    ) -> Result<ListEnd, Error> {
         let peer = self.peer;
         match &mut self.kind {
             Kind::Lines(lines) => lines.ask(&Ask::List(list))?,
@@ -304,7 +301,7 @@ impl Wire {
             };
             count += listed.len() as u64;
             if count > MOST_ENTRIES {
-                return Err(GetError::TooMany { peer, limit: MOST_ENTRIES });
+                return Err(Error::at(peer, ErrorKind::TooMany(MOST_ENTRIES)));
             }
             entries += listed.iter().filter(|l| matches!(l, Listed::Entry(_))).count() as u64;
             listed.drain(..).try_for_each(&mut *each)?;
@@ -313,7 +310,7 @@ impl Wire {
                 Some(end) if end.entries == entries => return Ok(end),
                 Some(end) => {
                     let answer = format!("END with {} entries instead of {entries}", end.entries);
-                    return Err(GetError::Answer { peer, answer });
+                    return Err(Error::at(peer, ErrorKind::Answer(answer)));
                 }
             }
         }
@@ -331,18 +328,18 @@ impl Wire {
 }
 
 /// A break, with what came before it.
-fn after(received: u64, error: GetError) -> GetError {
-    match error {
-        GetError::BrokenOff { peer, source, .. } => GetError::BrokenOff { peer, received, source },
+fn after(received: u64, error: Error) -> Error {
+    error.moved(|moved| match moved {
+        Transferred::Received(_) => Transferred::Received(received),
         other => other,
-    }
+    })
 }
 
 /// Content that is hashed and not kept.
 struct Hashed(Hasher);
 
 impl Sink for Hashed {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.0.update(bytes);
         Ok(())
     }
@@ -356,10 +353,10 @@ struct AtMost<'a> {
 }
 
 impl Sink for AtMost<'_> {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if bytes.len() as u64 > self.left {
             let answer = "more content than was announced".to_owned();
-            return Err(GetError::Answer { peer: self.peer, answer });
+            return Err(Error::at(self.peer, ErrorKind::Answer(answer)));
         }
         self.sink.take(bytes)
     }

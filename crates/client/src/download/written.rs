@@ -7,9 +7,11 @@ use anyport_proto::transfer::download::FileEnd;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 
+use super::not_written;
 use super::wire::{Facts, Sink, Wire};
-use super::{GetError, GetOptions, Progress, files};
+use super::{GetOptions, Progress, files};
 use crate::attempts::Attempts;
+use crate::error::{Error, ErrorKind};
 use crate::target::{Place, Target};
 
 pub(super) struct Written<'a> {
@@ -31,12 +33,12 @@ impl Written<'_> {
         started: Instant,
         attempts: &mut Attempts,
         tell: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<(Wire, Facts, FileEnd, f64), GetError> {
+    ) -> Result<(Wire, Facts, FileEnd, f64), Error> {
         attempts.repeatable = true;
         let mut wire = Wire::open(target, options)?;
         attempts.connected();
         let offset = self.bytes;
-        let changed = || GetError::Changed { name: name.to_string() };
+        let changed = || Error::from(ErrorKind::ChangedThere(name.to_string()));
         let asked = match &self.head {
             None => Facts::named(name.clone()),
             Some(first) => {
@@ -63,7 +65,7 @@ impl Written<'_> {
         let left = head.size.map(|size| size - begins);
         let rest = Counted { written: self, attempts, tell };
         let came = wire.content(left, &mut Behind { skip: offset - begins, rest })?;
-        self.out.flush().map_err(GetError::Output)?;
+        self.out.flush().map_err(not_written)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = wire.file_end(begins + came)?;
         Ok((wire, head, end, seconds))
@@ -77,7 +79,7 @@ struct Behind<'a, 'b> {
 }
 
 impl Sink for Behind<'_, '_> {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
         self.skip -= here as u64;
         if here == bytes.len() { Ok(()) } else { self.rest.take(&bytes[here..]) }
@@ -92,9 +94,9 @@ struct Counted<'a, 'b> {
 }
 
 impl Sink for Counted<'_, '_> {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), GetError> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let Written { out, hasher, bytes: count, .. } = &mut *self.written;
-        out.write_all(bytes).map_err(GetError::Output)?;
+        out.write_all(bytes).map_err(not_written)?;
         hasher.update(bytes);
         *count += bytes.len() as u64;
         self.attempts.brought(*count);

@@ -24,7 +24,7 @@ use super::content::Outgoing;
 use super::io::{Broken, Io};
 use super::request::request;
 use crate::connect::{self, ConnectOptions, Socket, connect};
-use crate::error::SendError;
+use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::stream::ended;
 use crate::target::Target;
 
@@ -54,10 +54,10 @@ impl Connection {
         runtime: &Runtime,
         target: &Target,
         options: &ConnectOptions,
-    ) -> Result<Self, SendError> {
+    ) -> Result<Self, Error> {
         let connect::Connection { stream, peer, socket } = connect(target, options)?;
         let _inside = runtime.enter();
-        let stream = stream.into_async().map_err(SendError::Runtime)?;
+        let stream = stream.into_async().map_err(no_runtime)?;
         let is_two = stream.machine().and_then(|tls| tls.alpn()) == Some(ALPN_H2);
         let broken = Broken::default();
         let io = TokioIo::new(Io::new(stream, broken.clone(), !is_two));
@@ -76,7 +76,7 @@ impl Connection {
 
     /// Asks, without a token, whether one is wanted: our server says so with what it gives everybody (RFC 9110 §11.6.1). A token
     /// that is meant for one server must not be shown to every other that somebody gets a file from.
-    async fn asks_for_a_token(&self, target: &Target) -> Result<bool, SendError> {
+    async fn asks_for_a_token(&self, target: &Target) -> Result<bool, Error> {
         let asking = request(target, self.version(), None, Method::HEAD, "/healthz")?;
         let answered = self.ask(asking).await.map_err(|error| self.failed(0, &error))?;
         let challenges = answered.headers().get_all(header::WWW_AUTHENTICATE);
@@ -181,7 +181,7 @@ impl Connection {
     }
 
     /// Why a request came to nothing, after `sent` bytes of its content.
-    pub(super) fn failed(&self, sent: u64, error: &hyper::Error) -> SendError {
+    pub(super) fn failed(&self, sent: u64, error: &hyper::Error) -> Error {
         why(self.peer, sent, &self.broken, error)
     }
 
@@ -212,9 +212,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What the socket said comes before what hyper makes of it.
-fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> SendError {
+fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Error {
     if let Some(source) = broken.error() {
-        return interrupted(SendError::broken_off(peer, sent, source));
+        return Error::lost(peer, Transferred::SentOverHttp(sent), source);
     }
     let is_violation = error.is_parse()
         || error
@@ -223,7 +223,7 @@ fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Se
             .is_some_and(h2::Error::is_library);
     let reason = chain(error);
     if is_violation {
-        return SendError::NoHttp { peer, reason };
+        return Error::at(peer, ErrorKind::NoHttp(reason));
     }
     // Cancelled: the connection had ended before the request was sent.
     let source = if error.is_incomplete_message() || error.is_canceled() {
@@ -231,17 +231,7 @@ fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Se
     } else {
         io::Error::other(reason)
     };
-    SendError::Interrupted { peer, sent, source }
-}
-
-/// Over HTTP nothing is gone on with.
-pub(super) fn interrupted(error: SendError) -> SendError {
-    match error {
-        SendError::BrokenOff { peer, sent, source } => {
-            SendError::Interrupted { peer, sent, source }
-        }
-        other => other,
-    }
+    Error::at(peer, ErrorKind::Lost(Transferred::SentOverHttp(sent))).because(source)
 }
 
 /// An error and what caused it: hyper says only its own level.

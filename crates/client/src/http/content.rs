@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::content::Content;
-use crate::error::SendError;
+use crate::error::Error;
 
 /// How far a request has come: what its connection took of it, and when that was.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ pub(super) fn streamed(content: Content, moved: Arc<Moved>) -> (Outgoing, Reader
 impl Reader {
     /// Reads until the end, or until nobody takes what is read. To be called where waiting harms nobody. Gives the content
     /// back, and whether its end was reached.
-    pub(super) fn read(self) -> (Content, Result<bool, SendError>) {
+    pub(super) fn read(self) -> (Content, Result<bool, Error>) {
         let Self { mut content, pieces, moved, mut wanted } = self;
         let runtime = Handle::current();
         // Whether it was taken.

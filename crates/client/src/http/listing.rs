@@ -17,11 +17,12 @@ use hyper::body::Incoming;
 
 use super::request::listing_of;
 use super::wire::{HttpWire, Reading};
-use crate::download::{GetError, MOST_ENTRIES};
+use crate::download::MOST_ENTRIES;
+use crate::error::{Error, ErrorKind};
 use crate::target::Place;
 
 /// Receives listed entries, one by one.
-type Each<'a> = &'a mut dyn FnMut(Listed) -> Result<(), GetError>;
+type Each<'a> = &'a mut dyn FnMut(Listed) -> Result<(), Error>;
 
 impl HttpWire {
     /// Lists all entries of a place, a directory before what is in it.
@@ -30,7 +31,7 @@ impl HttpWire {
         place: &Place,
         recursive: bool,
         each: Each<'_>,
-    ) -> Result<ListEnd, GetError> {
+    ) -> Result<ListEnd, Error> {
         let mut end = ListEnd::default();
         let directory = match place {
             Place::Top => None,
@@ -50,7 +51,7 @@ impl HttpWire {
             told += 1;
             entries += u64::from(matches!(listed, Listed::Entry(_)));
             if told > MOST_ENTRIES {
-                return Err(GetError::TooMany { peer, limit: MOST_ENTRIES });
+                return Err(Error::at(peer, ErrorKind::TooMany(MOST_ENTRIES)));
             }
             each(listed)
         };
@@ -74,8 +75,9 @@ impl HttpWire {
             match self.directories(&path, Some(&name), &mut held, &mut end, &mut each) {
                 Ok(directories) => open.push(directories.into_iter()),
                 // One directory that cannot be read does not stop the others.
-                Err(GetError::Refused { refusal, .. })
-                    if matches!(refusal.code, RefusalCode::NotFound | RefusalCode::Storage) =>
+                Err(error)
+                    if error.is_refused(RefusalCode::NotFound)
+                        || error.is_refused(RefusalCode::Storage) =>
                 {
                     let reason = LeftOutReason::Unreadable;
                     end.count(reason);
@@ -89,7 +91,7 @@ impl HttpWire {
 
     /// Returns the entry of a file in the listing of its directory. The file itself is not requested: that would begin a
     /// download, or receive from a pipe.
-    fn entry(&mut self, path: &FilePath) -> Result<Option<Entry>, GetError> {
+    fn entry(&mut self, path: &FilePath) -> Result<Option<Entry>, Error> {
         let parent = path.parent();
         let place = parent
             .as_ref()
@@ -114,7 +116,7 @@ impl HttpWire {
         held: &mut usize,
         end: &mut ListEnd,
         each: Each<'_>,
-    ) -> Result<Vec<Entry>, GetError> {
+    ) -> Result<Vec<Entry>, Error> {
         let (peer, mut directories) = (self.peer(), Vec::new());
         self.listing(path, directory, end, &mut |listed| {
             let directory = match listed {
@@ -125,7 +127,10 @@ impl HttpWire {
             if *held > MOST_HELD {
                 let limit = MOST_HELD >> 20;
                 let reason = format!("its directories and those of its parents exceed {limit} MiB");
-                return Err(GetError::NoListing { peer, path: path.to_owned(), reason });
+                return Err(Error::at(
+                    peer,
+                    ErrorKind::NoListing { path: path.to_owned(), reason },
+                ));
             }
             directories.push(directory);
             Ok(())
@@ -140,10 +145,12 @@ impl HttpWire {
         directory: Option<&FilePath>,
         end: &mut ListEnd,
         each: Each<'_>,
-    ) -> Result<(), GetError> {
+    ) -> Result<(), Error> {
         let peer = self.peer();
         let response = self.ask(path, None, Some("application/json"))?;
-        let none = |reason: String| GetError::NoListing { peer, path: path.to_owned(), reason };
+        let none = |reason: String| {
+            Error::at(peer, ErrorKind::NoListing { path: path.to_owned(), reason })
+        };
         if response.status() != StatusCode::OK {
             return Err(self.refused(response, directory));
         }
@@ -167,7 +174,7 @@ impl HttpWire {
                 // Whatever a server lists, it stays in what was requested.
                 Listed::Entry(entry) if entry.name.parent().as_ref() != directory => {
                     let answer = format!("{} in the listing of {path}", entry.name);
-                    Err(GetError::Answer { peer, answer })
+                    Err(Error::at(peer, ErrorKind::Answer(answer)))
                 }
                 listed => each(listed),
             };
@@ -206,7 +213,7 @@ struct Arriving<'a> {
     /// Bytes since the last part.
     in_part: &'a Cell<usize>,
     /// Why reading failed.
-    failed: &'a RefCell<Option<GetError>>,
+    failed: &'a RefCell<Option<Error>>,
 }
 
 impl Read for Arriving<'_> {

@@ -9,7 +9,7 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, Uri, Version};
 
 use super::content::Outgoing;
-use crate::error::SendError;
+use crate::error::{Error, ErrorKind};
 use crate::target::{Place, Target};
 
 /// The path that a file called `name` is sent to; `None` is one without a name, from standard input.
@@ -81,11 +81,11 @@ pub(super) fn request(
     token: Option<&Token>,
     method: Method,
     path: &str,
-) -> Result<Request<Outgoing>, SendError> {
+) -> Result<Request<Outgoing>, Error> {
     let authority = authority(target);
     let no_request = |error: http::Error| {
         let (path, reason) = (path.to_owned(), error.to_string());
-        SendError::BadPath { path, reason }
+        Error::from(ErrorKind::BadPath { path, reason })
     };
     // Written by a person, a path may hold blanks and letters of any alphabet.
     let path: String = percent_encoding::utf8_percent_encode(path, UNSAFE).to_string();

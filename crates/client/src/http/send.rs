@@ -17,9 +17,9 @@ use super::request::path_to;
 use super::upload::{Hashed, Upload};
 use crate::attempts::Attempts;
 use crate::content::Source;
-use crate::error::{Blame, SendError};
+use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::offered::{Changed, Item, items};
-use crate::send::{Failed, Observer, Options, Sent};
+use crate::send::{Failed, Observer, Options, Sent, retrying};
 use crate::target::{Place, Target};
 
 /// Sends `sources`, as [`crate::send()`] says. Files that were on their way when the connection broke begin anew.
@@ -28,12 +28,12 @@ pub(crate) fn send(
     target: &Target,
     options: &Options,
     observer: &dyn Observer,
-) -> Result<(), SendError> {
+) -> Result<(), Error> {
     can_be_said(options)?;
     let (place, mut failed) = (target.place()?, Failed::default());
     let items = items(sources, &place, options, observer, &mut failed)?;
     let mut sending = Sending {
-        runtime: Tasks::start().map_err(SendError::Runtime)?,
+        runtime: Tasks::start().map_err(no_runtime)?,
         place,
         target: Arc::new(target.clone()),
         options: Arc::new(options.clone()),
@@ -52,7 +52,7 @@ pub(crate) fn send(
 }
 
 /// What HTTP has no words for is told before anything is sent.
-fn can_be_said(options: &Options) -> Result<(), SendError> {
+fn can_be_said(options: &Options) -> Result<(), Error> {
     let what = match options {
         Options { plain: true, .. } => "--plain",
         Options { deflate: true, .. } => "--deflate",
@@ -61,7 +61,7 @@ fn can_be_said(options: &Options) -> Result<(), SendError> {
         Options { on_exists: Some(OnExists::Overwrite), .. } => "--on-exists overwrite",
         _ => return Ok(()),
     };
-    Err(SendError::NoWords { what })
+    Err(ErrorKind::NoWords(what).into())
 }
 
 struct Sending<'a> {
@@ -84,32 +84,19 @@ struct Sending<'a> {
 }
 
 /// One file came to an end, or the task that sent it was ended.
-type Ended = Result<(usize, Result<Sent, SendError>), JoinError>;
+type Ended = Result<(usize, Result<Sent, Error>), JoinError>;
 
 impl Sending<'_> {
-    fn all(&mut self) -> Result<(), SendError> {
-        let mut broken = None;
+    fn all(&mut self) -> Result<(), Error> {
         while !self.left.is_empty() {
             let before = self.left.len();
             let stopped = self.round();
             if self.left.len() < before {
                 self.attempts.begin_anew();
-                broken = None;
             }
             let Err(error) = stopped else { continue };
-            let error = self.attempts.judge(error);
             self.connection = None;
-            let consequence = error.consequence();
-            let Some(delay) = self.attempts.delay(consequence) else {
-                // A server that is gone is less to report than the transfer that it interrupted.
-                let unreachable = consequence.blame == Blame::Unreachable;
-                return Err(broken.filter(|_| unreachable).unwrap_or(error));
-            };
-            self.observer.retrying(&error, delay);
-            std::thread::sleep(delay);
-            if consequence.blame == Blame::BrokenOff {
-                broken = Some(error);
-            }
+            self.attempts.again(error, &mut retrying(self.observer))?;
         }
         if let Some(connection) = self.connection.take().and_then(Arc::into_inner) {
             self.runtime.block_on(connection.close());
@@ -118,7 +105,7 @@ impl Sending<'_> {
     }
 
     /// Sends what is left over one connection, until it takes no more.
-    fn round(&mut self) -> Result<(), SendError> {
+    fn round(&mut self) -> Result<(), Error> {
         // A server does not wait for our disk.
         if let Some(next) = self.left.front().copied() {
             self.hash_ahead(next)?;
@@ -153,7 +140,7 @@ impl Sending<'_> {
         &mut self,
         connection: &Arc<Connection>,
         underway: &mut Underway,
-    ) -> Result<bool, SendError> {
+    ) -> Result<bool, Error> {
         let mut at_once = connection.at_once();
         let mut tick = tokio::time::interval(TICK);
         let mut any_ended = false;
@@ -200,7 +187,7 @@ impl Sending<'_> {
 
     /// Reads a file whose SHA-256 its request is to name. Before the connection waits for the request, which it does not do for
     /// long, and once, however often the file is sent.
-    fn hash_ahead(&mut self, index: usize) -> Result<(), SendError> {
+    fn hash_ahead(&mut self, index: usize) -> Result<(), Error> {
         // A pipe can be opened once.
         let is_regular = self.items[index].source.size().is_some();
         let is_wanted = self.options.digest == Algorithm::Sha256 && is_regular;
@@ -232,8 +219,8 @@ impl Sending<'_> {
         underway.tasks.spawn_on(async move { (index, upload.run().await) }, handle);
     }
 
-    fn ended(&mut self, ended: Ended, underway: &mut Underway) -> Result<(), SendError> {
-        let (index, outcome) = ended.map_err(|error| SendError::Runtime(error.into()))?;
+    fn ended(&mut self, ended: Ended, underway: &mut Underway) -> Result<(), Error> {
+        let (index, outcome) = ended.map_err(|error| no_runtime(error.into()))?;
         let item = &self.items[index];
         let checked = outcome.and_then(|mut sent| {
             self.changed.check(item, &mut sent)?;
@@ -263,19 +250,19 @@ impl Sending<'_> {
 /// Files that are on their way.
 #[derive(Default)]
 struct Underway {
-    tasks: JoinSet<(usize, Result<Sent, SendError>)>,
+    tasks: JoinSet<(usize, Result<Sent, Error>)>,
     moved: BTreeMap<usize, Arc<Moved>>,
     /// Those that came to an end and are not there.
     broken: BTreeSet<usize>,
     /// Why nothing more begins.
-    stopped: Option<SendError>,
+    stopped: Option<Error>,
 }
 
 impl Underway {
     /// `index` did not arrive. What does not pass by itself is told before what does.
-    fn stop(&mut self, index: usize, error: SendError) {
+    fn stop(&mut self, index: usize, error: Error) {
         self.broken.insert(index);
-        let may_pass = |error: &SendError| error.consequence().retry != Retry::Never;
+        let may_pass = |error: &Error| error.consequence().retry != Retry::Never;
         if self.stopped.as_ref().is_none_or(|first| may_pass(first) && !may_pass(&error)) {
             self.stopped = Some(error);
         }
@@ -288,9 +275,9 @@ impl Underway {
 }
 
 /// A connection that takes nothing, though nothing was sent over it.
-fn closed(connection: &Connection) -> SendError {
+fn closed(connection: &Connection) -> Error {
     let (peer, source) = (connection.peer, crate::stream::ended());
-    SendError::Interrupted { peer, sent: 0, source }
+    Error::at(peer, ErrorKind::Lost(Transferred::SentOverHttp(0))).because(source)
 }
 
 /// How often it is told how far it is.

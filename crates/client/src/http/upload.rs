@@ -21,12 +21,12 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{timeout, timeout_at};
 
 use super::answer::{Answer, Judged};
-use super::connection::{Connection, interrupted};
+use super::connection::Connection;
 use super::content::{Moved, Outgoing, Reader, Want, streamed};
 use super::request::{Destination, request};
 use crate::bottleneck::Facts;
 use crate::content::{Content, Identity, Source};
-use crate::error::SendError;
+use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::send::{Options, Sent, check};
 use crate::target::Target;
 
@@ -50,7 +50,7 @@ pub(super) struct Hashed {
 
 impl Hashed {
     /// Reads all of a regular file; of others there is nothing to be known beforehand.
-    pub(super) fn of(source: &Source) -> Result<Self, SendError> {
+    pub(super) fn of(source: &Source) -> Result<Self, Error> {
         let mut content = source.open(Algorithm::Sha256)?;
         let Some(identity) = content.identity().cloned() else {
             return Ok(Self { identity: None, sha256: None });
@@ -73,7 +73,7 @@ struct Read {
 enum Feeding {
     /// It is there.
     Whole(Read),
-    Reading(JoinHandle<(Content, Result<bool, SendError>)>, Want),
+    Reading(JoinHandle<(Content, Result<bool, Error>)>, Want),
     /// Permission is waited for, or was not given.
     Held(Box<Reader>, Want),
 }
@@ -82,7 +82,7 @@ impl Upload {
     /// Sends it and waits for its receipt.
     ///
     /// Cancel safe: no; what is dropped breaks off.
-    pub(super) async fn run(self) -> Result<Sent, SendError> {
+    pub(super) async fn run(self) -> Result<Sent, Error> {
         let Self { connection, target, options, source, hashed, path, moved } = self;
         let (reading, patience) = (options.clone(), options.connect.timeout.min(LONGEST_WAIT));
         let identity = hashed.as_ref().and_then(|hashed| hashed.identity.clone());
@@ -126,8 +126,8 @@ impl Upload {
             match patiently(asked, &moved, patience).await {
                 Ok(answered) => answered,
                 Err(late) => {
-                    let error = SendError::broken_off(connection.peer, moved.bytes(), late);
-                    return Err(interrupted(error));
+                    let sent = Transferred::SentOverHttp(moved.bytes());
+                    return Err(Error::lost(connection.peer, sent, late));
                 }
             }
         };
@@ -135,9 +135,7 @@ impl Upload {
         let sent = settled.judge(&connection, before, began, &options)?;
         match sent.receipt {
             // Whoever wrote the URL does not know that path.
-            None if path.is_moved => {
-                Err(SendError::Renamed { peer: connection.peer, path: path.path })
-            }
+            None if path.is_moved => Err(Error::at(connection.peer, ErrorKind::Renamed(path.path))),
             _ => Ok(sent),
         }
     }
@@ -176,10 +174,10 @@ async fn patiently<T>(
 type Opened = (Content, Option<(Bytes, Read)>);
 
 /// Opens a file. `hashed`: it is to be the one that was hashed.
-fn open(source: &Source, options: &Options, hashed: Option<Identity>) -> Result<Opened, SendError> {
+fn open(source: &Source, options: &Options, hashed: Option<Identity>) -> Result<Opened, Error> {
     let mut content = source.open(options.digest)?;
     if hashed.is_some() && content.identity() != hashed.as_ref() {
-        return Err(SendError::Changed { path: source.path().to_owned() });
+        return Err(ErrorKind::Changed(source.path().to_owned()).into());
     }
     if let Some(rate) = options.limit_rate {
         content.keep_to(rate);
@@ -193,7 +191,7 @@ fn open(source: &Source, options: &Options, hashed: Option<Identity>) -> Result<
     Ok((content, Some((bytes.into(), read))))
 }
 
-fn read(content: &mut Content) -> Result<Read, SendError> {
+fn read(content: &mut Content) -> Result<Read, Error> {
     let digest = content.digest()?;
     let grown = content.has_grown();
     Ok(Read { bytes: content.bytes(), digest, reading: content.reading(), grown })
@@ -201,13 +199,13 @@ fn read(content: &mut Content) -> Result<Read, SendError> {
 
 /// Does what waits for disks on a thread where that harms nobody.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
-) -> Result<T, SendError> {
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     spawn_blocking(work).await.unwrap_or_else(|_| Err(panicked()))
 }
 
-fn panicked() -> SendError {
-    SendError::Runtime(io::Error::other("internal error: reading the file panicked"))
+fn panicked() -> Error {
+    no_runtime(io::Error::other("internal error: reading the file panicked"))
 }
 
 impl Feeding {
@@ -270,7 +268,7 @@ async fn settle(
     feeding: Feeding,
     moved: &Moved,
     patience: Duration,
-) -> Result<Settled, SendError> {
+) -> Result<Settled, Error> {
     let heard = match answered {
         Ok(response) => Ok(Answer::read(response, patience).await),
         Err(error) => Err(error),
@@ -308,26 +306,27 @@ impl Settled {
         before: TcpInfo,
         began: Instant,
         options: &Options,
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Sent, Error> {
         let Self { answer, read, sent } = self;
         let peer = connection.peer;
         let receipt = match answer.judge() {
             Judged::Stored(receipt) => receipt.map(|receipt| *receipt),
-            Judged::Refused(refusal) => return Err(SendError::Refused { peer, refusal }),
-            Judged::Unclear(answer) => return Err(SendError::Answer { peer, answer }),
+            Judged::Refused(refusal) => return Err(Error::at(peer, ErrorKind::Refused(refusal))),
+            Judged::Unclear(answer) => return Err(Error::at(peer, ErrorKind::NoReceipt(answer))),
             Judged::Cut => {
                 let source = crate::stream::ended();
-                return Err(SendError::Interrupted { peer, sent, source });
+                return Err(Error::at(peer, ErrorKind::Lost(Transferred::SentOverHttp(sent)))
+                    .because(source));
             }
             Judged::Elsewhere { location } => {
                 let status = answer.status.to_string();
-                return Err(SendError::Elsewhere { peer, status, location });
+                return Err(Error::at(peer, ErrorKind::Elsewhere { status, location }));
             }
         };
         // It says that it has all of it, and cannot.
         let Some(read) = read else {
             let answer = answer.status.to_string();
-            return Err(SendError::Early { peer, sent, answer });
+            return Err(Error::at(peer, ErrorKind::Early { sent, answer }));
         };
         let Read { bytes, digest, reading, grown } = read;
         if let Some(receipt) = &receipt {

@@ -21,8 +21,8 @@ use super::answer::Answer;
 use super::connection::Connection;
 use super::request::{path_of, request};
 use crate::connect::ConnectOptions;
-use crate::download::{Facts, GetError, GetOptions, Sink};
-use crate::error::SendError;
+use crate::download::{Facts, GetOptions, Sink};
+use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::target::{Place, Target};
 
 /// One question after the other, and another connection where a server takes no more over this one.
@@ -51,8 +51,8 @@ pub(super) struct Rest<'a> {
 }
 
 impl HttpWire {
-    pub(crate) fn open(target: &Target, options: &GetOptions) -> Result<Self, GetError> {
-        let runtime = Tasks::start().map_err(SendError::Runtime)?;
+    pub(crate) fn open(target: &Target, options: &GetOptions) -> Result<Self, Error> {
+        let runtime = Tasks::start().map_err(no_runtime)?;
         let connection = Connection::open(&runtime, target, &options.connect)?;
         let (peer, connection) = (connection.peer, Some(connection));
         let (target, options) = (target.clone(), options.connect.clone());
@@ -64,7 +64,7 @@ impl HttpWire {
     }
 
     /// What the target's one file is. Its content has begun then, and [`Self::get`] takes it from there.
-    pub(crate) fn look(&mut self, name: &FilePath) -> Result<Facts, GetError> {
+    pub(crate) fn look(&mut self, name: &FilePath) -> Result<Facts, Error> {
         let path = self.target.path.clone();
         let response = self.ask(&path, None, None)?;
         let answered = self.answered(response, name, 0)?;
@@ -74,7 +74,7 @@ impl HttpWire {
     }
 
     /// Asks for a file from `offset` on; gives what it is, and where its content begins: a server may begin anew.
-    pub(crate) fn get(&mut self, asked: &Facts, offset: u64) -> Result<(Facts, u64), GetError> {
+    pub(crate) fn get(&mut self, asked: &Facts, offset: u64) -> Result<(Facts, u64), Error> {
         let name = &asked.name;
         if let Some(answer) = &self.answer
             && answer.facts.name == *name
@@ -104,7 +104,7 @@ impl HttpWire {
     }
 
     /// One piece of content; `None` at its end, where that was told.
-    pub(crate) fn content(&mut self, sink: &mut dyn Sink) -> Result<Option<u64>, GetError> {
+    pub(crate) fn content(&mut self, sink: &mut dyn Sink) -> Result<Option<u64>, Error> {
         let Some(Answered { content: Some(content), .. }) = &mut self.answer else {
             return Ok(None);
         };
@@ -132,7 +132,7 @@ impl HttpWire {
         path: &str,
         rest: Option<Rest<'_>>,
         accept: Option<&'static str>,
-    ) -> Result<Response<Incoming>, GetError> {
+    ) -> Result<Response<Incoming>, Error> {
         self.drop_answer();
         let connection = match self.connection.take() {
             Some(connection) if self.runtime.block_on(self.is_ready(&connection)) => connection,
@@ -154,7 +154,8 @@ impl HttpWire {
         let patience = self.options.timeout;
         let answered =
             self.runtime.block_on(async { timeout(patience, connection.ask(asking)).await });
-        let late = |_| GetError::broken_off(self.peer, 0, io::ErrorKind::WouldBlock.into());
+        let late =
+            |_| Error::lost(self.peer, Transferred::Received(0), io::ErrorKind::WouldBlock.into());
         let response = answered.map_err(late)?.map_err(|error| connection.failed(0, &error));
         self.connection = Some(connection);
         response.map_err(in_content)
@@ -203,15 +204,15 @@ impl HttpWire {
         response: Response<Incoming>,
         name: &FilePath,
         offset: u64,
-    ) -> Result<Answered, GetError> {
+    ) -> Result<Answered, Error> {
         let (status, peer) = (response.status(), self.peer);
-        let unclear = |answer: String| Err(GetError::Answer { peer, answer });
+        let unclear = |answer: String| Err(Error::at(peer, ErrorKind::Answer(answer)));
         let offset = match status {
             StatusCode::OK => 0,
             StatusCode::PARTIAL_CONTENT => offset,
             // The tag was the same and the length is another one.
             StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
-                return Err(GetError::Changed { name: name.to_string() });
+                return Err(Error::from(ErrorKind::ChangedThere(name.to_string())));
             }
             _ => return Err(self.refused(response, Some(name))),
         };
@@ -247,17 +248,18 @@ impl HttpWire {
         &mut self,
         response: Response<Incoming>,
         name: Option<&FilePath>,
-    ) -> GetError {
+    ) -> Error {
         let peer = self.peer;
         let answer = self.read(response);
         if !answer.status.is_redirection() {
-            return GetError::Refused { peer, refusal: answer.refusal() };
+            return Error::at(peer, ErrorKind::Refused(answer.refusal()));
         }
         let location = answer.location();
         if let Some(name) = name.filter(|_| self.is_directory(&location)) {
-            return GetError::Directory { name: name.to_string() };
+            return Error::from(ErrorKind::Directory(name.to_string()));
         }
-        SendError::Elsewhere { peer, status: answer.status.to_string(), location }.into()
+        let status = answer.status.to_string();
+        Error::at(peer, ErrorKind::Elsewhere { status, location })
     }
 
     /// Whether a redirection says that what was asked for is a directory of the same server.
@@ -293,8 +295,8 @@ pub(super) struct Reading<'a> {
 
 impl Reading<'_> {
     /// The next piece; `None` at the end.
-    pub(super) fn next(&self, content: &mut Incoming) -> Result<Option<Bytes>, GetError> {
-        let broken = |source| GetError::broken_off(self.peer, 0, source);
+    pub(super) fn next(&self, content: &mut Incoming) -> Result<Option<Bytes>, Error> {
+        let broken = |source| Error::lost(self.peer, Transferred::Received(0), source);
         loop {
             let frame = async { timeout(self.patience, content.frame()).await };
             let Ok(frame) = self.runtime.block_on(frame) else {
@@ -324,13 +326,11 @@ impl Reading<'_> {
 }
 
 /// What came is kept, so this is a break of another kind than one of an upload.
-fn in_content(error: SendError) -> GetError {
-    match error {
-        SendError::Interrupted { peer, sent, source } => {
-            GetError::BrokenOff { peer, received: sent, source }
-        }
-        other => other.into(),
-    }
+fn in_content(error: Error) -> Error {
+    error.moved(|moved| match moved {
+        Transferred::SentOverHttp(bytes) => Transferred::Received(bytes),
+        other => other,
+    })
 }
 
 /// The modification time that an answer gives. Our server adds the nanoseconds; another one's whole

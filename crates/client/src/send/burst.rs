@@ -13,7 +13,7 @@ use anyport_proto::transfer::refusal::Retry;
 use super::{Connection, Sent};
 use crate::attempts::Attempts;
 use crate::content::Source;
-use crate::error::{Consequence, SendError};
+use crate::error::{Consequence, Error, ErrorKind};
 use crate::offered::Item;
 
 /// Files whose receipts have not come.
@@ -30,7 +30,7 @@ enum Waiting {
     /// It is on its way.
     Sent { bytes: u64, digest: Option<Digest>, grown: bool },
     /// It could not be read.
-    Failed(SendError),
+    Failed(Error),
 }
 
 impl Connection<'_> {
@@ -39,7 +39,7 @@ impl Connection<'_> {
         &mut self,
         items: &[Item<'_>],
         attempts: &mut Attempts,
-    ) -> Option<(usize, Result<(), SendError>)> {
+    ) -> Option<(usize, Result<(), Error>)> {
         // A server that does not know a key closes the connection, so the first name in bytes is sent alone.
         let is_known = |item: &Item<'_>| self.raw_names.is_some() || item.name_raw().is_none();
         let small = items.iter().take_while(|item| is_small(item.source) && is_known(item)).count();
@@ -60,7 +60,7 @@ impl Connection<'_> {
         Some((done, stopped))
     }
 
-    fn pipeline(&mut self, items: &[Item<'_>], done: &mut usize) -> Result<(), SendError> {
+    fn pipeline(&mut self, items: &[Item<'_>], done: &mut usize) -> Result<(), Error> {
         let mut unread = items.iter();
         let (mut waiting, mut expected) = (VecDeque::new(), 0);
         loop {
@@ -86,7 +86,7 @@ impl Connection<'_> {
     }
 
     /// Reads a file and puts it behind what is on its way.
-    fn put(&mut self, item: &Item<'_>) -> Result<Waiting, SendError> {
+    fn put(&mut self, item: &Item<'_>) -> Result<Waiting, Error> {
         let source = item.source;
         self.observer.begins(source);
         let mut content = match source.open(self.options.digest) {
@@ -96,7 +96,7 @@ impl Connection<'_> {
         let offer = self.offer(item, &content);
         let Some(size) = content.size().filter(|size| *size <= MAX_PASSED_OVER) else {
             // It has grown since it was found.
-            return Ok(Waiting::Failed(SendError::Changed { path: source.path().to_owned() }));
+            return Ok(Waiting::Failed(ErrorKind::Changed(source.path().to_owned()).into()));
         };
         let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
         if let Err(error) = content.read_exact(&mut bytes) {
@@ -111,7 +111,7 @@ impl Connection<'_> {
     }
 
     /// Waits for the receipt of a file.
-    fn settle(&mut self, item: &Item<'_>, file: Waiting) -> Result<(), SendError> {
+    fn settle(&mut self, item: &Item<'_>, file: Waiting) -> Result<(), Error> {
         let settled = match file {
             Waiting::Failed(error) => Err(error),
             Waiting::Sent { bytes, digest, grown } => match self.raw()?.receipt() {
@@ -140,7 +140,7 @@ impl Connection<'_> {
         self.observer.sent(sent);
     }
 
-    fn raw(&mut self) -> Result<&mut crate::channel::raw::RawChannel, SendError> {
+    fn raw(&mut self) -> Result<&mut crate::channel::raw::RawChannel, Error> {
         let open = self.open()?;
         Ok(open.pipeline().expect("looked at before the first file"))
     }

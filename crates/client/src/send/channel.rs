@@ -13,7 +13,7 @@ use crate::channel::raw::RawChannel;
 use crate::channel::ws::WsChannel;
 use crate::connect::{Connection, Socket, connect};
 use crate::content::Content;
-use crate::error::SendError;
+use crate::error::{Error, ErrorKind};
 use crate::target::{Scheme, Target};
 
 /// A connection that files go over.
@@ -30,14 +30,14 @@ enum Kind {
 }
 
 impl Channel {
-    pub(super) fn open(target: &Target, options: &Options) -> Result<Self, SendError> {
+    pub(super) fn open(target: &Target, options: &Options) -> Result<Self, Error> {
         let Connection { stream, peer, socket } = connect(target, &options.connect)?;
         let kind = match (target.scheme, options.engine) {
             (Scheme::Tcp, _) => {
                 let token = target.token.clone();
                 Kind::Raw(RawChannel::new(stream, peer, options.plain, token))
             }
-            (Scheme::Http, _) => return Err(SendError::NoChannel),
+            (Scheme::Http, _) => return Err(ErrorKind::NoChannel.into()),
             (Scheme::Frames, _) => Kind::Ws(Box::new(WsChannel::bare(stream, peer))),
             (Scheme::Ws, Engine::Own) => {
                 Kind::Ws(Box::new(WsChannel::handshake(stream, peer, target, options.deflate)?))
@@ -59,7 +59,7 @@ impl Channel {
         content: &mut Content,
         options: &Options,
         progress: &dyn Fn(u64),
-    ) -> Result<Option<Receipt>, SendError> {
+    ) -> Result<Option<Receipt>, Error> {
         match &mut self.kind {
             Kind::Raw(channel) => channel.transfer(offer, content, progress),
             Kind::Ws(channel) => channel.transfer(offer, content, options.frame_size, progress),
@@ -81,7 +81,7 @@ impl Channel {
         bytes: u64,
         digest: Option<Digest>,
         receipt: Option<Receipt>,
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Sent, Error> {
         if let Some(receipt) = &receipt {
             check(self.peer, bytes, digest, receipt)?;
         }
@@ -118,7 +118,7 @@ impl Channel {
         }
     }
 
-    pub(super) fn close(self) -> Result<(), SendError> {
+    pub(super) fn close(self) -> Result<(), Error> {
         match self.kind {
             // The end between two lines is the orderly one.
             Kind::Raw(mut channel) => {
@@ -137,14 +137,14 @@ pub(crate) fn check(
     ours: u64,
     digest: Option<Digest>,
     receipt: &Receipt,
-) -> Result<(), SendError> {
+) -> Result<(), Error> {
     if receipt.bytes != ours {
-        return Err(SendError::BytesDiffer { peer, ours, theirs: receipt.bytes });
+        return Err(Error::at(peer, ErrorKind::BytesDiffer { ours, theirs: receipt.bytes }));
     }
     match (digest, receipt.digest) {
         // A server may be told to use another algorithm for plain bytes; then there is nothing to compare.
         (Some(ours), Some(theirs)) if ours.algorithm() == theirs.algorithm() && ours != theirs => {
-            Err(SendError::DigestDiffers { peer, ours, theirs })
+            Err(Error::at(peer, ErrorKind::DigestDiffers { ours, theirs }))
         }
         _ => Ok(()),
     }

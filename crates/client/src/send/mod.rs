@@ -22,7 +22,7 @@ use crate::attempts::Attempts;
 use crate::bottleneck::{Bottleneck, Facts};
 use crate::connect::ConnectOptions;
 use crate::content::{Content, Source};
-use crate::error::{Blame, SendError};
+use crate::error::{Blame, Error, ErrorKind};
 use crate::offered::{Changed, Item, items};
 use crate::target::{Scheme, Target};
 
@@ -128,9 +128,9 @@ pub trait Observer {
     /// A file is there, and its receipt has been checked.
     fn sent(&self, sent: Sent);
     /// One of several files is not sent; the others follow.
-    fn failed(&self, source: &Source, error: &SendError);
+    fn failed(&self, source: &Source, error: &Error);
     /// The connection broke off; another attempt follows in `delay`.
-    fn retrying(&self, error: &SendError, delay: Duration);
+    fn retrying(&self, error: &Error, delay: Duration);
 }
 
 /// Sends `sources` in order over one connection (plain: one each; HTTP/2: several at once). Where it breaks off, and the source can be read again,
@@ -140,13 +140,13 @@ pub trait Observer {
 ///
 /// # Errors
 /// What went wrong and cannot be mended by trying again; files before it have been told to `observer`. After all files,
-/// [`SendError::Some`] if there were such that did not stop the others.
+/// [`ErrorKind::Some`] if there were such that did not stop the others.
 pub fn send(
     sources: &[Source],
     target: &Target,
     options: &Options,
     observer: &dyn Observer,
-) -> Result<(), SendError> {
+) -> Result<(), Error> {
     if target.scheme == Scheme::Http {
         return crate::http::send(sources, target, options, observer);
     }
@@ -165,7 +165,6 @@ pub fn send(
         changed: Changed::default(),
     };
     let mut left = &items[..];
-    let mut broken = None;
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
     while let Some(item) = left.first() {
         let (done, stopped) = match connection.burst(left, &mut attempts) {
@@ -178,7 +177,6 @@ pub fn send(
         left = &left[done..];
         if done > 0 {
             attempts.begin_anew();
-            broken = None;
             connection.anew = false;
         }
         if let Err(error) = stopped {
@@ -188,32 +186,33 @@ pub fn send(
             if connection.drops_new_keys(&error) {
                 continue;
             }
-            let consequence = error.consequence();
-            let Some(delay) = attempts.delay(consequence) else {
-                if sources.len() > 1
-                    && consequence.one_file
-                    && let Some((item, rest)) = left.split_first()
-                {
-                    connection.fail(item.source, &error);
-                    left = rest;
-                    attempts.begin_anew();
-                    continue;
-                }
-                // A server that is gone is less to report than the transfer that it interrupted.
-                let unreachable = consequence.blame == Blame::Unreachable;
-                return Err(broken.filter(|_| unreachable).unwrap_or(error));
-            };
-            observer.retrying(&error, delay);
-            std::thread::sleep(delay);
-            connection.anew = matches!(&error, SendError::Refused { refusal, .. }
-                if refusal.code == RefusalCode::DigestMismatch);
-            if consequence.blame == Blame::BrokenOff {
-                broken = Some(error);
+            connection.anew = error.is_refused(RefusalCode::DigestMismatch);
+            let Err(error) = attempts.again(error, &mut retrying(observer)) else { continue };
+            if sources.len() > 1
+                && error.consequence().one_file
+                && let Some((item, rest)) = left.split_first()
+            {
+                connection.anew = false;
+                connection.fail(item.source, &error);
+                left = rest;
+                attempts.begin_anew();
+                continue;
             }
+            return Err(error);
         }
     }
     connection.channel.map_or(Ok(()), Channel::close)?;
     connection.failed.outcome(sources.len())
+}
+
+/// Reports the attempts that follow a lost connection.
+pub(crate) fn retrying(
+    observer: &dyn Observer,
+) -> impl FnMut(&Error, Duration) -> Result<(), Error> {
+    |error, delay| {
+        observer.retrying(error, delay);
+        Ok(())
+    }
 }
 
 struct Connection<'a> {
@@ -244,9 +243,12 @@ impl Failed {
         self.blame.get_or_insert(blame);
     }
 
-    pub(crate) fn outcome(self, of: usize) -> Result<(), SendError> {
+    pub(crate) fn outcome(self, of: usize) -> Result<(), Error> {
         match self.blame {
-            Some(blame) => Err(SendError::Some { failed: self.count, of, blame }),
+            Some(blame) => {
+                Err(ErrorKind::Some { failed: self.count, of, what: "files were not sent", blame }
+                    .into())
+            }
             None => Ok(()),
         }
     }
@@ -254,15 +256,13 @@ impl Failed {
 
 impl Connection<'_> {
     /// Sends one file and waits for its receipt.
-    fn one(&mut self, item: &Item<'_>, attempts: &mut Attempts) -> Result<(), SendError> {
+    fn one(&mut self, item: &Item<'_>, attempts: &mut Attempts) -> Result<(), Error> {
         let mut sent = self.attempt(item, attempts);
         if self.raw_names.is_none() && item.name_raw().is_some() {
             match &sent {
                 Ok(_) => self.raw_names = Some(true),
                 // A server of an earlier version maps the name, and is held to that by its receipt.
-                Err(SendError::Refused { refusal, .. })
-                    if refusal.code == RefusalCode::BadRequest =>
-                {
+                Err(error) if error.is_refused(RefusalCode::BadRequest) => {
                     (self.raw_names, self.channel) = (Some(false), None);
                     sent = self.attempt(item, attempts);
                 }
@@ -277,18 +277,18 @@ impl Connection<'_> {
     }
 
     /// Returns whether the file is offered again without keys that older servers refuse.
-    fn drops_new_keys(&mut self, error: &SendError) -> bool {
-        let is_refused = matches!(error, SendError::Refused { refusal, .. }
+    fn drops_new_keys(&mut self, error: &Error) -> bool {
+        let is_refused = matches!(error.kind(), ErrorKind::Refused(refusal)
             if refusal.code == RefusalCode::BadRequest && refusal.message.contains("mtime_ns"));
         is_refused && !std::mem::replace(&mut self.whole_seconds, true)
     }
 
-    fn fail(&mut self, source: &Source, error: &SendError) {
+    fn fail(&mut self, source: &Source, error: &Error) {
         self.failed.add(error.blame());
         self.observer.failed(source, error);
     }
 
-    fn attempt(&mut self, item: &Item<'_>, attempts: &mut Attempts) -> Result<Sent, SendError> {
+    fn attempt(&mut self, item: &Item<'_>, attempts: &mut Attempts) -> Result<Sent, Error> {
         self.observer.begins(item.source);
         let mut content = item.source.open(self.options.digest)?;
         attempts.check(item.source, content.identity())?;
@@ -326,7 +326,7 @@ impl Connection<'_> {
         Ok(sent)
     }
 
-    fn open(&mut self) -> Result<&mut Channel, SendError> {
+    fn open(&mut self) -> Result<&mut Channel, Error> {
         match &mut self.channel {
             Some(open) => Ok(open),
             none => Ok(none.insert(Channel::open(self.target, self.options)?)),

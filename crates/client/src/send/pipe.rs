@@ -12,7 +12,7 @@ use anyport_proto::preface::{Reply, give_line, with_token};
 
 use crate::connect::{ConnectOptions, Connection};
 use crate::content::{OpenError, Source};
-use crate::error::{LONGEST_ANSWER, SendError, Stopped};
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
 use crate::stream::{BUFFER, Stream, ended};
 use crate::target::Target;
 
@@ -26,10 +26,10 @@ pub fn give(
     source: &Source,
     options: &ConnectOptions,
     progress: &dyn Fn(u64),
-) -> Result<(SocketAddr, Piped), SendError> {
+) -> Result<(SocketAddr, Piped), Error> {
     let (file, size) = open(source)?;
     let (mut stream, peer) = connect(target, options)?;
-    let broken = |sent| move |error| SendError::broken_off(peer, sent, error);
+    let broken = |sent| move |error| Error::lost(peer, Transferred::Sent(sent), error);
     let line = give_line(&Give { size, ..give.clone() });
     let line = with_token(line, target.token.as_ref());
     if size.is_none() {
@@ -53,15 +53,15 @@ pub fn give(
     match Reply::parse(&line) {
         Ok(Reply::Piped(piped)) if piped.bytes == sent => Ok((peer, piped)),
         Ok(Reply::Piped(piped)) => {
-            Err(SendError::BytesDiffer { peer, ours: sent, theirs: piped.bytes })
+            Err(Error::at(peer, ErrorKind::BytesDiffer { ours: sent, theirs: piped.bytes }))
         }
-        Ok(Reply::Error(refusal)) => Err(SendError::Refused { peer, refusal }),
-        Ok(_) | Err(_) => Err(SendError::Answer { peer, answer: cut(&line) }),
+        Ok(Reply::Error(refusal)) => Err(Error::at(peer, ErrorKind::Refused(refusal))),
+        Ok(_) | Err(_) => Err(Error::at(peer, ErrorKind::NoReceipt(cut(&line)))),
     }
 }
 
 /// Opens it; a regular file has a size.
-fn open(source: &Source) -> Result<(File, Option<u64>), SendError> {
+fn open(source: &Source) -> Result<(File, Option<u64>), Error> {
     let path = source.path();
     let failed = |source| OpenError::Open { path: path.to_owned(), source };
     if source.name().is_none() {
@@ -82,7 +82,7 @@ fn open(source: &Source) -> Result<(File, Option<u64>), SendError> {
 pub(crate) fn connect(
     target: &Target,
     options: &ConnectOptions,
-) -> Result<(Stream, SocketAddr), SendError> {
+) -> Result<(Stream, SocketAddr), Error> {
     let options = ConnectOptions { unacknowledged: None, ..options.clone() };
     let Connection { stream, peer, socket } = crate::connect::connect(target, &options)?;
     // The server's own limit of the wait ends first, with a refusal that says so.
@@ -113,7 +113,7 @@ impl Giving<'_> {
                 Ok(count) => count,
                 Err(source) => {
                     let path = self.source.path().to_owned();
-                    return Err(Stopped::Local(SendError::Read { path, source }));
+                    return Err(Stopped::Local(Error::from(ErrorKind::Read(path)).because(source)));
                 }
             };
             match (count, announced) {
@@ -123,7 +123,7 @@ impl Giving<'_> {
                 }
                 (0, Some(announced)) => {
                     let (path, read) = (self.source.path().to_owned(), self.sent);
-                    return Err(Stopped::Local(SendError::Shrank { path, announced, read }));
+                    return Err(Stopped::Local(ErrorKind::Shrank { path, announced, read }.into()));
                 }
                 _ => {}
             }
@@ -150,11 +150,6 @@ pub(crate) fn read_line(stream: &mut Stream) -> io::Result<Vec<u8>> {
         }
     }
     Ok(line)
-}
-
-/// What a server said instead of what was expected.
-pub(crate) fn cut(line: &[u8]) -> String {
-    String::from_utf8_lossy(line).chars().take(200).collect()
 }
 
 const SLACK: Duration = Duration::from_secs(10);

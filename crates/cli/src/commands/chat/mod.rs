@@ -8,7 +8,7 @@ mod output;
 
 use std::io::{self, IsTerminal};
 
-use anyport_client::{ChatError, ChatOptions, Left, chat, room};
+use anyport_client::{ChatOptions, Left, chat, room};
 use anyport_console::{Exit, Failure};
 use anyport_net::congestion::Congestion;
 use tokio::sync::mpsc::channel;
@@ -47,9 +47,7 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
                 .with_hint("they may or may not have reached the room"))
         }
         // Whoever reads has heard enough.
-        Err(ChatError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(Exit::Done)
-        }
+        Err(error) if error.is_closed_output() => Ok(Exit::Done),
         Err(error) => {
             let (exit, hint) = (Exit::from(error.blame()), error.hint());
             Err(Failure { hint, ..Failure::new(exit, error) }.at(&target, &options.connect))

@@ -1,0 +1,614 @@
+//! What can go wrong, and what follows from it: the text, the exit code, the retry and the hint.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
+
+use anyport_net::congestion;
+use anyport_net::dial::DialError;
+use anyport_net::resolve::address_text;
+use anyport_proto::rooms;
+use anyport_proto::transfer::digest::Digest;
+use anyport_proto::transfer::file_path::PathError;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode, Retry};
+use anyport_proto::ws::Violation;
+use anyport_proto::ws::handshake::ResponseError;
+use anyport_tls::TlsError;
+
+use super::consequence::{Blame, Consequence};
+use crate::proxy::{ProxyError, ProxyUrlError};
+use crate::target::{Target, TargetError};
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No address of the server could be connected to, or its name does not resolve.
+    Dial(DialError),
+    /// A proxy opened no tunnel to the server.
+    Proxy {
+        /// The host and port of the server.
+        target: String,
+        /// The host and port of the proxy.
+        proxy: String,
+        /// Why not.
+        reason: Box<ProxyError>,
+    },
+    /// The variable that applies to the target names no proxy.
+    ProxyUrl(ProxyUrlError),
+    /// The URL, or its path, names nothing.
+    Target(TargetError),
+    /// The URL names no room.
+    RoomTarget(rooms::TargetError),
+    /// The congestion control of this name could not be set.
+    Congestion(String),
+    /// The runtime could not be started.
+    Runtime,
+    /// The server is not trusted, or TLS failed.
+    Tls(Box<TlsError>),
+    /// The server closed the connection instead of answering the ClientHello.
+    NoTls,
+    /// The connection was lost.
+    Lost(Transferred),
+    /// A source could not be opened.
+    Open,
+    /// A file could not be read.
+    Read(PathBuf),
+    /// A file became shorter than announced.
+    Shrank {
+        /// The file.
+        path: PathBuf,
+        /// Its size when it was opened.
+        announced: u64,
+        /// The bytes that could be read.
+        read: u64,
+    },
+    /// A local file is another one than when sending it began.
+    Changed(PathBuf),
+    /// A name that cannot be stored as it is.
+    Name(PathBuf, PathError),
+    /// Two files would be stored under one name.
+    SameName {
+        /// The name.
+        name: String,
+        /// The file that comes first on the command line.
+        first: PathBuf,
+        /// The other one.
+        second: PathBuf,
+    },
+    /// The server has another file under the name that it made of this one's.
+    NotApart {
+        /// The name that was offered.
+        name: String,
+        /// The name that the server made of it.
+        stored: String,
+    },
+    /// Some of several files were not transferred; each has been reported.
+    Some {
+        /// How many.
+        failed: usize,
+        /// How many there were.
+        of: usize,
+        /// What was not done with them.
+        what: &'static str,
+        /// The origin of the first error.
+        blame: Blame,
+    },
+    /// The URL cannot stand in the request for a WebSocket.
+    Request,
+    /// The server's response to the handshake is no acceptance; its explanation, if it gave one.
+    Handshake(ResponseError, String),
+    /// The response to the handshake is not HTTP.
+    NotHttp,
+    /// The server broke a rule of RFC 6455 in a transfer.
+    Violation(Violation),
+    /// The server broke a rule of RFC 6455 in an interactive connection.
+    TalkViolation(Violation),
+    /// The library engine gave up.
+    Library,
+    /// The server refused.
+    Refused(Refusal),
+    /// The server closed the WebSocket; code 1005 stands for a Close without a code.
+    Closed(u16, String),
+    /// A reply that is not a receipt, cut.
+    NoReceipt(String),
+    /// A reply that is not of the protocol, cut, or what is wrong with it.
+    Answer(String),
+    /// A reply that is not HTTP, or breaks its rules.
+    NoHttp(String),
+    /// The server redirects to another location.
+    Elsewhere {
+        /// The status of its response.
+        status: String,
+        /// The location.
+        location: String,
+    },
+    /// A third-party server accepted a file under a path that is not that of the URL.
+    Renamed(String),
+    /// The path of a URL cannot stand in a request.
+    BadPath {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An option that no field of HTTP expresses.
+    NoWords(&'static str),
+    /// HTTP requests carry no interactive connection.
+    NoChannel,
+    /// A server that sends no receipts replied before everything was sent.
+    Early {
+        /// Content bytes handed to the kernel.
+        sent: u64,
+        /// The reply.
+        answer: String,
+    },
+    /// The receipt has another count of bytes.
+    BytesDiffer {
+        /// The client's.
+        ours: u64,
+        /// The receipt's.
+        theirs: u64,
+    },
+    /// The receipt has another digest.
+    DigestDiffers {
+        /// The client's.
+        ours: Digest,
+        /// The receipt's.
+        theirs: Digest,
+    },
+    /// The URL names this directory, and one file was expected.
+    Directory(String),
+    /// The server accepts WebSocket, but not the subprotocol of transfers.
+    NoFiles,
+    /// A listing with more entries than this limit.
+    TooMany(u64),
+    /// A listing whose names exceed this limit, in bytes.
+    TooLong(usize),
+    /// A second remote file would be stored under this path.
+    SamePath(PathBuf),
+    /// A directory of which there is no listing.
+    NoListing {
+        /// The path of the request.
+        path: String,
+        /// What there is instead.
+        reason: String,
+    },
+    /// The remote file of this name is no longer the one that was listed.
+    ChangedThere(String),
+    /// The content received is not what the server hashed.
+    ReceivedDiffers {
+        /// The file's path on the server.
+        name: String,
+        /// The digest of what was received.
+        ours: Digest,
+        /// The digest of what was sent.
+        theirs: Digest,
+    },
+    /// Another file has this path.
+    Exists(PathBuf),
+    /// Something that is no regular file has the path.
+    NotReplaced(PathBuf, &'static str),
+    /// The file system does not distinguish the path from this other name, which is escaped.
+    StoredAs(PathBuf, String),
+    /// Another process is receiving the file of this path.
+    Busy(PathBuf),
+    /// The local file system refused an operation on a path.
+    Local(&'static str, PathBuf),
+    /// The output accepts no more, after what the client tried to do.
+    Output(&'static str),
+    /// The input cannot be read.
+    Input,
+    /// Bare frames and HTTP, written as this scheme, carry no rooms.
+    NoRooms(&'static str),
+    /// The server accepts WebSocket, but not the subprotocol of rooms.
+    NoRoom,
+    /// The reply to JOIN is not of the protocol.
+    NoJoin,
+    /// An event that is not one of a room.
+    Event,
+    /// An event longer than this limit, in bytes.
+    LongEvent(usize),
+    /// A path where the protocol of this scheme carries none.
+    NoPath(&'static str, Target),
+    /// Proxies carry streams only.
+    NoDatagrams,
+    /// No process receives datagrams at that port.
+    NoPort,
+    /// The input line of this number, from 1, cannot be a text message.
+    NotText(u64),
+    /// The input line of this number exceeds a limit, in bytes.
+    LongLine(u64, usize),
+}
+
+/// What was transferred over a connection that was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transferred {
+    /// Content bytes handed to the kernel.
+    Sent(u64),
+    /// The same over HTTP, where no upload resumes.
+    SentOverHttp(u64),
+    /// Content bytes of the current file.
+    Received(u64),
+    /// Messages, which nobody counts.
+    Talk,
+}
+
+type Hint = Option<Cow<'static, str>>;
+
+impl ErrorKind {
+    /// Returns the text, without the cause.
+    pub(super) fn text(&self, peer: &dyn Display) -> String {
+        match self {
+            Self::Dial(error) => error.to_string(),
+            Self::Proxy { target, proxy, .. } => {
+                format!("cannot connect to {target} through proxy {proxy}")
+            }
+            Self::ProxyUrl(error) => error.to_string(),
+            Self::Target(error) => error.to_string(),
+            Self::RoomTarget(error) => error.to_string(),
+            Self::Congestion(name) => format!("cannot set the congestion control {name}"),
+            Self::Runtime => "cannot start the runtime".to_owned(),
+            Self::Tls(_) => format!("TLS handshake with {peer} failed"),
+            Self::NoTls => {
+                format!("{peer} does not speak TLS: it closed the connection during the handshake")
+            }
+            Self::Lost(Transferred::Sent(bytes) | Transferred::SentOverHttp(bytes)) => {
+                format!("connection to {peer} lost after {bytes} bytes")
+            }
+            Self::Lost(Transferred::Received(bytes)) => {
+                format!("connection to {peer} lost after {bytes} bytes of content")
+            }
+            Self::Lost(Transferred::Talk) => format!("connection to {peer} lost"),
+            // Its cause has the whole text.
+            Self::Open => "cannot open the file".to_owned(),
+            Self::Read(path) => format!("cannot read {}", path.display()),
+            Self::Shrank { path, announced, read } => format!(
+                "{} shrank from {announced} to {read} bytes during the transfer",
+                path.display()
+            ),
+            Self::Changed(path) => format!("{} changed during the transfer", path.display()),
+            Self::Name(path, error) => {
+                format!("cannot send {}: {}", path.display(), error.reason())
+            }
+            Self::SameName { name, first, second } => format!(
+                "{} and {} would both be stored as {name}",
+                first.display(),
+                second.display()
+            ),
+            Self::NotApart { name, stored } => format!(
+                "cannot store {name} on {peer}: it would be renamed to {stored}, which exists"
+            ),
+            Self::Some { failed, of, what, .. } => format!("{failed} of {of} {what}"),
+            Self::Request => "cannot request a WebSocket".to_owned(),
+            Self::Handshake(answer, body) => {
+                format!("WebSocket handshake with {peer} failed: {}", declined(answer, body))
+            }
+            Self::NotHttp => format!("{peer} does not speak HTTP"),
+            Self::Violation(rule) | Self::TalkViolation(rule) => {
+                format!("{peer} violated the WebSocket protocol: {rule} ({})", rule.section())
+            }
+            Self::Library => format!("the WebSocket library lost the connection to {peer}"),
+            Self::Refused(refusal) => format!("{peer} refused: {refusal}"),
+            Self::Closed(1005, _) => {
+                format!("{peer} closed the WebSocket without a status code")
+            }
+            Self::Closed(code, reason) => {
+                format!("{peer} closed the WebSocket with code {code}{}", quoted(reason))
+            }
+            Self::NoReceipt(answer) => {
+                format!("unexpected reply from {peer}, not a receipt: {answer:?}")
+            }
+            Self::Answer(answer) => format!("unexpected reply from {peer}: {answer:?}"),
+            Self::NoHttp(reason) => format!("{peer} does not speak HTTP: {reason}"),
+            Self::Elsewhere { status, location } => format!(
+                "redirects are not followed: {peer} answered {status} with the location {location}"
+            ),
+            Self::Renamed(path) => format!(
+                "{peer} is not an anyport server (no receipt); it accepted the file as {path}"
+            ),
+            Self::BadPath { path, reason } => format!("cannot request {path}: {reason}"),
+            Self::NoWords(what) => format!("{what} is not supported over http://"),
+            Self::NoChannel => "http:// and https:// support file transfers only".to_owned(),
+            Self::Early { sent, answer } => format!(
+                "{peer} replied before the upload was complete, after {sent} bytes{}",
+                quoted(answer)
+            ),
+            Self::BytesDiffer { ours, theirs } => {
+                format!("{peer} received {theirs} bytes, but {ours} were sent")
+            }
+            Self::DigestDiffers { ours, theirs } => {
+                format!("digest differs: {peer} received {theirs}, but {ours} was sent")
+            }
+            Self::Directory(name) => format!("{name} is a directory"),
+            Self::NoFiles => format!("{peer} does not serve files over WebSocket"),
+            Self::TooMany(limit) => {
+                format!("listing from {peer} has more than {limit} entries")
+            }
+            Self::TooLong(limit) => {
+                format!("names in the listing from {peer} exceed {limit} bytes in total")
+            }
+            Self::SamePath(path) => format!(
+                "cannot store a second file as {}: this command already received one under this \
+                 name",
+                path.display()
+            ),
+            Self::NoListing { path, reason } => format!("cannot list {path} on {peer}: {reason}"),
+            Self::ChangedThere(name) => format!("{name} changed on the server during the transfer"),
+            Self::ReceivedDiffers { name, ours, theirs } => {
+                format!("digest of {name} differs: received {ours}, the server sent {theirs}")
+            }
+            Self::Exists(path) => {
+                format!("cannot store {}: a different file exists there", path.display())
+            }
+            Self::NotReplaced(path, what) => {
+                format!("cannot replace {}: it is {what}", path.display())
+            }
+            Self::StoredAs(path, other) => format!(
+                "{} exists as {other}: the file system does not distinguish these names",
+                path.display()
+            ),
+            Self::Busy(path) => format!("another process is receiving {}", path.display()),
+            Self::Local(what, path) => format!("cannot {what} {}", path.display()),
+            Self::Output(what) => format!("cannot {what}"),
+            Self::Input => "cannot read the input".to_owned(),
+            Self::NoRooms(scheme) => format!("rooms are not supported over {scheme}://"),
+            Self::NoRoom => format!(
+                "{peer} does not support the WebSocket subprotocol {} at this path",
+                rooms::SUBPROTOCOL
+            ),
+            Self::NoJoin => format!("unexpected reply to JOIN from {peer}"),
+            Self::Event => format!("invalid room event from {peer}"),
+            Self::LongEvent(limit) => {
+                format!("room event from {peer} is longer than {limit} bytes")
+            }
+            Self::NoPath(scheme, _) => format!("{scheme}:// has no paths in cat"),
+            Self::NoDatagrams => "udp:// is not supported through a proxy (-x)".to_owned(),
+            Self::NoPort => format!("no UDP service at {peer}"),
+            Self::NotText(line) => format!("input line {line} is not UTF-8"),
+            Self::LongLine(line, limit) => {
+                format!("input line {line} is longer than {limit} bytes")
+            }
+        }
+    }
+
+    /// Returns what follows from the error, and what the user can do about it: the one table for
+    /// every command and protocol. `cause` is the error of the operating system, if there is one.
+    pub(super) fn meaning(&self, cause: Option<&io::Error>) -> (Consequence, Hint) {
+        const LOCAL: Consequence = Consequence::LOCAL;
+        const LOST: Consequence = Consequence::LOST;
+        const FILE: Consequence = Consequence { one_file: true, ..LOCAL };
+        const REFUSED: Consequence = Consequence::new(Blame::Refused, Retry::Never);
+        const UNREACHABLE: Consequence = Consequence::new(Blame::Unreachable, Retry::Repeatedly);
+        const MISMATCH: Consequence = Consequence::new(Blame::Mismatch, Retry::Never);
+        match self {
+            Self::Dial(error) => of_dial(error),
+            Self::Proxy { reason, .. } => {
+                let retry = if reason.may_pass() { Retry::Repeatedly } else { Retry::Never };
+                (Consequence { retry, ..UNREACHABLE }, hint(reason.hint()))
+            }
+            Self::ProxyUrl(error) => (LOCAL, hint(error.hint())),
+            Self::Target(error) => (LOCAL, error.hint().map(Cow::Owned)),
+            Self::RoomTarget(_) | Self::NoRooms(_) => {
+                (LOCAL, hint("use tcp://HOST:PORT/rooms/NAME or ws://HOST:PORT/rooms/NAME"))
+            }
+            Self::Congestion(_) => (LOCAL, hint(congestion::HINT)),
+            Self::Tls(error) => {
+                (Consequence::new(Blame::Untrusted, Retry::Never), error.hint().map(Cow::Owned))
+            }
+            // Either a server without TLS, or a connection that was cut at its beginning.
+            Self::NoTls => (
+                Consequence::new(Blame::Untrusted, Retry::Once),
+                hint("without TLS use tcp://, ws://, frames:// or http://"),
+            ),
+            Self::Lost(moved) => (
+                LOST,
+                match moved {
+                    Transferred::Sent(_) => hint(RESUME_HINT),
+                    Transferred::SentOverHttp(_) => hint(
+                        "run the same command again; uploads over HTTP start from the beginning, over \
+                     tcp:// they resume",
+                    ),
+                    Transferred::Received(_) => {
+                        hint("the partial file is kept; run the same command again to resume")
+                    }
+                    Transferred::Talk => None,
+                },
+            ),
+            Self::Open | Self::Read(_) => (FILE, None),
+            Self::Shrank { .. } | Self::Changed(_) => {
+                (FILE, hint("send it again when no other program writes to it"))
+            }
+            Self::Name(..) => (FILE, hint("give another name in the target: tcp://HOST:PORT/NAME")),
+            Self::SameName { .. } => (
+                LOCAL,
+                hint("send them one by one, each into its own directory: tcp://HOST:PORT/DIR/"),
+            ),
+            Self::NotApart { .. } => (
+                Consequence::of(RefusalCode::Exists),
+                hint("send it under another name: tcp://HOST:PORT/NAME"),
+            ),
+            Self::Some { blame, .. } => (Consequence::new(*blame, Retry::Never), None),
+            Self::Handshake(ResponseError::Status { status }, _) => {
+                let code = RefusalCode::of_status(*status);
+                let hint = hint(TOKEN_HINT).filter(|_| code == RefusalCode::Unauthorized);
+                // It concerns the connection, whichever file was to be the first.
+                (Consequence { one_file: false, ..Consequence::of(code) }, hint)
+            }
+            Self::Handshake(..) => (REFUSED, None),
+            Self::NotHttp | Self::NoFiles => (REFUSED, hint(ANYPORT_HINT)),
+            Self::TalkViolation(_) | Self::Event | Self::LongEvent(_) => (REFUSED, None),
+            Self::Refused(refusal) => (Consequence::of(refusal.code), hint_of(refusal)),
+            Self::Closed(code, _) => (Consequence::of_close(*code), None),
+            Self::NoReceipt(answer) | Self::Answer(answer) => {
+                let is_http = answer.starts_with("HTTP/") || answer.starts_with('<');
+                let http = hint("this looks like an HTTP server; use http://");
+                (LOCAL, http.filter(|_| is_http))
+            }
+            Self::NoHttp(_) => (REFUSED, hint("check that this is an HTTP server, or try tcp://")),
+            Self::Elsewhere { location, .. } => {
+                let use_it = location.starts_with("http").then(|| format!("use {location}"));
+                (REFUSED, use_it.map(Cow::Owned))
+            }
+            Self::Renamed(_) => {
+                (FILE, hint("write the whole path in the URL: http://HOST/PATH/NAME"))
+            }
+            Self::NoWords("--on-exists overwrite") => (
+                LOCAL,
+                hint("leave it out: a server started with --on-exists overwrite replaces files"),
+            ),
+            Self::NoWords(_) => {
+                (LOCAL, hint("leave it out, or use tcp:// or ws:// (tls://, wss://)"))
+            }
+            Self::NoChannel => (LOCAL, hint("use tcp:// or ws:// (tls://, wss://)")),
+            Self::Early { .. } => (Consequence { retry: Retry::Never, ..LOST }, None),
+            Self::BytesDiffer { .. } | Self::DigestDiffers { .. } => {
+                (MISMATCH, hint("do not trust the stored file; send it again"))
+            }
+            Self::Directory(_) => {
+                (LOCAL, hint("end the URL with / to receive the whole directory"))
+            }
+            Self::SamePath(_) => {
+                (FILE, hint("receive them one by one with -o, or use --on-exists rename"))
+            }
+            Self::NoListing { .. } => (
+                REFUSED,
+                hint(
+                    "over HTTP only anyport servers list files; try tcp:// or ws://, or the URL of \
+                     one file",
+                ),
+            ),
+            // A source that changed is received from its first byte.
+            Self::ChangedThere(_) => {
+                (Consequence { one_file: true, ..LOST }, hint("run the same command again"))
+            }
+            Self::ReceivedDiffers { .. } => (
+                Consequence { one_file: true, retry: Retry::Once, ..MISMATCH },
+                hint(
+                    "the file changed during the transfer or was corrupted; run the same command \
+                     again",
+                ),
+            ),
+            Self::Exists(_) => (
+                FILE,
+                hint("use --on-exists overwrite to replace it, or --on-exists rename to keep both"),
+            ),
+            Self::NotReplaced(..) => {
+                (LOCAL, hint("only regular files are replaced; give another name with -o"))
+            }
+            Self::StoredAs(..) => (
+                FILE,
+                hint("receive it into another directory, or use --on-exists rename to keep both"),
+            ),
+            Self::Busy(_) => (FILE, None),
+            // A full disk concerns every file that is stored there.
+            Self::Local(..) => (if cause.is_some_and(is_of_disk) { LOCAL } else { FILE }, None),
+            Self::NoRoom | Self::NoJoin => (
+                REFUSED,
+                hint("check that this is an anyport server; for other servers use anyport cat"),
+            ),
+            Self::NoPath("udp", _) => (LOCAL, hint("leave out the path")),
+            Self::NoPath(_, target) => (
+                LOCAL,
+                Some(Cow::Owned(format!(
+                    "use {}://{}{}, or leave out the path and send ANYPORT/1 ECHO as the first line",
+                    if target.encrypted { "wss" } else { "ws" },
+                    target.address(),
+                    target.path
+                ))),
+            ),
+            Self::NoDatagrams => (LOCAL, hint("leave out -x, or use tcp://")),
+            Self::NoPort => (Consequence { retry: Retry::Never, ..UNREACHABLE }, None),
+            Self::NotText(_) | Self::LongLine(..) => {
+                (LOCAL, hint("use --binary to send the input unchanged, in binary messages"))
+            }
+            Self::Runtime
+            | Self::Request
+            | Self::Violation(_)
+            | Self::Library
+            | Self::BadPath { .. }
+            | Self::TooMany(_)
+            | Self::TooLong(_)
+            | Self::Output(_)
+            | Self::Input => (LOCAL, None),
+        }
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a column of the table")]
+const fn hint(text: &'static str) -> Hint {
+    Some(Cow::Borrowed(text))
+}
+
+fn of_dial(error: &DialError) -> (Consequence, Hint) {
+    let unreachable = Consequence::new(Blame::Unreachable, Retry::Repeatedly);
+    match error {
+        // A connection that was made, and reset before it could be used.
+        DialError::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionReset => {
+            (Consequence::LOST, None)
+        }
+        DialError::Connect { address, source, .. }
+            if source.kind() == io::ErrorKind::ConnectionRefused =>
+        {
+            let address = address_text(*address);
+            let hint = format!("is a server running there? try: anyport serve --bind {address}");
+            (unreachable, Some(Cow::Owned(hint)))
+        }
+        DialError::Resolve { host, .. } => {
+            let hint = format!("check the spelling, or try: anyport resolve {host}");
+            (unreachable, Some(Cow::Owned(hint)))
+        }
+        _ => (unreachable, None),
+    }
+}
+
+/// What the user can do about a refusal. A server advises how to send a token on the wire, which
+/// is of no use on a command line.
+fn hint_of(refusal: &Refusal) -> Hint {
+    match refusal.code {
+        RefusalCode::Unauthorized => hint(TOKEN_HINT),
+        RefusalCode::NotFound if refusal.message.starts_with("no such file or directory: ") => {
+            hint(LIST_HINT)
+        }
+        _ => refusal.hint.clone().map(Cow::Owned),
+    }
+}
+
+/// Whether an error of the local file system concerns every file that is stored there.
+fn is_of_disk(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// After an interrupted transfer, the next attempt resumes.
+pub const RESUME_HINT: &str = "run the same command again to resume";
+
+/// Where a server answers, and not as an anyport server would.
+const ANYPORT_HINT: &str = "check that this is an anyport server, or try tcp://";
+
+/// What the client offers where a server has no such file.
+pub(crate) const LIST_HINT: &str = "list the files with anyport ls";
+
+/// How a token is given to the commands of the client.
+pub(crate) const TOKEN_HINT: &str =
+    "give the token of this server with --token-file FILE or in ANYPORT_TOKEN";
+
+/// Why a handshake failed: in the server's words, where it explained its status.
+fn declined(answer: &ResponseError, body: &str) -> String {
+    match (answer, quoted(body).strip_prefix(": ")) {
+        (ResponseError::Status { status }, Some(said)) => format!("{said} ({status})"),
+        _ => answer.to_string(),
+    }
+}
+
+/// The first line of a peer's text behind a colon, cut: it may be a page.
+fn quoted(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    let shown = line.chars().filter(|c| !c.is_control()).collect::<String>();
+    if shown.is_empty() { String::new() } else { format!(": {}", super::cut(shown.as_bytes())) }
+}

@@ -1,0 +1,230 @@
+//! The error of the client: one type for all commands. Its kind decides the text, the exit code,
+//! the retry and the hint (`kind.rs`).
+
+mod consequence;
+mod kind;
+
+pub use consequence::Blame;
+pub(crate) use consequence::Consequence;
+pub use kind::{ErrorKind, RESUME_HINT, Transferred};
+pub(crate) use kind::{LIST_HINT, TOKEN_HINT};
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use anyport_net::dial::DialError;
+use anyport_proto::rooms;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_store::LocalError;
+use anyport_tls::TlsError;
+
+use crate::proxy::ProxyUrlError;
+use crate::target::TargetError;
+
+/// Why a command failed.
+pub struct Error(Box<Parts>);
+
+struct Parts {
+    kind: ErrorKind,
+    /// The server, or the proxy in its place.
+    peer: Option<SocketAddr>,
+    cause: Option<Cause>,
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+impl Error {
+    /// Returns an error that `peer` caused, or that happened on a connection to it.
+    pub(crate) fn at(peer: SocketAddr, kind: ErrorKind) -> Self {
+        Self(Box::new(Parts { kind, peer: Some(peer), cause: None }))
+    }
+
+    /// Adds what caused the error.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Cause>) -> Self {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// Returns the error of a lost connection. A time limit of the socket is named, and an error
+    /// of TLS is one of its own, which a second attempt would repeat.
+    pub(crate) fn lost(peer: SocketAddr, moved: Transferred, source: io::Error) -> Self {
+        let tls = source.get_ref().and_then(|error| error.downcast_ref::<TlsError>());
+        if let Some(tls) = tls.filter(|_| moved != Transferred::Talk) {
+            return Self::at(peer, ErrorKind::Tls(Box::new(tls.clone())));
+        }
+        let late = match moved {
+            Transferred::Received(_) => "no data from the server for too long (--timeout)",
+            _ => "the server neither accepted data nor replied for too long (--timeout)",
+        };
+        let source = match source.kind() {
+            // A blocking socket reports its time limit so.
+            io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, late),
+            _ => source,
+        };
+        Self::at(peer, ErrorKind::Lost(moved)).because(source)
+    }
+
+    /// Replaces what a lost connection had transferred.
+    #[must_use]
+    pub(crate) fn moved(mut self, change: impl FnOnce(Transferred) -> Transferred) -> Self {
+        if let ErrorKind::Lost(moved) = &mut self.0.kind {
+            *moved = change(*moved);
+        }
+        self
+    }
+
+    /// Returns the error of an output that the client could not write to.
+    pub fn output(what: &'static str, cause: io::Error) -> Self {
+        Self::from(ErrorKind::Output(what)).because(cause)
+    }
+
+    /// Returns what went wrong.
+    pub const fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    pub(crate) const fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer
+    }
+
+    /// Returns the origin of the error, from which the exit code follows.
+    pub fn blame(&self) -> Blame {
+        self.consequence().blame
+    }
+
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(self.0.kind.meaning(self.io()).1?.into_owned())
+    }
+
+    /// Returns what follows from the error.
+    pub(crate) fn consequence(&self) -> Consequence {
+        self.0.kind.meaning(self.io()).0
+    }
+
+    /// Returns whether the program that reads the client's output has closed it.
+    pub fn is_closed_output(&self) -> bool {
+        let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        matches!(self.0.kind, ErrorKind::Output(_)) && self.io().is_some_and(is_closed)
+    }
+
+    /// Returns whether the server refused with this code.
+    pub(crate) fn is_refused(&self, code: RefusalCode) -> bool {
+        matches!(&self.0.kind, ErrorKind::Refused(Refusal { code: refused, .. }) if *refused == code)
+    }
+
+    /// Returns the error of the operating system that caused it.
+    fn io(&self) -> Option<&io::Error> {
+        self.0.cause.as_deref()?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { kind, peer, cause } = &*self.0;
+        f.debug_tuple("Error").field(kind).field(peer).field(cause).finish()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0.kind, &self.0.cause, self.0.peer) {
+            (ErrorKind::Open, Some(cause), _) => cause.fmt(f),
+            (kind, _, Some(peer)) => f.write_str(&kind.text(&peer)),
+            (kind, _, None) => f.write_str(&kind.text(&"the server")),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.kind {
+            // Their texts are those of the cause.
+            ErrorKind::Dial(error) => error.source(),
+            ErrorKind::Target(error) => error.source(),
+            ErrorKind::RoomTarget(error) => error.source(),
+            ErrorKind::ProxyUrl(error) => error.source(),
+            ErrorKind::Open => self.0.cause.as_deref()?.source(),
+            ErrorKind::Proxy { reason, .. } => Some(&**reason),
+            ErrorKind::Name(_, reason) => Some(reason),
+            ErrorKind::Tls(reason) => Some(&**reason),
+            _ => self.0.cause.as_deref().map(|cause| cause as _),
+        }
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self(Box::new(Parts { kind, peer: None, cause: None }))
+    }
+}
+
+impl From<DialError> for Error {
+    fn from(error: DialError) -> Self {
+        ErrorKind::Dial(error).into()
+    }
+}
+
+impl From<TargetError> for Error {
+    fn from(error: TargetError) -> Self {
+        ErrorKind::Target(error).into()
+    }
+}
+
+impl From<rooms::TargetError> for Error {
+    fn from(error: rooms::TargetError) -> Self {
+        ErrorKind::RoomTarget(error).into()
+    }
+}
+
+impl From<ProxyUrlError> for Error {
+    fn from(error: ProxyUrlError) -> Self {
+        ErrorKind::ProxyUrl(error).into()
+    }
+}
+
+impl From<LocalError> for Error {
+    fn from(error: LocalError) -> Self {
+        match error {
+            LocalError::Busy(path) => ErrorKind::Busy(path).into(),
+            LocalError::Exists(path) => ErrorKind::Exists(path).into(),
+            LocalError::NotReplaced(path, what) => ErrorKind::NotReplaced(path, what).into(),
+            LocalError::StoredAs(path, other) => ErrorKind::StoredAs(path, other).into(),
+            LocalError::Io(what, path, source) => {
+                Self::from(ErrorKind::Local(what, path)).because(source)
+            }
+        }
+    }
+}
+
+/// The runtime could not be started, or a task of it ended.
+pub(crate) fn no_runtime(cause: io::Error) -> Error {
+    Error::from(ErrorKind::Runtime).because(cause)
+}
+
+/// Why content was not sent completely.
+pub(crate) enum Stopped {
+    /// An error on this machine.
+    Local(Error),
+    /// An error of the connection. A refusal that the server has sent explains it better.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// The longest reply that is read: a receipt, a refusal, the response to a handshake.
+pub(crate) const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// Returns the beginning of a peer's text that an error shows.
+pub(crate) fn cut(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().take(SHOWN).collect()
+}
+
+/// Characters of a peer's text that an error shows.
+pub(crate) const SHOWN: usize = 200;
