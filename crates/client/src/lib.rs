@@ -1,8 +1,14 @@
-//! The client of anyport: `target → dial → stream (TLS or not) → channel (raw · ws · frames · library) → send`, and `download` the other way.
-//! `http` does both over requests.
+//! The client of anyport.
 //!
-//! Sending is one blocking loop a channel: read from the file into a reused buffer, digest, mask, write. Between writes
-//! the socket is asked, without waiting, whether the server has something to say, so that a refusal is heard early.
+//! ```text
+//!   target ─► connect: resolve, dial, proxy, TLS ─► channel (raw · ws · library) or http ─► send
+//!                                                                                            download
+//!                                                                                            chat, cat
+//! ```
+//!
+//! Sending is one blocking loop for each channel: read from the file into a reused buffer, digest,
+//! mask, write. Between writes the client checks without waiting whether the server has replied, so
+//! that it notices a refusal early.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +24,6 @@ mod download;
 mod error;
 mod http;
 mod keys;
-mod offered;
 mod proxy;
 mod send;
 mod stream;

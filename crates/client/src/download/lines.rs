@@ -11,7 +11,7 @@ use anyport_proto::preface::{Reply, get_line, list_line, parse_end, with_token};
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::listing::Listed;
 
-use super::wire::{Ask, Sink};
+use super::file::{Ask, Sink};
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred};
 use crate::stream::{BUFFER, Stream, ended};
 

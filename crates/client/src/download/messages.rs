@@ -10,7 +10,7 @@ use anyport_proto::transfer::listing::Listed;
 use anyport_proto::transfer::messages::{FileMessage, FileReply};
 use anyport_proto::ws::{CloseCode, Event, Kind};
 
-use super::wire::{Ask, Sink};
+use super::file::{Ask, Sink};
 use crate::channel::ws::Parts;
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred, cut};
 use crate::stream::{BUFFER, ended};

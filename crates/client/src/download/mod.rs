@@ -11,8 +11,11 @@
 //! Fresh content is hashed as it comes. Where a part was gone on with, all of it is hashed when it is whole: the server
 //! is never kept waiting for our disk.
 
+mod file;
 mod folders;
+mod http;
 mod lines;
+mod listing;
 mod messages;
 pub(crate) mod pipe;
 mod receiver;
@@ -20,7 +23,6 @@ mod wire;
 mod written;
 
 pub use anyport_proto::transfer::listing::Listed;
-pub(crate) use wire::{Facts, MOST_ENTRIES, Sink};
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -43,6 +45,7 @@ use crate::attempts::Attempts;
 use crate::connect::ConnectOptions;
 use crate::error::{Blame, Consequence, Error, ErrorKind};
 use crate::target::{Place, Target};
+use file::Facts;
 use folders::Folders;
 use receiver::{Count, Receiver};
 use wire::{MOST_LISTED_BYTES, Wire};

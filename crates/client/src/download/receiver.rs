@@ -14,8 +14,9 @@ use anyport_proto::transfer::receipt::Outcome;
 use anyport_store::disk::limited_mode;
 use anyport_store::{LocalFile, VersionKey, hashing, set_modified};
 
+use super::file::{Facts, Sink};
 use super::folders::Folders;
-use super::wire::{Facts, Sink, Wire};
+use super::wire::Wire;
 use super::{GetOptions, Got, Progress, Received, agree};
 use crate::attempts::Attempts;
 use crate::error::{Error, ErrorKind};

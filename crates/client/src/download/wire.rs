@@ -1,25 +1,23 @@
 //! A connection that files come over, whichever protocol it speaks.
 
-use std::fs::File;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyport_net::pace::Pace;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::download::{Entry, FileEnd, FileHead, Get, List, ListEnd};
+use anyport_proto::transfer::download::{FileEnd, Get, List, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::listing::Listed;
 use anyport_proto::transfer::refusal::RefusalCode;
 
 use super::GetOptions;
+use super::file::{Ask, Facts, MOST_ENTRIES, Sink};
+use super::http::HttpWire;
 use super::lines::Lines;
 use super::messages::Messages;
 use crate::channel::ws::WsChannel;
 use crate::connect::{Connection, connect};
 use crate::error::{Error, ErrorKind, Transferred};
-use crate::http::HttpWire;
 use crate::target::{Place, Scheme, Target};
 
 /// An open connection; one question after the other.
@@ -33,70 +31,6 @@ enum Kind {
     Lines(Lines),
     Messages(Box<Messages>),
     Http(Box<HttpWire>),
-}
-
-/// What is known of a file on the server. Ours says all of it, other servers what they like.
-#[derive(Debug, Clone)]
-pub(crate) struct Facts {
-    pub(crate) name: FilePath,
-    pub(crate) size: Option<u64>,
-    pub(crate) mtime: Option<FileTime>,
-    pub(crate) mode: Option<u32>,
-    /// What tells its versions apart beside these: an entity tag, or a date as it came.
-    pub(crate) tag: Option<String>,
-}
-
-impl Facts {
-    /// Nothing but its name.
-    pub(crate) const fn named(name: FilePath) -> Self {
-        Self { name, size: None, mtime: None, mode: None, tag: None }
-    }
-
-    /// Whether these may be of one version, as far as both say.
-    pub(super) fn agrees(&self, other: &Self) -> bool {
-        fn same<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
-            one.zip(other).is_none_or(|(one, other)| one == other)
-        }
-        same(self.size.as_ref(), other.size.as_ref())
-            && self.mtime.zip(other.mtime).is_none_or(|(one, other)| one.may_equal(other))
-            && same(self.tag.as_ref(), other.tag.as_ref())
-    }
-}
-
-impl From<Entry> for Facts {
-    fn from(entry: Entry) -> Self {
-        let Entry { name, size, mtime, mode, .. } = entry;
-        let size = Some(size.unwrap_or_default());
-        Self { name, size, mtime: Some(mtime), mode: Some(mode), tag: None }
-    }
-}
-
-impl From<FileHead> for Facts {
-    fn from(head: FileHead) -> Self {
-        let FileHead { name, size, mtime, mode, .. } = head;
-        Self { name, size: Some(size), mtime: Some(mtime), mode: Some(mode), tag: None }
-    }
-}
-
-/// What is asked.
-pub(super) enum Ask<'a> {
-    Get(&'a Get),
-    List(&'a List),
-}
-
-/// Takes content as it comes.
-pub(crate) trait Sink {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Error>;
-
-    /// The file, and the place in it, that the next bytes may be put into without being looked at.
-    fn place(&self) -> Option<(&Arc<File>, u64)> {
-        None
-    }
-
-    /// So many bytes were put there.
-    fn put(&mut self, count: u64) {
-        let _ = count;
-    }
 }
 
 impl Wire {
@@ -361,9 +295,6 @@ impl Sink for AtMost<'_> {
         self.sink.take(bytes)
     }
 }
-
-/// A server that lists without an end must not fill our memory.
-pub(crate) const MOST_ENTRIES: u64 = 1_000_000;
 
 /// Bytes that the entries of one listing take, while their files are received one by one: a million of usual names.
 pub(super) const MOST_LISTED_BYTES: usize = 192 * 1024 * 1024;

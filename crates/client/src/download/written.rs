@@ -7,8 +7,9 @@ use anyport_proto::transfer::download::FileEnd;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 
+use super::file::{Facts, Sink};
 use super::not_written;
-use super::wire::{Facts, Sink, Wire};
+use super::wire::Wire;
 use super::{GetOptions, Progress, files};
 use crate::attempts::Attempts;
 use crate::error::{Error, ErrorKind};

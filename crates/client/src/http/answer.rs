@@ -12,16 +12,16 @@ use hyper::body::Incoming;
 use crate::error::{LIST_HINT, LONGEST_ANSWER, TOKEN_HINT};
 
 /// A short answer, with its content as far as it matters.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) fields: HeaderMap,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: HeaderMap,
     text: String,
     /// All of it was read, so the connection may carry another request.
-    pub(super) is_whole: bool,
+    pub(crate) is_whole: bool,
 }
 
 /// What became of a file.
-pub(super) enum Judged {
+pub(crate) enum Judged {
     /// It is there. No receipt comes from servers that know none.
     Stored(Option<Box<Receipt>>),
     Refused(Refusal),
@@ -39,7 +39,7 @@ impl Answer {
     /// Reads the content, within `patience` and up to a limit. What is cut has explained enough.
     ///
     /// Cancel safe: no.
-    pub(super) async fn read(response: Response<Incoming>, patience: Duration) -> Self {
+    pub(crate) async fn read(response: Response<Incoming>, patience: Duration) -> Self {
         let (parts, mut content) = response.into_parts();
         let mut bytes = Vec::new();
         let read = async {
@@ -63,7 +63,7 @@ impl Answer {
     }
 
     /// What it says of a file that was sent.
-    pub(super) fn judge(&self) -> Judged {
+    pub(crate) fn judge(&self) -> Judged {
         let reply = self.is_json().then(|| FileReply::from_json(&self.text));
         match (self.status, reply) {
             (status, Some(Ok(FileReply::Receipt(receipt)))) if status.is_success() => {
@@ -83,13 +83,13 @@ impl Answer {
     }
 
     /// Where it sends us, as far as that is worth telling. What is shown is visible ASCII.
-    pub(super) fn location(&self) -> String {
+    pub(crate) fn location(&self) -> String {
         let location = self.fields.get(header::LOCATION).and_then(|place| place.to_str().ok());
         location.unwrap_or("(none)").chars().take(LONGEST_PLACE).collect()
     }
 
     /// Why something is not given or taken: in the words of our server, or of another one.
-    pub(super) fn refusal(&self) -> Refusal {
+    pub(crate) fn refusal(&self) -> Refusal {
         if self.is_json()
             && let Ok(FileReply::Error(mut refusal)) = FileReply::from_json(&self.text)
         {

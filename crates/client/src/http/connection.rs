@@ -5,11 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyport_proto::access::Token;
 use anyport_tls::ALPN_H2;
+use futures_util::task::AtomicWaker;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -29,9 +30,9 @@ use crate::stream::ended;
 use crate::target::Target;
 
 /// An open connection.
-pub(super) struct Connection {
-    pub(super) peer: SocketAddr,
-    pub(super) socket: Socket,
+pub(crate) struct Connection {
+    pub(crate) peer: SocketAddr,
+    pub(crate) socket: Socket,
     requests: Requests,
     /// How many requests may be under way at once.
     at_once: watch::Receiver<usize>,
@@ -50,7 +51,7 @@ enum Requests {
 
 impl Connection {
     /// Connects, and finds out what is spoken. Waits, so it must not be called in a task.
-    pub(super) fn open(
+    pub(crate) fn open(
         runtime: &Runtime,
         target: &Target,
         options: &ConnectOptions,
@@ -60,9 +61,11 @@ impl Connection {
         let stream = stream.into_async().map_err(no_runtime)?;
         let is_two = stream.machine().and_then(|tls| tls.alpn()) == Some(ALPN_H2);
         let broken = Broken::default();
-        let io = TokioIo::new(Io::new(stream, broken.clone(), !is_two));
-        let shaken = runtime
-            .block_on(async { if is_two { Self::two(io).await } else { Self::one(io).await } });
+        let read = Arc::new(AtomicWaker::new());
+        let io = TokioIo::new(Io::new(stream, broken.clone(), read.clone(), !is_two));
+        let shaken = runtime.block_on(async {
+            if is_two { Self::two(io, read).await } else { Self::one(io).await }
+        });
         let (requests, at_once, driver) = shaken.map_err(|error| why(peer, 0, &broken, &error))?;
         let (spent, driver) = (AtomicBool::new(false), Driver(driver));
         let wants_token = false;
@@ -87,7 +90,7 @@ impl Connection {
     }
 
     /// What is to be shown of `target` with each request.
-    pub(super) fn token<'t>(&self, target: &'t Target) -> Option<&'t Token> {
+    pub(crate) fn token<'t>(&self, target: &'t Target) -> Option<&'t Token> {
         target.token.as_ref().filter(|_| self.wants_token)
     }
 
@@ -100,7 +103,7 @@ impl Connection {
         Ok((Requests::One(Mutex::new(requests)), watch::channel(1).1, driver))
     }
 
-    async fn two(io: TokioIo<Io>) -> hyper::Result<Shaken> {
+    async fn two(io: TokioIo<Io>, read: Arc<AtomicWaker>) -> hyper::Result<Shaken> {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -114,17 +117,12 @@ impl Connection {
         let (requests, mut connection) = builder.handshake(io).await?;
         let (tell, at_once) = watch::channel(1);
         let driver = tokio::spawn(async move {
-            // Nothing tells that settings have come, so for a while somebody looks.
-            let (mut look, mut looks) = (tokio::time::interval(LOOK), 0);
             let driven = std::future::poll_fn(|context| {
+                // hyper reads in a task of its own, which reports no settings.
+                read.register(context.waker());
                 let driven = Pin::new(&mut connection).poll(context);
                 let now = connection.current_max_send_streams().clamp(1, MOST_AT_ONCE);
-                if tell.send_if_modified(|at_once| std::mem::replace(at_once, now) != now) {
-                    looks = MOST_LOOKS;
-                }
-                while looks < MOST_LOOKS && look.poll_tick(context).is_ready() {
-                    looks += 1;
-                }
+                tell.send_if_modified(|at_once| std::mem::replace(at_once, now) != now);
                 driven
             });
             drop(driven.await);
@@ -133,7 +131,7 @@ impl Connection {
     }
 
     /// What requests on it are written in.
-    pub(super) const fn version(&self) -> Version {
+    pub(crate) const fn version(&self) -> Version {
         match self.requests {
             Requests::One(_) => Version::HTTP_11,
             Requests::Two(_) => Version::HTTP_2,
@@ -141,13 +139,13 @@ impl Connection {
     }
 
     /// How many requests may be under way at once; it may change.
-    pub(super) fn at_once(&self) -> watch::Receiver<usize> {
+    pub(crate) fn at_once(&self) -> watch::Receiver<usize> {
         self.at_once.clone()
     }
 
     /// Whether another request may follow: waits until the one before is over. An HTTP/1.0 server, or one that stops, takes
     /// none.
-    pub(super) async fn is_ready(&self) -> bool {
+    pub(crate) async fn is_ready(&self) -> bool {
         if self.spent.load(Ordering::Relaxed) {
             return false;
         }
@@ -160,14 +158,14 @@ impl Connection {
     }
 
     /// A request, or its answer, was given up in the middle. Over HTTP/2 that is the end of its stream alone.
-    pub(super) fn spend(&self) {
+    pub(crate) fn spend(&self) {
         if self.version() != Version::HTTP_2 {
             self.spent.store(true, Ordering::Relaxed);
         }
     }
 
     /// Sends a request; gives the head of its answer.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         request: Request<Outgoing>,
     ) -> hyper::Result<Response<Incoming>> {
@@ -181,14 +179,14 @@ impl Connection {
     }
 
     /// Why a request came to nothing, after `sent` bytes of its content.
-    pub(super) fn failed(&self, sent: u64, error: &hyper::Error) -> Error {
+    pub(crate) fn failed(&self, sent: u64, error: &hyper::Error) -> Error {
         why(self.peer, sent, &self.broken, error)
     }
 
     /// The end between two requests is the orderly one. All answers are here; how this goes changes nothing.
     ///
     /// Cancel safe: yes.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         let Self { requests, mut driver, .. } = self;
         drop(requests);
         let _ = timeout(GOODBYE, &mut driver.0).await;
@@ -251,11 +249,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Requests under way at once, where the server takes so many. More make nothing faster: a link is full with a few, and a
 /// round trip is shared by sixteen small files.
-pub(super) const MOST_AT_ONCE: usize = 16;
-
-/// How often it is looked whether the server's settings have come, and how many times.
-const LOOK: Duration = Duration::from_millis(5);
-const MOST_LOOKS: u32 = 1000;
+pub(crate) const MOST_AT_ONCE: usize = 16;
 
 /// Of what our server asks for (docs/access.md).
 const REALM: &str = "realm=\"anyport\"";

@@ -16,7 +16,7 @@ use crate::error::Error;
 
 /// How far a request has come: what its connection took of it, and when that was.
 #[derive(Debug)]
-pub(super) struct Moved(Mutex<Far>);
+pub(crate) struct Moved(Mutex<Far>);
 
 #[derive(Debug)]
 struct Far {
@@ -27,27 +27,27 @@ struct Far {
 }
 
 impl Moved {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(Far { bytes: 0, last: Instant::now(), reading: false })))
     }
 
     /// Bytes of content that were taken.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.far().bytes
     }
 
     /// When the server last took something; now, while there is nothing for it to take.
-    pub(super) fn last(&self) -> Instant {
+    pub(crate) fn last(&self) -> Instant {
         let far = self.far();
         if far.reading { Instant::now() } else { far.last }
     }
 
     /// The request is on its way.
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.far().last = Instant::now();
     }
 
-    pub(super) fn add(&self, bytes: u64) {
+    pub(crate) fn add(&self, bytes: u64) {
         let mut far = self.far();
         (far.bytes, far.last) = (far.bytes + bytes, Instant::now());
     }
@@ -64,7 +64,7 @@ impl Moved {
 
 /// What a request carries.
 #[derive(Debug)]
-pub(super) enum Outgoing {
+pub(crate) enum Outgoing {
     Nothing,
     /// A small file, whole.
     Whole(Option<Bytes>, Arc<Moved>),
@@ -73,7 +73,7 @@ pub(super) enum Outgoing {
 
 /// A file on its way.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     came: mpsc::Receiver<Piece>,
     /// Bytes that are still to come, where that is known.
     left: Option<u64>,
@@ -93,10 +93,10 @@ enum Piece {
 /// Content that stopped before its end. Why, the reader says.
 #[derive(Debug, thiserror::Error)]
 #[error("the upload was aborted")]
-pub(super) struct GivenUp;
+pub(crate) struct GivenUp;
 
 /// Reads a file for its request.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     content: Content,
     pieces: mpsc::Sender<Piece>,
     moved: Arc<Moved>,
@@ -106,13 +106,13 @@ pub(super) struct Reader {
 /// Dropped, the rest of a content is not wanted: its request ends in the middle, and its reader stops even if the connection
 /// holds on to the request.
 #[derive(Debug)]
-pub(super) struct Want {
+pub(crate) struct Want {
     _body: oneshot::Sender<()>,
     _reader: oneshot::Sender<()>,
 }
 
 /// The content of `content` as a body, its reader, and what both stop without.
-pub(super) fn streamed(content: Content, moved: Arc<Moved>) -> (Outgoing, Reader, Want) {
+pub(crate) fn streamed(content: Content, moved: Arc<Moved>) -> (Outgoing, Reader, Want) {
     let (pieces, came) = mpsc::channel(AHEAD);
     let ((body, wanted), (reader, read)) = (oneshot::channel(), oneshot::channel());
     let want = Want { _body: body, _reader: reader };
@@ -124,7 +124,7 @@ pub(super) fn streamed(content: Content, moved: Arc<Moved>) -> (Outgoing, Reader
 impl Reader {
     /// Reads until the end, or until nobody takes what is read. To be called where waiting harms nobody. Gives the content
     /// back, and whether its end was reached.
-    pub(super) fn read(self) -> (Content, Result<bool, Error>) {
+    pub(crate) fn read(self) -> (Content, Result<bool, Error>) {
         let Self { mut content, pieces, moved, mut wanted } = self;
         let runtime = Handle::current();
         // Whether it was taken.

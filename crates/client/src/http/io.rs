@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use anyport_tls::TlsError;
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stream::AsyncStream;
 
 /// What broke a connection, for every request that was on it. hyper's own errors say less.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Broken(Arc<Mutex<Option<(io::ErrorKind, Fault)>>>);
+pub(crate) struct Broken(Arc<Mutex<Option<(io::ErrorKind, Fault)>>>);
 
 #[derive(Debug, Clone)]
 enum Fault {
@@ -22,7 +23,7 @@ enum Fault {
 
 impl Broken {
     /// The first error of the socket, if there was one.
-    pub(super) fn error(&self) -> Option<io::Error> {
+    pub(crate) fn error(&self) -> Option<io::Error> {
         let kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (kind, fault) = kept.clone()?;
         Some(match fault {
@@ -40,20 +41,30 @@ impl Broken {
 }
 
 /// A stream that keeps what broke it.
-pub(super) struct Io {
+pub(crate) struct Io {
     stream: AsyncStream,
     broken: Broken,
     /// The server takes nothing more. It may have said why, and that is worth more than our error.
     deaf: bool,
     /// Nothing more is to be read.
     ended: bool,
+    /// Woken when all input has been handled.
+    handled: Arc<AtomicWaker>,
+    /// Input was read, and may not have been handled yet.
+    has_read: bool,
     /// It is read while a write waits: by hyper over HTTP/1, but not by h2, which reads nothing until its write is done.
     reads_beside: bool,
 }
 
 impl Io {
-    pub(super) const fn new(stream: AsyncStream, broken: Broken, reads_beside: bool) -> Self {
-        Self { stream, broken, deaf: false, ended: false, reads_beside }
+    pub(crate) const fn new(
+        stream: AsyncStream,
+        broken: Broken,
+        handled: Arc<AtomicWaker>,
+        reads_beside: bool,
+    ) -> Self {
+        let (deaf, ended, has_read) = (false, false, false);
+        Self { stream, broken, deaf, ended, handled, has_read, reads_beside }
     }
 
     /// After a write that failed: pending while there may be something to read.
@@ -97,7 +108,10 @@ impl AsyncRead for Io {
                 self.ended = true;
             }
             Poll::Ready(Ok(())) if buffer.filled().len() == before => self.ended = true,
-            _ => {}
+            Poll::Ready(Ok(())) => self.has_read = true,
+            // hyper asks for more only after it has handled what it read before.
+            Poll::Pending if std::mem::take(&mut self.has_read) => self.handled.wake(),
+            Poll::Pending => {}
         }
         read
     }

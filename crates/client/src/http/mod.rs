@@ -10,18 +10,11 @@
 //! server takes more. Over HTTP/2 each file is a stream of its own, over HTTP/1.1 one follows the other. hyper carries the
 //! requests; their tasks run on a runtime of two threads, and files are read on others.
 
-mod answer;
-mod connection;
-mod content;
+pub(crate) mod answer;
+pub(crate) mod connection;
+pub(crate) mod content;
 mod io;
-mod listing;
-mod request;
-mod send;
-mod upload;
-mod wire;
-
-pub(crate) use self::send::send;
-pub(crate) use self::wire::HttpWire;
+pub(crate) mod request;
 
 use std::io::Result;
 use std::ops::Deref;
@@ -30,10 +23,10 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Where requests run: one thread for the connection, one for what is done with it. What runs in it ends with it, but for a
 /// read of standard input that may never return.
-struct Tasks(Option<Runtime>);
+pub(crate) struct Tasks(Option<Runtime>);
 
 impl Tasks {
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(2).thread_name("http").enable_all().build().map(Some).map(Self)
     }

@@ -17,7 +17,7 @@ use crate::target::{Place, Target};
 /// What the user wrote is asked for as it stands, its query too, since another server than ours may give it a meaning. The
 /// name goes behind a directory. Only where that would be one of our server's own paths, `/help` or `/pipe/x`, it goes below
 /// `/files/`, where our server has all files: a file that is called so must not become a gift to a pipe.
-pub(super) fn path_to(target: &Target, place: &Place, name: Option<&OsStr>) -> Destination {
+pub(crate) fn path_to(target: &Target, place: &Place, name: Option<&OsStr>) -> Destination {
     let (path, query) = split(&target.path);
     let Some(name) = name.filter(|_| place.is_directory()) else {
         return Destination { path: target.path.clone(), is_moved: false };
@@ -33,19 +33,19 @@ pub(super) fn path_to(target: &Target, place: &Place, name: Option<&OsStr>) -> D
 
 /// The path that a file is sent to.
 #[derive(Debug, Clone)]
-pub(super) struct Destination {
-    pub(super) path: String,
+pub(crate) struct Destination {
+    pub(crate) path: String,
     /// It is not the one that the URL and the name make: only our server knows it for the same.
-    pub(super) is_moved: bool,
+    pub(crate) is_moved: bool,
 }
 
 /// The path of something that our server has listed.
-pub(super) fn path_of(name: &FilePath) -> String {
+pub(crate) fn path_of(name: &FilePath) -> String {
     format!("/files/{}", name.percent_encoded())
 }
 
 /// The path of a directory's listing.
-pub(super) fn listing_of(target: &Target, directory: Option<&FilePath>) -> String {
+pub(crate) fn listing_of(target: &Target, directory: Option<&FilePath>) -> String {
     match directory {
         // As the user wrote it, where that is it.
         None if split(&target.path).0.ends_with('/') => target.path.clone(),
@@ -75,7 +75,7 @@ fn is_own(path: &str) -> bool {
 ///
 /// # Errors
 /// A path that cannot stand in a request.
-pub(super) fn request(
+pub(crate) fn request(
     target: &Target,
     version: Version,
     token: Option<&Token>,

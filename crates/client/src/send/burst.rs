@@ -10,11 +10,11 @@ use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::refusal::Retry;
 
+use super::offered::Item;
 use super::{Connection, Sent};
 use crate::attempts::Attempts;
 use crate::content::Source;
 use crate::error::{Consequence, Error, ErrorKind};
-use crate::offered::Item;
 
 /// Files whose receipts have not come.
 const WINDOW: usize = 96;

@@ -132,7 +132,7 @@ impl Channel {
 }
 
 /// Compares a receipt with what was sent.
-pub(crate) fn check(
+pub(super) fn check(
     peer: SocketAddr,
     ours: u64,
     digest: Option<Digest>,

@@ -3,9 +3,12 @@
 
 mod burst;
 mod channel;
+mod http;
+mod offered;
 pub(crate) mod pipe;
+mod upload;
 
-pub(crate) use channel::check;
+use channel::check;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,12 +21,12 @@ use anyport_proto::transfer::refusal::RefusalCode;
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
 use self::channel::Channel;
+use self::offered::{Changed, Item, items};
 use crate::attempts::Attempts;
 use crate::bottleneck::{Bottleneck, Facts};
 use crate::connect::ConnectOptions;
 use crate::content::{Content, Source};
 use crate::error::{Blame, Error, ErrorKind};
-use crate::offered::{Changed, Item, items};
 use crate::target::{Scheme, Target};
 
 /// Who speaks WebSocket on our side.
@@ -148,7 +151,7 @@ pub fn send(
     observer: &dyn Observer,
 ) -> Result<(), Error> {
     if target.scheme == Scheme::Http {
-        return crate::http::send(sources, target, options, observer);
+        return http::send(sources, target, options, observer);
     }
     let place = target.place()?;
     let mut failed = Failed::default();
@@ -206,9 +209,7 @@ pub fn send(
 }
 
 /// Reports the attempts that follow a lost connection.
-pub(crate) fn retrying(
-    observer: &dyn Observer,
-) -> impl FnMut(&Error, Duration) -> Result<(), Error> {
+fn retrying(observer: &dyn Observer) -> impl FnMut(&Error, Duration) -> Result<(), Error> {
     |error, delay| {
         observer.retrying(error, delay);
         Ok(())
@@ -232,18 +233,18 @@ struct Connection<'a> {
 
 /// Files that were not sent, though the others were.
 #[derive(Default)]
-pub(crate) struct Failed {
+struct Failed {
     count: usize,
     blame: Option<Blame>,
 }
 
 impl Failed {
-    pub(crate) fn add(&mut self, blame: Blame) {
+    fn add(&mut self, blame: Blame) {
         self.count += 1;
         self.blame.get_or_insert(blame);
     }
 
-    pub(crate) fn outcome(self, of: usize) -> Result<(), Error> {
+    fn outcome(self, of: usize) -> Result<(), Error> {
         match self.blame {
             Some(blame) => {
                 Err(ErrorKind::Some { failed: self.count, of, what: "files were not sent", blame }

@@ -10,20 +10,20 @@ use anyport_proto::transfer::refusal::Retry;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::Tasks;
-use super::connection::Connection;
-use super::content::Moved;
-use super::request::path_to;
+use super::offered::{Changed, Item, items};
 use super::upload::{Hashed, Upload};
+use super::{Failed, Observer, Options, Sent, retrying};
 use crate::attempts::Attempts;
 use crate::content::Source;
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
-use crate::offered::{Changed, Item, items};
-use crate::send::{Failed, Observer, Options, Sent, retrying};
+use crate::http::Tasks;
+use crate::http::connection::Connection;
+use crate::http::content::Moved;
+use crate::http::request::path_to;
 use crate::target::{Place, Target};
 
 /// Sends `sources`, as [`crate::send()`] says. Files that were on their way when the connection broke begin anew.
-pub(crate) fn send(
+pub(super) fn send(
     sources: &[Source],
     target: &Target,
     options: &Options,

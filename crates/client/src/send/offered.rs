@@ -6,17 +6,17 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::{EndKind, Receipt};
 
+use super::{Failed, Observer, Options, Sent};
 use crate::content::Source;
 use crate::error::{Blame, Error, ErrorKind};
-use crate::send::{Failed, Observer, Options, Sent};
 use crate::target::Place;
 
 /// A file, and the name that it is offered under.
 #[derive(Debug)]
-pub(crate) struct Item<'a> {
-    pub(crate) source: &'a Source,
+pub(super) struct Item<'a> {
+    pub(super) source: &'a Source,
     /// None where the receiver makes up a name.
-    pub(crate) path: Option<FilePath>,
+    pub(super) path: Option<FilePath>,
 }
 
 impl Item<'_> {
@@ -26,13 +26,13 @@ impl Item<'_> {
     }
 
     /// The text of the name.
-    pub(crate) fn name(&self) -> Option<String> {
+    pub(super) fn name(&self) -> Option<String> {
         let slash = if self.is_directory() { "/" } else { "" };
         self.path.as_ref().map(|path| format!("{}{slash}", path.text()))
     }
 
     /// Its bytes, percent-encoded, where the text is not exactly the name.
-    pub(crate) fn name_raw(&self) -> Option<String> {
+    pub(super) fn name_raw(&self) -> Option<String> {
         let slash = if self.is_directory() { "/" } else { "" };
         self.path.as_ref()?.raw().map(|raw| format!("{raw}{slash}"))
     }
@@ -42,7 +42,7 @@ impl Item<'_> {
 ///
 /// # Errors
 /// Two files would be stored under one name, or the name of a single one cannot be stored.
-pub(crate) fn items<'a>(
+pub(super) fn items<'a>(
     sources: &'a [Source],
     place: &Place,
     options: &Options,
@@ -88,14 +88,14 @@ fn apart(items: &[Item<'_>]) -> Result<(), Error> {
 
 /// Where files were stored under other names than they were offered under.
 #[derive(Debug, Default)]
-pub(crate) struct Changed(HashSet<FilePath>);
+pub(super) struct Changed(HashSet<FilePath>);
 
 impl Changed {
     /// Checks the name in a receipt, and notes a change in `sent`.
     ///
     /// # Errors
     /// The receiver says that it has the file already, under a name that is not the file's own.
-    pub(crate) fn check(&mut self, item: &Item<'_>, sent: &mut Sent) -> Result<(), Error> {
+    pub(super) fn check(&mut self, item: &Item<'_>, sent: &mut Sent) -> Result<(), Error> {
         let stored = sent.receipt.as_ref().and_then(Receipt::stored);
         let (Some(offered), Some(stored)) = (&item.path, stored) else { return Ok(()) };
         let is_changed = stored != *offered;

@@ -16,17 +16,18 @@ use hyper::body::{Body as _, Incoming};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::Tasks;
-use super::answer::Answer;
-use super::connection::Connection;
-use super::request::{path_of, request};
+use super::GetOptions;
+use super::file::{Facts, Sink};
 use crate::connect::ConnectOptions;
-use crate::download::{Facts, GetOptions, Sink};
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
+use crate::http::Tasks;
+use crate::http::answer::Answer;
+use crate::http::connection::Connection;
+use crate::http::request::{path_of, request};
 use crate::target::{Place, Target};
 
 /// One question after the other, and another connection where a server takes no more over this one.
-pub(crate) struct HttpWire {
+pub(super) struct HttpWire {
     runtime: Tasks,
     pub(super) target: Target,
     options: ConnectOptions,
@@ -51,7 +52,7 @@ pub(super) struct Rest<'a> {
 }
 
 impl HttpWire {
-    pub(crate) fn open(target: &Target, options: &GetOptions) -> Result<Self, Error> {
+    pub(super) fn open(target: &Target, options: &GetOptions) -> Result<Self, Error> {
         let runtime = Tasks::start().map_err(no_runtime)?;
         let connection = Connection::open(&runtime, target, &options.connect)?;
         let (peer, connection) = (connection.peer, Some(connection));
@@ -59,12 +60,12 @@ impl HttpWire {
         Ok(Self { runtime, target, options, connection, answer: None, peer })
     }
 
-    pub(crate) const fn peer(&self) -> SocketAddr {
+    pub(super) const fn peer(&self) -> SocketAddr {
         self.peer
     }
 
     /// What the target's one file is. Its content has begun then, and [`Self::get`] takes it from there.
-    pub(crate) fn look(&mut self, name: &FilePath) -> Result<Facts, Error> {
+    pub(super) fn look(&mut self, name: &FilePath) -> Result<Facts, Error> {
         let path = self.target.path.clone();
         let response = self.ask(&path, None, None)?;
         let answered = self.answered(response, name, 0)?;
@@ -74,7 +75,7 @@ impl HttpWire {
     }
 
     /// Asks for a file from `offset` on; gives what it is, and where its content begins: a server may begin anew.
-    pub(crate) fn get(&mut self, asked: &Facts, offset: u64) -> Result<(Facts, u64), Error> {
+    pub(super) fn get(&mut self, asked: &Facts, offset: u64) -> Result<(Facts, u64), Error> {
         let name = &asked.name;
         if let Some(answer) = &self.answer
             && answer.facts.name == *name
@@ -104,7 +105,7 @@ impl HttpWire {
     }
 
     /// One piece of content; `None` at its end, where that was told.
-    pub(crate) fn content(&mut self, sink: &mut dyn Sink) -> Result<Option<u64>, Error> {
+    pub(super) fn content(&mut self, sink: &mut dyn Sink) -> Result<Option<u64>, Error> {
         let Some(Answered { content: Some(content), .. }) = &mut self.answer else {
             return Ok(None);
         };
@@ -119,7 +120,7 @@ impl HttpWire {
         Ok(Some(piece.len() as u64))
     }
 
-    pub(crate) fn close(mut self) {
+    pub(super) fn close(mut self) {
         self.drop_answer();
         if let Some(connection) = self.connection {
             self.runtime.block_on(connection.close());

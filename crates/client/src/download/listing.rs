@@ -15,10 +15,10 @@ use bytes::{Buf, Bytes};
 use http::{StatusCode, header};
 use hyper::body::Incoming;
 
-use super::request::listing_of;
-use super::wire::{HttpWire, Reading};
-use crate::download::MOST_ENTRIES;
+use super::file::MOST_ENTRIES;
+use super::http::{HttpWire, Reading};
 use crate::error::{Error, ErrorKind};
+use crate::http::request::listing_of;
 use crate::target::Place;
 
 /// Receives listed entries, one by one.
@@ -26,7 +26,7 @@ type Each<'a> = &'a mut dyn FnMut(Listed) -> Result<(), Error>;
 
 impl HttpWire {
     /// Lists all entries of a place, a directory before what is in it.
-    pub(crate) fn list(
+    pub(super) fn list(
         &mut self,
         place: &Place,
         recursive: bool,

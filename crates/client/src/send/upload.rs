@@ -20,14 +20,14 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{timeout, timeout_at};
 
-use super::answer::{Answer, Judged};
-use super::connection::Connection;
-use super::content::{Moved, Outgoing, Reader, Want, streamed};
-use super::request::{Destination, request};
+use super::{Options, Sent, check};
 use crate::bottleneck::Facts;
 use crate::content::{Content, Identity, Source};
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
-use crate::send::{Options, Sent, check};
+use crate::http::answer::{Answer, Judged};
+use crate::http::connection::Connection;
+use crate::http::content::{Moved, Outgoing, Reader, Want, streamed};
+use crate::http::request::{Destination, request};
 use crate::target::Target;
 
 /// A file, and where it goes.
