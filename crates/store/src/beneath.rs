@@ -7,24 +7,94 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
+use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::is_partial;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
+use anyport_proto::transfer::hasher::Hasher;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
 
-use crate::digest_cache;
+use crate::hidden::set_time;
+use crate::{digest_cache, hashing};
 
 /// What is at a path, opened for reading.
 #[derive(Debug)]
 pub enum Found {
     /// A regular file.
-    File(File, Attributes),
+    File(Content),
     /// A directory.
     Directory,
     /// A FIFO, a socket or a device.
     Other,
+}
+
+/// The content of a stored file, open for reading.
+#[derive(Debug)]
+pub struct Content {
+    file: Arc<File>,
+    /// The attributes when it was opened.
+    pub attributes: Attributes,
+}
+
+impl Content {
+    /// Reads content at `at` into `buffer`, at least one byte.
+    ///
+    /// # Errors
+    /// The file cannot be read, or ends there.
+    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        hashing::read_at(&self.file, buffer, at)
+    }
+
+    /// Returns the file for content that the kernel sends; `None` where the backend has no file.
+    pub const fn file(&self) -> Option<&Arc<File>> {
+        Some(&self.file)
+    }
+
+    /// Returns the current attributes.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn current(&self) -> io::Result<Attributes> {
+        attributes_of(&self.file)
+    }
+
+    /// Hashes the content from the position of `hasher` to the byte `until`.
+    ///
+    /// # Errors
+    /// As [`hashing::hash`].
+    pub fn hash(
+        &self,
+        hasher: &mut Hasher,
+        until: u64,
+        is_gone: impl Fn() -> bool,
+    ) -> io::Result<()> {
+        hashing::hash(&self.file, hasher, until, is_gone)
+    }
+
+    /// Returns the digest of the content, from the cache if the file is unchanged since.
+    ///
+    /// # Errors
+    /// As [`hashing::hash`].
+    pub fn digest(
+        &self,
+        algorithm: Algorithm,
+        is_gone: impl Fn() -> bool,
+    ) -> io::Result<Option<Digest>> {
+        match digest_cache::recall(&self.file, algorithm) {
+            None => hashing::digest(&self.file, self.attributes.size, algorithm, is_gone),
+            known => Ok(known),
+        }
+    }
+
+    /// Records that the content has `digest`, after setting the time that the next comparison
+    /// needs.
+    pub fn confirm(&self, digest: &Digest, mtime: Option<FileTime>) {
+        set_time(&self.file, mtime.filter(|mtime| *mtime != self.attributes.mtime));
+        digest_cache::remember(&self.file, digest);
+    }
 }
 
 /// The attributes of a file or directory.
@@ -44,13 +114,15 @@ pub struct Attributes {
 ///
 /// # Errors
 /// The kernel's error; `EXDEV` for a path that leaves `root`.
-pub fn open(root: &File, path: &FilePath) -> io::Result<Found> {
+pub(crate) fn open(root: &File, path: &FilePath) -> io::Result<Found> {
     // Opening a FIFO must not wait for its writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = open_beneath(root.as_fd(), path, flags)?;
     let stat = fstat(&opened)?;
     Ok(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Found::File(opened.into(), attributes(&stat)),
+        FileType::RegularFile => {
+            Found::File(Content { file: Arc::new(opened.into()), attributes: attributes(&stat) })
+        }
         FileType::Directory => Found::Directory,
         _ => Found::Other,
     })
@@ -61,21 +133,22 @@ pub fn open(root: &File, path: &FilePath) -> io::Result<Found> {
 ///
 /// # Errors
 /// The kernel's error; `NOENT` where nothing is.
-pub fn look_at(root: &File, path: &FilePath) -> Result<Kind, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW;
-    let stat = fstat(open_beneath(root.as_fd(), path, flags)?)?;
+pub(crate) fn look_at(root: &File, path: &FilePath) -> Result<Kind, Errno> {
+    match entry(root, path, OFlags::NOFOLLOW)? {
+        Kind::Link => match entry(root, path, OFlags::empty()) {
+            Ok(Kind::File(attributes)) => Ok(Kind::File(attributes)),
+            _ => Ok(Kind::Link),
+        },
+        kind => Ok(kind),
+    }
+}
+
+fn entry(root: &File, path: &FilePath, how: OFlags) -> Result<Kind, Errno> {
+    let stat = fstat(open_beneath(root.as_fd(), path, OFlags::PATH | how)?)?;
     Ok(match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Kind::File(attributes(&stat)),
         FileType::Directory => Kind::Directory(attributes(&stat)),
-        FileType::Symlink => {
-            let target = open_beneath(root.as_fd(), path, OFlags::PATH).and_then(fstat);
-            match target {
-                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                    Kind::File(attributes(&stat))
-                }
-                _ => Kind::Link,
-            }
-        }
+        FileType::Symlink => Kind::Link,
         _ => Kind::Special,
     })
 }
@@ -84,30 +157,29 @@ pub fn look_at(root: &File, path: &FilePath) -> Result<Kind, Errno> {
 ///
 /// # Errors
 /// The kernel's error.
-pub fn attributes_of(file: &File) -> io::Result<Attributes> {
+pub(crate) fn attributes_of(file: &File) -> io::Result<Attributes> {
     Ok(attributes(&fstat(file)?))
 }
 
-/// Returns the status of the entry `path`, which may be a link; `None` where there is none.
+/// Returns the entry `path`, which may be a link; `None` where there is none.
 ///
 /// # Errors
 /// The kernel's error; `EXDEV` for a path that leaves `root`.
-pub(crate) fn stat(root: &File, path: &FilePath) -> io::Result<Option<Stat>> {
-    match open_beneath(root.as_fd(), path, OFlags::PATH | OFlags::NOFOLLOW) {
-        Ok(opened) => Ok(Some(fstat(opened)?)),
+pub(crate) fn present(root: &File, path: &FilePath) -> io::Result<Option<Kind>> {
+    match entry(root, path, OFlags::NOFOLLOW) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(error) => Err(error.into()),
+        found => Ok(Some(found?)),
     }
 }
 
-/// The kind of an entry in a listing.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A regular file, or a link to one.
+    /// A regular file.
     File(Attributes),
     /// A directory.
     Directory(Attributes),
-    /// A symbolic link that leads to no regular file beneath.
+    /// A symbolic link.
     Link,
     /// A FIFO, a socket or a device.
     Special,
@@ -117,7 +189,7 @@ pub enum Kind {
 ///
 /// # Errors
 /// The kernel's error when the directory was opened, or read.
-pub fn names(
+pub(crate) fn names(
     root: &File,
     path: Option<&FilePath>,
 ) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>> {
@@ -222,7 +294,7 @@ mod tests {
             [("a", 3), ("d/e/b", 1), ("inside", 3), ("d/e/up", 3), ("directory/e/b", 1)]
         {
             match open(&root, &path(name)).unwrap() {
-                Found::File(_, attributes) => assert_eq!(attributes.size, size, "{name}"),
+                Found::File(content) => assert_eq!(content.attributes.size, size, "{name}"),
                 other => panic!("{name}: {other:?}"),
             }
         }

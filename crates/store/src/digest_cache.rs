@@ -17,7 +17,7 @@ use rustix::fs::{Stat, XattrFlags, fgetxattr, fsetxattr, fstat};
 /// Stores the digest of `file` beside it, once its modification time is set. Where the file system
 /// has no such attributes, or the file is so recent that a later change could get the same time,
 /// the digest is computed again when it is needed.
-pub fn remember(file: &File, digest: &Digest) {
+pub(crate) fn remember(file: &File, digest: &Digest) {
     let Ok(stat) = fstat(file) else { return };
     if mtime(&stat).is_recent(SystemTime::now()) {
         return;
@@ -27,7 +27,7 @@ pub fn remember(file: &File, digest: &Digest) {
 }
 
 /// Returns the digest that was stored beside `file`, if the file is unchanged since.
-pub fn recall(file: &File, algorithm: Algorithm) -> Option<Digest> {
+pub(crate) fn recall(file: &File, algorithm: Algorithm) -> Option<Digest> {
     let mut value = [0; LONGEST];
     let count = fgetxattr(file, ATTRIBUTE, &mut value).ok()?;
     let text = std::str::from_utf8(value.get(..count)?).ok()?;

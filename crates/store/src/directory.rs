@@ -1,6 +1,6 @@
 //! The served directory: publishing, and the partial files that are kept.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -9,48 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::offer::OnExists;
-use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::fs::{AtFlags, Dir, DirEntry, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
+use crate::beneath::{self, Found, Kind};
 use crate::disk::{self, Lock};
 use crate::hidden::{Hidden, is_named};
-use crate::index::{PartialLimits, Partials};
+use crate::index::PartialLimits;
 use crate::key::TransferKey;
 use crate::names::{self, check_name};
-use crate::{beneath, digest_cache};
-
-/// A directory that is open, and the index of its partial files. All paths are resolved from the
-/// handle.
-#[derive(Debug)]
-pub(crate) struct Root {
-    handle: Arc<File>,
-    device: u64,
-    /// Size of a block of its file system, in bytes.
-    block: u64,
-    /// Size of its file system, in bytes.
-    capacity: u64,
-    partials: Partials,
-}
-
-impl Root {
-    pub(crate) fn new(handle: File) -> io::Result<Self> {
-        let device = rustix::fs::fstat(&handle)?.st_dev;
-        let (block, capacity) = match rustix::fs::fstatvfs(&handle) {
-            Ok(stat) => (stat.f_frsize.max(1), stat.f_blocks.saturating_mul(stat.f_frsize)),
-            Err(_) => (USUAL_BLOCK, u64::MAX),
-        };
-        let handle = Arc::new(handle);
-        Ok(Self { handle, device, block, capacity, partials: Partials::default() })
-    }
-
-    /// Whether it is the directory that `found` describes.
-    pub(crate) fn is(&self, found: &Metadata) -> bool {
-        let ours = self.handle.metadata();
-        ours.is_ok_and(|ours| (ours.dev(), ours.ino()) == (found.dev(), found.ino()))
-    }
-}
+use crate::quota::{Quota, StoreError};
+use crate::root::Root;
+use crate::usage::Usage;
 
 /// How files are stored in the served directory.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +38,8 @@ pub struct Settings {
     pub max_partial_bytes: Option<u64>,
     /// Whether requested permissions are set beyond the umask.
     pub exact_modes: bool,
+    /// Limit for all files and partial files together.
+    pub quota: Option<Usage>,
 }
 
 impl Default for Settings {
@@ -78,6 +51,7 @@ impl Default for Settings {
             max_partial: 1000,
             max_partial_bytes: None,
             exact_modes: false,
+            quota: None,
         }
     }
 }
@@ -87,47 +61,32 @@ impl Default for Settings {
 pub struct Directory {
     root: Arc<Root>,
     settings: Settings,
-}
-
-/// The properties of an existing entry that an offer is compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Present {
-    /// Whether it is a regular file.
-    pub is_file: bool,
-    /// Whether it is a directory.
-    pub is_directory: bool,
-    /// Size in bytes.
-    pub size: u64,
-    /// The exact modification time.
-    pub mtime: FileTime,
+    quota: Option<Arc<Quota>>,
 }
 
 impl Directory {
-    pub(crate) const fn new(root: Arc<Root>, settings: Settings) -> Self {
-        Self { root, settings }
+    pub(crate) const fn new(
+        root: Arc<Root>,
+        settings: Settings,
+        quota: Option<Arc<Quota>>,
+    ) -> Self {
+        Self { root, settings, quota }
     }
 
     pub(crate) const fn fsyncs(&self) -> bool {
         self.settings.fsync
     }
 
-    /// Returns the open directory.
-    pub fn handle(&self) -> &File {
+    pub(crate) const fn quota(&self) -> Option<&Arc<Quota>> {
+        self.quota.as_ref()
+    }
+
+    pub(crate) fn handle(&self) -> &File {
         &self.root.handle
     }
 
     pub(crate) fn shared_handle(&self) -> &Arc<File> {
         &self.root.handle
-    }
-
-    /// Returns whether `other` is the same directory.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.root, &other.root)
-    }
-
-    /// Returns the size of a block of its file system, in bytes.
-    pub fn block(&self) -> u64 {
-        self.root.block
     }
 
     pub(crate) fn device(&self) -> u64 {
@@ -162,17 +121,25 @@ impl Directory {
     ///
     /// # Errors
     /// The kernel's error.
-    pub fn present(&self, path: &FilePath) -> io::Result<Option<Present>> {
-        let present = |stat: Stat| {
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            Present {
-                is_file: kind.is_file(),
-                is_directory: kind.is_dir(),
-                size: stat.st_size.cast_unsigned(),
-                mtime: digest_cache::mtime(&stat),
-            }
-        };
-        Ok(beneath::stat(self.handle(), path)?.map(present))
+    pub fn present(&self, path: &FilePath) -> io::Result<Option<Kind>> {
+        beneath::present(self.handle(), path)
+    }
+
+    /// Opens the file at `path` for reading; links inside are followed.
+    ///
+    /// # Errors
+    /// The kernel's error; `EXDEV` for a path that leaves the directory.
+    pub fn open(&self, path: &FilePath) -> io::Result<Found> {
+        beneath::open(self.handle(), path)
+    }
+
+    /// Returns what is at `path` without opening it for reading; a link to a regular file counts as
+    /// that file.
+    ///
+    /// # Errors
+    /// The kernel's error; `NOENT` where nothing is.
+    pub fn look_at(&self, path: &FilePath) -> Result<Kind, Errno> {
+        beneath::look_at(self.handle(), path)
     }
 
     /// Returns whether there is a partial file of `key`.
@@ -180,11 +147,20 @@ impl Directory {
         statat(self.handle(), key.partial_name(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Creates the directory `path`, if it does not exist.
+    /// Creates the directory `path` and the `missing` ones above it, if it does not exist.
     ///
     /// # Errors
-    /// The kernel's error, or that another entry has the name.
-    pub fn make(&self, path: &FilePath) -> io::Result<()> {
+    /// It does not fit the quota, another entry has the name, or the kernel's error.
+    pub fn create_directory(&self, path: &FilePath, missing: u64) -> Result<(), StoreError> {
+        if let Some(quota) = &self.quota
+            && self.present(path)?.is_none()
+        {
+            quota.add_directories(missing + 1)?;
+        }
+        Ok(self.make(path)?)
+    }
+
+    fn make(&self, path: &FilePath) -> io::Result<()> {
         let parent = self.parent(path)?;
         let above = parent.as_ref().unwrap_or_else(|| self.handle());
         let name = path.file_name();
@@ -192,7 +168,7 @@ impl Directory {
             Ok(()) if self.fsyncs() => disk::sync(above).map(drop),
             Ok(()) => Ok(()),
             Err(Errno::EXIST)
-                if self.present(path)?.is_some_and(|present| present.is_directory) =>
+                if self.present(path)?.is_some_and(|kind| matches!(kind, Kind::Directory(_))) =>
             {
                 check_name(above, name.as_bytes())
             }
@@ -409,9 +385,6 @@ fn age(seconds: i64) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
-
-/// Size of a block where the file system does not report it.
-const USUAL_BLOCK: u64 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -201,6 +201,13 @@ pub fn set_modified(file: &File, mtime: FileTime) -> io::Result<()> {
     mtime.to_system_time().map_or(Ok(()), |time| file.set_modified(time))
 }
 
+/// Sets the requested modification time, if there is one.
+pub(crate) fn set_time(file: &File, mtime: Option<FileTime>) {
+    if let Err(error) = mtime.map_or(Ok(()), |mtime| set_modified(file, mtime)) {
+        tracing::warn!(%error, "cannot set the requested modification time");
+    }
+}
+
 /// Whether `name` in `directory` is `file`.
 pub(crate) fn is_named(directory: &File, name: &str, file: &File) -> io::Result<bool> {
     let ours = rustix::fs::fstat(file)?;

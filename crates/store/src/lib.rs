@@ -14,40 +14,63 @@
 //! - [`Sink`]: content on its way into a storage backend
 //! - [`LocalFile`]: a file on its way to a local path, which the client receives
 //! - [`hashing`]: digests of stored content
-//! - [`beneath`]: opening and listing stored files, never outside of the directory
-//! - [`usage_below`]: the space and the number of all entries
+//! - [`Content`], [`Listing`]: reading and listing stored files, never outside of the directory
 //! - [`disk`]: differences between file systems
+//!
+//! ```
+//! use anyport_proto::transfer::file_path::FilePath;
+//! use anyport_proto::transfer::offer::{Offer, OnExists};
+//! use anyport_store::{Settings, Sink, Store};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let store = Store::open(folder.path(), Settings::default())?;
+//! let mut sink = Sink::File(store.now().create_partial(None)?);
+//! sink.write(b"content")?;
+//! let path = FilePath::parse("notes.txt")?;
+//! let stored = sink.finish(&path, &Offer::default(), OnExists::Error, None)?;
+//! assert_eq!(stored.path, Some(path));
+//! assert_eq!(std::fs::read(folder.path().join("notes.txt"))?, b"content");
+//! # Ok(()) }
+//! ```
 
 #![forbid(unsafe_code)]
 
-pub mod beneath;
-pub mod digest_cache;
 pub mod disk;
 pub mod hashing;
 
+mod beneath;
+mod digest_cache;
 mod directory;
 mod hidden;
 mod index;
 mod key;
+mod listing;
 mod local;
 mod memory;
 mod names;
 mod partial;
+mod quota;
+mod root;
 mod sink;
 mod state;
 mod store;
 mod target;
+#[cfg(test)]
+mod tests;
 mod usage;
 
-pub use directory::{Directory, Present, Settings};
+pub use beneath::{Attributes, Content, Found, Kind};
+pub use directory::{Directory, Settings};
 pub use hidden::set_modified;
 pub use key::{TransferKey, VersionKey};
+pub use listing::{ListError, Listing};
 pub use local::{LocalError, LocalFile, check_name, check_replaceable, present};
 pub use memory::{Memory, Reserve};
 pub use names::not_distinguished;
-pub use partial::{PartialFile, set_time};
+pub use partial::PartialFile;
+pub use quota::{Full, StoreError};
 pub use sink::{Sink, Stored};
 pub use store::Store;
-
 pub use target::{Impossible, Target};
-pub use usage::{Usage, in_blocks, usage_below};
+pub use usage::{Excess, Usage};

@@ -77,46 +77,15 @@ fn full(limit: u64) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
-
-    #[derive(Debug)]
-    struct Blocks(Arc<AtomicUsize>, usize);
-
-    impl Reserve for Blocks {
-        fn grow(&mut self, bytes: usize) -> bool {
-            let left = self.0.load(Ordering::Relaxed).checked_sub(bytes);
-            left.is_some_and(|left| {
-                self.0.store(left, Ordering::Relaxed);
-                self.1 += bytes;
-                true
-            })
-        }
-
-        fn shrink_to(&mut self, bytes: usize) {
-            self.0.fetch_add(self.1 - bytes, Ordering::Relaxed);
-            self.1 = bytes;
-        }
-
-        fn limit(&self) -> u64 {
-            3
-        }
-    }
-
-    impl Drop for Blocks {
-        fn drop(&mut self) {
-            self.shrink_to(0);
-        }
-    }
+    use crate::tests::Limited;
 
     #[test]
     fn the_limit_holds_and_is_given_back() {
-        let free = Arc::new(AtomicUsize::new(3 * BLOCK));
-        let mut one = Memory::new(Blocks(free.clone(), 0));
+        let limited = Limited::new(3 * BLOCK);
+        let mut one = Memory::new(limited.clone());
         one.write(&vec![1; 2 * BLOCK]).unwrap();
-        let mut two = Memory::new(Blocks(free, 0));
+        let mut two = Memory::new(limited);
         two.write(&vec![2; BLOCK]).unwrap();
         assert_eq!(two.write(&[3]).unwrap_err().kind(), io::ErrorKind::StorageFull);
         drop(one);
@@ -125,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_back_while_it_is_rewritten() {
-        let mut sink = Memory::new(Blocks(Arc::new(AtomicUsize::new(usize::MAX)), 0));
+        let mut sink = Memory::new(Limited::new(usize::MAX));
         let raw = anyport_testkit::noise(BLOCK + 1000, 1);
         sink.write(&raw).unwrap();
         sink.begin_rewrite();

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::{Checkpoint, Hasher};
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use rustix::fs::{AtFlags, renameat, unlinkat};
@@ -16,9 +15,11 @@ use rustix::fs::{AtFlags, renameat, unlinkat};
 use crate::digest_cache;
 use crate::directory::Directory;
 use crate::disk::{self, Lock};
-use crate::hidden::{Hidden, set_mode, set_modified};
+use crate::hashing;
+use crate::hidden::{Hidden, set_mode, set_time};
 use crate::key::TransferKey;
 use crate::names;
+use crate::quota::{Claim, StoreError};
 use crate::state::StateFile;
 
 /// A partial file, locked for one writer. Dropped, it is removed, unless it was published or kept.
@@ -28,6 +29,8 @@ pub struct PartialFile {
     hidden: Hidden,
     /// Present where it can be resumed.
     state: Option<StateFile>,
+    /// The claim of the quota; ends after the file is removed, so that none is counted twice.
+    claim: Option<Claim>,
     read_at: u64,
     /// Length before a rewrite, after which the file must be truncated.
     raw_len: u64,
@@ -80,7 +83,7 @@ impl Directory {
 
 impl PartialFile {
     fn new(directory: Arc<Directory>, hidden: Hidden, state: Option<StateFile>) -> Self {
-        Self { directory, hidden, state, read_at: 0, raw_len: 0, not_kept: false }
+        Self { directory, hidden, state, claim: None, read_at: 0, raw_len: 0, not_kept: false }
     }
 
     /// Returns the same, removed when it is interrupted.
@@ -95,12 +98,21 @@ impl PartialFile {
         self.hidden.length
     }
 
-    /// Returns its inode number.
+    /// Claims the space of the quota for content of `size` bytes, as far as that is known, and for
+    /// `directories` that are created for it.
     ///
     /// # Errors
-    /// The error of the file system.
-    pub fn inode(&self) -> io::Result<u64> {
-        self.hidden.file.metadata().map(|metadata| metadata.ino())
+    /// It does not fit, or the error of the file system.
+    pub fn claim(
+        &mut self,
+        size: Option<u64>,
+        directories: u64,
+        owner: IpAddr,
+    ) -> Result<(), StoreError> {
+        let Some(quota) = self.directory.quota() else { return Ok(()) };
+        let file = (self.hidden.file.metadata()?.ino(), self.hidden.length);
+        self.claim = Some(quota.claim(file, size, directories, owner)?);
+        Ok(())
     }
 
     /// Whether another attempt can resume it.
@@ -115,15 +127,20 @@ impl PartialFile {
         }
     }
 
-    /// Returns a hasher that continues from the checkpoints of an earlier attempt.
-    pub fn hasher(&self, algorithm: Algorithm) -> Hasher {
+    /// Returns a hasher of the content, which continues from the checkpoints of an earlier attempt.
+    ///
+    /// # Errors
+    /// As [`hashing::hash`].
+    pub fn hasher(&self, algorithm: Algorithm, is_gone: impl Fn() -> bool) -> io::Result<Hasher> {
         let checkpoints = match &self.state {
             Some(state) if self.hidden.length > 0 => {
                 state.read(self.directory.handle(), self.hidden.length)
             }
             _ => Vec::new(),
         };
-        Hasher::resume(algorithm, &checkpoints, self.hidden.length)
+        let mut hasher = Hasher::resume(algorithm, &checkpoints, self.hidden.length);
+        hashing::hash(&self.hidden.file, &mut hasher, self.hidden.length, is_gone)?;
+        Ok(hasher)
     }
 
     /// Saves checkpoints of the digest for a later resume.
@@ -133,18 +150,27 @@ impl PartialFile {
         }
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hidden.write(bytes)
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        if let Some(claim) = &self.claim {
+            claim.grow_to(self.hidden.length + bytes.len() as u64)?;
+        }
+        Ok(self.hidden.write(bytes)?)
     }
 
-    /// Returns the file and the position for spliced content.
-    pub const fn splice_target(&self) -> (&Arc<File>, u64) {
-        (&self.hidden.file, self.hidden.length)
+    /// Returns the file and the position for spliced content, and the bytes that may be spliced.
+    pub(crate) fn splice_target(&self) -> (&Arc<File>, u64, u64) {
+        let Hidden { file, length, .. } = &self.hidden;
+        let limit = self.claim.as_ref().map_or(u64::MAX, Claim::bytes);
+        (file, *length, limit.saturating_sub(*length))
     }
 
     /// Records that `count` bytes were spliced.
-    pub(crate) const fn spliced(&mut self, count: u64) {
+    pub(crate) fn spliced(&mut self, count: u64) {
         self.hidden.length += count;
+        if let Some(claim) = &self.claim {
+            // They were claimed before.
+            let _ = claim.grow_to(self.hidden.length);
+        }
     }
 
     pub(crate) const fn begin_rewrite(&mut self) {
@@ -186,6 +212,7 @@ impl PartialFile {
             Ok(_) => {
                 self.hidden.name = None;
                 self.remove_state();
+                self.settle(false, on_exists == OnExists::Overwrite);
             }
             // With the time of the sender's file it would be removed as too old.
             Err(_) => drop(self.hidden.file.set_modified(std::time::SystemTime::now())),
@@ -215,6 +242,13 @@ impl PartialFile {
         }
     }
 
+    /// Ends the claim of content that remains.
+    fn settle(&mut self, is_partial: bool, replaced: bool) {
+        if let Some(claim) = self.claim.take() {
+            claim.settle(self.hidden.length, is_partial, replaced);
+        }
+    }
+
     fn remove_state(&mut self) {
         if let Some(mut state) = self.state.take() {
             state.remove(self.directory.handle());
@@ -238,6 +272,8 @@ impl PartialFile {
         // The state file describes it to an operator.
         self.save(&[]);
         let name = self.hidden.name.take()?;
+        // Before the lock ends: the sender may be back and claim it.
+        self.settle(true, false);
         self.directory.add_partial(&name, Some(owner), self.hidden.length);
         Some(name)
     }
@@ -264,20 +300,13 @@ impl Drop for PartialFile {
     }
 }
 
-/// Sets the requested modification time, if there is one.
-pub fn set_time(file: &File, mtime: Option<FileTime>) {
-    if let Err(error) = mtime.map_or(Ok(()), |mtime| set_modified(file, mtime)) {
-        tracing::warn!(%error, "cannot set the requested modification time");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::{Settings, Store};
+    use crate::{Full, Settings, Store, Usage};
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(directory).unwrap();
@@ -380,6 +409,32 @@ mod tests {
         for (i, name) in stored {
             assert_eq!(std::fs::read(scratch.path().join(name)).unwrap(), [i; 10]);
         }
+    }
+
+    #[test]
+    fn a_claim_of_the_quota_ends_with_its_partial_file() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (limit, half) = (1 << 20, Some(1 << 19));
+        let quota = Some(Usage { bytes: limit, entries: 2 });
+        let store = Store::open(scratch.path(), Settings { quota, ..Settings::default() }).unwrap();
+        let begin = || {
+            let mut sink = store.now().create_partial(None).unwrap();
+            sink.claim(half, 0, OWNER).map(|()| sink)
+        };
+        let (one, two) = (begin().unwrap(), begin().unwrap());
+        assert!(matches!(begin(), Err(StoreError::Full(Full::Entries { limit: 2 }))));
+        drop(one);
+        let mut three = begin().unwrap();
+        drop(two);
+        assert_eq!(store.free_quota(), limit);
+        three.write(b"stored").unwrap();
+        finish(three, "x");
+        let free = store.free_quota();
+        assert!(free < limit && begin().is_ok());
+        let mut kept = begin().unwrap();
+        kept.write(b"kept").unwrap();
+        kept.keep(OWNER).unwrap();
+        assert!(store.free_quota() < free);
     }
 
     #[test]

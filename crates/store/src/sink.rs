@@ -17,6 +17,7 @@ use anyport_proto::transfer::offer::{Offer, OnExists};
 
 use crate::memory::{Memory, Reserve};
 use crate::partial::PartialFile;
+use crate::quota::StoreError;
 
 /// Content on its way into a storage backend; an enum, so that the bulk path is one visible call.
 #[derive(Debug)]
@@ -47,18 +48,18 @@ impl Sink {
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// The error of the file system, or that the memory limit is reached.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// The quota or the memory limit is reached, or the error of the file system.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         match self {
             Self::File(sink) => sink.write(bytes),
-            Self::Memory(sink) => sink.write(bytes),
+            Self::Memory(sink) => Ok(sink.write(bytes)?),
             Self::Discard => Ok(()),
         }
     }
 
     /// Returns the file and the position for content that is spliced instead of passed to
-    /// [`Self::write`]; `None` where the backend accepts no spliced content.
-    pub const fn splice_target(&self) -> Option<(&Arc<File>, u64)> {
+    /// [`Self::write`], and how many bytes may be spliced; `None` where the backend accepts none.
+    pub fn splice_target(&self) -> Option<(&Arc<File>, u64, u64)> {
         match self {
             Self::File(sink) => Some(sink.splice_target()),
             Self::Memory(_) | Self::Discard => None,
@@ -66,7 +67,7 @@ impl Sink {
     }
 
     /// Records that `count` bytes were spliced to [`Self::splice_target`].
-    pub const fn spliced(&mut self, count: u64) {
+    pub fn spliced(&mut self, count: u64) {
         if let Self::File(sink) = self {
             sink.spliced(count);
         }

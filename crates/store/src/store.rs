@@ -1,15 +1,17 @@
 //! The served directory by its path, which may be removed, replaced and unmounted while it is
 //! served.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-use crate::directory::{Directory, Root, Settings};
+use crate::directory::{Directory, Settings};
+use crate::quota::Quota;
+use crate::root::{Current, Root};
+use crate::usage::{Excess, usage_below};
 
 /// The served directory. Files are opened relative to a handle, which is replaced when the path
 /// leads to another directory.
@@ -20,18 +22,23 @@ pub struct Store {
     /// point.
     is_mount: bool,
     settings: Settings,
-    current: Arc<RwLock<Arc<Root>>>,
+    current: Arc<Current>,
+    /// `None` without a limit: then nothing is counted.
+    quota: Option<Arc<Quota>>,
 }
 
 impl Store {
-    /// Opens the directory at `path`, and removes its old partial files.
+    /// Opens the directory at `path`, removes its old partial files, and counts its entries if
+    /// there is a quota.
     ///
     /// # Errors
     /// The kernel's error.
     pub fn open(path: &Path, settings: Settings) -> io::Result<Self> {
-        let store = Self::inspect(path, settings)?;
-        if store.settings.stores_files {
+        let mut store = Self::inspect(path, settings)?;
+        if settings.stores_files {
             store.now().index_partials();
+            let quota = |limit| Arc::new(Quota::open(limit, store.current.clone()));
+            store.quota = settings.quota.map(quota);
         }
         Ok(store)
     }
@@ -44,24 +51,41 @@ impl Store {
         let path = std::path::absolute(path)?;
         let root = Root::open(&path)?;
         let is_mount = is_mount(&path);
-        let current = Arc::new(RwLock::new(Arc::new(root)));
-        Ok(Self { path, is_mount, settings, current })
+        let current = Arc::new(Current::new(root));
+        Ok(Self { path, is_mount, settings, current, quota: None })
     }
 
-    /// Returns the same directory with other settings.
+    /// Returns the same directory with other settings; partial files and claims are shared. A quota
+    /// changes only where there was one.
     #[must_use]
     pub fn with(&self, settings: Settings) -> Self {
-        let (path, current) = (self.path.clone(), self.current.clone());
-        Self { path, current, is_mount: self.is_mount, settings }
+        if let (Some(quota), Some(limit)) = (&self.quota, settings.quota) {
+            quota.set_limit(limit);
+        }
+        let Self { path, current, is_mount, quota, .. } = self;
+        let (path, current, quota) = (path.clone(), current.clone(), quota.clone());
+        Self { path, is_mount: *is_mount, settings, current, quota }
+    }
+
+    /// Returns the bytes of the quota that are free; `u64::MAX` without one.
+    pub fn free_quota(&self) -> u64 {
+        self.quota.as_ref().map_or(u64::MAX, |quota| quota.free())
+    }
+
+    /// Returns the limit of the quota that the stored files exceed already.
+    pub fn excess(&self) -> Option<Excess> {
+        match (&self.quota, self.settings.quota) {
+            (Some(quota), _) => quota.excess(),
+            (None, Some(limit)) => {
+                usage_below(&self.current.now(), &|_| false, limit.entries).excess(limit)
+            }
+            (None, None) => None,
+        }
     }
 
     /// Returns the directory that was found last, for one transfer.
     pub fn now(&self) -> Arc<Directory> {
-        Arc::new(Directory::new(self.root(), self.settings))
-    }
-
-    fn root(&self) -> Arc<Root> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        Arc::new(Directory::new(self.current.now(), self.settings, self.quota.clone()))
     }
 
     /// Resolves the path again, and opens the directory there if it is another one.
@@ -81,7 +105,7 @@ impl Store {
             }
             Err(error) => return Err(cannot(format!("cannot be reached: {error}"))),
         };
-        if self.root().is(&there) {
+        if self.current.now().is(&there) {
             return Ok(());
         }
         if self.is_mount && !is_mount(&self.path) {
@@ -90,7 +114,7 @@ impl Store {
         let root =
             Root::open(&self.path).map_err(|error| cannot(format!("cannot be opened: {error}")))?;
         tracing::warn!(path = %self.path.display(), "the served directory was replaced");
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(root);
+        self.current.replace(root);
         if self.settings.stores_files {
             self.now().index_partials();
         }
@@ -110,15 +134,5 @@ fn is_mount(path: &Path) -> bool {
             let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
             device(path) != device(&path.join(".."))
         }
-    }
-}
-
-impl Root {
-    fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::DIRECTORY.bits().cast_signed();
-        let mut options = std::fs::OpenOptions::new();
-        std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags);
-        let handle: File = options.open(path)?;
-        Self::new(handle)
     }
 }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
-use crate::directory::Directory;
 use crate::names;
+use crate::root::Root;
 
 /// Space and number of files and directories.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,44 +20,59 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Returns the sum of both.
-    pub const fn plus(self, other: Self) -> Self {
+    pub(crate) const fn plus(self, other: Self) -> Self {
         Self {
             bytes: self.bytes.saturating_add(other.bytes),
             entries: self.entries.saturating_add(other.entries),
         }
     }
 
-    /// Returns the difference, at least zero.
-    pub const fn minus(self, other: Self) -> Self {
+    pub(crate) const fn minus(self, other: Self) -> Self {
         Self {
             bytes: self.bytes.saturating_sub(other.bytes),
             entries: self.entries.saturating_sub(other.entries),
         }
     }
 
-    /// Returns which part of `limit` is exceeded, in words.
-    pub fn excess(self, limit: Self) -> Option<String> {
+    pub(crate) const fn excess(self, limit: Self) -> Option<Excess> {
         if self.entries > limit.entries {
-            let entries = limit.entries;
-            return Some(format!("more than {entries} files and directories (--max-entries)"));
+            Some(Excess::Entries { limit: limit.entries })
+        } else if self.bytes > limit.bytes {
+            Some(Excess::Bytes { used: self.bytes, limit: limit.bytes })
+        } else {
+            None
         }
-        let (bytes, most) = (self.bytes, limit.bytes);
-        (bytes > most).then(|| format!("{bytes} of {most} bytes are used (--quota)"))
     }
 }
 
-/// Adds up all entries of `directory` but state files and those whose inode is `without`; stops
+/// A limit that stored files exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// Space, in bytes.
+    Bytes {
+        /// Bytes that are used.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The number of files and directories.
+    Entries {
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// Adds up all entries of `root` but state files and those whose inode is `without`; stops
 /// after `most` entries.
 ///
 /// Links are not followed, and other file systems not entered, as nothing is published there. Each
 /// link to a file is an entry, and its space counts once. Entries that cannot be read are logged
 /// and left out: the content of the directory never keeps a server from starting.
-pub fn usage_below(directory: &Directory, without: &dyn Fn(u64) -> bool, most: u64) -> Usage {
-    let block = directory.block();
+pub(crate) fn usage_below(root: &Root, without: &dyn Fn(u64) -> bool, most: u64) -> Usage {
+    let block = root.block;
     let (usage, links) = (Usage::default(), HashMap::new());
     let mut walk = Walk { block, without, most, usage, links, left_out: None };
-    walk.entries(directory.handle().as_fd(), directory.device(), 0);
+    walk.entries(root.handle.as_fd(), root.device, 0);
     if let Some((count, why)) = walk.left_out {
         tracing::warn!(count, why, "part of the served directory cannot be counted (--quota)");
     }
@@ -171,7 +186,7 @@ fn space(stat: &Stat, block: u64) -> u64 {
 }
 
 /// `bytes` rounded up to whole blocks.
-pub const fn in_blocks(bytes: u64, block: u64) -> u64 {
+pub(crate) const fn in_blocks(bytes: u64, block: u64) -> u64 {
     bytes.div_ceil(block).saturating_mul(block)
 }
 
@@ -187,7 +202,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::{Settings, Store};
 
     #[test]
     fn blocks_and_entries_are_added_up_and_links_and_states_are_not() {
@@ -201,10 +215,10 @@ mod tests {
         std::fs::write(at(".anyport-01.part"), [0; 50]).unwrap();
         std::fs::write(at(".anyport-01.state"), [0; 300]).unwrap();
         std::os::unix::fs::symlink(outside.path(), at("link")).unwrap();
-        let directory = Store::open(scratch.path(), Settings::default()).unwrap().now();
-        let block = directory.block();
+        let root = Root::open(scratch.path()).unwrap();
+        let block = root.block;
         let usage = |without: &HashSet<u64>, most| {
-            usage_below(&directory, &|inode| without.contains(&inode), most)
+            usage_below(&root, &|inode| without.contains(&inode), most)
         };
         let all = usage(&HashSet::new(), 100);
         assert_eq!((all.entries, all.bytes % block), (6, 0));
@@ -223,8 +237,8 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
-        let directory = Store::open(scratch.path(), Settings::default()).unwrap().now();
-        let usage = || usage_below(&directory, &|_| false, 100);
+        let root = Root::open(scratch.path()).unwrap();
+        let usage = || usage_below(&root, &|_| false, 100);
         std::fs::create_dir(at("d")).unwrap();
         std::fs::write(at("one"), [7; 100_000]).unwrap();
         let one = usage();
@@ -242,8 +256,8 @@ mod tests {
     fn what_is_too_deep_is_left_out_and_no_stack_overflows() {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(scratch.path().join("d/".repeat(80))).unwrap();
-        let directory = Store::open(scratch.path(), Settings::default()).unwrap().now();
-        let usage = usage_below(&directory, &|_| false, 100);
+        let root = Root::open(scratch.path()).unwrap();
+        let usage = usage_below(&root, &|_| false, 100);
         assert_eq!(usage.entries, u64::from(DEEPEST) + 1);
     }
 }

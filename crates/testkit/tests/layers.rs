@@ -27,8 +27,8 @@ const CRATES: [(&str, &[&str]); 11] = [
 const MODULES: [(&str, &str); 9] = [
     (
         "store",
-        "disk names key state hashing digest_cache beneath index hidden directory usage target \
-         partial local store memory sink",
+        "disk names key state hashing digest_cache index root usage quota hidden beneath directory \
+         target partial local memory sink store listing",
     ),
     ("proto", "limits one_line visible detect http1 http2 ws transfer access rooms pipe preface"),
     (

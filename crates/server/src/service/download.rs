@@ -5,7 +5,6 @@
 //! at once, and beside each piece twice as much of the beginning is hashed, until both are in step.
 
 use std::cmp::Ordering;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,9 +16,8 @@ use anyport_proto::transfer::download::{FileEnd, FileHead, Get};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-pub(crate) use anyport_store::beneath::Attributes as Facts;
-use anyport_store::beneath::{self, Found, Kind};
-use anyport_store::hashing::{self, read_at};
+pub(crate) use anyport_store::Attributes as Facts;
+use anyport_store::{Content, Found, Kind};
 
 use super::files::{Files, Source};
 use crate::events::{Direction, Sent, Transfer, Underway};
@@ -30,15 +28,13 @@ pub(crate) struct Download {
     files: Arc<Files>,
     source: Source,
     head: FileHead,
-    file: Arc<File>,
+    content: Content,
     /// The next byte that goes out.
     position: u64,
     /// The byte behind the last one that does.
     until: u64,
     /// Has seen bytes from the beginning; never beyond `position`.
     hasher: Hasher,
-    /// As the file was when it was opened.
-    opened: Facts,
     /// Hashes the beginning of a file that has grown once more, as it may have been rewritten.
     again: Option<Hasher>,
     began: Instant,
@@ -105,7 +101,7 @@ impl Files {
     /// What the file system says of the file that has this name now, if there is one.
     pub(crate) fn look_at(&self, path: &FilePath) -> Option<Facts> {
         self.check_may_read().ok()?;
-        match beneath::look_at(self.directory.now().handle(), path) {
+        match self.store.now().look_at(path) {
             Ok(Kind::File(facts)) => Some(facts),
             _ => None,
         }
@@ -114,9 +110,10 @@ impl Files {
     fn try_find(self: &Arc<Self>, source: Source, name: FilePath) -> Result<Place, Refusal> {
         self.check_may_read()?;
         self.check_directory()?;
-        match beneath::open(self.directory.now().handle(), &name) {
-            Ok(Found::File(file, facts)) => {
-                Ok(Place::File(Opened { files: self.clone(), source, name, file, facts }))
+        match self.store.now().open(&name) {
+            Ok(Found::File(content)) => {
+                let facts = content.attributes;
+                Ok(Place::File(Opened { files: self.clone(), source, name, content, facts }))
             }
             Ok(Found::Directory) => Ok(Place::Directory(name)),
             Ok(Found::Other) => {
@@ -139,7 +136,7 @@ pub(crate) struct Opened {
     files: Arc<Files>,
     source: Source,
     pub(crate) name: FilePath,
-    file: File,
+    content: Content,
     pub(crate) facts: Facts,
 }
 
@@ -147,7 +144,7 @@ impl Opened {
     /// Begins to send these bytes of it, which are there. The digest is of the whole file, so only all of it, or its end,
     /// can have one.
     pub(crate) fn send(self, bytes: Range<u64>, digest: Algorithm) -> Download {
-        let Self { files, source, name, file, facts } = self;
+        let Self { files, source, name, content, facts } = self;
         let now = Instant::now();
         let underway = files.events.running.begin(Transfer {
             direction: Direction::Out,
@@ -169,11 +166,10 @@ impl Opened {
                 mtime: facts.mtime.announced(SystemTime::now()),
                 mode: facts.mode,
             },
-            file: Arc::new(file),
+            content,
             position: bytes.start,
             until: bytes.end,
             hasher: Hasher::new(digest),
-            opened: facts,
             again: None,
             began: now,
             last: now,
@@ -208,12 +204,14 @@ impl Download {
         if !self.hasher.wants_content() {
             // The last bytes go once the file was looked at again: with a length alone the
             // receiver would else take half old and half new content for whole.
-            if left > TAIL {
-                let (file, at) = (self.file.clone(), self.position);
+            if left > TAIL
+                && let Some(file) = self.content.file()
+            {
+                let (file, at) = (file.clone(), self.position);
                 return Ok(Next::Unseen(Piece { file, at, count: left - TAIL }));
             }
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            let count = read_at(&self.file, &mut buffer[..most], self.position)?;
+            let count = self.content.read_at(&mut buffer[..most], self.position)?;
             if count as u64 == left {
                 self.is_unchanged()?;
             }
@@ -222,7 +220,7 @@ impl Download {
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         self.catch_up(2 * most as u64)?;
-        let count = read_at(&self.file, &mut buffer[..most], self.position)?;
+        let count = self.content.read_at(&mut buffer[..most], self.position)?;
         if self.hasher.bytes() == self.position {
             self.hasher.update(&buffer[..count]);
         }
@@ -259,11 +257,11 @@ impl Download {
     /// # Errors
     /// It was rewritten or truncated while it was read: the receiver must not take it for whole.
     fn is_unchanged(&mut self) -> io::Result<bool> {
-        let now = beneath::attributes_of(&self.file)?;
+        let (now, opened) = (self.content.current()?, self.content.attributes);
         let changed = || io::Error::other("the file changed during the transfer");
-        match now.size.cmp(&self.opened.size) {
+        match now.size.cmp(&opened.size) {
             Ordering::Less => return Err(changed()),
-            Ordering::Equal if now.mtime != self.opened.mtime => return Err(changed()),
+            Ordering::Equal if now.mtime != opened.mtime => return Err(changed()),
             Ordering::Equal => return Ok(true),
             // Without a digest nothing tells what was sent; a log that grows is served all the same.
             Ordering::Greater if self.hasher.algorithm() == Algorithm::None => return Ok(true),
@@ -272,7 +270,7 @@ impl Download {
         let algorithm = self.hasher.algorithm();
         let again = self.again.get_or_insert_with(|| Hasher::new(algorithm));
         let until = self.head.size.min(again.bytes().saturating_add(HASHED_AT_ONCE));
-        hashing::hash(&self.file, again, until, || self.source.is_gone())?;
+        self.content.hash(again, until, || self.source.is_gone())?;
         if again.bytes() < self.head.size {
             return Ok(false);
         }
@@ -283,7 +281,7 @@ impl Download {
     /// Hashes what went out before it could be hashed, or was never asked for; at most `most` bytes.
     fn catch_up(&mut self, most: u64) -> io::Result<()> {
         let until = self.position.min(self.hasher.bytes().saturating_add(most));
-        hashing::hash(&self.file, &mut self.hasher, until, || self.source.is_gone())
+        self.content.hash(&mut self.hasher, until, || self.source.is_gone())
     }
 
     fn tell(&mut self, broken: Option<String>) {

@@ -2,12 +2,10 @@
 
 mod parts;
 mod present;
-mod quota;
 mod upload;
 mod waiting;
 
 use parts::Owner;
-use quota::Quota;
 pub(crate) use upload::Upload;
 use upload::{Here, Spent};
 use waiting::NotBegun;
@@ -26,8 +24,8 @@ use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::{
-    Impossible, Present, Settings, Sink, Store, Target, TransferKey, Usage, hashing,
-    not_distinguished, usage_below,
+    Attributes, Excess, Full, Impossible, Kind, Settings, Sink, Store, StoreError, Target,
+    TransferKey, Usage, hashing, not_distinguished,
 };
 use tokio::sync::Semaphore;
 
@@ -39,10 +37,8 @@ use crate::link::Link;
 
 /// Where files land, shared by all connections of a server.
 pub(crate) struct Files {
-    pub(super) directory: Arc<Store>,
+    pub(super) store: Arc<Store>,
     memory: Arc<Budget>,
-    /// What may rest in the directory; without a limit there is nothing to count.
-    quota: Option<Arc<Quota>>,
     /// Whose connection writes to a part that can be gone on with.
     writers: Arc<Mutex<HashMap<TransferKey, Owner>>>,
     /// Who waits for a part that another connection has not let go of yet.
@@ -57,7 +53,7 @@ pub(crate) struct Files {
 
 impl std::fmt::Debug for Files {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Files").field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("Files").field("store", &self.store).finish_non_exhaustive()
     }
 }
 
@@ -98,20 +94,20 @@ impl Source {
 
 impl Files {
     pub(crate) fn open(config: &Config, events: Arc<Events>) -> io::Result<Self> {
-        let directory = Arc::new(Store::open(&config.directory, settings(config))?);
-        let stores_files = config.stores_files();
-        if stores_files {
-            // Whoever starts the server should hear that it cannot write, and not its first sender.
-            for lack in directory.now().probe()? {
+        let store = Arc::new(Store::open(&config.directory, settings(config))?);
+        if config.stores_files() {
+            // The operator who starts the server learns that it cannot write, not its first client.
+            for lack in store.now().probe()? {
                 tracing::warn!("the file system of the served directory has {lack}");
             }
+            if let Some(excess) = store.excess() {
+                let excess = excess_text(excess);
+                tracing::warn!("uploads are refused until files are removed: {excess}");
+            }
         }
-        let quota = quota_of(config).filter(|_| stores_files);
-        let quota = quota.map(|limit| Arc::new(Quota::open(limit, directory.clone())));
         Ok(Self {
-            directory,
+            store,
             memory: Arc::new(Budget::new(config.max_memory)),
-            quota,
             writers: Arc::default(),
             access: config.file_access,
             taking_over: Arc::new(Semaphore::new(waiting::TAKING_OVER)),
@@ -127,13 +123,9 @@ impl Files {
     /// both.
     pub(crate) fn with(&self, config: &Config) -> Self {
         self.memory.set_limit(config.max_memory);
-        if let (Some(quota), Some(limit)) = (&self.quota, quota_of(config)) {
-            quota.set_limit(limit);
-        }
         Self {
-            directory: Arc::new(self.directory.with(settings(config))),
+            store: Arc::new(self.store.with(settings(config))),
             memory: self.memory.clone(),
-            quota: self.quota.clone(),
             writers: self.writers.clone(),
             access: self.access,
             taking_over: self.taking_over.clone(),
@@ -147,14 +139,13 @@ impl Files {
 
     /// Bytes of the largest file that could be taken now; a header that announces more is no header of a file.
     pub(crate) fn largest_possible(&self) -> u64 {
-        let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.free());
-        self.free_bytes().min(self.max_size).min(quota)
+        self.free_bytes().min(self.max_size).min(self.store.free_quota())
     }
 
     fn free_bytes(&self) -> u64 {
         match self.sink {
             // Free space that cannot be asked does not bound what may be announced.
-            SinkKind::File => self.directory.now().free_bytes().unwrap_or(u64::MAX),
+            SinkKind::File => self.store.now().free_bytes().unwrap_or(u64::MAX),
             SinkKind::Memory | SinkKind::Discard => u64::MAX,
         }
     }
@@ -165,12 +156,12 @@ impl Files {
     /// Nothing can be stored or found now.
     pub(crate) fn check_directory(&self) -> Result<(), Refusal> {
         let refuse = |error: io::Error| Refusal::new(RefusalCode::Storage, error.to_string());
-        self.directory.check().map_err(refuse)
+        self.store.check().map_err(refuse)
     }
 
     /// Removes partial files that have been kept for long enough: those that are known, or all that are `there`.
     pub(crate) fn sweep(&self, there: bool) {
-        let directory = self.directory.now();
+        let directory = self.store.now();
         match there {
             true if self.check_directory().is_ok() => directory.sweep(),
             true => {}
@@ -249,15 +240,16 @@ impl Files {
         };
         let (hasher, resumed) = match sink {
             Sink::File(part) => {
-                let (mut hasher, (file, length)) = (part.hasher(algorithm), part.splice_target());
-                let is_gone = || source.is_gone_before_content();
-                let hashed = hashing::hash(file, &mut hasher, length, is_gone);
+                let hasher = part.hasher(algorithm, || source.is_gone_before_content());
+                let length = part.length();
                 sink = Sink::File(part);
-                if let Err(error) = hashed {
-                    sink.keep(owner_of(&source));
-                    return Err(storage_refusal("cannot read a partial file", &error).into());
+                match hasher {
+                    Ok(hasher) => (hasher, length),
+                    Err(error) => {
+                        sink.keep(owner_of(&source));
+                        return Err(storage_refusal("cannot read a partial file", &error).into());
+                    }
                 }
-                (hasher, length)
             }
             // The sender is asked for the digest alone.
             Sink::Discard if here == Some(Here::SameSize) && offer.resume => {
@@ -285,14 +277,13 @@ impl Files {
             begun_by_others,
             here,
             sink: Some(sink),
-            claim: None,
             held,
             resumed,
             bytes: resumed,
             clock: None,
             spent: Spent::default(),
         };
-        match self.check_space(&upload).and_then(|()| self.claim(&mut upload, directories)) {
+        match self.check_space(&upload).and_then(|()| Self::claim(&mut upload, directories)) {
             Ok(()) => Ok(upload),
             Err(refusal) => Err(upload.give_up(refusal).into()),
         }
@@ -361,23 +352,22 @@ impl Files {
         Ok(())
     }
 
-    /// Claims what the upload is to take, as far as that is known.
-    fn claim(&self, upload: &mut Upload, directories: u64) -> Result<(), Refusal> {
-        let (Some(quota), Some(Sink::File(sink))) = (&self.quota, &upload.sink) else {
-            return Ok(());
-        };
-        let cannot = |error| storage_refusal("cannot stat a partial file", &error);
-        let owner = owner_of(&upload.source);
-        let claim = quota.claim(sink, upload.offer.size, directories, owner).map_err(cannot)?;
-        let size = upload.offer.size.unwrap_or(upload.bytes);
-        let what = || format!("a file of {size} bytes does not fit");
-        upload.claim = Some(claim.map_err(|full| full.refuse(&what()))?);
-        Ok(())
+    /// Claims the space that the upload will take, as far as that is known.
+    fn claim(upload: &mut Upload, directories: u64) -> Result<(), Refusal> {
+        let Some(Sink::File(partial)) = &mut upload.sink else { return Ok(()) };
+        let (size, owner) = (upload.offer.size, owner_of(&upload.source));
+        partial.claim(size, directories, owner).map_err(|error| match error {
+            StoreError::Full(full) => {
+                let size = size.unwrap_or(upload.bytes);
+                full_refusal(&format!("a file of {size} bytes does not fit"), full)
+            }
+            StoreError::Io(error) => storage_refusal("cannot stat a partial file", &error),
+        })
     }
 
     /// Checks, before any content, that a file can be stored as `path`.
     fn check_target(&self, path: &FilePath) -> Result<Target, Refusal> {
-        self.directory.now().check_target(path).map_err(|impossible| match impossible {
+        self.store.now().check_target(path).map_err(|impossible| match impossible {
             Impossible::NotADirectory(above, what) => {
                 let message = format!("cannot store {path}: {above} is {what}");
                 Refusal::new(RefusalCode::Exists, message).with_hint("send it under another name")
@@ -397,17 +387,16 @@ impl Files {
         })
     }
 
-    /// Makes the directory `path`, below `missing` others.
+    /// Creates the directory `path`, below `missing` others.
     fn make(&self, path: &FilePath, missing: u64) -> Result<(), Refusal> {
-        let directory = self.directory.now();
-        let cannot =
-            |error| storage_refusal(&format!("cannot create the directory {path}"), &error);
-        let is_new = directory.present(path).map_err(cannot)?.is_none();
-        if let Some(quota) = self.quota.as_ref().filter(|_| is_new) {
-            let what = format!("the directory {path} does not fit");
-            quota.add_directories(missing + 1).map_err(|full| full.refuse(&what))?;
-        }
-        directory.make(path).map_err(cannot)
+        self.store.now().create_directory(path, missing).map_err(|error| match error {
+            StoreError::Full(full) => {
+                full_refusal(&format!("the directory {path} does not fit"), full)
+            }
+            StoreError::Io(error) => {
+                storage_refusal(&format!("cannot create the directory {path}"), &error)
+            }
+        })
     }
 }
 
@@ -423,9 +412,8 @@ const ALLOW_OVERWRITING: &str =
 /// # Errors
 /// The directory cannot be opened.
 pub(crate) fn quota_excess(config: &Config) -> io::Result<Option<String>> {
-    let Some(limit) = quota_of(config) else { return Ok(None) };
-    let directory = Store::inspect(&config.directory, settings(config))?.now();
-    Ok(usage_below(&directory, &|_| false, limit.entries).excess(limit))
+    let store = Store::inspect(&config.directory, settings(config))?;
+    Ok(store.excess().map(excess_text))
 }
 
 /// The store's settings.
@@ -437,12 +425,32 @@ fn settings(config: &Config) -> Settings {
         max_partial: config.max_partial,
         max_partial_bytes: config.max_partial_bytes,
         exact_modes: config.perms,
+        quota: config.quota.map(|bytes| Usage { bytes, entries: config.max_entries }),
     }
 }
 
-/// What may be in the served directory together.
-fn quota_of(config: &Config) -> Option<Usage> {
-    config.quota.map(|bytes| Usage { bytes, entries: config.max_entries })
+/// The limit of the quota that stored files exceed, in words.
+fn excess_text(excess: Excess) -> String {
+    match excess {
+        Excess::Entries { limit } => {
+            format!("more than {limit} files and directories (--max-entries)")
+        }
+        Excess::Bytes { used, limit } => format!("{used} of {limit} bytes are used (--quota)"),
+    }
+}
+
+/// Refuses `what` because of the quota.
+fn full_refusal(what: &str, full: Full) -> Refusal {
+    let message = match full {
+        Full::Bytes { limit, free } => {
+            format!("{what}: {free} of {limit} bytes are free (--quota)")
+        }
+        Full::Entries { limit } => {
+            format!("{what}: the limit of {limit} files and directories is reached (--max-entries)")
+        }
+    };
+    Refusal::new(RefusalCode::NoSpace, message)
+        .with_hint("remove some files on the server, then send it again")
 }
 
 /// Whose a partial file is.
@@ -456,11 +464,11 @@ fn without_slash(name: &str, is_directory: bool) -> &str {
 }
 
 /// Another file has the name; `present` is what is known of it, where it was compared with the offer.
-fn exists(path: &FilePath, offer: &Offer, present: Option<Present>) -> Refusal {
+fn exists(path: &FilePath, offer: &Offer, present: Option<Kind>) -> Refusal {
     let how = match present {
-        Some(Present { is_directory: true, .. }) => " and is a directory".to_owned(),
-        Some(Present { is_file: false, .. }) => " and is not a regular file".to_owned(),
-        Some(Present { size, .. }) => match offer.size {
+        Some(Kind::Directory(_)) => " and is a directory".to_owned(),
+        Some(Kind::Link | Kind::Special) => " and is not a regular file".to_owned(),
+        Some(Kind::File(Attributes { size, .. })) => match offer.size {
             Some(offered) if offered != size => format!(" with {size} bytes instead of {offered}"),
             Some(_) if offer.mtime.is_some() => {
                 " with the same size and another modification time".to_owned()

@@ -27,7 +27,7 @@ impl Files {
         waited: Option<&Waiting>,
     ) -> Result<Part, NotBegun> {
         let cannot = |error| storage_refusal("cannot create a file", &error);
-        let directory = self.directory.now();
+        let directory = self.store.now();
         let fresh = || {
             let sink = directory.create_partial(offer.mode).map_err(cannot)?;
             Ok(Part { sink, held: None, without_id: false })

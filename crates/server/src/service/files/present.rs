@@ -7,8 +7,7 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_store::beneath::{self, Found};
-use anyport_store::{digest_cache, hashing, set_time};
+use anyport_store::{Found, Kind};
 
 use super::upload::Here;
 use super::{Files, Source, exists, storage_refusal};
@@ -28,7 +27,7 @@ impl Files {
         if on_exists == OnExists::Rename {
             return Ok(on_exists);
         }
-        let present = self.directory.now().present(path);
+        let present = self.store.now().present(path);
         match present.map_err(|error| storage_refusal(&format!("cannot stat {path}"), &error))? {
             Some(_) => {
                 let asked = offer.name.as_deref().unwrap_or_default();
@@ -55,14 +54,19 @@ impl Files {
         if on_exists == OnExists::Rename {
             return Ok(None);
         }
-        let present = self.directory.now().present(path);
+        let present = self.store.now().present(path);
         let Some(present) =
             present.map_err(|error| storage_refusal(&format!("cannot stat {path}"), &error))?
         else {
             return Ok(None);
         };
-        let has_size = present.is_file && Some(present.size) == offer.size;
-        if has_size && offer.mtime.is_some_and(|mtime| mtime.identifies(present.mtime)) {
+        let file = match present {
+            Kind::File(file) => Some(file),
+            _ => None,
+        };
+        let same_size = file.filter(|file| Some(file.size) == offer.size);
+        let (offered, mtime) = (offer.mtime, same_size.map(|file| file.mtime));
+        if offered.zip(mtime).is_some_and(|(offered, mtime)| offered.identifies(mtime)) {
             return Ok(Some(Here::SameTime));
         }
         // What differs in time is probably another file: where that is replaced anyway, asking for
@@ -70,16 +74,17 @@ impl Files {
         let worth_comparing = match on_exists {
             OnExists::Error => true,
             OnExists::Overwrite => {
-                offer.resume && offer.mtime.is_some_and(|mtime| mtime.may_equal(present.mtime))
+                offer.resume
+                    && offered.zip(mtime).is_some_and(|(offered, mtime)| offered.may_equal(mtime))
             }
             OnExists::Rename => false,
         };
-        if has_size && worth_comparing && algorithm != Algorithm::None {
+        if same_size.is_some() && worth_comparing && algorithm != Algorithm::None {
             return Ok(Some(Here::SameSize));
         }
         match on_exists {
             OnExists::Error => Err(exists(path, offer, Some(present))),
-            OnExists::Overwrite if !present.is_file => Err(exists(path, offer, Some(present))),
+            OnExists::Overwrite if file.is_none() => Err(exists(path, offer, Some(present))),
             OnExists::Overwrite | OnExists::Rename => Ok(None),
         }
     }
@@ -96,22 +101,12 @@ impl Files {
         mtime: Option<FileTime>,
         source: &Source,
     ) -> io::Result<bool> {
-        let Found::File(file, attributes) = beneath::open(self.directory.now().handle(), path)?
-        else {
-            return Ok(false);
-        };
-        let algorithm = digest.algorithm();
-        let stored = match digest_cache::recall(&file, algorithm) {
-            None => hashing::digest(&file, attributes.size, algorithm, || source.is_gone())?,
-            known => known,
-        };
-        if stored.as_ref() != Some(digest) {
-            return Ok(false);
+        let Found::File(content) = self.store.now().open(path)? else { return Ok(false) };
+        let stored = content.digest(digest.algorithm(), || source.is_gone())?;
+        let is_stored = stored.as_ref() == Some(digest);
+        if is_stored {
+            content.confirm(digest, mtime);
         }
-        if mtime.is_some_and(|mtime| mtime != attributes.mtime) {
-            set_time(&file, mtime);
-        }
-        digest_cache::remember(&file, digest);
-        Ok(true)
+        Ok(is_stored)
     }
 }

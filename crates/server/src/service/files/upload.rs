@@ -14,11 +14,10 @@ use anyport_proto::transfer::offer::{End, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 use anyport_proto::transfer::refusal::{Keeps, Refusal, RefusalCode};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
-use anyport_store::Sink;
+use anyport_store::{Sink, StoreError};
 
 use super::parts::Writing;
-use super::quota::Claim;
-use super::{ANOTHER_NAME, Files, Source, exists, owner_of, storage_refusal};
+use super::{ANOTHER_NAME, Files, Source, exists, full_refusal, owner_of, storage_refusal};
 use crate::events::{Interrupted, Underway};
 
 /// One file on its way in. Ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts as
@@ -35,8 +34,6 @@ pub(crate) struct Upload {
     pub(super) here: Option<Here>,
     /// Taken when the upload ends.
     pub(super) sink: Option<Sink>,
-    /// What it may take of the quota, if there is one; ended after the sink, so that nothing is missed.
-    pub(super) claim: Option<Claim>,
     /// Its part is ours until then.
     #[expect(dead_code, reason = "held until it is dropped, after the sink")]
     pub(super) held: Option<Writing>,
@@ -139,11 +136,6 @@ impl Upload {
             let message = format!("received more than the limit of {limit} bytes (--max-size)");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
-        if let Some(claim) = &self.claim
-            && let Err(full) = claim.grow_to(bytes)
-        {
-            return Err(full.refuse(&format!("no space for more than {} bytes", self.bytes)));
-        }
         self.store(content)?;
         self.bytes = bytes;
         self.underway.at(bytes);
@@ -155,14 +147,11 @@ impl Upload {
     /// Returns where the next bytes may be spliced: only without a digest, and never more than may
     /// be received, so that [`Self::write`] meets one byte too many.
     pub(crate) fn splice(&self) -> Option<Splice> {
-        // Without a size each piece must be claimed before it comes.
-        if self.hasher.wants_content() || (self.claim.is_some() && !self.is_sized()) {
+        if self.hasher.wants_content() {
             return None;
         }
-        let (file, at) = self.sink.as_ref()?.splice_target()?;
-        let allowed = self.files.max_size.saturating_sub(self.bytes);
-        let claimed = self.claim.as_ref().map_or(u64::MAX, Claim::bytes);
-        let allowed = allowed.min(claimed.saturating_sub(self.bytes));
+        let (file, at, limit) = self.sink.as_ref()?.splice_target()?;
+        let allowed = self.files.max_size.saturating_sub(self.bytes).min(limit);
         let most = self.left().unwrap_or(u64::MAX).min(allowed);
         NonZeroU64::new(most).map(|limit| Splice { file: file.clone(), at, limit })
     }
@@ -176,10 +165,6 @@ impl Upload {
             sink.spliced(count);
         }
         self.bytes += count;
-        if let Some(claim) = &self.claim {
-            // Claimed before; now it is used.
-            let _ = claim.grow_to(self.bytes);
-        }
         self.underway.at(self.bytes);
         self.clock.get_or_insert(Clock { first: at, last: at }).last = at;
     }
@@ -274,9 +259,6 @@ impl Upload {
         };
         // Nothing is left to be kept or removed.
         self.sink = None;
-        if let Some(claim) = self.claim.take() {
-            claim.settle(self.bytes, false, self.on_exists == OnExists::Overwrite);
-        }
         let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
         // Without the time that the sender took to say that this was the end.
         let durable_seconds = seconds + ended.elapsed();
@@ -349,7 +331,6 @@ impl Upload {
 
     /// Ends an upload that will not be whole: nothing is published, the part is kept.
     pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
-        self.rests();
         let part = self.sink.take().and_then(|sink| sink.keep(owner_of(&self.source)));
         self.tell_interrupted(reason.into(), false, part);
     }
@@ -359,16 +340,10 @@ impl Upload {
     pub(crate) fn abandon(mut self, refusal: Refusal) -> Refusal {
         let sink = self.sink.take();
         let part = match refusal.code.meaning().keeps {
-            Keeps::Apart => {
-                self.rests();
-                sink.and_then(|sink| sink.keep_apart(owner_of(&self.source)))
-            }
+            Keeps::Apart => sink.and_then(|sink| sink.keep_apart(owner_of(&self.source))),
             Keeps::Partial => {
                 let sink = sink.filter(Sink::can_be_resumed);
-                sink.and_then(|sink| {
-                    self.rests();
-                    sink.keep(owner_of(&self.source))
-                })
+                sink.and_then(|sink| sink.keep(owner_of(&self.source)))
             }
             Keeps::Nothing => None,
         };
@@ -427,8 +402,13 @@ impl Upload {
     fn store(&mut self, content: &[u8]) -> Result<(), Refusal> {
         let began = Instant::now();
         if let Some(sink) = &mut self.sink {
-            sink.write(content).map_err(|error| {
-                storage_refusal(&format!("cannot write at byte {}", self.bytes), &error)
+            sink.write(content).map_err(|error| match error {
+                StoreError::Full(full) => {
+                    full_refusal(&format!("no space for more than {} bytes", self.bytes), full)
+                }
+                StoreError::Io(error) => {
+                    storage_refusal(&format!("cannot write at byte {}", self.bytes), &error)
+                }
             })?;
         }
         let stored = Instant::now();
@@ -442,14 +422,6 @@ impl Upload {
             sink.save(&checkpoints);
         }
         Ok(())
-    }
-
-    /// What is about to be kept of it counts as a file does. Said before the part is let go of, as its sender may be back
-    /// and claim it.
-    fn rests(&mut self) {
-        if let Some(claim) = self.claim.take() {
-            claim.settle(self.bytes, true, false);
-        }
     }
 
     fn tell_interrupted(&self, reason: String, refused: bool, part: Option<String>) {
@@ -470,7 +442,6 @@ impl Drop for Upload {
     fn drop(&mut self) {
         // Still there: neither finished nor interrupted, so the server itself gave up.
         if let Some(sink) = self.sink.take() {
-            self.rests();
             let part = sink.keep(owner_of(&self.source));
             self.tell_interrupted("the server aborted the transfer".to_owned(), false, part);
         }
