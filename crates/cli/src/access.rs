@@ -19,7 +19,8 @@ use clap::Args;
 pub(crate) struct Access {
     /// Require a token listed in FILE (see anyport token)
     ///
-    /// Each line of FILE is TOKEN or NAME TOKEN; # begins a comment. Clients send a token over HTTP
+    /// Each line of FILE is TOKEN or NAME TOKEN (the file of a client has HOST TOKEN instead);
+    /// # begins a comment. Clients send a token over HTTP
     /// and WebSocket as password (curl -u :TOKEN) or as Authorization: Bearer TOKEN, in a preface
     /// line as token=TOKEN, and from anyport with --token-file or ANYPORT_TOKEN. Raw bytes (nc) and
     /// WebSocket frames without a handshake (frames://) cannot carry one and are refused. The
@@ -33,7 +34,8 @@ pub(crate) struct Access {
     ///
     /// The server refuses requests for other names with 421, which protects against DNS rebinding.
     /// IP addresses, localhost, names below it and names without a dot are always accepted. Without
-    /// this flag, only clients on this machine are checked; with --token-file, no client is.
+    /// this flag, only requests of clients on this machine are checked. With --token-file, the name
+    /// is not checked: the token protects.
     #[arg(long, value_name = "HOST", help_heading = "Access")]
     pub(crate) allow_host: Vec<HostName>,
 
@@ -239,8 +241,9 @@ fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
         return Ok(None);
     };
     let mut bound = parse_bound(&value.to_string_lossy()).map_err(|error| {
-        Failure::new(Exit::Usage, error.context(format!("cannot use {ENVIRONMENT}")))
-            .with_hint(CLIENT_HINT)
+        Failure::new(Exit::Usage, error.context(format!("cannot use {ENVIRONMENT}"))).with_hint(
+            "its value is HOST TOKEN, or TOKEN alone, which is sent to this machine only",
+        )
     })?;
     if let Some(at) = bound.iter().position(|bound| bound.is_for(target)) {
         return Ok(Some(bound.swap_remove(at).token));

@@ -14,7 +14,7 @@ use anyhow::anyhow;
 use anyport_client::DEFAULT_PORT;
 use anyport_console::{Exit, Failure};
 use anyport_net::listen::{self, ListenError};
-use anyport_net::resolve::{address_text, split_port};
+use anyport_net::resolve::{address_text, is_address, split_port};
 use anyport_proto::detect::{Allowed, ProtocolName};
 use anyport_server::{Listener, ListenerConfig, Service, TlsMode};
 
@@ -117,6 +117,7 @@ fn resolved(
         }
         let mut addresses = Vec::new();
         for wanted in &group.wanted {
+            check_address(&group.flag, wanted)?;
             let new = listen::resolve(wanted).map_err(|error| {
                 let flag = &group.flag;
                 Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
@@ -149,6 +150,21 @@ fn check_written(address: &str) -> Result<(), Failure> {
         let error = anyhow!("--bind {address}: * is not an address");
         let hint = format!("for all IPv4 addresses: --bind 0.0.0.0{port}");
         return Err(Failure::new(Exit::Usage, error).with_hint(hint));
+    }
+    check_address("--bind ", address)
+}
+
+/// Refuses what is neither an address nor a name with a port, before a resolver fails on it.
+fn check_address(flag: &str, address: &str) -> Result<(), Failure> {
+    let (host, port) = address_and_port(address);
+    if host.is_some_and(|host| host.contains(':') && !is_address(&host)) {
+        let error = anyhow!("{flag}{address}: neither HOST:PORT nor an IPv6 address");
+        let hint = "write an IPv6 address with a port as [ADDRESS]:PORT";
+        return Err(Failure::new(Exit::Usage, error).with_hint(hint));
+    }
+    if let Some(port) = port.filter(|port| port.parse::<u16>().is_err()) {
+        let error = anyhow!("{flag}{address}: {port:?} is not a port, a number from 0 to 65535");
+        return Err(Failure::new(Exit::Usage, error).with_hint(format!("write {flag}HOST:PORT")));
     }
     Ok(())
 }

@@ -44,13 +44,16 @@ fn tip(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option
     };
     let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
     let at = words.iter().rposition(|word| word == unknown).filter(|at| *at > 1);
+    let path = command.get_bin_name()?.strip_prefix("anyport ")?;
+    if matches!(path, "status" | "reload" | "stop") && !unknown.starts_with('-') {
+        return Some("--control PATH selects a server; anyport status shows the paths".to_owned());
+    }
     if let Some(before) = at.map(|at| &words[at - 1])
         && is_port(unknown)
         && is_bare(before)
     {
         return Some(server_in_one(before, unknown));
     }
-    let path = command.get_bin_name()?.strip_prefix("anyport ")?;
     let of_flag = |(commands, flags, _): &&(&str, &str, &str)| {
         commands.split(", ").any(|known| known == path)
             && flags.split(' ').any(|flag| flag == unknown)
@@ -142,7 +145,7 @@ pub(crate) fn without_target(error: &clap::Error) -> Option<Failure> {
 }
 
 /// Flags of rsync, scp, curl, wget, nc and iperf3: the commands, the flags, and a tip.
-const FLAGS: [(&str, &str, &str); 23] = [
+const FLAGS: [(&str, &str, &str); 24] = [
     ("send, get", "-r -R --recursive", "directories are sent and received without a flag"),
     (
         "send, get",
@@ -152,7 +155,7 @@ const FLAGS: [(&str, &str, &str); 23] = [
     (
         "send, get",
         "-P --partial --progress",
-        "the port is a part of the URL, HOST:PORT; progress and resuming need no flag",
+        "progress and resuming need no flag; the port is a part of the URL: HOST:PORT",
     ),
     (
         "send, get",
@@ -169,6 +172,7 @@ const FLAGS: [(&str, &str, &str); 23] = [
     ("send", "-T --upload-file", "files need no flag: anyport send FILE HOST:PORT"),
     ("get", "-O --remote-name", "a file keeps its name without a flag; -o PATH selects another"),
     ("ls", "-l -a --all", "sizes and times of all files are listed without a flag"),
+    ("resolve", "-p --port", "the port is a part of the name: HOST:PORT"),
     ("ls", "-r", "-R lists subdirectories too"),
     ("serve", "-l -L", "a server listens without a flag; --bind ADDR or --port PORT selects where"),
     ("serve", "-d --dir --directory", "the directory needs no flag: anyport serve DIR"),

@@ -186,11 +186,12 @@ fn unusable(error: IdentityError, named: &Named<'_>) -> Failure {
     Failure { hint, ..Failure::new(Exit::Usage, error) }
 }
 
-/// Whom a client trusts.
+/// Returns the servers that a client trusts, of which it connects to `targets`.
 ///
 /// # Errors
-/// Files that are named and cannot be used.
-pub(crate) fn client(flags: &ClientTls) -> Result<Encryption, Failure> {
+/// Named files that cannot be used, and flags that would protect nothing.
+pub(crate) fn client(flags: &ClientTls, targets: &[Target]) -> Result<Encryption, Failure> {
+    check_effect(flags, targets)?;
     let named = [
         ("--cert", flags.cert.as_deref()),
         ("--key", flags.key.as_deref()),
@@ -209,6 +210,27 @@ pub(crate) fn client(flags: &ClientTls) -> Result<Encryption, Failure> {
         identity: identity.transpose()?,
     };
     Ok(Encryption::new(Client::new(trust).map_err(unusable)?, tell))
+}
+
+/// Refuses flags that promise protection if a target is not under TLS: no certificate is checked
+/// or sent there.
+fn check_effect(flags: &ClientTls, targets: &[Target]) -> Result<(), Failure> {
+    let Some(target) = targets.iter().find(|target| !target.encrypted) else { return Ok(()) };
+    let given = [
+        ("--pin", !flags.pin.is_empty()),
+        ("--cacert", flags.cacert.is_some()),
+        ("--cert", flags.cert.is_some()),
+        ("--known-hosts", flags.known_hosts.is_some()),
+    ];
+    if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+        let encrypted = Target { encrypted: true, ..target.clone() };
+        let error = anyhow!("{flag} has no effect on {}: no TLS", target.address());
+        return Err(Failure::new(Exit::Usage, error).with_hint(format!("use {encrypted}")));
+    }
+    if flags.insecure {
+        to_stderr(&format!("warning: -k has no effect on {}: no TLS", target.address()));
+    }
+    Ok(())
 }
 
 /// What a person has to know of a server that nobody vouches for.

@@ -148,9 +148,7 @@ pub enum TargetError {
         scheme: &'static str,
     },
     /// A user or a secret before the host.
-    #[error(
-        "user names and tokens are not accepted in a URL: other users of this machine can see it"
-    )]
+    #[error("user names and tokens are not accepted in a URL")]
     UserInfo,
     /// Nothing between `://` and `/`.
     #[error("{0:?} has no host")]
@@ -193,7 +191,13 @@ impl TargetError {
                 Some(format!("write {scheme}://{}", rest.trim_start_matches('/')))
             }
             Self::UserInfo => Some(
-                "leave out all up to the @; a token goes into a --token-file or into ANYPORT_TOKEN"
+                "there are no user names: leave out all up to the @; a token goes into a --token-file or into ANYPORT_TOKEN, as other users of this machine can see a URL"
+                    .to_owned(),
+            ),
+            Self::BadPort(port) if is_number(port) => None,
+            Self::BadPort(port) if is_service(port) => Some(
+                "names of services are not accepted: write the number of the port, or a path \
+                 after a slash: HOST/PATH"
                     .to_owned(),
             ),
             Self::NoPort(_) | Self::BadPort(_) => {
@@ -275,6 +279,11 @@ fn split_scheme(url: &str) -> Result<(&str, &str), TargetError> {
         return Err(TargetError::NoSlashes { url: url.to_owned(), scheme });
     }
     Ok((ANYPORT, url))
+}
+
+/// Whether a word could be in /etc/services, as `http`.
+fn is_service(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
 fn is_number(text: &str) -> bool {
@@ -463,10 +472,7 @@ mod tests {
             ),
             ("ws:///x", r#""ws:///x" has no host"#),
             ("ws://h:0/", r#"port "0" is not a number from 1 to 65535"#),
-            (
-                "ws://alice:s3cret@h/",
-                "user names and tokens are not accepted in a URL: other users of this machine can see it",
-            ),
+            ("ws://alice:s3cret@h/", "user names and tokens are not accepted in a URL"),
             ("ws://h:http/", r#"port "http" is not a number from 1 to 65535"#),
         ] {
             assert_eq!(url.parse::<Target>().unwrap_err().to_string(), message);

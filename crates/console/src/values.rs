@@ -29,6 +29,9 @@ where
 pub fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
+    if is_fraction(number, unit) {
+        return Err("expected a whole number, such as 1500MB in place of 1.5GB".to_owned());
+    }
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kb" => 1000,
@@ -43,6 +46,13 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| "expected a number of bytes".to_owned())?;
     number.checked_mul(factor).ok_or_else(|| "must be less than 2^64 bytes".to_owned())
+}
+
+/// Whether a decimal fraction was typed, as `1.5G` or `.5G`.
+fn is_fraction(digits: &str, rest: &str) -> bool {
+    let mut rest = rest.chars();
+    rest.next().is_some_and(|point| matches!(point, '.' | ','))
+        && (!digits.is_empty() || rest.next().is_some_and(|digit| digit.is_ascii_digit()))
 }
 
 /// Bytes, and at least one.
@@ -62,7 +72,7 @@ pub fn rate(text: &str) -> Result<u64, String> {
         ));
     }
     match some_bytes(text) {
-        Err(error) if error.starts_with("expected") => {
+        Err(error) if error.starts_with("expected") && !error.contains("whole") => {
             Err("expected bytes per second, such as 65536, 1MB or 2MiB".to_owned())
         }
         parsed => parsed,
@@ -141,7 +151,7 @@ pub fn user_name(text: &str) -> Result<String, String> {
     if anyport_proto::access::is_user_name(text) {
         return Ok(text.to_owned());
     }
-    Err("expected 1 to 15 of A-Z a-z 0-9 . _ - (shorter than any token)".to_owned())
+    Err("expected 1 to 15 characters: letters, digits, . _ -".to_owned())
 }
 
 #[cfg(test)]

@@ -56,13 +56,18 @@ impl TlsError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Untrusted(untrusted) => Some(untrusted.hint()),
-            Self::Protocol(rustls::Error::InvalidMessage(_)) => {
-                Some("the server may have no TLS: try tcp:// (or http://)".to_owned())
-            }
+            Self::Protocol(rustls::Error::InvalidMessage(_)) => Some(NO_TLS_HINT.to_owned()),
+            // A server with --tls off answers so, and it has no other reason without certificates.
+            Self::Protocol(rustls::Error::AlertReceived(
+                rustls::AlertDescription::HandshakeFailure,
+            )) => Some(NO_TLS_HINT.to_owned()),
             _ => None,
         }
     }
 }
+
+/// What to try where a server may not speak TLS.
+pub const NO_TLS_HINT: &str = "the server may have TLS disabled: try tcp:// (or http://)";
 
 impl From<rustls::Error> for TlsError {
     fn from(error: rustls::Error) -> Self {

@@ -10,6 +10,8 @@ use anyport_net::waiting::Waiting;
 use crate::flags;
 
 pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
+    // What is wrong with the URL is reported by cat.
+    let target = flags.url.replacen("udp://", "tcp://", 1).parse::<Target>().ok();
     let mut options = CatOptions::default();
     options.binary = flags.binary;
     options.quit_after = flags.quit_after;
@@ -17,7 +19,7 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     // Who sits at a terminal sees that the server has ended, and has nothing more to say to it.
     options.outlasts = !io::stdin().is_terminal();
     // No congestion control makes what is typed faster.
-    options.connect = super::connecting(&flags.connect)?;
+    options.connect = super::connecting(&flags.connect, target.as_slice())?;
     options.connect.congestion = Congestion::System;
     options.token = flags.credential.handshake_token(&flags.url)?;
     match cat(&flags.url, &options, Waiting(io::stdin()), Waiting(io::stdout())) {
@@ -30,14 +32,13 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
                 ErrorKind::Target(_) => {
                     (Exit::Usage, error.hint().or_else(|| Some(forms.to_owned())))
                 }
-                ErrorKind::NoPath(..) => (Exit::Usage, error.hint()),
+                ErrorKind::NoPath(..) | ErrorKind::NoChannel => (Exit::Usage, error.hint()),
                 _ => (Exit::from(error.blame()), error.hint()),
             };
             let failure = Failure { hint, ..Failure::new(exit, error) };
-            let target = flags.url.replacen("udp://", "tcp://", 1).parse::<Target>();
             Err(match target {
-                Ok(target) => failure.at(&target, &options.connect),
-                Err(_) => failure,
+                Some(target) => failure.at(&target, &options.connect),
+                None => failure,
             })
         }
     }

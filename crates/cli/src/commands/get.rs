@@ -31,7 +31,7 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
     }
     let targets = targets(flags)?;
     let output = output(flags, &targets)?;
-    let options = options(flags)?;
+    let options = options(flags, &targets)?;
     let bar = progress::bar(flags.quiet, Some(0));
     let resume = match &output {
         Output::Stdout | Output::Special(_) => progress::STARTS_OVER,
@@ -271,9 +271,9 @@ fn is_stdout(flags: &flags::Get) -> bool {
     flags.output.as_deref().is_some_and(leads_to_stdout)
 }
 
-fn options(flags: &flags::Get) -> Result<GetOptions, Failure> {
+fn options(flags: &flags::Get, targets: &[Target]) -> Result<GetOptions, Failure> {
     let mut options = GetOptions::default();
-    options.connect = super::receiving(&flags.connection)?;
+    options.connect = super::receiving(&flags.connection, targets)?;
     options.digest = flags.digest;
     options.checksum = flags.checksum;
     options.on_exists = flags.on_exists;

@@ -1,6 +1,7 @@
 //! `anyport ls`.
 
 use std::io::{self, Write};
+use std::slice;
 
 use anyport_client::{Error, GetOptions, Listed, list};
 use anyport_console::{Exit, Failure, stdout, to_stderr};
@@ -19,7 +20,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     let target = flags.connection.credential.target(&flags.url, hint)?;
     access::place(&target)?;
     let mut options = GetOptions::default();
-    options.connect = super::receiving(&flags.connection)?;
+    options.connect = super::receiving(&flags.connection, slice::from_ref(&target))?;
     let mut out = io::BufWriter::new(stdout());
     let listed = list(&target, flags.recursive, &options, &mut |listed| {
         let line = match listed {

@@ -19,17 +19,17 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod token;
 
-use std::env;
+use std::{env, slice};
 
-use anyport_client::{ConnectOptions, Proxies, ProxyUrlError};
+use anyport_client::{ConnectOptions, Proxies, ProxyUrlError, Target};
 use anyport_console::{Exit, Failure};
 
 use crate::{flags, trust};
 
-/// Returns the connection options that all clients have.
-fn connecting(flags: &flags::Connect) -> Result<ConnectOptions, Failure> {
+/// Returns the options of connections to `targets` that all clients have.
+fn connecting(flags: &flags::Connect, targets: &[Target]) -> Result<ConnectOptions, Failure> {
     let mut options = ConnectOptions::default();
-    options.encryption = trust::client(&flags.tls)?;
+    options.encryption = trust::client(&flags.tls, targets)?;
     options.connect_timeout = flags.connect_timeout;
     options.proxies = match flags.proxy.as_deref() {
         None => Proxies::from_environment(|name| env::var(name).ok()),
@@ -43,16 +43,16 @@ fn connecting(flags: &flags::Connect) -> Result<ConnectOptions, Failure> {
 }
 
 /// Returns the connection options of commands that receive.
-fn receiving(flags: &flags::Connection) -> Result<ConnectOptions, Failure> {
-    let mut options = connecting(&flags.connect)?;
+fn receiving(flags: &flags::Connection, targets: &[Target]) -> Result<ConnectOptions, Failure> {
+    let mut options = connecting(&flags.connect, targets)?;
     options.congestion = flags.congestion.clone();
     options.timeout = flags.timeout;
     Ok(options)
 }
 
 /// Returns the connection options of `send`, also to a pipe.
-fn connecting_to_send(flags: &flags::Send) -> Result<ConnectOptions, Failure> {
-    let mut options = connecting(&flags.connect)?;
+fn connecting_to_send(flags: &flags::Send, target: &Target) -> Result<ConnectOptions, Failure> {
+    let mut options = connecting(&flags.connect, slice::from_ref(target))?;
     options.congestion = flags.congestion.clone();
     options.timeout = flags.timeout;
     Ok(options)

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use anyhow::Context;
 use anyport_client::{Error, ErrorKind, Place, Scheme, Source, Target, give, take, take_into};
@@ -25,8 +26,13 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
             "tar c FILE… | anyport send - TARGET --pipe KEY",
         ));
     };
+    if file.is_dir() {
+        let file = file.display();
+        let hint = format!("tar c {file} | anyport send - {} --pipe {key}", flags.target);
+        return Err(usage(&format!("--pipe sends one file, {file} is a directory"), &hint));
+    }
     let source = Source::new(file).map_err(|error| Failure::new(Exit::Failed, error))?;
-    let options = super::connecting_to_send(flags)?;
+    let options = super::connecting_to_send(flags, &target)?;
     let receivers = usize::from(flags.receivers);
     let wanted = Give { key: key.clone(), size: None, receivers };
     let bar = progress::bar(flags.quiet, source.size());
@@ -59,7 +65,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
         ));
     };
     let target = target(url, &flags.connection.credential)?;
-    let options = super::receiving(&flags.connection)?;
+    let options = super::receiving(&flags.connection, slice::from_ref(&target))?;
     let is_stdout = flags.output.as_deref().is_some_and(leads_to_stdout);
     let special = flags.output.as_deref().filter(|path| special(path) == Some(Special::Stream));
     let taken = if is_stdout {
@@ -101,7 +107,12 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
 /// A server, and nothing of it.
 fn target(url: &str, credential: &Credential) -> Result<Target, Failure> {
     let target = credential.target(url, "a server is HOST:PORT")?;
-    if target.scheme != Scheme::Tcp || target.place() != Ok(Place::Top) {
+    if target.scheme != Scheme::Tcp {
+        let error = format!("pipes are not supported over {}://", target.scheme_name());
+        let tcp = Target { scheme: Scheme::Tcp, path: "/".to_owned(), ..target };
+        return Err(usage(&error, &format!("use {tcp}")));
+    }
+    if target.place() != Ok(Place::Top) {
         return Err(usage("with --pipe the target is HOST:PORT, without a path", "HOST:PORT"));
     }
     Ok(target)

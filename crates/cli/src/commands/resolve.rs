@@ -3,13 +3,28 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, anyhow};
-use anyport_console::{Exit, Failure, print_failure, reason, to_stdout};
+use anyport_client::Target;
+use anyport_console::{Exit, Failure, print_failure, reason, to_stderr, to_stdout};
 use anyport_net::resolve::{Family, Found, Port, Query, ResolveError, name_of, resolve};
 use serde_json::{Value, json};
 
 use crate::flags;
+use crate::tips::{is_bare, is_port};
 
 pub(crate) fn run(flags: &flags::Resolve) -> Result<Exit, Failure> {
+    if let Some(name) = flags.names.iter().find(|name| name.contains("://")) {
+        let host = name
+            .parse::<Target>()
+            .map_or_else(|_| "the host alone".to_owned(), |target| target.host);
+        let error = anyhow!("{name} is a URL");
+        return Err(Failure::new(Exit::Usage, error).with_hint(format!("write {host}")));
+    }
+    if let [host, port] = flags.names.as_slice()
+        && is_port(port)
+        && is_bare(host)
+    {
+        to_stderr(&format!("note: {port} is resolved as a name; for a port write {host}:{port}"));
+    }
     let mut exit = Exit::Done;
     for name in &flags.names {
         let asked =

@@ -302,7 +302,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     options.limit_rate = flags.limit_rate;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
-    options.connect = super::connecting_to_send(flags)?;
+    options.connect = super::connecting_to_send(flags, target)?;
     Ok(options)
 }
 

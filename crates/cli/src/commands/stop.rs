@@ -22,6 +22,9 @@ pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
     }
     if flags.wait {
         server.wait()?;
+        if !flags.which.json {
+            to_stderr(&format!("process {} has stopped", answer["pid"]));
+        }
     }
     Ok(Exit::Done)
 }

@@ -87,7 +87,8 @@ impl Background {
 pub(crate) struct Which {
     /// Control socket of the server
     ///
-    /// By default, the command looks for sockets in the directories that serve --control names.
+    /// [default: sockets in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/anyport, /run/user/UID/anyport,
+    /// /run/anyport and /tmp/anyport-UID]
     #[arg(long, value_name = "SOCKET")]
     pub(crate) control: Option<PathBuf>,
 

@@ -21,7 +21,7 @@ pub(crate) struct Config {
 pub(crate) enum ConfigCommand {
     Check(Check),
     Show(Show),
-    /// Print a settings file with every key, its meaning and its default
+    /// Print a settings file to edit: every key, its meaning, its default
     Example,
 }
 

@@ -32,7 +32,7 @@ use crate::logging::LogFormat;
 pub(crate) struct Serve {
     /// Directory to serve, created if it does not exist
     ///
-    /// Only its last component is created.
+    /// Only its last component is created, and with --read-only none.
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) directory: PathBuf,
 
@@ -53,7 +53,7 @@ pub(crate) struct Serve {
     #[arg(long, short, value_name = "ADDR", help_heading = "Listening")]
     pub(crate) bind: Vec<String>,
 
-    /// Default port of --bind addresses [default: 8331]
+    /// Port to listen on, unless --bind names one [default: 8331]
     ///
     /// Without --bind, the port on both loopback addresses: --port 8080 and --bind 8080 mean the
     /// same. Does not apply to --listen.
@@ -61,10 +61,11 @@ pub(crate) struct Serve {
     #[arg(value_parser = values::number(0..=u16::MAX))]
     pub(crate) port: Option<u16>,
 
-    /// Add a listener, also for echo, greet or the time
+    /// Listen for one service: echo, greet, the time, or files (any)
     ///
-    /// Repeatable; each can have its own settings. With --listen and without --bind and --port, the
-    /// server listens on these addresses only, and only any:// accepts files.
+    /// Repeatable; each can have its own settings. --listen replaces the default addresses: with it
+    /// and without --bind and --port, the server listens on these addresses only, and only any://
+    /// accepts files.
     ///
     /// any://ADDR accepts the same clients as --bind ADDR. Settings for this listener alone follow
     /// a question mark: any://ADDR?only=raw,http&detect-timeout=5s. The keys are only, detect (on
@@ -98,7 +99,7 @@ pub(crate) struct Serve {
     #[arg(long, conflicts_with = "upload_only", help_heading = "Access")]
     pub(crate) read_only: bool,
 
-    /// Refuse downloads and listings; keep every upload
+    /// Refuse downloads and listings; never replace a stored file
     ///
     /// If the name is taken, the server renames the upload, whatever the client or --on-exists
     /// requests, and never reports the file as already stored. An interrupted upload is resumed
@@ -114,15 +115,17 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "MODE", default_value = "file", help_heading = "Files")]
     pub(crate) fsync: Fsync,
 
-    /// Digest if the client names none: blake3, sha256 or none
+    /// Digest of files whose client selects no algorithm
+    ///
+    /// ALGORITHM is blake3, sha256 or none (no digest).
     #[arg(long, value_name = "ALGORITHM", default_value = "blake3", help_heading = "Files")]
     pub(crate) digest: Algorithm,
 
-    /// If the name is taken: error, rename, overwrite [default: by client]
+    /// If the name is taken: error, rename, overwrite [default: see --help]
     ///
     /// Clients may request error or rename instead; they may request overwrite only if it is given
-    /// here. The default is error for clients that send size and modification time (anyport send),
-    /// and rename for all others (nc, curl, browsers, anyport send from standard input).
+    /// here. [default: error for clients that send size and modification time (anyport send), and
+    /// rename for all others (nc, curl, browsers, anyport send from standard input)]
     #[arg(long, value_name = "POLICY", help_heading = "Files")]
     pub(crate) on_exists: Option<OnExists>,
 
@@ -191,8 +194,8 @@ pub(crate) struct Serve {
     /// Maximum number of unclassified connections
     ///
     /// Unclassified: protocol not yet detected. The client has sent nothing, or too little. Beyond
-    /// the limit the server closes the one that has been silent for longest, of the IP address that
-    /// has most of them. [default: 256, or --max-conns if that is less]
+    /// the limit, the server takes the IP address that has most of them, and closes the connection
+    /// of it that has been silent for longest. [default: 256, or --max-conns if that is less]
     #[arg(long, alias = "max-undecided", value_name = "COUNT", help_heading = "Limits")]
     #[arg(value_parser = values::number(1..=u32::MAX))]
     pub(crate) max_unclassified: Option<u32>,
@@ -209,9 +212,9 @@ pub(crate) struct Serve {
     #[arg(help_heading = "Limits")]
     pub(crate) max_buffered: u64,
 
-    /// Limit each connection, both ways [default: unlimited]
+    /// Limit each connection, both directions together [default: unlimited]
     ///
-    /// Both directions count together, in bytes per second.
+    /// In bytes per second.
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Limits")]
     pub(crate) limit_rate: Option<u64>,
 
@@ -248,10 +251,11 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) tls: ServerTls,
 
-    /// Accept only these of raw,http,ws,frames,tls; use commas
+    /// Accept only these protocols: raw, http, ws, frames, tls (as ws,tls)
     ///
-    /// tls alone requires TLS, with every protocol inside; in a list,
-    /// it accepts the listed protocols under TLS too.
+    /// tls alone accepts every protocol, but only under TLS; in a list, it accepts the listed
+    /// protocols under TLS too. raw stores whatever is not recognized as an accepted protocol:
+    /// with raw alone, requests of HTTP and TLS are stored as raw bytes and get no answer.
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = "Detection")]
     pub(crate) only: Vec<ProtocolName>,
 
@@ -261,7 +265,8 @@ pub(crate) struct Serve {
 
     /// Time after which an unclassified client is treated as raw TCP
     ///
-    /// Measured from its first byte; for --on-timeout, from the start of the connection.
+    /// The time begins with its first byte. With --on-timeout greet it begins with the connection,
+    /// for a client that sends nothing.
     #[arg(long, value_name = "DURATION", default_value = "3s", help_heading = "Detection")]
     #[arg(value_parser = values::duration)]
     pub(crate) detect_timeout: Duration,

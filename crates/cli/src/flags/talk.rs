@@ -67,9 +67,10 @@ pub(crate) struct Chat {
 /// Connect stdin and stdout to a TCP, WebSocket or UDP server
 ///
 /// Like nc and websocat: sends its input to the server and prints the server's data on stdout, in
-/// both directions concurrently. At the end of the input it shuts down its side of the connection
-/// (FIN, or Close 1000), and receives until the server closes too. If the server sends its FIN
-/// first, the rest of the input is still sent, unless it is typed on a terminal.
+/// both directions concurrently. At the end of the input it ends its side of the connection (a TCP
+/// FIN, or a WebSocket Close with code 1000), and receives until the server closes too. If the
+/// server ends its side first, the rest of the input is still sent, unless it is typed on a
+/// terminal.
 ///
 /// Over WebSocket each line of the input is a text message, and a received text message is printed
 /// with a line end unless it has one; with --binary, messages are bytes and nothing is added. Over

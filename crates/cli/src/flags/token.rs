@@ -6,8 +6,8 @@ use clap::Args;
 /// Generate an access token for serve --token-file
 ///
 /// Prints 32 random bytes in Base64 on stdout. Store them in a file that only you can read: umask
-/// 077; anyport token > FILE. Give the client the token without the name; its --token-file has
-/// lines of TOKEN or HOST TOKEN.
+/// 077; anyport token > FILE. A line of the server's file is TOKEN or NAME TOKEN; a line of a
+/// client's file is TOKEN or HOST TOKEN, without the name of the user.
 #[derive(Debug, Args)]
 pub(crate) struct Token {
     /// Name of the user, printed before the token

@@ -54,7 +54,9 @@ pub(crate) struct Send {
 
     /// Send through the pipe KEY; the server stores nothing
     ///
-    /// The receiver runs anyport get HOST:PORT --pipe KEY or curl http://HOST:PORT/pipe/KEY.
+    /// The receiver runs anyport get HOST:PORT --pipe KEY or curl http://HOST:PORT/pipe/KEY. URL is
+    /// HOST:PORT. The sender waits for the receivers as long as the server allows (serve
+    /// --pipe-wait). The receipt has the bytes, but no digest.
     #[arg(long, value_name = "KEY", help_heading = "Pipe")]
     #[arg(conflicts_with_all = ["plain", "on_exists", "no_resume", "times", "no_times", "perms"])]
     #[arg(conflicts_with_all = ["deflate", "limit_rate", "write_out"])]
@@ -71,10 +73,10 @@ pub(crate) struct Send {
     #[arg(value_parser = values::number(1_u8..=64))]
     pub(crate) receivers: u8,
 
-    /// If the name is taken: error, rename, overwrite [default: by server]
+    /// If the name is taken: error, rename, overwrite [default: error]
     ///
-    /// An anyport server reports an error by default (serve --on-exists), but renames standard
-    /// input, and files sent with --no-times or --plain.
+    /// By default the policy of the server applies (serve --on-exists), which is error unless its
+    /// owner set another; it renames standard input, and files sent with --no-times or --plain.
     #[arg(long, value_name = "POLICY", help_heading = "Files")]
     pub(crate) on_exists: Option<OnExists>,
 
@@ -174,9 +176,11 @@ pub(crate) struct Send {
     /// '%{path} %{bytes} %{rate}\n'
     ///
     /// Names: bytes; resumed (bytes that the server had already); seconds and durable_seconds
-    /// (without and with fsync); rate and delivery_rate (bytes per second); digest; path; end;
-    /// outcome; protocol; peer; congestion; rtt_us (microseconds); retransmits (packets); cwnd
-    /// (packets); bottleneck. An unknown value is empty. \n, \t, \r, \\ and %% are escapes.
+    /// (without and with fsync); rate; delivery_rate (the rate that TCP measured; both in bytes per
+    /// second); digest; path; end (how the sender marked the end: fin, size or close); outcome
+    /// (stored or already there); protocol; peer; congestion; rtt_us (microseconds); retransmits
+    /// (packets); cwnd (packets); bottleneck (the slowest part). An unknown value is empty. \n, \t,
+    /// \r, \\ and %% are escapes.
     #[arg(short = 'w', long, value_name = "FORMAT", conflicts_with_all = ["quiet", "json"])]
     pub(crate) write_out: Option<Template>,
 }
@@ -213,7 +217,8 @@ pub(crate) struct Get {
     /// Receive from the pipe with KEY
     ///
     /// The sender runs anyport send FILE HOST:PORT --pipe KEY. URL is then HOST:PORT, and the file
-    /// is named KEY unless -o is given.
+    /// is named KEY unless -o is given. The receiver waits for the sender as long as the server
+    /// allows (serve --pipe-wait). There is no digest to verify.
     #[arg(long, value_name = "KEY", conflicts_with = "limit_rate")]
     pub(crate) pipe: Option<PipeKey>,
 

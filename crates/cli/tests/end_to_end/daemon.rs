@@ -118,7 +118,9 @@ fn a_daemon_serves_when_its_command_ends_and_leaves_nothing_behind() {
     wait_until("the receipt in the log", || {
         place.logged("log").iter().any(|event| event["event"] == "receipt").then_some(())
     });
-    place.run(&["stop", "--wait"]).succeeds().says(&format!("process {pid} is stopping"));
+    let stopped = place.run(&["stop", "--wait"]).succeeds();
+    let stopped = stopped.says(&format!("process {pid} is stopping"));
+    stopped.says(&format!("process {pid} has stopped"));
     wait_until("its end", || is_gone(pid));
     assert_eq!(place.logged("log").last().unwrap()["event"], "summary");
     assert!(!place.path("pid").exists());

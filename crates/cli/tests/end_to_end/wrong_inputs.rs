@@ -206,3 +206,95 @@ fn a_rate_in_bits_is_refused_and_the_bytes_are_named() {
         outcome.says("the unit is bytes per second, not bits: write 1250kB for 10 Mbit/s");
     }
 }
+
+#[test]
+fn a_flag_that_promises_protection_is_refused_without_tls() {
+    let server = Server::start(&[]);
+    let sample = Sample::new("f", b"content");
+    let pin = "0".repeat(64);
+    for scheme in ["tcp", "ws", "frames", "http"] {
+        let (url, room) = (server.url(scheme, "f"), server.url(scheme, "rooms/r"));
+        let pipe = ["--pipe", "k"];
+        for command in [
+            &["send", sample.path(), &url][..],
+            &["get", &url],
+            &["ls", &url],
+            &["chat", &room],
+            &["cat", &url],
+            &[&["send", sample.path(), &url][..], &pipe].concat(),
+            &[&["get", &url][..], &pipe].concat(),
+        ] {
+            for (flag, value) in [
+                ("--pin", &*pin),
+                ("--cacert", sample.path()),
+                ("--cert", sample.path()),
+                ("--known-hosts", sample.path()),
+            ] {
+                let outcome = anyport(&[command, &[flag, value]].concat()).exits(2);
+                if !command.contains(&"--pipe") {
+                    outcome.says(&format!("{flag} has no effect on ")).says("hint: use ");
+                }
+            }
+        }
+        let insecure = anyport(&["send", "-k", sample.path(), &url, "--on-exists", "error"]);
+        insecure.says("warning: -k has no effect on ");
+    }
+    anyport(&["cat", "udp://localhost:1", "--pin", &pin]).exits(2).says("--pin has no effect");
+    let both = ["get", &server.url("tls", "f"), &server.url("tcp", "f"), "--pin", &pin];
+    anyport(&both).exits(2).says(&format!("hint: use {}", server.url("tls", "f")));
+    assert_eq!(server.published(), ["f"]);
+}
+
+#[test]
+fn an_argument_of_stop_status_and_reload_gets_the_flag_that_selects_a_server() {
+    for command in ["stop", "status", "reload"] {
+        let outcome = anyport(&[command, "36311"]).exits(2);
+        outcome.says("tip: --control PATH selects a server; anyport status shows the paths");
+    }
+}
+
+#[test]
+fn a_port_that_is_none_is_explained_in_urls_and_addresses() {
+    let sample = Sample::new("f", b"content");
+    let service = anyport(&["send", sample.path(), "localhost:http"]).exits(2);
+    service.says("hint: names of services are not accepted: write the number of the port");
+    let high = anyport(&["send", sample.path(), "localhost:99999"]).exits(2);
+    let high = high.says("from 1 to 65535");
+    assert!(high.stderr.ends_with("HOST:PORT\n"), "{high:?}");
+    for bind in ["::1:36408", "[::1:36408]"] {
+        let words = "hint: write an IPv6 address with a port as [ADDRESS]:PORT";
+        anyport(&["serve", "--bind", bind]).exits(2).says(words);
+        anyport(&["serve", "--listen", &format!("echo://{bind}")]).exits(2).says(words);
+    }
+    anyport(&["serve", "--bind", "localhost:abc"]).exits(2).says("\"abc\" is not a port");
+    anyport(&["serve", "--bind", "localhost:99999"]).exits(2).says("\"99999\" is not a port");
+}
+
+#[test]
+fn a_pipe_names_the_scheme_or_the_file_that_it_cannot_use() {
+    let sample = Sample::new("f", b"content");
+    let http = anyport(&["send", sample.path(), "http://localhost:1", "--pipe", "k"]).exits(2);
+    http.says("pipes are not supported over http://").says("hint: use tcp://localhost:1/");
+    let get = anyport(&["get", "wss://localhost:1", "--pipe", "k"]).exits(2);
+    get.says("pipes are not supported over wss://").says("hint: use tls://localhost:1/");
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path().to_str().unwrap();
+    let send = anyport(&["send", directory, "localhost:1", "--pipe", "k"]).exits(2);
+    send.says("is a directory").says(&format!("hint: tar c {directory} | anyport send - "));
+}
+
+#[test]
+fn a_fraction_is_refused_with_a_whole_number() {
+    for (flag, value) in [("--max-size", "1.5G"), ("--limit-rate", "1.5M"), ("--quota", ".5GB")] {
+        let outcome = anyport(&["serve", flag, value]).exits(2);
+        outcome.says("expected a whole number, such as 1500MB in place of 1.5GB");
+    }
+}
+
+#[test]
+fn resolve_refuses_a_url_and_notes_a_port_apart() {
+    anyport(&["resolve", "http://localhost/"]).exits(2).says("is a URL").says("write localhost");
+    let apart = anyport(&["resolve", "127.0.0.1", "80"]);
+    apart.says("note: 80 is resolved as a name; for a port write 127.0.0.1:80");
+    anyport(&["resolve", "-p", "80", "localhost"]).exits(2).says("tip: the port is a part");
+}

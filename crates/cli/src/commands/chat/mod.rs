@@ -7,8 +7,9 @@ mod input;
 mod output;
 
 use std::io::{self, IsTerminal};
+use std::slice;
 
-use anyport_client::{ChatOptions, Left, chat, room};
+use anyport_client::{ChatOptions, Left, Target, chat, room};
 use anyport_console::{Exit, Failure};
 use anyport_net::congestion::Congestion;
 use tokio::sync::mpsc::channel;
@@ -19,7 +20,7 @@ use crate::flags;
 
 pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
     let target = flags.credential.target(&flags.url, "use HOST:PORT/rooms/NAME")?;
-    let options = options(flags)?;
+    let options = options(flags, &target)?;
     room(&target, &options).map_err(|error| {
         let hint = error.hint();
         Failure { hint, ..Failure::new(Exit::Usage, error) }
@@ -55,13 +56,13 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
     }
 }
 
-fn options(flags: &flags::Chat) -> Result<ChatOptions, Failure> {
+fn options(flags: &flags::Chat, target: &Target) -> Result<ChatOptions, Failure> {
     let mut options = ChatOptions::default();
     options.nick = flags.nick.clone();
     options.history = flags.history;
     options.retries = flags.retry;
     options.retry_max_time = flags.retry_max_time;
-    options.connect = super::connecting(&flags.connect)?;
+    options.connect = super::connecting(&flags.connect, slice::from_ref(target))?;
     options.connect.congestion = Congestion::System;
     Ok(options)
 }
