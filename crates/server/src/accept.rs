@@ -46,8 +46,8 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                     // A crowd that says nothing must not keep this one waiting.
                     shared.undecided.evict_silent();
                 }
-                // After accept, not before: a listener that waits for clients must not hold a permit that another
-                // listener's client needs.
+                // After accept, not before: a listener that waits for clients must not hold a
+                // permit that another listener's client needs.
                 let permit = tokio::select! {
                     biased;
                     () = draining.cancelled() => return,
@@ -137,7 +137,8 @@ struct Exhausted {
 }
 
 impl Exhausted {
-    /// Out of descriptors or memory: waiting is all that helps. Anything else was the one connection's own trouble.
+    /// Out of descriptors or memory: waiting is all that helps. Anything else was the one
+    /// connection's own trouble.
     async fn pause_after(&mut self, error: &io::Error) {
         let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         if !exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
@@ -153,7 +154,8 @@ impl Exhausted {
     }
 }
 
-/// Between two attempts: connections that end are noticed soon, and a processor is not kept busy by asking.
+/// Between two attempts: connections that end are noticed soon, and a processor is not kept busy by
+/// asking.
 const PAUSE: Duration = Duration::from_millis(200);
 
 const TELL_EVERY: Duration = Duration::from_secs(5);

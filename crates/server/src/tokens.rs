@@ -1,4 +1,5 @@
-//! The tokens of a server, as something that they can be compared with and that does not give them away.
+//! The tokens of a server, as something that they can be compared with and that does not give them
+//! away.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ impl Tokens {
     /// Whoever shows one of these comes in.
     ///
     /// # Panics
-    /// Never where the system has a random source; without one there is no key, and no server to speak of.
+    /// Never where the system has a random source; without one there is no key, and no server to
+    /// speak of.
     pub fn new(list: Vec<Named>) -> Self {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the system has a random source");
@@ -38,7 +40,8 @@ impl Tokens {
         self.users.is_empty()
     }
 
-    /// Who has the token. Each is compared, and each comparison takes the same time wherever it fails (`blake3::Hash`).
+    /// Who has the token. Each is compared, and each comparison takes the same time wherever it
+    /// fails (`blake3::Hash`).
     pub(crate) fn owner(&self, shown: &Token) -> Option<User> {
         let shown = hash(&self.key, shown);
         let mut owner = None;

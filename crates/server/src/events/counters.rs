@@ -1,4 +1,4 @@
-//! What a server has done, counted: connections, decisions with the class of their reason, ends of transfers.
+//! Counters: connections, detection results with the class of their reason, and transfers.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use super::observer::{Sent, Why};
 use super::requests::Requests;
 use crate::config::Service;
 
-/// Counts while a server runs; [`Self::snapshot`] may be asked at any time, from anywhere.
+/// The counters of a running server. [`Self::snapshot`] may be called at any time, on any thread.
 #[derive(Debug, Default)]
 pub struct Counters {
     connections: AtomicU64,
@@ -42,99 +42,99 @@ pub struct Counters {
     dropped: [AtomicU64; Dropped::ALL.len()],
 }
 
-/// The counts at one moment.
+/// The values of the counters at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// Accepted connections.
     pub connections: u64,
-    /// Connections that ended without a byte, by how they ended; only those that are not 0.
+    /// Connections that ended without a byte, by how they ended; without zeros.
     pub silent: Vec<(SilentEnd, u64)>,
-    /// Decisions, by protocol and class of reason; only those that are not 0. A candidate for bare frames is decided
-    /// twice: as one by its first bytes, and later as frames or raw.
+    /// Decisions, by protocol and class of reason; only those that are not 0. A candidate for bare
+    /// frames is decided twice: as one by its first bytes, and later as frames or raw.
     pub decisions: Vec<(Decided, Class, u64)>,
-    /// Connections under TLS.
+    /// Connections with TLS.
     pub encrypted: u64,
     /// TLS handshakes that failed.
     pub unshaken: u64,
     /// Receipts: files that were stored or already there.
     pub receipts: u64,
-    /// Content bytes of these.
+    /// Their content bytes.
     pub bytes: u64,
     /// Receipts of files that were already there, so that nothing was received.
     pub already_there: u64,
-    /// Content bytes of these.
+    /// Their content bytes.
     pub already_there_bytes: u64,
-    /// Transfers that broke off.
+    /// Uploads that were interrupted.
     pub interrupted: u64,
-    /// Peers that were refused.
+    /// Refusals.
     pub refused: u64,
-    /// Of these, those of each kind; only those that are not 0.
+    /// Refusals of each kind; without zeros.
     pub refusals: Vec<(Why, u64)>,
     /// Connections that are open now.
     pub open: u64,
-    /// Bytes received over all connections and in datagrams, whatever they meant.
+    /// Bytes received over all connections and in datagrams.
     pub bytes_in: u64,
     /// Bytes sent over all connections and in datagrams.
     pub bytes_out: u64,
-    /// Files that were sent, from the byte that was asked for to the end.
+    /// Files that were sent completely, from the requested byte on.
     pub sent: u64,
-    /// Content bytes of these.
+    /// Their content bytes.
     pub bytes_sent: u64,
-    /// Files whose sending broke off.
+    /// Files whose sending was interrupted.
     pub unsent: u64,
-    /// Connections of each service that nobody had to ask for; only those that are not 0.
+    /// Connections to listeners of each service; without zeros.
     pub served: Vec<(Service, u64)>,
-    /// Datagrams that each service answered; only those that are not 0.
+    /// Datagrams that each service answered; without zeros.
     pub datagrams: Vec<(Service, u64)>,
-    /// Datagrams that got no answer; only those that are not 0.
+    /// Datagrams without an answer; without zeros.
     pub dropped: Vec<(Dropped, u64)>,
 }
 
-/// Why a datagram gets no answer.
+/// Why a datagram is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dropped {
-    /// The answer would be longer, and who asked may not be who it says.
+    /// The answer would be longer, and the source address may be forged.
     TooShort,
-    /// It says that it comes from a service which would answer in turn, or from nowhere.
+    /// Its source port belongs to a service that would answer in turn, or is 0.
     Source,
     /// It was longer than a datagram can be.
     TooLong,
-    /// Its address had many answers within a second.
+    /// Its address exceeded the number of answers per second.
     TooMany,
-    /// The kernel did not take the answer.
+    /// The kernel did not accept the answer.
     Unsent,
 }
 
-/// What a connection was decided to be.
+/// A detection result, as counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Decided {
-    /// By its first bytes.
+    /// The result for the first bytes.
     As(Verdict),
-    /// A candidate that was proven.
+    /// A candidate for bare frames that was confirmed.
     Frames,
 }
 
-/// The class of a decision's reason.
+/// The class of the reason of a detection result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Class {
-    /// The first bytes said it.
+    /// The first bytes.
     FirstBytes,
-    /// The deadline passed.
+    /// The deadline.
     Deadline,
-    /// The stream ended.
+    /// The end of the stream.
     EndOfStream,
-    /// Too many connections were undecided.
+    /// Too many unclassified connections.
     NoPlace,
-    /// What it could have been is not taken, or nothing was looked at.
+    /// The protocol is not accepted, or detection is disabled.
     Forced,
-    /// A candidate for bare frames was proven.
+    /// A candidate for bare frames was confirmed.
     Proof,
-    /// A candidate for bare frames was contradicted.
+    /// A candidate for bare frames was ruled out.
     Refuted,
-    /// A candidate for bare frames ended without a proof.
+    /// A candidate for bare frames ended before it was confirmed.
     Unproven,
 }
 
@@ -144,14 +144,14 @@ pub enum Class {
 pub enum SilentEnd {
     /// The peer closed it.
     Closed,
-    /// The idle time passed.
+    /// The idle timeout.
     Idle,
-    /// It gave way to another connection.
+    /// It was evicted for another connection.
     GaveWay,
 }
 
 impl Counters {
-    /// What has been counted so far.
+    /// Returns the values of all counters.
     pub fn snapshot(&self) -> Snapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let silent = SilentEnd::ALL.into_iter().zip(self.silent.iter().map(load));
@@ -226,18 +226,18 @@ impl Counters {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection is served from here on.
+    /// Counts a connection as open.
     pub(crate) fn opened(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It is gone.
+    /// Counts a connection as closed.
     pub(crate) fn closed(&self, lasted: Duration) {
         self.open.fetch_sub(1, Ordering::Relaxed);
         self.lasted.add(lasted.as_secs_f64());
     }
 
-    /// How long connections lasted, files took to come, and to go.
+    /// Returns the durations of connections, uploads and downloads.
     pub(crate) fn durations(&self) -> [Durations; 3] {
         [&self.lasted, &self.received_in, &self.sent_in].map(Histogram::durations)
     }
@@ -248,7 +248,7 @@ impl Counters {
         self.bytes_out.fetch_add(sent, Ordering::Relaxed);
     }
 
-    /// A TLS handshake is over.
+    /// Counts a TLS handshake.
     pub(crate) fn shaken(&self, succeeded: bool) {
         let counter = if succeeded { &self.encrypted } else { &self.unshaken };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -258,17 +258,17 @@ impl Counters {
         self.silent[end as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection of a service that nobody had to ask for.
+    /// Counts a connection to a listener of one service.
     pub(crate) fn served(&self, service: Service) {
         self.served[service as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A datagram was answered.
+    /// Counts a datagram that was answered.
     pub(crate) fn answered(&self, service: Service) {
         self.datagrams[service as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A datagram was not answered.
+    /// Counts a datagram that was not answered.
     pub(crate) fn dropped(&self, why: Dropped) {
         self.dropped[why as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -277,7 +277,7 @@ impl Counters {
         self.count(Decided::As(decision.verdict), Class::of(&decision.reason));
     }
 
-    /// A candidate for bare frames is settled.
+    /// Counts a candidate for bare frames that was decided.
     pub(crate) fn settled(&self, class: Class) {
         let decided = match class {
             Class::Proof => Decided::Frames,
@@ -384,7 +384,7 @@ impl SilentEnd {
     }
 }
 
-/// For people, on one line.
+/// A summary for people, on one line.
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connections, interrupted, refused, already_there, .. } = self;

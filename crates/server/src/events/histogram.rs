@@ -1,17 +1,19 @@
-//! How long things took, counted by buckets, as Prometheus adds them up.
+//! Durations in buckets, as Prometheus sums them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts of durations in seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
-    /// Those up to each of [`BOUNDS`] and above the one before it; the last one is for all that took longer.
+    /// Those up to each of [`BOUNDS`] and above the one before it; the last one is for all that
+    /// took longer.
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// All of them together, in microseconds: 584,000 years until it begins anew.
     micros: AtomicU64,
 }
 
-/// What has been counted: each bound with how many were not above it, then all, and the sum of their seconds.
+/// The values of a histogram: each bound with the number of durations up to it, their number, and
+/// their sum in seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Durations {
     pub(crate) up_to: [(f64, u64); BOUNDS.len()],
@@ -38,7 +40,7 @@ impl Histogram {
     }
 }
 
-/// From a request on loopback to a file over a night.
+/// Bounds from a request on loopback to a file that takes a night.
 const BOUNDS: [f64; 10] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0, 3600.0];
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What a server counts, as Prometheus reads it (text format 0.0.4). No label has a value that a peer chose.
+//! What a server counts, as Prometheus reads it (text format 0.0.4). No label has a value that a
+//! peer chose.
 
 use std::fmt::{Display, Write};
 

@@ -1,5 +1,5 @@
-//! What runs at this moment, for whoever asks: connections by what they speak, and files on their way with how far they are.
-//! Kept beside the counters, which know only what has ended.
+//! The transfers that run and the connections that are open, beside the counters, which know only
+//! what has ended.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,27 +9,27 @@ use std::time::{Duration, Instant};
 
 use anyport_proto::transfer::receipt::Protocol;
 
-/// A file on its way, as it was when somebody asked.
+/// A running transfer, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transfer {
-    /// Which way it goes.
+    /// Direction.
     pub direction: Direction,
-    /// What carries it.
+    /// Protocol.
     pub protocol: Protocol,
-    /// The other end.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// What it is called, if anybody said; a peer's words.
+    /// Name, if there is one; chosen by the peer.
     pub name: Option<String>,
-    /// All its bytes, where that is known.
+    /// Size, if it is known.
     pub size: Option<u64>,
-    /// Bytes that are here, or that have gone; those of an earlier attempt too.
+    /// Bytes transferred, with those of an earlier attempt.
     pub bytes: u64,
-    /// Since it began.
+    /// Time since it began.
     pub elapsed: Duration,
 }
 
-/// Which way a file goes.
+/// The direction of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// To the server.
@@ -39,7 +39,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The word for it.
+    /// The name in the status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::In => "in",
@@ -48,7 +48,7 @@ impl Direction {
     }
 }
 
-/// All that runs on a server.
+/// The running transfers and open connections of a server.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     state: Mutex<State>,
@@ -69,7 +69,7 @@ struct Entry {
     bytes: AtomicU64,
 }
 
-/// A file on its way; it is off the list when this is dropped.
+/// A running transfer, listed until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Underway {
     running: Arc<Running>,
@@ -77,7 +77,7 @@ pub(crate) struct Underway {
     entry: Arc<Entry>,
 }
 
-/// An open connection, until it is dropped.
+/// An open connection, counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Open {
     running: Arc<Running>,
@@ -85,7 +85,7 @@ pub(crate) struct Open {
 }
 
 impl Running {
-    /// A file begins; its bytes so far are in `transfer`.
+    /// Lists a transfer that begins.
     pub(crate) fn begin(self: &Arc<Self>, transfer: Transfer) -> Underway {
         let bytes = AtomicU64::new(transfer.bytes);
         let entry = Arc::new(Entry { transfer, began: Instant::now(), bytes });
@@ -97,13 +97,13 @@ impl Running {
         Underway { running: self.clone(), id, entry }
     }
 
-    /// A connection of which nothing is known.
+    /// Counts a connection that is not classified yet.
     pub(crate) fn open(self: &Arc<Self>) -> Open {
         self.lock().count(UNDECIDED);
         Open { running: self.clone(), speaks: UNDECIDED }
     }
 
-    /// How many files are on their way, and the `most` that began first.
+    /// Returns the number of running transfers, and the `most` oldest.
     pub(crate) fn transfers(&self, most: usize) -> (usize, Vec<Transfer>) {
         let state = self.lock();
         let first = state.transfers.values().take(most).map(|entry| Transfer {
@@ -114,7 +114,7 @@ impl Running {
         (state.transfers.len(), first.collect())
     }
 
-    /// Open connections, by what they speak; only those that are not 0.
+    /// Returns the open connections by protocol; without zeros.
     pub(crate) fn connections(&self) -> Vec<(&'static str, usize)> {
         self.lock().open.iter().map(|(speaks, count)| (*speaks, *count)).collect()
     }
@@ -140,7 +140,7 @@ impl State {
 }
 
 impl Underway {
-    /// So many bytes are here, or have gone.
+    /// Records how many bytes were transferred.
     pub(crate) fn at(&self, bytes: u64) {
         self.entry.bytes.store(bytes, Ordering::Relaxed);
     }
@@ -153,7 +153,7 @@ impl Drop for Underway {
 }
 
 impl Open {
-    /// What it speaks is known now.
+    /// Records the protocol.
     pub(crate) fn speaks(&mut self, what: &'static str) {
         let mut state = self.running.lock();
         state.discount(self.speaks);

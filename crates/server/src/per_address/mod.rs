@@ -1,7 +1,8 @@
-//! Connections of one peer address, bounded in number and in how fast they come, so that one machine cannot take all the places of a server.
+//! Connections of one peer address, bounded in number and in how fast they come, so that one
+//! machine cannot take all the places of a server.
 //!
-//! An IPv6 peer is counted by its /64: whoever has one address there has all of them. What is kept is an entry for each
-//! address that has a connection, so the limit on connections bounds it.
+//! An IPv6 peer is counted by its /64: whoever has one address there has all of them. What is kept
+//! is an entry for each address that has a connection, so the limit on connections bounds it.
 
 mod rate;
 

@@ -1,4 +1,5 @@
-//! New connections of one address in a second (a leaky bucket, kept as the time at which it will be empty).
+//! New connections of one address in a second (a leaky bucket, kept as the time at which it will be
+//! empty).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,8 +23,8 @@ impl Rates {
         Self { each, room, empty_at: HashMap::new() }
     }
 
-    /// Counts a connection, unless it is one too many. With more addresses than can be remembered, a new one is not counted:
-    /// what they have open is bounded all the same.
+    /// Counts a connection, unless it is one too many. With more addresses than can be remembered,
+    /// a new one is not counted: what they have open is bounded all the same.
     pub(crate) fn takes(&mut self, address: IpAddr, now: Instant) -> bool {
         if self.each.is_zero() {
             return true;

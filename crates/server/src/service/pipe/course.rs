@@ -62,8 +62,8 @@ impl Pipe {
         self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens or closes the giver's gate. Between half and all of the buffer it stays as it is, so that the two sides do not
-    /// wake each other for every piece.
+    /// Opens or closes the giver's gate. Between half and all of the buffer it stays as it is, so
+    /// that the two sides do not wake each other for every piece.
     pub(super) fn tune(&self, course: &Course) {
         let fullest = course.live().map(|queue| queue.load).max();
         match (fullest, &course.end) {
@@ -233,6 +233,7 @@ impl Queue {
 /// What a taker is told that took nothing for too long.
 const LEFT_BEHIND: &str = "too slow: the pipe continued without this receiver";
 
-/// What a piece takes of the buffer beside its bytes: a place in the queue of each receiver, of which there are up to 64, and an
-/// allocation. Else content that comes byte by byte would take a hundred times its size.
+/// What a piece takes of the buffer beside its bytes: a place in the queue of each receiver, of
+/// which there are up to 64, and an allocation. Else content that comes byte by byte would take a
+/// hundred times its size.
 pub(super) const PIECE_LOAD: usize = 2 * 1024;

@@ -36,8 +36,8 @@ pub(crate) enum Idle {
 }
 
 impl Giver {
-    /// What it waits for now: the takers, or room in their queues, or that they have everything. When that is over it
-    /// [`Self::leaves_behind`] what [`Self::idle`] says.
+    /// What it waits for now: the takers, or room in their queues, or that they have everything.
+    /// When that is over it [`Self::leaves_behind`] what [`Self::idle`] says.
     pub(crate) fn waits_for(&self) -> Option<Wait> {
         let gate = self.pipe.gate.clone();
         if gate.is_open() {

@@ -1,12 +1,14 @@
-//! Pipes: content goes from one session to others while it comes, and is stored nowhere (docs/pipe.md).
+//! Pipes: content goes from one session to others while it comes, and is stored nowhere
+//! (docs/pipe.md).
 //!
 //! ```text
 //!   giver ──► pieces, shared ──► a queue for each taker ──► taker
 //!     ▲ gate: closed while a queue is full                    ▲ gate: closed while its queue is empty
 //! ```
 //!
-//! A giver and as many takers as it wants meet by a key; further takers wait for the next giver of that key. The fullest
-//! queue closes the giver's gate, so the slowest taker sets the pace, and what is held is one buffer and one read.
+//! A giver and as many takers as it wants meet by a key; further takers wait for the next giver of
+//! that key. The fullest queue closes the giver's gate, so the slowest taker sets the pace, and
+//! what is held is one buffer and one read.
 
 mod course;
 mod giver;
@@ -75,14 +77,16 @@ struct Seat {
 impl Pipes {
     pub(crate) fn new(limits: PipeLimits) -> Self {
         let mut secret = [0; 32];
-        // Without it names in the log would be plain hashes, which give a key away only to who guesses it.
+        // Without it names in the log would be plain hashes, which give a key away only to who
+        // guesses it.
         let _ = getrandom::fill(&mut secret);
         let keys = Arc::new(Budget::new(limits.pipes as u64));
         Self { limits: Live::new(limits), secret, meetings: Mutex::default(), keys }
     }
 
-    /// What the log calls a pipe. Its key is all that keeps others from it, so that is neither logged nor named in a refusal; and as
-    /// people take words for keys, a hash that can be made elsewhere would be as good.
+    /// What the log calls a pipe. Its key is all that keeps others from it, so that is neither
+    /// logged nor named in a refusal; and as people take words for keys, a hash that can be made
+    /// elsewhere would be as good.
     fn alias(&self, key: &PipeKey) -> String {
         let hash = blake3::keyed_hash(&self.secret, key.as_str().as_bytes());
         hash.to_hex()[..ALIAS_LEN].to_owned()
@@ -122,8 +126,9 @@ impl Pipes {
         Ok(Giver { pipes, key, pipe, gathered: Vec::new(), wait, until, heard: None })
     }
 
-    /// Begins to take; it waits for a giver, and for the other takers. Where its session does not see whether its peer takes
-    /// anything, `patience` says how long it may take nothing before the others go on without it.
+    /// Begins to take; it waits for a giver, and for the other takers. Where its session does not
+    /// see whether its peer takes anything, `patience` says how long it may take nothing before the
+    /// others go on without it.
     pub(crate) fn take(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -213,5 +218,6 @@ impl Meeting {
     }
 }
 
-/// Hexadecimal digits of a pipe's name in the log: enough to tell those apart that are there at once.
+/// Hexadecimal digits of a pipe's name in the log: enough to tell those apart that are there at
+/// once.
 const ALIAS_LEN: usize = 8;

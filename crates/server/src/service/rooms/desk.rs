@@ -1,5 +1,5 @@
-//! Listeners that are tasks of the runtime, as streams that share a connection are: what their rooms have for them waits in a
-//! queue for each, as bounded as what waits for a socket.
+//! Listeners that are tasks of the runtime, as streams that share a connection are: what their
+//! rooms have for them waits in a queue for each, as bounded as what waits for a socket.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Who may ask, and by which name: what is looked at before any path.
+//! Access to all resources: token, host name, and the origin of pages.
 
 use anyport_proto::access::{HostName, authorization, host_of, subprotocol_token};
 use anyport_proto::http1::RequestHead;
@@ -12,7 +12,7 @@ use crate::access::{Denied, Means};
 use crate::events::Why;
 use crate::session::Context;
 
-/// Checks who sends a request, whatever it asks for. What is refused has been told.
+/// Checks token and host name of a request. A refusal has been reported.
 pub(crate) fn check(
     context: &Context,
     head: &RequestHead,
@@ -33,9 +33,9 @@ pub(crate) fn check(
     })
 }
 
-/// Whether a page may send this, as far as its browser says which one does (`Origin`). Whoever listens in a room is counted, and may be
-/// told to the others, and what is taken from a pipe is gone; so there pages that do not say who they are may neither embed
-/// nor fetch anything.
+/// Checks the origin of the page that sends a request, as its browser states it (`Origin`). Members
+/// of a room are counted and shown, and content that left a pipe is gone, so pages that do not state
+/// their origin may neither embed nor fetch those.
 pub(super) fn check_page(
     context: &Context,
     head: &RequestHead,
@@ -63,8 +63,9 @@ pub(super) fn check_page(
     Ok(())
 }
 
-/// Whether a browser says that a page of another origin asks, and that nobody has followed a link of it (Fetch Metadata, `Sec-Fetch-*`).
-/// A page of another port or another name of the same site is one too. What is loaded before anybody follows is no visit.
+/// Returns whether a browser states that a page of another origin sends the request, and not a person
+/// who followed a link (Fetch Metadata, `Sec-Fetch-*`). Another port or name of the same site is
+/// another origin, and a prefetch is no visit.
 fn is_of_another_page(head: &RequestHead) -> bool {
     let said = |name: &str| head.fields.get(name).map(HeaderValue::as_bytes);
     let is_ours = matches!(said("sec-fetch-site"), None | Some(b"same-origin" | b"none"));
@@ -74,9 +75,9 @@ fn is_of_another_page(head: &RequestHead) -> bool {
     !is_ours && !is_visit
 }
 
-/// A page that a stranger serves under a name which then leads here is of our origin to a browser (DNS rebinding), so it is
-/// the name that is checked (RFC 9110 §7.4). Where a token is asked for, that page has none. Elsewhere than on this machine
-/// people give servers names as they like, so there only those who named some are asked for them.
+/// Checks the host name (RFC 9110 §7.4). A page under a name that then resolves to this server has
+/// its origin in a browser (DNS rebinding). If tokens are required, such a page has none; for clients
+/// on other machines, names are checked only if some are configured.
 fn check_host(context: &Context, head: &RequestHead) -> Result<(), String> {
     let (config, host) = (&context.config, head.host());
     let from_here = context.peer.ip().to_canonical().is_loopback();
@@ -91,15 +92,16 @@ fn check_host(context: &Context, head: &RequestHead) -> Result<(), String> {
     }
 }
 
-/// Browsers ask for what the first challenge wants, and programs look for the one they know (RFC 9110 §11.6.1).
+/// Returns the response to a client without access. Browsers use the first challenge, and programs
+/// the one that they know (RFC 9110 §11.6.1).
 fn answer(denied: Denied, means: Means, form: Form) -> Answer {
     let status = denied.status();
     let answer = Answer::refusal(denied.refusal(means), form).with_status(status);
     if status == StatusCode::UNAUTHORIZED { challenging(answer) } else { answer }
 }
 
-/// What is given to everybody says that the rest is not: a client asks for it before it shows a token to a server that may be
-/// any other one.
+/// Adds the challenges to a public response: a client requests it before it sends its token to a
+/// server that may be another one.
 pub(super) fn announce_tokens(context: &Context, answer: Answer) -> Answer {
     if context.config.tokens.is_some() { challenging(answer) } else { answer }
 }

@@ -1,4 +1,4 @@
-//! Answers: heads with what each of them needs (RFC 9110 §6.6, §15), and short content behind them.
+//! Responses: heads with the fields that all of them have (RFC 9110 §6.6, §15), and short content.
 
 use std::time::SystemTime;
 
@@ -10,27 +10,27 @@ use anyport_proto::visible::{escape_json, make_lines_visible};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
-/// What of a request matters until its answer is out.
+/// What a response depends on in its request.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
-    /// What carries it.
+    /// The version of HTTP.
     pub(crate) protocol: Protocol,
-    /// The method was HEAD: the answer has a head alone.
+    /// The method was HEAD: the response is only a head.
     pub(crate) without_content: bool,
     pub(crate) form: Form,
-    /// The server stops: what would go on for long does not begin.
+    /// The server stops: nothing long begins.
     pub(crate) stopping: bool,
-    /// The page of another host that asks, and may (`--allow-origin`): a browser shows it the answer.
+    /// The page of another origin that may read the response (`--allow-origin`).
     pub(crate) foreign_page: Option<String>,
 }
 
-/// In which form the client would rather have an answer.
+/// The form that the client prefers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// What curl and nc show.
+    /// Text, for curl and nc.
     Text,
     Json,
-    /// What browsers ask for.
+    /// For browsers.
     Html,
 }
 
@@ -55,7 +55,7 @@ impl Asked {
         self.protocol == Protocol::Http2
     }
 
-    /// For what is no request that could be read.
+    /// The same for a request that could not be read.
     pub(crate) const fn unread(protocol: Protocol) -> Self {
         Self {
             protocol,
@@ -67,17 +67,17 @@ impl Asked {
     }
 }
 
-/// How long the content of an answer is.
+/// The length of a response's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Length {
     Known(u64),
-    /// It ends where its framing says so.
+    /// Its framing marks the end.
     Unknown,
     /// The status has no content (RFC 9110 §15.3.5, §15.4.5).
     None,
 }
 
-/// The head of an answer, without what its framing adds.
+/// The head of a response, without the fields of its framing.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
@@ -85,17 +85,17 @@ pub(crate) struct Head {
     pub(crate) length: Length,
 }
 
-/// An answer that is whole.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) head: Head,
     pub(crate) content: String,
-    /// What follows its request may be meant for somebody else.
+    /// The connection ends: what follows the request may not be a request.
     pub(crate) ends: bool,
 }
 
 impl Head {
-    /// All its fields, those that every answer has too.
+    /// Returns all its fields, with those of every response.
     pub(crate) fn fields(self, asked: &Asked) -> Vec<(HeaderName, String)> {
         let mut fields = Vec::with_capacity(self.fields.len() + USUAL);
         if let Some(date) = date::write(seconds()) {
@@ -109,16 +109,16 @@ impl Head {
             fields.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, page.clone()));
             fields.push((header::VARY, "Origin".to_owned()));
         }
-        // What a file says of itself is a stranger's word: no guessing at other types.
+        // The type of a file is its sender's word: browsers must not guess another.
         fields.push((header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()));
-        // Nor is anything of ours a picture or a script of somebody else's page.
+        // Pages of other origins must not embed it.
         let policy = HeaderName::from_static("cross-origin-resource-policy");
         fields.push((policy, "same-origin".to_owned()));
         fields
     }
 }
 
-/// A head alone.
+/// A response without content.
 impl From<Head> for Answer {
     fn from(head: Head) -> Self {
         Self { head, content: String::new(), ends: false }
@@ -126,7 +126,7 @@ impl From<Head> for Answer {
 }
 
 impl Answer {
-    /// Plain text; each line ends. What a peer chose of it is made visible.
+    /// Plain text whose lines end. Control characters of a peer are made visible.
     pub(crate) fn text(status: StatusCode, content: impl Into<String>) -> Self {
         Self::content(status, TEXT_UTF8, make_lines_visible(&content.into()).into_owned())
     }
@@ -148,7 +148,7 @@ impl Answer {
         Self { head: Head { status, fields, length }, content, ends: false }
     }
 
-    /// A head alone, with the length that its content has or would have.
+    /// A head, with the length that its content has or would have.
     pub(crate) const fn head(status: StatusCode, length: Length) -> Self {
         Self {
             head: Head { status, fields: Vec::new(), length },
@@ -157,7 +157,7 @@ impl Answer {
         }
     }
 
-    /// What a service does not take, or not give.
+    /// A refusal, in the form that the client prefers.
     pub(crate) fn refusal(refusal: Refusal, form: Form) -> Self {
         let status = refusal.code.meaning().status;
         let busy = refusal.code == RefusalCode::Busy;
@@ -171,7 +171,7 @@ impl Answer {
         if busy { answer.with(header::RETRY_AFTER, RETRY_AFTER) } else { answer }
     }
 
-    /// With one more field. What comes from a peer must have been made safe before.
+    /// Adds a field. A value from a peer must be sanitized.
     #[must_use]
     pub(crate) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.head.fields.push((name, value.into()));
@@ -185,7 +185,7 @@ impl Answer {
         self
     }
 
-    /// Whoever asked is not listened to any longer.
+    /// Ends the connection behind it.
     #[must_use]
     pub(super) const fn and_end(mut self) -> Self {
         self.ends = true;
@@ -204,8 +204,8 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const TEXT: &str = "text/plain";
 pub(super) const TEXT_UTF8: &str = "text/plain; charset=utf-8";
 
-/// Seconds after which what is busy now may not be.
+/// Seconds after which a busy client may try again.
 const RETRY_AFTER: &str = "5";
 
-/// Fields that most answers have.
+/// Number of fields that most responses have.
 const USUAL: usize = 6;

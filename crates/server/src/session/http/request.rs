@@ -18,15 +18,15 @@ use crate::session::refusing::TLS_REQUIRED;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expectation {
     None,
-    /// Until it is told to go on, or refused.
+    /// For `100 Continue`, or a refusal.
     Continue,
-    /// For something that nobody here can do.
+    /// For something that this server does not support.
     Unknown,
 }
 
 impl Expectation {
     pub(crate) fn of(head: &RequestHead) -> Self {
-        // HTTP/1.0 knows no interim answers.
+        // HTTP/1.0 has no interim responses.
         if !head.fields.contains_key(header::EXPECT) || head.version == Version::HTTP_10 {
             return Self::None;
         }
@@ -40,7 +40,7 @@ impl Expectation {
     }
 }
 
-/// Where the same is served under TLS, if it has to be; then no content is taken in the clear.
+/// Returns the redirect to TLS, if this listener requires it.
 pub(crate) fn to_https(context: &Context, head: &RequestHead) -> Option<Answer> {
     if !context.must_encrypt() {
         return None;
@@ -103,7 +103,7 @@ fn check(
         let refusal = Refusal::new(RefusalCode::NotSupported, NO_HTTP).with_hint(WEBSOCKET_HINT);
         return Err(self::refuse(context, asked, StatusCode::FORBIDDEN, refusal));
     }
-    // Whoever looks after the server need not be one of its users.
+    // A monitor needs no token.
     if !resource.is_public {
         access::check(context, head, Means::Http, asked)?;
     }
@@ -126,7 +126,7 @@ fn check(
     Ok(())
 }
 
-/// Whether there is content where there should be some, and only there.
+/// Checks that content is there if the method has some, and only then.
 fn check_content(
     context: &Context,
     head: &RequestHead,
@@ -144,14 +144,14 @@ fn check_content(
             return refuse(StatusCode::LENGTH_REQUIRED, reason);
         }
     } else if !framing.is_empty() {
-        // Content without a meaning is most often somebody else's next request (RFC 9110 §9.3.1).
+        // Content without a meaning is often a smuggled request (RFC 9110 §9.3.1).
         let reason = format!("content is not allowed with {method} (RFC 9110 §9.3)");
         return refuse(StatusCode::BAD_REQUEST, reason).map_err(Answer::and_end);
     }
     Ok(())
 }
 
-/// One that is known, and only not served here.
+/// Returns whether the method is registered, only not served here.
 fn is_registered(method: &Method) -> bool {
     [
         Method::GET,

@@ -8,8 +8,8 @@
 //!     └─upgrade──► another session                  or Ended, if the connection does not persist
 //! ```
 //!
-//! While a response is sent nothing is read. Input behind its request waits: the rest of one read at
-//! most. Which resource serves a request is decided in `http`, as for every version.
+//! While a response is sent nothing is read. Input behind its request waits: the rest of one read
+//! at most. Which resource serves a request is decided in `http`, as for every version.
 
 mod serving;
 mod upgrade;
@@ -37,10 +37,10 @@ use crate::events::Timed;
 pub(crate) struct Http1 {
     context: Context,
     reader: HeadReader,
-    /// When a head that has begun must be whole: counted from its first byte, so that trickling does not help.
+    /// When a head that has begun must be complete, counted from its first byte.
     due: Due,
     state: State,
-    /// What came behind a request that is being answered.
+    /// Input behind a request that is being answered.
     waiting: Vec<u8>,
 }
 
@@ -49,7 +49,7 @@ enum State {
     Head,
     /// A resource serves a request.
     Serving(Box<Serving>),
-    /// The last answer was given; what still comes is drained by the lingering close.
+    /// The last response was written; the lingering close discards further input.
     Ended,
 }
 
@@ -59,7 +59,8 @@ impl Http1 {
         Self { context, reader: HeadReader::new(), due, state: State::Head, waiting: Vec::new() }
     }
 
-    /// Whether no request is under way. One whose head has begun is answered; who says nothing sees the end.
+    /// Stops if no request is running, and returns whether. A client that has begun a head gets a
+    /// response.
     fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
         match &mut self.state {
             State::Head if !self.waiting.is_empty() => false,
@@ -145,7 +146,8 @@ impl Http1 {
         }
     }
 
-    /// The next head, if it is whole, and how many bytes of `bytes` it took. None where it was refused.
+    /// Returns the next head, if it is complete, and how many of `bytes` belonged to it; `None` if
+    /// it was refused.
     fn head(
         &mut self,
         bytes: &[u8],
@@ -172,8 +174,8 @@ impl Http1 {
         }
     }
 
-    /// Does what a request asks for. `followed`: what comes behind its head has begun to come.
-    /// Returns the session that takes over for the events of a room.
+    /// Serves a request. `followed`: input behind its head was read with it. Returns the session
+    /// for the events of a room.
     fn request(
         &mut self,
         head: &RequestHead,
@@ -194,8 +196,8 @@ impl Http1 {
         let waits = has_content && Expectation::of(head) != Expectation::None;
         match open(&self.context, head, framing, &mut exchange.asked) {
             Opened::Answer(answer) => {
-                // A client that waits for permission may send its content all the same, or not: nobody knows what the
-                // next byte is.
+                // A client that waits for permission may send its content or not, so what the next
+                // byte belongs to is unknown.
                 let short = matches!(framing, Framing::None | Framing::Length(..=MAX_PASSED_OVER));
                 exchange.persistent &= short && !waits;
                 exchange.answer(answer, replies);
@@ -213,7 +215,7 @@ impl Http1 {
                 self.served(Box::new(serving), finished);
             }
             Opened::Events(join) => {
-                // It ends with the connection, and is framed by that.
+                // It ends with the connection.
                 let mut head = Vec::new();
                 exchange.until_close().head(events(), &mut head);
                 self.state = State::Ended;
@@ -241,7 +243,7 @@ impl Http1 {
     }
 
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Next {
-        // What was asked before is answered first; then the end is met again.
+        // Earlier requests are answered first; then the end is handled again.
         if self.is_sending() {
             return Next::Continue;
         }
@@ -284,7 +286,7 @@ impl Http1 {
         self.refuse(StatusCode::REQUEST_TIMEOUT, &reason, replies);
     }
 
-    /// Refuses what is no request, or none whose end can be told: the connection ends with the answer.
+    /// Refuses input that is no request, or one without a known end: the connection ends.
     fn refuse(&mut self, status: StatusCode, reason: &str, replies: &mut Vec<u8>) {
         self.refused(reason.to_owned());
         Exchange::unread().answer(Answer::text(status, format!("{reason}\n")), replies);
@@ -301,7 +303,7 @@ impl Session for Http1 {
 
     fn interest(&self) -> Interest {
         let idle = self.context.config.timeouts.idle;
-        // The end of a head may begin a file, or open one.
+        // The end of a head may create or open a file.
         let head = Interest { may_block: true, ..Interest::input(self.due.patience(idle)) };
         let waits = !self.waiting.is_empty();
         let mut interest = match &self.state {
@@ -355,14 +357,14 @@ impl Session for Http1 {
 }
 
 impl State {
-    /// Where a session stands when an answer is out.
+    /// Returns the state after a response.
     fn after(exchange: &Exchange) -> Self {
         if exchange.persistent { Self::Head } else { Self::Ended }
     }
 }
 
-/// What a client waits for that asked whether it may send (RFC 9110 §10.1.1).
+/// Permission to send content (RFC 9110 §10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Bytes of answers beyond which requests that came behind one another wait until those are written.
+/// Bytes of responses beyond which pipelined requests wait until those are written.
 const ANSWERS_AT_ONCE: usize = 16 * 1024;

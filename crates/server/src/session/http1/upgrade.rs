@@ -1,4 +1,5 @@
-//! The upgrade to WebSocket, on any request of a connection; bytes behind the head are the first frames.
+//! The upgrade to WebSocket, on any request of a connection; bytes behind the head are the first
+//! frames.
 
 use anyport_proto::access::PLAIN_SUBPROTOCOL;
 use anyport_proto::http1::RequestHead;

@@ -1,4 +1,4 @@
-//! Answers on the wire of HTTP/1.1 (RFC 9112 §4, §6, §7.1, §9).
+//! Responses of HTTP/1.1, encoded (RFC 9112 §4, §6, §7.1, §9).
 
 use anyport_proto::http1::{RequestHead, date};
 use anyport_proto::transfer::receipt::Protocol;
@@ -7,18 +7,18 @@ use http::{Version, header};
 use crate::events::Timed;
 use crate::session::http::{Answer, Asked, Head, Length, now};
 
-/// What of a request matters until its answer is out.
+/// What a response depends on, until it is written.
 #[derive(Debug)]
 pub(super) struct Exchange {
     version: Version,
     /// Whether another request may follow.
     pub(super) persistent: bool,
     pub(super) asked: Asked,
-    /// Dropped when its answer is out; none where there is nothing to count.
+    /// Dropped when the response is written; `None` if nothing is counted.
     timed: Option<Timed>,
 }
 
-/// How the content of an answer is framed.
+/// How the content of a response is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Frame {
     /// By its length, or there is none.
@@ -29,9 +29,9 @@ pub(super) enum Frame {
 }
 
 impl Exchange {
-    /// What a request asks of its answer. Where the server is `stopping` it is the last one of its connection.
+    /// The exchange of a request. If the server is `stopping`, it is the last of its connection.
     pub(super) fn of(head: &RequestHead, stopping: bool) -> Self {
-        // RFC 9112 §9.3: HTTP/1.1 goes on unless told not to, HTTP/1.0 only if asked to.
+        // RFC 9112 §9.3: HTTP/1.1 persists by default, HTTP/1.0 on request.
         let goes_on = match head.version {
             Version::HTTP_10 => head.has_token(header::CONNECTION, "keep-alive"),
             _ => true,
@@ -44,25 +44,25 @@ impl Exchange {
         }
     }
 
-    /// For what is no request that could be read.
+    /// The exchange of a request that could not be read.
     pub(super) const fn unread() -> Self {
         let asked = Asked::unread(Protocol::Http);
         Self { version: Version::HTTP_11, persistent: false, asked, timed: None }
     }
 
-    /// One that is counted when its answer is out.
+    /// Counts the exchange when its response is written.
     pub(super) fn timed(self, timed: Timed) -> Self {
         Self { timed: Some(timed), ..self }
     }
 
-    /// The same for an answer that ends with the connection.
+    /// Lets the response end with the connection.
     pub(super) fn until_close(mut self) -> Self {
         self.version = Version::HTTP_10;
         self.persistent = false;
         self
     }
 
-    /// Writes an answer that is whole.
+    /// Writes a complete response.
     pub(super) fn answer(&mut self, answer: Answer, replies: &mut Vec<u8>) {
         let Answer { head, content, ends } = answer;
         self.persistent &= !ends;
@@ -73,7 +73,8 @@ impl Exchange {
         self.timed = None;
     }
 
-    /// Writes the head of an answer, the empty line included. What can only end with the connection ends it.
+    /// Writes the head of a response, the empty line included. Content that only the end of the
+    /// connection can end makes it the last.
     pub(super) fn head(&mut self, head: Head, replies: &mut Vec<u8>) -> Frame {
         let (status, length) = (head.status, head.length);
         if let Some(timed) = &mut self.timed {
@@ -127,7 +128,7 @@ impl Frame {
     }
 }
 
-/// A response that was made where there is no clock, with its date (RFC 9110 §6.6.1).
+/// Writes a response that was made without a clock, with its date (RFC 9110 §6.6.1).
 pub(super) fn dated(response: &[u8], replies: &mut Vec<u8>) {
     let line = response.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let (line, rest) = response.split_at(line);
@@ -138,7 +139,7 @@ pub(super) fn dated(response: &[u8], replies: &mut Vec<u8>) {
     replies.extend_from_slice(rest);
 }
 
-/// `content-type` as people write it.
+/// A field name in title case.
 struct Title<'a>(&'a str);
 
 impl std::fmt::Display for Title<'_> {

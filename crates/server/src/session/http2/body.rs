@@ -10,7 +10,8 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use super::flow::{FLOW, Outflow, Piece, SHORT};
 use super::watch::Open;
 
-/// The content of a response. Its error resets the stream: no client accepts a part of it as all of it.
+/// The content of a response. Its error resets the stream: no client accepts a part of it as all of
+/// it.
 pub(super) type Body = UnsyncBoxBody<Piece, io::Error>;
 
 /// A short content that is in memory.

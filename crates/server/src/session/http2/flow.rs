@@ -6,9 +6,10 @@
 //!                           └── Flow ◄──┴── bytes accepted by the socket  └── Watch: bytes delivered
 //! ```
 //!
-//! h2 hands the bytes of a [`Piece`] to the socket when the client's windows and the other streams allow it, and does not report
-//! when; so the piece itself does. The body ends only when its last byte is with the socket: until then the stream has a task, and
-//! dropping that task resets the stream.
+//! h2 hands the bytes of a [`Piece`] to the socket when the client's windows and the other streams
+//! allow it, and does not report when; so the piece itself does. The body ends only when its last
+//! byte is with the socket: until then the stream has a task, and dropping that task resets the
+//! stream.
 
 use std::future::poll_fn;
 use std::io;
@@ -40,7 +41,8 @@ pub(super) struct Flow {
     progress: Arc<Progress>,
     next: AtomicUsize,
     room: AtomicWaker,
-    /// What the connection may hold in addition to [`SMALL_PIECE`] for each stream, and what all connections may.
+    /// What the connection may hold in addition to [`SMALL_PIECE`] for each stream, and what all
+    /// connections may.
     ahead: Arc<Budget>,
     buffered: Arc<Budget>,
 }
@@ -67,7 +69,8 @@ impl Flow {
         &self.progress
     }
 
-    /// Waits until the socket has accepted all pieces. Only for the content of an [`Outflow`], whose task a release wakes.
+    /// Waits until the socket has accepted all pieces. Only for the content of an [`Outflow`],
+    /// whose task a release wakes.
     ///
     /// Cancel safe: yes.
     pub(super) async fn drained(&self) {
@@ -106,7 +109,8 @@ struct Shares {
 pub(super) struct Piece {
     bytes: Bytes,
     flow: Arc<Flow>,
-    /// Held until the last byte is with the socket, as is the stream of a content that is one piece.
+    /// Held until the last byte is with the socket, as is the stream of a content that is one
+    /// piece.
     _shares: Option<Shares>,
     _open: Option<Open>,
 }
@@ -218,10 +222,12 @@ pub(super) const PIECE: usize = 64 * 1024;
 /// Memory that every stream has.
 pub(super) const SMALL_PIECE: usize = 16 * 1024;
 
-/// The longest content that leaves its stream without a task, and so without a clock: 128 of them are half a mebibyte.
+/// The longest content that leaves its stream without a task, and so without a clock: 128 of them
+/// are half a mebibyte.
 pub(super) const SHORT: usize = 4 * 1024;
 
-/// What the responses of one connection may be read ahead of their client, in addition to [`SMALL_PIECE`] each.
+/// What the responses of one connection may be read ahead of their client, in addition to
+/// [`SMALL_PIECE`] each.
 pub(super) const AHEAD: u64 = 1024 * 1024;
 
 #[cfg(test)]

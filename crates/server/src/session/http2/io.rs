@@ -1,4 +1,5 @@
-//! The socket under HTTP/2: what comes is looked at for something unfinished, and both ways keep to the rate.
+//! The socket under HTTP/2: what comes is looked at for something unfinished, and both ways keep to
+//! the rate.
 
 use std::io;
 use std::pin::Pin;
@@ -48,7 +49,8 @@ impl<Io> Watched<Io> {
         let before = (self.frames.is_unfinished(), self.frames.finished());
         let grants = self.frames.grants();
         self.frames.push(bytes);
-        // A client makes room when it has read something, which may have been in its kernel for long.
+        // A client makes room when it has read something, which may have been in its kernel for
+        // long.
         if self.frames.grants() > grants {
             self.watch.moved();
         }

@@ -1,13 +1,14 @@
-//! HTTP/2 (RFC 9113): frames and flow control are hyper's, what is asked and answered is `http`'s, as for HTTP/1.1.
+//! HTTP/2 (RFC 9113): hyper does frames and flow control, `http` serves requests as for HTTP/1.1.
 //!
 //! ```text
-//!   socket ──► Watched ──► hyper ──┬─ stream ──► http::lead ──► its answer, piece by piece
-//!                │                 ├─ stream ──► …            each is a task of its own, with its own upload and receipt
+//!   socket ──► Watched ──► hyper ──┬─ stream ──► Serving ──► http::Handler
+//!                │                 ├─ stream ──► …            each is a task with its own handler
 //!                └──► Watch ◄──────┴─ …
 //! ```
 //!
-//! hyper reads whole frames and has no timeout but a ping, which a slow client answers only when it has read everything before
-//! it. So [`io`] sees what has begun, [`flow`] the progress of each response, and [`watch`] ends what is stalled.
+//! hyper reads complete frames and has no timeout but a ping, which a slow client answers only when
+//! it has read everything before it. So [`io`] observes what has begun, [`flow`] the progress of
+//! each response, and [`watch`] ends what is stalled.
 
 mod body;
 mod content;
@@ -52,10 +53,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Takes what a stream needs of what all connections share.
+    /// Reserves what a stream needs of the shared memory and files.
     ///
     /// # Errors
-    /// There is no more of it.
+    /// A limit is reached.
     fn admit(&self, open: &mut Open, head: &RequestHead) -> Result<(), Refusal> {
         let context = &self.context;
         let (resource, _) = find(head.path(), &context.config);
@@ -77,12 +78,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Why a stream ended, where it was not for its own sake.
+    /// Returns why a stream ended: for `reason`, unless the server aborts all.
     fn why<'a>(&self, reason: &'a str) -> &'a str {
         if self.stop.is_aborted() { STOPPED } else { reason }
     }
 
-    /// It ended by a fault: if that was the peer's, it is refused.
+    /// Records a failed connection, and reports a fault of the peer as a refusal.
     fn failed(&self, error: &hyper::Error) {
         let context = &self.context;
         context.record.broken(&chain(error));
@@ -92,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// What of a content still comes is thrown away for a while: a reset would keep some clients from reading why.
+    /// Discards content for a while: after a reset some clients do not read the response.
     fn pass_over(&self, mut incoming: Incoming) {
         if incoming.is_end_stream() {
             return;
@@ -111,7 +112,7 @@ impl Connection {
 
 /// Serves one connection, from the preface on, until it ends.
 ///
-/// Cancel safe: no; what is dropped breaks off.
+/// Cancel safe: no; dropped, its transfers are interrupted.
 pub(crate) async fn serve<Io>(io: Io, context: Context, stop: &Stop)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -137,7 +138,7 @@ where
     loop {
         tokio::select! {
             biased;
-            // The streams are dropped with it, and say that they were given up.
+            // The streams are dropped with it, and report that they were interrupted.
             () = stop.aborted.cancelled() => return,
             () = stop.draining.cancelled(), if !leaving => {
                 leaving = true;
@@ -148,7 +149,7 @@ where
                 if let Some(reason) = overdue.reason(&timeouts) {
                     connection.context.refused(PROTOCOL, reason);
                 }
-                // Who floods us gets no more of our time; others get our last words.
+                // A flooding client gets no graceful close.
                 if !matches!(overdue, Overdue::GivenUp(_)) {
                     if !leaving {
                         served.as_mut().graceful_shutdown();
@@ -188,7 +189,8 @@ fn builder(connection: &Arc<Connection>, has_window: bool) -> http2::Builder<Tas
     builder
 }
 
-/// The tasks of streams, which a server that stops waits for. Each ends when its response is stalled, which resets its stream.
+/// The tasks of streams, which a stopping server waits for. Each ends when its response is stalled,
+/// which resets its stream.
 #[derive(Clone)]
 struct Tasks(Arc<Connection>);
 
@@ -213,7 +215,7 @@ where
     }
 }
 
-/// An error and what caused it: hyper says only its own level.
+/// Returns an error with its causes, which hyper's text lacks.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -228,29 +230,34 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Bytes that one stream may have sent us and that were not taken yet. As much as a link of 10 Gbit/s brings in a
-/// millisecond.
+/// Bytes that one stream may have sent us and that were not taken yet. As much as a link of 10
+/// Gbit/s brings in a millisecond.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// The same for all streams of a connection: what a connection can make us hold.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Both, where connections have taken half of the memory that they share: what every connection has.
+/// Both, where connections have taken half of the memory that they share: what every connection
+/// has.
 const SMALL_WINDOW: u32 = 256 * 1024;
 
-/// Bytes of a response that h2 holds at most before it asks for no more; [`flow`] bounds them further.
+/// Bytes of a response that h2 holds at most before it asks for no more; [`flow`] bounds them
+/// further.
 const SEND_BUFFER: usize = 128 * 1024;
 
-/// Bytes of a frame that we take: fewer headers than with the usual 16 KiB, and still no more than one read.
+/// Bytes of a frame that we take: fewer headers than with the usual 16 KiB, and still no more than
+/// one read.
 const MAX_FRAME: u32 = 64 * 1024;
 
-/// Streams that were reset before we looked at them; beyond it the connection ends with ENHANCE_YOUR_CALM (CVE-2023-44487).
+/// Streams that were reset before we looked at them; beyond it the connection ends with
+/// ENHANCE_YOUR_CALM (CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
 
 /// Streams that we reset since they broke a rule; beyond it the connection ends in the same way.
 const LOCAL_RESETS: usize = 100;
 
-/// What of the content of a refused request is thrown away, and for how long, before its stream is reset.
+/// What of the content of a refused request is thrown away, and for how long, before its stream is
+/// reset.
 const PASSED_OVER: u64 = 32 * 1024 * 1024;
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 

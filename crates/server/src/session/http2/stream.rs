@@ -16,7 +16,7 @@ use super::watch::Open;
 use crate::events::Timed;
 use crate::session::http::{self as routes, Answer, Asked, Head, Opened, to_https};
 
-/// Does what a request asks for. Dropped before it is ready, its client has given it up.
+/// Serves a request. Dropped before it is ready, its client has cancelled it.
 pub(super) async fn answer(
     connection: Arc<Connection>,
     request: Request<Incoming>,
@@ -52,7 +52,7 @@ pub(super) async fn answer(
         let answer = routes::refuse(context, &asked, StatusCode::SERVICE_UNAVAILABLE, refusal);
         return whole(answer, &asked, open);
     }
-    // It may open a file, or begin one.
+    // It may open or create a file.
     let opened = blocking::run(|| routes::open(context, &head, framing, &mut asked)).await;
     let (handler, is_endless) = match opened {
         Opened::Answer(answer) => {
@@ -76,7 +76,7 @@ pub(super) async fn answer(
     }
 }
 
-/// The answer has begun, and goes on by itself.
+/// Returns a response whose content follows.
 fn begun(
     head: Head,
     asked: &Asked,
@@ -100,14 +100,14 @@ fn whole(answer: Answer, asked: &Asked, mut open: Open) -> Response<Body> {
 fn set_head(response: &mut Response<Body>, head: Head, asked: &Asked) {
     *response.status_mut() = head.status;
     for (name, value) in head.fields(asked) {
-        // What comes from a peer was made safe before.
+        // Values from a peer were sanitized before.
         if let Ok(value) = HeaderValue::from_maybe_shared(value) {
             response.headers_mut().append(name, value);
         }
     }
 }
 
-/// Refuses what is no request.
+/// Refuses input that is no request.
 fn refuse(
     connection: &Connection,
     open: Open,

@@ -1,7 +1,9 @@
-//! Progress of a connection and of its streams: what moves, what has begun and must end, and who asks only to give up.
+//! Progress of a connection and of its streams: what moves, what has begun and must end, and who
+//! asks only to give up.
 //!
-//! A response makes progress when the socket accepts some of it. After that its bytes are in the buffers of both kernels, from
-//! which a slow client reads for minutes, so a response is stalled only when they have been delivered.
+//! A response makes progress when the socket accepts some of it. After that its bytes are in the
+//! buffers of both kernels, from which a slow client reads for minutes, so a response is stalled
+//! only when they have been delivered.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -33,7 +35,8 @@ pub(super) struct Watch {
     /// Asked how far what was written has got.
     link: Link,
     responses: Mutex<Responses>,
-    /// Something waits for the socket, or for its turn at our rate: an answer may be out of its stream's hands, and not out.
+    /// Something waits for the socket, or for its turn at our rate: an answer may be out of its
+    /// stream's hands, and not out.
     unwritten: AtomicBool,
     /// When what has begun must be whole; [`NEVER`] where nothing has.
     due: AtomicU64,
@@ -187,7 +190,8 @@ impl Watch {
         self.responses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cancels the streams whose response is stalled, and returns when the peer last accepted something.
+    /// Cancels the streams whose response is stalled, and returns when the peer last accepted
+    /// something.
     fn check_responses(&self, now: u64) -> u64 {
         let (idle, flushed) = (in_milliseconds(self.idle), self.flushed.load(Ordering::Relaxed));
         let mut responses = self.responses();
@@ -370,14 +374,15 @@ fn in_milliseconds(duration: Duration) -> u64 {
 
 const NEVER: u64 = u64::MAX;
 
-/// Requests that a client may give up before they are answered, however few it lets be answered. A browser that leaves a
-/// page with everything on it gives up fewer.
+/// Requests that a client may give up before they are answered, however few it lets be answered. A
+/// browser that leaves a page with everything on it gives up fewer.
 const GIVEN_UP: usize = 100;
 
 /// Checks for progress within an idle timeout: what is cut is cut that part of it late.
 const CHECKS: u64 = 8;
 
-/// Idle timeouts that the bytes of other streams may delay a response for: 128 streams of a client that reads 20 KiB a second.
+/// Idle timeouts that the bytes of other streams may delay a response for: 128 streams of a client
+/// that reads 20 KiB a second.
 const LONGEST_STALL: u64 = 4;
 
 /// No time-out is so long that a timer could not tell it.

@@ -1,4 +1,4 @@
-//! `GET` and `HEAD` of what is stored: files whole or in part, and directories as listings.
+//! `GET` and `HEAD` of stored files, complete or in part, and of directories as listings.
 
 use std::time::{Duration, SystemTime};
 
@@ -119,14 +119,14 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
         }
     };
     let head = Head { status, fields, length: Length::Known(bytes.end - bytes.start) };
-    // Nobody looks at the content, so the kernel may send it.
+    // Without a digest the content is not read, so the kernel may send it.
     let sending = Sending::File(opened.send(bytes, Algorithm::None));
     Opened::handler(Outbound::new(head, sending, None, idle))
 }
 
 fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Opened {
     if asked.without_content {
-        // That the directory is there is known; its entries are of no use to the client.
+        // The directory exists; its entries are of no use to the client.
         return Opened::Answer(listing_head(&Page::new(asked.form, path)).into());
     }
     let list = List {
@@ -138,7 +138,7 @@ fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Opened {
     let listing = match context.list(context.source(asked.protocol, Engine::Own), &list) {
         Ok(listing) => listing,
         Err(refusal) => {
-            // Nothing that was sent is too large: it is we who cannot hold it.
+            // Not the request is too large, but the listing for this server's memory.
             let too_large = refusal.code == RefusalCode::TooLarge;
             let answer = Answer::refusal(refusal, asked.form);
             return Opened::Answer(if too_large {
@@ -159,8 +159,8 @@ fn listing_head(page: &Page) -> Head {
     Head { status: StatusCode::OK, fields, length: Length::Unknown }
 }
 
-/// Shown, but without scripts, forms and an origin.
+/// Content is shown, but without scripts, forms and an origin.
 const SANDBOX: &str = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
-/// Kept, but never used without asking: a file may be replaced at any time.
+/// A cache must revalidate: a file may be replaced at any time.
 const REVALIDATE: &str = "no-cache";

@@ -1,5 +1,5 @@
-//! `/help`: the exact lines to type, with the host that the client used, in English and Korean; and the answer to
-//! `ANYPORT/1 HELP`.
+//! `/help`: the commands to type, with the host that the client used, in English and Korean; and
+//! the reply to `ANYPORT/1 HELP`.
 
 use anyport_proto::http1::language;
 use http::header;
@@ -20,8 +20,8 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
 /// The languages of the page; the first is the default.
 const LANGUAGES: [&str; 2] = ["en", "ko"];
 
-/// Returns what a client that used `host` (`name:port`, perhaps empty) can do here, in one of [`LANGUAGES`], without what
-/// `access` refuses.
+/// Returns the commands for a client that used `host` (`name:port`, perhaps empty) in one of
+/// [`LANGUAGES`], without those that `access` refuses.
 fn text(host: &str, language: &str, access: FileAccess) -> String {
     let (name, port) = split(host);
     let host = if host.is_empty() { "HOST:PORT" } else { host };
@@ -68,7 +68,7 @@ pub(in crate::session) fn lines(access: FileAccess) -> String {
     format!("{put}{get}{LINES}")
 }
 
-/// Name and port as programs want them apart: without brackets, and 80 where a URL leaves the port out.
+/// Returns name and port: without brackets, and 80 if a URL omits the port.
 fn split(host: &str) -> (&str, &str) {
     let (name, port) = match host.rsplit_once(':') {
         _ if host.is_empty() => ("HOST", "PORT"),

@@ -1,4 +1,4 @@
-//! A listing as text, as JSON, and as a page; each entry is written when its turn comes.
+//! A listing as text, as JSON, and as a page, written entry by entry.
 
 use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
@@ -8,13 +8,13 @@ use jiff::tz::TimeZone;
 
 use crate::session::http::answer::{Form, HTML, JSON, TEXT_UTF8};
 
-/// How a listing is written, and how far it is.
+/// A listing that is being written.
 pub(crate) struct Page {
     form: Form,
     path: Option<FilePath>,
     begun: bool,
     is_first: bool,
-    /// What JSON names behind the entries; at most [`MOST_NAMED`].
+    /// Entries that were left out, which JSON names at its end; at most [`MOST_NAMED`].
     left_out: Vec<LeftOut>,
 }
 
@@ -32,7 +32,7 @@ impl Page {
         let mut fields =
             vec![(header::CONTENT_TYPE, media), (header::VARY, header::ACCEPT.to_string())];
         if self.form == Form::Html {
-            // Names are escaped; if one were not, it would do nothing.
+            // A second defense: names are escaped.
             fields.push((header::CONTENT_SECURITY_POLICY, NOTHING_RUNS.to_owned()));
         }
         fields
@@ -60,7 +60,7 @@ impl Page {
         }
     }
 
-    /// Writes entries; what was left out waits for the end.
+    /// Writes entries. Those that were left out are kept for the end.
     pub(crate) fn listed(&mut self, entries: &[Entry], left_out: Vec<LeftOut>) -> String {
         let room = MOST_NAMED - self.left_out.len();
         self.left_out.extend(left_out.into_iter().take(room));
@@ -102,14 +102,14 @@ impl Page {
     }
 }
 
-/// Size, time, name, as `anyport ls` has them; a directory has a slash and no size.
+/// Returns size, time and name as `anyport ls` prints them; a directory has a slash and no size.
 fn line(entry: &Entry) -> String {
     let (size, time, slash) = columns(entry);
     let name = FilePath::from(entry.name.file_name()).typed();
     format!("{size:>14}  {time:26}  {name}{slash}\n")
 }
 
-/// The link is an absolute one: a file may have the name of another resource.
+/// Returns a row of a page. Its link is absolute: a file may have the name of another resource.
 fn row(entry: &Entry) -> String {
     let (size, time, slash) = columns(entry);
     let name = entry.name.file_name().to_string();
@@ -126,7 +126,7 @@ fn columns(entry: &Entry) -> (String, String, &'static str) {
     (size, time, slash)
 }
 
-/// In this server's zone, which it names.
+/// Returns a time in this server's zone, with the offset.
 fn local_time(seconds: i64) -> String {
     Timestamp::from_second(seconds).map_or_else(
         |_| "?".to_owned(),
@@ -134,7 +134,7 @@ fn local_time(seconds: i64) -> String {
     )
 }
 
-/// Text as it may stand in an element and between quotes.
+/// Escapes text for elements and quoted attributes.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -150,8 +150,8 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Entries that are left out of one listing and named in it; further ones are counted. A client needs no more to see what
-/// is wrong, and they are held until the listing ends.
+/// Maximum number of left-out entries that a listing names; further ones are counted. They are kept
+/// until the listing ends, and a client needs no more to see what is wrong.
 const MOST_NAMED: usize = 1000;
 
 const NOTHING_RUNS: &str =

@@ -75,7 +75,7 @@ const STORED: Resource = Resource {
 
 /// The first row that fits is the resource of a path. A file that has the name of another resource
 /// is below `/files/`.
-static RESOURCES: [Resource; 11] = [
+static RESOURCES: &[Resource] = &[
     Resource {
         path: "/echo",
         methods: |_| "POST, OPTIONS",

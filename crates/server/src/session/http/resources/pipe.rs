@@ -45,7 +45,12 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
         // A stream produces nothing while its client has no room, so its session does not notice.
         let patience = asked.is_multiplexed().then_some(context.config.timeouts.idle);
         let taker = context.pipes.take(peer, &key, patience).map_err(refused)?;
-        return Ok(Opened::handler(Receiver { side, taker: Some(taker), begun: false }));
+        return Ok(Opened::handler(Receiver {
+            side,
+            taker: Some(taker),
+            begun: false,
+            is_empty: true,
+        }));
     }
     if head.content_codings().next().is_some() {
         let reason = "a pipe does not accept a content coding: its receivers would not know of it";
@@ -116,12 +121,11 @@ impl Sender {
 
 impl Handler for Sender {
     fn interest(&self) -> Interest {
-        let (giver, idle) = (&self.giver, self.side.idle());
-        let gone_below = gone_below(giver.has_begun());
-        let wait = giver.waits_for().map(|wait| Wait { gone_below, ..wait });
-        let idle = if giver.is_ended() { idle } else { giver.patience(idle) };
-        let place = Placement::Thread;
-        Interest { produce: giver.outcome().is_some(), wait, place, ..Interest::input(idle) }
+        let (giver, place) = (&self.giver, Placement::Thread);
+        let wait = giver.waits_for();
+        let wait = wait.map(|wait| Wait { gone_below: gone_below(giver.has_begun()), ..wait });
+        let produce = wait.is_none() && giver.outcome().is_some();
+        Interest { produce, wait, place, ..Interest::input(giver.patience(self.side.idle())) }
     }
 
     fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next {
@@ -164,13 +168,15 @@ struct Receiver {
     taker: Option<Taker>,
     /// The head was sent.
     begun: bool,
+    /// Nothing is there to be sent, so that the gate must open first.
+    is_empty: bool,
 }
 
 impl Handler for Receiver {
     fn interest(&self) -> Interest {
         let produce = self.taker.as_ref().is_none_or(|taker| taker.facts().is_some());
         let gone_below = gone_below(produce);
-        let wait = self.taker.as_ref().and_then(Taker::waits_for);
+        let wait = self.taker.as_ref().filter(|_| self.is_empty).and_then(Taker::waits_for);
         let wait = wait.map(|wait| Wait { gone_below, ..wait });
         let place = if produce { Placement::Thread } else { Placement::Runtime };
         Interest { produce, wait, place, ..Interest::input(self.side.idle()) }
@@ -198,7 +204,9 @@ impl Handler for Receiver {
 
     fn produce(&mut self, buffer: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced> {
         let Some(taker) = &self.taker else { return Ok(Produced::Next(Next::End)) };
-        match taker.next(buffer) {
+        let given = taker.next(buffer);
+        self.is_empty = matches!(given, Given::Nothing);
+        match given {
             Given::Bytes(count) => Ok(Produced::Bytes(count)),
             Given::Nothing => Ok(Produced::Next(Next::Continue)),
             // As the sender's connection ended.

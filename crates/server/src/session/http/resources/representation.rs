@@ -2,8 +2,8 @@
 
 use crate::service::download::Facts;
 
-/// Returns the entity tag of a file, which differs for each state of it: a file that is stored again
-/// is another inode, and one that is changed in place has another time.
+/// Returns the entity tag of a file, which differs for each state of it: a file that is stored
+/// again is another inode, and one that is changed in place has another time.
 pub(super) fn etag(facts: &Facts) -> String {
     let Facts { size, mtime, inode, .. } = facts;
     let (seconds, nanoseconds) = (mtime.seconds, mtime.nanoseconds.unwrap_or(0));

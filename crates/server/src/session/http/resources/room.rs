@@ -1,4 +1,4 @@
-//! Rooms by plain requests: a message by POST, who is there by GET, and what happens as a stream (docs/rooms.md).
+//! `/rooms/NAME`: POST sends a message, GET returns the members or the events (docs/rooms.md).
 
 use std::io;
 use std::task::Poll;
@@ -55,7 +55,7 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
     Opened::Events(join)
 }
 
-/// The head of a room's events. Nobody may keep them, and no proxy hold them back.
+/// Returns the head of a room's events, which no cache stores and no proxy buffers.
 pub(crate) fn events() -> Head {
     Answer::head(StatusCode::OK, Length::Unknown)
         .with(header::CONTENT_TYPE, EVENTS)
@@ -73,7 +73,7 @@ fn begin(request: &Request<'_>) -> Result<Posting, Answer> {
     let Request { context, framing, asked, .. } = *request;
     let Join { room, nick, .. } = join(request)?;
     if let Framing::Length(length) = framing
-        // And a line end, which is not said.
+        // And a line end, which is no part of the message.
         && length > context.config.limits.room_message as u64 + 1
     {
         return Err(request.refuse(StatusCode::PAYLOAD_TOO_LARGE, too_long(context)));
@@ -214,7 +214,8 @@ impl Handler for Subscription {
     }
 }
 
-/// The room and who comes: of the query, and of a field that browsers send when they come back.
+/// Returns the room and the member: of the query, and of a field that browsers send when they
+/// reconnect.
 fn join(request: &Request<'_>) -> Result<Join, Answer> {
     let head = request.head;
     let bad = |reason: &dyn std::fmt::Display| {
@@ -229,8 +230,8 @@ fn join(request: &Request<'_>) -> Result<Join, Answer> {
         }
         other => bad(&other),
     })?;
-    // A browser that reconnects requests the same URL again, so the field is newer. An error would end its EventSource for
-    // good, so a value from another server is an unknown id.
+    // A browser that reconnects requests the same URL again, so the field is newer. An error would
+    // end its EventSource for good, so a value from another server is an unknown id.
     if let Some(last) = head.fields.get(LAST_EVENT_ID) {
         let last = last.to_str().ok().and_then(|last| last.parse().ok());
         join.since = Some(last.unwrap_or(EventId::UNKNOWN));
@@ -258,5 +259,5 @@ pub(crate) const HEARTBEAT: &[u8] = b":\n\n";
 
 const EVENTS: &str = "text/event-stream; charset=utf-8";
 
-/// What EventSource sends when it comes back (WHATWG HTML §9.2.4).
+/// The field that EventSource sends when it reconnects (WHATWG HTML §9.2.4).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

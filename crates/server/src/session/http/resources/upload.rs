@@ -1,4 +1,4 @@
-//! `PUT` and `POST` of files: from the fields of a request to an offer, from a receipt to an answer.
+//! `PUT` and `POST` of files: fields of a request become an offer, a receipt becomes a response.
 
 use std::time::{Duration, Instant};
 
@@ -24,16 +24,16 @@ use crate::session::http::handler::{Event, Handler, Next, Opened, Request};
 use crate::service::files::Upload;
 use crate::session::idle_reason;
 
-/// A file on its way in.
+/// A file that is received.
 struct Receiving {
     /// `None` at the end.
     upload: Option<Upload>,
-    /// What the fields said of it.
+    /// Size and digest of the fields.
     end: End,
     end_kind: EndKind,
-    /// It takes the place of another one.
+    /// It replaces another file.
     replaces: bool,
-    /// Another file of its name is a precondition that does not hold, and no mere conflict.
+    /// Another file of its name is a failed precondition, not a conflict.
     must_be_new: bool,
     form: Form,
     idle: Duration,
@@ -68,7 +68,7 @@ fn begin(request: &Request<'_>) -> Result<Receiving, Answer> {
     }
     let overwrites = context.config.on_exists == Some(OnExists::Overwrite);
     let source = context.source(asked.protocol, Engine::Own);
-    // Both ends are told: a length is reached, or a last chunk says so.
+    // The end is always explicit: a length is reached, or a last chunk was received.
     let end_kind = if offer.size.is_some() { EndKind::Size } else { EndKind::Close };
     match context.files.begin(source, offer) {
         Ok(upload) => Ok(Receiving {
@@ -141,7 +141,7 @@ impl Handler for Receiving {
     }
 }
 
-/// Why a request is no offer of a file.
+/// Why a request does not offer a file.
 type NoOffer = (StatusCode, Refusal);
 
 fn bad(reason: impl Into<String>) -> NoOffer {
@@ -153,11 +153,11 @@ fn unsupported(reason: String) -> NoOffer {
     (StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal)
 }
 
-/// What the fields say of a file before its content.
+/// Returns the offer in the fields of a request.
 fn offered(head: &RequestHead, framing: Framing, asked: &str) -> Result<Offer, NoOffer> {
     let text = |name: HeaderName| head.fields.get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(range) = text(header::CONTENT_RANGE) {
-        // RFC 9110 §14.5: whoever knows no parts must not take one for the whole.
+        // RFC 9110 §14.5: a server without partial uploads must not store a part as the whole.
         let (status, refusal) =
             bad(format!("partial uploads (Content-Range: {range}) are not supported"));
         return Err((
@@ -179,13 +179,13 @@ fn offered(head: &RequestHead, framing: Framing, asked: &str) -> Result<Offer, N
         Framing::None | Framing::Chunked => None,
     };
     let name_raw = name(asked, size)?;
-    // The text is for people; the bytes of the path are what is stored.
+    // The text is shown; the bytes of the path are stored.
     let name = name_raw.as_deref().and_then(|name| file_path::decoded(name).ok());
     Ok(Offer { name, name_raw, size, mtime: mtime(head)?, ..Offer::default() })
 }
 
-/// The name in a path, as it came; none where it names no file, which then gets one here. A directory is made by a slash
-/// and no content.
+/// Returns the name in a path as it was received, `None` if the server chooses one. A slash at the
+/// end and no content create a directory.
 fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, NoOffer> {
     if asked.is_empty() {
         return Ok(None);
@@ -206,8 +206,8 @@ fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, NoOffer> {
     }
 }
 
-/// `X-Anyport-Mtime: 1763723109`, as `stat -c %Y` prints it, with `X-Anyport-Mtime-Ns` beside it, or
-/// a `Last-Modified` date.
+/// `X-Anyport-Mtime: 1763723109`, as `stat -c %Y` prints it, with `X-Anyport-Mtime-Ns` beside it,
+/// or a `Last-Modified` date.
 fn mtime(head: &RequestHead) -> Result<Option<FileTime>, NoOffer> {
     let nanoseconds = match head.fields.get(&MTIME_NS) {
         None => None,
@@ -250,7 +250,7 @@ fn answer_refusal(refusal: Refusal, must_be_new: bool, form: Form) -> Answer {
     if failed { answer.with_status(StatusCode::PRECONDITION_FAILED) } else { answer }
 }
 
-/// What browsers send for a form, and `curl -d` and `-F` say of what they send.
+/// The media types of forms, which `curl -d` and `-F` send too.
 const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
 
 type ReadTime = fn(&str) -> Option<i64>;
