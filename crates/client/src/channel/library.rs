@@ -20,6 +20,8 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 use tokio_tungstenite::tungstenite::{self, Message};
 
+use super::Transport;
+use crate::connect::ConnectOptions;
 use crate::content::Content;
 use crate::error::{Error, ErrorKind, Transferred, cut, no_runtime};
 use crate::stream::{AsyncStream, Stream, is_readable};
@@ -32,6 +34,10 @@ pub(crate) struct LibraryChannel {
     watched: TcpStream,
     peer: SocketAddr,
     announced: bool,
+    /// Payload bytes of one frame.
+    frame_size: usize,
+    /// Maximum time for a reply.
+    timeout: Duration,
 }
 
 impl LibraryChannel {
@@ -39,8 +45,10 @@ impl LibraryChannel {
         stream: Stream,
         peer: SocketAddr,
         target: &Target,
-        patience: Duration,
+        options: &ConnectOptions,
+        frame_size: usize,
     ) -> Result<Self, Error> {
+        let (patience, timeout) = (options.connect_timeout, options.timeout);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -66,23 +74,19 @@ impl LibraryChannel {
             let (socket, response) = connected.map_err(library)?;
             Ok::<_, Error>((socket, response.headers().contains_key("sec-websocket-protocol")))
         })?;
-        Ok(Self { runtime, socket, watched, peer, announced })
+        Ok(Self { runtime, socket, watched, peer, announced, frame_size, timeout })
     }
+}
 
-    /// Whether a second file can follow the first on this connection.
-    pub(crate) const fn takes_more(&self) -> bool {
-        self.announced
-    }
-
-    pub(crate) fn transfer(
+impl Transport for LibraryChannel {
+    fn put(
         &mut self,
         offer: &Offer,
         content: &mut Content,
-        frame_size: usize,
-        timeout: Duration,
         progress: &dyn Fn(u64),
     ) -> Result<Option<Receipt>, Error> {
-        let Self { runtime, socket, watched, peer, announced } = self;
+        let Self { runtime, socket, watched, peer, announced, frame_size, timeout } = self;
+        let (frame_size, timeout) = (*frame_size, *timeout);
         let (peer, announced) = (*peer, *announced);
         runtime.block_on(async {
             let offer = announced.then_some(offer);
@@ -126,7 +130,16 @@ impl LibraryChannel {
         })
     }
 
-    pub(crate) fn close(mut self) -> Result<(), Error> {
+    fn accepts_more(&self) -> bool {
+        self.announced
+    }
+
+    /// It is there to be compared with, and sends each file whole.
+    fn can_resume(&self) -> bool {
+        false
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), Error> {
         let (peer, announced) = (self.peer, self.announced);
         let socket = &mut self.socket;
         self.runtime.block_on(async {

@@ -12,7 +12,7 @@ use anyport_proto::transfer::receipt::Receipt;
 
 use socket2::SockRef;
 
-use super::{UNSEEN, Written};
+use super::{Transport, UNSEEN, Written};
 use crate::content::Content;
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
 use crate::stream::{BUFFER, Stream, ended};
@@ -31,36 +31,8 @@ pub(crate) struct RawChannel {
     unread: Vec<u8>,
 }
 
-impl RawChannel {
-    pub(crate) fn new(stream: Stream, peer: SocketAddr, plain: bool, token: Option<Token>) -> Self {
-        Self {
-            stream,
-            peer,
-            plain,
-            token,
-            half_closed: false,
-            buffer: vec![0; BUFFER],
-            queued: Vec::new(),
-            unread: Vec::new(),
-        }
-    }
-
-    pub(crate) const fn is_plain(&self) -> bool {
-        self.plain
-    }
-
-    /// Says that no more files follow.
-    pub(crate) fn close(&mut self) {
-        // All receipts are here and have been checked; how this goes changes nothing.
-        let _ = self.stream.finish();
-    }
-
-    /// Whether a second file can follow the first: not where a half-close was the end.
-    pub(crate) const fn takes_more(&self) -> bool {
-        !self.half_closed
-    }
-
-    pub(crate) fn transfer(
+impl Transport for RawChannel {
+    fn put(
         &mut self,
         offer: &Offer,
         content: &mut Content,
@@ -93,12 +65,46 @@ impl RawChannel {
         }
     }
 
+    /// A half-close was the end.
+    fn accepts_more(&self) -> bool {
+        !self.half_closed
+    }
+
+    fn can_resume(&self) -> bool {
+        !self.plain
+    }
+
+    fn pipeline(&mut self) -> Option<&mut RawChannel> {
+        (!self.plain).then_some(self)
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), Error> {
+        // All receipts are here and have been checked; how this goes changes nothing.
+        let _ = self.stream.finish();
+        Ok(())
+    }
+}
+
+impl RawChannel {
+    pub(crate) fn new(stream: Stream, peer: SocketAddr, plain: bool, token: Option<Token>) -> Self {
+        Self {
+            stream,
+            peer,
+            plain,
+            token,
+            half_closed: false,
+            buffer: vec![0; BUFFER],
+            queued: Vec::new(),
+            unread: Vec::new(),
+        }
+    }
+
     fn line(&self, offer: &Offer) -> String {
         with_token(put_line(offer), self.token.as_ref())
     }
 
     /// Puts a whole file behind what waits to be written, and writes if that is enough.
-    pub(crate) fn put(
+    pub(crate) fn queue(
         &mut self,
         offer: &Offer,
         content: &[u8],

@@ -19,8 +19,8 @@ use anyport_proto::ws::{
     CloseCode, Event, Fragment, Kind, Mask, Receiver, Role, Sender, Violation,
 };
 
-use super::Written;
 use super::handshake::{Upgraded, upgrade};
+use super::{Transport, Written};
 use crate::content::Content;
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
 use crate::keys::RandomKeys;
@@ -34,6 +34,8 @@ pub(crate) struct WsChannel {
     sender: Sender,
     /// The server takes offers and gives receipts.
     announced: bool,
+    /// Payload bytes of one frame.
+    frame_size: usize,
     /// Small frames that go out before the next content: the greeting, offers, pongs.
     pending: Vec<u8>,
     /// A frame of ours has begun and not ended, so nothing else may go out.
@@ -65,12 +67,13 @@ struct Inbox {
     closed: Option<(Option<CloseCode>, String)>,
 }
 
-impl WsChannel {
-    /// No handshake: a ping that says who we are comes first, so that the server need not guess.
-    pub(crate) fn bare(stream: Stream, peer: SocketAddr) -> Self {
-        let mut channel = Self::new(stream, peer, true, Vec::new());
-        channel.sender.ping(GREETING, &mut channel.pending);
-        channel
+impl Parts {
+    /// Returns a connection without a handshake. A ping that names the client goes first, so that
+    /// the server need not guess.
+    pub(crate) fn bare(stream: Stream) -> Self {
+        let mut parts = Self::new(stream, true, Vec::new());
+        parts.sender.ping(GREETING, &mut parts.pending);
+        parts
     }
 
     pub(crate) fn handshake(
@@ -81,44 +84,26 @@ impl WsChannel {
     ) -> Result<Self, Error> {
         let Upgraded { verified, early } =
             upgrade(&mut stream, peer, target, &[FILE_SUBPROTOCOL], deflate)?;
-        let mut channel = Self::new(stream, peer, verified.subprotocol.is_some(), early);
+        let mut parts = Self::new(stream, verified.subprotocol.is_some(), early);
         if let Some(agreed) = &verified.deflate {
-            channel.receiver = channel.receiver.with_deflate(agreed);
-            channel.sender = channel.sender.with_deflate(agreed);
+            parts.receiver = parts.receiver.with_deflate(agreed);
+            parts.sender = parts.sender.with_deflate(agreed);
         }
-        Ok(channel)
+        Ok(parts)
     }
 
-    fn new(stream: Stream, peer: SocketAddr, announced: bool, early: Vec<u8>) -> Self {
-        Self {
-            stream,
-            peer,
-            receiver: Receiver::new(Role::Client, &Limits::default()),
-            sender: Sender::client(RandomKeys::new()),
-            announced,
-            pending: Vec::new(),
-            inside_frame: false,
-            early,
-            inbox: Inbox::default(),
-        }
+    fn new(stream: Stream, announced: bool, early: Vec<u8>) -> Self {
+        let receiver = Receiver::new(Role::Client, &Limits::default());
+        let sender = Sender::client(RandomKeys::new());
+        Self { stream, receiver, sender, announced, pending: Vec::new(), early }
     }
+}
 
-    /// What it is made of, for who wants to receive over it.
-    pub(crate) fn into_parts(self) -> Parts {
-        let Self { stream, receiver, sender, announced, pending, early, .. } = self;
-        Parts { stream, receiver, sender, announced, pending, early }
-    }
-
-    /// Whether a second file can follow the first on this connection.
-    pub(crate) const fn takes_more(&self) -> bool {
-        self.announced
-    }
-
-    pub(crate) fn transfer(
+impl Transport for WsChannel {
+    fn put(
         &mut self,
         offer: &Offer,
         content: &mut Content,
-        frame_size: usize,
         progress: &dyn Fn(u64),
     ) -> Result<Option<Receipt>, Error> {
         if offer.resume
@@ -126,7 +111,7 @@ impl WsChannel {
         {
             return Ok(Some(receipt));
         }
-        let written = self.write(offer, content, frame_size, progress);
+        let written = self.write(offer, content, progress);
         if let Err(Stopped::Local(error)) = written {
             return Err(error);
         }
@@ -146,6 +131,65 @@ impl WsChannel {
                 Err(Error::lost(peer, Transferred::Sent(content.bytes()), source))
             }
             (Err(Unheard::Told(error)), _) => Err(error),
+        }
+    }
+
+    fn accepts_more(&self) -> bool {
+        self.announced
+    }
+
+    fn can_resume(&self) -> bool {
+        self.announced
+    }
+
+    /// The closing handshake; the server closes TCP first (RFC 6455 §7.1.1).
+    fn close(mut self: Box<Self>) -> Result<(), Error> {
+        let mut close = Vec::new();
+        self.sender.close(Some(CloseCode::NORMAL), "", &mut close);
+        let peer = self.peer;
+        let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
+        let _ = self.stream.socket().set_read_timeout(Some(CLOSE_TIMEOUT));
+        if self.announced {
+            // All receipts are here and have been checked; how the server says goodbye changes nothing.
+            if self.stream.write_all(&close).is_ok() {
+                while self.inbox.closed.is_none() && self.hear().is_ok() {}
+                self.await_fin();
+            }
+            return Ok(());
+        }
+        self.stream.write_all(&close).map_err(broken)?;
+        while self.inbox.closed.is_none() {
+            match self.hear() {
+                Ok(()) => {}
+                Err(Unheard::Broken(source)) => return Err(broken(source)),
+                Err(Unheard::Told(error)) => return Err(error),
+            }
+        }
+        self.await_fin();
+        match self.inbox.closed.take() {
+            Some((Some(code), reason)) if code != CloseCode::NORMAL => {
+                Err(Error::at(peer, ErrorKind::Closed(code.value(), reason)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl WsChannel {
+    pub(crate) fn new(parts: Parts, peer: SocketAddr, frame_size: usize) -> Self {
+        let Parts { stream, receiver, sender, announced, pending, early } = parts;
+        let (inside_frame, inbox) = (false, Inbox::default());
+        Self {
+            stream,
+            peer,
+            receiver,
+            sender,
+            announced,
+            frame_size,
+            pending,
+            inside_frame,
+            early,
+            inbox,
         }
     }
 
@@ -177,50 +221,17 @@ impl WsChannel {
         }
     }
 
-    /// The closing handshake; the server closes TCP first (RFC 6455 §7.1.1).
-    pub(crate) fn close(mut self) -> Result<(), Error> {
-        let mut close = Vec::new();
-        self.sender.close(Some(CloseCode::NORMAL), "", &mut close);
-        let peer = self.peer;
-        let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
-        let _ = self.stream.socket().set_read_timeout(Some(CLOSE_TIMEOUT));
-        if self.announced {
-            // All receipts are here and have been checked; how the server says goodbye changes nothing.
-            if self.stream.write_all(&close).is_ok() {
-                while self.inbox.closed.is_none() && self.hear().is_ok() {}
-                self.await_fin();
-            }
-            return Ok(());
-        }
-        self.stream.write_all(&close).map_err(broken)?;
-        while self.inbox.closed.is_none() {
-            match self.hear() {
-                Ok(()) => {}
-                Err(Unheard::Broken(source)) => return Err(broken(source)),
-                Err(Unheard::Told(error)) => return Err(error),
-            }
-        }
-        self.await_fin();
-        match self.inbox.closed.take() {
-            Some((Some(code), reason)) if code != CloseCode::NORMAL => {
-                Err(Error::at(peer, ErrorKind::Closed(code.value(), reason)))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn write(
         &mut self,
         offer: &Offer,
         content: &mut Content,
-        frame_size: usize,
         progress: &dyn Fn(u64),
     ) -> Result<Written, Stopped> {
         if self.announced && !offer.resume {
             self.say(&FileMessage::Offer(offer.clone()))?;
         }
         self.flush()?;
-        let mut framer = Framer::new(frame_size);
+        let mut framer = Framer::new(self.frame_size);
         loop {
             let batch = framer.fill(content, &mut self.sender).map_err(Stopped::Local)?;
             if batch.bytes.is_empty() {

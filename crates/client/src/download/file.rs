@@ -1,9 +1,9 @@
-//! What every transport of a download shares: a file's facts, the questions, and the sink of content.
+//! What every transport of a download shares: the facts of a file, and the sink of its content.
 
 use std::fs::File;
 use std::sync::Arc;
 
-use anyport_proto::transfer::download::{Entry, FileHead, Get, List};
+use anyport_proto::transfer::download::{Entry, FileHead};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 
@@ -50,12 +50,6 @@ impl From<FileHead> for Facts {
         let FileHead { name, size, mtime, mode, .. } = head;
         Self { name, size: Some(size), mtime: Some(mtime), mode: Some(mode), tag: None }
     }
-}
-
-/// What is asked.
-pub(super) enum Ask<'a> {
-    Get(&'a Get),
-    List(&'a List),
 }
 
 /// Takes content as it comes.

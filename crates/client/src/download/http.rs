@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyport_proto::http1::date;
 use anyport_proto::http1::field_names::MTIME_NS;
+use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::download::{FileEnd, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::{self, FileTime, GRANULARITY};
 use bytes::Bytes;
@@ -18,6 +20,7 @@ use tokio::time::timeout;
 
 use super::GetOptions;
 use super::file::{Facts, Sink};
+use super::transport::{Each, Transport};
 use crate::connect::ConnectOptions;
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::http::Tasks;
@@ -51,31 +54,18 @@ pub(super) struct Rest<'a> {
     tag: &'a str,
 }
 
-impl HttpWire {
-    pub(super) fn open(target: &Target, options: &GetOptions) -> Result<Self, Error> {
-        let runtime = Tasks::start().map_err(no_runtime)?;
-        let connection = Connection::open(&runtime, target, &options.connect)?;
-        let (peer, connection) = (connection.peer, Some(connection));
-        let (target, options) = (target.clone(), options.connect.clone());
-        Ok(Self { runtime, target, options, connection, answer: None, peer })
-    }
-
-    pub(super) const fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// What the target's one file is. Its content has begun then, and [`Self::get`] takes it from there.
-    pub(super) fn look(&mut self, name: &FilePath) -> Result<Facts, Error> {
+impl Transport for HttpWire {
+    /// Its content has begun then, and [`Self::get`] takes it from there.
+    fn look(&mut self, name: &FilePath) -> Result<Option<Facts>, Error> {
         let path = self.target.path.clone();
         let response = self.ask(&path, None, None)?;
         let answered = self.answered(response, name, 0)?;
         let facts = answered.facts.clone();
         self.answer = Some(answered);
-        Ok(facts)
+        Ok(Some(facts))
     }
 
-    /// Asks for a file from `offset` on; gives what it is, and where its content begins: a server may begin anew.
-    pub(super) fn get(&mut self, asked: &Facts, offset: u64) -> Result<(Facts, u64), Error> {
+    fn get(&mut self, asked: &Facts, offset: u64, _: Algorithm) -> Result<(Facts, u64), Error> {
         let name = &asked.name;
         if let Some(answer) = &self.answer
             && answer.facts.name == *name
@@ -104,8 +94,12 @@ impl HttpWire {
         Ok((facts, offset))
     }
 
-    /// One piece of content; `None` at its end, where that was told.
-    pub(super) fn content(&mut self, sink: &mut dyn Sink) -> Result<Option<u64>, Error> {
+    fn content(
+        &mut self,
+        left: Option<u64>,
+        _: usize,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<u64>, Error> {
         let Some(Answered { content: Some(content), .. }) = &mut self.answer else {
             return Ok(None);
         };
@@ -116,17 +110,53 @@ impl HttpWire {
             patience: self.options.timeout,
         };
         let Some(piece) = reading.next(content)? else { return Ok(None) };
+        if left.is_some_and(|left| piece.len() as u64 > left) {
+            let answer = "more content than was announced".to_owned();
+            return Err(Error::at(self.peer, ErrorKind::Answer(answer)));
+        }
         sink.take(&piece)?;
         Ok(Some(piece.len() as u64))
     }
 
-    pub(super) fn close(mut self) {
+    /// The length was compared; a digest is not named.
+    fn file_end(&mut self, size: u64) -> Result<FileEnd, Error> {
+        Ok(FileEnd { bytes: size, digest: None })
+    }
+
+    fn list(
+        &mut self,
+        place: &Place,
+        recursive: bool,
+        _: bool,
+        each: Each<'_>,
+    ) -> Result<ListEnd, Error> {
+        self.list_all(place, recursive, each)
+    }
+
+    fn is_http(&self) -> bool {
+        true
+    }
+
+    fn close(mut self: Box<Self>) {
         self.drop_answer();
-        if let Some(connection) = self.connection {
+        if let Some(connection) = self.connection.take() {
             self.runtime.block_on(connection.close());
         }
     }
+}
 
+impl HttpWire {
+    pub(super) fn open(target: &Target, options: &GetOptions) -> Result<Self, Error> {
+        let runtime = Tasks::start().map_err(no_runtime)?;
+        let connection = Connection::open(&runtime, target, &options.connect)?;
+        let (peer, connection) = (connection.peer, Some(connection));
+        let (target, options) = (target.clone(), options.connect.clone());
+        Ok(Self { runtime, target, options, connection, answer: None, peer })
+    }
+
+    pub(super) const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
     /// Asks for `path`, in the form `accept`; gives the head of the answer, and its content.
     pub(super) fn ask(
         &mut self,

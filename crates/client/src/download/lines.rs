@@ -11,7 +11,8 @@ use anyport_proto::preface::{Reply, get_line, list_line, parse_end, with_token};
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::listing::Listed;
 
-use super::file::{Ask, Sink};
+use super::file::Sink;
+use super::transport::{Ask, Dialogue};
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred};
 use crate::stream::{BUFFER, Stream, ended};
 
@@ -26,13 +27,12 @@ pub(super) struct Lines {
     end: usize,
 }
 
-impl Lines {
-    pub(super) fn new(stream: Stream, peer: SocketAddr, token: Option<Token>) -> Self {
-        let (source, buffer) = (Source::default(), vec![0; BUFFER]);
-        Self { stream, source, peer, token, buffer, start: 0, end: 0 }
+impl Dialogue for Lines {
+    fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
-    pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), Error> {
+    fn ask(&mut self, ask: &Ask<'_>) -> Result<(), Error> {
         let line = match ask {
             Ask::Get(get) => get_line(get),
             Ask::List(list) => list_line(list),
@@ -41,13 +41,7 @@ impl Lines {
         self.stream.write_all(line.as_bytes()).map_err(|error| self.broken(error))
     }
 
-    /// Says that no more is asked.
-    pub(super) fn close(&mut self) {
-        // Everything has come; how this goes changes nothing.
-        let _ = self.stream.finish();
-    }
-
-    pub(super) fn head(&mut self) -> Result<FileHead, Error> {
+    fn head(&mut self) -> Result<FileHead, Error> {
         let line = self.line()?;
         match Reply::parse(&line) {
             Ok(Reply::File(head)) => Ok(head),
@@ -55,13 +49,7 @@ impl Lines {
         }
     }
 
-    /// One read's worth of content, at most `left` and about `most`; how many bytes that was.
-    pub(super) fn content(
-        &mut self,
-        left: u64,
-        most: usize,
-        sink: &mut dyn Sink,
-    ) -> Result<u64, Error> {
+    fn piece(&mut self, left: u64, most: usize, sink: &mut dyn Sink) -> Result<u64, Error> {
         let left = left.min(most as u64);
         if self.start == self.end {
             let splice = sink.place().zip(NonZeroU64::new(left));
@@ -82,7 +70,7 @@ impl Lines {
         Ok(count as u64)
     }
 
-    pub(super) fn file_end(&mut self, bytes: u64) -> Result<FileEnd, Error> {
+    fn end(&mut self, bytes: u64) -> Result<FileEnd, Error> {
         let line = self.line()?;
         match parse_end(&line) {
             Ok(end) => Ok(FileEnd { bytes, digest: end.digest }),
@@ -90,8 +78,7 @@ impl Lines {
         }
     }
 
-    /// Reads the next line of a listing; returns its end.
-    pub(super) fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, Error> {
+    fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, Error> {
         let line = self.line()?;
         match Reply::parse(&line) {
             Ok(Reply::Entry(entry)) => {
@@ -105,6 +92,18 @@ impl Lines {
             Ok(Reply::ListEnd(end)) => Ok(Some(end)),
             reply => Err(self.unexpected(reply.ok(), &line)),
         }
+    }
+
+    fn leave(&mut self) {
+        // The end between two lines is the orderly one.
+        let _ = self.stream.finish();
+    }
+}
+
+impl Lines {
+    pub(super) fn new(stream: Stream, peer: SocketAddr, token: Option<Token>) -> Self {
+        let (source, buffer) = (Source::default(), vec![0; BUFFER]);
+        Self { stream, source, peer, token, buffer, start: 0, end: 0 }
     }
 
     fn unexpected(&self, reply: Option<Reply>, line: &[u8]) -> Error {

@@ -17,16 +17,14 @@ use hyper::body::Incoming;
 
 use super::file::MOST_ENTRIES;
 use super::http::{HttpWire, Reading};
+use super::transport::Each;
 use crate::error::{Error, ErrorKind};
 use crate::http::request::listing_of;
 use crate::target::Place;
 
-/// Receives listed entries, one by one.
-type Each<'a> = &'a mut dyn FnMut(Listed) -> Result<(), Error>;
-
 impl HttpWire {
     /// Lists all entries of a place, a directory before what is in it.
-    pub(super) fn list(
+    pub(super) fn list_all(
         &mut self,
         place: &Place,
         recursive: bool,

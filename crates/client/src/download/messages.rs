@@ -10,7 +10,8 @@ use anyport_proto::transfer::listing::Listed;
 use anyport_proto::transfer::messages::{FileMessage, FileReply};
 use anyport_proto::ws::{CloseCode, Event, Kind};
 
-use super::file::{Ask, Sink};
+use super::file::Sink;
+use super::transport::{Ask, Dialogue};
 use crate::channel::ws::Parts;
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred, cut};
 use crate::stream::{BUFFER, ended};
@@ -32,16 +33,12 @@ enum Heard {
     Reply(Box<FileReply>),
 }
 
-impl Messages {
-    pub(super) fn new(parts: Parts, peer: SocketAddr) -> Self {
-        let mut buffer = vec![0; BUFFER];
-        // Bytes behind the handshake's response; they came in one small read.
-        let end = parts.early.len().min(BUFFER);
-        buffer[..end].copy_from_slice(&parts.early[..end]);
-        Self { parts, peer, buffer, start: 0, end, text: Vec::new() }
+impl Dialogue for Messages {
+    fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
-    pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Result<(), Error> {
+    fn ask(&mut self, ask: &Ask<'_>) -> Result<(), Error> {
         let message = match ask {
             Ask::Get(get) => FileMessage::Get((*get).clone()),
             Ask::List(list) => FileMessage::List((*list).clone()),
@@ -54,30 +51,28 @@ impl Messages {
         self.flush()
     }
 
-    pub(super) fn head(&mut self) -> Result<FileHead, Error> {
+    fn head(&mut self) -> Result<FileHead, Error> {
         match self.reply()? {
             FileReply::File(head) => Ok(head),
             other => Err(self.unexpected(other)),
         }
     }
 
-    /// One read's worth of content, at most `left`; how many bytes that was.
-    pub(super) fn content(&mut self, left: u64, sink: &mut dyn Sink) -> Result<u64, Error> {
+    fn piece(&mut self, left: u64, _: usize, sink: &mut dyn Sink) -> Result<u64, Error> {
         match self.hear(left, sink)? {
             Heard::Content(count) => Ok(count),
             Heard::Reply(reply) => Err(self.unexpected(*reply)),
         }
     }
 
-    pub(super) fn file_end(&mut self) -> Result<FileEnd, Error> {
+    fn end(&mut self, _: u64) -> Result<FileEnd, Error> {
         match self.reply()? {
             FileReply::FileEnd(end) => Ok(end),
             other => Err(self.unexpected(other)),
         }
     }
 
-    /// Reads the next piece of a listing; returns its end.
-    pub(super) fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, Error> {
+    fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, Error> {
         match self.reply()? {
             FileReply::Entries(entries) => {
                 listed.extend(entries.into_iter().map(Listed::Entry));
@@ -92,8 +87,7 @@ impl Messages {
         }
     }
 
-    /// The closing handshake. All is here and checked, so how the server says goodbye changes nothing.
-    pub(super) fn close(mut self) {
+    fn leave(&mut self) {
         let Parts { stream, sender, pending, .. } = &mut self.parts;
         sender.close(Some(CloseCode::NORMAL), "", pending);
         let _ = stream.socket().set_read_timeout(Some(CLOSE_TIMEOUT));
@@ -101,6 +95,16 @@ impl Messages {
             // Until the server's Close, or its FIN.
             while self.hear(0, &mut Nowhere).is_ok() {}
         }
+    }
+}
+
+impl Messages {
+    pub(super) fn new(parts: Parts, peer: SocketAddr) -> Self {
+        let mut buffer = vec![0; BUFFER];
+        // Bytes behind the handshake's response; they came in one small read.
+        let end = parts.early.len().min(BUFFER);
+        buffer[..end].copy_from_slice(&parts.early[..end]);
+        Self { parts, peer, buffer, start: 0, end, text: Vec::new() }
     }
 
     fn reply(&mut self) -> Result<FileReply, Error> {

@@ -19,6 +19,7 @@ mod listing;
 mod messages;
 pub(crate) mod pipe;
 mod receiver;
+mod transport;
 mod wire;
 mod written;
 

@@ -50,7 +50,7 @@ impl Connection<'_> {
         match self.open() {
             Ok(open) => {
                 // Over another protocol files follow one by one.
-                open.pipeline()?;
+                open.transport().pipeline()?;
             }
             Err(error) => return Some((0, Err(error))),
         }
@@ -106,7 +106,7 @@ impl Connection<'_> {
             Ok(digest) => digest,
             Err(error) => return Ok(Waiting::Failed(error)),
         };
-        self.raw()?.put(&offer, &bytes, digest.as_ref())?;
+        self.raw()?.queue(&offer, &bytes, digest.as_ref())?;
         Ok(Waiting::Sent { bytes: size, digest, grown: content.has_grown() })
     }
 
@@ -142,7 +142,7 @@ impl Connection<'_> {
 
     fn raw(&mut self) -> Result<&mut crate::channel::raw::RawChannel, Error> {
         let open = self.open()?;
-        Ok(open.pipeline().expect("looked at before the first file"))
+        Ok(open.transport().pipeline().expect("looked at before the first file"))
     }
 }
 

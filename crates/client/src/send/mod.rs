@@ -271,7 +271,7 @@ impl Connection<'_> {
             }
         }
         self.observer.sent(sent?);
-        match self.channel.take_if(|open| !open.takes_more()) {
+        match self.channel.take_if(|open| !open.transport().accepts_more()) {
             Some(open) => open.close(),
             None => Ok(()),
         }
@@ -302,14 +302,14 @@ impl Connection<'_> {
         attempts.connected();
         // A small one is sent again sooner than asked about.
         let is_long = content.size().is_some_and(|size| size > MAX_PASSED_OVER);
-        offer.resume = options.resume && !anew && is_long && open.can_resume();
+        offer.resume = options.resume && !anew && is_long && open.transport().can_resume();
         offer.id = content.id().filter(|_| offer.resume);
         let progress = |bytes| {
             attempts.brought(bytes);
             observer.position(bytes);
         };
         let (before, began) = (open.tcp(), Instant::now());
-        let receipt = open.transfer(&offer, &mut content, options, &progress)?;
+        let receipt = open.transport().put(&offer, &mut content, &progress)?;
         let (elapsed, tcp) = (began.elapsed(), (before, open.tcp()));
         let limited = options.limit_rate.is_some();
         let facts = Facts { elapsed, reading: content.reading(), limited, tcp };
