@@ -8,22 +8,25 @@ use anyport_proto::transfer::refusal::Retry;
 use crate::content::{Identity, Source};
 use crate::error::{Blame, Consequence, Error, ErrorKind, Transferred};
 
-/// How often one file has been tried.
+/// The attempts to transfer one file, or to stay in one room.
 pub(crate) struct Attempts {
+    /// Attempts left.
     left: Cell<u32>,
     retries: u32,
     max_time: Duration,
-    /// When bytes last got further.
+    /// Time of the last progress.
     last: Cell<Instant>,
+    /// Bytes transferred by the most successful attempt.
     furthest: Cell<u64>,
-    /// Whether there has been a connection: without one nothing was lost.
+    /// Whether a server accepted a connection: before that nothing was lost.
     connected: Cell<bool>,
-    /// Whether there has been one whose handshakes were over.
-    shaken: Cell<bool>,
-    /// Whether the attempt after an error that is worth one attempt was made.
+    /// Whether a connection completed its handshakes.
+    established: Cell<bool>,
+    /// Whether the attempt was made that follows an error worth a single one.
     once: Cell<bool>,
+    /// The source at the first attempt.
     identity: Option<Identity>,
-    /// What was sent can be read again.
+    /// Whether what was sent can be read again.
     pub(crate) repeatable: bool,
     /// The error that interrupted what is attempted again.
     interrupted: Option<Error>,
@@ -38,7 +41,7 @@ impl Attempts {
             last: Cell::new(Instant::now()),
             furthest: Cell::new(0),
             connected: Cell::new(false),
-            shaken: Cell::new(false),
+            established: Cell::new(false),
             once: Cell::new(false),
             identity: None,
             repeatable: false,
@@ -46,8 +49,8 @@ impl Attempts {
         }
     }
 
-    /// The next file has all of them again.
-    pub(crate) fn begin_anew(&mut self) {
+    /// Grants the next file all attempts.
+    pub(crate) fn reset(&mut self) {
         self.left.set(self.retries);
         self.last.set(Instant::now());
         self.furthest.set(0);
@@ -56,7 +59,7 @@ impl Attempts {
         self.interrupted = None;
     }
 
-    /// Whether the source is what it was at the first attempt.
+    /// Checks that the source is the same as at the first attempt.
     pub(crate) fn check(&mut self, source: &Source, now: Option<&Identity>) -> Result<(), Error> {
         match &self.identity {
             None => {
@@ -69,7 +72,8 @@ impl Attempts {
         Ok(())
     }
 
-    pub(crate) fn brought(&self, bytes: u64) {
+    /// Records that an attempt has transferred `bytes`; more than before renews the attempts.
+    pub(crate) fn progressed(&self, bytes: u64) {
         if bytes > self.furthest.get() {
             self.furthest.set(bytes);
             self.left.set(self.retries);
@@ -77,10 +81,10 @@ impl Attempts {
         }
     }
 
-    /// There is a connection, and its handshakes are over.
+    /// Records that a connection completed its handshakes.
     pub(crate) fn connected(&self) {
         self.connected.set(true);
-        self.shaken.set(true);
+        self.established.set(true);
     }
 
     /// Reports `error` and waits for the next attempt.
@@ -118,7 +122,7 @@ impl Attempts {
     /// again: if it closes a later connection within the handshake, that connection was lost.
     pub(crate) fn judge(&self, error: Error) -> Error {
         match (error.kind(), error.peer()) {
-            (ErrorKind::NoTls, Some(peer)) if self.shaken.get() => {
+            (ErrorKind::NoTls, Some(peer)) if self.established.get() => {
                 Error::lost(peer, Transferred::Sent(0), crate::stream::ended())
             }
             _ => error,
@@ -151,8 +155,8 @@ impl Attempts {
 /// Receives each error that another attempt follows, and the delay before it.
 pub(crate) type Report<'a> = dyn FnMut(&Error, Duration) -> Result<(), Error> + 'a;
 
-/// Before the first attempt to go on.
+/// Delay before the first further attempt; it doubles from attempt to attempt.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 
-/// Between attempts.
+/// Longest delay between attempts.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);

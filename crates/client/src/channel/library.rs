@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use super::Transport;
 use crate::connect::ConnectOptions;
 use crate::content::Content;
-use crate::error::{Error, ErrorKind, Transferred, cut, no_runtime};
+use crate::error::{Error, ErrorKind, NO_CODE, Transferred, cut, no_runtime};
 use crate::stream::{AsyncStream, Stream, is_readable};
 use crate::target::Target;
 
@@ -318,6 +318,3 @@ fn gave_up(peer: SocketAddr, sent: u64, error: tungstenite::Error) -> Error {
 
 /// How long the server may take to answer our Close (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Stands for a Close without a code (RFC 6455 §7.1.5).
-const NO_CODE: u16 = 1005;

@@ -22,7 +22,7 @@ use anyport_proto::ws::{
 use super::handshake::{Upgraded, upgrade};
 use super::{Transport, Written};
 use crate::content::Content;
-use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER, NO_CODE, Stopped, Transferred, cut};
 use crate::keys::RandomKeys;
 use crate::stream::{BUFFER, Stream, ended};
 use crate::target::Target;
@@ -487,9 +487,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the server may take to close TCP after its Close. Some wait for us to do it.
 const FIN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Stands for a Close without a code (RFC 6455 §7.1.5).
-const NO_CODE: u16 = 1005;
 
 #[cfg(test)]
 mod tests {

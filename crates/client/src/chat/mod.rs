@@ -179,7 +179,7 @@ impl Chat<'_> {
                 Err(error) => Err(error.moved(|_| Transferred::Talk)),
             };
             self.conversation.away();
-            attempts.brought(heard);
+            attempts.progressed(heard);
             let error = match ended {
                 Ok(End::Left) => {
                     let unconfirmed = self.conversation.unconfirmed();

@@ -8,7 +8,7 @@ use anyport_proto::preface::Reply;
 use anyport_proto::rooms::{Event, Said};
 use anyport_proto::ws::{CloseCode, Event as Frame, Kind, Receiver, Sender};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, NO_CODE};
 
 /// One connection's coding.
 pub(super) struct Wire {
@@ -158,9 +158,6 @@ fn event(json: &[u8], peer: SocketAddr) -> Result<Event, Error> {
     let event = Event::from_json(&String::from_utf8_lossy(json));
     event.map_err(|source| Error::at(peer, ErrorKind::Event).because(source))
 }
-
-/// Stands for a Close without a code (RFC 6455 §7.1.5).
-const NO_CODE: u16 = 1005;
 
 /// Bytes of one event: far more than a message of 64 KiB or a thousand nicknames take, and what a server can make us hold.
 const LONGEST_EVENT: usize = 1024 * 1024;

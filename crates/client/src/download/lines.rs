@@ -13,7 +13,7 @@ use anyport_proto::transfer::listing::Listed;
 
 use super::file::Sink;
 use super::transport::{Ask, Dialogue};
-use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred};
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred, cut};
 use crate::stream::{BUFFER, Stream, ended};
 
 pub(super) struct Lines {
@@ -110,10 +110,7 @@ impl Lines {
         let peer = self.peer;
         match reply {
             Some(Reply::Error(refusal)) => Error::at(peer, ErrorKind::Refused(refusal)),
-            _ => {
-                let answer = String::from_utf8_lossy(line).chars().take(200).collect();
-                Error::at(peer, ErrorKind::Answer(answer))
-            }
+            _ => Error::at(peer, ErrorKind::Answer(cut(line))),
         }
     }
 

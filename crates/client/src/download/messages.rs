@@ -13,7 +13,7 @@ use anyport_proto::ws::{CloseCode, Event, Kind};
 use super::file::Sink;
 use super::transport::{Ask, Dialogue};
 use crate::channel::ws::Parts;
-use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred, cut};
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER, NO_CODE, Transferred, cut};
 use crate::stream::{BUFFER, ended};
 
 pub(super) struct Messages {
@@ -229,6 +229,3 @@ const LONGEST_MESSAGE: usize = 16 * LONGEST_ANSWER;
 
 /// How long the server may take to answer our Close (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Stands for a Close without a code (RFC 6455 §7.1.5).
-const NO_CODE: u16 = 1005;

@@ -214,7 +214,7 @@ pub fn get(
         let is_one = place.is_directory() && error.consequence().one_file;
         let Some(file) = so_far.current.take().filter(|_| is_one) else { return Err(error) };
         so_far.fail(file, &error, tell);
-        attempts.begin_anew();
+        attempts.reset();
     }
 }
 
@@ -342,7 +342,7 @@ fn attempt(
             }
         }
         so_far.current = None;
-        attempts.begin_anew();
+        attempts.reset();
         if std::mem::take(&mut receiver.in_content) {
             // The rest of a file that failed is on its way.
             receiver.wire = Wire::open(target, options)?;

@@ -33,7 +33,7 @@ impl Count<'_> {
     fn add(&mut self, bytes: u64, tell: &mut dyn FnMut(Progress<'_>)) {
         let known = self.bytes.max(self.before);
         self.bytes += bytes;
-        self.attempts.brought(self.bytes);
+        self.attempts.progressed(self.bytes);
         if self.bytes > known {
             tell(Progress::Bytes(self.bytes - known));
         }

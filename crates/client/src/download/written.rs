@@ -100,7 +100,7 @@ impl Sink for Counted<'_, '_> {
         out.write_all(bytes).map_err(not_written)?;
         hasher.update(bytes);
         *count += bytes.len() as u64;
-        self.attempts.brought(*count);
+        self.attempts.progressed(*count);
         (self.tell)(Progress::Bytes(bytes.len() as u64));
         Ok(())
     }

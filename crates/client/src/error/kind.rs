@@ -291,7 +291,7 @@ impl ErrorKind {
             }
             Self::Library => format!("the WebSocket library lost the connection to {peer}"),
             Self::Refused(refusal) => format!("{peer} refused: {refusal}"),
-            Self::Closed(1005, _) => {
+            Self::Closed(super::NO_CODE, _) => {
                 format!("{peer} closed the WebSocket without a status code")
             }
             Self::Closed(code, reason) => {

@@ -221,6 +221,9 @@ impl From<io::Error> for Stopped {
 /// The longest reply that is read: a receipt, a refusal, the response to a handshake.
 pub(crate) const LONGEST_ANSWER: usize = 64 * 1024;
 
+/// Stands for a Close without a code (RFC 6455 §7.1.5).
+pub(crate) const NO_CODE: u16 = 1005;
+
 /// Returns the beginning of a peer's text that an error shows.
 pub(crate) fn cut(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().take(SHOWN).collect()

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::error::{LIST_HINT, LONGEST_ANSWER, TOKEN_HINT};
+use crate::error::{LIST_HINT, LONGEST_ANSWER, SHOWN, TOKEN_HINT};
 
 /// A short answer, with its content as far as it matters.
 pub(crate) struct Answer {
@@ -143,9 +143,6 @@ const fn hint_for(status: StatusCode) -> Option<&'static str> {
 
 /// Characters of a place that are told: more than a path may have.
 const LONGEST_PLACE: usize = 2048;
-
-/// Characters of an answer that are told.
-const SHOWN: usize = 200;
 
 #[cfg(test)]
 mod tests {

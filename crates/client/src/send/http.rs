@@ -92,7 +92,7 @@ impl Sending<'_> {
             let before = self.left.len();
             let stopped = self.round();
             if self.left.len() < before {
-                self.attempts.begin_anew();
+                self.attempts.reset();
             }
             let Err(error) = stopped else { continue };
             self.connection = None;
@@ -174,7 +174,7 @@ impl Sending<'_> {
                 Ok(()) = at_once.changed() => {}
                 _ = tick.tick() => {
                     let bytes = underway.bytes();
-                    self.attempts.brought(bytes);
+                    self.attempts.progressed(bytes);
                     self.observer.position(bytes);
                 }
             }

@@ -179,7 +179,7 @@ pub fn send(
         };
         left = &left[done..];
         if done > 0 {
-            attempts.begin_anew();
+            attempts.reset();
             connection.anew = false;
         }
         if let Err(error) = stopped {
@@ -198,7 +198,7 @@ pub fn send(
                 connection.anew = false;
                 connection.fail(item.source, &error);
                 left = rest;
-                attempts.begin_anew();
+                attempts.reset();
                 continue;
             }
             return Err(error);
@@ -305,7 +305,7 @@ impl Connection<'_> {
         offer.resume = options.resume && !anew && is_long && open.transport().can_resume();
         offer.id = content.id().filter(|_| offer.resume);
         let progress = |bytes| {
-            attempts.brought(bytes);
+            attempts.progressed(bytes);
             observer.position(bytes);
         };
         let (before, began) = (open.tcp(), Instant::now());
