@@ -54,6 +54,7 @@ impl Hidden {
         mode: Option<u32>,
         owned: bool,
     ) -> io::Result<(Self, Lock)> {
+        let mut attempts = 1..OPEN_ATTEMPTS;
         let (file, lock) = loop {
             let file = if owned {
                 open_owned(directory, &name, mode)?
@@ -62,7 +63,8 @@ impl Hidden {
             };
             let lock = disk::lock(&file);
             // Its last writer may have published or removed it before the lock.
-            if lock != Lock::Acquired || is_named(directory, &name, &file)? {
+            let is_ours = lock != Lock::Acquired || is_named(directory, &name, &file)?;
+            if is_ours || attempts.next().is_none() {
                 break (file, lock);
             }
         };
@@ -253,6 +255,10 @@ fn link(file: &File, to: At<'_>) -> Result<(), Errno> {
 fn remove(directory: &File, name: &str) {
     let _ = unlinkat(directory, name, AtFlags::empty());
 }
+
+/// Attempts to lock a file that others publish or remove; where the file system has no stable inode
+/// numbers, all fail, and the last one counts.
+const OPEN_ATTEMPTS: u32 = 100;
 
 /// Names that are tried in order: `photo.jpg`, `photo-1.jpg`, … Then the numbers are random, so
 /// that a client that repeats one name does not make each file cost more than the last.

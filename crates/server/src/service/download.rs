@@ -1,8 +1,9 @@
-//! Sends files: opened beneath the served directory, hashed while they go, one event at the end, whatever carries them.
+//! Sends files over all protocols: hashed while they are sent, with one event at the end.
 //!
-//! Without a digest nobody looks at the content, and the kernel sends it by itself. With one, it is read, hashed and
-//! written in pieces. The digest is of the whole file: where a receiver has the beginning already, what it asks for flows
-//! at once, and beside each piece twice as much of the beginning is hashed, until both are in step.
+//! Without a digest the kernel sends the content. With one it is read, hashed and written in
+//! pieces. The digest is that of the whole file: a receiver that has the beginning gets the rest
+//! immediately, and beside each piece twice as much of the beginning is hashed, until both are in
+//! step.
 
 use std::cmp::Ordering;
 use std::io;
@@ -22,45 +23,46 @@ use anyport_store::{Content, Found, Kind};
 use super::files::{Files, Source};
 use crate::events::{Direction, Sent, Transfer, Underway};
 
-/// One file on its way out. Ends by [`Self::finish`] or [`Self::broken`]; dropped without either, it counts as given up by
-/// the server itself.
+/// A download. It ends by [`Self::finish`] or [`Self::broken`]; dropped without either, it counts
+/// as aborted by the server.
 pub(crate) struct Download {
     files: Arc<Files>,
     source: Source,
     head: FileHead,
     content: Content,
-    /// The next byte that goes out.
+    /// The offset of the next byte.
     position: u64,
-    /// The byte behind the last one that does.
+    /// The offset after the last byte.
     until: u64,
-    /// Has seen bytes from the beginning; never beyond `position`.
+    /// Hashes the file from its first byte; never beyond `position`.
     hasher: Hasher,
-    /// Hashes the beginning of a file that has grown once more, as it may have been rewritten.
+    /// Hashes the beginning of a file that has grown again, as it may have been rewritten.
     again: Option<Hasher>,
     began: Instant,
     last: Instant,
     end: Option<FileEnd>,
     told: bool,
-    /// Who asks may see how far it is.
+    /// Its entry in the list of running transfers.
     underway: Underway,
 }
 
-/// What comes next of a download.
+/// The next output of a download.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// So many bytes of the buffer; none where only the digest came a step nearer.
+    /// This many bytes of the buffer; none where only some content was hashed.
     Bytes(usize),
-    /// Content that nobody needs to look at: some of it may be sent, and [`Download::sent`] told.
+    /// Content for the kernel to send; the session calls [`Download::sent`].
     Unseen(Piece),
-    /// All content is out; this is what is said behind it.
+    /// The end, after all content.
     End(FileEnd),
 }
 
 impl Files {
-    /// Opens a file that a peer asks for.
+    /// Opens a requested file.
     ///
     /// # Errors
-    /// A name that is no stored one, no such file, or an offset beyond its end. The refusal has been told to the observer.
+    /// A name that no stored file can have, no such file, or an offset beyond its end. The refusal
+    /// was reported.
     pub(crate) fn send(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
         self.try_send(source.clone(), get).inspect_err(|refusal| {
             self.refused(&source, refusal);
@@ -88,17 +90,17 @@ impl Files {
         Ok(opened.send(get.offset..until, get.digest.unwrap_or(self.digest)))
     }
 
-    /// What a peer asks for by a path.
+    /// Opens the requested file or directory.
     ///
     /// # Errors
-    /// There is nothing that can be sent. The refusal has been told to the observer.
+    /// There is nothing that can be sent. The refusal was reported.
     pub(crate) fn find(self: &Arc<Self>, source: Source, path: FilePath) -> Result<Place, Refusal> {
         self.try_find(source.clone(), path).inspect_err(|refusal| {
             self.refused(&source, refusal);
         })
     }
 
-    /// What the file system says of the file that has this name now, if there is one.
+    /// Returns the attributes of the file at `path`, if there is one.
     pub(crate) fn look_at(&self, path: &FilePath) -> Option<Facts> {
         self.check_may_read().ok()?;
         match self.store.now().look_at(path) {
@@ -125,13 +127,13 @@ impl Files {
     }
 }
 
-/// What a name stands for.
+/// A file or a directory at a path.
 pub(crate) enum Place {
     File(Opened),
     Directory(FilePath),
 }
 
-/// A file that is open, and of which nothing has been sent. Dropped, it was only looked at.
+/// An open file of which nothing has been sent. It may be dropped.
 pub(crate) struct Opened {
     files: Arc<Files>,
     source: Source,
@@ -141,8 +143,8 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Begins to send these bytes of it, which are there. The digest is of the whole file, so only all of it, or its end,
-    /// can have one.
+    /// Begins to send these bytes, which exist. The digest is that of the whole file, so only the
+    /// whole file, or its end, can have one.
     pub(crate) fn send(self, bytes: Range<u64>, digest: Algorithm) -> Download {
         let Self { files, source, name, content, facts } = self;
         let now = Instant::now();
@@ -180,15 +182,15 @@ impl Opened {
 }
 
 impl Download {
-    /// What is said before the content.
+    /// Returns the head, which precedes the content.
     pub(crate) const fn head(&self) -> &FileHead {
         &self.head
     }
 
-    /// The next step; `buffer` may be filled.
+    /// Returns the next output, which may be in `buffer`.
     ///
     /// # Errors
-    /// The file cannot be read, or became shorter: the connection must break.
+    /// The file cannot be read, or was truncated: the connection must be aborted.
     pub(crate) fn next(&mut self, buffer: &mut [u8]) -> io::Result<Next> {
         let left = self.until - self.position;
         if left == 0 {
@@ -202,8 +204,8 @@ impl Download {
             return Ok(Next::End(self.end()));
         }
         if !self.hasher.wants_content() {
-            // The last bytes go once the file was looked at again: with a length alone the
-            // receiver would else take half old and half new content for whole.
+            // The last bytes are sent after the file was checked again: with a length alone the
+            // receiver could accept half old and half new content.
             if left > TAIL
                 && let Some(file) = self.content.file()
             {
@@ -228,19 +230,19 @@ impl Download {
         Ok(Next::Bytes(count))
     }
 
-    /// So many bytes of [`Next::Unseen`] are on their way.
+    /// Records that `count` bytes of [`Next::Unseen`] were sent.
     pub(crate) fn sent(&mut self, count: u64) {
         self.position += count;
         self.underway.at(self.position);
         self.last = Instant::now();
     }
 
-    /// All is out, the end too.
+    /// Ends a download of which everything was sent.
     pub(crate) fn finish(mut self) {
         self.tell(None);
     }
 
-    /// The connection broke.
+    /// Ends a download whose connection was lost.
     pub(crate) fn broken(mut self, reason: &str) {
         self.tell(Some(reason.to_owned()));
     }
@@ -251,11 +253,12 @@ impl Download {
         self.end.get_or_insert_with(|| FileEnd { bytes, digest: hasher.finish() }).clone()
     }
 
-    /// Looks at the file again behind its content. `false`: it has grown, and some of what was sent
-    /// was compared with what is there now.
+    /// Checks the file again after its content. Returns `false` where it has grown, and some of the
+    /// sent content was compared with the current one.
     ///
     /// # Errors
-    /// It was rewritten or truncated while it was read: the receiver must not take it for whole.
+    /// It was rewritten or truncated while it was read: the receiver must not accept it as
+    /// complete.
     fn is_unchanged(&mut self) -> io::Result<bool> {
         let (now, opened) = (self.content.current()?, self.content.attributes);
         let changed = || io::Error::other("the file changed during the transfer");
@@ -263,7 +266,8 @@ impl Download {
             Ordering::Less => return Err(changed()),
             Ordering::Equal if now.mtime != opened.mtime => return Err(changed()),
             Ordering::Equal => return Ok(true),
-            // Without a digest nothing tells what was sent; a log that grows is served all the same.
+            // Without a digest the sent content is unknown; a log that grows is served
+            // nevertheless.
             Ordering::Greater if self.hasher.algorithm() == Algorithm::None => return Ok(true),
             Ordering::Greater => {}
         }
@@ -278,7 +282,8 @@ impl Download {
         if same { Ok(true) } else { Err(changed()) }
     }
 
-    /// Hashes what went out before it could be hashed, or was never asked for; at most `most` bytes.
+    /// Hashes content that was sent before it could be hashed, or that was not requested; at most
+    /// `most` bytes.
     fn catch_up(&mut self, most: u64) -> io::Result<()> {
         let until = self.position.min(self.hasher.bytes().saturating_add(most));
         self.content.hash(&mut self.hasher, until, || self.source.is_gone())
@@ -313,19 +318,19 @@ impl Drop for Download {
     }
 }
 
-/// The path that a peer asks for, if it can be that of a stored file.
+/// Returns the requested path, if a stored file can have it.
 pub(super) fn stored_path(asked: &str, raw: Option<&str>) -> Result<FilePath, Refusal> {
     FilePath::of_peer(asked, raw)
         .map_err(|error| Refusal::new(RefusalCode::BadName, error.to_string()))
 }
 
-/// What cannot be opened is not there, as far as a peer is concerned, unless it is our disk that fails.
+/// Refuses a path that cannot be opened: for a client it does not exist, unless the disk fails.
 pub(super) fn cannot_open(path: &FilePath, error: &io::Error) -> Refusal {
     match rustix::io::Errno::from_io_error(error) {
         Some(
             rustix::io::Errno::NOENT
             | rustix::io::Errno::NOTDIR
-            // A link that leads out of the directory, or in a circle; a socket; a device without a driver.
+            // A link out of the directory, or in a circle; a socket; a device without a driver.
             | rustix::io::Errno::XDEV
             | rustix::io::Errno::LOOP
             | rustix::io::Errno::NXIO
@@ -336,13 +341,14 @@ pub(super) fn cannot_open(path: &FilePath, error: &io::Error) -> Refusal {
     }
 }
 
-/// As precise as receipts are written.
+/// Rounds to the precision of receipts.
 fn in_microseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
-/// Bytes at the end of a file that are read even if nobody needs to look at them.
+/// Bytes at the end of a file that are read even without a digest.
 const TAIL: u64 = 16 * 1024;
 
-/// What a turn hashes when nothing is left to send: short enough for the other tasks of the thread.
+/// Bytes that a turn hashes when all content was sent: few enough for the other tasks of the
+/// thread.
 const HASHED_AT_ONCE: u64 = 8 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! Receives files: a name, a digest while the bytes come, one receipt at the end, whatever carried them.
+//! Receives files over all protocols: a name, a digest of the content, and a receipt at the end.
 
 mod parts;
 mod present;
@@ -35,13 +35,13 @@ use crate::config::{Config, FileAccess, Fsync, SinkKind};
 use crate::events::{Direction, Events, Record, Transfer, Why};
 use crate::link::Link;
 
-/// Where files land, shared by all connections of a server.
+/// The files service, shared by all connections of a server.
 pub(crate) struct Files {
     pub(super) store: Arc<Store>,
     memory: Arc<Budget>,
-    /// Whose connection writes to a part that can be gone on with.
+    /// The connections that write to partial files that can be resumed.
     writers: Arc<Mutex<HashMap<TransferKey, Owner>>>,
-    /// Who waits for a part that another connection has not let go of yet.
+    /// Permits for senders that wait for the end of their last connection.
     taking_over: Arc<Semaphore>,
     access: FileAccess,
     sink: SinkKind,
@@ -57,21 +57,21 @@ impl std::fmt::Debug for Files {
     }
 }
 
-/// Who sends a file, and over what.
+/// The client of a transfer and its connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) protocol: Protocol,
     pub(crate) engine: Engine,
     pub(crate) peer: SocketAddr,
-    /// The way to the socket, asked when the file ends.
+    /// Statistics of the socket, read when the file ends.
     pub(crate) link: Link,
-    /// What is said of the connection at its end.
+    /// The log record of the connection.
     pub(crate) record: Arc<Record>,
 }
 
 impl Source {
-    /// Who may continue a partial file that was begun without an id: the owner of the same token,
-    /// or the same address (IPv6: the same /64).
+    /// Returns the owner of a partial file that was begun without an id: the same token, or the
+    /// same address (IPv6: the same /64), may resume it.
     fn owner(&self) -> String {
         match self.record.user() {
             Some(user) => format!("token {user}"),
@@ -79,14 +79,15 @@ impl Source {
         }
     }
 
-    /// Whether the client is gone. A half-close is the end of a WebSocket, and of nothing else: `nc -N` sends FIN behind
-    /// `GET x` and reads the file, so hashing for it goes on until its socket resets what the server sends.
+    /// Returns whether the client is gone. A half-close ends a WebSocket and nothing else: `nc -N`
+    /// sends FIN after `GET x` and reads the file, so hashing for it continues until its socket
+    /// sends a reset.
     pub(super) fn is_gone(&self) -> bool {
         self.link.is_gone(matches!(self.protocol, Protocol::Ws | Protocol::Frames))
     }
 
-    /// The same while the client has content to send behind an answer that it waits for: over every protocol FIN alone says
-    /// that the content never comes.
+    /// Returns the same for a client that has content to send after an answer: over all protocols a
+    /// FIN means that the content is never sent.
     fn is_gone_before_content(&self) -> bool {
         self.link.is_gone(true)
     }
@@ -119,8 +120,8 @@ impl Files {
         })
     }
 
-    /// The same files under other settings. Who writes to which part, and what is taken of memory and quota, is common to
-    /// both.
+    /// Returns the same files with other settings. Both share the writers of partial files and the
+    /// use of memory and quota.
     pub(crate) fn with(&self, config: &Config) -> Self {
         self.memory.set_limit(config.max_memory);
         Self {
@@ -137,20 +138,21 @@ impl Files {
         }
     }
 
-    /// Bytes of the largest file that could be taken now; a header that announces more is no header of a file.
+    /// Returns the size of the largest file that could be stored now; a header that announces more
+    /// is not that of a file.
     pub(crate) fn largest_possible(&self) -> u64 {
         self.free_bytes().min(self.max_size).min(self.store.free_quota())
     }
 
     fn free_bytes(&self) -> u64 {
         match self.sink {
-            // Free space that cannot be asked does not bound what may be announced.
+            // Without the free space the announced size is not bounded.
             SinkKind::File => self.store.now().free_bytes().unwrap_or(u64::MAX),
             SinkKind::Memory | SinkKind::Discard => u64::MAX,
         }
     }
 
-    /// Checks that the served directory is where its path leads.
+    /// Opens the served directory again, if its path leads to another one.
     ///
     /// # Errors
     /// Nothing can be stored or found now.
@@ -159,7 +161,8 @@ impl Files {
         self.store.check().map_err(refuse)
     }
 
-    /// Removes partial files that have been kept for long enough: those that are known, or all that are `there`.
+    /// Removes partial files that were kept for long enough: those in the index, or all that are
+    /// `there`.
     pub(crate) fn sweep(&self, there: bool) {
         let directory = self.store.now();
         match there {
@@ -251,7 +254,7 @@ impl Files {
                     }
                 }
             }
-            // The sender is asked for the digest alone.
+            // Only the digest is requested.
             Sink::Discard if here == Some(Here::SameSize) && offer.resume => {
                 (Hasher::new(algorithm), offer.size.unwrap_or_default())
             }
@@ -299,8 +302,8 @@ impl Files {
         Err(Refusal::new(RefusalCode::NotSupported, message))
     }
 
-    /// Checks that this server sends and lists files; called before the directory is looked at, so that the answer
-    /// does not depend on what it holds.
+    /// Checks that this server sends and lists files; called before the directory is read, so that
+    /// the answer does not depend on its content.
     pub(super) fn check_may_read(&self) -> Result<(), Refusal> {
         if self.may_read() {
             return Ok(());
@@ -313,13 +316,14 @@ impl Files {
         self.access.may_read()
     }
 
-    /// What happens if another file has the name.
+    /// Returns what happens if another file has the name.
     fn on_exists(&self, offer: &Offer) -> Result<OnExists, Refusal> {
         if !self.may_read() {
-            // Any other policy would tell the client whether the name, or the content, is there.
+            // Any other policy would reveal whether the name, or the content, exists.
             return Ok(OnExists::Rename);
         }
-        // Who can tell files of one name apart wants to hear of another one; all others want to lose nothing.
+        // A client that can tell files of one name apart gets an error for another one; others lose
+        // nothing.
         let identified = offer.size.is_some() && (offer.mtime.is_some() || offer.id.is_some());
         let default = if identified { OnExists::Error } else { OnExists::Rename };
         match (offer.exists, self.on_exists) {
@@ -400,14 +404,15 @@ impl Files {
     }
 }
 
-/// What keeps both files.
+/// The hint for keeping both files.
 const ANOTHER_NAME: &str = "send it under another name, or with --on-exists rename";
 
-/// The flag is the server's, whoever reads this.
+/// The hint names the server's flag, also to clients.
 const ALLOW_OVERWRITING: &str =
     "only the server's owner can allow it (anyport serve --on-exists overwrite); send another name";
 
-/// Why a server of `config` would refuse all uploads for what is stored already. Changes nothing there.
+/// Returns why a server with `config` would refuse all uploads, if stored files exceed its quota.
+/// Changes nothing.
 ///
 /// # Errors
 /// The directory cannot be opened.
@@ -453,17 +458,18 @@ fn full_refusal(what: &str, full: Full) -> Refusal {
         .with_hint("remove some files on the server, then send it again")
 }
 
-/// Whose a partial file is.
+/// The address that a partial file belongs to.
 fn owner_of(source: &Source) -> IpAddr {
     counted_as(source.peer.ip())
 }
 
-/// The name of a directory as that of a file would be written.
+/// Returns the name of a directory without its slash.
 fn without_slash(name: &str, is_directory: bool) -> &str {
     if is_directory { name.trim_end_matches('/') } else { name }
 }
 
-/// Another file has the name; `present` is what is known of it, where it was compared with the offer.
+/// Refuses an upload because another file has the name; `present` is that file, where it was
+/// compared with the offer.
 fn exists(path: &FilePath, offer: &Offer, present: Option<Kind>) -> Refusal {
     let how = match present {
         Some(Kind::Directory(_)) => " and is a directory".to_owned(),
@@ -480,7 +486,7 @@ fn exists(path: &FilePath, offer: &Offer, present: Option<Kind>) -> Refusal {
     Refusal::new(RefusalCode::Exists, format!("{path} exists{how}")).with_hint(ANOTHER_NAME)
 }
 
-/// What went wrong on our disk, in words that reach the sender.
+/// Refuses `what` because of an error of the store; the sender reads the text.
 fn storage_refusal(what: &str, error: &io::Error) -> Refusal {
     match error.kind() {
         _ if hashing::is_gone(error) => {

@@ -1,4 +1,4 @@
-//! What an earlier attempt left of a file: who may go on with it.
+//! Resuming: which client may continue a partial file.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -16,8 +16,8 @@ use super::{Files, Source, storage_refusal};
 use crate::link::Link;
 
 impl Files {
-    /// What an earlier attempt left of the offered file, or an empty part. `waited`: this is not the first attempt to
-    /// take it over.
+    /// Opens the partial file that an earlier attempt left of the offered file, or an empty one.
+    /// `waited`: this is not the first attempt to take it over.
     pub(super) fn part(
         self: &Arc<Self>,
         source: &Source,
@@ -32,16 +32,17 @@ impl Files {
             let sink = directory.create_partial(offer.mode).map_err(cannot)?;
             Ok(Part { sink, held: None, without_id: false })
         };
-        // To go on with a small file costs more than to send it again.
+        // Resuming a small file costs more than sending it again.
         let worth = offer.resume || offer.size.is_some_and(|size| size >= WORTH_RESUMING);
-        // Where clients may not read, a partial file belongs to the one that knows its upload id.
+        // Where clients may not read, a partial file belongs to the client that knows its upload
+        // id.
         let worth = worth && (self.may_read() || offer.id.is_some());
         let Some(path) = path.filter(|_| worth) else { return fresh() };
         let with_id = TransferKey::of(offer, path, algorithm);
         let without_id = TransferKey::without_id(offer, path, algorithm, &source.owner());
         let own = with_id.as_ref().or(without_id.as_ref());
-        // Without an id nothing says that what is there is of the same client, so it stays, and this
-        // attempt leaves nothing.
+        // Without an id the partial file may be another client's, so it stays, and this attempt
+        // leaves none.
         if !offer.resume && with_id.is_none() && own.is_some_and(|key| directory.has_partial(key)) {
             let Part { sink, .. } = fresh()?;
             return Ok(Part { sink: sink.not_kept(), held: None, without_id: false });
@@ -53,7 +54,8 @@ impl Files {
             && !directory.has_partial(own)
             && directory.has_partial(other)
         {
-            // Begun by somebody who gave no id, and left: the end digest will tell whether it is the same.
+            // It was begun without an id: the digest at the end decides whether it is the same
+            // file.
             found = directory
                 .open_partial(other, true, offer.mode)
                 .map_err(cannot)?
@@ -75,10 +77,10 @@ impl Files {
             }
             found = sink.map(|sink| (sink, own));
         }
-        // Two senders that cannot be told apart: nobody can go on with the second one's.
+        // Two senders without ids: the second one's partial file cannot be resumed.
         let Some((mut sink, key)) = found else { return fresh() };
         if offer.size.is_some_and(|size| sink.length() > size) {
-            // Nothing of ours writes more than was announced.
+            // The server never writes more than was announced.
             let message = "the partial file is longer than the file";
             let refusal = Refusal::new(RefusalCode::Storage, message).with_hint("send it again");
             return Err(refusal.into());
@@ -90,13 +92,14 @@ impl Files {
         Ok(Part { sink, held, without_id: Some(key) == without_id.as_ref() })
     }
 
-    /// Ends the connection that owns a partial file whose sender is back, and returns the gate that opens when it has let
-    /// go; `None` where it is not waited for (any more).
+    /// Ends the connection that writes to a partial file whose sender is back, and returns the gate
+    /// that opens when it has ended; `None` where this attempt does not wait (any longer).
     fn take_over(&self, key: &TransferKey, waited: Option<&Waiting>) -> Option<Arc<Gate>> {
         let owner = self.writers().get(key).cloned();
         match (waited, owner) {
             (Some(waited), _) if Instant::now() >= waited.until => None,
-            // Another connection of the sender was faster: it may end in time, but not for this one.
+            // Another connection of the sender was faster; it may end in time, but not for this
+            // one.
             (Some(_), owner) => Some(owner.map(|owner| owner.released).unwrap_or_default()),
             (None, owner) => {
                 let owner = owner?;
@@ -111,11 +114,11 @@ impl Files {
     }
 }
 
-/// A part, and by which right it is written to.
+/// A partial file, and the right to write to it.
 pub(super) struct Part {
     pub(super) sink: PartialFile,
     pub(super) held: Option<Writing>,
-    /// It was found by path, size, algorithm and owner alone.
+    /// Whether it was found by path, size, algorithm and owner alone.
     pub(super) without_id: bool,
 }
 
@@ -123,11 +126,11 @@ pub(super) struct Part {
 #[derive(Debug, Clone)]
 pub(super) struct Owner {
     link: Link,
-    /// Open when it does so no more.
+    /// Opens when it no longer writes.
     released: Arc<Gate>,
 }
 
-/// A connection's right to a part.
+/// A connection's right to write to a partial file.
 pub(super) struct Writing {
     files: Arc<Files>,
     key: TransferKey,
@@ -146,5 +149,5 @@ impl Drop for Writing {
     }
 }
 
-/// Bytes from which on a file whose sender does not ask to go on keeps a part that another attempt can go on with.
+/// Minimum size of a file that can be resumed although its sender does not ask for that.
 const WORTH_RESUMING: u64 = 1024 * 1024;

@@ -1,4 +1,4 @@
-//! A file that is offered again: whether it has the digest of the one that is stored.
+//! An offered file that may be stored already.
 
 use std::io;
 
@@ -14,9 +14,9 @@ use super::{Files, Source, exists, storage_refusal};
 use crate::config::SinkKind;
 
 impl Files {
-    /// A file whose name had to be changed never counts as present, and never replaces another one: that may be a
-    /// different file of the same sender, whose name was mapped to the same. It is stored under a name of its own or not
-    /// at all.
+    /// Returns the policy for a file whose name had to be changed: it never counts as present, and
+    /// never replaces another file, which may be one of the same sender whose name was mapped to
+    /// the same.
     pub(super) fn only_apart(
         &self,
         path: Option<&FilePath>,
@@ -41,7 +41,7 @@ impl Files {
         }
     }
 
-    /// Whether the offered file may be stored already. A file that is certainly another one is
+    /// Returns whether the offered file may be stored already. One that certainly differs is
     /// refused now, before any content, unless it is to be replaced.
     pub(super) fn is_here(
         &self,
@@ -69,8 +69,8 @@ impl Files {
         if offered.zip(mtime).is_some_and(|(offered, mtime)| offered.identifies(mtime)) {
             return Ok(Some(Here::SameTime));
         }
-        // What differs in time is probably another file: where that is replaced anyway, asking for
-        // the digest first only pays if the times could be the same.
+        // A file with another time probably differs: where it is replaced anyway, requesting the
+        // digest first only pays if the times could be the same.
         let worth_comparing = match on_exists {
             OnExists::Error => true,
             OnExists::Overwrite => {
@@ -89,11 +89,11 @@ impl Files {
         }
     }
 
-    /// Returns whether the file at `path` has this digest. Then it gets the time that the sender
-    /// announced, as that is what the next comparison needs.
+    /// Returns whether the file at `path` has this digest. Then it gets the announced time, which
+    /// the next comparison needs.
     ///
     /// # Errors
-    /// The file system's error.
+    /// The error of the store.
     pub(super) fn is_stored(
         &self,
         path: &FilePath,

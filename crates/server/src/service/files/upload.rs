@@ -1,4 +1,4 @@
-//! One file on its way in.
+//! One upload.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -20,38 +20,38 @@ use super::parts::Writing;
 use super::{ANOTHER_NAME, Files, Source, exists, full_refusal, owner_of, storage_refusal};
 use crate::events::{Interrupted, Underway};
 
-/// One file on its way in. Ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts as
-/// interrupted by the server itself.
+/// An upload. It ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts
+/// as interrupted by the server.
 pub(crate) struct Upload {
     pub(super) files: Arc<Files>,
     pub(super) source: Source,
     pub(super) path: Option<FilePath>,
     pub(super) offer: Offer,
     pub(super) on_exists: OnExists,
-    /// Its beginning may be another sender's: it was found without an id.
+    /// Whether its beginning may be another sender's: it was found without an id.
     pub(super) begun_by_others: bool,
-    /// What is stored under its path already; content that comes all the same is not kept.
+    /// The entry that is stored under its path already; content that is received is then not kept.
     pub(super) here: Option<Here>,
     /// Taken when the upload ends.
     pub(super) sink: Option<Sink>,
-    /// Its part is ours until then.
+    /// The right to write to its partial file.
     #[expect(dead_code, reason = "held until it is dropped, after the sink")]
     pub(super) held: Option<Writing>,
     pub(super) hasher: Hasher,
-    /// Bytes that were here before.
+    /// Bytes of an earlier attempt.
     pub(super) resumed: u64,
-    /// Bytes that are here.
+    /// Bytes that are stored.
     pub(super) bytes: u64,
-    /// Who asks may see how far it is.
+    /// Its entry in the list of running transfers.
     pub(super) underway: Underway,
     pub(super) clock: Option<Clock>,
     pub(super) spent: Spent,
 }
 
-/// What is stored under the path of an upload before its content.
+/// The entry that is stored under the path of an upload before its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Here {
-    /// The directory that was asked for.
+    /// The requested directory.
     Directory,
     /// A file of the same size and exact time: it counts as the same one.
     SameTime,
@@ -59,7 +59,7 @@ pub(super) enum Here {
     SameSize,
 }
 
-/// From the first content byte, as it was read, to the last, as it was stored.
+/// The times when the first byte of content was read and the last one stored.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     first: Instant,
@@ -67,13 +67,13 @@ pub(super) struct Clock {
 }
 
 impl Spent {
-    /// Only what is worth telling: of a small file both are nothing.
+    /// Returns the seconds, if they are long enough for a receipt.
     fn told(self, spent: Duration) -> Option<f64> {
         (self.hashing + self.storing >= WORTH_TELLING).then(|| in_microseconds(spent))
     }
 }
 
-/// Where the time of an upload went, as far as it was ours.
+/// The time of an upload that the server spent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spent {
     hashing: Duration,
@@ -81,17 +81,17 @@ pub(super) struct Spent {
 }
 
 impl Upload {
-    /// Content bytes still to come, if the sender announced how many there are.
+    /// Returns the remaining bytes of content, if the sender announced a size.
     pub(crate) fn left(&self) -> Option<u64> {
         self.offer.size.map(|size| size.saturating_sub(self.bytes))
     }
 
-    /// Whether the sender announced a size.
+    /// Returns whether the sender announced a size.
     pub(crate) const fn is_sized(&self) -> bool {
         self.offer.size.is_some()
     }
 
-    /// The byte of the content that the sender may begin with.
+    /// Returns the offset from which the sender may continue.
     pub(crate) const fn offset(&self) -> u64 {
         self.resumed
     }
@@ -102,7 +102,7 @@ impl Upload {
     }
 
     pub(crate) fn may_block(&self) -> bool {
-        // The end may read what is stored.
+        // At the end the stored file may be hashed.
         self.here == Some(Here::SameSize) || self.sink.as_ref().is_some_and(Sink::may_block)
     }
 
@@ -110,17 +110,18 @@ impl Upload {
         self.sink.as_ref().is_some_and(Sink::can_rewrite)
     }
 
-    /// Another protocol than was thought carries this file.
+    /// Sets the protocol, where detection first chose another one.
     pub(crate) const fn set_protocol(&mut self, protocol: Protocol) {
         self.source.protocol = protocol;
     }
 
-    /// Takes content that was read at `read_at`.
+    /// Stores content that was read at `read_at`.
     ///
     /// # Errors
-    /// More than was announced or allowed, or a sink that takes no more; then the upload must be interrupted.
+    /// More than was announced or allowed, or the error of the store; then the upload must be
+    /// interrupted.
     pub(crate) fn write(&mut self, content: &[u8], read_at: Instant) -> Result<(), Refusal> {
-        // No byte, no clock: it starts with the first one.
+        // The clock starts with the first byte.
         if content.is_empty() {
             return Ok(());
         }
@@ -145,7 +146,7 @@ impl Upload {
     }
 
     /// Returns where the next bytes may be spliced: only without a digest, and never more than may
-    /// be received, so that [`Self::write`] meets one byte too many.
+    /// be received, so that one byte too many reaches [`Self::write`].
     pub(crate) fn splice(&self) -> Option<Splice> {
         if self.hasher.wants_content() {
             return None;
@@ -169,8 +170,8 @@ impl Upload {
         self.clock.get_or_insert(Clock { first: at, last: at }).last = at;
     }
 
-    /// Turns back to the start: what was stored raw is about to be decoded in place, by [`Self::read_back`] and
-    /// [`Self::write`]. The clock goes on.
+    /// Returns to the start: content that was stored raw is decoded in place, by
+    /// [`Self::read_back`] and [`Self::write`]. The clock continues.
     pub(crate) fn begin_rewrite(&mut self) {
         if let Some(sink) = &mut self.sink {
             sink.begin_rewrite();
@@ -180,31 +181,32 @@ impl Upload {
         self.resumed = 0;
     }
 
-    /// The next bytes as they were stored before [`Self::begin_rewrite`]; 0 at their end.
+    /// Reads the next bytes that were stored before [`Self::begin_rewrite`]; returns 0 at their
+    /// end.
     ///
     /// # Errors
-    /// What the file system said.
+    /// The error of the store.
     pub(crate) fn read_back(&mut self, buffer: &mut [u8]) -> Result<usize, Refusal> {
         let Some(sink) = &mut self.sink else { return Ok(0) };
         sink.read_back(buffer)
             .map_err(|error| storage_refusal("cannot read a partial file", &error))
     }
 
-    /// Checks what the sender said of the end, makes the file durable and visible, and gives the receipt.
+    /// Checks the size and the digest, makes the file durable and visible, and returns the receipt.
     ///
     /// # Errors
-    /// Size or digest differ from what was announced, or storing failed: nothing was published, and the interruption
-    /// has been told.
+    /// Size or digest differ from those announced, or storing failed: nothing was published, and
+    /// the interruption was reported.
     pub(crate) fn finish(mut self, kind: EndKind, end: &End) -> Result<Receipt, Refusal> {
         let ended = Instant::now();
-        // Before the disk is waited for: what TCP measured is of the transfer.
+        // Before waiting for the disk, so that the statistics are those of the transfer.
         let (congestion, tcp) = self.source.link.seen();
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::None));
         let digest = hasher.finish();
         if self.is_here() && self.bytes == 0 {
             return Ok(self.finish_here(kind, None));
         }
-        // Where the sender was asked for the digest alone, that is what it says at the end.
+        // Where only the digest was requested, `END` has it.
         let asked = self.here == Some(Here::SameSize) && self.resumed > 0;
         let digest = if asked { end.digest } else { digest };
         if let Err(refusal) = self.check_end(end, digest.as_ref()) {
@@ -213,7 +215,7 @@ impl Upload {
         if self.here.is_some()
             && let Some(path) = self.path.clone()
         {
-            // Without a digest the size and time of the offer stand.
+            // Without a digest the size and time of the offer decide.
             let is_same = match &digest {
                 Some(digest) => self.files.is_stored(&path, digest, self.offer.mtime, &self.source),
                 None => Ok(self.here == Some(Here::SameTime)),
@@ -257,10 +259,9 @@ impl Upload {
                 return Err(self.abandon(refusal));
             }
         };
-        // Nothing is left to be kept or removed.
         self.sink = None;
         let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
-        // Without the time that the sender took to say that this was the end.
+        // Without the time between the last byte and the end that the sender announced.
         let durable_seconds = seconds + ended.elapsed();
         let path = stored.path;
         let durable = path.is_some() && stored.is_durable;
@@ -288,7 +289,7 @@ impl Upload {
         Ok(receipt)
     }
 
-    /// The name that was asked for, where that is not `stored`.
+    /// Returns the requested name, if it is not `stored`.
     fn asked_instead_of(&self, stored: &FilePath) -> Option<String> {
         let Offer { name, name_raw, .. } = &self.offer;
         let name = name.as_deref()?;
@@ -302,7 +303,7 @@ impl Upload {
         (!is_stored).then(|| name.to_owned())
     }
 
-    /// The receipt of a file that was here already, or of a directory.
+    /// Returns the receipt of a file that was stored already, or of a directory.
     fn finish_here(&mut self, kind: EndKind, digest: Option<Digest>) -> Receipt {
         self.sink = None;
         let receipt = Receipt {
@@ -329,14 +330,14 @@ impl Upload {
         receipt
     }
 
-    /// Ends an upload that will not be whole: nothing is published, the part is kept.
+    /// Ends an incomplete upload: nothing is published, and the partial file is kept.
     pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
         let part = self.sink.take().and_then(|sink| sink.keep(owner_of(&self.source)));
         self.tell_interrupted(reason.into(), false, part);
     }
 
-    /// Ends an upload for `refusal`, and gives that back. What came is kept if the upload could go on from it, and kept
-    /// apart, for a person to look at, if it is not what was sent.
+    /// Ends an upload for `refusal`, and returns that. The content is kept if the upload can be
+    /// resumed, and kept apart, for a person, if it differs from the sender's.
     pub(crate) fn abandon(mut self, refusal: Refusal) -> Refusal {
         let sink = self.sink.take();
         let part = match refusal.code.meaning().keeps {
@@ -351,7 +352,7 @@ impl Upload {
         refusal
     }
 
-    /// Ends an upload that was refused before it took anything: what an earlier attempt left stays.
+    /// Ends an upload that was refused before any content; that of an earlier attempt remains.
     pub(super) fn give_up(mut self, refusal: Refusal) -> Refusal {
         if let Some(sink) = self.sink.take().filter(|_| self.resumed > 0) {
             sink.keep(owner_of(&self.source));
@@ -367,12 +368,14 @@ impl Upload {
             return Err(Refusal::new(RefusalCode::SizeMismatch, message));
         }
         if self.here == Some(Here::SameSize) && self.resumed > 0 && end.digest.is_none() {
-            let message = "a file of this name and size exists, and the sender's END has no digest to compare";
+            let message = "a file of this name and size exists, and the sender's END has no \
+                           digest to compare";
             return Err(Refusal::new(RefusalCode::DigestMismatch, message)
                 .with_hint("send END with the digest of the whole file"));
         }
         if self.begun_by_others && self.resumed > 0 && end.digest.is_none() {
-            let message = "the partial file of another sender was resumed, and END has no digest to verify it";
+            let message = "the partial file of another sender was resumed, and END has no \
+                           digest to verify it";
             return Err(Refusal::new(RefusalCode::DigestMismatch, message)
                 .with_hint("send END with the digest of the whole file"));
         }
@@ -440,7 +443,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // Still there: neither finished nor interrupted, so the server itself gave up.
+        // Neither finished nor interrupted: the server gave up.
         if let Some(sink) = self.sink.take() {
             let part = sink.keep(owner_of(&self.source));
             self.tell_interrupted("the server aborted the transfer".to_owned(), false, part);
@@ -457,8 +460,8 @@ impl std::fmt::Debug for Upload {
     }
 }
 
-/// Whether the end of a file was told, and not only seen. A FIN may be a killed sender's, and the library hides from us
-/// whether a Close came inside a message.
+/// Whether the sender confirmed the end of the file. A FIN may be a killed sender's, and the
+/// WebSocket library does not report whether a Close was received inside a message.
 fn is_confirmed(kind: EndKind, engine: Engine) -> bool {
     match kind {
         EndKind::Size | EndKind::AlreadyHere => true,
@@ -467,7 +470,7 @@ fn is_confirmed(kind: EndKind, engine: Engine) -> bool {
     }
 }
 
-/// As precise as receipts are written, so that everybody computes the same rate from them.
+/// Rounds to the precision of receipts, so that all readers compute the same rate.
 fn in_microseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
@@ -476,7 +479,7 @@ fn in_microseconds(duration: Duration) -> f64 {
 fn unnamed(protocol: Protocol) -> FileName {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; 4];
-    // Without randomness the names may repeat; then a number is appended, as for every name.
+    // Without randomness names may repeat; then a number is appended, as for all names.
     let _ = getrandom::fill(&mut random);
     let tail: String =
         random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
@@ -485,5 +488,5 @@ fn unnamed(protocol: Protocol) -> FileName {
     FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
 }
 
-/// Time of ours beyond which a receipt says where it went.
+/// Minimum time of hashing and storing that a receipt reports.
 const WORTH_TELLING: Duration = Duration::from_millis(10);

@@ -1,5 +1,4 @@
-//! Offers, and those that wait for the last connection of their sender to let go of the partial
-//! file.
+//! Offers, and those that wait until the last connection of their sender has ended.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +11,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Files, Source, Upload};
 
 impl Files {
-    /// Begins to receive a file that no other connection can be sending. What the offer says is
-    /// checked here, before any content.
+    /// Begins to receive a file that no other connection can be sending, after checking the offer.
     ///
     /// # Errors
-    /// A name that cannot be made safe, a size above the limit or the free space, a directory that cannot be written.
-    /// The refusal has been told to the observer.
+    /// A name that cannot be made safe, a size above the limit or the free space, or a directory
+    /// that cannot be written to. The refusal was reported.
     pub(crate) fn begin(self: &Arc<Self>, source: Source, offer: Offer) -> Result<Upload, Refusal> {
         match self.offered(source, offer)? {
             Begun::Upload(upload) => Ok(*upload),
@@ -27,8 +25,7 @@ impl Files {
         }
     }
 
-    /// The same where the sender may be back before its last connection has ended: only those
-    /// offers resume, with an id.
+    /// Does the same where the sender may be back before its last connection has ended.
     ///
     /// # Errors
     /// As [`Self::begin`].
@@ -40,10 +37,10 @@ impl Files {
         self.attempt(source, offer, None)
     }
 
-    /// Tries again what waited.
+    /// Tries a waiting offer again.
     ///
     /// # Errors
-    /// As [`Self::begin`], and that the other connection has not let go in time.
+    /// As [`Self::begin`], and that the other connection has not ended in time.
     pub(crate) fn retry(self: &Arc<Self>, waiting: Box<Waiting>) -> Result<Begun, Refusal> {
         self.attempt(waiting.source.clone(), waiting.offer.clone(), Some(*waiting))
     }
@@ -72,18 +69,17 @@ impl Files {
     }
 }
 
-/// What became of an offer that was not refused.
+/// The result of an offer that was not refused.
 pub(crate) enum Begun {
     Upload(Box<Upload>),
-    /// To be tried again, by [`Files::retry`], when nothing holds it any more.
+    /// An offer for [`Files::retry`], when no other connection writes to its partial file.
     Waiting(Box<Waiting>),
 }
 
-/// Why an upload has not begun.
+/// The reason why an upload has not begun.
 pub(super) enum NotBegun {
     Refused(Refusal),
-    /// Another connection writes to its partial file, and was ended; this gate opens when it has
-    /// let go.
+    /// Another connection writes to its partial file, and is being ended; then this gate opens.
     Owned(Arc<Gate>),
 }
 
@@ -93,19 +89,19 @@ impl From<Refusal> for NotBegun {
     }
 }
 
-/// An upload of a sender that is back, until its last connection has let go of the partial file. It
-/// holds no thread: the session that has it is held by the gate.
+/// An upload of a sender that is back, until its last connection has ended. It holds no thread: its
+/// session waits for the gate.
 pub(crate) struct Waiting {
     pub(super) source: Source,
     pub(super) offer: Offer,
     gate: Arc<Gate>,
-    /// When it tries for the last time.
+    /// The time of its last attempt.
     pub(super) until: Instant,
     permit: OwnedSemaphorePermit,
 }
 
 impl Waiting {
-    /// Returns `None` where as many wait as may.
+    /// Returns `None` beyond the limit of waiting senders.
     pub(super) fn new(
         files: &Files,
         gate: Arc<Gate>,
@@ -123,17 +119,16 @@ impl Waiting {
         Some(Self { source, offer, gate, until, permit })
     }
 
-    /// What its session waits for; when the time is over, it tries for the last time.
+    /// Returns what its session waits for; after that time it tries for the last time.
     pub(crate) fn wait(&self) -> Option<Wait> {
         let (gate, until) = (self.gate.clone(), Some(self.until));
         (!self.gate.is_open()).then_some(Wait { gate, until, gone_below: 0 })
     }
 }
 
-/// Senders that wait for that concurrently; a further one is refused as busy. They hold no thread,
-/// but of those that wait for one partial file each tries once whenever its owner changes.
+/// Maximum number of senders that wait; another one is refused as busy. They hold no thread, but
+/// each that waits for one partial file tries once whenever its writer changes.
 pub(super) const TAKING_OVER: usize = 64;
 
-/// Time in which a connection lets go of its partial file, once its sender is back over another
-/// one.
+/// Time in which a connection ends whose sender is back over another one.
 const TAKE_OVER: Duration = Duration::from_secs(2);
