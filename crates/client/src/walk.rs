@@ -1,41 +1,40 @@
-//! The files that a path on a command line stands for: every file below a directory, and its empty directories.
+//! The files that a path on a command line names: every file below a directory, and its empty
+//! directories.
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyport_proto::transfer::file_name::is_partial;
+use anyport_proto::transfer::file_name;
+use walkdir::{DirEntry, WalkDir};
 
 use crate::content::{OpenError, Source};
 
-/// What is done with symbolic links below a directory.
+/// Treatment of symbolic links below a directory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Links {
-    /// They are left out.
+    /// Skip them.
     #[default]
     Skip,
-    /// What they lead to is sent in their place.
+    /// Send their targets.
     Follow,
 }
 
-/// What was found.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// In the order of their names.
+    /// Files and empty directories, in the order of their names.
     pub sources: Vec<Source>,
-    /// Symbolic links that were not followed.
+    /// Number of symbolic links that were skipped.
     pub links: u64,
-    /// What cannot be sent, and why.
+    /// Entries that cannot be sent.
     pub failed: Vec<OpenError>,
 }
 
 impl Found {
-    /// Adds what `path` stands for: itself if it is no directory; else everything below it, each under its path from the
-    /// directory's own name on. A directory without a name of its own (`.`, `..`, `/`) gives none to its content.
+    /// Adds a file, or everything below a directory, each named from the directory's name on. A
+    /// directory without a name (`.`, `..`, `/`) gives none to its content.
     ///
-    /// An entry that cannot be sent does not stop the others. Partial files of anyport's are no entries.
+    /// An entry that cannot be sent does not stop the others. Partial files of anyport are skipped.
     pub fn add(&mut self, path: &Path, links: Links) {
         if path == Path::new("-") || !path.is_dir() {
             match Source::new(path) {
@@ -45,89 +44,56 @@ impl Found {
             return;
         }
         let prefix = path.file_name().unwrap_or_default();
-        let mut walker = Walker { links, found: self, above: HashSet::new() };
-        if let Err(error) = walker.directory(path, prefix) {
-            self.failed.push(error);
+        let walk = WalkDir::new(path).follow_links(links == Links::Follow).sort_by_file_name();
+        for entry in walk.into_iter().filter_entry(|entry| !is_partial(entry)) {
+            let added =
+                entry.map_err(unreadable).and_then(|entry| self.entry(&entry, path, prefix));
+            self.failed.extend(added.err());
         }
+    }
+
+    fn entry(&mut self, entry: &DirEntry, top: &Path, prefix: &OsStr) -> Result<(), OpenError> {
+        let path = entry.path();
+        let mut name = PathBuf::from(prefix);
+        if entry.depth() > 0 {
+            name.push(path.strip_prefix(top).unwrap_or(path));
+        }
+        let mut name = name.into_os_string();
+        let kind = entry.file_type();
+        if kind.is_symlink() {
+            self.links += 1;
+        } else if kind.is_file() {
+            let metadata = entry.metadata().map_err(unreadable)?;
+            self.sources.push(Source::found(path.to_owned(), name, &metadata));
+        } else if !kind.is_dir() {
+            return Err(OpenError::Special { path: path.to_owned() });
+        } else if !name.is_empty() && is_empty(path) {
+            name.push("/");
+            self.sources.push(Source::directory(path.to_owned(), name));
+        }
+        Ok(())
     }
 }
 
-struct Walker<'a> {
-    links: Links,
-    found: &'a mut Found,
-    /// The directories above, so that a link to one of them does not lead round for ever.
-    above: HashSet<(u64, u64)>,
+/// Returns whether a directory contains nothing that is sent. An unreadable one is reported by the walk.
+fn is_empty(directory: &Path) -> bool {
+    let is_part = |name: OsString| file_name::is_partial(name.as_encoded_bytes());
+    std::fs::read_dir(directory).is_ok_and(|mut entries| {
+        entries.all(|entry| entry.is_ok_and(|entry| is_part(entry.file_name())))
+    })
 }
 
-impl Walker<'_> {
-    fn directory(&mut self, path: &Path, name: &OsStr) -> Result<(), OpenError> {
-        let failed = |source| OpenError::Open { path: path.to_owned(), source };
-        let metadata = std::fs::metadata(path).map_err(failed)?;
-        let identity = (metadata.dev(), metadata.ino());
-        if !self.above.insert(identity) {
-            return Err(OpenError::Loop { path: path.to_owned() });
-        }
-        let content = self.content(path, name).map_err(failed);
-        self.above.remove(&identity);
-        content
-    }
-
-    /// Everything in a directory. One that cannot be read to its end has sent what was read.
-    fn content(&mut self, path: &Path, name: &OsStr) -> std::io::Result<()> {
-        let (mut entries, mut unread) = (Vec::new(), Ok(()));
-        for entry in std::fs::read_dir(path)? {
-            match entry {
-                Ok(entry) if is_partial(entry.file_name().as_encoded_bytes()) => {}
-                Ok(entry) => entries.push(entry.file_name()),
-                Err(error) => unread = Err(error),
-            }
-        }
-        entries.sort();
-        if entries.is_empty() && unread.is_ok() && !name.is_empty() {
-            self.found
-                .sources
-                .push(Source::directory(path.to_owned(), joined(name, OsStr::new(""))));
-        }
-        for entry in entries {
-            let name = if name.is_empty() { entry.clone() } else { joined(name, &entry) };
-            if let Err(error) = self.entry(path.join(&entry), name) {
-                self.found.failed.push(error);
-            }
-        }
-        unread
-    }
-
-    fn entry(&mut self, path: PathBuf, name: OsString) -> Result<(), OpenError> {
-        let metadata = match std::fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_symlink() && self.links == Links::Skip => {
-                self.found.links += 1;
-                return Ok(());
-            }
-            Ok(metadata) if metadata.is_symlink() => std::fs::metadata(&path),
-            metadata => metadata,
-        };
-        match metadata {
-            Ok(metadata) if metadata.is_dir() => self.directory(&path, &name),
-            Ok(metadata) if metadata.is_file() => {
-                self.file(path, name, &metadata);
-                Ok(())
-            }
-            Ok(_) => Err(OpenError::Special { path }),
-            Err(source) => Err(OpenError::Open { path, source }),
-        }
-    }
-
-    fn file(&mut self, path: PathBuf, name: OsString, metadata: &Metadata) {
-        self.found.sources.push(Source::found(path, name, metadata));
-    }
+/// Returns whether an entry below the top is a partial file of anyport.
+fn is_partial(entry: &DirEntry) -> bool {
+    entry.depth() > 0 && file_name::is_partial(entry.file_name().as_encoded_bytes())
 }
 
-/// `name` in a directory; with an empty one, the directory itself with its slash.
-fn joined(directory: &OsStr, name: &OsStr) -> OsString {
-    let mut path = directory.to_owned();
-    path.push("/");
-    path.push(name);
-    path
+fn unreadable(error: walkdir::Error) -> OpenError {
+    let path = error.path().unwrap_or_else(|| Path::new("")).to_owned();
+    match error.into_io_error() {
+        Some(source) => OpenError::Open { path, source },
+        None => OpenError::Loop { path },
+    }
 }
 
 #[cfg(test)]
