@@ -162,7 +162,7 @@ impl fmt::Debug for Proxy {
 
 /// Why a URL is not that of a proxy. It never shows the URL, which may hold a password.
 #[derive(Debug, thiserror::Error)]
-#[error("invalid proxy URL{}: {reason}", given_in.map_or_else(String::new, |name| format!(" in {name}")))]
+#[error("invalid proxy URL{}: {reason}", origin(*given_in))]
 pub struct ProxyUrlError {
     given_in: Option<&'static str>,
     reason: UrlReason,
@@ -176,6 +176,10 @@ enum UrlReason {
     ResolvesHere,
     #[error("it is not http://HOST:PORT or socks5h://HOST:PORT")]
     Syntax,
+}
+
+fn origin(variable: Option<&str>) -> String {
+    variable.map_or_else(String::new, |name| format!(" in {name}"))
 }
 
 impl ProxyUrlError {

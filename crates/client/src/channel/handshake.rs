@@ -1,4 +1,4 @@
-//! The opening handshake, whatever is spoken behind it.
+//! The opening handshake of WebSocket, for every use of it.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use crate::keys::handshake_key;
 use crate::stream::{Stream, ended};
 use crate::target::Target;
 
-/// A server that has agreed.
+/// An accepted handshake.
 pub(crate) struct Upgraded {
     pub(crate) verified: Verified,
-    /// Bytes that came behind its response.
+    /// Bytes behind the response.
     pub(crate) early: Vec<u8>,
 }
 
-/// Asks for a WebSocket at the target's path, and offers these subprotocols.
+/// Requests a WebSocket at the target's path with these subprotocols.
 pub(crate) fn upgrade(
     stream: &mut Stream,
     peer: SocketAddr,
@@ -65,11 +65,11 @@ pub(crate) fn upgrade(
     }
 }
 
-/// The body of a refusal, as far as it comes.
+/// Reads the body of a refusal as far as it arrives.
 fn explanation(stream: &mut Stream, mut body: Vec<u8>, length: Option<u64>) -> String {
     let longest = LONGEST_ANSWER as u64;
     let left = length.unwrap_or(longest).min(longest).saturating_sub(body.len() as u64);
-    // A server that stops in the middle has explained enough.
+    // An incomplete explanation suffices.
     let _ = stream.take(left).read_to_end(&mut body);
     String::from_utf8_lossy(&body).into_owned()
 }

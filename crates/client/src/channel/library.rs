@@ -1,4 +1,4 @@
-//! WebSocket on tokio-tungstenite: the comparison, and a second opinion.
+//! WebSocket on tokio-tungstenite, for comparison.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -30,7 +30,7 @@ use crate::target::Target;
 pub(crate) struct LibraryChannel {
     runtime: Runtime,
     socket: WebSocketStream<AsyncStream>,
-    /// The same socket, to ask whether the server has something to say.
+    /// A second handle of the socket, to check for input.
     watched: TcpStream,
     peer: SocketAddr,
     announced: bool,
@@ -134,7 +134,7 @@ impl Transport for LibraryChannel {
         self.announced
     }
 
-    /// It is there to be compared with, and sends each file whole.
+    /// It exists for comparison, and sends each file whole.
     fn can_resume(&self) -> bool {
         false
     }
@@ -160,7 +160,7 @@ impl Transport for LibraryChannel {
                 }
             };
             let closed = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
-            // All receipts are here and have been checked; how the server says goodbye changes nothing.
+            // All receipts were checked, so the outcome does not matter.
             if announced { Ok(()) } else { closed.unwrap_or(Ok(())) }
         })
     }
@@ -214,13 +214,13 @@ async fn write(
     Ok(Written::All)
 }
 
-/// Takes what the server said in the middle of a transfer; the library answers pings while it reads. Text is a refusal
-/// where offers are known, and nobody's business elsewhere.
+/// Reads a reply in the middle of a transfer; the library answers pings while it reads. Text is a
+/// refusal if the server knows offers, and ignored otherwise.
 async fn hear(
     socket: &mut WebSocketStream<AsyncStream>,
     announced: bool,
 ) -> Result<Option<Written>, tungstenite::Error> {
-    // One poll, as a ping gives no message to wait for.
+    // One poll, as a ping is no message to wait for.
     let polled = std::future::poll_fn(|context| Poll::Ready(socket.poll_next_unpin(context))).await;
     match polled {
         Poll::Ready(Some(Ok(Message::Text(text)))) if announced => {
@@ -236,10 +236,10 @@ async fn hear(
     }
 }
 
-/// How far writing came.
+/// How much was written.
 enum Written {
     All,
-    /// The server said this before everything was sent.
+    /// The server replied before everything was sent.
     UntilAnswered(String),
     /// The server closed the WebSocket before everything was sent.
     UntilClosed {
@@ -248,12 +248,12 @@ enum Written {
     },
 }
 
-/// Code and reason of a Close.
+/// Returns the code and reason of a Close.
 fn closed(frame: Option<CloseFrame>) -> (u16, String) {
     frame.map_or((NO_CODE, String::new()), |frame| (frame.code.into(), frame.reason.to_string()))
 }
 
-/// `wait`, but not longer than `patience`.
+/// Waits for at most `patience`.
 async fn patiently<T>(
     patience: Duration,
     wait: impl Future<Output = Result<T, Unheard>>,
@@ -262,7 +262,7 @@ async fn patiently<T>(
     tokio::time::timeout(patience, wait).await.map_err(late)?
 }
 
-/// One message's payload; the library takes it over, so each is memory of its own.
+/// Reads the payload of one message, which the library then owns.
 fn read_message(content: &mut Content, frame_size: usize) -> Result<Vec<u8>, Error> {
     let left = content.left().and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
     let mut message = vec![0; frame_size.min(left)];
@@ -316,5 +316,5 @@ fn gave_up(peer: SocketAddr, sent: u64, error: tungstenite::Error) -> Error {
     }
 }
 
-/// How long the server may take to answer our Close (RFC 6455 §7.1.1).
+/// Maximum time for the server's Close (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Ways to carry a file: one module a protocol, mirroring the server's sessions.
+//! Transports of uploads: one module for each protocol, like the server's sessions.
 
 pub(crate) mod handshake;
 pub(crate) mod library;
@@ -37,12 +37,12 @@ pub(crate) trait Transport {
     fn close(self: Box<Self>) -> Result<(), Error>;
 }
 
-/// Bytes that the kernel sends by itself before we look whether the server has said something.
+/// Bytes that the kernel sends by itself before the client checks for a reply.
 const UNSEEN: usize = 1024 * 1024;
 
-/// How far writing came.
+/// How much was written.
 enum Written {
     All,
-    /// The server spoke, or went, before everything was sent.
+    /// The server replied or closed before everything was sent.
     UntilInterrupted,
 }

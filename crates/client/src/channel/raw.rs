@@ -1,4 +1,4 @@
-//! Raw TCP: the preface, content, an `END` line, a receipt line; or nothing but the bytes.
+//! Raw TCP: the preface, content, an `END` line and a receipt line; or only the content.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -21,13 +21,13 @@ pub(crate) struct RawChannel {
     stream: Stream,
     peer: SocketAddr,
     plain: bool,
-    /// On each line: whichever is the first, it is there.
+    /// Sent in each line, so that the first one has it.
     token: Option<Token>,
     half_closed: bool,
     buffer: Vec<u8>,
-    /// Files that wait to be written.
+    /// Files to be written.
     queued: Vec<u8>,
-    /// Bytes that came behind the last answer's line.
+    /// Bytes behind the last reply.
     unread: Vec<u8>,
 }
 
@@ -45,27 +45,28 @@ impl Transport for RawChannel {
         }
         let written = match self.write(offer, content, progress) {
             Err(Stopped::Local(error)) => {
-                // Our FIN would tell a server that was promised no size that this was the whole file. A reset does not.
+                // To a server that was promised no size, a FIN would mean the end of the file; a
+                // reset does not.
                 let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
                 return Err(error);
             }
             Err(Stopped::Broken(error)) => Err(error),
             Ok(complete) => Ok(complete),
         };
-        // A write that failed may have failed because the server said no: its word is worth more than ours.
+        // The write may have failed because the server refused, which its reply says.
         let answer = self.answer();
         let broken = |source| Error::lost(self.peer, Transferred::Sent(content.bytes()), source);
         match (written, answer) {
             (_, Ok(Some(line))) => self.understand(&line),
             (Err(error), _) => Err(broken(error)),
-            // A peer that is no anyport says nothing to plain bytes, and closes.
+            // A third-party server does not reply to plain bytes, and closes.
             (Ok(Written::All), Ok(None)) if self.plain => Ok(None),
             (Ok(_), Ok(None)) => Err(broken(ended())),
             (Ok(_), Err(error)) => Err(broken(error)),
         }
     }
 
-    /// A half-close was the end.
+    /// A half-close ends the connection for files.
     fn accepts_more(&self) -> bool {
         !self.half_closed
     }
@@ -79,7 +80,7 @@ impl Transport for RawChannel {
     }
 
     fn close(mut self: Box<Self>) -> Result<(), Error> {
-        // All receipts are here and have been checked; how this goes changes nothing.
+        // All receipts were checked, so the outcome does not matter.
         let _ = self.stream.finish();
         Ok(())
     }
@@ -103,7 +104,7 @@ impl RawChannel {
         with_token(put_line(offer), self.token.as_ref())
     }
 
-    /// Puts a whole file behind what waits to be written, and writes if that is enough.
+    /// Appends a whole file to the queue, and writes the queue if it is long enough.
     pub(crate) fn queue(
         &mut self,
         offer: &Offer,
@@ -116,12 +117,12 @@ impl RawChannel {
         if self.queued.len() < BUFFER { Ok(()) } else { self.flush() }
     }
 
-    /// Writes what waits.
+    /// Writes the queue.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         let written = self.stream.write_all(&self.queued);
         self.queued.clear();
         written.map_err(|error| {
-            // It may have failed because the server said no: its word is worth more than ours.
+            // The server's refusal explains it better.
             match self.receipt() {
                 Err(said) if matches!(said.kind(), ErrorKind::Refused(_)) => said,
                 _ => Error::lost(self.peer, Transferred::Sent(0), error),
@@ -129,7 +130,7 @@ impl RawChannel {
         })
     }
 
-    /// The next receipt.
+    /// Reads the next receipt.
     pub(crate) fn receipt(&mut self) -> Result<Receipt, Error> {
         let peer = self.peer;
         let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
@@ -143,12 +144,13 @@ impl RawChannel {
         }
     }
 
-    /// Offers the content and waits to be told where to begin. A receipt where that is needless: the server has it.
+    /// Offers the content and waits for its offset. Returns the receipt of a file that the server
+    /// has.
     fn ask(&mut self, offer: &Offer, content: &mut Content) -> Result<Option<Receipt>, Error> {
         let peer = self.peer;
         let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
         let written = self.stream.write_all(self.line(offer).as_bytes());
-        // A server that has closed may have said why.
+        // A server that closed may have sent its reason.
         let line = match (self.answer(), written) {
             (Ok(Some(line)), _) => line,
             (_, Err(error)) | (Err(error), _) => return Err(broken(error)),
@@ -187,7 +189,7 @@ impl RawChannel {
             }
             progress(content.bytes());
             if self.stream.has_something_to_say() {
-                // Before the end that can only be a refusal.
+                // A reply before the end is a refusal.
                 return Ok(Written::UntilInterrupted);
             }
         }
@@ -237,11 +239,11 @@ impl RawChannel {
     }
 }
 
-/// Whether the bytes may be the beginning of a line of the protocol.
+/// Returns whether the bytes may begin a line of the protocol.
 fn begins_a_reply(bytes: &[u8]) -> bool {
     let count = bytes.len().min(REPLY.len());
     bytes[..count] == REPLY.as_bytes()[..count]
 }
 
-/// What every line of the protocol begins with.
+/// The beginning of every line of the protocol.
 const REPLY: &str = "ANYPORT/1 ";

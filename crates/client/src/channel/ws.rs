@@ -1,7 +1,7 @@
-//! WebSocket on the project's own engine, with an opening handshake or as bare frames.
+//! WebSocket on the built-in implementation, with an opening handshake or as bare frames.
 //!
-//! Content goes out as binary messages of one frame each: several small frames in one write, a large one in several.
-//! Payload is read to where it stands in the outgoing buffer and masked there, so nothing is copied.
+//! Content is sent as binary messages of one frame each: several small frames in one write, a large
+//! one in several. Payload is read into the outgoing buffer and masked there, so nothing is copied.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -32,36 +32,36 @@ pub(crate) struct WsChannel {
     peer: SocketAddr,
     receiver: Receiver,
     sender: Sender,
-    /// The server takes offers and gives receipts.
+    /// Whether the server accepts offers and sends receipts.
     announced: bool,
     /// Payload bytes of one frame.
     frame_size: usize,
-    /// Small frames that go out before the next content: the greeting, offers, pongs.
+    /// Small frames to send before the next content: the greeting, offers, pongs.
     pending: Vec<u8>,
-    /// A frame of ours has begun and not ended, so nothing else may go out.
+    /// A frame is incomplete, so no other may be sent.
     inside_frame: bool,
-    /// Bytes that came behind the handshake's response.
+    /// Bytes behind the handshake's response.
     early: Vec<u8>,
     inbox: Inbox,
 }
 
-/// A connection that has shaken hands.
+/// A connection after its handshake, for uploads and downloads.
 pub(crate) struct Parts {
     pub(crate) stream: Stream,
     pub(crate) receiver: Receiver,
     pub(crate) sender: Sender,
-    /// The server speaks the subprotocol of transfers.
+    /// Whether the server accepts the subprotocol of transfers.
     pub(crate) announced: bool,
-    /// Small frames that go out before anything else.
+    /// Small frames to send first.
     pub(crate) pending: Vec<u8>,
-    /// Bytes that came behind the handshake's response.
+    /// Bytes behind the handshake's response.
     pub(crate) early: Vec<u8>,
 }
 
-/// What the server said.
+/// Messages from the server.
 #[derive(Default)]
 struct Inbox {
-    /// A text message, as far as it came.
+    /// An incomplete text message.
     partial: Vec<u8>,
     texts: VecDeque<Vec<u8>>,
     closed: Option<(Option<CloseCode>, String)>,
@@ -116,11 +116,11 @@ impl Transport for WsChannel {
             return Err(error);
         }
         let peer = self.peer;
-        // A server that does not know the subprotocol says nothing before the Close that we could wait for.
+        // A server without the subprotocol sends nothing to wait for before its Close.
         if !self.announced && matches!(written, Ok(Written::All)) {
             return Ok(None);
         }
-        // A write that failed may have failed because the server said no: its word is worth more than ours.
+        // The write may have failed because the server refused, which its reply says.
         match (self.answer(), written) {
             (Ok(answer), _) if !self.announced => {
                 Err(Error::at(peer, ErrorKind::Early { sent: content.bytes(), answer }))
@@ -142,7 +142,7 @@ impl Transport for WsChannel {
         self.announced
     }
 
-    /// The closing handshake; the server closes TCP first (RFC 6455 §7.1.1).
+    /// Performs the closing handshake; the server closes TCP first (RFC 6455 §7.1.1).
     fn close(mut self: Box<Self>) -> Result<(), Error> {
         let mut close = Vec::new();
         self.sender.close(Some(CloseCode::NORMAL), "", &mut close);
@@ -150,7 +150,7 @@ impl Transport for WsChannel {
         let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
         let _ = self.stream.socket().set_read_timeout(Some(CLOSE_TIMEOUT));
         if self.announced {
-            // All receipts are here and have been checked; how the server says goodbye changes nothing.
+            // All receipts were checked, so the outcome does not matter.
             if self.stream.write_all(&close).is_ok() {
                 while self.inbox.closed.is_none() && self.hear().is_ok() {}
                 self.await_fin();
@@ -193,12 +193,13 @@ impl WsChannel {
         }
     }
 
-    /// Offers the content and waits to be told where to begin. A receipt where that is needless: the server has it.
+    /// Offers the content and waits for its offset. Returns the receipt of a file that the server
+    /// has.
     fn ask(&mut self, offer: &Offer, content: &mut Content) -> Result<Option<Receipt>, Error> {
         let peer = self.peer;
         let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
         let written = self.say(&FileMessage::Offer(offer.clone())).and_then(|()| Ok(self.flush()?));
-        // A server that has closed may have said why.
+        // A server that closed may have sent its reason.
         let text = match (self.answer(), written) {
             (Ok(text), _) => text,
             (Err(Unheard::Told(error)), _) | (_, Err(Stopped::Local(error))) => return Err(error),
@@ -241,8 +242,8 @@ impl WsChannel {
             progress(content.bytes());
             self.inside_frame = !batch.ends_a_frame;
             if self.stream.has_something_to_say() {
-                // Pings are collected, and answered where a frame of ours ends. What a server says that knows no offers
-                // is its own affair, unless it closes.
+                // Pings are answered at the end of a frame. Text from a server that knows no offers
+                // is ignored.
                 if self.hear().is_err() || self.inbox.interrupts(self.announced) {
                     return Ok(Written::UntilInterrupted);
                 }
@@ -264,7 +265,7 @@ impl WsChannel {
         self.sender.message(Kind::Text, text.as_bytes(), &mut self.pending).map_err(closing)
     }
 
-    /// Sends what waits, unless a frame of ours must end first.
+    /// Sends pending frames, unless a frame is incomplete.
     fn flush(&mut self) -> io::Result<()> {
         if !self.pending.is_empty() && !self.inside_frame {
             self.stream.write_all(&self.pending)?;
@@ -273,7 +274,7 @@ impl WsChannel {
         Ok(())
     }
 
-    /// The server's next text message.
+    /// Returns the server's next text message.
     fn answer(&mut self) -> Result<String, Unheard> {
         loop {
             if let Some(text) = self.inbox.texts.pop_front() {
@@ -289,7 +290,7 @@ impl WsChannel {
         }
     }
 
-    /// Tells the server which rule it broke (RFC 6455 §7.1.7), unless our Close is on its way already.
+    /// Reports the violated rule to the server (RFC 6455 §7.1.7), unless a Close was sent.
     fn fail(&mut self, violation: Violation) {
         if !self.sender.close_sent() && !self.inside_frame {
             let reason = violation.to_string();
@@ -300,7 +301,7 @@ impl WsChannel {
         }
     }
 
-    /// Waits for the server's FIN after its Close: it is the server that closes TCP first (RFC 6455 §7.1.1).
+    /// Waits for the server's FIN after its Close (RFC 6455 §7.1.1).
     fn await_fin(&mut self) {
         let deadline = Instant::now() + FIN_TIMEOUT;
         let _ = self.stream.socket().set_read_timeout(Some(FIN_TIMEOUT));
@@ -308,7 +309,7 @@ impl WsChannel {
         while matches!(self.stream.read(&mut ignored), Ok(1..)) && Instant::now() < deadline {}
     }
 
-    /// Reads what comes next and sorts it into the inbox.
+    /// Reads input and sorts it into the inbox.
     fn hear(&mut self) -> Result<(), Unheard> {
         let mut piece = [0; 4096];
         let mut early = std::mem::take(&mut self.early);
@@ -348,7 +349,7 @@ impl WsChannel {
                 Event::Close { code, reason } => {
                     self.inbox.closed = Some((code, reason.to_owned()));
                 }
-                // Nobody asked for bytes.
+                // Content that was not requested.
                 Event::Data { kind: Kind::Binary, .. } | Event::Pong(_) => {}
             }
             bytes = &mut std::mem::take(&mut bytes)[used..];
@@ -357,7 +358,7 @@ impl WsChannel {
 }
 
 impl Inbox {
-    /// Whether going on makes no sense. What is said to nobody's question is forgotten.
+    /// Returns whether the upload must stop. Discards replies that no request was sent for.
     fn interrupts(&mut self, announced: bool) -> bool {
         if !announced {
             self.texts.clear();
@@ -366,18 +367,18 @@ impl Inbox {
     }
 }
 
-/// Lays frames into one buffer that is written at once.
+/// A buffer of frames that is written at once.
 struct Framer {
     buffer: Vec<u8>,
     frame_size: usize,
     /// Payload still to come in the current frame.
     left: u64,
     mask: Option<Mask>,
-    /// Whole frames, where messages are compressed.
+    /// Complete frames of compressed messages.
     compressed: Vec<u8>,
 }
 
-/// What one write sends.
+/// The bytes of one write.
 struct Batch<'a> {
     bytes: &'a [u8],
     ends_a_frame: bool,
@@ -391,7 +392,7 @@ impl Framer {
         Self { buffer, frame_size, left: 0, mask: None, compressed: Vec::new() }
     }
 
-    /// The next batch; empty at the end of the content.
+    /// Returns the next batch; empty at the end of the content.
     fn fill(&mut self, content: &mut Content, sender: &mut Sender) -> Result<Batch<'_>, Error> {
         if sender.compresses() {
             return self.fill_compressed(content, sender);
@@ -426,7 +427,8 @@ impl Framer {
         Ok(Batch { bytes: &self.buffer[..at], ends_a_frame: self.left == 0 })
     }
 
-    /// Nobody knows how much is left, so a frame is what one read gives: its header is put in front of it afterwards.
+    /// Frames what one read returns: its header is put before it afterwards, as the rest is
+    /// unknown.
     fn fill_unsized(
         &mut self,
         content: &mut Content,
@@ -447,7 +449,7 @@ impl Framer {
         Ok(Batch { bytes: &self.buffer[start..end], ends_a_frame: true })
     }
 
-    /// Each message is compressed on its own, a frame size of content at most.
+    /// Compresses each message separately, at most a frame size of content.
     fn fill_compressed(
         &mut self,
         content: &mut Content,
@@ -457,15 +459,15 @@ impl Framer {
         let room = self.frame_size.min(self.buffer.len());
         let count = content.read(&mut self.buffer[..room])?;
         if count > 0 {
-            // Our Close comes after all content.
+            // The Close follows all content.
             let _ = sender.message(Kind::Binary, &self.buffer[..count], &mut self.compressed);
         }
         Ok(Batch { bytes: &self.compressed, ends_a_frame: true })
     }
 
-    /// Writes a header at `at` and gives its length.
+    /// Writes a header at `at` and returns its length.
     fn begin(&mut self, sender: &mut Sender, length: u64, at: usize) -> usize {
-        // Our Close comes after all content.
+        // The Close follows all content.
         let Ok((header, mask)) = sender.begin(Kind::Binary, Fragment::Whole, length) else {
             return 0;
         };
@@ -476,16 +478,16 @@ impl Framer {
     }
 }
 
-/// Why no answer came.
+/// Why there is no reply.
 enum Unheard {
     Told(Error),
     Broken(io::Error),
 }
 
-/// How long the server may take to answer our Close (RFC 6455 §7.1.1).
+/// Maximum time for the server's Close (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the server may take to close TCP after its Close. Some wait for us to do it.
+/// Maximum time for the server to close TCP after its Close. Some wait for the client.
 const FIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

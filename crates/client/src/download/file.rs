@@ -9,24 +9,24 @@ use anyport_proto::transfer::file_time::FileTime;
 
 use crate::error::Error;
 
-/// What is known of a file on the server. Ours says all of it, other servers what they like.
+/// The facts of a remote file. An anyport server sends all of them, other servers some.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
     pub(super) name: FilePath,
     pub(super) size: Option<u64>,
     pub(super) mtime: Option<FileTime>,
     pub(super) mode: Option<u32>,
-    /// What tells its versions apart beside these: an entity tag, or a date as it came.
+    /// A further validator: an entity tag, or a date as it was sent.
     pub(super) tag: Option<String>,
 }
 
 impl Facts {
-    /// Nothing but its name.
+    /// Returns facts that are only a name.
     pub(super) const fn named(name: FilePath) -> Self {
         Self { name, size: None, mtime: None, mode: None, tag: None }
     }
 
-    /// Whether these may be of one version, as far as both say.
+    /// Returns whether both may describe one version.
     pub(super) fn agrees(&self, other: &Self) -> bool {
         fn same<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)
@@ -52,20 +52,20 @@ impl From<FileHead> for Facts {
     }
 }
 
-/// Takes content as it comes.
+/// A receiver of content.
 pub(super) trait Sink {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Error>;
 
-    /// The file, and the place in it, that the next bytes may be put into without being looked at.
+    /// Returns the file, and the offset in it, that the kernel may write the next bytes to.
     fn place(&self) -> Option<(&Arc<File>, u64)> {
         None
     }
 
-    /// So many bytes were put there.
+    /// Records that the kernel wrote `count` bytes there.
     fn put(&mut self, count: u64) {
         let _ = count;
     }
 }
 
-/// A server that lists without an end must not fill our memory.
+/// Maximum number of entries of one listing, which would otherwise fill the memory.
 pub(super) const MOST_ENTRIES: u64 = 1_000_000;

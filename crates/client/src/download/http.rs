@@ -1,4 +1,4 @@
-//! Downloads: a file is the answer to a GET, and what is missing of one is a range of it (RFC 9110 §14).
+//! Downloads over HTTP: a file is the response to a GET request, its rest a range (RFC 9110 §14).
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +29,8 @@ use crate::http::connection::Connection;
 use crate::http::request::{path_of, request};
 use crate::target::{Place, Target};
 
-/// One question after the other, and another connection where a server takes no more over this one.
+/// One request after the other, over another connection when a server accepts no more over this
+/// one.
 pub(super) struct HttpWire {
     runtime: Tasks,
     pub(super) target: Target,
@@ -43,19 +44,19 @@ pub(super) struct HttpWire {
 struct Answered {
     facts: Facts,
     offset: u64,
-    /// None where nothing is missing.
+    /// `None` if no content is missing.
     content: Option<Incoming>,
 }
 
-/// What is asked of a file that is here in part.
+/// The rest of a partial file.
 pub(super) struct Rest<'a> {
     offset: u64,
-    /// What makes it the same version: an entity tag, or a date.
+    /// The version: an entity tag, or a date.
     tag: &'a str,
 }
 
 impl Transport for HttpWire {
-    /// Its content has begun then, and [`Self::get`] takes it from there.
+    /// The content has begun then, and [`Self::get`] continues there.
     fn look(&mut self, name: &FilePath) -> Result<Option<Facts>, Error> {
         let path = self.target.path.clone();
         let response = self.ask(&path, None, None)?;
@@ -73,7 +74,7 @@ impl Transport for HttpWire {
         {
             return Ok((answer.facts.clone(), offset));
         }
-        // A range that begins behind the last byte cannot be asked for.
+        // There is no range behind the last byte.
         if offset > 0 && asked.size == Some(offset) {
             self.drop_answer();
             self.answer = Some(Answered { facts: asked.clone(), offset, content: None });
@@ -85,7 +86,7 @@ impl Transport for HttpWire {
         };
         let of_listing = asked.mtime.and_then(|mtime| date::write(mtime.seconds));
         let tag = asked.tag.as_deref().or(of_listing.as_deref());
-        // Without anything that tells versions apart, two of them could be pasted together.
+        // Without a validator, two versions could be joined.
         let rest = tag.filter(|_| offset > 0).map(|tag| Rest { offset, tag });
         let response = self.ask(&path, rest, None)?;
         let answered = self.answered(response, name, offset)?;
@@ -118,7 +119,7 @@ impl Transport for HttpWire {
         Ok(Some(piece.len() as u64))
     }
 
-    /// The length was compared; a digest is not named.
+    /// The length was compared; HTTP names no digest.
     fn file_end(&mut self, size: u64) -> Result<FileEnd, Error> {
         Ok(FileEnd { bytes: size, digest: None })
     }
@@ -157,7 +158,7 @@ impl HttpWire {
     pub(super) const fn peer(&self) -> SocketAddr {
         self.peer
     }
-    /// Asks for `path`, in the form `accept`; gives the head of the answer, and its content.
+    /// Requests `path` in the form `accept`; returns the response with its content.
     pub(super) fn ask(
         &mut self,
         path: &str,
@@ -192,7 +193,7 @@ impl HttpWire {
         response.map_err(in_content)
     }
 
-    /// Reads a short answer.
+    /// Reads a short response.
     pub(super) fn read(&mut self, response: Response<Incoming>) -> Answer {
         let answer = self.runtime.block_on(Answer::read(response, self.options.timeout));
         if !answer.is_whole {
@@ -201,7 +202,7 @@ impl HttpWire {
         answer
     }
 
-    /// Reads content that arrives over the connection.
+    /// Returns a reader of the content that arrives.
     pub(super) fn reading(&self) -> Reading<'_> {
         Reading {
             runtime: &self.runtime,
@@ -211,7 +212,7 @@ impl HttpWire {
         }
     }
 
-    /// Gives up the connection, and with it the rest of the response.
+    /// Drops the connection, and with it the rest of the response.
     pub(super) fn hang_up(&mut self) {
         self.connection = None;
     }
@@ -220,7 +221,8 @@ impl HttpWire {
         timeout(self.options.connect_timeout, connection.is_ready()).await.unwrap_or(false)
     }
 
-    /// Nobody wants the rest of it. Over HTTP/1.1 it would have to be read before another answer.
+    /// Drops a response. Over HTTP/1.1 its rest would delay the next one, so the connection is
+    /// dropped.
     fn drop_answer(&mut self) {
         let Some(Answered { content: Some(content), .. }) = self.answer.take() else { return };
         let two = self.connection.as_ref().is_some_and(|c| c.version() == Version::HTTP_2);
@@ -229,7 +231,7 @@ impl HttpWire {
         }
     }
 
-    /// What an answer says of the file `name`, which was asked for from `offset` on.
+    /// Parses the response about the file `name`, requested from `offset` on.
     fn answered(
         &mut self,
         response: Response<Incoming>,
@@ -241,13 +243,14 @@ impl HttpWire {
         let offset = match status {
             StatusCode::OK => 0,
             StatusCode::PARTIAL_CONTENT => offset,
-            // The tag was the same and the length is another one.
+            // The tag is the same, but the length is not.
             StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
                 return Err(Error::from(ErrorKind::ChangedThere(name.to_string())));
             }
             _ => return Err(self.refused(response, Some(name))),
         };
-        // A content coding is a property of the stored file (a .tgz as x-gzip): it is saved as it is sent.
+        // A content coding is a property of the stored file (.tgz: x-gzip), so it is stored as
+        // sent.
         let fields = response.headers();
         let size = if status == StatusCode::PARTIAL_CONTENT {
             let range = text(fields, header::CONTENT_RANGE).unwrap_or_default();
@@ -274,7 +277,7 @@ impl HttpWire {
         Ok(Answered { facts, offset, content: Some(response.into_body()) })
     }
 
-    /// Why there is no file: a directory, a place elsewhere, or a refusal.
+    /// Returns why there is no file: a directory, a redirect or a refusal.
     pub(super) fn refused(
         &mut self,
         response: Response<Incoming>,
@@ -293,7 +296,7 @@ impl HttpWire {
         Error::at(peer, ErrorKind::Elsewhere { status, location })
     }
 
-    /// Whether a redirection says that what was asked for is a directory of the same server.
+    /// Returns whether a redirect means that the path is a directory of the same server.
     fn is_directory(&self, location: &str) -> bool {
         let own = if location.starts_with('/') && !location.starts_with("//") {
             let path = location.split('#').next().unwrap_or_default().to_owned();
@@ -302,7 +305,7 @@ impl HttpWire {
             location.parse::<Target>()
         };
         let Ok(own) = own else { return false };
-        // A server does not know the zone by which it was reached.
+        // A server does not know the zone of its address.
         let origin = |target: &Target| {
             (target.scheme, target.encrypted, target.authority().to_ascii_lowercase())
         };
@@ -315,17 +318,17 @@ impl HttpWire {
     }
 }
 
-/// Content as it comes.
+/// Content that arrives.
 pub(super) struct Reading<'a> {
     runtime: &'a Runtime,
     connection: Option<&'a Connection>,
     peer: SocketAddr,
-    /// How long nothing may come.
+    /// Maximum time without content.
     patience: Duration,
 }
 
 impl Reading<'_> {
-    /// The next piece; `None` at the end.
+    /// Returns the next piece; `None` at the end.
     pub(super) fn next(&self, content: &mut Incoming) -> Result<Option<Bytes>, Error> {
         let broken = |source| Error::lost(self.peer, Transferred::Received(0), source);
         loop {
@@ -336,7 +339,7 @@ impl Reading<'_> {
             let is_two = self.connection.is_some_and(|one| one.version() == Version::HTTP_2);
             match frame {
                 Some(Ok(frame)) => {
-                    // Trailers, and pieces without a byte, say nothing.
+                    // Trailers and empty pieces have no content.
                     if let Some(piece) = frame.into_data().ok().filter(|piece| !piece.is_empty()) {
                         return Ok(Some(piece));
                     }
@@ -356,7 +359,7 @@ impl Reading<'_> {
     }
 }
 
-/// What came is kept, so this is a break of another kind than one of an upload.
+/// Received content is kept, so a lost download is another error than a lost upload.
 fn in_content(error: Error) -> Error {
     error.moved(|moved| match moved {
         Transferred::SentOverHttp(bytes) => Transferred::Received(bytes),
@@ -364,8 +367,9 @@ fn in_content(error: Error) -> Error {
     })
 }
 
-/// The modification time that an answer gives. Our server adds the nanoseconds; another one's whole
-/// second is exact if it was over when the server answered (RFC 9110 §8.8.2.2).
+/// Returns the modification time of a response. An anyport server adds nanoseconds; the whole
+/// second of another server is exact if it was over at the time of the response (RFC 9110
+/// §8.8.2.2).
 fn modified_at(seconds: i64, fields: &HeaderMap) -> FileTime {
     let nanoseconds = text(fields, MTIME_NS).and_then(file_time::parse_nanoseconds);
     let step = GRANULARITY.as_secs().cast_signed();
@@ -379,7 +383,8 @@ fn text(fields: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     fields.get(name)?.to_str().ok()
 }
 
-/// The size of the file of which `bytes FIRST-LAST/SIZE` is all from `offset` on (RFC 9110 §14.4).
+/// Returns the size of a file if `bytes FIRST-LAST/SIZE` is all of it from `offset` on (RFC 9110
+/// §14.4).
 fn range_from(range: &str, offset: u64) -> Option<u64> {
     let (bytes, size) = range.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = bytes.split_once('-')?;

@@ -1,5 +1,5 @@
-//! Downloads over raw TCP: questions and answers are lines, content stands between them. Content that nobody looks at the
-//! kernel puts into the file by itself.
+//! Downloads over raw TCP: requests and replies are lines, with content between them. Content
+//! without a digest is written to the file by the kernel.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub(super) struct Lines {
     peer: SocketAddr,
     token: Option<Token>,
     buffer: Vec<u8>,
-    /// What was read and not taken yet.
+    /// Input that is not parsed yet.
     start: usize,
     end: usize,
 }
@@ -95,7 +95,7 @@ impl Dialogue for Lines {
     }
 
     fn leave(&mut self) {
-        // The end between two lines is the orderly one.
+        // An end between two lines is a clean one.
         let _ = self.stream.finish();
     }
 }
@@ -114,7 +114,7 @@ impl Lines {
         }
     }
 
-    /// The next line, without its line feed.
+    /// Returns the next line, without its line feed.
     fn line(&mut self) -> Result<Vec<u8>, Error> {
         loop {
             let unread = &self.buffer[self.start..self.end];
@@ -134,7 +134,7 @@ impl Lines {
         }
     }
 
-    /// Reads at least a byte behind what is there.
+    /// Reads at least one more byte.
     fn fill(&mut self) -> Result<(), Error> {
         match self.read(None)? {
             Came::Bytes(count) => {

@@ -1,8 +1,9 @@
-//! Listings: one for each directory, as an anyport server sends them to clients that accept JSON. Subdirectories are
-//! requested in turn.
+//! Listings over HTTP: one for each directory, as an anyport server sends them to clients that
+//! accept JSON. Subdirectories are requested in turn.
 //!
-//! An entry is passed on as soon as it is read, so a listing of any length takes little memory. Only a recursive listing holds
-//! the subdirectories, as the next request has to wait for the end of the response; they are listed behind the files.
+//! Each entry is passed on when it has been read, so a listing of any length takes little memory.
+//! Only a recursive listing holds the subdirectories, because the next request waits for the end of
+//! the response; they are listed after the files.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
@@ -23,7 +24,7 @@ use crate::http::request::listing_of;
 use crate::target::Place;
 
 impl HttpWire {
-    /// Lists all entries of a place, a directory before what is in it.
+    /// Lists all entries of a place, a directory before its content.
     pub(super) fn list_all(
         &mut self,
         place: &Place,
@@ -39,7 +40,7 @@ impl HttpWire {
                     end.entries = 1;
                     return each(Listed::Entry(entry)).map(|()| end);
                 }
-                // Its own listing says that it is none, or is not there.
+                // Its own listing reports that it is no directory or missing.
                 Some(_) | None => Some(path.clone()),
             },
         };
@@ -69,7 +70,7 @@ impl HttpWire {
             let name = directory.name.clone();
             each(Listed::Entry(directory))?;
             let path = listing_of(&self.target, Some(&name));
-            // Each is one name longer than the one that it is in, and names have a limit; so this ends.
+            // Each path is one name longer than its parent's, and paths have a limit, so this ends.
             match self.directories(&path, Some(&name), &mut held, &mut end, &mut each) {
                 Ok(directories) => open.push(directories.into_iter()),
                 // One directory that cannot be read does not stop the others.
@@ -87,8 +88,8 @@ impl HttpWire {
         Ok(ListEnd { entries, ..end })
     }
 
-    /// Returns the entry of a file in the listing of its directory. The file itself is not requested: that would begin a
-    /// download, or receive from a pipe.
+    /// Returns the entry of a file in the listing of its directory. Requesting the file itself
+    /// would start a download, or receive from a pipe.
     fn entry(&mut self, path: &FilePath) -> Result<Option<Entry>, Error> {
         let parent = path.parent();
         let place = parent
@@ -106,7 +107,8 @@ impl HttpWire {
         Ok(found)
     }
 
-    /// Passes on what is in one directory, except for its subdirectories, which are returned and count as `held`.
+    /// Passes on the content of one directory, except for its subdirectories, which are returned
+    /// and added to `held`.
     fn directories(
         &mut self,
         path: &str,
@@ -136,7 +138,8 @@ impl HttpWire {
         Ok(directories)
     }
 
-    /// Passes on what the listing of one directory has, as it arrives, and adds what it left out to the counts.
+    /// Passes on the entries of one directory as they arrive, and adds what the server left out to
+    /// the counts.
     fn listing(
         &mut self,
         path: &str,
@@ -169,7 +172,7 @@ impl HttpWire {
         let read = read_listing(json, &mut |listed| {
             in_part.set(0);
             let passed_on = match listed {
-                // Whatever a server lists, it stays in what was requested.
+                // Entries outside the requested directory are refused.
                 Listed::Entry(entry) if entry.name.parent().as_ref() != directory => {
                     let answer = format!("{} in the listing of {path}", entry.name);
                     Err(Error::at(peer, ErrorKind::Answer(answer)))
@@ -181,7 +184,7 @@ impl HttpWire {
         let counted = match (failed.take(), read) {
             (None, Ok(counted)) => counted,
             (failed, read) => {
-                // The rest of the response is still on its way.
+                // The rest of the response has not arrived.
                 self.hang_up();
                 let reason = read.err().map_or_else(String::new, |error| error.to_string());
                 return Err(failed.unwrap_or_else(|| none(reason)));
@@ -198,17 +201,17 @@ impl HttpWire {
     }
 }
 
-/// Memory that a held entry takes.
+/// Returns the memory of a held entry.
 fn size(entry: &Entry) -> usize {
     size_of::<Entry>() + entry.name.as_bytes().len()
 }
 
-/// A listing as it arrives.
+/// A listing that arrives.
 struct Arriving<'a> {
     reading: Reading<'a>,
     content: Incoming,
     piece: Bytes,
-    /// Bytes since the last part.
+    /// Bytes since the last entry.
     in_part: &'a Cell<usize>,
     /// Why reading failed.
     failed: &'a RefCell<Option<Error>>,
@@ -238,9 +241,9 @@ impl Read for Arriving<'_> {
     }
 }
 
-/// Memory for the subdirectories of directories within each other: 80,000 with the longest names.
+/// Memory for the subdirectories of nested directories: 80,000 with the longest names.
 const MOST_HELD: usize = 32 * 1024 * 1024;
 
-/// Bytes of one entry of a listing, and of what is between two of them. A path of 1024 bytes, percent-encoded and in JSON,
-/// takes 7 KiB.
+/// Bytes of one entry of a listing, and of the text between two. A path of 1024 bytes,
+/// percent-encoded and in JSON, takes 7 KiB.
 const LONGEST_PART: usize = 64 * 1024;

@@ -1,5 +1,5 @@
-//! Downloads over WebSocket, with an opening handshake or as bare frames: questions and answers are text messages, content
-//! comes as binary ones.
+//! Downloads over WebSocket, with an opening handshake or as bare frames: requests and replies are
+//! text messages, content is binary.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -20,14 +20,14 @@ pub(super) struct Messages {
     parts: Parts,
     peer: SocketAddr,
     buffer: Vec<u8>,
-    /// What was read and not looked at yet.
+    /// Input that is not parsed yet.
     start: usize,
     end: usize,
-    /// A text message, as far as it came.
+    /// An incomplete text message.
     text: Vec<u8>,
 }
 
-/// What came.
+/// What was received.
 enum Heard {
     Content(u64),
     Reply(Box<FileReply>),
@@ -92,7 +92,7 @@ impl Dialogue for Messages {
         sender.close(Some(CloseCode::NORMAL), "", pending);
         let _ = stream.socket().set_read_timeout(Some(CLOSE_TIMEOUT));
         if self.flush().is_ok() {
-            // Until the server's Close, or its FIN.
+            // Until the server's Close or FIN.
             while self.hear(0, &mut Nowhere).is_ok() {}
         }
     }
@@ -101,7 +101,7 @@ impl Dialogue for Messages {
 impl Messages {
     pub(super) fn new(parts: Parts, peer: SocketAddr) -> Self {
         let mut buffer = vec![0; BUFFER];
-        // Bytes behind the handshake's response; they came in one small read.
+        // Bytes behind the handshake's response, at most one small read.
         let end = parts.early.len().min(BUFFER);
         buffer[..end].copy_from_slice(&parts.early[..end]);
         Self { parts, peer, buffer, start: 0, end, text: Vec::new() }
@@ -126,7 +126,7 @@ impl Messages {
         }
     }
 
-    /// Reads on until some content has been taken, `left` bytes at most, or a reply is whole.
+    /// Reads until content has arrived, at most `left` bytes, or a reply is complete.
     fn hear(&mut self, left: u64, sink: &mut dyn Sink) -> Result<Heard, Error> {
         let mut taken = 0;
         loop {
@@ -209,7 +209,7 @@ impl Messages {
     }
 }
 
-/// Where no content is due.
+/// A sink where no content is due.
 struct Nowhere;
 
 impl Sink for Nowhere {
@@ -224,8 +224,8 @@ fn parse(peer: SocketAddr, text: &[u8]) -> Result<FileReply, Error> {
         .map_err(|error| Error::at(peer, ErrorKind::Answer(error.to_string())))
 }
 
-/// A piece of a listing may be longer than other answers: its entries name paths.
+/// A piece of a listing may be longer than other replies: its entries name paths.
 const LONGEST_MESSAGE: usize = 16 * LONGEST_ANSWER;
 
-/// How long the server may take to answer our Close (RFC 6455 §7.1.1).
+/// Maximum time for the server's Close (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

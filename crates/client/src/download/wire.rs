@@ -1,4 +1,4 @@
-//! A connection that files come over, whichever protocol it speaks.
+//! A connection for downloads, over any transport.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ use crate::connect::{Connection, connect};
 use crate::error::{Error, ErrorKind, Transferred};
 use crate::target::{Place, Scheme, Target};
 
-/// An open connection; one question after the other.
+/// An open connection; one request after the other.
 pub(super) struct Wire {
     pub(super) peer: SocketAddr,
     transport: Box<dyn Transport>,
@@ -39,7 +39,7 @@ impl Wire {
             Scheme::Tcp => Box::new(Lines::new(stream, peer, target.token.clone())),
             Scheme::Frames => Box::new(Messages::new(Parts::bare(stream), peer)),
             Scheme::Ws => {
-                // What is wanted is asked for in messages; the path is the one of the service.
+                // Messages name the file; the path is that of the service.
                 let service = Target { path: "/".to_owned(), ..target.clone() };
                 let parts = Parts::handshake(stream, peer, &service, false)?;
                 if !parts.announced {
@@ -52,8 +52,8 @@ impl Wire {
         Ok(Self { peer, transport, pace })
     }
 
-    /// Asks for a file from `offset` on, and for its digest. Gives what it is, and where its content begins: that may be at 0
-    /// over HTTP, where a server need not know ranges.
+    /// Requests a file from `offset` on, and its digest. Returns its facts and where its content
+    /// begins, which over HTTP may be 0.
     pub(super) fn get(
         &mut self,
         asked: &Facts,
@@ -75,7 +75,7 @@ impl Wire {
         Ok((facts, begins))
     }
 
-    /// What a target that names one file is; none where that is asked of its listing.
+    /// Returns the facts of a target that names one file, unless its listing has them.
     pub(super) fn look(&mut self, asked: &Place) -> Result<Option<Facts>, Error> {
         let Place::File(name) = asked else { return Ok(None) };
         self.transport.look(name)
@@ -85,7 +85,7 @@ impl Wire {
     pub(super) fn content(&mut self, left: Option<u64>, sink: &mut dyn Sink) -> Result<u64, Error> {
         let mut bytes = 0;
         while left != Some(bytes) {
-            // Little at a time, so that bytes come evenly.
+            // Small pieces, so that the rate is even.
             let most = self.pace.as_ref().map_or(usize::MAX, Pace::most);
             let left = left.map(|left| left - bytes);
             let came = self.transport.content(left, most, sink);
@@ -105,7 +105,7 @@ impl Wire {
         Ok(bytes)
     }
 
-    /// What is said behind the content of a file of `size` bytes.
+    /// Reads what follows the content of a file of `size` bytes.
     pub(super) fn file_end(&mut self, size: u64) -> Result<FileEnd, Error> {
         let end = self.transport.file_end(size)?;
         if end.bytes != size {
@@ -115,16 +115,16 @@ impl Wire {
         Ok(end)
     }
 
-    /// The digest of a file of `size` bytes on the server; `None` where it is another version by now,
-    /// or the server says none.
+    /// Returns the digest of a file of `size` bytes on the server; `None` if it is another version,
+    /// or the server names none.
     pub(super) fn digest(
         &mut self,
         file: &Facts,
         size: u64,
         algorithm: Algorithm,
     ) -> Result<Option<Digest>, Error> {
-        // Behind the last byte only the end with its digest follows. HTTP has no such question, so
-        // there the content is received and hashed.
+        // Behind the last byte only the digest follows. HTTP has no such request, so the content is
+        // received and hashed.
         let over_http = self.transport.is_http();
         let (head, begins) = self.get(file, if over_http { 0 } else { size }, algorithm)?;
         let left = head.size.unwrap_or(size).saturating_sub(begins);
@@ -135,7 +135,7 @@ impl Wire {
         Ok(digest.filter(|_| head.agrees(file)))
     }
 
-    /// Lists all entries, one by one, and what was left out; returns the counts.
+    /// Lists all entries and what was left out, one by one; returns the counts.
     pub(super) fn list(
         &mut self,
         target: &Target,
@@ -145,7 +145,7 @@ impl Wire {
         each: Each<'_>,
     ) -> Result<ListEnd, Error> {
         match self.transport.list(place, recursive, true, each) {
-            // A server of an earlier version does not know the word, and closes the connection.
+            // A server of an earlier version does not know `left_out`, and closes the connection.
             Err(error)
                 if error.is_refused(RefusalCode::BadRequest) && !self.transport.is_http() =>
             {
@@ -162,7 +162,7 @@ impl Wire {
     }
 }
 
-/// A break, with what came before it.
+/// Adds what had been received to a lost connection.
 fn after(received: u64, error: Error) -> Error {
     error.moved(|moved| match moved {
         Transferred::Received(_) => Transferred::Received(received),
@@ -170,7 +170,7 @@ fn after(received: u64, error: Error) -> Error {
     })
 }
 
-/// Content that is hashed and not kept.
+/// Content that is hashed and not stored.
 struct Hashed(Hasher);
 
 impl Sink for Hashed {
@@ -180,5 +180,6 @@ impl Sink for Hashed {
     }
 }
 
-/// Bytes that the entries of one listing take, while their files are received one by one: a million of usual names.
+/// Bytes of the entries of one listing that are held while files are received: a million usual
+/// names.
 pub(super) const MOST_LISTED_BYTES: usize = 192 * 1024 * 1024;

@@ -407,8 +407,8 @@ impl ErrorKind {
                 match moved {
                     Transferred::Sent(_) => hint(RESUME_HINT),
                     Transferred::SentOverHttp(_) => hint(
-                        "run the same command again; uploads over HTTP start from the beginning, over \
-                     tcp:// they resume",
+                        "run the same command again; uploads over HTTP start from the beginning, \
+                         over tcp:// they resume",
                     ),
                     Transferred::Received(_) => {
                         hint("the partial file is kept; run the same command again to resume")
@@ -512,7 +512,8 @@ impl ErrorKind {
             Self::NoPath(_, target) => (
                 LOCAL,
                 Some(Cow::Owned(format!(
-                    "use {}://{}{}, or leave out the path and send ANYPORT/1 ECHO as the first line",
+                    "use {}://{}{}, or leave out the path and send ANYPORT/1 ECHO as the first \
+                     line",
                     if target.encrypted { "wss" } else { "ws" },
                     target.address(),
                     target.path

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use anyport_net::dial::DialError;
 use anyport_proto::rooms;
-use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_proto::transfer::refusal::RefusalCode;
 use anyport_store::LocalError;
 use anyport_tls::TlsError;
 
@@ -112,7 +112,7 @@ impl Error {
 
     /// Returns whether the server refused with this code.
     pub(crate) fn is_refused(&self, code: RefusalCode) -> bool {
-        matches!(&self.0.kind, ErrorKind::Refused(Refusal { code: refused, .. }) if *refused == code)
+        matches!(&self.0.kind, ErrorKind::Refused(refusal) if refusal.code == code)
     }
 
     /// Returns the error of the operating system that caused it.

@@ -1,4 +1,4 @@
-//! One connection, and the requests on it.
+//! One HTTP connection and its requests.
 
 use std::error::Error as _;
 use std::io;
@@ -34,12 +34,12 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     pub(crate) socket: Socket,
     requests: Requests,
-    /// How many requests may be under way at once.
+    /// Maximum number of concurrent requests.
     at_once: watch::Receiver<usize>,
     broken: Broken,
-    /// A request on it was answered before it was whole, so nothing can follow it.
+    /// A request was answered before it was complete, so no other can follow.
     spent: AtomicBool,
-    /// The server asks for a token as ours does.
+    /// Whether the server requires a token as an anyport server does.
     wants_token: bool,
     driver: Driver,
 }
@@ -50,7 +50,7 @@ enum Requests {
 }
 
 impl Connection {
-    /// Connects, and finds out what is spoken. Waits, so it must not be called in a task.
+    /// Connects and negotiates the version. Blocks, so tasks must not call it.
     pub(crate) fn open(
         runtime: &Runtime,
         target: &Target,
@@ -77,8 +77,9 @@ impl Connection {
         Ok(open)
     }
 
-    /// Asks, without a token, whether one is wanted: our server says so with what it gives everybody (RFC 9110 §11.6.1). A token
-    /// that is meant for one server must not be shown to every other that somebody gets a file from.
+    /// Asks, without a token, whether the server requires one: an anyport server says so in a
+    /// response that needs none (RFC 9110 §11.6.1). A token for one server must not be sent to
+    /// another.
     async fn asks_for_a_token(&self, target: &Target) -> Result<bool, Error> {
         let asking = request(target, self.version(), None, Method::HEAD, "/healthz")?;
         let answered = self.ask(asking).await.map_err(|error| self.failed(0, &error))?;
@@ -89,7 +90,7 @@ impl Connection {
         Ok(challenges.iter().any(is_ours))
     }
 
-    /// What is to be shown of `target` with each request.
+    /// Returns the token to send with each request.
     pub(crate) fn token<'t>(&self, target: &'t Target) -> Option<&'t Token> {
         target.token.as_ref().filter(|_| self.wants_token)
     }
@@ -97,9 +98,9 @@ impl Connection {
     async fn one(io: TokioIo<Io>) -> hyper::Result<Shaken> {
         let mut builder = http1::Builder::new();
         let (requests, connection) = builder.max_headers(MOST_FIELDS).handshake(io).await?;
-        // What breaks it is told to the request that is under way.
+        // The request under way reports the error.
         let driver = tokio::spawn(async { drop(connection.await) });
-        // Gone with its sender, the limit stays what it is.
+        // Without its sender the limit stays 1.
         Ok((Requests::One(Mutex::new(requests)), watch::channel(1).1, driver))
     }
 
@@ -107,7 +108,7 @@ impl Connection {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
-            // Until its settings are here one request goes out; then as many as they say.
+            // One request until the server's settings arrive, then as many as they permit.
             .initial_max_send_streams(1)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -130,7 +131,7 @@ impl Connection {
         Ok((Requests::Two(requests), at_once, driver))
     }
 
-    /// What requests on it are written in.
+    /// Returns the version of its requests.
     pub(crate) const fn version(&self) -> Version {
         match self.requests {
             Requests::One(_) => Version::HTTP_11,
@@ -138,13 +139,13 @@ impl Connection {
         }
     }
 
-    /// How many requests may be under way at once; it may change.
+    /// Returns the maximum number of concurrent requests, which may change.
     pub(crate) fn at_once(&self) -> watch::Receiver<usize> {
         self.at_once.clone()
     }
 
-    /// Whether another request may follow: waits until the one before is over. An HTTP/1.0 server, or one that stops, takes
-    /// none.
+    /// Returns whether another request may follow, after the previous one. A server of HTTP/1.0, or
+    /// one that stops, accepts none.
     pub(crate) async fn is_ready(&self) -> bool {
         if self.spent.load(Ordering::Relaxed) {
             return false;
@@ -157,14 +158,14 @@ impl Connection {
         }
     }
 
-    /// A request, or its answer, was given up in the middle. Over HTTP/2 that is the end of its stream alone.
+    /// Records that a request or its response was abandoned. Over HTTP/2 that ends its stream only.
     pub(crate) fn spend(&self) {
         if self.version() != Version::HTTP_2 {
             self.spent.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Sends a request; gives the head of its answer.
+    /// Sends a request; returns the head of its response.
     pub(crate) async fn ask(
         &self,
         request: Request<Outgoing>,
@@ -178,12 +179,12 @@ impl Connection {
         }
     }
 
-    /// Why a request came to nothing, after `sent` bytes of its content.
+    /// Returns why a request failed after `sent` bytes of its content.
     pub(crate) fn failed(&self, sent: u64, error: &hyper::Error) -> Error {
         why(self.peer, sent, &self.broken, error)
     }
 
-    /// The end between two requests is the orderly one. All answers are here; how this goes changes nothing.
+    /// Closes the connection. All responses are here, so the outcome does not matter.
     ///
     /// Cancel safe: yes.
     pub(crate) async fn close(self) {
@@ -196,7 +197,7 @@ impl Connection {
 /// The task that reads and writes.
 struct Driver(JoinHandle<()>);
 
-/// What is given up does not stay open until its requests have noticed.
+/// A dropped connection closes before its requests notice.
 impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
@@ -209,7 +210,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the socket said comes before what hyper makes of it.
+/// Returns the error of the socket rather than hyper's.
 fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Error {
     if let Some(source) = broken.error() {
         return Error::lost(peer, Transferred::SentOverHttp(sent), source);
@@ -223,7 +224,7 @@ fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Er
     if is_violation {
         return Error::at(peer, ErrorKind::NoHttp(reason));
     }
-    // Cancelled: the connection had ended before the request was sent.
+    // Cancelled: the connection ended before the request was sent.
     let source = if error.is_incomplete_message() || error.is_canceled() {
         ended()
     } else {
@@ -232,7 +233,7 @@ fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Er
     Error::at(peer, ErrorKind::Lost(Transferred::SentOverHttp(sent))).because(source)
 }
 
-/// An error and what caused it: hyper says only its own level.
+/// Returns the text of an error and its causes: hyper's own texts omit them.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -247,28 +248,28 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Requests under way at once, where the server takes so many. More make nothing faster: a link is full with a few, and a
-/// round trip is shared by sixteen small files.
+/// Maximum number of concurrent requests. More are not faster: a few fill a link, and sixteen small
+/// files share a round trip.
 pub(crate) const MOST_AT_ONCE: usize = 16;
 
-/// Of what our server asks for (docs/access.md).
+/// The realm of an anyport server (docs/access.md).
 const REALM: &str = "realm=\"anyport\"";
 
-/// What a server gets to take our goodbye.
+/// Maximum time for the server to read the end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Fields of an answer.
+/// Maximum number of fields of a response.
 const MOST_FIELDS: usize = 100;
 
-/// Bytes of the fields of an answer.
+/// Maximum size of the fields of a response.
 const LONGEST_HEAD: u32 = 64 * 1024;
 
-/// Bytes that a server may have sent on one stream and that were not taken yet; and on all of them.
+/// Unread bytes of one stream, and of all streams.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
-/// Bytes of a frame that we take.
+/// Maximum size of a received frame.
 const MAX_FRAME: u32 = 64 * 1024;
 
-/// Bytes of a file that wait for the server to take them, beside the pieces that are read ahead.
+/// Bytes of a file that wait for the server, beside the pieces read ahead.
 const SEND_BUFFER: usize = 256 * 1024;

@@ -1,14 +1,15 @@
-//! HTTP: files are requests, PUT and GET, over one connection.
+//! HTTP as a transport: files are PUT and GET requests over one connection.
 //!
 //! ```text
-//!   send   files ──► upload (up to 16 at once) ──► connection ──► answer: receipt or refusal
-//!   get    download::Wire ──► GET, its range ──► connection ──► content
-//!   ls     a listing a directory, as JSON
+//!   send  files ─► upload (up to 16 at once) ─► connection ─► answer: receipt or refusal
+//!   get   request, its range ─► connection ─► content
+//!   ls    one listing for each directory, as JSON
 //! ```
 //!
-//! `https://` says `h2` and `http/1.1` and takes what the server chooses; in the clear it is HTTP/1.1, as nobody can know that a
-//! server takes more. Over HTTP/2 each file is a stream of its own, over HTTP/1.1 one follows the other. hyper carries the
-//! requests; their tasks run on a runtime of two threads, and files are read on others.
+//! `https://` offers `h2` and `http/1.1`; without TLS it is HTTP/1.1, as a client cannot know
+//! whether a server accepts more. Over HTTP/2 each file is a stream, over HTTP/1.1 files follow
+//! each other. hyper carries the requests; their tasks run on a runtime of two threads, and other
+//! threads read files.
 
 pub(crate) mod answer;
 pub(crate) mod connection;
@@ -21,8 +22,8 @@ use std::ops::Deref;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Where requests run: one thread for the connection, one for what is done with it. What runs in it ends with it, but for a
-/// read of standard input that may never return.
+/// The runtime of the requests: one thread for the connection, one for its users. Its tasks end
+/// with it, except for a read of standard input that may never return.
 pub(crate) struct Tasks(Option<Runtime>);
 
 impl Tasks {

@@ -1,4 +1,5 @@
-//! Files on their way over one connection, as many at once as it takes, and another connection where it breaks off.
+//! Uploads over HTTP: as many files at once as the server permits, and another connection when one
+//! is lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use crate::http::content::Moved;
 use crate::http::request::path_to;
 use crate::target::{Place, Target};
 
-/// Sends `sources`, as [`crate::send()`] says. Files that were on their way when the connection broke begin anew.
+/// Sends `sources`, as [`crate::send()`] says. Files that were under way when the connection was
+/// lost start again.
 pub(super) fn send(
     sources: &[Source],
     target: &Target,
@@ -51,7 +53,7 @@ pub(super) fn send(
     sending.failed.outcome(sources.len())
 }
 
-/// What HTTP has no words for is told before anything is sent.
+/// Refuses, before anything is sent, options that HTTP cannot express.
 fn can_be_said(options: &Options) -> Result<(), Error> {
     let what = match options {
         Options { plain: true, .. } => "--plain",
@@ -71,19 +73,19 @@ struct Sending<'a> {
     options: Arc<Options>,
     observer: &'a dyn Observer,
     items: Vec<Item<'a>>,
-    /// Files that were to be sent.
+    /// Number of files to send.
     of: usize,
     changed: Changed,
-    /// Files that are not done with, in order.
+    /// Files to send, in order.
     left: VecDeque<usize>,
-    /// What was hashed before it is sent.
+    /// Digests of files that are named before the files are sent.
     hashed: HashMap<usize, Hashed>,
     failed: Failed,
     attempts: Attempts,
     connection: Option<Arc<Connection>>,
 }
 
-/// One file came to an end, or the task that sent it was ended.
+/// The outcome of one file, or of a task that ended.
 type Ended = Result<(usize, Result<Sent, Error>), JoinError>;
 
 impl Sending<'_> {
@@ -104,13 +106,13 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Sends what is left over one connection, until it takes no more.
+    /// Sends the remaining files over one connection, until it accepts no more.
     fn round(&mut self) -> Result<(), Error> {
-        // A server does not wait for our disk.
+        // A server does not wait for the client's disk.
         if let Some(next) = self.left.front().copied() {
             self.hash_ahead(next)?;
         }
-        // Until content is on its way every attempt can be repeated.
+        // Until content is under way every attempt can be repeated.
         self.attempts.repeatable = true;
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -120,7 +122,7 @@ impl Sending<'_> {
         let handle = self.runtime.handle().clone();
         let mut underway = Underway::default();
         let over = handle.block_on(self.over(&connection, &mut underway));
-        // What broke off begins anew, in its turn; standard input comes once.
+        // Interrupted files start again in their turn; standard input can be read once only.
         let again = |index: &usize| self.items[*index].source.size().is_some();
         self.attempts.repeatable = underway.broken.iter().all(again);
         for index in underway.broken.into_iter().rev() {
@@ -134,8 +136,9 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Whether the connection takes more. Where one file cannot be sent, and the reason is not its own, those that are on their
-    /// way come to their ends, and no other begins: what arrived is not sent again.
+    /// Returns whether the connection accepts more requests. If a file fails for a reason that is
+    /// not its own, the files under way are finished and no other starts: a file that arrived is
+    /// not sent again.
     async fn over(
         &mut self,
         connection: &Arc<Connection>,
@@ -145,7 +148,7 @@ impl Sending<'_> {
         let mut tick = tokio::time::interval(TICK);
         let mut any_ended = false;
         loop {
-            // A rate is for all of them together, and is kept by one.
+            // One upload at a time keeps the rate that all share.
             let most =
                 if self.options.limit_rate.is_some() { 1 } else { *at_once.borrow_and_update() };
             while underway.stopped.is_none()
@@ -154,7 +157,8 @@ impl Sending<'_> {
             {
                 self.hash_ahead(next)?;
                 if !self.is_ready(connection).await {
-                    // It was to be expected of one that has served; a new one that takes nothing has broken off.
+                    // Expected of a connection that has served; a new one that accepts nothing was
+                    // lost.
                     if any_ended && underway.moved.is_empty() {
                         return Ok(false);
                     }
@@ -185,8 +189,8 @@ impl Sending<'_> {
         timeout(self.options.connect.connect_timeout, connection.is_ready()).await.unwrap_or(false)
     }
 
-    /// Reads a file whose SHA-256 its request is to name. Before the connection waits for the request, which it does not do for
-    /// long, and once, however often the file is sent.
+    /// Hashes a file whose request names its SHA-256: once, and before the connection waits for the
+    /// request, which a server limits.
     fn hash_ahead(&mut self, index: usize) -> Result<(), Error> {
         // A pipe can be opened once.
         let is_regular = self.items[index].source.size().is_some();
@@ -198,7 +202,7 @@ impl Sending<'_> {
             Ok(hashed) => {
                 self.hashed.insert(index, hashed);
             }
-            // That it cannot be read is told when it is opened once more, for itself.
+            // The next attempt to open the file reports this error.
             Err(error) if error.consequence().one_file => {}
             Err(error) => return Err(error),
         }
@@ -247,19 +251,19 @@ impl Sending<'_> {
     }
 }
 
-/// Files that are on their way.
+/// Uploads under way.
 #[derive(Default)]
 struct Underway {
     tasks: JoinSet<(usize, Result<Sent, Error>)>,
     moved: BTreeMap<usize, Arc<Moved>>,
-    /// Those that came to an end and are not there.
+    /// Files that ended without arriving.
     broken: BTreeSet<usize>,
-    /// Why nothing more begins.
+    /// Why no further upload starts.
     stopped: Option<Error>,
 }
 
 impl Underway {
-    /// `index` did not arrive. What does not pass by itself is told before what does.
+    /// Records that `index` did not arrive. An error that a retry cannot fix is reported first.
     fn stop(&mut self, index: usize, error: Error) {
         self.broken.insert(index);
         let may_pass = |error: &Error| error.consequence().retry != Retry::Never;
@@ -268,17 +272,17 @@ impl Underway {
         }
     }
 
-    /// Of all of them.
+    /// Content bytes of all uploads under way.
     fn bytes(&self) -> u64 {
         self.moved.values().map(|moved| moved.bytes()).sum()
     }
 }
 
-/// A connection that takes nothing, though nothing was sent over it.
+/// The error of a connection that accepts no request.
 fn closed(connection: &Connection) -> Error {
     let (peer, source) = (connection.peer, crate::stream::ended());
     Error::at(peer, ErrorKind::Lost(Transferred::SentOverHttp(0))).because(source)
 }
 
-/// How often it is told how far it is.
+/// Interval of progress reports.
 const TICK: Duration = Duration::from_millis(100);

@@ -1,4 +1,5 @@
-//! The names that files are offered under: exact where they can be stored so, and never one for two files.
+//! The names that files are offered under: exact if they can be stored so, and different for each
+//! file.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,34 +12,35 @@ use crate::content::Source;
 use crate::error::{Blame, Error, ErrorKind};
 use crate::target::Place;
 
-/// A file, and the name that it is offered under.
+/// A file and the name that it is offered under.
 #[derive(Debug)]
 pub(super) struct Item<'a> {
     pub(super) source: &'a Source,
-    /// None where the receiver makes up a name.
+    /// `None` lets the receiver choose a name.
     pub(super) path: Option<FilePath>,
 }
 
 impl Item<'_> {
-    /// Whether it is an empty directory.
+    /// Returns whether it is an empty directory.
     fn is_directory(&self) -> bool {
         self.source.name().is_some_and(|name| name.as_encoded_bytes().ends_with(b"/"))
     }
 
-    /// The text of the name.
+    /// Returns the text of the name.
     pub(super) fn name(&self) -> Option<String> {
         let slash = if self.is_directory() { "/" } else { "" };
         self.path.as_ref().map(|path| format!("{}{slash}", path.text()))
     }
 
-    /// Its bytes, percent-encoded, where the text is not exactly the name.
+    /// Returns the bytes of the name, percent-encoded, if the text is not exactly the name.
     pub(super) fn name_raw(&self) -> Option<String> {
         let slash = if self.is_directory() { "/" } else { "" };
         self.path.as_ref()?.raw().map(|raw| format!("{raw}{slash}"))
     }
 }
 
-/// Finds the name of each source at `place`. One of several that cannot have its name is reported and left out.
+/// Returns the name of each source at `place`. One of several sources that cannot have its name is
+/// reported and left out.
 ///
 /// # Errors
 /// Two files would be stored under one name, or the name of a single one cannot be stored.
@@ -64,7 +66,7 @@ pub(super) fn items<'a>(
             }
         }
     }
-    // With numbers the receiver stores them apart, and says so.
+    // The receiver adds numbers to the names, and reports that.
     if options.on_exists != Some(OnExists::Rename) {
         apart(&items)?;
     }
@@ -86,12 +88,12 @@ fn apart(items: &[Item<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where files were stored under other names than they were offered under.
+/// Names that the server changed.
 #[derive(Debug, Default)]
 pub(super) struct Changed(HashSet<FilePath>);
 
 impl Changed {
-    /// Checks the name in a receipt, and notes a change in `sent`.
+    /// Checks the name in a receipt, and records a change in `sent`.
     ///
     /// # Errors
     /// The receiver says that it has the file already, under a name that is not the file's own.

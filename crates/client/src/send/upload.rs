@@ -1,4 +1,4 @@
-//! One file as a PUT: read, sent, answered, and the receipt compared.
+//! One file as a PUT request, and the comparison of its receipt.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -30,7 +30,7 @@ use crate::http::content::{Moved, Outgoing, Reader, Want, streamed};
 use crate::http::request::{Destination, request};
 use crate::target::Target;
 
-/// A file, and where it goes.
+/// A file and its destination.
 pub(super) struct Upload {
     pub(super) connection: Arc<Connection>,
     pub(super) target: Arc<Target>,
@@ -41,7 +41,7 @@ pub(super) struct Upload {
     pub(super) moved: Arc<Moved>,
 }
 
-/// A file that was read before it is sent, as its request names its SHA-256.
+/// The SHA-256 of a file, which its request names.
 #[derive(Debug, Clone)]
 pub(super) struct Hashed {
     identity: Option<Identity>,
@@ -49,7 +49,7 @@ pub(super) struct Hashed {
 }
 
 impl Hashed {
-    /// Reads all of a regular file; of others there is nothing to be known beforehand.
+    /// Reads all of a regular file. Other sources cannot be read twice.
     pub(super) fn of(source: &Source) -> Result<Self, Error> {
         let mut content = source.open(Algorithm::Sha256)?;
         let Some(identity) = content.identity().cloned() else {
@@ -61,7 +61,7 @@ impl Hashed {
     }
 }
 
-/// What was sent of a file that was read.
+/// What was read of a file and sent.
 struct Read {
     bytes: u64,
     digest: Option<Digest>,
@@ -69,19 +69,19 @@ struct Read {
     grown: bool,
 }
 
-/// How the content of a request is made.
+/// The state of a request's content.
 enum Feeding {
-    /// It is there.
+    /// All in memory.
     Whole(Read),
     Reading(JoinHandle<(Content, Result<bool, Error>)>, Want),
-    /// Permission is waited for, or was not given.
+    /// Waiting for permission, or without it.
     Held(Box<Reader>, Want),
 }
 
 impl Upload {
-    /// Sends it and waits for its receipt.
+    /// Sends the file and waits for its receipt.
     ///
-    /// Cancel safe: no; what is dropped breaks off.
+    /// Cancel safe: no; dropping it interrupts the upload.
     pub(super) async fn run(self) -> Result<Sent, Error> {
         let Self { connection, target, options, source, hashed, path, moved } = self;
         let (reading, patience) = (options.clone(), options.connect.timeout.min(LONGEST_WAIT));
@@ -91,7 +91,7 @@ impl Upload {
         let mut request = request(&target, version, token, Method::PUT, &path.path)?;
         let sha256 = hashed.and_then(|hashed| hashed.sha256);
         Fields { content: &content, options: &options, sha256 }.add(&mut request);
-        // A server that says no should say so before a long content, and this is how HTTP/1.1 asks.
+        // HTTP/1.1 lets a server refuse before a long content is sent.
         let is_long = content.size().is_none_or(|size| size >= WORTH_ASKING);
         let permission = (is_long && connection.version() == Version::HTTP_11)
             .then(|| ask_permission(&mut request));
@@ -114,7 +114,7 @@ impl Upload {
                 biased;
                 answered = &mut asked => Some(answered),
                 () = permission.notified() => None,
-                // Old servers do not answer to it (RFC 9110 §10.1.1).
+                // Old servers do not answer the expectation (RFC 9110 §10.1.1).
                 () = tokio::time::sleep(PERMISSION) => None,
             },
             None => None,
@@ -134,14 +134,14 @@ impl Upload {
         let settled = settle(&connection, answered, feeding, &moved, patience).await?;
         let sent = settled.judge(&connection, before, began, &options)?;
         match sent.receipt {
-            // Whoever wrote the URL does not know that path.
+            // The user who wrote the URL does not know that path.
             None if path.is_moved => Err(Error::at(connection.peer, ErrorKind::Renamed(path.path))),
             _ => Ok(sent),
         }
     }
 }
 
-/// Makes the server say that it will take the content, which is told here.
+/// Asks the server to accept the content first; the result is notified when it does.
 fn ask_permission(request: &mut Request<Outgoing>) -> Arc<Notify> {
     request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     let permitted = Arc::new(Notify::new());
@@ -154,7 +154,7 @@ fn ask_permission(request: &mut Request<Outgoing>) -> Arc<Notify> {
     permitted
 }
 
-/// Waits for an answer for as long as content is taken, and for `patience` after that.
+/// Waits for a response while content is being accepted, and for `patience` after that.
 async fn patiently<T>(
     mut asked: Pin<&mut impl Future<Output = T>>,
     moved: &Moved,
@@ -170,10 +170,10 @@ async fn patiently<T>(
     }
 }
 
-/// A file that can be sent, and all of a small one.
+/// An open file, and all of a small one.
 type Opened = (Content, Option<(Bytes, Read)>);
 
-/// Opens a file. `hashed`: it is to be the one that was hashed.
+/// Opens a file. `hashed` is the identity that it must have.
 fn open(source: &Source, options: &Options, hashed: Option<Identity>) -> Result<Opened, Error> {
     let mut content = source.open(options.digest)?;
     if hashed.is_some() && content.identity() != hashed.as_ref() {
@@ -197,7 +197,7 @@ fn read(content: &mut Content) -> Result<Read, Error> {
     Ok(Read { bytes: content.bytes(), digest, reading: content.reading(), grown })
 }
 
-/// Does what waits for disks on a thread where that harms nobody.
+/// Runs blocking work on a thread for it.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
@@ -209,7 +209,7 @@ fn panicked() -> Error {
 }
 
 impl Feeding {
-    /// The content may go.
+    /// Starts to send the content.
     fn begin(self) -> Self {
         match self {
             Self::Held(reader, want) => Self::Reading(spawn_blocking(|| reader.read()), want),
@@ -218,7 +218,7 @@ impl Feeding {
     }
 }
 
-/// What the fields of a PUT say of its file.
+/// The fields of a PUT request.
 struct Fields<'a> {
     content: &'a Content,
     options: &'a Options,
@@ -233,7 +233,7 @@ impl Fields<'_> {
         if let Some(size) = content.size() {
             fields.insert(header::CONTENT_LENGTH, size.into());
         }
-        // With a time and a size our server knows a file again.
+        // An anyport server recognizes a file by time and size.
         let mtime = content.offer().mtime.filter(|_| options.times);
         if let Some(mtime) = mtime {
             fields.insert(MTIME, mtime.seconds.into());
@@ -241,7 +241,8 @@ impl Fields<'_> {
                 fields.insert(MTIME_NS, nanoseconds.into());
             }
         }
-        // And takes the same file twice, but no other one of its name. Of one that it cannot know again it takes none.
+        // It then accepts the same file twice, but no other of its name. A file that it cannot
+        // recognize must be new.
         let is_known_again = mtime.is_some() && content.size().is_some();
         if options.on_exists == Some(OnExists::Error) && !is_known_again {
             fields.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
@@ -253,15 +254,16 @@ impl Fields<'_> {
     }
 }
 
-/// An answer, and what was sent until it came.
+/// A response, and what was sent before it.
 struct Settled {
     answer: Answer,
-    /// All of the file, if all was sent.
+    /// The whole file, if all of it was sent.
     read: Option<Read>,
     sent: u64,
 }
 
-/// Hears the answer, and ends the reading. A fault of our own file is told before what the server makes of it.
+/// Reads the response and stops reading the file. An error of the file is reported before the
+/// server's response to it.
 async fn settle(
     connection: &Connection,
     answered: hyper::Result<Response<Incoming>>,
@@ -278,10 +280,10 @@ async fn settle(
         Feeding::Whole(read) => Some(read),
         Feeding::Held(..) => None,
         Feeding::Reading(reading, want) => {
-            // Before all was sent nobody wants the rest.
+            // The rest is not needed.
             drop(want);
             match timeout(STANDSTILL, reading).await {
-                // It waits for its own input, which may never come.
+                // The reader waits for its own input, which may never arrive.
                 Err(_) => None,
                 Ok(Err(_)) => return Err(panicked()),
                 Ok(Ok((mut content, reached))) => {
@@ -323,7 +325,7 @@ impl Settled {
                 return Err(Error::at(peer, ErrorKind::Elsewhere { status, location }));
             }
         };
-        // It says that it has all of it, and cannot.
+        // The server claims to have content that was not sent.
         let Some(read) = read else {
             let answer = answer.status.to_string();
             return Err(Error::at(peer, ErrorKind::Early { sent, answer }));
@@ -335,7 +337,7 @@ impl Settled {
         let sent = told(connection, bytes, digest, receipt, |tcp, receipt| {
             let limited = options.limit_rate.is_some();
             let facts = Facts { elapsed: began.elapsed(), reading, limited, tcp: (before, tcp) };
-            // With other files on the same connection nobody can tell what this one waited for.
+            // With other files on the same connection the cause of a wait is unknown.
             let alone = connection.version() == Version::HTTP_11;
             receipt.filter(|_| alone).and_then(|receipt| facts.bottleneck(receipt))
         });
@@ -358,14 +360,14 @@ fn told(
     Sent { peer, bytes, digest, receipt, congestion, tcp, grown, changed_from, bottleneck }
 }
 
-/// Nobody waits longer, whatever a flag says.
+/// Upper bound of every time limit.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Content that is worth a round trip before it. A shorter one is on its way as soon as the answer could be.
+/// Content that is worth a round trip before it. Shorter content is sent by the time of the answer.
 const WORTH_ASKING: u64 = 1024 * 1024;
 
-/// How long permission is waited for; then the content goes without.
+/// Maximum time to wait for permission; then the content is sent without it.
 const PERMISSION: Duration = Duration::from_secs(1);
 
-/// How long a reader that is to stop may take to notice, behind an answer.
+/// Maximum time for a reader to stop after the response.
 const STANDSTILL: Duration = Duration::from_secs(2);
