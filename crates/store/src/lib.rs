@@ -1,39 +1,4 @@
-//! The file store of anyport's server and client.
-//!
-//! A file is hidden until it is complete:
-//!
-//! ```text
-//!   .anyport-<key>.part ──write──► checked ──fsync──► rename ──fsync directory──► stored
-//!          ▲      │
-//!          │      └─interrupted─► kept, with checkpoints of its digest in .anyport-<key>.state
-//!          └──────────resume──────┘      └─too old, or beyond the limits─► removed
-//! ```
-//!
-//! - [`Store`]: the served directory, which may be replaced or unmounted while it is served
-//! - [`Directory`]: the same as one transfer sees it
-//! - [`Sink`]: content on its way into a storage backend
-//! - [`LocalFile`]: a file on its way to a local path, which the client receives
-//! - [`hashing`]: digests of stored content
-//! - [`Content`], [`Listing`]: reading and listing stored files, never outside of the directory
-//! - [`disk`]: differences between file systems
-//!
-//! ```
-//! use anyport_proto::transfer::file_path::FilePath;
-//! use anyport_proto::transfer::offer::{Offer, OnExists};
-//! use anyport_store::{Settings, Sink, Store};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let folder = tempfile::tempdir()?;
-//! let store = Store::open(folder.path(), Settings::default())?;
-//! let mut sink = Sink::File(store.now().create_partial(None)?);
-//! sink.write(b"content")?;
-//! let path = FilePath::parse("notes.txt")?;
-//! let stored = sink.finish(&path, &Offer::default(), OnExists::Error, None)?;
-//! assert_eq!(stored.path, Some(path));
-//! assert_eq!(std::fs::read(folder.path().join("notes.txt"))?, b"content");
-//! # Ok(()) }
-//! ```
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod disk;

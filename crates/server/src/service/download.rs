@@ -17,8 +17,7 @@ use anyport_proto::transfer::download::{FileEnd, FileHead, Get};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-pub(crate) use anyport_store::Attributes as Facts;
-use anyport_store::{Content, Found, Kind};
+use anyport_store::{Attributes, Content, Found, Kind};
 
 use super::files::{Files, Source};
 use crate::events::{Direction, Sent, Transfer, Underway};
@@ -101,7 +100,7 @@ impl Files {
     }
 
     /// Returns the attributes of the file at `path`, if there is one.
-    pub(crate) fn look_at(&self, path: &FilePath) -> Option<Facts> {
+    pub(crate) fn look_at(&self, path: &FilePath) -> Option<Attributes> {
         self.check_may_read().ok()?;
         match self.store.now().look_at(path) {
             Ok(Kind::File(facts)) => Some(facts),
@@ -139,7 +138,7 @@ pub(crate) struct Opened {
     source: Source,
     pub(crate) name: FilePath,
     content: Content,
-    pub(crate) facts: Facts,
+    pub(crate) facts: Attributes,
 }
 
 impl Opened {
