@@ -132,8 +132,17 @@ fn end(running: Vec<(Example, Background, String)>, problems: &mut String) {
 }
 
 /// Flags of other programs that the pages name.
-const FLAGS_OF_OTHERS: [&str; 8] =
-    ["exclude", "http2-prior-knowledge", "ignored", "nofile", "path", "send-only", "ssl", "test"];
+const FLAGS_OF_OTHERS: [&str; 9] = [
+    "exclude",
+    "http2-prior-knowledge",
+    "ignored",
+    "locked",
+    "nofile",
+    "path",
+    "send-only",
+    "ssl",
+    "test",
+];
 
 /// The flags in `text`, without their dashes.
 fn flags(text: &str) -> BTreeSet<&str> {
