@@ -23,11 +23,9 @@ pub(crate) struct Pipe {
 }
 
 enum State {
-    /// Content comes: so many bytes more, or until FIN.
+    /// Content is received: this many bytes more, or until FIN. Then the receivers get the rest.
     Giving(Giver, Option<u64>),
-    /// All of it is here, and is being taken.
-    Passed(Giver),
-    /// Content goes out; before it a line, if that is wanted and has not been said.
+    /// Content is sent; before it a line, if that was requested and is not sent yet.
     Taking(Taker, bool),
     Over,
 }
@@ -36,13 +34,13 @@ impl Pipe {
     /// Gives `size` bytes, or all until FIN.
     pub(super) fn give(context: Context, giver: Giver, size: Option<u64>) -> Self {
         let mut pipe = Self { context, state: State::Giving(giver, size) };
-        // Nothing may be all of it.
+        // The content may be empty.
         pipe.bytes(&[]);
         pipe
     }
 
     pub(super) fn take(context: Context, taker: Taker, head: bool) -> Self {
-        // FIN would look like the end, also where it is our own death.
+        // FIN would look like the end, also if this process dies.
         context.link.resets_until_the_end();
         Self { context, state: State::Taking(taker, head) }
     }
@@ -50,7 +48,7 @@ impl Pipe {
     /// Ends a wait for the other side, and notifies the peer.
     fn stop(&mut self, replies: &mut Vec<u8>) {
         let waits = match &self.state {
-            State::Giving(giver, _) | State::Passed(giver) => !giver.has_begun(),
+            State::Giving(giver, _) => !giver.has_begun(),
             State::Taking(taker, _) => taker.facts().is_none(),
             State::Over => false,
         };
@@ -62,16 +60,19 @@ impl Pipe {
     fn broken(&mut self, reason: &str) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Giving(giver, _) => giver.broken(reason),
-            // Else it would look like the end.
+            // FIN would look like the end.
             State::Taking(..) => self.context.link.reset_at_end(),
-            State::Passed(_) | State::Over => {}
+            State::Over => {}
         }
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
         let State::Giving(giver, left) = &mut self.state else { return };
+        if giver.is_ended() {
+            return;
+        }
         let most = left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        // What follows an announced size is not of it.
+        // Input behind an announced size is no content.
         let content = &bytes[..bytes.len().min(most)];
         giver.write(content);
         giver.pass_on();
@@ -79,37 +80,26 @@ impl Pipe {
             *left -= content.len() as u64;
         }
         if *left == Some(0) {
-            self.pass();
-        }
-    }
-
-    /// All of the content is here.
-    fn pass(&mut self) {
-        if let State::Giving(mut giver, _) = std::mem::replace(&mut self.state, State::Over) {
             giver.end();
-            self.state = State::Passed(giver);
         }
     }
 
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Giving(giver, Some(left)) => {
-                let reason = early_end(left);
+        match &mut self.state {
+            State::Giving(giver, Some(left)) if !giver.is_ended() => {
+                let reason = early_end(*left);
                 giver.broken(&reason);
                 self.refuse(Refusal::new(RefusalCode::Interrupted, reason), replies);
             }
-            State::Giving(giver, None) => {
-                self.state = State::Giving(giver, None);
-                self.pass();
-            }
-            state => self.state = state,
+            State::Giving(giver, _) => giver.end(),
+            State::Taking(..) | State::Over => {}
         }
     }
 
     fn silence(&mut self, replies: &mut Vec<u8>) {
         let idle = self.context.config.timeouts.idle;
         let refusal = match &self.state {
-            State::Giving(giver, _) | State::Passed(giver) => match giver.idle(idle) {
+            State::Giving(giver, _) => match giver.idle(idle) {
                 Idle::Continue => return,
                 Idle::NotBegun(refusal) => refusal,
                 Idle::Silent => {
@@ -139,17 +129,16 @@ impl Session for Pipe {
         let idle = self.context.config.timeouts.idle;
         match &self.state {
             State::Giving(giver, left) => {
-                // A FIN alone may be the end of the content. Where promised bytes do not arrive,
-                // the peer has left.
+                // A FIN alone may be the end of the content. If announced bytes do not arrive, the
+                // peer has left.
                 let gone_below = left.unwrap_or(0);
                 let wait = giver.waits_for().map(|wait| Wait { gone_below, ..wait });
                 let produce = giver.outcome().is_some();
-                let (place, idle) = (Placement::Thread, giver.patience(idle));
+                let (place, idle) = match giver.is_ended() {
+                    true => (Placement::Runtime, idle),
+                    false => (Placement::Thread, giver.patience(idle)),
+                };
                 Interest { produce, wait, place, ..Interest::input(idle) }
-            }
-            State::Passed(giver) => {
-                let wait = giver.waits_for();
-                Interest { produce: giver.outcome().is_some(), wait, ..Interest::input(idle) }
             }
             // An abort shuts the socket of a thread, and to a receiver that looks like the end: it
             // gets no thread.
@@ -175,20 +164,21 @@ impl Session for Pipe {
 
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Giving(giver, _) | State::Passed(giver) if giver.outcome().is_some() => {
-                match giver.outcome() {
-                    Some(Err(refusal)) => self.refuse(refusal, out),
-                    Some(Ok(piped)) => {
-                        out.extend_from_slice(Reply::Piped(piped).to_line().as_bytes());
-                    }
-                    None => {}
+            State::Giving(giver, left) => match giver.outcome() {
+                None => {
+                    self.state = State::Giving(giver, left);
+                    Ok(Produced::Next(Next::Continue))
                 }
-                Ok(Produced::Next(Next::Finish))
-            }
-            state @ (State::Giving(..) | State::Passed(_)) => {
-                self.state = state;
-                Ok(Produced::Next(Next::Continue))
-            }
+                Some(outcome) => {
+                    match outcome {
+                        Err(refusal) => self.refuse(refusal, out),
+                        Ok(piped) => {
+                            out.extend_from_slice(Reply::Piped(piped).to_line().as_bytes());
+                        }
+                    }
+                    Ok(Produced::Next(Next::Finish))
+                }
+            },
             State::Taking(taker, head) => {
                 let Some(facts) = taker.facts() else {
                     self.state = State::Taking(taker, head);

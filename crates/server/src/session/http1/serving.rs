@@ -286,11 +286,7 @@ impl Handler for Discard {
             Event::End => Next::End,
             Event::Idle => Next::Abort(session::idle_reason(self.idle)),
             Event::Incomplete(reason) => Next::Abort(reason.to_owned()),
-            Event::Content { .. }
-            | Event::Spliced(_)
-            | Event::Sent(_)
-            | Event::Shutdown
-            | Event::Lost(_) => Next::Continue,
+            _ => Next::Continue,
         }
     }
 }

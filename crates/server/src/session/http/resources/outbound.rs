@@ -53,12 +53,7 @@ impl Handler for Outbound {
                     sending.broken(reason);
                 }
             }
-            Event::Content { .. }
-            | Event::Spliced(_)
-            | Event::End
-            | Event::Incomplete(_)
-            | Event::Idle
-            | Event::Shutdown => {}
+            _ => {}
         }
         Next::Continue
     }

@@ -145,9 +145,7 @@ impl Handler for Posting {
                 self.lost(StatusCode::REQUEST_TIMEOUT, reason)
             }
             Event::Incomplete(reason) => self.lost(StatusCode::BAD_REQUEST, reason),
-            Event::Spliced(_) | Event::Sent(_) | Event::Shutdown | Event::Lost(_) => {
-                return Next::Continue;
-            }
+            _ => return Next::Continue,
         };
         Next::Respond(answer)
     }
