@@ -218,10 +218,11 @@ fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
     let mut for_any = bound.into_iter().filter(|bound| bound.host.is_none());
     match (for_any.next(), for_any.next()) {
         (Some(only), None) => Ok(only.token),
-        _ => {
+        (first, _) => {
             let address = target.address();
             let error = match hosts.as_slice() {
-                [] => anyhow!("{shown} has several tokens without a host, or none"),
+                [] if first.is_none() => anyhow!("{shown} has no token"),
+                [] => anyhow!("{shown} has several tokens without a host"),
                 hosts if may_be_shown => {
                     anyhow!("{shown} has no token for {address}, only for: {}", hosts.join(", "))
                 }
@@ -282,7 +283,14 @@ pub(crate) fn bad_target(error: TargetError, hint: &str) -> Failure {
 /// The tokens of a server's file.
 fn read(path: &Path) -> Result<Vec<Named>, Failure> {
     let parse = |text: &str| parse_list(text).map_err(anyhow::Error::from);
-    parsed(path, parse, "each line is TOKEN or NAME TOKEN; anyport token prints a new token")
+    let hint = "each line is TOKEN or NAME TOKEN; anyport token prints a new token";
+    parsed(path, parse, hint).map_err(|failure| match path.exists() {
+        true => failure,
+        false => {
+            let path = path.display();
+            failure.with_hint(format!("create it: (umask 077; anyport token > {path})"))
+        }
+    })
 }
 
 /// What `parse` finds in a file of tokens, which other users must be able neither to read nor to change.

@@ -76,9 +76,14 @@ fn main() -> ExitCode {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let mut lines = refusal.lines().into_iter();
-        let first = anyhow::Error::msg(lines.next().unwrap_or_default());
+        let first = lines.next().unwrap_or_default();
+        let is_missing = first.contains("No such file or directory");
+        let first = anyhow::Error::msg(first);
         let failure = Self { others: lines.collect(), ..Self::new(Exit::Usage, first) };
-        failure
-            .with_hint("anyport config example lists all keys, and anyport serve --help all flags")
+        failure.with_hint(if is_missing {
+            "create a file with anyport config example > FILE"
+        } else {
+            "anyport config example lists all keys, and anyport serve --help all flags"
+        })
     }
 }

@@ -1,11 +1,12 @@
 //! What the user sees: receipts to stdout, all else to stderr.
 
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyport_console::{Exit, reason, write_stdout};
-use anyport_proto::one_line::one_line;
+use anyport_proto::one_line::{COLUMNS, one_line};
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::{format_rate, format_resumed};
@@ -34,8 +35,13 @@ pub(crate) fn failed_event(
 pub(crate) fn receipt_line(verbose: bool, name: &str, what: &str, details: &[String]) -> String {
     match verbose {
         true => format!("{name}{what}, {}", details.join(", ")).trim_end_matches(", ").to_owned(),
-        false => one_line(name, what, details),
+        false => one_line(name, what, details, columns()),
     }
+}
+
+/// The width of such a line: programs that read stdout get whole names.
+fn columns() -> usize {
+    if io::stdout().is_terminal() { COLUMNS } else { usize::MAX }
 }
 
 /// A digest in such a line.
@@ -180,7 +186,7 @@ impl Observer for Printer {
         self.print(match (self.json, self.verbose) {
             (true, _) => receipt.event_json(),
             (false, true) => receipt.human_line(),
-            (false, false) => receipt.summary(),
+            (false, false) => receipt.summary(columns()),
         });
     }
 
@@ -196,10 +202,13 @@ impl Observer for Printer {
         }
         let name = name.as_ref().map(|name| format!(" of {name:?}")).unwrap_or_default();
         let part = part.as_ref().map(|part| format!(", kept as {part}")).unwrap_or_default();
-        let end = if *refused { "refused" } else { "interrupted" };
-        self.print(format!(
-            "{protocol}/{engine} {peer} {end} after {bytes} bytes{name}: {reason}{part}"
-        ));
+        // Bytes that exceed a limit are not counted.
+        let end = match (*refused, *bytes) {
+            (true, 0) => "refused".to_owned(),
+            (true, bytes) => format!("refused after {bytes} bytes"),
+            (false, bytes) => format!("interrupted after {bytes} bytes"),
+        };
+        self.print(format!("{protocol}/{engine} {peer} {end}{name}: {reason}{part}"));
     }
 
     fn refused(&self, refused: &Refused) {
@@ -253,7 +262,12 @@ impl Observer for Printer {
             let content = format_resumed(*size, *bytes);
             let what = format!(" sent: {content} in {seconds:.3} s{digest}, {protocol}, {peer}");
             let details: Vec<String> = file.rate().map(format_rate).into_iter().collect();
-            return self.print(one_line(&make_visible(&name.to_string()), &what, &details));
+            return self.print(one_line(
+                &make_visible(&name.to_string()),
+                &what,
+                &details,
+                columns(),
+            ));
         }
         let rate = file.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
         let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();

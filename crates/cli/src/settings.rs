@@ -223,9 +223,10 @@ pub(crate) fn cannot_serve(path: &Path, read_only: bool, error: io::Error) -> Fa
         let hint = format!("to send it: anyport send {} HOST", path.display());
         return Failure::from(error).with_hint(hint);
     }
-    let hint = match unwritable && !read_only {
-        true => "DIR is not writable; --read-only serves it without uploads",
-        false => "DIR must be an existing directory",
+    let hint = match (unwritable, read_only) {
+        (true, false) => "DIR is not writable; --read-only serves it without uploads",
+        (false, true) => "--read-only does not create DIR: it must be an existing directory",
+        _ => "DIR must be an existing directory",
     };
     let what = format!("cannot serve {}", path.display());
     Failure::from(anyhow::Error::new(error).context(what)).with_hint(hint)

@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
-use crate::error::{Error, ErrorKind, Transferred};
+use crate::error::{Error, ErrorKind};
 use crate::target::{Scheme, Target};
 
 /// Whom to trust, and who is told why a server is.
@@ -90,7 +90,7 @@ impl Stream {
             encryption.client.connect(&target.host, target.port, alpn, new).map_err(failed)?;
         let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());
         let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out, error: None });
-        let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
+        let broken = |source| Error::in_handshake(peer, "TLS", source);
         let (mut count, mut is_tls) = (0, false);
         loop {
             let Tls { machine, plain, wire, out, .. } = &mut *tls;

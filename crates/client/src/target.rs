@@ -246,6 +246,8 @@ impl FromStr for Target {
         };
         let host = match &*host {
             "" if authority.is_empty() => return Err(TargetError::NoHost(url.to_owned())),
+            // A path of this machine.
+            "." | ".." => return Err(TargetError::NoHost(url.to_owned())),
             "" => THIS_MACHINE.to_owned(),
             host if host.contains(['[', ']']) || host.contains(':') && !is_address(host) => {
                 return Err(TargetError::BadAddress(authority.to_owned()));

@@ -1,6 +1,6 @@
 //! Failures of a command.
 
-use anyport_client::{ConnectOptions, DEFAULT_PORT, Error, ErrorKind, Target};
+use anyport_client::{ConnectOptions, DEFAULT_PORT, Error, ErrorKind, LIST_HINT, Target};
 
 use crate::exit::Exit;
 
@@ -38,6 +38,14 @@ impl Failure {
         }
         if target.path.contains(['*', '[']) && text.contains("no such file or directory") {
             self.hint = Some(PATTERN_HINT.to_owned());
+        }
+        let is_top = target.path.trim_matches('/').is_empty();
+        if text.ends_with("exists and is a directory") && !is_top && !target.path.ends_with('/') {
+            self.hint = Some(format!("end the URL with / to store it in the directory: {target}/"));
+        }
+        if self.hint.as_deref() == Some(LIST_HINT) {
+            let top = Target { path: "/".to_owned(), ..target.clone() };
+            self.hint = Some(format!("{LIST_HINT} {top}"));
         }
         if let Ok(Some(proxy)) = connect.proxies.of(target) {
             let error = self.error.downcast_ref::<Error>();

@@ -2,25 +2,25 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Columns of such a line.
+/// Columns of such a line on a terminal.
 pub const COLUMNS: usize = 100;
 
-/// Returns `name`, all of `what`, and those of `details` that fit into [`COLUMNS`], the most important first.
+/// Returns `name`, all of `what`, and those of `details` that fit into `columns`, the most important first.
 ///
 /// A name that is too long keeps its end, which tells files apart. A longer line is possible only
 /// where `what` leaves less than [`SHORTEST_NAME`], as with a full IPv6 address.
-pub fn one_line(name: &str, what: &str, details: &[String]) -> String {
+pub fn one_line(name: &str, what: &str, details: &[String], columns: usize) -> String {
     let reserved = name.width().min(WHOLE_NAME);
     let (mut used, mut rest) = (what.width(), what.to_owned());
     for detail in details {
         let width = SEPARATOR.len() + detail.width();
-        if reserved + used + width <= COLUMNS {
+        if reserved + used + width <= columns {
             used += width;
             rest.push_str(SEPARATOR);
             rest.push_str(detail);
         }
     }
-    end_of(name, COLUMNS.saturating_sub(used).max(SHORTEST_NAME)) + &rest
+    end_of(name, columns.saturating_sub(used).max(SHORTEST_NAME)) + &rest
 }
 
 /// The end of `name`, behind an ellipsis if that is not all of it.
@@ -54,18 +54,18 @@ mod tests {
         let details: Vec<String> = (0..5).map(|number| format!("detail {number}")).collect();
         for name in ["x", &"ü".repeat(200), &"漢".repeat(200), &"a/".repeat(200)] {
             for what in [" stored: 3.00 MB in 0.028 s", " w"] {
-                let line = one_line(name, what, &details);
+                let line = one_line(name, what, &details, COLUMNS);
                 assert!(line.width() <= COLUMNS, "{} columns: {line}", line.width());
                 assert!(line.contains("detail 0"), "{line}");
             }
         }
         let long = vec!["d".repeat(60), "e".repeat(60), "f".to_owned()];
-        assert_eq!(one_line("x", "", &long), format!("x, {}, f", long[0]));
+        assert_eq!(one_line("x", "", &long, COLUMNS), format!("x, {}, f", long[0]));
     }
 
     #[test]
     fn a_long_name_keeps_its_end() {
-        let line = one_line(&format!("{}/photo.jpg", "d".repeat(200)), " stored", &[]);
+        let line = one_line(&format!("{}/photo.jpg", "d".repeat(200)), " stored", &[], COLUMNS);
         assert!(line.starts_with("…ddd") && line.ends_with("ddd/photo.jpg stored"), "{line}");
         assert_eq!(line.width(), COLUMNS);
     }

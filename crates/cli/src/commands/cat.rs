@@ -1,9 +1,10 @@
 //! `anyport cat`.
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 
 use anyport_client::{CatOptions, ErrorKind, Target, cat};
-use anyport_console::{Exit, Failure};
+use anyport_console::{Exit, Failure, to_stderr};
 use anyport_net::congestion::Congestion;
 use anyport_net::waiting::Waiting;
 
@@ -23,7 +24,13 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     options.connect.congestion = Congestion::System;
     options.token = flags.credential.handshake_token(&flags.url)?;
     match cat(&flags.url, &options, Waiting(io::stdin()), Waiting(io::stdout())) {
-        Ok(()) => Ok(Exit::Done),
+        Ok(reason) => {
+            // Of a file that the server stored, it is the receipt.
+            if let Some(reason) = reason {
+                to_stderr(&format!("note: the server closed with: {reason}"));
+            }
+            Ok(Exit::Done)
+        }
         // Whoever reads has enough.
         Err(error) if error.is_closed_output() => Ok(Exit::Done),
         Err(error) => {
@@ -35,6 +42,9 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
                 ErrorKind::NoPath(..) | ErrorKind::NoChannel => (Exit::Usage, error.hint()),
                 _ => (Exit::from(error.blame()), error.hint()),
             };
+            let is_file = Path::new(&flags.url).exists();
+            let no_url = "the argument is the URL of a server; to print a file use cat";
+            let hint = if is_file { Some(no_url.to_owned()) } else { hint };
             let failure = Failure { hint, ..Failure::new(exit, error) };
             Err(match target {
                 Some(target) => failure.at(&target, &options.connect),

@@ -222,8 +222,11 @@ fn targets(flags: &flags::Get) -> Result<Vec<Target>, Failure> {
         )));
     }
     let parse = |url: &String| {
-        let hint = "use a URL such as tcp://HOST:PORT/NAME";
-        let target = flags.connection.credential.target(url, hint)?;
+        let hint = match url.starts_with(['/', '.']) {
+            true => format!("to write to {url} use -o {url}"),
+            false => "use a URL such as tcp://HOST:PORT/NAME".to_owned(),
+        };
+        let target = flags.connection.credential.target(url, &hint)?;
         access::place(&target)?;
         Ok(target)
     };

@@ -1,6 +1,6 @@
 //! `anyport send --pipe` and `anyport get --pipe`.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::slice;
 
@@ -38,6 +38,7 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
     let bar = progress::bar(flags.quiet, source.size());
     progress::show_name(&bar, source.path());
     progress::on_interrupt(&bar, AGAIN)?;
+    note_wait(flags.quiet, "receiver", key);
     let given = give(&target, &wanted, &source, &options, &|bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     let (peer, piped) = given.map_err(|error| {
@@ -68,6 +69,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     let options = super::receiving(&flags.connection, slice::from_ref(&target))?;
     let is_stdout = flags.output.as_deref().is_some_and(leads_to_stdout);
     let special = flags.output.as_deref().filter(|path| special(path) == Some(Special::Stream));
+    note_wait(flags.quiet, "sender", key);
     let taken = if is_stdout {
         take_into(&target, key, &mut stdout(), &options)
     } else if let Some(path) = special {
@@ -102,6 +104,13 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
         told(to_stdout(&line))?;
     }
     Ok(Exit::Done)
+}
+
+/// Tells the user at a terminal that nothing happens before the other side has come.
+fn note_wait(quiet: bool, other: &str, key: &PipeKey) {
+    if !quiet && io::stderr().is_terminal() {
+        to_stderr(&format!("waiting for the {other} of pipe {key}"));
+    }
 }
 
 /// A server, and nothing of it.

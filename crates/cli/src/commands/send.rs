@@ -28,6 +28,7 @@ use crate::{access, flags};
 
 pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     refuse_separate_port(flags)?;
+    refuse_swapped(flags)?;
     if let Some(key) = &flags.pipe {
         return super::pipe::send(flags, key);
     }
@@ -92,6 +93,21 @@ fn refuse_separate_port(flags: &flags::Send) -> Result<(), Failure> {
     let error = anyhow::anyhow!("there is no file {missing}");
     let perms = if missing == host { "" } else { "-p keeps permissions; " };
     let hint = format!("{perms}if {host} is the server, {}", server_in_one(host, port));
+    Err(Failure::new(Exit::Usage, error).with_hint(hint))
+}
+
+/// Refuses `send URL FILE`.
+fn refuse_swapped(flags: &flags::Send) -> Result<(), Failure> {
+    let [url] = flags.files.as_slice() else { return Ok(()) };
+    let url = url.to_string_lossy();
+    if Path::new(&*url).exists() || !Path::new(&flags.target).exists() || is_bare(&url) {
+        return Ok(());
+    }
+    if url.parse::<Target>().is_err() {
+        return Ok(());
+    }
+    let error = anyhow::anyhow!("there is no file {url}");
+    let hint = format!("the URL comes last: anyport send {} {url}", flags.target);
     Err(Failure::new(Exit::Usage, error).with_hint(hint))
 }
 
@@ -161,6 +177,9 @@ fn not_sent(
 ) {
     let file = escaped(path.as_os_str().as_encoded_bytes());
     to_stderr(&format!("not sent: {file}: {}", reason(error)));
+    if let Some(hint) = &hint {
+        to_stderr(&format!("hint: {hint}"));
+    }
     if flags.json {
         let _ = json_to_stdout(&failed_event(error, hint, exit, json!({ "file": file })));
     }
@@ -195,6 +214,8 @@ struct Teller<'a> {
     bar: ProgressBar,
     /// Bytes of the files before.
     before: Cell<u64>,
+    /// The server has let a time limit pass.
+    was_silent: Cell<bool>,
     /// The first receipt that could not be printed.
     lost: Cell<Option<std::io::Error>>,
 }
@@ -202,7 +223,14 @@ struct Teller<'a> {
 impl<'a> Teller<'a> {
     fn new(flags: &'a flags::Send, verbose: bool, sources: &[Source]) -> Self {
         let bar = progress::bar(flags.quiet, sources.iter().map(Source::size).sum());
-        Self { flags, verbose, bar, before: Cell::new(0), lost: Cell::new(None) }
+        Self {
+            flags,
+            verbose,
+            bar,
+            before: Cell::new(0),
+            was_silent: Cell::new(false),
+            lost: Cell::new(None),
+        }
     }
 }
 
@@ -238,7 +266,14 @@ impl Observer for Teller<'_> {
             return;
         }
         let reason = reason(error);
-        self.bar.suspend(|| to_stderr(&format!("{reason}; retrying in {delay:?}")));
+        // A server of another protocol never answers, so the hint does not wait for the last retry.
+        let hint = error.hint().filter(|_| error.is_silence() && !self.was_silent.replace(true));
+        self.bar.suspend(|| {
+            to_stderr(&format!("{reason}; retrying in {delay:?}"));
+            if let Some(hint) = hint {
+                to_stderr(&format!("hint: {hint}"));
+            }
+        });
     }
 }
 

@@ -160,7 +160,11 @@ fn announce(
     if let Some(fingerprint) = fingerprint
         && listening.iter().any(|(_, config)| speaks_tls(config))
     {
-        to_stderr(&format!("  TLS on the same ports, certificate {fingerprint}"));
+        let optional = listening.iter().any(|(_, config)| {
+            speaks_tls(config) && config.tls != TlsMode::Required && !config.allowed.is_only_tls()
+        });
+        let ports = if optional { " on the same ports," } else { "" };
+        to_stderr(&format!("  TLS{ports} certificate {fingerprint}"));
     }
     let client_certificate = flags.tls.tls_client_ca.is_some();
     let (tokens_needed, access) = (tokens.is_some(), flags.file_access());

@@ -124,7 +124,9 @@ fn one_transfer(transfer: &Value) -> String {
 
 /// `raw 1, http1 2` between two words, or nothing.
 fn counts(value: &Value, before: &str, after: &str) -> String {
-    let list: Vec<_> = members(value).map(|(name, count)| format!("{name} {count}")).collect();
+    let shown = |name: &String| name.replace("frame-candidate", "perhaps frames");
+    let counts = members(value).map(|(name, count)| format!("{} {count}", shown(name)));
+    let list: Vec<_> = counts.collect();
     if list.is_empty() { String::new() } else { format!("{before}{}{after}", list.join(", ")) }
 }
 

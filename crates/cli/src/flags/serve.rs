@@ -25,7 +25,9 @@ use crate::logging::LogFormat;
 /// browsers), WebSocket, and WebSocket frames without a handshake, each also under TLS. A file is
 /// stored in DIR only when it is complete; the server prints a receipt for each. Clients can list
 /// and download the content of DIR (anyport ls, anyport get), except partial files and links that
-/// lead out of DIR. With -v, receipts show whole digests.
+/// lead out of DIR. With -v, receipts show whole digests. A receipt is unconfirmed (in JSON:
+/// confirmed=false) if the client announced no size, as nc: the file of a killed client then looks
+/// like a complete one.
 ///
 /// By default only this machine can connect: see --bind and --open.
 #[derive(Debug, Args)]

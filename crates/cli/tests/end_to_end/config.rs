@@ -76,7 +76,7 @@ fn a_server_does_what_its_file_says() {
     let server = Server::start(&[&flag, &path]);
     let mut stream = crate::wire::connect(server.port());
     let answer = crate::wire::converse(&mut stream, b"ANYPORT/1 PUT long size=11\n");
-    assert!(answer.contains("exceeds the limit of 10"), "{answer:?}");
+    assert!(answer.contains("exceeds the server's limit of 10 bytes"), "{answer:?}");
     assert!(server.next_refused()["reason"].as_str().unwrap().contains("--max-size"));
 }
 

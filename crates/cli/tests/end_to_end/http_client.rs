@@ -267,7 +267,7 @@ fn a_file_that_is_refused_does_not_stop_the_others() {
         failed.sort();
         assert_eq!(failed, ["./b", "./c"], "{sent:?}");
         let sent = sent.says("2 of 4 files were not sent").says("exists with 15 bytes");
-        sent.says("exceeds the limit of 2097152 (--max-size)");
+        sent.says("exceeds the server's limit of 2097152 bytes (--max-size)");
         assert_eq!(server.published(), ["a", "b", "e"]);
         assert_eq!(std::fs::read(server.dir().join("b")).unwrap(), b"somebody else's");
     }

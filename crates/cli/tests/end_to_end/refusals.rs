@@ -496,7 +496,7 @@ fn a_file_beyond_max_size_is_refused_before_any_content() {
         for (scheme, flags) in clients.into_iter().chain([("frames", &[][..])]) {
             let url = server.url(scheme, "");
             let outcome = anyport(&[&["send"], flags, &[sample.path(), url.as_str()]].concat());
-            outcome.exits(4).says("exceeds the limit of 1000 (--max-size)");
+            outcome.exits(4).says("exceeds the server's limit of 1000 bytes (--max-size)");
             server.next_refused();
         }
         assert_eq!(server.names(), Vec::<String>::new());

@@ -79,7 +79,7 @@ fn later_connections_get_new_settings_and_running_ones_keep_theirs() {
     server.growing_part();
     reloaded.reload("max-size = 10\n", "reloaded: max-size is 10, was 100");
     let refused = offer(server, "two", 50);
-    assert!(refused.contains("exceeds the limit of 10"), "{refused:?}");
+    assert!(refused.contains("exceeds the server's limit of 10 bytes"), "{refused:?}");
     server.next_refused();
     let answer = converse(&mut running, &[&[b'x'; 40][..], b"END\n"].concat());
     assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer:?}");

@@ -1,5 +1,9 @@
 //! Values and arguments that cannot work: the error names what was typed and a way out.
 
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::harness::anyport_with_input;
 use crate::harness::{Running, Sample, Server, anyport, anyport_command};
 use crate::tokens::ask;
 
@@ -84,7 +88,8 @@ fn a_missing_file_and_an_argument_in_the_wrong_place_get_a_hint() {
     for scheme in ["tcp", "ws", "http"] {
         let url = server.url(scheme, "nosuch");
         let outcome = anyport(&["get", &url]).exits(4).says("no such file or directory: nosuch");
-        assert!(outcome.stderr.ends_with("hint: list the files with anyport ls\n"), "{outcome:?}");
+        let top = server.url(scheme, "");
+        assert!(outcome.stderr.ends_with(&format!("with anyport ls {top}\n")), "{outcome:?}");
     }
     let metrics = ask(&server, "GET /metrics HTTP/1.0\r\n\r\n");
     assert!(metrics.contains("the server's owner can enable it with --metrics"), "{metrics}");
@@ -297,4 +302,113 @@ fn resolve_refuses_a_url_and_notes_a_port_apart() {
     let apart = anyport(&["resolve", "127.0.0.1", "80"]);
     apart.says("note: 80 is resolved as a name; for a port write 127.0.0.1:80");
     anyport(&["resolve", "-p", "80", "localhost"]).exits(2).says("tip: the port is a part");
+}
+
+#[test]
+fn a_listener_with_only_names_what_it_accepts_to_every_other_protocol() {
+    let server = Server::start(&["--only", "ws"]);
+    let sample = Sample::new("f", b"content");
+    let words = "only ws is accepted (--only); use ws://HOST:PORT/";
+    for scheme in ["tcp", "http"] {
+        anyport(&["send", sample.path(), &server.url(scheme, "f")]).exits(4).says(words);
+        anyport(&["get", &server.url(scheme, "f")]).exits(4).says(words);
+    }
+    assert!(ask(&server, "hello\n").contains(words));
+    assert!(ask(&server, "GET / HTTP/1.0\r\n\r\n").contains(words));
+    anyport(&["send", sample.path(), &server.url("ws", "f")]).succeeds();
+    let frames = Server::start(&["--only", "frames,http"]);
+    let words = "only http, frames are accepted (--only); use http://HOST:PORT/";
+    for scheme in ["tcp", "ws"] {
+        anyport(&["send", sample.path(), &frames.url(scheme, "f")]).exits(4).says(words);
+    }
+    assert_eq!(frames.published(), [""; 0]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_reported_with_the_limit_that_passed() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let sample = Sample::new("f", b"content");
+    let limits = ["--connect-timeout", "300ms", "--retry", "0", "--timeout", "300ms"];
+    let send = |scheme: &str| {
+        let url = format!("{scheme}://{address}/f");
+        anyport(&[&["send", sample.path(), &url][..], &limits].concat()).exits(6)
+    };
+    send("tls").says("to the TLS handshake (--connect-timeout)").says("hint: check that");
+    send("ws").says("to the WebSocket handshake (--connect-timeout)").says("hint: check that");
+    send("tcp").says("(--timeout)").says("no receipt: is this an anyport server?").says("--plain");
+    let url = format!("tcp://{address}");
+    let ls = ["ls", &url, "--timeout", "300ms"];
+    let ls = anyport(&ls).exits(6).says("hint: no answer: is this an anyport server?");
+    assert!(!ls.stderr.contains("partial file"), "{ls:?}");
+}
+
+#[test]
+fn a_page_in_place_of_a_websocket_is_not_quoted() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut client, _) = server.accept().unwrap();
+        let _ = client.read(&mut [0; 4096]);
+        let page = "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n<!DOCTYPE html>";
+        client.write_all(page.as_bytes()).unwrap();
+    });
+    let outcome = anyport(&["cat", &format!("ws://{address}/")]).exits(4);
+    outcome
+        .says("the server answered 200 OK instead of a WebSocket upgrade")
+        .says("hint: no WebSocket at this path; for files try http://");
+}
+
+#[test]
+fn frames_that_a_server_refuses_get_a_whole_hint_or_none() {
+    let server = Server::start(&[]);
+    let text = anyport_with_input(&["cat", &server.url("frames", "")], b"hello\n").exits(4);
+    assert!(!text.stderr.contains(r#"{"offer""#), "{text:?}");
+    let (tokens, _file) = crate::tokens::guarded(&[]);
+    let sample = Sample::new("f", b"content");
+    let send = anyport(&["send", sample.path(), &tokens.url("frames", "f")]).exits(4);
+    send.says("hint: frames:// cannot carry a token: use ws:// or tcp:// with --token-file FILE");
+}
+
+#[test]
+fn cat_reports_that_a_server_has_stored_its_input() {
+    let server = Server::start(&[]);
+    let cat = anyport_with_input(&["cat", &server.url("ws", "kept")], b"hello\n").succeeds();
+    cat.says("note: the server closed with: whole 5 ");
+    assert_eq!(server.published(), ["kept"]);
+}
+
+#[test]
+fn arguments_in_the_wrong_order_or_of_another_kind_get_the_right_form() {
+    let server = Server::start(&[]);
+    std::fs::create_dir(server.dir().join("d")).unwrap();
+    let sample = Sample::new("f", b"content");
+    let (file, url) = (sample.path(), server.url("tcp", "f"));
+    let swapped = anyport(&["send", &url, file]).exits(2);
+    swapped.says(&format!("hint: the URL comes last: anyport send {file} {url}"));
+    let there = server.url("tcp", "d");
+    let into = anyport(&["send", file, &there]).exits(4);
+    into.says(&format!("hint: end the URL with / to store it in the directory: {there}/"));
+    anyport(&["get", &url, "/tmp"]).exits(2).says("hint: to write to /tmp use -o /tmp");
+    anyport(&["send", file, "./x"]).exits(2).says("\"./x\" has no host");
+    anyport(&["cat", file]).says("to print a file use cat");
+    anyport(&["serve", "nosuch.invalid", "--read-only"]).says("--read-only does not create DIR");
+    let missing = anyport(&["serve", "--token-file", "none.invalid"]).exits(2);
+    missing.says("hint: create it: (umask 077; anyport token > none.invalid)");
+    anyport(&["serve", "-c", "none.toml"]).exits(2).says("anyport config example > FILE");
+}
+
+#[test]
+fn a_receipt_in_a_file_has_the_whole_name() {
+    let server = Server::start(&[]);
+    let name = format!("{}.txt", "n".repeat(150));
+    let sample = Sample::new("f", b"content");
+    let sent = anyport(&["send", sample.path(), &server.url("tcp", &name)]).succeeds();
+    assert!(sent.stdout.starts_with(&name), "{sent:?}");
+    let got = tempfile::tempdir().unwrap();
+    let mut command: Command = anyport_command(&["get", &server.url("tcp", &name)]);
+    command.current_dir(got.path());
+    let got = Running::start(command, None).outcome().succeeds();
+    assert!(got.stdout.starts_with(&name), "{got:?}");
 }

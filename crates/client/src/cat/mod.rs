@@ -52,7 +52,8 @@ impl Default for CatOptions {
     }
 }
 
-/// Carries `input` to the server of `url`, and what it says to `output`, until the server ends.
+/// Carries `input` to the server of `url`, and its data to `output`, until the server ends. Returns
+/// the reason with which the server closed a WebSocket, such as a receipt.
 ///
 /// # Errors
 /// Whatever broke; the end of the server is none.
@@ -61,13 +62,13 @@ pub fn cat(
     options: &CatOptions,
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
-) -> Result<(), Error> {
+) -> Result<Option<String>, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(no_runtime)?;
     runtime.block_on(async {
         match datagram_target(url)? {
             Some(target) if target.path != "/" => Err(ErrorKind::NoPath("udp", target).into()),
-            Some(target) => datagrams::pipe(&target, options, input, output).await,
+            Some(target) => datagrams::pipe(&target, options, input, output).await.map(|()| None),
             None => {
                 let target = Target { token: options.token.clone(), ..url.parse()? };
                 // Only a handshake carries a path, and what is typed would be stored as a file.

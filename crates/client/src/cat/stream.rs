@@ -25,7 +25,7 @@ pub(super) async fn pipe(
     options: &CatOptions,
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
-) -> Result<(), Error> {
+) -> Result<Option<String>, Error> {
     // The hint of a lost handshake is about files.
     let opened = Connection::open(target, options);
     let mut connection = opened.map_err(|error| error.moved(|_| Transferred::Talk))?;
@@ -41,7 +41,8 @@ pub(super) async fn pipe(
     }
     // What came before an error is written all the same.
     let written = output.finish();
-    ended.and_then(|end| end.verdict(connection.peer)).and(written)
+    let reason = ended.and_then(|end| end.verdict(connection.peer))?;
+    written.map(|()| reason)
 }
 
 struct Connection {
@@ -74,7 +75,8 @@ enum End {
 }
 
 impl End {
-    fn verdict(self, peer: SocketAddr) -> Result<(), Error> {
+    /// Returns the reason of the server, if it gave one.
+    fn verdict(self, peer: SocketAddr) -> Result<Option<String>, Error> {
         match self {
             // A server that stops is as done as one that has nothing more to say.
             Self::Closed { code: Some(code), reason }
@@ -82,7 +84,8 @@ impl End {
             {
                 Err(Error::at(peer, ErrorKind::Closed(code.value(), reason)))
             }
-            Self::Closed { .. } | Self::Done => Ok(()),
+            Self::Closed { reason, .. } => Ok(Some(reason).filter(|reason| !reason.is_empty())),
+            Self::Done => Ok(None),
         }
     }
 }

@@ -7,7 +7,7 @@ use anyport_proto::http1::{Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, Verified, request, verify};
 
-use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred};
+use crate::error::{Error, ErrorKind, LONGEST_ANSWER};
 use crate::keys::handshake_key;
 use crate::stream::{Stream, ended};
 use crate::target::Target;
@@ -36,7 +36,7 @@ pub(crate) fn upgrade(
     let asked = ClientTarget { host, path: &target.path, subprotocols, fields, deflate };
     let request =
         request(&asked, &key).map_err(|error| Error::from(ErrorKind::Request).because(error))?;
-    let broken = |source| Error::lost(peer, Transferred::Sent(0), source);
+    let broken = |source| Error::in_handshake(peer, "WebSocket", source);
     stream.write_all(&request).map_err(broken)?;
 
     let limits = Limits::default();

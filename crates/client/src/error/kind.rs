@@ -15,6 +15,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode, Retry};
 use anyport_proto::ws::Violation;
 use anyport_proto::ws::handshake::ResponseError;
 use anyport_tls::TlsError;
+use http::StatusCode;
 
 use super::consequence::{Blame, Consequence};
 use crate::proxy::{ProxyError, ProxyUrlError};
@@ -49,6 +50,8 @@ pub enum ErrorKind {
     Tls(Box<TlsError>),
     /// The server closed the connection instead of answering the ClientHello.
     NoTls,
+    /// The server did not answer the handshake of this protocol in time.
+    NoHandshake(&'static str),
     /// The connection was lost.
     Lost(Transferred),
     /// A source could not be opened.
@@ -254,6 +257,12 @@ impl ErrorKind {
             Self::NoTls => {
                 format!("{peer} does not speak TLS: it closed the connection during the handshake")
             }
+            Self::NoHandshake(protocol) => {
+                format!("no answer from {peer} to the {protocol} handshake (--connect-timeout)")
+            }
+            Self::Lost(Transferred::Received(0)) => {
+                format!("connection to {peer} lost before any content")
+            }
             Self::Lost(Transferred::Sent(bytes) | Transferred::SentOverHttp(bytes)) => {
                 format!("connection to {peer} lost after {bytes} bytes")
             }
@@ -402,9 +411,19 @@ impl ErrorKind {
                 Consequence::new(Blame::Untrusted, Retry::Once),
                 hint("without TLS use tcp://, ws://, frames:// or http://"),
             ),
+            Self::NoHandshake(_) => {
+                (LOST, hint("check that this is an anyport server and the scheme that it accepts"))
+            }
             Self::Lost(moved) => (
                 LOST,
                 match moved {
+                    Transferred::Sent(_) if cause.is_some_and(is_own_limit) => {
+                        hint("no receipt: is this an anyport server? to send plain bytes: --plain")
+                    }
+                    Transferred::Received(0) if cause.is_some_and(is_own_limit) => {
+                        hint("no answer: is this an anyport server?")
+                    }
+                    Transferred::Received(0) => hint("run the same command again"),
                     Transferred::Sent(_) => hint(RESUME_HINT),
                     Transferred::SentOverHttp(_) => hint(
                         "run the same command again; uploads over HTTP start from the beginning, \
@@ -430,9 +449,13 @@ impl ErrorKind {
                 hint("send it under another name: tcp://HOST:PORT/NAME"),
             ),
             Self::Some { blame, .. } => (Consequence::new(*blame, Retry::Never), None),
-            Self::Handshake(ResponseError::Status { status }, _) => {
+            Self::Handshake(ResponseError::Status { status }, body) => {
                 let code = RefusalCode::of_status(*status);
-                let hint = hint(TOKEN_HINT).filter(|_| code == RefusalCode::Unauthorized);
+                let hint = match code {
+                    RefusalCode::Unauthorized => hint(TOKEN_HINT),
+                    _ if is_explained(*status, body) => None,
+                    _ => hint("no WebSocket at this path; for files try http://"),
+                };
                 // It concerns the connection, whichever file was to be the first.
                 (Consequence { one_file: false, ..Consequence::of(code) }, hint)
             }
@@ -440,7 +463,12 @@ impl ErrorKind {
             Self::NotHttp | Self::NoFiles => (REFUSED, hint(ANYPORT_HINT)),
             Self::TalkViolation(_) | Self::Event | Self::LongEvent(_) => (REFUSED, None),
             Self::Refused(refusal) => (Consequence::of(refusal.code), hint_of(refusal)),
-            Self::Closed(code, _) => (Consequence::of_close(*code), None),
+            Self::Closed(code, reason) => {
+                let frames = "frames:// cannot carry a token: use ws:// or tcp:// with \
+                              --token-file FILE";
+                let hint = hint(frames).filter(|_| reason.starts_with("a token is required"));
+                (Consequence::of_close(*code), hint)
+            }
             Self::NoReceipt(answer) | Self::Answer(answer) => {
                 let is_http = answer.starts_with("HTTP/") || answer.starts_with('<');
                 let http = hint("this looks like an HTTP server; use http://");
@@ -576,6 +604,11 @@ fn hint_of(refusal: &Refusal) -> Hint {
     }
 }
 
+/// Whether a time limit of the client has passed, and not one of the kernel.
+fn is_own_limit(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+}
+
 /// Whether an error of the local file system concerns every file that is stored there.
 fn is_of_disk(error: &io::Error) -> bool {
     matches!(
@@ -592,8 +625,8 @@ pub const RESUME_HINT: &str = "run the same command again to resume";
 /// Where a server answers, and not as an anyport server would.
 const ANYPORT_HINT: &str = "check that this is an anyport server, or try tcp://";
 
-/// What the client offers where a server has no such file.
-pub(crate) const LIST_HINT: &str = "list the files with anyport ls";
+/// After a path that the server does not have; the URL of the server follows.
+pub const LIST_HINT: &str = "list the files with anyport ls";
 
 /// How a token is given to the commands of the client.
 pub(crate) const TOKEN_HINT: &str =
@@ -602,9 +635,17 @@ pub(crate) const TOKEN_HINT: &str =
 /// Why a handshake failed: in the server's words, where it explained its status.
 fn declined(answer: &ResponseError, body: &str) -> String {
     match (answer, quoted(body).strip_prefix(": ")) {
+        (ResponseError::Status { status }, _) if !is_explained(*status, body) => {
+            format!("the server answered {status} instead of a WebSocket upgrade")
+        }
         (ResponseError::Status { status }, Some(said)) => format!("{said} ({status})"),
         _ => answer.to_string(),
     }
+}
+
+/// Whether the body of a response is an explanation, and not a page.
+fn is_explained(status: StatusCode, body: &str) -> bool {
+    (status.is_client_error() || status.is_server_error()) && !body.trim_start().starts_with('<')
 }
 
 /// The first line of a peer's text behind a colon, cut: it may be a page.

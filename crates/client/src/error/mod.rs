@@ -6,8 +6,8 @@ mod kind;
 
 pub use consequence::Blame;
 pub(crate) use consequence::Consequence;
-pub use kind::{ErrorKind, RESUME_HINT, Transferred};
-pub(crate) use kind::{LIST_HINT, TOKEN_HINT};
+pub(crate) use kind::TOKEN_HINT;
+pub use kind::{ErrorKind, LIST_HINT, RESUME_HINT, Transferred};
 
 use std::fmt;
 use std::io;
@@ -64,6 +64,27 @@ impl Error {
             _ => source,
         };
         Self::at(peer, ErrorKind::Lost(moved)).because(source)
+    }
+
+    /// Returns the error of a connection that was lost in the handshake of `protocol`, whose time
+    /// limit is that of connecting.
+    pub(crate) fn in_handshake(
+        peer: SocketAddr,
+        protocol: &'static str,
+        source: io::Error,
+    ) -> Self {
+        match source.kind() {
+            io::ErrorKind::WouldBlock => Self::at(peer, ErrorKind::NoHandshake(protocol)),
+            _ => Self::lost(peer, Transferred::Sent(0), source),
+        }
+    }
+
+    /// Returns whether the server let a time limit of the client pass.
+    pub fn is_silence(&self) -> bool {
+        let limit = |error: &io::Error| {
+            error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+        };
+        matches!(self.0.kind, ErrorKind::NoHandshake(_)) || self.io().is_some_and(limit)
     }
 
     /// Replaces what a lost connection had transferred.

@@ -83,8 +83,8 @@ impl Receipt {
             .expect("keys are strings and seconds are finite once rounded")
     }
 
-    /// One line of at most [`COLUMNS`](crate::one_line::COLUMNS) columns, for people. [`Self::human_line`] has all of it.
-    pub fn summary(&self) -> String {
+    /// One line of at most `columns` columns, for people. [`Self::human_line`] has all of it.
+    pub fn summary(&self, columns: usize) -> String {
         let outcome = if self.path.is_some() { self.outcome().in_words() } else { "not stored" };
         let received = self.bytes.saturating_sub(self.resumed);
         let is_resumed = self.resumed > 0 && self.end != EndKind::AlreadyHere;
@@ -105,7 +105,7 @@ impl Receipt {
         let details: Vec<String> = self.rate().map(format_rate).into_iter().collect();
         let stored = self.stored().map(|path| path.to_string()).or_else(|| self.path.clone());
         let name = stored.or_else(|| self.name.clone()).unwrap_or_else(|| "a file".to_owned());
-        one_line(&make_visible(&name), &what, &details)
+        one_line(&make_visible(&name), &what, &details, columns)
     }
 
     /// One line of a log, for people.
@@ -345,6 +345,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::one_line::COLUMNS;
 
     fn whole() -> Receipt {
         Receipt {
@@ -533,13 +534,14 @@ pub(crate) mod tests {
             [(resumed, " (118 MB now)", ""), (unconfirmed, "", ", unconfirmed")]
         {
             for peer in ["203.0.113.200:40312", "[2001:db8::7]:40312"] {
-                let line = Receipt { peer: peer.parse().unwrap(), ..receipt.clone() }.summary();
+                let line =
+                    Receipt { peer: peer.parse().unwrap(), ..receipt.clone() }.summary(COLUMNS);
                 let what = format!("stored: 1.02 GB{now} in 0.409 s, blake3:abababab{doubt}");
                 assert!(line.ends_with(&format!("/photo.jpg {what}, ws, {peer}")), "{line}");
                 assert!(line.starts_with('…') && line.chars().count() <= 100, "{line}");
             }
         }
-        let plain = whole().summary();
+        let plain = whole().summary(COLUMNS);
         let what = "photo.jpg stored: 1.02 GB in 0.409 s, blake3:abababab, ws, 127.0.0.1:40312";
         assert_eq!(plain, format!("{what}, 2.49 GB/s"));
     }

@@ -77,6 +77,13 @@ pub(crate) struct Underway {
     entry: Arc<Entry>,
 }
 
+impl Underway {
+    /// Returns the time at which the transfer began.
+    pub(crate) fn began(&self) -> Instant {
+        self.entry.began
+    }
+}
+
 /// An open connection, counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Open {

@@ -335,7 +335,7 @@ pub(super) fn cannot_open(path: &FilePath, error: &io::Error) -> Refusal {
             | rustix::io::Errno::NXIO
             | rustix::io::Errno::NODEV,
         ) => Refusal::new(RefusalCode::NotFound, format!("no such file or directory: {path}"))
-            .with_hint("list the files with anyport ls, curl http://HOST:PORT/ or LIST"),
+            .with_hint("list the files with anyport ls, curl http://HOST:PORT/ or ANYPORT/1 LIST"),
         _ => Refusal::new(RefusalCode::Storage, format!("cannot open {path}: {error}")),
     }
 }

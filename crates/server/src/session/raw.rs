@@ -12,7 +12,7 @@ use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::proof::{Evidence, Proof, Refutation, Standing};
 
-use super::refusing::RAW_NOT_ACCEPTED;
+use super::refusing::not_accepted;
 use super::ws::Ws;
 use super::{AnySession, Context, Next, Successor, idle_reason};
 use crate::budget::Share;
@@ -158,9 +158,9 @@ impl Raw {
     fn settle_raw(&mut self) -> Result<(), Refusal> {
         let Some(candidate) = self.candidate.take() else { return Ok(()) };
         if !self.context.listener.allowed.raw {
-            let reason = RAW_NOT_ACCEPTED;
+            let reason = not_accepted(self.context.listener.allowed);
             if self.upload.is_none() {
-                self.context.refused("raw", reason);
+                self.context.refused("raw", &reason);
             }
             return Err(Refusal::new(RefusalCode::NotSupported, reason));
         }

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use anyport_net::copy::{Event, Interest, Session};
+use anyport_proto::detect::Allowed;
 use anyport_proto::preface::Reply;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Sender};
 
 use super::{Context, Next, Successor};
@@ -15,7 +17,7 @@ use crate::access::{Denied, Means};
 pub(crate) struct Refusing {
     context: Context,
     protocol: &'static str,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     answer: Cow<'static, [u8]>,
     /// A token would have let it in.
     needs_token: bool,
@@ -24,21 +26,30 @@ pub(crate) struct Refusing {
 /// Why a client without TLS is refused, for the operator.
 pub(super) const TLS_REQUIRED: &str = "no TLS, but TLS is required (--tls required)";
 
-/// Why raw bytes are refused; the answer to the client says the same.
-pub(super) const RAW_NOT_ACCEPTED: &str = "raw bytes are not accepted (--only)";
+/// Why a listener with `--only` refuses every other protocol; the answer to the client says the
+/// same.
+pub(super) fn not_accepted(allowed: Allowed) -> String {
+    let names: Vec<_> = allowed.names().collect();
+    let are = if names.len() == 1 { "is" } else { "are" };
+    let scheme = match *names.first().unwrap_or(&"tls") {
+        "raw" => "tcp",
+        name => name,
+    };
+    format!("only {allowed} {are} accepted (--only); use {scheme}://HOST:PORT/")
+}
+
+/// The same as an answer to a client whose protocol is not known.
+pub(super) fn not_accepted_line(allowed: Allowed) -> String {
+    Reply::Error(Refusal::new(RefusalCode::NotSupported, not_accepted(allowed))).to_line()
+}
 
 impl Refusing {
     /// A line, for whoever looks at what came back.
-    pub(crate) const fn raw(context: Context) -> Self {
-        Self {
-            context,
-            protocol: "raw",
-            reason: RAW_NOT_ACCEPTED,
-            answer: Cow::Borrowed(
-                b"ANYPORT/1 ERROR not-supported raw bytes are not accepted (--only)\n",
-            ),
-            needs_token: false,
-        }
+    pub(crate) fn raw(context: Context) -> Self {
+        let allowed = context.listener.allowed;
+        let reason = Cow::Owned(not_accepted(allowed));
+        let answer = Cow::Owned(not_accepted_line(allowed).into_bytes());
+        Self { context, protocol: "raw", reason, answer, needs_token: false }
     }
 
     /// A PROXY protocol header, which a proxy sends in front of its client's input. That input may hold credentials, so
@@ -47,7 +58,7 @@ impl Refusing {
         Self {
             context,
             protocol: "proxy",
-            reason: "PROXY protocol header: this server does not accept one (turn it off in the proxy)",
+            reason: Cow::Borrowed("PROXY protocol header: this server does not accept one (turn it off in the proxy)"),
             answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported PROXY protocol header: this server does not accept one\n"),
             needs_token: false,
         }
@@ -58,7 +69,7 @@ impl Refusing {
         Self {
             context,
             protocol: "tls",
-            reason: "TLS is not enabled (--tls off)",
+            reason: Cow::Borrowed("TLS is not enabled (--tls off)"),
             answer: Cow::Borrowed(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28]),
             needs_token: false,
         }
@@ -69,7 +80,7 @@ impl Refusing {
         Self {
             context,
             protocol: "raw",
-            reason: TLS_REQUIRED,
+            reason: Cow::Borrowed(TLS_REQUIRED),
             answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported TLS is required: use tls:// (openssl s_client, ncat --ssl, anyport)\n"),
             needs_token: false,
         }
@@ -80,7 +91,7 @@ impl Refusing {
         Self {
             context,
             protocol: "frames",
-            reason: TLS_REQUIRED,
+            reason: Cow::Borrowed(TLS_REQUIRED),
             answer: Cow::Borrowed(b"\x88\x1a\x03\xf0TLS is required: use wss"),
             needs_token: false,
         }
@@ -90,7 +101,7 @@ impl Refusing {
     pub(crate) fn without_token(context: Context) -> Self {
         let line = Reply::Error(Denied::Missing.refusal(Means::None)).to_line();
         let answer = Cow::Owned(line.into_bytes());
-        Self { context, protocol: "raw", reason: "", answer, needs_token: true }
+        Self { context, protocol: "raw", reason: Cow::Borrowed(""), answer, needs_token: true }
     }
 
     /// Frames that no handshake stands before, there too: an unmasked Close with 1008 (RFC 6455 §5.5.1, §7.4.1). What is no
@@ -99,7 +110,7 @@ impl Refusing {
         let reason = "a token is required: ANYPORT/1 PUT NAME token=TOKEN, or ws:// with a token";
         let mut answer = Vec::new();
         Sender::server().close(Some(CloseCode::POLICY), reason, &mut answer);
-        let answer = Cow::Owned(answer);
+        let (reason, answer) = (Cow::Borrowed(reason), Cow::Owned(answer));
         Self { context, protocol: "frames", reason, answer, needs_token: true }
     }
 }
@@ -124,8 +135,7 @@ impl Session for Refusing {
             // Without a token this fails, which is counted and logged like every such failure.
             let _ = self.context.admit(self.protocol, None);
         } else {
-            let reason = self.reason.to_owned();
-            self.context.refused(self.protocol, reason);
+            self.context.refused(self.protocol, &self.reason);
         }
         Next::Finish
     }

@@ -25,7 +25,10 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
         let hint = error.hint();
         Failure { hint, ..Failure::new(Exit::Usage, error) }
     })?;
-    let edits = !flags.json && io::stdin().is_terminal() && io::stdout().is_terminal();
+    // A dumb terminal cannot print above its input line.
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let edits = !flags.json && !is_dumb && is_terminal;
     let (input, printer) = Input::open(edits)?;
     let mut output = Output::new(flags.json, printer);
     let (said, queue) = channel(QUEUE);

@@ -194,8 +194,9 @@ impl Files {
         };
         if let Some(size) = offer.size.filter(|size| *size > self.max_size) {
             let limit = self.max_size;
-            let message =
-                format!("a file of {size} bytes exceeds the limit of {limit} (--max-size)");
+            let message = format!(
+                "a file of {size} bytes exceeds the server's limit of {limit} bytes (--max-size)"
+            );
             return Err(Refusal::new(RefusalCode::TooLarge, message).into());
         }
         let mut on_exists = self.on_exists(&offer)?;

@@ -134,14 +134,18 @@ impl Upload {
         }
         if bytes > self.files.max_size {
             let limit = self.files.max_size;
-            let message = format!("received more than the limit of {limit} bytes (--max-size)");
+            let message =
+                format!("received more than the server's limit of {limit} bytes (--max-size)");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
         self.store(content)?;
         self.bytes = bytes;
         self.underway.at(bytes);
         let last = Instant::now();
-        self.clock.get_or_insert(Clock { first: read_at, last }).last = last;
+        // Of several files in one read, each would count the time of those before it.
+        let began = self.is_sized().then(|| self.underway.began());
+        let first = began.map_or(read_at, |began| began.max(read_at));
+        self.clock.get_or_insert(Clock { first, last }).last = last;
         Ok(())
     }
 

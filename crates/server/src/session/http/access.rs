@@ -23,7 +23,12 @@ pub(crate) fn check(
         .or_else(|| if means == Means::WebSocket { subprotocol_token(head) } else { None });
     let form = asked.form;
     let protocol = if means == Means::WebSocket { "ws" } else { asked.protocol.as_str() };
-    context.admit(protocol, token.as_ref()).map_err(|denied| answer(denied, means, form))?;
+    context.admit(protocol, token.as_ref()).map_err(|denied| {
+        // What cannot be a token, as one that is too short, is one to the user who sent it.
+        let shows_one = head.fields.contains_key(header::AUTHORIZATION);
+        let denied = if shows_one && denied == Denied::Missing { Denied::Wrong } else { denied };
+        answer(denied, means, form)
+    })?;
     check_host(context, head).map_err(|reason| {
         context.events.refused(Why::Host, protocol, context.peer, reason.clone());
         let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(

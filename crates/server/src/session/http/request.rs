@@ -12,7 +12,7 @@ use super::resources::{Resource, find};
 use crate::access::Means;
 use crate::config::FileAccess;
 use crate::session::Context;
-use crate::session::refusing::TLS_REQUIRED;
+use crate::session::refusing::{TLS_REQUIRED, not_accepted};
 
 /// Whether a client waits before it sends its content (RFC 9110 §10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,8 @@ fn check(
         Err(refuse(context, asked, status, refusal))
     };
     if !context.listener.allowed.http {
-        let refusal = Refusal::new(RefusalCode::NotSupported, NO_HTTP).with_hint(WEBSOCKET_HINT);
+        let reason = not_accepted(context.listener.allowed);
+        let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(WEBSOCKET_HINT);
         return Err(self::refuse(context, asked, StatusCode::FORBIDDEN, refusal));
     }
     // A monitor needs no token.
@@ -166,8 +167,6 @@ fn is_registered(method: &Method) -> bool {
     ]
     .contains(method)
 }
-
-const NO_HTTP: &str = "plain HTTP is not accepted (--only), but WebSocket is";
 
 const WEBSOCKET_HINT: &str =
     "websocat -b ws://HOST:PORT/files/NAME < FILE, or anyport send FILE ws://HOST:PORT/";

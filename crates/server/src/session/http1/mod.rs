@@ -31,6 +31,7 @@ use self::write::Exchange;
 use super::due::Due;
 use super::events::Events;
 use super::http::{Answer, Event as RequestEvent, Expectation, Opened, events, open, to_https};
+use super::refusing::{not_accepted, not_accepted_line};
 use super::{AnySession, Context, Next, Produced, Successor, idle_reason};
 use crate::events::Timed;
 
@@ -168,7 +169,15 @@ impl Http1 {
                 Some((Some(head), used))
             }
             Err(error) => {
-                self.refuse(error.status(), &error.to_string(), replies);
+                let allowed = self.context.listener.allowed;
+                // Without HTTP and raw TCP every input is detected as an opening handshake.
+                if !allowed.http && error.status() == StatusCode::BAD_REQUEST {
+                    self.refused(not_accepted(allowed));
+                    replies.extend_from_slice(not_accepted_line(allowed).as_bytes());
+                    self.state = State::Ended;
+                } else {
+                    self.refuse(error.status(), &error.to_string(), replies);
+                }
                 None
             }
         }

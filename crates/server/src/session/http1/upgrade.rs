@@ -15,6 +15,7 @@ use crate::access::Means;
 use crate::events::Why;
 use crate::session::http::check;
 use crate::session::http::service;
+use crate::session::refusing::not_accepted;
 use crate::session::route::{Route, RouteError};
 use crate::session::ws::Ws;
 use crate::session::{AnySession, Detached, Next, Successor};
@@ -43,7 +44,8 @@ impl Http1 {
         replies: &mut Vec<u8>,
     ) -> Next {
         if !self.context.listener.allowed.ws {
-            self.refuse(StatusCode::FORBIDDEN, "WebSocket is not accepted (--only)", replies);
+            let reason = not_accepted(self.context.listener.allowed);
+            self.refuse(StatusCode::FORBIDDEN, &reason, replies);
             return Next::Finish;
         }
         let mut exchange = Exchange::unread();

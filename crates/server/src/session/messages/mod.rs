@@ -216,13 +216,16 @@ pub(super) trait Outlet {
     fn close(&mut self, code: Option<CloseCode>, reason: &str);
     /// Closes, with the code that the refusal means.
     fn refuse(&mut self, refusal: &Refusal) {
-        let reason = match &refusal.hint {
-            Some(hint) => format!("{}; {hint}", refusal.message),
-            None => refusal.message.clone(),
-        };
+        let whole = refusal.hint.as_ref().map(|hint| format!("{}; {hint}", refusal.message));
+        // A hint is no use without its end.
+        let reason = whole.filter(|whole| whole.len() <= MAX_REASON);
+        let reason = reason.unwrap_or_else(|| refusal.message.clone());
         self.close(Some(refusal.code.meaning().close), &reason);
     }
 }
+
+/// Bytes of the reason in a Close frame (RFC 6455 §5.5).
+const MAX_REASON: usize = 123;
 
 /// Why a message is refused that alone is not too long.
 pub(super) const OUT_OF_MEMORY: &str = "memory limit for incomplete messages reached";

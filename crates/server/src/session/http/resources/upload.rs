@@ -6,6 +6,7 @@ use anyport_net::copy::{Interest, Placement};
 use anyport_proto::http1::conditional::{self, Validators, Verdict};
 use anyport_proto::http1::field_names::{MTIME, MTIME_NS, REPR_DIGEST};
 use anyport_proto::http1::{Framing, RequestHead, date};
+use anyport_proto::one_line::COLUMNS;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::digest_field;
 use anyport_proto::transfer::file_path::{self, FilePath};
@@ -233,7 +234,7 @@ fn answer_receipt(receipt: Receipt, replaces: bool, form: Form) -> Answer {
     let digest = receipt.digest.as_ref().and_then(digest_field::value);
     let mut answer = match form {
         Form::Json => Answer::json(status, FileReply::Receipt(receipt).to_json()),
-        Form::Text | Form::Html => Answer::text(status, format!("{}\n", receipt.summary())),
+        Form::Text | Form::Html => Answer::text(status, format!("{}\n", receipt.summary(COLUMNS))),
     };
     if let Some(path) = path {
         answer = answer.with(header::LOCATION, format!("/files/{}", path.percent_encoded()));
