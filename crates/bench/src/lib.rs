@@ -167,8 +167,9 @@ fn server_rows(flags: &Bench) -> Result<Vec<Row>, Failure> {
             Scheme::Ws => &[Client::Ws, Client::Library],
             Scheme::Frames => &[Client::Frames],
             other => {
-                let error = anyhow!("{}:// is not supported by bench yet", other.as_str());
-                return Err(Failure::new(Exit::Usage, error));
+                let error = anyhow!("{}:// is not supported by bench", other.as_str());
+                return Err(Failure::new(Exit::Usage, error)
+                    .with_hint("use tcp://HOST:PORT/, ws://HOST:PORT/ or frames://HOST:PORT/"));
             }
         };
         rows.extend(clients.iter().map(|client| Row::server(url, *client)));

@@ -11,7 +11,7 @@ use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::{format_rate, format_resumed};
 use anyport_proto::visible::{escape_json, make_visible};
-use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot};
+use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot, Why};
 use serde_json::json;
 
 /// The event of an entry, described by `about`, that was not sent or received; without one, of the whole command.
@@ -212,13 +212,17 @@ impl Observer for Printer {
     }
 
     fn refused(&self, refused: &Refused) {
-        let Refused { protocol, peer, reason, .. } = refused;
+        let Refused { protocol, peer, reason, why, .. } = refused;
         if self.json {
             let event =
                 json!({ "event": "refused", "protocol": protocol, "peer": peer, "reason": reason });
             return self.print(event.to_string());
         }
-        self.print(format!("{protocol} {peer} refused: {reason}"));
+        let repeats = match why {
+            Why::WrongToken => " (of one address, one line a second)",
+            _ => "",
+        };
+        self.print(format!("{protocol} {peer} refused: {reason}{repeats}"));
     }
 
     fn suppressed(&self, refusals: u64) {

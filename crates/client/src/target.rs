@@ -191,7 +191,7 @@ impl TargetError {
                 Some(format!("write {scheme}://{}", rest.trim_start_matches('/')))
             }
             Self::UserInfo => Some(
-                "there are no user names: leave out all up to the @; a token goes into a --token-file or into ANYPORT_TOKEN, as other users of this machine can see a URL"
+                "leave out all up to the @; a token goes into a --token-file or into ANYPORT_TOKEN, as other users of this machine can see a URL"
                     .to_owned(),
             ),
             Self::BadPort(port) if is_number(port) => None,
@@ -283,9 +283,9 @@ fn split_scheme(url: &str) -> Result<(&str, &str), TargetError> {
     Ok((ANYPORT, url))
 }
 
-/// Whether a word could be in /etc/services, as `http`.
+/// Whether a word is the name of a service, which would be a path in the syntax of scp.
 fn is_service(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    ["http", "https", "http-alt", "ssh", "ftp"].contains(&text)
 }
 
 fn is_number(text: &str) -> bool {

@@ -42,7 +42,11 @@ pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
                 let receiver = Box::new(socket.receiver);
                 Ok((socket.stream, Wire::WebSocket { receiver, sender: socket.sender }))
             };
-            run.server.push(measured(flags, run.in_flight, open)?);
+            let found = measured(flags, run.in_flight, open);
+            run.server.push(found.map_err(|failure| match target.path.as_str() {
+                "/" => failure.with_hint("the echo service of anyport serve has the path /echo"),
+                _ => failure,
+            })?);
             if let Some(yardstick) = &yardstick {
                 let open = || yardstick.open(flags);
                 run.yardstick.push(measured(flags, run.in_flight, open)?);

@@ -172,7 +172,7 @@ const UNITS: [(&str, &str); 3] = [
         "SIZE",
         "whole bytes, or with a unit: kB, MB, GB (or K, M, G) are powers of\n\
          1000, KiB, MiB, GiB of 1024, in upper or lower case (10mb is 10MB);\n\
-         as in 64KiB, 1MB or 2GiB",
+         as in 64KiB, 1MB or 2GiB; no fractions: 1500MB, not 1.5GB",
     ),
     (
         "RATE",

@@ -28,9 +28,10 @@ use crate::template::Template;
 ///
 /// An interrupted transfer is resumed: automatically for a while (--retry), and if you run the same
 /// command again. A file that the server already has, by name, size and modification time, is not
-/// sent again. Over HTTP, an interrupted file is sent again from its start, a file that the server
-/// already has is sent and compared, and --perms and --on-exists rename or overwrite are not
-/// supported. With -v, receipts show whole digests.
+/// sent again. With -v, receipts show whole digests.
+///
+/// Over HTTP: an interrupted file is sent again from its start; a file that the server already has
+/// is sent and compared; --perms, --on-exists rename and --on-exists overwrite are not supported.
 #[derive(Debug, Args)]
 pub(crate) struct Send {
     /// Files and directories to send; - is standard input

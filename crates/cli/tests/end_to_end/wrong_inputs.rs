@@ -316,11 +316,10 @@ fn a_listener_with_only_names_what_it_accepts_to_every_other_protocol() {
     assert!(ask(&server, "hello\n").contains(words));
     assert!(ask(&server, "GET / HTTP/1.0\r\n\r\n").contains(words));
     anyport(&["send", sample.path(), &server.url("ws", "f")]).succeeds();
-    let frames = Server::start(&["--only", "frames,http"]);
-    let words = "only http, frames are accepted (--only); use http://HOST:PORT/";
-    for scheme in ["tcp", "ws"] {
-        anyport(&["send", sample.path(), &frames.url(scheme, "f")]).exits(4).says(words);
-    }
+    let frames = Server::start(&["--only", "frames,tls"]);
+    let words = "only frames, tls are accepted (--only); use frames://HOST:PORT/";
+    anyport(&["send", sample.path(), &frames.url("tcp", "f")]).exits(4).says(words);
+    assert!(ask(&frames, "GET / HTTP/1.0\r\n\r\n").contains(words));
     assert_eq!(frames.published(), [""; 0]);
 }
 

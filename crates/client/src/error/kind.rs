@@ -645,7 +645,7 @@ fn declined(answer: &ResponseError, body: &str) -> String {
 
 /// Whether the body of a response is an explanation, and not a page.
 fn is_explained(status: StatusCode, body: &str) -> bool {
-    (status.is_client_error() || status.is_server_error()) && !body.trim_start().starts_with('<')
+    !status.is_success() && !body.trim_start().starts_with('<')
 }
 
 /// The first line of a peer's text behind a colon, cut: it may be a page.
