@@ -220,7 +220,6 @@ fn check_effect(flags: &ClientTls, targets: &[Target]) -> Result<(), Failure> {
         ("--pin", !flags.pin.is_empty()),
         ("--cacert", flags.cacert.is_some()),
         ("--cert", flags.cert.is_some()),
-        ("--known-hosts", flags.known_hosts.is_some()),
     ];
     if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
         let encrypted = Target { encrypted: true, ..target.clone() };

@@ -216,21 +216,18 @@ fn percent_encoded(name: &str) -> String {
 }
 
 #[test]
-fn a_receipt_is_one_line_of_at_most_100_columns_with_eight_digits_of_the_digest() {
+fn a_receipt_in_a_pipe_is_one_line_with_its_name_and_eight_digits_of_the_digest() {
     let digest = blake3(b"content");
     let (short, all) = digest.split_at("blake3:".len() + 8);
     let long = format!("{}-{}.jpg", "long".repeat(50), "漢".repeat(10));
     for protocol in ["tcp", "ws", "frames", "http"] {
         for name in ["photo.jpg", &long] {
             for line in receipts(&[], name, protocol) {
-                // A character of Han takes two columns.
-                let columns = line.chars().count() + line.matches('漢').count();
-                assert!(columns <= 100 && !line.contains('\n'), "{columns} columns: {line}");
+                assert!(line.contains(name) && !line.contains('\n'), "{line}");
                 assert!(!line.contains(all), "{line}");
                 // Over HTTP the kernel sends a file, and nobody hashes it.
                 let is_hashed = !line.contains(" sent: ") || protocol != "http";
                 assert_eq!(line.contains(short), is_hashed, "{line}");
-                assert!(line.contains(&name[name.len() - 4..]), "{line}");
             }
             for line in receipts(&["-v"], name, protocol) {
                 let is_hashed = !line.contains(" sent ") || protocol != "http";

@@ -328,7 +328,7 @@ fn what_http_cannot_say_is_an_error_before_anything_is_sent() {
         (&["--plain"], "--plain is supported over tcp:// only"),
         (&["--deflate"], "--deflate is supported over ws:// and wss:// only"),
         (&["--engine", "library"], "--engine library supports ws:// and wss:// only"),
-        (&["--pipe", "key"], "with --pipe the target is HOST:PORT"),
+        (&["--pipe", "key"], "pipes are not supported over http"),
     ] {
         let told = client(&[&["send"], flags, &[sample.path(), &url]].concat()).exits(2);
         assert!(told.says(words).stderr.contains("hint: "));
@@ -336,8 +336,8 @@ fn what_http_cannot_say_is_an_error_before_anything_is_sent() {
     anyport(&["chat", &server.url("http", "rooms/r")])
         .exits(2)
         .says("rooms are not supported over http");
-    anyport(&["cat", &url]).exits(1).says("file transfers only").says("tcp:// or ws://");
-    client(&["get", "--pipe", "key", &url]).exits(2).says("with --pipe the target is HOST:PORT");
+    anyport(&["cat", &url]).exits(2).says("file transfers only").says("tcp:// or ws://");
+    client(&["get", "--pipe", "key", &url]).exits(2).says("pipes are not supported over http");
     assert!(server.published().is_empty());
 }
 

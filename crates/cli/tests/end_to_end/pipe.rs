@@ -590,7 +590,7 @@ fn pi_12_what_goes_wrong_says_so_and_leaves_nothing() {
     give.outcome().exits(6).says("the receiver of this pipe disconnected");
     for (arguments, words) in [
         (&["send", sample.path(), "127.0.0.1:1/x", "--pipe", "a"][..], "without a path"),
-        (&["send", sample.path(), "ws://127.0.0.1:1/", "--pipe", "a"], "without a path"),
+        (&["send", sample.path(), "ws://127.0.0.1:1/", "--pipe", "a"], "not supported over ws"),
         (
             &["send", sample.path(), sample.path(), &to, "--pipe", "a"],
             "--pipe sends exactly one file",

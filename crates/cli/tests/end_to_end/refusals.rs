@@ -746,11 +746,13 @@ fn a_server_that_never_answers_is_called_so() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let sample = Sample::new("x.bin", b"content");
-    for scheme in ["tcp", "ws", "frames"] {
+    for (scheme, limit) in
+        [("tcp", "--timeout"), ("ws", "--connect-timeout"), ("frames", "--timeout")]
+    {
         let url = format!("{scheme}://127.0.0.1:{port}/");
         let flags = ["send", "--retry", "0", "--timeout", "300ms", "--connect-timeout", "300ms"];
         anyport(&[&flags[..], &[sample.path(), &url]].concat())
             .exits(6)
-            .says("for too long (--timeout)");
+            .says(&format!("for too long ({limit})"));
     }
 }

@@ -258,7 +258,8 @@ impl ErrorKind {
                 format!("{peer} does not speak TLS: it closed the connection during the handshake")
             }
             Self::NoHandshake(protocol) => {
-                format!("no answer from {peer} to the {protocol} handshake (--connect-timeout)")
+                let limit = "for too long (--connect-timeout)";
+                format!("no answer from {peer} to the {protocol} handshake {limit}")
             }
             Self::Lost(Transferred::Received(0)) => {
                 format!("connection to {peer} lost before any content")

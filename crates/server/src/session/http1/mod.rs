@@ -170,13 +170,16 @@ impl Http1 {
             }
             Err(error) => {
                 let allowed = self.context.listener.allowed;
+                let status = error.status();
                 // Without HTTP and raw TCP every input is detected as an opening handshake.
-                if !allowed.http && error.status() == StatusCode::BAD_REQUEST {
+                if allowed.http || status != StatusCode::BAD_REQUEST {
+                    self.refuse(status, &error.to_string(), replies);
+                } else if bytes.starts_with(b"ANYPORT/") {
                     self.refused(not_accepted(allowed));
                     replies.extend_from_slice(not_accepted_line(allowed).as_bytes());
                     self.state = State::Ended;
                 } else {
-                    self.refuse(error.status(), &error.to_string(), replies);
+                    self.refuse(status, &not_accepted(allowed), replies);
                 }
                 None
             }
