@@ -63,7 +63,7 @@ pub(crate) struct Serve {
     #[arg(value_parser = values::number(0..=u16::MAX))]
     pub(crate) port: Option<u16>,
 
-    /// Listen for one service: echo, greet, the time, or files (any)
+    /// Add a listener: echo, greet, time or files (any)
     ///
     /// Repeatable; each can have its own settings. --listen replaces the default addresses: with it
     /// and without --bind and --port, the server listens on these addresses only, and only any://
@@ -101,7 +101,7 @@ pub(crate) struct Serve {
     #[arg(long, conflicts_with = "upload_only", help_heading = "Access")]
     pub(crate) read_only: bool,
 
-    /// Refuse downloads and listings; never replace a stored file
+    /// Refuse downloads and listings; never replace a file
     ///
     /// If the name is taken, the server renames the upload, whatever the client or --on-exists
     /// requests, and never reports the file as already stored. An interrupted upload is resumed
@@ -123,7 +123,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ALGORITHM", default_value = "blake3", help_heading = "Files")]
     pub(crate) digest: Algorithm,
 
-    /// If the name is taken: error, rename, overwrite [default: see --help]
+    /// If the name is taken: error, rename, overwrite
     ///
     /// Clients may request error or rename instead; they may request overwrite only if it is given
     /// here. [default: error for clients that send size and modification time (anyport send), and
@@ -214,9 +214,9 @@ pub(crate) struct Serve {
     #[arg(help_heading = "Limits")]
     pub(crate) max_buffered: u64,
 
-    /// Limit each connection, both directions together [default: unlimited]
+    /// Limit a connection, in and out [default: unlimited]
     ///
-    /// In bytes per second.
+    /// Both directions count together, in bytes per second.
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Limits")]
     pub(crate) limit_rate: Option<u64>,
 
@@ -253,7 +253,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) tls: ServerTls,
 
-    /// Accept only these protocols: raw, http, ws, frames, tls (as ws,tls)
+    /// Accept only these: raw,http,ws,frames,tls (as ws,tls)
     ///
     /// tls alone accepts every protocol, but only under TLS; in a list, it accepts the listed
     /// protocols under TLS too. raw stores whatever is not recognized as an accepted protocol:

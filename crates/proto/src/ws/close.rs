@@ -75,8 +75,8 @@ pub(super) fn encode(code: Option<CloseCode>, reason: &str) -> Vec<u8> {
     payload
 }
 
-/// 125 bytes of control payload less the code.
-const MAX_REASON: usize = 123;
+/// The longest reason: 125 bytes of control payload less the code.
+pub const MAX_REASON: usize = 123;
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,7 @@ use anyport_net::copy::Wait;
 use anyport_net::prefixed::Prefixed;
 use anyport_proto::http1::plain_response;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
+use anyport_proto::ws::close::MAX_REASON;
 use anyport_proto::ws::{CloseCode, Kind};
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
@@ -226,7 +227,7 @@ impl Outlet for Outbox {
 
     fn close(&mut self, code: Option<CloseCode>, reason: &str) {
         let code = code.unwrap_or(CloseCode::NORMAL).value();
-        let reason = &reason[..reason.floor_char_boundary(123)];
+        let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
         self.close = Some(CloseFrame {
             code: coding::CloseCode::from(code),
             reason: Utf8Bytes::from(reason),

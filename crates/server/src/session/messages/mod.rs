@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::Wait;
 use anyport_proto::transfer::refusal::Refusal;
+use anyport_proto::ws::close::MAX_REASON;
 use anyport_proto::ws::{CloseCode, Kind};
 
 use self::echo::MessageEcho;
@@ -223,9 +224,6 @@ pub(super) trait Outlet {
         self.close(Some(refusal.code.meaning().close), &reason);
     }
 }
-
-/// Bytes of the reason in a Close frame (RFC 6455 §5.5).
-const MAX_REASON: usize = 123;
 
 /// Why a message is refused that alone is not too long.
 pub(super) const OUT_OF_MEMORY: &str = "memory limit for incomplete messages reached";
