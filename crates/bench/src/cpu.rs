@@ -9,7 +9,8 @@ pub(super) fn of_this_thread() -> Duration {
     Duration::from_nanos(nanos.unwrap_or(0))
 }
 
-/// What all threads of a process have computed so far, to a hundredth of a second; none for a process that is not there.
+/// What all threads of a process have computed so far, to a hundredth of a second; none for a
+/// process that is not there.
 pub(super) fn of_process(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name of the program is in parentheses, and may have blanks and parentheses in it.

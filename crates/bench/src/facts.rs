@@ -1,4 +1,5 @@
-//! What a figure depends on besides the program: machine, kernel, congestion control, versions, date.
+//! What a figure depends on besides the program: machine, kernel, congestion control, versions,
+//! date.
 
 use std::net::{TcpListener, TcpStream};
 

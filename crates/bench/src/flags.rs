@@ -12,11 +12,11 @@ use clap::{Args, Subcommand};
 ///
 /// Each row of the results names a sender and a receiver: two processes on this machine, connected
 /// over loopback. A pair is a row of anyport's clients and servers; a baseline is a row of plain
-/// loops without product code. A run is one transfer of one row. A round runs all rows in a shuffled
-/// order; the first round is a warm-up and is not counted. The receiver
-/// measures the seconds from the first to the last byte of content. The bytes of every run are
-/// checked, and one further, untimed run of each row stores the file and checks its digest. A row
-/// that fails shows the reason instead of a number. docs/BENCH.md explains each figure.
+/// loops without product code. A run is one transfer of one row. A round runs all rows in a
+/// shuffled order; the first round is a warm-up and is not counted. The receiver measures the
+/// seconds from the first to the last byte of content. The bytes of every run are checked, and one
+/// further, untimed run of each row stores the file and checks its digest. A row that fails shows
+/// the reason instead of a number. docs/BENCH.md explains each figure.
 ///
 /// The default bench takes several minutes and about 2 GB of memory in /dev/shm, for the file and a
 /// stored copy; if there is less, it uses the directory for temporary files.
@@ -62,12 +62,11 @@ pub struct Bench {
     /// Run only these rows, as raw-own,ws-own, and their baselines
     ///
     /// A name is CLIENT-SERVER: the protocol of anyport's client (library: tokio-tungstenite as
-    /// client), and the implementation of the server.
-    /// Rows of anyport: raw-own, ws-own, frames-own, library-own,
-    /// library-library, ws-library; raw-own-file, ws-own-file, raw-own-blake3, tls-own, wss-own,
-    /// wss-library. Baselines: bare-tcp, bare-tcp-read, bare-tcp-file, bare-ws, bare-ws-read;
-    /// bare-own, bare-ws-own, bare-ws-library. Rows with WebSocket frames of other sizes end in -64k
-    /// or -1m; an unknown name prints them all.
+    /// client), and the implementation of the server. Rows of anyport: raw-own, ws-own, frames-own,
+    /// library-own, library-library, ws-library; raw-own-file, ws-own-file, raw-own-blake3,
+    /// tls-own, wss-own, wss-library. Baselines: bare-tcp, bare-tcp-read, bare-tcp-file, bare-ws,
+    /// bare-ws-read; bare-own, bare-ws-own, bare-ws-library. Rows with WebSocket frames of other
+    /// sizes end in -64k or -1m; an unknown name prints them all.
     #[arg(long, value_name = "ROW", value_delimiter = ',', help_heading = "Runs")]
     pub(super) pairs: Vec<String>,
 

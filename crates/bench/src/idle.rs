@@ -17,7 +17,8 @@ use super::websocket::{self, WebSocket};
 pub(super) fn run(flags: &Idle) -> Result<Exit, Failure> {
     let target = websocket::target(&flags.url)?;
     websocket::make_room(flags.connections)?;
-    // The first connection pays for what every later one uses again, so it is open before memory is looked at.
+    // The first connection pays for what every later one uses again, so it is open before memory is
+    // looked at.
     let mut connections = open(&target, flags, 1)?;
     let before = memory(flags)?;
     let begin = Instant::now();
@@ -47,7 +48,8 @@ pub(super) fn run(flags: &Idle) -> Result<Exit, Failure> {
             _ => "memory not measured: needs --pid of a server on this machine".to_owned(),
         };
         format!(
-            "{}: {} idle connections, all alive; {opened:.0} opened per second, one at a time\n{memory}",
+            "{}: {} idle connections, all alive; {opened:.0} opened per second, \
+            one at a time\n{memory}",
             flags.url, flags.connections
         )
     };

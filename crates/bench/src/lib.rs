@@ -118,7 +118,8 @@ fn counted(count: impl Display + PartialEq + From<u8>, noun: &str) -> String {
 /// What a report of such a build begins with.
 const DEBUG_BUILD: &str = "this is a debug build: its times mean nothing";
 
-/// The rows of the table and of the tools that are installed, as far as they are wanted; and what is left out, and why.
+/// The rows of the table and of the tools that are installed, as far as they are wanted; and what
+/// is left out, and why.
 fn local_rows(flags: &Bench) -> Result<(Vec<Row>, Vec<Skipped>), Failure> {
     let mut rows = rows::rows(flags.sink, flags.digest != Algorithm::None, flags.frame_size);
     let mut skipped = Vec::new();
@@ -177,8 +178,8 @@ fn server_rows(flags: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// First a stored run of each row, whose digest is compared: what gives back other bytes is not worth timing. Then the
-/// rounds. A row that fails is out from then on, and tells no number.
+/// First a stored run of each row, whose digest is compared: what gives back other bytes is not
+/// worth timing. Then the rounds. A row that fails is out from then on, and tells no number.
 fn measure(track: &Track<'_>, rows: Vec<Row>, expected: &str) -> Result<Vec<Measured>, Failure> {
     to_stderr("one untimed run of each row, stored and compared byte for byte by digest");
     let mut measured = Vec::new();

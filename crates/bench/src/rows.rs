@@ -264,7 +264,8 @@ const TABLE: [Line; 20] = {
     ]
 };
 
-/// Frames of these sizes are measured beside those of `--frame-size`: what follows a row's id and name.
+/// Frames of these sizes are measured beside those of `--frame-size`: what follows a row's id and
+/// name.
 const SIZES: [(usize, &str, &str); 2] =
     [(64 * 1024, "-64k", ", 64 KiB"), (1024 * 1024, "-1m", ", 1 MiB")];
 
@@ -314,7 +315,8 @@ pub(super) const LAYERS: [Layer; 23] = [
     },
 ];
 
-/// The rows of the table, but for those that would repeat another one with this sink, digest and size of frames.
+/// The rows of the table, but for those that would repeat another one with this sink, digest and
+/// size of frames.
 pub(super) fn rows(sink: Sink, hashed: bool, frame_size: usize) -> Vec<Row> {
     let line = |(id, name, kind, sender, receiver, yardstick, twist): Line| Row {
         id: id.to_owned(),

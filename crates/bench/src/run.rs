@@ -1,4 +1,5 @@
-//! One run of one row: start the receiver, start the senders, hear what came, check it, end everything.
+//! One run of one row: start the receiver, start the senders, hear what came, check it, end
+//! everything.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -102,7 +103,8 @@ impl Track<'_> {
         done
     }
 
-    /// An untimed run whose bytes are stored and compared; gives their digest, where the row's receiver can store.
+    /// An untimed run whose bytes are stored and compared; gives their digest, where the row's
+    /// receiver can store.
     pub(super) fn verify(&self, row: &Row, expected: &str) -> Result<Option<String>, Broken> {
         let done = self.run(row, Purpose::Verify).and_then(|(_, receipt)| {
             let told = receipt.digest.map(|digest| digest.to_string());
@@ -379,8 +381,8 @@ impl Track<'_> {
     }
 }
 
-/// The URL with a file name that was not used before: a server would refuse a second file of the same name, or answer that it has
-/// the file already.
+/// The URL with a file name that was not used before: a server would refuse a second file of the
+/// same name, or answer that it has the file already.
 fn under_new_name(url: &str) -> Result<String> {
     let mut target: Target = url.parse()?;
     let (path, query) = target.path.split_at(target.path.find('?').unwrap_or(target.path.len()));
@@ -442,8 +444,8 @@ fn parse(line: &str) -> Result<Event> {
     serde_json::from_str(line).with_context(|| format!("unexpected output: {line:?}"))
 }
 
-/// A port that was free a moment ago, for tools that do not tell which one they got. Below those that the kernel gives to
-/// whoever asks for any, so that nobody gets it in between.
+/// A port that was free a moment ago, for tools that do not tell which one they got. Below those
+/// that the kernel gives to whoever asks for any, so that nobody gets it in between.
 fn free_port() -> Result<u16> {
     let mut tries = 0;
     loop {
@@ -456,7 +458,8 @@ fn free_port() -> Result<u16> {
     }
 }
 
-/// Waits until somebody listens. The kernel is asked, as a connection would be the only one that the tool takes.
+/// Waits until somebody listens. The kernel is asked, as a connection would be the only one that
+/// the tool takes.
 fn wait_for_port(process: &Process, port: u16, deadline: Deadline) -> Result<()> {
     while !deadline.left().is_zero() {
         if is_listened_on(Path::new("/proc/net/tcp"), port)

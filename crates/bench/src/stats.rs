@@ -39,8 +39,8 @@ pub(super) struct Ratio {
 }
 
 impl Ratio {
-    /// Of `ours` to `base`, round by round: what disturbs one round disturbs both, so rounds are compared and not sums.
-    /// `None` unless every round has both.
+    /// Of `ours` to `base`, round by round: what disturbs one round disturbs both, so rounds are
+    /// compared and not sums. `None` unless every round has both.
     pub(super) fn of(ours: &[f64], base: &[f64]) -> Option<Self> {
         if ours.len() != base.len() || base.iter().any(|base| *base <= 0.0) {
             return None;
@@ -70,7 +70,8 @@ fn bootstrap(numbers: &[f64]) -> Option<(f64, f64)> {
     Some((*medians.get(tail)?, *medians.get(RESAMPLES - 1 - tail)?))
 }
 
-/// Steele, Lea and Flood's SplitMix64: repeatable, and random enough to resample, to shuffle and to mask test frames.
+/// Steele, Lea and Flood's SplitMix64: repeatable, and random enough to resample, to shuffle and to
+/// mask test frames.
 #[derive(Debug)]
 pub(super) struct SplitMix(u64);
 
@@ -87,7 +88,8 @@ impl SplitMix {
         z ^ (z >> 31)
     }
 
-    /// From 0 to `count - 1`. The bias of a remainder of 64 random bits is far below what could be seen.
+    /// From 0 to `count - 1`. The bias of a remainder of 64 random bits is far below what could be
+    /// seen.
     fn below(&mut self, count: usize) -> usize {
         usize::try_from(self.next() % count.max(1) as u64).unwrap_or(0)
     }
@@ -137,9 +139,10 @@ mod tests {
         assert_eq!(bootstrap(&[]), None);
     }
 
-    /// The median of 3 resampled from 3 different numbers is the smallest in 7 of 27 cases, and so the largest: both far
-    /// beyond 2.5 %. Of 9 numbers, the median lies below the second smallest in 0.02 % of the cases and below the third
-    /// in 1.3 % (it takes 5 of 9 draws from the smallest k: a sum of binomials), and in 6.5 % below the fourth.
+    /// The median of 3 resampled from 3 different numbers is the smallest in 7 of 27 cases, and so
+    /// the largest: both far beyond 2.5 %. Of 9 numbers, the median lies below the second smallest
+    /// in 0.02 % of the cases and below the third in 1.3 % (it takes 5 of 9 draws from the smallest
+    /// k: a sum of binomials), and in 6.5 % below the fourth.
     #[test]
     fn a_bootstrap_interval_ends_where_the_binomials_say() {
         assert_eq!(bootstrap(&[1.0, 2.0, 3.0]), Some((1.0, 3.0)));

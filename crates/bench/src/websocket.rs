@@ -1,4 +1,5 @@
-//! A WebSocket client that measures servers: the opening handshake with any of them, and one connection's two halves.
+//! A WebSocket client that measures servers: the opening handshake with any of them, and one
+//! connection's two halves.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

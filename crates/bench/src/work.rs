@@ -104,8 +104,8 @@ fn remove_when_interrupted(scratch: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Memory-backed, so that no disk is measured by accident; the ordinary place where that is too small for the file
-/// and a stored copy of it.
+/// Memory-backed, so that no disk is measured by accident; the ordinary place where that is too
+/// small for the file and a stored copy of it.
 fn roomy_directory(size: u64) -> PathBuf {
     let memory = Path::new("/dev/shm");
     let needed = size.saturating_mul(2).saturating_add(64 * 1024 * 1024);

@@ -1,4 +1,5 @@
-//! Tokens on the command line: their files, the environment, and never an argument that everybody can read.
+//! Tokens on the command line: their files, the environment, and never an argument that everybody
+//! can read.
 
 use std::fs::File;
 use std::io::Read;
@@ -71,7 +72,8 @@ impl Access {
         Ok(())
     }
 
-    /// Whether all that `service` listens on may be reached, and can be with a token where one is asked for.
+    /// Whether all that `service` listens on may be reached, and can be with a token where one is
+    /// asked for.
     pub(crate) fn check(
         &self,
         addresses: &[SocketAddr],
@@ -101,7 +103,8 @@ impl Access {
             let service = service.as_str();
             return usage(
                 anyhow!(
-                    "{service}:// cannot require a token, and {wide} is reachable from other machines"
+                    "{service}:// cannot require a token, and {wide} is \
+                    reachable from other machines"
                 ),
                 format!("add --open to let every client use {service}, or listen on 127.0.0.1"),
             );
@@ -196,7 +199,8 @@ fn parse_bound(text: &str) -> Result<Vec<Bound>, anyhow::Error> {
             [host, token] => (Some((*host).to_owned()), token),
             _ => {
                 bail!(
-                    "line {number}: expected TOKEN or HOST TOKEN, with a comment on a line of its own"
+                    "line {number}: expected TOKEN or HOST TOKEN, with a comment \
+                    on a line of its own"
                 )
             }
         };
@@ -236,7 +240,8 @@ fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
     }
 }
 
-/// The token for `target` in the environment, where any program may be started with it: one without a host is for this machine.
+/// The token for `target` in the environment, where any program may be started with it: one without
+/// a host is for this machine.
 fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
     let Some(value) = std::env::var_os(ENVIRONMENT).filter(|value| !value.is_empty()) else {
         return Ok(None);
@@ -293,7 +298,8 @@ fn read(path: &Path) -> Result<Vec<Named>, Failure> {
     })
 }
 
-/// What `parse` finds in a file of tokens, which other users must be able neither to read nor to change.
+/// What `parse` finds in a file of tokens, which other users must be able neither to read nor to
+/// change.
 fn parsed<T>(
     path: &Path,
     parse: impl Fn(&str) -> Result<T, anyhow::Error>,
@@ -321,7 +327,8 @@ fn parsed<T>(
     parse(&text).map_err(|error| failed(error).with_hint(hint))
 }
 
-/// A new token: 32 random bytes in the Base64 of URLs (RFC 4648 §5), which stands everywhere as it is.
+/// A new token: 32 random bytes in the Base64 of URLs (RFC 4648 §5), which stands everywhere as it
+/// is.
 pub(crate) fn draw() -> Result<String, Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("cannot generate a token: {error}"))?;

@@ -38,8 +38,8 @@ pub(crate) struct Origins {
     pub(crate) bound: Vec<(SocketAddr, Service)>,
 }
 
-/// Listens on all that `--bind` and `--listen` name, beside what a service manager has opened for us; or on both loopback
-/// addresses. Must be called before any thread exists.
+/// Listens on all that `--bind` and `--listen` name, beside what a service manager has opened for
+/// us; or on both loopback addresses. Must be called before any thread exists.
 pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
     let (inherited, mut listeners) = take_inherited(flags)?;
     let mut groups = vec![None; listeners.len()];
@@ -68,7 +68,8 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
     Ok(Listening { listeners, origins: Origins { groups, inherited, bound } })
 }
 
-/// Sockets that a service manager has opened, and their addresses. Each is what it is named, and else as the flags say.
+/// Sockets that a service manager has opened, and their addresses. Each is what it is named, and
+/// else as the flags say.
 fn take_inherited(flags: &flags::Serve) -> Result<(Vec<SocketAddr>, Vec<Listener>), Failure> {
     let take = |Inherited { service, address, socket, datagrams }| {
         let mut config = common(flags);
@@ -79,13 +80,14 @@ fn take_inherited(flags: &flags::Serve) -> Result<(Vec<SocketAddr>, Vec<Listener
     inherited::take()?.into_iter().map(take).collect()
 }
 
-/// Whether it could be listened on, as far as that can be said without doing it; beside what is inherited.
+/// Whether it could be listened on, as far as that can be said without doing it; beside what is
+/// inherited.
 pub(crate) fn check(flags: &flags::Serve, inherited: &[SocketAddr]) -> Result<(), Failure> {
     resolved(flags, inherited).map(|_| ())
 }
 
-/// Whether what listens already may go on with these flags, and with what is set for each: a reload must not take from it what
-/// lets it be open.
+/// Whether what listens already may go on with these flags, and with what is set for each: a reload
+/// must not take from it what lets it be open.
 pub(crate) fn check_bound(
     flags: &flags::Serve,
     bound: &[(SocketAddr, Service)],
@@ -205,7 +207,8 @@ pub(crate) fn common(flags: &flags::Serve) -> ListenerConfig {
     common
 }
 
-/// What is to be listened on, without a look at anything but the flags. `are_some`: beside other listeners.
+/// What is to be listened on, without a look at anything but the flags. `are_some`: beside other
+/// listeners.
 pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
     let common = common(flags);
     let port = flags.port.unwrap_or_else(|| default_port(Service::Any));
@@ -271,8 +274,8 @@ fn bind_hint(
     }
 }
 
-/// The addresses that a person means by one: `HOST` alone gets `default` for its port, `PORT` or `:PORT` alone the default
-/// addresses.
+/// The addresses that a person means by one: `HOST` alone gets `default` for its port, `PORT` or
+/// `:PORT` alone the default addresses.
 fn with_port(written: &str, default: u16) -> Vec<String> {
     match address_and_port(written) {
         (None, port) => on_default_addresses(port.unwrap_or_default()),

@@ -31,8 +31,8 @@ pub(crate) enum LogFormat {
     Journald,
 }
 
-/// Sends events to stderr or to the journal, at the level that `-v` or `ANYPORT_LOG` asks for. `stays`: stderr leads where it
-/// leads now for as long as the program runs.
+/// Sends events to stderr or to the journal, at the level that `-v` or `ANYPORT_LOG` asks for.
+/// `stays`: stderr leads where it leads now for as long as the program runs.
 pub(crate) fn start(verbose: u8, format: LogFormat, stays: bool) {
     let level = match verbose {
         0 => "warn",
@@ -91,7 +91,8 @@ fn layer(format: LogFormat, ansi: bool) -> (Writing, Option<io::Error>) {
     (text.fmt_fields(fields.delimited(" ")).boxed(), missing)
 }
 
-/// Lines of the log for stderr. A thread of its own writes them, so that a reader who pauses holds up no task.
+/// Lines of the log for stderr. A thread of its own writes them, so that a reader who pauses holds
+/// up no task.
 struct Lines {
     /// They are JSON, in which a terminal obeys nothing then.
     escapes: bool,
@@ -164,8 +165,8 @@ impl Write for Lines {
     }
 }
 
-/// systemd says which file it has given us as stderr; who has led stderr elsewhere since wants the log there
-/// (systemd.exec(5), JOURNAL_STREAM).
+/// systemd says which file it has given us as stderr; who has led stderr elsewhere since wants the
+/// log there (systemd.exec(5), JOURNAL_STREAM).
 fn leads_to_the_journal() -> bool {
     let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(io::stderr().as_fd())

@@ -14,7 +14,8 @@ use anyport_proto::visible::{escape_json, make_visible};
 use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot, Why};
 use serde_json::json;
 
-/// The event of an entry, described by `about`, that was not sent or received; without one, of the whole command.
+/// The event of an entry, described by `about`, that was not sent or received; without one, of the
+/// whole command.
 pub(crate) fn failed_event(
     error: &dyn std::error::Error,
     hint: Option<String>,
@@ -49,8 +50,8 @@ pub(crate) fn digest_text(verbose: bool, digest: &Digest) -> String {
     if verbose { digest.to_string() } else { digest.short() }
 }
 
-/// A server's events, for people or for machines. A thread of its own writes them, so that a reader of stdout who
-/// pauses holds up no transfer.
+/// A server's events, for people or for machines. A thread of its own writes them, so that a reader
+/// of stdout who pauses holds up no transfer.
 #[derive(Debug)]
 pub(crate) struct Printer {
     json: bool,
@@ -91,7 +92,8 @@ impl Printer {
                     lines.push('\n');
                     count += 1;
                 }
-                // A server goes on when nobody reads its receipts any more: its senders still get theirs.
+                // A server goes on when nobody reads its receipts any more: its senders still get
+                // theirs.
                 if let Err(error) = write_stdout(&lines)
                     && !std::mem::replace(&mut failed, true)
                 {
@@ -166,7 +168,8 @@ pub(crate) fn summary_json(summary: &Snapshot) -> serde_json::Value {
         "event": "summary", "connections": connections, "receipts": receipts, "bytes": bytes,
         "already_there": already_there, "already_there_bytes": already_there_bytes,
         "interrupted": interrupted, "refused": refused,
-        "sent": sent, "bytes_sent": bytes_sent, "unsent": unsent, "decisions": decisions, "silent": silent,
+        "sent": sent, "bytes_sent": bytes_sent, "unsent": unsent, "decisions": decisions,
+        "silent": silent,
     });
     let Snapshot { served, datagrams, dropped, .. } = summary;
     for (service, count) in served {
@@ -248,7 +251,8 @@ impl Observer for Printer {
             let mut event = json!({
                 "event": if broken.is_none() { "sent" } else { "unsent" }, "protocol": protocol,
                 "engine": engine, "peer": peer, "name": name, "size": size, "offset": offset,
-                "bytes": bytes, "seconds": seconds, "rate": file.rate().map(f64::round), "digest": digest,
+                "bytes": bytes, "seconds": seconds, "rate": file.rate().map(f64::round),
+                "digest": digest,
             });
             if let Some(reason) = broken {
                 event["reason"] = json!(reason);
@@ -258,7 +262,8 @@ impl Observer for Printer {
         let from = if *offset > 0 { format!(" from byte {offset}") } else { String::new() };
         if let Some(reason) = broken {
             return self.print(format!(
-                "{protocol}/{engine} {peer} download interrupted after {bytes} of {size} bytes of {name}{from}: {reason}"
+                "{protocol}/{engine} {peer} download interrupted after {bytes} of {size} bytes of \
+                {name}{from}: {reason}"
             ));
         }
         if !self.verbose {
@@ -277,7 +282,8 @@ impl Observer for Printer {
         let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
         let unit = if *bytes == 1 { "byte" } else { "bytes" };
         self.print(format!(
-            "{protocol}/{engine} {peer} sent {name}{from}: {bytes} {unit} in {seconds:.6} s{rate}{digest}"
+            "{protocol}/{engine} {peer} sent {name}{from}: {bytes} {unit} in \
+            {seconds:.6} s{rate}{digest}"
         ));
     }
 }

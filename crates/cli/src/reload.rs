@@ -1,7 +1,8 @@
-//! New settings for a server that runs: what its file and its environment say now, under the flags that it was started with.
+//! New settings for a server that runs: what its file and its environment say now, under the flags
+//! that it was started with.
 //!
-//! All is checked before anything is touched, so a file with a mistake changes nothing. What was read once, when the server
-//! started, is named and stays.
+//! All is checked before anything is touched, so a file with a mistake changes nothing. What was
+//! read once, when the server started, is named and stays.
 
 use std::ffi::OsString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,7 +45,8 @@ impl Reloader {
         Self { server, arguments, origins, running: Mutex::new(running) }
     }
 
-    /// One line that says what has changed, or why everything stays as it is. May wait for the disk and for names.
+    /// One line that says what has changed, or why everything stays as it is. May wait for the disk
+    /// and for names.
     pub(crate) fn reload(&self) -> Result<String, String> {
         let mut running = self.running();
         let arguments = self.arguments.clone();
@@ -78,7 +80,8 @@ impl Reloader {
 }
 
 impl Running {
-    /// The listeners that are there with what is set for them now, and the names of what would take other ones.
+    /// The listeners that are there with what is set for them now, and the names of what would take
+    /// other ones.
     fn following(&self, new: Vec<Group>) -> (Vec<Group>, Vec<&'static str>) {
         let is_bind = |group: &Group| group.flag == listen::BIND;
         let is_there = |old: &&Group, new: &Group| {
@@ -96,7 +99,8 @@ impl Running {
         }
         let (mut following, mut new) = (self.groups.clone(), new);
         for old in &mut following {
-            // Each goes to one: two that ask for port 0 are written alike, and are two all the same.
+            // Each goes to one: two that ask for port 0 are written alike, and are two all the
+            // same.
             if let Some(at) = new.iter().position(|new| is_there(&&*old, new)) {
                 old.config = new.remove(at).config;
             }
@@ -164,8 +168,8 @@ fn in_one_line(lines: &[String]) -> String {
 const STAYS: [&str; 8] =
     ["control", "daemon", "json", "log-file", "log-format", "pid-file", "port", "verbose"];
 
-/// All settings that a running server does not follow. A quota follows, but for its coming and going, and of bind and listen
-/// what is set for the listeners that are there.
+/// All settings that a running server does not follow. A quota follows, but for its coming and
+/// going, and of bind and listen what is set for the listeners that are there.
 pub(crate) const NEEDS_A_RESTART: [&str; 14] = [
     "bind",
     "bulk-threads",

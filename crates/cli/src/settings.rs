@@ -1,4 +1,5 @@
-//! From flags to what a server is told. Nothing is begun here, so that `anyport config check` and a reload may ask too.
+//! From flags to what a server is told. Nothing is begun here, so that `anyport config check` and a
+//! reload may ask too.
 
 use std::io;
 use std::net::SocketAddr;

@@ -136,7 +136,8 @@ fn is_visible(program: &Command, word: &str) -> bool {
 /// `anyport send FILE`, whose only argument is the target to clap.
 pub(crate) fn without_target(error: &clap::Error) -> Option<Failure> {
     let missing = error.get(ContextKind::InvalidArg)?;
-    let is_files = matches!(missing, ContextValue::Strings(names) if names.len() == 1 && names[0].starts_with("<FILE>"));
+    let ContextValue::Strings(names) = missing else { return None };
+    let is_files = names.len() == 1 && names[0].starts_with("<FILE>");
     if error.kind() != ErrorKind::MissingRequiredArgument || !is_files {
         return None;
     }

@@ -78,14 +78,16 @@ fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
             KEPT.store(true, Ordering::Relaxed);
             Ok(identity)
         }
-        // A server that has shown a kept one does not come with another because a reload cannot read it.
+        // A server that has shown a kept one does not come with another because a reload cannot
+        // read it.
         Err(error @ IdentityError::File { .. }) if !told && !KEPT.load(Ordering::Relaxed) => {
             // Whoever asked for nothing shall not be kept from serving.
             if FOR_THIS_RUN.get().is_some() {
                 return for_this_run().map_err(unusable);
             }
             to_stderr(&format!(
-                "warning: {error}; the TLS key is not stored, so clients will see a changed certificate \
+                "warning: {error}; the TLS key is not stored, so clients will see a \
+                changed certificate \
                  after a restart (--tls-dir DIR stores it)"
             ));
             for_this_run().map_err(unusable)
@@ -108,7 +110,8 @@ static KEPT: AtomicBool = AtomicBool::new(false);
 
 static FOR_THIS_RUN: OnceLock<Identity> = OnceLock::new();
 
-/// Whether the files that are named can be used, and those that a start would find. Makes no identity that would stay.
+/// Whether the files that are named can be used, and those that a start would find. Makes no
+/// identity that would stay.
 ///
 /// # Errors
 /// As [`server`].
@@ -241,10 +244,12 @@ fn tell(target: &Target, met: &Met) {
             file.display()
         )),
         Met::New { fingerprint, error: Some(error), .. } => to_stderr(&format!(
-            "warning: trusting {authority} on first use, certificate {fingerprint}; it cannot be stored: {error}"
+            "warning: trusting {authority} on first use, certificate {fingerprint}; it \
+            cannot be stored: {error}"
         )),
         Met::Unchecked { fingerprint } => to_stderr(&format!(
-            "warning: certificate of {authority} not verified (-k): the connection can be intercepted; \
+            "warning: certificate of {authority} not verified (-k): the connection \
+            can be intercepted; \
              fingerprint {fingerprint}"
         )),
         _ => {}

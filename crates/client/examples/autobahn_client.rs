@@ -1,5 +1,6 @@
-//! The client role of the Autobahn suite, on `anyport_proto` and a blocking socket: no runtime, no message is assembled
-//! before it is known to be within the limit. Also an answer to "how do I write a client on the sans-IO machine?".
+//! The client role of the Autobahn suite, on `anyport_proto` and a blocking socket: no runtime, no
+//! message is assembled before it is known to be within the limit. Also an answer to "how do I
+//! write a client on the sans-IO machine?".
 //!
 //! ```text
 //! wstest -m fuzzingserver -s spec.json &

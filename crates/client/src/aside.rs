@@ -1,7 +1,8 @@
 //! Digests a file in a thread of its own, beside what is sent of it.
 //!
-//! When a transfer goes on in the middle, the digest still covers the beginning, which nobody reads any more. So that the
-//! bytes flow at once, all of the file is hashed beside them; what is sent now is in the page cache for the second reader.
+//! When a transfer goes on in the middle, the digest still covers the beginning, which nobody reads
+//! any more. So that the bytes flow at once, all of the file is hashed beside them; what is sent
+//! now is in the page cache for the second reader.
 
 use std::fs::File;
 use std::io;

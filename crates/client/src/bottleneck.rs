@@ -1,7 +1,8 @@
 //! What a slow transfer waited for, as far as the two ends can tell.
 //!
-//! Our TCP knows how long it had something to send, and how much of that the peer's window held it up; the receipt says
-//! how much of the receiver's time went into hashing and storing; and we know how long our own file was read.
+//! Our TCP knows how long it had something to send, and how much of that the peer's window held it
+//! up; the receipt says how much of the receiver's time went into hashing and storing; and we know
+//! how long our own file was read.
 
 use std::fmt;
 use std::time::Duration;
@@ -75,8 +76,8 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// What most of the time went into, and which share of it; `None` of a transfer that was not slow, or where the kernel
-    /// does not say.
+    /// What most of the time went into, and which share of it; `None` of a transfer that was not
+    /// slow, or where the kernel does not say.
     pub(crate) fn bottleneck(&self, receipt: &Receipt) -> Option<(Bottleneck, f64)> {
         if self.elapsed < WORTH_ASKING {
             return None;
@@ -126,7 +127,8 @@ mod tests {
 
     fn receipt(hashing: f64, storing: f64) -> Receipt {
         let line = format!(
-            "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1 seconds=10 hashing_seconds={hashing} storing_seconds={storing} end=size confirmed=true"
+            "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1 seconds=10 \
+            hashing_seconds={hashing} storing_seconds={storing} end=size confirmed=true"
         );
         match anyport_proto::preface::Reply::parse(line.as_bytes()) {
             Ok(anyport_proto::preface::Reply::Receipt(receipt)) => receipt,
@@ -134,7 +136,8 @@ mod tests {
         }
     }
 
-    /// Of ten seconds: busy, held up by the window, by the buffer, reading; at the receiver hashing and storing.
+    /// Of ten seconds: busy, held up by the window, by the buffer, reading; at the receiver hashing
+    /// and storing.
     fn found(ours: [u64; 4], hashing: f64, storing: f64) -> Option<Bottleneck> {
         let [busy, window, buffer, reading] = ours;
         let mut before = TcpInfo::default();

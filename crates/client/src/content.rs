@@ -1,4 +1,5 @@
-//! What is sent: a file or standard input, digested while it is read; or beside it, where the server has the beginning.
+//! What is sent: a file or standard input, digested while it is read; or beside it, where the
+//! server has the beginning.
 
 use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
@@ -59,7 +60,8 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// A link to a directory above it.
-    #[error("symbolic link loop: {path} leads to one of its parent directories", path = path.display())]
+    #[error("symbolic link loop: {path} leads to one of \
+        its parent directories", path = path.display())]
     Loop {
         /// As the user wrote it.
         path: PathBuf,
@@ -122,14 +124,14 @@ impl Source {
         Self { path, name: Some(name), size: Some(0) }
     }
 
-    /// What it is to be called there: the last component of its path, behind the directories that were walked to it.
-    /// `None` for standard input.
+    /// What it is to be called there: the last component of its path, behind the directories that
+    /// were walked to it. `None` for standard input.
     pub fn name(&self) -> Option<&OsStr> {
         self.name.as_deref()
     }
 
-    /// Opens it. A regular file's size is announced as it is now, and exactly so much is sent; pipes and devices are sent
-    /// until they end.
+    /// Opens it. A regular file's size is announced as it is now, and exactly so much is sent;
+    /// pipes and devices are sent until they end.
     pub(crate) fn open(&self, digest: Algorithm) -> Result<Content, OpenError> {
         let failed = |source| OpenError::Open { path: self.path.clone(), source };
         let mut ctime = None;
@@ -173,8 +175,8 @@ fn settled_ctime(metadata: &Metadata) -> Option<(i64, i64)> {
 /// The longest step of the clock that files get their times from: 10 ms at 100 Hz, and some more.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Returns whether a regular file has as many bytes as its metadata says. Those of `/proc` say 0 and
-/// those of `/sys` a page, whatever they hold, and no blocks; they are read to their end.
+/// Returns whether a regular file has as many bytes as its metadata says. Those of `/proc` say 0
+/// and those of `/sys` a page, whatever they hold, and no blocks; they are read to their end.
 fn has_its_size(file: &File, metadata: &Metadata) -> bool {
     if metadata.blocks() > 0 || metadata.len() > LARGEST_VIRTUAL {
         return true;
@@ -194,8 +196,8 @@ fn has_its_size(file: &File, metadata: &Metadata) -> bool {
     filled == size
 }
 
-/// Bytes of the largest file without blocks that is read to learn its size: an attribute of `/sys` has
-/// at most a page, and a larger file without blocks is sparse.
+/// Bytes of the largest file without blocks that is read to learn its size: an attribute of `/sys`
+/// has at most a page, and a larger file without blocks is sparse.
 const LARGEST_VIRTUAL: u64 = 64 * 1024;
 
 fn is_stdin(path: &Path) -> bool {
@@ -334,8 +336,8 @@ impl Content {
     pub(crate) fn at_once(&self) -> usize {
         let pace = self.pace.as_ref().map_or(usize::MAX, Pace::most);
         match &self.hashing {
-            // While the digest of a long beginning is still being made, the last bytes are held back, and one goes now and
-            // then: a receiver that hears nothing would give us up.
+            // While the digest of a long beginning is still being made, the last bytes are held
+            // back, and one goes now and then: a receiver that hears nothing would give us up.
             Hashing::Aside(aside) if self.left().is_some_and(|left| left <= HELD_BACK) => {
                 if aside.is_made(SIGN_OF_LIFE) { pace } else { 1 }
             }
@@ -357,7 +359,8 @@ impl Content {
         self.reading
     }
 
-    /// Begins at `offset`, as the server has what is before. The digest is then made beside, of everything.
+    /// Begins at `offset`, as the server has what is before. The digest is then made beside, of
+    /// everything.
     pub(crate) fn go_on_at(&mut self, offset: u64) -> Result<(), Error> {
         if offset == 0 {
             return Ok(());
@@ -424,8 +427,8 @@ impl Content {
         }
     }
 
-    /// Sends what is next over `stream` without looking at it, if nobody asked for a digest: at most `count` bytes, 0 at
-    /// the end. `None`: it must be read after all.
+    /// Sends what is next over `stream` without looking at it, if nobody asked for a digest: at
+    /// most `count` bytes, 0 at the end. `None`: it must be read after all.
     pub(crate) fn send_unseen(
         &mut self,
         stream: &TcpStream,

@@ -1,15 +1,4 @@
-//! The client of anyport.
-//!
-//! ```text
-//!   target ─► connect: resolve, dial, proxy, TLS ─► channel (raw · ws · library) or http ─► send
-//!                                                                                            download
-//!                                                                                            chat, cat
-//! ```
-//!
-//! Sending is one blocking loop for each channel: read from the file into a reused buffer, digest,
-//! mask, write. Between writes the client checks without waiting whether the server has replied, so
-//! that it notices a refusal early.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod aside;

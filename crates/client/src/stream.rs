@@ -142,8 +142,8 @@ impl Stream {
         self.socket.shutdown(Shutdown::Write)
     }
 
-    /// From now on whatever ends this connection, our own death too, is a reset to the server: a FIN would look like an end that was
-    /// meant. Until [`Self::ends_in_order`].
+    /// From now on whatever ends this connection, our own death too, is a reset to the server: a
+    /// FIN would look like an end that was meant. Until [`Self::ends_in_order`].
     pub(crate) fn resets_at_end(&self) -> io::Result<()> {
         SockRef::from(&self.socket).set_linger(Some(Duration::ZERO))
     }
@@ -266,7 +266,8 @@ fn read(mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// An [`AsyncStream`] of which both directions are waited for at once, and what waits to be written to it.
+/// An [`AsyncStream`] of which both directions are waited for at once, and what waits to be written
+/// to it.
 pub(crate) struct Duplex {
     pub(crate) reader: ReadHalf<AsyncStream>,
     pub(crate) writer: Outbox,

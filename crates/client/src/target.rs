@@ -1,4 +1,5 @@
-//! Targets as people write them: `host:port`, `ws://host:port/NAME`, `https://host/NAME`, `fe80::1%eth0`, `:8331`.
+//! Targets as people write them: `host:port`, `ws://host:port/NAME`, `https://host/NAME`,
+//! `fe80::1%eth0`, `:8331`.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -10,7 +11,8 @@ use anyport_net::resolve::{is_address, split_port, without_zone};
 use anyport_proto::access::Token;
 use anyport_proto::transfer::file_path::FilePath;
 
-/// The scheme that leaves the protocol to the client, as does no scheme: raw TCP with the preface is the fastest.
+/// The scheme that leaves the protocol to the client, as does no scheme: raw TCP with the preface
+/// is the fastest.
 const ANYPORT: &str = "anyport";
 
 /// The schemes, and whether they are under TLS.
@@ -32,7 +34,8 @@ pub const DEFAULT_PORT: u16 = 8331;
 /// The host of a target that is a port alone.
 const THIS_MACHINE: &str = "localhost";
 
-/// The default ports of HTTP (RFC 9110 §4.2), so that a URL copied from a browser means the same here.
+/// The default ports of HTTP (RFC 9110 §4.2), so that a URL copied from a browser means the same
+/// here.
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
@@ -131,7 +134,8 @@ impl Place {
 pub enum TargetError {
     /// A scheme of another protocol.
     #[error(
-        "unknown scheme {scheme:?}; expected tcp, ws, frames or http, with TLS tls, wss, frames+tls or https, or no scheme"
+        "unknown scheme {scheme:?}; expected tcp, ws, frames or http, with TLS tls, wss, \
+        frames+tls or https, or no scheme"
     )]
     UnknownScheme {
         /// As written.
@@ -191,7 +195,8 @@ impl TargetError {
                 Some(format!("write {scheme}://{}", rest.trim_start_matches('/')))
             }
             Self::UserInfo => Some(
-                "leave out all up to the @; a token goes into a --token-file or into ANYPORT_TOKEN, as other users of this machine can see a URL"
+                "leave out all up to the @; a token goes into a --token-file or into \
+                ANYPORT_TOKEN, as other users of this machine can see a URL"
                     .to_owned(),
             ),
             Self::BadPort(port) if is_number(port) => None,
@@ -274,7 +279,8 @@ fn split_scheme(url: &str) -> Result<(&str, &str), TargetError> {
         return Ok((scheme, rest));
     }
     if let Some((word, rest)) = url.split_once(':')
-        && let Some((scheme, ..)) = SCHEMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(word))
+        && let Some((scheme, ..)) =
+            SCHEMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(word))
         // `http:8080` may be a port of a host that is called so.
         && !rest.split('/').next().is_some_and(is_number)
     {
@@ -304,7 +310,8 @@ impl Target {
         }
     }
 
-    /// The host field of a request: brackets around an IPv6 address, its zone left out (RFC 6874 §4), the port always.
+    /// The host field of a request: brackets around an IPv6 address, its zone left out (RFC 6874
+    /// §4), the port always.
     pub fn authority(&self) -> String {
         authority(without_zone(&self.host), self.port)
     }
@@ -328,7 +335,8 @@ impl Target {
         authority(&self.host, self.port)
     }
 
-    /// What the path names, the same over every scheme: `/NAME` a file, `/NAME/` a directory, both also below `/files`.
+    /// What the path names, the same over every scheme: `/NAME` a file, `/NAME/` a directory, both
+    /// also below `/files`.
     ///
     /// # Errors
     /// [`TargetError::BadName`], or [`TargetError::InPath`]: only HTTP has queries for files.

@@ -75,7 +75,8 @@ impl Found {
     }
 }
 
-/// Returns whether a directory contains nothing that is sent. An unreadable one is reported by the walk.
+/// Returns whether a directory contains nothing that is sent. An unreadable one is reported by the
+/// walk.
 fn is_empty(directory: &Path) -> bool {
     let is_part = |name: OsString| file_name::is_partial(name.as_encoded_bytes());
     std::fs::read_dir(directory).is_ok_and(|mut entries| {

@@ -61,7 +61,8 @@ impl Failure {
             let scheme = target.scheme_name();
             let elsewhere = Target { port: DEFAULT_PORT, ..target.clone() };
             self.hint = Some(format!(
-                "{scheme}:// uses port {port}, but anyport listens on {DEFAULT_PORT} by default: try {elsewhere}"
+                "{scheme}:// uses port {port}, but anyport listens on {DEFAULT_PORT} by \
+                default: try {elsewhere}"
             ));
         }
         if text.contains(&format!(":{}", target.port)) && !text.contains(&target.host) {

@@ -20,14 +20,16 @@ pub fn print_failure(failure: &Failure) {
     }
 }
 
-/// Writes a line to stderr, in which no character of a peer acts on a terminal. One that cannot be written is lost.
+/// Writes a line to stderr, in which no character of a peer acts on a terminal. One that cannot be
+/// written is lost.
 pub fn to_stderr(line: &str) {
     // In one write, so that a rotation of the log cuts no line.
     let _ = Waiting(io::stderr().lock()).write_all(format!("{}\n", make_visible(line)).as_bytes());
 }
 
-/// Standard output without a buffer, locked for this thread. All writes go through it: the buffer of
-/// [`io::stdout`] loses track of what was written when a non-blocking descriptor takes a part of it.
+/// Standard output without a buffer, locked for this thread. All writes go through it: the buffer
+/// of [`io::stdout`] loses track of what was written when a non-blocking descriptor takes a part of
+/// it.
 pub fn stdout() -> Waiting<io::StdoutLock<'static>> {
     Waiting(io::stdout().lock())
 }
@@ -42,13 +44,15 @@ pub fn to_stdout(line: &str) -> io::Result<()> {
     write_stdout(&format!("{}\n", make_visible(line)))
 }
 
-/// Writes lines that the program composed itself, of which a peer's text may be a part: only line feeds act on a terminal.
+/// Writes lines that the program composed itself, of which a peer's text may be a part: only line
+/// feeds act on a terminal.
 pub fn lines_to_stdout(lines: &str) -> io::Result<()> {
     let lines: Vec<_> = lines.lines().map(make_visible).collect();
     write_stdout(&format!("{}\n", lines.join("\n")))
 }
 
-/// Writes a line of JSON to stdout; a program reads in it what the peer chose, and a terminal obeys nothing.
+/// Writes a line of JSON to stdout; a program reads in it what the peer chose, and a terminal obeys
+/// nothing.
 pub fn json_to_stdout(event: &impl Display) -> io::Result<()> {
     write_stdout(&format!("{}\n", escape_json(&event.to_string())))
 }

@@ -1,7 +1,8 @@
 //! The laws that the fuzz targets hold the parsers to: what must be true of any bytes whatever.
 //!
-//! The targets themselves (`fuzz/fuzz_targets`) are one line each; the corpora are replayed by the ordinary tests of this
-//! crate, without a fuzzer. The first byte of an input often says how the rest is cut.
+//! The targets themselves (`fuzz/fuzz_targets`) are one line each; the corpora are replayed by the
+//! ordinary tests of this crate, without a fuzzer. The first byte of an input often says how the
+//! rest is cut.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +39,8 @@ pub const TARGETS: [(&str, Law); 13] = [
     ("rooms", rooms),
 ];
 
-/// Cutting never changes a verdict, a known verdict and its reason never change, and `max_prefix` bytes always decide.
+/// Cutting never changes a verdict, a known verdict and its reason never change, and `max_prefix`
+/// bytes always decide.
 pub fn detect(input: &[u8]) {
     let limits = Limits::default();
     let whole = detect_at_end(input, &limits);
@@ -62,8 +64,8 @@ pub fn detect(input: &[u8]) {
     }
 }
 
-/// A header that is taken is written again as the same bytes; one that is not whole asks for more than there is; and a
-/// longer input never changes an answer.
+/// A header that is taken is written again as the same bytes; one that is not whole asks for more
+/// than there is; and a longer input never changes an answer.
 pub fn header(input: &[u8]) {
     for role in [Role::Server, Role::Client] {
         for rsv1 in [Rsv1::Reserved, Rsv1::Deflate] {
@@ -87,7 +89,8 @@ pub fn header(input: &[u8]) {
     }
 }
 
-/// A server's receiver gives the same events whatever the cuts, and takes every byte or refuses for ever.
+/// A server's receiver gives the same events whatever the cuts, and takes every byte or refuses for
+/// ever.
 pub fn ws_server(input: &[u8]) {
     ws_law(Role::Server, input);
 }
@@ -97,7 +100,8 @@ pub fn ws_client(input: &[u8]) {
     ws_law(Role::Client, input);
 }
 
-/// A head is the same whatever the cuts, costs its limit at most, and never panics; also a response's.
+/// A head is the same whatever the cuts, costs its limit at most, and never panics; also a
+/// response's.
 pub fn http_head(input: &[u8]) {
     let limits = Limits::default();
     let (step, wire) = cut(input);
@@ -127,8 +131,8 @@ pub fn http_head(input: &[u8]) {
     let _ = ResponseHeadReader::new().push(wire, &limits);
 }
 
-/// Content is the same whatever the cuts, lent from the input and never more than it, and an error is the same too. The
-/// second byte says how it is framed.
+/// Content is the same whatever the cuts, lent from the input and never more than it, and an error
+/// is the same too. The second byte says how it is framed.
 pub fn http_body(input: &[u8]) {
     let (step, wire) = cut(input);
     let [choice, wire @ ..] = wire else { return };
@@ -165,7 +169,8 @@ pub fn http_body(input: &[u8]) {
     }
 }
 
-/// Whatever head is accepted has all that RFC 6455 §4.2.1 asks for, and no other field answers for us.
+/// Whatever head is accepted has all that RFC 6455 §4.2.1 asks for, and no other field answers for
+/// us.
 pub fn handshake(input: &[u8]) {
     let limits = Limits::default();
     if let Ok(Pushed::Done { head, .. }) = HeadReader::new().push(input, &limits) {
@@ -234,8 +239,9 @@ pub fn preface(input: &[u8]) {
         };
         let again = preface::parse_request(written.trim_end_matches('\n').as_bytes());
         // Of two slashes at the end of a directory one is left, and so on.
-        if !matches!(&request, Request::List(list) if list.path.as_ref().is_some_and(|path| path.ends_with('/')))
-        {
+        let ends_in_slash = matches!(&request, Request::List(list)
+        if list.path.as_ref().is_some_and(|path| path.ends_with('/')));
+        if !ends_in_slash {
             assert_eq!(again, Ok(request));
         }
     }
@@ -256,7 +262,8 @@ pub fn offer(input: &[u8]) {
     }
 }
 
-/// A name stays in its directory, shows itself, and is what it is made from when it is made again; a path too.
+/// A name stays in its directory, shows itself, and is what it is made from when it is made again;
+/// a path too.
 pub fn file_name(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let paths = [FilePath::sanitize(text), FilePath::parse_percent_encoded(text)];
@@ -368,8 +375,8 @@ fn ws_law(role: Role, input: &[u8]) {
     assert_eq!(receive(receiver(), wire, step), whole);
 }
 
-/// Compressed frames of a server give the same whatever the cuts, within the limit; and what our sender compresses, our
-/// receiver inflates to the same.
+/// Compressed frames of a server give the same whatever the cuts, within the limit; and what our
+/// sender compresses, our receiver inflates to the same.
 pub fn deflate(input: &[u8]) {
     let [choice, input @ ..] = input else { return };
     let agreed = DeflateParameters {

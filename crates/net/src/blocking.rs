@@ -1,13 +1,14 @@
 //! A bounded pool for work that may wait for a disk.
 //!
-//! `block_in_place` hands the other tasks of a worker to another thread. A runtime that has no thread left cannot do that, and
-//! stops; so at most [`THREADS`] such calls run concurrently, and the others wait as tasks, which costs no thread.
+//! `block_in_place` hands the other tasks of a worker to another thread. A runtime that has no
+//! thread left cannot do that, and stops; so at most [`THREADS`] such calls run concurrently, and
+//! the others wait as tasks, which costs no thread.
 
 use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
 
-/// Calls that may wait for a disk concurrently. More than a disk's queue serves, and few enough that a disk that does not
-/// answer leaves threads for sessions without one.
+/// Calls that may wait for a disk concurrently. More than a disk's queue serves, and few enough
+/// that a disk that does not answer leaves threads for sessions without one.
 pub const THREADS: usize = 64;
 
 static POOL: Semaphore = Semaphore::const_new(THREADS);
@@ -21,7 +22,8 @@ pub async fn run<T>(work: impl FnOnce() -> T) -> T {
     block_in_place(work)
 }
 
-/// Threads that a runtime has to have beside its workers, for this pool and for `others`, which the program counts itself.
+/// Threads that a runtime has to have beside its workers, for this pool and for `others`, which the
+/// program counts itself.
 pub const fn threads(others: usize) -> usize {
     THREADS.saturating_add(others).saturating_add(SPARE)
 }

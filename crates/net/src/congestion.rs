@@ -1,8 +1,9 @@
 //! Which congestion control a socket uses (DESIGN decision 10).
 //!
-//! The sender's socket decides how fast a transfer may go. On a path that never leaves the machine pacing helps nobody:
-//! `bbr` caps a loopback stream well below what `reno` reaches (bench/records/). So `auto` picks `reno` there, if the
-//! system lets us, and leaves every real network to the system's own choice.
+//! The sender's socket decides how fast a transfer may go. On a path that never leaves the machine
+//! pacing helps nobody: `bbr` caps a loopback stream well below what `reno` reaches
+//! (bench/records/). So `auto` picks `reno` there, if the system lets us, and leaves every real
+//! network to the system's own choice.
 
 use std::io;
 use std::net::SocketAddr;
@@ -50,7 +51,8 @@ impl std::fmt::Display for Congestion {
 }
 
 impl Congestion {
-    /// Whether the system takes a named algorithm, asked with a listening socket, which hands it on to those it accepts.
+    /// Whether the system takes a named algorithm, asked with a listening socket, which hands it on
+    /// to those it accepts.
     ///
     /// # Errors
     /// What the system says against it.
@@ -64,7 +66,8 @@ impl Congestion {
     /// Sets a connected socket as asked, and gives the name of the algorithm it now uses.
     ///
     /// # Errors
-    /// A named algorithm that the system does not know or does not allow us. `Auto` and `System` never fail for that.
+    /// A named algorithm that the system does not know or does not allow us. `Auto` and `System`
+    /// never fail for that.
     pub fn apply(
         &self,
         socket: impl AsFd,

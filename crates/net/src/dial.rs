@@ -45,7 +45,8 @@ pub enum DialError {
     },
 }
 
-/// Connects to `host` and `port`: to whichever of its addresses answers first, each given at most `patience`.
+/// Connects to `host` and `port`: to whichever of its addresses answers first, each given at most
+/// `patience`.
 ///
 /// # Errors
 /// The name does not resolve, or each address failed; the failure of the preferred address is told.
@@ -72,7 +73,8 @@ fn host_and_address(host: &str, address: SocketAddr) -> String {
     if is_address(host) { shown } else { format!("{host} ({shown})") }
 }
 
-/// The first of `addresses` that answers, or why the preferred one did not; `None` if there is no address.
+/// The first of `addresses` that answers, or why the preferred one did not; `None` if there is no
+/// address.
 fn dial_first(
     addresses: &[SocketAddr],
     patience: Duration,
@@ -190,7 +192,8 @@ impl Race {
     }
 }
 
-/// RFC 8305 §4: families in turn, beginning with that of the first address, else in the order that they came in.
+/// RFC 8305 §4: families in turn, beginning with that of the first address, else in the order that
+/// they came in.
 fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else { return Vec::new() };
     let of_first = |address: &&SocketAddr| address.is_ipv4() == first.is_ipv4();

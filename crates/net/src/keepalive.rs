@@ -1,6 +1,8 @@
-//! Finding out that a silent peer is gone: TCP keepalive (RFC 9293 §3.8.4) and the user timeout (RFC 5482).
+//! Finding out that a silent peer is gone: TCP keepalive (RFC 9293 §3.8.4) and the user timeout
+//! (RFC 5482).
 //!
-//! For connections on which silence is no fault. A peer that is there answers the kernel's probes and notices nothing.
+//! For connections on which silence is no fault. A peer that is there answers the kernel's probes
+//! and notices nothing.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,8 +10,9 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// From now on the kernel ends the connection when the peer has answered nothing for about `patience`: neither probes,
-/// when nothing is under way, nor what was sent to it, nor what it has no room for.
+/// From now on the kernel ends the connection when the peer has answered nothing for about
+/// `patience`: neither probes, when nothing is under way, nor what was sent to it, nor what it has
+/// no room for.
 ///
 /// # Errors
 /// What the kernel said.

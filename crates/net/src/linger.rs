@@ -1,7 +1,8 @@
 //! Closing so that the peer reads our last words.
 //!
-//! `close(2)` with unread bytes in the receive queue sends RST, and RST may discard the receipt or the Close frame that
-//! is still on its way. So: FIN first, then read on until the peer's FIN, for a bounded time and count, then close.
+//! `close(2)` with unread bytes in the receive queue sends RST, and RST may discard the receipt or
+//! the Close frame that is still on its way. So: FIN first, then read on until the peer's FIN, for
+//! a bounded time and count, then close.
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
@@ -17,7 +18,8 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// How much it may send in that time.
 pub const LINGER_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Half-closes a blocking socket and reads what still comes, within [`LINGER_TIME`] and [`LINGER_BYTES`].
+/// Half-closes a blocking socket and reads what still comes, within [`LINGER_TIME`] and
+/// [`LINGER_BYTES`].
 pub fn close_blocking(mut socket: &TcpStream, scratch: &mut [u8]) {
     let deadline = Instant::now() + LINGER_TIME;
     let mut drained = 0;

@@ -51,10 +51,11 @@ pub fn resolve(address: &str) -> Result<Vec<SocketAddr>, ListenError> {
 /// How long the addresses of our own listeners may take to be found.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Listens on each of `addresses`, IPv4 first. Where port 0 is asked, the first socket's port is used for all that
-/// ask for 0, so that one port reaches the server by either family.
+/// Listens on each of `addresses`, IPv4 first. Where port 0 is asked, the first socket's port is
+/// used for all that ask for 0, so that one port reaches the server by either family.
 ///
-/// An IPv6 address that this machine does not have is passed over as long as another address is left.
+/// An IPv6 address that this machine does not have is passed over as long as another address is
+/// left.
 ///
 /// # Errors
 /// The first address that could not be bound, or [`ListenError::NoAddress`].
@@ -62,7 +63,8 @@ pub fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError>
     until_free(addresses, || listen_once(addresses))
 }
 
-/// The same for streams and datagrams: beside each listener a socket for datagrams to the same port.
+/// The same for streams and datagrams: beside each listener a socket for datagrams to the same
+/// port.
 ///
 /// # Errors
 /// As [`listen`].
@@ -81,7 +83,8 @@ pub fn listen_with_datagrams(
     })
 }
 
-/// With port 0 the port that the first socket gets may be taken for the next one: then another is tried.
+/// With port 0 the port that the first socket gets may be taken for the next one: then another is
+/// tried.
 fn until_free<T>(
     addresses: &[SocketAddr],
     bind: impl Fn() -> Result<Vec<T>, ListenError>,

@@ -32,7 +32,8 @@ impl Pace {
         (self.due > Instant::now()).then_some(self.due)
     }
 
-    /// Bytes that should be moved at once, so that they go evenly: those of 50 ms, and not too few to be worth it.
+    /// Bytes that should be moved at once, so that they go evenly: those of 50 ms, and not too few
+    /// to be worth it.
     pub fn most(&self) -> usize {
         usize::try_from(self.rate / 20).unwrap_or(usize::MAX).max(FEWEST)
     }

@@ -1,4 +1,5 @@
-//! Bytes that were already read, then the socket: for libraries that want to read a stream from its start.
+//! Bytes that were already read, then the socket: for libraries that want to read a stream from its
+//! start.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,8 +8,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream whose first bytes come from memory, piece by piece: no read gives bytes of two pieces, so a reader that
-/// wants nothing behind a head gets nothing. The memory is given back as it is read.
+/// A stream whose first bytes come from memory, piece by piece: no read gives bytes of two pieces,
+/// so a reader that wants nothing behind a head gets nothing. The memory is given back as it is
+/// read.
 #[derive(Debug)]
 pub struct Prefixed<S> {
     pieces: VecDeque<Vec<u8>>,

@@ -1,7 +1,8 @@
-//! Names to addresses and back, as the system resolves them (getaddrinfo and getnameinfo, RFC 3493 §6).
+//! Names to addresses and back, as the system resolves them (getaddrinfo and getnameinfo, RFC 3493
+//! §6).
 //!
-//! Both may wait for a name server for as long as they like, so each runs on a thread of its own, and whoever asked goes
-//! on without it after a while.
+//! Both may wait for a name server for as long as they like, so each runs on a thread of its own,
+//! and whoever asked goes on without it after a while.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -99,7 +100,8 @@ impl Query {
     }
 }
 
-/// Splits `HOST:PORT`. Removes the brackets around an IPv6 address, and writes the `%25` before its zone as `%`.
+/// Splits `HOST:PORT`. Removes the brackets around an IPv6 address, and writes the `%25` before its
+/// zone as `%`.
 pub fn split_port(text: &str) -> (Cow<'_, str>, Option<&str>) {
     if let Some((host, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         match rest.strip_prefix(':') {
@@ -124,7 +126,8 @@ fn decode_zone(host: &str) -> Cow<'_, str> {
     }
 }
 
-/// An IPv6 address without its zone, which means nothing to another machine (RFC 6874 §4). Other hosts stay as they are.
+/// An IPv6 address without its zone, which means nothing to another machine (RFC 6874 §4). Other
+/// hosts stay as they are.
 pub fn without_zone(host: &str) -> &str {
     if host.contains(':') { host.split('%').next().unwrap_or(host) } else { host }
 }
@@ -235,7 +238,8 @@ fn look_up(query: &Query) -> Result<Found, ResolveError> {
     Ok(found)
 }
 
-/// Does `work` on a thread of its own. One that is late is left to itself: nothing ends a getaddrinfo.
+/// Does `work` on a thread of its own. One that is late is left to itself: nothing ends a
+/// getaddrinfo.
 fn within<T: Send + 'static>(
     patience: Duration,
     work: impl FnOnce() -> Result<T, ResolveError> + Send + 'static,

@@ -1,4 +1,5 @@
-//! A socket of the runtime that several owners read, write and ask about, without another descriptor.
+//! A socket of the runtime that several owners read, write and ask about, without another
+//! descriptor.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,7 +1,8 @@
 //! What the kernel knows of a TCP connection: getsockopt(TCP_INFO), tcp(7).
 //!
-//! No safe crate asks it, so the one call stands here. The kernel fills as much of the structure as it knows and says how
-//! much that was; a field beyond is absent, and so is one that this end of a connection has not measured.
+//! No safe crate asks it, so the one call stands here. The kernel fills as much of the structure as
+//! it knows and says how much that was; a field beyond is absent, and so is one that this end of a
+//! connection has not measured.
 
 use std::io;
 use std::mem::offset_of;
@@ -55,8 +56,8 @@ impl TcpInfo {
     }
 }
 
-/// How far the bytes that were written to a connection have got. A peer that still reads from the buffers of both kernels makes
-/// progress, though no write succeeds.
+/// How far the bytes that were written to a connection have got. A peer that still reads from the
+/// buffers of both kernels makes progress, though no write succeeds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -64,7 +65,8 @@ pub struct Delivery {
     pub written: u64,
     /// Bytes that the peer's kernel has acknowledged.
     pub acked: u64,
-    /// The last byte that it has room for: this moves when the peer reads. 0 on kernels that do not report it.
+    /// The last byte that it has room for: this moves when the peer reads. 0 on kernels that do not
+    /// report it.
     pub room: u64,
 }
 
@@ -100,8 +102,8 @@ fn ask(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
     let socket = socket.as_fd();
     let mut length = libc::socklen_t::try_from(bytes.len()).map_err(io::Error::other)?;
     #[expect(unsafe_code, reason = "neither std nor rustix nor socket2 asks for TCP_INFO")]
-    // SAFETY: the descriptor is borrowed and so open; the kernel writes at most `length` bytes, all of them in `bytes`,
-    // whose content may be any, and the new length; both outlive the call.
+    // SAFETY: the descriptor is borrowed and so open; the kernel writes at most `length` bytes, all
+    // of them in `bytes`, whose content may be any, and the new length; both outlive the call.
     let asked = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),

@@ -1,14 +1,16 @@
 //! Reads and writes descriptors that may be non-blocking.
 //!
-//! Standard input and output are shared with other processes, any of which may have set `O_NONBLOCK` on them; clearing
-//! it would surprise those processes, so `EAGAIN` is answered by waiting.
+//! Standard input and output are shared with other processes, any of which may have set
+//! `O_NONBLOCK` on them; clearing it would surprise those processes, so `EAGAIN` is answered by
+//! waiting.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// A descriptor whose reads and writes wait where a non-blocking one would fail with `EAGAIN`. It has no buffer.
+/// A descriptor whose reads and writes wait where a non-blocking one would fail with `EAGAIN`. It
+/// has no buffer.
 #[derive(Debug)]
 pub struct Waiting<D>(pub D);
 

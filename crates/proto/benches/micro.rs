@@ -1,7 +1,7 @@
 //! The small loops that every byte or every frame goes through: `cargo bench -p anyport-proto`.
 //!
-//! What a whole transfer costs is another question: `anyport bench` (docs/BENCH.md). These show whether a change of one
-//! loop is worth asking it.
+//! What a whole transfer costs is another question: `anyport bench` (docs/BENCH.md). These show
+//! whether a change of one loop is worth asking it.
 #![expect(clippy::unwrap_used, reason = "benches")]
 
 use std::hint::black_box;
@@ -13,7 +13,8 @@ use anyport_proto::ws::{Header, Mask, Opcode, Receiver, Role};
 use anyport_testkit::noise;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// A chat message, a page, the buffer of the bulk loop, and more than fits the caches near the core.
+/// A chat message, a page, the buffer of the bulk loop, and more than fits the caches near the
+/// core.
 const PIECES: [usize; 4] = [125, 4096, 256 * 1024, 16 * 1024 * 1024];
 
 fn mask(criterion: &mut Criterion) {
@@ -71,7 +72,8 @@ fn receive(criterion: &mut Criterion) {
         }
         group.throughput(Throughput::Bytes(wire.len() as u64));
         group.bench_with_input(BenchmarkId::new("frames of", payload), &payload, |bencher, _| {
-            // Unmasking in place changes the payload and leaves the headers, so one wire serves every turn.
+            // Unmasking in place changes the payload and leaves the headers, so one wire serves
+            // every turn.
             let mut receiver = Receiver::new(Role::Server, &Limits::default());
             bencher.iter(|| {
                 let mut rest = black_box(&mut wire[..]);

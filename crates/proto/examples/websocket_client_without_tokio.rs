@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! $ anyport serve &
-//! $ cargo run -p anyport-proto --example websocket_client_without_tokio -- 127.0.0.1:8331 /echo hello
+//! $ cargo run -p anyport-proto --example websocket_client_without_tokio -- \
+//!       127.0.0.1:8331 /echo hello
 //! hello
 //! ```
 #![expect(clippy::print_stdout, reason = "an example prints its result")]

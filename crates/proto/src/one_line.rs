@@ -1,11 +1,13 @@
-//! A line that a person reads at a glance: never wider than a page, whatever a peer calls its files.
+//! A line that a person reads at a glance: never wider than a page, whatever a peer calls its
+//! files.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns of such a line on a terminal.
 pub const COLUMNS: usize = 100;
 
-/// Returns `name`, all of `what`, and those of `details` that fit into `columns`, the most important first.
+/// Returns `name`, all of `what`, and those of `details` that fit into `columns`, the most
+/// important first.
 ///
 /// A name that is too long keeps its end, which tells files apart. A longer line is possible only
 /// where `what` leaves less than [`SHORTEST_NAME`], as with a full IPv6 address.

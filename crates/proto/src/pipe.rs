@@ -1,4 +1,5 @@
-//! A pipe: content that goes from one client to others while it comes, and is stored nowhere (docs/pipe.md).
+//! A pipe: content that goes from one client to others while it comes, and is stored nowhere
+//! (docs/pipe.md).
 
 use std::fmt;
 use std::str::FromStr;

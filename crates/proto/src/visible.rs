@@ -1,10 +1,10 @@
-//! Text of a peer on somebody's screen: what would move the cursor, turn the text around or end the line is
-//! shown instead of done.
+//! Text of a peer on somebody's screen: what would move the cursor, turn the text around or end the
+//! line is shown instead of done.
 
 use std::borrow::Cow;
 
-/// `text` with a visible character in place of each that controls: C0, DEL and C1, line ends of Unicode, and the marks
-/// that change the direction of text. A tab is one of them.
+/// `text` with a visible character in place of each that controls: C0, DEL and C1, line ends of
+/// Unicode, and the marks that change the direction of text. A tab is one of them.
 pub fn make_visible(text: &str) -> Cow<'_, str> {
     if is_visible(text) {
         return Cow::Borrowed(text);
@@ -32,8 +32,9 @@ pub fn make_lines_visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(|character| shown(character).unwrap_or(character)).collect())
 }
 
-/// Serialized JSON with an escape in place of each character that a terminal would obey: DEL, C1, line ends of Unicode, and the
-/// marks that change the direction of text. JSON allows them in strings, and nowhere else; those of C0 it escapes itself.
+/// Serialized JSON with an escape in place of each character that a terminal would obey: DEL, C1,
+/// line ends of Unicode, and the marks that change the direction of text. JSON allows them in
+/// strings, and nowhere else; those of C0 it escapes itself.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     let acts = |character: char| character >= '\u{7f}' && picture(character).is_some();
     if json.is_ascii() && !json.contains('\u{7f}') || !json.contains(acts) {
@@ -52,7 +53,8 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
 }
 
 fn is_visible(text: &str) -> bool {
-    // PERF: without an early end the compiler looks at a vector of bytes at once, and most messages are plain ASCII.
+    // PERF: without an early end the compiler looks at a vector of bytes at once, and most messages
+    // are plain ASCII.
     let plain = text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
     plain || text.chars().all(|character| picture(character).is_none())
 }

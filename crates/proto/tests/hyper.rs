@@ -1,7 +1,8 @@
 //! A second opinion on heads and content: hyper reads the same requests.
 //!
-//! What we take, hyper takes with the same content; so no reader behind or before us that is as strict as hyper sees another
-//! request than we do. Where we refuse what hyper takes, the rule is one of those that are listed here, on purpose.
+//! What we take, hyper takes with the same content; so no reader behind or before us that is as
+//! strict as hyper sees another request than we do. Where we refuse what hyper takes, the rule is
+//! one of those that are listed here, on purpose.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -154,7 +155,9 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     ];
     let host = prop_oneof![
         8 => Just("Host: a\r\n"),
-        1 => prop::sample::select(vec!["", "Host: a\r\nHost: a\r\n", "Host: a/b\r\n", "Host : a\r\n"]),
+        1 => prop::sample::select(vec![
+                "", "Host: a\r\nHost: a\r\n", "Host: a/b\r\n", "Host : a\r\n",
+            ]),
     ];
     let framing = prop_oneof![
         4 => Just("Transfer-Encoding: chunked\r\n"),
@@ -162,7 +165,8 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(""),
         4 => prop::sample::select(vec![
             "Content-Length: 0\r\n", "Content-Length: +5\r\n", "Content-Length: 5 5\r\n",
-            "Content-Length: 5\r\nContent-Length: 5\r\n", "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n", "Content-Length: \
+            5\r\nContent-Length: 6\r\n",
             "Content-Length: 5, 5\r\n", "Content-Length: 0x5\r\n", "Content-Length: -1\r\n",
             "Content-Length: 05\r\n", "Content-Length: \r\n", "Content-Length : 5\r\n",
             "Content-Length: 5\n", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -212,13 +216,16 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     let end = prop_oneof![
         6 => Just("0\r\n\r\n"),
         3 => prop::sample::select(vec![
-            "0\r\nA: b\r\n\r\n", "000;x\r\n\r\n", "0\n\n", "0\r\n\n", "0\r\nA: b\n\r\n", "0\r\nA : b\r\n\r\n",
-            "0\r\n A: b\r\n\r\n", "0\r\nA: b\r\n c\r\n\r\n", "0\r\nnonsense\r\n\r\n", "0\r\nA: \0\r\n\r\n", "0\r\n", "0", "",
+            "0\r\nA: b\r\n\r\n", "000;x\r\n\r\n", "0\n\n", "0\r\n\n", "0\r\nA: b\n\r\n",
+            "0\r\nA : b\r\n\r\n",
+            "0\r\n A: b\r\n\r\n", "0\r\nA: b\r\n c\r\n\r\n", "0\r\nnonsense\r\n\r\n",
+            "0\r\nA: \0\r\n\r\n", "0\r\n", "0", "",
             "0\r\nContent-Length: 7\r\n\r\n",
         ]),
     ];
     let body = prop_oneof![
-        2 => (prop::collection::vec(chunk, 0..4), end).prop_map(|(chunks, end)| chunks.concat() + end),
+        2 => (prop::collection::vec(chunk, 0..4), end)
+            .prop_map(|(chunks, end)| chunks.concat() + end),
         1 => Just("hello".to_owned()),
         1 => Just("hel".to_owned()),
     ];

@@ -154,7 +154,8 @@ fn pd_6_blocks_with_bfinal_end_neither_message_nor_context() {
         &[frame(COMPRESSED, &[&hello[..], &[0]].concat()), second].concat(),
         &[b"Hello", b"Hello"],
     );
-    // Nothing behind the final block, and a final block that is the empty one whose tail was left away.
+    // Nothing behind the final block, and a final block that is the empty one whose tail was left
+    // away.
     tells(&frame(COMPRESSED, &hello), &[b"Hello"]);
     tells(&frame(COMPRESSED, &hex("f248cdc9c907 04")), &[b"Hello"]);
     let long = noise(300_000, 1);
@@ -298,14 +299,16 @@ fn any_message() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// What one end compresses, the other inflates to the same, with any agreement and any cut, both ways.
+    /// What one end compresses, the other inflates to the same, with any agreement and any cut,
+    /// both ways.
     #[test]
     fn io_1_compressed_messages_arrive_as_sent(
         agreed in any_parameters(),
         messages in prop::collection::vec(any_message(), 0..6),
         places in prop::collection::vec(any::<usize>(), 0..12),
     ) {
-        for (sender, role) in [(Sender::client(Keys(1)), Role::Server), (Sender::server(), Role::Client)] {
+        let roles = [(Sender::client(Keys(1)), Role::Server), (Sender::server(), Role::Client)];
+        for (sender, role) in roles {
             let mut sender = sender.with_deflate(&agreed);
             let mut wire = Vec::new();
             for message in &messages {
@@ -317,7 +320,8 @@ proptest! {
         }
     }
 
-    /// Whatever bytes come as compressed payload: the same is told, whatever the cut, and nothing panics.
+    /// Whatever bytes come as compressed payload: the same is told, whatever the cut, and nothing
+    /// panics.
     #[test]
     fn io_1_compressed_garbage_is_told_the_same_over_every_cut(
         payload in prop::collection::vec(any::<u8>(), 0..200),

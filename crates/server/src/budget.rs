@@ -9,13 +9,15 @@ use anyport_store::Reserve;
 
 use crate::address::counted_as;
 
-/// A total with a limit. One address, or IPv6 /64, may hold at most [`LARGEST_SHARE`] times of what is then still free: three
-/// quarters while it is alone, three sevenths each of two, and so on. So however much some addresses take, another one still
-/// gets something, and nothing is reserved for addresses that want nothing.
+/// A total with a limit. One address, or IPv6 /64, may hold at most [`LARGEST_SHARE`] times of what
+/// is then still free: three quarters while it is alone, three sevenths each of two, and so on. So
+/// however much some addresses take, another one still gets something, and nothing is reserved for
+/// addresses that want nothing.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: AtomicU64,
-    /// What each holder may have even if its address has its share: clients behind one proxy or NAT are one address.
+    /// What each holder may have even if its address has its share: clients behind one proxy or NAT
+    /// are one address.
     allowance: u64,
     held: Mutex<Held>,
 }
@@ -70,12 +72,14 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Takes `count` more; false, and nothing taken, if the budget or the fair share of the address is exhausted.
+    /// Takes `count` more; false, and nothing taken, if the budget or the fair share of the address
+    /// is exhausted.
     pub(crate) fn grow(&mut self, count: usize) -> bool {
         self.grow_within(count, self.budget.limit())
     }
 
-    /// The same for what can be done without: only half of the budget is for that, and the rest for those who cannot.
+    /// The same for what can be done without: only half of the budget is for that, and the rest for
+    /// those who cannot.
     pub(crate) fn grow_if_plenty(&mut self, count: usize) -> bool {
         self.grow_within(count, self.budget.limit() / 2)
     }
@@ -150,8 +154,9 @@ impl Drop for Share {
     }
 }
 
-/// Most that one address may hold, in multiples of what is free. A larger number gives a lone address more, and leaves less for
-/// others; with 3 twenty addresses that take all they can leave a sixtieth.
+/// Most that one address may hold, in multiples of what is free. A larger number gives a lone
+/// address more, and leaves less for others; with 3 twenty addresses that take all they can leave a
+/// sixtieth.
 const LARGEST_SHARE: u64 = 3;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! How a server behaves. Plain data: flags never leak in here, and defaults stand beside their reasons.
+//! How a server behaves. Plain data: flags never leak in here, and defaults stand beside their
+//! reasons.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -30,16 +31,18 @@ pub struct Config {
     pub fsync: Fsync,
     /// The digest of transfers that name none themselves.
     pub digest: Algorithm,
-    /// What happens if another file has the name, unless the sender asks for something else. `None`: offers with a size,
-    /// and a time or an id, are refused, all else is renamed. Only where this is [`OnExists::Overwrite`] can a sender ask to
-    /// overwrite.
+    /// What happens if another file has the name, unless the sender asks for something else.
+    /// `None`: offers with a size, and a time or an id, are refused, all else is renamed. Only
+    /// where this is [`OnExists::Overwrite`] can a sender ask to overwrite.
     pub on_exists: Option<OnExists>,
     /// Whose web pages may open a WebSocket, beside those of the host that they connect to.
     pub allowed_origins: Vec<Origin>,
-    /// Whoever comes shows one of these, but for [`Service`]s that hear of none. `None`: everybody may come in.
+    /// Whoever comes shows one of these, but for [`Service`]s that hear of none. `None`: everybody
+    /// may come in.
     pub tokens: Option<Tokens>,
-    /// Names that HTTP requests may be for, beside addresses and local names, where no token says who sends them. Empty: any
-    /// name, but from this machine, where a browser may be led here by a name of somebody else's.
+    /// Names that HTTP requests may be for, beside addresses and local names, where no token says
+    /// who sends them. Empty: any name, but from this machine, where a browser may be led here by a
+    /// name of somebody else's.
     pub allowed_hosts: Vec<HostName>,
     /// Whether `/metrics` tells what is counted, to all who may come in.
     pub metrics: bool,
@@ -53,48 +56,57 @@ pub struct Config {
     pub bulk_threads: usize,
     /// Threads that all conversations share (echo, rooms).
     pub reactor_threads: usize,
-    /// Bytes of the bulk loop's buffer. About the size of L2, so that what was read is unmasked while it is hot.
+    /// Bytes of the bulk loop's buffer. About the size of L2, so that what was read is unmasked
+    /// while it is hot.
     pub bulk_buffer: usize,
     /// Connections at once; further ones wait in the kernel's backlog.
     pub max_connections: usize,
     /// Requests of one HTTP/2 connection at once; RFC 9113 §6.5.2 asks for 100 at least.
     pub max_streams: u32,
-    /// Files that HTTP/2 streams may have open beside one of each connection, all connections together.
+    /// Files that HTTP/2 streams may have open beside one of each connection, all connections
+    /// together.
     pub max_stream_files: usize,
-    /// Connections of one peer address at once, of an IPv6 peer those of its /64; a further one is closed.
+    /// Connections of one peer address at once, of an IPv6 peer those of its /64; a further one is
+    /// closed.
     pub max_per_address: usize,
     /// Whether that holds for peers on this machine too, who could do worse than to connect.
     pub counts_loopback: bool,
-    /// New connections of one peer address in a second, of an IPv6 peer those of its /64, in bursts of twice as many; a further
-    /// one is closed. `None`: as fast as they like.
+    /// New connections of one peer address in a second, of an IPv6 peer those of its /64, in bursts
+    /// of twice as many; a further one is closed. `None`: as fast as they like.
     pub max_rate_per_address: Option<u32>,
     /// Whether that holds for peers on this machine too.
     pub rate_counts_loopback: bool,
-    /// Connections without a byte, or whose protocol is not known yet, at once; at most [`Self::max_connections`] makes
-    /// sense. Past it the one that has been silent for longest gives way.
+    /// Connections without a byte, or whose protocol is not known yet, at once; at most
+    /// [`Self::max_connections`] makes sense. Past it the one that has been silent for longest
+    /// gives way.
     pub max_unclassified: usize,
     /// Bytes of the largest file.
     pub max_size: u64,
-    /// Bytes of the blocks that files, partial files and directories in the served directory may take together, whoever put
-    /// them there. `None`: no limit.
+    /// Bytes of the blocks that files, partial files and directories in the served directory may
+    /// take together, whoever put them there. `None`: no limit.
     pub quota: Option<u64>,
     /// Files and directories that may be there together, where [`Self::quota`] is set.
     pub max_entries: u64,
     /// Bytes that all memory sinks together may hold.
     pub max_memory: u64,
-    /// Bytes per second of one connection, both ways together; own engine only. `None`: as fast as it goes.
+    /// Bytes per second of one connection, both ways together; own engine only. `None`: as fast as
+    /// it goes.
     pub limit_rate: Option<u64>,
-    /// Bytes that unfinished messages and candidates for bare frames may hold in memory, all together.
+    /// Bytes that unfinished messages and candidates for bare frames may hold in memory, all
+    /// together.
     pub max_buffered: u64,
     /// What a client is told first by [`Service::Greet`], and the answer to `ANYPORT/1 GREET`.
     pub greeting: Greeting,
     /// TLS, where it is spoken; each listener says whether it must be.
     pub tls: Option<anyport_tls::server::Server>,
-    /// How long the part of an interrupted transfer is kept after its last byte. Longer than [`Timeouts::idle`].
+    /// How long the part of an interrupted transfer is kept after its last byte. Longer than
+    /// [`Timeouts::idle`].
     pub keep_partial: Duration,
-    /// Partial files that are kept; beyond it the oldest are removed. One address may have a fourth of them.
+    /// Partial files that are kept; beyond it the oldest are removed. One address may have a fourth
+    /// of them.
     pub max_partial: usize,
-    /// Bytes that they may take together, one address a fourth of them. `None`: half of the file system.
+    /// Bytes that they may take together, one address a fourth of them. `None`: half of the file
+    /// system.
     pub max_partial_bytes: Option<u64>,
     /// Whether the permissions that a sender asks for are set even beyond the umask.
     pub perms: bool,
@@ -176,7 +188,8 @@ pub struct ListenerConfig {
     pub service: Service,
     /// The protocols that are taken.
     pub allowed: Allowed,
-    /// From a client's first byte to the verdict; then it is raw. Also the silence that proves bare frames.
+    /// From a client's first byte to the verdict; then it is raw. Also the silence that proves bare
+    /// frames.
     pub detect_timeout: Duration,
     /// What becomes of a client that has sent no byte [`Self::detect_timeout`] after it connected.
     pub on_timeout: OnTimeout,
@@ -202,7 +215,8 @@ impl Default for ListenerConfig {
 pub struct RoomLimits {
     /// Rooms at once, those that were just left too.
     pub rooms: usize,
-    /// Messages per second of one member, in bursts of as many, and of all that post to a room together. `None`: no limit.
+    /// Messages per second of one member, in bursts of as many, and of all that post to a room
+    /// together. `None`: no limit.
     pub rate: Option<u32>,
     /// Events that a room keeps for those who come later.
     pub history: usize,
@@ -212,7 +226,8 @@ pub struct RoomLimits {
     pub queue: usize,
     /// What happens to it beyond that.
     pub slow_reader: SlowReader,
-    /// Members up to which a room is told who joins and leaves; more of them would hear of nothing else.
+    /// Members up to which a room is told who joins and leaves; more of them would hear of nothing
+    /// else.
     pub notices: usize,
 }
 
@@ -236,8 +251,8 @@ impl Default for RoomLimits {
 pub struct PipeLimits {
     /// Keys at once that somebody gives to or waits for.
     pub pipes: usize,
-    /// Bytes that wait for the slowest receiver of one pipe; the sender is not read while there are as many. One more read may
-    /// be there: [`Config::bulk_buffer`].
+    /// Bytes that wait for the slowest receiver of one pipe; the sender is not read while there are
+    /// as many. One more read may be there: [`Config::bulk_buffer`].
     pub buffer: usize,
     /// How long sender and receivers wait for each other.
     pub wait: Duration,
@@ -296,8 +311,8 @@ impl Service {
         }
     }
 
-    /// Whether it waits for what a client says, so that a crowd that says nothing has to be bounded. Echo does not mind
-    /// silence.
+    /// Whether it waits for what a client says, so that a crowd that says nothing has to be
+    /// bounded. Echo does not mind silence.
     pub(crate) const fn hears_first(self) -> bool {
         matches!(self, Self::Any | Self::Greet | Self::Time)
     }
@@ -322,11 +337,12 @@ impl FromStr for Service {
 /// What becomes of a client that says nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnTimeout {
-    /// It may, for the idle time. Most clients speak first, and a word of ours would get among theirs.
+    /// It may, for the idle time. Most clients speak first, and a word of ours would get among
+    /// theirs.
     #[default]
     Wait,
-    /// It is greeted, and gets [`Service::Greet`] from then on: what it says is told and never stored, so that no file
-    /// begins with what somebody answered to a greeting.
+    /// It is greeted, and gets [`Service::Greet`] from then on: what it says is told and never
+    /// stored, so that no file begins with what somebody answered to a greeting.
     Greet,
 }
 
@@ -392,10 +408,11 @@ pub enum Fsync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From the first byte of an opening handshake to its last; of a preface line and of an offer too.
+    /// From the first byte of an opening handshake to its last; of a preface line and of an offer
+    /// too.
     pub handshake: Duration,
-    /// From the first byte of a message that a service keeps until it is whole (echo) to its last. Uploads are streamed and
-    /// know only [`Self::idle`].
+    /// From the first byte of a message that a service keeps until it is whole (echo) to its last.
+    /// Uploads are streamed and know only [`Self::idle`].
     pub message: Duration,
     /// Silence after which a connection is given up, and a transfer is interrupted.
     pub idle: Duration,

@@ -99,7 +99,8 @@ impl std::fmt::Debug for Conversations {
     }
 }
 
-/// How long a peer may take nothing, and how coarse the timer is: a small part of the shortest time that it measures.
+/// How long a peer may take nothing, and how coarse the timer is: a small part of the shortest time
+/// that it measures.
 pub(crate) fn times(timeouts: &Timeouts) -> Times {
     let shortest = timeouts.idle.min(timeouts.message).min(timeouts.handshake);
     let tick = (shortest / 16).clamp(Duration::from_millis(5), Duration::from_secs(1));

@@ -39,7 +39,8 @@ pub(crate) struct First {
 
 /// Reads at most `max_prefix` bytes, and finds one of the `allowed` protocols in them.
 ///
-/// Cancel safe: no; what was read is lost with the future, so only a connection that is given up may drop it.
+/// Cancel safe: no; what was read is lost with the future, so only a connection that is given up
+/// may drop it.
 ///
 /// # Errors
 /// What reading the socket said.
@@ -97,7 +98,8 @@ pub(crate) async fn first_bytes(
     patience: Duration,
 ) -> io::Result<Result<First, SilentEnd>> {
     let mut prefix = Vec::new();
-    // A client without a byte is no transfer and no error: a port scan, a health check, a browser's spare connection.
+    // A client without a byte is no transfer and no error: a port scan, a health check, a browser's
+    // spare connection.
     let first = tokio::select! {
         biased;
         // What came in the last moment is heard.

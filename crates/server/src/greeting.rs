@@ -51,7 +51,8 @@ impl fmt::Display for Greeting {
     }
 }
 
-/// Bytes of a greeting. Who asks for it by a line of 16 bytes, again and again, must not make us hold much more.
+/// Bytes of a greeting. Who asks for it by a line of 16 bytes, again and again, must not make us
+/// hold much more.
 const MAX_GREETING: usize = 256;
 
 #[cfg(test)]

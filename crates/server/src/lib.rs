@@ -98,8 +98,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes over `listeners`, so that whoever starts a server knows its ports before it runs. Must be called within a
-    /// multi-thread tokio runtime.
+    /// Takes over `listeners`, so that whoever starts a server knows its ports before it runs. Must
+    /// be called within a multi-thread tokio runtime.
     ///
     /// # Errors
     /// The directory cannot be opened, or a listener cannot be given to the runtime.
@@ -171,8 +171,9 @@ impl Server {
         Reload(Arc::downgrade(&self.replaceable))
     }
 
-    /// Serves until `drain` is ready; then takes nothing new and lets running transfers finish, until `abort` is ready
-    /// or [`Timeouts::drain`] has passed; then gives up the rest. Nothing half is published by that.
+    /// Serves until `drain` is ready; then takes nothing new and lets running transfers finish,
+    /// until `abort` is ready or [`Timeouts::drain`] has passed; then gives up the rest. Nothing
+    /// half is published by that.
     pub async fn run(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let events = self.shared.events.clone();
         let mut serving = std::pin::pin!(self.serve(drain, abort));
@@ -213,7 +214,8 @@ impl Server {
         let grace = tokio::time::sleep(shared.config.now().timeouts.drain);
         tokio::select! {
             () = stop.tasks.wait() => return,
-            () = grace => tracing::warn!(connections = stop.tasks.len(), "drain timeout reached; closing the remaining connections"),
+            () = grace => tracing::warn!(connections = stop.tasks.len(), "drain timeout reached; \
+                closing the remaining connections"),
             () = abort => {}
         }
         stop.abort();
@@ -227,7 +229,8 @@ impl Server {
     }
 }
 
-/// Why a server of `config` would refuse all uploads for what is stored already (`quota`, `max_entries`). Changes nothing.
+/// Why a server of `config` would refuse all uploads for what is stored already (`quota`,
+/// `max_entries`). Changes nothing.
 ///
 /// # Errors
 /// The directory cannot be opened.
@@ -257,7 +260,8 @@ const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 /// How often the directory is read for partial files of other processes.
 const LOOK_PERIOD: Duration = Duration::from_secs(600);
 
-/// Bytes of unfinished input for each connection in any case: a message of a room, or the names of a small directory.
+/// Bytes of unfinished input for each connection in any case: a message of a room, or the names of
+/// a small directory.
 const SMALL_BUFFER: u64 = 64 * 1024;
 
 /// What aborted connections get to put their parts away.

@@ -1,5 +1,5 @@
-//! What is known of the socket under a session. Sessions have no socket, and services know none; a receipt names what it
-//! did all the same.
+//! What is known of the socket under a session. Sessions have no socket, and services know none; a
+//! receipt names what it did all the same.
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,8 +9,8 @@ use anyport_net::congestion;
 use anyport_net::tcp_info::{Delivery, TcpInfo};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
-/// Leads to the socket of a connection, for as long as that is open; a link alone does not keep it open, as its last
-/// owner's close must be the end that the peer sees.
+/// Leads to the socket of a connection, for as long as that is open; a link alone does not keep it
+/// open, as its last owner's close must be the end that the peer sees.
 #[derive(Clone)]
 pub(crate) struct Link(Arc<Mutex<State>>);
 
@@ -51,14 +51,15 @@ impl Link {
         socket.is_some_and(|socket| anyport_net::linger::is_over(&*socket, half_close))
     }
 
-    /// When the connection ends, the peer sees a reset: not FIN, which would tell it that all is here.
+    /// When the connection ends, the peer sees a reset: not FIN, which would tell it that all is
+    /// here.
     pub(crate) fn reset_at_end(&self) {
         self.state().resets = true;
         self.linger(Some(Duration::ZERO));
     }
 
-    /// Until [`Self::ends_in_order`], whatever ends the connection is a reset to the peer, and so is our own death: for content
-    /// that nothing but FIN ends.
+    /// Until [`Self::ends_in_order`], whatever ends the connection is a reset to the peer, and so
+    /// is our own death: for content that nothing but FIN ends.
     pub(crate) fn resets_until_the_end(&self) {
         self.linger(Some(Duration::ZERO));
     }
@@ -98,7 +99,8 @@ impl Link {
         Delivery::of(&*socket).ok()
     }
 
-    /// The name of its congestion control, and what TCP knows. Nothing where there is no socket, or not TCP's.
+    /// The name of its congestion control, and what TCP knows. Nothing where there is no socket, or
+    /// not TCP's.
     pub(crate) fn seen(&self) -> (Option<String>, TcpSeen) {
         let socket = self.state().socket.upgrade();
         let Some(socket) = socket else { return Default::default() };

@@ -1,4 +1,5 @@
-//! A value that is replaced while others use it: they keep what they have, and who asks next gets the new one.
+//! A value that is replaced while others use it: they keep what they have, and who asks next gets
+//! the new one.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -4,7 +4,7 @@
 //! ```text
 //!   any        first bytes ──► protocol ──► TLS ──► first bytes ──► protocol    once, never twice
 //!   echo       ────────────────────────────────────────────────────► session
-//!   greet      a line out ──► first bytes ─────────────────────────► session    also after a silent deadline
+//!   greet      a line out ──► first bytes ────────────────► session    also after the deadline
 //!   time       first bytes ────────────────────────────────────────► session
 //!   rfc868, daytime   the time out ──► lingering close
 //! ```
@@ -74,7 +74,8 @@ async fn classify(
         }
         Ok((wire, Beginning::ToGreet)) => {
             let elapsed = started.elapsed();
-            tracing::debug!(%peer, ?elapsed, "no data within the detection timeout: sending the greeting");
+            tracing::debug!(%peer, ?elapsed, "no data within the detection timeout: \
+                sending the greeting");
             let place = Some(place);
             return Box::pin(serve_one(wire, place, Service::Greet, context, guard)).await;
         }

@@ -51,8 +51,8 @@ impl Overview {
         self.files.now().check_directory().err().map(|refusal| refusal.message)
     }
 
-    /// Asks each part that must turn for others to be served, and gives the first that does not answer within `patience`.
-    /// Not while draining: those that accept have ended then.
+    /// Asks each part that must turn for others to be served, and gives the first that does not
+    /// answer within `patience`. Not while draining: those that accept have ended then.
     pub async fn missing(&self, patience: Duration) -> Option<String> {
         self.pulse.missing(patience).await
     }

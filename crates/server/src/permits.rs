@@ -41,8 +41,8 @@ impl Permits {
         Permit { permits: self.clone(), held }
     }
 
-    /// From now on there are so many. Of those that are out nobody is robbed: where they are more, nobody gets one until
-    /// enough have come back.
+    /// From now on there are so many. Of those that are out nobody is robbed: where they are more,
+    /// nobody gets one until enough have come back.
     pub(crate) fn resize(&self, total: usize) {
         let total = total.min(Semaphore::MAX_PERMITS);
         let mut before = self.total.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Whether a server turns: each accept loop and each thread of conversations is asked, and has to answer by itself. A process
-//! that is merely there, or whose runtime hangs, does not answer.
+//! Whether a server turns: each accept loop and each thread of conversations is asked, and has to
+//! answer by itself. A process that is merely there, or whose runtime hangs, does not answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,11 +1,13 @@
 //! New settings for a server that runs.
 //!
-//! A connection keeps the settings that it began with; those that come later get the new ones. What connections share (places,
-//! budgets, rooms, pipes) stays where it is, with everybody in it, and has new limits at once. A few settings are about what is
-//! made once, when the server starts: these stay as they are, and are named.
+//! A connection keeps the settings that it began with; those that come later get the new ones. What
+//! connections share (places, budgets, rooms, pipes) stays where it is, with everybody in it, and
+//! has new limits at once. A few settings are about what is made once, when the server starts:
+//! these stay as they are, and are named.
 //!
-//! All that a connection is given is replaced in one step: one that is accepted meanwhile has all of the old or all of the new.
-//! Where TLS is required now and tokens are asked for no more, nobody comes in who shows neither.
+//! All that a connection is given is replaced in one step: one that is accepted meanwhile has all
+//! of the old or all of the new. Where TLS is required now and tokens are asked for no more, nobody
+//! comes in who shows neither.
 
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -16,7 +18,8 @@ use crate::conversations::times;
 use crate::live::Live;
 use crate::shared::Shared;
 
-/// Replaces the settings of a server, before it runs and while it does. Once it has ended there is nothing to replace.
+/// Replaces the settings of a server, before it runs and while it does. Once it has ended there is
+/// nothing to replace.
 #[derive(Debug, Clone)]
 pub struct Reload(pub(crate) Weak<Replaceable>);
 
@@ -29,9 +32,10 @@ pub(crate) struct Replaceable {
 }
 
 impl Reload {
-    /// What connections are served by that come from now on; `listeners`: what is set for one listener alone, in the order in
-    /// which the server was given them. Gives the settings that differ and need a restart, by the names that `anyport serve`
-    /// has for them; they stay as they are, and so does what a listener serves.
+    /// What connections are served by that come from now on; `listeners`: what is set for one
+    /// listener alone, in the order in which the server was given them. Gives the settings that
+    /// differ and need a restart, by the names that `anyport serve` has for them; they stay as they
+    /// are, and so does what a listener serves.
     pub fn replace(
         &self,
         mut config: Config,
@@ -80,8 +84,8 @@ impl Replaceable {
     }
 }
 
-/// Gives `new` what cannot change from `old`, and the names of what would have. Each field stands here, so that for a new one
-/// somebody has to say which kind it is.
+/// Gives `new` what cannot change from `old`, and the names of what would have. Each field stands
+/// here, so that for a new one somebody has to say which kind it is.
 fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str> {
     let Config {
         directory,

@@ -1,11 +1,12 @@
 //! Connections whose protocol is not known yet, bounded in number.
 //!
-//! Whoever merely connects costs a peer nothing and the server a place, so places must not be what a crowd of silent
-//! peers can use up. When all are taken a newcomer gets the one of the connection that has been silent for longest:
-//! refusing the newcomer instead would let that crowd lock out everybody who has something to say, and those who have
-//! say it at once. Of those it is one of the address (IPv6: /64) that has most of them, so that a flood from one address evicts
-//! itself. Where none is silent, the one that has been undecided for longest is judged by what it said, as at
-//! its deadline: its bytes are not lost, and it would have had at most the detection time anyway.
+//! Whoever merely connects costs a peer nothing and the server a place, so places must not be what
+//! a crowd of silent peers can use up. When all are taken a newcomer gets the one of the connection
+//! that has been silent for longest: refusing the newcomer instead would let that crowd lock out
+//! everybody who has something to say, and those who have say it at once. Of those it is one of the
+//! address (IPv6: /64) that has most of them, so that a flood from one address evicts itself. Where
+//! none is silent, the one that has been undecided for longest is judged by what it said, as at its
+//! deadline: its bytes are not lost, and it would have had at most the detection time anyway.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -69,7 +70,8 @@ impl Undecided {
         Place { id, address, undecided: self.clone(), given_away }
     }
 
-    /// Closes a silent connection, if there is one: another connection needs what it holds beside its place.
+    /// Closes a silent connection, if there is one: another connection needs what it holds beside
+    /// its place.
     pub(crate) fn evict_silent(&self) {
         self.lock().evict_silent();
     }
@@ -176,7 +178,8 @@ mod tests {
         assert_eq!(undecided.lock().speaking.len(), 1);
     }
 
-    /// A finished TLS handshake is no word: a newcomer gets the place of one that says nothing within it.
+    /// A finished TLS handshake is no word: a newcomer gets the place of one that says nothing
+    /// within it.
     #[test]
     fn one_that_falls_silent_gives_way_before_those_that_came_later() {
         let undecided = Arc::new(Undecided::new(2));

@@ -1,4 +1,5 @@
-//! Tools for tests only: wire bytes written as people read them, and every way a network may cut a stream.
+//! Tools for tests only: wire bytes written as people read them, and every way a network may cut a
+//! stream.
 //!
 //! Imports no crate of the workspace, so that each of them can use it.
 

@@ -1,5 +1,5 @@
-//! The pages for readers: every relative link leads to a file and a heading, docs/README.md leads to every page, and
-//! comments name pages that exist.
+//! The pages for readers: every relative link leads to a file and a heading, docs/README.md leads
+//! to every page, and comments name pages that exist.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;

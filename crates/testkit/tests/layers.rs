@@ -96,7 +96,8 @@ fn product(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Words that follow `prefix` anywhere in `text`: `crate::` gives the modules that are used by their path.
+/// Words that follow `prefix` anywhere in `text`: `crate::` gives the modules that are used by
+/// their path.
 fn words_after<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(prefix).filter_map(move |(at, _)| {

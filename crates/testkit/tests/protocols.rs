@@ -1,4 +1,5 @@
-//! The tests that docs/PROTOCOLS.md names are there, so that the table cannot promise what nobody checks.
+//! The tests that docs/PROTOCOLS.md names are there, so that the table cannot promise what nobody
+//! checks.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;

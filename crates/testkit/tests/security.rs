@@ -1,4 +1,5 @@
-//! SECURITY.md: each limit of the first table has its row in the second one, and the tests that are named there exist.
+//! SECURITY.md: each limit of the first table has its row in the second one, and the tests that are
+//! named there exist.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
-//! README.ko.md follows README.md: the same headings, commands, output, code spans, table rows and links.
+//! README.ko.md follows README.md: the same headings, commands, output, code spans, table rows and
+//! links.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;

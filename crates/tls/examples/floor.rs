@@ -1,13 +1,16 @@
-//! What sending a file under TLS costs, beside bare loops with the same cipher that know of nothing else, in turn.
+//! What sending a file under TLS costs, beside bare loops with the same cipher that know of nothing
+//! else, in turn.
 //!
 //! ```text
 //! floor ANYPORT FILE [ROUNDS]
 //! ```
 //!
 //! - `plain`: the file through a buffer into a socket, and out of it again.
-//! - `cipher`: the same with AES-128-GCM in records of 16 KiB, in place, at both ends: no TLS can be faster but in the kernel.
+//! - `cipher`: the same with AES-128-GCM in records of 16 KiB, in place, at both ends: no TLS can
+//!   be faster but in the kernel.
 //! - `rustls`: the same through rustls' buffered connections.
-//! - `anyport`: `ANYPORT send --plain tls://` to `ANYPORT serve --sink discard`, each a process of its own.
+//! - `anyport`: `ANYPORT send --plain tls://` to `ANYPORT serve --sink discard`, each a process of
+//!   its own.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "an example that measures")]
 
 use std::env;

@@ -1,4 +1,5 @@
-//! Full TLS handshakes per second, of a server that runs and of a bare tokio-rustls accept loop, with the same client, in turn.
+//! Full TLS handshakes per second, of a server that runs and of a bare tokio-rustls accept loop,
+//! with the same client, in turn.
 //!
 //! ```text
 //! handshakes HOST:PORT [ROUNDS] [SECONDS]

@@ -1,7 +1,9 @@
-//! A server whose certificate may sign others: `openssl req -x509` makes such ones unless told otherwise.
+//! A server whose certificate may sign others: `openssl req -x509` makes such ones unless told
+//! otherwise.
 //!
-//! webpki takes none of them for a server's, so what it would have looked at is looked at here: dates, name, signature. Such a
-//! certificate is known by its fingerprint, as others that vouch for themselves are, and vouches for no other one here.
+//! webpki takes none of them for a server's, so what it would have looked at is looked at here:
+//! dates, name, signature. Such a certificate is known by its fingerprint, as others that vouch for
+//! themselves are, and vouches for no other one here.
 
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};

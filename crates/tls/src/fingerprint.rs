@@ -34,7 +34,8 @@ impl fmt::Debug for Fingerprint {
 /// Why something is no fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a SHA-256 fingerprint; expected 64 hexadecimal digits, with or without colons and sha256: in front"
+    "{0:?} is not a SHA-256 fingerprint; expected 64 hexadecimal digits, with or without colons \
+    and sha256: in front"
 )]
 pub struct FingerprintError(String);
 

@@ -1,7 +1,8 @@
 //! Who a server is: a private key, and the certificate that says whose it is.
 //!
-//! A server that was given none makes one at its first start and keeps it, so that its clients know it again. Key and
-//! certificate are one file, which appears whole or not at all, and which nobody else may read.
+//! A server that was given none makes one at its first start and keeps it, so that its clients know
+//! it again. Key and certificate are one file, which appears whole or not at all, and which nobody
+//! else may read.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -69,8 +70,8 @@ impl Identity {
     /// Reads a certificate chain and its key, both PEM; they may be one file.
     ///
     /// # Errors
-    /// Files that cannot be read, a key that others may read, no certificate or no key in them, or a key that is not the
-    /// certificate's.
+    /// Files that cannot be read, a key that others may read, no certificate or no key in them, or
+    /// a key that is not the certificate's.
     pub fn read(chain: &Path, key: &Path) -> Result<Self, IdentityError> {
         let certificates = certificates(chain)?;
         let path = key.to_owned();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! files.example:8331 sha256:5f3a…      it vouched for itself, with this certificate
-//! anyport.example:443 authority        an authority vouched for it; one that vouches for itself is another
+//! anyport.example:443 authority        signed by a trusted CA; a self-signed one is another server
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -38,7 +38,8 @@ pub enum KnownHostsError {
         reason: String,
     },
     /// A line that is none.
-    #[error("{}:{line}: expected HOST:PORT and a fingerprint (or the word authority)", path.display())]
+    #[error("{}:{line}: expected HOST:PORT and a fingerprint \
+        (or the word authority)", path.display())]
     Line {
         /// The file.
         path: PathBuf,

@@ -126,10 +126,12 @@ fn spaced(name: &str) -> String {
     text
 }
 
-/// What a stream says that ended without close_notify: the peer may have had more to say (RFC 8446 §6.1).
+/// What a stream says that ended without close_notify: the peer may have had more to say (RFC 8446
+/// §6.1).
 pub const TRUNCATED: &str = "TLS truncated: no close_notify";
 
-/// AES-128 before AES-256: as safe for any file there will be, and a third faster (docs/decisions/0011).
+/// AES-128 before AES-256: as safe for any file there will be, and a third faster
+/// (docs/decisions/0011).
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         let cipher_suites = vec![

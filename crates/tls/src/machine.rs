@@ -1,7 +1,8 @@
 //! TLS without a socket: bytes of the wire in, plain text out, and back.
 //!
-//! rustls decrypts records where they lie. The one copy of ours gathers the plain text of all records of a read, so that
-//! a session is told once a read, as it is without TLS. A record that a read has cut waits here for its rest.
+//! rustls decrypts records where they lie. The one copy of ours gathers the plain text of all
+//! records of a read, so that a session is told once a read, as it is without TLS. A record that a
+//! read has cut waits here for its rest.
 
 use std::ops::DerefMut;
 
@@ -85,11 +86,13 @@ impl<S: Side> Machine<S> {
         Self { side, begun: Vec::new(), ended: false, close_sent: false, failed: false }
     }
 
-    /// Takes what came from the wire, all of it. Plain text is appended to `plain`, at most as much as came; what TLS
-    /// itself has to tell the peer is appended to `out`, also where there is an error.
+    /// Takes what came from the wire, all of it. Plain text is appended to `plain`, at most as much
+    /// as came; what TLS itself has to tell the peer is appended to `out`, also where there is an
+    /// error.
     ///
     /// # Errors
-    /// The peer breaks a rule, is not trusted, or gave up. The connection must then be closed, after `out` is sent.
+    /// The peer breaks a rule, is not trusted, or gave up. The connection must then be closed,
+    /// after `out` is sent.
     pub fn open(
         &mut self,
         mut wire: &mut [u8],
@@ -133,7 +136,8 @@ impl<S: Side> Machine<S> {
         Ok(())
     }
 
-    /// Records that say next to nothing may make one message: rustls bounds the message, and we what carries it.
+    /// Records that say next to nothing may make one message: rustls bounds the message, and we
+    /// what carries it.
     fn too_long(&mut self) -> Result<(), TlsError> {
         self.failed = true;
         Err(TlsError::TooLong { limit: MAX_BEGUN })
@@ -151,7 +155,8 @@ impl<S: Side> Machine<S> {
             return Err(TlsError::Closed);
         }
         self.say(out, |mut traffic, out| {
-            // Record by record, so that the room for one is still near the processor when it is filled.
+            // Record by record, so that the room for one is still near the processor when it is
+            // filled.
             for record in plain.chunks(MAX_PLAIN) {
                 let at = out.len();
                 out.resize(at + record.len() + RECORD_OVERHEAD, 0);
@@ -163,7 +168,8 @@ impl<S: Side> Machine<S> {
         })
     }
 
-    /// Says that nothing more comes from here, once: appends close_notify to `out`. The other direction stays open.
+    /// Says that nothing more comes from here, once: appends close_notify to `out`. The other
+    /// direction stays open.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         if self.failed || std::mem::replace(&mut self.close_sent, true) {
             return;
@@ -185,7 +191,8 @@ impl<S: Side> Machine<S> {
         say: impl FnOnce(WriteTraffic<'_, S::Data>, &mut Vec<u8>) -> Result<(), TlsError>,
     ) -> Result<(), TlsError> {
         loop {
-            // With what has begun, as rustls has its place in it in mind. None of it is whole, so nothing of it is taken.
+            // With what has begun, as rustls has its place in it in mind. None of it is whole, so
+            // nothing of it is taken.
             match self.side.process(&mut self.begun).state? {
                 ConnectionState::WriteTraffic(traffic) => return say(traffic, out),
                 ConnectionState::EncodeTlsData(data) => encode(data, out),
@@ -264,8 +271,8 @@ impl<S: Side> Machine<S> {
         }
     }
 
-    /// The alert that tells the peer what it did. Asked for as long as there is one, and no longer: rustls would go on with
-    /// messages behind the one that failed.
+    /// The alert that tells the peer what it did. Asked for as long as there is one, and no longer:
+    /// rustls would go on with messages behind the one that failed.
     fn last_words(&mut self, out: &mut Vec<u8>) {
         self.failed = true;
         while self.side.wants_write() {
@@ -307,7 +314,8 @@ fn missing(begun: &[u8]) -> usize {
     }
 }
 
-/// What may wait for the rest of a handshake message: the longest that rustls takes, in records of a usual size.
+/// What may wait for the rest of a handshake message: the longest that rustls takes, in records of
+/// a usual size.
 const MAX_BEGUN: usize = 80 * 1024;
 
 /// Of a record: type, version, length (RFC 8446 §5.1).

@@ -20,8 +20,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Presents `identity`; with `client_ca`, a PEM file, only clients are let in that one of its certificates vouches for.
-    /// `h2`: HTTP/2 is spoken.
+    /// Presents `identity`; with `client_ca`, a PEM file, only clients are let in that one of its
+    /// certificates vouches for. `h2`: HTTP/2 is spoken.
     ///
     /// # Errors
     /// A file that cannot be used.

@@ -11,8 +11,8 @@ use crate::machine::{Machine, Side};
 
 /// A stream under TLS.
 ///
-/// Its end is close_notify; without one, reading fails with `UnexpectedEof`. Shutting it down says close_notify and then
-/// shuts the stream under it.
+/// Its end is close_notify; without one, reading fails with `UnexpectedEof`. Shutting it down says
+/// close_notify and then shuts the stream under it.
 #[derive(Debug)]
 pub struct Stream<Io, S> {
     io: Io,
@@ -37,13 +37,14 @@ pub struct Parts<Io, S> {
     pub plain: Vec<u8>,
 }
 
-/// Shakes hands over `io`; `first` is what was read from it before. What the peer is told of a failure is sent. Gives plain
-/// text that came with the end of the handshake.
+/// Shakes hands over `io`; `first` is what was read from it before. What the peer is told of a
+/// failure is sent. Gives plain text that came with the end of the handshake.
 ///
 /// Cancel safe: no; the connection must then be closed.
 ///
 /// # Errors
-/// What [`Machine::open`] says, as an error that holds the [`crate::TlsError`]; an end before the handshake's.
+/// What [`Machine::open`] says, as an error that holds the [`crate::TlsError`]; an end before the
+/// handshake's.
 pub async fn shake<Io: AsyncRead + AsyncWrite + Unpin, S: Side>(
     io: &mut Io,
     machine: &mut Machine<S>,
@@ -146,8 +147,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncRead for Stream<I
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED)));
             }
             let opened = this.machine.open(came, &mut this.plain, &mut this.out);
-            // An alert or a new key goes out now if it can, and else with what is written next, which tells why it cannot:
-            // a peer that takes nothing more may have said why.
+            // An alert or a new key goes out now if it can, and else with what is written next,
+            // which tells why it cannot: a peer that takes nothing more may have said why.
             let _ = this.poll_out(context);
             opened?;
         }

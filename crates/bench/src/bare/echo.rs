@@ -1,5 +1,5 @@
-//! Reads what is there and writes it back: one thread and epoll, no protocol. What an echo server takes longer than this
-//! is what it adds to the kernel's part.
+//! Reads what is there and writes it back: one thread and epoll, no protocol. What an echo server
+//! takes longer than this is what it adds to the kernel's part.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};

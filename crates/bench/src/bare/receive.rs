@@ -12,7 +12,8 @@ use serde_json::json;
 use super::frames::{MAX_HEADER, header_len, read_header, unmask};
 use crate::flags::BareReceive;
 
-/// Receives from everybody, a thread each, until the bench ends it. Tells the events that `anyport serve --json` tells.
+/// Receives from everybody, a thread each, until the bench ends it. Tells the events that
+/// `anyport serve --json` tells.
 pub(crate) fn receive(flags: &BareReceive) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
     let event = json!({ "event": "listening", "addr": listener.local_addr()?.to_string() });

@@ -35,7 +35,8 @@ pub(crate) fn send(flags: &BareSend) -> Result<()> {
         socket.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])?;
     }
     socket.shutdown(Shutdown::Write)?;
-    // A receiver that closes with bytes unread resets. So an orderly end is its word that it has read all of them.
+    // A receiver that closes with bytes unread resets. So an orderly end is its word that it has
+    // read all of them.
     let mut answer = [0; 4096];
     while socket.read(&mut answer).context("the receiver did not read all bytes")? > 0 {}
     let seconds = begin.elapsed().as_secs_f64();
@@ -102,7 +103,8 @@ impl Source {
     }
 }
 
-/// Asks for an upgrade, and takes nothing but 101. The key of the answer is not checked: a wrong one costs no time.
+/// Asks for an upgrade, and takes nothing but 101. The key of the answer is not checked: a wrong
+/// one costs no time.
 fn shake_hands(socket: &mut TcpStream, flags: &BareSend) -> Result<()> {
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -1,7 +1,8 @@
 //! `anyport bench echo`: how many messages per second a server gives back, and how soon.
 //!
-//! One thread and epoll serve all connections: what one read allowed is sent with one write. Every answer is compared with
-//! what was sent; one that differs ends the bench without a figure. `--yardstick` puts a bare loop beside the server.
+//! One thread and epoll serve all connections: what one read allowed is sent with one write. Every
+//! answer is compared with what was sent; one that differs ends the bench without a figure.
+//! `--yardstick` puts a bare loop beside the server.
 
 mod told;
 mod wire;
@@ -221,7 +222,8 @@ impl<'a> Bench<'a> {
         Ok(!ready.is_empty())
     }
 
-    /// `now` is when its turn came, so that what the client itself takes until it is sent counts too.
+    /// `now` is when its turn came, so that what the client itself takes until it is sent counts
+    /// too.
     fn say(&mut self, index: usize, now: Instant) -> Result<()> {
         let connection = &mut self.connections[index];
         number(&mut self.pattern, connection.next);

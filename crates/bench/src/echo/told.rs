@@ -54,7 +54,8 @@ impl Run {
         let in_flight = self.in_flight;
         let server = Sum::of(&self.server)?;
         let mut told = format!(
-            "{url}: {connections} connections, {in_flight} in flight on each, {payload} bytes a message\n{}",
+            "{url}: {connections} connections, {in_flight} in flight on each, \
+            {payload} bytes a message\n{}",
             server.line()
         );
         let mut busiest = server.busiest;
@@ -70,7 +71,8 @@ impl Run {
         }
         if busiest > 0.9 {
             told.push_str(&format!(
-                "\nthe client itself kept {:.0} % of a core busy: the server may be faster than this",
+                "\nthe client itself kept {:.0} % of a core busy: the server \
+                may be faster than this",
                 busiest * 100.0
             ));
         }

@@ -1,4 +1,5 @@
-//! Tools of others, where they are installed: how each is found, started as a receiver and started as a sender.
+//! Tools of others, where they are installed: how each is found, started as a receiver and started
+//! as a sender.
 //!
 //! A later tool joins by one entry in [`KNOWN`] and its two commands.
 
@@ -98,7 +99,8 @@ const KNOWN: [Known; 9] = [
         programs: &["python3", "python"],
         ask: &[
             "-c",
-            "import websockets, platform as p; print('websockets', websockets.__version__ + ', Python', p.python_version())",
+            "import websockets, platform as p; print('websockets', websockets.__version__ + ', \
+            Python', p.python_version())",
         ],
         word: "websockets",
         install: "pip install websockets",
@@ -109,7 +111,8 @@ const KNOWN: [Known; 9] = [
         programs: &["node"],
         ask: &[
             "-e",
-            "console.log('ws', require('ws/package.json').version + ', node', process.versions.node)",
+            "console.log('ws', require('ws/package.json').version + ', node', \
+            process.versions.node)",
         ],
         word: "ws",
         install: "npm install --global ws",
@@ -164,7 +167,8 @@ impl Known {
     }
 }
 
-/// Node looks for modules beside a script, and we have none; global ones are looked for where npm puts them.
+/// Node looks for modules beside a script, and we have none; global ones are looked for where npm
+/// puts them.
 fn with_modules(start: Start, which: Which) -> Start {
     if which != Which::Ws {
         return start;
@@ -237,7 +241,8 @@ impl Tool {
         )
     }
 
-    /// A receiver of one connection on a port of 127.0.0.1, which stores what comes or throws it away.
+    /// A receiver of one connection on a port of 127.0.0.1, which stores what comes or throws it
+    /// away.
     pub(super) fn receiver(&self, job: Job<'_>, port: u16, store: Option<&Path>) -> Result<Start> {
         let out = || -> Result<File> {
             let path = store.unwrap_or_else(|| Path::new("/dev/null"));
@@ -316,9 +321,10 @@ impl Tool {
 /// iperf3 takes no longer buffer.
 const IPERF3_LONGEST: usize = 1024 * 1024;
 
-/// Seconds that the receiver took, or would have taken, for `size` bytes, as iperf3's sender tells them. iperf3 ends its
-/// count when the sender has handed over the last byte, with what is still under way not counted: so the time of what
-/// was counted is scaled, and less than half is no measurement.
+/// Seconds that the receiver took, or would have taken, for `size` bytes, as iperf3's sender tells
+/// them. iperf3 ends its count when the sender has handed over the last byte, with what is still
+/// under way not counted: so the time of what was counted is scaled, and less than half is no
+/// measurement.
 pub(super) fn read_iperf3(said: &str, size: u64) -> Result<f64> {
     let report: serde_json::Value = serde_json::from_str(said)
         .with_context(|| format!("iperf3: unexpected output {said:.200}"))?;

@@ -8,7 +8,8 @@ use super::{Report, mebibytes, seconds as show_seconds};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}\
-body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif;margin:0 auto;max-width:1120px;padding:16px;\
+body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif;\
+margin:0 auto;max-width:1120px;padding:16px;\
 background:#fff;color:#1f2328}\
 svg{max-width:100%;height:auto;display:block}\
 .wide{overflow-x:auto}\
@@ -17,15 +18,18 @@ th,td{padding:4px 7px;text-align:right;border-bottom:1px solid #d8dee4}\
 th:first-child,td:first-child{text-align:left}\
 tbody th{padding-top:14px}\
 .broken{color:#b42318;text-align:left;white-space:normal}\
-@media (prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}th,td{border-color:#30363d}\
+@media (prefers-color-scheme:dark){\
+body{background:#0d1117;color:#e6edf3}th,td{border-color:#30363d}\
 .broken{color:#ff8a80}}";
 
 pub(crate) fn html(report: &Report) -> String {
     let base = report.base.as_deref().unwrap_or("the base");
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>anyport bench, {date}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n{picture}\n<div class=\"wide\">\n<table>\n<thead><tr>\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>anyport \
+             bench, {date}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n{picture}\n\
+         <div class=\"wide\">\n<table>\n<thead><tr>\
          <th>row</th><th>median s</th><th>min</th><th>max</th><th>GB/s</th><th>times {base}</th>\
          <th>times its yardstick</th><th>CPU s: send</th><th>receive</th>\
          <th>memory MiB: idle</th><th>peak</th></tr></thead>\n<tbody>\n",
@@ -46,7 +50,8 @@ pub(crate) fn html(report: &Report) -> String {
                 let reason = escape(reason);
                 let _ = writeln!(
                     page,
-                    "<tr><td>{name}</td><td colspan=\"10\" class=\"broken\">no result: {reason}</td></tr>"
+                    "<tr><td>{name}</td><td colspan=\"10\" class=\"broken\">no \
+                    result: {reason}</td></tr>"
                 );
                 continue;
             }
@@ -70,7 +75,8 @@ pub(crate) fn html(report: &Report) -> String {
     }
     let _ = writeln!(
         page,
-        "</tbody>\n</table>\n</div>\n<p>{} bytes in every run. What each figure means: docs/BENCH.md of anyport.</p>\n\
+        "</tbody>\n</table>\n</div>\n<p>{} bytes in every run. What each figure means: \
+        docs/BENCH.md of anyport.</p>\n\
          </body>\n</html>",
         grouped(report.bytes)
     );

@@ -176,7 +176,8 @@ impl Report {
         )];
         if self.parallel > 1 {
             notes.push(format!(
-                "{} concurrent senders: seconds from starting the first to the last receipt, total rate.",
+                "{} concurrent senders: seconds from starting the first to the last \
+                receipt, total rate.",
                 self.parallel
             ));
         }
@@ -196,7 +197,8 @@ impl Report {
         }
         if let Some(names) = names(&|line| line.row.is_estimated()) {
             notes.push(format!(
-                "Sends its own bytes and stops its clock when the last is handed to the kernel; its time is scaled to the file: {names}."
+                "Sends its own bytes and stops its clock when the last is handed to the kernel; \
+                its time is scaled to the file: {names}."
             ));
         }
         if let Some(names) = names(&|line| line.row.clock() == "sender") {
@@ -325,7 +327,8 @@ mod tests {
         }
     }
 
-    /// All rows of the table: each twice as slow as the first one, but for `ws → own`, which is broken after it was timed.
+    /// All rows of the table: each twice as slow as the first one, but for `ws → own`, which is
+    /// broken after it was timed.
     fn report() -> Report {
         let measured: Vec<Measured> = rows::rows(Sink::Discard, false, 256 * 1024)
             .into_iter()

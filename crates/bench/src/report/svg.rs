@@ -45,16 +45,21 @@ const ROW: f64 = 26.0;
 
 const STYLE: &str = "\
 text{font:13px system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;fill:#1f2328}\
-.title{font-size:20px;font-weight:600}.heading{font-weight:600;font-size:13px;paint-order:stroke;stroke:#ffffff;stroke-width:6px}\
+.title{font-size:20px;font-weight:600}\
+.heading{font-weight:600;font-size:13px;paint-order:stroke;stroke:#ffffff;stroke-width:6px}\
 .small{font-size:11.5px}.quiet{fill:#59636e}.broken{fill:#b42318}\
 .number{font-variant-numeric:tabular-nums}\
-.paper{fill:#ffffff}.grid{stroke:#d8dee4;stroke-width:1}.base{stroke:#59636e;stroke-width:1;stroke-dasharray:4 3}\
+.paper{fill:#ffffff}.grid{stroke:#d8dee4;stroke-width:1}\
+.base{stroke:#59636e;stroke-width:1;stroke-dasharray:4 3}\
 .whisker{stroke:#1f2328;stroke-width:1.4;fill:none}\
-.yardstick{fill:#9aa4af}.receiving{fill:#7d6bb5}.pair,.server{fill:#3b82c4}.variant{fill:#2f9e8f}.sized{fill:#5b9fd0}.peer{fill:#d08a3c}\
+.yardstick{fill:#9aa4af}.receiving{fill:#7d6bb5}.pair,.server{fill:#3b82c4}.variant{fill:#2f9e8f}\
+.sized{fill:#5b9fd0}.peer{fill:#d08a3c}\
 .more{fill:#d08a3c}.less{fill:#2f9e8f}\
-@media (prefers-color-scheme:dark){text{fill:#e6edf3}.quiet{fill:#9da7b1}.broken{fill:#ff8a80}.heading{stroke:#0d1117}\
+@media (prefers-color-scheme:dark){text{fill:#e6edf3}\
+.quiet{fill:#9da7b1}.broken{fill:#ff8a80}.heading{stroke:#0d1117}\
 .paper{fill:#0d1117}.grid{stroke:#30363d}.base{stroke:#9da7b1}.whisker{stroke:#e6edf3}\
-.yardstick{fill:#6e7781}.receiving{fill:#8f7fc6}.pair,.server{fill:#4a90d0}.variant{fill:#35a796}.sized{fill:#6aaddb}.peer{fill:#c9853a}\
+.yardstick{fill:#6e7781}.receiving{fill:#8f7fc6}.pair,.server{fill:#4a90d0}.variant{fill:#35a796}\
+.sized{fill:#6aaddb}.peer{fill:#c9853a}\
 .more{fill:#c9853a}.less{fill:#35a796}}";
 
 #[derive(Default)]
@@ -92,7 +97,8 @@ impl Canvas {
             count => format!(" from each of {count} concurrent senders"),
         };
         let what = format!(
-            "Seconds for {} bytes{several}, {rounds}; shorter is better. Thin lines: fastest to slowest run.{}",
+            "Seconds for {} bytes{several}, {rounds}; shorter is better. Thin lines: \
+            fastest to slowest run.{}",
             grouped(report.bytes),
             if report.base.is_some() { " Dashed: the base." } else { "" },
         );
@@ -237,9 +243,12 @@ impl Canvas {
     fn finish(self) -> String {
         let (height, body) = (self.y, self.body);
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" \
-             height=\"{height:.0}\" role=\"img\">\n<title>anyport bench: what each way of sending costs</title>\n\
-             <style>{STYLE}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{body}</svg>\n"
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" \
+            width=\"{WIDTH}\" \
+             height=\"{height:.0}\" role=\"img\">\n<title>anyport bench: what each way of \
+                 sending costs</title>\n\
+             <style>{STYLE}</style>\n<rect class=\"paper\" width=\"100%\" \
+                 height=\"100%\"/>\n{body}</svg>\n"
         )
     }
 }

@@ -73,7 +73,8 @@ fn row(line: &Line, width: usize) -> String {
         figures.receiver_cpu.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.2}"));
     let slowest = figures.slowest.map(|slowest| format!("  {slowest:.2}")).unwrap_or_default();
     format!(
-        "{name:width$}  {:>7}  {spread:<20}  {:>5.2}  {over_base:<20} {over_yardstick:<20} {sender_cpu:>5.2} {receiver_cpu:>5}  {:>6} {:>6}{slowest}",
+        "{name:width$}  {:>7}  {spread:<20}  {:>5.2}  {over_base:<20} {over_yardstick:<20} \
+        {sender_cpu:>5.2} {receiver_cpu:>5}  {:>6} {:>6}{slowest}",
         show_seconds(seconds.median),
         rate / 1e9,
         mebibytes(figures.idle),

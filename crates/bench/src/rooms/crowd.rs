@@ -20,7 +20,8 @@ pub(super) struct Crowd {
     /// They never read, so nobody looks whether there is something to read.
     slow: Vec<WebSocket>,
     poll: OwnedFd,
-    /// Never written to where bytes are only counted: a page of it that is not touched costs nothing.
+    /// Never written to where bytes are only counted: a page of it that is not touched costs
+    /// nothing.
     scratch: Vec<u8>,
     patience: Duration,
     /// Bytes that each message has on its way to a member, once that is known.
@@ -117,7 +118,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// One message is followed to every member, and compared there. Learns how long it is on its way.
+    /// One message is followed to every member, and compared there. Learns how long it is on its
+    /// way.
     pub(super) fn probe(&mut self) -> Result<(), Failure> {
         self.probes += 1;
         let payload = self.publisher.payload.clone();

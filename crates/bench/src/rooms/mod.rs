@@ -1,12 +1,14 @@
 //! `anyport bench rooms`: one client says, and how soon do all others hear it?
 //!
 //! ```text
-//!   publisher ── bursts, so many in flight ──► server ──► members, who count bytes     slow members, who never read
+//!   publisher ── bursts ──► server ──► members, which count bytes
+//!                                └───► slow members, which never read
 //! ```
 //!
-//! One thread and epoll serve all of them. Nobody parses what comes while it is timed: all messages of a run have one size
-//! on their way, which is learnt before; and before and after each round one message is followed to every member and
-//! compared. A byte too many or too few ends the bench without a figure.
+//! One thread and epoll serve all of them. Nobody parses what comes while it is timed: all messages
+//! of a run have one size on their way, which is learnt before; and before and after each round one
+//! message is followed to every member and compared. A byte too many or too few ends the bench
+//! without a figure.
 
 mod crowd;
 mod track;
@@ -221,7 +223,8 @@ impl Found {
 fn told(found: &[Found], flags: &Rooms, crowd: &Crowd) -> String {
     let Rooms { url, members, payload, rounds, duration, slow, .. } = flags;
     let mut lines = vec![format!(
-        "{url}: 1 sender of {payload} bytes, {members} members receive {} each; {} of {duration:?}, no message lost",
+        "{url}: 1 sender of {payload} bytes, {members} members receive {} each; {} of \
+        {duration:?}, no message lost",
         crowd.frame,
         counted(*rounds, "round"),
     )];

@@ -1,7 +1,7 @@
 //! Who has which message: the accounts of one round.
 //!
-//! Members get the same messages in one order and in frames of one size, so how far a member is follows from how many
-//! bytes it got. A message counts as finished when the last of them has it.
+//! Members get the same messages in one order and in frames of one size, so how far a member is
+//! follows from how many bytes it got. A message counts as finished when the last of them has it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! The commands that `serve` prints for a first try. Each works as it is printed, once its words in capitals are filled in.
+//! The commands that `serve` prints for a first try. Each works as it is printed, once its words in
+//! capitals are filled in.
 
 use std::net::SocketAddr;
 
@@ -105,7 +106,8 @@ impl Banner<'_> {
         format!("curl {tls}{token}{upload}{url}")
     }
 
-    /// websocat cannot pin a certificate nor present one, puts IPv6 addresses into SNI, and has no zones in its URLs.
+    /// websocat cannot pin a certificate nor present one, puts IPv6 addresses into SNI, and has no
+    /// zones in its URLs.
     fn websocat(&self, door: &Door) -> Option<String> {
         let url = door.url("ws", "wss", "files/NAME");
         let works_under_tls = !self.tokens && !self.client_certificate && !url.contains('[');
@@ -168,7 +170,8 @@ impl Door {
 const PLAIN: &str = "--plain";
 
 /// What other programs of the name need instead of -N.
-pub(super) const NC_NOTE: &str = "nc -N is for OpenBSD nc; leave out -N for BusyBox nc and ncat, use -q 1 for netcat-traditional";
+pub(super) const NC_NOTE: &str = "nc -N is for OpenBSD nc; leave out -N for BusyBox nc and ncat, \
+    use -q 1 for netcat-traditional";
 
 /// Returns whether a listener detects protocols and accepts TLS.
 pub(super) fn speaks_tls(config: &ListenerConfig) -> bool {

@@ -73,7 +73,8 @@ fn event(entry: &Entry) -> String {
     event.to_string()
 }
 
-/// Size, time, name; a directory has a slash and no size. The name is what `get` takes behind the host of the URL.
+/// Size, time, name; a directory has a slash and no size. The name is what `get` takes behind the
+/// host of the URL.
 fn human(entry: &Entry) -> String {
     let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
     let time = Timestamp::from_second(entry.mtime.seconds).map_or_else(

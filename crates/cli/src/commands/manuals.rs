@@ -177,12 +177,14 @@ const VARIABLES: &str = "Each sets the flag of the same name, which overrides it
                          addresses are separated by spaces.";
 
 const LOG: &str = "Filter for the log on stderr: error, warn, info, debug or trace, or a filter of \
-                   tracing-subscriber (info,anyport_server=debug); overrides --verbose unless it is empty.";
+                   tracing-subscriber (info,anyport_server=debug); overrides --verbose \
+                   unless it is empty.";
 
 const SETTINGS: &str = "Settings of a server that is started with --config and this path. No file \
                         is read without --config or ANYPORT_CONFIG.";
 
-const PARTIAL: &str = "Partial file of an interrupted transfer, in the directory that the file will \
+const PARTIAL: &str = "Partial file of an interrupted transfer, in the directory \
+    that the file will \
                        be stored in.";
 
 /// The date of the version.

@@ -34,7 +34,8 @@ pub(super) fn show_name(bar: &ProgressBar, path: &Path) {
     bar.set_message(make_visible(&name.to_string_lossy()).into_owned());
 }
 
-/// From now on Ctrl-C ends the process with a word on how to resume. Partial files stay, as after any other end.
+/// From now on Ctrl-C ends the process with a word on how to resume. Partial files stay, as after
+/// any other end.
 pub(super) fn on_interrupt(bar: &ProgressBar, resume: &'static str) -> Result<(), Failure> {
     if ignored_signals() & 1 << (Signal::INT.as_raw() - 1) != 0 {
         return Ok(());
@@ -66,5 +67,6 @@ fn leave() -> ! {
 /// The hint where it does not.
 pub(super) const STARTS_OVER: &str = "run the same command again; it starts from the beginning";
 
-const KNOWN: &str = "{msg:24!} {percent:>3}% {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} ETA {eta}";
+const KNOWN: &str = "{msg:24!} {percent:>3}% {wide_bar} {decimal_bytes}/{decimal_total_bytes} \
+    {decimal_bytes_per_sec} ETA {eta}";
 const UNKNOWN: &str = "{msg:24!} {spinner} {decimal_bytes} {decimal_bytes_per_sec} {elapsed}";

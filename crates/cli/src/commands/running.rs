@@ -1,4 +1,5 @@
-//! A server that runs, from its first client to its last: what signals, the control socket and a service manager want of it.
+//! A server that runs, from its first client to its last: what signals, the control socket and a
+//! service manager want of it.
 //!
 //! ```text
 //!   SIGTERM, SIGINT, stop      take nothing new, let transfers finish; once more: at once
@@ -58,7 +59,8 @@ impl Signals {
             terminate: hear(SignalKind::terminate(), "SIGTERM")?,
             hangup: hear_unless_ignored(SignalKind::hangup(), "SIGHUP")?,
             reopen: hear(SignalKind::user_defined1(), "SIGUSR1")?,
-            // Without a handle of its own it counts as none: a reload too many harms less than an end.
+            // Without a handle of its own it counts as none: a reload too many harms less than an
+            // end.
             terminal: is_watched.then(|| stderr.as_fd().try_clone_to_owned().ok()).flatten(),
         })
     }
@@ -69,8 +71,8 @@ impl Signals {
     }
 }
 
-/// The signals that this process ignored when it started, a bit each, as `nohup` and a shell's `command &` have it
-/// (POSIX.1-2024, Shell 2.12). They stay ignored. Without /proc there are none.
+/// The signals that this process ignored when it started, a bit each, as `nohup` and a shell's
+/// `command &` have it (POSIX.1-2024, Shell 2.12). They stay ignored. Without /proc there are none.
 pub(crate) fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -47,7 +47,8 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     daemon::fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // One for each bulk transfer, and those for the disk: a runtime without a thread to spare stops.
+        // One for each bulk transfer, and those for the disk: a runtime without a thread to spare
+        // stops.
         .max_blocking_threads(blocking::threads(config.bulk_threads))
         .build()
         .context("cannot start the runtime")?;
@@ -59,7 +60,8 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     if let Some(summary) = summary.filter(|summary| !flags.json && has_served(summary)) {
         to_stderr(&format!("served {summary}"));
     }
-    // After a second signal transfers still run on threads of their own, and nobody wants to wait for them.
+    // After a second signal transfers still run on threads of their own, and nobody wants to wait
+    // for them.
     runtime.shutdown_background();
     served.map(|(exit, _)| exit)
 }
@@ -195,7 +197,8 @@ fn announce(
                 }
             };
             to_stderr(&format!(
-                "reachable from this machine only; to let other machines connect, add --open {wider}"
+                "reachable from this machine only; to let other machines \
+                connect, add --open {wider}"
             ));
         }
         _ if files.all(|(address, _)| is_loopback(address)) => {
@@ -221,7 +224,8 @@ fn warn_of_clear_text(tokens: Option<usize>, listening: &[(SocketAddr, ListenerC
     });
     if let (Some(_), Some((address, _))) = (tokens, wide.next()) {
         to_stderr(&format!(
-            "warning: tokens sent to {address} without TLS can be read by others on the network: use --tls required"
+            "warning: tokens sent to {address} without TLS can be read by others on the \
+            network: use --tls required"
         ));
     }
 }

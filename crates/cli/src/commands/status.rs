@@ -66,7 +66,8 @@ fn for_people(status: &Value) -> String {
     let already_there = number(&since["already_there"]);
     let received = number(&since["bytes"]).saturating_sub(number(&since["already_there_bytes"]));
     lines.push(format!(
-        "  files: {} received ({}){}, {} sent ({}); interrupted uploads {}, interrupted downloads {}, refused {}",
+        "  files: {} received ({}){}, {} sent ({}); interrupted uploads {}, interrupted \
+        downloads {}, refused {}",
         number(&since["receipts"]).saturating_sub(already_there),
         format_bytes(received),
         if already_there > 0 { format!(", {already_there} already there") } else { String::new() },

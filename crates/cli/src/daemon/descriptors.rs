@@ -1,13 +1,14 @@
-//! How many connections the limit on open files bears. A server that runs out of descriptors can neither accept nor open the
-//! file of a transfer that it has accepted; so it takes no more connections than it can serve, and the others wait in the
-//! kernel's backlog, where they cost nothing.
+//! How many connections the limit on open files bears. A server that runs out of descriptors can
+//! neither accept nor open the file of a transfer that it has accepted; so it takes no more
+//! connections than it can serve, and the others wait in the kernel's backlog, where they cost
+//! nothing.
 
 use anyport_console::to_stderr;
 use anyport_server::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one, as nothing here uses `select()`; then lowers the connections of `config` to what
-/// that bears, and says so.
+/// Raises the soft limit to the hard one, as nothing here uses `select()`; then lowers the
+/// connections of `config` to what that bears, and says so.
 pub(crate) fn fit(config: &mut Config) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -61,8 +62,8 @@ const FOR_A_CONNECTION: usize = 2;
 /// Both ends of the pipe that splice needs.
 const FOR_A_THREAD: usize = 2;
 
-/// Listeners, epoll and event descriptors, the directory, logs, the control socket and who talks to it, and what is open for a
-/// moment: a directory that is listed, the checkpoints of a part.
+/// Listeners, epoll and event descriptors, the directory, logs, the control socket and who talks to
+/// it, and what is open for a moment: a directory that is listed, the checkpoints of a part.
 const RESERVED: usize = 64;
 
 #[cfg(test)]

@@ -1,16 +1,17 @@
-//! `--daemon`: the same program with the same arguments runs once more, without a terminal, and whoever started it waits
-//! until that one serves or has failed.
+//! `--daemon`: the same program with the same arguments runs once more, without a terminal, and
+//! whoever started it waits until that one serves or has failed.
 //!
 //! ```text
 //!   anyport serve --daemon …        the shell's child
 //!     └─ the same again             stdin /dev/null, stdout a pipe to the first, stderr as it was
 //!          setsid                   no terminal, and no signal of one
-//!          … binds, opens …         errors go to the terminal, its exit code becomes the first one's
-//!          "ready"                  down the pipe; stderr leaves the terminal, the first one ends with 0
+//!          … binds, opens …         errors go to the terminal, and the first process exits alike
+//!          "ready"                  to the pipe; stderr leaves the terminal, the first exits 0
 //! ```
 //!
-//! To run anew instead of to fork keeps this free of unsafe code, and of locks that a fork would find taken. The working
-//! directory and the umask stay, so that a relative path means what it meant.
+//! To run anew instead of to fork keeps this free of unsafe code, and of locks that a fork would
+//! find taken. The working directory and the umask stay, so that a relative path means what it
+//! meant.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};

@@ -109,8 +109,9 @@ pub(crate) struct Status {
 /// Reload the settings of a running server; connections stay open
 ///
 /// Like SIGHUP, but prints the result. The server reads again its settings file and the files that
-/// it names: tokens, certificates and keys. With a mistake in them it changes nothing. Settings that
-/// need a restart are named. Without --control, exactly one server of this user must be running.
+/// it names: tokens, certificates and keys. With a mistake in them it changes nothing. Settings
+/// that need a restart are named. Without --control, exactly one server of this user must be
+/// running.
 #[derive(Debug, Args)]
 pub(crate) struct Reload {
     #[command(flatten)]

@@ -1,8 +1,9 @@
-//! Sockets that a service manager has opened for us (sd_listen_fds(3)): it may bind ports that we may not, and clients that come
-//! while we start again wait in them.
+//! Sockets that a service manager has opened for us (sd_listen_fds(3)): it may bind ports that we
+//! may not, and clients that come while we start again wait in them.
 //!
-//! What a socket is for stands in its name (`FileDescriptorName=`): `any`, `echo`, `greet`, `time`, `rfc868` or `daytime`, as in
-//! `--listen`. One without a name of its own is `any`. Datagrams are for the service whose listener has the same address.
+//! What a socket is for stands in its name (`FileDescriptorName=`): `any`, `echo`, `greet`, `time`,
+//! `rfc868` or `daytime`, as in `--listen`. One without a name of its own is `any`. Datagrams are
+//! for the service whose listener has the same address.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -27,8 +28,8 @@ pub(super) fn are_there() -> bool {
     std::env::var_os("LISTEN_FDS").is_some_and(|count| count != *"0")
 }
 
-/// Takes all of them, in their order. Must be called before any thread exists: what told us of them is removed from the
-/// environment, so that it is told once.
+/// Takes all of them, in their order. Must be called before any thread exists: what told us of them
+/// is removed from the environment, so that it is told once.
 pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
     let count = std::env::var("LISTEN_FDS").unwrap_or_default();
     if count.parse::<u32>().is_ok_and(|count| count > MOST) {
@@ -78,7 +79,8 @@ pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
             None => {
                 let service = service.as_str();
                 let error = anyhow!(
-                    "the inherited descriptor {number} is a datagram socket at {address}, but no stream socket for {service} has this address"
+                    "the inherited descriptor {number} is a datagram socket at {address}, but no \
+                    stream socket for {service} has this address"
                 );
                 return Err(Failure::new(Exit::Usage, error).with_hint(DATAGRAMS_HINT));
             }
@@ -124,7 +126,8 @@ const FIRST: usize = 3;
 /// Nobody has so many, and a number that is wrong should not be believed.
 const MOST: u32 = 256;
 
-const NAMES_HINT: &str = "FileDescriptorName= selects the service of a socket; without it the server detects the protocol";
+const NAMES_HINT: &str = "FileDescriptorName= selects the service of a socket; without it the \
+    server detects the protocol";
 
 const DATAGRAMS_HINT: &str =
     "use ListenDatagram= with a ListenStream= of the same address, for echo, rfc868 or daytime";

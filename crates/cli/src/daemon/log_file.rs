@@ -1,5 +1,6 @@
-//! `--log-file`: where stdout and stderr lead. Both are led there as descriptors, so that whatever is said goes there, a panic
-//! too, and a rotation is one system call for each of them: a line is in the old file or in the new one, never in neither.
+//! `--log-file`: where stdout and stderr lead. Both are led there as descriptors, so that whatever
+//! is said goes there, a panic too, and a rotation is one system call for each of them: a line is
+//! in the old file or in the new one, never in neither.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -43,7 +44,8 @@ impl LogFile {
         Ok(stdio::dup2_stderr(&*file).context("cannot redirect stderr to the log file")?)
     }
 
-    /// Opens it anew: whoever rotates logs has renamed it. One that cannot be opened leaves the old one in place.
+    /// Opens it anew: whoever rotates logs has renamed it. One that cannot be opened leaves the old
+    /// one in place.
     pub(crate) fn reopen(&self) {
         let new = open(&self.path).and_then(|new| {
             stdio::dup2_stdout(&new)?;
@@ -58,7 +60,8 @@ impl LogFile {
             // It is looked at each second, and whoever reads the old one knows by now.
             Err(_) if self.told.swap(true, Ordering::Relaxed) => {}
             Err(error) => {
-                tracing::error!(%error, path = %self.path.display(), "cannot reopen the log file; the old one stays in use");
+                tracing::error!(%error, path = %self.path.display(), "cannot reopen the log file; \
+                    the old one stays in use");
             }
         }
     }
@@ -94,7 +97,8 @@ pub(super) fn standard_stream(path: &Path) -> Option<u32> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // A socket cannot be opened by its name in /proc, and a file that is opened again would be written from its start.
+    // A socket cannot be opened by its name in /proc, and a file that is opened again would be
+    // written from its start.
     match standard_stream(path) {
         Some(1) => return Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
         Some(2) => return Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),

@@ -62,7 +62,8 @@ impl Background {
         }
     }
 
-    /// All that could keep us from serving is behind us: what is said from now on goes where nobody has to be.
+    /// All that could keep us from serving is behind us: what is said from now on goes where nobody
+    /// has to be.
     pub(crate) fn lead_stderr_away(&self) -> Result<(), Failure> {
         // Warnings of the start are for the person who started it.
         logging::finish();

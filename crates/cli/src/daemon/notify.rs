@@ -1,5 +1,5 @@
-//! What a service manager is told (sd_notify(3)): that we serve, what we are at, that we turn, that we stop. Without one
-//! (`NOTIFY_SOCKET`) all of this is nothing.
+//! What a service manager is told (sd_notify(3)): that we serve, what we are at, that we turn, that
+//! we stop. Without one (`NOTIFY_SOCKET`) all of this is nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,7 +28,8 @@ impl Manager {
     /// New settings are being read. Until [`Self::ready`] is told.
     pub(crate) fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
-            // In one message: the manager tells by the time which reload is done when we are ready again.
+            // In one message: the manager tells by the time which reload is done when we are ready
+            // again.
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "cannot read the clock"),
         }
@@ -50,9 +51,10 @@ impl Manager {
         ]);
     }
 
-    /// Tells that we turn, twice as often as is asked for (`WATCHDOG_USEC`), and only when all that serves others has answered
-    /// within that time: each accept loop, each thread of conversations, and the runtime, on which this itself runs. While
-    /// draining nobody accepts, and that this task has its turn has to do.
+    /// Tells that we turn, twice as often as is asked for (`WATCHDOG_USEC`), and only when all that
+    /// serves others has answered within that time: each accept loop, each thread of conversations,
+    /// and the runtime, on which this itself runs. While draining nobody accepts, and that this
+    /// task has its turn has to do.
     pub(crate) async fn watch(&self, overview: Overview, draining: CancellationToken) {
         let Some(period) = sd_notify::watchdog_enabled() else { return };
         let beat = (period / 2).max(SHORTEST_BEAT);
@@ -64,7 +66,8 @@ impl Manager {
             };
             match missing {
                 Some(missing) if !draining.is_cancelled() => {
-                    tracing::error!(%missing, "thread does not respond; watchdog keep-alive not sent");
+                    tracing::error!(%missing, "thread does not respond; \
+                        watchdog keep-alive not sent");
                 }
                 _ => self.tell(&[NotifyState::Watchdog]),
             }

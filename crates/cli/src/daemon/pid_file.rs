@@ -1,5 +1,6 @@
-//! A file with the number of the process that serves. That it is there means nothing: a crash leaves it behind, and the number
-//! may be another's by then. What means something is its lock, which ends with the process.
+//! A file with the number of the process that serves. That it is there means nothing: a crash
+//! leaves it behind, and the number may be another's by then. What means something is its lock,
+//! which ends with the process.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

@@ -209,9 +209,10 @@ pub(crate) struct Get {
 
     /// File or directory to write to; - is standard output
     ///
-    /// A directory ends in /, as in -o here/. Missing directories are created. A FIFO or a character device (/dev/null, /dev/stdout) is written to, never replaced; a block
-    /// device only with --on-exists overwrite. The wait for a reader of a FIFO is limited by
-    /// --connect-timeout. [default: the name in the URL, in the current directory]
+    /// A directory ends in /, as in -o here/. Missing directories are created. A FIFO or a
+    /// character device (/dev/null, /dev/stdout) is written to, never replaced; a block device only
+    /// with --on-exists overwrite. The wait for a reader of a FIFO is limited by --connect-timeout.
+    /// [default: the name in the URL, in the current directory]
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
 

@@ -24,7 +24,8 @@ pub(super) fn given(
             mistakes.push(format!("{former}: already set as {name}"));
             continue;
         }
-        // Kubernetes sets this in each pod beside a service called anyport, and it is not meant for the program.
+        // Kubernetes sets this in each pod beside a service called anyport, and it is not meant for
+        // the program.
         if name == "ANYPORT_PORT" && value.to_string_lossy().starts_with("tcp://") {
             continue;
         }

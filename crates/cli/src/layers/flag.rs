@@ -187,7 +187,8 @@ pub(crate) fn keys<'a>(program: &'a Command, name: &str) -> Vec<&'a Arg> {
     layered.arguments().filter(|argument| layered.is_key(argument)).collect()
 }
 
-/// The flag that takes back what a switch says: `--no-open`, and for `--no-detect` it is `--detect`.
+/// The flag that takes back what a switch says: `--no-open`, and for `--no-detect` it is
+/// `--detect`.
 fn opposite(argument: &Arg) -> Option<String> {
     let long = argument.get_long().filter(|_| is_switch(argument))?;
     Some(match long.strip_prefix("no-") {
@@ -196,7 +197,8 @@ fn opposite(argument: &Arg) -> Option<String> {
     })
 }
 
-/// Adds the opposite of each switch that a lower layer may set. They are not shown: there is nothing to know but the rule.
+/// Adds the opposite of each switch that a lower layer may set. They are not shown: there is
+/// nothing to know but the rule.
 pub(super) fn with_opposites(program: Command) -> Command {
     program.mut_subcommands(|command| {
         let name = command.get_name().to_owned();

@@ -6,8 +6,9 @@
 //!   command line ─────────────────────────────────────────────────────┴► the one parser of flags
 //! ```
 //!
-//! Keys and variables are not listed anywhere: they are read off the flags, so that none can be forgotten. What a lower layer
-//! says is given to the parser as if it had been typed, so that there is one meaning and one error text.
+//! Keys and variables are not listed anywhere: they are read off the flags, so that none can be
+//! forgotten. What a lower layer says is given to the parser as if it had been typed, so that there
+//! is one meaning and one error text.
 
 mod environment;
 mod file;

@@ -203,7 +203,8 @@ fn the_directory_is_a_setting_too() {
 
 #[test]
 fn all_mistakes_of_a_file_are_told_with_their_places() {
-    let file = "max-con = 5\nmax-conns = \"many\"\n\nopen = 1\n  idle-timeout = 3\nsink = 1.5\nMax = [1]\n";
+    let file = "max-con = 5\nmax-conns = \"many\"\n\nopen = 1\n  idle-timeout = \
+        3\nsink = 1.5\nMax = [1]\n";
     assert_eq!(
         mistakes(&[], file, &[]),
         [
@@ -211,8 +212,10 @@ fn all_mistakes_of_a_file_are_told_with_their_places() {
             "anyport.toml:4:1: open: expected true or false, not a number",
             "anyport.toml:6:1: sink: expected a string or a number, not a number with a fraction",
             r#"anyport.toml:7:1: unknown key "Max"; anyport config example lists all keys"#,
-            "anyport.toml:2:13: max-conns: invalid value 'many' for '--max-conns <COUNT>': expected a whole number",
-            "anyport.toml:5:18: idle-timeout: invalid value '3' for '--idle-timeout <DURATION>': missing unit (ms, s, m, h or d): write 3s for seconds",
+            "anyport.toml:2:13: max-conns: invalid value 'many' for '--max-conns <COUNT>': \
+            expected a whole number",
+            "anyport.toml:5:18: idle-timeout: invalid value '3' for '--idle-timeout <DURATION>': \
+            missing unit (ms, s, m, h or d): write 3s for seconds",
         ]
     );
     let twice = mistakes(&[], "max-conns = 1\nmax_conns = 2", &[]);
@@ -239,7 +242,8 @@ fn mistakes_of_the_environment_name_the_variable() {
         mistakes(&[], "", &wrong),
         [
             "ANYPORT_OPEN: expected true or false",
-            "ANYPORT_MAX_CONNS: invalid value 'many' for '--max-conns <COUNT>': expected a whole number",
+            "ANYPORT_MAX_CONNS: invalid value 'many' for '--max-conns <COUNT>': \
+            expected a whole number",
         ]
     );
 }

@@ -187,7 +187,8 @@ fn a_refused_http_url_without_a_port_is_told_of_the_default_port() {
     // In a network of its own nothing listens on port 80.
     let script = "for command in ls 'get --retry 0'; do
             anyport $command http://127.0.0.1/ 2> said && exit 1
-            grep \"http:// uses port 80, but anyport listens on 8331 by default: try http://127.0.0.1:8331/\" said
+            grep \"http:// uses port 80, but anyport listens on 8331 by default: try \
+                http://127.0.0.1:8331/\" said
         done; rm said; anyport ls https://127.0.0.1/ 2>&1 | grep 'https:// uses port 443'";
     let script = format!("cd $(mktemp -d); {script}");
     let Some(running) = in_own_network(&script) else { return };

@@ -220,7 +220,8 @@ fn assert_broken(outcome: &Outcome, name: &str, reason: &str) {
 fn fake_nc(receive: &str, send: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let script = format!(
-        "#!/bin/bash\ncase $1 in\n-h) echo 'OpenBSD netcat (fake)' >&2; exit 1 ;;\n-d) {receive} ;;\n-N) {send} ;;\nesac\n"
+        "#!/bin/bash\ncase $1 in\n-h) echo 'OpenBSD netcat (fake)' >&2; exit 1 ;;\n-d) {receive} \
+        ;;\n-N) {send} ;;\nesac\n"
     );
     let program = directory.path().join("nc.openbsd");
     std::fs::write(&program, script).unwrap();

@@ -1,4 +1,5 @@
-//! `bench rooms` against a room of somebody else: a few lines of Python `websockets`. And the yardstick of `bench echo`.
+//! `bench rooms` against a room of somebody else: a few lines of Python `websockets`. And the
+//! yardstick of `bench echo`.
 
 use std::process::Command;
 
@@ -6,8 +7,9 @@ use serde_json::Value;
 
 use crate::harness::{Outcome, Running, Server, anyport, python_with, wait_until};
 
-/// A room that prefixes what is said and sends it to all others. With `lose` it forgets each message with a 7 at its front;
-/// with `grow` it counts, so that messages become longer; with `chatter` it never is silent.
+/// A room that prefixes what is said and sends it to all others. With `lose` it forgets each
+/// message with a 7 at its front; with `grow` it counts, so that messages become longer; with
+/// `chatter` it never is silent.
 const ROOM: &str = r#"
 import asyncio, sys
 from websockets.asyncio.server import broadcast, serve

@@ -127,7 +127,8 @@ fn messages(listener: TcpStream, count: usize) -> Vec<String> {
     said.take(count).collect()
 }
 
-/// A stall needs a wake-up within microseconds of the instant that it waits for, so there are many of them.
+/// A stall needs a wake-up within microseconds of the instant that it waits for, so there are many
+/// of them.
 #[test]
 fn a_burst_beyond_the_room_rate_arrives_whole_in_silence() {
     const MESSAGES: usize = 2500;
@@ -160,7 +161,8 @@ fn a_burst_beyond_the_room_rate_arrives_whole_in_silence() {
     }
 }
 
-/// A speaker that has said all ends its stream: FIN, and under TLS close_notify in the same segment as the messages.
+/// A speaker that has said all ends its stream: FIN, and under TLS close_notify in the same segment
+/// as the messages.
 #[test]
 fn a_burst_beyond_the_room_rate_is_handled_before_the_end_behind_it() {
     let (server, _scratch) = secured_server(&["--room-rate", "40", "--deflate"]);
@@ -248,7 +250,8 @@ fn a_burst_beyond_the_rate_of_a_connection_arrives_whole_in_silence() {
     }
 }
 
-/// The sender fills the gate of a pipe before a receiver has come, and then sends nothing more and does not end.
+/// The sender fills the gate of a pipe before a receiver has come, and then sends nothing more and
+/// does not end.
 #[test]
 fn a_burst_beyond_the_gate_of_a_pipe_arrives_whole_in_silence() {
     let (server, _scratch) = secured_server(&["-v"]);

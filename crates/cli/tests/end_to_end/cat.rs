@@ -1,4 +1,5 @@
-//! `anyport cat`, a pipe to any server: what nc and websocat do, both directions at once, to the end.
+//! `anyport cat`, a pipe to any server: what nc and websocat do, both directions at once, to the
+//! end.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -49,7 +50,8 @@ fn nc_hears_and_is_heard() {
     assert_eq!(nc.outcome().succeeds().stdout, "from cat\n");
 }
 
-/// A server that answers when it has heard all: whoever closes both ways at the end of its input never hears it.
+/// A server that answers when it has heard all: whoever closes both ways at the end of its input
+/// never hears it.
 #[test]
 fn the_end_of_the_input_is_told_and_the_answer_awaited() {
     let (url, server) = serve(|mut stream| {

@@ -135,7 +135,8 @@ fn what_is_no_room_is_told_with_the_way_to_one() {
     anyport(&["chat", &other.url("tcp", "rooms/a")]).exits(4).says("unexpected reply to JOIN");
 }
 
-/// Stands between a client and a server, and breaks each connection after so many bytes of the client.
+/// Stands between a client and a server, and breaks each connection after so many bytes of the
+/// client.
 struct Proxy {
     port: u16,
     cuts: Arc<AtomicUsize>,
@@ -184,7 +185,8 @@ fn pass(mut client: TcpStream, mut upstream: &TcpStream, limit: usize) -> usize 
     passed
 }
 
-/// Connections break within messages, behind them, and while others talk; each message is heard once, by all.
+/// Connections break within messages, behind them, and while others talk; each message is heard
+/// once, by all.
 #[test]
 fn a_break_leaves_no_gap_and_no_duplicate() {
     for scheme in SCHEMES {
@@ -220,7 +222,8 @@ fn a_break_leaves_no_gap_and_no_duplicate() {
         assert_eq!(proxy.cuts.load(Ordering::SeqCst), 5, "{told}");
         assert!(told.contains(" lost") && told.contains("retrying in"), "{told}");
         assert!(told.contains("* reconnected"), "{told}");
-        // Nothing is lost to it either, and nothing told twice: not its own, and not what was said while it was away.
+        // Nothing is lost to it either, and nothing told twice: not its own, and not what was said
+        // while it was away.
         let events: Vec<Value> = String::from_utf8_lossy(&outcome.stdout)
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())

@@ -1,7 +1,8 @@
-//! How a connection ends, and what is answered until then: the peer always hears why, and nothing after it.
+//! How a connection ends, and what is answered until then: the peer always hears why, and nothing
+//! after it.
 //!
-//! Tests are named after the rules of RFC 6455 that they hold the server to: `cl` closing, `ct` control frames, `hs` and
-//! `io` around the handshake, `fg` fragments, `lm` limits.
+//! Tests are named after the rules of RFC 6455 that they hold the server to: `cl` closing, `ct`
+//! control frames, `hs` and `io` around the handshake, `fg` fragments, `lm` limits.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -190,7 +191,8 @@ fn cl_5_a_double_close_is_answered_once() {
 
 #[test]
 fn cl_5_two_that_close_at_once_end_in_peace() {
-    // Both had reason to: the server's Close was sent before it can have read the peer's, and the other way round.
+    // Both had reason to: the server's Close was sent before it can have read the peer's, and the
+    // other way round.
     let server = Server::start(&["--idle-timeout", "300ms"]);
     let mut stream = websocket(server.port(), "/echo");
     // Before it gives up it asks for a sign of life.
@@ -224,7 +226,8 @@ fn cl_7_a_peer_that_never_ends_is_let_go() {
     };
     let bulk = [frame(BINARY, &vec![7; MIB]), violation.clone()].concat();
     let began = Instant::now();
-    // One that does nothing more, the same after a bulk transfer, and one that has a byte now and then.
+    // One that does nothing more, the same after a bulk transfer, and one that has a byte now and
+    // then.
     let silent = [answered("/echo", &violation), answered("/", &bulk)];
     let mut trickling = answered("/echo", &violation);
     let trickle = std::thread::spawn(move || {

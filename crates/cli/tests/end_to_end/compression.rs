@@ -1,4 +1,5 @@
-//! permessage-deflate (RFC 7692): agreed on where both ask for it, both roles, and never a way to fill memory.
+//! permessage-deflate (RFC 7692): agreed on where both ask for it, both roles, and never a way to
+//! fill memory.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -132,8 +133,10 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 for offer in [Deflate(), Deflate(server_max_window_bits=9), Deflate(client_max_window_bits=9),
               Deflate(server_no_context_takeover=True, client_no_context_takeover=True)]:
     with connect('/echo', compression=None, extensions=[offer]) as ws:
-        assert [e.name for e in ws.protocol.extensions] == ['permessage-deflate'], ws.protocol.extensions
-        for message in ['', 'hello', 'ü' * 70_000, 'hello', b'', b'x', noise(1024 * 1024), bytes(3_000_000)]:
+        names = [e.name for e in ws.protocol.extensions]
+        assert names == ['permessage-deflate'], names
+        large = [noise(1024 * 1024), bytes(3_000_000)]
+        for message in ['', 'hello', 'ü' * 70_000, 'hello', b'', b'x'] + large:
             ws.send(message)
             got = ws.recv()
             assert type(got) is type(message) and got == message, (type(got), len(got))

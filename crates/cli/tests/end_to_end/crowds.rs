@@ -143,7 +143,8 @@ fn people_get_the_summary_as_one_line() {
     let kill = format!("kill -TERM {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     let last = lines.last().unwrap();
-    let expected = "served 1 connection: received 1 file (3 B), sent 0 (0 B), interrupted 0, refused 0; detected raw 1 (end-of-stream)";
+    let expected = "served 1 connection: received 1 file (3 B), sent 0 (0 B), interrupted 0, \
+        refused 0; detected raw 1 (end-of-stream)";
     assert_eq!(last, expected);
     assert!(child.wait().unwrap().success());
 }

@@ -1,4 +1,5 @@
-//! A server in the background: `--daemon`, pid file, log file, control socket, and the commands that talk to it.
+//! A server in the background: `--daemon`, pid file, log file, control socket, and the commands
+//! that talk to it.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;

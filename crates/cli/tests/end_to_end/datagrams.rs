@@ -24,7 +24,8 @@ fn receive(socket: &UdpSocket) -> Vec<u8> {
     buffer
 }
 
-/// What `server` answers, where it must answer: a second question shows that a first one got nothing.
+/// What `server` answers, where it must answer: a second question shows that a first one got
+/// nothing.
 fn ask(server: SocketAddr, socket: &UdpSocket, question: &[u8]) -> Vec<u8> {
     socket.send_to(question, server).unwrap();
     receive(socket)
@@ -98,7 +99,8 @@ fn what_says_that_it_comes_from_a_service_gets_no_answer() {
     let server = Server::start_listening(&["echo://127.0.0.1:0", "rfc868://127.0.0.1:0"], &[]);
     let [echo, time] = [0, 1].map(|i| server.addresses()[i]);
     for source in [echo, time] {
-        // Its port at another address, which is the same to a machine that cannot know who is there.
+        // Its port at another address, which is the same to a machine that cannot know who is
+        // there.
         let service = socket(&format!("127.0.0.2:{}", source.port()));
         service.send_to(b"question", echo).unwrap();
         service.send_to(b"question", time).unwrap();

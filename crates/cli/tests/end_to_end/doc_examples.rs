@@ -1,8 +1,8 @@
 //! The console blocks of docs/: each command runs, and prints what its page shows.
 //!
-//! Every page runs in a network and a directory of its own, in which the files that examples send exist. A command that
-//! serves or listens runs until a later block starts another server. A block that needs what a test machine lacks is
-//! fenced with `console norun: REASON`.
+//! Every page runs in a network and a directory of its own, in which the files that examples send
+//! exist. A command that serves or listens runs until a later block starts another server. A block
+//! that needs what a test machine lacks is fenced with `console norun: REASON`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use crate::harness::{DEADLINE, Running, anyport, peer};
 use crate::readme::{Background, Place};
 
-/// Blocks that need another machine, a terminal, systemd or a minute of waiting. Raise it only for one more of these.
+/// Blocks that need another machine, a terminal, systemd or a minute of waiting. Raise it only for
+/// one more of these.
 const MOST_NORUN: usize = 10;
 
 /// Programs that examples use and that a machine may lack.
@@ -71,7 +72,8 @@ fn examples(page: &str, name: &str) -> (Vec<Example>, usize) {
     (all, norun)
 }
 
-/// What of a line is the same in every run: neither numbers, units of speed and size, times nor digests.
+/// What of a line is the same in every run: neither numbers, units of speed and size, times nor
+/// digests.
 fn stable(line: &str) -> Vec<String> {
     let unit =
         |word: &str| ["B", "kB", "MB", "GB", "B/s", "kB/s", "MB/s", "GB/s", "ms"].contains(&word);

@@ -417,7 +417,8 @@ fn questions_that_come_at_once_are_answered_in_order() {
     }
 }
 
-/// Clients that ping to see whether we are alive must not have to wait for the end of a file (RFC 6455 §5.5.2).
+/// Clients that ping to see whether we are alive must not have to wait for the end of a file (RFC
+/// 6455 §5.5.2).
 #[test]
 fn fg_6_a_ping_is_answered_and_a_close_is_heard_in_the_middle_of_a_file() {
     for digest in ["none", "blake3"] {
@@ -764,7 +765,8 @@ fn hashing_for_a_client_that_is_gone_ends() {
     }
 }
 
-/// A resumed upload is hashed again from its last checkpoint, and after a reboot from its beginning.
+/// A resumed upload is hashed again from its last checkpoint, and after a reboot from its
+/// beginning.
 #[test]
 fn hashing_a_partial_file_for_a_client_that_is_gone_ends() {
     let Some(disk) = SmallDisk::mount_with("size=4t") else { return };

@@ -1,4 +1,5 @@
-//! What becomes of everybody when the server stops: who may finish, who is told, and what is left for the next one.
+//! What becomes of everybody when the server stops: who may finish, who is told, and what is left
+//! for the next one.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -114,8 +115,8 @@ fn what_the_grace_period_cuts_can_be_gone_on_with() {
     assert!(receipt["resumed"].as_u64().unwrap_or_default() >= 1_000_000, "{receipt}");
 }
 
-/// Whoever asks whether to send us somebody is told not to, by the answer that balancers understand. Asked behind a download, as
-/// nobody who comes now is heard.
+/// Whoever asks whether to send us somebody is told not to, by the answer that balancers
+/// understand. Asked behind a download, as nobody who comes now is heard.
 #[test]
 fn health_is_503_while_draining_and_a_room_is_refused_in_words() {
     let content = 64 * 1024 * 1024;
@@ -162,7 +163,8 @@ fn half_a_request_is_answered_with_503() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// A connection that has had a thread of its own hears of it there, and not only by the end of the grace period.
+/// A connection that has had a thread of its own hears of it there, and not only by the end of the
+/// grace period.
 #[test]
 fn who_waits_for_a_pipe_on_a_thread_of_its_own_is_told_at_once() {
     let mut server = Server::start(&["-v", "--drain-timeout", "10m", "--fsync", "none"]);
@@ -224,7 +226,8 @@ fn an_order_to_stop_is_the_first_signal_and_with_now_the_second() {
     drop(held);
 }
 
-/// Bytes of a file that nobody announced are not kept for ever, and a peer that never closes is not waited for.
+/// Bytes of a file that nobody announced are not kept for ever, and a peer that never closes is not
+/// waited for.
 #[test]
 fn a_raw_stream_may_end_while_draining() {
     let mut server = Server::start(&[]);
@@ -240,7 +243,8 @@ fn a_raw_stream_may_end_while_draining() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// Who waits in the middle of a pipe waits without working, among the tasks and on a thread of its own.
+/// Who waits in the middle of a pipe waits without working, among the tasks and on a thread of its
+/// own.
 #[test]
 fn who_waits_for_more_of_a_pipe_costs_nothing_while_draining() {
     let mut server = Server::start(&["--drain-timeout", "10m"]);

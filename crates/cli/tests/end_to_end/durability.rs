@@ -1,4 +1,5 @@
-//! What a receipt promises is on the disk, and faults of the disk and the network cost nobody but the transfer they hit.
+//! What a receipt promises is on the disk, and faults of the disk and the network cost nobody but
+//! the transfer they hit.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -53,7 +54,8 @@ impl Traced {
     }
 }
 
-/// Part file, its permissions and time, fsync, rename, fsync of the directory, and only then the receipt.
+/// Part file, its permissions and time, fsync, rename, fsync of the directory, and only then the
+/// receipt.
 #[test]
 fn a_receipt_comes_after_the_file_and_its_directory_are_on_the_disk() {
     for (fsync, syncs) in [("file", 2), ("none", 0)] {
@@ -221,7 +223,8 @@ fn a_hundred_uploads_of_one_name_are_a_hundred_files() {
     assert_eq!(server.published().len(), 100);
 }
 
-/// Two attempts at one name at once, of which only one may win: the other hears it, and its content is not lost silently.
+/// Two attempts at one name at once, of which only one may win: the other hears it, and its content
+/// is not lost silently.
 #[test]
 fn of_two_files_that_want_one_name_without_renaming_one_is_refused() {
     let server = Server::start(&[]);

@@ -48,7 +48,8 @@ fn one_address_cannot_take_all_memory_for_unfinished_messages() {
         }
         assert!(hoarders.len() < 8, "one address has all of it");
     }
-    // Another address lists, and its messages may come in fragments; so do clients of the same address, as behind a proxy.
+    // Another address lists, and its messages may come in fragments; so do clients of the same
+    // address, as behind a proxy.
     std::fs::write(server.dir().join("x"), b"hello").unwrap();
     for host in [3, 2] {
         let listing = converse(&mut connect_from(host, &server), b"ANYPORT/1 LIST\n");
@@ -73,7 +74,8 @@ fn one_address_cannot_take_all_rooms() {
     let server = Server::start(&["--max-rooms", "8"]);
     let post = |host: u8, room: usize| {
         let request = format!(
-            "POST /rooms/r{room} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
+            "POST /rooms/r{room} HTTP/1.1\r\nHost: a\r\nContent-Length: \
+            2\r\nConnection: close\r\n\r\nhi"
         );
         converse(&mut connect_from(host, &server), request.as_bytes())
     };
@@ -155,7 +157,8 @@ fn an_upload_that_is_not_sent_reserves_no_more_than_a_fair_share_of_the_quota() 
     let mut slow = connect_from(2, &server);
     slow.write_all(format!("ANYPORT/1 PUT slow size={announced}\nfirst bytes").as_bytes()).unwrap();
     server.growing_part();
-    // While nobody else wants it: all. Its own address has nothing left, and another one its half at most.
+    // While nobody else wants it: all. Its own address has nothing left, and another one its half
+    // at most.
     let refused = put(2, "own", 1_000_000);
     assert!(refused.starts_with("ANYPORT/1 ERROR no-space "), "{refused}");
     let refused = put(3, "more", QUOTA / 2 + 100_000);

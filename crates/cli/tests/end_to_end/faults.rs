@@ -1,4 +1,5 @@
-//! One fault, every protocol: plays each row of docs/faults.md over each scheme and with each command.
+//! One fault, every protocol: plays each row of docs/faults.md over each scheme and with each
+//! command.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -30,7 +31,8 @@ fn table(header: &str) -> Vec<Vec<&'static str>> {
     rows.take_while(|line| line.starts_with('|')).map(cells).collect()
 }
 
-/// The part of a cell that holds for `scheme`: parts are separated by `;`, and one may name its schemes.
+/// The part of a cell that holds for `scheme`: parts are separated by `;`, and one may name its
+/// schemes.
 fn part_for(cell: &'static str, scheme: &str) -> &'static str {
     let named = cell.split("; ").filter_map(|part| {
         let (schemes, part) = part.split_once(": ")?;
@@ -49,7 +51,8 @@ fn contains(text: &str, phrase: &str) -> bool {
     rest.is_some()
 }
 
-/// What a server says over a plaintext protocol, as a cell names it: a line, a message, a Close, a status.
+/// What a server says over a plaintext protocol, as a cell names it: a line, a message, a Close, a
+/// status.
 fn is_said(said: &[u8], cell: &str) -> bool {
     let words: Vec<_> = cell.split([' ', ',']).map(|word| word.trim_matches('`')).collect();
     let words = [&words[..], &[""]].concat();
@@ -101,7 +104,13 @@ const PLAIN: &[&str] = &["tcp", "ws", "frames", "http"];
 const DIGESTS: &[&str] = &["tcp", "ws", "frames"];
 
 faults! {
-    a_stopped_client: Fault { name: "client stopped", server: &["--idle-timeout", "1s"], size: 4 * SIZE, play: stop, ..ANY };
+    a_stopped_client: Fault {
+        name: "client stopped",
+        server: &["--idle-timeout", "1s"],
+        size: 4 * SIZE,
+        play: stop,
+        ..ANY
+    };
     a_silent_server: Fault { name: "server silent", play: |case| case.through(How::Stall), ..ANY };
     a_lost_connection: Fault {
         name: "connection lost",
@@ -118,7 +127,11 @@ faults! {
     a_server_that_is_killed: Fault { name: "server killed", size: 4 * SIZE, play: kill, ..ANY };
     a_full_disk: Fault { name: "disk of the receiver full", play: fill, ..ANY };
     a_quota: Fault { name: "`--quota` reached", server: &["--quota", "1MiB"], ..ANY };
-    a_missing_token: Fault { name: "token missing or wrong", server: &["--token-file", TOKENS], ..ANY };
+    a_missing_token: Fault {
+        name: "token missing or wrong",
+        server: &["--token-file", TOKENS],
+        ..ANY
+    };
     a_refused_name: Fault { name: "name refused", play: obstruct, ..ANY };
     another_digest: Fault {
         name: "digest differs",
@@ -147,7 +160,8 @@ impl Fault {
         });
     }
 
-    /// Plays it so that few retries help, and then, if they may, once more so that it passes by itself.
+    /// Plays it so that few retries help, and then, if they may, once more so that it passes by
+    /// itself.
     fn over(&self, scheme: &'static str, row: &[&'static str]) {
         let &[name, command, retried, exit, kept, words, event] = row else { panic!("{row:?}") };
         let what = format!("{name}, {command} over {scheme}");
@@ -292,7 +306,8 @@ impl Case {
         Running::start(command, None)
     }
 
-    /// A command in the middle of a file, so slow that there is time to do something to it. `retries`, unless the fault passes.
+    /// A command in the middle of a file, so slow that there is time to do something to it.
+    /// `retries`, unless the fault passes.
     fn middle(&self, address: SocketAddr, retries: &str) -> Running {
         let retries = if self.passes { "10" } else { retries };
         let flags = ["--limit-rate", "4MiB", "--retry", retries];
@@ -309,7 +324,8 @@ impl Case {
         });
     }
 
-    /// The server behind a relay that takes one connection; where the fault passes, the server itself.
+    /// The server behind a relay that takes one connection; where the fault passes, the server
+    /// itself.
     fn relayed(&mut self) -> SocketAddr {
         if self.passes {
             return self.server.addresses()[0];
@@ -324,7 +340,8 @@ impl Case {
         self.through(How::Pass)
     }
 
-    /// Runs the command through a relay that does `how` in the middle of a file: always, or to the first connection.
+    /// Runs the command through a relay that does `how` in the middle of a file: always, or to the
+    /// first connection.
     fn through(&mut self, how: How) -> Outcome {
         let side = if self.command == "send" { Side::Client } else { Side::Server };
         let times = if self.passes { 1 } else { usize::MAX };
@@ -543,7 +560,8 @@ fn the_page_has_each_refusal_code() {
 /// In the handshakes, in the answer lines, in the content.
 const PLACES: [usize; 8] = [0, 1, 40, 150, 700, 1500, 2300, 150_000];
 
-/// Sends and receives a file through relays that do `how` once, in each of these places and to each side.
+/// Sends and receives a file through relays that do `how` once, in each of these places and to each
+/// side.
 fn everywhere(places: &[usize], hows: [How; 2]) {
     let content = noise(300_000, 8);
     let over = |scheme: &str| {

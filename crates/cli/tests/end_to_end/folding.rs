@@ -1,4 +1,5 @@
-//! Names that the file system of the receiver does not distinguish: each is a file of its own, or refused by name.
+//! Names that the file system of the receiver does not distinguish: each is a file of its own, or
+//! refused by name.
 
 use std::fs::File;
 use std::path::Path;

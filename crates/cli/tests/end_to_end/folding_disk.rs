@@ -1,6 +1,8 @@
-//! A file system in memory that does not distinguish names by case or Unicode normalization form, over FUSE.
+//! A file system in memory that does not distinguish names by case or Unicode normalization form,
+//! over FUSE.
 //!
-//! It speaks the protocol of `/dev/fuse` itself (`linux/fuse.h`), as tests cannot rely on a kernel with FAT or casefold.
+//! It speaks the protocol of `/dev/fuse` itself (`linux/fuse.h`), as tests cannot rely on a kernel
+//! with FAT or casefold.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -258,7 +258,8 @@ impl Server {
         wait_until("the server's end", || self.child.try_wait().unwrap())
     }
 
-    /// Stops it, and gives the events that nobody has asked for; the last one, its summary, is no surprise.
+    /// Stops it, and gives the events that nobody has asked for; the last one, its summary, is no
+    /// surprise.
     pub(crate) fn stop(self) -> Vec<Value> {
         let (events, _) = self.stop_with_summary();
         events
@@ -302,7 +303,8 @@ impl Server {
     /// Time of a processor that it took, in steps of 10 ms.
     pub(crate) fn processor_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // The name, in parentheses, may hold blanks; user and system time are the 14th and 15th field.
+        // The name, in parentheses, may hold blanks; user and system time are the 14th and 15th
+        // field.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
         Duration::from_millis(ticks.sum::<u64>() * 10)

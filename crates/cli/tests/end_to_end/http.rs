@@ -1,4 +1,5 @@
-//! HTTP/1.1 as it is spoken: requests one after the other, their framing, their limits, and what cannot be trusted.
+//! HTTP/1.1 as it is spoken: requests one after the other, their framing, their limits, and what
+//! cannot be trusted.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -116,8 +117,8 @@ fn ht_1_a_flood_of_pipelined_requests_is_answered_whole() {
     assert!(answers.ends_with("hello"));
 }
 
-/// RFC 9112 §6.1, §6.3, §5, §2.2, §7.1: what two readers could understand in two ways is refused and ends the connection;
-/// the request that is hidden behind it is never seen.
+/// RFC 9112 §6.1, §6.3, §5, §2.2, §7.1: what two readers could understand in two ways is refused
+/// and ends the connection; the request that is hidden behind it is never seen.
 #[test]
 fn ht_2_nothing_can_be_smuggled() {
     let server = Server::start(&[]);
@@ -239,12 +240,14 @@ fn ht_4_a_client_that_waits_is_told_to_go_on_or_is_refused_at_once() {
         stream.write_all(format!("PUT /y HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes()).unwrap();
         let (head, _) = read_answer(&mut stream);
         assert_eq!(statuses(&head), [status], "{fields}: {head}");
-        // Whether the content still comes is up to the client, so nobody knows where a next request would begin.
+        // Whether the content still comes is up to the client, so nobody knows where a next request
+        // would begin.
         assert!(head.contains("Connection: close\r\n"), "{fields}: {head}");
         assert_eq!(read_text(&mut stream), "", "{fields}");
         server.next_refused();
     }
-    // HTTP/1.0 knows no interim answers (§10.1.1), and content that is there already needs no permission.
+    // HTTP/1.0 knows no interim answers (§10.1.1), and content that is there already needs no
+    // permission.
     for (version, content) in [("1.0", ""), ("1.1", "hello")] {
         let mut stream = connect(server.port());
         let wire = format!(
@@ -316,7 +319,8 @@ fn ht_12_the_upgrade_works_behind_other_requests() {
     for engine in ["own", "library"] {
         let server = Server::start(&["--engine", engine]);
         std::fs::write(server.dir().join("x"), b"hello").unwrap();
-        let first = "GET /x HTTP/1.1\r\nHost: a\r\n\r\nPUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\ny";
+        let first = "GET /x HTTP/1.1\r\nHost: a\r\n\r\nPUT /y HTTP/1.1\r\nHost: \
+            a\r\nContent-Length: 1\r\n\r\ny";
         let handshake = upgrade("/files/z", "");
         let frames = [frame(BINARY, b"content"), close_frame(1000, "")].concat();
         for at_once in [true, false] {
@@ -468,8 +472,8 @@ fn ht_5_what_a_stopping_server_was_asked_is_answered_and_is_the_last() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// A connection that had a thread of its own for a large file waits for its next request among the others: it neither holds
-/// the thread nor keeps a server from stopping.
+/// A connection that had a thread of its own for a large file waits for its next request among the
+/// others: it neither holds the thread nor keeps a server from stopping.
 #[test]
 fn ht_5_a_connection_that_is_idle_after_a_large_file_holds_nothing_up() {
     let mut server = Server::start(&["--bulk-threads", "1"]);

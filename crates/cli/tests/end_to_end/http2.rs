@@ -1,4 +1,5 @@
-//! HTTP/2 as tools speak it: the same requests with the same answers as over HTTP/1.1, and many of them at once.
+//! HTTP/2 as tools speak it: the same requests with the same answers as over HTTP/1.1, and many of
+//! them at once.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -21,8 +22,8 @@ fn says(arguments: &[&str]) -> Option<String> {
     Some(Running::start(curl2(arguments)?, None).outcome().succeeds().stdout)
 }
 
-/// What curl shows of an answer: its status, its fields but for those that belong to one version or one moment, sorted, and
-/// its content.
+/// What curl shows of an answer: its status, its fields but for those that belong to one version or
+/// one moment, sorted, and its content.
 fn answer(version: &str, arguments: &[&str]) -> Option<(String, Vec<String>, String)> {
     let mut curl = curl()?;
     curl.args([version, "-i"]).args(arguments);

@@ -1,4 +1,5 @@
-//! Responses over HTTP/2 and their clients: each has a progress clock of its own, and what all of them hold is bounded.
+//! Responses over HTTP/2 and their clients: each has a progress clock of its own, and what all of
+//! them hold is bounded.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ fn grant(wire: &mut Wire, stream: u32, count: usize) {
     wire.send(WINDOW_UPDATE, 0, stream, &count);
 }
 
-/// Two downloads of one connection: the client makes room for one of them, a little at a time, and none for the other.
+/// Two downloads of one connection: the client makes room for one of them, a little at a time, and
+/// none for the other.
 #[test]
 fn h2_12_a_stalled_response_is_reset_while_another_one_moves() {
     let server = Server::start(&["--idle-timeout", "1s"]);
@@ -55,7 +57,8 @@ fn h2_12_a_stalled_response_is_reset_while_another_one_moves() {
     }
 }
 
-/// The whole file is in the buffers of both kernels within a moment, and the client reads it for several idle timeouts.
+/// The whole file is in the buffers of both kernels within a moment, and the client reads it for
+/// several idle timeouts.
 #[test]
 fn h2_12_a_slow_reader_gets_all_of_a_file_that_its_kernel_has() {
     let server = Server::start(&["--idle-timeout", "1s"]);
@@ -77,7 +80,8 @@ fn h2_12_a_slow_reader_gets_all_of_a_file_that_its_kernel_has() {
         if data.flags & END_STREAM != 0 {
             break;
         }
-        // What a client says while it reads; a server that has closed the connection answers with a reset.
+        // What a client says while it reads; a server that has closed the connection answers with a
+        // reset.
         grant(&mut wire, 0, data.payload.len().max(1));
         std::thread::sleep(Duration::from_millis(12));
     }
@@ -85,7 +89,8 @@ fn h2_12_a_slow_reader_gets_all_of_a_file_that_its_kernel_has() {
     assert!(began.elapsed() > Duration::from_secs(3), "the test has tried nothing");
 }
 
-/// More streams than the limit on open files bears: those beyond it are refused, and other clients get files all the while.
+/// More streams than the limit on open files bears: those beyond it are refused, and other clients
+/// get files all the while.
 #[test]
 fn h2_17_streams_do_not_use_up_the_open_files() {
     let Some(mut command) = peer("prlimit") else { return };
@@ -104,7 +109,8 @@ fn h2_17_streams_do_not_use_up_the_open_files() {
             if next_status(wire) == 0x88 { open += 1 } else { refused += 1 }
         }
     }
-    // One file of each connection, and a fair share of a quarter of the descriptors that are not the server's own.
+    // One file of each connection, and a fair share of a quarter of the descriptors that are not
+    // the server's own.
     assert_eq!(open + refused, 22 * 20);
     assert!((22 + 8..=22 + 16).contains(&open), "{open} files are open");
     assert!(descriptors(&server) <= 128);
@@ -138,8 +144,8 @@ fn descriptors(server: &Server) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
 
-/// As many connections as there may be, each with all its streams, and no client reads: what the server holds is bounded for
-/// all of them together.
+/// As many connections as there may be, each with all its streams, and no client reads: what the
+/// server holds is bounded for all of them together.
 #[test]
 fn h2_17_what_responses_hold_is_bounded_for_all_connections() {
     let connections = 24;
@@ -171,7 +177,8 @@ fn h2_17_what_responses_hold_is_bounded_for_all_connections() {
     drop(wires);
 }
 
-/// Many connections come back for one upload, which another one holds: those that wait for it stop nobody else.
+/// Many connections come back for one upload, which another one holds: those that wait for it stop
+/// nobody else.
 #[test]
 fn senders_that_come_back_for_one_upload_hold_up_nobody_else() {
     let server = Server::start(&["--max-conns", "2000"]);

@@ -1,4 +1,5 @@
-//! HTTP/2 as nobody should speak it: frames by hand, what they may not do, and what becomes of the file.
+//! HTTP/2 as nobody should speak it: frames by hand, what they may not do, and what becomes of the
+//! file.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -201,8 +202,8 @@ fn h2_9_a_stream_that_is_reset_takes_no_other_with_it() {
     assert_eq!(server.published(), ["f1"]);
 }
 
-/// RST_STREAM without an error is what some intermediaries make of any reset (RFC 9113 §8.1 has it mean that nothing more is
-/// wanted).
+/// RST_STREAM without an error is what some intermediaries make of any reset (RFC 9113 §8.1 has it
+/// mean that nothing more is wanted).
 #[test]
 fn h2_9_a_reset_without_an_error_is_no_end_of_the_content() {
     let server = Server::start(&[]);
@@ -495,7 +496,8 @@ fn h2_15_a_file_that_becomes_shorter_resets_its_stream() {
     assert!(sent["reason"].as_str().unwrap().contains("was truncated"), "{sent}");
 }
 
-/// RFC 9113 §8.2.2, §8.3: refused as frames already, the stream or the connection; nothing is stored.
+/// RFC 9113 §8.2.2, §8.3: refused as frames already, the stream or the connection; nothing is
+/// stored.
 #[test]
 fn h2_16_malformed_requests_are_refused() {
     let server = Server::start(&[]);
@@ -548,7 +550,8 @@ fn h2_4_files_that_come_at_once_are_whole_each_with_its_receipt() {
     }
 }
 
-/// A client can shut the window of one stream and keep the connection busy: nobody else is kept waiting by it for ever.
+/// A client can shut the window of one stream and keep the connection busy: nobody else is kept
+/// waiting by it for ever.
 #[test]
 fn pi_14_a_receiver_without_a_window_is_left_behind() {
     let server = Server::start(&["--idle-timeout", "1s", "-v"]);

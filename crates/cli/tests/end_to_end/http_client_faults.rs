@@ -21,8 +21,9 @@ use crate::http_foreign::{by_hand, says};
 /// The path of a request, and the connection that it came over.
 type Stored = Arc<Mutex<Vec<(usize, String)>>>;
 
-/// A server that takes every file over HTTP/2 under TLS, but refuses the first stream that it sees: nothing was done with it, so it
-/// may come again (RFC 9113 §8.7). The others are answered a while after that.
+/// A server that takes every file over HTTP/2 under TLS, but refuses the first stream that it sees:
+/// nothing was done with it, so it may come again (RFC 9113 §8.7). The others are answered a while
+/// after that.
 fn refusing_one_stream() -> (SocketAddr, Stored) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
@@ -230,7 +231,8 @@ fn with_little_memory(arguments: &[&str]) -> Option<Outcome> {
     Some(Running::start(prlimit, None).outcome())
 }
 
-/// A server that answers each request with a listing: `entries` until it returns none, or the client hangs up.
+/// A server that answers each request with a listing: `entries` until it returns none, or the
+/// client hangs up.
 fn lists(entries: impl Fn(u64) -> Option<String> + Send + Sync + 'static) -> SocketAddr {
     let (address, _) = by_hand(move |_, stream| {
         let head = "HTTP/1.1 200 OK\nContent-Type: application/json\nConnection: close";

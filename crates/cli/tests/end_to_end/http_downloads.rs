@@ -1,4 +1,5 @@
-//! Files and listings that go out by GET: whole, in part, on conditions, and as they are seen by a browser.
+//! Files and listings that go out by GET: whole, in part, on conditions, and as they are seen by a
+//! browser.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -274,7 +275,8 @@ fn ht_8_a_tag_changes_with_the_file() {
     assert_eq!(distinct.len(), 4, "{tags:?}");
 }
 
-/// What cannot be sent any more breaks the connection, so that nobody takes what came for all of it.
+/// What cannot be sent any more breaks the connection, so that nobody takes what came for all of
+/// it.
 #[test]
 fn a_file_that_becomes_shorter_while_it_is_sent_breaks_the_connection() {
     let server = Server::start(&[]);

@@ -1,4 +1,5 @@
-//! `http://` and servers of others: nginx and Python as they are, and servers by hand that break off, lie, or never end.
+//! `http://` and servers of others: nginx and Python as they are, and servers by hand that break
+//! off, lie, or never end.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -177,7 +178,8 @@ fn nginx_chooses_what_is_spoken_under_tls() {
 /// What a client asked, and on which connection.
 pub(crate) type Asked = Arc<Mutex<Vec<(usize, String)>>>;
 
-/// A server by hand: `answer` is given each request's head, and the connection, which it closes where it says `false`.
+/// A server by hand: `answer` is given each request's head, and the connection, which it closes
+/// where it says `false`.
 pub(crate) fn by_hand(
     answer: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static,
 ) -> (SocketAddr, Asked) {
@@ -484,7 +486,8 @@ fn a_place_elsewhere_is_named_and_not_asked() {
     assert!(asked_there.lock().unwrap().is_empty());
 }
 
-/// The server has said no, and takes nothing more: what it said is worth more than a broken connection.
+/// The server has said no, and takes nothing more: what it said is worth more than a broken
+/// connection.
 #[test]
 fn an_early_answer_is_heard_while_content_is_sent() {
     let (address, _) = by_hand(|_, stream| {

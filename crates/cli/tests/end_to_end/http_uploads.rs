@@ -462,7 +462,8 @@ fn ht_7_a_killed_curl_publishes_nothing() {
     assert_eq!(server.published(), Vec::<String>::new());
 }
 
-/// One state behind every protocol: begun with curl, ended by our own client, and the digest covers both.
+/// One state behind every protocol: begun with curl, ended by our own client, and the digest covers
+/// both.
 #[test]
 fn what_curl_began_anyport_send_ends() {
     let Some(mut curl) = curl() else { return };

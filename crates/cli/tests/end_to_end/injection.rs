@@ -1,4 +1,5 @@
-//! Words of a peer on somebody's terminal: nothing in them acts there, whichever way they come, and programs read them whole.
+//! Words of a peer on somebody's terminal: nothing in them acts there, whichever way they come, and
+//! programs read them whole.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,14 +8,16 @@ use std::time::{Duration, Instant};
 use crate::harness::{Server, anyport, anyport_command, anyport_with_input, wait_until};
 use crate::wire::{connect, read_text};
 
-/// What a terminal obeys: ESC and BEL, a C1 introducer, the override of direction, both line ends of Unicode, DEL.
+/// What a terminal obeys: ESC and BEL, a C1 introducer, the override of direction, both line ends
+/// of Unicode, DEL.
 const ACTS: &str = "a\u{1b}[2J\u{7}\u{9b}31m\u{202e}b\u{2028}c\u{2029}\u{2066}d\u{85}\u{7f}";
 
 #[track_caller]
 fn nothing_acts(output: &str) {
     let acts = |c: char| {
         (c.is_control() && c != '\n')
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     assert!(!output.contains(acts), "{output:?}");
 }
@@ -63,8 +66,10 @@ fn what_a_server_says_does_not_act_on_the_terminal_of_its_client() {
 fn a_receipt_does_not_act_on_the_terminal_of_its_sender() {
     let path = serde_json::to_string(ACTS).unwrap();
     let receipt = format!(
-        "{{\"protocol\":\"raw\",\"engine\":\"own\",\"peer\":\"127.0.0.1:1\",\"bytes\":7,\"seconds\":0.1,\"rate\":70,\
-         \"end\":\"size\",\"confirmed\":true,\"path\":{path},\"name\":null,\"digest\":null,\"congestion\":null,\
+        "{{\"protocol\":\"raw\",\"engine\":\"own\",\"peer\":\"127.0.0.1:1\",\
+        \"bytes\":7,\"seconds\":0.1,\"rate\":70,\
+         \"end\":\"size\",\"confirmed\":true,\"path\":{path},\"name\":null,\
+         \"digest\":null,\"congestion\":null,\
          \"tcp\":{{}},\"resumed\":0}}"
     );
     for flags in [&["-w", "%{path}\\n"][..], &["--json"], &[]] {
@@ -125,7 +130,8 @@ fn what_a_client_says_does_not_act_on_the_terminal_of_the_server() {
     }
 }
 
-/// What a file in the served directory is called is not always a peer's choice, and acts nowhere either.
+/// What a file in the served directory is called is not always a peer's choice, and acts nowhere
+/// either.
 #[test]
 fn names_in_a_listing_do_not_act() {
     let server = Server::start(&[]);

@@ -324,7 +324,8 @@ fn io_6_a_close_inside_a_message_is_an_interruption() {
     interrupted_once(server, "ws");
 }
 
-/// The library drops the message that was cut and says nothing of it; half a file must not be confirmed.
+/// The library drops the message that was cut and says nothing of it; half a file must not be
+/// confirmed.
 #[test]
 fn a_close_on_the_library_confirms_nothing() {
     let server = Server::start(&["--engine", "library"]);

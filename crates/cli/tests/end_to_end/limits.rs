@@ -1,4 +1,5 @@
-//! Limits of SECURITY.md that have no other test: each is hit, and what is promised beyond it happens.
+//! Limits of SECURITY.md that have no other test: each is hit, and what is promised beyond it
+//! happens.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,7 +16,8 @@ use crate::wire::{TEXT, announced, frame, masked_header, read_close, read_frame,
 const FLOW_CONTROL_ERROR: u32 = 3;
 const FRAME_SIZE_ERROR: u32 = 6;
 
-/// The content of a pipe without a receiver waits with the client: the server buffers one window, and a byte more breaks a rule.
+/// The content of a pipe without a receiver waits with the client: the server buffers one window,
+/// and a byte more breaks a rule.
 #[test]
 fn h2_12_content_that_nobody_accepts_shuts_the_window_of_its_client() {
     let server = Server::start(&[]);
@@ -69,7 +71,8 @@ fn h2_13_a_head_or_a_frame_beyond_its_limit_is_refused() {
     assert_eq!(wire.end(), Some(FRAME_SIZE_ERROR));
 }
 
-/// The server reads on for a while, so that the client reads why it was refused, and then resets the stream.
+/// The server reads on for a while, so that the client reads why it was refused, and then resets
+/// the stream.
 #[test]
 fn h2_9_content_of_a_refused_request_is_discarded_for_a_while_only() {
     let server = Server::start(&[]);

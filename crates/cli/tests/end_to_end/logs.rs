@@ -131,7 +131,8 @@ fn the_log_is_text_unless_it_is_told_otherwise_and_the_journal_is_not_asked_for_
     assert!(!quiet.said().contains("connection ended"), "{}", quiet.said());
 }
 
-/// In place of journald: what is sent to the socket that a program finds where journald has its own.
+/// In place of journald: what is sent to the socket that a program finds where journald has its
+/// own.
 struct Journal {
     scratch: TempDir,
     entries: Receiver<HashMap<String, String>>,
@@ -190,8 +191,8 @@ impl Journal {
     }
 }
 
-/// The fields of an entry (systemd's native protocol): `KEY=value` and a line feed, or the key on a line, eight bytes of
-/// length, and a value that may hold anything.
+/// The fields of an entry (systemd's native protocol): `KEY=value` and a line feed, or the key on a
+/// line, eight bytes of length, and a value that may hold anything.
 fn entry(mut bytes: &[u8]) -> HashMap<String, String> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let mut fields = HashMap::new();

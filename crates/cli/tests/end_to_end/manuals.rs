@@ -56,7 +56,8 @@ fn every_command_has_a_page_that_man_takes() {
         }
         if let Some(mut mandoc) = peer("mandoc") {
             mandoc.args(["-T", "lint", "-W", "warning"]).arg(directory.join(name));
-            // Words beginning with an upper-case letter after a macro, and other matters of taste, are not warnings.
+            // Words beginning with an upper-case letter after a macro, and other matters of taste,
+            // are not warnings.
             let outcome = run(mandoc);
             assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""), "{name}");
         }

@@ -104,7 +104,8 @@ fn both_sides_tell_the_same_rate() {
     }
 }
 
-/// Each end's kernel is asked for what it knows; a transfer of one read is told of, as is one with a thread of its own.
+/// Each end's kernel is asked for what it knows; a transfer of one read is told of, as is one with
+/// a thread of its own.
 #[test]
 fn both_ends_name_their_congestion_control_and_what_tcp_saw() {
     for (engine, clients) in [("own", &ON_OWN[..]), ("library", &ON_LIBRARY)] {

@@ -1,9 +1,9 @@
-//! What no peer can make the server hold: each test prints how far its memory grew, and holds that against the limit that
-//! is configured and one MiB.
+//! What no peer can make the server hold: each test prints how far its memory grew, and holds that
+//! against the limit that is configured and one MiB.
 //!
-//! Growth is the peak of resident memory over what was resident before, in a server that has served one of the same kind,
-//! so that code that was never run and stacks that were never used do not count. `--nocapture` shows the figures;
-//! `bench/records` keeps some.
+//! Growth is the peak of resident memory over what was resident before, in a server that has served
+//! one of the same kind, so that code that was never run and stacks that were never used do not
+//! count. `--nocapture` shows the figures; `bench/records` keeps some.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -81,8 +81,8 @@ fn used(flags: &[&str]) -> Server {
     server
 }
 
-/// Writes `piece` until so many bytes are taken, or the server has had enough of a peer that does not read; gives what
-/// was taken.
+/// Writes `piece` until so many bytes are taken, or the server has had enough of a peer that does
+/// not read; gives what was taken.
 fn flood(mut stream: &TcpStream, piece: &[u8], most: u64) -> u64 {
     let mut taken = 0;
     while taken < most {
@@ -137,7 +137,8 @@ fn fr_9_a_declared_length_takes_no_memory_on_an_upload() {
     }
 }
 
-/// Five million of each kind, from a peer that reads no pong: the server stops reading, and then lets it go.
+/// Five million of each kind, from a peer that reads no pong: the server stops reading, and then
+/// lets it go.
 #[test]
 fn ct_2_a_flood_of_pings_takes_no_memory() {
     let server = used(&["--idle-timeout", "1s"]);
@@ -154,7 +155,8 @@ fn ct_2_a_flood_of_pings_takes_no_memory() {
     }
 }
 
-/// The first message that does not fit the sockets' buffers is held, once, and no other is read until it is taken.
+/// The first message that does not fit the sockets' buffers is held, once, and no other is read
+/// until it is taken.
 #[test]
 fn bp_1_an_echo_that_is_not_read_takes_no_memory() {
     for (size, name) in [(64 * 1024, "64 KiB"), (MIB, "1 MiB"), (ECHO, "16 MiB")] {
@@ -316,7 +318,8 @@ fn a_gigabyte_takes_no_more_memory_than_a_byte() {
     }
 }
 
-/// 16 MiB for the first and one for each further one is the allowance; each is held in the middle until all are there.
+/// 16 MiB for the first and one for each further one is the allowance; each is held in the middle
+/// until all are there.
 #[test]
 fn a_hundred_transfers_at_once_take_less_than_a_mib_each() {
     const COUNT: u64 = 100;
@@ -360,7 +363,8 @@ fn a_hundred_transfers_at_once_take_less_than_a_mib_each() {
     }
 }
 
-/// A pipe's buffer holds pieces as well as bytes: content in crumbs takes no more than other content does.
+/// A pipe's buffer holds pieces as well as bytes: content in crumbs takes no more than other
+/// content does.
 #[test]
 fn pi_15_a_pipe_of_crumbs_takes_no_more_than_its_buffer() {
     const RECEIVERS: u32 = 32;

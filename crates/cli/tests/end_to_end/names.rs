@@ -1,4 +1,5 @@
-//! Names: none is lost, changed silently or taken for another one, and what has no way over is named.
+//! Names: none is lost, changed silently or taken for another one, and what has no way over is
+//! named.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -32,7 +33,8 @@ const SEND: [(&str, &[&str]); 7] = [
 const GET: [(&str, &[&str]); 5] =
     [("tcp", &[]), ("ws", &[]), ("frames", &[]), ("http", &[]), ("https", &["-k"])];
 
-/// Names of which each pair would be one, if they were made text, or were made what all systems take.
+/// Names of which each pair would be one, if they were made text, or were made what all systems
+/// take.
 const NAMES: [&[u8]; 9] =
     [b"report", b"report ", b"caf\xe9", b"caf\xe8", b"a\\b", b"a_b", b" /x", b"x", b" /\xff"];
 
@@ -159,7 +161,8 @@ fn a_name_that_had_to_change_never_counts_as_present() {
     ws.write_all(&frame(TEXT, offer.as_bytes())).unwrap();
     let (_, answer) = read_frame(&mut ws);
     assert!(String::from_utf8_lossy(&answer).contains(r#""code":"exists""#), "{answer:?}");
-    let put = "PUT /a%0Ab HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nX-Anyport-Mtime: 1700000000\r\nConnection: close\r\n\r\nother";
+    let put = "PUT /a%0Ab HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nX-Anyport-Mtime: \
+        1700000000\r\nConnection: close\r\n\r\nother";
     let answer = converse(&mut connect(server.port()), put.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 409 "), "{answer}");
 }
@@ -179,7 +182,8 @@ fn a_name_that_had_to_change_is_stored_apart_and_said() {
     assert!(answer.contains(" end=already-here "), "{answer}");
 }
 
-/// Speaks as a server of an earlier version, a line at a time; a connection is what `serve` makes of it.
+/// Speaks as a server of an earlier version, a line at a time; a connection is what `serve` makes
+/// of it.
 fn old_server(
     mut serve: impl FnMut(&mut BufReader<TcpStream>) + Send + 'static,
     connections: usize,
@@ -224,7 +228,8 @@ fn a_server_that_does_not_know_names_in_bytes_is_asked_again_without() {
                 let end = if is_mapped && taken > 0 { "already-here" } else { "size" };
                 taken += 1;
                 let receipt = format!(
-                    "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:9 bytes=1 seconds=0 end={end} confirmed=true path={path}\n"
+                    "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:9 bytes=1 seconds=0 \
+                    end={end} confirmed=true path={path}\n"
                 );
                 stream.get_mut().write_all(receipt.as_bytes()).unwrap();
             }
@@ -249,7 +254,8 @@ fn a_server_that_does_not_say_what_it_leaves_out_is_asked_again_without() {
                 let answer = if line.contains("left_out") {
                     "ANYPORT/1 ERROR bad-request unknown word \"left_out\"\n"
                 } else if line.contains("LIST") {
-                    "ANYPORT/1 ENTRY name=d/x kind=file size=1 mtime=5 mode=644\nANYPORT/1 END entries=1\n"
+                    "ANYPORT/1 ENTRY name=d/x kind=file size=1 mtime=5 \
+                    mode=644\nANYPORT/1 END entries=1\n"
                 } else {
                     "ANYPORT/1 FILE name=d/x size=1 offset=0 mtime=5 mode=644\nxEND\n"
                 };

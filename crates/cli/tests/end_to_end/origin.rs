@@ -41,8 +41,8 @@ fn hs_10_only_a_page_of_the_same_host_and_port_connects() {
     }
 }
 
-/// A page whose name leads to its own server at first, and here a moment later: same origin to a browser, so only the name
-/// tells it apart.
+/// A page whose name leads to its own server at first, and here a moment later: same origin to a
+/// browser, so only the name tells it apart.
 #[test]
 fn a_name_that_was_led_here_is_refused_for_everything_it_could_read_or_send() {
     let server = Server::start(&[]);
@@ -109,7 +109,8 @@ fn a_name_that_is_allowed_is_ours_and_its_likes_are_not() {
     }
 }
 
-/// Whoever can show a token is no page that was led here, and reaches a server by names as a proxy gives them.
+/// Whoever can show a token is no page that was led here, and reaches a server by names as a proxy
+/// gives them.
 #[test]
 fn where_a_token_is_shown_any_name_will_do() {
     use std::os::unix::fs::PermissionsExt;
@@ -122,7 +123,8 @@ fn where_a_token_is_shown_any_name_will_do() {
     assert_eq!(ask(&server, &format!("{request}\r\n")).0, 401);
 }
 
-/// What browsers say of a request that has no `Origin`: an image, a frame, a link, what is loaded ahead of one.
+/// What browsers say of a request that has no `Origin`: an image, a frame, a link, what is loaded
+/// ahead of one.
 #[test]
 fn pi_16_a_page_of_another_origin_leads_to_rooms_and_pipes_and_embeds_neither() {
     let server = Server::start(&["-v", "--allow-origin", "http://friend.example"]);

@@ -210,7 +210,8 @@ fn pi_5_http_1_0_gets_it_until_the_close_and_connections_go_on() {
     let mut old = ask(&server, "GET /pipe/k HTTP/1.0\r\n\r\n");
     let mut giver = ask(
         &server,
-        "POST /pipe/k HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n\
+        "POST /pipe/k HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \
+        chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n\
          GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
     );
     let answer = read_text(&mut old);
@@ -348,7 +349,8 @@ fn pi_8_a_killed_receiver_is_missed_and_the_last_one_ends_it() {
     let mut stays = get(&server, "k");
     let mut giver = ask(
         &server,
-        "PUT /pipe/k?n=2 HTTP/1.1\r\nHost: a\r\nContent-Length: 6000000\r\nAccept: application/json\r\n\r\n",
+        "PUT /pipe/k?n=2 HTTP/1.1\r\nHost: a\r\nContent-Length: 6000000\r\nAccept: \
+        application/json\r\n\r\n",
     );
     giver.write_all(&[7; 1000]).unwrap();
     read_head(&mut goes);
@@ -465,7 +467,8 @@ fn pi_10_what_is_asked_for_wrongly_or_too_often_is_refused() {
         ("PUT /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n", 411),
         ("HEAD /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n", 405),
         (
-            "PUT /pipe/k HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n",
+            "PUT /pipe/k HTTP/1.1\r\nHost: a\r\nContent-Encoding: \
+            gzip\r\nContent-Length: 0\r\n\r\n",
             415,
         ),
         ("PUT /pipe/k HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nContent-Length: 0\r\n\r\n", 403),

@@ -1,4 +1,5 @@
-//! Who dies in the middle of a pipe: nobody takes what came until then for all of it, and nobody waits for a ghost.
+//! Who dies in the middle of a pipe: nobody takes what came until then for all of it, and nobody
+//! waits for a ghost.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,5 @@
-//! What an operator allows one peer, and all of them together: connections of an address, room, rates.
+//! What an operator allows one peer, and all of them together: connections of an address, room,
+//! rates.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,7 +23,8 @@ pub(crate) fn connect_from(source: &str, port: u16) -> TcpStream {
     stream
 }
 
-/// Whether it is, rather than served: the server closes those that it does not take before it reads.
+/// Whether it is, rather than served: the server closes those that it does not take before it
+/// reads.
 fn is_closed_at_once(stream: &mut TcpStream) -> bool {
     let _ = stream.write_all(b"ANYPORT/1 TIME\n");
     is_closed(stream)

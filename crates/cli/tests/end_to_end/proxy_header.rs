@@ -1,4 +1,5 @@
-//! PROXY protocol headers in front of what a proxy's client sends, on a server that does not accept them.
+//! PROXY protocol headers in front of what a proxy's client sends, on a server that does not accept
+//! them.
 
 use std::io::Write;
 use std::net::Shutdown;

@@ -259,7 +259,8 @@ fn where_the_default_port_is_taken_the_hint_leads_to_a_server_that_works() {
     run_all(&place, &commands[1..], Some(&port));
 }
 
-/// Commands that README only names: those in `text` blocks and between backticks take long, or need another machine.
+/// Commands that README only names: those in `text` blocks and between backticks take long, or need
+/// another machine.
 #[test]
 fn every_flag_that_the_readme_names_is_known() {
     let spans = README.split('`').skip(1).step_by(2).filter(|span| !span.contains('\n'));

@@ -185,7 +185,8 @@ fn what_is_set_for_one_listener_follows() {
     get("HTTP/1.1 4");
 }
 
-/// What listens beyond this machine keeps what lets it, though the file says that it listens elsewhere now.
+/// What listens beyond this machine keeps what lets it, though the file says that it listens
+/// elsewhere now.
 #[test]
 fn a_wide_listener_keeps_its_tokens() {
     let scratch = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Transfers that break off go on where they stopped, whoever broke them, and end with the same digest.
+//! Transfers that break off go on where they stopped, whoever broke them, and end with the same
+//! digest.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -210,7 +211,8 @@ fn another_size_time_or_algorithm_begins_anew() {
     }
 }
 
-/// The server has not noticed that the first connection is gone: its sender is back, and need not wait.
+/// The server has not noticed that the first connection is gone: its sender is back, and need not
+/// wait.
 #[test]
 fn a_sender_that_is_back_takes_over_from_its_own_dead_connection() {
     for bulk in ["0", "4"] {
@@ -346,7 +348,8 @@ fn times_are_kept_and_permissions_when_asked() {
     assert_ne!(look("new").permissions().mode() & 0o777, 0o751);
 }
 
-/// As if the machine had lost power under the server, and a supervisor had started it again: nobody does anything.
+/// As if the machine had lost power under the server, and a supervisor had started it again: nobody
+/// does anything.
 #[test]
 fn a_sender_outlives_its_server() {
     for scheme in ["tcp", "ws", "frames"] {
@@ -518,8 +521,8 @@ fn many_small_files_go_one_behind_the_other() {
     assert!(again.iter().all(|receipt| receipt["end"] == "already-here"));
 }
 
-/// The files that `send --json` names in `failed` events, each with the exit code of a refusal. The last event has none: it
-/// is about the whole command.
+/// The files that `send --json` names in `failed` events, each with the exit code of a refusal. The
+/// last event has none: it is about the whole command.
 pub(crate) fn failed_files(sent: &Outcome) -> Vec<String> {
     let mut events = sent.json();
     events.retain(|event| event["event"] == "failed");
@@ -564,7 +567,8 @@ fn a_file_that_fails_does_not_stop_the_others() {
     }
 }
 
-/// Killed at random bytes, again and again. `ANYPORT_KILL_ROUNDS` sets how often; three kills a round.
+/// Killed at random bytes, again and again. `ANYPORT_KILL_ROUNDS` sets how often; three kills a
+/// round.
 #[test]
 fn whatever_byte_the_server_is_killed_at_nothing_is_lost() {
     let rounds = std::env::var("ANYPORT_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
@@ -657,8 +661,8 @@ fn a_server_that_stays_away_is_a_transfer_that_broke_off() {
     assert_eq!(outcome.stderr.matches("retrying in").count(), 2, "{outcome:?}");
 }
 
-/// Attempts are bounded in time, however many there may be: of a sender and of a receiver whose peer takes each connection and
-/// breaks it.
+/// Attempts are bounded in time, however many there may be: of a sender and of a receiver whose
+/// peer takes each connection and breaks it.
 #[test]
 fn who_tries_again_gives_up_when_its_time_is_over() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -706,7 +710,8 @@ fn a_strangers_part_is_gone_on_with_only_on_the_word_of_a_digest() {
     assert_eq!(server.published(), Vec::<String>::new());
 }
 
-/// What is kept beside a part is of this boot, or is not believed; and a part that begins anew has no past.
+/// What is kept beside a part is of this boot, or is not believed; and a part that begins anew has
+/// no past.
 #[test]
 fn a_state_of_another_boot_or_of_another_part_is_not_believed() {
     let server = Server::start(&["--fsync", "none"]);

@@ -248,7 +248,8 @@ fn who_gives_no_name_is_a_guest_and_may_speak() {
     assert!(read_line(&mut alice).ends_with(": hi"));
 }
 
-/// What came in one read with the request, or with the opening handshake, is said as if it had come later.
+/// What came in one read with the request, or with the opening handshake, is said as if it had come
+/// later.
 #[test]
 fn what_is_said_at_once_is_heard() {
     let server = Server::start(&[]);
@@ -447,7 +448,8 @@ fn who_comes_back_misses_nothing_and_hears_nothing_twice() {
     assert!(breaks > 20, "{breaks}");
 }
 
-/// One that never reads: the others hear all, its queue is bounded, and when it reads at last it is told how much it missed.
+/// One that never reads: the others hear all, its queue is bounded, and when it reads at last it is
+/// told how much it missed.
 #[test]
 fn bp_3_a_slow_member_delays_nobody_and_is_told_what_it_missed() {
     const MESSAGES: u64 = 2000;
@@ -470,7 +472,8 @@ fn bp_3_a_slow_member_delays_nobody_and_is_told_what_it_missed() {
         let line = lines.next().unwrap();
         assert!(line.starts_with(&format!("speaker: {number} ")), "{number}: {}", &line[..30]);
     }
-    // 20 MB went through; what waits for the slow one is a part of a MB, and some of it is with the kernel.
+    // 20 MB went through; what waits for the slow one is a part of a MB, and some of it is with the
+    // kernel.
     let grown = server.memory().saturating_sub(before);
     assert!(grown < 8 * 1024 * 1024, "{grown} bytes more");
 
@@ -687,7 +690,8 @@ fn curl_is_in_the_same_room() {
     }
 }
 
-/// A page of another host, which the server was told to let in: by WebSocket, EventSource and fetch.
+/// A page of another host, which the server was told to let in: by WebSocket, EventSource and
+/// fetch.
 #[test]
 fn a_page_in_a_browser_is_in_the_same_room() {
     talk_from_a_page("");
@@ -713,7 +717,8 @@ fn talk_from_a_page(s: &str) {
         }};
         new EventSource('http{s}:' + room).onmessage = event => {{
             if (event.data.startsWith('alice:'))
-                fetch('http{s}:' + room + '?as=poster', {{ method: 'POST', body: 'and I ' + event.data }})
+                fetch('http{s}:' + room + '?as=poster',
+                    {{ method: 'POST', body: 'and I ' + event.data }})
                     .then(answer => answer.text())
                     .then(id => ws.send('posted as ' + id));
         }};
@@ -728,7 +733,8 @@ fn talk_from_a_page(s: &str) {
                 if stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {
                     let length = page.len();
                     let head = format!(
-                        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n"
+                        "HTTP/1.1 200 OK\r\nContent-Type: \
+                        text/html\r\nContent-Length: {length}\r\n\r\n"
                     );
                     let _ = stream.write_all(format!("{head}{page}").as_bytes());
                 }

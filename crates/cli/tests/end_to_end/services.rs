@@ -1,4 +1,5 @@
-//! Every service over every protocol that carries it, from one table; and what is not carried says so.
+//! Every service over every protocol that carries it, from one table; and what is not carried says
+//! so.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, UdpSocket};
@@ -74,7 +75,8 @@ const TABLE: &[(&str, Way, &str, &str)] = &[
     (
         "room",
         Http,
-        "POST /rooms/r?as=me HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        "POST /rooms/r?as=me HTTP/1.1\r\nHost: a\r\nContent-Length: \
+        5\r\nConnection: close\r\n\r\nhello",
         "HTTP/1.1 200 OK…\r\n\r\n…-…\n",
     ),
     ("file", Preface, "ANYPORT/1 PUT x\nhello", "ANYPORT/1 RECEIPT protocol=raw …bytes=5 …\n"),
@@ -205,7 +207,8 @@ fn matches(answer: &str, expected: &str) -> bool {
     expected.ends_with('…') || rest.is_empty()
 }
 
-/// A large transfer runs on a thread of its own; what the connection becomes behind it does not keep that thread.
+/// A large transfer runs on a thread of its own; what the connection becomes behind it does not
+/// keep that thread.
 #[test]
 fn a_conversation_begins_behind_a_large_file() {
     let server = Server::start(&["--bulk-threads", "1"]);

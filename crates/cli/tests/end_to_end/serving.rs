@@ -230,7 +230,8 @@ fn endless_senders_among_the_tasks_do_not_starve_others() {
             let mut stream = connect(server.port());
             let (zeros, stop) = (&zeros, &stop);
             scope.spawn(move || {
-                // At least once, however soon the others are done: who says nothing gets no receipt.
+                // At least once, however soon the others are done: who says nothing gets no
+                // receipt.
                 loop {
                     stream.write_all(zeros).unwrap();
                     if stop.load(Ordering::Relaxed) {

@@ -100,7 +100,8 @@ fn an_upload_may_take_longer_than_a_message() {
     }
 }
 
-/// Only silence is idle: a message of a file may take longer than `--idle-timeout` while its bytes arrive.
+/// Only silence is idle: a message of a file may take longer than `--idle-timeout` while its bytes
+/// arrive.
 #[test]
 fn a_message_of_a_file_may_take_longer_than_the_idle_timeout() {
     for engine in ["own", "library"] {

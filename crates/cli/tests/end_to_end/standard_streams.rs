@@ -1,4 +1,5 @@
-//! What a process inherits: standard streams of every kind, ignored signals, and an environment without a runtime directory.
+//! What a process inherits: standard streams of every kind, ignored signals, and an environment
+//! without a runtime directory.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

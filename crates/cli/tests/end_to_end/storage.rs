@@ -88,7 +88,8 @@ fn with_umask(umask: &str) -> Command {
     command
 }
 
-/// Whatever a file system lacks: a file is stored whole, never over another one, and no success is reported as a failure.
+/// Whatever a file system lacks: a file is stored whole, never over another one, and no success is
+/// reported as a failure.
 #[test]
 fn what_a_file_system_lacks_costs_no_transfer() {
     let other = Server::start(&[]);
@@ -587,7 +588,8 @@ fn a_partial_file_of_another_user_is_not_used() {
     });
     get.kill();
     drop(get);
-    // A second name of it stands for another user's hand on it: making one of another user takes root.
+    // A second name of it stands for another user's hand on it: making one of another user takes
+    // root.
     let planted = scratch.path().join("planted");
     std::fs::hard_link(&part, &planted).unwrap();
     let length = std::fs::metadata(&planted).unwrap().len();

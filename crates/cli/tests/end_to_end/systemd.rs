@@ -1,4 +1,5 @@
-//! What a service manager is told, the sockets that it opens for us, and the units that are shipped.
+//! What a service manager is told, the sockets that it opens for us, and the units that are
+//! shipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -172,7 +173,8 @@ fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// Runs `anyport serve` as the child of a process that opens `sockets`, as `KIND ADDRESS`, and names them.
+/// Runs `anyport serve` as the child of a process that opens `sockets`, as `KIND ADDRESS`, and
+/// names them.
 fn activate(sockets: &[&str], names: &str, flags: &[&str]) -> Option<Command> {
     let mut parent = peer("python3")?;
     parent.args(["-c", PARENT, &sockets.join(","), names, env!("CARGO_BIN_EXE_anyport")]);

@@ -1,4 +1,5 @@
-//! Every protocol under TLS on the same port, and whom clients trust; against openssl, curl, ncat, socat, Python and our own.
+//! Every protocol under TLS on the same port, and whom clients trust; against openssl, curl, ncat,
+//! socat, Python and our own.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -513,7 +514,8 @@ fn openssl_curl_and_ncat_are_served_under_tls() {
     }
 }
 
-/// Keeps stdin open until `expected` has been said: openssl and ncat go at the end of their input, whatever still comes.
+/// Keeps stdin open until `expected` has been said: openssl and ncat go at the end of their input,
+/// whatever still comes.
 fn run_slowly(mut command: Command, input: &[u8], expected: &str) -> (bool, String, String) {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -926,7 +928,8 @@ fn every_cut_of_the_wire_is_the_same_to_a_session() {
         for plain in [put.as_bytes(), &content, b"END\n"] {
             secured.machine.seal(plain, &mut wire).unwrap();
         }
-        // The ends of records are where it matters; a byte at a time for all of it would take a while.
+        // The ends of records are where it matters; a byte at a time for all of it would take a
+        // while.
         let (head, tail) = wire.split_at(if step < 1000 { 700 } else { wire.len() });
         for piece in head.chunks(step) {
             secured.stream.write_all(piece).unwrap();

@@ -16,7 +16,8 @@ use crate::wire::{TEXT, frame, upgrade};
 const STEP: Duration = Duration::from_millis(100);
 const IDLE: &str = "1s";
 
-/// A record of 10,000 bytes, begun and never whole, a byte at a time for as long as the server takes them.
+/// A record of 10,000 bytes, begun and never whole, a byte at a time for as long as the server
+/// takes them.
 fn trickle(secured: &mut Secured) -> JoinHandle<()> {
     let mut record = Vec::new();
     secured.machine.seal(&noise(10_000, 1), &mut record).unwrap();
@@ -54,7 +55,8 @@ fn an_upload_whose_record_trickles_is_interrupted_after_the_idle_time() {
     }
 }
 
-/// On the threads of conversations: it is pinged after half of the time, which a record that trickles does not answer.
+/// On the threads of conversations: it is pinged after half of the time, which a record that
+/// trickles does not answer.
 #[test]
 fn a_websocket_whose_record_trickles_is_closed_after_the_idle_time() {
     let server = Server::start(&["--idle-timeout", IDLE]);

@@ -526,7 +526,8 @@ fn a_browser_speaks_websocket_with_a_token_among_its_subprotocols() {
     let script = format!(
         "import asyncio, websockets\n\
          async def main():\n\
-         \x20   async with websockets.connect('{url}', subprotocols=['anyport.1', 'anyport.token.{ALICE}']) as ws:\n\
+         \x20   async with websockets.connect('{url}', subprotocols=[\
+         'anyport.1', 'anyport.token.{ALICE}']) as ws:\n\
          \x20       await ws.send('hello')\n\
          \x20       print(await ws.recv(), ws.subprotocol)\n\
          asyncio.run(main())\n"

@@ -1,6 +1,8 @@
-//! Crowds, storms and shortages: whatever they do, the same process serves the next client, and gives back what they took.
+//! Crowds, storms and shortages: whatever they do, the same process serves the next client, and
+//! gives back what they took.
 //!
-//! The rows are those of the fault matrix. Those that take long are run by `--ignored`; beside each is a short one.
+//! The rows are those of the fault matrix. Those that take long are run by `--ignored`; beside each
+//! is a short one.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -43,8 +45,8 @@ fn descriptors(server: &Server) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
 
-/// So many as are wanted, or what the limit on open files bears: a server counts two for each connection, a quarter for streams,
-/// and a few for itself.
+/// So many as are wanted, or what the limit on open files bears: a server counts two for each
+/// connection, a quarter for streams, and a few for itself.
 fn bearable(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -71,8 +73,9 @@ fn serves(server: &Server) -> usize {
     events.take_while(|event| event["event"] != "receipt").count()
 }
 
-/// Rows 1 and 2: heads that trickle, and silence. Each of the first is cut when a head must be whole, each of the others when
-/// nothing has come for the idle time, and neither holds up who has something to say.
+/// Rows 1 and 2: heads that trickle, and silence. Each of the first is cut when a head must be
+/// whole, each of the others when nothing has come for the idle time, and neither holds up who has
+/// something to say.
 fn slow_crowd(each: usize, handshake: Duration, idle: Duration, pause: Duration) {
     let seconds = |time: Duration| format!("{}ms", time.as_millis());
     let flags = ["--handshake-timeout", &seconds(handshake), "--idle-timeout", &seconds(idle)];
@@ -129,8 +132,8 @@ fn heads_that_trickle_and_silence_are_cut_in_their_time() {
     slow_crowd(60, handshake, idle, Duration::from_millis(50));
 }
 
-/// Rows 1 and 21: while handshakes stand that never end, in TLS and in HTTP, whoever comes with something to say is served, and
-/// soon.
+/// Rows 1 and 21: while handshakes stand that never end, in TLS and in HTTP, whoever comes with
+/// something to say is served, and soon.
 #[test]
 fn five_hundred_handshakes_that_stand_keep_nobody_waiting() {
     let crowd = bearable(500);
@@ -161,7 +164,8 @@ fn five_hundred_handshakes_that_stand_keep_nobody_waiting() {
         })
         .collect();
     took.sort();
-    // With one of them waiting for another it would be minutes; a loaded machine takes a part of a second.
+    // With one of them waiting for another it would be minutes; a loaded machine takes a part of a
+    // second.
     assert!(took[49] < Duration::from_secs(5), "{took:?}");
     assert!(!standing.iter_mut().any(is_closed), "all of them still stood");
 }
@@ -310,7 +314,8 @@ fn ten_thousand_idle_connections_cost_little_memory_and_no_processor() {
     idle_crowd(10_000, Duration::from_secs(30));
 }
 
-/// Row 23, foreseen: no more connections are taken than the descriptors bear, so none of them fails for want of one.
+/// Row 23, foreseen: no more connections are taken than the descriptors bear, so none of them fails
+/// for want of one.
 #[test]
 fn a_limit_on_open_files_bounds_the_connections_and_not_the_transfers() {
     let Some(mut command) = peer("prlimit") else { return };
@@ -348,8 +353,8 @@ fn a_limit_on_open_files_bounds_the_connections_and_not_the_transfers() {
     server.takes_a_good_file();
 }
 
-/// Row 23, unforeseen: the limit is lowered while it serves, so accepting fails. It is said once, waiting costs nothing, what
-/// runs goes on, and all is well when connections have ended.
+/// Row 23, unforeseen: the limit is lowered while it serves, so accepting fails. It is said once,
+/// waiting costs nothing, what runs goes on, and all is well when connections have ended.
 #[test]
 fn without_descriptors_what_runs_goes_on_and_who_comes_waits() {
     let Some(mut prlimit) = peer("prlimit") else { return };
@@ -501,7 +506,8 @@ def peer(words):
     one = socket.create_connection(('10.213.7.1', int(sys.argv[1])))
     one.sendall(words)
     return one
-key = b'Upgrade: websocket\\r\\nConnection: Upgrade\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\nSec-WebSocket-Version: 13\\r\\n'
+key = (b'Upgrade: websocket\\r\\nConnection: Upgrade\\r\\n'
+    b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\nSec-WebSocket-Version: 13\\r\\n')
 held = [peer(b'ANYPORT/1 PUT x size=10\\nhello'), peer(b'ANYPORT/1 JOIN lobby as alice\\n'),
         peer(b'GET /echo HTTP/1.1\\r\\nHost: a\\r\\n' + key + b'\\r\\n'), peer(b'')]
 held[1].recv(10)

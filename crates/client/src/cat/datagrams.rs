@@ -15,7 +15,8 @@ use crate::error::{Error, ErrorKind, Transferred};
 use crate::proxy::Proxies;
 use crate::target::Target;
 
-/// Cancel safe: no; it is never cancelled. UDP has no end: without `quit_after` it goes on for ever.
+/// Cancel safe: no; it is never cancelled. UDP has no end: without `quit_after` it goes on for
+/// ever.
 pub(super) async fn pipe(
     target: &Target,
     options: &CatOptions,
@@ -101,7 +102,8 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
-/// Bytes of the input that become one datagram, as nc has it. Beyond loopback, more than about 1400 travel in parts.
+/// Bytes of the input that become one datagram, as nc has it. Beyond loopback, more than about 1400
+/// travel in parts.
 const LONGEST_SENT: usize = 16 * 1024;
 
 /// No datagram is longer, jumbograms apart.

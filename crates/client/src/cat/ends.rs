@@ -104,7 +104,8 @@ fn not_written(cause: io::Error) -> Error {
     Error::output("write the output", cause)
 }
 
-/// Pieces that wait on their way, in each direction: with 64 KiB each as much as a pipe of the kernel may hold.
+/// Pieces that wait on their way, in each direction: with 64 KiB each as much as a pipe of the
+/// kernel may hold.
 const PIECES: usize = 16;
 
 /// Bytes of a line that is to be a text message.

@@ -1,4 +1,5 @@
-//! A pipe to any server: what is read goes there, what comes is written, both at once and neither held up by the other.
+//! A pipe to any server: what is read goes there, what comes is written, both at once and neither
+//! held up by the other.
 //!
 //! ```text
 //!   input  ──► thread ──► pieces ──► one task, which ──► server
@@ -31,7 +32,8 @@ pub struct CatOptions {
     pub quit_after: Option<Duration>,
     /// Tell the server that the input has ended.
     pub shutdown: bool,
-    /// After the server's FIN the rest of the input still goes there: it may have ended one direction alone.
+    /// After the server's FIN the rest of the input still goes there: it may have ended one
+    /// direction alone.
     pub outlasts: bool,
     /// How to connect.
     pub connect: ConnectOptions,

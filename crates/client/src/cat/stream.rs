@@ -132,7 +132,8 @@ impl Connection {
             return Ok(end);
         }
         let mut buffer = vec![0; PIECE];
-        // The input has; the server is to be told so, once all before is on its way; and the server has.
+        // The input has; the server is to be told so, once all before is on its way; and the server
+        // has.
         let (mut ended, mut tells, mut heard_all) = (false, false, false);
         let mut until = Instant::now();
         loop {

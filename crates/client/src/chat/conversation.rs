@@ -1,8 +1,9 @@
-//! What one member has heard and said, over all its connections: nothing is heard twice, and nothing is said twice.
+//! What one member has heard and said, over all its connections: nothing is heard twice, and
+//! nothing is said twice.
 //!
 //! ```text
 //!   said ──► unconfirmed ──► the room tells it back with its key ──► confirmed
-//!   a new connection: since the last event that was heard ──► what was missed, own messages among it ──► what is still
+//!   new connection: since the last received event ──► missed events, own messages among them ──►
 //!   unconfirmed is said again
 //! ```
 //!
@@ -33,8 +34,8 @@ pub(super) struct Conversation {
 enum Phase {
     /// Not in.
     Away,
-    /// In; what was missed comes, up to this event. Where the room has begun anew there is none, and our own join is told
-    /// behind all.
+    /// In; what was missed comes, up to this event. Where the room has begun anew there is none,
+    /// and our own join is told behind all.
     CatchingUp(Option<EventId>),
     /// In, and up to date.
     Here,
@@ -191,8 +192,8 @@ impl Conversation {
         matches!(event, Event::Join { nick, .. } if ours(nick))
     }
 
-    /// Whether it is one of ours that was not confirmed. What was said before it and is not told before it never will be:
-    /// the room takes what a member says in its order.
+    /// Whether it is one of ours that was not confirmed. What was said before it and is not told
+    /// before it never will be: the room takes what a member says in its order.
     fn confirm(&mut self, message: &Message) -> bool {
         let Some(key) = &message.key else { return false };
         let Some(at) = self.unconfirmed.iter().position(|(unconfirmed, _)| unconfirmed == key)
@@ -216,8 +217,8 @@ impl Conversation {
     }
 }
 
-/// Messages that may be unconfirmed at once. One at a time would wait for the network each time; what is beyond stays
-/// with whoever says it.
+/// Messages that may be unconfirmed at once. One at a time would wait for the network each time;
+/// what is beyond stays with whoever says it.
 const WINDOW: usize = 64;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Talking in a room: says lines, tells events, and is back after a break without a gap and without a duplicate.
+//! Talking in a room: says lines, tells events, and is back after a break without a gap and without
+//! a duplicate.
 //!
 //! ```text
-//!   lines ──► conversation ──► wire ──► server         one task: a select of what is typed, what comes, and time
+//!   lines ──► conversation ──► wire ──► server      one task selects: typed lines, events, time
 //!   told  ◄── conversation ◄── wire ◄──
 //! ```
 
@@ -288,7 +289,9 @@ impl Chat<'_> {
                             let said = self.conversation.say(text);
                             connection.wire.say(&said, &mut connection.stream.writer.out);
                         }
-                        Some(Said::Who) => connection.wire.say(&Said::Who, &mut connection.stream.writer.out),
+                        Some(Said::Who) => {
+                        connection.wire.say(&Said::Who, &mut connection.stream.writer.out)
+                    }
                         None => {
                             self.ended = true;
                             deadline = Instant::now() + self.options.farewell;
@@ -351,8 +354,8 @@ fn not_printed(cause: io::Error) -> Error {
     Error::output("print room events", cause)
 }
 
-/// Says what is left to say, and waits a little for the server to close: bytes that it sends to a closed socket would be
-/// answered by a reset, which may overtake our last words.
+/// Says what is left to say, and waits a little for the server to close: bytes that it sends to a
+/// closed socket would be answered by a reset, which may overtake our last words.
 async fn farewell(connection: &mut Connection) {
     let Duplex { reader, writer } = &mut connection.stream;
     let last_words = async {

@@ -1,4 +1,5 @@
-//! What a chat travels in: WebSocket messages of `anyport.chat.1`, or the same JSON in lines of raw TCP.
+//! What a chat travels in: WebSocket messages of `anyport.chat.1`, or the same JSON in lines of raw
+//! TCP.
 //!
 //! No sockets here: bytes in, events out; what is said in, bytes out.
 
@@ -159,7 +160,8 @@ fn event(json: &[u8], peer: SocketAddr) -> Result<Event, Error> {
     event.map_err(|source| Error::at(peer, ErrorKind::Event).because(source))
 }
 
-/// Bytes of one event: far more than a message of 64 KiB or a thousand nicknames take, and what a server can make us hold.
+/// Bytes of one event: far more than a message of 64 KiB or a thousand nicknames take, and what a
+/// server can make us hold.
 const LONGEST_EVENT: usize = 1024 * 1024;
 
 #[cfg(test)]

@@ -28,8 +28,8 @@ impl Folders {
         Self { root, checked: HashSet::new() }
     }
 
-    /// Creates `path` and the directories above it. A directory with the name of another one, as the file system compares
-    /// names, is not used instead.
+    /// Creates `path` and the directories above it. A directory with the name of another one, as
+    /// the file system compares names, is not used instead.
     pub(super) fn create(&mut self, path: &Path) -> Result<(), Error> {
         let below = path.ancestors().take_while(|above| *above != self.root);
         let unchecked: Vec<&Path> = below.filter(|path| !self.checked.contains(*path)).collect();

@@ -8,8 +8,8 @@
 //!   publish             checked, on the disk, renamed over nothing
 //! ```
 //!
-//! Fresh content is hashed as it comes. Where a part was gone on with, all of it is hashed when it is whole: the server
-//! is never kept waiting for our disk.
+//! Fresh content is hashed as it comes. Where a part was gone on with, all of it is hashed when it
+//! is whole: the server is never kept waiting for our disk.
 
 mod file;
 mod folders;
@@ -60,10 +60,11 @@ pub struct GetOptions {
     pub digest: Algorithm,
     /// Whether a file that is here with the same size and time is compared by digest.
     pub checksum: bool,
-    /// What to do where another file is already.
-    /// One of the same size and exact time, or of the same digest, counts as received, but for `Rename`.
+    /// What to do where another file is already. One of the same size and exact time, or of the
+    /// same digest, counts as received, but for `Rename`.
     pub on_exists: OnExists,
-    /// Whether received files get the permissions that they have on the server, even beyond the umask.
+    /// Whether received files get the permissions that they have on the server, even beyond the
+    /// umask.
     pub permissions: bool,
     /// How to connect.
     pub connect: ConnectOptions,
@@ -119,8 +120,8 @@ pub struct Got {
     pub digest: Option<Digest>,
     /// The server said the same digest. Over HTTP it says none, and the length alone was compared.
     pub verified: bool,
-    /// The server said beforehand how many bytes there are. Where it did not, and is not under TLS, its end in the middle looks
-    /// like that of the file.
+    /// The server said beforehand how many bytes there are. Where it did not, and is not under TLS,
+    /// its end in the middle looks like that of the file.
     pub size_told: bool,
     /// What became of it: received and stored here, or already here.
     pub outcome: Outcome,
@@ -160,8 +161,8 @@ pub enum Progress<'a> {
     Retrying(&'a Error, Duration),
 }
 
-/// The files that one command has received, so that none of them counts as another one that is to have its name. They
-/// are known by inode: file systems may have two names for one file.
+/// The files that one command has received, so that none of them counts as another one that is to
+/// have its name. They are known by inode: file systems may have two names for one file.
 #[derive(Debug, Default)]
 pub struct Received {
     inodes: HashSet<(u64, u64)>,
@@ -189,14 +190,15 @@ impl Received {
     }
 }
 
-/// Receives the file or directory that `target` names, telling `tell` how it goes. Gives the count of files. Where the
-/// connection breaks off, another one goes on; what changed on the server meanwhile begins anew. Of a directory one entry
-/// that cannot be received does not stop the others.
+/// Receives the file or directory that `target` names, telling `tell` how it goes. Gives the count
+/// of files. Where the connection breaks off, another one goes on; what changed on the server
+/// meanwhile begins anew. Of a directory one entry that cannot be received does not stop the
+/// others.
 ///
 /// # Errors
-/// What went wrong and cannot be mended by trying again; files before it have been told. What came of one that broke off
-/// is kept, and the same call goes on with it. After all files of a directory, [`ErrorKind::Some`] if there were such that
-/// did not stop the others.
+/// What went wrong and cannot be mended by trying again; files before it have been told. What came
+/// of one that broke off is kept, and the same call goes on with it. After all files of a
+/// directory, [`ErrorKind::Some`] if there were such that did not stop the others.
 pub fn get(
     target: &Target,
     into: &Destination,
@@ -366,11 +368,12 @@ fn not_written(cause: std::io::Error) -> Error {
     Error::output("write the received content", cause)
 }
 
-/// Receives one file into `out`, and checks its digest at the end. Where the connection breaks off, another one goes on.
+/// Receives one file into `out`, and checks its digest at the end. Where the connection breaks off,
+/// another one goes on.
 ///
 /// # Errors
-/// What went wrong and cannot be mended by trying again, as a file that changed meanwhile. What was written until then is
-/// not taken back.
+/// What went wrong and cannot be mended by trying again, as a file that changed meanwhile. What was
+/// written until then is not taken back.
 pub fn get_into(
     target: &Target,
     out: &mut dyn Write,
@@ -510,7 +513,8 @@ fn destination(asked: &Place, into: &Destination, name: &FilePath) -> PathBuf {
     names.fold(directory.clone(), |path, name| path.join(name))
 }
 
-/// Whether what is here is what the server hashed. A server that names no digest was asked for none.
+/// Whether what is here is what the server hashed. A server that names no digest was asked for
+/// none.
 fn agree(head: &Facts, ours: Option<Digest>, end: &FileEnd) -> Result<(), Error> {
     match (ours, end.digest) {
         (Some(ours), Some(theirs)) if ours != theirs => {

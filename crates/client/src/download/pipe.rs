@@ -84,8 +84,8 @@ fn copy(
 ) -> Result<Taken, Error> {
     let (mut stream, peer) = connect(target, options)?;
     let broken = |received| move |error| Error::lost(peer, Transferred::Received(received), error);
-    // A FIN might only say that we have nothing more to say: the server would go on waiting with us, and give what comes next to
-    // nobody.
+    // A FIN might only say that we have nothing more to say: the server would go on waiting with
+    // us, and give what comes next to nobody.
     stream.resets_at_end().map_err(broken(0))?;
     let line = take_line(&Take { key: key.clone(), head: true });
     let line = with_token(line, target.token.as_ref());

@@ -25,7 +25,8 @@ pub(super) struct Written<'a> {
 }
 
 impl Written<'_> {
-    /// Receives what is missing. Gives the connection, what the file is, how it ended, and the seconds until its last byte.
+    /// Receives what is missing. Gives the connection, what the file is, how it ended, and the
+    /// seconds until its last byte.
     pub(super) fn attempt(
         &mut self,
         target: &Target,
@@ -53,8 +54,9 @@ impl Written<'_> {
         if !head.agrees(&asked) || head.size.is_some_and(|size| size < offset) {
             return Err(changed());
         }
-        // From a server that gives no parts the beginning comes again, and is thrown away. Of something that has neither a
-        // time nor a tag nobody knows whether it is the same beginning.
+        // From a server that gives no parts the beginning comes again, and is thrown away. Of
+        // something that has neither a time nor a tag nobody knows whether it is the same
+        // beginning.
         if begins < offset && head.tag.is_none() {
             return Err(changed());
         }

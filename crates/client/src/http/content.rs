@@ -1,4 +1,5 @@
-//! The content of a request: a file that is read and hashed on a thread of its own, a few pieces ahead of the connection.
+//! The content of a request: a file that is read and hashed on a thread of its own, a few pieces
+//! ahead of the connection.
 
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver as Returned, SyncSender, sync_channel};
@@ -103,8 +104,8 @@ pub(crate) struct Reader {
     wanted: oneshot::Receiver<()>,
 }
 
-/// Dropped, the rest of a content is not wanted: its request ends in the middle, and its reader stops even if the connection
-/// holds on to the request.
+/// Dropped, the rest of a content is not wanted: its request ends in the middle, and its reader
+/// stops even if the connection holds on to the request.
 #[derive(Debug)]
 pub(crate) struct Want {
     _body: oneshot::Sender<()>,
@@ -122,8 +123,8 @@ pub(crate) fn streamed(content: Content, moved: Arc<Moved>) -> (Outgoing, Reader
 }
 
 impl Reader {
-    /// Reads until the end, or until nobody takes what is read. To be called where waiting harms nobody. Gives the content
-    /// back, and whether its end was reached.
+    /// Reads until the end, or until nobody takes what is read. To be called where waiting harms
+    /// nobody. Gives the content back, and whether its end was reached.
     pub(crate) fn read(self) -> (Content, Result<bool, Error>) {
         let Self { mut content, pieces, moved, mut wanted } = self;
         let runtime = Handle::current();
@@ -268,7 +269,8 @@ mod tests {
     use super::*;
     use crate::content::Source;
 
-    /// What comes of a file of `size` bytes, until its body ends or fails; `want` is dropped behind `pieces` of it.
+    /// What comes of a file of `size` bytes, until its body ends or fails; `want` is dropped behind
+    /// `pieces` of it.
     async fn taken(size: u64, pieces: usize) -> (u64, bool) {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(size).unwrap();

@@ -1,4 +1,5 @@
-//! The socket as hyper sees it: what broke it is kept, and a write that fails waits for the server's last word.
+//! The socket as hyper sees it: what broke it is kept, and a write that fails waits for the
+//! server's last word.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -52,7 +53,8 @@ pub(crate) struct Io {
     handled: Arc<AtomicWaker>,
     /// Input was read, and may not have been handled yet.
     has_read: bool,
-    /// It is read while a write waits: by hyper over HTTP/1, but not by h2, which reads nothing until its write is done.
+    /// It is read while a write waits: by hyper over HTTP/1, but not by h2, which reads nothing
+    /// until its write is done.
     reads_beside: bool,
 }
 
@@ -72,8 +74,9 @@ impl Io {
         if self.ended { Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) } else { Poll::Pending }
     }
 
-    /// hyper gives up a connection at the first write that fails, and reads before each; so that it reads once more, such a
-    /// write is one that waits. Reading then finds the answer, or the same error.
+    /// hyper gives up a connection at the first write that fails, and reads before each; so that it
+    /// reads once more, such a write is one that waits. Reading then finds the answer, or the same
+    /// error.
     fn written<T>(
         &mut self,
         context: &Context<'_>,

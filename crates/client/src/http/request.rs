@@ -12,11 +12,13 @@ use super::content::Outgoing;
 use crate::error::{Error, ErrorKind};
 use crate::target::{Place, Target};
 
-/// The path that a file called `name` is sent to; `None` is one without a name, from standard input.
+/// The path that a file called `name` is sent to; `None` is one without a name, from standard
+/// input.
 ///
-/// What the user wrote is asked for as it stands, its query too, since another server than ours may give it a meaning. The
-/// name goes behind a directory. Only where that would be one of our server's own paths, `/help` or `/pipe/x`, it goes below
-/// `/files/`, where our server has all files: a file that is called so must not become a gift to a pipe.
+/// What the user wrote is asked for as it stands, its query too, since another server than ours may
+/// give it a meaning. The name goes behind a directory. Only where that would be one of our
+/// server's own paths, `/help` or `/pipe/x`, it goes below `/files/`, where our server has all
+/// files: a file that is called so must not become a gift to a pipe.
 pub(crate) fn path_to(target: &Target, place: &Place, name: Option<&OsStr>) -> Destination {
     let (path, query) = split(&target.path);
     let Some(name) = name.filter(|_| place.is_directory()) else {
@@ -111,7 +113,8 @@ pub(crate) fn request(
     Ok(request)
 }
 
-/// The host as servers compare it with their own name: without the port that everybody means (RFC 9110 §4.2.3).
+/// The host as servers compare it with their own name: without the port that everybody means (RFC
+/// 9110 §4.2.3).
 fn authority(target: &Target) -> String {
     let usual = if target.encrypted { ":443" } else { ":80" };
     let authority = target.authority();

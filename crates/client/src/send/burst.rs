@@ -1,8 +1,10 @@
-//! Many small files over raw TCP, one behind the other: receipts are awaited while the next files are on their way.
+//! Many small files over raw TCP, one behind the other: receipts are awaited while the next files
+//! are on their way.
 //!
-//! A round trip for each would take longer than its bytes. Each file is read whole before it is offered, so what is offered
-//! is what comes. The window is small enough that the receipts of all files in it fit the kernel's buffers: so the server
-//! never waits for us to read while we wait for it to.
+//! A round trip for each would take longer than its bytes. Each file is read whole before it is
+//! offered, so what is offered is what comes. The window is small enough that the receipts of all
+//! files in it fit the kernel's buffers: so the server never waits for us to read while we wait for
+//! it to.
 
 use std::collections::VecDeque;
 
@@ -34,13 +36,15 @@ enum Waiting {
 }
 
 impl Connection<'_> {
-    /// Sends as many of `sources` as are small, if that is worth it: how many are done with, and what stopped it.
+    /// Sends as many of `sources` as are small, if that is worth it: how many are done with, and
+    /// what stopped it.
     pub(super) fn burst(
         &mut self,
         items: &[Item<'_>],
         attempts: &mut Attempts,
     ) -> Option<(usize, Result<(), Error>)> {
-        // A server that does not know a key closes the connection, so the first name in bytes is sent alone.
+        // A server that does not know a key closes the connection, so the first name in bytes is
+        // sent alone.
         let is_known = |item: &Item<'_>| self.raw_names.is_some() || item.name_raw().is_none();
         let small = items.iter().take_while(|item| is_small(item.source) && is_known(item)).count();
         if small < 2 || self.options.plain || self.options.limit_rate.is_some() {

@@ -86,7 +86,8 @@ pub(super) fn check(
         return Err(Error::at(peer, ErrorKind::BytesDiffer { ours, theirs: receipt.bytes }));
     }
     match (digest, receipt.digest) {
-        // A server may be told to use another algorithm for plain bytes; then there is nothing to compare.
+        // A server may be told to use another algorithm for plain bytes; then there is nothing to
+        // compare.
         (Some(ours), Some(theirs)) if ours.algorithm() == theirs.algorithm() && ours != theirs => {
             Err(Error::at(peer, ErrorKind::DigestDiffers { ours, theirs }))
         }

@@ -1,5 +1,5 @@
-//! Sends files over one connection, and checks each receipt against what was sent. A connection that breaks off is
-//! replaced by another one, which goes on where the server has bytes up to.
+//! Sends files over one connection, and checks each receipt against what was sent. A connection
+//! that breaks off is replaced by another one, which goes on where the server has bytes up to.
 
 mod burst;
 mod channel;
@@ -55,8 +55,8 @@ pub struct Options {
     pub digest: Algorithm,
     /// Whether to go on where an earlier attempt broke off.
     pub resume: bool,
-    /// Whether the server is told when a file was last changed, and gives its copy the same time. It tells by that whether
-    /// it has the file already.
+    /// Whether the server is told when a file was last changed, and gives its copy the same time.
+    /// It tells by that whether it has the file already.
     pub times: bool,
     /// Whether a file that the server has with the same size and time is compared by digest.
     pub checksum: bool,
@@ -108,7 +108,8 @@ pub struct Sent {
     pub bytes: u64,
     /// Their digest.
     pub digest: Option<Digest>,
-    /// What the server says it received; already compared. `None` from a peer that gives no receipts.
+    /// What the server says it received; already compared. `None` from a peer that gives no
+    /// receipts.
     pub receipt: Option<Receipt>,
     /// The congestion control that our socket used.
     pub congestion: String,
@@ -136,14 +137,16 @@ pub trait Observer {
     fn retrying(&self, error: &Error, delay: Duration);
 }
 
-/// Sends `sources` in order over one connection (plain: one each; HTTP/2: several at once). Where it breaks off, and the source can be read again,
-/// another one goes on. Of several files one that cannot be read, or is refused for its own sake, does not stop the others.
+/// Sends `sources` in order over one connection (plain: one each; HTTP/2: several at once). Where
+/// it breaks off, and the source can be read again, another one goes on. Of several files one that
+/// cannot be read, or is refused for its own sake, does not stop the others.
 ///
 /// Two sources that would be stored under one name are refused before anything is sent.
 ///
 /// # Errors
-/// What went wrong and cannot be mended by trying again; files before it have been told to `observer`. After all files,
-/// [`ErrorKind::Some`] if there were such that did not stop the others.
+/// What went wrong and cannot be mended by trying again; files before it have been told to
+/// `observer`. After all files, [`ErrorKind::Some`] if there were such that did not stop the
+/// others.
 pub fn send(
     sources: &[Source],
     target: &Target,

@@ -44,7 +44,8 @@ pub fn give(
         let _ = stream.resets_at_end();
         return Err(error);
     }
-    // A write that failed may have failed because the server said no: its word is worth more than ours.
+    // A write that failed may have failed because the server said no: its word is worth more than
+    // ours.
     let answer = read_line(&mut stream);
     let line = match (answer, written) {
         (Ok(line), _) => line,

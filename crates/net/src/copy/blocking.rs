@@ -137,7 +137,8 @@ pub enum Came {
     Fin,
 }
 
-/// Reads a blocking socket, or splices it where its bytes may go unseen. One for each socket, as bytes may be held.
+/// Reads a blocking socket, or splices it where its bytes may go unseen. One for each socket, as
+/// bytes may be held.
 #[derive(Debug)]
 pub struct Source {
     /// Made when it is first needed.

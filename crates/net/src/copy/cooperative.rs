@@ -307,7 +307,8 @@ mod tests {
         (client, listener.accept().await.unwrap().0)
     }
 
-    /// A read that gives way, to silence or to the word that the program stops, has taken nothing from the socket.
+    /// A read that gives way, to silence or to the word that the program stops, has taken nothing
+    /// from the socket.
     #[tokio::test]
     async fn io_4_reads_that_give_way_lose_nothing() {
         let (mut client, server) = pair().await;
@@ -333,7 +334,8 @@ mod tests {
         assert!(step.silences > 0, "the test has tried nothing");
     }
 
-    /// Replies are out before the next read, also to a peer that takes a byte at a time: none waits for more input.
+    /// Replies are out before the next read, also to a peer that takes a byte at a time: none waits
+    /// for more input.
     #[tokio::test]
     async fn io_5_each_reply_is_out_before_the_next_read() {
         let (mut client, server) = pair().await;
@@ -354,7 +356,8 @@ mod tests {
         assert_eq!(pumped.unwrap(), Pumped::Finished);
     }
 
-    /// More than the socket takes at once: the loop waits for the peer, reads nothing meanwhile, and loses nothing.
+    /// More than the socket takes at once: the loop waits for the peer, reads nothing meanwhile,
+    /// and loses nothing.
     #[tokio::test]
     async fn io_5_a_long_reply_is_written_whole_to_a_slow_reader() {
         let (mut client, server) = pair().await;

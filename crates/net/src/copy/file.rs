@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-/// Sends at most `count` bytes of `file`, from `offset` on, over `socket`: sendfile(2). Gives how many were
-/// sent, 0 at the end of the file; `None` where the file or the system cannot do that, and nothing was sent.
+/// Sends at most `count` bytes of `file`, from `offset` on, over `socket`: sendfile(2). Gives how
+/// many were sent, 0 at the end of the file; `None` where the file or the system cannot do that,
+/// and nothing was sent.
 ///
 /// # Errors
 /// What the kernel said, of the socket or of the file.

@@ -1,7 +1,9 @@
-//! A session that waits for another session: a gate that the other side opens, so that nobody polls.
+//! A session that waits for another session: a gate that the other side opens, so that nobody
+//! polls.
 //!
-//! While a step is held, its loop neither reads nor asks for what goes out: what the peer sends stays in its socket, which is
-//! the whole of back-pressure. Now and then the loop looks whether the peer is still there.
+//! While a step is held, its loop neither reads nor asks for what goes out: what the peer sends
+//! stays in its socket, which is the whole of back-pressure. Now and then the loop looks whether
+//! the peer is still there.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -149,7 +151,8 @@ mod tests {
         until: Option<Instant>,
         /// It has gone when FIN came and fewer bytes than these are here.
         expects: u64,
-        /// Opens its gate when it is first asked whether it has something to send, and has so from then on.
+        /// Opens its gate when it is first asked whether it has something to send, and has so from
+        /// then on.
         opens_itself: bool,
         heard: Vec<String>,
     }

@@ -22,7 +22,8 @@ pub use session::{Event, Interest, Next, Piece, Placement, Produced, Read, Sessi
 
 use std::time::{Duration, Instant};
 
-/// Replies beyond this are given back to the allocator after they are written, so that an idle connection holds little.
+/// Replies beyond this are given back to the allocator after they are written, so that an idle
+/// connection holds little.
 const KEPT_REPLIES: usize = 64 * 1024;
 
 /// Sleeps until `at` on a thread, but not so long that an abort goes unnoticed. Returns whether the
@@ -33,7 +34,8 @@ fn sleep_blocking(at: Instant) -> bool {
     left <= LONGEST_SLEEP
 }
 
-/// Sleeps until `at` on the runtime. Yields to other tasks in any case, as a session may ask to be called again immediately.
+/// Sleeps until `at` on the runtime. Yields to other tasks in any case, as a session may ask to be
+/// called again immediately.
 ///
 /// Cancel safe: yes.
 async fn sleep_cooperative(at: Instant) {

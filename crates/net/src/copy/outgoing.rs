@@ -1,4 +1,5 @@
-//! What a step sends of its own accord: pieces of files and listings, as fast as the peer takes them.
+//! What a step sends of its own accord: pieces of files and listings, as fast as the peer takes
+//! them.
 //!
 //! A driver asks for one piece a turn and writes it. While a peer accepts nothing, nothing is
 //! produced and nothing is read, so memory holds one piece. A piece of a file that need not be read
@@ -94,8 +95,8 @@ pub(super) fn try_recv(socket: &BlockingStream, buffer: &mut [u8]) -> usize {
     recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map_or(0, |(count, _)| count)
 }
 
-/// Waits until the socket has room, for as long as the peer reads from the buffers of the kernels: room is there again only when
-/// a third of ours is free, which takes a slow peer long.
+/// Waits until the socket has room, for as long as the peer reads from the buffers of the kernels:
+/// room is there again only when a third of ours is free, which takes a slow peer long.
 async fn writable(socket: &TcpStream, patience: Duration) -> io::Result<()> {
     let mut before = Delivery::of(socket)?;
     loop {
@@ -154,7 +155,8 @@ fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 impl Piece {
-    /// Some of the first of them, for whoever sends them on another way; none where the file became shorter.
+    /// Some of the first of them, for whoever sends them on another way; none where the file became
+    /// shorter.
     ///
     /// # Errors
     /// What the file system said.
@@ -334,7 +336,8 @@ mod tests {
         }
     }
 
-    /// The socket has room only when a third of the send buffer is free, for which this peer takes longer than the patience.
+    /// The socket has room only when a third of the send buffer is free, for which this peer takes
+    /// longer than the patience.
     #[tokio::test(flavor = "multi_thread")]
     async fn bp_1_a_peer_that_reads_slowly_from_its_kernel_gets_everything() {
         let slow = |bulk| async move {

@@ -26,11 +26,12 @@ impl Pipe {
         Ok(Self { read, write, held: 0 })
     }
 
-    /// Waits for bytes as a read of `socket` would, moves them, and gives how many are in the file; `None` where the peer
-    /// sent FIN. What the file did not take is [`Self::held`].
+    /// Waits for bytes as a read of `socket` would, moves them, and gives how many are in the file;
+    /// `None` where the peer sent FIN. What the file did not take is [`Self::held`].
     ///
     /// # Errors
-    /// What reading the socket said; nothing was taken from it. `InvalidInput` where it cannot be spliced.
+    /// What reading the socket said; nothing was taken from it. `InvalidInput` where it cannot be
+    /// spliced.
     pub(super) fn turn(&mut self, socket: &TcpStream, into: &Splice) -> io::Result<Option<u64>> {
         let most = usize::try_from(into.limit.get()).unwrap_or(PIPE_SIZE).min(PIPE_SIZE);
         let flags = SpliceFlags::MOVE | SpliceFlags::MORE;

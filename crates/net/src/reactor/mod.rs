@@ -3,12 +3,12 @@
 //! ```text
 //!   turn:   epoll ──► read ──► step ──► one write      for each connection that has something
 //!                     host.turn(wires)                 what is due to many, each with one write
-//!                     the coarse timer                 those that were silent, or took nothing, for too long
+//!                     the coarse timer                 sessions without progress for too long
 //! ```
 //!
-//! The same step as in the bulk loop ([`crate::copy`]), and nothing beside it: an idle connection holds a place in a slab
-//! and no buffer, no task and no timer. What a socket does not take waits in a queue of shared pieces, so that a message to
-//! a thousand slow readers is in memory once.
+//! The same step as in the bulk loop ([`crate::copy`]), and nothing beside it: an idle connection
+//! holds a place in a slab and no buffer, no task and no timer. What a socket does not take waits
+//! in a queue of shared pieces, so that a message to a thousand slow readers is in memory once.
 
 mod queue;
 #[cfg(test)]
@@ -226,7 +226,8 @@ impl<H: Host> Running<H> {
             match epoll::wait(self.wires.poll(), room, Some(&patience)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
-                    return tracing::error!(%error, "epoll failed: the connections of this reactor thread end");
+                    return tracing::error!(%error, "epoll failed: the connections of \
+                        this reactor thread end");
                 }
             }
             self.now = Instant::now();
@@ -386,7 +387,8 @@ impl<H: Host> Running<H> {
         self.see_to(key, waited);
     }
 
-    /// What a wire waits for now. `waited`: something waited for its peer before, whose time goes on.
+    /// What a wire waits for now. `waited`: something waited for its peer before, whose time goes
+    /// on.
     fn see_to(&mut self, key: Key, waited: bool) {
         let Some(wire) = self.wires.get(key) else { return };
         let queued = wire.queued() > 0;
@@ -460,7 +462,8 @@ impl<H: Host> Running<H> {
         };
         // One that asks to be woken again has its turn after the others.
         for (at, key) in std::mem::replace(&mut self.sleepers, later) {
-            // The key may belong to another connection by now. One whose peer does not read is woken when its queue is empty.
+            // The key may belong to another connection by now. One whose peer does not read is
+            // woken when its queue is empty.
             let wire = self.wires.get(key).filter(|wire| wire.wake == Some(at));
             if let Some(wire) = wire.filter(|wire| wire.takes_input()) {
                 wire.wake = None;

@@ -171,7 +171,8 @@ fn each_conversation_gets_its_own_back_and_ends_in_peace() {
     (0..50).for_each(|_| assert_eq!(house.end(), None));
 }
 
-/// More than the sockets take: reading stops until it is taken, nothing is lost, and the end waits for it.
+/// More than the sockets take: reading stops until it is taken, nothing is lost, and the end waits
+/// for it.
 #[test]
 fn io_5_what_a_peer_does_not_take_is_kept_in_order_and_bounded_by_not_reading() {
     let house = House::new(HOUR);
@@ -205,7 +206,8 @@ fn io_5_what_a_peer_does_not_take_is_kept_in_order_and_bounded_by_not_reading() 
     writing.join().unwrap();
 }
 
-/// The socket has room only when a third of the send buffer is free, for which this peer takes longer than it has.
+/// The socket has room only when a third of the send buffer is free, for which this peer takes
+/// longer than it has.
 #[test]
 fn bp_1_a_peer_that_reads_slowly_from_its_kernel_is_not_given_up() {
     let house = House::new(Duration::from_millis(400));
@@ -293,7 +295,8 @@ fn a_reset_is_told_and_the_last_handle_ends_all() {
     expect_end(&mut client);
 }
 
-/// Input set aside is handled without new input, also if the wake-up is in the past, and FIN comes behind it.
+/// Input set aside is handled without new input, also if the wake-up is in the past, and FIN comes
+/// behind it.
 #[test]
 fn input_that_is_set_aside_is_handled_in_silence() {
     let house = House::new(HOUR);

@@ -1,4 +1,5 @@
-//! The connections of a reactor: a slab of sockets, each with its session and what waits for its peer.
+//! The connections of a reactor: a slab of sockets, each with its session and what waits for its
+//! peer.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -48,7 +49,8 @@ impl Key {
 pub struct Wires<S> {
     poll: OwnedFd,
     slab: Slab<Wire<S>>,
-    /// Whose state changed in the host's turn, whether something had waited for its peer before, and what broke.
+    /// Whose state changed in the host's turn, whether something had waited for its peer before,
+    /// and what broke.
     pub(super) touched: Vec<(Key, bool, Option<io::Error>)>,
 }
 
@@ -128,7 +130,8 @@ impl<S: Session> Wires<S> {
         self.slab.get(key.index()).map_or(0, Wire::queued)
     }
 
-    /// Sends as much as the peer takes, behind what waits for it; the rest waits, shared with whoever else holds it.
+    /// Sends as much as the peer takes, behind what waits for it; the rest waits, shared with
+    /// whoever else holds it.
     pub fn write(&mut self, key: Key, bytes: &Bytes) {
         self.write_sealed(key, bytes, false);
     }
@@ -154,7 +157,8 @@ impl<S: Session> Wires<S> {
         }
     }
 
-    /// Ends a connection when all that waits, and `last` behind it, is taken, for which it has not long.
+    /// Ends a connection when all that waits, and `last` behind it, is taken, for which it has not
+    /// long.
     pub fn finish(&mut self, key: Key, last: &Bytes) {
         self.write_sealed(key, last, true);
         if let Some(wire) = self.slab.get_mut(key.index()).filter(|wire| wire.state.is_open()) {
@@ -244,8 +248,8 @@ impl<S: Session> Wire<S> {
         self.delivery = Delivery::of(&self.socket).ok();
     }
 
-    /// Returns whether the peer read from the buffers of the kernels since it was last waited for: ours has room only when a
-    /// third of it is free.
+    /// Returns whether the peer read from the buffers of the kernels since it was last waited for:
+    /// ours has room only when a third of it is free.
     pub(super) fn has_slow_reader(&mut self) -> bool {
         let before = std::mem::replace(&mut self.delivery, Delivery::of(&self.socket).ok());
         before.zip(self.delivery).is_some_and(|(before, now)| now.has_advanced_since(&before))
@@ -264,8 +268,8 @@ impl<S: Session> Wire<S> {
         self.state.is_lingering() || (self.wake.is_none() && self.takes_input())
     }
 
-    /// Returns whether the session may handle input. While output is queued, only one that expects it may, and only up to a
-    /// bound: else the answers to its input would fill the memory.
+    /// Returns whether the session may handle input. While output is queued, only one that expects
+    /// it may, and only up to a bound: else the answers to its input would fill the memory.
     pub(super) fn takes_input(&self) -> bool {
         let room = || self.reads_while_queued && self.queued() < HEARD_UP_TO;
         self.state.is_open() && (self.queued() == 0 || room())
@@ -339,7 +343,8 @@ impl<S: Session> Wire<S> {
     }
 }
 
-/// What may wait for a peer that is heard all the same: beyond it its own questions would be answered into memory.
+/// What may wait for a peer that is heard all the same: beyond it its own questions would be
+/// answered into memory.
 const HEARD_UP_TO: usize = 2 * 1024 * 1024;
 
 /// Less than this of replies is copied to where it waits.

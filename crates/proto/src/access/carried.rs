@@ -1,5 +1,6 @@
-//! Where an HTTP request carries a token: `Authorization` (RFC 9110 §11.6.2; RFC 6750 §2.1; RFC 7617 §2), and the
-//! subprotocols of an opening handshake, as a page in a browser can set no field of it.
+//! Where an HTTP request carries a token: `Authorization` (RFC 9110 §11.6.2; RFC 6750 §2.1; RFC
+//! 7617 §2), and the subprotocols of an opening handshake, as a page in a browser can set no field
+//! of it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,11 +13,13 @@ use crate::transfer::percent;
 /// What stands before the percent-encoded token among the subprotocols. It is never agreed on.
 pub const TOKEN_SUBPROTOCOL: &str = "anyport.token.";
 
-/// A subprotocol that changes nothing: browsers close where none of theirs is agreed on, and some services have no other.
+/// A subprotocol that changes nothing: browsers close where none of theirs is agreed on, and some
+/// services have no other.
 pub const PLAIN_SUBPROTOCOL: &str = "anyport.1";
 
-/// The token in `Authorization`: of Bearer the credentials, of Basic the password, or the user where that is empty. None where
-/// nothing that could be a token is carried, and where it is said twice.
+/// The token in `Authorization`: of Bearer the credentials, of Basic the password, or the user
+/// where that is empty. None where nothing that could be a token is carried, and where it is said
+/// twice.
 pub fn authorization(head: &RequestHead) -> Option<Token> {
     let mut values = head.fields.get_all(header::AUTHORIZATION).into_iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };

@@ -1,7 +1,8 @@
 //! Which names a request may be for (RFC 9110 §7.2).
 //!
-//! A page of a stranger can be served under a name that leads to its own server at first and to this machine a moment later
-//! (DNS rebinding). To the browser that is still the same origin, so nothing but the name in the request tells it apart.
+//! A page of a stranger can be served under a name that leads to its own server at first and to
+//! this machine a moment later (DNS rebinding). To the browser that is still the same origin, so
+//! nothing but the name in the request tells it apart.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -36,15 +37,16 @@ impl fmt::Display for HostName {
 }
 
 impl HostName {
-    /// Whether no page of a stranger can have it. `localhost` and names below it lead to this machine alone (RFC 6761 §6.3),
-    /// and a name without a dot is no public one (RFC 7085): it is one of this network, or of nobody.
+    /// Whether no page of a stranger can have it. `localhost` and names below it lead to this
+    /// machine alone (RFC 6761 §6.3), and a name without a dot is no public one (RFC 7085): it is
+    /// one of this network, or of nobody.
     pub fn is_local(&self) -> bool {
         !self.0.contains('.') || self.0.ends_with(".localhost")
     }
 }
 
-/// The name that a request is for, from its authority; none where that is an address, or empty, as an address cannot be led
-/// elsewhere. What is neither is a name that nobody allowed.
+/// The name that a request is for, from its authority; none where that is an address, or empty, as
+/// an address cannot be led elsewhere. What is neither is a name that nobody allowed.
 pub fn host_of(authority: &str) -> Option<Result<HostName, HostNameError>> {
     let (host, _) = crate::ws::handshake::split_port(authority).unwrap_or((authority, None));
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

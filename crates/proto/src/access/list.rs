@@ -1,6 +1,7 @@
 //! The text of a token file: `TOKEN` or `NAME TOKEN` a line, `#` before a comment.
 //!
-//! A name is shorter than any token, so that whoever swaps the two is told, and no token is ever shown as a name.
+//! A name is shorter than any token, so that whoever swaps the two is told, and no token is ever
+//! shown as a name.
 
 use std::collections::HashMap;
 
@@ -16,7 +17,8 @@ pub struct Named {
     pub token: Token,
 }
 
-/// Why a text is no list of tokens. Nothing of a line is shown, as any word of it may be the secret.
+/// Why a text is no list of tokens. Nothing of a line is shown, as any word of it may be the
+/// secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListError {
@@ -61,7 +63,8 @@ pub enum ListError {
 /// Reads all lines; at least one token is there.
 ///
 /// # Errors
-/// The first line that is wrong. None is passed over: a token that is not taken would be found missing far from here.
+/// The first line that is wrong. None is passed over: a token that is not taken would be found
+/// missing far from here.
 pub fn parse_list(text: &str) -> Result<Vec<Named>, ListError> {
     let mut found = Vec::new();
     let mut lines_of = HashMap::new();

@@ -4,8 +4,9 @@
 //!   method SP target SP HTTP/1.0 or HTTP/1.1, CR LF
 //! ```
 //!
-//! A bare LF ends the line too: that is HTTP said wrongly, which the head parser answers with 400, not a file. Any
-//! other byte that cannot stand where it stands says no at once, so that a text such as `GET me a coffee` is raw.
+//! A bare LF ends the line too: that is HTTP said wrongly, which the head parser answers with 400,
+//! not a file. Any other byte that cannot stand where it stands says no at once, so that a text
+//! such as `GET me a coffee` is raw.
 
 use super::Probe;
 
@@ -54,7 +55,8 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A byte that servers take in a request target. Bytes above ASCII are no URI, yet careless clients send them.
+/// A byte that servers take in a request target. Bytes above ASCII are no URI, yet careless clients
+/// send them.
 fn is_target_byte(byte: u8) -> bool {
     byte > b' ' && byte != 0x7f
 }

@@ -1,12 +1,13 @@
-//! Which protocol is this? The precedence table over the first bytes of a connection (DESIGN section 5).
+//! Which protocol is this? The precedence table over the first bytes of a connection (DESIGN
+//! section 5).
 //!
-//! Detection is a pure function of the bytes. Two laws hold, and both are property tests: cutting the stream
-//! differently never changes the verdict, and a verdict once known never changes when bytes are added. Deadline and
-//! end of stream are ordinary inputs of [`decide`], which also gives the reason; [`detect_at_end`] is the verdict at the
-//! end of the stream alone.
+//! Detection is a pure function of the bytes. Two laws hold, and both are property tests: cutting
+//! the stream differently never changes the verdict, and a verdict once known never changes when
+//! bytes are added. Deadline and end of stream are ordinary inputs of [`decide`], which also gives
+//! the reason; [`detect_at_end`] is the verdict at the end of the stream alone.
 //!
 //! ```text
-//!   prefix ──► tls, http2, http1, preface, ws_frame, proxy   the first probe that is not "no" decides:
+//!   prefix ──► tls, http2, http1, preface, ws_frame, proxy   the first probe but "no" decides:
 //!                "yes"   ──► Known(its verdict)
 //!                "more"  ──► NeedMore
 //!              all "no"  ──► Known(Raw)
@@ -39,7 +40,8 @@ pub enum Verdict {
     Http1,
     /// The preface of anyport, `ANYPORT/` and a version; the version may still be refused.
     Preface,
-    /// What may be a masked WebSocket frame without a handshake. Raw until proven: a file may begin like this too.
+    /// What may be a masked WebSocket frame without a handshake. Raw until proven: a file may begin
+    /// like this too.
     FrameCandidate,
     /// A PROXY protocol header, version 1 or 2, in front of another protocol.
     Proxy,
@@ -80,19 +82,21 @@ pub enum Detection {
     },
 }
 
-/// Judges the first bytes of a connection. Call again with a longer prefix, always from the first byte.
+/// Judges the first bytes of a connection. Call again with a longer prefix, always from the first
+/// byte.
 pub fn detect(prefix: &[u8], limits: &Limits) -> Detection {
     detect_among(prefix, limits, Allowed::ALL)
 }
 
-/// The same for a listener that takes only some protocols. What is left then is raw, also where raw is not taken: the
-/// caller decides what that means.
+/// The same for a listener that takes only some protocols. What is left then is raw, also where raw
+/// is not taken: the caller decides what that means.
 pub fn detect_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Detection {
     let mut pending: Option<usize> = None;
     for (verdict, probe) in PRECEDENCE.into_iter().filter(|(verdict, _)| allowed.probes(*verdict)) {
         match (probe(prefix, limits), pending) {
             (Probe::Yes, None) => return Detection::Known(verdict),
-            // A probe of higher precedence may still say yes; until it says no, this yes cannot count.
+            // A probe of higher precedence may still say yes; until it says no, this yes cannot
+            // count.
             (Probe::Yes, Some(_)) => break,
             (Probe::NeedMore { at_least }, None) => pending = Some(at_least),
             (Probe::NeedMore { at_least }, Some(other)) => pending = Some(other.min(at_least)),
@@ -118,7 +122,8 @@ pub fn detect_at_end_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> 
     }
 }
 
-/// The length of prefix at which [`detect`] always knows, and so the size of the buffer that it needs.
+/// The length of prefix at which [`detect`] always knows, and so the size of the buffer that it
+/// needs.
 pub const fn max_prefix(limits: &Limits) -> usize {
     if limits.request_line > proxy::MAX_HEADER { limits.request_line } else { proxy::MAX_HEADER }
 }
@@ -147,7 +152,8 @@ fn opens_with(prefix: &[u8], opening: &[u8]) -> Probe {
 
 type ProbeFn = fn(&[u8], &Limits) -> Probe;
 
-/// Highest precedence first. No prefix makes two of these say yes; the order only tells which is asked first.
+/// Highest precedence first. No prefix makes two of these say yes; the order only tells which is
+/// asked first.
 const PRECEDENCE: [(Verdict, ProbeFn); 6] = [
     (Verdict::Tls, |prefix, _| tls::probe(prefix)),
     (Verdict::Http2, |prefix, _| http2::probe(prefix)),

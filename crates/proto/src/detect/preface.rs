@@ -1,7 +1,8 @@
 //! The probe for anyport's preface, a line that a person can type (DESIGN section 6).
 //!
-//! `ANYPORT/1 ` is the preface. Another version of up to three digits counts too, so that a client of tomorrow is
-//! answered with an error line; taken as raw it would become a file that nobody wanted.
+//! `ANYPORT/1 ` is the preface. Another version of up to three digits counts too, so that a client
+//! of tomorrow is answered with an error line; taken as raw it would become a file that nobody
+//! wanted.
 
 use super::{Probe, opens_with};
 

@@ -5,9 +5,9 @@
 //!   v2   0d 0a 0d 0a 00 0d 0a 51 55 49 54 0a                 the signature (section 2.2)
 //! ```
 //!
-//! A v1 line counts when it is complete and valid, so that a text which only begins with `PROXY ` stays raw. An incomplete
-//! header whose sender is slower than the detection deadline counts from [`V1_CANDIDATES`] or [`V2_CANDIDATE`] on, as
-//! credentials may follow it.
+//! A v1 line counts when it is complete and valid, so that a text which only begins with `PROXY `
+//! stays raw. An incomplete header whose sender is slower than the detection deadline counts from
+//! [`V1_CANDIDATES`] or [`V2_CANDIDATE`] on, as credentials may follow it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -21,7 +21,8 @@ pub(super) fn probe(prefix: &[u8]) -> Probe {
     }
 }
 
-/// Returns whether `prefix` is an incomplete header, long enough that a file which begins like it is not to be expected.
+/// Returns whether `prefix` is an incomplete header, long enough that a file which begins like it
+/// is not to be expected.
 pub(super) fn is_candidate(prefix: &[u8]) -> bool {
     let mut candidates = V1_CANDIDATES.into_iter().chain([V2_CANDIDATE]);
     candidates.any(|opening| prefix.starts_with(opening))
@@ -48,7 +49,8 @@ fn is_v1(line: &[u8]) -> bool {
     match line.split_once(' ') {
         Some(("TCP4", addresses)) => are_endpoints::<Ipv4Addr>(addresses),
         Some(("TCP6", addresses)) => are_endpoints::<Ipv6Addr>(addresses),
-        // A receiver must ignore the rest of the line. One that begins like a version is an HTTP request line.
+        // A receiver must ignore the rest of the line. One that begins like a version is an HTTP
+        // request line.
         Some(("UNKNOWN", rest)) => !rest.starts_with("HTTP/"),
         Some(_) => false,
         None => line == "UNKNOWN",

@@ -1,7 +1,8 @@
 //! Why a verdict was given, in words.
 //!
-//! A reason depends on the shortest prefix that decides and on nothing after it, so the two laws of detection hold for
-//! it too: another cut of the stream gives the same reason, and more bytes do not change it.
+//! A reason depends on the shortest prefix that decides and on nothing after it, so the two laws of
+//! detection hold for it too: another cut of the stream gives the same reason, and more bytes do
+//! not change it.
 
 use std::fmt;
 
@@ -71,8 +72,9 @@ pub enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Candidates(u8);
 
-/// Judges the first bytes of a connection, with the reason. `None` while undecided; never with an `end`, which makes
-/// raw what is undecided, except for an incomplete PROXY protocol header whose rest may still arrive.
+/// Judges the first bytes of a connection, with the reason. `None` while undecided; never with an
+/// `end`, which makes raw what is undecided, except for an incomplete PROXY protocol header whose
+/// rest may still arrive.
 pub fn decide(
     prefix: &[u8],
     limits: &Limits,
@@ -247,7 +249,8 @@ mod tests {
             (b"\x82\x85", "starts with a masked frame header, binary, of minimal length"),
             (
                 b"\x01\x85",
-                "starts with a masked frame header, text, not the final fragment, of minimal length",
+                "starts with a masked frame header, text, not the final \
+                fragment, of minimal length",
             ),
         ];
         for (prefix, expected) in table {
@@ -269,13 +272,15 @@ mod tests {
             (
                 b"P",
                 End::OfStream,
-                "end of stream after 1 byte that could be the HTTP/2 preface or an HTTP request line \
+                "end of stream after 1 byte that could be the HTTP/2 preface or an \
+                HTTP request line \
                  or a PROXY protocol header",
             ),
             (
                 b"\x82",
                 End::NoPlace,
-                "evicted (too many unclassified connections) after 1 byte that could be a masked frame header",
+                "evicted (too many unclassified connections) after 1 byte that could be \
+                a masked frame header",
             ),
         ] {
             assert_eq!(decide(prefix, &Limits::default(), Allowed::ALL, None), None);
@@ -385,7 +390,8 @@ mod tests {
             tail in prop::collection::vec(any::<u8>(), 0..20),
             kinds in any::<u8>(),
         ) {
-            let names = [ProtocolName::Raw, ProtocolName::Http, ProtocolName::Ws, ProtocolName::Frames];
+            use ProtocolName::{Frames, Http, Raw, Ws};
+            let names = [Raw, Http, Ws, Frames];
             let some = names.into_iter().enumerate().filter(|(at, _)| kinds & 1 << at != 0);
             let some = some.fold(Allowed::NONE, |allowed, (_, name)| allowed.allow(name));
             for allowed in [Allowed::ALL, some] {

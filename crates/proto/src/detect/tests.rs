@@ -318,7 +318,8 @@ fn prefix() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(opening, tail)| [opening, tail].concat())
 }
 
-/// A limit that short lines reach, so that the border of the request line is crossed in the properties.
+/// A limit that short lines reach, so that the border of the request line is crossed in the
+/// properties.
 fn short_limits() -> Limits {
     Limits { request_line: 24, ..Limits::default() }
 }
@@ -340,7 +341,10 @@ proptest! {
 
     /// Law 2, and its other half: nothing is known before `at_least`.
     #[test]
-    fn a_verdict_once_known_stays(wire in prefix(), tail in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn a_verdict_once_known_stays(
+        wire in prefix(),
+        tail in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
         for limits in [limits(), short_limits()] {
             let longer = [wire.clone(), tail.clone()].concat();
             match detect(&wire, &limits) {
@@ -350,7 +354,8 @@ proptest! {
                 Detection::NeedMore { at_least } => {
                     prop_assert!(at_least > wire.len());
                     let too_short = &longer[..longer.len().min(at_least - 1)];
-                    let undecided = matches!(detect(too_short, &limits), Detection::NeedMore { .. });
+                    let detection = detect(too_short, &limits);
+                let undecided = matches!(detection, Detection::NeedMore { .. });
                     prop_assert!(undecided);
                 }
             }
@@ -358,7 +363,11 @@ proptest! {
     }
 
     #[test]
-    fn the_longest_prefix_always_decides(wire in prefix(), filler in any::<u8>(), limit in 0_usize..64) {
+    fn the_longest_prefix_always_decides(
+        wire in prefix(),
+        filler in any::<u8>(),
+        limit in 0_usize..64,
+    ) {
         let limits = Limits { request_line: limit, ..Limits::default() };
         let mut wire = wire;
         wire.resize(max_prefix(&limits), filler);

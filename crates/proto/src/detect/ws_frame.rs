@@ -1,8 +1,10 @@
-//! The probe for bare frames: the header of a masked client frame that can open a connection (RFC 6455 §5.2).
+//! The probe for bare frames: the header of a masked client frame that can open a connection (RFC
+//! 6455 §5.2).
 //!
-//! RSV 0; text, binary or ping; MASK set; the shortest form of the length. A continuation, pong or close opens
-//! nothing. Each byte is judged as it comes, so `89 50` of a PNG is refused at its second byte. A yes is no proof:
-//! Shift-JIS text begins `82 b1`. What is a candidate stays raw until proven (DESIGN section 5).
+//! RSV 0; text, binary or ping; MASK set; the shortest form of the length. A continuation, pong or
+//! close opens nothing. Each byte is judged as it comes, so `89 50` of a PNG is refused at its
+//! second byte. A yes is no proof: Shift-JIS text begins `82 b1`. What is a candidate stays raw
+//! until proven (DESIGN section 5).
 
 use super::Probe;
 

@@ -1,8 +1,9 @@
 //! The content of a request: how it is framed, and where it ends (RFC 9112 §6, §7.1).
 //!
-//! [`BodyReader`] takes bytes in any cut and lends the content in them back, piece by piece: nothing is copied, and no
-//! announced size allocates anything. Of a chunked content the framing is as strict as a head is: sizes are hexadecimal
-//! digits and nothing beside them, lines end in CR LF, trailers keep the rules and limits of fields and are dropped.
+//! [`BodyReader`] takes bytes in any cut and lends the content in them back, piece by piece:
+//! nothing is copied, and no announced size allocates anything. Of a chunked content the framing is
+//! as strict as a head is: sizes are hexadecimal digits and nothing beside them, lines end in CR
+//! LF, trailers keep the rules and limits of fields and are dropped.
 //!
 //! ```text
 //!   Size ──► (Extension) ──► SizeEnd ──► Data ──► DataCr ──► DataLf ──► Size …
@@ -30,8 +31,8 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// The framing of a request's content (RFC 9112 §6.3). That a head has both fields, or one of them twice, has been
-    /// refused with the head.
+    /// The framing of a request's content (RFC 9112 §6.3). That a head has both fields, or one of
+    /// them twice, has been refused with the head.
     ///
     /// # Errors
     /// A transfer coding other than `chunked` alone, or a length that no file can have.
@@ -53,8 +54,8 @@ impl Framing {
         }
     }
 
-    /// The framing of a content whose end is told by frames (RFC 9113 §8.1.1): `ended` with the head, or not. The length is that
-    /// of the field, which framing holds it to.
+    /// The framing of a content whose end is told by frames (RFC 9113 §8.1.1): `ended` with the
+    /// head, or not. The length is that of the field, which framing holds it to.
     ///
     /// # Errors
     /// A length that no file can have.
@@ -149,7 +150,8 @@ impl BodyReader {
         }
     }
 
-    /// The next content in `input`. Called again with what was not used, until that is nothing or all is done.
+    /// The next content in `input`. Called again with what was not used, until that is nothing or
+    /// all is done.
     ///
     /// # Errors
     /// At the first byte that breaks a rule. An error is terminal: each later call repeats it.
@@ -248,7 +250,8 @@ pub enum BodyError {
     /// A length beyond [`MAX_LENGTH`].
     #[error("Content-Length exceeds {MAX_LENGTH} (RFC 9110 §8.6)")]
     Length,
-    /// A chunk's line does not begin with hexadecimal digits, or something else than an extension follows them.
+    /// A chunk's line does not begin with hexadecimal digits, or something else than an extension
+    /// follows them.
     #[error("malformed chunk size (RFC 9112 §7.1)")]
     ChunkSize,
     /// More digits than a number of 64 bits has.

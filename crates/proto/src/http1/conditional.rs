@@ -1,4 +1,5 @@
-//! Conditional requests (RFC 9110 §13): whether what is asked is still wanted, given what is there now.
+//! Conditional requests (RFC 9110 §13): whether what is asked is still wanted, given what is there
+//! now.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method};
@@ -54,7 +55,8 @@ pub fn evaluate(head: &RequestHead, current: Option<&Validators<'_>>) -> Verdict
     Verdict::Proceed
 }
 
-/// Whether a `Range` field counts: there is no `If-Range`, or it names what is there `now` (§13.1.5).
+/// Whether a `Range` field counts: there is no `If-Range`, or it names what is there `now`
+/// (§13.1.5).
 pub fn range_counts(head: &RequestHead, current: &Validators<'_>, now: i64) -> bool {
     let mut values = head.fields.get_all(header::IF_RANGE).iter();
     let value = match (values.next(), values.next()) {
@@ -78,8 +80,8 @@ enum Comparison {
     Weak,
 }
 
-/// Whether `*`, or one of the tags in all fields of that name, stands for what is there. A tag that is malformed ends its
-/// field.
+/// Whether `*`, or one of the tags in all fields of that name, stands for what is there. A tag that
+/// is malformed ends its field.
 fn lists(
     fields: &HeaderMap,
     name: HeaderName,

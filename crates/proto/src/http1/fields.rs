@@ -1,5 +1,5 @@
-//! Fields of a head (RFC 9110 §5): from the parser's slices to a map, and the rules on content length that requests
-//! and responses share (RFC 9112 §6).
+//! Fields of a head (RFC 9110 §5): from the parser's slices to a map, and the rules on content
+//! length that requests and responses share (RFC 9112 §6).
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -46,7 +46,8 @@ pub(super) fn content_length(value: &HeaderValue) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// The comma-separated elements of all fields of that name, in order (RFC 9110 §5.6.1). Lazy, so linear.
+/// The comma-separated elements of all fields of that name, in order (RFC 9110 §5.6.1). Lazy, so
+/// linear.
 pub(super) fn tokens(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     fields
         .get_all(name)

@@ -1,8 +1,9 @@
 //! The head of a request: request line and fields, under strict rules (RFC 9112 §2 to §6).
 //!
-//! [`HeadReader`] takes bytes in any cut and keeps at most [`Limits::head`] of them. It looks at each byte once, so a
-//! peer that sends its head in single bytes costs no more than one that sends it whole. What belongs to the head is
-//! told as `used`: the bytes behind it are frames or content, and stay with the caller.
+//! [`HeadReader`] takes bytes in any cut and keeps at most [`Limits::head`] of them. It looks at
+//! each byte once, so a peer that sends its head in single bytes costs no more than one that sends
+//! it whole. What belongs to the head is told as `used`: the bytes behind it are frames or content,
+//! and stay with the caller.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
@@ -33,8 +34,8 @@ impl HeadReader {
     /// Takes the next bytes of the stream.
     ///
     /// # Errors
-    /// At the first byte that breaks a rule, or, for rules that need the whole head, at its end. An error is terminal:
-    /// each later call repeats it.
+    /// At the first byte that breaks a rule, or, for rules that need the whole head, at its end. An
+    /// error is terminal: each later call repeats it.
     pub fn push(
         &mut self,
         input: &[u8],
@@ -59,8 +60,8 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    /// The path of the target, percent-encoded as sent: what stands before `?`, without scheme and host.
-    /// `*` for the server as a whole, empty for the target of a CONNECT.
+    /// The path of the target, percent-encoded as sent: what stands before `?`, without scheme and
+    /// host. `*` for the server as a whole, empty for the target of a CONNECT.
     pub fn path(&self) -> &str {
         let path = self.target_parts().path_and_query.split('?').next().unwrap_or_default();
         if path.is_empty() && self.method != Method::CONNECT { "/" } else { path }
@@ -71,21 +72,21 @@ impl RequestHead {
         self.target_parts().path_and_query.split_once('?').map(|(_, query)| query)
     }
 
-    /// Host and port that the request is for: those of an absolute target, else the Host field (RFC 9112 §3.2.2).
-    /// Empty when an HTTP/1.0 client named none.
+    /// Host and port that the request is for: those of an absolute target, else the Host field (RFC
+    /// 9112 §3.2.2). Empty when an HTTP/1.0 client named none.
     pub fn host(&self) -> &str {
         let named = self.fields.get(header::HOST).and_then(|value| value.to_str().ok());
         self.target_parts().authority.or(named).unwrap_or_default()
     }
 
-    /// Whether the client asks to speak WebSocket from here on (RFC 6455 §4.2.1). Says nothing about the rest of the
-    /// opening handshake, which [`crate::ws::handshake`] checks.
+    /// Whether the client asks to speak WebSocket from here on (RFC 6455 §4.2.1). Says nothing
+    /// about the rest of the opening handshake, which [`crate::ws::handshake`] checks.
     pub fn is_websocket_upgrade(&self) -> bool {
         self.has_token(header::UPGRADE, "websocket")
     }
 
-    /// The comma-separated elements of all fields of that name, in order, without empty ones (RFC 9110 §5.6.1).
-    /// Fields with bytes above ASCII are left out: no token has any.
+    /// The comma-separated elements of all fields of that name, in order, without empty ones (RFC
+    /// 9110 §5.6.1). Fields with bytes above ASCII are left out: no token has any.
     pub fn field_tokens(&self, name: HeaderName) -> impl Iterator<Item = &str> {
         fields::tokens(&self.fields, name)
     }
@@ -95,7 +96,8 @@ impl RequestHead {
         fields::has_token(&self.fields, name, token)
     }
 
-    /// The content codings other than `identity`, in the order in which they were applied (RFC 9110 §8.4).
+    /// The content codings other than `identity`, in the order in which they were applied (RFC 9110
+    /// §8.4).
     pub fn content_codings(&self) -> impl Iterator<Item = &str> {
         fields::tokens(&self.fields, header::CONTENT_ENCODING)
             .filter(|coding| !coding.eq_ignore_ascii_case("identity"))
@@ -106,16 +108,18 @@ impl RequestHead {
         self.fields.get(header::CONTENT_LENGTH).and_then(fields::content_length)
     }
 
-    /// The bytes of the head exactly as they came, the empty line included; none where it came in frames.
+    /// The bytes of the head exactly as they came, the empty line included; none where it came in
+    /// frames.
     pub fn raw(&self) -> &[u8] {
         &self.raw
     }
 
-    /// The head of a request that came in frames of HTTP/2, whose pseudo-header fields are in `uri` (RFC 9113 §8.3.1). It
-    /// names its host by a Host field from then on.
+    /// The head of a request that came in frames of HTTP/2, whose pseudo-header fields are in `uri`
+    /// (RFC 9113 §8.3.1). It names its host by a Host field from then on.
     ///
     /// # Errors
-    /// As for a head that came as text, where framing has not checked the rule already; or two hosts.
+    /// As for a head that came as text, where framing has not checked the rule already; or two
+    /// hosts.
     pub fn from_http2(
         method: Method,
         uri: &Uri,
@@ -158,7 +162,8 @@ impl RequestHead {
         else {
             return Err(HeadError::RequestLine);
         };
-        // The scan found one head and nothing behind it; another opinion of the parser is a disagreement to refuse.
+        // The scan found one head and nothing behind it; another opinion of the parser is a
+        // disagreement to refuse.
         if length != raw.len() {
             return Err(HeadError::RequestLine);
         }
@@ -224,7 +229,8 @@ fn is_host(value: &HeaderValue) -> bool {
     value.is_empty() || value.to_str().is_ok_and(is_authority)
 }
 
-/// Host and optional port. User information in either place is a lure, and deprecated (RFC 9110 §4.2.4).
+/// Host and optional port. User information in either place is a lure, and deprecated (RFC 9110
+/// §4.2.4).
 pub(crate) fn is_authority(text: &str) -> bool {
     !text.contains('@') && text.parse::<Authority>().is_ok()
 }
@@ -236,7 +242,8 @@ fn request_error(error: httparse::Error, raw: &[u8], limits: &Limits) -> HeadErr
     }
 }
 
-/// Whether the third and last word is `HTTP/d.d`. The parser only says that the version is none of its own.
+/// Whether the third and last word is `HTTP/d.d`. The parser only says that the version is none of
+/// its own.
 fn names_other_version(raw: &[u8]) -> bool {
     let line = raw.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ').skip(2);
@@ -377,7 +384,8 @@ mod tests {
     #[test]
     fn hs_5_tokens_of_comma_lists_and_repeated_fields_are_merged() {
         let head = read(
-            "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nConnection: ,\tx ,,\r\n\
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, \
+            Upgrade\r\nConnection: ,\tx ,,\r\n\
              Upgrade: h2c, WebSocket\r\n\r\n",
         );
         let tokens: Vec<&str> = head.field_tokens(header::CONNECTION).collect();

@@ -7,9 +7,9 @@ use super::preference::weighted;
 
 /// Returns the one of `offered` that `Accept-Language` prefers, or the first where it prefers none.
 ///
-/// Offers are primary tags such as `ko`; a range with a region, such as `ko-KR`, matches its primary
-/// tag (lookup, RFC 4647 §3.4). At equal weight a named language precedes `*`, and an earlier range a
-/// later one.
+/// Offers are primary tags such as `ko`; a range with a region, such as `ko-KR`, matches its
+/// primary tag (lookup, RFC 4647 §3.4). At equal weight a named language precedes `*`, and an
+/// earlier range a later one.
 pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> &'a str {
     let ranges: Vec<(&str, u16)> = weighted(head, header::ACCEPT_LANGUAGE).collect();
     let mut best: Option<((u16, bool), usize, &'a str)> = None;

@@ -1,12 +1,14 @@
-//! Which of a few media types a client would rather have (RFC 9110 §12.5.1), and what a file's name says of its own.
+//! Which of a few media types a client would rather have (RFC 9110 §12.5.1), and what a file's name
+//! says of its own.
 
 use http::header;
 
 use super::head::RequestHead;
 use super::preference::weighted;
 
-/// The one of `offered` that `Accept` names with the highest weight, the earlier one of two alike. None where it names
-/// none of them: wildcards say that the client takes anything, not that it would rather have one of these.
+/// The one of `offered` that `Accept` names with the highest weight, the earlier one of two alike.
+/// None where it names none of them: wildcards say that the client takes anything, not that it
+/// would rather have one of these.
 pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> Option<&'a str> {
     let mut best: Option<(u16, &'a str)> = None;
     for (name, weight) in weighted(head, header::ACCEPT) {
@@ -20,8 +22,9 @@ pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> Option<&'a str>
     best.map(|(_, offer)| offer)
 }
 
-/// The media type of a file, by the ending of its name: those that browsers show, and those that people serve. A file's
-/// name is its sender's word, so nothing here makes a browser run what is in it.
+/// The media type of a file, by the ending of its name: those that browsers show, and those that
+/// people serve. A file's name is its sender's word, so nothing here makes a browser run what is in
+/// it.
 pub fn of_name(name: &str) -> &'static str {
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
     let found = BY_ENDING.iter().find(|(endings, _)| endings.contains(&ending.as_str()));

@@ -1,15 +1,18 @@
-//! HTTP/1.1 without sockets (RFC 9112): heads and content read under strict rules, and short plain answers.
+//! HTTP/1.1 without sockets (RFC 9112): heads and content read under strict rules, and short plain
+//! answers.
 //!
-//! Framing is where smuggling lives: two readers that disagree on where a line or the content ends. So nothing lenient
-//! is taken, no bare line feed, no folded field, no second `Content-Length`; what is refused says by which rule.
+//! Framing is where smuggling lives: two readers that disagree on where a line or the content ends.
+//! So nothing lenient is taken, no bare line feed, no folded field, no second `Content-Length`;
+//! what is refused says by which rule.
 //!
 //! ```text
 //!   bytes ──► HeadReader (a request) or ResponseHeadReader ──► Pushed::Done { head, used }
-//!               └ scan: each byte looked at once            the bytes from `used` on are frames or content
+//!               └ scan: reads each byte once           the bytes from `used` on are content
 //!   bytes ──► BodyReader, by the head's Framing ──► Piece { content, used }, until it is done
 //! ```
 //!
-//! The rest is what a server reads from fields: preconditions, ranges, dates, media types, languages.
+//! The rest is what a server reads from fields: preconditions, ranges, dates, media types,
+//! languages.
 
 pub mod body;
 pub mod conditional;

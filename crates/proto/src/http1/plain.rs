@@ -21,7 +21,8 @@ pub fn plain_response(
         }
     }
     text.push_str(&format!(
-        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: \
+        {}\r\nConnection: close\r\n\r\n",
         body.len(),
     ));
     if with_body {
@@ -49,7 +50,8 @@ mod tests {
     fn plain_response_is_complete_and_closes() {
         let wire = plain_response(StatusCode::NOT_FOUND, &[("X-Extra", "1")], "no ü\n", true);
         let expected = "HTTP/1.1 404 Not Found\r\nX-Extra: 1\r\n\
-            Content-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\nConnection: close\r\n\r\n\
+            Content-Type: text/plain; charset=utf-8\r\n\
+            Content-Length: 6\r\nConnection: close\r\n\r\n\
             no ü\n";
         assert_eq!(String::from_utf8(wire).unwrap(), expected);
     }

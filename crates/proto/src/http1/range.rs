@@ -1,7 +1,7 @@
 //! Which bytes of a representation are asked for (RFC 9110 §14).
 //!
-//! One range of bytes is served. A field of another unit, or one that is malformed, is as if it were not there, and for
-//! several ranges the whole representation is sent, both as §14.2 allows.
+//! One range of bytes is served. A field of another unit, or one that is malformed, is as if it
+//! were not there, and for several ranges the whole representation is sent, both as §14.2 allows.
 
 use super::head::RequestHead;
 use http::header;
@@ -46,7 +46,8 @@ impl Range {
             (Place::At(first), Place::Empty) => within(first, u64::MAX, size),
             (Place::At(first), Place::At(last)) if first <= last => within(first, last, size),
             (Place::Empty, Place::At(0)) => Self::Unsatisfiable,
-            // Of a representation that is shorter, all of it; of an empty one there is no part to name.
+            // Of a representation that is shorter, all of it; of an empty one there is no part to
+            // name.
             (Place::Empty, Place::At(_)) if size == 0 => Self::Whole,
             (Place::Empty, Place::At(suffix)) => {
                 within(size.saturating_sub(suffix), u64::MAX, size)

@@ -1,6 +1,8 @@
-//! Responses: the head of one that a server sent us (RFC 9112 §4), and short plain ones that we send.
+//! Responses: the head of one that a server sent us (RFC 9112 §4), and short plain ones that we
+//! send.
 //!
-//! The reader is the same machine as for requests, with the same rules on lines, fields and content length.
+//! The reader is the same machine as for requests, with the same rules on lines, fields and content
+//! length.
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::{StatusCode, Version};
@@ -25,8 +27,8 @@ impl ResponseHeadReader {
     /// Takes the next bytes of the stream.
     ///
     /// # Errors
-    /// At the first byte that breaks a rule, or, for rules that need the whole head, at its end. An error is terminal:
-    /// each later call repeats it.
+    /// At the first byte that breaks a rule, or, for rules that need the whole head, at its end. An
+    /// error is terminal: each later call repeats it.
     pub fn push(
         &mut self,
         input: &[u8],
@@ -49,7 +51,8 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// The comma-separated elements of all fields of that name, in order, without empty ones (RFC 9110 §5.6.1).
+    /// The comma-separated elements of all fields of that name, in order, without empty ones (RFC
+    /// 9110 §5.6.1).
     pub fn field_tokens(&self, name: HeaderName) -> impl Iterator<Item = &str> {
         fields::tokens(&self.fields, name)
     }

@@ -1,8 +1,9 @@
 //! The incremental scan for the end of a head (RFC 9112 §2.1, §2.2).
 //!
-//! Each byte is looked at once, however the network cuts the stream; parsing happens once, when the head is whole.
-//! Whatever can be refused from the lines alone is refused at the byte that decides, and so every cut gives the same
-//! answer: bare line feeds, stray carriage returns, control bytes, folded fields, and all limits.
+//! Each byte is looked at once, however the network cuts the stream; parsing happens once, when the
+//! head is whole. Whatever can be refused from the lines alone is refused at the byte that decides,
+//! and so every cut gives the same answer: bare line feeds, stray carriage returns, control bytes,
+//! folded fields, and all limits.
 
 use super::error::HeadError;
 use crate::limits::Limits;

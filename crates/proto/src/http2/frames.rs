@@ -1,8 +1,9 @@
-//! Follows the frames that a client sends (RFC 9113 §4.1), just far enough to tell when something has begun that must
-//! become whole: the preface, a head with its continuations, any frame but DATA, whose content may take its time.
+//! Follows the frames that a client sends (RFC 9113 §4.1), just far enough to tell when something
+//! has begun that must become whole: the preface, a head with its continuations, any frame but
+//! DATA, whose content may take its time.
 //!
 //! ```text
-//!   Preface ──► Header ──► Payload ──► Header …      a head is HEADERS up to the frame with END_HEADERS
+//!   Preface ──► Header ──► Payload ──► Header …      a head: HEADERS … END_HEADERS
 //! ```
 //!
 //! A library that reads whole frames knows of the others only that the stream is silent.

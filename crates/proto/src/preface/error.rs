@@ -43,7 +43,8 @@ pub enum PrefaceError {
     },
     /// A word that is no key, most often the second half of a name.
     #[error(
-        "unexpected word {} in the preface; write a space in a name as %20, or one of the keys {KNOWN_KEYS}",
+        "unexpected word {} in the preface; write a space in a name as %20, or one of \
+        the keys {KNOWN_KEYS}",
         quoted(.word)
     )]
     StrayWord {
@@ -73,19 +74,24 @@ pub enum PrefaceError {
     #[error(transparent)]
     BadName(#[from] NameError),
     /// `PIPE` or `TAKE` does not say which pipe.
-    #[error("the {line} needs a key; expected {VERSION} {} KEY", line.split(' ').next().unwrap_or_default())]
+    #[error(
+        "the {line} needs a key; expected {VERSION} {} KEY",
+        line.split(' ').next().unwrap_or_default()
+    )]
     NoPipe {
         /// Which line.
         line: &'static str,
     },
     /// Something follows `ECHO`.
-    #[error("unexpected word {} in the ECHO line; the data to echo starts on the next line", quoted(.word))]
+    #[error("unexpected word {} in the ECHO line; the data to echo \
+        starts on the next line", quoted(.word))]
     StrayAfterEcho {
         /// The word as it came.
         word: String,
     },
     /// Something follows the digest.
-    #[error("unexpected word {} in the END line; expected END, or END and one digest", quoted(.word))]
+    #[error("unexpected word {} in the END line; expected END, \
+        or END and one digest", quoted(.word))]
     StrayAfterEnd {
         /// The word as it came.
         word: String,
@@ -140,7 +146,8 @@ pub enum PrefaceError {
         found: String,
     },
     /// The receiver answers with a word that is not known.
-    #[error("unknown reply {}; expected one of GO, RECEIPT, ERROR, FILE, ENTRY, LEFT-OUT, END, JOINED, PIPED, CONTENT", quoted(.word))]
+    #[error("unknown reply {}; expected one of GO, RECEIPT, ERROR, FILE, ENTRY, LEFT-OUT, END, \
+        JOINED, PIPED, CONTENT", quoted(.word))]
     UnknownReply {
         /// The word as it came.
         word: String,
@@ -156,8 +163,8 @@ pub enum PrefaceError {
 }
 
 impl PrefaceError {
-    /// What is told of it to whoever has shown no token where one is asked for: any word of `line` may be one in the wrong place,
-    /// so its place is named and not the word.
+    /// What is told of it to whoever has shown no token where one is asked for: any word of `line`
+    /// may be one in the wrong place, so its place is named and not the word.
     pub fn without_words(&self, line: &[u8]) -> String {
         let Some(fault) = self.word() else { return self.to_string() };
         let is_fault = |word: &str| {

@@ -6,7 +6,8 @@
 //!             or, at any time, ANYPORT/1 ERROR code message LF
 //!
 //!   receiver  ANYPORT/1 GET photo.jpg offset=K LF                   ANYPORT/1 LIST photos LF
-//!   server    ANYPORT/1 FILE … LF   content   END blake3:… LF       ANYPORT/1 ENTRY … LF   ANYPORT/1 END entries=N LF
+//!   server    ANYPORT/1 FILE … LF   content   END blake3:… LF       ANYPORT/1 ENTRY … LF
+//!                                                                   ANYPORT/1 END entries=N LF
 //!
 //!   member    ANYPORT/1 JOIN lobby as alice LF                  ANYPORT/1 ECHO LF
 //!   server    ANYPORT/1 JOINED … LF   lines of the room         all that comes, back
@@ -17,7 +18,8 @@
 //!   server    ANYPORT/1 TIME Local time … LF   ANYPORT/1 GREETING Welcome to anyport! LF
 //! ```
 //!
-//! Any request may have token=… behind its other words, where the server asks for one; once on a connection is enough.
+//! Any request may have token=… behind its other words, where the server asks for one; once on a
+//! connection is enough.
 //!
 //! Strict where a sender's mistake would damage a file (an unknown key of a request is refused),
 //! lenient where a person types (runs of blanks, CR LF, names with bare UTF-8). A reply may have

@@ -156,7 +156,8 @@ fn set<T>(
     Ok(())
 }
 
-/// What stands for the name of a file that has none, as it does for standard input on a command line.
+/// What stands for the name of a file that has none, as it does for standard input on a command
+/// line.
 const UNNAMED: &str = "-";
 const VALUED_KEYS: [&str; 9] =
     ["size", "digest", "mtime", "mtime_ns", "mode", "id", "exists", "token", "name_raw"];

@@ -34,9 +34,9 @@ fn a_preface_begins_with_its_version() {
 
 #[test]
 fn a_put_line_has_a_name_and_any_of_its_keys() {
-    let offer = put(
-        "ANYPORT/1 PUT a%20b%2fc.txt name_raw=a%20b/c.txt%20 size=5 digest=sha256 mtime=-3 mode=0600 id=x_1 resume exists=overwrite token=a%25",
-    );
+    let offer =
+        put("ANYPORT/1 PUT a%20b%2fc.txt name_raw=a%20b/c.txt%20 size=5 digest=sha256 mtime=-3 \
+        mode=0600 id=x_1 resume exists=overwrite token=a%25");
     assert_eq!(
         offer,
         Offer {
@@ -472,7 +472,10 @@ fn replies_are_lines_as_documented() {
         (
             Reply::Receipt(receipt()),
             format!(
-                "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 resumed=600 seconds=0.000001 durable_seconds=2.5 hashing_seconds=0.25 storing_seconds=0.5 rate=400000000 digest=sha256:{hex} end=fin confirmed=false name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25 congestion=reno rtt_us=35 cwnd=10\n"
+                "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 resumed=600 \
+                seconds=0.000001 durable_seconds=2.5 hashing_seconds=0.25 storing_seconds=0.5 \
+                rate=400000000 digest=sha256:{hex} end=fin confirmed=false \
+                name=a%20b path=/srv/gr%C3%B6%C3%9Fe%20100%25 congestion=reno rtt_us=35 cwnd=10\n"
             ),
         ),
         (Reply::Error(refusal), "ANYPORT/1 ERROR exists a.txt␊exists (here)␛\n".to_owned()),
@@ -499,7 +502,8 @@ fn a_receipt_line_has_only_the_keys_that_are_present() {
     };
     assert_eq!(
         Reply::Receipt(bare).to_line(),
-        "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 seconds=0 end=fin confirmed=false\n"
+        "ANYPORT/1 RECEIPT protocol=raw engine=own peer=127.0.0.1:5 bytes=1000 seconds=0 \
+        end=fin confirmed=false\n"
     );
 }
 
@@ -563,7 +567,10 @@ proptest! {
         // A slash at the end of a directory is how a person writes it.
         prop_assume!(!list.path.as_ref().is_some_and(|path| path.ends_with('/')));
         for (line, request) in
-            [(get_line(&get), Request::Get(get.clone())), (list_line(&list), Request::List(list.clone()))]
+            [
+            (get_line(&get), Request::Get(get.clone())),
+            (list_line(&list), Request::List(list.clone())),
+        ]
         {
             let text = line.strip_suffix('\n').unwrap();
             prop_assert!(text.is_ascii() && !text.contains('\n'), "{}", text);
@@ -610,7 +617,10 @@ proptest! {
 
     #[test]
     fn no_bytes_panic_the_parsers(
-        head in prop::sample::select(vec!["", "ANYPORT/1 PUT ", "ANYPORT/1 ", "END ", "ANYPORT/1 RECEIPT ", "ANYPORT/1 GET ", "ANYPORT/1 LIST ", "ANYPORT/1 FILE ", "ANYPORT/1 ENTRY "]),
+        head in prop::sample::select(vec![
+            "", "ANYPORT/1 PUT ", "ANYPORT/1 ", "END ", "ANYPORT/1 RECEIPT ",
+            "ANYPORT/1 GET ", "ANYPORT/1 LIST ", "ANYPORT/1 FILE ", "ANYPORT/1 ENTRY ",
+        ]),
         tail: Vec<u8>,
     ) {
         let line = [head.as_bytes(), &tail].concat();

@@ -1,7 +1,9 @@
-//! Which event it was: `k3f9c2-41` is the 41st of its room, counted by the server that started as `k3f9c2`.
+//! Which event it was: `k3f9c2-41` is the 41st of its room, counted by the server that started as
+//! `k3f9c2`.
 //!
-//! A client gives an id back to hear what came after it. The epoch tells the server whether its own count is meant: after
-//! a restart it counts from 1 again, and an old id must not pass for a new one.
+//! A client gives an id back to hear what came after it. The epoch tells the server whether its own
+//! count is meant: after a restart it counts from 1 again, and an old id must not pass for a new
+//! one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,7 +33,8 @@ pub struct BadEventId {
 }
 
 impl EventId {
-    /// An id that no room has given: everything it keeps comes after it, and what came before is lost.
+    /// An id that no room has given: everything it keeps comes after it, and what came before is
+    /// lost.
     pub const UNKNOWN: Self = Self { epoch: Epoch(*b"------"), number: 0 };
 }
 

@@ -1,7 +1,7 @@
 //! How somebody enters a room: which one, as whom, and from which event on it wants to hear.
 //!
-//! Raw TCP says it by a preface line ([`crate::preface`]), all else by the path and the query of a URL:
-//! `/rooms/lobby?as=alice&self&since=k3f9c2-41&history=10&json`.
+//! Raw TCP says it by a preface line ([`crate::preface`]), all else by the path and the query of a
+//! URL: `/rooms/lobby?as=alice&self&since=k3f9c2-41&history=10&json`.
 
 use super::id::EventId;
 use super::name::{NameError, Nickname, RoomName};

@@ -1,10 +1,12 @@
-//! Texts as JSON, appended to what is there: a message is written once for each kind of member, and copied nowhere.
+//! Texts as JSON, appended to what is there: a message is written once for each kind of member, and
+//! copied nowhere.
 
 use std::fmt::{Display, Write};
 
 use crate::visible::picture;
 
-/// Appends `text` in quotes, made visible: of what JSON must escape only two characters are left then.
+/// Appends `text` in quotes, made visible: of what JSON must escape only two characters are left
+/// then.
 pub(super) fn push_string(into: &mut String, text: &str) {
     into.push('"');
     let mut plain = 0;

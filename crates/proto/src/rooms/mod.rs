@@ -1,4 +1,5 @@
-//! What is said in rooms (docs/rooms.md): one meaning, spelled as plain lines, as JSON, and as a preface or a URL.
+//! What is said in rooms (docs/rooms.md): one meaning, spelled as plain lines, as JSON, and as a
+//! preface or a URL.
 //!
 //! ```text
 //!   Join    which room, as whom, from which event on      preface line · path and query of a URL
@@ -6,8 +7,8 @@
 //!   Said    what a member says                            a line · JSON of anyport.chat.1
 //! ```
 //!
-//! Nothing that a peer chose is written without [`make_visible`]: a text is one line wherever it is shown, and moves no
-//! cursor.
+//! Nothing that a peer chose is written without [`make_visible`]: a text is one line wherever it is
+//! shown, and moves no cursor.
 
 mod event;
 mod id;

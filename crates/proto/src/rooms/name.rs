@@ -1,7 +1,8 @@
 //! What rooms and their members are called.
 //!
-//! Both stand in lines between words (`alice: hello`, `* bob joined`), so neither has blanks, colons or anything that
-//! cannot be seen; and neither begins with a mark, so that no member's line looks like a notice.
+//! Both stand in lines between words (`alice: hello`, `* bob joined`), so neither has blanks,
+//! colons or anything that cannot be seen; and neither begins with a mark, so that no member's line
+//! looks like a notice.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,7 +47,8 @@ pub enum NameError {
         name: String,
     },
     /// A character that names do not have.
-    #[error("{character:?} is not allowed in the {what} {}; allowed are letters, digits and - _ .", quoted(.name))]
+    #[error("{character:?} is not allowed in the {what} {}; allowed are \
+        letters, digits and - _ .", quoted(.name))]
     BadCharacter {
         /// What it should have named.
         what: &'static str,
@@ -82,7 +84,8 @@ impl Nickname {
         &self.0
     }
 
-    /// The same with `-n` behind it, for whoever comes when the name is taken. A long name gives way to the number.
+    /// The same with `-n` behind it, for whoever comes when the name is taken. A long name gives
+    /// way to the number.
     #[must_use]
     pub fn numbered(&self, n: u64) -> Self {
         let end = format!("-{n}");
@@ -148,7 +151,8 @@ pub(crate) fn check(what: &'static str, name: &str, most: usize) -> Result<Strin
     }
 }
 
-/// Unicode calls four fillers of Hangul letters, and shows nothing for them: two names would look the same.
+/// Unicode calls four fillers of Hangul letters, and shows nothing for them: two names would look
+/// the same.
 fn is_letter_or_digit(character: char) -> bool {
     character.is_alphanumeric()
         && !matches!(character, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')

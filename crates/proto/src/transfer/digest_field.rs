@@ -1,5 +1,5 @@
-//! Digests in fields (RFC 9530): `Repr-Digest: sha-256=:…:`, and `Content-Digest`, which says the same of content that is
-//! neither encoded nor a part.
+//! Digests in fields (RFC 9530): `Repr-Digest: sha-256=:…:`, and `Content-Digest`, which says the
+//! same of content that is neither encoded nor a part.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

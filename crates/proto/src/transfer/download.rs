@@ -1,13 +1,15 @@
-//! What a receiver asks for, and what it is answered: files and listings that leave the served directory.
+//! What a receiver asks for, and what it is answered: files and listings that leave the served
+//! directory.
 //!
 //! ```text
 //!   receiver  get photos/a.jpg from byte K                            list photos
 //!   server    file: name, size, mtime …   N - K bytes   end: digest   entries …   end: how many
 //! ```
 //!
-//! The words are the same on every protocol: [`crate::preface`] has the lines, [`super::messages`] the JSON messages. Names
-//! in requests are as they came; names in answers are [`FilePath`]s, so that no server can lead its client elsewhere.
-//! A listing says what it left out: how many entries, and which ones to a client that asks for that.
+//! The words are the same on every protocol: [`crate::preface`] has the lines, [`super::messages`]
+//! the JSON messages. Names in requests are as they came; names in answers are [`FilePath`]s, so
+//! that no server can lead its client elsewhere. A listing says what it left out: how many entries,
+//! and which ones to a client that asks for that.
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -44,7 +46,8 @@ pub struct Get {
 /// Asks which files are there.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct List {
-    /// A directory, or one file; as it came, percent escapes decoded. None is the whole served directory.
+    /// A directory, or one file; as it came, percent escapes decoded. None is the whole served
+    /// directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Its bytes, percent-encoded, where `path` is not exactly that.
@@ -153,7 +156,8 @@ pub enum LeftOutReason {
     Unreadable,
     /// A pipe, a socket, a device.
     Special,
-    /// A symbolic link that is not followed: to a directory, to nothing, or out of the served directory.
+    /// A symbolic link that is not followed: to a directory, to nothing, or out of the served
+    /// directory.
     Link,
     /// Another reason, of a later version.
     Other,

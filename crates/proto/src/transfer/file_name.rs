@@ -161,13 +161,15 @@ impl AsRef<Path> for FileName {
 #[non_exhaustive]
 pub enum NameError {
     /// Nothing follows the last separator.
-    #[error("the name {} has no last component; expected a file name such as photo.jpg", quoted(.asked))]
+    #[error("the name {} has no last component; expected a file \
+        name such as photo.jpg", quoted(.asked))]
     Empty {
         /// The name as it came.
         asked: String,
     },
     /// The last component is `.` or `..`.
-    #[error("the name {} is that of a directory; expected a file name such as photo.jpg", quoted(.asked))]
+    #[error("the name {} is that of a directory; expected a file \
+        name such as photo.jpg", quoted(.asked))]
     Directory {
         /// The name as it came.
         asked: String,

@@ -1,14 +1,16 @@
 //! Paths of files as peers send them, safe to follow below a directory.
 //!
-//! A [`FilePath`] is a relative path of [`FileName`]s: whoever holds one may join it to a directory and stays below it,
-//! may print it, and never names one of the server's own partial files. Two ways lead here:
+//! A [`FilePath`] is a relative path of [`FileName`]s: whoever holds one may join it to a directory
+//! and stays below it, may print it, and never names one of the server's own partial files. Two
+//! ways lead here:
 //!
 //! - [`FilePath::exact`] takes a path as it is, or refuses it.
-//! - [`FilePath::sanitize`] is for a file that is to be stored under a name that cannot be taken as it is: what is not
-//!   allowed is mapped, as [`FileName`] does it.
+//! - [`FilePath::sanitize`] is for a file that is to be stored under a name that cannot be taken as
+//!   it is: what is not allowed is mapped, as [`FileName`] does it.
 //!
-//! On the wire a path is text, `name`. Where that text is not exactly the path (bytes that are not UTF-8, white space at
-//! the end of a name, a backslash), `name_raw` beside it has the bytes, percent-encoded.
+//! On the wire a path is text, `name`. Where that text is not exactly the path (bytes that are not
+//! UTF-8, white space at the end of a name, a backslash), `name_raw` beside it has the bytes,
+//! percent-encoded.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -22,13 +24,15 @@ use super::percent;
 use super::words::quoted;
 use crate::limits::{MAX_PATH_COMPONENTS, MAX_PATH_LEN};
 
-/// A path that stays below whatever directory it is joined to: one or more file names with `/` between them.
+/// A path that stays below whatever directory it is joined to: one or more file names with `/`
+/// between them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FilePath(Vec<u8>);
 
 impl FilePath {
-    /// Makes the path that a peer wants to store under safe: each component as [`FileName::sanitize`] does, without
-    /// those that name no directory (empty ones, `.`) and those that lead upwards (`..`).
+    /// Makes the path that a peer wants to store under safe: each component as
+    /// [`FileName::sanitize`] does, without those that name no directory (empty ones, `.`) and
+    /// those that lead upwards (`..`).
     ///
     /// [`FilePath::changed_from`] says whether anything had to be changed.
     ///
@@ -46,8 +50,9 @@ impl FilePath {
         Self::fitting(names.join(&SEPARATOR))
     }
 
-    /// The path to store under for one that came percent-encoded, as in a URL: exactly its bytes where they are a path,
-    /// else as [`FilePath::sanitize`] maps them. A decoded `/` separates like any other.
+    /// The path to store under for one that came percent-encoded, as in a URL: exactly its bytes
+    /// where they are a path, else as [`FilePath::sanitize`] maps them. A decoded `/` separates
+    /// like any other.
     ///
     /// # Errors
     /// As [`FilePath::sanitize`], or the escapes are malformed.
@@ -97,8 +102,8 @@ impl FilePath {
         raw.map_or_else(|| Self::parse(name), Self::parse_percent_encoded)
     }
 
-    /// The path to store an upload under that asks for `name`, and for `name_raw` where it sent one; and whether another
-    /// path was asked for than that.
+    /// The path to store an upload under that asks for `name`, and for `name_raw` where it sent
+    /// one; and whether another path was asked for than that.
     ///
     /// # Errors
     /// As [`FilePath::sanitize`], or the escapes of `raw` are malformed.
@@ -141,12 +146,14 @@ impl FilePath {
         (self.text().as_bytes() != self.0).then(|| self.percent_encoded())
     }
 
-    /// The path as it stands in a URL or a preface: of each component all but letters, digits and `-._~` encoded.
+    /// The path as it stands in a URL or a preface: of each component all but letters, digits and
+    /// `-._~` encoded.
     pub fn percent_encoded(&self) -> String {
         self.components().map(percent::encode_bytes).collect::<Vec<_>>().join("/")
     }
 
-    /// The path as a person types it behind the host of a URL: what would mean something else there is encoded.
+    /// The path as a person types it behind the host of a URL: what would mean something else there
+    /// is encoded.
     pub fn typed(&self) -> String {
         self.components().map(percent::encode_typed).collect::<Vec<_>>().join("/")
     }
@@ -188,7 +195,8 @@ impl FilePath {
         }
     }
 
-    /// Whether the peer asked for another path than this. `//`, `/./` and a slash at the beginning change nothing.
+    /// Whether the peer asked for another path than this. `//`, `/./` and a slash at the beginning
+    /// change nothing.
     pub fn changed_from(&self, asked: &str) -> bool {
         let asked = asked.split('/').filter(|component| !matches!(*component, "" | "."));
         !self.components().eq(asked.map(str::as_bytes))
@@ -259,7 +267,8 @@ pub enum PathError {
     },
     /// A component is not the name of a file or directory that is stored here.
     #[error(
-        "{} is not allowed in the path {}; expected a relative path without ., .. or empty components",
+        "{} is not allowed in the path {}; expected a relative path without ., \
+        .. or empty components",
         quoted(.component), quoted(.path)
     )]
     Component {

@@ -1,9 +1,10 @@
 //! Hashes content as it passes, and can go on later from a checkpoint.
 //!
-//! A transfer that breaks off goes on where it stopped, and its digest still covers the whole content. Reading all of it
-//! again would take minutes for a large file, so the state is told every [`UNIT`] bytes as a line of text, a
-//! [`Checkpoint`]. SHA-256 has a state that can be saved. BLAKE3 is a tree: each aligned unit is a subtree of its own,
-//! and what is saved is the subtree's chaining value (`blake3::hazmat`).
+//! A transfer that breaks off goes on where it stopped, and its digest still covers the whole
+//! content. Reading all of it again would take minutes for a large file, so the state is told every
+//! [`UNIT`] bytes as a line of text, a [`Checkpoint`]. SHA-256 has a state that can be saved.
+//! BLAKE3 is a tree: each aligned unit is a subtree of its own, and what is saved is the subtree's
+//! chaining value (`blake3::hazmat`).
 //!
 //! ```text
 //!             root
@@ -76,8 +77,8 @@ impl Hasher {
         Self { state, bytes: 0, unit, closed: 0, taken: 0 }
     }
 
-    /// A hasher that has seen as much of the first `length` bytes as `checkpoints` cover: at least all but the last
-    /// [`UNIT`] of them, if none is missing. [`Self::bytes`] says how much.
+    /// A hasher that has seen as much of the first `length` bytes as `checkpoints` cover: at least
+    /// all but the last [`UNIT`] of them, if none is missing. [`Self::bytes`] says how much.
     pub fn resume(algorithm: Algorithm, checkpoints: &[Checkpoint], length: u64) -> Self {
         Self::resume_with_unit(algorithm, checkpoints, length, UNIT)
     }
@@ -424,7 +425,8 @@ mod tests {
                 }
                 stored = cut;
                 // The break: lines and stored bytes are all that is left.
-                let lines: Vec<Checkpoint> = state.iter().map(|line| line.parse().unwrap()).collect();
+                let lines: Vec<Checkpoint> =
+                state.iter().map(|line| line.parse().unwrap()).collect();
                 hasher = Hasher::resume_with_unit(algorithm, &lines, stored as u64, 1024);
                 let from = usize::try_from(hasher.bytes()).unwrap();
                 prop_assert!(stored - from <= 1024);

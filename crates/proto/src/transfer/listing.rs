@@ -1,7 +1,8 @@
 //! A listing in one JSON object, as HTTP has it, read one entry at a time.
 //!
 //! ```json
-//! {"entries":[{"name":"a","kind":"file","size":1,"mtime":0,"mode":"644"}],"left_out":[],"end":{"entries":1}}
+//! {"entries":[{"name":"a","kind":"file","size":1,"mtime":0,"mode":"644"}],
+//!  "left_out":[],"end":{"entries":1}}
 //! ```
 
 use std::fmt;
@@ -22,12 +23,13 @@ pub enum Listed {
     LeftOut(LeftOut),
 }
 
-/// Reads a listing and passes each part to `each`, which returns false to stop. Keys that are not known are ignored. Returns
-/// the counts, if the listing has them. No memory is used beyond that of one part, so the length of a part is the caller's to
-/// limit.
+/// Reads a listing and passes each part to `each`, which returns false to stop. Keys that are not
+/// known are ignored. Returns the counts, if the listing has them. No memory is used beyond that of
+/// one part, so the length of a part is the caller's to limit.
 ///
 /// # Errors
-/// `json` cannot be read, is not a JSON object with entries, one of its parts is invalid, or `each` stopped.
+/// `json` cannot be read, is not a JSON object with entries, one of its parts is invalid, or `each`
+/// stopped.
 pub fn read_listing(
     json: impl Read,
     each: &mut dyn FnMut(Listed) -> bool,

@@ -41,8 +41,8 @@ pub(crate) fn encode_bytes(name: &[u8]) -> String {
     percent_encoding::percent_encode(name, RESERVED).to_string()
 }
 
-/// Encodes what would mean something else in the path of a URL that a person types: `%`, `?`, `#`, bytes that are no
-/// text, and spaces at both ends. The rest stays readable.
+/// Encodes what would mean something else in the path of a URL that a person types: `%`, `?`, `#`,
+/// bytes that are no text, and spaces at both ends. The rest stays readable.
 pub(crate) fn encode_typed(name: &[u8]) -> String {
     let begins = name.iter().take_while(|byte| **byte == b' ').count();
     let ends = name.len() - name.iter().rev().take_while(|byte| **byte == b' ').count();

@@ -52,21 +52,23 @@ pub struct Receipt {
     pub path: Option<String>,
     /// Its bytes, percent-encoded, where `path` is not exactly that.
     pub path_raw: Option<String>,
-    /// The congestion control that the receiving socket uses; the sender's own decides how fast it may send.
+    /// The congestion control that the receiving socket uses; the sender's own decides how fast it
+    /// may send.
     pub congestion: Option<String>,
     /// What the receiver's TCP knew of the connection when the file ended.
     pub tcp: TcpSeen,
 }
 
 impl Receipt {
-    /// Bytes per second of [`Receipt::seconds`], of those that travelled; none when no time passed that could be
-    /// measured.
+    /// Bytes per second of [`Receipt::seconds`], of those that travelled; none when no time passed
+    /// that could be measured.
     pub fn rate(&self) -> Option<f64> {
         let rate = self.bytes.saturating_sub(self.resumed) as f64 / self.seconds;
         (self.seconds.is_finite() && self.seconds > 0.0 && rate.is_finite()).then_some(rate)
     }
 
-    /// The path of the stored file; none where the sink keeps no file, or the receiver names something else.
+    /// The path of the stored file; none where the sink keeps no file, or the receiver names
+    /// something else.
     pub fn stored(&self) -> Option<FilePath> {
         FilePath::of_peer(self.path.as_deref()?, self.path_raw.as_deref()).ok()
     }
@@ -519,7 +521,8 @@ pub(crate) mod tests {
         assert_eq!(
             whole().human_line(),
             format!(
-                "ws/own 127.0.0.1:40312 1017558069 bytes in 0.409 s, 2.49 GB/s, blake3:{hex}, end close, stored as photo.jpg, reno"
+                "ws/own 127.0.0.1:40312 1017558069 bytes in 0.409 s, 2.49 GB/s, blake3:{hex}, end \
+                close, stored as photo.jpg, reno"
             )
         );
     }
@@ -550,7 +553,8 @@ pub(crate) mod tests {
     fn the_human_line_hides_neither_doubt_nor_loss() {
         assert_eq!(
             discarded().human_line(),
-            "raw/own [::1]:5 1 byte in 0.000000 s, no digest, end fin (unconfirmed: the sender announced no size), not stored"
+            "raw/own [::1]:5 1 byte in 0.000000 s, no digest, end fin (unconfirmed: the sender \
+            announced no size), not stored"
         );
         let renamed = Receipt { name: Some("a\u{1b}.jpg".to_owned()), ..whole() };
         assert!(

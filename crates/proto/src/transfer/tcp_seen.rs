@@ -1,5 +1,5 @@
-//! What one end's TCP knew of a connection when a file ended. Each end sees its own half: how long its segments took to
-//! be acknowledged, and which it had to send again.
+//! What one end's TCP knew of a connection when a file ended. Each end sees its own half: how long
+//! its segments took to be acknowledged, and which it had to send again.
 
 use serde::{Deserialize, Serialize};
 

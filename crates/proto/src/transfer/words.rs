@@ -62,8 +62,8 @@ macro_rules! spelled {
 }
 pub(crate) use spelled;
 
-/// `text` as it may stand in a message: in quotes, control characters escaped, never long. A token in the wrong place is not
-/// repeated.
+/// `text` as it may stand in a message: in quotes, control characters escaped, never long. A token
+/// in the wrong place is not repeated.
 pub(crate) fn quoted(text: &str) -> String {
     if text.get(..TOKEN.len()).is_some_and(|start| start.eq_ignore_ascii_case(TOKEN)) {
         return format!("\"{TOKEN}…\"");

@@ -4,7 +4,8 @@ use super::Violation;
 
 /// A close code that may stand in a frame: 1000 to 1003, 1007 to 1014, 3000 to 4999.
 ///
-/// 1005, 1006 and 1015 say locally what no frame said; they cannot be built, so they can never be sent.
+/// 1005, 1006 and 1015 say locally what no frame said; they cannot be built, so they can never be
+/// sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseCode(u16);
 

@@ -2,7 +2,8 @@
 
 use super::{CloseCode, Opcode};
 
-/// A rule of RFC 6455 or 7692 that the peer broke. Terminal: after one, the stream cannot be understood any more.
+/// A rule of RFC 6455 or 7692 that the peer broke. Terminal: after one, the stream cannot be
+/// understood any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -44,7 +45,8 @@ pub enum Violation {
         /// What we take.
         limit: u64,
     },
-    /// A message above the limit, summed over its fragments, decided from the header that oversteps it.
+    /// A message above the limit, summed over its fragments, decided from the header that oversteps
+    /// it.
     #[error("a message of at least {announced} bytes exceeds the limit of {limit}")]
     MessageTooLong {
         /// The sum so far, this frame included.

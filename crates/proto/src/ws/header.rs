@@ -1,8 +1,9 @@
 //! WebSocket frame headers (RFC 6455 §5.2).
 //!
-//! A header is 2 to 14 bytes. [`decode`] looks at the start of the receive buffer and answers without consuming, so the
-//! caller may append and ask again. What can be refused is refused at the first byte that shows it: a control frame
-//! that is too long from its second byte, a length in a longer form than it needs as soon as it is read.
+//! A header is 2 to 14 bytes. [`decode`] looks at the start of the receive buffer and answers
+//! without consuming, so the caller may append and ask again. What can be refused is refused at the
+//! first byte that shows it: a control frame that is too long from its second byte, a length in a
+//! longer form than it needs as soon as it is read.
 #![warn(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use super::{Opcode, Role, Violation};
@@ -47,14 +48,16 @@ pub struct Header {
 pub enum Rsv1 {
     /// Nothing: it must be 0.
     Reserved,
-    /// On the first frame of a data message, that the message is compressed: permessage-deflate was agreed on.
+    /// On the first frame of a data message, that the message is compressed: permessage-deflate was
+    /// agreed on.
     Deflate,
 }
 
 /// Decodes the header of a frame that `receiver` receives.
 ///
 /// # Errors
-/// The rule that the sender broke. Control frames are checked here too, as their rules need nothing but the header.
+/// The rule that the sender broke. Control frames are checked here too, as their rules need nothing
+/// but the header.
 pub fn decode(input: &[u8], receiver: Role, rsv1: Rsv1) -> Result<Decoded<Header>, Violation> {
     let [first, rest @ ..] = input else { return Ok(Decoded::NeedMore { at_least: 2 }) };
     let fin = first & 0x80 != 0;

@@ -1,9 +1,10 @@
 //! Masking (RFC 6455 §5.3): payload XOR a key of four bytes that repeats.
 //!
-//! A [`Mask`] is the key together with how far it has come, so that payload may arrive in pieces of any length: after
-//! each piece the key is rotated, and the next piece begins with the right byte.
+//! A [`Mask`] is the key together with how far it has come, so that payload may arrive in pieces of
+//! any length: after each piece the key is rotated, and the next piece begins with the right byte.
 
-/// Where mask keys come from. A client must take them from a source that nobody can predict (§10.3).
+/// Where mask keys come from. A client must take them from a source that nobody can predict
+/// (§10.3).
 pub trait KeySource: Send {
     /// A fresh key for one frame.
     fn next_key(&mut self) -> [u8; 4];
@@ -69,7 +70,8 @@ mod tests {
         assert_eq!(&data, b"Hello");
     }
 
-    /// Miri is a thousand times slower: all lengths of a tail and up to two blocks, at fewer places.
+    /// Miri is a thousand times slower: all lengths of a tail and up to two blocks, at fewer
+    /// places.
     const STEP: usize = if cfg!(miri) { 23 } else { 1 };
 
     #[test]
@@ -78,7 +80,8 @@ mod tests {
         let source = anyport_testkit::noise(longest + 64, 1);
         for key in [[0x12, 0x34, 0x56, 0x78], [0; 4], [0xff; 4], [0x80, 0, 0, 0x01]] {
             for length in 0..=longest {
-                // Starts that are not aligned, in one buffer, and the phase that they would have in a frame.
+                // Starts that are not aligned, in one buffer, and the phase that they would have in
+                // a frame.
                 for start in (0..64).step_by(STEP) {
                     let mut fast = source.clone();
                     let mut slow = source.clone();

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //!             ┌───────────── Receiver ─────────────┐
-//!  bytes ───► │ header ► mask ► inflate ► UTF-8    │ ───► Event::Data { data: your own buffer, unmasked }
+//!  bytes ───► │ header ► mask ► inflate ► UTF-8    │ ───► Event::Data { data: lent, unmasked }
 //!             └────────────────────────────────────┘      Event::Ping / Pong / Close
 //!             ┌────────────── Sender ──────────────┐
 //!  bytes ◄─── │ header ◄ mask ◄ deflate ◄ state    │ ◄─── message / ping / pong / close
 //!             └────────────────────────────────────┘
 //! ```
 //!
-//! The two halves share nothing: what one side received never blocks what it sends. Whoever owns both (a session, a
-//! channel) decides what answers what; [`handshake`] comes before them, or, for bare frames, does not come at all.
+//! The two halves share nothing: what one side received never blocks what it sends. Whoever owns
+//! both (a session, a channel) decides what answers what; [`handshake`] comes before them, or, for
+//! bare frames, does not come at all.
 
 pub mod close;
 mod deflate;

@@ -1,8 +1,10 @@
-//! Bare frames on proof (DESIGN section 5): frames with no opening handshake, told from raw bytes that look like them.
+//! Bare frames on proof (DESIGN section 5): frames with no opening handshake, told from raw bytes
+//! that look like them.
 //!
-//! Raw bytes are ambiguous by nature, and a file must never be damaged by a guess: the Shift-JIS text `こんにちは` begins
-//! `82 b1`, a masked binary header. So a candidate is raw until one of four things is seen, and stays raw for ever once
-//! a byte contradicts it. The bytes are only read here; whoever holds them decodes them after the proof, from the start.
+//! Raw bytes are ambiguous by nature, and a file must never be damaged by a guess: the Shift-JIS
+//! text `こんにちは` begins `82 b1`, a masked binary header. So a candidate is raw until one of four
+//! things is seen, and stays raw for ever once a byte contradicts it. The bytes are only read here;
+//! whoever holds them decodes them after the proof, from the start.
 
 use super::{Event, Receiver, Role, Violation};
 use crate::limits::Limits;
@@ -10,8 +12,8 @@ use crate::limits::Limits;
 /// With this masked ping anyport's own sender of bare frames begins.
 pub const GREETING: &[u8] = b"anyport/1";
 
-/// Consecutive valid headers that prove frames. Seven more 16-bit patterns in a row, at places that the lengths
-/// themselves choose, do not happen by chance.
+/// Consecutive valid headers that prove frames. Seven more 16-bit patterns in a row, at places that
+/// the lengths themselves choose, do not happen by chance.
 pub const HEADERS_THAT_PROVE: u64 = 8;
 
 /// What proved it.
@@ -75,7 +77,8 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Before the candidate's first byte. A frame that announces more than `largest_file` bytes refutes.
+    /// Before the candidate's first byte. A frame that announces more than `largest_file` bytes
+    /// refutes.
     pub fn new(limits: &Limits, largest_file: u64) -> Self {
         let limits = Limits { frame: limits.frame.min(largest_file), ..*limits };
         Self {
@@ -93,8 +96,8 @@ impl Proof {
                 self.standing = Standing::Refuted(Refutation::BytesAfterClose);
                 break;
             }
-            // Binary payload proves nothing and needs no look; only its end matters, and `feed` tells it. So all but
-            // one byte of it is gone over unseen.
+            // Binary payload proves nothing and needs no look; only its end matters, and `feed`
+            // tells it. So all but one byte of it is gone over unseen.
             let unseen = self.receiver.skippable().saturating_sub(1);
             let unseen = usize::try_from(unseen).unwrap_or(usize::MAX).min(bytes.len());
             self.receiver.skip(unseen as u64);
@@ -117,8 +120,8 @@ impl Proof {
                         self.standing = Standing::Proven(Evidence::Headers);
                     }
                 }
-                // The eighth header proves before its payload comes, so what the payload breaks in the same bytes comes
-                // too late: else the verdict would depend on the cut.
+                // The eighth header proves before its payload comes, so what the payload breaks in
+                // the same bytes comes too late: else the verdict would depend on the cut.
                 Err(_) if headers >= HEADERS_THAT_PROVE => {
                     self.standing = Standing::Proven(Evidence::Headers);
                 }
@@ -157,7 +160,8 @@ impl Proof {
     }
 }
 
-/// Text and control frames are copied here to be unmasked, as the candidate's bytes must stay what they are.
+/// Text and control frames are copied here to be unmasked, as the candidate's bytes must stay what
+/// they are.
 const SCRATCH: usize = 512;
 
 #[cfg(test)]
@@ -302,9 +306,8 @@ mod tests {
     #[test]
     fn dt_2_shift_jis_text_that_begins_with_hiragana_stays_raw() {
         // "こんにちは。これはファイルです。" and on: 82 b1 is FIN, binary, MASK, length 49.
-        let text = hex(
-            "82b182f182c982bf82cd814282b182ea82cd8374834083438 38b82c582b78142 0d0a82a082a282a482a682a8",
-        );
+        let text = hex("82b182f182c982bf82cd814282b182ea82cd8374834083438 38b82c582b78142 \
+            0d0a82a082a282a482a682a8");
         let file = text.repeat(40);
         let Standing::Refuted(_) = at_end(&[&file]) else { panic!("taken for frames") };
     }

@@ -1,9 +1,9 @@
 //! The receiving half: bytes in any cut → events.
 //!
-//! Payload is unmasked in the caller's buffer and lent back; nothing is assembled, and a declared length allocates
-//! nothing. Compressed payload is lent out of the inflater's window instead, a piece at a time. Control frames are whole
-//! before they are told, in 125 bytes that the receiver keeps. One violation is terminal: from then on every call gives
-//! the same answer.
+//! Payload is unmasked in the caller's buffer and lent back; nothing is assembled, and a declared
+//! length allocates nothing. Compressed payload is lent out of the inflater's window instead, a
+//! piece at a time. Control frames are whole before they are told, in 125 bytes that the receiver
+//! keeps. One violation is terminal: from then on every call gives the same answer.
 
 use super::deflate::{DeflateParameters, Inflated, Inflater, NotDeflate};
 use super::header::{self, Decoded, MAX_HEADER, Rsv1};
@@ -38,7 +38,8 @@ pub enum Event<'a> {
     },
 }
 
-/// Reads frames as one end of the connection. Holds no payload, and no heap memory unless a compressed message came.
+/// Reads frames as one end of the connection. Holds no payload, and no heap memory unless a
+/// compressed message came.
 #[derive(Debug)]
 pub struct Receiver {
     role: Role,
@@ -133,9 +134,10 @@ impl Receiver {
         self
     }
 
-    /// Takes bytes from the front of `input` and says how many it took and what they mean, one event at most.
-    /// Call again with the rest until there is no event: then all is taken. A few compressed bytes may become many
-    /// pieces, so there may be a further event although nothing is left of `input`.
+    /// Takes bytes from the front of `input` and says how many it took and what they mean, one
+    /// event at most. Call again with the rest until there is no event: then all is taken. A few
+    /// compressed bytes may become many pieces, so there may be a further event although nothing is
+    /// left of `input`.
     ///
     /// # Errors
     /// The first rule that the peer broke, and the same again on each further call.
@@ -154,8 +156,9 @@ impl Receiver {
         }
     }
 
-    /// Bytes of the current frame that need no check because they are binary: a reader that does not want the payload
-    /// may go over up to so many with [`Self::skip`] instead of handing them in.
+    /// Bytes of the current frame that need no check because they are binary: a reader that does
+    /// not want the payload may go over up to so many with [`Self::skip`] instead of handing them
+    /// in.
     pub const fn skippable(&self) -> u64 {
         match (&self.state, &self.message) {
             (
@@ -166,7 +169,8 @@ impl Receiver {
         }
     }
 
-    /// Goes over `count` bytes of binary payload unseen. No event tells of them, so a message may end untold.
+    /// Goes over `count` bytes of binary payload unseen. No event tells of them, so a message may
+    /// end untold.
     pub fn skip(&mut self, count: u64) {
         debug_assert!(count <= self.skippable(), "skipped past the frame");
         if let State::Payload { left, mask, fin } = &mut self.state {
@@ -262,7 +266,8 @@ impl Receiver {
         self.message.as_ref().is_some_and(|message| message.inflated.is_some())
     }
 
-    /// A header at the front of `input`, together with what earlier reads left of it. `used` counts bytes of `input`.
+    /// A header at the front of `input`, together with what earlier reads left of it. `used` counts
+    /// bytes of `input`.
     fn read_header(&mut self, input: &[u8]) -> Result<Decoded<Header>, Violation> {
         if self.partial_len == 0 {
             let decoded = header::decode(input, self.role, self.rsv1())?;
@@ -333,7 +338,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// Unmasks and checks what `input` holds of the current frame: bytes taken, and (first, end) if there is a piece.
+    /// Unmasks and checks what `input` holds of the current frame: bytes taken, and (first, end) if
+    /// there is a piece.
     fn read_payload(
         &mut self,
         input: &mut [u8],
@@ -433,7 +439,8 @@ impl Receiver {
             if message.kind == Kind::Text && last {
                 message.utf8.finish().map_err(not_utf8)?;
             }
-            // An empty piece tells of work that gave nothing, so that the caller can bound what it does in one turn.
+            // An empty piece tells of work that gave nothing, so that the caller can bound what it
+            // does in one turn.
             if start < end || last || inflater.is_pending() {
                 let first = !std::mem::replace(&mut message.told, true);
                 return Ok(Some(Told::Inflated { start, end, first, last }));
@@ -469,7 +476,8 @@ impl Receiver {
         kind
     }
 
-    /// Lends out what `advance` found. Apart from it, so that no borrow of the event is held while state changes.
+    /// Lends out what `advance` found. Apart from it, so that no borrow of the event is held while
+    /// state changes.
     fn event<'a>(&'a mut self, told: Told, input: &'a [u8]) -> Event<'a> {
         match told {
             Told::Data { start, taken, first, end } => {
@@ -520,7 +528,8 @@ enum Told {
     },
 }
 
-/// What a message of `limit` bytes may take on the wire: what does not compress grows, and each flush adds a few bytes.
+/// What a message of `limit` bytes may take on the wire: what does not compress grows, and each
+/// flush adds a few bytes.
 const fn longest_compressed(limit: u64) -> u64 {
     limit.saturating_mul(2).saturating_add(1024)
 }

@@ -1,8 +1,8 @@
 //! The sending half: messages and control frames → bytes.
 //!
-//! A client's sender masks each frame with a fresh key; a server's does not mask. Bulk senders take only the header
-//! from here ([`Sender::begin`]) and put the payload behind it themselves, without a copy; such frames are never
-//! compressed.
+//! A client's sender masks each frame with a fresh key; a server's does not mask. Bulk senders take
+//! only the header from here ([`Sender::begin`]) and put the payload behind it themselves, without
+//! a copy; such frames are never compressed.
 
 use super::deflate::{DeflateParameters, Deflater, SMALLEST_WINDOW};
 #[cfg(doc)]
@@ -51,13 +51,14 @@ impl Sender {
         Self { keys: None, deflater: None, close_sent: false }
     }
 
-    /// A client's: each frame is masked with the next key of `keys`, which must be unpredictable (§10.3).
+    /// A client's: each frame is masked with the next key of `keys`, which must be unpredictable
+    /// (§10.3).
     pub fn client(keys: impl KeySource + 'static) -> Self {
         Self { keys: Some(Box::new(keys)), deflater: None, close_sent: false }
     }
 
-    /// The same after permessage-deflate was agreed on: messages are compressed, unless the peer asked for a window that
-    /// we could not keep.
+    /// The same after permessage-deflate was agreed on: messages are compressed, unless the peer
+    /// asked for a window that we could not keep.
     #[must_use]
     pub fn with_deflate(mut self, agreed: &DeflateParameters) -> Self {
         let (window_bits, no_takeover) = match self.keys {
@@ -79,7 +80,8 @@ impl Sender {
         self.close_sent
     }
 
-    /// The header of a data frame with `length` bytes of payload, and the mask to apply to them if there is one.
+    /// The header of a data frame with `length` bytes of payload, and the mask to apply to them if
+    /// there is one.
     ///
     /// # Errors
     /// [`Closing`] after our Close.
@@ -128,8 +130,9 @@ impl Sender {
         Ok(())
     }
 
-    /// The same for a message that nobody needs any more: where it goes as it is, it is not copied, so that a long one is
-    /// held once. Room for [`MAX_HEADER`] more bytes in it saves a reallocation.
+    /// The same for a message that nobody needs any more: where it goes as it is, it is not copied,
+    /// so that a long one is held once. Room for [`MAX_HEADER`] more bytes in it saves a
+    /// reallocation.
     ///
     /// # Errors
     /// [`Closing`] after our Close; `out` is as it was.
@@ -159,7 +162,8 @@ impl Sender {
         self.control(Opcode::Pong, payload, out);
     }
 
-    /// Appends a Close, once: a second one is not sent. The reason is cut to 123 bytes on a character's border.
+    /// Appends a Close, once: a second one is not sent. The reason is cut to 123 bytes on a
+    /// character's border.
     pub fn close(&mut self, code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
         self.control(Opcode::Close, &close::encode(code, reason), out);
         self.close_sent = true;

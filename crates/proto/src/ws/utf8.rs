@@ -1,4 +1,5 @@
-//! UTF-8 checked as it arrives (RFC 6455 §8.1): the first wrong byte is found when it comes, not when the text ends.
+//! UTF-8 checked as it arrives (RFC 6455 §8.1): the first wrong byte is found when it comes, not
+//! when the text ends.
 
 /// The text is not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,8 @@ impl Utf8 {
                 Err(_) => {}
             }
         }
-        // simdutf8's fast check first; only text that fails it, or ends inside a character, is looked at twice.
+        // simdutf8's fast check first; only text that fails it, or ends inside a character, is
+        // looked at twice.
         if simdutf8::basic::from_utf8(piece).is_ok() {
             return Ok(());
         }

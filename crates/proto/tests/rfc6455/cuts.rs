@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use crate::session::{Keys, binary, frame, ping, receive, server};
 
-/// A header of 14 bytes, cut at each two of its positions: inside the length, the key, and right behind it.
+/// A header of 14 bytes, cut at each two of its positions: inside the length, the key, and right
+/// behind it.
 #[test]
 fn io_2_a_header_may_be_cut_at_any_two_of_its_positions() {
     for length in [0, 125, 126, 65535, 65536] {

@@ -30,7 +30,8 @@ fn mk_2_masked_server_frame_is_refused_with_1002() {
     assert_eq!(Violation::Masked.close_code(), CloseCode::PROTOCOL_ERROR);
 }
 
-/// Each frame has its own key and begins at its first byte, whatever came between and wherever a read ended.
+/// Each frame has its own key and begins at its first byte, whatever came between and wherever a
+/// read ended.
 #[test]
 fn mk_3_the_phase_survives_control_frames_between_and_inside_reads() {
     let mut sender = Sender::client(Keys(9));

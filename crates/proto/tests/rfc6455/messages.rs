@@ -92,7 +92,8 @@ fn fg_4_a_million_fragments_of_a_byte_are_one_message_and_leave_no_trace() {
     assert!(receiver.at_message_border());
 }
 
-/// Each piece says of which kind its message is, continuations too; only the first says that it begins.
+/// Each piece says of which kind its message is, continuations too; only the first says that it
+/// begins.
 #[test]
 fn fg_6_text_and_binary_are_told_apart_on_every_piece() {
     for kind in [Kind::Text, Kind::Binary] {
@@ -119,7 +120,9 @@ fn fg_6_text_and_binary_are_told_apart_on_every_piece() {
 proptest! {
     /// What a sender sends, the receiver of the other end receives, both ways.
     #[test]
-    fn io_1_messages_arrive_as_sent(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..5)) {
+    fn io_1_messages_arrive_as_sent(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..5),
+    ) {
         for (mut sender, role) in [
             (Sender::client(Keys(1)), Role::Server),
             (Sender::server(), Role::Client),
@@ -137,7 +140,8 @@ proptest! {
                 .collect();
             expected.push(Seen::Close(Some(CloseCode::NORMAL), "done".into()));
             let session = receive(Receiver::new(role, &Limits::default()), &[&wire]);
-            prop_assert_eq!(session, Session { seen: expected, violation: None, at_message_border: true });
+            let expected = Session { seen: expected, violation: None, at_message_border: true };
+        prop_assert_eq!(session, expected);
         }
     }
 }

@@ -52,7 +52,8 @@ impl Denied {
                 Some("use curl -u :TOKEN, or the field Authorization: Bearer TOKEN")
             }
             (_, Means::WebSocket) => Some(
-                "send the field Authorization: Bearer TOKEN, or the subprotocols anyport.1, anyport.token.TOKEN",
+                "send the field Authorization: Bearer TOKEN, or the subprotocols \
+                anyport.1, anyport.token.TOKEN",
             ),
             (_, Means::Line) => Some("append token=TOKEN to the line"),
             (_, Means::None) => Some("send ANYPORT/1 PUT NAME token=TOKEN and a line end first"),

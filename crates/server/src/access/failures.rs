@@ -39,8 +39,8 @@ impl Failures {
         }
     }
 
-    /// Forgets those whose time is over, else the one that is longest ago: with so many addresses nobody is held off by
-    /// counting one of them.
+    /// Forgets those whose time is over, else the one that is longest ago: with so many addresses
+    /// nobody is held off by counting one of them.
     fn make_place(&mut self, now: Instant) {
         self.of.retain(|_, window| now.duration_since(window.since) < WINDOW);
         if self.of.len() < MOST_ADDRESSES {
@@ -53,8 +53,8 @@ impl Failures {
     }
 }
 
-/// Wrong tokens of one address within [`WINDOW`]; then it is held off for as long. A person who pastes the wrong thing needs
-/// a few; at this rate 16 bytes take longer than the sun has.
+/// Wrong tokens of one address within [`WINDOW`]; then it is held off for as long. A person who
+/// pastes the wrong thing needs a few; at this rate 16 bytes take longer than the sun has.
 pub(super) const MOST: u32 = 10;
 
 const WINDOW: Duration = Duration::from_secs(60);

@@ -5,8 +5,8 @@
 //!   bare bytes, bare frames ──nothing to show────────────────┘
 //! ```
 //!
-//! An address that showed wrong tokens is held off for a while, whatever it shows then: whoever guesses learns nothing from
-//! being held off.
+//! An address that showed wrong tokens is held off for a while, whatever it shows then: whoever
+//! guesses learns nothing from being held off.
 
 mod denied;
 mod failures;

@@ -1,10 +1,13 @@
-//! Echo and time over UDP (RFC 862, 867, 868): one task a socket, an answer to each datagram, nothing kept between.
+//! Echo and time over UDP (RFC 862, 867, 868): one task a socket, an answer to each datagram,
+//! nothing kept between.
 //!
 //! Whoever sends a datagram may write any source on it, so what comes back must be no weapon:
-//! - an answer is never longer than what asked for it, so that nobody gains by asking in another's name;
-//! - nothing goes to a port where an answer would be answered in turn (CVE-1999-0103): our own ones and those of the
-//!   small services of the Internet; nor to an address that is not one machine's;
-//! - of one address a bounded number is answered each second, which is what is left of a dance with a service elsewhere.
+//! - an answer is never longer than what asked for it, so that nobody gains by asking in another's
+//!   name;
+//! - nothing goes to a port where an answer would be answered in turn (CVE-1999-0103): our own ones
+//!   and those of the small services of the Internet; nor to an address that is not one machine's;
+//! - of one address a bounded number is answered each second, which is what is left of a dance with
+//!   a service elsewhere.
 
 mod rate;
 
@@ -71,13 +74,18 @@ impl Datagrams {
                     match done {
                         Ok(()) => self.counters.answered(self.service),
                         Err(why) => {
-                            tracing::debug!(%peer, service = self.service.as_str(), bytes = count, why = why.as_str(), "datagram dropped");
+                            let service = self.service.as_str();
+                            let reason = why.as_str();
+                            tracing::debug!(
+                                %peer, service, bytes = count, why = reason, "datagram dropped"
+                            );
                             self.counters.dropped(why);
                         }
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, service = self.service.as_str(), "cannot receive datagrams");
+                    let service = self.service.as_str();
+                    tracing::warn!(%error, service, "cannot receive datagrams");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -131,8 +139,8 @@ fn is_one(address: IpAddr) -> bool {
 /// Where an answer would be answered: echo, daytime, quote of the day, character generator, time.
 const ANSWERING: [u16; 5] = [7, 13, 17, 19, 37];
 
-/// Bytes of the longest datagram: what IPv4 leaves of 65,535 (RFC 768, RFC 791 §3.1). IPv6 has room for 20 more, which
-/// are not taken.
+/// Bytes of the longest datagram: what IPv4 leaves of 65,535 (RFC 768, RFC 791 §3.1). IPv6 has room
+/// for 20 more, which are not taken.
 const LONGEST: usize = 65_507;
 
 /// What a socket gets that cannot receive, for want of memory most likely.

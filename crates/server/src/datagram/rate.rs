@@ -1,8 +1,9 @@
 //! How many datagrams of one address are answered in a second.
 //!
-//! Two services on other ports than the well-known ones can still be set on each other by a forged datagram, and each
-//! further one joins the dance: this bounds what it costs. The table never grows; addresses that share a row share its
-//! count, and which do is drawn anew by each server, so that nobody can choose whose row to fill.
+//! Two services on other ports than the well-known ones can still be set on each other by a forged
+//! datagram, and each further one joins the dance: this bounds what it costs. The table never
+//! grows; addresses that share a row share its count, and which do is drawn anew by each server, so
+//! that nobody can choose whose row to fill.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;

@@ -229,7 +229,8 @@ impl Tls {
         next
     }
 
-    /// Delivers [`Event::Sent`] for bytes that were encrypted before: they have been written by now.
+    /// Delivers [`Event::Sent`] for bytes that were encrypted before: they have been written by
+    /// now.
     fn settle(&mut self, connection: &mut Connection) {
         match std::mem::take(&mut self.unsent) {
             0 => {}

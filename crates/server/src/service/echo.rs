@@ -4,8 +4,8 @@ use anyport_proto::ws::header::MAX_HEADER;
 
 use crate::budget::Share;
 
-/// Collects one message at a time. The session's receiver bounds its length before a byte of it is kept, and the
-/// server's budget bounds what all of them keep together.
+/// Collects one message at a time. The session's receiver bounds its length before a byte of it is
+/// kept, and the server's budget bounds what all of them keep together.
 #[derive(Debug)]
 pub(crate) struct Echo {
     message: Vec<u8>,
@@ -31,8 +31,8 @@ impl Echo {
         self.share.shrink_to(self.message.len());
     }
 
-    /// Takes a piece; at the end of the message, gives the message back. It counts against the budget until
-    /// [`Self::replied`], as a peer that does not read leaves it in memory.
+    /// Takes a piece; at the end of the message, gives the message back. It counts against the
+    /// budget until [`Self::replied`], as a peer that does not read leaves it in memory.
     ///
     /// # Errors
     /// The budget has no room for the piece; the message is given up.

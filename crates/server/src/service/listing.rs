@@ -49,7 +49,8 @@ impl Listing {
     /// Returns the next entry; `None` at the end.
     ///
     /// # Errors
-    /// The server has no memory for more names, or cannot read the directory. The listing ends there.
+    /// The server has no memory for more names, or cannot read the directory. The listing ends
+    /// there.
     pub(crate) fn next(&mut self) -> Result<Option<Listed>, Refusal> {
         self.0.next_entry().map_err(refusal)
     }

@@ -1,4 +1,5 @@
-//! What is done with the data. A service knows no protocol: sessions hand it content and take its answers.
+//! What is done with the data. A service knows no protocol: sessions hand it content and take its
+//! answers.
 
 pub(crate) mod download;
 pub(crate) mod echo;

@@ -1,4 +1,5 @@
-//! What time it is: in a line for people, and as the two old services of the Internet tell it (RFC 867, RFC 868).
+//! What time it is: in a line for people, and as the two old services of the Internet tell it (RFC
+//! 867, RFC 868).
 
 use jiff::{Timestamp, Zoned};
 
@@ -26,8 +27,9 @@ fn daytime_of(now: &Zoned) -> String {
     now.strftime("%A, %B %-d, %Y %H:%M:%S %:z\r\n").to_string()
 }
 
-/// 32 bits count to 2036-02-07 06:28:15 UTC. Then they begin again at 0, as those of NTP do (RFC 5905 §6): a reader who
-/// takes them for the time that is nearest to what it believes is right on both sides of that moment.
+/// 32 bits count to 2036-02-07 06:28:15 UTC. Then they begin again at 0, as those of NTP do (RFC
+/// 5905 §6): a reader who takes them for the time that is nearest to what it believes is right on
+/// both sides of that moment.
 fn rfc868_of(now: Timestamp) -> [u8; 4] {
     let seconds = (now.as_second() + SECONDS_FROM_1900_TO_1970).rem_euclid(1 << 32);
     (seconds as u32).to_be_bytes()

@@ -1,4 +1,5 @@
-//! Time limits of sessions. The tests hand in the instants, so none of them sleeps (docs/faults.md).
+//! Time limits of sessions. The tests hand in the instants, so none of them sleeps
+//! (docs/faults.md).
 
 use std::time::Instant;
 
@@ -70,7 +71,8 @@ fn upgrade(path: &str, fields: &str) -> Vec<u8> {
 
 const FILES: &str = "Sec-WebSocket-Protocol: anyport.file.1\r\n";
 
-/// Something that must be whole in time: what comes before it, what of it comes, what the peer receives when it is late.
+/// Something that must be whole in time: what comes before it, what of it comes, what the peer
+/// receives when it is late.
 fn unfinished() -> Vec<(Verdict, Vec<u8>, Vec<u8>, String)> {
     let (offer, end) = (text(r#"{"offer":{"name":"y","size":5}}"#, 2), text(r#"{"end":{}}"#, 3));
     let content = frame(Kind::Binary, Fragment::Whole, b"hello", 4);

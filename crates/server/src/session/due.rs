@@ -1,4 +1,5 @@
-//! What a peer has begun must be whole in time: counted from its first byte, so that trickling does not help.
+//! What a peer has begun must be whole in time: counted from its first byte, so that trickling does
+//! not help.
 
 use std::time::{Duration, Instant};
 

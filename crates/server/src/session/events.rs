@@ -1,5 +1,5 @@
-//! A room as server-sent events (WHATWG HTML §9.2), for EventSource and curl (docs/rooms.md). Nothing is said this way:
-//! what comes is not looked at, and its end ends the stream.
+//! A room as server-sent events (WHATWG HTML §9.2), for EventSource and curl (docs/rooms.md).
+//! Nothing is said this way: what comes is not looked at, and its end ends the stream.
 
 use std::time::Instant;
 

@@ -1,12 +1,15 @@
-//! WebSocket on tokio-tungstenite: the same services behind another engine, for comparison and as a second opinion.
+//! WebSocket on tokio-tungstenite: the same services behind another engine, for comparison and as a
+//! second opinion.
 //!
 //! The library assembles each message before it hands it over, so messages have a limit here
-//! (`Limits::library_message`), and it answers a Close by itself, so its clients get no close reason. It does not say
-//! whether a stream without a Close ended inside a frame, so that is an interruption here, always; and as it drops a
-//! message that a Close cuts, the end of a file by Close is never confirmed here.
+//! (`Limits::library_message`), and it answers a Close by itself, so its clients get no close
+//! reason. It does not say whether a stream without a Close ended inside a frame, so that is an
+//! interruption here, always; and as it drops a message that a Close cuts, the end of a file by
+//! Close is never confirmed here.
 //!
-//! Nor does it say whether a message has begun: the time of `Timeouts::message` runs here from the first byte after the
-//! last frame that it handed over, so a ping between two fragments starts it anew.
+//! Nor does it say whether a message has begun: the time of `Timeouts::message` runs here from the
+//! first byte after the last frame that it handed over, so a ping between two fragments starts it
+//! anew.
 //!
 //! It owns its stream, so this session cannot be a step of the bulk loop and has a loop of its own.
 
@@ -40,7 +43,8 @@ use crate::events::Tally;
 use crate::session::route::Route;
 use crate::tls::SharedWire;
 
-/// Serves one connection, from the request head on, until it is closed. What broke it has been told.
+/// Serves one connection, from the request head on, until it is closed. What broke it has been
+/// told.
 ///
 /// Cancel safe: no; dropped in the middle, a running transfer is interrupted.
 pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context) {
@@ -155,7 +159,8 @@ async fn receive(
             }
             None => return,
         }
-        // The library answers their Close by itself, in the next read; after it nothing may be sent.
+        // The library answers their Close by itself, in the next read; after it nothing may be
+        // sent.
         if peer_closed {
             outbox = Outbox::default();
             continue;
@@ -250,7 +255,8 @@ impl Outbox {
     }
 }
 
-/// Notes how many bytes went and when they came, as the library tells of a message only when it is whole.
+/// Notes how many bytes went and when they came, as the library tells of a message only when it is
+/// whole.
 struct Stamped<S> {
     inner: S,
     /// The first read since it was last asked for.
@@ -264,8 +270,8 @@ impl<S> Stamped<S> {
         Self { inner, first: None, last: Instant::now(), tally }
     }
 
-    /// How long to wait for a message. Bytes may begin one while it is waited for, so the wait is as long as `assembled`
-    /// at most: one that is late is found out before twice that time.
+    /// How long to wait for a message. Bytes may begin one while it is waited for, so the wait is
+    /// as long as `assembled` at most: one that is late is found out before twice that time.
     fn patience(&self, assembled: Option<Duration>, idle: Duration, since: Instant) -> Duration {
         let Some(limit) = assembled else {
             return idle.saturating_sub(self.last.max(since).elapsed()).max(AT_ONCE);

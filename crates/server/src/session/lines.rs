@@ -94,8 +94,8 @@ impl Lines {
         Next::Finish
     }
 
-    /// Handles what waits, and `bytes` behind it. Input beyond the rate waits: the rest of one read at most, since nothing is
-    /// read until then.
+    /// Handles what waits, and `bytes` behind it. Input beyond the rate waits: the rest of one read
+    /// at most, since nothing is read until then.
     fn bytes(&mut self, bytes: &[u8], at: Instant, replies: &mut Vec<u8>) {
         self.wake = None;
         if self.waiting.is_empty() {

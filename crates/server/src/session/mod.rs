@@ -218,7 +218,8 @@ impl AnySession {
             Verdict::FrameCandidate if needs_token => {
                 Self::refusing(refusing::Refusing::frames_without_token(context))
             }
-            // Where raw is not taken, what is no other protocol is a broken request, or nothing we know.
+            // Where raw is not taken, what is no other protocol is a broken request, or nothing we
+            // know.
             Verdict::Raw if !allowed.raw && (allowed.http || allowed.ws) => {
                 Self::Http1(Box::new(http1::Http1::new(context)))
             }

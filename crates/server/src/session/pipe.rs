@@ -3,7 +3,7 @@
 //! ```text
 //!   ANYPORT/1 PIPE key␊ content until FIN          ──►  ANYPORT/1 PIPED bytes=… receivers=1␊
 //!   ANYPORT/1 PIPE key size=5␊ hello               ──►  ANYPORT/1 PIPED bytes=5 receivers=1␊
-//!   ANYPORT/1 TAKE key␊                            ──►  the content, FIN; or a reset where it is not all
+//!   ANYPORT/1 TAKE key␊                            ──►  content, FIN; a reset if incomplete
 //!   ANYPORT/1 TAKE key head␊                       ──►  ANYPORT/1 CONTENT size=5␊ the content, FIN
 //! ```
 

@@ -1,15 +1,16 @@
-//! Raw TCP with a preface: lines that a person can type, named files one after the other (DESIGN section 6).
+//! Raw TCP with a preface: lines that a person can type, named files one after the other (DESIGN
+//! section 6).
 //!
 //! ```text
-//!   ANYPORT/1 PUT photo.jpg size=5␊ hello END␊      ──►  ANYPORT/1 RECEIPT …␊        and the next line
+//!   ANYPORT/1 PUT photo.jpg size=5␊ hello END␊      ──►  ANYPORT/1 RECEIPT …␊   next line
 //!   ANYPORT/1 PUT notes.txt␊ content until FIN       ──►  ANYPORT/1 RECEIPT …␊
-//!   ANYPORT/1 GET photo.jpg␊                         ──►  ANYPORT/1 FILE …␊ hello END blake3:…␊   and the next line
-//!   ANYPORT/1 LIST␊                                  ──►  ANYPORT/1 ENTRY …␊ … ANYPORT/1 END entries=N␊
-//!   ANYPORT/1 PIPE key␊ content until FIN            ──►  ANYPORT/1 PIPED …␊            session/pipe.rs
+//!   ANYPORT/1 GET photo.jpg␊                         ──►  ANYPORT/1 FILE …␊ hello END …␊
+//!   ANYPORT/1 LIST␊                                  ──►  ANYPORT/1 ENTRY …␊ … END …␊
+//!   ANYPORT/1 PIPE key␊ content until FIN            ──►  ANYPORT/1 PIPED …␊
 //!   ANYPORT/1 TAKE key␊                              ──►  the content, FIN
 //!   ANYPORT/1 TIME␊                                  ──►  ANYPORT/1 TIME Local time is: …␊
 //!   ANYPORT/1 GREET␊                                 ──►  ANYPORT/1 GREETING Welcome to anyport!␊
-//!   ANYPORT/1 HELP␊                                  ──►  ANYPORT/1 HELP PUT NAME [size=BYTES] | …␊
+//!   ANYPORT/1 HELP␊                                  ──►  ANYPORT/1 HELP PUT NAME …␊
 //! ```
 //!
 //! While an answer to GET or LIST goes out nothing is read. What came behind the question waits.
@@ -252,7 +253,8 @@ impl Preface {
                 let reason =
                     if self.admitted { error.to_string() } else { error.without_words(line) };
                 let refusal = Refusal::new(RefusalCode::BadRequest, reason).with_hint(
-                    "try ANYPORT/1 HELP, ANYPORT/1 PUT NAME size=BYTES, ANYPORT/1 GET NAME or ANYPORT/1 LIST",
+                    "try ANYPORT/1 HELP, ANYPORT/1 PUT NAME size=BYTES, ANYPORT/1 GET \
+                    NAME or ANYPORT/1 LIST",
                 );
                 return Err(self.refuse_line(refusal));
             }
@@ -289,7 +291,8 @@ impl Preface {
                 return Ok(());
             }
             Err(refusal) => {
-                // The sender waits, or what it sends can be passed over: the next file may fare better.
+                // The sender waits, or what it sends can be passed over: the next file may fare
+                // better.
                 self.state = match size {
                     _ if resume => State::Request,
                     Some(left) if left <= MAX_PASSED_OVER => State::PassedOver { left },
@@ -313,7 +316,8 @@ impl Preface {
         Ok(())
     }
 
-    /// Once on a connection is enough, and wrong or missing once too: content may follow that nobody wants to read.
+    /// Once on a connection is enough, and wrong or missing once too: content may follow that
+    /// nobody wants to read.
     fn admit(&mut self, token: Option<&Token>) -> Result<(), Refusal> {
         if self.admitted {
             return Ok(());

@@ -1,7 +1,9 @@
-//! Raw bytes until half-close are the file; also those that may yet prove to be bare frames (DESIGN section 5).
+//! Raw bytes until half-close are the file; also those that may yet prove to be bare frames (DESIGN
+//! section 5).
 //!
-//! A candidate is raw until proven. Up to `Limits::held_candidate` bytes are held in memory, then they go raw into the
-//! sink. At proof what was held or stored is decoded from its first byte, in place.
+//! A candidate is raw until proven. Up to `Limits::held_candidate` bytes are held in memory, then
+//! they go raw into the sink. At proof what was held or stored is decoded from its first byte, in
+//! place.
 
 use std::time::Instant;
 
@@ -27,7 +29,8 @@ pub(crate) struct Raw {
 
 struct Candidate {
     proof: Proof,
-    /// Bytes that have not gone into the sink; all of them until the limit is reached, none afterwards.
+    /// Bytes that have not gone into the sink; all of them until the limit is reached, none
+    /// afterwards.
     held: Vec<u8>,
     /// What they take of the server's budget.
     share: Share,
@@ -151,7 +154,8 @@ impl Raw {
             Refutation::Unfinished => Class::Unproven,
             _ => Class::Refuted,
         });
-        tracing::debug!(peer = %self.context.peer, protocol = "raw", reason = %refutation, "decided");
+        let peer = self.context.peer;
+        tracing::debug!(%peer, protocol = "raw", reason = %refutation, "decided");
     }
 
     /// The candidate is raw: stores what was held.

@@ -1,8 +1,10 @@
-//! Gives back what comes, byte by byte (RFC 862): no detection, no limit on the whole, nothing kept.
+//! Gives back what comes, byte by byte (RFC 862): no detection, no limit on the whole, nothing
+//! kept.
 //!
-//! The loops write the replies to one read before the next, so a peer that does not read is not read either: it holds
-//! one buffer's worth, and is given up when it has taken nothing for the idle time. One that says nothing may stay: the
-//! kernel finds out whether it is still there (`net::keepalive`).
+//! The loops write the replies to one read before the next, so a peer that does not read is not
+//! read either: it holds one buffer's worth, and is given up when it has taken nothing for the idle
+//! time. One that says nothing may stay: the kernel finds out whether it is still there
+//! (`net::keepalive`).
 
 use std::time::{Duration, Instant};
 

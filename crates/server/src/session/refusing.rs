@@ -1,5 +1,5 @@
-//! Protocols that are recognised and not served here: told so in their own language, rather than stored as a
-//! file.
+//! Protocols that are recognised and not served here: told so in their own language, rather than
+//! stored as a file.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -52,19 +52,26 @@ impl Refusing {
         Self { context, protocol: "raw", reason, answer, needs_token: false }
     }
 
-    /// A PROXY protocol header, which a proxy sends in front of its client's input. That input may hold credentials, so
-    /// none of it may become a file.
+    /// A PROXY protocol header, which a proxy sends in front of its client's input. That input may
+    /// hold credentials, so none of it may become a file.
     pub(crate) const fn proxy(context: Context) -> Self {
         Self {
             context,
             protocol: "proxy",
-            reason: Cow::Borrowed("PROXY protocol header: this server does not accept one (turn it off in the proxy)"),
-            answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported PROXY protocol header: this server does not accept one\n"),
+            reason: Cow::Borrowed(
+                "PROXY protocol header: this server does not accept one (turn \
+                it off in the proxy)",
+            ),
+            answer: Cow::Borrowed(
+                b"ANYPORT/1 ERROR not-supported PROXY protocol header: this \
+                server does not accept one\n",
+            ),
             needs_token: false,
         }
     }
 
-    /// A fatal alert, `handshake_failure` (RFC 8446 §6): what a TLS client understands before any handshake.
+    /// A fatal alert, `handshake_failure` (RFC 8446 §6): what a TLS client understands before any
+    /// handshake.
     pub(crate) const fn tls(context: Context) -> Self {
         Self {
             context,
@@ -81,7 +88,10 @@ impl Refusing {
             context,
             protocol: "raw",
             reason: Cow::Borrowed(TLS_REQUIRED),
-            answer: Cow::Borrowed(b"ANYPORT/1 ERROR not-supported TLS is required: use tls:// (openssl s_client, ncat --ssl, anyport)\n"),
+            answer: Cow::Borrowed(
+                b"ANYPORT/1 ERROR not-supported TLS is required: use tls:// \
+                (openssl s_client, ncat --ssl, anyport)\n",
+            ),
             needs_token: false,
         }
     }
@@ -104,8 +114,8 @@ impl Refusing {
         Self { context, protocol: "raw", reason: Cow::Borrowed(""), answer, needs_token: true }
     }
 
-    /// Frames that no handshake stands before, there too: an unmasked Close with 1008 (RFC 6455 §5.5.1, §7.4.1). What is no
-    /// frame after all finds the reason in it.
+    /// Frames that no handshake stands before, there too: an unmasked Close with 1008 (RFC 6455
+    /// §5.5.1, §7.4.1). What is no frame after all finds the reason in it.
     pub(crate) fn frames_without_token(context: Context) -> Self {
         let reason = "a token is required: ANYPORT/1 PUT NAME token=TOKEN, or ws:// with a token";
         let mut answer = Vec::new();

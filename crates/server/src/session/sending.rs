@@ -1,4 +1,5 @@
-//! What a session sends of its own accord, one thing at a time: a file that was asked for, or a listing.
+//! What a session sends of its own accord, one thing at a time: a file that was asked for, or a
+//! listing.
 
 use std::io;
 
@@ -88,5 +89,6 @@ impl Sending {
     }
 }
 
-/// Entries that are looked up and written together: some kilobytes, and one at the longest path takes about one.
+/// Entries that are looked up and written together: some kilobytes, and one at the longest path
+/// takes about one.
 const ENTRIES_AT_ONCE: usize = 64;

@@ -1,4 +1,5 @@
-//! Sessions without sockets: whatever the cuts and the limits, the same bytes are stored (DESIGN section 5).
+//! Sessions without sockets: whatever the cuts and the limits, the same bytes are stored (DESIGN
+//! section 5).
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -105,8 +106,8 @@ fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> AnySession {
     AnySession::new(verdict, context).unwrap()
 }
 
-/// What comes back for `pieces` and then FIN. Asked for what it sends after each piece, or, as when all came in one
-/// read, at the end.
+/// What comes back for `pieces` and then FIN. Asked for what it sends after each piece, or, as when
+/// all came in one read, at the end.
 fn answers(verdict: Verdict, pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
     let mut session = beside_a_file(verdict, &scratch);
@@ -159,7 +160,8 @@ fn drain(
 
 #[test]
 fn answers_do_not_depend_on_how_the_questions_were_cut() {
-    let wire = b"ANYPORT/1 GET x digest=none\nANYPORT/1 LIST\nANYPORT/1 GET none\nANYPORT/1 GET x offset=2\n";
+    let wire = b"ANYPORT/1 GET x digest=none\nANYPORT/1 LIST\nANYPORT/1 GET \
+        none\nANYPORT/1 GET x offset=2\n";
     let answers = |pieces: &[&[u8]], at_once| answers(Verdict::Preface, pieces, at_once);
     let expected = answers(&[wire], true);
     let text = String::from_utf8(expected.clone()).unwrap();
@@ -178,14 +180,15 @@ fn answers_do_not_depend_on_how_the_questions_were_cut() {
     });
 }
 
-/// Requests of every kind behind one another: a file, a refusal with content that is passed over, an echo in chunks, an
-/// upload in chunks, a listing.
+/// Requests of every kind behind one another: a file, a refusal with content that is passed over,
+/// an echo in chunks, an upload in chunks, a listing.
 #[test]
 fn ht_1_answers_do_not_depend_on_how_the_requests_were_cut() {
     let wire = b"GET /x HTTP/1.1\r\nHost: a\r\nRange: bytes=1-3\r\n\r\n\
         DELETE /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
         POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nback\
-        PUT /y HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;e\r\nhe\r\n3\r\nllo\r\n0\r\nA: b\r\n\r\n\
+        PUT /y HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        2;e\r\nhe\r\n3\r\nllo\r\n0\r\nA: b\r\n\r\n\
         GET / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n\
         HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n";
     let answers = |pieces: &[&[u8]], at_once| fixed(&answers(Verdict::Http1, pieces, at_once));
@@ -196,7 +199,10 @@ fn ht_1_answers_do_not_depend_on_how_the_requests_were_cut() {
         assert!(expected.contains(part), "no {part:?} in {expected}");
     }
     assert!(
-        expected.ends_with("Content-Length: 5\nX-Content-Type-Options: nosniff\nCross-Origin-Resource-Policy: same-origin\n"),
+        expected.ends_with(
+            "Content-Length: 5\nX-Content-Type-Options: \
+            nosniff\nCross-Origin-Resource-Policy: same-origin\n"
+        ),
         "{expected}"
     );
     every_cut(wire, |pieces| {
@@ -383,7 +389,8 @@ fn a_turn_inflates_a_bounded_part_of_a_message() {
     assert_eq!((session.interest().wake, replies.len()), (None, answered));
 }
 
-/// A member may be on one thread with a thousand others, so little of its work may be done for few bytes.
+/// A member may be on one thread with a thousand others, so little of its work may be done for few
+/// bytes.
 #[test]
 fn the_work_of_inflating_counts_against_the_rate_of_a_member() {
     let text = |content: &[u8]| {
@@ -453,7 +460,8 @@ fn any_wire() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// DT-1: a candidate comes to what the rule says, whatever the cuts and however much of it is held in memory.
+    /// DT-1: a candidate comes to what the rule says, whatever the cuts and however much of it is
+    /// held in memory.
     #[test]
     fn dt_1_candidates_come_to_what_the_rule_says(
         wire in any_wire(),
@@ -465,8 +473,8 @@ proptest! {
         prop_assert_eq!(outcome, expected);
     }
 
-    /// Whatever requests follow each other, whole or broken: cuts change neither the answers nor what is stored, and
-    /// nothing that was refused is stored.
+    /// Whatever requests follow each other, whole or broken: cuts change neither the answers nor
+    /// what is stored, and nothing that was refused is stored.
     #[test]
     fn io_1_cuts_change_nothing_of_what_requests_come_to(
         requests in prop::collection::vec(prop::sample::select(REQUESTS.to_vec()), 1..6),
@@ -565,7 +573,8 @@ fn a_sender_that_is_back_waits_without_a_thread_until_its_last_connection_lets_g
     }
 }
 
-/// Each of them waits to the end of its time, so the number of those that do is bounded. All try again then.
+/// Each of them waits to the end of its time, so the number of those that do is bounded. All try
+/// again then.
 #[test]
 fn an_owner_that_never_lets_go_makes_others_busy_in_the_end() {
     let scratch = tempfile::tempdir().unwrap();

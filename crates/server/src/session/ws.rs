@@ -1,7 +1,7 @@
 //! WebSocket on the project's own engine: with an opening handshake, or as bare frames without one.
 //!
-//! This file drives the machine of `anyport_proto::ws`; what messages mean is in [`super::messages`], which the library
-//! engine uses too.
+//! This file drives the machine of `anyport_proto::ws`; what messages mean is in
+//! [`super::messages`], which the library engine uses too.
 
 use std::io;
 use std::time::Instant;
@@ -28,11 +28,12 @@ pub(crate) struct Ws {
     service: MessageService,
     /// Payload of a frame of ours whose header is out.
     frame_left: u64,
-    /// The first piece of a message that came while an answer goes out, and what came behind it, masked as it came: all
-    /// of one read at most.
+    /// The first piece of a message that came while an answer goes out, and what came behind it,
+    /// masked as it came: all of one read at most.
     put_off: Option<(Kind, Vec<u8>, bool)>,
     waiting: Vec<u8>,
-    /// When the waiting input is handled, or the rest of a message inflated; none where neither is due to a limit.
+    /// When the waiting input is handled, or the rest of a message inflated; none where neither is
+    /// due to a limit.
     wake: Option<Instant>,
     /// Messages may be compressed.
     inflates: bool,
@@ -190,7 +191,8 @@ impl Ws {
         }
     }
 
-    /// Content is never compressed: most of it is already, and the kernel could not send it by itself.
+    /// Content is never compressed: most of it is already, and the kernel could not send it by
+    /// itself.
     fn begin_frame(&mut self, length: u64, replies: &mut Vec<u8>) {
         if length > 0
             && let Ok((header, _)) = self.sender.begin(Kind::Binary, Fragment::Whole, length)
@@ -200,8 +202,9 @@ impl Ws {
         }
     }
 
-    /// Handles `bytes` up to a limit: the rate of a room, what one turn inflates, or an answer that is to go out first. The
-    /// rest waits: that of one read at most, since nothing is read until then.
+    /// Handles `bytes` up to a limit: the rate of a room, what one turn inflates, or an answer that
+    /// is to go out first. The rest waits: that of one read at most, since nothing is read until
+    /// then.
     fn bytes(&mut self, mut bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Next {
         self.wake = None;
         let mut inflated = 0;
@@ -264,7 +267,8 @@ impl Ws {
     fn violated(&mut self, violation: Violation, replies: &mut Vec<u8>) {
         let section = violation.section();
         let reason = format!("{violation} ({section})");
-        tracing::debug!(peer = %self.context.peer, protocol = %self.protocol, reason, "WebSocket protocol violation");
+        let (peer, protocol) = (self.context.peer, self.protocol);
+        tracing::debug!(%peer, %protocol, reason, "WebSocket protocol violation");
         self.sender.close(Some(violation.close_code()), &reason, replies);
         if !self.service.broken(&reason) {
             self.context.refused(self.protocol.as_str(), reason);
@@ -435,16 +439,17 @@ impl Outlet for Frames<'_> {
     }
 }
 
-/// Work that an interactive connection with compression does before others of its thread have their turn, in inflated bytes:
-/// about a tenth of a millisecond. A read of 64 KiB can inflate to 64 MiB.
+/// Work that an interactive connection with compression does before others of its thread have their
+/// turn, in inflated bytes: about a tenth of a millisecond. A read of 64 KiB can inflate to 64 MiB.
 const INFLATED_AT_ONCE: usize = 128 * 1024;
 
-/// What a piece of a message costs beside its bytes: zlib begins anew with up to 32 KiB of context, also for an empty message.
+/// What a piece of a message costs beside its bytes: zlib begins anew with up to 32 KiB of context,
+/// also for an empty message.
 const WORK_OF_A_PIECE: usize = 8 * 1024;
 
 /// What a stored candidate is decoded with: a piece at a time, in place.
 const REWRITE_BUFFER: usize = 64 * 1024;
 
-/// Payload of a frame of a file: what a client that assembles messages takes without being asked, and much more than a
-/// header costs.
+/// Payload of a frame of a file: what a client that assembles messages takes without being asked,
+/// and much more than a header costs.
 const CONTENT_FRAME: usize = 256 * 1024;

@@ -1,7 +1,7 @@
 //! TLS in front of everything else: the handshake, and then the same sessions over plain text.
 //!
 //! ```text
-//!   ClientHello ──► handshake, with a deadline ──► Wire: detection once more, HTTP/2, the library engine
+//!   ClientHello ──► handshake, with a deadline ──► Wire: detection again, HTTP/2, library
 //!                                                   └──► a layer of any session, in any driver
 //! ```
 //!
@@ -22,8 +22,8 @@ use tokio::net::TcpStream;
 use crate::detect::First;
 use crate::undecided::Place;
 
-/// Shakes hands with a client whose ClientHello has begun. All of it must be complete within the time
-/// `allowed`, counted from the first byte.
+/// Shakes hands with a client whose ClientHello has begun. All of it must be complete within the
+/// time `allowed`, counted from the first byte.
 ///
 /// Cancel safe: no; the connection must then be closed.
 ///

@@ -17,8 +17,8 @@ use crate::machine::{ClientMachine, Machine};
 use crate::untrusted::Untrusted;
 use crate::{Fingerprint, TlsError, provider};
 
-/// Whom a client trusts. By default those that an authority of this system vouches for, and those it has met before; and
-/// whoever vouches for itself, at the first meeting.
+/// Whom a client trusts. By default those that an authority of this system vouches for, and those
+/// it has met before; and whoever vouches for itself, at the first meeting.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
     /// Servers with one of these certificates and no others, whatever their names and dates.
@@ -72,7 +72,8 @@ impl Client {
         Ok(Self { trust, authorities, known_hosts })
     }
 
-    /// A connection to `host` at `port`, which has a ClientHello to send; `alpn`: what will be spoken (RFC 7301).
+    /// A connection to `host` at `port`, which has a ClientHello to send; `alpn`: what will be
+    /// spoken (RFC 7301).
     ///
     /// # Errors
     /// A file of known hosts that cannot be read; a host that is neither a name nor an address.
@@ -189,8 +190,8 @@ pub enum Met {
 }
 
 impl Meeting {
-    /// To be called when the handshake is over, and the server has proven that it has its key. Remembers who it is.
-    /// `None`: there was no certificate to look at.
+    /// To be called when the handshake is over, and the server has proven that it has its key.
+    /// Remembers who it is. `None`: there was no certificate to look at.
     pub fn conclude(self) -> Option<Met> {
         let verdict = self.verifier.verdict.get()?;
         let keep = |what: known_hosts::Known| {
@@ -199,7 +200,8 @@ impl Meeting {
         };
         Some(match *verdict {
             Verdict::Vouched { new } => {
-                // It has a name that will not be taken from it; whether that was written changes nothing now.
+                // It has a name that will not be taken from it; whether that was written changes
+                // nothing now.
                 if new {
                     let _ = keep(known_hosts::Known::Authority);
                 }

@@ -1,7 +1,7 @@
 //! `anyport chat`.
 //!
-//! The main thread listens and tells; another one reads what is typed. On a terminal a line editor keeps what is being
-//! typed whole while events are told above it.
+//! The main thread listens and tells; another one reads what is typed. On a terminal a line editor
+//! keeps what is being typed whole while events are told above it.
 
 mod input;
 mod output;

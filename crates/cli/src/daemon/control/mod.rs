@@ -1,12 +1,14 @@
-//! The control socket: a Unix socket on which a running server is asked and told, by its own user and root alone.
+//! The control socket: a Unix socket on which a running server is asked and told, by its own user
+//! and root alone.
 //!
 //! ```text
 //!   status␊                 ──►  {"event":"status",…}␊
 //!   reload␊                 ──►  {"event":"reloaded","ok":true,"line":"…"}␊
-//!   stop␊  or  stop now␊    ──►  {"event":"stopping"}␊ … and the end of the stream when the process has ended
+//!   stop␊  or  stop now␊    ──►  {"event":"stopping"}␊ … end of stream when the process ends
 //! ```
 //!
-//! Who may connect is settled twice: by the mode of the socket, and by asking the kernel who is there.
+//! Who may connect is settled twice: by the mode of the socket, and by asking the kernel who is
+//! there.
 
 pub(crate) mod client;
 mod server;
@@ -19,8 +21,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-/// Where control sockets are when nobody says otherwise: those who look for a server look in all of them, and a server takes the
-/// first in which it may make one.
+/// Where control sockets are when nobody says otherwise: those who look for a server look in all of
+/// them, and a server takes the first in which it may make one.
 fn directories() -> Vec<PathBuf> {
     let first = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
@@ -38,12 +40,14 @@ fn directories() -> Vec<PathBuf> {
     all
 }
 
-/// The place where there is no directory for the user's sockets, as for a service that cron or `su` starts.
+/// The place where there is no directory for the user's sockets, as for a service that cron or `su`
+/// starts.
 fn below_tmp() -> PathBuf {
     PathBuf::from(format!("/tmp/anyport-{}", geteuid().as_raw()))
 }
 
-/// Whether sockets in `directory` are those of this user and root. In `/tmp` another user may have created it first.
+/// Whether sockets in `directory` are those of this user and root. In `/tmp` another user may have
+/// created it first.
 fn is_safe(directory: &Path) -> bool {
     directory != below_tmp()
         || directory.symlink_metadata().is_ok_and(|there| {
@@ -52,7 +56,8 @@ fn is_safe(directory: &Path) -> bool {
         })
 }
 
-/// Whether it is named as those that servers make by themselves: `PORT.sock`, or `PORT-PROCESS.sock`.
+/// Whether it is named as those that servers make by themselves: `PORT.sock`, or
+/// `PORT-PROCESS.sock`.
 fn is_named_as_ours(path: &Path) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(".sock"));

@@ -27,8 +27,8 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// At `asked`, or where those who look for a server that listens on `port` will look. `None` where none is wanted, or none
-    /// was asked for and none can be.
+    /// At `asked`, or where those who look for a server that listens on `port` will look. `None`
+    /// where none is wanted, or none was asked for and none can be.
     pub(crate) fn bind(asked: Option<&Path>, port: u16) -> Result<Option<Self>, Failure> {
         match asked {
             Some(path) if path == Path::new("none") => Ok(None),
@@ -48,7 +48,8 @@ impl Control {
                 continue;
             }
             if !is_safe(&directory) {
-                tracing::warn!(path = %directory.display(), "directory not used for the control socket: other users can write to it");
+                tracing::warn!(path = %directory.display(), "directory not used for the control \
+                    socket: other users can write to it");
                 continue;
             }
             remove_dead(&directory);
@@ -81,7 +82,8 @@ impl Control {
             }
             _ => {}
         }
-        // Under its name it is there only when it listens, so that one which does not answer is a dead one.
+        // Under its name it is there only when it listens, so that one which does not answer is a
+        // dead one.
         let new = path.with_added_extension(format!("new-{}", std::process::id()));
         let listener = UnixListener::bind(&new).context("cannot bind")?;
         let made = (|| {

@@ -59,6 +59,7 @@ const LEVEL: Compression = Compression::fast();
 /// Of the output that one message needed, so much is kept for the next.
 const KEPT: usize = 64 * 1024;
 
-/// Room for output asked for at once. More than the six bytes of a flush marker, so that none is written twice.
+/// Room for output asked for at once. More than the six bytes of a flush marker, so that none is
+/// written twice.
 const LEAST_ROOM: usize = 64;
 const MOST_ROOM: usize = 64 * 1024;

@@ -1,10 +1,11 @@
 //! Compressed payload → pieces of the message (RFC 7692 §7.2.2), in memory of a fixed size.
 //!
-//! Each message is inflated as a DEFLATE stream of its own that ends: behind its payload go the four bytes that the peer
-//! left away, and an empty final block as a probe. zlib reaches the end of the probe only if the payload ended at the
-//! border of a block, so a message that was cut is found, which appending the four bytes alone does not show. What
-//! earlier messages said (context takeover) is given to the stream as its dictionary; so is what came before a block
-//! with BFINAL inside a message, which ends zlib's stream and not the message (§7.2.3.4).
+//! Each message is inflated as a DEFLATE stream of its own that ends: behind its payload go the
+//! four bytes that the peer left away, and an empty final block as a probe. zlib reaches the end of
+//! the probe only if the payload ended at the border of a block, so a message that was cut is
+//! found, which appending the four bytes alone does not show. What earlier messages said (context
+//! takeover) is given to the stream as its dictionary; so is what came before a block with BFINAL
+//! inside a message, which ends zlib's stream and not the message (§7.2.3.4).
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -14,7 +15,8 @@ use super::{LARGEST_WINDOW, TAIL};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ws) struct NotDeflate;
 
-/// What [`Inflater::inflate`] gave: a piece of [`Inflater::window`], which may be empty. The work for one is bounded.
+/// What [`Inflater::inflate`] gave: a piece of [`Inflater::window`], which may be empty. The work
+/// for one is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ws) struct Inflated {
     pub(in crate::ws) start: usize,
@@ -121,8 +123,8 @@ impl Inflater {
             let Ok(status) = status else { return self.fault(start) };
             match (status, self.state) {
                 (Status::StreamEnd, State::Ending) if left <= BEHIND.len() => {
-                    // The probe's end; or a BFINAL block that stood at the payload's end, with its own tail left away
-                    // as of any other block, or with nothing left away.
+                    // The probe's end; or a BFINAL block that stood at the payload's end, with its
+                    // own tail left away as of any other block, or with nothing left away.
                     if ![0, PROBE_LEN, BEHIND.len()].contains(&left) {
                         return self.fault(start);
                     }
@@ -137,9 +139,11 @@ impl Inflater {
                     self.restart();
                     return Ok(Inflated { start, end: self.at, last: false });
                 }
-                // There is input and room, and zlib takes neither. Never seen; here so that it could not spin.
+                // There is input and room, and zlib takes neither. Never seen; here so that it
+                // could not spin.
                 _ if !moved && left > 0 && !full => return self.fault(start),
-                // Ending, and zlib took everything without seeing the probe: the payload ended inside a block.
+                // Ending, and zlib took everything without seeing the probe: the payload ended
+                // inside a block.
                 (_, State::Ending) if left == 0 && !full => return self.fault(start),
                 (_, State::Pending) if left == 0 && !full => self.state = State::Hungry,
                 _ => {}
@@ -150,8 +154,8 @@ impl Inflater {
         }
     }
 
-    /// What came before a fault is told first, so that what is told does not depend on the cut. The next call meets the
-    /// fault again, as zlib stays in it.
+    /// What came before a fault is told first, so that what is told does not depend on the cut. The
+    /// next call meets the fault again, as zlib stays in it.
     const fn fault(&self, start: usize) -> Result<Inflated, NotDeflate> {
         if self.at > start {
             return Ok(Inflated { start, end: self.at, last: false });
@@ -184,10 +188,12 @@ const WINDOW: usize = 2 * CONTEXT;
 /// Compressed bytes that are taken at once.
 const STAGE: usize = 4 * 1024;
 
-/// Blocks with BFINAL of one call, each of which copies the context: two bytes of payload cost as much as 32 KiB of content.
+/// Blocks with BFINAL of one call, each of which copies the context: two bytes of payload cost as
+/// much as 32 KiB of content.
 const MOST_RESTARTS: usize = 3;
 
-/// Behind the payload: the tail that the peer left away, and the probe, an empty stored block with BFINAL.
+/// Behind the payload: the tail that the peer left away, and the probe, an empty stored block with
+/// BFINAL.
 const BEHIND: [u8; 9] = {
     let [a, b, c, d] = TAIL;
     [a, b, c, d, 0x01, 0x00, 0x00, 0xff, 0xff]

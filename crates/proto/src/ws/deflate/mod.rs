@@ -5,8 +5,9 @@
 //!   message ──► Deflater ──► payload of one frame with RSV1
 //! ```
 //!
-//! Off unless it was agreed on, and no memory before the first compressed message; then about 400 KiB a connection for
-//! both directions together (measured: bench/records/2026-11-21-memory.md), whatever the peer sends.
+//! Off unless it was agreed on, and no memory before the first compressed message; then about 400
+//! KiB a connection for both directions together (measured: bench/records/2026-11-21-memory.md),
+//! whatever the peer sends.
 
 mod compress;
 mod inflate;
@@ -33,5 +34,6 @@ pub(super) const SMALLEST_WINDOW: u8 = 9;
 /// The largest window, and the one that inflates whatever a peer compressed with a smaller one.
 const LARGEST_WINDOW: u8 = 15;
 
-/// A sync flush ends with an empty stored block; its last four bytes are not sent (RFC 7692 §7.2.1).
+/// A sync flush ends with an empty stored block; its last four bytes are not sent (RFC 7692
+/// §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];

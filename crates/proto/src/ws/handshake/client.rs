@@ -1,7 +1,8 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1).
 //!
-//! Whatever the caller puts into the request is checked, so that no host, path or field can add a line of its own.
-//! Whatever the server answers is checked before the first frame, so that no other protocol is mistaken for this one.
+//! Whatever the caller puts into the request is checked, so that no host, path or field can add a
+//! line of its own. Whatever the server answers is checked before the first frame, so that no other
+//! protocol is mistaken for this one.
 
 use http::StatusCode;
 use http::header::{self, HeaderName};
@@ -63,10 +64,12 @@ pub struct Verified {
     pub deflate: Option<DeflateParameters>,
 }
 
-/// Checks the answer to [`request`] with the same `target` and `key`. Bytes behind the head are frames.
+/// Checks the answer to [`request`] with the same `target` and `key`. Bytes behind the head are
+/// frames.
 ///
 /// # Errors
-/// When the answer is not that of a WebSocket server to this very request; the connection must then be closed.
+/// When the answer is not that of a WebSocket server to this very request; the connection must then
+/// be closed.
 pub fn verify(
     head: &ResponseHead,
     key: &Key,
@@ -125,7 +128,8 @@ pub enum RequestError {
         /// What was given.
         name: String,
     },
-    /// Not a field: a name that is no token, or a value with control bytes. The value may be a secret and is not told.
+    /// Not a field: a name that is no token, or a value with control bytes. The value may be a
+    /// secret and is not told.
     #[error("field {name:?} has a malformed name or value (RFC 9110 §5)")]
     Field {
         /// The name that was given.
@@ -457,7 +461,9 @@ mod tests {
             value in "[ -~\\r\\n\\tü]{0,8}",
         ) {
             let fields = [(name.as_str(), value.as_str())];
-            let target = ClientTarget { host: &host, path: &path, fields: &fields, subprotocols: &["a"], deflate: false };
+            let (host, path, fields) = (&host[..], &path[..], &fields[..]);
+            let target =
+                ClientTarget { host, path, fields, subprotocols: &["a"], deflate: false };
             if let Ok(wire) = request(&target, &key()) {
                 let head = read_request(&wire);
                 prop_assert!(head.is_some(), "{:?}", wire.escape_ascii().to_string());

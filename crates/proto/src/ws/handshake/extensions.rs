@@ -1,14 +1,16 @@
-//! `Sec-WebSocket-Extensions` (RFC 6455 §9.1), and the one extension that is spoken: permessage-deflate (RFC 7692 §7.1).
+//! `Sec-WebSocket-Extensions` (RFC 6455 §9.1), and the one extension that is spoken:
+//! permessage-deflate (RFC 7692 §7.1).
 //!
-//! What is not of the grammar fails the handshake, as §9.1 asks. What is of the grammar and not understood is an offer
-//! that a server passes over, and an answer that a client cannot take.
+//! What is not of the grammar fails the handshake, as §9.1 asks. What is of the grammar and not
+//! understood is an offer that a server passes over, and an answer that a client cannot take.
 
 use http::header::{self, HeaderMap};
 
 use crate::ws::DeflateParameters;
 use crate::ws::deflate::SMALLEST_WINDOW;
 
-/// What a client offers: `client_max_window_bits` without a value says that it would take a smaller window (§7.1.2.2).
+/// What a client offers: `client_max_window_bits` without a value says that it would take a smaller
+/// window (§7.1.2.2).
 pub(super) const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
 const NAME: &str = "permessage-deflate";
@@ -29,7 +31,8 @@ pub(super) fn parse(fields: &HeaderMap) -> Result<Vec<Extension<'_>>, Malformed>
     let mut extensions = Vec::new();
     for value in fields.get_all(header::SEC_WEBSOCKET_EXTENSIONS) {
         let value = value.to_str().map_err(|_| Malformed)?;
-        // No comma and no semicolon can stand inside a quoted value, as that must be a token once unquoted.
+        // No comma and no semicolon can stand inside a quoted value, as that must be a token once
+        // unquoted.
         for element in value.split(',').map(trim) {
             // A list may have empty elements (RFC 9110 §5.6.1.2).
             if !element.is_empty() {
@@ -69,7 +72,8 @@ pub(super) fn choose(extensions: &[Extension<'_>]) -> Option<DeflateParameters> 
             server_no_context_takeover: offer.server_no_context_takeover,
             client_no_context_takeover: offer.client_no_context_takeover,
             server_max_window_bits: offer.server_max_window_bits,
-            // Whatever the client keeps to can be inflated; one that knows only zlib is not asked for 8.
+            // Whatever the client keeps to can be inflated; one that knows only zlib is not asked
+            // for 8.
             client_max_window_bits: offer
                 .client_max_window_bits
                 .flatten()
@@ -128,7 +132,8 @@ pub(super) enum Disagreement {
     NotOffered,
     /// More than the one that was offered.
     Many,
-    /// permessage-deflate with parameters that it does not have, or twice, or with values out of range.
+    /// permessage-deflate with parameters that it does not have, or twice, or with values out of
+    /// range.
     Parameters,
 }
 
@@ -142,7 +147,8 @@ struct Parameters {
     client_max_window_bits: Option<Option<u8>>,
 }
 
-/// A parameter, or a value, that permessage-deflate does not define; or a repeated one (RFC 7692 §7.1).
+/// A parameter, or a value, that permessage-deflate does not define; or a repeated one (RFC 7692
+/// §7.1).
 struct Unknown;
 
 impl Parameters {
@@ -325,17 +331,21 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is offered, the answer is one that a client of ours takes, or there is none; and nothing panics.
+        /// Whatever is offered, the answer is one that a client of ours takes, or there is none;
+        /// and nothing panics.
         #[test]
         fn pd_2_no_offer_panics_and_each_answer_is_within_the_rules(
-            values in prop::collection::vec("(permessage-deflate|[a-z]{1,3})(; ?(server|client)_(max_window_bits(=\"?[0-9]{1,3}\"?)?|no_context_takeover)){0,4}|[ -~]{0,20}", 0..4),
+            values in prop::collection::vec("(permessage-deflate|[a-z]{1,3})(; \
+                ?(server|client)_(max_window_bits(=\"?[0-9]{1,3}\"?)?|no_context_takeover)){0,4}\
+                |[ -~]{0,20}", 0..4),
         ) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             if let Ok(extensions) = parse(&fields(&values))
                 && let Some(chosen) = choose(&extensions)
             {
                 prop_assert_eq!(taken(&answer(&chosen)), Ok(Some(chosen)));
-                prop_assert!(chosen.server_max_window_bits.is_none_or(|bits| (9..=15).contains(&bits)));
+                let bits = chosen.server_max_window_bits;
+                prop_assert!(bits.is_none_or(|bits| (9..=15).contains(&bits)));
             }
         }
     }

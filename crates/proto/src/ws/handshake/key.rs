@@ -1,6 +1,7 @@
 //! The key of an opening handshake and the answer to it (RFC 6455 §1.3, §4.2.2).
 //!
-//! The key proves that the server speaks WebSocket and that no cache answers in its place; it is no secret.
+//! The key proves that the server speaks WebSocket and that no cache answers in its place; it is no
+//! secret.
 
 use std::fmt;
 
@@ -9,12 +10,14 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use sha1::{Digest as _, Sha1};
 
-/// A `Sec-WebSocket-Key`: base64 of 16 bytes, kept as it stands on the wire, because the answer covers that text.
+/// A `Sec-WebSocket-Key`: base64 of 16 bytes, kept as it stands on the wire, because the answer
+/// covers that text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(String);
 
 impl Key {
-    /// The key of a client. The bytes must be fresh and unpredictable for each connection (RFC 6455 §4.1).
+    /// The key of a client. The bytes must be fresh and unpredictable for each connection (RFC 6455
+    /// §4.1).
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(STANDARD.encode(bytes))
     }
@@ -43,8 +46,8 @@ impl fmt::Display for Key {
     }
 }
 
-/// Some clients draw 22 characters instead of 16 bytes, so that the last one has bits beyond them. Other servers take
-/// such a key, and no harm is in it.
+/// Some clients draw 22 characters instead of 16 bytes, so that the last one has bits beyond them.
+/// Other servers take such a key, and no harm is in it.
 const FORGIVING: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),

@@ -1,7 +1,8 @@
 //! The opening handshake of WebSocket, both sides (RFC 6455 §4).
 //!
-//! Heads go in and bytes come out: who owns the socket reads a head with [`crate::http1`], asks [`accept`] or
-//! [`verify`], and writes what it gets. The one extension is permessage-deflate, for those who ask for it.
+//! Heads go in and bytes come out: who owns the socket reads a head with [`crate::http1`], asks
+//! [`accept`] or [`verify`], and writes what it gets. The one extension is permessage-deflate, for
+//! those who ask for it.
 //!
 //! ```text
 //!   client                                       server

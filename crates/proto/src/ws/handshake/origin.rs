@@ -1,4 +1,5 @@
-//! A web page's origin: scheme, host and port (RFC 6454 §4), compared whole and never by a part of it.
+//! A web page's origin: scheme, host and port (RFC 6454 §4), compared whole and never by a part of
+//! it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -39,7 +40,8 @@ fn parse(text: &str) -> Option<Origin> {
     let (scheme, authority) = text.split_once("://")?;
     let (host, port) = split_port(authority)?;
     let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-    // Browsers write names in ASCII (`xn--…`); what may not stand in a host begins a path, a user or a second origin.
+    // Browsers write names in ASCII (`xn--…`); what may not stand in a host begins a path, a user
+    // or a second origin.
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
     if scheme.is_empty() || host.is_empty() {
         return None;

@@ -1,7 +1,7 @@
 //! The server's side of the opening handshake (RFC 6455 §4.2).
 //!
-//! A refusal is an answer, too: a whole HTTP response with one line that names the rule, so that whoever writes a
-//! client reads why. An extension is answered only where the policy has one.
+//! A refusal is an answer, too: a whole HTTP response with one line that names the rule, so that
+//! whoever writes a client reads why. An extension is answered only where the policy has one.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -24,8 +24,9 @@ pub struct Policy<'a> {
     pub deflate: bool,
 }
 
-/// Which web pages may connect. Browsers send the cookies of a host with each handshake, whatever page starts it, and
-/// tell the page in `Origin` (RFC 6455 §10.2); programs send no Origin and are not concerned.
+/// Which web pages may connect. Browsers send the cookies of a host with each handshake, whatever
+/// page starts it, and tell the page in `Origin` (RFC 6455 §10.2); programs send no Origin and are
+/// not concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OriginPolicy<'a> {
@@ -49,7 +50,8 @@ pub struct Acceptance {
     pub deflate: Option<DeflateParameters>,
 }
 
-/// Answers an opening handshake. Bytes behind the head are the client's first frames: it need not wait for the answer.
+/// Answers an opening handshake. Bytes behind the head are the client's first frames: it need not
+/// wait for the answer.
 ///
 /// # Errors
 /// When the request is no opening handshake of RFC 6455, or the policy forbids it.
@@ -181,8 +183,8 @@ fn check_no_content(head: &RequestHead) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks that the page which sends a request, if one does, may do so. Not for handshakes alone: a page of any host can
-/// have a browser POST.
+/// Checks that the page which sends a request, if one does, may do so. Not for handshakes alone: a
+/// page of any host can have a browser POST.
 ///
 /// # Errors
 /// It is one of another host, and not allowed by `policy`.
@@ -204,8 +206,9 @@ pub fn check_origin(head: &RequestHead, policy: OriginPolicy<'_>) -> Result<(), 
     Err(Refusal::ForeignOrigin { origin: origin.to_owned(), host: head.host().to_owned() })
 }
 
-/// Whether a page from `origin` came from `host`. A port that either leaves out is the default of the origin's scheme:
-/// what scheme the client spoke is not known here, where a proxy may have ended TLS.
+/// Whether a page from `origin` came from `host`. A port that either leaves out is the default of
+/// the origin's scheme: what scheme the client spoke is not known here, where a proxy may have
+/// ended TLS.
 fn is_same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default = match scheme {
@@ -295,7 +298,8 @@ mod tests {
         accept(&head("GET /chat HTTP/1.1", fields), policy)
     }
 
-    /// The good handshake with the field of that name replaced, or left out when `field` is only a name.
+    /// The good handshake with the field of that name replaced, or left out when `field` is only a
+    /// name.
     fn with(field: &str) -> Result<Acceptance, Refusal> {
         let (name, value) = field.split_once(':').unwrap_or((field, ""));
         let mut fields = GOOD.to_vec();
@@ -434,7 +438,8 @@ mod tests {
         assert_eq!(chosen(&[]).subprotocol, None);
     }
 
-    /// ws CVE-2021-32640: a value made to be parsed slowly. A head of the longest size is looked through once.
+    /// ws CVE-2021-32640: a value made to be parsed slowly. A head of the longest size is looked
+    /// through once.
     #[test]
     fn hs_5_lists_as_long_as_a_head_are_read_and_answered_by_one_word() {
         let policy = Policy { subprotocols: &["anyport.1"], ..Policy::default() };

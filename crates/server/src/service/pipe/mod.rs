@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   giver ──► pieces, shared ──► a queue for each taker ──► taker
-//!     ▲ gate: closed while a queue is full                    ▲ gate: closed while its queue is empty
+//!     ▲ gate: closed while a queue is full         ▲ gate: closed while its queue is empty
 //! ```
 //!
 //! A giver and as many takers as it wants meet by a key; further takers wait for the next giver of

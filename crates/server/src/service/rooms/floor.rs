@@ -1,4 +1,5 @@
-//! The members on one thread: what their rooms have for them goes out here, each batch in one write a member.
+//! The members on one thread: what their rooms have for them goes out here, each batch in one write
+//! a member.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -158,7 +159,8 @@ impl Batch {
         }
     }
 
-    /// Events that go out together: all of them, but for a batch that is too large to wait as a whole.
+    /// Events that go out together: all of them, but for a batch that is too large to wait as a
+    /// whole.
     fn pieces(&self) -> Vec<Range<usize>> {
         let (mut pieces, mut from) = (Vec::new(), 0);
         for at in 0..self.events.len() {
@@ -180,8 +182,8 @@ impl Batch {
         self.events[events].iter().filter(|event| event.is_for(seat)).count() as u64
     }
 
-    /// What a member is told of these events: shared with the others, but for one that has said some of them itself, or
-    /// that came in between.
+    /// What a member is told of these events: shared with the others, but for one that has said
+    /// some of them itself, or that came in between.
     fn bytes_for(&self, seat: &Seat, events: Range<usize>) -> Bytes {
         let form = seat.form.index();
         let (Some(first), Some(last)) =

@@ -1,5 +1,5 @@
-//! How events are spelled: each kind of session has a form, and a room spells an event once for each form that somebody
-//! reads.
+//! How events are spelled: each kind of session has a form, and a room spells an event once for
+//! each form that somebody reads.
 
 use anyport_proto::rooms::Event;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};

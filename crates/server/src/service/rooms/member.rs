@@ -1,4 +1,5 @@
-//! Somebody in a room: the half that speaks, which is its session's, and the half that is told, which is its thread's.
+//! Somebody in a room: the half that speaks, which is its session's, and the half that is told,
+//! which is its thread's.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,7 +61,8 @@ pub(crate) struct Seat {
 }
 
 impl Member {
-    /// Does what was said. `tell` gets what only this member is told, in its form, without what its carrier adds.
+    /// Does what was said. `tell` gets what only this member is told, in its form, without what its
+    /// carrier adds.
     pub(crate) fn hear(&mut self, line: Line, now: Instant, tell: &mut dyn FnMut(&str)) {
         match line {
             Line::Nothing => {}

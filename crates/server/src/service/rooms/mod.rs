@@ -4,12 +4,12 @@
 //!   session ──► Member::say ──► Room: a number, the history, and bytes for each form that is read
 //!                                 │ pending, a batch for each thread that has members
 //!                                 ▼
-//!   Floor (one a thread): one write for each member and batch          what a socket refuses waits, shared and bounded
-//!   Desk (for all tasks): a queue for each listener                     the same for streams that share a socket
+//!   Floor (one a thread): one write for each member and batch; unsent bytes wait, bounded
+//!   Desk (for all tasks): a queue for each listener, for streams that share a socket
 //! ```
 //!
-//! A batch is all that was said since the last turn of the thread, so that the busier a room is the fewer writes a message
-//! costs.
+//! A batch is all that was said since the last turn of the thread, so that the busier a room is the
+//! fewer writes a message costs.
 
 mod desk;
 mod floor;
@@ -133,8 +133,8 @@ impl Rooms {
         std::mem::take(&mut self.shards[shard].lock())
     }
 
-    /// Enters a room, on the thread of that number. `first` is what comes before all else for the newcomer; then `out` gets
-    /// what it is told of the room and its past.
+    /// Enters a room, on the thread of that number. `first` is what comes before all else for the
+    /// newcomer; then `out` gets what it is told of the room and its past.
     ///
     /// # Errors
     /// There are too many rooms, or too many that this address opened.

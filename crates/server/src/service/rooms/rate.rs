@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// A number of messages per second, in bursts of as many. Exceeding it delays a member; nothing of its input is refused.
+/// A number of messages per second, in bursts of as many. Exceeding it delays a member; nothing of
+/// its input is refused.
 #[derive(Debug)]
 pub(crate) struct Rate {
     /// What one time costs; nothing where there is no limit.

@@ -70,7 +70,8 @@ impl Room {
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let mut random = [0; 6];
-        // Without randomness two starts of a room may look alike; then what was lost is counted wrong.
+        // Without randomness two starts of a room may look alike; then what was lost is counted
+        // wrong.
         let _ = getrandom::fill(&mut random);
         let state = State {
             last: EventId { epoch: Epoch::new(random), number: 0 },

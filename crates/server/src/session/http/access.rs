@@ -39,8 +39,8 @@ pub(crate) fn check(
 }
 
 /// Checks the origin of the page that sends a request, as its browser states it (`Origin`). Members
-/// of a room are counted and shown, and content that left a pipe is gone, so pages that do not state
-/// their origin may neither embed nor fetch those.
+/// of a room are counted and shown, and content that left a pipe is gone, so pages that do not
+/// state their origin may neither embed nor fetch those.
 pub(super) fn check_page(
     context: &Context,
     head: &RequestHead,
@@ -68,9 +68,9 @@ pub(super) fn check_page(
     Ok(())
 }
 
-/// Returns whether a browser states that a page of another origin sends the request, and not a person
-/// who followed a link (Fetch Metadata, `Sec-Fetch-*`). Another port or name of the same site is
-/// another origin, and a prefetch is no visit.
+/// Returns whether a browser states that a page of another origin sends the request, and not a
+/// person who followed a link (Fetch Metadata, `Sec-Fetch-*`). Another port or name of the same
+/// site is another origin, and a prefetch is no visit.
 fn is_of_another_page(head: &RequestHead) -> bool {
     let said = |name: &str| head.fields.get(name).map(HeaderValue::as_bytes);
     let is_ours = matches!(said("sec-fetch-site"), None | Some(b"same-origin" | b"none"));
@@ -81,8 +81,8 @@ fn is_of_another_page(head: &RequestHead) -> bool {
 }
 
 /// Checks the host name (RFC 9110 §7.4). A page under a name that then resolves to this server has
-/// its origin in a browser (DNS rebinding). If tokens are required, such a page has none; for clients
-/// on other machines, names are checked only if some are configured.
+/// its origin in a browser (DNS rebinding). If tokens are required, such a page has none; for
+/// clients on other machines, names are checked only if some are configured.
 fn check_host(context: &Context, head: &RequestHead) -> Result<(), String> {
     let (config, host) = (&context.config, head.host());
     let from_here = context.peer.ip().to_canonical().is_loopback();

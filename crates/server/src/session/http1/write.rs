@@ -174,8 +174,10 @@ mod tests {
         let answer = || Answer::text(StatusCode::NOT_FOUND, "no\n").with(header::ETAG, "\"1\"");
         let text = written(answer(), Exchange::unread());
         assert!(text.starts_with("HTTP/1.1 404 Not Found\r\nDate: "), "{text}");
-        let rest = " GMT\r\nContent-Type: text/plain; charset=utf-8\r\nETag: \"1\"\r\nContent-Length: 3\r\n\
-            X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\nConnection: close\r\n\r\nno\n";
+        let rest = " GMT\r\nContent-Type: text/plain; charset=utf-8\r\nETag: \
+            \"1\"\r\nContent-Length: 3\r\n\
+            X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\n\
+            Connection: close\r\n\r\nno\n";
         assert!(text.ends_with(rest), "{text}");
         let asked = Asked { without_content: true, ..Asked::unread(Protocol::Http) };
         let head = Exchange { asked, persistent: true, ..Exchange::unread() };

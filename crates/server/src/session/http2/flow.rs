@@ -3,7 +3,7 @@
 //! ```text
 //!   file, pipe, room ──► Outflow ──► Piece ──► hyper, h2 ──► socket ──► kernel ──► client
 //!                           │           │                                 │
-//!                           └── Flow ◄──┴── bytes accepted by the socket  └── Watch: bytes delivered
+//!                      └── Flow ◄──┴── bytes accepted by the socket  └── Watch: delivered bytes
 //! ```
 //!
 //! h2 hands the bytes of a [`Piece`] to the socket when the client's windows and the other streams

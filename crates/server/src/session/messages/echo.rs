@@ -1,4 +1,5 @@
-//! The echo service behind messages: each must be whole within `Timeouts::message`, as it is kept until then.
+//! The echo service behind messages: each must be whole within `Timeouts::message`, as it is kept
+//! until then.
 
 use std::time::Instant;
 
@@ -39,7 +40,8 @@ impl MessageEcho {
             self.due.end();
             self.answered = true;
         }
-        // What came whole in one read goes back from where it is: no more of it is held than of that read.
+        // What came whole in one read goes back from where it is: no more of it is held than of
+        // that read.
         if piece.end && self.echo.is_idle() {
             return outlet.message(piece.kind, piece.data);
         }
@@ -61,8 +63,9 @@ impl MessageEcho {
         if between_messages {
             self.due.end();
         } else if !answered {
-            // A message that began behind the end of another one counts from the next read: until the answer to that one
-            // is taken nothing is read, and the peer could not help being late.
+            // A message that began behind the end of another one counts from the next read: until
+            // the answer to that one is taken nothing is read, and the peer could not help being
+            // late.
             self.due.begin(at);
         }
     }

@@ -1,4 +1,5 @@
-//! What messages mean, whichever engine received them: the services of WebSocket, and the outlet of their answers.
+//! What messages mean, whichever engine received them: the services of WebSocket, and the outlet of
+//! their answers.
 
 mod echo;
 mod room;
@@ -140,7 +141,8 @@ impl MessageService {
         }
     }
 
-    /// Returns the instant before which no further message is handled, as its member exceeded the rate of a room.
+    /// Returns the instant before which no further message is handled, as its member exceeded the
+    /// rate of a room.
     pub(super) fn wake(&self, now: Instant) -> Option<Instant> {
         match self {
             Self::Room(room) => room.wake(now),

@@ -1,5 +1,5 @@
-//! A room behind messages: plain text, or JSON of `anyport.chat.1`. Each message must be whole within
-//! `Timeouts::message`, as it is kept until then.
+//! A room behind messages: plain text, or JSON of `anyport.chat.1`. Each message must be whole
+//! within `Timeouts::message`, as it is kept until then.
 
 use std::time::Instant;
 
@@ -127,7 +127,8 @@ impl MessageRoom {
         self.context.refused(protocol, reason);
     }
 
-    /// Ends the membership of a peer that was silent or late. A client of the JSON form reads that it may join again.
+    /// Ends the membership of a peer that was silent or late. A client of the JSON form reads that
+    /// it may join again.
     pub(in crate::session) fn idle(&self, reason: &str, outlet: &mut dyn Outlet) {
         let refusal = Refusal::new(RefusalCode::Interrupted, reason);
         if self.join.json {
@@ -168,6 +169,7 @@ impl MessageRoom {
     }
 }
 
-/// Work of inflating that counts as one message of the rate, in bytes: a page of text, in one piece. A long message counts as
-/// several, so that a member with compression costs at most 1.6 MB/s of inflating and parsing.
+/// Work of inflating that counts as one message of the rate, in bytes: a page of text, in one
+/// piece. A long message counts as several, so that a member with compression costs at most 1.6
+/// MB/s of inflating and parsing.
 const INFLATED_FOR_A_MESSAGE: usize = 16 * 1024;

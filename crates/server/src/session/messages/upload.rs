@@ -1,8 +1,9 @@
 //! Files in messages (DESIGN section 6), on either engine; on the own one out of the server too.
 //!
-//! Clients that announced themselves (subprotocol `anyport.file.1`, or bare frames opened with a ping `anyport/1`)
-//! send offers and ends as text and content as binary, and get receipts as text, file after file. For every other
-//! client all payloads in order are the file, and a Close between messages is its end.
+//! Clients that announced themselves (subprotocol `anyport.file.1`, or bare frames opened with a
+//! ping `anyport/1`) send offers and ends as text and content as binary, and get receipts as text,
+//! file after file. For every other client all payloads in order are the file, and a Close between
+//! messages is its end.
 
 use anyport_net::copy::Wait;
 use anyport_proto::transfer::download::{Get, List};
@@ -279,7 +280,8 @@ impl MessageUpload {
                 self.waiting = Some(waiting);
                 return Ok(());
             }
-            // The sender waits, so nothing of this file is on its way: the next one may fare better.
+            // The sender waits, so nothing of this file is on its way: the next one may fare
+            // better.
             Err(refusal) if resume => {
                 let reply = FileReply::Error(refusal);
                 outlet.message(Kind::Text, reply.to_json().as_bytes());

@@ -78,7 +78,8 @@ fn split(host: &str) -> (&str, &str) {
     (name.trim_matches(['[', ']']), port)
 }
 
-const LINES: &str = "JOIN ROOM [as NICK] | PIPE KEY | TAKE KEY | ECHO | TIME | GREET | HELP; each after ANYPORT/1; \
+const LINES: &str = "JOIN ROOM [as NICK] | PIPE KEY | TAKE KEY | ECHO | TIME | GREET | HELP; \
+    each after ANYPORT/1; \
      more: curl http://HOST:PORT/help";
 
 // Headings of what depends on the access to files.
@@ -90,7 +91,8 @@ const GET: &str = "List and download files";
 const TEXT: [[&str; 3]; 40] = [
     [
         "",
-        "This port detects the protocol: raw TCP, HTTP or WebSocket. A file is stored complete or not at all.",
+        "This port detects the protocol: raw TCP, HTTP or WebSocket. A file is stored \
+        complete or not at all.",
         "이 포트는 프로토콜(TCP, HTTP, WebSocket)을 스스로 구별합니다. 파일은 온전히 저장되거나 아예 저장되지 않습니다.",
     ],
     ["", "", ""],
@@ -111,7 +113,8 @@ const TEXT: [[&str; 3]; 40] = [
     ["", "", ""],
     [
         "",
-        "  Raw bytes end when nc closes the connection, or half-closes it and waits for the receipt. Until then",
+        "  Raw bytes end when nc closes the connection, or half-closes it and waits for \
+        the receipt. Until then",
         "  이름 없이 보낸 바이트는 nc가 연결을 닫거나, 보내는 쪽만 닫고 영수증을 기다릴 때 끝납니다. 그때까지 파일은",
     ],
     [

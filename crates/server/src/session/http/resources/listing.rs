@@ -53,7 +53,8 @@ impl Page {
                 });
                 format!(
                     "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-                     <meta name=\"viewport\" content=\"width=device-width\"><title>{place}</title></head>\n\
+                     <meta name=\"viewport\" content=\"width=device-width\">\
+                     <title>{place}</title></head>\n\
                      <body><h1>{place}</h1>\n{up}<table>\n"
                 )
             }
@@ -115,7 +116,8 @@ fn row(entry: &Entry) -> String {
     let name = entry.name.file_name().to_string();
     let (link, name) = (entry.name.percent_encoded(), escaped(&name));
     format!(
-        "<tr><td align=\"right\">{size}</td><td>{time}</td><td><a href=\"/files/{link}{slash}\">{name}{slash}</a></td></tr>\n"
+        "<tr><td align=\"right\">{size}</td><td>{time}</td><td><a \
+        href=\"/files/{link}{slash}\">{name}{slash}</a></td></tr>\n"
     )
 }
 

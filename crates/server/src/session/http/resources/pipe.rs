@@ -1,7 +1,7 @@
 //! `/pipe/KEY`: the content that one client sends there others receive meanwhile (docs/pipe.md).
 //!
 //! ```text
-//!   PUT, POST   waits ──► content ──► complete, receivers read the rest ──► 200; 502 without receivers
+//!   PUT, POST   waits ──► content ──► complete ──► 200; 502 without receivers
 //!   GET         waits ──► content ──► its end, or a broken response
 //! ```
 
