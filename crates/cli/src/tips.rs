@@ -54,6 +54,9 @@ fn tip(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option
     {
         return Some(server_in_one(before, unknown));
     }
+    if path == "send" && !unknown.starts_with('-') {
+        return Some("flags stand before the files or after the URL".to_owned());
+    }
     let of_flag = |(commands, flags, _): &&(&str, &str, &str)| {
         commands.split(", ").any(|known| known == path)
             && flags.split(' ').any(|flag| flag == unknown)
@@ -236,6 +239,14 @@ mod tests {
                 assert!(is_visible(&program, &named), "{named} does not exist: {tip}");
             }
         }
+    }
+
+    #[test]
+    fn a_flag_between_the_files_and_the_url_gets_a_tip() {
+        let words = ["anyport", "send", "f", "-k", "tls://h:1"].map(OsString::from);
+        let error = layers::program().try_get_matches_from(&words).unwrap_err();
+        let error = improve(error, &words).to_string();
+        assert!(error.contains("tip: flags stand before the files"), "{error}");
     }
 
     #[test]

@@ -312,3 +312,19 @@ fn a_burst_behind_wrong_tokens_is_answered_without_delay() {
     line.write_all(b"ANYPORT/1 JOIN r as m token=wrong-wrong-wrong\n").unwrap();
     assert!(read_line(&mut line).starts_with("ANYPORT/1 ERROR "));
 }
+
+/// Many files arrive in one read, and wait there for those before them.
+#[test]
+fn the_seconds_of_a_file_in_a_burst_are_its_own() {
+    let server = Server::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    for number in 0..100 {
+        std::fs::write(directory.path().join(number.to_string()), [number]).unwrap();
+    }
+    let path = directory.path().to_str().unwrap();
+    let began = std::time::Instant::now();
+    let sent = anyport(&["send", "--json", path, &server.url("tcp", "")]).succeeds();
+    let elapsed = began.elapsed().as_secs_f64();
+    let seconds: f64 = sent.json().iter().map(|event| event["seconds"].as_f64().unwrap()).sum();
+    assert!(seconds <= elapsed, "{seconds} s of {elapsed} s");
+}
