@@ -75,7 +75,7 @@ fn a_read_only_server_creates_no_directory() {
     let missing = scratch.path().join("missing");
     let path = missing.to_str().unwrap();
     let serve = ["serve", "--read-only", "--bind", "127.0.0.1:0", "--control", "none", path];
-    anyport(&serve).exits(1).says("hint: DIR must be an existing directory");
+    anyport(&serve).exits(1).says("hint: --read-only does not create DIR");
     assert!(!missing.exists());
     anyport(&["serve", "--read-only", "--upload-only"]).exits(2).says("cannot be used with");
 }
