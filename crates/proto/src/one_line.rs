@@ -10,7 +10,7 @@ pub const COLUMNS: usize = 100;
 /// important first.
 ///
 /// A name that is too long keeps its end, which tells files apart. A longer line is possible only
-/// where `what` leaves less than [`SHORTEST_NAME`], as with a full IPv6 address.
+/// where `what` leaves less than `SHORTEST_NAME`, as with a full IPv6 address.
 pub fn one_line(name: &str, what: &str, details: &[String], columns: usize) -> String {
     let reserved = name.width().min(WHOLE_NAME);
     let (mut used, mut rest) = (what.width(), what.to_owned());

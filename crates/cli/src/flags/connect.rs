@@ -17,10 +17,10 @@ pub(crate) struct Connect {
 
     /// Connect through the proxy at URL [default: from the environment]
     ///
-    /// URL is http://[USER:PASSWORD@]HOST[:PORT] (the proxy must accept CONNECT to the port of the
-    /// server) or socks5h://[USER:PASSWORD@]HOST[:PORT]. The default port is 1080. The proxy
-    /// resolves the name of the server; TLS remains between client and server. '' connects
-    /// directly. -x applies to every server.
+    /// URL is http://HOST:PORT (the proxy must accept CONNECT to the port of the server) or
+    /// socks5h://HOST:PORT, with USER:PASSWORD@ before HOST if the proxy requires it. The default
+    /// port is 1080. The proxy resolves the name of the server; TLS remains between client and
+    /// server. '' connects directly. -x applies to every server.
     ///
     /// Without -x, http:// and ws:// use the variable http_proxy (lower case), https:// and wss://
     /// use https_proxy, and every scheme uses all_proxy if its own is not set. Hosts in no_proxy

@@ -65,19 +65,19 @@ pub enum HeadError {
     /// Transfer-Encoding in HTTP/1.0, which does not know it.
     #[error("Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1)")]
     EncodingInHttp10,
-    /// The request line is longer than [`Limits::request_line`].
+    /// The request line is longer than [`request_line`](crate::limits::Limits::request_line).
     #[error("request line exceeds the limit of {limit} bytes (RFC 9110 §15.5.15)")]
     StartLineTooLong {
         /// The limit, line end included.
         limit: usize,
     },
-    /// The head is longer than [`Limits::head`].
+    /// The head is longer than [`Limits::head`](crate::limits::Limits::head).
     #[error("head exceeds the limit of {limit} bytes (RFC 6585 §5)")]
     TooLong {
         /// The limit, empty line included.
         limit: usize,
     },
-    /// The head has more fields than [`Limits::fields`].
+    /// The head has more fields than [`Limits::fields`](crate::limits::Limits::fields).
     #[error("more than {limit} fields (RFC 6585 §5)")]
     TooManyFields {
         /// The limit.

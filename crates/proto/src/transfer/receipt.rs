@@ -2,7 +2,7 @@
 //!
 //! A receipt is a number that people compare, so it says how it was come by: which protocol and
 //! engine, what ended the file, whether the sender confirmed that it was whole. The same facts are
-//! a JSON object, a line of raw TCP ([`super::preface::Reply`]), and a line of the log
+//! a JSON object, a line of raw TCP ([`crate::preface::Reply`]), and a line of the log
 //! ([`Receipt::human_line`]).
 
 use std::net::SocketAddr;
