@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -248,8 +248,15 @@ fn websocat_hears_and_is_heard() {
         .unwrap();
     writeln!(websocat.stdin.as_mut().unwrap(), "from websocat").unwrap();
     let url = format!("ws://127.0.0.1:{port}/");
-    let outcome = cat_when_it_listens(&["-q", "2", &url], b"from cat\n").succeeds();
-    assert_eq!(outcome.stdout, "from websocat\n");
+    // The input stays open for a moment: at its end websocat may close before it sends its line.
+    let script = r#"(echo from cat; sleep 1) | "$0" cat -q 2 "$1""#;
+    let output = wait_until("websocat listens", || {
+        let mut cat = Command::new("sh");
+        cat.args(["-c", script, env!("CARGO_BIN_EXE_anyport"), &url]);
+        let output = cat.output().unwrap();
+        (output.status.code() != Some(3)).then_some(output)
+    });
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "from websocat\n", "{output:?}");
     let mut heard = [0; 8];
     websocat.stdout.take().unwrap().read_exact(&mut heard).unwrap();
     // It waits for the next client.

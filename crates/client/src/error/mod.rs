@@ -3,6 +3,7 @@
 
 mod consequence;
 mod kind;
+mod text;
 
 pub use consequence::Blame;
 pub(crate) use consequence::Consequence;
