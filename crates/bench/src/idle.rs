@@ -10,7 +10,7 @@ use anyport_proto::ws::Event;
 use serde_json::json;
 
 use super::child::memory_of;
-use super::facts::VERSION;
+use super::environment::VERSION;
 use super::flags::Idle;
 use super::websocket::{self, WebSocket};
 

@@ -14,7 +14,7 @@ mod bare;
 mod child;
 mod cpu;
 mod echo;
-mod facts;
+mod environment;
 pub mod flags;
 mod idle;
 mod peer_rows;
@@ -35,7 +35,7 @@ use anyport_client::{Scheme, Target};
 use anyport_console::{Exit, Failure, Fsync, Sink, lines_to_stdout, to_stderr};
 use anyport_proto::transfer::digest::Algorithm;
 
-use self::facts::Facts;
+use self::environment::Environment;
 use self::flags::{Bench, Part, Peer, What};
 use self::report::{Measured, Report};
 use self::rows::{Client, Row, Skipped};
@@ -74,7 +74,7 @@ pub fn run_peer(peer: &Peer) -> Result<Exit, Failure> {
 }
 
 fn compare(flags: &Bench) -> Result<Exit, Failure> {
-    let facts = Facts::gather(flags).map_err(|error| {
+    let environment = Environment::gather(flags).map_err(|error| {
         Failure::new(Exit::Usage, error).with_hint(anyport_net::congestion::HINT)
     })?;
     let (rows, skipped) =
@@ -97,14 +97,14 @@ fn compare(flags: &Bench) -> Result<Exit, Failure> {
     if !flags.urls.is_empty() {
         to_stderr("the servers keep the file of each run, unless their --sink discards it");
     }
-    let congestion = facts.congestion.clone();
+    let congestion = environment.congestion.clone();
     let track = Track { flags, work: &work, congestion: &congestion };
     let expected = work::digest_of(&work.file)?;
     let versions = report::versions(&rows);
     let measured = measure(&track, rows, &expected)?;
     let exit = exit_code(&measured);
     let content = (work.size, expected, work.label.as_str());
-    let report = Report::new(facts, flags, content, &measured, versions, skipped);
+    let report = Report::new(environment, flags, content, &measured, versions, skipped);
     tell(&report, flags)?;
     Ok(exit)
 }

@@ -13,14 +13,14 @@ use crate::connection;
 use crate::driving::Stages;
 use crate::events::{Record, Why};
 use crate::guard::Guard;
+use crate::health::{Probes, answer_probes};
 use crate::link::Link;
 use crate::live::Live;
 use crate::per_address::{Admitted, Excess};
-use crate::pulse::{Questions, answering};
 use crate::session::Context;
 use crate::shared::{Settings, Shared};
 
-/// A listening socket, and what is set for it.
+/// A listening socket and its settings.
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) socket: TcpListener,
@@ -28,14 +28,14 @@ pub(crate) struct Bound {
 }
 
 /// Accepts until draining.
-pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Shared, stages: Stages) {
+pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, stages: Stages) {
     let mut exhausted = Exhausted::default();
     let draining = stages.stop.draining.clone();
     loop {
         let accepted = tokio::select! {
             biased;
             () = draining.cancelled() => return,
-            accepted = answering(&mut questions, listener.socket.accept()) => accepted,
+            accepted = answer_probes(&mut probes, listener.socket.accept()) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -43,21 +43,21 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                 // Before anything else is done for it, so that those of others notice nothing.
                 let Some(admitted) = admit(peer, &shared) else { continue };
                 if shared.permits.are_all_out() {
-                    // A crowd that says nothing must not keep this one waiting.
-                    shared.undecided.evict_silent();
+                    // Many silent connections must not keep this one waiting.
+                    shared.unclassified.evict_silent();
                 }
                 // After accept, not before: a listener that waits for clients must not hold a
                 // permit that another listener's client needs.
                 let permit = tokio::select! {
                     biased;
                     () = draining.cancelled() => return,
-                    permit = answering(&mut questions, shared.permits.acquire()) => permit,
+                    permit = answer_probes(&mut probes, shared.permits.acquire()) => permit,
                 };
                 let Settings { config, files, listener } = shared.settings(&listener.config);
                 prepare(&stream, &config);
                 let record = Record::begin(peer, shared.events.counters.clone());
-                let Shared { buffered, undecided, events, access, .. } = shared.clone();
-                let Shared { rooms, desk, pipes, stream_files, .. } = shared.clone();
+                let Shared { buffered, unclassified, events, access, .. } = shared.clone();
+                let Shared { rooms, room_listeners, pipes, stream_files, .. } = shared.clone();
                 let link = Link::new();
                 let context = Context {
                     config,
@@ -68,7 +68,7 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                     access,
                     record,
                     rooms,
-                    desk,
+                    room_listeners,
                     pipes,
                     stream_files,
                     peer,
@@ -77,21 +77,21 @@ pub(crate) async fn run(listener: Bound, mut questions: Questions, shared: Share
                     is_encrypted: false,
                 };
                 let service = context.listener.service;
-                // What waits for no word of the peer takes nobody's place.
-                let place = service.hears_first().then(|| undecided.enter(peer.ip()));
+                // A service that sends first needs no permit.
+                let unclassified = service.hears_first().then(|| unclassified.enter(peer.ip()));
                 let guard =
                     Guard::new(permit, admitted, shared.events.running.open(), &stages.stop);
                 let to_its_end = stages.clone();
                 stages.stop.tasks.spawn(async move {
-                    connection::serve(stream, place, context, to_its_end, guard).await;
+                    connection::serve(stream, unclassified, context, to_its_end, guard).await;
                 });
             }
-            Err(error) => answering(&mut questions, exhausted.pause_after(&error)).await,
+            Err(error) => answer_probes(&mut probes, exhausted.pause_after(&error)).await,
         }
     }
 }
 
-/// Counts a connection of `peer`; one too many is told of, now and then.
+/// Counts a connection of `peer`. A refused one is reported, at a limited rate.
 fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
     match shared.per_address.admit(peer.ip()) {
         Ok(admitted) => Some(admitted),
@@ -120,7 +120,7 @@ fn excess(what: Excess) -> String {
 }
 
 fn prepare(stream: &TcpStream, config: &Config) {
-    // Receipts and echoes are answers that somebody waits for.
+    // A client waits for receipts and echoes.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
@@ -130,7 +130,7 @@ fn prepare(stream: &TcpStream, config: &Config) {
     }
 }
 
-/// What an accept loop does when the system has no more to give.
+/// The back-off of an accept loop when the system has no more file descriptors or memory.
 #[derive(Debug, Default)]
 struct Exhausted {
     told: Option<Instant>,

@@ -21,12 +21,12 @@ use crate::opening::{self, Opened};
 use crate::session::{Context, Detached, Successor, http2, library};
 use crate::shutdown::Stop;
 use crate::tls::{self, SharedWire, WireParts};
-use crate::undecided::Place;
+use crate::unclassified::Permit;
 
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(
     stream: TcpStream,
-    place: Option<Place>,
+    permit: Option<Permit>,
     mut context: Context,
     stages: Stages,
     mut guard: Guard,
@@ -36,7 +36,7 @@ pub(crate) async fn serve(
     let opened = tokio::select! {
         biased;
         () = stages.stop.draining.cancelled() => return,
-        opened = opening::open(stream, place, &mut context, &mut guard) => opened,
+        opened = opening::open(stream, permit, &mut context, &mut guard) => opened,
     };
     let Some(Opened { wire, mut first, protocol }) = opened else { return };
     let WireParts { stream, machine, plain } = WireParts::of(wire);

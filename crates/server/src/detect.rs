@@ -11,21 +11,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::config::{Config, ListenerConfig, OnTimeout};
 use crate::events::SilentEnd;
-use crate::undecided::Place;
+use crate::unclassified::Permit;
 
-/// What became of a connection before its session.
+/// The result of reading a connection before its session.
 pub(crate) enum Beginning {
     Decided(Detected),
-    /// No byte came.
+    /// No byte arrived.
     Silent(SilentEnd),
-    /// No byte came by the detection deadline, and such a client is greeted here.
+    /// No byte arrived by the detection deadline, and this listener greets such a client.
     ToGreet,
 }
 
-/// What the first bytes said.
+/// The detection result.
 pub(crate) struct Detected {
     pub(crate) decision: Decision,
-    /// What it was found from.
+    /// The input that it was detected from.
     pub(crate) first: First,
 }
 
@@ -39,24 +39,23 @@ pub(crate) struct First {
 
 /// Reads at most `max_prefix` bytes, and finds one of the `allowed` protocols in them.
 ///
-/// Cancel safe: no; what was read is lost with the future, so only a connection that is given up
-/// may drop it.
+/// Cancel safe: no; input that was read is lost with the future.
 ///
 /// # Errors
-/// What reading the socket said.
+/// The error of reading the socket.
 pub(crate) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     config: &Config,
     listener: &ListenerConfig,
     allowed: Allowed,
-    place: &mut Place,
+    permit: &mut Permit,
 ) -> io::Result<Beginning> {
     let ListenerConfig { detect_timeout, on_timeout, .. } = *listener;
     let limits = &config.limits;
     let idle = config.timeouts.idle;
     let greets = on_timeout == OnTimeout::Greet && detect_timeout < idle;
     let patience = if greets { detect_timeout } else { idle };
-    let First { mut prefix, first_byte, .. } = match first_bytes(stream, place, patience).await? {
+    let First { mut prefix, first_byte, .. } = match first_bytes(stream, permit, patience).await? {
         Ok(first) => first,
         Err(SilentEnd::Idle) if greets => return Ok(Beginning::ToGreet),
         Err(end) => return Ok(Beginning::Silent(end)),
@@ -72,11 +71,11 @@ pub(crate) async fn read(
         if prefix.len() == prefix.capacity() {
             prefix.reserve_exact((max_prefix(limits) - prefix.len()).min(prefix.len()));
         }
-        // The deadline first, or a client that trickles would always be read instead.
+        // The deadline first: otherwise a client that sends slowly would always be read instead.
         tokio::select! {
             biased;
             () = &mut deadline => end = Some(End::Deadline),
-            () = place.given_away() => end = Some(End::NoPlace),
+            () = permit.evicted() => end = Some(End::NoPermit),
             read = stream.read_buf(&mut prefix) => {
                 if read? == 0 {
                     end = Some(End::OfStream);
@@ -86,15 +85,15 @@ pub(crate) async fn read(
     }
 }
 
-/// What a peer says first, or how it ended without a word.
+/// Reads the first input of a peer, or returns how it ended without a byte.
 ///
 /// Cancel safe: no, as [`read`].
 ///
 /// # Errors
-/// What reading the socket said.
+/// The error of reading the socket.
 pub(crate) async fn first_bytes(
     stream: &mut (impl AsyncRead + Unpin),
-    place: &mut Place,
+    permit: &mut Permit,
     patience: Duration,
 ) -> io::Result<Result<First, SilentEnd>> {
     let mut prefix = Vec::new();
@@ -102,25 +101,25 @@ pub(crate) async fn first_bytes(
     // spare connection.
     let first = tokio::select! {
         biased;
-        // What came in the last moment is heard.
+        // Input that arrived just before the deadline counts.
         read = read_when_there(stream, &mut prefix) => read?,
-        () = place.given_away() => return Ok(Err(SilentEnd::GaveWay)),
+        () = permit.evicted() => return Ok(Err(SilentEnd::GaveWay)),
         () = tokio::time::sleep(patience) => return Ok(Err(SilentEnd::Idle)),
     };
     if first == 0 {
         return Ok(Err(SilentEnd::Closed));
     }
-    place.speaks();
+    permit.speaks();
     Ok(Ok(First { prefix, first_byte: Instant::now(), ended: false }))
 }
 
-/// Whoever says nothing costs no buffer.
+/// Reads once the socket is readable: an idle client costs no buffer.
 async fn read_when_there(
     stream: &mut (impl AsyncRead + Unpin),
     prefix: &mut Vec<u8>,
 ) -> io::Result<usize> {
     poll_fn(|context| {
-        // On the stack of whoever polls.
+        // On the stack, and only while it is polled.
         let mut room = [0; FIRST_READ];
         let mut buffer = ReadBuf::new(&mut room);
         ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
@@ -130,5 +129,5 @@ async fn read_when_there(
     .await
 }
 
-/// Bytes of the first read. Most clients say who they are within it.
+/// Size of the first read. Most clients can be classified by it.
 const FIRST_READ: usize = 4 * 1024;

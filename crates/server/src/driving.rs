@@ -9,18 +9,18 @@ use anyport_net::linger;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::conversations::Conversations;
 use crate::detect::First;
 use crate::layers::Connection;
+use crate::reactors::Reactors;
 use crate::session::{Context, Detached};
 use crate::shutdown::{STOPPED, Stop};
 
-/// What a connection needs beside its session.
+/// The shared objects that a connection needs beside its session.
 #[derive(Clone)]
 pub(crate) struct Stages {
     /// One permit a bulk transfer on a thread of its own.
     pub(crate) lanes: Arc<Semaphore>,
-    pub(crate) conversations: Conversations,
+    pub(crate) reactors: Reactors,
     pub(crate) stop: Stop,
 }
 
@@ -56,7 +56,7 @@ pub(crate) async fn run(
             Ok(Some(Pumped::Became(detached))) => return Some((stream, connection, detached)),
             Ok(Some(Pumped::Conversation)) => {
                 let socket = alone(stream).and_then(TcpStream::into_std);
-                stages.conversations.add(socket, connection);
+                stages.reactors.add(socket, connection);
                 return None;
             }
             Ok(Some(Pumped::Bulk)) => match stages.lanes.clone().try_acquire_owned() {
@@ -178,7 +178,7 @@ async fn on_thread(
     }
 }
 
-/// Takes back a stream that only the link of its session shares, and that does not keep it.
+/// Takes back a stream that is shared only with the link of its session.
 fn alone<T>(stream: Arc<T>) -> io::Result<T> {
     Arc::into_inner(stream)
         .ok_or_else(|| io::Error::other("internal error: the socket is still in use"))

@@ -7,13 +7,13 @@ mod address;
 mod budget;
 mod config;
 mod connection;
-mod conversations;
 mod datagram;
 mod detect;
 mod driving;
 mod events;
 mod greeting;
 mod guard;
+mod health;
 mod layers;
 mod link;
 mod live;
@@ -21,7 +21,7 @@ mod opening;
 mod overview;
 mod per_address;
 mod permits;
-mod pulse;
+mod reactors;
 mod reload;
 mod service;
 mod session;
@@ -29,7 +29,7 @@ mod shared;
 mod shutdown;
 mod tls;
 mod tokens;
-mod undecided;
+mod unclassified;
 
 pub use config::{
     Config, FileAccess, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service,
@@ -53,20 +53,20 @@ use tokio::sync::Semaphore;
 
 use accept::Bound;
 use budget::Budget;
-use conversations::Conversations;
 use datagram::Datagrams;
 use driving::Stages;
 use events::{Events, REPORT_EVERY};
+use health::{Health, Probes};
 use live::Live;
 use per_address::PerAddress;
 use permits::Permits;
-use pulse::{Pulse, Questions};
+use reactors::Reactors;
 use reload::Replaceable;
 use service::files::Files;
 use service::pipe::Pipes;
 use shared::Shared;
 use shutdown::Stop;
-use undecided::Undecided;
+use unclassified::Unclassified;
 
 /// A listening socket, and what is set for the connections that it accepts.
 #[derive(Debug)]
@@ -91,10 +91,10 @@ impl From<TcpListener> for Listener {
 pub struct Server {
     shared: Shared,
     replaceable: Arc<Replaceable>,
-    conversations: Conversations,
-    listeners: Vec<(Bound, Questions)>,
+    reactors: Reactors,
+    listeners: Vec<(Bound, Probes)>,
     datagrams: Vec<Datagrams>,
-    pulse: Pulse,
+    health: Health,
 }
 
 impl Server {
@@ -110,7 +110,7 @@ impl Server {
     ) -> io::Result<Self> {
         let events = Events::new(observer);
         let files = Files::open(&config, events.clone())?;
-        let mut pulse = Pulse::default();
+        let mut health = Health::default();
         let mut bound = Vec::with_capacity(listeners.len());
         let mut datagrams = Vec::new();
         for Listener { socket, datagrams: beside, config } in listeners {
@@ -119,11 +119,11 @@ impl Server {
             }
             socket.set_nonblocking(true)?;
             let socket = tokio::net::TcpListener::from_std(socket)?;
-            let questions = pulse.accepting(socket.local_addr()?.to_string());
-            bound.push((Bound { socket, config: Arc::new(Live::new(config)) }, questions));
+            let probes = health.watch_accept_loop(socket.local_addr()?.to_string());
+            bound.push((Bound { socket, config: Arc::new(Live::new(config)) }, probes));
         }
         let live = Arc::new(Live::new(config.clone()));
-        let conversations = Conversations::start(live.clone(), &mut pulse)?;
+        let reactors = Reactors::start(live.clone(), &mut health)?;
         let per_address = PerAddress::new(&config);
         let shared = Shared {
             config: live,
@@ -133,18 +133,18 @@ impl Server {
             buffered: Arc::new(Budget::new(config.max_buffered).with_allowance(SMALL_BUFFER)),
             per_address: Arc::new(per_address),
             access: Arc::default(),
-            undecided: Arc::new(Undecided::new(config.max_unclassified)),
+            unclassified: Arc::new(Unclassified::new(config.max_unclassified)),
             events,
-            rooms: conversations.rooms(),
-            desk: conversations.desk(),
+            rooms: reactors.rooms(),
+            room_listeners: reactors.room_listeners(),
             pipes: Arc::new(Pipes::new(config.pipes.clone())),
             together: Arc::default(),
         };
         let configs = bound.iter().map(|(listener, _)| listener.config.clone()).collect();
-        let replaceable = Replaceable::new(shared.clone(), configs, conversations.times());
+        let replaceable = Replaceable::new(shared.clone(), configs, reactors.times());
         let replaceable = Arc::new(replaceable);
         let listeners = bound;
-        Ok(Self { shared, replaceable, conversations, listeners, datagrams, pulse })
+        Ok(Self { shared, replaceable, reactors, listeners, datagrams, health })
     }
 
     /// The addresses it listens on, in the order of its listeners.
@@ -163,7 +163,7 @@ impl Server {
     /// What it says of itself, also while it runs and after it has ended.
     pub fn overview(&self) -> Overview {
         let Shared { config, events, rooms, files, .. } = self.shared.clone();
-        Overview { config, events, rooms, files, pulse: self.pulse.clone() }
+        Overview { config, events, rooms, files, health: self.health.clone() }
     }
 
     /// Replaces its settings, also while it runs.
@@ -192,14 +192,14 @@ impl Server {
         let stop = Stop::default();
         let shared = self.shared;
         let stages = Stages {
-            conversations: self.conversations,
+            reactors: self.reactors,
             lanes: Arc::new(Semaphore::new(shared.config.now().bulk_threads)),
             stop: stop.clone(),
         };
-        let conversations = stages.conversations.clone();
-        stop.tasks.spawn(conversations.desk().run(stop.draining.clone()));
-        for (listener, questions) in self.listeners {
-            stop.tasks.spawn(accept::run(listener, questions, shared.clone(), stages.clone()));
+        let reactors = stages.reactors.clone();
+        stop.tasks.spawn(reactors.room_listeners().run(stop.draining.clone()));
+        for (listener, probes) in self.listeners {
+            stop.tasks.spawn(accept::run(listener, probes, shared.clone(), stages.clone()));
         }
         let ports: Arc<[u16]> = self.datagrams.iter().map(Datagrams::port).collect();
         for datagrams in self.datagrams {
@@ -209,7 +209,7 @@ impl Server {
         drain.await;
         sweeper.abort();
         stop.drain();
-        conversations.stop();
+        reactors.stop();
         stop.tasks.close();
         let grace = tokio::time::sleep(shared.config.now().timeouts.drain);
         tokio::select! {
@@ -219,7 +219,7 @@ impl Server {
             () = abort => {}
         }
         stop.abort();
-        drop((conversations, stages));
+        drop((reactors, stages));
         if tokio::time::timeout(ABORT_TIME, stop.tasks.wait()).await.is_err() {
             tracing::error!(
                 connections = stop.tasks.len(),

@@ -1,5 +1,5 @@
-//! What is known of the socket under a session. Sessions have no socket, and services know none; a
-//! receipt names what it did all the same.
+//! The socket of a session, for statistics and for the way it closes: sessions and services
+//! have no socket, but a receipt has socket statistics.
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,9 +12,9 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 /// Leads to the socket of a connection, for as long as that is open; a link alone does not keep it
 /// open, as its last owner's close must be the end that the peer sees.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<Mutex<State>>);
+pub(crate) struct Link(Arc<Mutex<Inner>>);
 
-struct State {
+struct Inner {
     socket: Weak<Socket>,
     /// The connection ends in a reset.
     resets: bool,
@@ -26,7 +26,7 @@ impl Link {
     /// Leads nowhere yet.
     pub(crate) fn new() -> Self {
         let socket = Weak::<std::net::TcpStream>::new();
-        Self(Arc::new(Mutex::new(State { socket, resets: false })))
+        Self(Arc::new(Mutex::new(Inner { socket, resets: false })))
     }
 
     /// From now on leads to `socket`.
@@ -35,7 +35,7 @@ impl Link {
         self.state().socket = socket;
     }
 
-    /// Ends the connection: whoever reads from the socket sees its end.
+    /// Shuts the socket down in both directions.
     pub(crate) fn shut(&self) {
         let socket = self.state().socket.upgrade();
         if let Some(socket) = socket {
@@ -44,22 +44,21 @@ impl Link {
         }
     }
 
-    /// Whether the peer is gone: it reset or closed the connection. With `half_close` its FIN alone
-    /// says so. Costs a system call.
+    /// Returns whether the peer is gone: it reset or closed the connection. With `half_close`
+    /// its FIN alone is enough. Costs a system call.
     pub(crate) fn is_gone(&self, half_close: bool) -> bool {
         let socket = self.state().socket.upgrade();
         socket.is_some_and(|socket| anyport_net::linger::is_over(&*socket, half_close))
     }
 
-    /// When the connection ends, the peer sees a reset: not FIN, which would tell it that all is
-    /// here.
+    /// Makes the end of the connection a reset: FIN would mean that the content is complete.
     pub(crate) fn reset_at_end(&self) {
         self.state().resets = true;
         self.linger(Some(Duration::ZERO));
     }
 
-    /// Until [`Self::ends_in_order`], whatever ends the connection is a reset to the peer, and so
-    /// is our own death: for content that nothing but FIN ends.
+    /// Until [`Self::ends_in_order`], any end of the connection, also the death of this
+    /// process, is a reset to the peer: for content that only FIN ends.
     pub(crate) fn resets_until_the_end(&self) {
         self.linger(Some(Duration::ZERO));
     }
@@ -79,21 +78,22 @@ impl Link {
         }
     }
 
-    /// Whether it was said that the peer shall see a reset.
+    /// Returns whether the connection ends in a reset.
     pub(crate) fn resets(&self) -> bool {
         self.state().resets
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether both lead to the socket of the same connection.
+    /// Returns whether both lead to the socket of the same connection.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// How far what was written has got. `None` where there is no TCP socket.
+    /// Returns how many of the written bytes were delivered; `None` where there is no TCP
+    /// socket.
     pub(crate) fn delivery(&self) -> Option<Delivery> {
         let socket = self.state().socket.upgrade()?;
         Delivery::of(&*socket).ok()

@@ -1,5 +1,4 @@
-//! What happens on a connection before its session: its protocol is found, or a service that speaks
-//! first does so.
+//! Opening a connection: detects its protocol, or sends first for a service that does so.
 //!
 //! ```text
 //!   any        first bytes ──► protocol ──► TLS ──► first bytes ──► protocol    once, never twice
@@ -27,7 +26,7 @@ use crate::session::raw_echo::RawEcho;
 use crate::session::time_http::TimeHttp;
 use crate::session::{AnySession, Context, Successor};
 use crate::tls::{self, Wire};
-use crate::undecided::Place;
+use crate::unclassified::Permit;
 
 /// A connection whose protocol is known.
 pub(crate) struct Opened {
@@ -39,18 +38,17 @@ pub(crate) struct Opened {
 
 /// Opens a connection. Returns `None` if it has ended; that has been logged and counted.
 ///
-/// Cancel safe: no; input that was read is lost with the future, so only a connection that is given
-/// up may drop it.
+/// Cancel safe: no; input that was read is lost with the future.
 pub(crate) async fn open(
     stream: TcpStream,
-    place: Option<Place>,
+    permit: Option<Permit>,
     context: &mut Context,
     guard: &mut Guard,
 ) -> Option<Opened> {
-    match (place, context.listener.service) {
-        (Some(place), Service::Any) => classify(stream, place, context, guard).await,
-        (place, service) => {
-            Box::pin(serve_one(Wire::Plain(stream), place, service, context, guard)).await
+    match (permit, context.listener.service) {
+        (Some(permit), Service::Any) => classify(stream, permit, context, guard).await,
+        (permit, service) => {
+            Box::pin(serve_one(Wire::Plain(stream), permit, service, context, guard)).await
         }
     }
 }
@@ -58,13 +56,13 @@ pub(crate) async fn open(
 /// Opens a connection whose protocol must be found.
 async fn classify(
     stream: TcpStream,
-    mut place: Place,
+    mut permit: Permit,
     context: &mut Context,
     guard: &mut Guard,
 ) -> Option<Opened> {
     let peer = context.peer;
     let started = Instant::now();
-    let (wire, detected) = match detect(stream, context, &mut place).await {
+    let (wire, detected) = match detect(stream, context, &mut permit).await {
         Ok((wire, Beginning::Decided(detected))) => (wire, detected),
         Ok((_, Beginning::Silent(end))) => {
             context.events.counters.silent(end);
@@ -76,8 +74,8 @@ async fn classify(
             let elapsed = started.elapsed();
             tracing::debug!(%peer, ?elapsed, "no data within the detection timeout: \
                 sending the greeting");
-            let place = Some(place);
-            return Box::pin(serve_one(wire, place, Service::Greet, context, guard)).await;
+            let permit = Some(permit);
+            return Box::pin(serve_one(wire, permit, Service::Greet, context, guard)).await;
         }
         Err(error) => {
             context
@@ -87,7 +85,7 @@ async fn classify(
             return None;
         }
     };
-    drop(place);
+    drop(permit);
     context.events.counters.decided(&detected.decision);
     let Decision { verdict: protocol, reason } = detected.decision;
     guard.speaks(protocol.as_str());
@@ -103,18 +101,18 @@ async fn classify(
 
 /// Finds the protocol of a connection, and within TLS once more.
 ///
-/// Cancel safe: no; only a connection that is given up may drop it.
+/// Cancel safe: no; input that was read is lost with the future.
 ///
 /// # Errors
 /// What reading or writing the socket returned. A failed TLS handshake has been reported.
 async fn detect(
     mut stream: TcpStream,
     context: &mut Context,
-    place: &mut Place,
+    permit: &mut Permit,
 ) -> io::Result<(Wire, Beginning)> {
     let (config, listener) = (context.config.clone(), context.listener.clone());
     let outside = listener.allowed;
-    let outer = detect::read(&mut stream, &config, &listener, outside, place).await?;
+    let outer = detect::read(&mut stream, &config, &listener, outside, permit).await?;
     let (first, server) = match (outer, context.tls()) {
         (Beginning::Decided(detected), Some(server))
             if detected.decision.verdict == Verdict::Tls =>
@@ -123,7 +121,7 @@ async fn detect(
         }
         (outer, _) => return Ok((Wire::Plain(stream), outer)),
     };
-    let shaken = tls::accept(stream, server, first, config.timeouts.handshake, place).await;
+    let shaken = tls::accept(stream, server, first, config.timeouts.handshake, permit).await;
     context.events.counters.shaken(shaken.is_ok());
     let mut wire = match shaken {
         Ok(wire) => wire,
@@ -133,8 +131,8 @@ async fn detect(
         }
     };
     context.is_encrypted = true;
-    place.falls_silent();
-    // Never TLS in TLS. Where nothing but TLS is taken, anything may be in it.
+    permit.mark_silent();
+    // Never TLS in TLS. On a listener that accepts only TLS, any protocol may be inside.
     let inside =
         Allowed { tls: false, ..if outside.is_only_tls() { Allowed::ALL } else { outside } };
     if outside.is_only_tls() {
@@ -142,14 +140,14 @@ async fn detect(
         let listener = ListenerConfig { allowed: inside, ..(*listener).clone() };
         context.listener = Arc::new(listener);
     }
-    let inner = detect::read(&mut wire, &config, &listener, inside, place).await;
+    let inner = detect::read(&mut wire, &config, &listener, inside, permit).await;
     inner.map(|inner| (wire, inner))
 }
 
 /// Opens a connection of a service that needs no detection.
 async fn serve_one(
     mut wire: Wire,
-    place: Option<Place>,
+    permit: Option<Permit>,
     service: Service,
     context: &Context,
     guard: &mut Guard,
@@ -163,7 +161,7 @@ async fn serve_one(
         let protocol = Successor::first(AnySession::Echo(Box::new(echo)));
         return Some(Opened { wire, first: None, protocol });
     }
-    let first = match begin(&mut wire, place, service, context).await {
+    let first = match begin(&mut wire, permit, service, context).await {
         Ok(Begun::Spoke(first)) => first,
         Ok(Begun::Told) => {
             tls::close(wire).await;
@@ -189,23 +187,22 @@ async fn serve_one(
     Some(Opened { wire, first: Some(first), protocol: Successor::first(session) })
 }
 
-/// How far a connection came before its session.
+/// The state of a connection before its session.
 enum Begun {
-    /// The peer has said something.
+    /// The peer sent input.
     Spoke(First),
-    /// All has been said, by us.
+    /// The service sent everything, and waits for no input.
     Told,
-    /// The peer said nothing.
+    /// The peer sent nothing.
     Silent(SilentEnd),
 }
 
-/// Says what the service says first, and waits for what the peer says to it.
+/// Sends what the service sends first, and waits for the peer's input.
 ///
-/// Cancel safe: no; what was read is lost with the future, so only a connection that is given up
-/// may drop it.
+/// Cancel safe: no; input that was read is lost with the future.
 async fn begin(
     wire: &mut Wire,
-    place: Option<Place>,
+    permit: Option<Permit>,
     service: Service,
     context: &Context,
 ) -> io::Result<Begun> {
@@ -222,14 +219,14 @@ async fn begin(
         }
         Service::Any | Service::Echo | Service::Time => {}
     }
-    let Some(mut place) = place else { return Ok(Begun::Told) };
-    match detect::first_bytes(wire, &mut place, idle).await? {
+    let Some(mut permit) = permit else { return Ok(Begun::Told) };
+    match detect::first_bytes(wire, &mut permit, idle).await? {
         Ok(first) => Ok(Begun::Spoke(first)),
         Err(end) => Ok(Begun::Silent(end)),
     }
 }
 
-/// Writes what a service sends before it has read anything, and counts it.
+/// Writes the first output of a service, and counts it.
 async fn say(wire: &mut Wire, bytes: &[u8], context: &Context) -> io::Result<()> {
     tls::write(wire, bytes, context.config.timeouts.idle).await?;
     Tally::new(context.record.clone()).sent(bytes.len() as u64);

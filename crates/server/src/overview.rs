@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::events::{Events, Snapshot, Transfer};
+use crate::health::Health;
 use crate::live::Live;
-use crate::pulse::Pulse;
 use crate::service::files::Files;
 use crate::service::rooms::Rooms;
 
@@ -17,7 +17,7 @@ pub struct Overview {
     pub(crate) events: Arc<Events>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) files: Arc<Live<Files>>,
-    pub(crate) pulse: Pulse,
+    pub(crate) health: Health,
 }
 
 impl Overview {
@@ -52,8 +52,8 @@ impl Overview {
     }
 
     /// Asks each part that must turn for others to be served, and gives the first that does not
-    /// answer within `patience`. Not while draining: those that accept have ended then.
-    pub async fn missing(&self, patience: Duration) -> Option<String> {
-        self.pulse.missing(patience).await
+    /// answer within `limit`. Not while draining: those that accept have ended then.
+    pub async fn unresponsive(&self, limit: Duration) -> Option<String> {
+        self.health.unresponsive(limit).await
     }
 }

@@ -14,8 +14,8 @@ use std::sync::{Arc, PoisonError, Weak};
 use anyport_net::reactor::LiveTimes;
 
 use crate::config::{Config, FileAccess, ListenerConfig};
-use crate::conversations::times;
 use crate::live::Live;
+use crate::reactors::times;
 use crate::shared::Shared;
 
 /// Replaces the settings of a server, before it runs and while it does. Once it has ended there is
@@ -50,7 +50,7 @@ impl Reload {
             stream_files,
             buffered,
             per_address,
-            undecided,
+            unclassified,
             rooms,
             pipes,
             ..
@@ -59,7 +59,7 @@ impl Reload {
         files.replace(files.now().with(&config));
         buffered.set_limit(config.max_buffered);
         per_address.set_limits(&config);
-        undecided.set_limit(config.max_unclassified);
+        unclassified.set_limit(config.max_unclassified);
         permits.resize(config.max_connections);
         stream_files.set_limit(config.max_stream_files as u64);
         rooms.set_limits(config.rooms.clone());

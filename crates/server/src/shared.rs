@@ -11,8 +11,8 @@ use crate::per_address::PerAddress;
 use crate::permits::Permits;
 use crate::service::files::Files;
 use crate::service::pipe::Pipes;
-use crate::service::rooms::{Desk, Rooms};
-use crate::undecided::Undecided;
+use crate::service::rooms::{Listeners, Rooms};
+use crate::unclassified::Unclassified;
 
 /// State of all connections. A reload replaces the live values, and the limits of the others.
 #[derive(Debug, Clone)]
@@ -24,10 +24,10 @@ pub(crate) struct Shared {
     pub(crate) buffered: Arc<Budget>,
     pub(crate) per_address: Arc<PerAddress>,
     pub(crate) access: Arc<Access>,
-    pub(crate) undecided: Arc<Undecided>,
+    pub(crate) unclassified: Arc<Unclassified>,
     pub(crate) events: Arc<Events>,
     pub(crate) rooms: Arc<Rooms>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) room_listeners: Arc<Listeners>,
     pub(crate) pipes: Arc<Pipes>,
     pub(crate) together: Arc<Together>,
 }

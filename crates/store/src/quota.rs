@@ -18,11 +18,11 @@ use crate::usage::{Excess, Usage, in_blocks, usage_below};
 #[derive(Debug)]
 pub(crate) struct Quota {
     current: Arc<Current>,
-    state: Mutex<State>,
+    state: Mutex<Books>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Books {
     limit: Usage,
     /// The directory that was counted.
     root: Arc<Root>,
@@ -104,7 +104,7 @@ impl Quota {
         let counted = Instant::now();
         let cost = counted - began;
         let claimed = Usage::default();
-        let state = State { limit, root, stored, claimed, live, stale: false, counted, cost };
+        let state = Books { limit, root, stored, claimed, live, stale: false, counted, cost };
         Self { current, state: Mutex::new(state) }
     }
 
@@ -173,7 +173,7 @@ impl Quota {
     }
 
     /// Claims `more`; for an upload from `address` if necessary from unused claims of others.
-    fn take(&self, state: &mut State, more: Usage, address: Option<IpAddr>) -> Result<(), Full> {
+    fn take(&self, state: &mut Books, more: Usage, address: Option<IpAddr>) -> Result<(), Full> {
         let mut full = state.lacks(more);
         if full.is_some() || !Arc::ptr_eq(&self.current.now(), &state.root) {
             self.recount(state);
@@ -194,7 +194,7 @@ impl Quota {
 
     /// Counts the directory again, unless that was done recently: a client that is refused
     /// repeatedly must not keep the disk busy.
-    fn recount(&self, state: &mut State) {
+    fn recount(&self, state: &mut Books) {
         let (began, root) = (Instant::now(), self.current.now());
         if Arc::ptr_eq(&root, &state.root) && began - state.counted < state.cost * REST {
             return;
@@ -207,7 +207,7 @@ impl Quota {
         state.cost = state.counted - began;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Books> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -261,7 +261,7 @@ impl Drop for Claim {
     }
 }
 
-impl State {
+impl Books {
     fn left(&self) -> Usage {
         self.limit.minus(self.stored).minus(self.claimed)
     }

@@ -39,9 +39,9 @@ const MODULES: [(&str, &str); 9] = [
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (
         "server",
-        "address greeting link live permits pulse shutdown tokens budget config undecided events \
-         per_address access detect guard service datagram overview shared tls session layers \
-         opening conversations driving reload connection accept",
+        "address greeting link live permits health shutdown tokens budget config unclassified \
+         events per_address access detect guard service datagram overview shared tls session \
+         layers opening reactors driving reload connection accept",
     ),
     (
         "client",
@@ -51,8 +51,8 @@ const MODULES: [(&str, &str); 9] = [
     ("console", "choices exit values failure print"),
     (
         "bench",
-        "child cpu flags stats bare facts peers websocket work echo idle rooms rows peer_rows run \
-         report",
+        "child cpu flags stats bare environment peers websocket work echo idle rooms rows \
+         peer_rows run report",
     ),
     (
         "cli",

@@ -4,8 +4,8 @@
 //! answer is compared with what was sent; one that differs ends the bench without a figure.
 //! `--yardstick` puts a bare loop beside the server.
 
-mod told;
-mod wire;
+mod framing;
+mod report;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -20,8 +20,8 @@ use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
 use serde_json::Value;
 
-use self::told::Run;
-use self::wire::{Piece, Wire};
+use self::framing::{Framing, Piece};
+use self::report::Run;
 use super::child::{Deadline, Process, Start};
 use super::cpu;
 use super::flags::Echo;
@@ -41,7 +41,7 @@ pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
                     bail!("the server sent data first: not an echo service");
                 }
                 let receiver = Box::new(socket.receiver);
-                Ok((socket.stream, Wire::WebSocket { receiver, sender: socket.sender }))
+                Ok((socket.stream, Framing::WebSocket { receiver, sender: socket.sender }))
             };
             let found = measured(flags, run.in_flight, open);
             run.server.push(found.map_err(|failure| match target.path.as_str() {
@@ -55,8 +55,8 @@ pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
         }
     }
     for run in &runs {
-        let told = if flags.json { run.json(flags)? } else { run.told(flags)? };
-        lines_to_stdout(&told).context("cannot write to stdout")?;
+        let report = if flags.json { run.json(flags)? } else { run.report(flags)? };
+        lines_to_stdout(&report).context("cannot write to stdout")?;
     }
     Ok(Exit::Done)
 }
@@ -65,13 +65,13 @@ pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
 fn measured(
     flags: &Echo,
     in_flight: u32,
-    open: impl Fn() -> Result<(TcpStream, Wire)>,
+    open: impl Fn() -> Result<(TcpStream, Framing)>,
 ) -> Result<Found, Failure> {
     let mut bench = Bench::new(flags, in_flight)?;
     for number in 1..=flags.connections {
         let open = open().with_context(|| format!("connection {number} of {}", flags.connections));
-        let (stream, wire) = open.map_err(|error| Failure::new(Exit::Unreachable, error))?;
-        bench.add(stream, wire)?;
+        let (stream, framing) = open.map_err(|error| Failure::new(Exit::Unreachable, error))?;
+        bench.add(stream, framing)?;
     }
     bench.measure()
 }
@@ -93,11 +93,11 @@ impl Yardstick {
         Ok(Self { address: address.parse()?, _process: process })
     }
 
-    fn open(&self, flags: &Echo) -> Result<(TcpStream, Wire)> {
+    fn open(&self, flags: &Echo) -> Result<(TcpStream, Framing)> {
         let stream = TcpStream::connect_timeout(&self.address, flags.timeout)?;
         stream.set_nodelay(true)?;
         let size = usize::try_from(flags.payload).context("payload too large for memory")?;
-        Ok((stream, Wire::Plain { size, came: 0 }))
+        Ok((stream, Framing::Plain { size, came: 0 }))
     }
 }
 
@@ -118,7 +118,7 @@ struct Bench<'a> {
 
 struct Connection {
     stream: TcpStream,
-    wire: Wire,
+    framing: Framing,
     /// When each message that is under way was sent.
     sent: VecDeque<Instant>,
     next: u64,
@@ -156,13 +156,13 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn add(&mut self, stream: TcpStream, wire: Wire) -> Result<()> {
+    fn add(&mut self, stream: TcpStream, framing: Framing) -> Result<()> {
         stream.set_nonblocking(true)?;
         let index = epoll::EventData::new_u64(self.connections.len() as u64);
         epoll::add(&self.poll, &stream, index, epoll::EventFlags::IN)?;
         self.connections.push(Connection {
             stream,
-            wire,
+            framing,
             sent: VecDeque::new(),
             next: 0,
             awaited: 0,
@@ -198,7 +198,7 @@ impl<'a> Bench<'a> {
             cpu::of_this_thread().saturating_sub(cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
         for connection in &mut self.connections {
             let mut close = Vec::new();
-            connection.wire.close(&mut close);
+            connection.framing.close(&mut close);
             // All answers are here; how the server says goodbye changes nothing.
             let _ = connection.stream.write(&close);
         }
@@ -227,7 +227,7 @@ impl<'a> Bench<'a> {
     fn say(&mut self, index: usize, now: Instant) -> Result<()> {
         let connection = &mut self.connections[index];
         number(&mut self.pattern, connection.next);
-        connection.wire.say(&self.pattern, &mut connection.out)?;
+        connection.framing.say(&self.pattern, &mut connection.out)?;
         connection.next += 1;
         connection.sent.push_back(now);
         Ok(())
@@ -249,7 +249,7 @@ impl<'a> Bench<'a> {
         let mut finished = 0;
         let mut rest = &mut self.scratch[..count];
         while !rest.is_empty() {
-            let (used, piece) = connection.wire.hear(rest, &mut connection.out)?;
+            let (used, piece) = connection.framing.hear(rest, &mut connection.out)?;
             if let Some(Piece { data, end }) = piece {
                 number(&mut self.pattern, connection.awaited);
                 let expected = self.pattern.get(connection.came..connection.came + data.len());

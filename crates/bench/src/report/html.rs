@@ -1,4 +1,4 @@
-//! One page that needs no other: the picture, the table, the facts.
+//! One page that needs no other: the picture, the table, the environment.
 
 use std::fmt::Write;
 
@@ -33,7 +33,7 @@ pub(crate) fn html(report: &Report) -> String {
          <th>row</th><th>median s</th><th>min</th><th>max</th><th>GB/s</th><th>times {base}</th>\
          <th>times its yardstick</th><th>CPU s: send</th><th>receive</th>\
          <th>memory MiB: idle</th><th>peak</th></tr></thead>\n<tbody>\n",
-        date = escape(&report.facts.date),
+        date = escape(&report.environment.date),
         picture = svg(report),
         base = escape(base),
     );

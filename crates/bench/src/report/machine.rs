@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::super::stats::Ratio;
 use super::{Line, Report};
 
-/// An object a line: the facts, a row each, the layers, what was skipped.
+/// An object a line: the environment, a row each, the layers, what was skipped.
 pub(crate) fn json(report: &Report) -> String {
-    let mut facts = json!({ "event": "bench" });
-    merge(&mut facts, report.facts.json());
+    let mut environment = json!({ "event": "bench" });
+    merge(&mut environment, report.environment.json());
     merge(
-        &mut facts,
+        &mut environment,
         json!({
             "settings": report.settings.clone(),
             "bytes": report.bytes, "digest": report.digest, "runs": report.runs,
@@ -20,7 +20,7 @@ pub(crate) fn json(report: &Report) -> String {
             "debug_build": cfg!(debug_assertions),
         }),
     );
-    let mut lines = vec![facts];
+    let mut lines = vec![environment];
     lines.extend(report.rows.iter().map(|line| row(line, report)));
     lines.extend(report.layers.iter().map(|layer| {
         json!({

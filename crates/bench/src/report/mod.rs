@@ -12,7 +12,7 @@ pub(super) use table::table;
 
 use serde_json::{Value, json};
 
-use super::facts::Facts;
+use super::environment::Environment;
 use super::flags::Bench;
 use super::rows::{BASE, LAYERS, Receiver, Row, Sender, Skipped};
 use super::run::{Broken, Sample};
@@ -33,7 +33,7 @@ pub(super) struct Measured {
 /// Everything that is told.
 #[derive(Debug)]
 pub(super) struct Report {
-    pub(super) facts: Facts,
+    pub(super) environment: Environment,
     /// An object: name and value.
     pub(super) settings: Value,
     /// The name of the row that all are compared to.
@@ -92,7 +92,7 @@ pub(super) struct LayerCost {
 
 impl Report {
     pub(super) fn new(
-        facts: Facts,
+        environment: Environment,
         flags: &Bench,
         (bytes, digest, label): (u64, String, &str),
         measured: &[Measured],
@@ -111,8 +111,10 @@ impl Report {
                     .ok_or_else(|| "no run was measured".to_owned()),
             },
             congestion: match &one.row.sender {
-                Sender::Tool(tool) if !tool.takes_congestion() => facts.system_congestion.clone(),
-                _ => facts.congestion.clone(),
+                Sender::Tool(tool) if !tool.takes_congestion() => {
+                    environment.system_congestion.clone()
+                }
+                _ => environment.congestion.clone(),
             },
         });
         let rows = rows.collect();
@@ -138,7 +140,7 @@ impl Report {
             layers,
             versions,
             skipped,
-            facts,
+            environment,
         }
     }
 
@@ -147,13 +149,13 @@ impl Report {
         row.is_framed().then(|| row.frame_size.unwrap_or(self.frame_size))
     }
 
-    /// Facts, settings and versions, a line each.
+    /// Environment, settings and versions, a line each.
     pub(super) fn preamble(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if cfg!(debug_assertions) {
             lines.push(DEBUG_BUILD.to_owned());
         }
-        lines.extend(self.facts.lines());
+        lines.extend(self.environment.lines());
         let settings = self.settings.as_object().into_iter().flatten();
         let settings = settings.map(|(name, value)| {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -204,8 +206,8 @@ impl Report {
         if let Some(names) = names(&|line| line.row.clock() == "sender") {
             notes.push(format!("Timed by the sender, until the receiver has closed: {names}."));
         }
-        if let Some(names) = names(&|line| line.congestion != self.facts.congestion) {
-            let system = &self.facts.system_congestion;
+        if let Some(names) = names(&|line| line.congestion != self.environment.congestion) {
+            let system = &self.environment.system_congestion;
             notes.push(format!("Senders that always use the system's {system}: {names}."));
         }
         for Skipped { name, reason } in &self.skipped {
@@ -303,8 +305,8 @@ mod tests {
     use super::*;
     use anyport_console::Sink;
 
-    fn facts() -> Facts {
-        Facts {
+    fn environment() -> Environment {
+        Environment {
             date: "2026-11-21".to_owned(),
             kernel: "6.18 <&>".to_owned(),
             cpu: "a \"CPU\"".to_owned(),
@@ -352,7 +354,7 @@ mod tests {
         let flags = Bench::from_arg_matches(&flags).unwrap();
         let skipped = Skipped { name: "iperf3".to_owned(), reason: "not installed".to_owned() };
         let content = (1_000_000_000, "blake3:88".to_owned(), "<content>");
-        Report::new(facts(), &flags, content, &measured, Vec::new(), vec![skipped])
+        Report::new(environment(), &flags, content, &measured, Vec::new(), vec![skipped])
     }
 
     #[test]

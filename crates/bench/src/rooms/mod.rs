@@ -10,7 +10,7 @@
 //! message is followed to every member and compared. A byte too many or too few ends the bench
 //! without a figure.
 
-mod crowd;
+mod clients;
 mod track;
 
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ use anyport_console::{Exit, Failure, lines_to_stdout};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use self::crowd::{Crowd, Ready};
+use self::clients::{Clients, Ready};
 use self::track::Track;
-use super::facts::VERSION;
+use super::environment::VERSION;
 use super::flags::Rooms;
 use super::stats::Spread;
 use super::{counted, cpu, websocket};
@@ -39,25 +39,25 @@ pub(super) fn run(flags: &Rooms) -> Result<Exit, Failure> {
             Failure::new(Exit::Usage, error).with_hint("use --pid with a process on this machine")
         );
     }
-    let mut crowd = Crowd::enter(&target, flags)?;
-    crowd.probe()?;
+    let mut clients = Clients::enter(&target, flags)?;
+    clients.probe()?;
     let mut found: Vec<Found> =
         loads.iter().map(|load| Found::new(*load)).collect::<Result<_>>()?;
     // Round by round, so that what disturbs the machine for a while disturbs all of them.
     for _ in 0..flags.rounds {
         for found in &mut found {
-            crowd.show_life();
-            round(&mut crowd, flags, found)?;
-            crowd.probe()?;
+            clients.show_life();
+            round(&mut clients, flags, found)?;
+            clients.probe()?;
         }
     }
     if flags.json {
         for found in &found {
-            lines_to_stdout(&found.json(flags, &crowd).to_string())
+            lines_to_stdout(&found.json(flags, &clients).to_string())
                 .context("cannot write to stdout")?;
         }
     } else {
-        lines_to_stdout(&told(&found, flags, &crowd)).context("cannot write to stdout")?;
+        lines_to_stdout(&told(&found, flags, &clients)).context("cannot write to stdout")?;
     }
     Ok(Exit::Done)
 }
@@ -120,9 +120,9 @@ impl Found {
     }
 }
 
-fn round(crowd: &mut Crowd, flags: &Rooms, found: &mut Found) -> Result<(), Failure> {
+fn round(clients: &mut Clients, flags: &Rooms, found: &mut Found) -> Result<(), Failure> {
     let Load { in_flight, burst } = found.load;
-    let mut track = Track::new(crowd.members.len(), crowd.frame);
+    let mut track = Track::new(clients.members.len(), clients.frame);
     let begin = Instant::now();
     let from = begin + flags.duration / 10;
     let until = from + flags.duration;
@@ -132,15 +132,15 @@ fn round(crowd: &mut Crowd, flags: &Rooms, found: &mut Found) -> Result<(), Fail
         let now = Instant::now();
         // After the end nothing new is said, and what is under way must still come.
         while now < until && track.in_flight() + burst as usize <= in_flight as usize {
-            crowd.publisher.say(burst)?;
+            clients.publisher.say(burst)?;
             (0..burst).for_each(|_| track.publish(now));
         }
-        crowd.flush()?;
+        clients.flush()?;
         if track.in_flight() == 0 {
             break;
         }
-        for ready in crowd.ready(Duration::from_millis(100))? {
-            let count = crowd.count(ready)?;
+        for ready in clients.ready(Duration::from_millis(100))? {
+            let count = clients.count(ready)?;
             let Ready::Member(member) = ready else { continue };
             let now = Instant::now();
             heard = now;
@@ -180,7 +180,7 @@ impl Found {
         Spread::of(numbers.iter().copied())
     }
 
-    fn json(&self, flags: &Rooms, crowd: &Crowd) -> Value {
+    fn json(&self, flags: &Rooms, clients: &Clients) -> Value {
         let spread = |numbers: &[f64], digits: f64| {
             let round = |number: f64| (number * digits).round() / digits;
             Self::spread(numbers).map(|Spread { min, median, max }| {
@@ -189,7 +189,7 @@ impl Found {
         };
         json!({
             "event": "rooms", "url": flags.url, "version": VERSION, "members": flags.members,
-            "slow": flags.slow, "payload": flags.payload, "frame": crowd.frame,
+            "slow": flags.slow, "payload": flags.payload, "frame": clients.frame,
             "in_flight": self.load.in_flight, "burst": self.load.burst,
             "rounds": flags.rounds, "seconds": flags.duration.as_secs_f64(),
             "deliveries": self.deliveries, "deliveries_per_second": spread(&self.rates, 1.0),
@@ -220,12 +220,12 @@ impl Found {
     }
 }
 
-fn told(found: &[Found], flags: &Rooms, crowd: &Crowd) -> String {
+fn told(found: &[Found], flags: &Rooms, clients: &Clients) -> String {
     let Rooms { url, members, payload, rounds, duration, slow, .. } = flags;
     let mut lines = vec![format!(
         "{url}: 1 sender of {payload} bytes, {members} members receive {} each; {} of \
         {duration:?}, no message lost",
-        crowd.frame,
+        clients.frame,
         counted(*rounds, "round"),
     )];
     if *slow > 0 {

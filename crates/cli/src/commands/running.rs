@@ -21,7 +21,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::{LogFile, Manager, Office, Order, STATUS_EVERY, stopping};
+use crate::daemon::{LogFile, Manager, Order, STATUS_EVERY, ServerHandle, stopping};
 use crate::reload::Reloader;
 
 /// What a server is told from outside.
@@ -37,7 +37,7 @@ pub(crate) struct Signals {
 /// What is needed while it runs, beside the server.
 pub(crate) struct Running {
     pub(crate) server: anyport_server::Server,
-    pub(crate) office: Arc<Office>,
+    pub(crate) handle: Arc<ServerHandle>,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) manager: Arc<Manager>,
     pub(crate) reloader: Reloader,
@@ -104,7 +104,7 @@ pub(crate) async fn to_the_end(
     mut signals: Signals,
     log_file: Option<&LogFile>,
 ) -> (Exit, Snapshot) {
-    let Running { server, office, mut orders, manager, reloader } = running;
+    let Running { server, handle, mut orders, manager, reloader } = running;
     let counters = server.counters();
     let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
     let watched = {
@@ -114,7 +114,7 @@ pub(crate) async fn to_the_end(
     let server = server.run(drain.clone().cancelled_owned(), abort.clone().cancelled_owned());
     let mut server = std::pin::pin!(server);
     let mut ticks = interval_at(Instant::now() + TICK, TICK);
-    let mut said = (Instant::now(), office.line());
+    let mut said = (Instant::now(), handle.line());
     let mut exit = Exit::Done;
     loop {
         let event = tokio::select! {
@@ -138,23 +138,23 @@ pub(crate) async fn to_the_end(
             Event::Ended => break,
             Event::Stop(how) => {
                 exit = how;
-                let (grace, transfers) = (office.grace(), office.transfers());
+                let (grace, transfers) = (handle.grace(), handle.transfers());
                 let again = if transfers > 0 { " (press Ctrl-C again to stop now)" } else { "" };
                 to_stderr(&format!("{}{again}", stopping(grace, transfers)));
-                office.stops();
+                handle.stops();
                 manager.stopping(grace, transfers);
                 drain.cancel();
             }
             Event::StopNow => {
                 to_stderr("stopping now: running transfers are interrupted");
-                office.stops();
+                handle.stops();
                 drain.cancel();
                 abort.cancel();
             }
-            Event::Reload => drop(reloaded(&reloader, &office, &manager)),
+            Event::Reload => drop(reloaded(&reloader, &handle, &manager)),
             Event::Order(Order::Reload(answer)) => {
                 // Who asked may have gone.
-                let _ = answer.send(reloaded(&reloader, &office, &manager));
+                let _ = answer.send(reloaded(&reloader, &handle, &manager));
             }
             Event::Order(Order::Stop { .. }) => {}
             Event::Reopen => match log_file {
@@ -165,7 +165,7 @@ pub(crate) async fn to_the_end(
                 if let Some(log_file) = log_file {
                     log_file.follow();
                 }
-                let line = office.line();
+                let line = handle.line();
                 if line != said.1 && said.0.elapsed() >= STATUS_EVERY {
                     manager.status(&line);
                     said = (Instant::now(), line);
@@ -178,15 +178,19 @@ pub(crate) async fn to_the_end(
 }
 
 /// Reads the settings anew; tells of it whoever wants to know.
-fn reloaded(reloader: &Reloader, office: &Office, manager: &Manager) -> Result<String, String> {
+fn reloaded(
+    reloader: &Reloader,
+    handle: &ServerHandle,
+    manager: &Manager,
+) -> Result<String, String> {
     manager.reloading();
     let outcome = block_in_place(|| reloader.reload());
     match &outcome {
         Ok(line) => to_stderr(&format!("reloaded: {line}")),
         Err(line) => to_stderr(&format!("not reloaded: {line}")),
     }
-    office.reloaded(&outcome);
-    manager.ready(&office.line());
+    handle.reloaded(&outcome);
+    manager.ready(&handle.line());
     outcome
 }
 

@@ -44,10 +44,10 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     for error in &failed {
         not_sent(flags, error.path(), error, None, Exit::Failed);
     }
-    let teller = Teller::new(flags, verbose, &sources);
-    progress::on_interrupt(&teller.bar, after_interrupt(flags, &target))?;
-    let done = send(&sources, &target, &options, &teller);
-    teller.bar.finish_and_clear();
+    let reporter = Reporter::new(flags, verbose, &sources);
+    progress::on_interrupt(&reporter.bar, after_interrupt(flags, &target))?;
+    let done = send(&sources, &target, &options, &reporter);
+    reporter.bar.finish_and_clear();
     skipped(flags, links);
     let done = with_failed(done, failed.len(), sources.len());
     done.map_err(|error: Error| {
@@ -65,7 +65,7 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
         }
         Failure { hint, ..Failure::new(exit, error) }.at(&target, &options.connect)
     })?;
-    let lost = teller.lost.take();
+    let lost = reporter.lost.take();
     match lost {
         Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             let error = anyhow::anyhow!(error);
@@ -208,7 +208,7 @@ fn check_names(flags: &flags::Send, target: &Target, sources: &[Source]) -> Resu
 }
 
 /// Tells how it goes: a bar on stderr, receipts on stdout.
-struct Teller<'a> {
+struct Reporter<'a> {
     flags: &'a flags::Send,
     verbose: bool,
     bar: ProgressBar,
@@ -220,7 +220,7 @@ struct Teller<'a> {
     lost: Cell<Option<std::io::Error>>,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> Reporter<'a> {
     fn new(flags: &'a flags::Send, verbose: bool, sources: &[Source]) -> Self {
         let bar = progress::bar(flags.quiet, sources.iter().map(Source::size).sum());
         Self {
@@ -234,7 +234,7 @@ impl<'a> Teller<'a> {
     }
 }
 
-impl Observer for Teller<'_> {
+impl Observer for Reporter<'_> {
     fn begins(&self, source: &Source) {
         progress::show_name(&self.bar, source.path());
     }

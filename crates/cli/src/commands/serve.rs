@@ -20,7 +20,7 @@ use super::banner::{Banner, NC_NOTE, speaks_tls};
 use super::running::{self, Running, Signals};
 use crate::access::is_loopback;
 use crate::daemon::control::Control;
-use crate::daemon::{self, Background, Manager, Office};
+use crate::daemon::{self, Background, Manager, ServerHandle};
 use crate::flags;
 use crate::layers::{self, Parsed};
 use crate::listen::{self, Listening};
@@ -99,23 +99,23 @@ async fn serve(
     let (order, orders) = mpsc::channel(1);
     let events =
         listening.iter().map(|(address, config)| listening_event(*address, config, fingerprint));
-    let office = Arc::new(Office::new(server.overview(), order, events.collect()));
+    let handle = Arc::new(ServerHandle::new(server.overview(), order, events.collect()));
     if let Some(control) = &control {
-        let (control, office) = (control.clone(), office.clone());
-        tokio::spawn(async move { control.serve(office).await });
+        let (control, handle) = (control.clone(), handle.clone());
+        tokio::spawn(async move { control.serve(handle).await });
     }
     let manager = Arc::new(Manager::default());
     if let Some(detached) = background.detached.take() {
-        detached.ready(&ready_line(flags, &office))?;
+        detached.ready(&ready_line(flags, &handle))?;
     }
-    manager.ready(&office.line());
-    let running = Running { server, office, orders, manager, reloader };
+    manager.ready(&handle.line());
+    let running = Running { server, handle, orders, manager, reloader };
     Ok(running::to_the_end(running, signals, background.log_file.as_ref()).await)
 }
 
 /// What whoever started a daemon is told.
-fn ready_line(flags: &flags::Serve, office: &Office) -> String {
-    let (pid, status) = (std::process::id(), office.place());
+fn ready_line(flags: &flags::Serve, handle: &ServerHandle) -> String {
+    let (pid, status) = (std::process::id(), handle.place());
     match flags.json {
         true => json!({ "event": "daemon", "pid": pid, "status": status }).to_string(),
         false => format!("anyport is running as process {pid}, {status}"),

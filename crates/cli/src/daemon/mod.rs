@@ -26,7 +26,7 @@ pub(crate) use notify::{Manager, STATUS_EVERY, stopping};
 pub(crate) use pid_file::PidFile;
 #[cfg(test)]
 pub(crate) use status::limits;
-pub(crate) use status::{Office, Order};
+pub(crate) use status::{Order, ServerHandle};
 
 use anyport_console::Failure;
 

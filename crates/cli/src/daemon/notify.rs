@@ -62,7 +62,7 @@ impl Manager {
             let missing = match draining.is_cancelled() {
                 true => None,
                 // A part that hangs must be missed before the manager's time is over.
-                false => overview.missing(beat / 2).await,
+                false => overview.unresponsive(beat / 2).await,
             };
             match missing {
                 Some(missing) if !draining.is_cancelled() => {

@@ -13,7 +13,7 @@ use crate::output::summary_json;
 
 /// Where a running server is asked, and told what to do.
 #[derive(Debug)]
-pub(crate) struct Office {
+pub(crate) struct ServerHandle {
     overview: Overview,
     orders: mpsc::Sender<Order>,
     listening: Vec<Value>,
@@ -32,7 +32,7 @@ pub(crate) enum Order {
     Stop { now: bool },
 }
 
-impl Office {
+impl ServerHandle {
     pub(crate) fn new(
         overview: Overview,
         orders: mpsc::Sender<Order>,

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::flag::{Layered, is_secret, is_switch, key};
-use super::{Given, Place, Said, Source};
+use super::{Assigned, Given, Position, Source};
 
 /// Reads it; whatever is wrong goes to `mistakes`, all of it at once.
 pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<String>) -> Vec<Given> {
@@ -37,16 +37,16 @@ pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<Strin
         let at = place(path, &text, word.span().start);
         let word = word.get_ref().as_ref();
         match entry(word, value, layered) {
-            Ok((argument, said)) => {
+            Ok((argument, assigned)) => {
                 let id = argument.get_id().to_string();
                 match all.iter().find(|(_, given)| given.id == id) {
-                    Some((first, Given { source: Source::File(Place { line, .. }), .. })) => {
+                    Some((first, Given { source: Source::File(Position { line, .. }), .. })) => {
                         mistakes
                             .push(format!("{at}: {word}: already set in line {line} as {first}"));
                     }
                     _ => {
                         let at = place(path, &text, value.span().start);
-                        all.push((word, Given { id, said, source: Source::File(at) }));
+                        all.push((word, Given { id, assigned, source: Source::File(at) }));
                     }
                 }
             }
@@ -60,15 +60,15 @@ fn entry<'a>(
     word: &str,
     value: &Spanned<DeValue<'_>>,
     layered: &Layered<'a>,
-) -> Result<(&'a Arg, Said), String> {
+) -> Result<(&'a Arg, Assigned), String> {
     let Some(argument) = layered.by_key(word) else { return Err(unknown(word, value, layered)) };
     if !layered.is_key(argument) {
         return Err(format!(
             "{word} cannot be set in the file itself; use --{word} or the environment"
         ));
     }
-    let said = said(argument, value.get_ref());
-    said.map(|said| (argument, said)).map_err(|expected| {
+    let assigned = assigned(argument, value.get_ref());
+    assigned.map(|assigned| (argument, assigned)).map_err(|expected| {
         let found = match is_secret(argument) {
             true => String::new(),
             false => format!(", not {}", described(value.get_ref())),
@@ -77,25 +77,25 @@ fn entry<'a>(
     })
 }
 
-fn said(argument: &Arg, value: &DeValue<'_>) -> Result<Said, &'static str> {
+fn assigned(argument: &Arg, value: &DeValue<'_>) -> Result<Assigned, &'static str> {
     if is_switch(argument) {
-        return value.as_bool().map(Said::Switch).ok_or("true or false");
+        return value.as_bool().map(Assigned::Switch).ok_or("true or false");
     }
     match (argument.get_action(), value) {
         (ArgAction::Count, DeValue::Integer(times)) => {
-            times.as_str().parse().map(Said::Times).map_err(|_| "a number from 0 to 255")
+            times.as_str().parse().map(Assigned::Times).map_err(|_| "a number from 0 to 255")
         }
         (ArgAction::Count, _) => Err("a number from 0 to 255"),
         (ArgAction::Append, DeValue::Array(values)) => {
             let values = values.iter().map(|value| one(value.get_ref()));
             let values: Option<Vec<_>> = values.collect();
-            values.map(Said::Values).ok_or("a list of strings")
+            values.map(Assigned::Values).ok_or("a list of strings")
         }
         (ArgAction::Append, value) => {
-            one(value).map(|value| Said::Values(vec![value])).ok_or("a list of strings")
+            one(value).map(|value| Assigned::Values(vec![value])).ok_or("a list of strings")
         }
         (_, value) => {
-            one(value).map(|value| Said::Values(vec![value])).ok_or("a string or a number")
+            one(value).map(|value| Assigned::Values(vec![value])).ok_or("a string or a number")
         }
     }
 }
@@ -169,9 +169,9 @@ fn read(path: &Path) -> Result<String, String> {
 const LARGEST: u64 = 1 << 20;
 
 /// Lines and columns count from 1, columns by characters.
-fn place(path: &Path, text: &str, at: usize) -> Place {
+fn place(path: &Path, text: &str, at: usize) -> Position {
     let before = &text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    Place { path: path.to_owned(), line, column }
+    Position { path: path.to_owned(), line, column }
 }

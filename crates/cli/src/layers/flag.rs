@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command};
 
-use super::{Given, Said, Source, gist};
+use super::{Assigned, Given, Source, gist};
 
 /// What a higher layer says something of.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl<'a> Layered<'a> {
     pub(super) fn mistake(&self, program: &Command, given: &Given) -> Option<String> {
         let (command, argument) = (self.command?, self.argument(&given.id)?);
         let mut line: Vec<OsString> = vec![program.get_name().into(), command.get_name().into()];
-        line.extend(as_typed(argument, &given.said));
+        line.extend(as_typed(argument, &given.assigned));
         let error = program.clone().try_get_matches_from(line).err()?;
         let about_others = [
             ErrorKind::MissingRequiredArgument,
@@ -89,7 +89,7 @@ impl<'a> Layered<'a> {
     }
 
     /// Whether a higher layer speaks of it, or wants something that cannot be together with it.
-    pub(super) fn is_overruled(&self, argument: &Arg, said: &[Above<'_>]) -> bool {
+    pub(super) fn is_overruled(&self, argument: &Arg, assigned: &[Above<'_>]) -> bool {
         let Some(command) = self.command else { return true };
         let conflict = |one: &Arg, other: &Arg| {
             !one.is_global_set()
@@ -98,7 +98,7 @@ impl<'a> Layered<'a> {
                     .iter()
                     .any(|arg| arg.get_id() == other.get_id())
         };
-        said.iter().any(|above| {
+        assigned.iter().any(|above| {
             let Above { argument: above, in_effect } = above;
             let conflicts = conflict(above, argument) || conflict(argument, above);
             above.get_id() == argument.get_id() || (*in_effect && conflicts)
@@ -107,32 +107,33 @@ impl<'a> Layered<'a> {
 
     /// The command line, with what lower layers add to it.
     pub(super) fn with_lower(&self, arguments: &[OsString], lower: &[Given]) -> Vec<OsString> {
-        let lower = lower.iter().filter_map(|given| Some((self.argument(&given.id)?, &given.said)));
+        let lower =
+            lower.iter().filter_map(|given| Some((self.argument(&given.id)?, &given.assigned)));
         let (positionals, flags): (Vec<_>, Vec<_>) =
             lower.partition(|(argument, _)| argument.is_positional());
         let end = arguments.iter().position(|argument| argument == "--");
         let (before, after) = arguments.split_at(end.unwrap_or(arguments.len()));
         let mut all = before.to_vec();
-        all.extend(flags.iter().flat_map(|(argument, said)| as_typed(argument, said)));
+        all.extend(flags.iter().flat_map(|(argument, assigned)| as_typed(argument, assigned)));
         all.extend_from_slice(after);
         if end.is_none() && !positionals.is_empty() {
             all.push("--".into());
         }
-        all.extend(positionals.iter().flat_map(|(_, said)| match said {
-            Said::Values(values) => values.clone(),
-            Said::Switch(_) | Said::Times(_) => Vec::new(),
+        all.extend(positionals.iter().flat_map(|(_, assigned)| match assigned {
+            Assigned::Values(values) => values.clone(),
+            Assigned::Switch(_) | Assigned::Times(_) => Vec::new(),
         }));
         all
     }
 }
 
 /// How it would be typed.
-fn as_typed(argument: &Arg, said: &Said) -> Vec<OsString> {
+fn as_typed(argument: &Arg, assigned: &Assigned) -> Vec<OsString> {
     let long = argument.get_long().map(|long| format!("--{long}"));
-    match (said, long) {
-        (Said::Switch(on), Some(long)) => on.then(|| long.into()).into_iter().collect(),
-        (Said::Times(times), Some(long)) => vec![long.into(); usize::from(*times)],
-        (Said::Values(values), Some(long)) => {
+    match (assigned, long) {
+        (Assigned::Switch(on), Some(long)) => on.then(|| long.into()).into_iter().collect(),
+        (Assigned::Times(times), Some(long)) => vec![long.into(); usize::from(*times)],
+        (Assigned::Values(values), Some(long)) => {
             let joined = values.iter().map(|value| {
                 let mut joined = OsString::from(format!("{long}="));
                 joined.push(value);
@@ -140,10 +141,10 @@ fn as_typed(argument: &Arg, said: &Said) -> Vec<OsString> {
             });
             joined.collect()
         }
-        (Said::Values(values), None) => {
+        (Assigned::Values(values), None) => {
             std::iter::once("--".into()).chain(values.iter().cloned()).collect()
         }
-        (Said::Switch(_) | Said::Times(_), None) => Vec::new(),
+        (Assigned::Switch(_) | Assigned::Times(_), None) => Vec::new(),
     }
 }
 

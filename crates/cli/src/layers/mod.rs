@@ -53,14 +53,14 @@ pub(crate) struct Setting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     Default,
-    File(Place),
+    File(Position),
     Environment(String),
     Flag,
 }
 
 /// Where something stands in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     pub(crate) path: PathBuf,
     pub(crate) line: usize,
     pub(crate) column: usize,
@@ -70,12 +70,12 @@ pub(crate) struct Place {
 #[derive(Debug, Clone)]
 struct Given {
     id: String,
-    said: Said,
+    assigned: Assigned,
     source: Source,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Said {
+enum Assigned {
     Switch(bool),
     /// How often a flag that counts was given.
     Times(u8),
@@ -140,17 +140,19 @@ pub(crate) fn parse(arguments: Vec<OsString>, variables: Variables<'_>) -> Resul
         return Err(Refusal::Mistakes(mistakes));
     }
     let typed = layered.arguments().filter(|argument| is_typed(matches, &layered, argument));
-    let mut said: Vec<Above<'_>> =
+    let mut assigned: Vec<Above<'_>> =
         typed.map(|argument| Above { argument, in_effect: is_said(matches, argument) }).collect();
     let mut lower = Vec::new();
     for layer in [in_environment, in_file] {
         let fits = |given: &Given| {
-            layered.argument(&given.id).filter(|argument| !layered.is_overruled(argument, &said))
+            layered
+                .argument(&given.id)
+                .filter(|argument| !layered.is_overruled(argument, &assigned))
         };
         let new: Vec<Given> = layer.into_iter().filter(|given| fits(given).is_some()).collect();
-        said.extend(new.iter().filter_map(|given| {
+        assigned.extend(new.iter().filter_map(|given| {
             let argument = layered.argument(&given.id)?;
-            Some(Above { argument, in_effect: given.said != Said::Switch(false) })
+            Some(Above { argument, in_effect: given.assigned != Assigned::Switch(false) })
         }));
         lower.extend(new);
     }
@@ -182,8 +184,8 @@ fn is_typed(matches: &ArgMatches, layered: &Layered<'_>, argument: &Arg) -> bool
 
 fn is_said(matches: &ArgMatches, argument: &Arg) -> bool {
     // What clap asks the environment for by itself comes from above the file, too.
-    let said = [ValueSource::CommandLine, ValueSource::EnvVariable];
-    matches.value_source(argument.get_id().as_str()).is_some_and(|from| said.contains(&from))
+    let assigned = [ValueSource::CommandLine, ValueSource::EnvVariable];
+    matches.value_source(argument.get_id().as_str()).is_some_and(|from| assigned.contains(&from))
 }
 
 fn file_to_read(
@@ -196,8 +198,8 @@ fn file_to_read(
         return Some(path.clone());
     }
     let given = in_environment.iter().find(|given| given.id == argument.get_id().as_str())?;
-    match &given.said {
-        Said::Values(values) => values.first().map(PathBuf::from),
+    match &given.assigned {
+        Assigned::Values(values) => values.first().map(PathBuf::from),
         _ => None,
     }
 }
@@ -252,7 +254,7 @@ impl fmt::Display for Source {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, line, column } = self;
         write!(f, "{}:{line}:{column}", path.display())

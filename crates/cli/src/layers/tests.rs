@@ -94,7 +94,7 @@ fn a_former_name_sets_the_renamed_option_in_each_layer() {
         assert_eq!(setting(&[&flag, value], "", &[]), Source::Flag);
         let from_variable = Source::Environment(variable.clone());
         assert_eq!(setting(&[], "", &[(&variable, value)]), from_variable);
-        assert!(matches!(setting(&[], &file, &[]), Source::File(Place { line: 1, .. })));
+        assert!(matches!(setting(&[], &file, &[]), Source::File(Position { line: 1, .. })));
         // A higher layer wins under either name.
         let lower = format!("{name} = \"9h\"");
         let lower = if value.ends_with('h') { lower } else { format!("{name} = 9") };
@@ -306,7 +306,7 @@ fn each_key_can_be_said_in_each_layer() {
             assert_eq!(setting.values, [text], "{key}");
             setting.source
         };
-        assert!(matches!(source(&file, &[]), Source::File(Place { line: 1, .. })), "{key}");
+        assert!(matches!(source(&file, &[]), Source::File(Position { line: 1, .. })), "{key}");
         assert_eq!(source("", &[(&name, text)]), Source::Environment(name.clone()), "{key}");
     }
 }
@@ -343,9 +343,9 @@ fn a_secret_is_in_no_message() {
     let secret = Arg::new("token").long("token").hide_env_values(true).value_parser(parser);
     let program = Command::new("anyport").subcommand(Command::new("serve").arg(secret));
     let layered = Layered::of(&program, "serve");
-    let said = Said::Values(vec!["sesame".into()]);
+    let assigned = Assigned::Values(vec!["sesame".into()]);
     let source = Source::Environment("ANYPORT_TOKEN".to_owned());
-    let given = Given { id: "token".to_owned(), said, source };
+    let given = Given { id: "token".to_owned(), assigned, source };
     let mistake = layered.mistake(&program, &given);
     assert_eq!(mistake.as_deref(), Some("ANYPORT_TOKEN: invalid value"));
 }

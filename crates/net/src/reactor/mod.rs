@@ -32,7 +32,7 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::copy::{Event, Next, Session};
 use crate::linger::{LINGER_BYTES, LINGER_TIME};
-use wires::{Flushed, State};
+use wires::{Flushed, Phase};
 
 /// What the connections of a reactor have in common. All of it is called on the reactor's thread.
 pub trait Host: Send + 'static {
@@ -311,7 +311,7 @@ impl<H: Host> Running<H> {
         if flags.contains(EventFlags::OUT) && wire.queued() > 0 {
             match wire.flush() {
                 Ok(Flushed::All) => self.drained(key),
-                Ok(Flushed::Some) if wire.state != (State::Finishing { hurried: true }) => {
+                Ok(Flushed::Some) if wire.state != (Phase::Finishing { hurried: true }) => {
                     wire.wait_for_reader(self.now + self.times.unread);
                 }
                 Ok(Flushed::Some | Flushed::None) => {}
@@ -359,7 +359,7 @@ impl<H: Host> Running<H> {
         let event = match what {
             What::Bytes(count) => Event::Bytes(self.buffer.split_at_mut(count).0),
             What::End => {
-                wire.state = State::Ended;
+                wire.state = Phase::Ended;
                 Event::EndOfStream
             }
             What::Silence => Event::Idle,
@@ -382,7 +382,7 @@ impl<H: Host> Running<H> {
             return self.remove(key, Some(error));
         }
         if !matches!(next, Next::Continue) {
-            wire.state = State::Finishing { hurried: false };
+            wire.state = Phase::Finishing { hurried: false };
         }
         self.see_to(key, waited);
     }
@@ -403,31 +403,31 @@ impl<H: Host> Running<H> {
             }
         }
         match wire.state {
-            State::Open | State::Ended if queued && waited => {}
-            State::Finishing { hurried: true } if queued => {
+            Phase::Open | Phase::Ended if queued && waited => {}
+            Phase::Finishing { hurried: true } if queued => {
                 wire.deadline = Some(self.now + self.times.unread.min(LAST_WORDS));
             }
-            State::Open | State::Ended | State::Finishing { .. } if queued => {
+            Phase::Open | Phase::Ended | Phase::Finishing { .. } if queued => {
                 wire.wait_for_reader(self.now + self.times.unread);
             }
-            State::Open => wire.deadline = self.now.checked_add(idle),
+            Phase::Open => wire.deadline = self.now.checked_add(idle),
             // It had something to send before it could end: now it is told of the end again.
-            State::Ended => {
+            Phase::Ended => {
                 let next = wire.session.handle(Event::EndOfStream, self.now, &mut self.replies);
                 let silent = self.replies.is_empty();
                 if silent {
-                    wire.state = State::Finishing { hurried: false };
+                    wire.state = Phase::Finishing { hurried: false };
                 }
                 return self.reply(key, &next);
             }
-            State::Finishing { .. } => {
+            Phase::Finishing { .. } => {
                 if let Err(error) = wire.shut() {
                     return self.remove(key, Some(error));
                 }
-                wire.state = State::Lingering { drained: 0 };
+                wire.state = Phase::Lingering { drained: 0 };
                 wire.deadline = Some(self.now + LINGER_TIME);
             }
-            State::Lingering { .. } => {}
+            Phase::Lingering { .. } => {}
         }
         self.wires.watch(key);
     }
@@ -479,7 +479,7 @@ impl<H: Host> Running<H> {
             if wire.state.is_lingering() {
                 self.remove(key, None);
             } else if wire.queued() > 0
-                && wire.state != (State::Finishing { hurried: true })
+                && wire.state != (Phase::Finishing { hurried: true })
                 && wire.has_slow_reader()
             {
                 wire.deadline = Some(self.now + self.times.unread);

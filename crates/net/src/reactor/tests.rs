@@ -62,13 +62,13 @@ impl Session for Echo {
 }
 
 /// Says to all what is shouted.
-struct Hall {
+struct Broadcaster {
     shouted: mpsc::Receiver<Bytes>,
     here: Vec<Key>,
     ends: mpsc::Sender<Option<String>>,
 }
 
-impl Host for Hall {
+impl Host for Broadcaster {
     type Session = Echo;
 
     fn begin(&mut self, key: Key, _: &mut Echo, replies: &mut Vec<u8>) -> Next<()> {
@@ -100,17 +100,17 @@ impl Host for Hall {
 /// What waits for one.
 const ROOM: usize = 4 * 1024 * 1024;
 
-struct House {
+struct Fixture {
     reactor: Reactor<Echo>,
     listener: TcpListener,
     shouts: mpsc::Sender<Bytes>,
     ends: mpsc::Receiver<Option<String>>,
 }
 
-impl House {
+impl Fixture {
     fn new(unread: Duration) -> Self {
         let ((shouts, shouted), (ends, ended)) = (mpsc::channel(), mpsc::channel());
-        let hall = Hall { shouted, here: Vec::new(), ends };
+        let hall = Broadcaster { shouted, here: Vec::new(), ends };
         let times = Times { unread, tick: Duration::from_millis(10) };
         let reactor = Reactor::start("test", hall, times).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -151,7 +151,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
 fn each_conversation_gets_its_own_back_and_ends_in_peace() {
-    let house = House::new(HOUR);
+    let house = Fixture::new(HOUR);
     let mut clients: Vec<_> = (0..50).map(|_| house.connect(HOUR, false)).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         client.write_all(format!("number {number}").as_bytes()).unwrap();
@@ -175,7 +175,7 @@ fn each_conversation_gets_its_own_back_and_ends_in_peace() {
 /// for it.
 #[test]
 fn io_5_what_a_peer_does_not_take_is_kept_in_order_and_bounded_by_not_reading() {
-    let house = House::new(HOUR);
+    let house = Fixture::new(HOUR);
     let mut client = house.connect(HOUR, false);
     let sent = noise(64 * 1024 * 1024, 1);
     let mut writer = client.try_clone().unwrap();
@@ -210,7 +210,7 @@ fn io_5_what_a_peer_does_not_take_is_kept_in_order_and_bounded_by_not_reading() 
 /// longer than it has.
 #[test]
 fn bp_1_a_peer_that_reads_slowly_from_its_kernel_is_not_given_up() {
-    let house = House::new(Duration::from_millis(400));
+    let house = Fixture::new(Duration::from_millis(400));
     let mut client = house.connect(HOUR, true);
     socket2::SockRef::from(&client).set_recv_buffer_size(16 * 1024).unwrap();
     house.shouts.send(Bytes::from(vec![b'x'; 32 * 1024 * 1024])).unwrap();
@@ -225,7 +225,7 @@ fn bp_1_a_peer_that_reads_slowly_from_its_kernel_is_not_given_up() {
 
 #[test]
 fn bp_1_a_peer_that_takes_nothing_is_given_up() {
-    let house = House::new(Duration::from_millis(200));
+    let house = Fixture::new(Duration::from_millis(200));
     let client = house.connect(HOUR, true);
     house.shouts.send(Bytes::from(vec![b'x'; 32 * 1024 * 1024])).unwrap();
     house.reactor.waker().wake();
@@ -235,7 +235,7 @@ fn bp_1_a_peer_that_takes_nothing_is_given_up() {
 
 #[test]
 fn what_is_said_to_all_reaches_all_and_a_slow_one_delays_nobody() {
-    let house = House::new(HOUR);
+    let house = Fixture::new(HOUR);
     let mut clients: Vec<_> = (0..20).map(|_| house.connect(HOUR, true)).collect();
     let mut slow = house.connect(HOUR, true);
     let piece = Bytes::from(vec![b'p'; 59_999]);
@@ -261,7 +261,7 @@ fn what_is_said_to_all_reaches_all_and_a_slow_one_delays_nobody() {
 
 #[test]
 fn silence_is_told_and_a_stop_too() {
-    let house = House::new(HOUR);
+    let house = Fixture::new(HOUR);
     let mut client = house.connect(Duration::from_millis(50), false);
     expect(&mut client, b"still there?still there?");
     house.reactor.stop();
@@ -272,7 +272,7 @@ fn silence_is_told_and_a_stop_too() {
 
 #[test]
 fn a_panic_ends_one_conversation() {
-    let house = House::new(HOUR);
+    let house = Fixture::new(HOUR);
     let (mut one, mut other) = (house.connect(HOUR, false), house.connect(HOUR, false));
     one.write_all(b"panic").unwrap();
     assert_eq!(house.end().as_deref(), Some("internal error"));
@@ -283,13 +283,13 @@ fn a_panic_ends_one_conversation() {
 
 #[test]
 fn a_reset_is_told_and_the_last_handle_ends_all() {
-    let house = House::new(HOUR);
+    let house = Fixture::new(HOUR);
     let client = house.connect(HOUR, false);
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
     assert!(house.end().is_some_and(|error| error.contains("reset")));
     let mut client = house.connect(HOUR, false);
-    let House { reactor, ends, .. } = house;
+    let Fixture { reactor, ends, .. } = house;
     drop(reactor);
     assert_eq!(ends.recv().unwrap().as_deref(), Some("the server stopped"));
     expect_end(&mut client);
@@ -299,7 +299,7 @@ fn a_reset_is_told_and_the_last_handle_ends_all() {
 /// behind it.
 #[test]
 fn input_that_is_set_aside_is_handled_in_silence() {
-    let house = House::new(HOUR);
+    let house = Fixture::new(HOUR);
     let mut clients: Vec<_> = (0..20).map(|_| house.connect_with(HOUR, false, true)).collect();
     for client in &mut clients {
         client.write_all(b"a burst beyond what one turn handles").unwrap();

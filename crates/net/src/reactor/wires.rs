@@ -64,7 +64,7 @@ pub(super) struct Wire<S> {
     pub(super) deadline: Option<Instant>,
     /// How far the bytes in the kernel had got when the peer was last waited for.
     delivery: Option<Delivery>,
-    pub(super) state: State,
+    pub(super) state: Phase,
     /// Until when nothing is read; then the session gets a timer event ([`Interest::wake`]).
     pub(super) wake: Option<Instant>,
     /// It reads while output is queued ([`Read::WhileProducing`]).
@@ -73,7 +73,7 @@ pub(super) struct Wire<S> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Phase {
     Open,
     /// The peer sent FIN, and the session had something to send first.
     Ended,
@@ -87,7 +87,7 @@ pub(super) enum State {
     },
 }
 
-impl State {
+impl Phase {
     pub(super) const fn is_open(self) -> bool {
         matches!(self, Self::Open)
     }
@@ -162,7 +162,7 @@ impl<S: Session> Wires<S> {
     pub fn finish(&mut self, key: Key, last: &Bytes) {
         self.write_sealed(key, last, true);
         if let Some(wire) = self.slab.get_mut(key.index()).filter(|wire| wire.state.is_open()) {
-            wire.state = State::Finishing { hurried: true };
+            wire.state = Phase::Finishing { hurried: true };
             self.touched.push((key, false, None));
         }
     }
@@ -184,7 +184,7 @@ impl<S: Session> Wires<S> {
         if let Err(error) = epoll::add(&self.poll, &socket, key.data(), watched) {
             return Err((session, error.into()));
         }
-        let (state, queue, deadline, delivery) = (State::Open, None, None, None);
+        let (state, queue, deadline, delivery) = (Phase::Open, None, None, None);
         let (wake, reads_while_queued) = (None, false);
         entry.insert(Wire {
             socket,

@@ -65,7 +65,7 @@ pub enum End {
     /// The client ended its stream.
     OfStream,
     /// Another connection needs the place of this one.
-    NoPlace,
+    NoPermit,
 }
 
 /// Protocols that a prefix could yet be.
@@ -209,7 +209,7 @@ impl fmt::Display for End {
         f.write_str(match self {
             Self::Deadline => "detection timeout",
             Self::OfStream => "end of stream",
-            Self::NoPlace => "evicted (too many unclassified connections)",
+            Self::NoPermit => "evicted (too many unclassified connections)",
         })
     }
 }
@@ -278,7 +278,7 @@ mod tests {
             ),
             (
                 b"\x82",
-                End::NoPlace,
+                End::NoPermit,
                 "evicted (too many unclassified connections) after 1 byte that could be \
                 a masked frame header",
             ),
@@ -307,7 +307,7 @@ mod tests {
             (b"\r\n\r\n", Verdict::Raw),
             (b"\r\n\r\n\0\r\nQUIT", Verdict::Proxy),
         ] {
-            for end in [End::Deadline, End::NoPlace] {
+            for end in [End::Deadline, End::NoPermit] {
                 assert_eq!(verdict(prefix, Allowed::ALL, end), expected, "{prefix:?}");
             }
             // Nothing follows it.

@@ -13,9 +13,9 @@ pub enum Range {
     Whole,
     /// The bytes from `first` to `last`, both inclusive and within it.
     Part {
-        /// The place of the first byte.
+        /// The bound of the first byte.
         first: u64,
-        /// The place of the last one.
+        /// The bound of the last one.
         last: u64,
     },
     /// None of it has the asked places.
@@ -42,14 +42,14 @@ impl Range {
         if !unit.eq_ignore_ascii_case("bytes") {
             return Self::Whole;
         }
-        match (place(first), place(last)) {
-            (Place::At(first), Place::Empty) => within(first, u64::MAX, size),
-            (Place::At(first), Place::At(last)) if first <= last => within(first, last, size),
-            (Place::Empty, Place::At(0)) => Self::Unsatisfiable,
+        match (bound(first), bound(last)) {
+            (Bound::At(first), Bound::Empty) => within(first, u64::MAX, size),
+            (Bound::At(first), Bound::At(last)) if first <= last => within(first, last, size),
+            (Bound::Empty, Bound::At(0)) => Self::Unsatisfiable,
             // Of a representation that is shorter, all of it; of an empty one there is no part to
             // name.
-            (Place::Empty, Place::At(_)) if size == 0 => Self::Whole,
-            (Place::Empty, Place::At(suffix)) => {
+            (Bound::Empty, Bound::At(_)) if size == 0 => Self::Whole,
+            (Bound::Empty, Bound::At(suffix)) => {
                 within(size.saturating_sub(suffix), u64::MAX, size)
             }
             _ => Self::Whole,
@@ -57,19 +57,19 @@ impl Range {
     }
 }
 
-enum Place {
+enum Bound {
     Empty,
     At(u64),
     /// No number; a comma of a second range, too.
     Malformed,
 }
 
-/// A place beyond what can be counted is beyond every end.
-fn place(text: &str) -> Place {
+/// A bound beyond what can be counted is beyond every end.
+fn bound(text: &str) -> Bound {
     match text {
-        "" => Place::Empty,
-        _ if !text.bytes().all(|byte| byte.is_ascii_digit()) => Place::Malformed,
-        _ => Place::At(text.parse().unwrap_or(u64::MAX)),
+        "" => Bound::Empty,
+        _ if !text.bytes().all(|byte| byte.is_ascii_digit()) => Bound::Malformed,
+        _ => Bound::At(text.parse().unwrap_or(u64::MAX)),
     }
 }
 

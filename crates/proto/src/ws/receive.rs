@@ -208,7 +208,7 @@ impl Receiver {
         matches!(self.state, State::Closed)
     }
 
-    fn advance(&mut self, input: &mut [u8]) -> Result<(usize, Option<Told>), Violation> {
+    fn advance(&mut self, input: &mut [u8]) -> Result<(usize, Option<EventAt>), Violation> {
         let mut used = 0;
         // What was taken comes before what follows it.
         if let Some(told) = self.inflate()? {
@@ -235,7 +235,7 @@ impl Receiver {
                 let (taken, told) = self.read_payload(rest, fin, left, mask)?;
                 let start = used;
                 used += taken;
-                told.map(|(first, end)| Told::Data { start, taken, first, end })
+                told.map(|(first, end)| EventAt::Data { start, taken, first, end })
             }
             State::Control { opcode, length, filled, mask } => {
                 let taken = rest.len().min(length - filled);
@@ -377,7 +377,7 @@ impl Receiver {
         fin: bool,
         mut left: u64,
         mut mask: Option<Mask>,
-    ) -> Result<(usize, Option<Told>), Violation> {
+    ) -> Result<(usize, Option<EventAt>), Violation> {
         let mut used = 0;
         loop {
             // `enter_frame` made one when the message began.
@@ -411,13 +411,16 @@ impl Receiver {
                 // A frame without a byte of the message is told as an empty one.
                 let first =
                     self.message.as_mut().is_some_and(|it| !std::mem::replace(&mut it.told, true));
-                return Ok((used, Some(Told::Inflated { start: 0, end: 0, first, last: false })));
+                return Ok((
+                    used,
+                    Some(EventAt::Inflated { start: 0, end: 0, first, last: false }),
+                ));
             }
         }
     }
 
     /// The next piece of what was taken of a compressed message; `None` where that is all told.
-    fn inflate(&mut self) -> Result<Option<Told>, Violation> {
+    fn inflate(&mut self) -> Result<Option<EventAt>, Violation> {
         let Some(inflater) = self.deflate.as_mut().and_then(|it| it.inflater.as_mut()) else {
             return Ok(None);
         };
@@ -443,7 +446,7 @@ impl Receiver {
             // does in one turn.
             if start < end || last || inflater.is_pending() {
                 let first = !std::mem::replace(&mut message.told, true);
-                return Ok(Some(Told::Inflated { start, end, first, last }));
+                return Ok(Some(EventAt::Inflated { start, end, first, last }));
             }
         }
         Ok(None)
@@ -454,7 +457,7 @@ impl Receiver {
         opcode: Opcode,
         length: usize,
         mask: Option<Mask>,
-    ) -> Result<Told, Violation> {
+    ) -> Result<EventAt, Violation> {
         let payload = &mut self.control[..length];
         if let Some(mut mask) = mask {
             mask.apply(payload);
@@ -464,7 +467,7 @@ impl Receiver {
             close::decode(payload)?;
             self.state = State::Closed;
         }
-        Ok(Told::Control { opcode, length })
+        Ok(EventAt::Control { opcode, length })
     }
 
     /// The kind of the current message, which ends if `end` says so.
@@ -478,19 +481,19 @@ impl Receiver {
 
     /// Lends out what `advance` found. Apart from it, so that no borrow of the event is held while
     /// state changes.
-    fn event<'a>(&'a mut self, told: Told, input: &'a [u8]) -> Event<'a> {
+    fn event<'a>(&'a mut self, told: EventAt, input: &'a [u8]) -> Event<'a> {
         match told {
-            Told::Data { start, taken, first, end } => {
+            EventAt::Data { start, taken, first, end } => {
                 let kind = self.leave_message(end);
                 Event::Data { kind, start: first, data: &input[start..start + taken], end }
             }
-            Told::Inflated { start, end, first, last } => {
+            EventAt::Inflated { start, end, first, last } => {
                 let kind = self.leave_message(last);
                 let inflater = self.deflate.as_ref().and_then(|it| it.inflater.as_ref());
                 let data = inflater.map_or(&[][..], |inflater| &inflater.window()[start..end]);
                 Event::Data { kind, start: first, data, end: last }
             }
-            Told::Control { opcode, length } => {
+            EventAt::Control { opcode, length } => {
                 let payload = &self.control[..length];
                 match opcode {
                     Opcode::Ping => Event::Ping(payload),
@@ -508,7 +511,7 @@ impl Receiver {
 
 /// An event by position, before anything is borrowed.
 #[derive(Debug, Clone, Copy)]
-enum Told {
+enum EventAt {
     Data {
         start: usize,
         taken: usize,

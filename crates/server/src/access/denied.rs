@@ -1,4 +1,4 @@
-//! Why somebody is not let in, and what it is told in each language.
+//! Why a client is denied access, and the refusal in each protocol.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use http::StatusCode;
 
 use crate::events::Why;
 
-/// Why somebody is not let in.
+/// Why a client is denied access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
     /// It showed no token, or nothing that could be one.
     Missing,
-    /// It showed one that is nobody's.
+    /// The token is unknown.
     Wrong,
-    /// Its address has shown too many of those; so long it is not listened to.
+    /// Its address sent too many wrong tokens; it is refused for this long.
     Guessing(Duration),
 }
 
-/// How whoever is asked for a token can show one.
+/// How a client can send a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Means {
     Http,
     WebSocket,
     Line,
-    /// It has to come another way.
+    /// Only over another protocol.
     None,
 }
 
 impl Denied {
-    /// For those who run the server, and for those who are told nothing else.
+    /// Returns the reason for the log, and for protocols without a refusal of their own.
     pub(crate) fn reason(self) -> String {
         match self {
             Self::Missing => "a token is required".to_owned(),

@@ -1,4 +1,4 @@
-//! Wrong tokens of one address, counted, so that guessing takes longer than anybody has.
+//! Counts of wrong tokens by address, so that guessing a token takes too long.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,14 +17,15 @@ struct Window {
 }
 
 impl Failures {
-    /// How long an address is held off yet; none where it may try.
+    /// Returns how long an address is still refused; `None` if it may try.
     pub(super) fn held_off(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let window = self.of.get(&peer).filter(|window| window.count >= MOST)?;
         let left = WINDOW.saturating_sub(now.duration_since(window.since));
         (!left.is_zero()).then_some(left)
     }
 
-    /// One more. The last of them begins the time for which the address is held off.
+    /// Counts a wrong token. The last permitted one starts the time for which the address is
+    /// refused.
     pub(super) fn add(&mut self, peer: IpAddr, now: Instant) {
         if !self.of.contains_key(&peer) && self.of.len() >= MOST_ADDRESSES {
             self.make_place(now);
@@ -39,8 +40,8 @@ impl Failures {
         }
     }
 
-    /// Forgets those whose time is over, else the one that is longest ago: with so many addresses
-    /// nobody is held off by counting one of them.
+    /// Removes expired entries, else the oldest one: an attacker with that many addresses
+    /// cannot be slowed down by counting them.
     fn make_place(&mut self, now: Instant) {
         self.of.retain(|_, window| now.duration_since(window.since) < WINDOW);
         if self.of.len() < MOST_ADDRESSES {
@@ -53,8 +54,9 @@ impl Failures {
     }
 }
 
-/// Wrong tokens of one address within [`WINDOW`]; then it is held off for as long. A person who
-/// pastes the wrong thing needs a few; at this rate 16 bytes take longer than the sun has.
+/// Maximum number of wrong tokens of one address within [`WINDOW`], after which it is refused
+/// for as long. A person who pastes the wrong text needs a few; at this rate 16 random bytes cannot
+/// be guessed.
 pub(super) const MOST: u32 = 10;
 
 const WINDOW: Duration = Duration::from_secs(60);

@@ -1,12 +1,13 @@
-//! Who may come in: whoever shows a token, where the server has any, and is not guessing.
+//! Access control: a client must send a known token, if the server has any, and must not be
+//! guessing.
 //!
 //! ```text
 //!   HTTP, WebSocket, preface ──the token that was shown──► Access::admit ──► its user, or why not
 //!   bare bytes, bare frames ──nothing to show────────────────┘
 //! ```
 //!
-//! An address that showed wrong tokens is held off for a while, whatever it shows then: whoever
-//! guesses learns nothing from being held off.
+//! An address that sent wrong tokens is refused for a while, whatever it sends then, so that
+//! guessing during that time reveals nothing.
 
 mod denied;
 mod failures;
@@ -23,7 +24,7 @@ use crate::address::counted_as;
 use crate::tokens::{Tokens, User};
 use failures::Failures;
 
-/// What a server remembers of those who were not let in.
+/// The failed attempts that a server remembers.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     state: Mutex<State>,

@@ -127,7 +127,7 @@ pub enum Class {
     /// The end of the stream.
     EndOfStream,
     /// Too many unclassified connections.
-    NoPlace,
+    NoPermit,
     /// The protocol is not accepted, or detection is disabled.
     Forced,
     /// A candidate for bare frames was confirmed.
@@ -300,7 +300,7 @@ impl Class {
         Self::FirstBytes,
         Self::Deadline,
         Self::EndOfStream,
-        Self::NoPlace,
+        Self::NoPermit,
         Self::Forced,
         Self::Proof,
         Self::Refuted,
@@ -310,7 +310,7 @@ impl Class {
     const fn of(reason: &Reason) -> Self {
         match reason {
             Reason::Ended { end: End::OfStream, .. } => Self::EndOfStream,
-            Reason::Ended { end: End::NoPlace, .. } => Self::NoPlace,
+            Reason::Ended { end: End::NoPermit, .. } => Self::NoPermit,
             Reason::Ended { .. } => Self::Deadline,
             Reason::Forced { .. } => Self::Forced,
             _ => Self::FirstBytes,
@@ -323,7 +323,7 @@ impl Class {
             Self::FirstBytes => "first-bytes",
             Self::Deadline => "deadline",
             Self::EndOfStream => "end-of-stream",
-            Self::NoPlace => "no-place",
+            Self::NoPermit => "no-place",
             Self::Forced => "forced",
             Self::Proof => "proof",
             Self::Refuted => "refuted",
@@ -448,7 +448,7 @@ mod tests {
             (b"\xff", None, Allowed::ALL),
             (b"GET", Some(End::Deadline), Allowed::ALL),
             (b"GET", Some(End::OfStream), Allowed::ALL),
-            (b"GET", Some(End::NoPlace), Allowed::ALL),
+            (b"GET", Some(End::NoPermit), Allowed::ALL),
             (b"GET", None, Allowed::UNDETECTED),
         ] {
             counters.decided(&decide(prefix, &Limits::default(), allowed, end).unwrap());
@@ -467,7 +467,7 @@ mod tests {
                 (raw, Class::FirstBytes, 1),
                 (raw, Class::Deadline, 1),
                 (raw, Class::EndOfStream, 1),
-                (raw, Class::NoPlace, 1),
+                (raw, Class::NoPermit, 1),
                 (raw, Class::Forced, 1),
                 (raw, Class::Refuted, 1),
                 (raw, Class::Unproven, 1),

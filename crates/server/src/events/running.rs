@@ -51,11 +51,11 @@ impl Direction {
 /// The running transfers and open connections of a server.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
-    state: Mutex<State>,
+    state: Mutex<Lists>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Lists {
     next: u64,
     /// By age.
     transfers: BTreeMap<u64, Arc<Entry>>,
@@ -126,12 +126,12 @@ impl Running {
         self.lock().open.iter().map(|(speaks, count)| (*speaks, *count)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Lists> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Lists {
     fn count(&mut self, speaks: &'static str) {
         *self.open.entry(speaks).or_default() += 1;
     }

@@ -1,8 +1,9 @@
-//! Connections of one peer address, bounded in number and in how fast they come, so that one
-//! machine cannot take all the places of a server.
+//! Limits on the number and the rate of connections of one peer address, so that one machine
+//! cannot use all connections of a server.
 //!
-//! An IPv6 peer is counted by its /64: whoever has one address there has all of them. What is kept
-//! is an entry for each address that has a connection, so the limit on connections bounds it.
+//! An IPv6 peer is counted by its /64, because a client with one address there can use all of
+//! them. Only addresses with open connections have an entry, so the limit on connections bounds the
+//! table.
 
 mod rate;
 
@@ -20,10 +21,10 @@ use rate::Rates;
 #[derive(Debug)]
 pub(crate) struct PerAddress {
     limits: Live<Limits>,
-    state: Mutex<State>,
+    state: Mutex<Counts>,
 }
 
-/// What is allowed, and whether for peers on this machine too.
+/// The limits, and whether they apply to loopback addresses.
 #[derive(Debug)]
 struct Limits {
     open: usize,
@@ -44,7 +45,7 @@ impl Limits {
 }
 
 #[derive(Debug)]
-struct State {
+struct Counts {
     open: HashMap<IpAddr, usize>,
     rates: Rates,
 }
@@ -52,27 +53,27 @@ struct State {
 /// A connection that was let in, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    /// `None` where it is not counted.
+    /// `None` where the connection is not counted.
     counted: Option<(Arc<PerAddress>, IpAddr)>,
 }
 
 /// The limit that a connection exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Excess {
-    /// So many at once.
+    /// Maximum number of open connections.
     Open(usize),
-    /// So many in a second.
+    /// Maximum number of connections a second.
     Rate(u32),
 }
 
 impl PerAddress {
     pub(crate) fn new(config: &Config) -> Self {
         let (open, rates) = (HashMap::new(), Rates::new(config.max_rate_per_address));
-        let state = Mutex::new(State { open, rates });
+        let state = Mutex::new(Counts { open, rates });
         Self { limits: Live::new(Limits::of(config)), state }
     }
 
-    /// From now on; who is in stays.
+    /// Changes the limits for later connections.
     pub(crate) fn set_limits(&self, config: &Config) {
         let limits = Limits::of(config);
         if limits.rate != self.limits.now().rate {
@@ -110,7 +111,7 @@ impl PerAddress {
         Ok(Admitted { counted: Some((self.clone(), address)) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,7 +133,7 @@ impl Drop for Admitted {
 mod tests {
     use super::*;
 
-    /// So many at once, and, where that is said, so many a second.
+    /// Returns a counter with these limits.
     fn counting(open: usize, loopback: bool, rate: Option<u32>) -> Arc<PerAddress> {
         Arc::new(PerAddress::new(&config(open, loopback, rate)))
     }

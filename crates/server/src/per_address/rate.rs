@@ -5,26 +5,26 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How fast each address connects.
+/// The connection rates by address.
 #[derive(Debug)]
 pub(super) struct Rates {
-    /// What one connection adds; zero where nothing is counted.
+    /// What one connection adds; zero without a limit.
     each: Duration,
-    /// What may be there before the next is one too many.
+    /// The level above which a connection is refused.
     room: Duration,
     empty_at: HashMap<IpAddr, Instant>,
 }
 
 impl Rates {
-    /// So many a second, in bursts of twice as many; `None`: as fast as they like.
+    /// Permits `per_second` connections, and bursts of twice as many; `None`: no limit.
     pub(crate) fn new(per_second: Option<u32>) -> Self {
         let each = per_second.map_or(Duration::ZERO, |count| Duration::from_secs(1) / count.max(1));
         let room = each * per_second.unwrap_or(0).saturating_mul(BURST_SECONDS);
         Self { each, room, empty_at: HashMap::new() }
     }
 
-    /// Counts a connection, unless it is one too many. With more addresses than can be remembered,
-    /// a new one is not counted: what they have open is bounded all the same.
+    /// Counts a connection, and returns whether it is within the limit. If the table is full, a
+    /// new address is not counted: its open connections are bounded anyway.
     pub(crate) fn takes(&mut self, address: IpAddr, now: Instant) -> bool {
         if self.each.is_zero() {
             return true;
@@ -45,7 +45,7 @@ impl Rates {
     }
 }
 
-/// A page of a browser, or a script, opens many at once and then none for a while.
+/// A browser or a script opens many connections in a burst, then none for a while.
 const BURST_SECONDS: u32 = 2;
 
 /// Addresses that are remembered: those that connected in the last two seconds.

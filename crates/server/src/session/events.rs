@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use super::http::HEARTBEAT;
 use super::{Context, Next, Successor, stopping};
-use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat};
+use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Subscription};
 
 pub(crate) struct Events {
     context: Context,
@@ -27,21 +27,21 @@ impl Events {
         Self { context, join, head, member: None }
     }
 
-    /// Takes its seat, and answers.
+    /// Subscribes to the room, and answers.
     pub(super) fn enter(
         &mut self,
         rooms: &Rooms,
         shard: usize,
         replies: &mut Vec<u8>,
-    ) -> (Option<Seat>, Next) {
+    ) -> (Option<Subscription>, Next) {
         let form = Form::new(Carrier::Event, self.join.json);
         let head = std::mem::take(&mut self.head);
         let head = |_: Option<&_>, out: &mut Vec<u8>| out.extend_from_slice(&head);
         let peer = self.context.peer.ip();
         match rooms.enter(peer, &self.join, form, shard, replies, head) {
-            Ok(Entry { member, seat }) => {
+            Ok(Entry { member, subscription }) => {
                 self.member = Some(member);
-                (Some(seat), Next::Continue)
+                (Some(subscription), Next::Continue)
             }
             Err(refusal) => {
                 self.refuse(&refusal, replies);

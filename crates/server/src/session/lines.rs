@@ -11,7 +11,7 @@ use super::due::Due;
 use super::messages::OUT_OF_MEMORY;
 use super::{Context, Next, Successor};
 use crate::budget::Share;
-use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Seat, guest};
+use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Subscription, guest};
 
 pub(crate) struct Lines {
     context: Context,
@@ -41,13 +41,13 @@ impl Lines {
         Self { context, join, member: None, line, share, waiting, due, too_long: false, wake: None }
     }
 
-    /// Takes its seat, and hears what was said before.
+    /// Subscribes to the room, and handles input that arrived before.
     pub(super) fn enter(
         &mut self,
         rooms: &Rooms,
         shard: usize,
         replies: &mut Vec<u8>,
-    ) -> (Option<Seat>, Next) {
+    ) -> (Option<Subscription>, Next) {
         let form = Form::new(Carrier::Line, self.join.json);
         let welcome = |joined: Option<&anyport_proto::rooms::Joined>, out: &mut Vec<u8>| {
             let Some(joined) = joined else { return };
@@ -61,11 +61,11 @@ impl Lines {
         };
         let peer = self.context.peer.ip();
         match rooms.enter(peer, &self.join, form, shard, replies, welcome) {
-            Ok(Entry { member, seat }) => {
+            Ok(Entry { member, subscription }) => {
                 self.member = Some(member);
                 let early = std::mem::take(&mut self.line);
                 self.bytes(&early, Instant::now(), replies);
-                (Some(seat), Next::Continue)
+                (Some(subscription), Next::Continue)
             }
             Err(refusal) => {
                 self.context.refused("raw", &refusal.message);
@@ -179,7 +179,7 @@ impl Lines {
 
     fn hear(&mut self, line: Result<Line, SaidError>, at: Instant, replies: &mut Vec<u8>) {
         match (line, &mut self.member) {
-            (Ok(line), Some(member)) => member.hear(line, at, &mut |text| tell(text, replies)),
+            (Ok(line), Some(member)) => member.handle(line, at, &mut |text| tell(text, replies)),
             (Err(error), _) => self.refuse(error.refusal(), at, replies),
             (Ok(_), None) => {}
         }

@@ -57,7 +57,7 @@ use crate::link::Link;
 use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
-use crate::service::rooms::{Desk, Rooms, Seat};
+use crate::service::rooms::{Listeners, Rooms, Subscription};
 use crate::shutdown::Stage;
 
 /// What every session of a server shares, and whom it talks to.
@@ -75,7 +75,7 @@ pub(crate) struct Context {
     pub(crate) record: Arc<Record>,
     pub(crate) rooms: Arc<Rooms>,
     /// Where streams listen that share a connection.
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) room_listeners: Arc<Listeners>,
     pub(crate) pipes: Arc<Pipes>,
     /// For files of HTTP/2 streams beside the first of their connection.
     pub(crate) stream_files: Arc<Budget>,
@@ -248,8 +248,8 @@ impl AnySession {
         rooms: &Rooms,
         shard: usize,
         out: &mut Vec<u8>,
-    ) -> (Option<Seat>, copy::Next<Detached>) {
-        let (seat, next) = match self {
+    ) -> (Option<Subscription>, copy::Next<Detached>) {
+        let (subscription, next) = match self {
             Self::Ws(session) => session.enter(rooms, shard, out),
             Self::Lines(session) => session.enter(rooms, shard, out),
             Self::Events(session) => session.enter(rooms, shard, out),
@@ -262,7 +262,7 @@ impl AnySession {
             | Self::Greet(_)
             | Self::Time(_) => (None, Next::Continue),
         };
-        (seat, self.follow(next, false, Instant::now(), out))
+        (subscription, self.follow(next, false, Instant::now(), out))
     }
 
     fn get(&self) -> &(dyn Session<Successor = Successor> + Send) {

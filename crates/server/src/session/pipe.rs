@@ -1,4 +1,4 @@
-//! A pipe over raw TCP (docs/pipe.md): who gives, and who takes.
+//! A pipe over raw TCP (docs/pipe.md): sender and receiver.
 //!
 //! ```text
 //!   ANYPORT/1 PIPE key␊ content until FIN          ──►  ANYPORT/1 PIPED bytes=… receivers=1␊
@@ -15,7 +15,7 @@ use anyport_proto::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::{Context, Next, Produced, Successor, early_end, idle_reason, stopping};
-use crate::service::pipe::{Given, Giver, Idle, Taker};
+use crate::service::pipe::{Idle, Output, PipeReceiver, PipeSender};
 
 pub(crate) struct Pipe {
     context: Context,
@@ -23,33 +23,34 @@ pub(crate) struct Pipe {
 }
 
 enum State {
-    /// Content is received: this many bytes more, or until FIN. Then the receivers get the rest.
-    Giving(Giver, Option<u64>),
+    /// Content is received: this many bytes more, or until FIN. Then the receivers get the
+    /// rest.
+    Giving(PipeSender, Option<u64>),
     /// Content is sent; before it a line, if that was requested and is not sent yet.
-    Taking(Taker, bool),
+    Taking(PipeReceiver, bool),
     Over,
 }
 
 impl Pipe {
-    /// Gives `size` bytes, or all until FIN.
-    pub(super) fn give(context: Context, giver: Giver, size: Option<u64>) -> Self {
-        let mut pipe = Self { context, state: State::Giving(giver, size) };
+    /// Sends `size` bytes of the peer's content to the receivers, or all until FIN.
+    pub(super) fn give(context: Context, sender: PipeSender, size: Option<u64>) -> Self {
+        let mut pipe = Self { context, state: State::Giving(sender, size) };
         // The content may be empty.
         pipe.bytes(&[]);
         pipe
     }
 
-    pub(super) fn take(context: Context, taker: Taker, head: bool) -> Self {
+    pub(super) fn take(context: Context, receiver: PipeReceiver, head: bool) -> Self {
         // FIN would look like the end, also if this process dies.
         context.link.resets_until_the_end();
-        Self { context, state: State::Taking(taker, head) }
+        Self { context, state: State::Taking(receiver, head) }
     }
 
     /// Ends a wait for the other side, and notifies the peer.
     fn stop(&mut self, replies: &mut Vec<u8>) {
         let waits = match &self.state {
-            State::Giving(giver, _) => !giver.has_begun(),
-            State::Taking(taker, _) => taker.facts().is_none(),
+            State::Giving(sender, _) => !sender.has_begun(),
+            State::Taking(receiver, _) => receiver.info().is_none(),
             State::Over => false,
         };
         if waits {
@@ -59,7 +60,7 @@ impl Pipe {
 
     fn broken(&mut self, reason: &str) {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Giving(giver, _) => giver.broken(reason),
+            State::Giving(sender, _) => sender.broken(reason),
             // FIN would look like the end.
             State::Taking(..) => self.context.link.reset_at_end(),
             State::Over => {}
@@ -67,31 +68,31 @@ impl Pipe {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        let State::Giving(giver, left) = &mut self.state else { return };
-        if giver.is_ended() {
+        let State::Giving(sender, left) = &mut self.state else { return };
+        if sender.is_ended() {
             return;
         }
         let most = left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         // Input behind an announced size is no content.
         let content = &bytes[..bytes.len().min(most)];
-        giver.write(content);
-        giver.pass_on();
+        sender.write(content);
+        sender.pass_on();
         if let Some(left) = left {
             *left -= content.len() as u64;
         }
         if *left == Some(0) {
-            giver.end();
+            sender.end();
         }
     }
 
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) {
         match &mut self.state {
-            State::Giving(giver, Some(left)) if !giver.is_ended() => {
+            State::Giving(sender, Some(left)) if !sender.is_ended() => {
                 let reason = early_end(*left);
-                giver.broken(&reason);
+                sender.broken(&reason);
                 self.refuse(Refusal::new(RefusalCode::Interrupted, reason), replies);
             }
-            State::Giving(giver, _) => giver.end(),
+            State::Giving(sender, _) => sender.end(),
             State::Taking(..) | State::Over => {}
         }
     }
@@ -99,16 +100,16 @@ impl Pipe {
     fn silence(&mut self, replies: &mut Vec<u8>) {
         let idle = self.context.config.timeouts.idle;
         let refusal = match &self.state {
-            State::Giving(giver, _) => match giver.idle(idle) {
+            State::Giving(sender, _) => match sender.idle(idle) {
                 Idle::Continue => return,
                 Idle::NotBegun(refusal) => refusal,
                 Idle::Silent => {
                     let reason = idle_reason(idle);
-                    giver.broken(&reason);
+                    sender.broken(&reason);
                     Refusal::new(RefusalCode::Interrupted, reason)
                 }
             },
-            State::Taking(taker, _) if taker.facts().is_none() => taker.in_vain(),
+            State::Taking(receiver, _) if receiver.info().is_none() => receiver.never_began(),
             State::Taking(..) | State::Over => return,
         };
         self.refuse(refusal, replies);
@@ -128,23 +129,23 @@ impl Session for Pipe {
     fn interest(&self) -> Interest {
         let idle = self.context.config.timeouts.idle;
         match &self.state {
-            State::Giving(giver, left) => {
+            State::Giving(sender, left) => {
                 // A FIN alone may be the end of the content. If announced bytes do not arrive, the
                 // peer has left.
                 let gone_below = left.unwrap_or(0);
-                let wait = giver.waits_for().map(|wait| Wait { gone_below, ..wait });
-                let produce = giver.outcome().is_some();
-                let (place, idle) = match giver.is_ended() {
+                let wait = sender.waits_for().map(|wait| Wait { gone_below, ..wait });
+                let produce = sender.outcome().is_some();
+                let (place, idle) = match sender.is_ended() {
                     true => (Placement::Runtime, idle),
-                    false => (Placement::Thread, giver.patience(idle)),
+                    false => (Placement::Thread, sender.idle_timeout(idle)),
                 };
                 Interest { produce, wait, place, ..Interest::input(idle) }
             }
             // An abort shuts the socket of a thread, and to a receiver that looks like the end: it
             // gets no thread.
-            State::Taking(taker, _) => {
-                let wait = taker.waits_for();
-                Interest { produce: taker.facts().is_some(), wait, ..Interest::input(idle) }
+            State::Taking(receiver, _) => {
+                let wait = receiver.waits_for();
+                Interest { produce: receiver.info().is_some(), wait, ..Interest::input(idle) }
             }
             State::Over => Interest::input(idle),
         }
@@ -164,9 +165,9 @@ impl Session for Pipe {
 
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Giving(giver, left) => match giver.outcome() {
+            State::Giving(sender, left) => match sender.outcome() {
                 None => {
-                    self.state = State::Giving(giver, left);
+                    self.state = State::Giving(sender, left);
                     Ok(Produced::Next(Next::Continue))
                 }
                 Some(outcome) => {
@@ -179,29 +180,29 @@ impl Session for Pipe {
                     Ok(Produced::Next(Next::Finish))
                 }
             },
-            State::Taking(taker, head) => {
-                let Some(facts) = taker.facts() else {
-                    self.state = State::Taking(taker, head);
+            State::Taking(receiver, head) => {
+                let Some(info) = receiver.info() else {
+                    self.state = State::Taking(receiver, head);
                     return Ok(Produced::Next(Next::Continue));
                 };
                 if head {
-                    let line = Reply::Content { size: facts.size }.to_line();
+                    let line = Reply::Content { size: info.size }.to_line();
                     out.extend_from_slice(line.as_bytes());
                 }
-                let count = match taker.next(buffer) {
-                    Given::Bytes(count) => count,
-                    Given::Nothing => 0,
-                    Given::End => {
+                let count = match receiver.next(buffer) {
+                    Output::Bytes(count) => count,
+                    Output::Nothing => 0,
+                    Output::End => {
                         self.context.link.ends_in_order();
-                        taker.finish();
+                        receiver.finish();
                         return Ok(Produced::Next(Next::Finish));
                     }
-                    Given::Broken(reason) => {
+                    Output::Broken(reason) => {
                         self.context.link.reset_at_end();
                         return Err(io::Error::other(reason));
                     }
                 };
-                self.state = State::Taking(taker, false);
+                self.state = State::Taking(receiver, false);
                 Ok(Produced::Bytes(count))
             }
             State::Over => Ok(Produced::Next(Next::Finish)),

@@ -230,15 +230,15 @@ impl Preface {
                 return Ok(Some(AnySession::Lines(Box::new(lines))));
             }
             Ok(Request::Give(give)) => {
-                let giver = self.context.pipes.give(self.context.peer.ip(), &give, None);
-                let giver = giver.map_err(|refusal| self.refuse_line(refusal))?;
-                let pipe = Pipe::give(self.context.clone(), giver, give.size);
+                let sender = self.context.pipes.give(self.context.peer.ip(), &give, None);
+                let sender = sender.map_err(|refusal| self.refuse_line(refusal))?;
+                let pipe = Pipe::give(self.context.clone(), sender, give.size);
                 return Ok(Some(AnySession::Pipe(Box::new(pipe))));
             }
             Ok(Request::Take(take)) => {
-                let taker = self.context.pipes.take(self.context.peer.ip(), &take.key, None);
-                let taker = taker.map_err(|refusal| self.refuse_line(refusal))?;
-                let pipe = Pipe::take(self.context.clone(), taker, take.head);
+                let receiver = self.context.pipes.take(self.context.peer.ip(), &take.key, None);
+                let receiver = receiver.map_err(|refusal| self.refuse_line(refusal))?;
+                let pipe = Pipe::take(self.context.clone(), receiver, take.head);
                 return Ok(Some(AnySession::Pipe(Box::new(pipe))));
             }
             Ok(Request::Other(verb)) => {

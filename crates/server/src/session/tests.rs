@@ -54,7 +54,7 @@ pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
         files: Arc::new(files.unwrap()),
         buffered: Arc::new(Budget::new(config.max_buffered)),
         pipes: Arc::new(Pipes::new(config.pipes.clone())),
-        desk: Arc::new(Desk::new(rooms.clone())),
+        room_listeners: Arc::new(Listeners::new(rooms.clone())),
         stream_files: Arc::new(Budget::new(1)),
         config: Arc::new(config),
         listener: Arc::default(),

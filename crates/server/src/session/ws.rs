@@ -17,7 +17,7 @@ use super::messages::{MessageService, Outlet, Piece};
 use super::sending::Say;
 use super::{AT_ONCE, Context, Next, Produced, Successor, idle_reason};
 use crate::service::files::Upload;
-use crate::service::rooms::{Rooms, Seat};
+use crate::service::rooms::{Rooms, Subscription};
 use crate::session::route::Route;
 
 pub(crate) struct Ws {
@@ -126,22 +126,22 @@ impl Ws {
         }
     }
 
-    /// Takes its seat, if it is for a room.
+    /// Joins the room, if it is for one.
     pub(super) fn enter(
         &mut self,
         rooms: &Rooms,
         shard: usize,
         replies: &mut Vec<u8>,
-    ) -> (Option<Seat>, Next) {
+    ) -> (Option<Subscription>, Next) {
         let MessageService::Room(room) = &mut self.service else { return (None, Next::Continue) };
-        let seat = room.enter(rooms, shard, replies);
+        let subscription = room.enter(rooms, shard, replies);
         let mut outlet = Frames { sender: &mut self.sender, replies };
-        match &seat {
+        match &subscription {
             Some(_) => room.catch_up(&mut outlet),
             None => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), "too many rooms"),
         }
         let closed = self.sender.close_sent();
-        (seat, if closed { Next::Finish } else { Next::Continue })
+        (subscription, if closed { Next::Finish } else { Next::Continue })
     }
 
     /// A member speaks also while it reads slowly.

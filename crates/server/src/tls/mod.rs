@@ -20,7 +20,7 @@ use anyport_tls::{MaybeTls, Parts, ServerMachine, Stream, shake};
 use tokio::net::TcpStream;
 
 use crate::detect::First;
-use crate::undecided::Place;
+use crate::unclassified::Permit;
 
 /// Shakes hands with a client whose ClientHello has begun. All of it must be complete within the
 /// time `allowed`, counted from the first byte.
@@ -28,13 +28,13 @@ use crate::undecided::Place;
 /// Cancel safe: no; the connection must then be closed.
 ///
 /// # Errors
-/// What the client did wrong, after it was told; that it took too long, or had to give way.
+/// The client violated TLS, took too long, or was evicted; an alert was sent.
 pub(crate) async fn accept(
     mut stream: TcpStream,
     server: &anyport_tls::server::Server,
     first: First,
     allowed: Duration,
-    place: &mut Place,
+    permit: &mut Permit,
 ) -> io::Result<Wire> {
     let First { mut prefix, first_byte, ended } = first;
     if ended {
@@ -47,7 +47,7 @@ pub(crate) async fn accept(
     let left = allowed.saturating_sub(Instant::now().saturating_duration_since(first_byte));
     let shaken = tokio::select! {
         biased;
-        () = place.given_away() => {
+        () = permit.evicted() => {
             Err(io::Error::other("evicted: too many unclassified connections (--max-unclassified)"))
         }
         () = tokio::time::sleep(left) => {

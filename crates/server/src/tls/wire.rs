@@ -10,17 +10,17 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// What bytes come from and go to.
+/// The stream of a connection, with or without TLS.
 pub(crate) type Wire = MaybeTls<TcpStream, ServerSide>;
 
-/// The same for a library that needs to own its stream.
+/// A [`Wire`] for a library that needs to own its stream.
 pub(crate) type SharedWire = MaybeTls<Shared, ServerSide>;
 
-/// A wire taken apart, for a session in a loop.
+/// The parts of a wire, for a session in a loop.
 pub(crate) struct WireParts {
     pub(crate) stream: TcpStream,
     pub(crate) machine: Option<ServerMachine>,
-    /// What was decrypted already, behind what was read.
+    /// Decrypted bytes that were not read yet.
     pub(crate) plain: Vec<u8>,
 }
 
@@ -37,7 +37,7 @@ impl WireParts {
     }
 }
 
-/// A connection whose session ends here and goes on in a library that wants a stream.
+/// Returns the stream of a connection whose session continues in a library.
 pub(crate) fn wire_of<Io: AsyncRead + AsyncWrite + Unpin>(
     stream: Io,
     machine: Option<ServerMachine>,
@@ -57,12 +57,12 @@ pub(crate) fn encryption(wire: &Wire) -> Option<String> {
     Some(format!("{version} {:?}", suite.suite()))
 }
 
-/// Writes all of it, to a peer that takes it in time.
+/// Writes all of `bytes` to a peer that accepts some within each idle timeout.
 ///
 /// Cancel safe: no.
 ///
 /// # Errors
-/// What writing said; a time-out.
+/// The error of writing, or `TimedOut`.
 pub(crate) async fn write(wire: &mut Wire, bytes: &[u8], patience: Duration) -> io::Result<()> {
     let write = async {
         wire.write_all(bytes).await?;

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::{LONGEST_REQUEST, directories, is_named_as_ours, is_safe, may_control};
-use crate::daemon::status::{Office, Order};
+use crate::daemon::status::{Order, ServerHandle};
 
 /// A control socket, removed when it is dropped.
 #[derive(Debug)]
@@ -102,16 +102,16 @@ impl Control {
     }
 
     /// Answers until the process ends.
-    pub(crate) async fn serve(&self, office: Arc<Office>) -> io::Result<()> {
+    pub(crate) async fn serve(&self, handle: Arc<ServerHandle>) -> io::Result<()> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let office = office.clone();
+                    let handle = handle.clone();
                     tokio::spawn(async move {
-                        if let Ok(Err(error)) = timeout(PATIENCE, answer(stream, &office)).await {
+                        if let Ok(Err(error)) = timeout(PATIENCE, answer(stream, &handle)).await {
                             tracing::debug!(%error, "control connection failed");
                         }
                         drop(place);
@@ -151,7 +151,7 @@ fn remove_dead(directory: &Path) {
     }
 }
 
-async fn answer(mut stream: tokio::net::UnixStream, office: &Office) -> io::Result<()> {
+async fn answer(mut stream: tokio::net::UnixStream, handle: &ServerHandle) -> io::Result<()> {
     let user = stream.peer_cred()?.uid();
     let (reading, _) = stream.split();
     let mut request = String::new();
@@ -166,10 +166,10 @@ async fn answer(mut stream: tokio::net::UnixStream, office: &Office) -> io::Resu
         .await;
     }
     let now = match request.trim_end() {
-        "status" => return say(&mut stream, &office.status()).await,
+        "status" => return say(&mut stream, &handle.status()).await,
         "reload" => {
             let (outcome, reloaded) = oneshot::channel();
-            office.order(Order::Reload(outcome)).await;
+            handle.order(Order::Reload(outcome)).await;
             let outcome =
                 reloaded.await.unwrap_or_else(|_| Err("the server is stopping".to_owned()));
             let ok = outcome.is_ok();
@@ -187,7 +187,7 @@ async fn answer(mut stream: tokio::net::UnixStream, office: &Office) -> io::Resu
     say(&mut stream, &json!({ "event": "stopping", "pid": std::process::id() })).await?;
     // It ends when we do, and by that whoever waits knows.
     let stream = stream.into_std()?;
-    office.order(Order::Stop { now }).await;
+    handle.order(Order::Stop { now }).await;
     std::mem::forget(stream);
     Ok(())
 }

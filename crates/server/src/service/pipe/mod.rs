@@ -1,23 +1,23 @@
-//! Pipes: content goes from one session to others while it comes, and is stored nowhere
+//! Pipes: content passes from one session to others while it arrives, and is not stored
 //! (docs/pipe.md).
 //!
 //! ```text
-//!   giver ──► pieces, shared ──► a queue for each taker ──► taker
+//!   sender ──► pieces, shared ──► a queue for each receiver ──► receiver
 //!     ▲ gate: closed while a queue is full         ▲ gate: closed while its queue is empty
 //! ```
 //!
-//! A giver and as many takers as it wants meet by a key; further takers wait for the next giver of
-//! that key. The fullest queue closes the giver's gate, so the slowest taker sets the pace, and
-//! what is held is one buffer and one read.
+//! A sender and the number of receivers that it wants meet by a key; further receivers wait for
+//! the next sender of that key. The fullest queue closes the sender's gate, so the slowest receiver
+//! sets the pace, and a pipe buffers at most one buffer and one read.
 
-mod course;
-mod giver;
-mod taker;
+mod progress;
+mod receiver;
+mod sender;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use giver::{Giver, Idle};
-pub(crate) use taker::{Given, Taker};
+pub(crate) use receiver::{Output, PipeReceiver};
+pub(crate) use sender::{Idle, PipeSender};
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -33,130 +33,130 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use crate::budget::{Budget, Share};
 use crate::config::PipeLimits;
 use crate::live::Live;
-use course::{Pipe, Queue};
+use progress::{Pipe, Queue};
 
 /// All pipes of a server.
 #[derive(Debug)]
 pub(crate) struct Pipes {
     limits: Live<PipeLimits>,
-    /// What names in the log are made with.
+    /// Key of the hash that names pipes in the log.
     secret: [u8; 32],
-    meetings: Mutex<HashMap<PipeKey, Meeting>>,
-    /// How many keys there may be.
+    table: Mutex<HashMap<PipeKey, Rendezvous>>,
+    /// Budget of keys, with a fair share for each address.
     keys: Arc<Budget>,
 }
 
-/// Who has come for one key.
+/// The sender and the waiting receivers of one key.
 #[derive(Debug)]
-struct Meeting {
-    /// Its place among the keys of the address that named it first.
+struct Rendezvous {
+    /// Share of the budget of keys, for the address that used the key first.
     _place: Share,
-    /// It waits, or it gives.
-    giver: Option<Arc<Pipe>>,
-    /// Those who wait, in the order in which they came.
-    takers: VecDeque<Arc<Seat>>,
+    /// A sender that waits or that is sending.
+    sender: Option<Arc<Pipe>>,
+    /// Receivers that wait, in the order of arrival.
+    receivers: VecDeque<Arc<Waiting>>,
 }
 
-/// What a giver says of its content.
+/// The announced properties of the content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct ContentInfo {
     pub(crate) size: Option<u64>,
-    /// Its media type, if that may be passed on.
+    /// Its media type, if it is one that may be forwarded.
     pub(crate) media: Option<String>,
 }
 
-/// Where a taker waits until there is a pipe for it, and its place there.
+/// A receiver that waits for a pipe; then the pipe and its index there.
 #[derive(Debug, Default)]
-struct Seat {
+struct Waiting {
     gate: Arc<Gate>,
-    /// How long it may take nothing of what waits for it; none where its own session sees to that.
-    patience: Option<Duration>,
+    /// How long it may leave queued bytes unread; `None` where its own session checks that.
+    idle_timeout: Option<Duration>,
     pipe: OnceLock<(Arc<Pipe>, usize)>,
 }
 
 impl Pipes {
     pub(crate) fn new(limits: PipeLimits) -> Self {
         let mut secret = [0; 32];
-        // Without it names in the log would be plain hashes, which give a key away only to who
-        // guesses it.
+        // Without it, names in the log would be plain hashes, which reveal a key to an attacker
+        // who guesses it.
         let _ = getrandom::fill(&mut secret);
         let keys = Arc::new(Budget::new(limits.pipes as u64));
-        Self { limits: Live::new(limits), secret, meetings: Mutex::default(), keys }
+        Self { limits: Live::new(limits), secret, table: Mutex::default(), keys }
     }
 
-    /// What the log calls a pipe. Its key is all that keeps others from it, so that is neither
-    /// logged nor named in a refusal; and as people take words for keys, a hash that can be made
-    /// elsewhere would be as good.
+    /// Returns the name of a pipe in the log. The key is the only protection of a pipe, so it
+    /// is neither logged nor named in a refusal; and as people choose words as keys, an unkeyed
+    /// hash would reveal them.
     fn alias(&self, key: &PipeKey) -> String {
         let hash = blake3::keyed_hash(&self.secret, key.as_str().as_bytes());
         hash.to_hex()[..ALIAS_LEN].to_owned()
     }
 
-    /// For pipes that begin from now on, and for their number.
+    /// Changes the limits of later pipes, and the number of pipes.
     pub(crate) fn set_limits(&self, limits: PipeLimits) {
         self.keys.set_limit(limits.pipes as u64);
         self.limits.replace(limits);
     }
 
-    /// Begins to give; it waits until all takers are there.
+    /// Registers a sender, which waits until all receivers are connected.
     pub(crate) fn give(
         self: &Arc<Self>,
         peer: IpAddr,
         give: &Give,
         media: Option<String>,
-    ) -> Result<Giver, Refusal> {
+    ) -> Result<PipeSender, Refusal> {
         let Give { key, size, receivers } = give;
-        let mut meetings = self.lock();
-        let meeting = self.meeting(&mut meetings, peer, key)?;
-        if meeting.giver.is_some() {
+        let mut table = self.lock();
+        let rendezvous = self.rendezvous(&mut table, peer, key)?;
+        if rendezvous.sender.is_some() {
             let refusal = Refusal::new(RefusalCode::Exists, "this pipe already has a sender");
             return Err(refusal.with_hint("wait until it has finished, or use another key"));
         }
         let pipe = Arc::new(Pipe {
-            facts: Facts { size: *size, media },
+            info: ContentInfo { size: *size, media },
             wanted: *receivers,
             buffer: self.limits.now().buffer,
             gate: Arc::default(),
-            course: Mutex::default(),
+            progress: Mutex::default(),
         });
         tracing::info!(pipe = %self.alias(key), receivers, "pipe sender connected");
-        meeting.giver = Some(pipe.clone());
-        meeting.begin_if_all_are_there();
+        rendezvous.sender = Some(pipe.clone());
+        rendezvous.begin_if_all_are_there();
         let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
-        Ok(Giver { pipes, key, pipe, gathered: Vec::new(), wait, until, heard: None })
+        Ok(PipeSender { pipes, key, pipe, gathered: Vec::new(), wait, until, heard: None })
     }
 
-    /// Begins to take; it waits for a giver, and for the other takers. Where its session does not
-    /// see whether its peer takes anything, `patience` says how long it may take nothing before the
-    /// others go on without it.
+    /// Registers a receiver, which waits for a sender and for the other receivers. Where its
+    /// session does not check whether its peer reads, the pipe continues without it after
+    /// `idle_timeout`.
     pub(crate) fn take(
         self: &Arc<Self>,
         peer: IpAddr,
         key: &PipeKey,
-        patience: Option<Duration>,
-    ) -> Result<Taker, Refusal> {
-        let mut meetings = self.lock();
-        let meeting = self.meeting(&mut meetings, peer, key)?;
-        if meeting.takers.len() >= MAX_PIPE_RECEIVERS {
+        idle_timeout: Option<Duration>,
+    ) -> Result<PipeReceiver, Refusal> {
+        let mut table = self.lock();
+        let rendezvous = self.rendezvous(&mut table, peer, key)?;
+        if rendezvous.receivers.len() >= MAX_PIPE_RECEIVERS {
             let message = format!("{MAX_PIPE_RECEIVERS} receivers already wait for this pipe");
             return Err(Refusal::new(RefusalCode::Busy, message));
         }
         tracing::info!(pipe = %self.alias(key), "pipe receiver connected");
-        let seat = Arc::new(Seat { patience, ..Seat::default() });
-        meeting.takers.push_back(seat.clone());
-        meeting.begin_if_all_are_there();
+        let waiting = Arc::new(Waiting { idle_timeout, ..Waiting::default() });
+        rendezvous.receivers.push_back(waiting.clone());
+        rendezvous.begin_if_all_are_there();
         let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
-        Ok(Taker { pipes, key, seat, wait, until, finished: false })
+        Ok(PipeReceiver { pipes, key, waiting, wait, until, finished: false })
     }
 
-    fn meeting<'a>(
+    fn rendezvous<'a>(
         &self,
-        meetings: &'a mut HashMap<PipeKey, Meeting>,
+        table: &'a mut HashMap<PipeKey, Rendezvous>,
         peer: IpAddr,
         key: &PipeKey,
-    ) -> Result<&'a mut Meeting, Refusal> {
-        let entry = match meetings.entry(key.clone()) {
-            Entry::Occupied(meeting) => return Ok(meeting.into_mut()),
+    ) -> Result<&'a mut Rendezvous, Refusal> {
+        let entry = match table.entry(key.clone()) {
+            Entry::Occupied(rendezvous) => return Ok(rendezvous.into_mut()),
             Entry::Vacant(entry) => entry,
         };
         let mut place = self.keys.share(peer);
@@ -171,53 +171,58 @@ impl Pipes {
             let refusal = Refusal::new(RefusalCode::Busy, message);
             return Err(refusal.with_hint("try again later"));
         }
-        Ok(entry.insert(Meeting { _place: place, giver: None, takers: VecDeque::new() }))
+        Ok(entry.insert(Rendezvous { _place: place, sender: None, receivers: VecDeque::new() }))
     }
 
-    /// How long one waits for the other, and until when.
+    /// Returns how long one side waits for the other, and until when.
     fn wait(&self) -> (Duration, Option<Instant>) {
         let wait = self.limits.now().wait;
-        // A wait beyond what the clock can tell has no end.
+        // A deadline that the clock cannot represent is none.
         (wait, Instant::now().checked_add(wait))
     }
 
-    /// Forgets a key that nobody is here for.
-    fn tidy(meetings: &mut HashMap<PipeKey, Meeting>, key: &PipeKey) {
-        let is_empty = |meeting: &Meeting| meeting.giver.is_none() && meeting.takers.is_empty();
-        if meetings.get(key).is_some_and(is_empty) {
-            meetings.remove(key);
+    /// Removes a key without sender and receivers.
+    fn tidy(table: &mut HashMap<PipeKey, Rendezvous>, key: &PipeKey) {
+        let is_empty = |rendezvous: &Rendezvous| {
+            rendezvous.sender.is_none() && rendezvous.receivers.is_empty()
+        };
+        if table.get(key).is_some_and(is_empty) {
+            table.remove(key);
         }
     }
 
-    /// Keys that somebody gives to or waits for.
+    /// Returns the number of keys in use.
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PipeKey, Meeting>> {
-        self.meetings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<PipeKey, Rendezvous>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Meeting {
+impl Rendezvous {
     fn begin_if_all_are_there(&mut self) {
-        let Some(pipe) = &self.giver else { return };
-        let mut course = pipe.lock();
-        if course.begun.is_some() || self.takers.len() < pipe.wanted {
+        let Some(pipe) = &self.sender else { return };
+        let mut progress = pipe.lock();
+        if progress.begun.is_some() || self.receivers.len() < pipe.wanted {
             return;
         }
-        course.begun = Some(Instant::now());
-        let early = std::mem::take(&mut course.early);
-        for (place, seat) in self.takers.drain(..pipe.wanted).enumerate() {
-            course.queues.push(Some(Queue::new(seat.gate.clone(), seat.patience, &early)));
-            // Set once: a seat leaves those who wait here.
-            let _ = seat.pipe.set((pipe.clone(), place));
-            seat.gate.open();
+        progress.begun = Some(Instant::now());
+        let early = std::mem::take(&mut progress.early);
+        for (place, waiting) in self.receivers.drain(..pipe.wanted).enumerate() {
+            progress.queues.push(Some(Queue::new(
+                waiting.gate.clone(),
+                waiting.idle_timeout,
+                &early,
+            )));
+            // Set once: a receiver that is served leaves the waiting ones.
+            let _ = waiting.pipe.set((pipe.clone(), place));
+            waiting.gate.open();
         }
-        pipe.tune(&course);
+        pipe.update_gate(&progress);
     }
 }
 
-/// Hexadecimal digits of a pipe's name in the log: enough to tell those apart that are there at
-/// once.
+/// Hexadecimal digits of a pipe's name in the log: enough to distinguish concurrent pipes.
 const ALIAS_LEN: usize = 8;

@@ -1,5 +1,5 @@
-//! How events are spelled: each kind of session has a form, and a room spells an event once for
-//! each form that somebody reads.
+//! Encoding of events: each kind of session has a form, and a room encodes an event once for
+//! each form in use.
 
 use anyport_proto::rooms::Event;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -7,14 +7,14 @@ use anyport_proto::ws::{CloseCode, Kind, Sender};
 
 use super::history::Stored;
 
-/// How a member reads.
+/// The encoding that a member reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {
     pub(crate) carrier: Carrier,
     pub(crate) json: bool,
 }
 
-/// What stands around an event.
+/// The framing around an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Carrier {
     /// A WebSocket text message, not compressed: all members share its bytes.
@@ -44,17 +44,17 @@ impl Form {
         2 * self.carrier as usize + self.json as usize
     }
 
-    /// Appends an event that only one member is told.
-    pub(crate) fn spell(self, event: &Event, out: &mut Vec<u8>) {
+    /// Appends an event that is sent to one member only.
+    pub(crate) fn encode(self, event: &Event, out: &mut Vec<u8>) {
         self.wrap(None, self.text(event).as_bytes(), out);
     }
 
-    /// The same without what its carrier adds.
+    /// Returns the text of an event without the framing of its carrier.
     pub(super) fn text(self, event: &Event) -> String {
         if self.json { event.to_json() } else { event.to_text() }
     }
 
-    /// The last words to a reader that is too slow.
+    /// Returns the final response to a member that reads too slowly.
     pub(super) fn goodbye(self) -> Vec<u8> {
         let mut out = Vec::new();
         match self.carrier {
@@ -63,14 +63,14 @@ impl Form {
             }
             Carrier::Line | Carrier::Event => {
                 let refusal = Refusal::new(RefusalCode::Busy, TOO_SLOW);
-                self.spell(&Event::Error(refusal), &mut out);
+                self.encode(&Event::Error(refusal), &mut out);
             }
         }
         out
     }
 
-    /// Appends an event that all are told. `text` is only to be used again.
-    pub(super) fn spell_stored(self, stored: &Stored, text: &mut String, out: &mut Vec<u8>) {
+    /// Appends an event that is sent to all members. `text` is a scratch buffer.
+    pub(super) fn encode_stored(self, stored: &Stored, text: &mut String, out: &mut Vec<u8>) {
         text.clear();
         if self.json {
             stored.push_json(text);
@@ -105,7 +105,7 @@ impl Form {
 
 const TOO_SLOW: &str = "you read too slowly (--slow-reader close)";
 
-/// How many forms there are.
+/// Number of forms.
 pub(super) const FORMS: usize = 6;
 
 #[cfg(test)]
@@ -126,7 +126,7 @@ mod tests {
             (Carrier::Event, b"data: * 2 events lost\n\n"),
         ] {
             let mut out = Vec::new();
-            Form::new(carrier, false).spell(&event, &mut out);
+            Form::new(carrier, false).encode(&event, &mut out);
             assert_eq!(out, expected);
         }
     }

@@ -1,4 +1,4 @@
-//! What a room remembers: its last events, bounded in number and bytes.
+//! The history of a room: its last events, bounded in number and bytes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyport_proto::rooms::{Event, EventId, MessageKey, MessageView, Nickname};
 use jiff::Timestamp;
 
-/// An event of a room, which all members are told.
+/// An event of a room, which is sent to all members.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub(super) id: EventId,
@@ -79,10 +79,10 @@ pub(super) struct History {
     most_bytes: usize,
 }
 
-/// What a newcomer is told of the past.
+/// The part of the history that a new member receives.
 #[derive(Debug)]
 pub(super) struct Past<'a> {
-    /// What is not kept any more: how many, if that is known.
+    /// Events that are no longer stored: their count, if it is known.
     pub(super) lost: Option<Option<u64>>,
     pub(super) events: Vec<&'a Stored>,
 }
@@ -108,9 +108,9 @@ impl History {
         Past { lost: None, events: self.events.iter().skip(skipped).collect() }
     }
 
-    /// What came after `since`, in a room whose last event was `last`.
+    /// Returns the events after `since`, in a room whose last event was `last`.
     pub(super) fn since(&self, since: EventId, last: EventId) -> Past<'_> {
-        // The room has begun anew, or never told such an event.
+        // The room was created again, or `since` never existed.
         if since.epoch != last.epoch || since.number > last.number {
             return Past { lost: Some(None), events: self.events.iter().collect() };
         }

@@ -1,5 +1,5 @@
-//! Somebody in a room: the half that speaks, which is its session's, and the half that is told,
-//! which is its thread's.
+//! A member of a room: the sending half belongs to its session, the receiving half to its
+//! thread.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,14 +11,15 @@ use super::form::Form;
 use super::rate::Rate;
 use super::room::Room;
 
-/// Who has just entered.
+/// The two halves of a member that has just joined.
 pub(crate) struct Entry {
     pub(crate) member: Member,
-    pub(crate) seat: Seat,
+    pub(crate) subscription: Subscription,
 }
 
 impl Entry {
-    /// Enters `room`; `out` gets what the member is sent first, behind what `first` writes.
+    /// Joins `room`. Appends the first output of the member to `out`, after what `first`
+    /// writes.
     pub(super) fn new(
         room: &Arc<Room>,
         join: &Join,
@@ -29,41 +30,44 @@ impl Entry {
     ) -> Self {
         let (number, nick, after) = room.enter(join, form, shard, out, first);
         let (own, lost, rate) = (join.own, 0, Rate::new(room.limits.rate));
-        let seat = Seat { room: room.clone(), number, form, own, after, lost };
-        Self { member: Member { room: room.clone(), number, nick, form, shard, rate }, seat }
+        let subscription = Subscription { room: room.clone(), number, form, own, after, lost };
+        Self {
+            member: Member { room: room.clone(), number, nick, form, shard, rate },
+            subscription,
+        }
     }
 }
 
-/// The half that speaks. Dropped, it leaves.
+/// The sending half of a member. Dropping it leaves the room.
 #[derive(Debug)]
 pub(crate) struct Member {
     room: Arc<Room>,
     number: u64,
-    /// A listener has none, and says nothing.
+    /// `None` for a listener, which sends nothing.
     nick: Option<Arc<Nickname>>,
     form: Form,
     shard: usize,
     rate: Rate,
 }
 
-/// The half that is told.
+/// The receiving half of a member.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Subscription {
     pub(super) room: Arc<Room>,
     pub(super) number: u64,
     pub(super) form: Form,
-    /// It wants its own events too.
+    /// Whether it receives its own events too.
     pub(super) own: bool,
-    /// The last event that it was told of when it came.
+    /// The last event that it received when it joined.
     pub(super) after: u64,
-    /// Events that it was not told, since it is too slow.
+    /// Events that it missed because it reads too slowly.
     pub(super) lost: u64,
 }
 
 impl Member {
-    /// Does what was said. `tell` gets what only this member is told, in its form, without what its
-    /// carrier adds.
-    pub(crate) fn hear(&mut self, line: Line, now: Instant, tell: &mut dyn FnMut(&str)) {
+    /// Handles one line of input. `tell` sends text to this member only, in its form, without
+    /// the framing of its carrier.
+    pub(crate) fn handle(&mut self, line: Line, now: Instant, tell: &mut dyn FnMut(&str)) {
         match line {
             Line::Nothing => {}
             Line::Said(Said::Say { text, key }) => {
@@ -83,18 +87,18 @@ impl Member {
         }
     }
 
-    /// Says why something was not taken.
+    /// Sends the reason of a refusal to this member.
     pub(crate) fn refuse(&mut self, refusal: Refusal, now: Instant, tell: &mut dyn FnMut(&str)) {
         self.rate.spend(now);
         tell(&self.form.text(&Event::Error(refusal)));
     }
 
-    /// Counts something against the rate that was as much work as a message.
+    /// Charges work against the rate limit that is worth one message.
     pub(crate) fn spend(&mut self, now: Instant) {
         self.rate.spend(now);
     }
 
-    /// Returns when it may speak again; none if it may speak at `now`.
+    /// Returns when the rate limit permits the next message; `None` if it does now.
     pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
         self.rate.wake(now)
     }

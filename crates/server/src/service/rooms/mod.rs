@@ -1,20 +1,20 @@
-//! Rooms: whoever is in one hears what the others say, all in one order (docs/rooms.md).
+//! Rooms: each message of a member is sent to all others, in one order (docs/rooms.md).
 //!
 //! ```text
 //!   session ──► Member::say ──► Room: a number, the history, and bytes for each form that is read
 //!                                 │ pending, a batch for each thread that has members
 //!                                 ▼
 //!   Floor (one a thread): one write for each member and batch; unsent bytes wait, bounded
-//!   Desk (for all tasks): a queue for each listener, for streams that share a socket
+//!   Listeners (for all tasks): a queue for each listener, for streams that share a socket
 //! ```
 //!
-//! A batch is all that was said since the last turn of the thread, so that the busier a room is the
-//! fewer writes a message costs.
+//! A batch has all events since the last turn of its thread, so the busier a room is, the fewer
+//! writes a message costs.
 
-mod desk;
-mod floor;
 mod form;
+mod groups;
 mod history;
+mod listeners;
 mod member;
 mod pending;
 mod rate;
@@ -22,10 +22,10 @@ mod room;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use desk::{Desk, Listener};
-pub(crate) use floor::Groups;
 pub(crate) use form::{Carrier, Form};
-pub(crate) use member::{Entry, Member, Seat};
+pub(crate) use groups::Groups;
+pub(crate) use listeners::{Listener, Listeners};
+pub(crate) use member::{Entry, Member, Subscription};
 pub(crate) use room::{PostError, Room, guest};
 
 use std::collections::HashMap;
@@ -49,7 +49,7 @@ pub(crate) struct Rooms {
     /// Those of rooms that begin from now on.
     limits: Live<RoomLimits>,
     rooms: Mutex<HashMap<RoomName, Opened>>,
-    /// How many there may be.
+    /// Budget of rooms, with a fair share for each address.
     places: Arc<Budget>,
     shards: Arc<[Shard]>,
     /// Messages in all rooms, also in those that are gone.
@@ -63,7 +63,7 @@ struct Opened {
     _place: Share,
 }
 
-/// What a thread with members has to see to.
+/// The pending work of one thread that has members.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     /// Rooms with something for members on this thread.
@@ -71,7 +71,7 @@ pub(super) struct Shard {
     waker: OnceLock<Wake>,
 }
 
-/// How whoever sees to a shard is woken.
+/// Wakes the thread or task that serves a shard.
 #[derive(Debug)]
 pub(crate) enum Wake {
     Thread(Waker),
@@ -93,7 +93,8 @@ impl Shard {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the thread see to `room`. `awake`: it is this thread, and its turn comes.
+    /// Marks `room` as due on this thread. `awake`: the caller is this thread, and its turn
+    /// follows.
     fn mark(&self, room: &Arc<Room>, awake: bool) {
         self.lock().push(room.clone());
         if !awake && let Some(waker) = self.waker.get() {
@@ -117,13 +118,13 @@ impl Rooms {
         self.limits.replace(limits);
     }
 
-    /// How the thread of that number is woken.
+    /// Sets how the thread with this number is woken.
     pub(crate) fn set_waker(&self, shard: usize, wake: Wake) {
         // Set once, when the thread has been started.
         let _ = self.shards[shard].waker.set(wake);
     }
 
-    /// The number that members have who are tasks and on no thread of their own.
+    /// Returns the shard of members that are tasks of the runtime.
     fn tasks(&self) -> usize {
         self.shards.len() - 1
     }
@@ -133,8 +134,8 @@ impl Rooms {
         std::mem::take(&mut self.shards[shard].lock())
     }
 
-    /// Enters a room, on the thread of that number. `first` is what comes before all else for the
-    /// newcomer; then `out` gets what it is told of the room and its past.
+    /// Joins a room, on the thread with this number. `first` writes what precedes all other
+    /// output; then `out` gets the announcement and the history of the room.
     ///
     /// # Errors
     /// There are too many rooms, or too many that this address opened.
@@ -149,14 +150,14 @@ impl Rooms {
     ) -> Result<Entry, Refusal> {
         let mut rooms = self.lock();
         let room = self.open(&mut rooms, peer, &join.room)?;
-        // Entered before the lock goes, so that nobody takes it for an empty one.
+        // Joined before the lock is released, so that no other thread removes the room as empty.
         Ok(Entry::new(&room, join, form, shard, out, first))
     }
 
-    /// Says something in a room without being there.
+    /// Sends a message to a room without joining it.
     ///
     /// # Errors
-    /// There are too many rooms, or too much was said by such as this one.
+    /// There are too many rooms, or the message rate limit of the room is exceeded.
     pub(crate) fn post(
         &self,
         peer: IpAddr,
@@ -169,7 +170,7 @@ impl Rooms {
         room.post(nick, text)
     }
 
-    /// Rooms, their members and listeners, and what has been said in all of them.
+    /// Returns the numbers of rooms, of members with listeners, and of messages in all rooms.
     pub(crate) fn counts(&self) -> (usize, u64, u64) {
         let now = Instant::now();
         let rooms: Vec<_> = self.lock().values().map(|opened| opened.room.clone()).collect();
@@ -178,13 +179,13 @@ impl Rooms {
         (rooms.len(), members, self.said.load(Ordering::Relaxed))
     }
 
-    /// Who is in a room, and its last event; `None` where there is no such room.
+    /// Returns the members of a room and its last event; `None` where there is no such room.
     pub(crate) fn look(&self, room: &RoomName) -> Option<(Members, Option<EventId>)> {
         let room = self.lock().get(room)?.room.clone();
         (!room.is_over(Instant::now())).then(|| room.look())
     }
 
-    /// Rooms that somebody is in, or has just left.
+    /// Returns the number of rooms that have members or had some a short time ago.
     pub(crate) fn count(&self) -> usize {
         let now = Instant::now();
         self.lock().values().filter(|opened| !opened.room.is_over(now)).count()

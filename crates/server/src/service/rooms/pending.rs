@@ -1,4 +1,4 @@
-//! What the members on one thread have not been sent yet: all that was said since its last turn.
+//! Events that the members on one thread have not received yet: those since its last turn.
 
 use super::form::{FORMS, Form};
 use super::history::Stored;
@@ -7,22 +7,22 @@ use super::history::Stored;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) bytes: [Vec<u8>; FORMS],
-    pub(super) events: Vec<Told>,
+    pub(super) events: Vec<PendingEvent>,
 }
 
 /// An event of a batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told {
+pub(super) struct PendingEvent {
     /// Its number in the room; the next one of a batch has the next.
     pub(super) number: u64,
-    /// The member whose event it is; [`super::room::NOBODY`]'s are told to all.
+    /// The member that caused the event; events of [`super::room::NO_MEMBER`] are sent to all.
     pub(super) author: u64,
-    /// Where it ends, in the bytes of each form.
+    /// Offset of its end in the bytes of each form.
     pub(super) ends: [usize; FORMS],
 }
 
 impl Pending {
-    /// Appends an event, spelled in each form that `read` counts a reader of.
+    /// Appends an event, encoded in each form that has a reader according to `read`.
     pub(super) fn push(
         &mut self,
         stored: &Stored,
@@ -32,11 +32,11 @@ impl Pending {
     ) {
         for form in Form::ALL {
             if read[form.index()] > 0 {
-                form.spell_stored(stored, text, &mut self.bytes[form.index()]);
+                form.encode_stored(stored, text, &mut self.bytes[form.index()]);
             }
         }
         let ends = self.bytes.each_ref().map(Vec::len);
-        self.events.push(Told { number: stored.id.number, author, ends });
+        self.events.push(PendingEvent { number: stored.id.number, author, ends });
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,4 +1,4 @@
-//! How often one may speak.
+//! The message rate limit of a room or a member.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// its input is refused.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    /// What one time costs; nothing where there is no limit.
+    /// Time that one message costs; zero without a limit.
     interval: Duration,
     due: Option<Instant>,
 }
@@ -24,7 +24,7 @@ impl Rate {
         if self.interval.is_zero() {
             return;
         }
-        // What was not used within the last second is not saved up.
+        // Unused time older than a second is lost.
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         self.due = Some(self.due.map_or(earliest, |due| due.max(earliest)) + self.interval);
     }
@@ -35,7 +35,7 @@ impl Rate {
     }
 }
 
-/// What may be said at once, in time.
+/// Length of a burst, in time.
 const BURST: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One room: the order of its events, who is there, and what they are still to be told.
+//! One room: the order of its events, its members, and the events they have not received yet.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,45 +21,45 @@ use crate::config::RoomLimits;
 #[derive(Debug)]
 pub(crate) struct Room {
     name: RoomName,
-    /// No other room of this process has it.
+    /// Unique within this process.
     pub(super) number: u64,
     pub(super) limits: RoomLimits,
     shards: Arc<[Shard]>,
     /// Messages in all rooms.
     said: Arc<AtomicU64>,
-    state: Mutex<State>,
+    state: Mutex<Inner>,
 }
 
 #[derive(Debug)]
-struct State {
-    /// Of the last event; 0 before the first.
+struct Inner {
+    /// ID of the last event; its number is 0 before the first.
     last: EventId,
     history: History,
-    /// By number, so in the order in which they came.
+    /// By number, which is the order in which they joined.
     members: BTreeMap<u64, Arc<Nickname>>,
     taken: HashSet<Arc<Nickname>>,
     listeners: u64,
-    /// How many read each form, on each thread.
+    /// Number of readers of each form, on each thread.
     readers: Vec<[u32; FORMS]>,
     pending: Vec<Pending>,
     next_member: u64,
     empty_since: Option<Instant>,
-    /// What is said by those who are not there.
+    /// The rate limit of messages from clients that have not joined.
     posts: Rate,
-    /// To spell in.
+    /// Scratch buffer for encoding.
     text: String,
 }
 
-/// Why nothing was said by one who is not there.
+/// Why a message of a client that has not joined was refused.
 #[derive(Debug)]
 pub(crate) struct PostError {
     pub(crate) refusal: Refusal,
-    /// It, or such as it, said too much before.
+    /// The rate limit of the room was exceeded.
     pub(crate) too_often: bool,
 }
 
-/// The author of what belongs to no member.
-pub(super) const NOBODY: u64 = 0;
+/// The author of events that no member caused.
+pub(super) const NO_MEMBER: u64 = 0;
 
 impl Room {
     pub(super) fn new(
@@ -70,10 +70,10 @@ impl Room {
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let mut random = [0; 6];
-        // Without randomness two starts of a room may look alike; then what was lost is counted
-        // wrong.
+        // Without randomness two rooms of one name may have the same epoch; then lost events are
+        // miscounted.
         let _ = getrandom::fill(&mut random);
-        let state = State {
+        let state = Inner {
             last: EventId { epoch: Epoch::new(random), number: 0 },
             history: History::new(limits.history, limits.history_bytes),
             members: BTreeMap::new(),
@@ -81,7 +81,7 @@ impl Room {
             listeners: 0,
             readers: vec![[0; FORMS]; shards.len()],
             pending: shards.iter().map(|_| Pending::default()).collect(),
-            next_member: NOBODY + 1,
+            next_member: NO_MEMBER + 1,
             empty_since: Some(Instant::now()),
             posts: Rate::new(limits.rate),
             text: String::new(),
@@ -90,8 +90,8 @@ impl Room {
         Self { name, number, limits, shards, said, state: Mutex::new(state) }
     }
 
-    /// Adds a member, and writes to `out` what it is sent first. Returns its number, its name, and
-    /// the number of the last event that it was sent.
+    /// Adds a member, and appends its first output to `out`. Returns its number, its name, and
+    /// the number of the last event that it received.
     pub(super) fn enter(
         self: &Arc<Self>,
         join: &Join,
@@ -111,18 +111,18 @@ impl Room {
         });
         first(joined.as_ref(), out);
         if let Some(joined) = joined {
-            form.spell(&Event::Joined(joined), out);
+            form.encode(&Event::Joined(joined), out);
         }
-        let State { history, text, last, .. } = &mut *state;
+        let Inner { history, text, last, .. } = &mut *state;
         let past = match join.since {
             Some(since) => history.since(since, *last),
             None => history.last(join.history),
         };
         if let Some(count) = past.lost {
-            form.spell(&Event::Lost { count }, out);
+            form.encode(&Event::Lost { count }, out);
         }
         for event in past.events {
-            form.spell_stored(event, text, out);
+            form.encode_stored(event, text, out);
         }
         let number = state.next_member;
         state.next_member += 1;
@@ -141,7 +141,7 @@ impl Room {
         (number, nick, after)
     }
 
-    /// Tells all what a member says.
+    /// Sends a message of a member to all.
     pub(super) fn say(
         self: &Arc<Self>,
         author: u64,
@@ -168,12 +168,12 @@ impl Room {
             return Err(PostError { refusal, too_often: true });
         }
         state.posts.spend(now);
-        // Nobody speaks under the name of one who is there.
+        // A poster never gets the name of a member.
         let from = Arc::new(state.free(&nick.unwrap_or_else(guest)));
         if state.is_empty() {
             state.empty_since = Some(now);
         }
-        Ok(self.tell(&mut state, NOBODY, What::Message { from, text, key: None }, None))
+        Ok(self.tell(&mut state, NO_MEMBER, What::Message { from, text, key: None }, None))
     }
 
     pub(super) fn leave(self: &Arc<Self>, member: u64, form: Form, shard: usize) {
@@ -191,7 +191,7 @@ impl Room {
         }
     }
 
-    /// What the members on a thread have not been sent yet.
+    /// Returns the events that the members on a thread have not received yet.
     pub(super) fn take_pending(&self, shard: usize) -> Pending {
         std::mem::take(&mut self.lock().pending[shard])
     }
@@ -201,7 +201,7 @@ impl Room {
         (state.members(), (state.last.number > 0).then_some(state.last))
     }
 
-    /// Members and listeners.
+    /// Returns the number of members and listeners.
     pub(super) fn readers(&self) -> u64 {
         let state = self.lock();
         state.members.len() as u64 + state.listeners
@@ -217,17 +217,17 @@ impl Room {
         self.lock().empty_since = Instant::now().checked_sub(REMEMBERED);
     }
 
-    /// A join or a leave, which large rooms are not told.
-    fn presence(self: &Arc<Self>, state: &mut State, member: u64, what: What, here: Option<usize>) {
+    /// Publishes a join or a leave, unless the room is large.
+    fn presence(self: &Arc<Self>, state: &mut Inner, member: u64, what: What, here: Option<usize>) {
         if state.members.len() <= self.limits.notices {
             self.tell(state, member, what, here);
         }
     }
 
-    /// The next event. `here`: the thread that we are on.
+    /// Publishes an event. `here`: the shard of the calling thread.
     fn tell(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut Inner,
         author: u64,
         what: What,
         here: Option<usize>,
@@ -237,7 +237,7 @@ impl Room {
             self.said.fetch_add(1, Ordering::Relaxed);
         }
         let stored = Stored { id: state.last, at: Timestamp::now(), what };
-        let State { readers, pending, text, .. } = state;
+        let Inner { readers, pending, text, .. } = state;
         for (shard, (read, pending)) in readers.iter().zip(pending).enumerate() {
             if read.iter().all(|count| *count == 0) {
                 continue;
@@ -251,13 +251,13 @@ impl Room {
         state.last
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// The nickname, or the first like it that nobody has.
+impl Inner {
+    /// Returns the nickname, or the first numbered one that is not in use.
     fn free(&self, nick: &Nickname) -> Nickname {
         let mut free = nick.clone();
         let mut number = 1;
@@ -278,13 +278,13 @@ impl State {
     }
 }
 
-/// Of somebody who gave none.
+/// Returns the nickname of a client that did not choose one.
 pub(crate) fn guest() -> Nickname {
     let mut random = [0; 4];
-    // Without randomness guests look alike, and get numbers.
+    // Without randomness, guests get the same name with different numbers.
     let _ = getrandom::fill(&mut random);
     Nickname::guest(random)
 }
 
-/// Members that are told by name; of more there is no use on a screen.
+/// Maximum number of members in a list of names.
 const NAMED: usize = 1000;

@@ -1,4 +1,4 @@
-//! Rooms without sockets: what members are told is what their thread takes.
+//! Rooms without sockets: the output of a thread is what its members receive.
 
 use anyport_proto::rooms::Line;
 use anyport_proto::rooms::Said;
@@ -17,7 +17,7 @@ fn join(words: &str) -> Join {
 
 const LINE: Form = Form::new(Carrier::Line, false);
 
-/// Enters on thread 0, and gives what it was told at once.
+/// Joins on thread 0, and returns the first output.
 fn enter(rooms: &Rooms, words: &str) -> (Entry, String) {
     let mut out = Vec::new();
     let entry = rooms.enter(peer(1), &join(words), LINE, 0, &mut out, |_, _| {}).unwrap();
@@ -26,10 +26,10 @@ fn enter(rooms: &Rooms, words: &str) -> (Entry, String) {
 
 fn say(entry: &mut Entry, text: &str) {
     let line = Line::Said(Said::Say { text: text.to_owned(), key: None });
-    entry.member.hear(line, Instant::now(), &mut |told| panic!("{told}"));
+    entry.member.handle(line, Instant::now(), &mut |told| panic!("{told}"));
 }
 
-/// What the lines of a thread are, all together.
+/// Returns all pending lines of a thread.
 fn due(rooms: &Rooms, shard: usize) -> String {
     let take = |room: Arc<Room>| {
         let Pending { bytes, .. } = room.take_pending(shard);
@@ -65,7 +65,7 @@ fn all_threads_are_told_the_same_in_the_same_order() {
     rooms.post(peer(1), &lobby, Some("carol".parse().unwrap()), "posted".to_owned()).unwrap();
     let expected = "alice: number 0\nalice: number 1\nalice: number 2\ncarol: posted\n";
     assert_eq!((due(&rooms, 0).as_str(), due(&rooms, 1).as_str()), (expected, expected));
-    // Taken once, and nothing is left.
+    // The batch is returned once.
     assert_eq!((due(&rooms, 0).as_str(), due(&rooms, 1).as_str()), ("", ""));
 }
 
@@ -95,7 +95,7 @@ fn a_crowd_is_not_told_who_joins_and_leaves() {
     assert_eq!(due(&rooms, 0), "* alice joined\n* bob joined\n");
     let (carol, told) = enter(&rooms, "as=carol&history=0");
     assert_eq!(told, "* you are carol in lobby; here: alice, bob\n");
-    // A listener never tells.
+    // A listener causes no notice.
     let (listener, told) = enter(&rooms, "history=0");
     assert_eq!((told.as_str(), due(&rooms, 0).as_str()), ("", ""));
     drop(listener);
@@ -142,7 +142,7 @@ fn one_address_cannot_open_all_rooms() {
     assert_eq!(opened, 75);
     let refusal = post(1, 100).unwrap_err().refusal;
     assert_eq!(refusal.message, "your address already uses its share of 100 rooms (--max-rooms)");
-    // What is open it may use, and others open their own.
+    // It may use an open room, and other addresses may open their own.
     post(1, 0).unwrap();
     post(2, 101).unwrap();
 }

@@ -10,7 +10,7 @@ use anyport_proto::ws::{CloseCode, Kind};
 use super::{Outlet, Piece};
 use crate::budget::Share;
 use crate::service::files::Source;
-use crate::service::rooms::{Carrier, Form, Member, Rooms, Seat, guest};
+use crate::service::rooms::{Carrier, Form, Member, Rooms, Subscription, guest};
 use crate::session::Context;
 use crate::session::due::Due;
 
@@ -47,19 +47,19 @@ impl MessageRoom {
         }
     }
 
-    /// Takes a seat. `None` where it is refused, and closed.
+    /// Joins the room. Returns `None` if that is refused, after closing.
     pub(in crate::session) fn enter(
         &mut self,
         rooms: &Rooms,
         shard: usize,
         out: &mut Vec<u8>,
-    ) -> Option<Seat> {
+    ) -> Option<Subscription> {
         let form = Form::new(Carrier::Message, self.join.json);
         let peer = self.context.peer.ip();
         match rooms.enter(peer, &self.join, form, shard, out, |_, _| {}) {
             Ok(entry) => {
                 self.member = Some(entry.member);
-                Some(entry.seat)
+                Some(entry.subscription)
             }
             Err(refusal) => {
                 let protocol = self.source.protocol.as_str();
@@ -69,7 +69,7 @@ impl MessageRoom {
         }
     }
 
-    /// Does what was said before it had a seat.
+    /// Handles the input that arrived before it joined.
     pub(in crate::session) fn catch_up(&mut self, outlet: &mut dyn Outlet) {
         for line in std::mem::take(&mut self.early) {
             self.hear(line, Instant::now(), outlet);
@@ -163,7 +163,7 @@ impl MessageRoom {
         }
         let mut tell = |text: &str| outlet.message(Kind::Text, text.as_bytes());
         match line {
-            Ok(line) => member.hear(line, now, &mut tell),
+            Ok(line) => member.handle(line, now, &mut tell),
             Err(error) => member.refuse(error.refusal(), now, &mut tell),
         }
     }

@@ -20,7 +20,7 @@ use super::representation::runs_in_a_browser;
 use crate::session::http::answer::{Answer, Asked, Form, Head, Length};
 use crate::session::http::handler::{Event, Handler, Next, Opened, Produced, Request, refuse};
 
-use crate::service::pipe::{Given, Giver, Idle, Taker};
+use crate::service::pipe::{Idle, Output, PipeReceiver, PipeSender};
 use crate::session::{Context, idle_reason, stopping};
 
 /// Opens one side of a pipe.
@@ -43,11 +43,11 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
     if head.method == Method::GET {
         let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
         // A stream produces nothing while its client has no room, so its session does not notice.
-        let patience = asked.is_multiplexed().then_some(context.config.timeouts.idle);
-        let taker = context.pipes.take(peer, &key, patience).map_err(refused)?;
+        let idle_timeout = asked.is_multiplexed().then_some(context.config.timeouts.idle);
+        let receiver = context.pipes.take(peer, &key, idle_timeout).map_err(refused)?;
         return Ok(Opened::handler(Receiver {
             side,
-            taker: Some(taker),
+            receiver: Some(receiver),
             begun: false,
             is_empty: true,
         }));
@@ -62,8 +62,8 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
         Framing::None | Framing::Chunked => None,
     };
     let give = Give::from_target(key, head.query(), size).map_err(bad)?;
-    let giver = context.pipes.give(peer, &give, media_of(head)).map_err(refused)?;
-    Ok(Opened::handler(Sender { side, giver }))
+    let sender = context.pipes.give(peer, &give, media_of(head)).map_err(refused)?;
+    Ok(Opened::handler(Sender { side, sender }))
 }
 
 /// A request for one side of a pipe.
@@ -100,13 +100,13 @@ const fn gone_below(begun: bool) -> u64 {
 /// The sender of a pipe.
 struct Sender {
     side: Side,
-    giver: Giver,
+    sender: PipeSender,
 }
 
 impl Sender {
     fn idle(&self) -> Next {
         let (side, idle) = (&self.side, self.side.idle());
-        match self.giver.idle(idle) {
+        match self.sender.idle(idle) {
             Idle::Continue => Next::Continue,
             Idle::NotBegun(refusal) => side.refuse(StatusCode::GATEWAY_TIMEOUT, refusal),
             Idle::Silent => self.interrupt(StatusCode::REQUEST_TIMEOUT, &idle_reason(idle)),
@@ -114,42 +114,42 @@ impl Sender {
     }
 
     fn interrupt(&self, status: StatusCode, reason: &str) -> Next {
-        self.giver.broken(reason);
+        self.sender.broken(reason);
         self.side.interrupted(status, reason)
     }
 }
 
 impl Handler for Sender {
     fn interest(&self) -> Interest {
-        let (giver, place) = (&self.giver, Placement::Thread);
-        let wait = giver.waits_for();
-        let wait = wait.map(|wait| Wait { gone_below: gone_below(giver.has_begun()), ..wait });
-        let produce = wait.is_none() && giver.outcome().is_some();
-        Interest { produce, wait, place, ..Interest::input(giver.patience(self.side.idle())) }
+        let (sender, place) = (&self.sender, Placement::Thread);
+        let wait = sender.waits_for();
+        let wait = wait.map(|wait| Wait { gone_below: gone_below(sender.has_begun()), ..wait });
+        let produce = wait.is_none() && sender.outcome().is_some();
+        Interest { produce, wait, place, ..Interest::input(sender.idle_timeout(self.side.idle())) }
     }
 
     fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next {
         match event {
             Event::Content { piece, more } => {
-                self.giver.write(piece);
+                self.sender.write(piece);
                 if !more {
-                    self.giver.pass_on();
+                    self.sender.pass_on();
                 }
             }
-            Event::End => self.giver.end(),
+            Event::End => self.sender.end(),
             Event::Idle => return self.idle(),
-            Event::Shutdown if !self.giver.has_begun() => return self.side.stopping(),
+            Event::Shutdown if !self.sender.has_begun() => return self.side.stopping(),
             // The receivers still get the rest.
-            Event::Incomplete(_) if self.giver.is_ended() && self.giver.has_begun() => {}
+            Event::Incomplete(_) if self.sender.is_ended() && self.sender.has_begun() => {}
             Event::Incomplete(reason) => return self.interrupt(StatusCode::BAD_REQUEST, reason),
-            Event::Lost(reason) => self.giver.broken(reason),
+            Event::Lost(reason) => self.sender.broken(reason),
             Event::Shutdown | Event::Spliced(_) | Event::Sent(_) => {}
         }
         Next::Continue
     }
 
     fn produce(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced> {
-        Ok(Produced::Next(match self.giver.outcome() {
+        Ok(Produced::Next(match self.sender.outcome() {
             None => Next::Continue,
             Some(Ok(piped)) => Next::Respond(answer(&piped, self.side.asked.form)),
             Some(Err(refusal)) => self.side.refuse(StatusCode::BAD_GATEWAY, refusal),
@@ -165,7 +165,7 @@ impl Handler for Sender {
 struct Receiver {
     side: Side,
     /// `None` at the end.
-    taker: Option<Taker>,
+    receiver: Option<PipeReceiver>,
     /// The head was sent.
     begun: bool,
     /// Nothing is there to be sent, so that the gate must open first.
@@ -174,25 +174,27 @@ struct Receiver {
 
 impl Handler for Receiver {
     fn interest(&self) -> Interest {
-        let produce = self.taker.as_ref().is_none_or(|taker| taker.facts().is_some());
+        let produce = self.receiver.as_ref().is_none_or(|receiver| receiver.info().is_some());
         let gone_below = gone_below(produce);
-        let wait = self.taker.as_ref().filter(|_| self.is_empty).and_then(Taker::waits_for);
+        let wait =
+            self.receiver.as_ref().filter(|_| self.is_empty).and_then(PipeReceiver::waits_for);
         let wait = wait.map(|wait| Wait { gone_below, ..wait });
         let place = if produce { Placement::Thread } else { Placement::Runtime };
         Interest { produce, wait, place, ..Interest::input(self.side.idle()) }
     }
 
     fn head(&mut self) -> Option<Head> {
-        let taker = self.taker.as_ref().filter(|taker| !self.begun && taker.facts().is_some())?;
+        let receiver =
+            self.receiver.as_ref().filter(|receiver| !self.begun && receiver.info().is_some())?;
         self.begun = true;
-        Some(head_of(taker))
+        Some(head_of(receiver))
     }
 
     fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next {
-        let waiting = self.taker.as_ref().filter(|taker| taker.facts().is_none());
+        let waiting = self.receiver.as_ref().filter(|receiver| receiver.info().is_none());
         match (event, waiting) {
-            (Event::Idle, Some(taker)) => {
-                self.side.refuse(StatusCode::GATEWAY_TIMEOUT, taker.in_vain())
+            (Event::Idle, Some(receiver)) => {
+                self.side.refuse(StatusCode::GATEWAY_TIMEOUT, receiver.never_began())
             }
             (Event::Shutdown, Some(_)) => self.side.stopping(),
             (Event::Incomplete(reason), Some(_)) => {
@@ -203,16 +205,16 @@ impl Handler for Receiver {
     }
 
     fn produce(&mut self, buffer: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced> {
-        let Some(taker) = &self.taker else { return Ok(Produced::Next(Next::End)) };
-        let given = taker.next(buffer);
-        self.is_empty = matches!(given, Given::Nothing);
+        let Some(receiver) = &self.receiver else { return Ok(Produced::Next(Next::End)) };
+        let given = receiver.next(buffer);
+        self.is_empty = matches!(given, Output::Nothing);
         match given {
-            Given::Bytes(count) => Ok(Produced::Bytes(count)),
-            Given::Nothing => Ok(Produced::Next(Next::Continue)),
+            Output::Bytes(count) => Ok(Produced::Bytes(count)),
+            Output::Nothing => Ok(Produced::Next(Next::Continue)),
             // As the sender's connection ended.
-            Given::Broken(reason) => Err(io::Error::new(ErrorKind::ConnectionReset, reason)),
-            Given::End => {
-                self.taker.take().into_iter().for_each(Taker::finish);
+            Output::Broken(reason) => Err(io::Error::new(ErrorKind::ConnectionReset, reason)),
+            Output::End => {
+                self.receiver.take().into_iter().for_each(PipeReceiver::finish);
                 Ok(Produced::Next(Next::End))
             }
         }
@@ -246,16 +248,16 @@ fn answer(piped: &Piped, form: Form) -> Answer {
 }
 
 /// Returns the head of the response for a receiver.
-fn head_of(taker: &Taker) -> Head {
-    let (key, facts) = (taker.key(), taker.facts().cloned().unwrap_or_default());
+fn head_of(receiver: &PipeReceiver) -> Head {
+    let (key, info) = (receiver.key(), receiver.info().cloned().unwrap_or_default());
     // Letters of other scripts are spelled as RFC 8187 has them.
     let name = match key.as_str() {
         plain if plain.is_ascii() => format!("filename=\"{plain}\""),
         _ => format!("filename*=UTF-8''{}", key.percent_encoded()),
     };
-    let length = facts.size.map_or(Length::Unknown, Length::Known);
+    let length = info.size.map_or(Length::Unknown, Length::Known);
     Answer::head(StatusCode::OK, length)
-        .with(header::CONTENT_TYPE, facts.media.unwrap_or_else(|| media::UNKNOWN.to_owned()))
+        .with(header::CONTENT_TYPE, info.media.unwrap_or_else(|| media::UNKNOWN.to_owned()))
         .with(header::CONTENT_DISPOSITION, format!("attachment; {name}"))
         .with(header::CACHE_CONTROL, "no-store")
         .head

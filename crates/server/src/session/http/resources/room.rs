@@ -166,7 +166,7 @@ pub(crate) fn subscribe(
     join: &Join,
     asked: &Asked,
 ) -> Result<Box<dyn Handler>, Answer> {
-    let listener = context.desk.listen(context.peer.ip(), join);
+    let listener = context.room_listeners.listen(context.peer.ip(), join);
     let listener = listener
         .map_err(|refusal| refuse(context, asked, StatusCode::SERVICE_UNAVAILABLE, refusal))?;
     // Often enough that no proxy takes the stream for dead.

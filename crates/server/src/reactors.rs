@@ -1,4 +1,4 @@
-//! Conversations: connections that wait more than they say, on threads that many of them share.
+//! Reactor threads: each serves many interactive connections, which mostly wait.
 
 use std::io;
 use std::net::TcpStream;
@@ -11,31 +11,31 @@ use anyport_net::keepalive;
 use anyport_net::reactor::{Host, Key, LiveTimes, Reactor, Times, Wires};
 
 use crate::config::{Config, Timeouts};
+use crate::health::Health;
 use crate::layers::Connection;
 use crate::live::Live;
-use crate::pulse::Pulse;
-use crate::service::rooms::{Desk, Groups, Rooms, Wake};
+use crate::service::rooms::{Groups, Listeners, Rooms, Wake};
 use crate::session::Detached;
 
 /// The reactors of a server.
 #[derive(Clone)]
-pub(crate) struct Conversations {
+pub(crate) struct Reactors {
     /// The last one is for connections with compression, if the server was started with it.
     reactors: Arc<[Reactor<Connection>]>,
     /// Number of reactors for connections without compression.
     plain: usize,
     rooms: Arc<Rooms>,
-    desk: Arc<Desk>,
+    listeners: Arc<Listeners>,
     next: Arc<AtomicUsize>,
     config: Arc<Live<Config>>,
 }
 
-impl Conversations {
-    /// Starts its threads.
+impl Reactors {
+    /// Starts the threads.
     ///
     /// # Errors
-    /// What the system said.
-    pub(crate) fn start(live: Arc<Live<Config>>, pulse: &mut Pulse) -> io::Result<Self> {
+    /// The error of the system.
+    pub(crate) fn start(live: Arc<Live<Config>>, health: &mut Health) -> io::Result<Self> {
         let config = live.now();
         let times = times(&config.timeouts);
         let plain = config.reactor_threads.max(1);
@@ -43,34 +43,35 @@ impl Conversations {
         let rooms = Arc::new(Rooms::new(config.rooms.clone(), threads));
         let mut start = |number: usize| {
             let turns = Arc::<AtomicU64>::default();
-            let floor = Floor { groups: Groups::new(rooms.clone(), number), turns: turns.clone() };
-            let reactor = Reactor::start(&format!("talk-{number}"), floor, times)?;
+            let room_loop =
+                RoomLoop { groups: Groups::new(rooms.clone(), number), turns: turns.clone() };
+            let reactor = Reactor::start(&format!("talk-{number}"), room_loop, times)?;
             rooms.set_waker(number, Wake::Thread(reactor.waker()));
-            pulse.conversing(reactor.waker(), turns);
+            health.watch_reactor(reactor.waker(), turns);
             Ok(reactor)
         };
         let reactors = (0..threads).map(&mut start).collect::<io::Result<_>>()?;
-        let desk = Arc::new(Desk::new(rooms.clone()));
-        Ok(Self { reactors, plain, rooms, desk, next: Arc::default(), config: live })
+        let listeners = Arc::new(Listeners::new(rooms.clone()));
+        Ok(Self { reactors, plain, rooms, listeners, next: Arc::default(), config: live })
     }
 
-    /// The rooms in which they meet.
+    /// Returns the rooms of the server.
     pub(crate) fn rooms(&self) -> Arc<Rooms> {
         self.rooms.clone()
     }
 
-    /// Where those listen that are tasks.
-    pub(crate) fn desk(&self) -> Arc<Desk> {
-        self.desk.clone()
+    /// Returns the listeners of rooms that are tasks.
+    pub(crate) fn room_listeners(&self) -> Arc<Listeners> {
+        self.listeners.clone()
     }
 
-    /// Takes over a connection whose output so far has been written.
+    /// Takes over a connection whose pending output has been written.
     pub(crate) fn add(&self, socket: io::Result<TcpStream>, mut connection: Connection) {
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => return connection.broken(&error),
         };
-        // Silence is no fault here, but a peer that is gone is not waited for.
+        // Idle connections are legal here, so only keepalive finds out that a peer is gone.
         if let Err(error) = keepalive::watch(&socket, self.config.now().timeouts.idle) {
             tracing::warn!(%error, "cannot watch an idle connection for its end");
         }
@@ -82,39 +83,39 @@ impl Conversations {
         self.reactors[number].add(socket, connection);
     }
 
-    /// What their threads measure by.
+    /// Returns the time limits of the threads, which may change while they run.
     pub(crate) fn times(&self) -> Vec<LiveTimes> {
         self.reactors.iter().map(Reactor::times).collect()
     }
 
-    /// Tells all that the server stops.
+    /// Notifies all sessions that the server stops.
     pub(crate) fn stop(&self) {
         self.reactors.iter().for_each(Reactor::stop);
     }
 }
 
-impl std::fmt::Debug for Conversations {
+impl std::fmt::Debug for Reactors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Conversations")
+        f.write_str("Reactors")
     }
 }
 
-/// How long a peer may take nothing, and how coarse the timer is: a small part of the shortest time
-/// that it measures.
+/// Returns the time limits of a reactor: how long a peer may leave output unread, and the timer
+/// resolution, a fraction of the shortest timeout.
 pub(crate) fn times(timeouts: &Timeouts) -> Times {
     let shortest = timeouts.idle.min(timeouts.message).min(timeouts.handshake);
     let tick = (shortest / 16).clamp(Duration::from_millis(5), Duration::from_secs(1));
     Times { unread: timeouts.idle, tick }
 }
 
-/// Where the conversations of one thread meet.
-struct Floor {
+/// The room loop of one reactor thread.
+struct RoomLoop {
     groups: Groups,
-    /// Counted for who asks whether the thread turns.
+    /// Turns of the thread, counted for health checks.
     turns: Arc<AtomicU64>,
 }
 
-impl Host for Floor {
+impl Host for RoomLoop {
     type Session = Connection;
 
     fn begin(
@@ -125,9 +126,9 @@ impl Host for Floor {
     ) -> Next<Detached> {
         let groups = &mut self.groups;
         connection.arrive(out, |session, out| {
-            let (seat, next) = session.enter(&groups.rooms(), groups.shard(), out);
-            if let Some(seat) = seat {
-                groups.sit(key, seat);
+            let (subscription, next) = session.enter(&groups.rooms(), groups.shard(), out);
+            if let Some(subscription) = subscription {
+                groups.subscribe(key, subscription);
             }
             next
         })
@@ -143,7 +144,7 @@ impl Host for Floor {
     }
 
     fn ended(&mut self, key: Key, mut connection: Connection, error: Option<io::Error>) {
-        self.groups.rise(key);
+        self.groups.unsubscribe(key);
         if let Some(error) = error {
             connection.broken(&error);
         }

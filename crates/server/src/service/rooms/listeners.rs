@@ -1,5 +1,5 @@
-//! Listeners that are tasks of the runtime, as streams that share a connection are: what their
-//! rooms have for them waits in a queue for each, as bounded as what waits for a socket.
+//! Listeners that are tasks of the runtime, such as streams that share a connection. Each has a
+//! queue, which is bounded like that of a socket.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -15,85 +15,86 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::floor::{Groups, Outlets};
 use super::form::{Carrier, Form};
+use super::groups::{Groups, Outlets};
 use super::member::{Entry, Member};
 use super::{Rooms, Wake};
 
-/// Where all tasks of a server listen.
+/// All listeners of a server that are tasks of the runtime.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Listeners {
     rooms: Arc<Rooms>,
-    seated: Mutex<Seated>,
-    /// Some room has something for somebody here.
+    subscribers: Mutex<Subscribers>,
+    /// Notified when a room has events for a listener here.
     due: Arc<Notify>,
 }
 
 #[derive(Debug)]
-struct Seated {
+struct Subscribers {
     groups: Groups,
-    ears: Ears,
+    mailboxes: Mailboxes,
 }
 
 #[derive(Debug, Default)]
-struct Ears(Slab<Ear>);
+struct Mailboxes(Slab<Mailbox>);
 
-/// What waits for one listener.
+/// The queue of one listener.
 #[derive(Debug, Default)]
-struct Ear {
+struct Mailbox {
     pieces: VecDeque<Bytes>,
     bytes: usize,
-    /// Nothing comes behind that.
+    /// Whether nothing follows the queued pieces.
     finished: bool,
-    /// Open while something waits.
+    /// Open while there is something to read.
     gate: Arc<Gate>,
 }
 
-/// One listener. Dropped, it leaves.
+/// One listener. Dropping it leaves the room.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    desk: Arc<Desk>,
+    listeners: Arc<Listeners>,
     key: Key,
     gate: Arc<Gate>,
-    /// Held, so that the room counts it.
+    /// Keeps the room's count of listeners.
     _member: Member,
 }
 
-impl Desk {
+impl Listeners {
     pub(crate) fn new(rooms: Arc<Rooms>) -> Self {
         let due = Arc::<Notify>::default();
         rooms.set_waker(rooms.tasks(), Wake::Tasks(due.clone()));
         let groups = Groups::new(rooms.clone(), rooms.tasks());
-        let seated = Mutex::new(Seated { groups, ears: Ears::default() });
-        Self { rooms, seated, due }
+        let subscribers = Mutex::new(Subscribers { groups, mailboxes: Mailboxes::default() });
+        Self { rooms, subscribers, due }
     }
 
-    /// Listens to a room as to server-sent events; what it is told at once waits for it already.
+    /// Subscribes to a room in the form of server-sent events; the history is queued
+    /// immediately.
     ///
     /// # Errors
     /// There are too many rooms.
     pub(crate) fn listen(self: &Arc<Self>, peer: IpAddr, join: &Join) -> Result<Listener, Refusal> {
         let form = Form::new(Carrier::Event, join.json);
         let mut past = Vec::new();
-        // Held until it sits, so that nothing is delivered in between.
-        let mut seated = self.lock();
-        let Entry { member, seat } =
+        // Locked until it is subscribed, so that no event is delivered in between.
+        let mut subscribers = self.lock();
+        let Entry { member, subscription } =
             self.rooms.enter(peer, join, form, self.rooms.tasks(), &mut past, |_, _| {})?;
-        let Seated { groups, ears } = &mut *seated;
-        let entry = ears.0.vacant_entry();
-        // There are never as many of them: each is a stream.
+        let Subscribers { groups, mailboxes } = &mut *subscribers;
+        let entry = mailboxes.0.vacant_entry();
+        // There are far fewer listeners, because each is a stream.
         let key = Key::of(u32::try_from(entry.key()).unwrap_or(u32::MAX));
-        let ear = entry.insert(Ear::default());
-        ear.push(Bytes::from(past));
-        let gate = ear.gate.clone();
-        groups.sit(key, seat);
-        drop(seated);
-        // That somebody came is for the others here too, and whoever came is not woken by it.
+        let mailbox = entry.insert(Mailbox::default());
+        mailbox.push(Bytes::from(past));
+        let gate = mailbox.gate.clone();
+        groups.subscribe(key, subscription);
+        drop(subscribers);
+        // The join is an event for the others here too; nothing else wakes this task for it.
         self.due.notify_one();
-        Ok(Listener { desk: self.clone(), key, gate, _member: member })
+        Ok(Listener { listeners: self.clone(), key, gate, _member: member })
     }
 
-    /// Hands out what the rooms have, until the server stops.
+    /// Distributes the events of the rooms until the server stops.
     pub(crate) async fn run(self: Arc<Self>, draining: CancellationToken) {
         loop {
             tokio::select! {
@@ -101,13 +102,13 @@ impl Desk {
                 () = draining.cancelled() => return,
                 () = self.due.notified() => {}
             }
-            let Seated { groups, ears } = &mut *self.lock();
-            groups.deliver(ears);
+            let Subscribers { groups, mailboxes } = &mut *self.lock();
+            groups.deliver(mailboxes);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seated> {
-        self.seated.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Subscribers> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,16 +118,17 @@ impl Listener {
         &self.gate
     }
 
-    /// Returns what the room sent next, or nothing yet, which closes the gate; `None` at the end.
+    /// Returns the next piece. Without one, returns `Pending` and closes the gate; returns
+    /// `None` at the end.
     pub(crate) fn poll(&self) -> Poll<Option<Bytes>> {
-        // Held, so that what is sent from now on opens the gate again.
-        let Seated { groups, ears } = &mut *self.desk.lock();
-        let Some(ear) = ears.0.get_mut(self.key.index()) else { return Poll::Ready(None) };
-        if let Some(piece) = ear.pop() {
+        // Locked, so that an event that is sent from now on opens the gate again.
+        let Subscribers { groups, mailboxes } = &mut *self.listeners.lock();
+        let Some(mailbox) = mailboxes.0.get_mut(self.key.index()) else { return Poll::Ready(None) };
+        if let Some(piece) = mailbox.pop() {
             return Poll::Ready(Some(piece));
         }
-        // Behind the last message there is nothing, not even what was missed.
-        if ear.finished {
+        // The final message ends the stream, without a report of lost events.
+        if mailbox.finished {
             return Poll::Ready(None);
         }
         let mut missed = Vec::new();
@@ -141,13 +143,13 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Seated { groups, ears } = &mut *self.desk.lock();
-        groups.rise(self.key);
-        ears.0.try_remove(self.key.index());
+        let Subscribers { groups, mailboxes } = &mut *self.listeners.lock();
+        groups.unsubscribe(self.key);
+        mailboxes.0.try_remove(self.key.index());
     }
 }
 
-impl Ear {
+impl Mailbox {
     fn push(&mut self, piece: Bytes) {
         if piece.is_empty() || self.finished {
             return;
@@ -164,22 +166,22 @@ impl Ear {
     }
 }
 
-impl Outlets for Ears {
+impl Outlets for Mailboxes {
     fn queued(&self, key: Key) -> usize {
-        self.0.get(key.index()).map_or(0, |ear| ear.bytes)
+        self.0.get(key.index()).map_or(0, |mailbox| mailbox.bytes)
     }
 
     fn write(&mut self, key: Key, bytes: &Bytes) {
-        if let Some(ear) = self.0.get_mut(key.index()) {
-            ear.push(bytes.clone());
+        if let Some(mailbox) = self.0.get_mut(key.index()) {
+            mailbox.push(bytes.clone());
         }
     }
 
     fn finish(&mut self, key: Key, bytes: &Bytes) {
-        if let Some(ear) = self.0.get_mut(key.index()) {
-            ear.push(bytes.clone());
-            ear.finished = true;
-            ear.gate.open();
+        if let Some(mailbox) = self.0.get_mut(key.index()) {
+            mailbox.push(bytes.clone());
+            mailbox.finished = true;
+            mailbox.gate.open();
         }
     }
 }
@@ -208,37 +210,37 @@ mod tests {
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 
-    fn desk(limits: RoomLimits) -> Arc<Desk> {
+    fn listeners(limits: RoomLimits) -> Arc<Listeners> {
         let limits = RoomLimits { rate: None, history: 0, ..limits };
-        Arc::new(Desk::new(Arc::new(Rooms::new(limits, 1))))
+        Arc::new(Listeners::new(Arc::new(Rooms::new(limits, 1))))
     }
 
-    fn listen(desk: &Arc<Desk>) -> Listener {
+    fn listen(listeners: &Arc<Listeners>) -> Listener {
         let join = Join::from_target("/rooms/lobby", Some("history=0")).unwrap();
-        desk.listen(peer(1), &join).unwrap()
+        listeners.listen(peer(1), &join).unwrap()
     }
 
-    fn post(desk: &Desk, text: &str) {
+    fn post(listeners: &Listeners, text: &str) {
         let room: RoomName = "lobby".parse().unwrap();
         let nick: Nickname = "bob".parse().unwrap();
-        desk.rooms.post(peer(1), &room, Some(nick), text.to_owned()).unwrap();
+        listeners.rooms.post(peer(1), &room, Some(nick), text.to_owned()).unwrap();
     }
 
     #[tokio::test]
     async fn tasks_are_told_what_is_said_and_leave_when_they_are_dropped() {
-        let desk = desk(RoomLimits::default());
+        let listeners = listeners(RoomLimits::default());
         let draining = CancellationToken::new();
-        let running = tokio::spawn(desk.clone().run(draining.clone()));
-        let (one, two) = (listen(&desk), listen(&desk));
-        post(&desk, "hello");
+        let running = tokio::spawn(listeners.clone().run(draining.clone()));
+        let (one, two) = (listen(&listeners), listen(&listeners));
+        post(&listeners, "hello");
         let first = told(&one).await;
         assert!(first.ends_with("data: bob: hello\n\n"), "{first:?}");
         assert!(told(&two).await.ends_with("data: bob: hello\n\n"));
         let lobby: RoomName = "lobby".parse().unwrap();
-        assert_eq!(desk.rooms.look(&lobby).unwrap().0.listeners, 2);
+        assert_eq!(listeners.rooms.look(&lobby).unwrap().0.listeners, 2);
         drop(one);
-        assert_eq!(desk.rooms.look(&lobby).unwrap().0.listeners, 1);
-        post(&desk, "again");
+        assert_eq!(listeners.rooms.look(&lobby).unwrap().0.listeners, 1);
+        post(&listeners, "again");
         assert!(told(&two).await.ends_with("data: bob: again\n\n"));
         draining.cancel();
         running.await.unwrap();
@@ -246,19 +248,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_listener_that_does_not_read_holds_a_queue_and_misses_the_rest() {
-        let deliver = |desk: &Desk| {
-            let Seated { groups, ears } = &mut *desk.lock();
-            groups.deliver(ears);
+        let deliver = |listeners: &Listeners| {
+            let Subscribers { groups, mailboxes } = &mut *listeners.lock();
+            groups.deliver(mailboxes);
         };
-        let desk_that =
-            |slow_reader| desk(RoomLimits { queue: 1000, slow_reader, ..RoomLimits::default() });
-        let desk = desk_that(SlowReader::Drop);
-        let slow = listen(&desk);
+        let desk_that = |slow_reader| {
+            listeners(RoomLimits { queue: 1000, slow_reader, ..RoomLimits::default() })
+        };
+        let listeners = desk_that(SlowReader::Drop);
+        let slow = listen(&listeners);
         for _ in 0..20 {
-            post(&desk, &"x".repeat(300));
-            deliver(&desk);
+            post(&listeners, &"x".repeat(300));
+            deliver(&listeners);
         }
-        assert!(desk.lock().ears.queued(slow.key) <= 1000);
+        assert!(listeners.lock().mailboxes.queued(slow.key) <= 1000);
         let (mut events, mut lost) = (0, String::new());
         while lost.is_empty() {
             let told = told(&slow).await;
@@ -269,11 +272,11 @@ mod tests {
         }
         assert!(lost.contains(&format!("{} events", 20 - events)), "{events} heard: {lost}");
 
-        let desk = desk_that(SlowReader::Close);
-        let slow = listen(&desk);
+        let listeners = desk_that(SlowReader::Close);
+        let slow = listen(&listeners);
         for _ in 0..20 {
-            post(&desk, &"x".repeat(300));
-            deliver(&desk);
+            post(&listeners, &"x".repeat(300));
+            deliver(&listeners);
         }
         let mut last = String::new();
         while let Some(told) = slow.next().await {

@@ -14,7 +14,7 @@ use rustix::net::{RecvFlags, recv, sockopt};
 use crate::flags::Rooms;
 use crate::websocket::{self, WebSocket};
 
-pub(super) struct Crowd {
+pub(super) struct Clients {
     pub(super) members: Vec<WebSocket>,
     pub(super) publisher: Publisher,
     /// They never read, so nobody looks whether there is something to read.
@@ -44,7 +44,7 @@ pub(super) enum Ready {
     Member(usize),
 }
 
-impl Crowd {
+impl Clients {
     /// Lets everybody in, and waits until the room is silent.
     pub(super) fn enter(target: &Target, flags: &Rooms) -> Result<Self, Failure> {
         let payload = usize::try_from(flags.payload).context("payload too large for memory")?;
@@ -64,7 +64,7 @@ impl Crowd {
             slow.push(socket);
         }
         let publisher = open("publisher", 1, 1)?;
-        let mut crowd = Self {
+        let mut clients = Self {
             members: Vec::new(),
             publisher: Publisher {
                 socket: publisher,
@@ -79,18 +79,18 @@ impl Crowd {
             frame: 0,
             probes: 0,
         };
-        crowd.watch(&crowd.publisher.socket, Ready::Publisher)?;
+        clients.watch(&clients.publisher.socket, Ready::Publisher)?;
         for number in 1..=flags.members {
             let member = open("member", number, flags.members)?;
-            crowd.watch(&member, Ready::Member(crowd.members.len()))?;
-            crowd.members.push(member);
+            clients.watch(&member, Ready::Member(clients.members.len()))?;
+            clients.members.push(member);
         }
-        for member in &mut crowd.members {
+        for member in &mut clients.members {
             let mut early = std::mem::take(&mut member.early);
             read(member, &mut early, &mut Heard::default())?;
         }
-        crowd.settle()?;
-        Ok(crowd)
+        clients.settle()?;
+        Ok(clients)
     }
 
     fn watch(&self, socket: &WebSocket, ready: Ready) -> Result<()> {

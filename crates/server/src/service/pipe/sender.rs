@@ -1,4 +1,4 @@
-//! Who gives.
+//! The sending end of a pipe.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,23 +9,23 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use bytes::Bytes;
 
 use super::Pipes;
-use super::course::{Course, End, Pipe};
+use super::progress::{End, Pipe, Progress};
 
-/// The end of a pipe that content goes into. Dropped before [`Self::end`], it breaks the pipe.
+/// The sending end of a pipe. If it is dropped before [`Self::end`], the pipe ends incomplete.
 #[derive(Debug)]
-pub(crate) struct Giver {
+pub(crate) struct PipeSender {
     pub(super) pipes: Arc<Pipes>,
     pub(super) key: PipeKey,
     pub(super) pipe: Arc<Pipe>,
-    /// Of one read, so that what comes in crumbs is not passed on in crumbs.
+    /// Pieces of one read, which go to the receivers as one.
     pub(super) gathered: Vec<u8>,
     pub(super) wait: Duration,
     pub(super) until: Option<Instant>,
-    /// When something came last.
+    /// When the last content arrived.
     pub(super) heard: Option<Instant>,
 }
 
-/// What a time without content means for a sender.
+/// What follows after a time without content from a sender.
 #[derive(Debug)]
 pub(crate) enum Idle {
     Continue,
@@ -35,9 +35,9 @@ pub(crate) enum Idle {
     Silent,
 }
 
-impl Giver {
-    /// What it waits for now: the takers, or room in their queues, or that they have everything.
-    /// When that is over it [`Self::leaves_behind`] what [`Self::idle`] says.
+impl PipeSender {
+    /// Returns what it waits for: the receivers, room in their queues, or that they received
+    /// everything. After that wait [`Self::idle`] decides.
     pub(crate) fn waits_for(&self) -> Option<Wait> {
         let gate = self.pipe.gate.clone();
         if gate.is_open() {
@@ -47,9 +47,9 @@ impl Giver {
         Some(Wait { gate, until, gone_below: 0 })
     }
 
-    /// Goes on without those that have taken nothing for too long, if there are any.
-    pub(super) fn leaves_behind(&self) -> bool {
-        let count = self.pipe.leave_behind();
+    /// Continues without receivers that are overdue. Returns whether there were any.
+    pub(super) fn remove_slow_receivers(&self) -> bool {
+        let count = self.pipe.remove_slow();
         if count > 0 {
             let pipe = self.pipes.alias(&self.key);
             tracing::warn!(%pipe, count, "slow receivers removed from the pipe");
@@ -61,81 +61,81 @@ impl Giver {
         self.pipe.lock().begun.is_some()
     }
 
-    /// For how long nothing has come, though it might have.
+    /// Returns how long the sender has sent nothing although it could.
     fn silence(&self) -> Option<Duration> {
-        let (begun, relieved) = {
-            let course = self.pipe.lock();
-            (course.begun?, course.relieved)
+        let (begun, resumed_at) = {
+            let progress = self.pipe.lock();
+            (progress.begun?, progress.resumed_at)
         };
-        Some(begun.max(relieved.unwrap_or(begun)).max(self.heard.unwrap_or(begun)).elapsed())
+        Some(begun.max(resumed_at.unwrap_or(begun)).max(self.heard.unwrap_or(begun)).elapsed())
     }
 
-    /// Decides what a time without content means, or the end of a wait: the pipe goes on without
-    /// receivers that are too slow, if there are any, or ends if it did not begin in time.
+    /// Decides what follows after a time without content, or after a wait: the pipe continues
+    /// without receivers that are overdue, or ends if it did not begin in time.
     pub(crate) fn idle(&self, idle: Duration) -> Idle {
-        if self.leaves_behind() {
+        if self.remove_slow_receivers() {
             return Idle::Continue;
         }
         if !self.has_begun() {
-            return Idle::NotBegun(self.in_vain());
+            return Idle::NotBegun(self.never_began());
         }
         let is_silent = self.silence().is_some_and(|silence| silence >= idle);
         if is_silent && !self.is_ended() { Idle::Silent } else { Idle::Continue }
     }
 
-    /// Returns whether all of the content was written, or no more is.
+    /// Returns whether the content has ended.
     pub(crate) fn is_ended(&self) -> bool {
         self.pipe.lock().end.is_some()
     }
 
-    /// How long to wait for more before looking whether anybody still takes it.
-    pub(crate) fn patience(&self, idle: Duration) -> Duration {
+    /// Returns how long to wait for content before checking the receivers again.
+    pub(crate) fn idle_timeout(&self, idle: Duration) -> Duration {
         let left = self.silence().map_or(idle, |silence| idle.saturating_sub(silence));
         left.clamp(Duration::from_millis(1), LOOK_UP)
     }
 
-    /// Takes a piece; it is on its way with [`Self::pass_on`].
+    /// Accepts a piece, which [`Self::pass_on`] sends.
     pub(crate) fn write(&mut self, piece: &[u8]) {
         self.gathered.extend_from_slice(piece);
         self.heard = Some(Instant::now());
     }
 
-    /// Passes on what was written since.
+    /// Sends the accepted pieces to the receivers.
     pub(crate) fn pass_on(&mut self) {
         if !self.gathered.is_empty() {
             self.pipe.push(Bytes::from(std::mem::take(&mut self.gathered)));
         }
     }
 
-    /// That was all of it.
+    /// Ends the content.
     pub(crate) fn end(&mut self) {
         self.pass_on();
         self.pipe.end(End::Whole);
     }
 
-    /// No more comes, and it was not all.
+    /// Ends the pipe with incomplete content.
     pub(crate) fn broken(&self, reason: &str) {
         self.pipe.end(End::Broken(reason.to_owned()));
     }
 
-    /// What there is to tell the sender, once no taker is left.
+    /// Returns the result for the sender, once no receiver is left.
     pub(crate) fn outcome(&self) -> Option<Result<Piped, Refusal>> {
-        let course = self.pipe.lock();
-        let (begun, settled) = (course.begun?, course.settled?);
-        let Course { given: receivers, gone, bytes, .. } = *course;
+        let progress = self.pipe.lock();
+        let (begun, finished_at) = (progress.begun?, progress.finished_at?);
+        let Progress { completed: receivers, gone, bytes, .. } = *progress;
         if receivers == 0 {
             let who = if gone == 1 { "the receiver" } else { "all receivers" };
             let message = format!("{who} of this pipe disconnected");
             return Some(Err(Refusal::new(RefusalCode::Interrupted, message)));
         }
-        let seconds = settled.duration_since(begun).as_secs_f64();
+        let seconds = finished_at.duration_since(begun).as_secs_f64();
         Some(Ok(Piped { bytes, seconds, receivers, gone }))
     }
 
     /// Returns why it did not begin in time.
-    pub(super) fn in_vain(&self) -> Refusal {
+    pub(super) fn never_began(&self) -> Refusal {
         let Self { pipes, key, pipe, wait, .. } = self;
-        let there = pipes.lock().get(key).map_or(0, |meeting| meeting.takers.len());
+        let there = pipes.lock().get(key).map_or(0, |rendezvous| rendezvous.receivers.len());
         let wanted = pipe.wanted;
         let message = match wanted {
             1 => format!("no receiver connected to this pipe within {wait:?}"),
@@ -145,7 +145,7 @@ impl Giver {
     }
 }
 
-impl Drop for Giver {
+impl Drop for PipeSender {
     fn drop(&mut self) {
         self.pipe.end(End::Broken("the sender disconnected".to_owned()));
         let pipe = self.pipes.alias(&self.key);
@@ -155,13 +155,13 @@ impl Drop for Giver {
             }
             _ => tracing::info!(%pipe, "pipe failed"),
         }
-        let mut meetings = self.pipes.lock();
-        if let Some(meeting) = meetings.get_mut(&self.key) {
-            meeting.giver = None;
+        let mut table = self.pipes.lock();
+        if let Some(rendezvous) = table.get_mut(&self.key) {
+            rendezvous.sender = None;
         }
-        Pipes::tidy(&mut meetings, &self.key);
+        Pipes::tidy(&mut table, &self.key);
     }
 }
 
-/// A sender that says nothing is told within this time that nobody takes any more.
+/// Maximum time until an idle sender is notified that all receivers left.
 const LOOK_UP: Duration = Duration::from_secs(1);

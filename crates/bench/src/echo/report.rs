@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::Found;
-use crate::facts::VERSION;
+use crate::environment::VERSION;
 use crate::flags::Echo;
 use crate::stats::{Ratio, Spread};
 
@@ -33,27 +33,28 @@ impl Run {
 
     pub(super) fn json(&self, flags: &Echo) -> Result<String> {
         let Echo { url, connections, payload, .. } = flags;
-        let mut told = json!({
+        let mut report = json!({
             "event": "echo", "url": url, "version": VERSION, "connections": connections,
             "in_flight": self.in_flight, "payload": payload, "rounds": self.server.len(),
         });
         let server = Sum::of(&self.server)?;
         for (key, value) in server.keys() {
-            told[key] = value;
+            report[key] = value;
         }
         if let Some(ratio) = self.ratio()? {
             let yardstick = Sum::of(&self.yardstick)?;
-            told["yardstick"] = yardstick.keys().into_iter().collect();
-            told["ratio"] = json!({ "median": ratio.median, "low": ratio.low, "high": ratio.high });
+            report["yardstick"] = yardstick.keys().into_iter().collect();
+            report["ratio"] =
+                json!({ "median": ratio.median, "low": ratio.low, "high": ratio.high });
         }
-        Ok(told.to_string())
+        Ok(report.to_string())
     }
 
-    pub(super) fn told(&self, flags: &Echo) -> Result<String> {
+    pub(super) fn report(&self, flags: &Echo) -> Result<String> {
         let Echo { url, connections, payload, .. } = flags;
         let in_flight = self.in_flight;
         let server = Sum::of(&self.server)?;
-        let mut told = format!(
+        let mut report = format!(
             "{url}: {connections} connections, {in_flight} in flight on each, \
             {payload} bytes a message\n{}",
             server.line()
@@ -63,20 +64,20 @@ impl Run {
             let yardstick = Sum::of(&self.yardstick)?;
             busiest = busiest.max(yardstick.busiest);
             let Ratio { median, low, high } = ratio;
-            told.push_str(&format!(
+            report.push_str(&format!(
                 "\nbaseline: a bare epoll loop, plain bytes of the same size\n{}\n\
                  the server echoes {median:.2} times as many ({low:.2} to {high:.2})",
                 yardstick.line()
             ));
         }
         if busiest > 0.9 {
-            told.push_str(&format!(
+            report.push_str(&format!(
                 "\nthe client itself kept {:.0} % of a core busy: the server \
                 may be faster than this",
                 busiest * 100.0
             ));
         }
-        Ok(told)
+        Ok(report)
     }
 
     /// Of the server's rates to the yardstick's, round by round.

@@ -1,5 +1,4 @@
-//! What a figure depends on besides the program: machine, kernel, congestion control, versions,
-//! date.
+//! The environment of a benchmark: machine, kernel, congestion control, versions, date.
 
 use std::net::{TcpListener, TcpStream};
 
@@ -8,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::flags::Bench;
 
-/// Facts of the machine and of this bench.
+/// The environment of a benchmark.
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct Environment {
     pub(super) date: String,
     pub(super) kernel: String,
     pub(super) cpu: String,
@@ -21,7 +20,7 @@ pub(super) struct Facts {
     pub(super) command: String,
 }
 
-impl Facts {
+impl Environment {
     /// # Errors
     /// The system does not take the congestion control that was asked for.
     pub(super) fn gather(flags: &Bench) -> Result<Self> {

@@ -1,4 +1,4 @@
-//! The members on one thread: what their rooms have for them goes out here, each batch in one write
+//! The room loop of one thread, which sends the events of rooms to members, each batch in one write
 //! a member.
 
 use std::collections::HashMap;
@@ -12,17 +12,17 @@ use bytes::Bytes;
 
 use super::Rooms;
 use super::form::FORMS;
-use super::member::Seat;
-use super::pending::{Pending, Told};
+use super::member::Subscription;
+use super::pending::{Pending, PendingEvent};
 use crate::config::{RoomLimits, SlowReader};
 
-/// Where what members are told goes out.
+/// The outgoing side of the members of one thread.
 pub(crate) trait Outlets {
-    /// Bytes that wait for one of them.
+    /// Returns the number of bytes that are queued for a member.
     fn queued(&self, key: Key) -> usize;
-    /// Sends it something, or lets it wait.
+    /// Sends or queues `bytes`.
     fn write(&mut self, key: Key, bytes: &Bytes);
-    /// The same, and nothing more after it.
+    /// Sends or queues `bytes`, then closes.
     fn finish(&mut self, key: Key, bytes: &Bytes);
 }
 
@@ -46,21 +46,21 @@ pub(crate) struct Groups {
     rooms: Arc<Rooms>,
     shard: usize,
     /// By the number of the room.
-    groups: HashMap<u64, Vec<Taken>>,
-    /// For each connection, the room and the place in its group.
-    places: Vec<Option<(u64, usize)>>,
+    groups: HashMap<u64, Vec<Subscriber>>,
+    /// By the index of a connection: its room and its position in the group.
+    positions: Vec<Option<(u64, usize)>>,
 }
 
-/// A seat, and who sits there.
+/// A subscription and the connection that owns it.
 #[derive(Debug)]
-struct Taken {
+struct Subscriber {
     key: Key,
-    seat: Seat,
+    subscription: Subscription,
 }
 
 impl Groups {
     pub(crate) fn new(rooms: Arc<Rooms>, shard: usize) -> Self {
-        Self { rooms, shard, groups: HashMap::new(), places: Vec::new() }
+        Self { rooms, shard, groups: HashMap::new(), positions: Vec::new() }
     }
 
     pub(crate) const fn shard(&self) -> usize {
@@ -71,43 +71,44 @@ impl Groups {
         self.rooms.clone()
     }
 
-    /// A connection takes a seat; from now on it is told.
-    pub(crate) fn sit(&mut self, key: Key, seat: Seat) {
-        if self.places.len() <= key.index() {
-            self.places.resize(key.index() + 1, None);
+    /// Adds a connection, which from now on receives the events of its room.
+    pub(crate) fn subscribe(&mut self, key: Key, subscription: Subscription) {
+        if self.positions.len() <= key.index() {
+            self.positions.resize(key.index() + 1, None);
         }
-        let group = self.groups.entry(seat.room.number).or_default();
-        self.places[key.index()] = Some((seat.room.number, group.len()));
-        group.push(Taken { key, seat });
+        let group = self.groups.entry(subscription.room.number).or_default();
+        self.positions[key.index()] = Some((subscription.room.number, group.len()));
+        group.push(Subscriber { key, subscription });
     }
 
-    /// A connection is gone.
-    pub(crate) fn rise(&mut self, key: Key) {
-        let Some((room, at)) = self.places.get_mut(key.index()).and_then(Option::take) else {
+    /// Removes a connection.
+    pub(crate) fn unsubscribe(&mut self, key: Key) {
+        let Some((room, at)) = self.positions.get_mut(key.index()).and_then(Option::take) else {
             return;
         };
         let Some(group) = self.groups.get_mut(&room) else { return };
         group.swap_remove(at);
         match group.get(at) {
-            Some(moved) => self.places[moved.key.index()] = Some((room, at)),
+            Some(moved) => self.positions[moved.key.index()] = Some((room, at)),
             None if group.is_empty() => drop(self.groups.remove(&room)),
             None => {}
         }
     }
 
-    /// A slow reader has taken all that waited: it is told what it missed.
+    /// Appends the count of missed events once a slow reader has emptied its queue.
     pub(crate) fn drained(&mut self, key: Key, out: &mut Vec<u8>) {
-        let Some(Some((room, at))) = self.places.get(key.index()) else { return };
-        let Some(taken) = self.groups.get_mut(room).and_then(|group| group.get_mut(*at)) else {
+        let Some(Some((room, at))) = self.positions.get(key.index()) else { return };
+        let Some(subscriber) = self.groups.get_mut(room).and_then(|group| group.get_mut(*at))
+        else {
             return;
         };
-        let count = std::mem::take(&mut taken.seat.lost);
+        let count = std::mem::take(&mut subscriber.subscription.lost);
         if count > 0 {
-            taken.seat.form.spell(&Event::Lost { count: Some(count) }, out);
+            subscriber.subscription.form.encode(&Event::Lost { count: Some(count) }, out);
         }
     }
 
-    /// Sends what the rooms have.
+    /// Sends the pending events of the rooms.
     pub(crate) fn deliver(&mut self, outlets: &mut impl Outlets) {
         for room in self.rooms.take_due(self.shard) {
             let pending = room.take_pending(self.shard);
@@ -118,11 +119,11 @@ impl Groups {
     }
 }
 
-/// What was said in a room since the last turn.
+/// The events of a room since the last turn.
 struct Batch {
     bytes: [Bytes; FORMS],
-    events: Vec<Told>,
-    /// Members that said some of it.
+    events: Vec<PendingEvent>,
+    /// Members that sent some of the events, sorted.
     authors: Vec<u64>,
 }
 
@@ -134,16 +135,16 @@ impl Batch {
         Self { bytes: bytes.map(Bytes::from), events, authors }
     }
 
-    fn deliver(&self, group: &mut [Taken], limits: &RoomLimits, outlets: &mut impl Outlets) {
+    fn deliver(&self, group: &mut [Subscriber], limits: &RoomLimits, outlets: &mut impl Outlets) {
         for events in self.pieces() {
-            for Taken { key, seat } in &mut *group {
-                let bytes = self.bytes_for(seat, events.clone());
+            for Subscriber { key, subscription } in &mut *group {
+                let bytes = self.bytes_for(subscription, events.clone());
                 if bytes.is_empty() {
                     continue;
                 }
-                let count = self.count_for(seat, events.clone());
-                if seat.lost > 0 {
-                    seat.lost += count;
+                let count = self.count_for(subscription, events.clone());
+                if subscription.lost > 0 {
+                    subscription.lost += count;
                     continue;
                 }
                 let waiting = outlets.queued(*key);
@@ -151,16 +152,16 @@ impl Batch {
                     outlets.write(*key, &bytes);
                     continue;
                 }
-                seat.lost += count;
+                subscription.lost += count;
                 if limits.slow_reader == SlowReader::Close {
-                    outlets.finish(*key, &Bytes::from(seat.form.goodbye()));
+                    outlets.finish(*key, &Bytes::from(subscription.form.goodbye()));
                 }
             }
         }
     }
 
-    /// Events that go out together: all of them, but for a batch that is too large to wait as a
-    /// whole.
+    /// Splits the events into pieces that are queued or lost together: one, unless the batch is
+    /// large.
     fn pieces(&self) -> Vec<Range<usize>> {
         let (mut pieces, mut from) = (Vec::new(), 0);
         for at in 0..self.events.len() {
@@ -178,29 +179,30 @@ impl Batch {
         event.checked_sub(1).map_or(0, |before| self.events[before].ends[form])
     }
 
-    fn count_for(&self, seat: &Seat, events: Range<usize>) -> u64 {
-        self.events[events].iter().filter(|event| event.is_for(seat)).count() as u64
+    fn count_for(&self, subscription: &Subscription, events: Range<usize>) -> u64 {
+        self.events[events].iter().filter(|event| event.is_for(subscription)).count() as u64
     }
 
-    /// What a member is told of these events: shared with the others, but for one that has said
-    /// some of them itself, or that came in between.
-    fn bytes_for(&self, seat: &Seat, events: Range<usize>) -> Bytes {
-        let form = seat.form.index();
+    /// Returns the bytes of these events for one member. All members of a form share them,
+    /// except one that sent some of the events itself or that joined in between.
+    fn bytes_for(&self, subscription: &Subscription, events: Range<usize>) -> Bytes {
+        let form = subscription.form.index();
         let (Some(first), Some(last)) =
             (self.events.get(events.start), self.events.get(events.end - 1))
         else {
             return Bytes::new();
         };
         let all = self.start(events.start, form)..last.ends[form];
-        let said_some = !seat.own && self.authors.binary_search(&seat.number).is_ok();
-        if !said_some && first.number > seat.after {
+        let said_some =
+            !subscription.own && self.authors.binary_search(&subscription.number).is_ok();
+        if !said_some && first.number > subscription.after {
             return self.bytes[form].slice(all);
         }
         let mut some = Vec::new();
         for at in events {
-            let told = self.events[at];
-            if told.is_for(seat) {
-                let ends = told.ends;
+            let event = self.events[at];
+            if event.is_for(subscription) {
+                let ends = event.ends;
                 some.extend_from_slice(&self.bytes[form][self.start(at, form)..ends[form]]);
             }
         }
@@ -208,13 +210,13 @@ impl Batch {
     }
 }
 
-impl Told {
-    fn is_for(&self, seat: &Seat) -> bool {
-        self.number > seat.after && (seat.own || self.author != seat.number)
+impl PendingEvent {
+    fn is_for(&self, subscription: &Subscription) -> bool {
+        self.number > subscription.after && (subscription.own || self.author != subscription.number)
     }
 }
 
-/// Bytes of a batch that are queued or lost together.
+/// Maximum size of a piece with more than one event.
 const PIECE: usize = 256 * 1024;
 
 #[cfg(test)]
@@ -223,10 +225,14 @@ mod tests {
 
     #[test]
     fn a_batch_is_cut_at_events() {
-        let told = |number: u64, end: usize| Told { number, author: 0, ends: [end, 0, 0, 0, 0, 0] };
+        let event = |number: u64, end: usize| PendingEvent {
+            number,
+            author: 0,
+            ends: [end, 0, 0, 0, 0, 0],
+        };
         let batch = |ends: &[usize]| Batch {
             bytes: Default::default(),
-            events: ends.iter().zip(1..).map(|(end, number)| told(number, *end)).collect(),
+            events: ends.iter().zip(1..).map(|(end, number)| event(number, *end)).collect(),
             authors: Vec::new(),
         };
         let starts = |ends: &[usize]| -> Vec<usize> {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use anyport_proto::ws::{Event, Kind, Receiver, Sender};
 
 /// One connection's two halves.
-pub(super) enum Wire {
+pub(super) enum Framing {
     /// Frames; a message ends where they say so.
     WebSocket { receiver: Box<Receiver>, sender: Sender },
     /// Bytes; a message ends after so many. Holds how many of the current one have come.
@@ -18,7 +18,7 @@ pub(super) struct Piece<'a> {
     pub(super) end: bool,
 }
 
-impl Wire {
+impl Framing {
     pub(super) fn say(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::WebSocket { sender, .. } => Ok(sender.message(Kind::Binary, message, out)?),
@@ -76,13 +76,13 @@ mod tests {
     fn plain_messages_end_after_their_size_wherever_the_stream_is_cut() {
         let stream = b"abcdefghij";
         for step in 1..=stream.len() {
-            let mut wire = Wire::Plain { size: 5, came: 0 };
+            let mut framing = Framing::Plain { size: 5, came: 0 };
             let (mut messages, mut message) = (Vec::new(), Vec::new());
             for piece in stream.chunks(step) {
                 let mut piece = piece.to_vec();
                 let mut rest = &mut piece[..];
                 while !rest.is_empty() {
-                    let (used, piece) = wire.hear(rest, &mut Vec::new()).unwrap();
+                    let (used, piece) = framing.hear(rest, &mut Vec::new()).unwrap();
                     let Piece { data, end } = piece.unwrap();
                     message.extend_from_slice(data);
                     if end {

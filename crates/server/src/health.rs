@@ -1,0 +1,107 @@
+//! Health checks: each accept loop and each reactor thread must answer by itself, so a process
+//! that exists but whose runtime hangs does not pass.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyport_net::reactor::Waker;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+/// A probe, which the probed loop answers by sending.
+pub(crate) type Probe = oneshot::Sender<()>;
+
+/// The probes that an accept loop receives.
+pub(crate) type Probes = mpsc::Receiver<Probe>;
+
+/// The loops and threads to check.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Health {
+    watch_accept_loop: Vec<(String, mpsc::Sender<Probe>)>,
+    reactors: Vec<(Waker, Arc<AtomicU64>)>,
+}
+
+impl Health {
+    /// Registers a loop that accepts at `address`; returns its probes.
+    pub(crate) fn watch_accept_loop(&mut self, address: String) -> Probes {
+        let (ask, probes) = mpsc::channel(1);
+        self.watch_accept_loop.push((address, ask));
+        probes
+    }
+
+    /// Registers a reactor thread, which counts its turns.
+    pub(crate) fn watch_reactor(&mut self, waker: Waker, turns: Arc<AtomicU64>) {
+        self.reactors.push((waker, turns));
+    }
+
+    /// Probes all, and returns the name of the first that does not answer within `limit`.
+    pub(crate) async fn unresponsive(&self, limit: Duration) -> Option<String> {
+        for (address, ask) in &self.watch_accept_loop {
+            let (probe, answer) = oneshot::channel();
+            let asked = async { ask.send(probe).await.is_ok() && answer.await.is_ok() };
+            if timeout(limit, asked).await != Ok(true) {
+                return Some(format!("the accept loop of {address}"));
+            }
+        }
+        for (number, (waker, turns)) in self.reactors.iter().enumerate() {
+            let before = turns.load(Ordering::Relaxed);
+            waker.wake();
+            let turned = async {
+                while turns.load(Ordering::Relaxed) == before {
+                    sleep(LOOK).await;
+                }
+            };
+            if timeout(limit, turned).await.is_err() {
+                return Some(format!("reactor thread {number}"));
+            }
+        }
+        None
+    }
+}
+
+/// Answers probes while `waited_for` is not ready.
+///
+/// Cancel safe: as `waited_for` is.
+pub(crate) async fn answer_probes<T>(
+    probes: &mut Probes,
+    waited_for: impl Future<Output = T>,
+) -> T {
+    let mut waited_for = std::pin::pin!(waited_for);
+    loop {
+        tokio::select! {
+            biased;
+            ready = &mut waited_for => return ready,
+            Some(probe) = probes.recv() => {
+                // The checker may have given up.
+                let _ = probe.send(());
+            }
+        }
+    }
+}
+
+/// Interval of checks of a thread that was woken.
+const LOOK: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn a_loop_that_answers_turns_and_one_that_hangs_or_is_gone_does_not() {
+        let mut health = Health::default();
+        let mut probes = health.watch_accept_loop("192.0.2.1:1".to_owned());
+        let long = Duration::from_secs(20);
+        let asked = tokio::select! {
+            () = answer_probes(&mut probes, std::future::pending()) => unreachable!(),
+            unresponsive = health.unresponsive(long) => unresponsive,
+        };
+        assert_eq!(asked, None);
+        let hangs = Some("the accept loop of 192.0.2.1:1".to_owned());
+        assert_eq!(health.unresponsive(LIMIT).await, hangs, "nobody listens to its probes");
+        drop(probes);
+        assert_eq!(health.unresponsive(long).await, hangs, "it has ended");
+    }
+}

@@ -1,0 +1,221 @@
+//! Connections whose protocol is not known yet, bounded in number.
+//!
+//! A connection costs a peer nothing and the server a permit, so many silent peers must not be
+//! able to use up all permits. At the limit a new connection therefore evicts the one that has been
+//! silent longest: refusing the new one would lock out every client with something to send, and
+//! such clients send immediately. The evicted connection is one of the address (IPv6: /64) that has
+//! the most silent ones, so a flood from one address evicts its own.
+//!
+//! If none is silent, the connection that has been unclassified longest is classified by its input
+//! so far, as at its deadline. No byte is lost, and it would have had at most the detection time
+//! anyway.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::address::counted_as;
+
+/// The permits of a server for unclassified connections.
+#[derive(Debug)]
+pub(crate) struct Unclassified {
+    limit: AtomicUsize,
+    queues: Mutex<Queues>,
+}
+
+/// By age, oldest first. Dropping a sender evicts its connection.
+#[derive(Debug, Default)]
+struct Queues {
+    next: u64,
+    silent: BTreeMap<u64, (IpAddr, oneshot::Sender<()>)>,
+    /// Number of silent connections of each address.
+    silent_of_address: HashMap<IpAddr, usize>,
+    speaking: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+/// The permit of a connection until it is classified or closed; dropping it returns it.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    id: u64,
+    address: IpAddr,
+    unclassified: Arc<Unclassified>,
+    evicted: oneshot::Receiver<()>,
+}
+
+impl Unclassified {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit: AtomicUsize::new(limit), queues: Mutex::default() }
+    }
+
+    /// Changes the limit. Connections beyond it are evicted as new ones arrive.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Returns a permit for a new connection of `peer`; at the limit, evicts another connection.
+    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Permit {
+        let address = counted_as(peer);
+        let (evict, evicted) = oneshot::channel();
+        let mut queues = self.lock();
+        if queues.silent.len() + queues.speaking.len() >= self.limit.load(Ordering::Relaxed)
+            && !queues.evict_silent()
+        {
+            queues.speaking.pop_first();
+        }
+        let id = queues.next;
+        queues.next += 1;
+        queues.add_silent(id, address, evict);
+        drop(queues);
+        Permit { id, address, unclassified: self.clone(), evicted }
+    }
+
+    /// Closes a silent connection, if there is one: another connection needs its other
+    /// resources.
+    pub(crate) fn evict_silent(&self) {
+        self.lock().evict_silent();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queues {
+    fn add_silent(&mut self, id: u64, address: IpAddr, evict: oneshot::Sender<()>) {
+        self.silent.insert(id, (address, evict));
+        *self.silent_of_address.entry(address).or_default() += 1;
+    }
+
+    fn remove_silent(&mut self, id: u64) -> Option<oneshot::Sender<()>> {
+        let (address, evict) = self.silent.remove(&id)?;
+        if let Some(count) = self.silent_of_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.silent_of_address.remove(&address);
+            }
+        }
+        Some(evict)
+    }
+
+    /// Evicts the longest silent connection of the address that has the most of them.
+    fn evict_silent(&mut self) -> bool {
+        let most = self.silent_of_address.values().max().copied().unwrap_or(0);
+        let oldest =
+            self.silent.iter().find(|(_, (address, _))| self.silent_of_address[address] == most);
+        let oldest = oldest.map(|(id, _)| *id);
+        oldest.and_then(|id| self.remove_silent(id)).is_some()
+    }
+}
+
+impl Permit {
+    /// Records that the first byte arrived.
+    pub(crate) fn speaks(&self) {
+        let mut queues = self.unclassified.lock();
+        if let Some(evict) = queues.remove_silent(self.id) {
+            queues.speaking.insert(self.id, evict);
+        }
+    }
+
+    /// Records that the input was TLS, and that no decrypted byte has arrived yet.
+    pub(crate) fn mark_silent(&self) {
+        let mut queues = self.unclassified.lock();
+        if let Some(evict) = queues.speaking.remove(&self.id) {
+            queues.add_silent(self.id, self.address, evict);
+        }
+    }
+
+    /// Completes when the connection is evicted.
+    ///
+    /// Cancel safe: yes.
+    pub(crate) async fn evicted(&mut self) {
+        // Always an error, because nothing is ever sent.
+        let _ = (&mut self.evicted).await;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut queues = self.unclassified.lock();
+        queues.remove_silent(self.id);
+        queues.speaking.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::tests::peer;
+
+    fn is_evicted(permit: &mut Permit) -> bool {
+        permit.evicted.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+
+    fn evicted(permits: &mut [Permit]) -> Vec<bool> {
+        permits.iter_mut().map(is_evicted).collect()
+    }
+
+    #[test]
+    fn at_the_limit_the_oldest_silent_connection_is_evicted() {
+        let unclassified = Arc::new(Unclassified::new(3));
+        let mut permits: Vec<Permit> = (0..3).map(|_| unclassified.enter(peer(1))).collect();
+        assert_eq!(evicted(&mut permits), [false, false, false]);
+        permits[0].speaks();
+        permits.push(unclassified.enter(peer(1)));
+        assert_eq!(evicted(&mut permits), [false, true, false, false]);
+        permits.push(unclassified.enter(peer(1)));
+        assert_eq!(evicted(&mut permits), [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn if_none_is_silent_the_oldest_connection_is_evicted() {
+        let unclassified = Arc::new(Unclassified::new(2));
+        let mut permits: Vec<Permit> = (0..2).map(|_| unclassified.enter(peer(1))).collect();
+        permits.iter().for_each(Permit::speaks);
+        permits.push(unclassified.enter(peer(1)));
+        assert_eq!(evicted(&mut permits), [true, false, false]);
+        // An evicted connection does not return.
+        permits[0].speaks();
+        assert_eq!(unclassified.lock().speaking.len(), 1);
+    }
+
+    /// A finished TLS handshake is no input: a client that then sends nothing can be evicted.
+    #[test]
+    fn a_connection_that_is_silent_within_tls_is_evicted_before_newer_ones() {
+        let unclassified = Arc::new(Unclassified::new(2));
+        let mut permits: Vec<Permit> = (0..2).map(|_| unclassified.enter(peer(1))).collect();
+        permits[0].speaks();
+        permits[0].mark_silent();
+        permits.push(unclassified.enter(peer(1)));
+        assert_eq!(evicted(&mut permits), [true, false, false]);
+    }
+
+    #[test]
+    fn a_classified_connection_returns_its_permit() {
+        let unclassified = Arc::new(Unclassified::new(1));
+        let first = unclassified.enter(peer(1));
+        first.speaks();
+        drop(first);
+        let mut second = unclassified.enter(peer(1));
+        assert!(!is_evicted(&mut second));
+        unclassified.evict_silent();
+        assert!(is_evicted(&mut second));
+        unclassified.evict_silent();
+    }
+
+    #[test]
+    fn an_address_with_many_silent_connections_evicts_its_own() {
+        let unclassified = Arc::new(Unclassified::new(4));
+        let mut permits: Vec<Permit> =
+            [2, 1, 1, 1].map(|number| unclassified.enter(peer(number))).into();
+        // The oldest is of another address.
+        permits.push(unclassified.enter(peer(1)));
+        assert_eq!(evicted(&mut permits), [false, true, false, false, false]);
+        permits.push(unclassified.enter(peer(3)));
+        assert_eq!(evicted(&mut permits), [false, true, true, false, false, false]);
+        drop(permits);
+        assert!(unclassified.lock().silent_of_address.is_empty());
+    }
+}
