@@ -1,13 +1,17 @@
 //! The served directory: publishing, and the partial files that are kept.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::OnExists;
 use rustix::fs::{AtFlags, Dir, DirEntry, Mode, OFlags, openat, statat};
@@ -18,7 +22,7 @@ use crate::disk::{self, Lock};
 use crate::hidden::{Hidden, is_named};
 use crate::index::PartialLimits;
 use crate::key::TransferKey;
-use crate::names::{self, check_name};
+use crate::names;
 use crate::quota::{Quota, StoreError};
 use crate::root::Root;
 use crate::usage::Usage;
@@ -170,7 +174,7 @@ impl Directory {
             Err(Errno::EXIST)
                 if self.present(path)?.is_some_and(|kind| matches!(kind, Kind::Directory(_))) =>
             {
-                check_name(above, name.as_bytes())
+                self.check_name(parent.as_ref(), name.as_bytes())
             }
             Err(error) => Err(error.into()),
         }
@@ -299,19 +303,49 @@ impl Directory {
                         }
                         Ok(()) => {}
                         // Another upload may have created it, perhaps under another spelling.
-                        Err(Errno::EXIST) => check_name(above, name)?,
+                        Err(Errno::EXIST) => self.check_name(directory.as_ref(), name)?,
                         Err(error) => return Err(error.into()),
                     }
                     openat(above, name, flags, Mode::empty())?
                 }
                 opened => {
-                    check_name(above, name)?;
+                    self.check_name(directory.as_ref(), name)?;
                     opened?
                 }
             };
             directory = Some(opened.into());
         }
         Ok(directory)
+    }
+
+    /// Checks that the entry `name` of `above` has exactly this name, if there is one; `None` for
+    /// the served directory itself.
+    ///
+    /// # Errors
+    /// `AlreadyExists` with the name that it has, or the kernel's error.
+    pub(crate) fn check_name(&self, above: Option<&File>, name: &[u8]) -> io::Result<()> {
+        match self.stored_as(above, name)? {
+            None => Ok(()),
+            Some(other) => {
+                let message = names::not_distinguished(&escaped(name), &other);
+                Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
+            }
+        }
+    }
+
+    /// Returns the escaped name of the entry of `above` that is found as `name`, if that is another
+    /// name; `None` for the served directory itself.
+    pub(crate) fn stored_as(
+        &self,
+        above: Option<&File>,
+        name: &[u8],
+    ) -> io::Result<Option<String>> {
+        let name = Path::new(OsStr::from_bytes(name));
+        let other = match above {
+            Some(above) => disk::stored_as(disk::At { directory: above.as_fd(), name })?,
+            None => self.root.names.stored_as(self.handle(), name)?,
+        };
+        Ok(other.map(|other| escaped(other.as_bytes())))
     }
 
     /// Renames `hidden` to `path`, or as `on_exists` decides if that is taken; returns the path,
@@ -327,7 +361,7 @@ impl Directory {
         if !hidden.is_named()? {
             return Err(io::Error::other("the partial file of this upload was removed"));
         }
-        let published = rename(hidden, into, path, on_exists)?;
+        let published = self.rename(hidden, parent.as_ref(), path, on_exists)?;
         if !self.fsyncs() {
             return Ok((published, false));
         }
@@ -346,28 +380,31 @@ impl Directory {
         tracing::error!(%error, path = %published, "stored, but its directory cannot be synced");
         Ok((published, false))
     }
-}
 
-fn rename(
-    hidden: &Hidden,
-    into: &File,
-    path: &FilePath,
-    on_exists: OnExists,
-) -> io::Result<FilePath> {
-    let named = |number: Option<u32>| match number {
-        Some(number) => path.numbered(number).map_err(io::Error::other),
-        None => Ok(path.clone()),
-    };
-    match hidden.rename(into.as_fd(), on_exists, named) {
-        Err(error)
-            if on_exists == OnExists::Overwrite && error.kind() == io::ErrorKind::AlreadyExists =>
-        {
-            // The file system may not distinguish this name from that of another file.
-            check_name(into, path.file_name().as_bytes())?;
-            hidden.replace(into.as_fd(), path.as_ref())?;
-            Ok(path.clone())
+    fn rename(
+        &self,
+        hidden: &Hidden,
+        parent: Option<&File>,
+        path: &FilePath,
+        on_exists: OnExists,
+    ) -> io::Result<FilePath> {
+        let into = parent.unwrap_or_else(|| self.handle());
+        let named = |number: Option<u32>| match number {
+            Some(number) => path.numbered(number).map_err(io::Error::other),
+            None => Ok(path.clone()),
+        };
+        match hidden.rename(into.as_fd(), on_exists, named) {
+            Err(error)
+                if on_exists == OnExists::Overwrite
+                    && error.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                // The file system may not distinguish this name from that of another file.
+                self.check_name(parent, path.file_name().as_bytes())?;
+                hidden.replace(into.as_fd(), path.as_ref())?;
+                Ok(path.clone())
+            }
+            renamed => renamed,
         }
-        renamed => renamed,
     }
 }
 
@@ -393,14 +430,15 @@ mod tests {
     #[test]
     fn a_rename_that_fails_is_an_error_whatever_the_policy() {
         let scratch = tempfile::tempdir().unwrap();
-        let directory = Arc::new(File::open(scratch.path()).unwrap());
+        let root = Arc::new(Root::open(scratch.path()).unwrap());
+        let directory = Directory::new(root, Settings::default(), None);
         std::fs::create_dir(scratch.path().join("removed")).unwrap();
         let removed = File::open(scratch.path().join("removed")).unwrap();
         std::fs::remove_dir(scratch.path().join("removed")).unwrap();
-        let hidden = Hidden::create(&directory, None).unwrap();
+        let hidden = Hidden::create(directory.shared_handle(), None).unwrap();
         for on_exists in [OnExists::Error, OnExists::Rename, OnExists::Overwrite] {
             let path = FilePath::parse("x").unwrap();
-            rename(&hidden, &removed, &path, on_exists).unwrap_err();
+            directory.rename(&hidden, Some(&removed), &path, on_exists).unwrap_err();
             assert!(hidden.is_named().unwrap());
         }
     }

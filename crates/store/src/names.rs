@@ -1,15 +1,7 @@
 //! Names of hidden files (`.anyport-<key>.part` and `.anyport-<key>.state`), and names that the
 //! file system does not distinguish.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-use anyport_proto::transfer::file_name::escaped;
-
-use crate::disk::At;
 
 const PREFIX: &str = ".anyport-";
 const PARTIAL: &str = ".part";
@@ -58,28 +50,7 @@ pub(crate) fn state_of(name: &str) -> Option<String> {
     name.strip_suffix(PARTIAL).map(|key| format!("{key}{STATE}"))
 }
 
-/// Checks that the entry `name` of `directory` has exactly this name, if there is one.
-///
-/// # Errors
-/// `AlreadyExists` with the name that it has, or the kernel's error.
-pub(crate) fn check_name(directory: &File, name: &[u8]) -> io::Result<()> {
-    match stored_as(directory, name)? {
-        None => Ok(()),
-        Some(other) => {
-            let message = not_distinguished(&escaped(name), &other);
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
-        }
-    }
-}
-
 /// Returns the reason why `asked` cannot be stored beside `other`.
 pub fn not_distinguished(asked: &str, other: &str) -> String {
     format!("{asked} exists as {other}: the file system does not distinguish these names")
-}
-
-/// Returns the escaped name of the entry that is found as `name`, if that is another name.
-pub(crate) fn stored_as(directory: &File, name: &[u8]) -> io::Result<Option<String>> {
-    let name = Path::new(std::ffi::OsStr::from_bytes(name));
-    let other = crate::disk::stored_as(At { directory: directory.as_fd(), name })?;
-    Ok(other.map(|other| escaped(other.as_bytes())))
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::OFlags;
 
+use crate::disk::NameComparison;
 use crate::index::Partials;
 
 /// A directory that is open, and the index of its partial files. All paths are resolved from the
@@ -21,6 +22,7 @@ pub(crate) struct Root {
     /// Size of its file system, in bytes.
     pub(crate) capacity: u64,
     pub(crate) partials: Partials,
+    pub(crate) names: NameComparison,
 }
 
 impl Root {
@@ -32,8 +34,8 @@ impl Root {
             Ok(stat) => (stat.f_frsize.max(1), stat.f_blocks.saturating_mul(stat.f_frsize)),
             Err(_) => (USUAL_BLOCK, u64::MAX),
         };
-        let (handle, partials) = (Arc::new(handle), Partials::default());
-        Ok(Self { handle, device, block, capacity, partials })
+        let (partials, names) = (Partials::default(), NameComparison::default());
+        Ok(Self { handle: Arc::new(handle), device, block, capacity, partials, names })
     }
 
     /// Whether it is the directory that `found` describes.

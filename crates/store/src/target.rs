@@ -9,7 +9,6 @@ use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
 use crate::directory::Directory;
-use crate::names::stored_as;
 
 /// A path that a file can be stored under.
 #[derive(Debug, Default)]
@@ -65,7 +64,7 @@ impl Directory {
                 }
                 _ => return Err(Impossible::NotADirectory(shown(), "not a directory")),
             }
-            if let Some(other) = stored_as(at, name).map_err(Impossible::Error)? {
+            if let Some(other) = self.stored_as(above.as_ref(), name).map_err(Impossible::Error)? {
                 return Err(Impossible::StoredAs(shown(), other));
             }
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -73,7 +72,8 @@ impl Directory {
         }
         let at = above.as_ref().unwrap_or_else(|| self.handle());
         // A name that this file system cannot have is an error here already.
-        let stored_as = stored_as(at, path.file_name().as_bytes()).map_err(Impossible::Error)?;
+        let stored_as = self.stored_as(above.as_ref(), path.file_name().as_bytes());
+        let stored_as = stored_as.map_err(Impossible::Error)?;
         writable(at)?;
         Ok(Target { missing: 0, stored_as })
     }

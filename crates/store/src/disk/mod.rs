@@ -5,7 +5,8 @@
 //! - [`probe`]: find out which features a file system lacks, before there is content
 //! - [`lock`]: lock a file, where the file system has locks
 //! - [`open_owned`], [`is_shared`]: open a file that another user may have put there
-//! - [`stored_as`]: the name of an entry that was found under another spelling
+//! - [`stored_as`]: the name of an entry that was found under another spelling; [`NameComparison`]
+//!   keeps how an open directory compares names
 //! - [`umask`], [`limited_mode`]: permissions that a peer asks for
 
 mod lock;
@@ -15,7 +16,7 @@ mod probe;
 mod publish;
 
 pub use lock::{Lock, lock};
-pub use names::stored_as;
+pub use names::{NameComparison, stored_as};
 pub(crate) use owned::{check_owned, is_writable_by_others};
 pub use owned::{is_shared, open_owned};
 pub use probe::{Lack, probe};

@@ -6,15 +6,48 @@
 //! cheap test comes first: is the entry also found under other spellings of the name?
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstatfs, ioctl_getflags, openat, statat};
 use rustix::io::Errno;
 
 use super::At;
+
+/// How one open directory compares names, kept from the first entry that is found in it on: then
+/// its entries need no lookup under other spellings.
+///
+/// The `casefold` attribute can be changed only while a directory is empty, so what is kept can
+/// become wrong only if a served directory is emptied and changed while it is open.
+#[derive(Debug, Default)]
+pub struct NameComparison {
+    is_exact: OnceLock<bool>,
+}
+
+impl NameComparison {
+    /// Returns the same as [`stored_as`] for the entry `name` of `directory`, which must be the
+    /// same directory in each call.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn stored_as(&self, directory: &File, name: &Path) -> io::Result<Option<OsString>> {
+        if self.is_exact.get() == Some(&true) {
+            return Ok(None);
+        }
+        let directory = directory.as_fd();
+        let stored = stored_as(At { directory, name })?;
+        if self.is_exact.get().is_none()
+            && statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        {
+            let _ = self.is_exact.set(stored.is_none() && compares_bytes(directory));
+        }
+        Ok(stored)
+    }
+}
 
 /// Returns the name of the directory entry found at `at`, if that is not exactly the requested
 /// name. The parent directory is read only where its file system may not distinguish names.
@@ -117,7 +150,7 @@ mod tests {
     #[test]
     fn names_that_a_directory_has_are_exact() {
         let scratch = tempfile::tempdir().unwrap();
-        let directory = std::fs::File::open(scratch.path()).unwrap();
+        let directory = File::open(scratch.path()).unwrap();
         let stored = |name: &str| {
             stored_as(At { directory: directory.as_fd(), name: Path::new(name) }).unwrap()
         };
@@ -128,6 +161,11 @@ mod tests {
             assert_eq!(stored(name), None, "{name}");
         }
         assert!(compares_bytes(&directory));
+        let kept = NameComparison::default();
+        assert_eq!(kept.stored_as(&directory, Path::new("missing")).unwrap(), None);
+        assert_eq!(kept.is_exact.get(), None, "a missing entry shows nothing");
+        assert_eq!(kept.stored_as(&directory, Path::new("README")).unwrap(), None);
+        assert_eq!(kept.is_exact.get(), Some(&true));
         std::fs::create_dir(scratch.path().join("d")).unwrap();
         std::fs::write(scratch.path().join("d/x"), b"").unwrap();
         assert_eq!((stored("d/x"), stored("d/X"), stored("README/x")), (None, None, None));
