@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use anyport_client::{Encryption, Target};
 use anyport_console::{Exit, Failure, to_stderr};
-use anyport_tls::client::{Client, Met, Trust};
+use anyport_tls::client::{Client, Trust, TrustedBy};
 use anyport_tls::identity::{Identity, IdentityError, KEPT as KEPT_AS};
 use anyport_tls::server::Server;
 use rustix::fs::Access;
@@ -236,18 +236,18 @@ fn check_effect(flags: &ClientTls, targets: &[Target]) -> Result<(), Failure> {
 }
 
 /// What a person has to know of a server that nobody vouches for.
-fn tell(target: &Target, met: &Met) {
+fn tell(target: &Target, met: &TrustedBy) {
     let authority = target.address();
     match met {
-        Met::New { fingerprint, file, error: None } => to_stderr(&format!(
+        TrustedBy::New { fingerprint, file, error: None } => to_stderr(&format!(
             "trusting {authority} on first use: certificate {fingerprint} is stored in {}",
             file.display()
         )),
-        Met::New { fingerprint, error: Some(error), .. } => to_stderr(&format!(
+        TrustedBy::New { fingerprint, error: Some(error), .. } => to_stderr(&format!(
             "warning: trusting {authority} on first use, certificate {fingerprint}; it \
             cannot be stored: {error}"
         )),
-        Met::Unchecked { fingerprint } => to_stderr(&format!(
+        TrustedBy::Unchecked { fingerprint } => to_stderr(&format!(
             "warning: certificate of {authority} not verified (-k): the connection \
             can be intercepted; \
              fingerprint {fingerprint}"

@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_tls::client::{Client, Met, NewServer, Trust};
+use anyport_tls::client::{Client, NewServer, Trust, TrustedBy};
 use anyport_tls::{ClientMachine, ClientSide, MaybeTls, Parts, TRUNCATED, TlsError};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -23,11 +23,11 @@ pub struct Encryption {
     met: Arc<Tell>,
 }
 
-type Tell = dyn Fn(&Target, &Met) + Send + Sync;
+type Tell = dyn Fn(&Target, &TrustedBy) + Send + Sync;
 
 impl Encryption {
     /// `met` is told of each server whose handshake is over.
-    pub fn new(client: Client, met: impl Fn(&Target, &Met) + Send + Sync + 'static) -> Self {
+    pub fn new(client: Client, met: impl Fn(&Target, &TrustedBy) + Send + Sync + 'static) -> Self {
         Self { client: Arc::new(client), met: Arc::new(met) }
     }
 }
@@ -86,7 +86,7 @@ impl Stream {
             Scheme::Http => NewServer::SameName,
             _ => NewServer::AnyName,
         };
-        let (machine, meeting) =
+        let (machine, verification) =
             encryption.client.connect(&target.host, target.port, alpn, new).map_err(failed)?;
         let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());
         let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out, error: None });
@@ -114,7 +114,7 @@ impl Stream {
             }
             is_tls = true;
         }
-        if let Some(met) = meeting.conclude() {
+        if let Some(met) = verification.conclude() {
             (encryption.met)(target, &met);
         }
         stream.tls = Some(tls);

@@ -13,22 +13,21 @@ pub const THREADS: usize = 64;
 
 static POOL: Semaphore = Semaphore::const_new(THREADS);
 
-/// Runs `work` on this thread, which may block, once the pool has a place for it.
+/// Runs `work` on this thread, which may block, once the pool has a free permit.
 ///
 /// Cancel safe: yes; dropped before there is a place, `work` has not begun.
 pub async fn run<T>(work: impl FnOnce() -> T) -> T {
     // The semaphore is never closed.
-    let _place = POOL.acquire().await.ok();
+    let _permit = POOL.acquire().await.ok();
     block_in_place(work)
 }
 
-/// Threads that a runtime has to have beside its workers, for this pool and for `others`, which the
-/// program counts itself.
+/// Returns the number of blocking threads that a runtime needs, for this pool and for `others`.
 pub const fn threads(others: usize) -> usize {
     THREADS.saturating_add(others).saturating_add(SPARE)
 }
 
-/// For name lookups, a reload, and what ends a connection that is dropped.
+/// For name resolution, reloads, and destructors of connections.
 const SPARE: usize = 64;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Which congestion control a socket uses (DESIGN decision 10).
+//! Congestion control of sockets.
 //!
-//! The sender's socket decides how fast a transfer may go. On a path that never leaves the machine
-//! pacing helps nobody: `bbr` caps a loopback stream well below what `reno` reaches
-//! (bench/records/). So `auto` picks `reno` there, if the system lets us, and leaves every real
-//! network to the system's own choice.
+//! The sender's socket decides how fast a transfer may be. Pacing does not help on a path within
+//! one machine: `bbr` limits a loopback stream to much less than `reno` reaches (bench/records/).
+//! So `auto` selects `reno` there, if the system permits it, and keeps the system's default for
+//! every other path.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use rustix::net::sockopt;
 pub const HINT: &str =
     "see sysctl net.ipv4.tcp_allowed_congestion_control, or use --congestion auto";
 
-/// What a user asks for.
+/// The requested congestion control.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Congestion {
     /// `reno` where the peer is this machine, the system's default elsewhere.
@@ -51,11 +51,11 @@ impl std::fmt::Display for Congestion {
 }
 
 impl Congestion {
-    /// Whether the system takes a named algorithm, asked with a listening socket, which hands it on
-    /// to those it accepts.
+    /// Checks that the system accepts a named algorithm, with a listening socket, whose accepted
+    /// sockets inherit it.
     ///
     /// # Errors
-    /// What the system says against it.
+    /// The error of the system.
     pub fn check(&self, listener: impl AsFd) -> io::Result<()> {
         match self {
             Self::Named(name) => Ok(sockopt::set_tcp_congestion(listener, name)?),
@@ -63,11 +63,12 @@ impl Congestion {
         }
     }
 
-    /// Sets a connected socket as asked, and gives the name of the algorithm it now uses.
+    /// Applies the setting to a connected socket, and returns the name of the algorithm that it now
+    /// uses.
     ///
     /// # Errors
-    /// A named algorithm that the system does not know or does not allow us. `Auto` and `System`
-    /// never fail for that.
+    /// The system does not know a named algorithm or does not permit it. `Auto` and `System` never
+    /// fail for that.
     pub fn apply(
         &self,
         socket: impl AsFd,
@@ -77,7 +78,7 @@ impl Congestion {
         match self {
             Self::System => {}
             Self::Auto if peer.ip().is_loopback() || peer.ip() == local.ip() => {
-                // Not allowed, or not built in: the system's own is good too.
+                // Without permission or support, the system's default remains.
                 let _ = sockopt::set_tcp_congestion(&socket, LOCAL_CHOICE);
             }
             Self::Auto => {}
@@ -87,15 +88,15 @@ impl Congestion {
     }
 }
 
-/// The name of the algorithm that a socket uses.
+/// Returns the name of the algorithm that a socket uses.
 ///
 /// # Errors
-/// A socket that is not TCP's.
+/// The socket is not a TCP socket.
 pub fn in_use(socket: impl AsFd) -> io::Result<String> {
     Ok(sockopt::tcp_congestion(socket)?)
 }
 
-/// Open to every user, built into every kernel, and not paced.
+/// Permitted to every user, part of every kernel, and without pacing.
 const LOCAL_CHOICE: &str = "reno";
 
 #[cfg(test)]

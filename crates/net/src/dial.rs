@@ -1,4 +1,4 @@
-//! Connecting by name, over whichever address answers first (RFC 8305, Happy Eyeballs).
+//! Connecting by name, to the first address that answers (RFC 8305, Happy Eyeballs).
 //!
 //! ```text
 //!   getaddrinfo's order, families in turn:   [2001:db8::1]   192.0.2.1   [2001:db8::2]   …
@@ -19,43 +19,43 @@ use crate::resolve::{
     Family, NO_ADDRESS, Port, Query, ResolveError, address_text, is_address, resolve,
 };
 
-/// Why no connection came about.
+/// Why connecting failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// getaddrinfo knows no such name.
+    /// The resolver does not know the name.
     #[error("cannot resolve {host}")]
     Resolve {
-        /// As it was asked.
+        /// Host as given.
         host: String,
-        /// What the resolver said.
+        /// The error of the resolver.
         #[source]
         source: ResolveError,
     },
-    /// No address of the host could be connected to; this is the preferred one.
+    /// Connecting to all addresses failed; this is the preferred one.
     #[error("cannot connect to {}", host_and_address(host, *address))]
     Connect {
         /// The host as the caller wrote it.
         host: String,
         /// The numeric address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
-/// Connects to `host` and `port`: to whichever of its addresses answers first, each given at most
-/// `patience`.
+/// Connects to `host` and `port`: to the first of its addresses that answers. Each attempt has
+/// `timeout`.
 ///
 /// # Errors
-/// The name does not resolve, or each address failed; the failure of the preferred address is told.
-pub fn dial(host: &str, port: u16, patience: Duration) -> Result<TcpStream, DialError> {
+/// The name does not resolve, or all addresses failed; then the error of the preferred address.
+pub fn dial(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, DialError> {
     let port = Port::Number(port);
     let query = Query { host: host.to_owned(), port, family: Family::Any };
     let unresolved = |source| DialError::Resolve { host: host.to_owned(), source };
-    let found = resolve(&query, patience).map_err(unresolved)?;
-    match dial_first(&found.addresses, patience) {
+    let found = resolve(&query, timeout).map_err(unresolved)?;
+    match dial_first(&found.addresses, timeout) {
         Ok(stream) => Ok(stream),
         Err(Some((address, source))) => {
             Err(DialError::Connect { host: host.to_owned(), address, source })
@@ -67,19 +67,19 @@ pub fn dial(host: &str, port: u16, patience: Duration) -> Result<TcpStream, Dial
     }
 }
 
-/// `localhost (127.0.0.1:80)`, or the address alone where the host is an address.
+/// Returns `localhost (127.0.0.1:80)`, or only the address if the host is an address.
 fn host_and_address(host: &str, address: SocketAddr) -> String {
     let shown = address_text(address);
     if is_address(host) { shown } else { format!("{host} ({shown})") }
 }
 
-/// The first of `addresses` that answers, or why the preferred one did not; `None` if there is no
-/// address.
+/// Connects to the first of `addresses` that answers. Returns the error of the preferred one;
+/// `None` if there is no address.
 fn dial_first(
     addresses: &[SocketAddr],
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<TcpStream, Option<(SocketAddr, io::Error)>> {
-    let mut race = Race::new(addresses, patience);
+    let mut race = Race::new(addresses, timeout);
     loop {
         if let Some(stream) = race.begin_next() {
             return Ok(stream);
@@ -95,13 +95,13 @@ fn dial_first(
 
 /// The attempts to connect to one name.
 struct Race {
-    /// What has not begun, with its place in the order.
+    /// Addresses without an attempt yet, by their index.
     waiting: VecDeque<(usize, SocketAddr)>,
     attempts: Vec<Attempt>,
-    /// When the next one may begin, whatever became of those before.
+    /// When the next attempt may begin, whatever the state of the others.
     next: Instant,
-    patience: Duration,
-    /// Of the address that stands first.
+    timeout: Duration,
+    /// The error of the address with the lowest index.
     failure: Option<(usize, SocketAddr, io::Error)>,
 }
 
@@ -109,17 +109,17 @@ struct Attempt {
     place: usize,
     address: SocketAddr,
     socket: Socket,
-    /// `None` if that is beyond what the clock can tell.
+    /// `None` if the clock cannot represent it.
     until: Option<Instant>,
 }
 
 impl Race {
-    fn new(addresses: &[SocketAddr], patience: Duration) -> Self {
+    fn new(addresses: &[SocketAddr], timeout: Duration) -> Self {
         let waiting = interleaved(addresses).into_iter().enumerate().collect();
-        Self { waiting, attempts: Vec::new(), next: Instant::now(), patience, failure: None }
+        Self { waiting, attempts: Vec::new(), next: Instant::now(), timeout, failure: None }
     }
 
-    /// Begins what is due, until an attempt is under way.
+    /// Begins the attempts that are due, until one is in progress.
     fn begin_next(&mut self) -> Option<TcpStream> {
         while self.attempts.is_empty() || Instant::now() >= self.next {
             let (place, address) = self.waiting.pop_front()?;
@@ -130,7 +130,7 @@ impl Race {
                     Err(error) => self.failed(place, address, error),
                 },
                 Ok((socket, Progress::UnderWay)) => {
-                    let until = now.checked_add(self.patience);
+                    let until = now.checked_add(self.timeout);
                     self.attempts.push(Attempt { place, address, socket, until });
                     self.next = now + ATTEMPT_DELAY;
                 }
@@ -166,7 +166,7 @@ impl Race {
         None
     }
 
-    /// Which attempts have ended, in their order.
+    /// Returns for each attempt whether it has ended.
     fn poll(&self, due: Option<Instant>) -> Vec<bool> {
         let mut sockets: Vec<PollFd<'_>> = self
             .attempts
@@ -177,12 +177,12 @@ impl Race {
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut sockets, left.as_ref()) {
             Ok(_) => sockets.iter().map(|socket| !socket.revents().is_empty()).collect(),
-            // Interrupted, most likely: asked again.
+            // Most likely interrupted; the caller polls again.
             Err(_) => vec![false; self.attempts.len()],
         }
     }
 
-    /// The next attempt waits for nothing now.
+    /// Records a failure, after which the next attempt may begin immediately.
     fn failed(&mut self, place: usize, address: SocketAddr, error: io::Error) {
         tracing::debug!(%address, %error, "cannot connect");
         self.next = Instant::now();
@@ -192,8 +192,8 @@ impl Race {
     }
 }
 
-/// RFC 8305 §4: families in turn, beginning with that of the first address, else in the order that
-/// they came in.
+/// RFC 8305 §4: alternates the families, beginning with that of the first address, and keeps the
+/// order within a family.
 fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else { return Vec::new() };
     let of_first = |address: &&SocketAddr| address.is_ipv4() == first.is_ipv4();
@@ -229,7 +229,7 @@ fn blocking(socket: Socket) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// How long an attempt is alone before the next begins (RFC 8305 §8, Connection Attempt Delay).
+/// Delay before the next attempt begins (RFC 8305 §8, Connection Attempt Delay).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
@@ -238,8 +238,8 @@ mod tests {
 
     use super::*;
 
-    /// A test that hangs for so long has failed.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    /// A test that takes longer has failed.
+    const TIMEOUT: Duration = Duration::from_secs(20);
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -251,12 +251,12 @@ mod tests {
         (listener, address)
     }
 
-    /// Nobody listens there.
+    /// Returns an address without a listener.
     fn refusing() -> SocketAddr {
         listener().1
     }
 
-    /// An address whose SYNs go unanswered: its queue of connections that nobody accepts is full.
+    /// Returns an address whose SYNs get no answer, because its accept queue is full.
     fn black_hole() -> (Vec<Socket>, SocketAddr) {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_beginning_with_the_first() {
+    fn address_families_alternate_beginning_with_the_first() {
         for (given, expected) in [
             (&["[::1]:1", "[::1]:2", "1.1.1.1:1"][..], &["[::1]:1", "1.1.1.1:1", "[::1]:2"][..]),
             (&["1.1.1.1:1", "[::1]:1", "[::1]:2"], &["1.1.1.1:1", "[::1]:1", "[::1]:2"]),
@@ -286,24 +286,24 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_silent_holds_up_nobody_for_long() {
+    fn an_address_that_does_not_answer_delays_the_next_one_briefly() {
         let (_held, silent) = black_hole();
         let (_listener, good) = listener();
         let started = Instant::now();
-        let stream = dial_first(&[silent, good], PATIENCE).unwrap();
+        let stream = dial_first(&[silent, good], TIMEOUT).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), good);
         let elapsed = started.elapsed();
-        // The first one had its time, and not all of it.
-        assert!((ATTEMPT_DELAY..PATIENCE / 2).contains(&elapsed), "{elapsed:?}");
+        // The first address had its delay, and not its whole timeout.
+        assert!((ATTEMPT_DELAY..TIMEOUT / 2).contains(&elapsed), "{elapsed:?}");
     }
 
     #[test]
     fn an_error_names_the_host_as_it_was_written_and_its_address() {
         let port = refusing().port();
-        let error = dial("localhost", port, PATIENCE).unwrap_err().to_string();
+        let error = dial("localhost", port, TIMEOUT).unwrap_err().to_string();
         let address = if error.contains('[') { "[::1]" } else { "127.0.0.1" };
         assert_eq!(error, format!("cannot connect to localhost ({address}:{port})"));
-        let error = dial("127.0.0.1", port, PATIENCE).unwrap_err().to_string();
+        let error = dial("127.0.0.1", port, TIMEOUT).unwrap_err().to_string();
         assert_eq!(error, format!("cannot connect to 127.0.0.1:{port}"));
     }
 
@@ -312,34 +312,34 @@ mod tests {
         let (_listener, good) = listener();
         let refusing: Vec<_> = (0..64).map(|_| refusing()).collect();
         let started = Instant::now();
-        let stream = dial_first(&[&refusing[..], &[good]].concat(), PATIENCE).unwrap();
+        let stream = dial_first(&[&refusing[..], &[good]].concat(), TIMEOUT).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), good);
         assert!(started.elapsed() < 64 * ATTEMPT_DELAY / 2);
     }
 
     #[test]
-    fn the_first_address_that_answers_is_taken_and_its_socket_waits_for_bytes() {
+    fn the_first_address_that_answers_is_used_and_its_socket_blocks() {
         let ((_one, first), (other, second)) = (listener(), listener());
-        let stream = dial_first(&[first, second], PATIENCE).unwrap();
+        let stream = dial_first(&[first, second], TIMEOUT).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), first);
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let started = Instant::now();
         io::Read::read(&mut &stream, &mut [0]).unwrap_err();
         assert!(started.elapsed() >= Duration::from_millis(40), "it does not block");
-        // The second one was not troubled.
+        // The second address got no connection.
         other.set_nonblocking(true).unwrap();
         assert_eq!(other.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
-    fn the_preferred_address_is_named_also_where_it_fails_last() {
+    fn the_error_of_the_preferred_address_is_reported_also_if_it_fails_last() {
         let (_held, silent) = black_hole();
-        let patience = Duration::from_millis(300);
-        let (address, error) = dial_first(&[silent, refusing()], patience).unwrap_err().unwrap();
+        let timeout = Duration::from_millis(300);
+        let (address, error) = dial_first(&[silent, refusing()], timeout).unwrap_err().unwrap();
         assert_eq!((address, error.kind()), (silent, io::ErrorKind::TimedOut));
         let refusing = [refusing(), refusing()];
-        let (address, error) = dial_first(&refusing, patience).unwrap_err().unwrap();
+        let (address, error) = dial_first(&refusing, timeout).unwrap_err().unwrap();
         assert_eq!((address, error.kind()), (refusing[0], io::ErrorKind::ConnectionRefused));
-        assert!(dial_first(&[], patience).unwrap_err().is_none());
+        assert!(dial_first(&[], timeout).unwrap_err().is_none());
     }
 }

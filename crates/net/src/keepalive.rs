@@ -1,8 +1,7 @@
-//! Finding out that a silent peer is gone: TCP keepalive (RFC 9293 §3.8.4) and the user timeout
-//! (RFC 5482).
+//! Detection of a peer that is gone: TCP keepalive (RFC 9293 §3.8.4) and the user timeout (RFC
+//! 5482).
 //!
-//! For connections on which silence is no fault. A peer that is there answers the kernel's probes
-//! and notices nothing.
+//! For connections that may be idle. A peer that is reachable answers the probes in its kernel.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,30 +9,29 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// From now on the kernel ends the connection when the peer has answered nothing for about
-/// `patience`: neither probes, when nothing is under way, nor what was sent to it, nor what it has
-/// no room for.
+/// Makes the kernel end the connection after the peer has acknowledged nothing for about `timeout`:
+/// neither probes on an idle connection, nor data, nor zero-window probes.
 ///
 /// # Errors
-/// What the kernel said.
-pub fn watch(socket: &impl AsFd, patience: Duration) -> io::Result<()> {
+/// The error of the system.
+pub fn watch(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(socket);
-    let half = (patience / 2).clamp(SHORTEST, LONGEST);
+    let half = (timeout / 2).clamp(SHORTEST, LONGEST);
     let probes = TcpKeepalive::new()
         .with_time(half)
         .with_interval((half / PROBES).clamp(SHORTEST, LONGEST))
         .with_retries(PROBES);
     socket.set_tcp_keepalive(&probes)?;
-    socket.set_tcp_user_timeout(Some(patience.clamp(SHORTEST, 2 * LONGEST)))
+    socket.set_tcp_user_timeout(Some(timeout.clamp(SHORTEST, 2 * LONGEST)))
 }
 
-/// Probes that may go unanswered.
+/// Number of unanswered probes after which the peer is gone.
 const PROBES: u32 = 5;
 
-/// The kernel counts in whole seconds.
+/// Minimum: the kernel counts whole seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// The most that the kernel takes for the time before the first probe.
+/// Maximum of the kernel for the time before the first probe.
 const LONGEST: Duration = Duration::from_secs(32767);
 
 #[cfg(test)]
@@ -43,16 +41,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_asks_in_time_and_for_any_patience() {
+    fn the_kernel_probes_in_time_for_any_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let socket = SockRef::from(&stream);
-        for (patience, first, between, gone) in [
+        for (timeout, first, between, gone) in [
             (Duration::from_secs(60), 30, 6, 60),
             (Duration::from_millis(1), 1, 1, 1),
             (Duration::MAX, 32767, 6553, 65534),
         ] {
-            watch(&stream, patience).unwrap();
+            watch(&stream, timeout).unwrap();
             assert!(socket.keepalive().unwrap());
             assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), first);
             assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), between);

@@ -1,4 +1,4 @@
-//! Closing so that the peer reads our last words.
+//! Lingering close, after which the peer can still read the final response.
 //!
 //! `close(2)` with unread bytes in the receive queue sends RST, and RST may discard the receipt or
 //! the Close frame that is still on its way. So: FIN first, then read on until the peer's FIN, for
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// How long the peer may go on sending after our FIN.
+/// Maximum time that the peer may continue to send after FIN.
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// How much it may send in that time.
+/// Maximum bytes that it may send in that time.
 pub const LINGER_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Half-closes a blocking socket and reads what still comes, within [`LINGER_TIME`] and
+/// Half-closes a blocking socket and discards further input, within [`LINGER_TIME`] and
 /// [`LINGER_BYTES`].
 pub fn close_blocking(mut socket: &TcpStream, scratch: &mut [u8]) {
     let deadline = Instant::now() + LINGER_TIME;
@@ -40,7 +40,7 @@ pub fn close_blocking(mut socket: &TcpStream, scratch: &mut [u8]) {
     }
 }
 
-/// Whether the connection of a socket is over: reset, or closed in both directions. With
+/// Returns whether the connection of a socket is over: reset, or closed in both directions. With
 /// `half_close` the peer's FIN alone is enough.
 pub fn is_over(socket: impl AsFd, half_close: bool) -> bool {
     let mut wanted = PollFlags::HUP | PollFlags::ERR;
@@ -54,7 +54,7 @@ pub fn is_over(socket: impl AsFd, half_close: bool) -> bool {
 
 /// [`close_blocking`] for a socket of the runtime.
 ///
-/// Cancel safe: yes; what was drained was to be thrown away.
+/// Cancel safe: yes; the input is discarded anyway.
 pub async fn close(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let drain = async {
         if socket.shutdown().await.is_err() {

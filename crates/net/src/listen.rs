@@ -1,4 +1,4 @@
-//! Listening sockets from addresses as people write them.
+//! Listening sockets for addresses as users write them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -8,54 +8,53 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::resolve::{self, Query, ResolveError, address_text};
 
-/// Completed connections that the kernel keeps for us to accept.
+/// Maximum number of completed connections that wait for accept.
 const BACKLOG: i32 = 1024;
 
-/// Why an address could not be listened on.
+/// Why listening on an address failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// getaddrinfo knows no such name.
+    /// The resolver does not know the name.
     #[error("cannot resolve {address}")]
     Resolve {
-        /// As it was asked.
+        /// Host and port as given.
         address: String,
-        /// What the resolver said.
+        /// The error of the resolver.
         #[source]
         source: ResolveError,
     },
-    /// The kernel refused one of its addresses.
+    /// The system rejected one of its addresses.
     #[error("cannot listen on {}", address_text(*address))]
     Bind {
         /// The numeric address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// Nothing was left to listen on.
+    /// No address is left to listen on.
     #[error("no address to listen on")]
     NoAddress,
 }
 
-/// All addresses of `HOST:PORT`, in the order of getaddrinfo, each once.
+/// Resolves `HOST:PORT` to its distinct addresses, in the order of getaddrinfo.
 ///
 /// # Errors
 /// [`ListenError::Resolve`].
 pub fn resolve(address: &str) -> Result<Vec<SocketAddr>, ListenError> {
     let unresolved = |source| ListenError::Resolve { address: address.to_owned(), source };
     let query = Query::parse(address).map_err(unresolved)?;
-    Ok(resolve::resolve(&query, PATIENCE).map_err(unresolved)?.addresses)
+    Ok(resolve::resolve(&query, TIMEOUT).map_err(unresolved)?.addresses)
 }
 
-/// How long the addresses of our own listeners may take to be found.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long resolving the addresses of listeners may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Listens on each of `addresses`, IPv4 first. Where port 0 is asked, the first socket's port is
-/// used for all that ask for 0, so that one port reaches the server by either family.
+/// Listens on each of `addresses`, IPv4 first. The first socket's port is used for all addresses
+/// with port 0, so that the server has one port in both families.
 ///
-/// An IPv6 address that this machine does not have is passed over as long as another address is
-/// left.
+/// An IPv6 address that this machine does not have is skipped as long as another address is left.
 ///
 /// # Errors
 /// The first address that could not be bound, or [`ListenError::NoAddress`].
@@ -63,8 +62,7 @@ pub fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError>
     until_free(addresses, || listen_once(addresses))
 }
 
-/// The same for streams and datagrams: beside each listener a socket for datagrams to the same
-/// port.
+/// Like [`listen`], with a socket for datagrams on the port of each listener.
 ///
 /// # Errors
 /// As [`listen`].
@@ -83,7 +81,7 @@ pub fn listen_with_datagrams(
     })
 }
 
-/// With port 0 the port that the first socket gets may be taken for the next one: then another is
+/// With port 0, the port that the first socket gets may be in use for the next one: then another is
 /// tried.
 fn until_free<T>(
     addresses: &[SocketAddr],
@@ -101,7 +99,7 @@ fn until_free<T>(
     Err(ListenError::NoAddress)
 }
 
-/// How often another free port is tried.
+/// How many free ports are tried.
 const PORT_ATTEMPTS: u32 = 16;
 
 fn listen_once(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
@@ -139,7 +137,7 @@ fn listen_once(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // One socket a family: `::` must not take the IPv4 port away from `0.0.0.0`.
+        // One socket for each family: `::` must not occupy the IPv4 port of `0.0.0.0`.
         socket.set_only_v6(true)?;
     }
     // A restarted server must not wait for the TIME-WAIT of its old connections.
@@ -150,7 +148,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// No `SO_REUSEADDR`: of datagrams it would let two programs share the port.
+/// Binds without `SO_REUSEADDR`, which for datagrams would let two programs share the port.
 fn bind_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -196,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_named() {
+    fn the_error_names_a_port_in_use() {
         let first = listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = first[0].local_addr().unwrap();
         let error = listen(&[address]).unwrap_err();

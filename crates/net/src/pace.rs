@@ -1,8 +1,8 @@
-//! Keeping to a rate.
+//! A rate limit.
 
 use std::time::{Duration, Instant};
 
-/// So many bytes per second and no more. Time in which nothing was moved is not made up for.
+/// A rate limit in bytes per second. Unused time is not accumulated.
 #[derive(Debug)]
 pub struct Pace {
     rate: u64,
@@ -11,38 +11,38 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// At most `rate` bytes per second, at least 1.
+    /// Returns a limit of `rate` bytes per second, at least 1.
     pub fn new(rate: u64) -> Self {
         Self { rate: rate.max(1), due: Instant::now() }
     }
 
-    /// So many bytes were moved.
+    /// Records that `count` bytes were moved.
     pub fn moved(&mut self, count: u64) {
         let takes = Duration::try_from_secs_f64(count as f64 / self.rate as f64);
         self.due = self.due.max(Instant::now()) + takes.unwrap_or(LONGEST).min(LONGEST);
     }
 
-    /// How long to wait before the next.
+    /// Returns how long to wait before the next bytes.
     pub fn pause(&self) -> Duration {
         self.due.saturating_duration_since(Instant::now())
     }
 
-    /// The instant at which the next byte is due; none if it is due already.
+    /// Returns when the next byte is due; `None` if it is due already.
     pub fn wake(&self) -> Option<Instant> {
         (self.due > Instant::now()).then_some(self.due)
     }
 
-    /// Bytes that should be moved at once, so that they go evenly: those of 50 ms, and not too few
-    /// to be worth it.
+    /// Returns how many bytes to move in one call for an even rate: those of 50 ms, and at least a
+    /// useful number.
     pub fn most(&self) -> usize {
         usize::try_from(self.rate / 20).unwrap_or(usize::MAX).max(FEWEST)
     }
 }
 
-/// One step is waited for no longer.
+/// Maximum duration of one wait.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// Fewer bytes cost more to move than the rate says.
+/// Minimum of one call; fewer bytes cost more than the rate justifies.
 const FEWEST: usize = 1024;
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_take_their_time_and_idleness_is_not_made_up_for() {
+    fn bytes_keep_the_rate_and_unused_time_is_lost() {
         let mut pace = Pace::new(1000);
         assert_eq!((pace.pause(), pace.wake()), (Duration::ZERO, None));
         pace.due -= Duration::from_secs(100);

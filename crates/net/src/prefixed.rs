@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream whose first bytes come from memory, piece by piece: no read gives bytes of two pieces,
-/// so a reader that wants nothing behind a head gets nothing. The memory is given back as it is
-/// read.
+/// A stream whose first bytes come from memory, piece by piece: no read returns bytes of two
+/// pieces, so a reader that stops at the end of a head gets nothing beyond it. Memory is released
+/// as it is read.
 #[derive(Debug)]
 pub struct Prefixed<S> {
     pieces: VecDeque<Vec<u8>>,
@@ -20,7 +20,7 @@ pub struct Prefixed<S> {
 }
 
 impl<S> Prefixed<S> {
-    /// `pieces` in order, then whatever `inner` gives.
+    /// Returns a stream of `pieces`, in order, followed by `inner`.
     pub fn new(pieces: impl IntoIterator<Item = Vec<u8>>, inner: S) -> Self {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
         Self { pieces, read: 0, inner }

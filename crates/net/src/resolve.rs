@@ -1,8 +1,8 @@
 //! Names to addresses and back, as the system resolves them (getaddrinfo and getnameinfo, RFC 3493
 //! §6).
 //!
-//! Both may wait for a name server for as long as they like, so each runs on a thread of its own,
-//! and whoever asked goes on without it after a while.
+//! Both may block for a name server for an unlimited time, so each runs on a thread of its own, and
+//! the caller stops waiting after a timeout.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,42 +14,42 @@ use std::time::Duration;
 use dns_lookup::{AddrInfoHints, LookupError, getaddrinfo, getnameinfo};
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
-/// What is asked of getaddrinfo.
+/// A request to getaddrinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// A name, or a numeric address.
+    /// Host name or numeric address.
     pub host: String,
-    /// The port that all addresses get, by number or by the name of a service over TCP.
+    /// Port of all addresses: a number, or the name of a TCP service.
     pub port: Port,
-    /// Which addresses are wanted.
+    /// An address family, or both.
     pub family: Family,
 }
 
-/// A port as people write it.
+/// A port, as users write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Port {
-    /// `80`; 0 if none was named.
+    /// `80`; 0 if there is none.
     Number(u16),
     /// `http`.
     Service(String),
 }
 
-/// Which addresses are wanted.
+/// An address family, or both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Family {
-    /// All.
+    /// Both families.
     #[default]
     Any,
-    /// IPv4 alone.
+    /// IPv4 only.
     V4,
-    /// IPv6 alone.
+    /// IPv6 only.
     V6,
 }
 
-/// What getaddrinfo found.
+/// The result of getaddrinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Each once, in its order: the best first (RFC 6724).
+    /// Distinct addresses, the best first (RFC 6724).
     pub addresses: Vec<SocketAddr>,
     /// The canonical name; of an alias, the name that it stands for.
     pub canonical: Option<String>,
@@ -59,27 +59,27 @@ pub struct Found {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// The resolver said no.
+    /// The resolver reported an error.
     #[error("{words} ({code})")]
     Refused {
         /// The name of its error code, as in `EAI_NONAME`.
         code: &'static str,
-        /// What that means.
+        /// Its meaning.
         words: &'static str,
     },
-    /// getaddrinfo would take another port for it, modulo 65536.
+    /// The port is not a number up to 65535; getaddrinfo would reduce it modulo 65536.
     #[error("port {0} exceeds 65535")]
     Port(String),
-    /// It takes too long.
+    /// The resolver did not answer in time.
     #[error("no answer within {0:?}")]
     Late(Duration),
-    /// The system failed otherwise.
+    /// The system reported another error.
     #[error("the resolver failed")]
     Failed(#[source] io::Error),
 }
 
 impl ResolveError {
-    /// The name of the resolver's error code, where it gave one.
+    /// Returns the name of the resolver's error code, if there is one.
     pub const fn code(&self) -> Option<&'static str> {
         match self {
             Self::Refused { code, .. } => Some(code),
@@ -89,7 +89,7 @@ impl ResolveError {
 }
 
 impl Query {
-    /// `HOST`, `HOST:PORT` or `HOST:SERVICE`; an IPv6 address with a port stands in brackets.
+    /// Parses `HOST`, `HOST:PORT` or `HOST:SERVICE`; an IPv6 address with a port needs brackets.
     ///
     /// # Errors
     /// [`ResolveError::Port`].
@@ -118,7 +118,7 @@ pub fn split_port(text: &str) -> (Cow<'_, str>, Option<&str>) {
     }
 }
 
-/// In a URL the zone `eth0` is written `%25eth0` (RFC 6874 §2).
+/// Decodes the zone of a URL, where `eth0` is written `%25eth0` (RFC 6874 §2).
 fn decode_zone(host: &str) -> Cow<'_, str> {
     match host.split_once("%25") {
         Some((address, zone)) if !zone.is_empty() => format!("{address}%{zone}").into(),
@@ -126,20 +126,21 @@ fn decode_zone(host: &str) -> Cow<'_, str> {
     }
 }
 
-/// An IPv6 address without its zone, which means nothing to another machine (RFC 6874 §4). Other
-/// hosts stay as they are.
+/// Returns an IPv6 address without its zone, which has no meaning on another machine (RFC 6874 §4).
+/// Other hosts stay as they are.
 pub fn without_zone(host: &str) -> &str {
     if host.contains(':') { host.split('%').next().unwrap_or(host) } else { host }
 }
 
-/// Whether a host is a numeric address; of IPv6, also with a zone.
+/// Returns whether a host is a numeric address; an IPv6 address may have a zone.
 pub fn is_address(host: &str) -> bool {
     let zone = host.split_once('%').map_or("zone", |(_, zone)| zone);
     let is_zone = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_graphic());
     is_zone && without_zone(host).parse::<IpAddr>().is_ok()
 }
 
-/// The address without its port, for people: a zone by the name of its interface, no brackets.
+/// Returns the address without its port, for output: the zone is the name of its interface, without
+/// brackets.
 pub fn ip_text(address: SocketAddr) -> String {
     match address {
         SocketAddr::V6(v6) if v6.scope_id() != 0 => {
@@ -150,14 +151,14 @@ pub fn ip_text(address: SocketAddr) -> String {
     }
 }
 
-/// `IP:PORT` for people: as [`ip_text`], an IPv6 address in brackets.
+/// Returns `IP:PORT` for output: like [`ip_text`], with an IPv6 address in brackets.
 pub fn address_text(address: SocketAddr) -> String {
     let (ip, port) = (ip_text(address), address.port());
     if address.is_ipv6() { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
 fn zone_name(index: u32) -> Option<String> {
-    // Any socket will do to ask the kernel.
+    // Any socket can make this request.
     let socket = socket(AddressFamily::INET6, SocketType::DGRAM, None).ok()?;
     netdevice::index_to_name(socket, index).ok()
 }
@@ -183,22 +184,22 @@ impl fmt::Display for Family {
     }
 }
 
-/// The addresses of a name, waited for at most `patience`.
+/// Returns the addresses of a name, waiting at most `timeout`.
 ///
 /// # Errors
-/// There are none, or they are not known in time.
-pub fn resolve(query: &Query, patience: Duration) -> Result<Found, ResolveError> {
+/// There are no addresses, or the resolver did not answer in time.
+pub fn resolve(query: &Query, timeout: Duration) -> Result<Found, ResolveError> {
     let query = query.clone();
-    within(patience, move || look_up(&query))
+    within(timeout, move || look_up(&query))
 }
 
-/// The name of an address, if it has one.
+/// Returns the name of an address, if it has one.
 ///
 /// # Errors
-/// Nobody can say, or not in time.
-pub fn name_of(address: IpAddr, patience: Duration) -> Result<Option<String>, ResolveError> {
+/// The resolver fails, or does not answer in time.
+pub fn name_of(address: IpAddr, timeout: Duration) -> Result<Option<String>, ResolveError> {
     let address = SocketAddr::new(address, 0);
-    within(patience, move || match getnameinfo(&address, libc::NI_NAMEREQD) {
+    within(timeout, move || match getnameinfo(&address, libc::NI_NAMEREQD) {
         Ok((name, _)) => Ok(Some(name)),
         Err(error) if error.error_num() == libc::EAI_NONAME => Ok(None),
         Err(error) => Err(explain(error)),
@@ -217,7 +218,7 @@ fn look_up(query: &Query) -> Result<Found, ResolveError> {
             Family::V4 => libc::AF_INET,
             Family::V6 => libc::AF_INET6,
         },
-        // Each address would else come once for each type of socket.
+        // Otherwise each address is returned once for each socket type.
         socktype: libc::SOCK_STREAM,
         protocol: 0,
     };
@@ -232,28 +233,28 @@ fn look_up(query: &Query) -> Result<Found, ResolveError> {
         if !found.addresses.contains(&address) {
             found.addresses.push(address);
         }
-        // Told with the first one alone.
+        // Only the first entry has it.
         found.canonical = found.canonical.or(answer.canonname);
     }
     Ok(found)
 }
 
-/// Does `work` on a thread of its own. One that is late is left to itself: nothing ends a
-/// getaddrinfo.
+/// Runs `work` on a thread of its own. A late one keeps its thread, because getaddrinfo cannot be
+/// cancelled.
 fn within<T: Send + 'static>(
-    patience: Duration,
+    timeout: Duration,
     work: impl FnOnce() -> Result<T, ResolveError> + Send + 'static,
 ) -> Result<T, ResolveError> {
     let (tell, told) = sync_channel(1);
     std::thread::Builder::new()
         .name("resolver".to_owned())
         .spawn(move || {
-            // Nobody may be waiting any more.
+            // The caller may have stopped waiting.
             let _ = tell.send(work());
         })
         .map_err(ResolveError::Failed)?;
-    told.recv_timeout(patience).unwrap_or_else(|error| match error {
-        RecvTimeoutError::Timeout => Err(ResolveError::Late(patience)),
+    told.recv_timeout(timeout).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(ResolveError::Late(timeout)),
         RecvTimeoutError::Disconnected => Err(ResolveError::Failed(io::Error::other(
             "internal error: no result from the resolver thread",
         ))),
@@ -268,10 +269,10 @@ fn explain(error: LookupError) -> ResolveError {
     }
 }
 
-/// Text for a name that resolves to nothing.
+/// The reason text for a name without addresses.
 pub const NO_ADDRESS: &str = "the name has no address";
 
-/// What the codes of RFC 3493 §6.1 mean to whoever asked. `EAI_SYSTEM` has a reason of its own.
+/// Meanings of the codes of RFC 3493 §6.1, for the user. `EAI_SYSTEM` has a reason of its own.
 const CODES: [(i32, &str, &str); 9] = [
     (libc::EAI_NONAME, "EAI_NONAME", "name or service not known"),
     (libc::EAI_AGAIN, "EAI_AGAIN", "no reply from a name server"),
@@ -284,7 +285,7 @@ const CODES: [(i32, &str, &str); 9] = [
     (libc::EAI_OVERFLOW, "EAI_OVERFLOW", "the name is too long"),
 ];
 
-/// As glibc has it; libc does not name it.
+/// Value of glibc, which the libc crate does not export.
 const EAI_ADDRFAMILY: i32 = -9;
 
 #[cfg(test)]
@@ -293,14 +294,14 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
 
     fn ask(text: &str) -> Result<Found, ResolveError> {
-        resolve(&Query::parse(text)?, PATIENCE)
+        resolve(&Query::parse(text)?, TIMEOUT)
     }
 
     #[test]
-    fn hosts_and_ports_are_told_apart() {
+    fn hosts_and_ports_are_separated() {
         for (text, host, port) in [
             ("h", "h", None),
             ("h:80", "h", Some("80")),
@@ -357,24 +358,24 @@ mod tests {
         assert!(found.addresses.iter().all(|address| address.port() == 7));
         assert!(found.canonical.is_some());
         let v4 = Query { family: Family::V4, ..Query::parse("localhost").unwrap() };
-        let found = resolve(&v4, PATIENCE).unwrap();
+        let found = resolve(&v4, TIMEOUT).unwrap();
         assert_eq!(found.addresses, ["127.0.0.1:0".parse().unwrap()]);
         let wrong = Query { family: Family::V6, ..Query::parse("127.0.0.1").unwrap() };
-        let error = resolve(&wrong, PATIENCE).unwrap_err();
+        let error = resolve(&wrong, TIMEOUT).unwrap_err();
         assert!(error.code().is_some_and(|code| code.starts_with("EAI_")), "{error}");
     }
 
     #[test]
-    fn what_is_not_known_is_told_by_its_code() {
+    fn an_unknown_error_is_reported_by_its_code() {
         let error = ask("no such name").unwrap_err();
         assert_eq!(error.code(), Some("EAI_NONAME"), "{error}");
         assert_eq!(error.to_string(), "name or service not known (EAI_NONAME)");
         let nul = Query { host: "a\0b".to_owned(), ..Query::parse("h").unwrap() };
-        assert!(matches!(resolve(&nul, PATIENCE), Err(ResolveError::Failed(_))));
+        assert!(matches!(resolve(&nul, TIMEOUT), Err(ResolveError::Failed(_))));
     }
 
     #[test]
-    fn one_that_does_not_answer_is_not_waited_for() {
+    fn a_resolver_that_does_not_answer_is_not_waited_for() {
         let (hold, held) = sync_channel::<()>(0);
         let late: Result<(), _> = within(Duration::from_millis(10), move || {
             let _ = held.recv();

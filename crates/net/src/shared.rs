@@ -1,5 +1,4 @@
-//! A socket of the runtime that several owners read, write and ask about, without another
-//! descriptor.
+//! A socket of the runtime that several owners share without duplicating its descriptor.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -62,7 +61,8 @@ impl AsyncWrite for Shared {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write) {
-            // The peer has reset the connection: nothing is left to be shut, as tokio sees it too.
+            // The peer has reset the connection, so there is nothing left to shut down; tokio
+            // ignores it too.
             Err(rustix::io::Errno::NOTCONN) => Ok(()),
             shut => shut.map_err(io::Error::from),
         })

@@ -1,7 +1,7 @@
-//! What the kernel knows of a TCP connection: getsockopt(TCP_INFO), tcp(7).
+//! TCP statistics of the kernel: getsockopt(TCP_INFO), tcp(7).
 //!
-//! No safe crate asks it, so the one call stands here. The kernel fills as much of the structure as
-//! it knows and says how much that was; a field beyond is absent, and so is one that this end of a
+//! No safe crate calls it, so the one call is here. The kernel fills as much of the structure as it
+//! knows and returns that size; fields beyond it are absent, and so are fields that this end of the
 //! connection has not measured.
 
 use std::io;
@@ -10,13 +10,13 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use libc::tcp_info;
 
-/// A kernel's account of one connection.
+/// Statistics of one connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpInfo {
     /// Smoothed round-trip time, in microseconds.
     pub rtt_us: Option<u64>,
-    /// The same as a receiver estimates it; absent where little came.
+    /// Round-trip time estimated as a receiver, in microseconds; absent after little input.
     pub rcv_rtt_us: Option<u64>,
     /// Segments sent more than once.
     pub retransmits: Option<u64>,
@@ -24,19 +24,19 @@ pub struct TcpInfo {
     pub cwnd: Option<u64>,
     /// Bytes per second at which our segments were last delivered.
     pub delivery_rate: Option<u64>,
-    /// How long there was something to send, in microseconds since the connection began.
+    /// Time with data to send since the connection began, in microseconds.
     pub busy_us: Option<u64>,
-    /// How much of that the peer's receive window held it up.
+    /// Part of it limited by the peer's receive window.
     pub rwnd_limited_us: Option<u64>,
-    /// How much of it our send buffer did.
+    /// Part of it limited by the send buffer.
     pub sndbuf_limited_us: Option<u64>,
 }
 
 impl TcpInfo {
-    /// Asks the kernel about `socket`.
+    /// Reads the statistics of `socket`.
     ///
     /// # Errors
-    /// A socket that is not TCP's.
+    /// The socket is not a TCP socket.
     pub fn of(socket: impl AsFd) -> io::Result<Self> {
         let mut bytes = [0; size_of::<tcp_info>()];
         let known = ask(socket, &mut bytes)?;
@@ -56,8 +56,8 @@ impl TcpInfo {
     }
 }
 
-/// How far the bytes that were written to a connection have got. A peer that still reads from the
-/// buffers of both kernels makes progress, though no write succeeds.
+/// How many of the written bytes were delivered. A peer that still reads from the socket buffers
+/// makes progress, although no write succeeds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -71,7 +71,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Asks the kernel about `socket`.
+    /// Reads the statistics of `socket`.
     ///
     /// # Errors
     /// The socket is not a TCP socket.
@@ -97,7 +97,7 @@ impl Delivery {
     }
 }
 
-/// Fills `bytes` with a `tcp_info` and gives how many of them the kernel wrote.
+/// Fills `bytes` with a `tcp_info`, and returns how many of them the kernel wrote.
 fn ask(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
     let socket = socket.as_fd();
     let mut length = libc::socklen_t::try_from(bytes.len()).map_err(io::Error::other)?;
@@ -166,7 +166,7 @@ mod tests {
             written += count as u64;
         }
         let full = Delivery::of(&sender).unwrap();
-        // A SYN takes a place in the sequence of some kernels' counts.
+        // Some kernels count the sequence number of the SYN.
         assert!(full.written.abs_diff(written) <= 1, "{full:?} of {written}");
         assert!(full.acked < full.written, "{full:?}");
         assert!(!Delivery::of(&sender).unwrap().has_advanced_since(&full));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn another_socket_is_an_error_and_an_older_kernel_is_believed() {
+    fn another_socket_is_an_error_and_a_shorter_structure_is_accepted() {
         assert!(TcpInfo::of(UdpSocket::bind("127.0.0.1:0").unwrap()).is_err());
         assert_eq!(number(&[1, 0, 0, 0], 0), Some(u64::from(u32::from_ne_bytes([1, 0, 0, 0]))));
         for (known, at) in [(&[1, 0, 0][..], 0), (&[1, 0, 0, 0], 1), (&[], 8)] {

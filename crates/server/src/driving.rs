@@ -54,7 +54,7 @@ pub(crate) async fn run(
                 return None;
             }
             Ok(Some(Pumped::Became(detached))) => return Some((stream, connection, detached)),
-            Ok(Some(Pumped::Conversation)) => {
+            Ok(Some(Pumped::Interactive)) => {
                 let socket = alone(stream).and_then(TcpStream::into_std);
                 stages.reactors.add(socket, connection);
                 return None;
@@ -104,7 +104,7 @@ async fn begin(
     Ok(match next {
         Next::Finish => Some(Pumped::Finished),
         Next::Become(detached) => Some(Pumped::Became(detached)),
-        Next::Continue if connection.is_interactive() => Some(Pumped::Conversation),
+        Next::Continue if connection.is_interactive() => Some(Pumped::Interactive),
         Next::Continue => None,
     })
 }

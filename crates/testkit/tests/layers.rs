@@ -269,7 +269,7 @@ fn sibling_modules_have_no_import_cycle() {
 }
 
 #[test]
-fn the_wire_knows_neither_sockets_nor_clocks_nor_tasks() {
+fn proto_uses_neither_sockets_nor_clocks_nor_tasks() {
     for file in sources("proto") {
         let text = product(&file);
         for word in ["std::fs", "std::net::Tcp", "std::time::Instant", "std::thread", "tokio::"] {
@@ -279,7 +279,7 @@ fn the_wire_knows_neither_sockets_nor_clocks_nor_tasks() {
 }
 
 #[test]
-fn unsafe_stands_in_net_only() {
+fn unsafe_code_is_in_net_only() {
     for (name, _) in CRATES {
         for file in sources(name) {
             let text = product(&file);
@@ -291,7 +291,7 @@ fn unsafe_stands_in_net_only() {
 }
 
 #[test]
-fn files_are_rooms_and_not_halls() {
+fn no_file_is_too_long() {
     let mut lengths: Vec<(usize, PathBuf)> = CRATES
         .iter()
         .flat_map(|(name, _)| sources(name))

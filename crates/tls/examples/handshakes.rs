@@ -1,5 +1,5 @@
-//! Full TLS handshakes per second, of a server that runs and of a bare tokio-rustls accept loop,
-//! with the same client, in turn.
+//! Measures full TLS handshakes per second, of a running server and of a bare tokio-rustls accept
+//! loop, with the same client, in turn.
 //!
 //! ```text
 //! handshakes HOST:PORT [ROUNDS] [SECONDS]
@@ -37,7 +37,7 @@ fn main() {
     println!("server over bare: median {:.2} [{least:.2}-{most:.2}]", ratios[ratios.len() / 2]);
 }
 
-/// tokio-rustls and nothing else, on as many threads as the server has.
+/// Starts a bare tokio-rustls server, with as many threads as the other server has.
 fn start_bare() -> SocketAddr {
     let identity = Identity::in_memory().unwrap();
     let acceptor = TlsAcceptor::from(Server::new(&identity, None, false).unwrap().config().clone());
@@ -54,7 +54,7 @@ fn start_bare() -> SocketAddr {
                 tokio::spawn(async move {
                     use tokio::io::AsyncReadExt;
                     if let Ok(mut stream) = acceptor.accept(stream).await {
-                        // Until the client goes.
+                        // Until the client disconnects.
                         let _ = stream.read(&mut [0; 1024]).await;
                     }
                 });
@@ -101,5 +101,5 @@ fn shake(server: SocketAddr, client: &Client) {
     }
 }
 
-/// Handshakes at once.
+/// Number of concurrent handshakes.
 const CLIENTS: usize = 4;

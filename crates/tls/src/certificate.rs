@@ -1,9 +1,8 @@
-//! A server whose certificate may sign others: `openssl req -x509` makes such ones unless told
-//! otherwise.
+//! Server certificates that may sign others, such as those of `openssl req -x509` by default.
 //!
-//! webpki takes none of them for a server's, so what it would have looked at is looked at here:
-//! dates, name, signature. Such a certificate is known by its fingerprint, as others that vouch for
-//! themselves are, and vouches for no other one here.
+//! webpki rejects them as server certificates, so dates, name and signature are checked here. Such
+//! a certificate is recognized by its fingerprint, like other self-signed ones, and signs no other
+//! certificate here.
 
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -14,13 +13,13 @@ use x509_parser::certificate::X509Certificate;
 use crate::Fingerprint;
 use crate::untrusted::Untrusted;
 
-/// Whether it may sign others (RFC 5280 §4.2.1.9).
+/// Returns whether a certificate may sign others (RFC 5280 §4.2.1.9).
 pub(crate) fn may_sign(certificate: &CertificateDer<'_>) -> bool {
     parse(certificate).is_some_and(|parsed| parsed.is_ca())
 }
 
-/// Whether one that may sign others has signed itself, is valid now, and for `name`.
-pub(crate) fn vouches_for_itself(
+/// Checks that a CA certificate is self-signed, valid now, and for `name`.
+pub(crate) fn check_self_signed(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
     now: UnixTime,
@@ -33,7 +32,7 @@ pub(crate) fn vouches_for_itself(
     if is_its_own { Ok(()) } else { Err(Untrusted::MaySign { got }) }
 }
 
-/// Whether a certificate is valid now, as far as its dates say.
+/// Checks that a certificate is valid now, according to its dates.
 pub(crate) fn in_date(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Untrusted> {
     let unreadable = || Untrusted::Other("not an X.509 certificate".to_owned());
     is_in_date(&parse(certificate).ok_or_else(unreadable)?, now)
@@ -50,7 +49,7 @@ fn is_in_date(parsed: &X509Certificate<'_>, now: UnixTime) -> Result<(), Untrust
     }
 }
 
-/// Whether a certificate is for `name`.
+/// Checks that a certificate is for `name`.
 pub(crate) fn is_for(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
@@ -59,7 +58,7 @@ pub(crate) fn is_for(
     is_for_parsed(certificate, &parse(certificate).ok_or_else(unreadable)?, name)
 }
 
-/// Where it lists no names, its subject's common name is one: openssl adds no list by itself.
+/// Without a list of names, the common name of the subject counts: openssl adds no list by default.
 fn is_for_parsed(
     certificate: &CertificateDer<'_>,
     parsed: &X509Certificate<'_>,
@@ -98,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// One that may sign others, valid in these years.
+    /// Returns the parameters of a CA certificate that is valid in these years.
     fn params(names: &[&str], common: &str, from: i32, until: i32) -> CertificateParams {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -116,7 +115,7 @@ mod tests {
     fn judge(certificate: &CertificateDer<'_>, name: &str) -> Result<(), Untrusted> {
         assert!(may_sign(certificate));
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        vouches_for_itself(certificate, &name, UnixTime::now())
+        check_self_signed(certificate, &name, UnixTime::now())
     }
 
     #[test]
@@ -124,7 +123,7 @@ mod tests {
         let listed = signed_by_itself(params(&["a.example", "192.0.2.1"], "b.example", 2020, 2120));
         assert_eq!(judge(&listed, "a.example"), Ok(()));
         assert_eq!(judge(&listed, "192.0.2.1"), Ok(()));
-        // What is listed counts, and then nothing else.
+        // With a list of names, only the list counts.
         assert!(matches!(judge(&listed, "b.example"), Err(Untrusted::WrongName { .. })));
         let unlisted = signed_by_itself(params(&[], "b.example", 2020, 2120));
         assert_eq!(judge(&unlisted, "B.example"), Ok(()));
@@ -145,7 +144,7 @@ mod tests {
         let issuer = params(&[], "an authority", 2020, 2120);
         let issuer = CertifiedIssuer::self_signed(issuer, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        // One of the same name too: then it is the signature that tells.
+        // Also with the same name: then the signature is wrong.
         for common in ["another", "an authority"] {
             let beneath = params(&["a"], common, 2020, 2120).signed_by(&key, &issuer).unwrap();
             let refused = judge(beneath.der(), "a").unwrap_err();

@@ -1,4 +1,4 @@
-//! What a certificate is known by.
+//! Certificate fingerprints.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +6,18 @@ use std::str::FromStr;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` has it.
+/// The SHA-256 fingerprint of a certificate, as in `openssl x509 -fingerprint -sha256`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Of this certificate.
+    /// Returns the fingerprint of a certificate.
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
         Self(Sha256::digest(certificate).into())
     }
 }
 
-/// `sha256:` and 64 digits.
+/// Writes `sha256:` and 64 digits.
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(PREFIX)?;
@@ -31,7 +31,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Why something is no fingerprint.
+/// Why a text is not a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a SHA-256 fingerprint; expected 64 hexadecimal digits, with or without colons \
@@ -39,7 +39,7 @@ impl fmt::Debug for Fingerprint {
 )]
 pub struct FingerprintError(String);
 
-/// Takes what we print, and what openssl prints.
+/// Parses the format of [`fmt::Display`], and that of openssl.
 impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_read_as_it_is_printed_and_as_openssl_prints_it() {
+    fn a_fingerprint_is_parsed_as_printed_here_and_by_openssl() {
         let fingerprint = Fingerprint::of(&CertificateDer::from(vec![1, 2, 3]));
         let printed = fingerprint.to_string();
         assert_eq!(printed.parse(), Ok(fingerprint));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_too_long_or_no_digit_is_none() {
+    fn a_fingerprint_has_64_hexadecimal_digits() {
         let digits = "a".repeat(64);
         let wrong = [
             "".to_owned(),

@@ -1,8 +1,8 @@
-//! Who a server is: a private key, and the certificate that says whose it is.
+//! The identity of a server or client: a private key and its certificate.
 //!
-//! A server that was given none makes one at its first start and keeps it, so that its clients know
-//! it again. Key and certificate are one file, which appears whole or not at all, and which nobody
-//! else may read.
+//! A server without one generates it at its first start and stores it, so that its clients
+//! recognize it. Key and certificate are one file, which appears complete or not at all, and which
+//! only its owner can read.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -20,7 +20,7 @@ use time::{Duration, OffsetDateTime};
 use crate::certificate::in_date;
 use crate::{Fingerprint, Untrusted, provider};
 
-/// A key and the chain of certificates that goes with it.
+/// A private key and its certificate chain.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub(crate) key: Arc<CertifiedKey>,
@@ -31,37 +31,37 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// A file that cannot be read or written.
+    /// The file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A key that others can read is no secret.
+    /// Other users can read the private key.
     #[error("{}: other users may read this private key (mode {mode:o})", path.display())]
     Readable {
-        /// The key's file.
+        /// The file of the key.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
     },
-    /// A file that was to hold a private key holds none.
+    /// The file has no private key.
     #[error("{}: no private key found", path.display())]
     NoKey {
         /// The file.
         path: PathBuf,
     },
-    /// No PEM, or not what belongs there.
+    /// The file is not PEM, or has other content than expected.
     #[error("{}: {reason}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A key could not be made.
+    /// A key could not be generated.
     #[error("cannot generate a key and a certificate: {0}")]
     Made(#[from] rcgen::Error),
 }
@@ -70,14 +70,14 @@ impl Identity {
     /// Reads a certificate chain and its key, both PEM; they may be one file.
     ///
     /// # Errors
-    /// Files that cannot be read, a key that others may read, no certificate or no key in them, or
-    /// a key that is not the certificate's.
+    /// A file cannot be read, other users can read the key, there is no certificate or no key, or
+    /// the key does not belong to the certificate.
     pub fn read(chain: &Path, key: &Path) -> Result<Self, IdentityError> {
         let certificates = certificates(chain)?;
         let path = key.to_owned();
         let (mode, pem) = read(key)?;
         let key = PrivateKeyDer::from_pem_slice(&pem);
-        // Before its permissions: a file with a certificate alone may be readable by all users.
+        // Checked before the permissions: other users may read a file that has only a certificate.
         if matches!(key, Err(pem::Error::NoItemsFound)) {
             return Err(IdentityError::NoKey { path });
         }
@@ -89,12 +89,13 @@ impl Identity {
         Self::new(certificates, key).map_err(content)
     }
 
-    /// The identity that is kept in `directory`, made now if there is none. `true`: it is new.
+    /// Returns the identity stored in `directory`; generates it if there is none. `true`: it is
+    /// new.
     ///
-    /// Several servers may ask at once: all get the same.
+    /// Concurrent callers get the same identity.
     ///
     /// # Errors
-    /// As [`Self::read`], and a directory that cannot be made or written.
+    /// As [`Self::read`]; the directory cannot be created or written.
     pub fn kept_in(directory: &Path) -> Result<(Self, bool), IdentityError> {
         if let Some(identity) = Self::found_in(directory)? {
             return Ok((identity, false));
@@ -105,7 +106,7 @@ impl Identity {
         Ok((Self::read(&path, &path)?, made))
     }
 
-    /// The identity that is kept in `directory`, if there is one.
+    /// Returns the identity stored in `directory`, if there is one.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -118,23 +119,23 @@ impl Identity {
         }
     }
 
-    /// One that ends with the process.
+    /// Generates an identity that is not stored.
     ///
     /// # Errors
-    /// A key cannot be made.
+    /// A key cannot be generated.
     pub fn in_memory() -> Result<Self, IdentityError> {
         Ok(make()?.0)
     }
 
-    /// What clients know it by.
+    /// Returns the fingerprint by which clients recognize it.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Whether all of its certificates are valid now, as far as their dates say.
+    /// Checks that all of its certificates are valid now, according to their dates.
     ///
     /// # Errors
-    /// What its clients will say of the first that is not.
+    /// The error that clients will report for the first certificate that is not.
     pub fn in_date(&self) -> Result<(), Untrusted> {
         let now = UnixTime::now();
         self.key.cert.iter().try_for_each(|certificate| in_date(certificate, now))
@@ -153,10 +154,10 @@ impl Identity {
     }
 }
 
-/// The certificates of a PEM file; at least one.
+/// Reads the certificates of a PEM file; at least one.
 ///
 /// # Errors
-/// A file that cannot be read, or has none.
+/// The file cannot be read, or has no certificate.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let content = |reason| IdentityError::Content { path: path.to_owned(), reason };
     let (_, pem) = read(path)?;
@@ -171,7 +172,7 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
-/// A PEM file and its permissions.
+/// Reads a PEM file and its permissions.
 fn read(path: &Path) -> Result<(u32, Vec<u8>), IdentityError> {
     let read = || {
         let mut file = File::open(path)?;
@@ -183,11 +184,11 @@ fn read(path: &Path) -> Result<(u32, Vec<u8>), IdentityError> {
     read().map_err(|source| IdentityError::File { path: path.to_owned(), source })
 }
 
-/// A key, and a certificate that it signs itself; and both as PEM.
+/// Generates a key and a self-signed certificate; also returns both as PEM.
 fn make() -> Result<(Identity, String), IdentityError> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut names = vec!["localhost".to_owned()];
-    // A name that is none (an empty one, one with an underscore) is left out.
+    // A hostname that is not a DNS name (an empty one, one with an underscore) is omitted.
     if host != "localhost" && rustls::pki_types::DnsName::try_from(host.as_str()).is_ok() {
         names.push(host);
     }
@@ -199,7 +200,7 @@ fn make() -> Result<(Identity, String), IdentityError> {
     params.distinguished_name.push(DnType::CommonName, "anyport");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let now = OffsetDateTime::now_utc();
-    // A client whose clock is late shall not refuse it.
+    // For clients whose clock is slow.
     params.not_before = now - Duration::days(1);
     params.not_after = now + VALID;
     let key = KeyPair::generate()?;
@@ -211,7 +212,7 @@ fn make() -> Result<(Identity, String), IdentityError> {
     Ok((identity.map_err(|reason| IdentityError::Content { path, reason })?, pem))
 }
 
-/// Publishes the file, unless somebody was quicker. Whether it is ours.
+/// Publishes the file, unless another process was faster. Returns whether it did.
 fn keep(directory: &Path, path: &Path, pem: &str) -> io::Result<bool> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     // Mode 0600 from the start.
@@ -228,13 +229,14 @@ fn keep(directory: &Path, path: &Path, pem: &str) -> io::Result<bool> {
     }
 }
 
-/// The file of an identity that made itself.
+/// Name of the file of a generated identity.
 pub const KEPT: &str = "tls-identity.pem";
 
-/// Those who know it by its fingerprint would have to be told of another.
+/// Validity of a generated certificate; clients with its fingerprint would have to accept a new
+/// one.
 const VALID: Duration = Duration::days(20 * 365);
 
-/// The longest PEM file that is read: chains have a few KiB.
+/// Maximum size of a PEM file; chains have a few KiB.
 const MAX_PEM: u64 = 1024 * 1024;
 
 #[cfg(test)]
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn is_made_once_and_kept_secret() {
+    fn an_identity_is_generated_once_and_kept_secret() {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("not/there/yet");
         let (first, new) = Identity::kept_in(&place).unwrap();
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_of_that_file() {
+    fn an_error_names_the_file_that_it_is_about() {
         let directory = tempfile::tempdir().unwrap();
         let (chain, key) = (directory.path().join("chain.pem"), directory.path().join("key.pem"));
         let said = || Identity::read(&chain, &key).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Servers that were met before: a line each, as in ssh's file of this name.
+//! The file of known hosts: a line for each server, as in ssh's file of this name.
 //!
 //! ```text
 //! files.example:8331 sha256:5f3a…      it vouched for itself, with this certificate
@@ -18,14 +18,14 @@ use crate::Fingerprint;
 #[derive(Debug, Clone)]
 pub struct KnownHosts(PathBuf);
 
-/// What is known of a server.
+/// The remembered state of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
     Certificate(Fingerprint),
     Authority,
 }
 
-/// Why nobody can be remembered.
+/// Why the file of known hosts cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KnownHostsError {
@@ -34,22 +34,22 @@ pub enum KnownHostsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         reason: String,
     },
-    /// A line that is none.
+    /// A line cannot be parsed.
     #[error("{}:{line}: expected HOST:PORT and a fingerprint \
         (or the word authority)", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line's number, from 1 on.
+        /// Line number, from 1.
         line: usize,
     },
 }
 
 impl KnownHosts {
-    /// Kept at `path`, which need not exist.
+    /// Uses the file at `path`, which need not exist.
     pub const fn new(path: PathBuf) -> Self {
         Self(path)
     }
@@ -58,7 +58,7 @@ impl KnownHosts {
         &self.0
     }
 
-    /// All that is known of a server.
+    /// Returns all entries of a server.
     pub(crate) fn of(&self, place: &str) -> Result<Vec<Known>, KnownHostsError> {
         let text = match self.read() {
             Ok(text) => text,
@@ -84,7 +84,7 @@ impl KnownHosts {
         Ok(known)
     }
 
-    /// Adds a line, unless it is there.
+    /// Adds a line, unless it exists.
     pub(crate) fn add(&self, place: &str, what: Known) -> Result<(), KnownHostsError> {
         let add = || {
             if let Some(directory) = self.0.parent() {
@@ -92,12 +92,12 @@ impl KnownHosts {
             }
             let mut file =
                 OpenOptions::new().append(true).create(true).mode(0o600).open(&self.0)?;
-            // Another client may meet the same server at this moment.
+            // Another client may add the same server concurrently.
             flock(&file, FlockOperation::LockExclusive)?;
             if self.of(place).is_ok_and(|known| known.contains(&what)) {
                 return Ok(());
             }
-            // Whoever wrote the last line by hand may have left it open.
+            // The last line may lack its line end if it was written by hand.
             let text = self.read()?;
             let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
             let line = match what {
@@ -122,7 +122,7 @@ impl KnownHosts {
 
 const AUTHORITY: &str = "authority";
 
-/// The longest file that is read: some hundred thousand servers.
+/// Maximum size of the file: some hundred thousand servers.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_added_is_known_once() {
+    fn an_added_server_is_listed_once() {
         let directory = tempfile::tempdir().unwrap();
         let hosts = KnownHosts::new(directory.path().join("new/known_hosts"));
         assert_eq!(hosts.of("a:1"), Ok(Vec::new()));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_named() {
+    fn an_error_names_the_line_that_cannot_be_parsed() {
         let directory = tempfile::tempdir().unwrap();
         let hosts = KnownHosts::new(directory.path().join("known_hosts"));
         fs::write(hosts.path(), "# mine\n\nother:1 authority\na:1 sha256:12\n").unwrap();

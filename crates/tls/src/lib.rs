@@ -14,9 +14,9 @@ mod untrusted;
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use known_hosts::{KnownHosts, KnownHostsError};
 pub use machine::{ClientMachine, Machine, ServerMachine, Side};
-/// What rustls keeps of a client's end, for the type of a stream.
+/// The client's end in rustls, as a type parameter of streams.
 pub use rustls::client::UnbufferedClientConnection as ClientSide;
-/// What rustls keeps of a server's end.
+/// The server's end in rustls, as a type parameter of streams.
 pub use rustls::server::UnbufferedServerConnection as ServerSide;
 pub use stream::{MaybeTls, Parts, Stream, shake};
 pub use untrusted::Untrusted;
@@ -25,39 +25,40 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-/// What an application may ask for under TLS (RFC 7301): HTTP/2.
+/// ALPN name of HTTP/2 (RFC 7301).
 pub const ALPN_H2: &[u8] = b"h2";
-/// HTTP/1.1, and with it WebSocket.
+/// ALPN name of HTTP/1.1, and with it WebSocket.
 pub const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Why a connection under TLS goes no further.
+/// Why a TLS connection failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The peer broke a rule, or wants what we do not have; or sent an alert.
+    /// The peer violated the protocol, has no common parameters, or sent an alert.
     #[error("{}", words(.0))]
     Protocol(rustls::Error),
-    /// The server is not whom we want to talk to.
+    /// The server is not trusted.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
-    /// A handshake message that comes in ever more records.
+    /// A handshake message in too many records.
     #[error("TLS handshake message is longer than {limit} bytes")]
     TooLong {
-        /// How many bytes of the wire one may take.
+        /// Maximum size of its records.
         limit: usize,
     },
-    /// The connection was closed already.
+    /// The connection was closed before.
     #[error("the TLS connection is closed")]
     Closed,
 }
 
 impl TlsError {
-    /// What the user can do about it.
+    /// Returns what the user can try.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Untrusted(untrusted) => Some(untrusted.hint()),
             Self::Protocol(rustls::Error::InvalidMessage(_)) => Some(NO_TLS_HINT.to_owned()),
-            // A server with --tls off answers so, and it has no other reason without certificates.
+            // A server with --tls off sends this alert, and without certificates there is no other
+            // reason for it.
             Self::Protocol(rustls::Error::AlertReceived(
                 rustls::AlertDescription::HandshakeFailure,
             )) => Some(NO_TLS_HINT.to_owned()),
@@ -66,7 +67,7 @@ impl TlsError {
     }
 }
 
-/// What to try where a server may not speak TLS.
+/// Hint for a server that may not have TLS.
 pub const NO_TLS_HINT: &str = "the server may have TLS disabled: try tcp:// (or http://)";
 
 impl From<rustls::Error> for TlsError {
@@ -81,7 +82,7 @@ impl From<TlsError> for std::io::Error {
     }
 }
 
-/// An error of rustls in words: rustls itself prints the names of many of its variants.
+/// Returns an error of rustls in words: rustls itself prints the names of many of its variants.
 pub(crate) fn words(error: &rustls::Error) -> String {
     use rustls::Error as E;
     match error {
@@ -101,7 +102,7 @@ pub(crate) fn words(error: &rustls::Error) -> String {
     }
 }
 
-/// The same for what is wrong with a certificate.
+/// Returns an error about a certificate in words.
 pub(crate) fn certificate_words(error: &rustls::CertificateError) -> String {
     match error {
         rustls::CertificateError::Other(rustls::OtherError(error)) => spaced(&error.to_string()),
@@ -109,7 +110,7 @@ pub(crate) fn certificate_words(error: &rustls::CertificateError) -> String {
     }
 }
 
-/// `UnsupportedCertVersion` as words; a text that is more than one name stays as it is.
+/// Returns `UnsupportedCertVersion` as words; other texts stay as they are.
 fn spaced(name: &str) -> String {
     if !name.chars().all(char::is_alphanumeric) {
         return name.to_owned();
@@ -126,11 +127,10 @@ fn spaced(name: &str) -> String {
     text
 }
 
-/// What a stream says that ended without close_notify: the peer may have had more to say (RFC 8446
-/// §6.1).
+/// Error text for a stream without close_notify: the peer's data may be incomplete (RFC 8446 §6.1).
 pub const TRUNCATED: &str = "TLS truncated: no close_notify";
 
-/// AES-128 before AES-256: as safe for any file there will be, and a third faster
+/// Prefers AES-128 to AES-256: as safe for any realistic file, and a third faster
 /// (docs/decisions/0011).
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_words_and_no_names_of_variants() {
+    fn errors_are_words_and_not_names_of_variants() {
         let other = OtherError(Arc::new(rustls::server::VerifierBuilderError::NoRootAnchors));
         for (error, words) in [
             (

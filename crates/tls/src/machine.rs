@@ -1,8 +1,8 @@
-//! TLS without a socket: bytes of the wire in, plain text out, and back.
+//! TLS without a socket: ciphertext in, plaintext out, and back.
 //!
-//! rustls decrypts records where they lie. The one copy of ours gathers the plain text of all
-//! records of a read, so that a session is told once a read, as it is without TLS. A record that a
-//! read has cut waits here for its rest.
+//! rustls decrypts records in place. One copy gathers the plaintext of all records of a read, so
+//! that a session handles one event a read, as without TLS. An incomplete record is buffered until
+//! the next read.
 
 use std::ops::DerefMut;
 
@@ -18,12 +18,12 @@ use std::sync::Arc;
 
 use crate::TlsError;
 
-/// Which end of a connection this is.
+/// One end of a connection: server or client.
 pub trait Side: DerefMut<Target = UnbufferedConnectionCommon<Self::Data>> + Send + 'static {
-    /// What rustls knows of this end.
+    /// The data of rustls for this end.
     type Data;
 
-    /// Goes on with what came.
+    /// Processes the records in `wire`.
     fn process<'c, 'i>(&'c mut self, wire: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 }
 
@@ -43,39 +43,39 @@ impl Side for UnbufferedClientConnection {
     }
 }
 
-/// A server's end.
+/// The server's end.
 pub type ServerMachine = Machine<UnbufferedServerConnection>;
-/// A client's end.
+/// The client's end.
 pub type ClientMachine = Machine<UnbufferedClientConnection>;
 
 /// One end of a TLS connection.
 #[derive(Debug)]
 pub struct Machine<S> {
     side: S,
-    /// The beginning of a record, or of a handshake message, whose rest has not come.
+    /// The beginning of an incomplete record or handshake message.
     begun: Vec<u8>,
-    /// close_notify came: what the peer had to say is complete.
+    /// Whether close_notify arrived, so that the peer's data is complete.
     ended: bool,
     close_sent: bool,
-    /// Nothing more can be opened or sealed.
+    /// Whether the connection failed, and can neither decrypt nor encrypt.
     failed: bool,
 }
 
 impl ServerMachine {
-    /// Waits for a ClientHello.
+    /// Returns the end of a server, which waits for a ClientHello.
     ///
     /// # Errors
-    /// A configuration that rustls does not take.
+    /// rustls rejects the configuration.
     pub fn server(config: &Arc<ServerConfig>) -> Result<Self, TlsError> {
         Ok(Self::new(UnbufferedServerConnection::new(config.clone())?))
     }
 }
 
 impl ClientMachine {
-    /// Has a ClientHello to send: [`Machine::open`] with nothing gives it.
+    /// Returns the end of a client. [`Machine::open`] without input produces its ClientHello.
     ///
     /// # Errors
-    /// A configuration that rustls does not take.
+    /// rustls rejects the configuration.
     pub fn client(config: &Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
         Ok(Self::new(UnbufferedClientConnection::new(config.clone(), name)?))
     }
@@ -86,13 +86,12 @@ impl<S: Side> Machine<S> {
         Self { side, begun: Vec::new(), ended: false, close_sent: false, failed: false }
     }
 
-    /// Takes what came from the wire, all of it. Plain text is appended to `plain`, at most as much
-    /// as came; what TLS itself has to tell the peer is appended to `out`, also where there is an
-    /// error.
+    /// Decrypts all of `wire`. Appends plaintext to `plain`, at most as much as `wire` has; appends
+    /// TLS's own messages for the peer to `out`, also in case of an error.
     ///
     /// # Errors
-    /// The peer breaks a rule, is not trusted, or gave up. The connection must then be closed,
-    /// after `out` is sent.
+    /// The peer violates the protocol, is not trusted, or sent an alert. Send `out`, then close the
+    /// connection.
     pub fn open(
         &mut self,
         mut wire: &mut [u8],
@@ -102,7 +101,7 @@ impl<S: Side> Machine<S> {
         if self.failed {
             return Err(TlsError::Closed);
         }
-        // Nothing counts behind close_notify (RFC 8446 §6.1).
+        // Data after close_notify is ignored (RFC 8446 §6.1).
         if self.ended {
             return Ok(());
         }
@@ -119,7 +118,7 @@ impl<S: Side> Machine<S> {
             if begun.len() > MAX_BEGUN {
                 return self.too_long();
             }
-            // An empty one takes no memory while the connection is idle.
+            // Released while the connection is idle.
             if !begun.is_empty() {
                 self.begun = begun;
             }
@@ -128,7 +127,7 @@ impl<S: Side> Machine<S> {
         if self.ended {
             return Ok(());
         }
-        // What is left is less than a record, but for a handshake message that goes on.
+        // The rest is less than a record, except within a handshake message of several records.
         if wire.len() - used > MAX_BEGUN {
             return self.too_long();
         }
@@ -136,8 +135,8 @@ impl<S: Side> Machine<S> {
         Ok(())
     }
 
-    /// Records that say next to nothing may make one message: rustls bounds the message, and we
-    /// what carries it.
+    /// rustls bounds a handshake message; this bounds the records that carry it, which may be
+    /// nearly empty.
     fn too_long(&mut self) -> Result<(), TlsError> {
         self.failed = true;
         Err(TlsError::TooLong { limit: MAX_BEGUN })
@@ -146,7 +145,7 @@ impl<S: Side> Machine<S> {
     /// Appends `plain` to `out`, encrypted.
     ///
     /// # Errors
-    /// The handshake is not over, or the connection was closed.
+    /// The handshake is not complete, or the connection was closed.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
         if plain.is_empty() {
             return Ok(());
@@ -155,8 +154,7 @@ impl<S: Side> Machine<S> {
             return Err(TlsError::Closed);
         }
         self.say(out, |mut traffic, out| {
-            // Record by record, so that the room for one is still near the processor when it is
-            // filled.
+            // One record at a time, so that its buffer is still in the CPU cache.
             for record in plain.chunks(MAX_PLAIN) {
                 let at = out.len();
                 out.resize(at + record.len() + RECORD_OVERHEAD, 0);
@@ -168,13 +166,12 @@ impl<S: Side> Machine<S> {
         })
     }
 
-    /// Says that nothing more comes from here, once: appends close_notify to `out`. The other
-    /// direction stays open.
+    /// Ends this direction, once: appends close_notify to `out`. The other direction stays open.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         if self.failed || std::mem::replace(&mut self.close_sent, true) {
             return;
         }
-        // In the midst of a handshake there is nothing to close.
+        // During the handshake there is nothing to close.
         let _ = self.say(out, |mut traffic, out| {
             let at = out.len();
             out.resize(at + RECORD_OVERHEAD + ALERT, 0);
@@ -184,15 +181,15 @@ impl<S: Side> Machine<S> {
         });
     }
 
-    /// Once what TLS itself has to tell is told, such as a new key, has `say` append to `out`.
+    /// Calls `say` to append to `out`, after TLS's own pending messages, such as a new key.
     fn say(
         &mut self,
         out: &mut Vec<u8>,
         say: impl FnOnce(WriteTraffic<'_, S::Data>, &mut Vec<u8>) -> Result<(), TlsError>,
     ) -> Result<(), TlsError> {
         loop {
-            // With what has begun, as rustls has its place in it in mind. None of it is whole, so
-            // nothing of it is taken.
+            // Together with the incomplete record, as rustls keeps a position in it; nothing of it
+            // is consumed.
             match self.side.process(&mut self.begun).state? {
                 ConnectionState::WriteTraffic(traffic) => return say(traffic, out),
                 ConnectionState::EncodeTlsData(data) => encode(data, out),
@@ -202,22 +199,22 @@ impl<S: Side> Machine<S> {
         }
     }
 
-    /// Whether nothing can be said yet.
+    /// Returns whether the handshake is still in progress.
     pub fn is_handshaking(&self) -> bool {
         self.side.is_handshaking()
     }
 
-    /// Whether close_notify came, so that the peer has said all that it had to say.
+    /// Returns whether close_notify arrived, so that the peer's data is complete.
     pub const fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// The protocol that both agreed on (RFC 7301).
+    /// Returns the negotiated application protocol (RFC 7301).
     pub fn alpn(&self) -> Option<&[u8]> {
         self.side.alpn_protocol()
     }
 
-    /// `TLS 1.3`, and the name of the cipher suite, when they are known.
+    /// Returns `TLS 1.3` and the cipher suite, once they are negotiated.
     pub fn agreed(&self) -> Option<(&'static str, SupportedCipherSuite)> {
         let version = match self.side.protocol_version()? {
             ProtocolVersion::TLSv1_2 => "TLS 1.2",
@@ -227,7 +224,7 @@ impl<S: Side> Machine<S> {
         Some((version, self.side.negotiated_cipher_suite()?))
     }
 
-    /// Goes through whole records, and says how many bytes they took.
+    /// Processes complete records, and returns their total size.
     fn records(
         &mut self,
         wire: &mut [u8],
@@ -260,7 +257,7 @@ impl<S: Side> Machine<S> {
                 }
                 Ok(_) => false,
                 Err(error) => {
-                    self.last_words(out);
+                    self.push_alert(out);
                     return Err(error.into());
                 }
             };
@@ -271,9 +268,9 @@ impl<S: Side> Machine<S> {
         }
     }
 
-    /// The alert that tells the peer what it did. Asked for as long as there is one, and no longer:
-    /// rustls would go on with messages behind the one that failed.
-    fn last_words(&mut self, out: &mut Vec<u8>) {
+    /// Appends the alert for the peer. Called only as long as there is one: rustls would otherwise
+    /// continue with messages after the one that failed.
+    fn push_alert(&mut self, out: &mut Vec<u8>) {
         self.failed = true;
         while self.side.wants_write() {
             match self.side.process(&mut []).state {
@@ -284,7 +281,7 @@ impl<S: Side> Machine<S> {
     }
 }
 
-/// Appends what TLS itself has to tell.
+/// Appends TLS's own messages.
 fn encode<D>(mut data: EncodeTlsData<'_, D>, out: &mut Vec<u8>) {
     let at = out.len();
     out.resize(at + FLIGHT, 0);
@@ -296,7 +293,7 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, out: &mut Vec<u8>) {
     out.truncate(at + encoded.unwrap_or(0));
 }
 
-/// Bytes that complete the last record of `begun`, or its header.
+/// Returns the number of bytes that complete the last record of `begun`, or its header.
 fn missing(begun: &[u8]) -> usize {
     let mut at = 0;
     loop {
@@ -308,29 +305,29 @@ fn missing(begun: &[u8]) -> usize {
         }
         at += whole;
         if at == begun.len() {
-            // Whole records of a handshake message that goes on in the next one.
+            // Complete records of a handshake message that continues in the next one.
             return HEADER;
         }
     }
 }
 
-/// What may wait for the rest of a handshake message: the longest that rustls takes, in records of
+/// Maximum size of an incomplete handshake message: the longest that rustls accepts, in records of
 /// a usual size.
 const MAX_BEGUN: usize = 80 * 1024;
 
-/// Of a record: type, version, length (RFC 8446 §5.1).
+/// Size of a record header: type, version, length (RFC 8446 §5.1).
 const HEADER: usize = 5;
 
-/// Plain text of one record (RFC 8446 §5.1).
+/// Maximum plaintext of one record (RFC 8446 §5.1).
 const MAX_PLAIN: usize = 16 * 1024;
 
-/// What a record adds at most: header, explicit nonce of TLS 1.2, type, tag.
+/// Maximum overhead of a record: header, explicit nonce of TLS 1.2, type, tag.
 const RECORD_OVERHEAD: usize = HEADER + 8 + 1 + 16;
 
-/// Bytes of an alert.
+/// Size of an alert.
 const ALERT: usize = 2;
 
-/// As long as most flights of a handshake; longer ones get the room they need.
+/// Size of most flights of a handshake; the buffer grows for longer ones.
 const FLIGHT: usize = 2 * 1024;
 
 #[cfg(test)]
@@ -342,7 +339,7 @@ pub(crate) mod tests {
     use crate::identity::Identity;
     use crate::server::Server;
 
-    /// What a machine said to the other one, and what that made of it.
+    /// Passes the output of one machine to the other, and returns the reply.
     fn pass<S: Side>(to: &mut Machine<S>, wire: &mut Vec<u8>, plain: &mut Vec<u8>) -> Vec<u8> {
         let mut out = Vec::new();
         to.open(wire, plain, &mut out).unwrap();
@@ -359,7 +356,7 @@ pub(crate) mod tests {
         ServerMachine::server(Server::new(&identity, None, false).unwrap().config()).unwrap()
     }
 
-    /// Two that have shaken hands.
+    /// Returns two machines after their handshake.
     pub(crate) fn pair() -> (ClientMachine, ServerMachine) {
         let insecure = Trust { insecure: true, ..Trust::default() };
         let (mut client, mut server) = (client(insecure), server());
@@ -374,7 +371,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn plain_text_comes_out_whatever_the_cuts_of_the_wire() {
+    fn plaintext_is_the_same_for_every_segmentation() {
         for step in [1, 2, 4, 5, 6, 21, 22, 100, 16_406, 16_407, 1_000_000] {
             let (mut client, mut server) = pair();
             let sent = noise(if step < 100 { 5_000 } else { 100_000 }, 1);
@@ -402,7 +399,7 @@ pub(crate) mod tests {
         let length = wire.len();
         client.close(&mut wire);
         assert_eq!(wire.len(), length, "it is said once");
-        // What stands behind it is nothing.
+        // Data after it is ignored.
         wire.extend_from_slice(b"whatever");
         assert!(!server.is_ended());
         pass(&mut server, &mut wire, &mut plain);
@@ -417,8 +414,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_is_not_trusted_is_told_and_nothing_more_can_be_said() {
-        // Nobody of this system vouches for it, and it cannot be remembered.
+    fn an_untrusted_server_gets_an_alert_and_the_connection_ends() {
+        // No CA of this system signed it, and there is no file of known hosts.
         let (mut client, mut server) = (client(Trust::default()), server());
         let mut plain = Vec::new();
         let mut wire = pass(&mut client, &mut Vec::new(), &mut plain);
@@ -428,12 +425,12 @@ pub(crate) mod tests {
         assert!(matches!(refused, TlsError::Untrusted(_)), "{refused:?}");
         assert_eq!(client.open(&mut [], &mut plain, &mut Vec::new()), Err(TlsError::Closed));
         assert_eq!(client.seal(b"x", &mut Vec::new()), Err(TlsError::Closed));
-        let told = server.open(&mut out, &mut plain, &mut Vec::new()).unwrap_err();
-        assert!(told.to_string().contains("alert"), "{told}");
+        let error = server.open(&mut out, &mut plain, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("alert"), "{error}");
     }
 
     #[test]
-    fn a_client_without_a_certificate_is_told_what_is_missing() {
+    fn a_client_without_a_certificate_gets_the_reason() {
         let directory = tempfile::tempdir().unwrap();
         let (identity, _) = Identity::kept_in(directory.path()).unwrap();
         let authority = directory.path().join(crate::identity::KEPT);
@@ -447,18 +444,18 @@ pub(crate) mod tests {
         assert!(!client.is_handshaking(), "TLS 1.3 has a client believe so");
         let mut out = Vec::new();
         server.open(&mut wire, &mut plain, &mut out).unwrap_err();
-        let told = client.open(&mut out, &mut plain, &mut Vec::new()).unwrap_err();
-        assert!(told.to_string().contains("CertificateRequired"), "{told}");
+        let error = client.open(&mut out, &mut plain, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("CertificateRequired"), "{error}");
     }
 
-    /// A handshake message that never ends, in records of a byte each.
+    /// A handshake message without end, in records of one byte.
     #[test]
-    fn a_message_in_ever_more_records_is_refused_and_one_that_has_begun_disturbs_nothing() {
+    fn a_message_in_too_many_records_is_refused_and_an_incomplete_one_disturbs_nothing() {
         let mut server = server();
         let (mut plain, mut out) = (Vec::new(), Vec::new());
         let mut sent = 0;
         let refused = loop {
-            // The first says ClientHello, of 65,535 bytes.
+            // The first record announces a ClientHello of 65,535 bytes.
             let bytes = if sent == 0 { &[1, 0, 0xff, 0xff][..] } else { &[0] };
             let mut record = vec![0x16, 3, 1, 0, bytes.len() as u8];
             record.extend_from_slice(bytes);
@@ -470,7 +467,7 @@ pub(crate) mod tests {
         };
         assert_eq!(refused, TlsError::TooLong { limit: MAX_BEGUN });
 
-        // Within a connection: the beginning of a message in a record that is whole.
+        // After the handshake: the beginning of a message in a complete record.
         let (mut client, mut server) = pair();
         let mut wire = sealed_handshake(&mut client);
         server.open(&mut wire, &mut plain, &mut out).unwrap();
@@ -482,7 +479,7 @@ pub(crate) mod tests {
         assert!(client.is_ended());
     }
 
-    /// A record of a client that is cut in the middle: all of it but its last bytes.
+    /// Returns a handshake record of a client without its last bytes.
     fn sealed_handshake(client: &mut ClientMachine) -> Vec<u8> {
         let mut wire = Vec::new();
         client.seal(b"half of a record", &mut wire).unwrap();
@@ -495,7 +492,7 @@ pub(crate) mod tests {
         for seed in 0..200 {
             let (mut plain, mut out) = (Vec::new(), Vec::new());
             let mut wire = noise(64 + seed as usize * 7, seed);
-            // Some of it as a handshake record, and some in an established connection.
+            // Half of the input as handshake records, half within an established connection.
             if seed % 2 == 0 {
                 wire[..3].copy_from_slice(&[0x16, 3, 1]);
                 let _ = server().open(&mut wire, &mut plain, &mut out);

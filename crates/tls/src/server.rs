@@ -1,4 +1,4 @@
-//! What a server presents, and what it demands.
+//! TLS settings of a server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::identity::{Identity, IdentityError, certificates};
 use crate::{ALPN_H2, ALPN_HTTP_1_1, Fingerprint, provider};
 
-/// TLS as a server speaks it: versions 1.2 and 1.3.
+/// TLS settings of a server, for versions 1.2 and 1.3.
 #[derive(Debug, Clone)]
 pub struct Server {
     config: Arc<ServerConfig>,
@@ -20,11 +20,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Presents `identity`; with `client_ca`, a PEM file, only clients are let in that one of its
-    /// certificates vouches for. `h2`: HTTP/2 is spoken.
+    /// Returns settings that present `identity`. With `client_ca`, a PEM file, clients need a
+    /// certificate that one of its CAs signed. `h2`: offers HTTP/2.
     ///
     /// # Errors
-    /// A file that cannot be used.
+    /// A file cannot be used.
     pub fn new(
         identity: &Identity,
         client_ca: Option<&Path>,
@@ -55,7 +55,7 @@ impl Server {
             true => vec![ALPN_H2.to_vec(), ALPN_HTTP_1_1.to_vec()],
             false => vec![ALPN_HTTP_1_1.to_vec()],
         };
-        // One is as good as two to who comes back, and each is a write behind the handshake.
+        // One ticket is enough for a returning client, and each one is a write after the handshake.
         config.send_tls13_tickets = 1;
         let certificate = identity.key.cert.first();
         let public_key = certificate.and_then(|certificate| {
@@ -65,23 +65,24 @@ impl Server {
         Ok(Self { config: Arc::new(config), fingerprint: identity.fingerprint(), public_key })
     }
 
-    /// As rustls has it.
+    /// Returns the configuration for rustls.
     pub const fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }
 
-    /// What clients know it by.
+    /// Returns the fingerprint by which clients recognize it.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The SHA-256 digest of the certificate's public key, which `curl --pinnedpubkey` compares.
+    /// Returns the SHA-256 digest of the certificate's public key, which `curl --pinnedpubkey`
+    /// compares.
     pub const fn public_key_digest(&self) -> Option<[u8; 32]> {
         self.public_key
     }
 }
 
-/// Whatever name a client asks for.
+/// Presents one certificate, whatever name a client requests.
 #[derive(Debug)]
 struct Always(Arc<CertifiedKey>);
 

@@ -11,40 +11,40 @@ use crate::machine::{Machine, Side};
 
 /// A stream under TLS.
 ///
-/// Its end is close_notify; without one, reading fails with `UnexpectedEof`. Shutting it down says
-/// close_notify and then shuts the stream under it.
+/// It ends with close_notify; without one, reading fails with `UnexpectedEof`. Shutting it down
+/// sends close_notify and then shuts down the stream below.
 #[derive(Debug)]
 pub struct Stream<Io, S> {
     io: Io,
     machine: Machine<S>,
-    /// What was decrypted and not read yet, from `read` on.
+    /// Decrypted bytes, of which those from `read` on were not read yet.
     plain: Vec<u8>,
     read: usize,
-    /// What goes to the wire, from `written` on.
+    /// Ciphertext, of which the bytes from `written` on were not written yet.
     out: Vec<u8>,
     written: usize,
     wire: Vec<u8>,
 }
 
-/// What a stream was made of.
+/// The parts of a stream.
 #[derive(Debug)]
 pub struct Parts<Io, S> {
-    /// The stream under it.
+    /// The stream below TLS.
     pub io: Io,
     /// The connection.
     pub machine: Machine<S>,
-    /// What was decrypted and not read.
+    /// Decrypted bytes that were not read yet.
     pub plain: Vec<u8>,
 }
 
-/// Shakes hands over `io`; `first` is what was read from it before. What the peer is told of a
-/// failure is sent. Gives plain text that came with the end of the handshake.
+/// Performs the handshake over `io`; `first` is input that was read before. Sends the alert of a
+/// failed handshake. Returns the plaintext that followed the handshake in the same read.
 ///
 /// Cancel safe: no; the connection must then be closed.
 ///
 /// # Errors
-/// What [`Machine::open`] says, as an error that holds the [`crate::TlsError`]; an end before the
-/// handshake's.
+/// As [`Machine::open`], as an error that contains the [`crate::TlsError`]; the stream ends during
+/// the handshake.
 pub async fn shake<Io: AsyncRead + AsyncWrite + Unpin, S: Side>(
     io: &mut Io,
     machine: &mut Machine<S>,
@@ -73,24 +73,24 @@ pub async fn shake<Io: AsyncRead + AsyncWrite + Unpin, S: Side>(
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side> Stream<Io, S> {
-    /// A connection that is established.
+    /// Returns the stream of an established connection.
     pub fn new(parts: Parts<Io, S>) -> Self {
         let Parts { io, machine, plain } = parts;
         let (out, wire) = (Vec::new(), Vec::new());
         Self { io, machine, plain, read: 0, out, written: 0, wire }
     }
 
-    /// What is known of the connection.
+    /// Returns the state of TLS.
     pub const fn machine(&self) -> &Machine<S> {
         &self.machine
     }
 
-    /// The stream under it.
+    /// The stream below TLS.
     pub const fn io(&self) -> &Io {
         &self.io
     }
 
-    /// Takes it apart. What waits to be written is lost, so flush before.
+    /// Returns its parts. Unwritten output is lost, so flush before.
     pub fn into_parts(mut self) -> Parts<Io, S> {
         self.plain.drain(..self.read);
         Parts { io: self.io, machine: self.machine, plain: self.plain }
@@ -137,7 +137,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncRead for Stream<I
             match Pin::new(&mut this.io).poll_read(context, &mut wire) {
                 Poll::Ready(read) => read?,
                 Poll::Pending => {
-                    // Whoever waits costs no buffer.
+                    // A waiting reader needs no buffer.
                     this.wire = Vec::new();
                     return Poll::Pending;
                 }
@@ -147,8 +147,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncRead for Stream<I
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED)));
             }
             let opened = this.machine.open(came, &mut this.plain, &mut this.out);
-            // An alert or a new key goes out now if it can, and else with what is written next,
-            // which tells why it cannot: a peer that takes nothing more may have said why.
+            // Pending alerts and keys are sent now if possible, else before the next output, which
+            // then reports the error: a peer that no longer reads may have sent data before.
             let _ = this.poll_out(context);
             opened?;
         }
@@ -162,18 +162,18 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for Stream<
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        // What the stream under it does not take is held once.
+        // Output that the stream below does not accept is buffered once.
         ready!(this.poll_out(context))?;
         let count = bytes.len().min(WIRE);
         this.machine.seal(&bytes[..count], &mut this.out)?;
         match this.poll_out(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            // Taken, and on its way at the next flush.
+            // Buffered; sent by the next flush.
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(count)),
         }
     }
 
-    /// What stands in several places is sealed piece by piece, and written at once.
+    /// Encrypts each slice by itself, and writes them together.
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -215,14 +215,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for Stream<
 /// A stream that may be under TLS.
 #[derive(Debug)]
 pub enum MaybeTls<Io, S> {
-    /// It is not.
+    /// Plaintext.
     Plain(Io),
-    /// It is.
+    /// TLS.
     Tls(Box<Stream<Io, S>>),
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side> MaybeTls<Io, S> {
-    /// What is known of the connection, where it is under TLS.
+    /// Returns the state of TLS, if there is TLS.
     pub fn machine(&self) -> Option<&Machine<S>> {
         match self {
             Self::Plain(_) => None,
@@ -291,10 +291,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for MaybeTl
 
 const HALF: &str = "connection closed during the TLS handshake";
 
-/// Bytes of one read of a handshake.
+/// Size of one read during the handshake.
 const SHORT: usize = 4 * 1024;
 
-/// Bytes of one read, and plain text of one write.
+/// Size of one read, and maximum plaintext of one write.
 const WIRE: usize = 64 * 1024;
 
 #[cfg(test)]
@@ -304,14 +304,14 @@ mod tests {
     use super::*;
     use crate::machine::tests::pair;
 
-    /// A socket whose peer takes nothing more, and has said this before.
-    struct Deaf {
+    /// A socket whose peer stopped reading, and has sent data before.
+    struct FullSocket {
         said: Vec<u8>,
-        /// At first it is only full.
+        /// At first the socket is only full.
         full: bool,
     }
 
-    impl AsyncRead for Deaf {
+    impl AsyncRead for FullSocket {
         fn poll_read(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -322,7 +322,7 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Deaf {
+    impl AsyncWrite for FullSocket {
         fn poll_write(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -345,11 +345,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_has_said_is_heard_though_it_takes_nothing_more() {
+    fn pending_data_is_read_after_the_peer_stops_reading() {
         let (client, mut server) = pair();
         let mut said = Vec::new();
         server.seal(b"the disk is full", &mut said).unwrap();
-        let io = Deaf { said, full: true };
+        let io = FullSocket { said, full: true };
         let mut stream = Stream::new(Parts { io, machine: client, plain: Vec::new() });
         let mut context = Context::from_waker(Waker::noop());
         let taken = Pin::new(&mut stream).poll_write(&mut context, b"content");
@@ -360,8 +360,8 @@ mod tests {
         let read = Pin::new(&mut stream).poll_read(&mut context, &mut buffer);
         assert!(matches!(read, Poll::Ready(Ok(()))), "{read:?}");
         assert_eq!(buffer.filled(), b"the disk is full");
-        // That it takes nothing is told to who writes.
-        let told = Pin::new(&mut stream).poll_write(&mut context, b"more");
-        assert!(matches!(told, Poll::Ready(Err(_))), "{told:?}");
+        // The writer gets the error.
+        let written = Pin::new(&mut stream).poll_write(&mut context, b"more");
+        assert!(matches!(written, Poll::Ready(Err(_))), "{written:?}");
     }
 }

@@ -12,23 +12,23 @@ use crate::{Fingerprint, certificate_words, words};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Untrusted {
-    /// It is not the one that was asked for.
+    /// The certificate is not the pinned one.
     #[error("certificate {got} does not match the pinned one")]
     NotPinned {
-        /// What it showed.
+        /// Fingerprint of its certificate.
         got: Fingerprint,
     },
-    /// It is not the one that it was before.
+    /// The certificate is not the one that was remembered.
     #[error(
         "certificate changed: it is {got}, it was {}; the connection may be intercepted",
         known.map_or_else(|| "signed by a trusted CA".to_owned(), |known| known.to_string())
     )]
     Changed {
-        /// What it showed.
+        /// Fingerprint of its certificate.
         got: Fingerprint,
-        /// What it showed before; `None`: an authority vouched for it.
+        /// The remembered fingerprint; `None`: a CA had signed it.
         known: Option<Fingerprint>,
-        /// The line's host and port.
+        /// Host and port of the line.
         place: String,
         /// The file of known hosts.
         file: Option<PathBuf>,
@@ -36,65 +36,65 @@ pub enum Untrusted {
     /// The certificate is self-signed, and cannot be remembered.
     #[error("certificate {got} is self-signed")]
     SelfSigned {
-        /// What it showed.
+        /// Fingerprint of its certificate.
         got: Fingerprint,
     },
     /// The certificate is self-signed, and only the CAs of a file are trusted.
     #[error("certificate {got} is self-signed and not signed by a CA in {}", file.display())]
     NotOfFile {
-        /// What it showed.
+        /// Fingerprint of its certificate.
         got: Fingerprint,
         /// The file of `--cacert`.
         file: PathBuf,
     },
-    /// Nobody who is trusted vouches for it.
+    /// No trusted CA signed the certificate.
     #[error("certificate {got} is signed by a CA that is not trusted")]
     UnknownAuthority {
-        /// What it showed.
+        /// Fingerprint of its certificate.
         got: Fingerprint,
     },
-    /// It is an authority's, and somebody else vouches for that.
+    /// The certificate is a CA's own, and is signed by another CA.
     #[error("certificate {got} is a CA certificate, not a server certificate")]
     MaySign {
-        /// What it showed.
+        /// Fingerprint of its certificate.
         got: Fingerprint,
     },
-    /// It was valid once.
+    /// The certificate has expired.
     #[error("certificate expired on {}", day(*on))]
     Expired {
-        /// Seconds since 1970, where they are known.
+        /// Seconds since 1970, if known.
         on: Option<u64>,
     },
-    /// It will be valid.
+    /// The certificate is not valid yet.
     #[error("certificate is not valid before {}", day(*from))]
     NotYetValid {
-        /// Seconds since 1970, where they are known.
+        /// Seconds since 1970, if known.
         from: Option<u64>,
     },
-    /// It is somebody else's.
+    /// The certificate is for another name.
     #[error("certificate is not valid for {name}{}", listed(presented))]
     WrongName {
-        /// Whom we wanted.
+        /// The requested name.
         name: String,
-        /// Whose it is.
+        /// The names in the certificate.
         presented: Vec<String>,
     },
-    /// What we dial has no name that could stand in a certificate.
+    /// The host has no name that a certificate could contain.
     #[error("{host:?} is neither a host name nor an IP address")]
     NoName {
-        /// As written.
+        /// The host as given.
         host: String,
     },
     /// The file of known hosts cannot be used.
     #[error(transparent)]
     KnownHosts(KnownHostsError),
-    /// Anything else.
+    /// Another error.
     #[error("certificate cannot be used: {0}")]
     Other(String),
 }
 
 impl Untrusted {
-    /// What can be done about it.
+    /// Returns what the user can try.
     pub fn hint(&self) -> String {
         match self {
             Self::NotPinned { got } | Self::MaySign { got } => {
@@ -130,7 +130,7 @@ impl Untrusted {
         }
     }
 
-    /// What the verifier said, where it is in an error of rustls.
+    /// Returns the error of the verifier inside an error of rustls.
     pub(crate) fn in_error(error: &Error) -> Option<Self> {
         let Error::InvalidCertificate(CertificateError::Other(OtherError(other))) = error else {
             return None;
@@ -138,7 +138,7 @@ impl Untrusted {
         other.downcast_ref::<Self>().cloned()
     }
 
-    /// What an authority's verifier says, in our words.
+    /// Converts the error of the verifier of a CA.
     pub(crate) fn of(error: Error, got: Fingerprint) -> Self {
         let Error::InvalidCertificate(error) = error else { return Self::Other(words(&error)) };
         match error {
@@ -176,7 +176,7 @@ fn day(seconds: Option<u64>) -> String {
 }
 
 fn listed(names: &[String]) -> String {
-    // rustls has them as DnsName("files.example") and IpAddress(127.0.0.1).
+    // rustls prints names as DnsName("files.example") and IpAddress(127.0.0.1).
     let plain = |name: &String| {
         let inner = name.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')'));
         inner.unwrap_or(name).trim_matches('"').to_owned()

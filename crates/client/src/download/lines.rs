@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
-use anyport_net::copy::{Came, Source, Splice};
+use anyport_net::copy::{Received, Source, Splice};
 use anyport_proto::access::Token;
 use anyport_proto::preface::{Reply, get_line, list_line, parse_end, with_token};
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
@@ -56,12 +56,12 @@ impl Dialogue for Lines {
             let splice = splice.map(|((file, at), limit)| Splice { file: file.clone(), at, limit });
             (self.start, self.end) = (0, 0);
             match self.read(splice.as_ref())? {
-                Came::Spliced(count) => {
+                Received::Spliced(count) => {
                     sink.put(count);
                     return Ok(count);
                 }
-                Came::Bytes(count) => self.end = count,
-                Came::Fin => return Err(self.broken(ended())),
+                Received::Bytes(count) => self.end = count,
+                Received::Fin => return Err(self.broken(ended())),
             }
         }
         let count = usize::try_from(left).unwrap_or(most).min(self.end - self.start);
@@ -137,22 +137,22 @@ impl Lines {
     /// Reads at least one more byte.
     fn fill(&mut self) -> Result<(), Error> {
         match self.read(None)? {
-            Came::Bytes(count) => {
+            Received::Bytes(count) => {
                 self.end += count;
                 Ok(())
             }
-            Came::Spliced(_) | Came::Fin => Err(self.broken(ended())),
+            Received::Spliced(_) | Received::Fin => Err(self.broken(ended())),
         }
     }
 
-    fn read(&mut self, splice: Option<&Splice>) -> Result<Came, Error> {
+    fn read(&mut self, splice: Option<&Splice>) -> Result<Received, Error> {
         loop {
             let room = &mut self.buffer[self.end..];
             let came = match self.stream.plain() {
                 Some(socket) => self.source.next(socket, room, splice),
                 None => self.stream.read(room).map(|count| match count {
-                    0 => Came::Fin,
-                    count => Came::Bytes(count),
+                    0 => Received::Fin,
+                    count => Received::Bytes(count),
                 }),
             };
             match came {

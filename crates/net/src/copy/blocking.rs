@@ -1,4 +1,4 @@
-//! The loop on a thread of its own.
+//! The driver for a thread of its own.
 
 use std::io::{self, Read as _};
 use std::net::TcpStream;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::net::{RecvFlags, recv};
 
 use super::gate::Waited;
-use super::outgoing::{in_time, say, send_piece_blocking, try_recv};
-use super::unseen::Pipe;
+use super::outgoing::{in_time, send_all, send_piece_blocking, try_recv};
+use super::pipe::Pipe;
 use super::{
     Event, Interest, Next, Placement, Produced, Pumped, Read, Session, Splice, sleep_blocking, trim,
 };
@@ -17,7 +17,7 @@ use super::{
 /// for waiting. Ended early by `shutdown()` on the socket. [`Session`] has the calling order.
 ///
 /// # Errors
-/// What reading or writing the socket returned; the session has not been notified.
+/// The error of reading or writing the socket; the session has not been notified.
 pub fn pump<S: Session>(
     socket: &TcpStream,
     buffer: &mut [u8],
@@ -30,7 +30,7 @@ pub fn pump<S: Session>(
     loop {
         let Interest { read, produce, idle: wanted, wake, wait, place, .. } = session.interest();
         limit(socket, wanted, &mut idle)?;
-        say(socket, &out, false)?;
+        send_all(socket, &out, false)?;
         trim(&mut out);
         let next = if produce {
             if std::mem::take(&mut produced) && matches!(read, Read::WhileProducing) {
@@ -49,8 +49,8 @@ pub fn pump<S: Session>(
             }
         } else {
             match place {
-                Placement::Reactor if !source.holds_bytes() => return Ok(Pumped::Conversation),
-                // The next of many small files needs no other thread.
+                Placement::Reactor if !source.holds_bytes() => return Ok(Pumped::Interactive),
+                // Waiting for the next of many small files needs no thread.
                 Placement::Runtime if !source.holds_bytes() && !is_readable(socket) => {
                     return Ok(Pumped::Small);
                 }
@@ -77,7 +77,7 @@ pub fn pump<S: Session>(
             Next::Become(successor) => Pumped::Became(successor),
         };
         limit(socket, session.interest().idle, &mut idle)?;
-        say(socket, &out, false)?;
+        send_all(socket, &out, false)?;
         return Ok(pumped);
     }
 }
@@ -94,11 +94,11 @@ fn send<S: Session>(
         Produced::Next(next) => return Ok(next),
         Produced::Bytes(0) => return Ok(Next::Continue),
         Produced::Bytes(count) => {
-            say(socket, out, true)?;
-            say(socket, &buffer[..count], false)?;
+            send_all(socket, out, true)?;
+            send_all(socket, &buffer[..count], false)?;
         }
         Produced::File(piece) => {
-            say(socket, out, true)?;
+            send_all(socket, out, true)?;
             trim(out);
             let sent = send_piece_blocking(socket, buffer, &piece)?;
             return Ok(session.handle(Event::Sent(sent), Instant::now(), out));
@@ -112,12 +112,12 @@ fn bytes(buffer: &mut [u8], count: usize) -> Event<'_> {
     Event::Bytes(buffer.split_at_mut(count).0)
 }
 
-/// Whether a read would not wait.
+/// Returns whether a read would not block.
 fn is_readable(socket: &TcpStream) -> bool {
     recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK).is_ok()
 }
 
-/// Limits the time that a read or a write waits.
+/// Sets the timeout of reads and writes.
 fn limit(socket: &TcpStream, wanted: Duration, set: &mut Option<Duration>) -> io::Result<()> {
     if set.replace(wanted) != Some(wanted) {
         socket.set_read_timeout(Some(wanted))?;
@@ -126,22 +126,22 @@ fn limit(socket: &TcpStream, wanted: Duration, set: &mut Option<Duration>) -> io
     Ok(())
 }
 
-/// What came from a socket.
+/// Input of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Came {
-    /// So many bytes, in the buffer.
+pub enum Received {
+    /// Number of bytes in the buffer.
     Bytes(usize),
-    /// So many bytes, and they are where they belong.
+    /// Number of bytes that were spliced to their destination.
     Spliced(u64),
     /// The end of the stream.
     Fin,
 }
 
-/// Reads a blocking socket, or splices it where its bytes may go unseen. One for each socket, as
-/// bytes may be held.
+/// Reads a blocking socket, or splices it to a file. One for each socket, because it may hold
+/// bytes.
 #[derive(Debug)]
 pub struct Source {
-    /// Made when it is first needed.
+    /// Created at the first splice.
     pipe: Option<Pipe>,
     splices: bool,
 }
@@ -153,7 +153,7 @@ impl Default for Source {
 }
 
 impl Source {
-    /// Whether something was taken from the socket that has not been given yet.
+    /// Returns whether it holds bytes that were read from the socket and not returned yet.
     fn holds_bytes(&self) -> bool {
         self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
@@ -170,9 +170,9 @@ impl Source {
             Read::Bytes | Read::WhileProducing => None,
         };
         Ok(Some(match self.next(socket, buffer, splice) {
-            Ok(Came::Fin) => Event::EndOfStream,
-            Ok(Came::Bytes(count)) => bytes(buffer, count),
-            Ok(Came::Spliced(count)) => Event::Spliced(count),
+            Ok(Received::Fin) => Event::EndOfStream,
+            Ok(Received::Bytes(count)) => bytes(buffer, count),
+            Ok(Received::Spliced(count)) => Event::Spliced(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
             // A blocking socket returns this when its read timeout has passed.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Event::Idle,
@@ -183,17 +183,17 @@ impl Source {
     /// Waits for input. Bytes that `splice` does not accept are read into `buffer`.
     ///
     /// # Errors
-    /// What reading the socket returned; nothing was taken from it.
+    /// The error of reading the socket, from which nothing was removed.
     pub fn next(
         &mut self,
         socket: &TcpStream,
         buffer: &mut [u8],
         splice: Option<&Splice>,
-    ) -> io::Result<Came> {
+    ) -> io::Result<Received> {
         if let Some(pipe) = &mut self.pipe
             && pipe.held() > 0
         {
-            return pipe.take(buffer).map(Came::Bytes);
+            return pipe.take(buffer).map(Received::Bytes);
         }
         if let Some(into) = splice.filter(|_| self.splices) {
             match self.splice(socket, into) {
@@ -203,23 +203,23 @@ impl Source {
             }
         }
         match (&mut &*socket).read(buffer)? {
-            0 => Ok(Came::Fin),
-            count => Ok(Came::Bytes(count)),
+            0 => Ok(Received::Fin),
+            count => Ok(Received::Bytes(count)),
         }
     }
 
-    fn splice(&mut self, socket: &TcpStream, into: &Splice) -> io::Result<Came> {
+    fn splice(&mut self, socket: &TcpStream, into: &Splice) -> io::Result<Received> {
         let pipe = match &mut self.pipe {
             Some(pipe) => pipe,
             none => none.insert(Pipe::new()?),
         };
-        let Some(stored) = pipe.turn(socket, into)? else { return Ok(Came::Fin) };
+        let Some(stored) = pipe.turn(socket, into)? else { return Ok(Received::Fin) };
         if pipe.held() == 0 {
-            return Ok(Came::Spliced(stored));
+            return Ok(Received::Spliced(stored));
         }
-        // The file takes no more this way; what it did not take is written as other bytes are.
+        // The file does not accept splicing; the rest is written like other bytes.
         self.splices = false;
-        Ok(Came::Spliced(stored))
+        Ok(Received::Spliced(stored))
     }
 }
 
@@ -233,11 +233,11 @@ mod tests {
 
     use super::*;
 
-    /// Stores what comes, and tells what came which way.
+    /// Stores its input, and reports which bytes arrived which way.
     struct Store {
         file: Arc<File>,
         most: u64,
-        unseen: u64,
+        spliced: u64,
         seen: Vec<u8>,
     }
 
@@ -245,8 +245,8 @@ mod tests {
         type Successor = ();
 
         fn interest(&self) -> Interest {
-            let limit = self.most.checked_sub(self.unseen).and_then(NonZeroU64::new);
-            let splice = |limit| Splice { file: self.file.clone(), at: self.unseen, limit };
+            let limit = self.most.checked_sub(self.spliced).and_then(NonZeroU64::new);
+            let splice = |limit| Splice { file: self.file.clone(), at: self.spliced, limit };
             let read = limit.map_or(Read::Bytes, |limit| Read::Splice(splice(limit)));
             let (idle, place) = (Duration::from_secs(20), Placement::Thread);
             Interest { read, may_block: true, place, ..Interest::input(idle) }
@@ -255,7 +255,7 @@ mod tests {
         fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next<()> {
             match event {
                 Event::Bytes(bytes) => self.seen.extend_from_slice(bytes),
-                Event::Spliced(count) => self.unseen += count,
+                Event::Spliced(count) => self.spliced += count,
                 Event::EndOfStream => return Next::Finish,
                 other => panic!("{other:?}"),
             }
@@ -273,7 +273,7 @@ mod tests {
             stream.shutdown(Shutdown::Write).unwrap();
         });
         let (socket, _) = listener.accept().unwrap();
-        let mut store = Store { file: Arc::new(file), most, unseen: 0, seen: Vec::new() };
+        let mut store = Store { file: Arc::new(file), most, spliced: 0, seen: Vec::new() };
         pump(&socket, &mut [0; 4096], &mut store).unwrap();
         sender.join().unwrap();
         store
@@ -284,28 +284,28 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_looks_at_goes_straight_into_the_file_and_no_byte_further() {
+    fn spliced_bytes_go_straight_into_the_file_and_no_byte_further() {
         let content = content();
         for most in [1, 4_000_000, u64::MAX] {
             let path = tempfile::NamedTempFile::new().unwrap();
             let store = store(path.reopen().unwrap(), most, &content);
-            let unseen = usize::try_from(most).unwrap_or(usize::MAX).min(content.len());
-            assert_eq!(store.unseen, unseen as u64);
-            assert!(std::fs::read(path.path()).unwrap() == content[..unseen]);
-            assert!(store.seen == content[unseen..]);
+            let spliced = usize::try_from(most).unwrap_or(usize::MAX).min(content.len());
+            assert_eq!(store.spliced, spliced as u64);
+            assert!(std::fs::read(path.path()).unwrap() == content[..spliced]);
+            assert!(store.seen == content[spliced..]);
         }
     }
 
     #[test]
-    fn what_the_file_does_not_take_is_seen_after_all() {
+    fn bytes_that_cannot_be_spliced_are_received() {
         let content = content();
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        // A file that is only appended to has no places, and splice says so.
+        // A file in append mode has no offsets, and splice(2) rejects it.
         let appended = tempfile::NamedTempFile::new().unwrap();
         let appended = OpenOptions::new().append(true).open(appended.path()).unwrap();
         for file in [full, appended] {
             let store = store(file, u64::MAX, &content);
-            assert_eq!(store.unseen, 0);
+            assert_eq!(store.spliced, 0);
             assert!(store.seen == content);
         }
     }

@@ -1,4 +1,4 @@
-//! The loop among the tasks of the runtime.
+//! The driver for tasks of the runtime.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ use crate::blocking;
 pub enum Pumped<S> {
     /// The session finished.
     Finished,
-    /// The connection goes on as something else.
+    /// The connection continues as another session.
     Became(S),
-    /// A bulk transfer has shown itself; go on with a blocking loop.
+    /// The connection is a bulk transfer, and belongs in a blocking loop.
     Bulk,
-    /// A conversation has begun; go on with a reactor.
-    Conversation,
-    /// A bulk transfer has ended, and the step waits for something else; go on among the tasks.
+    /// The connection is interactive, and belongs in a reactor.
+    Interactive,
+    /// A bulk transfer has ended, and the session waits for something else: it belongs in a task.
     Small,
 }
 
@@ -33,12 +33,12 @@ pub enum Pumped<S> {
 /// bulk transfer. Once `stopping` is ready the session is notified. [`Session`] has the calling
 /// order.
 ///
-/// Cancel safe: no. Dropped in the middle, output may be half written; the connection must then be
+/// Cancel safe: no. If it is dropped, output may be partly written; the connection must then be
 /// closed.
 ///
 /// # Errors
-/// What reading or writing the socket returned, or `TimedOut` if the peer does not accept output;
-/// the session has not been notified.
+/// The error of reading or writing the socket, or `TimedOut` if the peer does not read; the session
+/// has not been notified.
 pub async fn pump<S: Session + Send>(
     socket: &TcpStream,
     buffer: &mut [u8],
@@ -80,7 +80,7 @@ pub async fn pump<S: Session + Send>(
                 next
             }
         } else if place == Placement::Reactor {
-            return Ok(Pumped::Conversation);
+            return Ok(Pumped::Interactive);
         } else {
             let event = tokio::select! {
                 biased;
@@ -154,7 +154,7 @@ async fn send<S: Session + Send>(
 /// Waits for the next event of a session that produces nothing; `None` if the session is to be
 /// asked again.
 ///
-/// Cancel safe: yes; bytes are taken from the socket only in the call that returns them.
+/// Cancel safe: yes; bytes are removed from the socket only in the call that returns them.
 async fn event<'b>(
     socket: &TcpStream,
     buffer: &'b mut [u8],
@@ -180,7 +180,7 @@ async fn event<'b>(
     }))
 }
 
-/// Reads some bytes; `None` if none arrived within `idle`.
+/// Reads some bytes; returns `None` if none arrived within `idle`.
 ///
 /// Cancel safe: yes.
 async fn read(socket: &TcpStream, buffer: &mut [u8], idle: Duration) -> io::Result<Option<usize>> {
@@ -205,22 +205,22 @@ mod tests {
 
     use super::*;
 
-    /// Remembers what it was given, and replies to each input of bytes with `reply` bytes a byte.
+    /// Records its input, and replies `reply` bytes to each input byte.
     #[derive(Default)]
     struct Recorder {
         received: Vec<u8>,
         silences: usize,
         stops: usize,
-        patience: Duration,
+        idle_timeout: Duration,
         reply: usize,
-        /// Bytes that it handles at once; the others are set aside. 0: all.
+        /// Number of bytes that it handles in one call; it sets the others aside. 0: all.
         sip: usize,
         waiting: Vec<u8>,
         wake: Option<Instant>,
     }
 
     impl Recorder {
-        /// The first wake-up is in the past when it is asked for, the others in the future.
+        /// Requests a wake-up; the first one is in the past, the others in the future.
         fn sip(&mut self, at: Instant) {
             let rest = self.waiting.split_off(self.sip.min(self.waiting.len()));
             self.received.append(&mut self.waiting);
@@ -235,7 +235,7 @@ mod tests {
 
         fn interest(&self) -> Interest {
             let place = if self.sip > 0 { Placement::Thread } else { Placement::Runtime };
-            Interest { wake: self.wake, place, ..Interest::input(self.patience) }
+            Interest { wake: self.wake, place, ..Interest::input(self.idle_timeout) }
         }
 
         fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<()> {
@@ -258,7 +258,7 @@ mod tests {
         }
     }
 
-    /// Echoes, and counts how often it is asked between two calls.
+    /// Echoes, and counts the calls of `interest` between two other calls.
     #[derive(Default)]
     struct Asked {
         asked: Cell<usize>,
@@ -307,14 +307,14 @@ mod tests {
         (client, listener.accept().await.unwrap().0)
     }
 
-    /// A read that gives way, to silence or to the word that the program stops, has taken nothing
-    /// from the socket.
+    /// A read that is cancelled by the idle timeout or by a shutdown removes nothing from the
+    /// socket.
     #[tokio::test]
-    async fn io_4_reads_that_give_way_lose_nothing() {
+    async fn io_4_cancelled_reads_lose_nothing() {
         let (mut client, server) = pair().await;
         let sent = noise(20_000, 1);
         let stop = Notify::new();
-        let mut step = Recorder { patience: Duration::from_micros(50), ..Recorder::default() };
+        let mut step = Recorder { idle_timeout: Duration::from_micros(50), ..Recorder::default() };
         let mut buffer = [0; 7];
         let send = async {
             for (number, piece) in sent.chunks(100).enumerate() {
@@ -334,13 +334,13 @@ mod tests {
         assert!(step.silences > 0, "the test has tried nothing");
     }
 
-    /// Replies are out before the next read, also to a peer that takes a byte at a time: none waits
-    /// for more input.
+    /// Replies are written before the next read, also to a peer that reads a byte at a time: none
+    /// waits for more input.
     #[tokio::test]
     async fn io_5_each_reply_is_out_before_the_next_read() {
         let (mut client, server) = pair().await;
         let mut step =
-            Recorder { patience: Duration::from_secs(60), reply: 3, ..Recorder::default() };
+            Recorder { idle_timeout: Duration::from_secs(60), reply: 3, ..Recorder::default() };
         let mut buffer = [0; 64];
         let asked = async {
             for byte in 0..100 {
@@ -356,18 +356,19 @@ mod tests {
         assert_eq!(pumped.unwrap(), Pumped::Finished);
     }
 
-    /// More than the socket takes at once: the loop waits for the peer, reads nothing meanwhile,
-    /// and loses nothing.
+    /// More than the socket buffers hold: the loop waits for the peer, reads nothing meanwhile, and
+    /// loses nothing.
     #[tokio::test]
     async fn io_5_a_long_reply_is_written_whole_to_a_slow_reader() {
         let (mut client, server) = pair().await;
         let reply = 16 * 1024 * 1024;
-        let mut step = Recorder { patience: Duration::from_secs(60), reply, ..Recorder::default() };
+        let mut step =
+            Recorder { idle_timeout: Duration::from_secs(60), reply, ..Recorder::default() };
         let mut buffer = [0; 64];
         let asked = async {
             client.write_all(b"x").await.unwrap();
             assert_eq!(client.read_u8().await.unwrap(), b'x');
-            // Read only after the first reply, so behind all of it comes the second.
+            // Sent after the first reply, so the second one follows all of it.
             client.write_all(b"y").await.unwrap();
             let mut replies = vec![0; 2 * reply - 1];
             client.read_exact(&mut replies).await.unwrap();
@@ -380,13 +381,13 @@ mod tests {
         assert_eq!(pumped.unwrap(), Pumped::Finished);
     }
 
-    /// The peer stays silent behind its burst; on both loops.
+    /// The peer is silent after its burst; on both loops.
     #[tokio::test]
-    async fn input_that_is_set_aside_is_handled_in_silence() {
+    async fn input_that_is_set_aside_is_handled_without_new_input() {
         for blocking in [false, true] {
             let (mut client, server) = pair().await;
-            let patience = Duration::from_millis(300);
-            let mut step = Recorder { patience, sip: 10, ..Recorder::default() };
+            let idle_timeout = Duration::from_millis(300);
+            let mut step = Recorder { idle_timeout, sip: 10, ..Recorder::default() };
             client.write_all(&[7; 95]).await.unwrap();
             client.shutdown().await.unwrap();
             let pumped = if blocking {
@@ -438,12 +439,12 @@ mod tests {
         }
     }
 
-    /// A peer that takes nothing is given up; what it holds is one reply.
+    /// A peer that reads nothing is disconnected; it costs one reply of memory.
     #[tokio::test]
-    async fn bp_1_a_peer_that_reads_nothing_is_given_up() {
+    async fn bp_1_a_peer_that_reads_nothing_is_disconnected() {
         let (mut client, server) = pair().await;
-        let patience = Duration::from_millis(200);
-        let mut step = Recorder { patience, reply: 64 * 1024 * 1024, ..Recorder::default() };
+        let idle_timeout = Duration::from_millis(200);
+        let mut step = Recorder { idle_timeout, reply: 64 * 1024 * 1024, ..Recorder::default() };
         client.write_all(b"x").await.unwrap();
         let pumped = pump(&server, &mut [0; 64], &mut step, u64::MAX, std::future::pending()).await;
         assert_eq!(pumped.unwrap_err().kind(), io::ErrorKind::TimedOut);

@@ -1,9 +1,7 @@
-//! A session that waits for another session: a gate that the other side opens, so that nobody
-//! polls.
+//! Gates: a session that waits for another session is woken by it, without polling.
 //!
-//! While a step is held, its loop neither reads nor asks for what goes out: what the peer sends
-//! stays in its socket, which is the whole of back-pressure. Now and then the loop looks whether
-//! the peer is still there.
+//! While a session waits at a gate, its loop neither reads nor sends: the peer's data stays in its
+//! socket, which is backpressure. The loop checks from time to time that the peer is still there.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::Wait;
 
-/// Opened by one session and waited for by another, among the tasks or on a thread.
+/// A gate that one session opens and another waits for, in a task or on a thread.
 #[derive(Debug, Default)]
 pub struct Gate {
     is_open: Mutex<bool>,
@@ -24,19 +22,19 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Whoever waits goes on.
+    /// Opens the gate, and wakes all that wait for it.
     pub fn open(&self) {
         *self.lock() = true;
         self.thread.notify_all();
         self.task.notify_waiters();
     }
 
-    /// From now on one waits here.
+    /// Closes the gate.
     pub fn close(&self) {
         *self.lock() = false;
     }
 
-    /// Whether nobody waits.
+    /// Returns whether it is open.
     pub fn is_open(&self) -> bool {
         *self.lock()
     }
@@ -47,7 +45,7 @@ impl Gate {
     pub async fn opened(&self) {
         loop {
             let mut opened = std::pin::pin!(self.task.notified());
-            // Before it is looked at, so that an opening in between is heard.
+            // Registered before the check, so that an opening in between is noticed.
             opened.as_mut().enable();
             if self.is_open() {
                 return;
@@ -56,7 +54,7 @@ impl Gate {
         }
     }
 
-    /// Waits on a thread, for `most` at most; gives whether it is open.
+    /// Waits on a thread, for at most `most`; returns whether it is open.
     fn wait(&self, most: Duration) -> bool {
         let waited = self.thread.wait_timeout_while(self.lock(), most, |open| !*open);
         *waited.unwrap_or_else(PoisonError::into_inner).0
@@ -87,7 +85,7 @@ impl Wait {
         self.looked(opened, socket)
     }
 
-    /// The same on the runtime.
+    /// Like [`Wait::blocking`], on the runtime.
     ///
     /// Cancel safe: yes.
     ///
@@ -110,9 +108,9 @@ impl Wait {
 pub(super) enum Waited {
     /// The gate opened, or it is time to ask the session again.
     AskAgain,
-    /// It took too long.
+    /// The deadline passed.
     Late,
-    /// The peer sent FIN, and has left.
+    /// The peer sent FIN, and is gone.
     Gone,
 }
 
@@ -130,7 +128,7 @@ fn is_gone(socket: &impl AsFd, gone_below: u64) -> io::Result<bool> {
     Ok(rustix::io::ioctl_fionread(socket)? < gone_below)
 }
 
-/// Between two looks at the peer of a step that is held.
+/// Interval of checks that the peer of a waiting session is there.
 const LOOK_UP: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
@@ -145,21 +143,20 @@ mod tests {
     };
     use super::*;
 
-    /// Is held until its gate opens; remembers what it was given.
+    /// Waits until its gate opens; records its input.
     struct Waiter {
         gate: Arc<Gate>,
         until: Option<Instant>,
-        /// It has gone when FIN came and fewer bytes than these are here.
+        /// It is gone if FIN arrived with fewer bytes than these.
         expects: u64,
-        /// Opens its gate when it is first asked whether it has something to send, and has so from
-        /// then on.
+        /// Opens its gate when it is first asked for its interest, and has output from then on.
         opens_itself: bool,
-        heard: Vec<String>,
+        events: Vec<String>,
     }
 
     impl Waiter {
         fn new(until: Option<Instant>, expects: u64) -> Self {
-            Self { gate: Arc::default(), until, expects, opens_itself: false, heard: Vec::new() }
+            Self { gate: Arc::default(), until, expects, opens_itself: false, events: Vec::new() }
         }
     }
 
@@ -182,7 +179,7 @@ mod tests {
 
         fn handle(&mut self, event: Event<'_>, _: Instant, _: &mut Vec<u8>) -> Next<()> {
             let finished = !matches!(event, Event::Bytes(..) | Event::Shutdown);
-            self.heard.push(match event {
+            self.events.push(match event {
                 Event::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
                 other => format!("{other:?}"),
             });
@@ -190,7 +187,7 @@ mod tests {
         }
 
         fn produce(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced<()>> {
-            self.heard.push("sent".to_owned());
+            self.events.push("sent".to_owned());
             Ok(Produced::Next(Next::Finish))
         }
     }
@@ -221,7 +218,7 @@ mod tests {
                     })
                 };
                 if let Err(error) = pumped.map(|pumped| assert_eq!(pumped, Pumped::Finished)) {
-                    waiter.heard.push(error.kind().to_string());
+                    waiter.events.push(error.kind().to_string());
                 }
             });
             waiter
@@ -230,60 +227,60 @@ mod tests {
     }
 
     #[test]
-    fn who_is_held_reads_nothing_until_the_gate_opens() {
+    fn a_waiting_session_reads_nothing_until_its_gate_opens() {
         let waiters = on_both(
             || Waiter::new(None, 0),
             |mut client, gate| {
                 client.write_all(b"early").unwrap();
                 client.shutdown(Shutdown::Write).unwrap();
-                // More than one look at a peer that is there.
+                // Long enough for more than one check.
                 std::thread::sleep(2 * LOOK_UP);
                 gate.open();
             },
         );
         for waiter in waiters {
-            assert_eq!(waiter.heard, ["early", "EndOfStream"]);
+            assert_eq!(waiter.events, ["early", "EndOfStream"]);
         }
     }
 
     #[test]
-    fn a_wait_ends_in_time_and_is_told_as_silence() {
+    fn a_wait_ends_in_time_with_an_idle_event() {
         let until = || Some(Instant::now() + Duration::from_millis(20));
         let (hold, held) = std::sync::mpsc::channel();
         let waiters = on_both(|| Waiter::new(until(), 0), |client, _| hold.send(client).unwrap());
         for waiter in waiters {
-            assert_eq!(waiter.heard, ["Idle"]);
+            assert_eq!(waiter.events, ["Idle"]);
         }
         assert_eq!(held.try_iter().count(), 2);
     }
 
     #[test]
-    fn who_leaves_while_it_is_held_is_missed() {
+    fn a_peer_that_leaves_while_its_session_waits_is_noticed() {
         let leaves = |mut client: TcpStream, _: &Gate| client.write_all(b"four").unwrap();
         for waiter in on_both(|| Waiter::new(None, 5), leaves) {
-            assert_eq!(waiter.heard, ["EndOfStream"]);
+            assert_eq!(waiter.events, ["EndOfStream"]);
         }
         let resets = |client: TcpStream, _: &Gate| {
             let socket = socket2::SockRef::from(&client);
             socket.set_linger(Some(Duration::ZERO)).unwrap();
         };
         for waiter in on_both(|| Waiter::new(None, 0), resets) {
-            assert_eq!(waiter.heard, ["connection reset"]);
+            assert_eq!(waiter.events, ["connection reset"]);
         }
     }
 
     #[test]
-    fn what_opens_the_gate_after_there_was_nothing_to_send_is_sent() {
+    fn content_that_opens_the_gate_later_is_sent() {
         let waiter = || Waiter { opens_itself: true, ..Waiter::new(None, 0) };
         let (hold, held) = std::sync::mpsc::channel();
         for waiter in on_both(waiter, |client, _| hold.send(client).unwrap()) {
-            assert_eq!(waiter.heard, ["sent"]);
+            assert_eq!(waiter.events, ["sent"]);
         }
         assert_eq!(held.try_iter().count(), 2);
     }
 
     #[test]
-    fn an_opening_between_a_look_and_the_wait_is_heard() {
+    fn a_gate_that_opens_between_check_and_wait_is_noticed() {
         let gate = Gate::default();
         std::thread::scope(|scope| {
             for _ in 0..1000 {

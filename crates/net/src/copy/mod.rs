@@ -10,10 +10,10 @@ mod cooperative;
 mod file;
 mod gate;
 mod outgoing;
+mod pipe;
 mod session;
-mod unseen;
 
-pub use blocking::{Came, Source, pump as pump_blocking};
+pub use blocking::{Received, Source, pump as pump_blocking};
 pub use cooperative::{Pumped, pump as pump_cooperative};
 pub use file::send_file;
 pub use gate::Gate;
@@ -22,8 +22,8 @@ pub use session::{Event, Interest, Next, Piece, Placement, Produced, Read, Sessi
 
 use std::time::{Duration, Instant};
 
-/// Replies beyond this are given back to the allocator after they are written, so that an idle
-/// connection holds little.
+/// A larger buffer of replies is released after it is written, so that an idle connection needs
+/// little memory.
 const KEPT_REPLIES: usize = 64 * 1024;
 
 /// Sleeps until `at` on a thread, but not so long that an abort goes unnoticed. Returns whether the

@@ -1,5 +1,4 @@
-//! What a step sends of its own accord: pieces of files and listings, as fast as the peer takes
-//! them.
+//! Outgoing content of a session: pieces of files and listings, as fast as the peer reads them.
 //!
 //! A driver asks for one piece a turn and writes it. While a peer accepts nothing, nothing is
 //! produced and nothing is read, so memory holds one piece. A piece of a file that need not be read
@@ -22,18 +21,19 @@ use super::gate::Waited;
 use crate::blocking;
 use crate::tcp_info::Delivery;
 
-/// Writes all of `bytes` to a peer that takes some of them every `patience`, however slowly.
+/// Writes all of `bytes` to a peer that accepts some of them within each `idle_timeout`, however
+/// slowly.
 ///
-/// Cancel safe: no; some of them may be written.
+/// Cancel safe: no; some bytes may have been written.
 ///
 /// # Errors
-/// What writing the socket said, or `TimedOut`.
-pub async fn write(socket: &TcpStream, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
+/// The error of writing the socket, or `TimedOut`.
+pub async fn write(socket: &TcpStream, mut bytes: &[u8], idle_timeout: Duration) -> io::Result<()> {
     while !bytes.is_empty() {
         match socket.try_write(bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                writable(socket, patience).await?;
+                writable(socket, idle_timeout).await?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -45,31 +45,31 @@ pub async fn write(socket: &TcpStream, mut bytes: &[u8], patience: Duration) -> 
 /// Sends some bytes of a file over a socket of the runtime, and returns how many: at least one.
 ///
 /// # Errors
-/// As [`write`]; a file that became shorter.
+/// As [`write`]; the file became shorter.
 pub(super) async fn send_piece(
     socket: &TcpStream,
     buffer: &mut [u8],
     piece: &Piece,
-    patience: Duration,
+    idle_timeout: Duration,
 ) -> io::Result<u64> {
     loop {
         let send = || send_file(socket, &piece.file, piece.at, most_of(piece));
-        // The pages may have to come from a disk.
+        // The pages may have to be read from a disk.
         match blocking::run(|| socket.try_io(Interest::WRITABLE, send)).await {
             Ok(Some(sent)) => return some(sent),
             Ok(None) => break,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                writable(socket, patience).await?;
+                writable(socket, idle_timeout).await?;
             }
             Err(error) => return Err(error),
         }
     }
     let count = blocking::run(|| read(piece, buffer)).await?;
-    write(socket, &buffer[..count], patience).await?;
+    write(socket, &buffer[..count], idle_timeout).await?;
     some(count)
 }
 
-/// The same over a blocking socket with a timeout.
+/// Like [`send_piece`], over a blocking socket with a timeout.
 ///
 /// # Errors
 /// As [`send_piece`].
@@ -84,23 +84,23 @@ pub(super) fn send_piece_blocking(
         Some(sent) => sent,
         None => {
             let count = read(piece, buffer)?;
-            say(socket, &buffer[..count], false)?;
+            send_all(socket, &buffer[..count], false)?;
             count
         }
     })
 }
 
-/// Reads what has arrived already, if anything has.
+/// Reads input that has arrived already, if there is any.
 pub(super) fn try_recv(socket: &BlockingStream, buffer: &mut [u8]) -> usize {
     recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map_or(0, |(count, _)| count)
 }
 
-/// Waits until the socket has room, for as long as the peer reads from the buffers of the kernels:
-/// room is there again only when a third of ours is free, which takes a slow peer long.
-async fn writable(socket: &TcpStream, patience: Duration) -> io::Result<()> {
+/// Waits until the socket is writable, as long as the peer reads from the socket buffers: it
+/// becomes writable only when a third of its buffer is free, which takes long with a slow peer.
+async fn writable(socket: &TcpStream, idle_timeout: Duration) -> io::Result<()> {
     let mut before = Delivery::of(socket)?;
     loop {
-        if let Ok(ready) = timeout(patience, socket.writable()).await {
+        if let Ok(ready) = timeout(idle_timeout, socket.writable()).await {
             return ready;
         }
         let now = Delivery::of(socket)?;
@@ -111,7 +111,8 @@ async fn writable(socket: &TcpStream, patience: Duration) -> io::Result<()> {
     }
 }
 
-/// The same for a blocking socket with a time-out: repeats `send` as long as the peer reads.
+/// Like [`writable`], for a blocking socket with a timeout: repeats `send` as long as the peer
+/// reads.
 fn while_delivered<T>(
     socket: &BlockingStream,
     mut send: impl FnMut() -> io::Result<T>,
@@ -131,8 +132,8 @@ fn while_delivered<T>(
     }
 }
 
-/// Writes what is said; with `more` behind it, it need not go out by itself.
-pub(super) fn say(socket: &BlockingStream, mut bytes: &[u8], more: bool) -> io::Result<()> {
+/// Writes `bytes`; with `more`, they may wait for what follows.
+pub(super) fn send_all(socket: &BlockingStream, mut bytes: &[u8], more: bool) -> io::Result<()> {
     let more = if more { SendFlags::MORE } else { SendFlags::empty() };
     while !bytes.is_empty() {
         let send = || {
@@ -155,11 +156,11 @@ fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 impl Piece {
-    /// Some of the first of them, for whoever sends them on another way; none where the file became
+    /// Reads the first of its bytes, for a caller that cannot use sendfile; 0 if the file became
     /// shorter.
     ///
     /// # Errors
-    /// What the file system said.
+    /// The error of the file system.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.count).unwrap_or(usize::MAX).min(buffer.len());
         let (wanted, _) = buffer.split_at_mut(most);
@@ -176,7 +177,7 @@ fn most_of(piece: &Piece) -> usize {
     usize::try_from(piece.count).unwrap_or(TURN).min(TURN)
 }
 
-/// Between two pieces of content nothing can be sent that would tell of a wait that failed.
+/// Between two pieces of content there is no way to report a failed wait to the peer.
 pub(super) fn in_time(waited: Waited) -> io::Result<()> {
     match waited {
         Waited::AskAgain => Ok(()),
@@ -190,7 +191,7 @@ pub(super) fn in_time(waited: Waited) -> io::Result<()> {
     }
 }
 
-/// What was announced cannot be sent any more, and nothing else may stand in its place.
+/// Announced content cannot be sent any more, and nothing else may replace it.
 fn some(sent: usize) -> io::Result<u64> {
     match sent {
         0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, SHRANK)),
@@ -198,7 +199,7 @@ fn some(sent: usize) -> io::Result<u64> {
     }
 }
 
-/// What a socket says whose time-out has passed, in words.
+/// Replaces the error of a socket timeout by one in words.
 fn unread(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => {
@@ -210,7 +211,7 @@ fn unread(error: io::Error) -> io::Error {
 
 const SHRANK: &str = "the file was truncated while it was sent";
 
-/// Bytes that one turn sends at most, so that an end from elsewhere is noticed.
+/// Maximum bytes of one turn, so that an abort is noticed.
 const TURN: usize = 1024 * 1024;
 
 #[cfg(test)]
@@ -227,14 +228,14 @@ mod tests {
     use super::*;
 
     /// Sends a greeting, the file, and a goodbye, once, and ends when the peer does.
-    struct Giver {
+    struct FileSender {
         piece: Piece,
         looks: bool,
         greeted: bool,
         said_goodbye: bool,
     }
 
-    impl Giver {
+    impl FileSender {
         fn new(content: &[u8], count: u64, looks: bool) -> Self {
             let file = tempfile::tempfile().unwrap();
             (&mut &file).write_all(content).unwrap();
@@ -243,7 +244,7 @@ mod tests {
         }
     }
 
-    impl Session for Giver {
+    impl Session for FileSender {
         type Successor = ();
 
         fn interest(&self) -> Interest {
@@ -291,22 +292,27 @@ mod tests {
         (client, listener.accept().unwrap().0)
     }
 
-    async fn pump(server: BlockingStream, giver: &mut Giver, bulk: u64) -> io::Result<Pumped<()>> {
+    async fn pump(
+        server: BlockingStream,
+        session: &mut FileSender,
+        bulk: u64,
+    ) -> io::Result<Pumped<()>> {
         server.set_nonblocking(true).unwrap();
         let server = TcpStream::from_std(server).unwrap();
         let pumped =
-            pump_cooperative(&server, &mut [0; 4096], giver, bulk, std::future::pending()).await?;
+            pump_cooperative(&server, &mut [0; 4096], session, bulk, std::future::pending())
+                .await?;
         if pumped == Pumped::Bulk {
             let server = server.into_std().unwrap();
             server.set_nonblocking(false).unwrap();
             server.set_write_timeout(Some(IDLE)).unwrap();
-            pump_blocking(&server, &mut [0; 4096], giver)?;
+            pump_blocking(&server, &mut [0; 4096], session)?;
         }
         Ok(pumped)
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_step_gives_goes_out_in_order_and_whole() {
+    async fn produced_content_is_sent_whole_and_in_order() {
         let content = anyport_testkit::noise(5_000_011, 3);
         let expected = [b"hello ", &content[..], b" goodbye"].concat();
         for looks in [false, true] {
@@ -317,8 +323,8 @@ mod tests {
                     client.read_exact(&mut received).unwrap();
                     received
                 });
-                let mut giver = Giver::new(&content, content.len() as u64, looks);
-                pump(server, &mut giver, bulk).await.unwrap();
+                let mut session = FileSender::new(&content, content.len() as u64, looks);
+                pump(server, &mut session, bulk).await.unwrap();
                 assert!(reader.join().unwrap() == expected, "looks {looks}, bulk {bulk}");
             }
         }
@@ -328,7 +334,8 @@ mod tests {
     async fn a_file_that_ends_too_early_is_an_error_and_is_not_padded() {
         for bulk in [1, u64::MAX] {
             let (mut client, server) = pair();
-            let error = pump(server, &mut Giver::new(b"short", 9, false), bulk).await.unwrap_err();
+            let error =
+                pump(server, &mut FileSender::new(b"short", 9, false), bulk).await.unwrap_err();
             assert_eq!(error.to_string(), SHRANK);
             let mut received = Vec::new();
             let _ = client.read_to_end(&mut received);
@@ -336,8 +343,8 @@ mod tests {
         }
     }
 
-    /// The socket has room only when a third of the send buffer is free, for which this peer takes
-    /// longer than the patience.
+    /// The socket becomes writable only when a third of the send buffer is free, for which this
+    /// peer needs longer than the timeout.
     #[tokio::test(flavor = "multi_thread")]
     async fn bp_1_a_peer_that_reads_slowly_from_its_kernel_gets_everything() {
         let slow = |bulk| async move {
@@ -353,19 +360,19 @@ mod tests {
                     std::thread::sleep(Duration::from_millis(100));
                 }
             });
-            let mut giver = Giver::new(&vec![0; 900_000], 900_000, false);
-            pump(server, &mut giver, bulk).await.unwrap();
+            let mut session = FileSender::new(&vec![0; 900_000], 900_000, false);
+            pump(server, &mut session, bulk).await.unwrap();
             reader.join().unwrap();
         };
         tokio::join!(slow(1), slow(u64::MAX));
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn bp_1_a_peer_that_takes_nothing_is_given_up() {
+    async fn bp_1_a_peer_that_accepts_no_output_is_disconnected() {
         for (looks, bulk) in [(false, 1), (true, 1), (false, u64::MAX), (true, u64::MAX)] {
             let (_client, server) = pair();
-            let mut giver = Giver::new(&vec![0; 64 * 1024 * 1024], 64 * 1024 * 1024, looks);
-            let error = pump(server, &mut giver, bulk).await.unwrap_err();
+            let mut session = FileSender::new(&vec![0; 64 * 1024 * 1024], 64 * 1024 * 1024, looks);
+            let error = pump(server, &mut session, bulk).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
         }
     }

@@ -43,7 +43,7 @@ use super::Gate;
 ///   waited for; while some is queued, only [`Read::WhileProducing`] is read. It has no steps 4 and
 ///   6: a session that belongs there neither waits nor produces, and becomes nothing else.
 pub trait Session {
-    /// What a connection becomes that goes on as something else ([`Next::Become`]).
+    /// The session that a connection continues as ([`Next::Become`]).
     type Successor;
 
     /// Returns what the driver must wait for.
@@ -59,11 +59,11 @@ pub trait Session {
     ) -> Next<Self::Successor>;
 
     /// Produces the next piece of outgoing content, while [`Interest::produce`] is set. `buffer`
-    /// belongs to the driver and may be filled; what is appended to `out` goes before the piece.
+    /// belongs to the driver and may be filled; bytes appended to `out` precede the piece.
     ///
     /// # Errors
-    /// Announced content cannot be sent. The connection breaks, so that the peer does not take the
-    /// content for complete.
+    /// Announced content cannot be sent. The driver resets the connection, so that the peer does
+    /// not consider the content complete.
     fn produce(
         &mut self,
         buffer: &mut [u8],
@@ -81,7 +81,8 @@ pub trait Session {
     }
 }
 
-/// What the driver of a session must wait for. Owned, so that no borrow lives across a wait.
+/// The events that the driver of a session must wait for. Owned, so that no borrow lives across a
+/// wait.
 #[derive(Debug, Clone)]
 pub struct Interest {
     /// Input that the session reads once it has nothing to produce.
@@ -98,9 +99,9 @@ pub struct Interest {
     /// Another session must act first. A session determines it before `produce`, since the gate may
     /// open in between.
     pub wait: Option<Wait>,
-    /// A call may wait for a disk or compute for long, so that the runtime must be told.
+    /// A call may wait for a disk or compute for long, so the runtime must be notified.
     pub may_block: bool,
-    /// Where the connection belongs from now on.
+    /// Where the connection should be driven.
     pub place: Placement,
 }
 
@@ -129,7 +130,7 @@ impl From<Option<Splice>> for Read {
     }
 }
 
-/// The place in a file that input may be stored in by splice(2).
+/// The position in a file to which input may be spliced.
 #[derive(Debug, Clone)]
 pub struct Splice {
     /// The file.
@@ -145,7 +146,7 @@ pub struct Splice {
 pub struct Wait {
     /// Opened by the other session.
     pub gate: Arc<Gate>,
-    /// When the wait ends without it, with [`Event::Idle`].
+    /// When the wait ends anyway, with [`Event::Idle`].
     pub until: Option<Instant>,
     /// With fewer unread bytes than this, a FIN means that the peer has left:
     /// [`Event::EndOfStream`].
@@ -184,21 +185,21 @@ pub enum Event<'a> {
     Lost(&'a str),
 }
 
-/// What follows a call.
+/// What the driver does after a call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<S> {
     /// A new turn.
     Continue,
     /// The driver writes the bytes appended so far, then closes the connection.
     Finish,
-    /// The driver writes the bytes appended so far; then the connection goes on as this.
+    /// The driver writes the bytes appended so far; then the connection continues as this session.
     Become(S),
 }
 
 /// The next piece of outgoing content.
 #[derive(Debug)]
 pub enum Produced<S> {
-    /// No content, but what was appended to `out`.
+    /// No content, only the bytes appended to `out`.
     Next(Next<S>),
     /// This many bytes of the buffer.
     Bytes(usize),

@@ -1,4 +1,4 @@
-//! Conversations: connections that wait more than they say, by the thousand on one thread.
+//! Reactors: interactive connections, which mostly wait, by the thousand on one thread.
 //!
 //! ```text
 //!   turn:   epoll ──► read ──► step ──► one write      for each connection that has something
@@ -6,9 +6,9 @@
 //!                     the coarse timer                 sessions without progress for too long
 //! ```
 //!
-//! The same step as in the bulk loop ([`crate::copy`]), and nothing beside it: an idle connection
-//! holds a place in a slab and no buffer, no task and no timer. What a socket does not take waits
-//! in a queue of shared pieces, so that a message to a thousand slow readers is in memory once.
+//! A reactor drives the same sessions as the bulk loop ([`crate::copy`]). An idle connection has an
+//! entry in a slab and no buffer, no task and no timer. Output that a socket does not accept waits
+//! in a queue of shared pieces, so a message to a thousand slow readers is in memory once.
 
 mod queue;
 #[cfg(test)]
@@ -34,12 +34,13 @@ use crate::copy::{Event, Next, Session};
 use crate::linger::{LINGER_BYTES, LINGER_TIME};
 use wires::{Flushed, Phase};
 
-/// What the connections of a reactor have in common. All of it is called on the reactor's thread.
+/// The state that the connections of a reactor share. All methods are called on the reactor's
+/// thread.
 pub trait Host: Send + 'static {
-    /// A conversation.
+    /// The session of each connection.
     type Session: Session + Send + 'static;
 
-    /// A connection has arrived; nothing was read here yet. `replies` go out first.
+    /// Called when a connection has arrived, before anything is read. `replies` are sent first.
     fn begin(
         &mut self,
         key: Key,
@@ -47,33 +48,34 @@ pub trait Host: Send + 'static {
         replies: &mut Vec<u8>,
     ) -> NextOf<Self::Session>;
 
-    /// All that waited for a slow peer is with the kernel now; `replies` go out next.
+    /// Called when the kernel has accepted all queued output of a slow peer; `replies` are sent
+    /// next.
     fn drained(&mut self, key: Key, session: &mut Self::Session, replies: &mut Vec<u8>);
 
-    /// All that could be read has been; now what is due to many may go out.
+    /// Sends output that is due to several connections; called after all available input was read.
     fn turn(&mut self, wires: &mut Wires<Self::Session>);
 
-    /// A connection is gone; with an error, if it broke.
+    /// Called after a connection has ended, with the error if it was interrupted.
     fn ended(&mut self, key: Key, session: Self::Session, error: Option<io::Error>);
 }
 
-/// What follows a call of a session.
+/// The result of a call of a session.
 pub type NextOf<S> = Next<<S as Session>::Successor>;
 
-/// How long things may take.
+/// The time limits of a reactor.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
-    /// How long a peer may take nothing of what waits for it.
+    /// How long a peer may leave queued output unread.
     pub unread: Duration,
-    /// What silence is measured by: the shortest time-out passes by this much.
+    /// Timer resolution: a timeout may exceed its time by this much.
     pub tick: Duration,
 }
 
-/// A running reactor. Dropping the last handle ends it, and breaks what is still there.
+/// A running reactor. Dropping the last handle stops it and drops its remaining connections.
 #[derive(Debug)]
 pub struct Reactor<S> {
     shared: Arc<Shared<S>>,
-    /// The last handle leaves word.
+    /// Dropping the last handle stops the thread.
     alive: Arc<Alive<S>>,
 }
 
@@ -100,24 +102,24 @@ struct Shared<S> {
     waker: Waker,
 }
 
-/// Has a reactor's host take its turn, though nothing came; does not keep the reactor running.
+/// Gives a reactor's host a turn without input; does not keep the reactor running.
 #[derive(Debug, Clone)]
 pub struct Waker(Arc<OwnedFd>);
 
 impl Waker {
-    /// Wakes the thread, if it sleeps.
+    /// Wakes the thread if it sleeps.
     pub fn wake(&self) {
-        // An eventfd. It can only fail because it is full, and then it has been rung.
+        // An eventfd. Writing fails only if it is full, and then a wake-up is pending.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 }
 
-/// The times of a running reactor; does not keep it running.
+/// The time limits of a running reactor; does not keep it running.
 #[derive(Debug, Clone)]
 pub struct LiveTimes(Arc<Mutex<Times>>);
 
 impl LiveTimes {
-    /// They hold from the next turn on, and for what begins to wait then.
+    /// Changes them from the next turn on, for waits that begin then.
     pub fn set(&self, times: Times) {
         *self.lock() = times;
     }
@@ -136,7 +138,7 @@ struct Inbox<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     None,
-    /// Tell each session that the program stops.
+    /// Notify each session that the program stops.
     Stop,
     End,
 }
@@ -148,10 +150,10 @@ impl<S> Shared<S> {
 }
 
 impl<S: Session + Send + 'static> Reactor<S> {
-    /// Starts a thread.
+    /// Starts a reactor thread.
     ///
     /// # Errors
-    /// No epoll, no eventfd, or no thread is to be had.
+    /// The system has no epoll set, eventfd or thread left.
     pub fn start<H: Host<Session = S>>(name: &str, host: H, times: Times) -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -176,43 +178,43 @@ impl<S: Session + Send + 'static> Reactor<S> {
         Ok(Self { alive: Arc::new(Alive(shared.clone())), shared })
     }
 
-    /// Hands over a connection, whose socket must not block.
+    /// Adds a connection, whose socket must be non-blocking.
     pub fn add(&self, socket: TcpStream, session: S) {
         self.shared.lock().arriving.push((socket, session));
         self.shared.waker.wake();
     }
 
-    /// Wakes the thread from anywhere.
+    /// Returns a handle that wakes the thread.
     pub fn waker(&self) -> Waker {
         self.shared.waker.clone()
     }
 
-    /// What it measures by, to be changed while it runs.
+    /// Returns the time limits, which may be changed while it runs.
     pub fn times(&self) -> LiveTimes {
         self.shared.times.clone()
     }
 
-    /// Tells each session that the program stops.
+    /// Notifies each session that the program stops.
     pub fn stop(&self) {
         self.shared.lock().order = Order::Stop;
         self.shared.waker.wake();
     }
 }
 
-/// The thread's own.
+/// The state of the reactor thread.
 struct Running<H: Host> {
     host: H,
     wires: Wires<H::Session>,
     shared: Arc<Shared<H::Session>>,
     times: Times,
     buffer: Vec<u8>,
-    /// Empty between two steps.
+    /// Empty between two calls.
     replies: Vec<u8>,
-    /// Connections that wait for an instant ([`crate::copy::Interest::wake`]). Entries that no
-    /// longer hold are skipped.
+    /// Connections that wait for an instant ([`crate::copy::Interest::wake`]). Outdated entries are
+    /// skipped.
     sleepers: BTreeSet<(Instant, Key)>,
     next_tick: Instant,
-    /// When this turn began: near enough for all that happens in it.
+    /// When this turn began, which is precise enough for all events in it.
     now: Instant,
 }
 
@@ -221,9 +223,9 @@ impl<H: Host> Running<H> {
         let mut ready = Vec::with_capacity(EVENTS);
         loop {
             ready.clear();
-            let patience = Timespec::try_from(self.patience()).unwrap_or(LONGEST);
+            let timeout = Timespec::try_from(self.timeout()).unwrap_or(LONGEST);
             let room = rustix::buffer::spare_capacity(&mut ready);
-            match epoll::wait(self.wires.poll(), room, Some(&patience)) {
+            match epoll::wait(self.wires.poll(), room, Some(&timeout)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
                     return tracing::error!(%error, "epoll failed: the connections of \
@@ -252,15 +254,15 @@ impl<H: Host> Running<H> {
         }
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         let sleeper = self.sleepers.first().map(|(until, _)| *until);
         let next = sleeper.map_or(self.next_tick, |sleeper| sleeper.min(self.next_tick));
         let left = next.saturating_duration_since(Instant::now());
-        // Not a moment too early, or we would look for it without sleeping.
+        // Rounded up: an early wake-up would poll without sleeping.
         if left.is_zero() { left } else { left + Duration::from_micros(100) }
     }
 
-    /// What panics ends one connection and no other.
+    /// Runs `act`; a panic ends this connection only.
     fn guarded(&mut self, key: Key, act: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             tracing::error!("internal error: a session panicked");
@@ -271,7 +273,7 @@ impl<H: Host> Running<H> {
 
     fn woken(&self) {
         let mut count = [0; 8];
-        // Rung by someone, who left what it is about in the inbox.
+        // The caller of the waker left its request in the inbox.
         let _ = rustix::io::read(&self.shared.waker.0, &mut count);
     }
 
@@ -294,7 +296,7 @@ impl<H: Host> Running<H> {
         }
         if order == Order::Stop {
             for key in self.wires.keys() {
-                self.guarded(key, |running| running.step(key, What::Stopping));
+                self.guarded(key, |running| running.call(key, Call::Stopping));
             }
         }
         order
@@ -311,7 +313,7 @@ impl<H: Host> Running<H> {
         if flags.contains(EventFlags::OUT) && wire.queued() > 0 {
             match wire.flush() {
                 Ok(Flushed::All) => self.drained(key),
-                Ok(Flushed::Some) if wire.state != (Phase::Finishing { hurried: true }) => {
+                Ok(Flushed::Some) if wire.state != (Phase::Finishing { by_host: true }) => {
                     wire.wait_for_reader(self.now + self.times.unread);
                 }
                 Ok(Flushed::Some | Flushed::None) => {}
@@ -323,7 +325,8 @@ impl<H: Host> Running<H> {
         }
     }
 
-    /// Reads once: what is more makes the socket ready again, and lets the others have their turn.
+    /// Reads once: with more input the socket is ready again, and other connections get their turn
+    /// first.
     fn read(&mut self, key: Key, hung_up: bool) {
         let Some(wire) = self.wires.get(key) else { return };
         if !wire.wants_input() && !hung_up {
@@ -342,35 +345,35 @@ impl<H: Host> Running<H> {
                     self.remove(key, None);
                 }
             }
-            // It does not want to hear, and the peer is gone.
+            // The session does not read, and the peer is gone.
             Ok(_) if !wire.wants_input() => {
                 self.remove(key, Some(io::ErrorKind::ConnectionReset.into()));
             }
-            Ok((0, _)) => self.step(key, What::End),
-            Ok((count, _)) => self.step(key, What::Bytes(count)),
+            Ok((0, _)) => self.call(key, Call::End),
+            Ok((count, _)) => self.call(key, Call::Bytes(count)),
         }
     }
 
-    fn step(&mut self, key: Key, what: What) {
+    fn call(&mut self, key: Key, call: Call) {
         let Some(wire) = self.wires.get(key) else { return };
         if !wire.state.is_open() {
             return;
         }
-        let event = match what {
-            What::Bytes(count) => Event::Bytes(self.buffer.split_at_mut(count).0),
-            What::End => {
+        let event = match call {
+            Call::Bytes(count) => Event::Bytes(self.buffer.split_at_mut(count).0),
+            Call::End => {
                 wire.state = Phase::Ended;
                 Event::EndOfStream
             }
-            What::Silence => Event::Idle,
-            What::Timer => Event::Timer,
-            What::Stopping => Event::Shutdown,
+            Call::Idle => Event::Idle,
+            Call::Timer => Event::Timer,
+            Call::Stopping => Event::Shutdown,
         };
         let next = wire.session.handle(event, self.now, &mut self.replies);
         self.reply(key, &next);
     }
 
-    /// Writes what a step replied, and sees to what it waits for now.
+    /// Writes the replies of a call, and updates what the connection waits for.
     fn reply(&mut self, key: Key, next: &NextOf<H::Session>) {
         let Some(wire) = self.wires.get(key) else { return };
         let waited = wire.queued() > 0;
@@ -382,14 +385,14 @@ impl<H: Host> Running<H> {
             return self.remove(key, Some(error));
         }
         if !matches!(next, Next::Continue) {
-            wire.state = Phase::Finishing { hurried: false };
+            wire.state = Phase::Finishing { by_host: false };
         }
-        self.see_to(key, waited);
+        self.update(key, waited);
     }
 
-    /// What a wire waits for now. `waited`: something waited for its peer before, whose time goes
-    /// on.
-    fn see_to(&mut self, key: Key, waited: bool) {
+    /// Updates what a connection waits for. `waited`: output was queued before, and its timeout
+    /// continues.
+    fn update(&mut self, key: Key, waited: bool) {
         let Some(wire) = self.wires.get(key) else { return };
         let queued = wire.queued() > 0;
         let mut idle = Duration::MAX;
@@ -404,19 +407,19 @@ impl<H: Host> Running<H> {
         }
         match wire.state {
             Phase::Open | Phase::Ended if queued && waited => {}
-            Phase::Finishing { hurried: true } if queued => {
-                wire.deadline = Some(self.now + self.times.unread.min(LAST_WORDS));
+            Phase::Finishing { by_host: true } if queued => {
+                wire.deadline = Some(self.now + self.times.unread.min(CLOSE_TIMEOUT));
             }
             Phase::Open | Phase::Ended | Phase::Finishing { .. } if queued => {
                 wire.wait_for_reader(self.now + self.times.unread);
             }
             Phase::Open => wire.deadline = self.now.checked_add(idle),
-            // It had something to send before it could end: now it is told of the end again.
+            // It had output to send before it could end: the end is repeated now.
             Phase::Ended => {
                 let next = wire.session.handle(Event::EndOfStream, self.now, &mut self.replies);
                 let silent = self.replies.is_empty();
                 if silent {
-                    wire.state = Phase::Finishing { hurried: false };
+                    wire.state = Phase::Finishing { by_host: false };
                 }
                 return self.reply(key, &next);
             }
@@ -448,7 +451,7 @@ impl<H: Host> Running<H> {
         while let Some((key, waited, error)) = self.wires.touched.pop() {
             match error {
                 Some(error) => self.remove(key, Some(error)),
-                None => self.see_to(key, waited),
+                None => self.update(key, waited),
             }
         }
     }
@@ -460,26 +463,26 @@ impl<H: Host> Running<H> {
             }
             _ => return,
         };
-        // One that asks to be woken again has its turn after the others.
+        // A session that asks for another wake-up gets its turn after the others.
         for (at, key) in std::mem::replace(&mut self.sleepers, later) {
             // The key may belong to another connection by now. One whose peer does not read is
             // woken when its queue is empty.
             let wire = self.wires.get(key).filter(|wire| wire.wake == Some(at));
             if let Some(wire) = wire.filter(|wire| wire.takes_input()) {
                 wire.wake = None;
-                self.guarded(key, |running| running.step(key, What::Timer));
+                self.guarded(key, |running| running.call(key, Call::Timer));
             }
         }
     }
 
-    /// The coarse timer.
+    /// Handles the connections whose deadline has passed.
     fn tick(&mut self) {
         for key in self.wires.late(self.now) {
             let Some(wire) = self.wires.get(key) else { continue };
             if wire.state.is_lingering() {
                 self.remove(key, None);
             } else if wire.queued() > 0
-                && wire.state != (Phase::Finishing { hurried: true })
+                && wire.state != (Phase::Finishing { by_host: true })
                 && wire.has_slow_reader()
             {
                 wire.deadline = Some(self.now + self.times.unread);
@@ -487,8 +490,8 @@ impl<H: Host> Running<H> {
                 let error = io::Error::new(io::ErrorKind::TimedOut, UNREAD);
                 self.remove(key, Some(error));
             } else if wire.wake.is_none() {
-                // It cannot be heard while nobody listens.
-                self.guarded(key, |running| running.step(key, What::Silence));
+                // A session that does not read is never idle.
+                self.guarded(key, |running| running.call(key, Call::Idle));
             }
         }
     }
@@ -509,27 +512,27 @@ impl<H: Host> Running<H> {
     }
 }
 
-enum What {
+enum Call {
     Bytes(usize),
     End,
-    Silence,
+    Idle,
     Stopping,
     Timer,
 }
 
-/// How long a peer that the host has had enough of may take for what waits for it.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How long a peer may take to read the output queued before a close by the host.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The data of the eventfd; no key has it.
+/// The epoll data of the eventfd; no key has this value.
 const WAKE: u64 = u64::MAX;
 
-/// Events of one turn.
+/// Maximum number of events of one turn.
 const EVENTS: usize = 1024;
 
-/// One buffer for all: what one read takes at most.
+/// Size of the shared buffer, and so of one read.
 const BUFFER: usize = 64 * 1024;
 
-/// Replies beyond this are given back to the allocator.
+/// A larger buffer of replies is released.
 const KEPT_REPLIES: usize = 1024 * 1024;
 
 /// An hour: longer than any tick.

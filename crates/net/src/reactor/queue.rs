@@ -1,11 +1,11 @@
-//! What a socket did not take yet: shared pieces, in order.
+//! Output that a socket has not accepted yet: shared pieces, in order.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Never empty while a wire has one.
+/// Queued output of one connection; exists only while there is some.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pieces: VecDeque<Bytes>,
@@ -13,7 +13,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Bytes that wait.
+    /// Returns the number of queued bytes.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -23,12 +23,12 @@ impl Queue {
         self.pieces.push_back(piece);
     }
 
-    /// What goes out next, in as many slices as one call takes.
+    /// Returns the next output, in as many slices as one call accepts.
     pub(super) fn slices(&self) -> Vec<IoSlice<'_>> {
         self.pieces.iter().take(MOST_SLICES).map(|piece| IoSlice::new(piece)).collect()
     }
 
-    /// So many bytes went out.
+    /// Removes `count` bytes that were sent.
     pub(super) fn advance(&mut self, mut count: usize) {
         self.bytes -= count;
         while let Some(first) = self.pieces.front_mut() {
@@ -42,7 +42,7 @@ impl Queue {
     }
 }
 
-/// As many as help; the kernel takes 1024.
+/// Maximum number of slices of one call; more do not help. The kernel accepts 1024.
 const MOST_SLICES: usize = 64;
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use super::*;
 use crate::copy::{Interest, Placement, Read};
 
-/// Gives back what comes.
+/// Echoes its input.
 struct Echo {
-    patience: Duration,
-    hears: bool,
+    idle_timeout: Duration,
+    reads: bool,
     /// Handles one byte a turn and sets the others aside.
     sips: bool,
     waiting: VecDeque<u8>,
@@ -20,7 +20,7 @@ struct Echo {
 }
 
 impl Echo {
-    /// Asks to be woken at an instant that will have passed when the reactor asks for it.
+    /// Requests a wake-up time that will have passed when the reactor asks for it.
     fn sip(&mut self, at: Instant, replies: &mut Vec<u8>) {
         replies.extend(self.waiting.pop_front());
         self.wake = (!self.waiting.is_empty()).then_some(at);
@@ -31,9 +31,9 @@ impl Session for Echo {
     type Successor = ();
 
     fn interest(&self) -> Interest {
-        let read = if self.hears { Read::WhileProducing } else { Read::Bytes };
+        let read = if self.reads { Read::WhileProducing } else { Read::Bytes };
         let place = Placement::Reactor;
-        Interest { read, wake: self.wake, place, ..Interest::input(self.patience) }
+        Interest { read, wake: self.wake, place, ..Interest::input(self.idle_timeout) }
     }
 
     fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<()> {
@@ -61,9 +61,9 @@ impl Session for Echo {
     }
 }
 
-/// Says to all what is shouted.
+/// Sends each message to all connections.
 struct Broadcaster {
-    shouted: mpsc::Receiver<Bytes>,
+    messages: mpsc::Receiver<Bytes>,
     here: Vec<Key>,
     ends: mpsc::Sender<Option<String>>,
 }
@@ -82,10 +82,10 @@ impl Host for Broadcaster {
     }
 
     fn turn(&mut self, wires: &mut Wires<Echo>) {
-        for shout in self.shouted.try_iter() {
+        for message in self.messages.try_iter() {
             for key in &self.here {
                 if wires.queued(*key) < ROOM {
-                    wires.write(*key, &shout);
+                    wires.write(*key, &message);
                 }
             }
         }
@@ -97,37 +97,37 @@ impl Host for Broadcaster {
     }
 }
 
-/// What waits for one.
+/// Maximum output queued for one connection.
 const ROOM: usize = 4 * 1024 * 1024;
 
 struct Fixture {
     reactor: Reactor<Echo>,
     listener: TcpListener,
-    shouts: mpsc::Sender<Bytes>,
+    sender: mpsc::Sender<Bytes>,
     ends: mpsc::Receiver<Option<String>>,
 }
 
 impl Fixture {
     fn new(unread: Duration) -> Self {
-        let ((shouts, shouted), (ends, ended)) = (mpsc::channel(), mpsc::channel());
-        let hall = Broadcaster { shouted, here: Vec::new(), ends };
+        let ((sender, messages), (ends, ended)) = (mpsc::channel(), mpsc::channel());
+        let broadcaster = Broadcaster { messages, here: Vec::new(), ends };
         let times = Times { unread, tick: Duration::from_millis(10) };
-        let reactor = Reactor::start("test", hall, times).unwrap();
+        let reactor = Reactor::start("test", broadcaster, times).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { reactor, listener, shouts, ends: ended }
+        Self { reactor, listener, sender, ends: ended }
     }
 
-    fn connect(&self, patience: Duration, hears: bool) -> TcpStream {
-        self.connect_with(patience, hears, false)
+    fn connect(&self, idle_timeout: Duration, reads: bool) -> TcpStream {
+        self.connect_with(idle_timeout, reads, false)
     }
 
-    fn connect_with(&self, patience: Duration, hears: bool, sips: bool) -> TcpStream {
+    fn connect_with(&self, idle_timeout: Duration, reads: bool, sips: bool) -> TcpStream {
         let mut client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let (server, _) = self.listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
         self.reactor
-            .add(server, Echo { patience, hears, sips, waiting: VecDeque::new(), wake: None });
+            .add(server, Echo { idle_timeout, reads, sips, waiting: VecDeque::new(), wake: None });
         expect(&mut client, b"hi");
         client
     }
@@ -150,9 +150,9 @@ fn expect_end(client: &mut TcpStream) {
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
-fn each_conversation_gets_its_own_back_and_ends_in_peace() {
-    let house = Fixture::new(HOUR);
-    let mut clients: Vec<_> = (0..50).map(|_| house.connect(HOUR, false)).collect();
+fn each_connection_gets_its_own_echo_and_closes_cleanly() {
+    let fixture = Fixture::new(HOUR);
+    let mut clients: Vec<_> = (0..50).map(|_| fixture.connect(HOUR, false)).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         client.write_all(format!("number {number}").as_bytes()).unwrap();
     }
@@ -168,15 +168,15 @@ fn each_conversation_gets_its_own_back_and_ends_in_peace() {
         expect_end(client);
     }
     drop(clients);
-    (0..50).for_each(|_| assert_eq!(house.end(), None));
+    (0..50).for_each(|_| assert_eq!(fixture.end(), None));
 }
 
-/// More than the sockets take: reading stops until it is taken, nothing is lost, and the end waits
-/// for it.
+/// More than the socket buffers hold: reading stops until the peer reads, nothing is lost, and the
+/// end waits.
 #[test]
-fn io_5_what_a_peer_does_not_take_is_kept_in_order_and_bounded_by_not_reading() {
-    let house = Fixture::new(HOUR);
-    let mut client = house.connect(HOUR, false);
+fn io_5_unread_output_is_queued_in_order_and_bounded_by_not_reading() {
+    let fixture = Fixture::new(HOUR);
+    let mut client = fixture.connect(HOUR, false);
     let sent = noise(64 * 1024 * 1024, 1);
     let mut writer = client.try_clone().unwrap();
     let expected = sent.clone();
@@ -188,7 +188,7 @@ fn io_5_what_a_peer_does_not_take_is_kept_in_order_and_bounded_by_not_reading() 
     assert!(!writing.is_finished(), "all of it went into memory");
     let mut came = Vec::new();
     client.read_to_end(&mut came).unwrap();
-    // Between pieces of the echo stands what the host says when its queue is empty.
+    // Between pieces of the echo is the host's output for an empty queue.
     let words = b"drained";
     let (mut at, mut matched) = (0, 0);
     while at < came.len() {
@@ -206,47 +206,47 @@ fn io_5_what_a_peer_does_not_take_is_kept_in_order_and_bounded_by_not_reading() 
     writing.join().unwrap();
 }
 
-/// The socket has room only when a third of the send buffer is free, for which this peer takes
-/// longer than it has.
+/// The socket becomes writable only when a third of the send buffer is free, for which this peer
+/// needs longer than its timeout.
 #[test]
-fn bp_1_a_peer_that_reads_slowly_from_its_kernel_is_not_given_up() {
-    let house = Fixture::new(Duration::from_millis(400));
-    let mut client = house.connect(HOUR, true);
+fn bp_1_a_peer_that_reads_slowly_from_its_kernel_stays_connected() {
+    let fixture = Fixture::new(Duration::from_millis(400));
+    let mut client = fixture.connect(HOUR, true);
     socket2::SockRef::from(&client).set_recv_buffer_size(16 * 1024).unwrap();
-    house.shouts.send(Bytes::from(vec![b'x'; 32 * 1024 * 1024])).unwrap();
-    house.reactor.waker().wake();
+    fixture.sender.send(Bytes::from(vec![b'x'; 32 * 1024 * 1024])).unwrap();
+    fixture.reactor.waker().wake();
     for _ in 0..40 {
         let _ = client.read(&mut [0; 16 * 1024]).unwrap();
         std::thread::sleep(Duration::from_millis(50));
-        assert!(house.ends.try_recv().is_err(), "given up");
+        assert!(fixture.ends.try_recv().is_err(), "given up");
     }
-    assert_eq!(house.end().as_deref(), Some(UNREAD));
+    assert_eq!(fixture.end().as_deref(), Some(UNREAD));
 }
 
 #[test]
-fn bp_1_a_peer_that_takes_nothing_is_given_up() {
-    let house = Fixture::new(Duration::from_millis(200));
-    let client = house.connect(HOUR, true);
-    house.shouts.send(Bytes::from(vec![b'x'; 32 * 1024 * 1024])).unwrap();
-    house.reactor.waker().wake();
-    assert_eq!(house.end().as_deref(), Some(UNREAD));
+fn bp_1_a_peer_that_accepts_no_output_is_disconnected() {
+    let fixture = Fixture::new(Duration::from_millis(200));
+    let client = fixture.connect(HOUR, true);
+    fixture.sender.send(Bytes::from(vec![b'x'; 32 * 1024 * 1024])).unwrap();
+    fixture.reactor.waker().wake();
+    assert_eq!(fixture.end().as_deref(), Some(UNREAD));
     drop(client);
 }
 
 #[test]
-fn what_is_said_to_all_reaches_all_and_a_slow_one_delays_nobody() {
-    let house = Fixture::new(HOUR);
-    let mut clients: Vec<_> = (0..20).map(|_| house.connect(HOUR, true)).collect();
-    let mut slow = house.connect(HOUR, true);
+fn a_message_to_all_reaches_all_and_a_slow_reader_delays_no_other() {
+    let fixture = Fixture::new(HOUR);
+    let mut clients: Vec<_> = (0..20).map(|_| fixture.connect(HOUR, true)).collect();
+    let mut slow = fixture.connect(HOUR, true);
     let piece = Bytes::from(vec![b'p'; 59_999]);
     for _ in 0..200 {
-        house.shouts.send(piece.clone()).unwrap();
-        house.reactor.waker().wake();
+        fixture.sender.send(piece.clone()).unwrap();
+        fixture.reactor.waker().wake();
         for client in &mut clients {
             expect(client, &piece);
         }
     }
-    // It missed what was beyond its bound, hears the rest, and is told when that is over.
+    // It misses messages beyond its limit, receives the rest, and is notified afterwards.
     let mut came = Vec::new();
     let mut some = vec![0; 100_000];
     while !came.ends_with(b"drained") {
@@ -254,53 +254,53 @@ fn what_is_said_to_all_reaches_all_and_a_slow_one_delays_nobody() {
         came.extend_from_slice(&some[..count]);
     }
     assert!(came.len() >= ROOM - 60_000 && came.len() < 12_000_000, "{}", came.len());
-    // And all the while it may speak.
+    // Meanwhile its input is handled.
     slow.write_all(b"echo").unwrap();
     expect(&mut slow, b"echo");
 }
 
 #[test]
-fn silence_is_told_and_a_stop_too() {
-    let house = Fixture::new(HOUR);
-    let mut client = house.connect(Duration::from_millis(50), false);
+fn idle_time_and_shutdown_are_reported() {
+    let fixture = Fixture::new(HOUR);
+    let mut client = fixture.connect(Duration::from_millis(50), false);
     expect(&mut client, b"still there?still there?");
-    house.reactor.stop();
+    fixture.reactor.stop();
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).unwrap();
     assert!(rest.ends_with(b"stopping"), "{rest:?}");
 }
 
 #[test]
-fn a_panic_ends_one_conversation() {
-    let house = Fixture::new(HOUR);
-    let (mut one, mut other) = (house.connect(HOUR, false), house.connect(HOUR, false));
+fn a_panic_ends_one_connection() {
+    let fixture = Fixture::new(HOUR);
+    let (mut one, mut other) = (fixture.connect(HOUR, false), fixture.connect(HOUR, false));
     one.write_all(b"panic").unwrap();
-    assert_eq!(house.end().as_deref(), Some("internal error"));
+    assert_eq!(fixture.end().as_deref(), Some("internal error"));
     expect_end(&mut one);
     other.write_all(b"hello").unwrap();
     expect(&mut other, b"hello");
 }
 
 #[test]
-fn a_reset_is_told_and_the_last_handle_ends_all() {
-    let house = Fixture::new(HOUR);
-    let client = house.connect(HOUR, false);
+fn a_reset_is_reported_and_dropping_the_last_handle_ends_all() {
+    let fixture = Fixture::new(HOUR);
+    let client = fixture.connect(HOUR, false);
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
-    assert!(house.end().is_some_and(|error| error.contains("reset")));
-    let mut client = house.connect(HOUR, false);
-    let Fixture { reactor, ends, .. } = house;
+    assert!(fixture.end().is_some_and(|error| error.contains("reset")));
+    let mut client = fixture.connect(HOUR, false);
+    let Fixture { reactor, ends, .. } = fixture;
     drop(reactor);
     assert_eq!(ends.recv().unwrap().as_deref(), Some("the server stopped"));
     expect_end(&mut client);
 }
 
-/// Input set aside is handled without new input, also if the wake-up is in the past, and FIN comes
-/// behind it.
+/// Input set aside is handled without new input, also if the wake-up time is in the past and FIN
+/// follows.
 #[test]
-fn input_that_is_set_aside_is_handled_in_silence() {
-    let house = Fixture::new(HOUR);
-    let mut clients: Vec<_> = (0..20).map(|_| house.connect_with(HOUR, false, true)).collect();
+fn input_that_is_set_aside_is_handled_without_new_input() {
+    let fixture = Fixture::new(HOUR);
+    let mut clients: Vec<_> = (0..20).map(|_| fixture.connect_with(HOUR, false, true)).collect();
     for client in &mut clients {
         client.write_all(b"a burst beyond what one turn handles").unwrap();
         client.shutdown(Shutdown::Write).unwrap();

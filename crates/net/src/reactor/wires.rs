@@ -17,12 +17,12 @@ use super::queue::Queue;
 use crate::copy::{Interest, Read, Session};
 use crate::tcp_info::Delivery;
 
-/// Where a connection stands, as long as it is there.
+/// The index of a connection in its reactor, valid until the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(u32);
 
 impl Key {
-    /// Of one that never arrived.
+    /// The key of a connection that never arrived.
     pub(super) const NOWHERE: Self = Self(u32::MAX);
 
     pub(super) fn from_data(data: u64) -> Option<Self> {
@@ -33,12 +33,12 @@ impl Key {
         epoll::EventData::new_u64(self.0 as u64)
     }
 
-    /// That of another host, which gives the numbers itself.
+    /// Returns the key of a host that numbers its connections itself.
     pub const fn of(number: u32) -> Self {
         Self(number)
     }
 
-    /// Small numbers, used again when a connection is gone.
+    /// Returns the index: a small number, reused after the connection ends.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -49,8 +49,8 @@ impl Key {
 pub struct Wires<S> {
     poll: OwnedFd,
     slab: Slab<Wire<S>>,
-    /// Whose state changed in the host's turn, whether something had waited for its peer before,
-    /// and what broke.
+    /// Connections that changed during the host's turn, whether output was queued before, and the
+    /// error.
     pub(super) touched: Vec<(Key, bool, Option<io::Error>)>,
 }
 
@@ -60,9 +60,9 @@ pub(super) struct Wire<S> {
     socket: TcpStream,
     pub(super) session: S,
     queue: Option<Box<Queue>>,
-    /// When silence, or a peer that takes nothing, is told.
+    /// When the idle timeout, or the timeout of unread output, expires.
     pub(super) deadline: Option<Instant>,
-    /// How far the bytes in the kernel had got when the peer was last waited for.
+    /// Delivery statistics when the peer was last waited for.
     delivery: Option<Delivery>,
     pub(super) state: Phase,
     /// Until when nothing is read; then the session gets a timer event ([`Interest::wake`]).
@@ -77,11 +77,12 @@ pub(super) enum Phase {
     Open,
     /// The peer sent FIN, and the session had something to send first.
     Ended,
-    /// All that waits, and then FIN. `hurried`: the host has had enough of this peer.
+    /// Sends the queue, then FIN. `by_host`: the host closes the connection.
     Finishing {
-        hurried: bool,
+        by_host: bool,
     },
-    /// FIN is sent; what still comes is thrown away, so that it does not become a reset.
+    /// FIN is sent; further input is discarded, because unread input would turn the close into a
+    /// reset.
     Lingering {
         drained: u64,
     },
@@ -96,7 +97,7 @@ impl Phase {
         matches!(self, Self::Lingering { .. })
     }
 
-    /// Counts what was thrown away.
+    /// Counts discarded bytes.
     pub(super) const fn drained(&mut self, count: u64) -> u64 {
         match self {
             Self::Lingering { drained } => {
@@ -108,7 +109,7 @@ impl Phase {
     }
 }
 
-/// How much of a queue the kernel took.
+/// How much of a queue the kernel accepted.
 pub(super) enum Flushed {
     All,
     Some,
@@ -120,18 +121,18 @@ impl<S: Session> Wires<S> {
         Self { poll, slab: Slab::new(), touched: Vec::new() }
     }
 
-    /// The session of a connection.
+    /// Returns the session of a connection.
     pub fn session(&mut self, key: Key) -> Option<&mut S> {
         self.get(key).map(|wire| &mut wire.session)
     }
 
-    /// Bytes that wait for a peer.
+    /// Returns the number of bytes that are queued for a peer.
     pub fn queued(&self, key: Key) -> usize {
         self.slab.get(key.index()).map_or(0, Wire::queued)
     }
 
-    /// Sends as much as the peer takes, behind what waits for it; the rest waits, shared with
-    /// whoever else holds it.
+    /// Sends what the socket accepts, after what is queued already; the rest is queued, shared with
+    /// other owners of `bytes`.
     pub fn write(&mut self, key: Key, bytes: &Bytes) {
         self.write_sealed(key, bytes, false);
     }
@@ -142,7 +143,7 @@ impl<S: Session> Wires<S> {
             return;
         }
         let waited = wire.queued() > 0;
-        // A panic of one session must not keep the others from their bytes.
+        // A panic of one session must not affect the others.
         let sealed = catch_unwind(AssertUnwindSafe(|| wire.session.relay(bytes, is_last)));
         let sealed = sealed.unwrap_or_else(|_| Some(Err(io::Error::other("internal error"))));
         let written = match sealed {
@@ -150,19 +151,18 @@ impl<S: Session> Wires<S> {
             Some(sealed) => sealed.and_then(|mut sealed| wire.write_vec(&mut sealed)),
         };
         match written {
-            // Nothing that is watched for has changed.
+            // The events to wait for have not changed.
             Ok(()) if wire.queued() == 0 || waited => {}
             Ok(()) => self.touched.push((key, waited, None)),
             Err(error) => self.touched.push((key, waited, Some(error))),
         }
     }
 
-    /// Ends a connection when all that waits, and `last` behind it, is taken, for which it has not
-    /// long.
+    /// Closes a connection after the queue and `last` are sent, for which there is a short timeout.
     pub fn finish(&mut self, key: Key, last: &Bytes) {
         self.write_sealed(key, last, true);
         if let Some(wire) = self.slab.get_mut(key.index()).filter(|wire| wire.state.is_open()) {
-            wire.state = Phase::Finishing { hurried: true };
+            wire.state = Phase::Finishing { by_host: true };
             self.touched.push((key, false, None));
         }
     }
@@ -201,7 +201,7 @@ impl<S: Session> Wires<S> {
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<S> {
-        // Its socket is closed, and with that no longer watched.
+        // Closing the socket removes it from the epoll set.
         self.slab.try_remove(key.index()).map(|wire| wire.session)
     }
 
@@ -209,14 +209,14 @@ impl<S: Session> Wires<S> {
         self.slab.iter().filter_map(|(index, _)| u32::try_from(index).ok().map(Key)).collect()
     }
 
-    /// Those whose time is over.
+    /// Returns the connections whose deadline has passed.
     pub(super) fn late(&self, now: Instant) -> Vec<Key> {
         let late = |wire: &Wire<S>| wire.deadline.is_some_and(|deadline| deadline <= now);
         let late = self.slab.iter().filter(|(_, wire)| late(wire));
         late.filter_map(|(index, _)| u32::try_from(index).ok().map(Key)).collect()
     }
 
-    /// Tells the kernel what a connection waits for, if that has changed.
+    /// Updates the events that the kernel reports for a connection.
     pub(super) fn watch(&mut self, key: Key) {
         let Some(wire) = self.slab.get_mut(key.index()) else { return };
         let mut wanted = EventFlags::empty();
@@ -233,8 +233,7 @@ impl<S: Session> Wires<S> {
 }
 
 impl<S: Session> Wire<S> {
-    /// Asks the session what it waits for, and keeps the answer until its next event. Returns its
-    /// idle timeout.
+    /// Stores what the session waits for, until its next event. Returns its idle timeout.
     pub(super) fn ask(&mut self) -> Duration {
         let Interest { read, idle, wake, .. } = self.session.interest();
         self.reads_while_queued = matches!(read, Read::WhileProducing);
@@ -242,14 +241,14 @@ impl<S: Session> Wire<S> {
         idle
     }
 
-    /// Waits until `deadline` for the peer to read what is queued.
+    /// Waits until `deadline` for the peer to read the queued output.
     pub(super) fn wait_for_reader(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
         self.delivery = Delivery::of(&self.socket).ok();
     }
 
-    /// Returns whether the peer read from the buffers of the kernels since it was last waited for:
-    /// ours has room only when a third of it is free.
+    /// Returns whether the peer read from the socket buffers since it was last waited for: the
+    /// socket becomes writable only when a third of its buffer is free.
     pub(super) fn has_slow_reader(&mut self) -> bool {
         let before = std::mem::replace(&mut self.delivery, Delivery::of(&self.socket).ok());
         before.zip(self.delivery).is_some_and(|(before, now)| now.has_advanced_since(&before))
@@ -271,7 +270,7 @@ impl<S: Session> Wire<S> {
     /// Returns whether the session may handle input. While output is queued, only one that expects
     /// it may, and only up to a bound: else the answers to its input would fill the memory.
     pub(super) fn takes_input(&self) -> bool {
-        let room = || self.reads_while_queued && self.queued() < HEARD_UP_TO;
+        let room = || self.reads_while_queued && self.queued() < MAX_QUEUED_WHILE_READING;
         self.state.is_open() && (self.queued() == 0 || room())
     }
 
@@ -286,11 +285,11 @@ impl<S: Session> Wire<S> {
         Ok(())
     }
 
-    /// The same for replies, which nobody else holds; leaves the vector empty.
+    /// Sends replies, which are not shared; leaves the vector empty.
     pub(super) fn write_vec(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let sent = if self.queue.is_none() { self.send(bytes) } else { Ok(0) };
         let kept = sent.map(|sent| match bytes.len() - sent {
-            // A copy of little costs less than another vector for the next replies.
+            // Copying a few bytes costs less than another vector for the next replies.
             0..COPIED => self.keep(Bytes::copy_from_slice(&bytes[sent..])),
             _ => self.keep(Bytes::from(std::mem::take(bytes)).slice(sent..)),
         });
@@ -343,9 +342,9 @@ impl<S: Session> Wire<S> {
     }
 }
 
-/// What may wait for a peer that is heard all the same: beyond it its own questions would be
-/// answered into memory.
-const HEARD_UP_TO: usize = 2 * 1024 * 1024;
+/// Maximum output queued for a peer that is still read from. Above it, replies to its own input
+/// would only fill memory.
+const MAX_QUEUED_WHILE_READING: usize = 2 * 1024 * 1024;
 
-/// Less than this of replies is copied to where it waits.
+/// Replies below this size are copied into the queue.
 const COPIED: usize = 16 * 1024;

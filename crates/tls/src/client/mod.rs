@@ -1,4 +1,4 @@
-//! TLS as a client speaks it, and whom it trusts.
+//! TLS settings of a client, and the servers that it trusts.
 
 mod verify;
 
@@ -10,43 +10,43 @@ use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-use self::verify::{Verdict, Verifier};
+use self::verify::{Outcome, Verifier};
 use crate::identity::{Identity, IdentityError, certificates};
 use crate::known_hosts::{self, KnownHosts};
 use crate::machine::{ClientMachine, Machine};
 use crate::untrusted::Untrusted;
 use crate::{Fingerprint, TlsError, provider};
 
-/// Whom a client trusts. By default those that an authority of this system vouches for, and those
-/// it has met before; and whoever vouches for itself, at the first meeting.
+/// The servers that a client trusts. By default: those with a certificate of a CA of this system,
+/// those in the file of known hosts, and self-signed ones on first use.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
-    /// Servers with one of these certificates and no others, whatever their names and dates.
+    /// Only servers with one of these certificates, whatever their names and dates.
     pub pins: Vec<Fingerprint>,
-    /// Servers that one of the certificates in this PEM file vouches for, and no others.
+    /// Only servers with a certificate of one of the CAs in this PEM file.
     pub authorities: Option<PathBuf>,
-    /// Where servers that vouch for themselves are remembered. `None`: they are refused.
+    /// File in which self-signed servers are remembered. `None`: they are refused.
     pub known_hosts: Option<PathBuf>,
-    /// Everybody: whoever is on the way can read and change all.
+    /// Trusts every server: the connection can be intercepted.
     pub insecure: bool,
-    /// Who the client is, for servers that ask.
+    /// The client's own identity, for servers that request one.
     pub identity: Option<Identity>,
 }
 
-/// What the certificate of a self-signed server must say when it is seen for the first time.
+/// Required name in the certificate of a self-signed server on first use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewServer {
-    /// Any name: the server is known by its fingerprint alone, as an ssh server is.
+    /// Any name: the server is recognized only by its fingerprint, like an ssh server.
     AnyName,
-    /// The name of the host that was asked for, as browsers demand it.
+    /// The requested host name, as browsers require.
     SameName,
 }
 
-/// Makes connections.
+/// TLS settings of a client, with which it connects.
 #[derive(Debug)]
 pub struct Client {
     trust: Trust,
-    /// Those of the file, or of the system where there are any.
+    /// Loaded at the first use.
     authorities: OnceLock<Authorities>,
     known_hosts: Option<KnownHosts>,
 }
@@ -55,7 +55,7 @@ impl Client {
     /// Reads the files of `trust`.
     ///
     /// # Errors
-    /// Authorities that cannot be read, or are none.
+    /// The CA certificates cannot be read, or there are none.
     pub fn new(trust: Trust) -> Result<Self, IdentityError> {
         let authorities = OnceLock::new();
         if let Some(path) = &trust.authorities {
@@ -65,33 +65,34 @@ impl Client {
             for certificate in &given {
                 roots.add(certificate.clone()).map_err(|error| unusable(error.to_string()))?;
             }
-            let verifier = vouching(roots).map_err(|error| unusable(error.to_string()))?;
+            let verifier = verifier_for(roots).map_err(|error| unusable(error.to_string()))?;
             let _ = authorities.set(Authorities { verifier: Some(verifier), given: given.into() });
         }
         let known_hosts = trust.known_hosts.clone().map(KnownHosts::new);
         Ok(Self { trust, authorities, known_hosts })
     }
 
-    /// A connection to `host` at `port`, which has a ClientHello to send; `alpn`: what will be
-    /// spoken (RFC 7301).
+    /// Returns a connection to `host` at `port`, which has a ClientHello to send. `alpn`: the
+    /// protocols to offer (RFC 7301).
     ///
     /// # Errors
-    /// A file of known hosts that cannot be read; a host that is neither a name nor an address.
+    /// The file of known hosts cannot be read; `host` is neither a name nor an address.
     pub fn connect(
         &self,
         host: &str,
         port: u16,
         alpn: &[&[u8]],
         new: NewServer,
-    ) -> Result<(ClientMachine, Meeting), TlsError> {
-        // A zone means nothing to the server (RFC 6874 §4), but tells two of them apart here.
+    ) -> Result<(ClientMachine, Verification), TlsError> {
+        // A server does not know the client's zones (RFC 6874 §4), but here they are different
+        // hosts.
         let name = if host.contains(':') { host.split('%').next().unwrap_or(host) } else { host };
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| TlsError::from(Untrusted::NoName { host: host.to_owned() }))?;
         let place = place(host, port);
         let known = match &self.known_hosts {
-            // A pin and authorities of one's own say all there is to say.
-            Some(_) if self.trust.insecure || self.is_told() => Vec::new(),
+            // Pins and CAs of the user replace the known hosts.
+            Some(_) if self.trust.insecure || self.is_explicit() => Vec::new(),
             Some(known) => known.of(&place).map_err(Untrusted::KnownHosts)?,
             None => Vec::new(),
         };
@@ -101,7 +102,7 @@ impl Client {
             known,
             place,
             new,
-            verdict: OnceLock::new(),
+            outcome: OnceLock::new(),
         });
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(rustls::DEFAULT_VERSIONS)?
@@ -115,50 +116,51 @@ impl Client {
             }
         };
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        // Each meeting is judged anew.
+        // Each connection verifies the server again.
         config.resumption = Resumption::disabled();
         let machine = Machine::client(&Arc::new(config), name)?;
-        Ok((machine, Meeting { verifier, known_hosts: self.known_hosts.clone() }))
+        Ok((machine, Verification { verifier, known_hosts: self.known_hosts.clone() }))
     }
 
-    /// Whether it was said whom to trust.
-    const fn is_told(&self) -> bool {
+    /// Returns whether the user named the servers to trust.
+    const fn is_explicit(&self) -> bool {
         !self.trust.pins.is_empty() || self.trust.authorities.is_some()
     }
 
     fn authorities(&self) -> Authorities {
-        // Reading those of the system takes a while, and a client with a pin does not need them.
+        // Reading the CAs of the system takes a while, and a client with a pin does not need them.
         if self.trust.insecure || !self.trust.pins.is_empty() {
             return Authorities::default();
         }
         let of_system = || {
             let mut roots = RootCertStore::empty();
             let given = rustls_native_certs::load_native_certs().certs;
-            // Some of them may be older than the rules, and a small system may have none.
+            // Unparsable ones are skipped: some are older than the rules, and a small system may
+            // have none.
             roots.add_parsable_certificates(given.iter().cloned());
-            Authorities { verifier: vouching(roots).ok(), given: given.into() }
+            Authorities { verifier: verifier_for(roots).ok(), given: given.into() }
         };
         self.authorities.get_or_init(of_system).clone()
     }
 }
 
-/// The certificates that are trusted: of a file, or of the system.
+/// The CA certificates of a file, or of the system.
 #[derive(Debug, Clone, Default)]
 struct Authorities {
     verifier: Option<Arc<dyn ServerCertVerifier>>,
-    /// One of them may be a server's own.
+    /// Includes a server's own certificate, if the file has it.
     given: Arc<[CertificateDer<'static>]>,
 }
 
-/// Looks whether one of `roots` vouches for a server.
-fn vouching(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
+/// Returns a verifier for certificates that one of `roots` signed.
+fn verifier_for(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
     let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
     Ok(builder.build()?)
 }
 
-/// How a server was found to be whom we want to talk to.
+/// The verification of a server during its handshake.
 #[derive(Debug)]
-pub struct Meeting {
+pub struct Verification {
     verifier: Arc<Verifier>,
     known_hosts: Option<KnownHosts>,
 }
@@ -166,59 +168,59 @@ pub struct Meeting {
 /// Why a server is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Met {
-    /// An authority vouches for it.
-    Vouched,
-    /// It was said to be this one.
+pub enum TrustedBy {
+    /// A trusted CA signed its certificate.
+    Authority,
+    /// Its certificate is pinned.
     Pinned,
-    /// It is the one that it was before.
+    /// It is in the file of known hosts.
     Known,
-    /// It was never met before, and is known from now on.
+    /// It was trusted on first use, and is remembered from now on.
     New {
-        /// What it is known by.
+        /// Fingerprint of its certificate.
         fingerprint: Fingerprint,
-        /// Where that is kept.
+        /// The file of known hosts.
         file: PathBuf,
-        /// Why it is not kept, if it is not.
+        /// Why it could not be remembered; `None` if it was.
         error: Option<String>,
     },
-    /// Nobody looked.
+    /// Its certificate was not verified.
     Unchecked {
-        /// What it showed.
+        /// Fingerprint of its certificate.
         fingerprint: Fingerprint,
     },
 }
 
-impl Meeting {
-    /// To be called when the handshake is over, and the server has proven that it has its key.
-    /// Remembers who it is. `None`: there was no certificate to look at.
-    pub fn conclude(self) -> Option<Met> {
-        let verdict = self.verifier.verdict.get()?;
+impl Verification {
+    /// Returns why the server is trusted, and remembers it if it is new. Call it after the
+    /// handshake, in which the server proves that it has the key. Returns `None` without a
+    /// certificate.
+    pub fn conclude(self) -> Option<TrustedBy> {
+        let outcome = self.verifier.outcome.get()?;
         let keep = |what: known_hosts::Known| {
             let known = self.known_hosts.as_ref()?;
             Some((known.path().to_owned(), known.add(&self.verifier.place, what).err()))
         };
-        Some(match *verdict {
-            Verdict::Vouched { new } => {
-                // It has a name that will not be taken from it; whether that was written changes
-                // nothing now.
+        Some(match *outcome {
+            Outcome::Authority { new } => {
+                // It is trusted by its CA in any case; failing to store that changes nothing now.
                 if new {
                     let _ = keep(known_hosts::Known::Authority);
                 }
-                Met::Vouched
+                TrustedBy::Authority
             }
-            Verdict::Pinned => Met::Pinned,
-            Verdict::Known => Met::Known,
-            Verdict::New(fingerprint) => {
+            Outcome::Pinned => TrustedBy::Pinned,
+            Outcome::Known => TrustedBy::Known,
+            Outcome::New(fingerprint) => {
                 let (file, error) = keep(known_hosts::Known::Certificate(fingerprint))?;
-                Met::New { fingerprint, file, error: error.map(|error| error.to_string()) }
+                TrustedBy::New { fingerprint, file, error: error.map(|error| error.to_string()) }
             }
-            Verdict::Unchecked(fingerprint) => Met::Unchecked { fingerprint },
+            Outcome::Unchecked(fingerprint) => TrustedBy::Unchecked { fingerprint },
         })
     }
 }
 
-/// As a server stands in the file of known hosts.
+/// Returns the host and port as written in the file of known hosts.
 fn place(host: &str, port: u16) -> String {
     let host = host.to_ascii_lowercase();
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }

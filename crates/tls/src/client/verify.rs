@@ -1,4 +1,4 @@
-//! Whether a server is whom we want to talk to. Every "no" has a name.
+//! Verification of a server certificate. Each refusal has its own error.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,23 +16,23 @@ use crate::known_hosts::Known;
 use crate::untrusted::Untrusted;
 use crate::{Fingerprint, certificate, provider};
 
-/// Judges one server.
+/// Verifies one server.
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) trust: Trust,
     pub(super) authorities: Authorities,
     pub(super) new: NewServer,
-    /// What is known of it.
+    /// The known hosts entries of the server.
     pub(super) known: Vec<Known>,
     pub(super) place: String,
-    /// Until the handshake is over it is a claim.
-    pub(super) verdict: OnceLock<Verdict>,
+    /// The result; until the handshake is complete, the server has not proved that it has the key.
+    pub(super) outcome: OnceLock<Outcome>,
 }
 
-/// Why it is trusted.
+/// Why the server is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Vouched { new: bool },
+pub(super) enum Outcome {
+    Authority { new: bool },
     Pinned,
     Known,
     New(Fingerprint),
@@ -47,18 +47,18 @@ impl Verifier {
         name: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<Verdict, Untrusted> {
+    ) -> Result<Outcome, Untrusted> {
         let got = Fingerprint::of(certificate);
         if self.trust.insecure {
-            return Ok(Verdict::Unchecked(got));
+            return Ok(Outcome::Unchecked(got));
         }
         if !self.trust.pins.is_empty() {
             let pinned = self.trust.pins.contains(&got);
-            return if pinned { Ok(Verdict::Pinned) } else { Err(Untrusted::NotPinned { got }) };
+            return if pinned { Ok(Outcome::Pinned) } else { Err(Untrusted::NotPinned { got }) };
         }
-        // What it was before counts more than its dates.
+        // A known certificate is accepted whatever its dates.
         if self.known.contains(&Known::Certificate(got)) {
-            return Ok(Verdict::Known);
+            return Ok(Outcome::Known);
         }
         let vouched = match &self.authorities.verifier {
             Some(authorities) => authorities
@@ -67,16 +67,16 @@ impl Verifier {
             None => Err(Untrusted::UnknownAuthority { got }),
         };
         let Err(refused) = vouched else {
-            return Ok(Verdict::Vouched { new: !self.known.contains(&Known::Authority) });
+            return Ok(Outcome::Authority { new: !self.known.contains(&Known::Authority) });
         };
         let may_sign = certificate::may_sign(certificate);
-        // webpki accepts none that may sign others, and no name but those that are listed.
+        // webpki accepts no certificate that may sign others, and only names in the list.
         if self.authorities.given.contains(certificate) {
-            match certificate::vouches_for_itself(certificate, name, now) {
+            match certificate::check_self_signed(certificate, name, now) {
                 Ok(()) => {
                     let of_system = self.trust.authorities.is_none();
                     let new = of_system && !self.known.contains(&Known::Authority);
-                    return Ok(Verdict::Vouched { new });
+                    return Ok(Outcome::Authority { new });
                 }
                 Err(error) if may_sign => return Err(error),
                 Err(_) => {}
@@ -85,7 +85,7 @@ impl Verifier {
         let is_stranger = may_sign || matches!(refused, Untrusted::UnknownAuthority { .. });
         if let Some(file) = self.trust.authorities.clone().filter(|_| is_stranger)
             && (signed_by_itself(certificate, chain, now).is_ok()
-                || certificate::vouches_for_itself(certificate, name, now).is_ok())
+                || certificate::check_self_signed(certificate, name, now).is_ok())
         {
             return Err(Untrusted::NotOfFile { got, file });
         }
@@ -95,7 +95,7 @@ impl Verifier {
                 refused => refused,
             });
         }
-        // Whoever had a name before does not lose it by vouching for itself.
+        // A server that was trusted another way must not become self-signed.
         if let Some(known) = self.known.first() {
             let known = match known {
                 Known::Certificate(known) => Some(*known),
@@ -105,7 +105,7 @@ impl Verifier {
             return Err(Untrusted::Changed { got, known, place, file });
         }
         if may_sign {
-            certificate::vouches_for_itself(certificate, name, now)?;
+            certificate::check_self_signed(certificate, name, now)?;
         } else {
             signed_by_itself(certificate, chain, now).map_err(|error| Untrusted::of(error, got))?;
             if self.new == NewServer::SameName {
@@ -113,13 +113,13 @@ impl Verifier {
             }
         }
         match self.trust.known_hosts {
-            Some(_) => Ok(Verdict::New(got)),
+            Some(_) => Ok(Outcome::New(got)),
             None => Err(Untrusted::SelfSigned { got }),
         }
     }
 }
 
-/// Whether a certificate vouches for itself, and is valid now.
+/// Checks that a certificate is self-signed and valid now.
 fn signed_by_itself(
     certificate: &CertificateDer<'_>,
     chain: &[CertificateDer<'_>],
@@ -142,8 +142,8 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.judge(end_entity, intermediates, server_name, ocsp_response, now) {
-            Ok(verdict) => {
-                let _ = self.verdict.set(verdict);
+            Ok(outcome) => {
+                let _ = self.outcome.set(outcome);
                 Ok(ServerCertVerified::assertion())
             }
             Err(untrusted) => {

@@ -1,4 +1,4 @@
-//! From a socket into a file without a way through our memory.
+//! splice(2): from a socket into a file without copying through this process.
 
 use std::io;
 use std::net::TcpStream;
@@ -14,24 +14,24 @@ use super::Splice;
 pub(super) struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
-    /// Bytes that came out of the socket and did not get into the file.
+    /// Bytes that left the socket and did not get into the file.
     held: usize,
 }
 
 impl Pipe {
     pub(super) fn new() -> io::Result<Self> {
         let (read, write) = pipe()?;
-        // A pipe of the default size moves 64 KiB a turn, which still works.
+        // A pipe of the default size moves 64 KiB a turn, which is enough.
         let _ = fcntl_setpipe_size(&write, PIPE_SIZE);
         Ok(Self { read, write, held: 0 })
     }
 
-    /// Waits for bytes as a read of `socket` would, moves them, and gives how many are in the file;
-    /// `None` where the peer sent FIN. What the file did not take is [`Self::held`].
+    /// Waits for bytes like a read of `socket`, moves them, and returns how many are in the file;
+    /// `None` after the peer's FIN. Bytes that the file did not accept are [`Self::held`].
     ///
     /// # Errors
-    /// What reading the socket said; nothing was taken from it. `InvalidInput` where it cannot be
-    /// spliced.
+    /// The error of reading the socket, from which nothing was removed. `InvalidInput` if it cannot
+    /// be spliced.
     pub(super) fn turn(&mut self, socket: &TcpStream, into: &Splice) -> io::Result<Option<u64>> {
         let most = usize::try_from(into.limit.get()).unwrap_or(PIPE_SIZE).min(PIPE_SIZE);
         let flags = SpliceFlags::MOVE | SpliceFlags::MORE;
@@ -44,7 +44,7 @@ impl Pipe {
             let out = Some(&mut place);
             match splice(&self.read, None, &into.file, out, self.held, SpliceFlags::MOVE) {
                 Err(Errno::INTR) => {}
-                // Whoever writes the rest will meet the reason, and knows what to do about it.
+                // The write of the rest fails for the same reason, and reports it.
                 Ok(0) | Err(_) => break,
                 Ok(count) => {
                     self.held -= count;
@@ -55,15 +55,15 @@ impl Pipe {
         Ok(Some(stored))
     }
 
-    /// Bytes that the file did not take.
+    /// Number of bytes that the file did not accept.
     pub(super) const fn held(&self) -> usize {
         self.held
     }
 
-    /// Reads what is held, at least a byte of it.
+    /// Reads the bytes that the file did not accept, at least one.
     ///
     /// # Errors
-    /// What reading a pipe can say.
+    /// The error of reading the pipe.
     pub(super) fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = retry_on_intr(|| rustix::io::read(&self.read, &mut *buffer))?;
         self.held = self.held.saturating_sub(count);
@@ -71,5 +71,5 @@ impl Pipe {
     }
 }
 
-/// As much as a pipe may hold without a privilege.
+/// Maximum size of a pipe of an unprivileged process.
 const PIPE_SIZE: usize = 1024 * 1024;

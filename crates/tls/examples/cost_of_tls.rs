@@ -1,5 +1,5 @@
-//! What sending a file under TLS costs, beside bare loops with the same cipher that know of nothing
-//! else, in turn.
+//! Measures the cost of sending a file under TLS, compared with bare loops with the same cipher, in
+//! turn.
 //!
 //! ```text
 //! floor ANYPORT FILE [ROUNDS]
@@ -74,7 +74,7 @@ fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
     (values[0], values[values.len() / 2], values[values.len() - 1])
 }
 
-/// Both ends in this process, on a thread each.
+/// Runs both ends in this process, on a thread each.
 fn bare(file: &str, send: fn(File, TcpStream), receive: fn(TcpStream)) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -102,7 +102,7 @@ fn key() -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &[7; 16]).unwrap())
 }
 
-/// As TLS 1.3 counts records (RFC 8446 §5.3).
+/// Returns the nonce of a record (RFC 8446 §5.3).
 fn nonce(record: u64) -> Nonce {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&record.to_be_bytes());
@@ -126,7 +126,7 @@ fn send_sealed(mut file: File, mut stream: TcpStream) {
     }
 }
 
-/// Opens whatever has come: what it costs is the same for any bytes.
+/// Decrypts any input, without checking it: the cost is the same.
 fn receive_sealed(mut stream: TcpStream) {
     let (key, mut record) = (key(), 0);
     let mut buffer = vec![0; BUFFER];
@@ -148,7 +148,7 @@ fn send_by_rustls(mut file: File, mut stream: TcpStream) {
     }
     tls.conn.send_close_notify();
     tls.conn.write_tls(tls.sock).unwrap();
-    // What the server still says, its tickets too, is heard: else closing would be a reset.
+    // Reads the server's last output too: closing with unread input would be a reset.
     stream.shutdown(Shutdown::Write).unwrap();
     stream.read_to_end(&mut Vec::new()).unwrap();
 }
@@ -160,7 +160,7 @@ fn receive_by_rustls(mut stream: TcpStream) {
     while tls.read(&mut buffer).unwrap() > 0 {}
 }
 
-/// Both ends with the cipher of the other arms.
+/// TLS settings of both ends, with the cipher of the other measurements.
 static CONFIGS: LazyLock<(Arc<ClientConfig>, Arc<ServerConfig>)> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
@@ -185,7 +185,7 @@ static CONFIGS: LazyLock<(Arc<ClientConfig>, Arc<ServerConfig>)> = LazyLock::new
     (Arc::new(client), Arc::new(server))
 });
 
-/// A server in a process of its own, ended with this one.
+/// A server process, which ends with this one.
 struct Running {
     child: Child,
     address: SocketAddr,
@@ -205,7 +205,7 @@ impl Running {
         let mut line = String::new();
         let mut said = BufReader::new(child.stdout.take().unwrap());
         said.read_line(&mut line).unwrap();
-        // Its receipts follow, and somebody must take them.
+        // Its receipts must be read, or it would block.
         thread::spawn(move || said.read_to_end(&mut Vec::new()));
         let at = line.find("127.0.0.1:").expect("an address");
         let address: String = line[at..].chars().take_while(|c| *c != '"').collect();
@@ -230,11 +230,11 @@ fn send_by_anyport(anyport: &str, file: &str, server: SocketAddr) {
     assert!(sent.unwrap().success());
 }
 
-/// What is read and written at once.
+/// Size of one read and one write.
 const BUFFER: usize = 256 * 1024;
 
-/// Plain text of a record.
+/// Plaintext of a record.
 const RECORD: usize = 16 * 1024;
 
-/// What AES-GCM adds to it.
+/// Overhead of AES-GCM.
 const TAG: usize = 16;
