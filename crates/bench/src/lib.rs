@@ -7,6 +7,9 @@
 //!
 //! Every part of a run is a process of its own, started from this program or another one, so that
 //! the figures are those of what users run. `docs/BENCH.md` explains each figure.
+//!
+//! The feature `library-engine`, on by default, adds the rows of the WebSocket library
+//! tokio-tungstenite.
 
 #![forbid(unsafe_code)]
 
@@ -32,7 +35,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use anyport_client::{Scheme, Target};
-use anyport_console::{Exit, Failure, Fsync, Sink, lines_to_stdout, to_stderr};
+use anyport_console::{Engine, Exit, Failure, Fsync, Sink, lines_to_stdout, to_stderr};
 use anyport_proto::transfer::digest::Algorithm;
 
 use self::environment::Environment;
@@ -165,7 +168,8 @@ fn server_rows(flags: &Bench) -> Result<Vec<Row>, Failure> {
         })?;
         let clients: &[Client] = match target.scheme {
             Scheme::Tcp => &[Client::Preface],
-            Scheme::Ws => &[Client::Ws, Client::Library],
+            Scheme::Ws if Engine::Library.is_built() => &[Client::Ws, Client::Library],
+            Scheme::Ws => &[Client::Ws],
             Scheme::Frames => &[Client::Frames],
             other => {
                 let error = anyhow!("{}:// is not supported by bench", other.as_str());

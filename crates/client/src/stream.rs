@@ -251,12 +251,6 @@ impl Write for Stream {
     }
 }
 
-/// Whether something has come, or the peer has gone.
-pub(crate) fn is_readable(socket: &TcpStream) -> bool {
-    let peeked = recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK);
-    !matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
-}
-
 fn read(mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match socket.read(buffer) {

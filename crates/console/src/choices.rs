@@ -49,10 +49,16 @@ pub enum Engine {
     /// The built-in implementation
     Own,
     /// tokio-tungstenite, for comparison
+    #[value(hide = !Engine::Library.is_built())]
     Library,
 }
 
 impl Engine {
+    /// Returns whether this build has the implementation.
+    pub const fn is_built(self) -> bool {
+        matches!(self, Self::Own) || cfg!(feature = "library-engine")
+    }
+
     /// Returns the value as on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {

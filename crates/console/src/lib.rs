@@ -1,5 +1,7 @@
 //! Basics that the commands of anyport share: exit codes, failures with hints, output that a peer
 //! cannot abuse, and values of the command line.
+//!
+//! The feature `library-engine`, on by default, accepts `--engine library`.
 
 #![forbid(unsafe_code)]
 

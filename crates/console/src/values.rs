@@ -5,7 +5,10 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{EnumValueParser, TypedValueParser};
 use jiff::SignedDuration;
+
+use crate::choices::Engine;
 
 /// Returns a parser of whole numbers within `range`.
 pub fn number<T>(
@@ -147,6 +150,14 @@ pub fn wait(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Returns a parser of WebSocket implementations that refuses one that this build does not have.
+pub fn engine() -> impl TypedValueParser<Value = Engine> {
+    EnumValueParser::<Engine>::new().try_map(|engine| match engine.is_built() {
+        true => Ok(engine),
+        false => Err("this build has no library engine (cargo feature library-engine)"),
+    })
+}
+
 /// What a line of a token file begins with.
 pub fn user_name(text: &str) -> Result<String, String> {
     if anyport_proto::access::is_user_name(text) {
@@ -219,6 +230,26 @@ mod tests {
     fn a_size_is_written_as_it_is_read() {
         for text in ["1TiB", "64KiB", "1500MB", "1250kB", "999", "3GB", "18446744073709551615"] {
             assert_eq!(size_text(bytes(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn an_engine_that_is_not_built_is_refused_and_not_offered() {
+        let engine = clap::Arg::new("engine").long("engine").value_parser(engine());
+        let mut command = clap::Command::new("anyport").arg(engine);
+        let error = |value: &str| {
+            let parsed = command.clone().try_get_matches_from(["anyport", "--engine", value]);
+            parsed.err().map(|error| error.to_string())
+        };
+        assert_eq!(error("own"), None);
+        assert!(error("carrier-pigeon").unwrap().contains("possible values: own"));
+        let refused = error("library");
+        let help = command.render_help().to_string();
+        if cfg!(feature = "library-engine") {
+            assert_eq!((refused, help.contains("library")), (None, true));
+        } else {
+            assert!(refused.unwrap().contains("this build has no library engine"));
+            assert!(!help.contains("library"), "{help}");
         }
     }
 

@@ -18,7 +18,7 @@ use crate::driving::{self, Stages};
 use crate::guard::Guard;
 use crate::layers::Connection;
 use crate::opening::{self, Opened};
-use crate::session::{Context, Detached, Successor, http2, library};
+use crate::session::{Context, Detached, Successor, http2};
 use crate::shutdown::Stop;
 use crate::tls::{self, SharedWire, WireParts};
 use crate::unclassified::Permit;
@@ -75,6 +75,7 @@ async fn detach(
     stop: &Stop,
 ) {
     match detached {
+        #[cfg(feature = "library-engine")]
         Detached::Library(upgrade) => {
             let peer = context.peer;
             drop(stream);
@@ -82,7 +83,7 @@ async fn detach(
                 biased;
                 // The transfer that is dropped with it reports that it was interrupted.
                 () = stop.aborted.cancelled() => tracing::debug!(%peer, "aborted"),
-                () = library::serve(wire, upgrade, context) => {}
+                () = crate::session::library::serve(wire, upgrade, context) => {}
             }
         }
         Detached::Http2 => {

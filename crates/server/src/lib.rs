@@ -49,6 +49,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyport_proto::transfer::receipt::Engine;
 use tokio::sync::Semaphore;
 
 use accept::Bound;
@@ -102,12 +103,17 @@ impl Server {
     /// be called within a multi-thread tokio runtime.
     ///
     /// # Errors
-    /// The directory cannot be opened, or a listener cannot be given to the runtime.
+    /// The directory cannot be opened, a listener cannot be given to the runtime, or this build does
+    /// not have the WebSocket implementation ([`io::ErrorKind::Unsupported`]).
     pub fn new(
         config: Config,
         listeners: Vec<Listener>,
         observer: impl Observer,
     ) -> io::Result<Self> {
+        if config.engine == Engine::Library && !cfg!(feature = "library-engine") {
+            let error = "this build has no library engine (cargo feature library-engine)";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, error));
+        }
         let events = Events::new(observer);
         let files = Files::open(&config, events.clone())?;
         let mut health = Health::default();

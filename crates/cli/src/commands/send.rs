@@ -323,8 +323,9 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     let mut options = Options::default();
     options.plain = flags.plain;
     options.engine = match flags.engine {
-        anyport_console::Engine::Own => Engine::Own,
+        #[cfg(feature = "library-engine")]
         anyport_console::Engine::Library => Engine::Library,
+        _ => Engine::Own,
     };
     options.frame_size = flags.frame_size;
     options.deflate = flags.deflate;

@@ -285,6 +285,7 @@ pub(crate) struct Serve {
 
     /// WebSocket implementation
     #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "WebSocket")]
+    #[arg(value_parser = values::engine())]
     pub(crate) engine: Engine,
 
     /// Compress WebSocket messages (permessage-deflate, RFC 7692)

@@ -122,8 +122,10 @@ pub(crate) struct Send {
     #[arg(value_parser = values::duration)]
     pub(crate) retry_max_time: Duration,
 
-    /// WebSocket implementation (library: ws:// only)
+    /// WebSocket implementation
+    #[cfg_attr(feature = "library-engine", doc = " (library: ws:// only)")]
     #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "WebSocket")]
+    #[arg(value_parser = values::engine())]
     pub(crate) engine: Engine,
 
     /// Payload size of one WebSocket frame

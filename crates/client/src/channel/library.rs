@@ -10,6 +10,8 @@ use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::ws::handshake::ResponseError;
 use futures_util::{SinkExt, StreamExt};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::runtime::Runtime;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -24,7 +26,7 @@ use super::Transport;
 use crate::connect::ConnectOptions;
 use crate::content::Content;
 use crate::error::{Error, ErrorKind, NO_CODE, Transferred, cut, no_runtime};
-use crate::stream::{AsyncStream, Stream, is_readable};
+use crate::stream::{AsyncStream, Stream};
 use crate::target::Target;
 
 pub(crate) struct LibraryChannel {
@@ -234,6 +236,12 @@ async fn hear(
         Poll::Ready(None) => Err(tungstenite::Error::ConnectionClosed),
         Poll::Ready(Some(Ok(_))) | Poll::Pending => Ok(None),
     }
+}
+
+/// Returns whether there is input, or the end of it.
+fn is_readable(socket: &TcpStream) -> bool {
+    let peeked = recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK);
+    !matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
 }
 
 /// How much was written.

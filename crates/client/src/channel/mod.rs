@@ -1,6 +1,7 @@
 //! Transports of uploads: one module for each protocol, like the server's sessions.
 
 pub(crate) mod handshake;
+#[cfg(feature = "library-engine")]
 pub(crate) mod library;
 pub(crate) mod raw;
 pub(crate) mod ws;

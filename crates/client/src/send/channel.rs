@@ -8,6 +8,7 @@ use anyport_proto::transfer::receipt::Receipt;
 
 use super::{Engine, Options, Sent};
 use crate::channel::Transport;
+#[cfg(feature = "library-engine")]
 use crate::channel::library::LibraryChannel;
 use crate::channel::raw::RawChannel;
 use crate::channel::ws::{Parts, WsChannel};
@@ -36,6 +37,7 @@ impl Channel {
                 let parts = Parts::handshake(stream, peer, target, options.deflate)?;
                 Box::new(WsChannel::new(parts, peer, frame_size))
             }
+            #[cfg(feature = "library-engine")]
             (Scheme::Ws, Engine::Library) => {
                 let connect = &options.connect;
                 Box::new(LibraryChannel::handshake(stream, peer, target, connect, frame_size)?)

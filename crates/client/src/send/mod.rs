@@ -29,13 +29,14 @@ use crate::content::{Content, Source};
 use crate::error::{Blame, Error, ErrorKind};
 use crate::target::{Scheme, Target};
 
-/// Who speaks WebSocket on our side.
+/// The client's WebSocket implementation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// The project's own.
+    /// The built-in implementation.
     #[default]
     Own,
-    /// tokio-tungstenite; `ws://` only.
+    /// tokio-tungstenite; `ws://` only. Needs the feature `library-engine`.
+    #[cfg(feature = "library-engine")]
     Library,
 }
 
@@ -45,7 +46,7 @@ pub enum Engine {
 pub struct Options {
     /// Nothing but the bytes on `tcp://`: no preface, no name, the end is a half-close.
     pub plain: bool,
-    /// Who speaks WebSocket.
+    /// The WebSocket implementation.
     pub engine: Engine,
     /// Payload bytes of one frame.
     pub frame_size: usize,

@@ -36,20 +36,30 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, fram
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use super::due::AT_ONCE;
-use super::http1::{Upgrade, is_announced};
 use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
 use crate::events::Tally;
 use crate::session::route::Route;
 use crate::tls::SharedWire;
 
+/// A checked upgrade, which the library answers.
+pub(crate) struct Upgrade {
+    /// The request head, unchanged.
+    pub(crate) head: Vec<u8>,
+    /// Input that followed it in the same read.
+    pub(crate) rest: Vec<u8>,
+    pub(crate) route: Route,
+    pub(crate) subprotocol: Option<String>,
+    /// Whether it is one of the subprotocols of anyport.
+    pub(crate) announced: bool,
+}
+
 /// Serves one connection, from the request head on, until it is closed. What broke it has been
 /// told.
 ///
 /// Cancel safe: no; dropped in the middle, a running transfer is interrupted.
 pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context) {
-    let Upgrade { head, rest, route, subprotocol } = upgrade;
-    let announced = is_announced(subprotocol.as_deref());
+    let Upgrade { head, rest, route, subprotocol, announced } = upgrade;
     let limits = &context.config.limits;
     let longest = match route {
         Route::Upload { .. } => limits.library_message,

@@ -19,6 +19,7 @@ pub(crate) mod greet;
 mod http;
 mod http1;
 pub(crate) mod http2;
+#[cfg(feature = "library-engine")]
 pub(crate) mod library;
 mod lines;
 mod messages;
@@ -35,7 +36,6 @@ pub(crate) mod time_http;
 mod ws;
 
 pub(crate) use due::AT_ONCE;
-pub(crate) use http1::Upgrade;
 
 use std::io;
 use std::net::SocketAddr;
@@ -169,7 +169,8 @@ pub(crate) enum Successor {
 /// What owns the stream of a connection in place of a session.
 pub(crate) enum Detached {
     /// The WebSocket library, behind a checked request.
-    Library(Upgrade),
+    #[cfg(feature = "library-engine")]
+    Library(library::Upgrade),
     /// HTTP/2, whose streams are tasks.
     Http2,
 }

@@ -15,8 +15,6 @@ mod serving;
 mod upgrade;
 mod write;
 
-pub(crate) use upgrade::{Upgrade, is_announced};
-
 use std::io;
 use std::time::Instant;
 

@@ -18,20 +18,12 @@ use crate::session::http::service;
 use crate::session::refusing::not_accepted;
 use crate::session::route::{Route, RouteError};
 use crate::session::ws::Ws;
-use crate::session::{AnySession, Detached, Next, Successor};
-
-/// An upgrade that this session checked and another engine answers.
-pub(crate) struct Upgrade {
-    /// The head as it came.
-    pub(crate) head: Vec<u8>,
-    /// What followed it in the same read.
-    pub(crate) rest: Vec<u8>,
-    pub(crate) route: Route,
-    pub(crate) subprotocol: Option<String>,
-}
+use crate::session::{AnySession, Next, Successor};
+#[cfg(feature = "library-engine")]
+use crate::session::{Detached, library::Upgrade};
 
 /// Whether a client speaks one of the subprotocols that mean something.
-pub(crate) fn is_announced(subprotocol: Option<&str>) -> bool {
+fn is_announced(subprotocol: Option<&str>) -> bool {
     subprotocol.is_some_and(|agreed| agreed != PLAIN_SUBPROTOCOL)
 }
 
@@ -90,14 +82,15 @@ impl Http1 {
                 }
             };
         self.context.record.speaks("ws");
-        // A room writes to its members by itself, and knows the frames of the own engine.
+        let announced = is_announced(subprotocol.as_deref());
+        // A room sends frames of the built-in implementation to its members.
+        #[cfg(feature = "library-engine")]
         if config.engine == Engine::Library && !matches!(route, Route::Room(_)) {
             let (head, rest) = (head.raw().to_vec(), rest.to_vec());
-            let upgrade = Upgrade { head, rest, route, subprotocol };
+            let upgrade = Upgrade { head, rest, route, subprotocol, announced };
             return Next::Become(Successor::Detached(Detached::Library(upgrade)));
         }
         replies.extend_from_slice(&response);
-        let announced = is_announced(subprotocol.as_deref());
         let ws = Ws::handshaken(self.context.clone(), route, announced, deflate.as_ref());
         Successor::session(AnySession::Ws(Box::new(ws)), rest.to_vec())
     }
