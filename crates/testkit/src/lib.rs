@@ -1,9 +1,13 @@
-//! Tools for tests only: wire bytes written as people read them, and every way a network may cut a
-//! stream.
+//! Tools for tests only: wire bytes written as people read them, every way a network may cut a
+//! stream, and a harness that runs the program.
 //!
-//! Imports no crate of the workspace, so that each of them can use it.
+//! Imports no crate of the workspace, so that each of them can use it, and so that bytes which it
+//! writes are checked against another implementation.
 
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "harness")]
+pub mod harness;
 
 /// Bytes from hexadecimal digits; white space between them is for the reader.
 ///

@@ -1,0 +1,33 @@
+//! TLS, tokens, policies and proxies, and limits that no client exceeds.
+//!
+//! - `access_modes` servers that only send files, and servers that only accept them
+//! - `bursts` input beyond a limit that delays it, then silence
+//! - `crowds` many who say nothing, and what is counted
+//! - `fair_shares` totals that one address cannot use up
+//! - `limits` requests that exceed a limit
+//! - `memory` what no peer can make the server hold
+//! - `policies` what an operator allows one peer, and all of them together
+//! - `proxies` our client through HTTP and SOCKS proxies
+//! - `proxy_header` the PROXY protocol, which the server does not accept
+//! - `slowness` what trickles, and what may take its time
+//! - `tls` the same under TLS, and whom clients trust
+//! - `tls_silence` what comes under TLS and says nothing
+//! - `tokens` who comes in where tokens are asked for
+//! - `under_load` crowds, storms and shortages
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod access_modes;
+mod bursts;
+mod crowds;
+mod fair_shares;
+mod limits;
+mod memory;
+mod policies;
+mod proxies;
+mod proxy_header;
+mod slowness;
+mod tls;
+mod tls_silence;
+mod tokens;
+mod under_load;

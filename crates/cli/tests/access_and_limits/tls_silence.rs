@@ -1,0 +1,142 @@
+//! Records that say nothing are silence: whoever sends nothing else is given up as a silent one is.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::Stdio;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyport_testkit::noise;
+
+use anyport_testkit::harness::tls::TlsPeer;
+use anyport_testkit::harness::wire::{TEXT, frame, upgrade};
+use anyport_testkit::harness::{Server, peer, wait_until};
+
+/// Ten times in the idle time of these tests, so that each comes before it has passed.
+const STEP: Duration = Duration::from_millis(100);
+const IDLE: &str = "1s";
+
+/// A record of 10,000 bytes, begun and never whole, a byte at a time for as long as the server
+/// takes them.
+fn trickle(secured: &mut TlsPeer) -> JoinHandle<()> {
+    let mut record = Vec::new();
+    secured.seal(&noise(10_000, 1), &mut record);
+    let mut stream = secured.stream.try_clone().unwrap();
+    std::thread::spawn(move || {
+        for byte in record {
+            if stream.write_all(&[byte]).is_err() {
+                return;
+            }
+            std::thread::sleep(STEP);
+        }
+    })
+}
+
+fn end(stream: &TcpStream, trickling: JoinHandle<()>) {
+    // The server may have reset it already.
+    let _ = stream.shutdown(Shutdown::Both);
+    trickling.join().unwrap();
+}
+
+/// Among the tasks, and on a thread of its own.
+#[test]
+fn an_upload_whose_record_trickles_is_interrupted_after_the_idle_time() {
+    let server = Server::start(&["--idle-timeout", IDLE]);
+    for begun in [5, 2_000_000] {
+        let mut secured = TlsPeer::connect(server.port());
+        secured.write(b"ANYPORT/1 PUT x size=9000000\n");
+        secured.write(&noise(begun, 2));
+        let trickling = trickle(&mut secured);
+        let interrupted = server.next_interrupted();
+        let reason = interrupted["reason"].as_str().unwrap();
+        assert_eq!(reason, "no data for 1s (--idle-timeout)", "{interrupted}");
+        assert_eq!(interrupted["bytes"], begun, "{interrupted}");
+        end(&secured.stream, trickling);
+    }
+}
+
+/// On the threads of conversations: it is pinged after half of the time, which a record that
+/// trickles does not answer.
+#[test]
+fn a_websocket_whose_record_trickles_is_closed_after_the_idle_time() {
+    let server = Server::start(&["--idle-timeout", IDLE]);
+    let mut secured = TlsPeer::connect(server.port());
+    secured.write(upgrade("/echo", "").as_bytes());
+    secured.hears("\r\n\r\n");
+    secured.write(&frame(TEXT, b"hello"));
+    secured.hears("hello");
+    let trickling = trickle(&mut secured);
+    secured.hears("no data for 1s (--idle-timeout)");
+    end(&secured.stream, trickling);
+}
+
+/// Between two requests nobody is told, as without TLS.
+#[test]
+fn a_request_whose_record_trickles_is_not_waited_for() {
+    let server = Server::start(&["--idle-timeout", IDLE]);
+    let mut secured = TlsPeer::connect(server.port());
+    secured.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    secured.hears("ok");
+    let trickling = trickle(&mut secured);
+    // Closed or reset, as bytes are on their way; but not our own patience.
+    let ended = secured.stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+    assert!(matches!(ended, Ok(_) | Err(ErrorKind::ConnectionReset)), "{ended:?}");
+    end(&secured.stream, trickling);
+}
+
+/// What comes slowly, and in records that reads cut, is content: several idle times of it.
+#[test]
+fn who_says_something_now_and_then_is_heard_out() {
+    let server = Server::start(&["--idle-timeout", "2s"]);
+    let mut secured = TlsPeer::connect(server.port());
+    let content = noise(50, 3);
+    secured.write(b"ANYPORT/1 PUT slow size=50\n");
+    for byte in &content {
+        let mut record = Vec::new();
+        secured.seal(&[*byte], &mut record);
+        let (begun, rest) = record.split_at(record.len() / 2);
+        for piece in [begun, rest] {
+            secured.stream.write_all(piece).unwrap();
+            std::thread::sleep(STEP / 2);
+        }
+    }
+    secured.write(b"END\n");
+    let receipt = server.next_receipt();
+    assert!(server.stored(&receipt) == content, "{receipt}");
+}
+
+/// Whole records this time: openssl has new keys again and again, and nothing to say with them.
+#[test]
+fn an_upload_of_nothing_but_new_keys_is_interrupted_after_the_idle_time() {
+    let Some(mut openssl) = peer("openssl") else { return };
+    let server = Server::start(&["--idle-timeout", IDLE]);
+    let address = server.addresses()[0].to_string();
+    let mut openssl = openssl
+        .args(["s_client", "-tls1_3", "-connect", &address])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = openssl.stdin.take().unwrap();
+    stdin.write_all(b"ANYPORT/1 PUT x size=100\n").unwrap();
+    // What it reads in one piece with something else is no command.
+    wait_until("a part", || {
+        server.names().iter().any(|name| name.ends_with(".part")).then_some(())
+    });
+    let renewing = std::thread::spawn(move || {
+        // Fewer than rustls takes for an attack, and longer than the idle time.
+        for _ in 0..25 {
+            if stdin.write_all(b"k\n").is_err() {
+                return;
+            }
+            std::thread::sleep(4 * STEP);
+        }
+    });
+    let interrupted = server.next_interrupted();
+    assert_eq!(interrupted["reason"], "no data for 1s (--idle-timeout)", "{interrupted}");
+    assert_eq!(interrupted["bytes"], 0, "{interrupted}");
+    let _ = openssl.kill();
+    openssl.wait().unwrap();
+    renewing.join().unwrap();
+}

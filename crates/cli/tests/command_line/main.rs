@@ -1,0 +1,27 @@
+//! Commands as users type them: addresses, errors, help, documents, bench.
+//!
+//! - `addresses` hosts, ports and paths as people type them
+//! - `banner` what `serve` prints at its start, run as it is printed
+//! - `bench` the comparison, its outputs, and what it does when a part of it fails
+//! - `bench_rooms` `bench rooms`: its rows and faults
+//! - `doc_examples` the commands of docs/, and the output that its pages show
+//! - `for_people` receipts, listings, the progress bar, and Ctrl-C
+//! - `injection` control characters in names and messages
+//! - `manuals` manual pages and completions, as man and shells take them
+//! - `readme` the commands of README.md, as a newcomer types them
+//! - `resolve` what names stand for
+//! - `wrong_inputs` wrong flags, URLs and files, and their errors
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod addresses;
+mod banner;
+mod bench;
+mod bench_rooms;
+mod doc_examples;
+mod for_people;
+mod injection;
+mod manuals;
+mod readme;
+mod resolve;
+mod wrong_inputs;

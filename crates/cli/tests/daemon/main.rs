@@ -1,0 +1,27 @@
+//! The server as a process: settings, signals, drain, logs, metrics, systemd.
+//!
+//! - `closing` how a connection ends, and what is answered until then
+//! - `config` settings from a file and the environment, and what tells of them
+//! - `daemon` a server in the background: its log, its pid file, and how it is asked and told
+//! - `drain` what becomes of everybody when the server stops
+//! - `listeners` what is set for one listener alone
+//! - `logs` what is said of each connection at its end
+//! - `metrics` what is counted, as Prometheus reads it
+//! - `reload` new settings for a server that runs
+//! - `serving` one process for many clients, starting and stopping
+//! - `standard_streams` what a process inherits: streams, ignored signals, an environment
+//! - `systemd` what a service manager is told, and sockets that it opens
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod closing;
+mod config;
+mod daemon;
+mod drain;
+mod listeners;
+mod logs;
+mod metrics;
+mod reload;
+mod serving;
+mod standard_streams;
+mod systemd;

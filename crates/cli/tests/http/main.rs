@@ -1,0 +1,27 @@
+//! HTTP/1.1 and HTTP/2: the server, and `anyport send` and `get` over them.
+//!
+//! - `http` requests one after the other, their framing and limits
+//! - `http2` the same requests in frames, and many at once
+//! - `http2_flow` flow control and concurrent streams
+//! - `http2_tokens` each of them with a token, or without
+//! - `http2_wire` what frames may not do
+//! - `http_client` our own client over `http://` and `https://`
+//! - `http_client_faults` HTTP servers that fail while our client sends to them
+//! - `http_downloads` files and listings by GET, whole, in part, on conditions
+//! - `http_foreign` the same against servers of others, and servers that mean no good
+//! - `http_uploads` files by PUT and POST
+//! - `origin` pages of others, and names that lead here
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod http;
+mod http2;
+mod http2_flow;
+mod http2_tokens;
+mod http2_wire;
+mod http_client;
+mod http_client_faults;
+mod http_downloads;
+mod http_foreign;
+mod http_uploads;
+mod origin;
