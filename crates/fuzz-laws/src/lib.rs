@@ -10,13 +10,15 @@ use anyport_proto::detect::{self, Allowed, Detection, detect_at_end, max_prefix}
 use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::preface::{self, LineReader, Reply, Request};
-use anyport_proto::rooms::{Event as RoomEvent, EventId, Join, Line, Nickname, Said, make_visible};
+use anyport_proto::rooms::{
+    Command, Event as RoomEvent, EventId, Join, Line, Nickname, make_visible,
+};
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::messages::{FileMessage, FileReply};
+use anyport_proto::ws::candidate::{CandidateState, Confirmation};
 use anyport_proto::ws::handshake::{ClientTarget, Key, OriginPolicy, Policy, accept, verify};
 use anyport_proto::ws::header::{self, Decoded, MAX_HEADER, Rsv1};
-use anyport_proto::ws::proof::{Proof, Standing};
 use anyport_proto::ws::{DeflateParameters, Event, Kind, Receiver, Role, Sender, Violation};
 
 /// Takes any bytes, and panics where they break the law.
@@ -39,7 +41,7 @@ pub const TARGETS: [(&str, Law); 13] = [
     ("rooms", rooms),
 ];
 
-/// Cutting never changes a verdict, a known verdict and its reason never change, and `max_prefix`
+/// Cutting never changes a protocol, a known protocol and its reason never change, and `max_prefix`
 /// bytes always decide.
 pub fn detect(input: &[u8]) {
     let limits = Limits::default();
@@ -50,14 +52,14 @@ pub fn detect(input: &[u8]) {
         let decided = detect::decide(&input[..length], &limits, Allowed::ALL, None);
         assert_eq!(decided.map(|now| *reason.get_or_insert(now)), decided, "after {length}");
         match (detect::detect(&input[..length], &limits), known) {
-            (Detection::Known(verdict), None) => known = Some(verdict),
-            (now, Some(verdict)) => assert_eq!(now, Detection::Known(verdict), "after {length}"),
+            (Detection::Known(protocol), None) => known = Some(protocol),
+            (now, Some(protocol)) => assert_eq!(now, Detection::Known(protocol), "after {length}"),
             (Detection::NeedMore { at_least }, None) => assert!(at_least > length),
         }
     }
-    if let Some(verdict) = known {
-        assert_eq!(reason.map(|decision| decision.verdict), known);
-        assert_eq!(whole, verdict);
+    if let Some(protocol) = known {
+        assert_eq!(reason.map(|decision| decision.protocol), known);
+        assert_eq!(whole, protocol);
     }
     if input.len() >= max_prefix(&limits) {
         assert!(matches!(detect::detect(input, &limits), Detection::Known(_)));
@@ -297,7 +299,9 @@ pub fn rooms(input: &[u8]) {
     let is_one_line = |text: &str| {
         !text.contains(char::is_control) && !text.contains(['\u{2028}', '\u{2029}', '\u{202e}'])
     };
-    if let Ok(Line::Said(Said::Say { text, .. })) = Said::from_line(input, limits.room_message) {
+    if let Ok(Line::Command(Command::Say { text, .. })) =
+        Command::from_line(input, limits.room_message)
+    {
         assert!((1..=limits.room_message).contains(&text.len()));
     }
     let Ok(text) = std::str::from_utf8(input) else { return };
@@ -311,9 +315,9 @@ pub fn rooms(input: &[u8]) {
     if let Ok(id) = text.parse::<EventId>() {
         assert_eq!(id.to_string(), text);
     }
-    if let Ok(said) = Said::from_json(text, limits.room_message) {
+    if let Ok(said) = Command::from_json(text, limits.room_message) {
         // Pictures of controls have three bytes, so that the limit may not hold the second time.
-        let again = Said::from_json(&said.to_json(), usize::MAX).map(|said| said.to_json());
+        let again = Command::from_json(&said.to_json(), usize::MAX).map(|said| said.to_json());
         assert_eq!(again.as_ref(), Ok(&said.to_json()));
     }
     if let Ok(event) = RoomEvent::from_json(text) {
@@ -337,13 +341,13 @@ pub fn rooms(input: &[u8]) {
 pub fn proof(input: &[u8]) {
     let (step, wire) = cut(input);
     let stands = |step: usize| {
-        let mut proof = Proof::new(&Limits::default(), u64::MAX);
+        let mut proof = Confirmation::new(&Limits::default(), u64::MAX);
         let mut decided = None;
         for piece in wire.chunks(step) {
             let standing = proof.feed(piece);
             if let Some(decided) = decided {
                 assert_eq!(standing, decided);
-            } else if standing != Standing::Open {
+            } else if standing != CandidateState::Open {
                 decided = Some(standing);
             }
         }

@@ -1,50 +1,48 @@
 //! Every size that a peer can influence, with its default and the reason for it.
 //!
-//! Durations live with those who own clocks (`anyport_server::Timeouts`); counts of connections
-//! too.
+//! Durations are defined beside the clocks (`anyport_server::Timeouts`); counts of connections too.
 
-/// Sizes beyond which a peer is refused. Plain data; `Limits::default()` is what the server uses.
+/// Sizes beyond which a peer is refused. `Limits::default()` is what the server uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of a request line; a longer first line is raw bytes, not HTTP. 8 KiB, as nginx takes.
+    /// Maximum size of a request line; a longer first line is raw bytes. 8 KiB, as in nginx.
     pub request_line: usize,
-    /// Bytes of an HTTP head, request line and fields and the empty line. 16 KiB: cookies of a
-    /// browser fit.
+    /// Maximum size of an HTTP head: request line, fields, empty line. 16 KiB: enough for the
+    /// cookies of a browser.
     pub head: usize,
-    /// Fields of an HTTP head. 100, as hyper and Go take.
+    /// Maximum number of fields of an HTTP head. 100, as in hyper and Go.
     pub fields: usize,
-    /// Bytes of all chunk extensions of one content (RFC 9112 §7.1.1), which mean nothing here. 4
-    /// KiB: nobody uses them, so more than a few are an attempt to keep us busy.
+    /// Maximum size of all chunk extensions of one content (RFC 9112 §7.1.1), which have no meaning
+    /// here. 4 KiB: they are practically unused, so more is an attempt to waste CPU time.
     pub chunk_extensions: usize,
-    /// Bytes of a preface line or an `END` line, line feed included. A name of 255 bytes
-    /// percent-encoded takes 765.
+    /// Maximum size of a preface line or an `END` line, line feed included. A name of 255 bytes
+    /// needs 765 when percent-encoded.
     pub preface_line: usize,
-    /// Bytes of a text message that carries an offer or an end over WebSocket.
+    /// Maximum size of a text message with an offer or an end, over WebSocket.
     pub offer: usize,
-    /// Bytes of a candidate for bare frames that are held in memory before they go raw into the
-    /// part file.
+    /// Maximum bytes of a candidate for bare frames in memory; beyond it they go raw into the
+    /// partial file.
     pub held_candidate: usize,
-    /// Payload bytes of one frame. Payload is streamed, so this bounds nothing in memory: files
-    /// have no limit.
+    /// Maximum payload of one frame. Payload is streamed, so this bounds no memory: files have no
+    /// limit.
     pub frame: u64,
-    /// Payload bytes of one message, summed over its fragments. Streamed too, unless a service
+    /// Maximum payload of one message, summed over its fragments. Streamed too, unless a service
     /// assembles it.
     pub message: u64,
-    /// Bytes that one compressed message inflates to. Streamed as well: nothing is allocated for
-    /// them.
+    /// Maximum size of an inflated message. Streamed too, so nothing is allocated for it.
     pub inflated_message: u64,
-    /// Bytes of one message that the echo service takes and gives back, inclusive; inflated, if it
-    /// came compressed.
+    /// Maximum size of a message that the echo service returns, inclusive; inflated, if it was
+    /// compressed.
     pub echo_message: u64,
-    /// Bytes of one message in a room, inclusive. 64 KiB: a page or two of text, and what a member
-    /// that does not read is owed stays a number of messages.
+    /// Maximum size of a message in a room, inclusive. 64 KiB: a page or two of text, so the queue
+    /// of a slow member holds several messages.
     pub room_message: usize,
-    /// Bytes of names that one listing holds: those of the directories that it stands in. A quarter
-    /// of a million files of usual names in one directory.
+    /// Maximum size of the names in memory for one listing: those of the directories on its current
+    /// path. Enough for a quarter of a million files of usual names in one directory.
     pub listed_names: usize,
-    /// Bytes of one message on the library engine, which assembles each message before it hands it
-    /// over.
+    /// Maximum size of a message with the library implementation, which assembles each message
+    /// first.
     pub library_message: usize,
 }
 
@@ -70,44 +68,44 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Bytes of the JSON that says a message: JSON may spell a byte of text with six (`\u001b`), as
-    /// Python does with all that is not ASCII; and there are the key and what is around.
+    /// Returns the maximum size of a message as JSON: JSON may encode a byte of text as six
+    /// (`\u001b`), as Python does for everything that is not ASCII; plus the key and the syntax
+    /// around.
     pub fn said_json(&self) -> usize {
         self.room_message.saturating_mul(6).saturating_add(256)
     }
 }
 
-/// Bytes of a refused file's content that the receiver passes over, so that the connection takes
-/// the next file. A sender waits for no permission where a file is no longer than this.
+/// Maximum size of a refused file's content that the receiver discards, so that the connection can
+/// carry the next file. A sender of a file up to this size does not wait for permission.
 pub const MAX_PASSED_OVER: u64 = 64 * 1024;
 
-/// The longest payload that a frame can announce: the most significant bit must be 0 (RFC 6455
-/// §5.2).
+/// Maximum payload that a frame can announce: the most significant bit must be 0 (RFC 6455 §5.2).
 pub const MAX_FRAME: u64 = (1 << 63) - 1;
 
-/// Components of a path that a peer names, or that a listing goes down. Trees of people are
-/// shallower, and each level is a directory that a listing keeps open.
+/// Maximum number of components of a path, also within a listing. Usual trees have fewer levels,
+/// and a listing keeps a directory open for each level.
 pub const MAX_PATH_COMPONENTS: usize = 32;
 
-/// Bytes of a path that a peer names, its separators included. Percent-encoded, each may take three
-/// in a preface line.
+/// Maximum size of a path, separators included. Percent-encoded, each byte may need three in a
+/// preface line.
 pub const MAX_PATH_LEN: usize = 1024;
 
-/// Characters of the name of a room. It stands in URLs and in lines that people read.
+/// Maximum characters of a room name. It is part of URLs and of lines for people.
 pub const MAX_ROOM_NAME: usize = 64;
 
-/// Characters of a nickname. It stands before each message.
+/// Maximum characters of a nickname. It precedes each message.
 pub const MAX_NICKNAME: usize = 32;
 
-/// Characters of the key of a message: a UUID, and room for a prefix.
+/// Maximum characters of a message key: a UUID, and room for a prefix.
 pub const MAX_MESSAGE_KEY: usize = 64;
 
-/// Characters of the key of a pipe: it stands in URLs, and who knows it gets the content, so there
-/// is room for one that nobody guesses.
+/// Maximum characters of a pipe key. It is part of URLs, and gives access to the content, so there
+/// is room for one that cannot be guessed.
 pub const MAX_PIPE_KEY: usize = 128;
 
-/// Tokens of one server: all of them are compared with each that is shown.
+/// Maximum number of tokens of one server: all are compared with each that a client sends.
 pub const MAX_TOKENS: usize = 1024;
 
-/// Receivers of one pipe.
+/// Maximum number of receivers of one pipe.
 pub const MAX_PIPE_RECEIVERS: usize = 64;

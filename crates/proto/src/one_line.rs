@@ -1,5 +1,4 @@
-//! A line that a person reads at a glance: never wider than a page, whatever a peer calls its
-//! files.
+//! Lines that a person reads at a glance: never wider than a page, whatever names a peer chooses.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -9,8 +8,8 @@ pub const COLUMNS: usize = 100;
 /// Returns `name`, all of `what`, and those of `details` that fit into `columns`, the most
 /// important first.
 ///
-/// A name that is too long keeps its end, which tells files apart. A longer line is possible only
-/// where `what` leaves less than `SHORTEST_NAME`, as with a full IPv6 address.
+/// A name that is too long keeps its end, which distinguishes files. A longer line is possible only
+/// if `what` leaves less than `SHORTEST_NAME`, as with a full IPv6 address.
 pub fn one_line(name: &str, what: &str, details: &[String], columns: usize) -> String {
     let reserved = name.width().min(WHOLE_NAME);
     let (mut used, mut rest) = (what.width(), what.to_owned());
@@ -25,7 +24,7 @@ pub fn one_line(name: &str, what: &str, details: &[String], columns: usize) -> S
     end_of(name, columns.saturating_sub(used).max(SHORTEST_NAME)) + &rest
 }
 
-/// The end of `name`, behind an ellipsis if that is not all of it.
+/// Returns the end of `name`, after an ellipsis if it is shortened.
 fn end_of(name: &str, columns: usize) -> String {
     if name.width() <= columns {
         return name.to_owned();
@@ -41,10 +40,10 @@ fn end_of(name: &str, columns: usize) -> String {
 
 const SEPARATOR: &str = ", ";
 
-/// Columns up to which a name is whole; details give way to it.
+/// Columns up to which a name is not shortened; details are omitted first.
 const WHOLE_NAME: usize = 32;
 
-/// Columns of a name that no other part of the line takes.
+/// Columns that are reserved for the name.
 const SHORTEST_NAME: usize = 12;
 
 #[cfg(test)]

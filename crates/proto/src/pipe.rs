@@ -1,4 +1,4 @@
-//! A pipe: content that goes from one client to others while it comes, and is stored nowhere
+//! Pipes: content passes from one client to others while it arrives, and is not stored
 //! (docs/pipe.md).
 
 use std::fmt;
@@ -9,69 +9,69 @@ use crate::rooms::{NameError, check_name};
 use crate::transfer::units::format_bytes;
 use crate::transfer::{percent, quoted};
 
-/// Where pipes are in the paths of URLs.
+/// Prefix of pipes in the paths of URLs.
 pub const PIPE_PATH: &str = "/pipe/";
 
-/// What sender and receivers of a pipe have agreed on.
+/// The key that sender and receivers of a pipe have agreed on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PipeKey(String);
 
-/// Who wants to give something.
+/// A request to send into a pipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Give {
-    /// To whoever knows this.
+    /// The key of the pipe.
     pub key: PipeKey,
-    /// Bytes of it, if that is known.
+    /// Size of the content in bytes, if known.
     pub size: Option<u64>,
-    /// How many receivers there shall be.
+    /// Number of receivers to wait for.
     pub receivers: usize,
 }
 
-/// Who wants to take it.
+/// A request to receive from a pipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Take {
-    /// From whoever knows this.
+    /// The key of the pipe.
     pub key: PipeKey,
-    /// Whether a line is wanted before the content.
+    /// Whether to send a line before the content.
     pub head: bool,
 }
 
-/// What has gone through a pipe, as its sender is told.
+/// The result of a pipe, as reported to its sender.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Piped {
-    /// Bytes of the content.
+    /// Size of the content in bytes.
     pub bytes: u64,
-    /// From when everybody was there until the last receiver had been given the last byte.
+    /// Time from the start, when all were connected, until the last receiver got the last byte.
     pub seconds: f64,
-    /// Receivers that were given all of it.
+    /// Receivers that received all of it.
     pub receivers: usize,
-    /// Receivers that went away before that.
+    /// Receivers that disconnected before.
     pub gone: usize,
 }
 
-/// Why a URL names no pipe.
+/// Why a URL does not name a pipe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// The key is none.
+    /// The key is invalid.
     #[error(transparent)]
     Key(#[from] NameError),
-    /// The key is not percent-encoded as it should be.
+    /// The key is not percent-encoded UTF-8.
     #[error("the key {} of a pipe is not percent-encoded UTF-8", quoted(.0))]
     Encoding(String),
-    /// A word of the query that is none of its own.
+    /// The query has an unknown word.
     #[error("unknown key {} in the query of a pipe; expected n= and {RECEIVERS}", quoted(.0))]
     Query(String),
-    /// A number of receivers that cannot be had.
+    /// The number of receivers is invalid.
     #[error("n={} is not {RECEIVERS}", quoted(.0))]
     Receivers(String),
 }
 
 impl Give {
-    /// What a request for [`PIPE_PATH`] and a key asks for; `key` is percent-encoded as it came.
+    /// Parses a request for [`PIPE_PATH`] and a key, which is percent-encoded as received.
     ///
     /// # Errors
-    /// What of it cannot be read.
+    /// The first part that is invalid.
     pub fn from_target(
         key: &str,
         query: Option<&str>,
@@ -91,21 +91,21 @@ impl Give {
 }
 
 impl PipeKey {
-    /// The key in a path.
+    /// Parses the key in a path.
     ///
     /// # Errors
-    /// It is none.
+    /// The key is invalid.
     pub fn from_percent_encoded(key: &str) -> Result<Self, TargetError> {
         let key = percent::decode(key).map_err(|_| TargetError::Encoding(key.to_owned()))?;
         Ok(key.parse()?)
     }
 
-    /// As it stands in a path.
+    /// Returns the key as encoded in a path.
     pub fn percent_encoded(&self) -> String {
         percent::encode_name(&self.0)
     }
 
-    /// The key as text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -126,7 +126,7 @@ impl fmt::Display for PipeKey {
 }
 
 impl Piped {
-    /// "5 bytes in 0.001 s to 1 receiver"
+    /// Returns "5 bytes in 0.001 s to 1 receiver".
     pub fn human_line(&self) -> String {
         let Self { bytes, seconds, receivers, gone } = self;
         let plural = if *receivers == 1 { "" } else { "s" };
@@ -138,14 +138,14 @@ impl Piped {
     }
 }
 
-/// A number of receivers, as people write it; none where it is not one that can be had.
+/// Parses a number of receivers; `None` if it is out of range.
 pub fn parse_receivers(text: &str) -> Option<usize> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let count = text.parse().ok().filter(|_| digits)?;
     (1..=MAX_PIPE_RECEIVERS).contains(&count).then_some(count)
 }
 
-/// What [`parse_receivers`] reads, in words.
+/// The values that [`parse_receivers`] accepts, in words.
 pub const RECEIVERS: &str = "a number of receivers from 1 to 64";
 
 #[cfg(test)]
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_names_a_key_and_how_many_receivers() {
+    fn a_pipe_url_has_a_key_and_a_number_of_receivers() {
         let give = Give::from_target("gr%C3%B6%C3%9Fe", Some("n=3"), Some(5)).unwrap();
         assert_eq!((give.key.as_str(), give.receivers, give.size), ("größe", 3, Some(5)));
         assert_eq!(give.key.percent_encoded(), "gr%C3%B6%C3%9Fe");
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_reads_who_got_it() {
+    fn the_result_of_a_pipe_is_a_readable_line() {
         let mut piped = Piped { bytes: 5, seconds: 0.5, receivers: 1, gone: 0 };
         assert_eq!(piped.human_line(), "5 B in 0.500 s to 1 receiver");
         (piped.receivers, piped.gone) = (2, 1);

@@ -1,10 +1,10 @@
-//! Text of a peer on somebody's screen: what would move the cursor, turn the text around or end the
-//! line is shown instead of done.
+//! Text of a peer on a terminal: characters that would move the cursor, reverse the text or end the
+//! line are made visible.
 
 use std::borrow::Cow;
 
-/// `text` with a visible character in place of each that controls: C0, DEL and C1, line ends of
-/// Unicode, and the marks that change the direction of text. A tab is one of them.
+/// Returns `text` with a visible character in place of each control: C0 with tab, DEL and C1, line
+/// ends of Unicode, and the marks that change the direction of text.
 pub fn make_visible(text: &str) -> Cow<'_, str> {
     if is_visible(text) {
         return Cow::Borrowed(text);
@@ -14,7 +14,7 @@ pub fn make_visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(visible)
 }
 
-/// The same, appended.
+/// Appends `text` as [`make_visible`] returns it.
 pub fn push_visible(into: &mut String, text: &str) {
     if is_visible(text) {
         into.push_str(text);
@@ -23,7 +23,7 @@ pub fn push_visible(into: &mut String, text: &str) {
     }
 }
 
-/// The same for a text of several lines.
+/// Returns a text of several lines as [`make_visible`] returns each line.
 pub fn make_lines_visible(text: &str) -> Cow<'_, str> {
     if text.split('\n').all(is_visible) {
         return Cow::Borrowed(text);
@@ -32,9 +32,9 @@ pub fn make_lines_visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(|character| shown(character).unwrap_or(character)).collect())
 }
 
-/// Serialized JSON with an escape in place of each character that a terminal would obey: DEL, C1,
-/// line ends of Unicode, and the marks that change the direction of text. JSON allows them in
-/// strings, and nowhere else; those of C0 it escapes itself.
+/// Returns serialized JSON with an escape in place of each character that a terminal would
+/// interpret: DEL, C1, line ends of Unicode, and the marks that change the direction of text. JSON
+/// allows them only in strings; serializers escape C0 themselves.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     let acts = |character: char| character >= '\u{7f}' && picture(character).is_some();
     if json.is_ascii() && !json.contains('\u{7f}') || !json.contains(acts) {
@@ -43,7 +43,7 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(json.len() + 64);
     for character in json.chars() {
         if acts(character) {
-            // All of them are in the basic plane.
+            // All of them are in the basic multilingual plane.
             escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {
             escaped.push(character);
@@ -53,13 +53,13 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
 }
 
 fn is_visible(text: &str) -> bool {
-    // PERF: without an early end the compiler looks at a vector of bytes at once, and most messages
-    // are plain ASCII.
+    // PERF: without an early exit the compiler vectorizes the loop, and most messages are plain
+    // ASCII.
     let plain = text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
     plain || text.chars().all(|character| picture(character).is_none())
 }
 
-/// What is shown for a character that must not act; none for one that may stay.
+/// Returns the visible form of a control character; `None` for any other character.
 pub(crate) fn picture(character: char) -> Option<char> {
     match character {
         '\0'..='\u{1f}' => char::from_u32(PICTURES + u32::from(character)),
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_controls_is_shown_and_the_rest_stays() {
+    fn controls_are_made_visible_and_the_rest_stays() {
         for (text, visible) in [
             ("hello, wörld 🎉", "hello, wörld 🎉"),
             ("a\u{1b}[2Jb", "a␛[2Jb"),
@@ -112,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_is_read_as_it_was_and_nothing_in_it_acts(text: String, c in any::<char>()) {
+        fn escaped_json_parses_the_same_and_controls_no_terminal(text: String, c in any::<char>()) {
             let text = format!("{text}{c}\u{9b}\u{202e}\u{2028}\u{7f}");
             let json = serde_json::to_string(&[&text]).unwrap();
             let escaped = escape_json(&json);
@@ -121,7 +121,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_controls_remains_and_twice_is_once(text: String, c in any::<char>()) {
+        fn no_control_remains_and_the_result_is_stable(text: String, c in any::<char>()) {
             let text = format!("{text}{c}");
             let visible = make_visible(&text).into_owned();
             prop_assert!(!visible.contains(char::is_control));

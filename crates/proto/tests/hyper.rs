@@ -237,7 +237,7 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[tokio::test]
-async fn ht_2_we_take_nothing_that_hyper_refuses_and_are_stricter_by_name() {
+async fn ht_2_nothing_that_hyper_refuses_is_accepted_and_stricter_rules_are_named() {
     let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
     let strategy = requests();

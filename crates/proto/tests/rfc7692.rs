@@ -131,7 +131,7 @@ fn pd_4_rsv1_on_continuation_and_control_frames_is_refused_with_1002() {
 }
 
 #[test]
-fn pd_4_a_ping_may_stand_between_compressed_fragments() {
+fn pd_4_a_ping_may_come_between_compressed_fragments() {
     tells(&hex("41 03 f248cd 89 01 21 80 04 c9c90700"), &[b"Hello"]);
     // The payload ends with the first fragment, the message with an empty one.
     tells(&hex("41 07 f248cdc9c90700 00 00 80 00"), &[b"Hello"]);
@@ -165,7 +165,7 @@ fn pd_6_blocks_with_bfinal_end_neither_message_nor_context() {
 }
 
 #[test]
-fn pd_7_context_is_kept_or_forgotten_as_agreed() {
+fn pd_7_context_is_kept_or_reset_as_negotiated() {
     let second = hex("c1 07 f248cdc9c90700 c1 05 f200110000");
     let forgetful = DeflateParameters { server_no_context_takeover: true, ..TAKEOVER };
     let receiver = Receiver::new(Role::Client, &Limits::default()).with_deflate(&forgetful);
@@ -188,12 +188,12 @@ fn pd_7_context_is_kept_or_forgotten_as_agreed() {
 }
 
 #[test]
-fn pd_7_uncompressed_messages_stand_beside_compressed_ones() {
+fn pd_7_uncompressed_messages_may_come_between_compressed_ones() {
     tells(&hex("c1 07 f248cdc9c90700 81 02 6869 c1 05 f200110000"), &[b"Hello", b"hi", b"Hello"]);
 }
 
 #[test]
-fn pd_8_a_bomb_is_refused_at_the_limit_and_a_message_of_the_limit_is_taken() {
+fn pd_8_a_bomb_is_refused_at_the_limit_and_a_message_of_the_limit_is_accepted() {
     let mut limits = Limits::default();
     limits.inflated_message = 100_000;
     let receiver = || Receiver::new(Role::Client, &limits).with_deflate(&TAKEOVER);
@@ -247,7 +247,7 @@ fn pd_10_text_is_checked_as_it_is_inflated() {
 }
 
 #[test]
-fn pd_11_no_memory_is_taken_before_the_first_compressed_message() {
+fn pd_11_no_memory_is_allocated_before_the_first_compressed_message() {
     assert!(size_of::<Receiver>() <= 336, "{}", size_of::<Receiver>());
     assert!(size_of::<Sender>() <= 48, "{}", size_of::<Sender>());
 }
@@ -260,7 +260,7 @@ fn pd_3_a_sender_that_cannot_keep_the_window_does_not_compress() {
 }
 
 #[test]
-fn pd_3_windows_are_kept_honestly() {
+fn pd_3_negotiated_windows_are_respected() {
     // 600 random bytes twice: a window of 512 bytes cannot see the first copy, one of 1024 can.
     let half = noise(600, 3);
     let message = [&half[..], &half].concat();
@@ -323,7 +323,7 @@ proptest! {
     /// Whatever bytes come as compressed payload: the same is told, whatever the cut, and nothing
     /// panics.
     #[test]
-    fn io_1_compressed_garbage_is_told_the_same_over_every_cut(
+    fn io_1_compressed_garbage_gives_the_same_error_in_every_segmentation(
         payload in prop::collection::vec(any::<u8>(), 0..200),
         prefix in "[a-c]{0,100}",
         places in prop::collection::vec(any::<usize>(), 0..12),

@@ -188,7 +188,7 @@ pub struct ListenerConfig {
     pub service: Service,
     /// The protocols that are taken.
     pub allowed: Allowed,
-    /// From a client's first byte to the verdict; then it is raw. Also the silence that proves bare
+    /// From a client's first byte to the protocol; then it is raw. Also the silence that proves bare
     /// frames.
     pub detect_timeout: Duration,
     /// What becomes of a client that has sent no byte [`Self::detect_timeout`] after it connected.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyport_net::blocking;
-use anyport_proto::detect::{Allowed, Decision, Verdict};
+use anyport_proto::detect::{Allowed, Decision, DetectedProtocol};
 use tokio::net::TcpStream;
 
 use crate::config::{ListenerConfig, Service};
@@ -87,7 +87,7 @@ async fn classify(
     };
     drop(permit);
     context.events.counters.decided(&detected.decision);
-    let Decision { verdict: protocol, reason } = detected.decision;
+    let Decision { protocol, reason } = detected.decision;
     guard.speaks(protocol.as_str());
     let (prefix, encryption) = (detected.first.prefix.len(), tls::encryption(&wire));
     let elapsed = started.elapsed();
@@ -115,7 +115,7 @@ async fn detect(
     let outer = detect::read(&mut stream, &config, &listener, outside, permit).await?;
     let (first, server) = match (outer, context.tls()) {
         (Beginning::Decided(detected), Some(server))
-            if detected.decision.verdict == Verdict::Tls =>
+            if detected.decision.protocol == DetectedProtocol::Tls =>
         {
             (detected.first, server)
         }

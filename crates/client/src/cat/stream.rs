@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_proto::limits::Limits;
-use anyport_proto::ws::proof::GREETING;
+use anyport_proto::ws::candidate::GREETING;
 use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender};
 use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::time::{Instant, sleep_until, timeout};

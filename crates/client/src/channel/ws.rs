@@ -13,8 +13,8 @@ use anyport_proto::limits::Limits;
 use anyport_proto::transfer::messages::{FILE_SUBPROTOCOL, FileMessage, FileReply};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::Receipt;
+use anyport_proto::ws::candidate::GREETING;
 use anyport_proto::ws::header::{MAX_HEADER, encoded_len};
-use anyport_proto::ws::proof::GREETING;
 use anyport_proto::ws::{
     CloseCode, Event, Fragment, Kind, Mask, Receiver, Role, Sender, Violation,
 };

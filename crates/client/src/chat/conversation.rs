@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use anyport_proto::rooms::{Event, EventId, Join, Joined, Message, MessageKey, Nickname, Said};
+use anyport_proto::rooms::{Command, Event, EventId, Join, Joined, Message, MessageKey, Nickname};
 use anyport_proto::transfer::refusal::RefusalCode;
 
 /// One member's side of a room.
@@ -101,17 +101,17 @@ impl Conversation {
     }
 
     /// A message, with the key that it will be known by.
-    pub(super) fn say(&mut self, text: String) -> Said {
+    pub(super) fn say(&mut self, text: String) -> Command {
         let key = format!("{}-{}", self.prefix, self.next);
         let key: MessageKey = key.parse().expect("letters, digits and a hyphen");
         self.next += 1;
         self.unconfirmed.push_back((key.clone(), text.clone()));
-        Said::Say { text, key: Some(key) }
+        Command::Say { text, key: Some(key) }
     }
 
     /// What has to be said again, once it is in and up to date.
-    pub(super) fn again(&self) -> impl Iterator<Item = Said> {
-        let said = |(key, text): &(MessageKey, String)| Said::Say {
+    pub(super) fn again(&self) -> impl Iterator<Item = Command> {
+        let said = |(key, text): &(MessageKey, String)| Command::Say {
             text: text.clone(),
             key: Some(key.clone()),
         };
@@ -255,11 +255,11 @@ mod tests {
         })
     }
 
-    fn texts(again: impl Iterator<Item = Said>) -> Vec<String> {
+    fn texts(again: impl Iterator<Item = Command>) -> Vec<String> {
         again
             .map(|said| match said {
-                Said::Say { text, .. } => text,
-                Said::Who => panic!(),
+                Command::Say { text, .. } => text,
+                Command::Who => panic!(),
             })
             .collect()
     }
@@ -273,7 +273,7 @@ mod tests {
         let mut alice = conversation();
         assert!(matches!(alice.hear(joined(None)), Heard::News(Event::Joined(_))));
         assert!(alice.is_here());
-        let Said::Say { key: Some(key), .. } = alice.say("x".to_owned()) else { panic!() };
+        let Command::Say { key: Some(key), .. } = alice.say("x".to_owned()) else { panic!() };
         assert_eq!(key.as_str(), "p-1");
         for other in [None, Some("p-2"), Some("q-1")] {
             assert!(matches!(alice.hear(message(1, other)), Heard::News(_)), "{other:?}");

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyport_net::congestion::Congestion;
 use anyport_proto::limits::Limits;
 use anyport_proto::preface::{join_line, with_token};
-use anyport_proto::rooms::{Event, Join, Message, Nickname, SUBPROTOCOL, Said};
+use anyport_proto::rooms::{Command, Event, Join, Message, Nickname, SUBPROTOCOL};
 use anyport_proto::transfer::refusal::{RefusalCode, Retry};
 use anyport_proto::ws::{Receiver as FrameReceiver, Role, Sender as FrameSender};
 use tokio::io::AsyncReadExt;
@@ -116,7 +116,7 @@ pub fn room(target: &Target, options: &ChatOptions) -> Result<Join, Error> {
 pub fn chat(
     target: &Target,
     options: &ChatOptions,
-    said: Receiver<Said>,
+    said: Receiver<Command>,
     tell: &mut dyn FnMut(Told<'_>) -> io::Result<()>,
 ) -> Result<Left, Error> {
     let join = room(target, options)?;
@@ -141,7 +141,7 @@ struct Chat<'a> {
     target: &'a Target,
     options: &'a ChatOptions,
     conversation: Conversation,
-    said: Receiver<Said>,
+    said: Receiver<Command>,
     /// Nothing will be said any more.
     ended: bool,
     refused: usize,
@@ -285,12 +285,12 @@ impl Chat<'_> {
                 pushed = writer.push(), if writes => pushed.map_err(broken)?,
                 said = self.said.recv(), if listens => {
                     match said {
-                        Some(Said::Say { text, .. }) => {
+                        Some(Command::Say { text, .. }) => {
                             let said = self.conversation.say(text);
                             connection.wire.say(&said, &mut connection.stream.writer.out);
                         }
-                        Some(Said::Who) => {
-                        connection.wire.say(&Said::Who, &mut connection.stream.writer.out)
+                        Some(Command::Who) => {
+                        connection.wire.say(&Command::Who, &mut connection.stream.writer.out)
                     }
                         None => {
                             self.ended = true;

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use anyport_proto::preface::Reply;
-use anyport_proto::rooms::{Event, Said};
+use anyport_proto::rooms::{Command, Event};
 use anyport_proto::ws::{CloseCode, Event as Frame, Kind, Receiver, Sender};
 
 use crate::error::{Error, ErrorKind, NO_CODE};
@@ -48,7 +48,7 @@ impl Wire {
     }
 
     /// Appends what is said. Behind a Close nothing is.
-    pub(super) fn say(&mut self, said: &Said, out: &mut Vec<u8>) {
+    pub(super) fn say(&mut self, said: &Command, out: &mut Vec<u8>) {
         let json = said.to_json();
         match &mut self.kind {
             Carrier::WebSocket { sender, .. } => {

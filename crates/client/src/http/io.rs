@@ -19,7 +19,7 @@ pub(crate) struct Broken(Arc<Mutex<Option<(io::ErrorKind, Fault)>>>);
 #[derive(Debug, Clone)]
 enum Fault {
     Tls(TlsError),
-    Said(String),
+    Command(String),
 }
 
 impl Broken {
@@ -29,14 +29,15 @@ impl Broken {
         let (kind, fault) = kept.clone()?;
         Some(match fault {
             Fault::Tls(error) => error.into(),
-            Fault::Said(text) => io::Error::new(kind, text),
+            Fault::Command(text) => io::Error::new(kind, text),
         })
     }
 
     fn keep(&self, error: &io::Error) {
         let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let tls = error.get_ref().and_then(|error| error.downcast_ref::<TlsError>());
-        let fault = tls.map_or_else(|| Fault::Said(error.to_string()), |e| Fault::Tls(e.clone()));
+        let fault =
+            tls.map_or_else(|| Fault::Command(error.to_string()), |e| Fault::Tls(e.clone()));
         kept.get_or_insert((error.kind(), fault));
     }
 }

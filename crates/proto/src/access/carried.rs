@@ -1,6 +1,5 @@
-//! Where an HTTP request carries a token: `Authorization` (RFC 9110 §11.6.2; RFC 6750 §2.1; RFC
-//! 7617 §2), and the subprotocols of an opening handshake, as a page in a browser can set no field
-//! of it.
+//! Tokens in HTTP requests: in `Authorization` (RFC 9110 §11.6.2; RFC 6750 §2.1; RFC 7617 §2), and
+//! among the subprotocols of an opening handshake, where a page in a browser can set no field.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,16 +9,15 @@ use crate::http1::RequestHead;
 use crate::transfer::offer::Token;
 use crate::transfer::percent;
 
-/// What stands before the percent-encoded token among the subprotocols. It is never agreed on.
+/// Prefix of the subprotocol with the percent-encoded token. It is never selected.
 pub const TOKEN_SUBPROTOCOL: &str = "anyport.token.";
 
-/// A subprotocol that changes nothing: browsers close where none of theirs is agreed on, and some
+/// A subprotocol without effect: browsers close if the server selects none of theirs, and some
 /// services have no other.
 pub const PLAIN_SUBPROTOCOL: &str = "anyport.1";
 
-/// The token in `Authorization`: of Bearer the credentials, of Basic the password, or the user
-/// where that is empty. None where nothing that could be a token is carried, and where it is said
-/// twice.
+/// Returns the token in `Authorization`: the credentials of Bearer, or the password of Basic, or
+/// its user if the password is empty. Returns `None` without a token, and if the field is repeated.
 pub fn authorization(head: &RequestHead) -> Option<Token> {
     let mut values = head.fields.get_all(header::AUTHORIZATION).into_iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -36,7 +34,7 @@ pub fn authorization(head: &RequestHead) -> Option<Token> {
     Token::parse(if password.is_empty() { user } else { password }).ok()
 }
 
-/// The token among the subprotocols that are offered.
+/// Returns the token among the offered subprotocols.
 pub fn subprotocol_token(head: &RequestHead) -> Option<Token> {
     let encoded = head
         .field_tokens(header::SEC_WEBSOCKET_PROTOCOL)
@@ -76,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_token_is_none() {
+    fn an_invalid_token_is_none() {
         for value in [
             "Bearer short",
             "Bearer",
@@ -93,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_puts_it_beside_its_subprotocol() {
+    fn a_page_sends_its_token_beside_its_subprotocol() {
         let offered = |value: &str| {
             subprotocol_token(&head(&format!("Sec-WebSocket-Protocol: {value}\r\n")))
                 .map(|token| token.expose().to_owned())

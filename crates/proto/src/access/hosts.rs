@@ -1,18 +1,18 @@
-//! Which names a request may be for (RFC 9110 §7.2).
+//! Names that a request may be for (RFC 9110 §7.2).
 //!
-//! A page of a stranger can be served under a name that leads to its own server at first and to
-//! this machine a moment later (DNS rebinding). To the browser that is still the same origin, so
-//! nothing but the name in the request tells it apart.
+//! A hostile page can be served under a name that first resolves to its own server and then to this
+//! machine (DNS rebinding). For the browser that is the same origin, so only the name in the
+//! request reveals it.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// A name that requests may be for, in lower case and without a dot at its end.
+/// An allowed name of a request, in lower case and without a trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostName(String);
 
-/// Why a text is no name of a host.
+/// Why a text is not a host name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected a host name such as files.example.org, without scheme and port, not {0:?}")]
 pub struct HostNameError(String);
@@ -37,16 +37,16 @@ impl fmt::Display for HostName {
 }
 
 impl HostName {
-    /// Whether no page of a stranger can have it. `localhost` and names below it lead to this
-    /// machine alone (RFC 6761 §6.3), and a name without a dot is no public one (RFC 7085): it is
-    /// one of this network, or of nobody.
+    /// Returns whether no hostile page can have this name. `localhost` and names below it are
+    /// loopback (RFC 6761 §6.3), and a name without a dot is not public (RFC 7085): it belongs to
+    /// the local network, if to any.
     pub fn is_local(&self) -> bool {
         !self.0.contains('.') || self.0.ends_with(".localhost")
     }
 }
 
-/// The name that a request is for, from its authority; none where that is an address, or empty, as
-/// an address cannot be led elsewhere. What is neither is a name that nobody allowed.
+/// Returns the name that a request is for, from its authority; `None` for an address or an empty
+/// authority, because an address cannot be rebound. Anything else is an error, and not allowed.
 pub fn host_of(authority: &str) -> Option<Result<HostName, HostNameError>> {
     let (host, _) = crate::ws::handshake::split_port(authority).unwrap_or((authority, None));
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_no_names_and_local_names_are_nobody_elses() {
+    fn addresses_are_no_names_and_local_names_cannot_be_rebound() {
         for address in ["127.0.0.1:8331", "[::1]:8331", "[::1]", "192.168.1.5", ""] {
             assert_eq!(host_of(address), None, "{address}");
         }

@@ -1,70 +1,69 @@
-//! The text of a token file: `TOKEN` or `NAME TOKEN` a line, `#` before a comment.
+//! The text of a token file: a line is `TOKEN` or `NAME TOKEN`; `#` begins a comment.
 //!
-//! A name is shorter than any token, so that whoever swaps the two is told, and no token is ever
-//! shown as a name.
+//! A name is shorter than any token, so that swapping the two is an error, and no token is ever
+//! logged as a name.
 
 use std::collections::HashMap;
 
 use crate::limits::MAX_TOKENS;
 use crate::transfer::offer::{Token, TokenError};
 
-/// A token, and who has it.
+/// A token and its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// As the file says, else `line-N`; logs show it.
+    /// Name of the owner, else `line-N`; shown in logs.
     pub name: String,
     /// The secret.
     pub token: Token,
 }
 
-/// Why a text is no list of tokens. Nothing of a line is shown, as any word of it may be the
+/// Why a text is not a list of tokens. It shows no part of a line, because any word may be the
 /// secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListError {
-    /// Comments alone.
+    /// The list has no token.
     #[error("no token found")]
     Empty,
-    /// More than anybody has users.
+    /// The list has more than [`MAX_TOKENS`] tokens.
     #[error("more than {MAX_TOKENS} tokens")]
     TooMany,
-    /// A token that would not do.
+    /// A token is invalid.
     #[error("line {line}: {source}")]
     Token {
-        /// Counted from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The reason.
         source: TokenError,
     },
-    /// A first word that cannot be a name.
+    /// The first word is not a valid name.
     #[error(
         "line {line}: the name before the token is not 1 to {LONGEST_NAME} of A-Z a-z 0-9 . _ -"
     )]
     Name {
-        /// Counted from 1.
+        /// Line number, from 1.
         line: usize,
     },
-    /// Three words or more.
+    /// The line has three or more words.
     #[error("line {line}: expected TOKEN or NAME TOKEN, with a comment on a line of its own")]
     Words {
-        /// Counted from 1.
+        /// Line number, from 1.
         line: usize,
     },
-    /// One token for two users.
+    /// The token is in the list already.
     #[error("line {line}: duplicate of the token in line {first}")]
     Again {
-        /// Counted from 1.
+        /// Line number, from 1.
         line: usize,
-        /// Where it was before.
+        /// Line number of its first appearance.
         first: usize,
     },
 }
 
-/// Reads all lines; at least one token is there.
+/// Parses a list with at least one token.
 ///
 /// # Errors
-/// The first line that is wrong. None is passed over: a token that is not taken would be found
-/// missing far from here.
+/// The first invalid line. None is skipped: a missing token would be noticed much later.
 pub fn parse_list(text: &str) -> Result<Vec<Named>, ListError> {
     let mut found = Vec::new();
     let mut lines_of = HashMap::new();
@@ -91,7 +90,7 @@ pub fn parse_list(text: &str) -> Result<Vec<Named>, ListError> {
     if found.is_empty() { Err(ListError::Empty) } else { Ok(found) }
 }
 
-/// Whether a word may stand before a token.
+/// Returns whether a word is a valid name.
 pub fn is_user_name(word: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=LONGEST_NAME).contains(&word.len()) && word.bytes().all(fits)
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_by_its_line_and_never_shown() {
+    fn an_error_of_a_token_file_names_the_line_and_never_shows_it() {
         let long = "x".repeat(257);
         for (text, message) in [
             ("# nothing", "no token found"),
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_only_so_many() {
+    fn the_number_of_tokens_is_bounded() {
         let lines = |count: usize| (0..count).map(|n| format!("{n:016}\n")).collect::<String>();
         assert_eq!(parse_list(&lines(MAX_TOKENS)).unwrap().len(), MAX_TOKENS);
         assert_eq!(parse_list(&lines(MAX_TOKENS + 1)), Err(ListError::TooMany));

@@ -1,4 +1,4 @@
-//! Who may come in: tokens, as an operator's file lists them and as requests carry them.
+//! Access control: tokens, in the operator's file and in requests.
 //!
 //! ```text
 //!   alice  Zx3…                          a line of the file ──► Named

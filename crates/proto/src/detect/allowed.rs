@@ -1,10 +1,10 @@
-//! Which protocols a listener takes: what is not asked for cannot be mistaken for anything.
+//! The protocols that a listener accepts; others are not detected.
 
 use std::str::FromStr;
 
-use super::Verdict;
+use super::DetectedProtocol;
 
-/// What a listener takes, as people write it: `raw,http,ws,frames,tls`.
+/// The protocols that a listener accepts, written as `raw,http,ws,frames,tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
     /// Raw bytes, and raw TCP with the preface.
@@ -17,23 +17,23 @@ pub struct Allowed {
     pub frames: bool,
     /// TLS.
     pub tls: bool,
-    /// Whether the first bytes are looked at; without, every byte is raw, also a preface.
+    /// Whether to detect the protocol; if not, all input is raw, also a preface.
     pub detect: bool,
 }
 
 impl Allowed {
-    /// Everything, found out from the first bytes.
+    /// All protocols, by detection.
     pub const ALL: Self =
         Self { raw: true, http: true, ws: true, frames: true, tls: true, detect: true };
 
-    /// Nothing yet; [`Self::allow`] adds to it.
+    /// No protocol; [`Self::allow`] adds to it.
     pub const NONE: Self =
         Self { raw: false, http: false, ws: false, frames: false, tls: false, detect: true };
 
-    /// Every byte as it comes: nothing is looked at.
+    /// Raw bytes only, without detection.
     pub const UNDETECTED: Self = Self { raw: true, detect: false, ..Self::NONE };
 
-    /// The same and one more.
+    /// Returns the protocols with one more.
     #[must_use]
     pub const fn allow(mut self, name: ProtocolName) -> Self {
         match name {
@@ -46,30 +46,31 @@ impl Allowed {
         self
     }
 
-    /// Whether nothing but TLS is taken.
+    /// Returns whether only TLS is accepted.
     #[must_use]
     pub fn is_only_tls(self) -> bool {
         self == Self::NONE.allow(ProtocolName::Tls)
     }
 
-    /// Whether a probe for `verdict` is worth asking.
-    pub(super) const fn probes(self, verdict: Verdict) -> bool {
+    /// Returns whether to run the probe of `protocol`.
+    pub(super) const fn probes(self, protocol: DetectedProtocol) -> bool {
         self.detect
-            && match verdict {
-                Verdict::Tls => self.tls,
-                Verdict::Http2 => self.http,
-                // An opening handshake is an HTTP request; its session refuses what is not taken.
-                Verdict::Http1 => self.http || self.ws,
-                Verdict::Preface | Verdict::Raw => self.raw,
-                Verdict::FrameCandidate => self.frames,
-                // Where every input is raw bytes, such a header is content like any other.
-                Verdict::Proxy => self.http || self.ws || self.frames || self.tls,
+            && match protocol {
+                DetectedProtocol::Tls => self.tls,
+                DetectedProtocol::Http2 => self.http,
+                // An opening handshake is an HTTP request; the session refuses what is not
+                // accepted.
+                DetectedProtocol::Http1 => self.http || self.ws,
+                DetectedProtocol::Preface | DetectedProtocol::Raw => self.raw,
+                DetectedProtocol::FrameCandidate => self.frames,
+                // Where all input is raw bytes, such a header is content.
+                DetectedProtocol::Proxy => self.http || self.ws || self.frames || self.tls,
             }
     }
 }
 
 impl Allowed {
-    /// The names of what is taken, as people write them.
+    /// Returns the names of the accepted protocols.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let names = [
             (self.raw, "raw"),
@@ -88,22 +89,22 @@ impl std::fmt::Display for Allowed {
     }
 }
 
-/// One word of a list of protocols.
+/// The name of a protocol in such a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProtocolName {
-    /// `raw`
+    /// `raw`.
     Raw,
-    /// `http`
+    /// `http`.
     Http,
-    /// `ws`
+    /// `ws`.
     Ws,
-    /// `frames`
+    /// `frames`.
     Frames,
-    /// `tls`
+    /// `tls`.
     Tls,
 }
 
-/// A word that names no protocol.
+/// Why a word is not the name of a protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown protocol {0:?}; expected one of raw, http, ws, frames, tls")]
 pub struct UnknownProtocol(String);
@@ -125,26 +126,29 @@ impl FromStr for ProtocolName {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Verdict, detect_at_end_among};
+    use super::super::{DetectedProtocol, detect_at_end_among};
     use super::*;
     use crate::limits::Limits;
 
-    fn verdict(prefix: &[u8], names: &[ProtocolName]) -> Verdict {
+    fn protocol(prefix: &[u8], names: &[ProtocolName]) -> DetectedProtocol {
         let allowed = names.iter().fold(Allowed::NONE, |allowed, name| allowed.allow(*name));
         detect_at_end_among(prefix, &Limits::default(), allowed)
     }
 
     #[test]
-    fn dt_3_what_is_not_taken_is_not_found() {
+    fn dt_3_a_protocol_that_is_not_accepted_is_not_detected() {
         let request = b"GET / HTTP/1.1\r\n";
         let frame = b"\x82\xb1\x82\xf1";
-        assert_eq!(verdict(request, &[ProtocolName::Raw]), Verdict::Raw);
-        assert_eq!(verdict(request, &[ProtocolName::Raw, ProtocolName::Ws]), Verdict::Http1);
-        assert_eq!(verdict(frame, &[ProtocolName::Raw, ProtocolName::Ws]), Verdict::Raw);
-        assert_eq!(verdict(frame, &[ProtocolName::Frames]), Verdict::FrameCandidate);
-        assert_eq!(verdict(b"ANYPORT/1 PUT", &[ProtocolName::Raw]), Verdict::Preface);
+        assert_eq!(protocol(request, &[ProtocolName::Raw]), DetectedProtocol::Raw);
+        assert_eq!(
+            protocol(request, &[ProtocolName::Raw, ProtocolName::Ws]),
+            DetectedProtocol::Http1
+        );
+        assert_eq!(protocol(frame, &[ProtocolName::Raw, ProtocolName::Ws]), DetectedProtocol::Raw);
+        assert_eq!(protocol(frame, &[ProtocolName::Frames]), DetectedProtocol::FrameCandidate);
+        assert_eq!(protocol(b"ANYPORT/1 PUT", &[ProtocolName::Raw]), DetectedProtocol::Preface);
         let blind = detect_at_end_among(b"ANYPORT/1 PUT", &Limits::default(), Allowed::UNDETECTED);
-        assert_eq!(blind, Verdict::Raw);
+        assert_eq!(blind, DetectedProtocol::Raw);
     }
 
     #[test]

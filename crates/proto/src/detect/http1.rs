@@ -4,13 +4,14 @@
 //!   method SP target SP HTTP/1.0 or HTTP/1.1, CR LF
 //! ```
 //!
-//! A bare LF ends the line too: that is HTTP said wrongly, which the head parser answers with 400,
-//! not a file. Any other byte that cannot stand where it stands says no at once, so that a text
-//! such as `GET me a coffee` is raw.
+//! A bare LF ends the line too: that is malformed HTTP, which the head parser refuses with 400, not
+//! a file. Any other invalid byte rules the request line out immediately, so a text such as `GET me
+//! a coffee` is raw.
 
 use super::Probe;
 
-/// Answers for a line of at most `limit` bytes, line end included; a longer one is no request line.
+/// Probes for a line of at most `limit` bytes, line end included; a longer one is not a request
+/// line.
 pub(super) fn probe(prefix: &[u8], limit: usize) -> Probe {
     let within = prefix.get(..limit).unwrap_or(prefix);
     match probe_line(within) {
@@ -41,7 +42,7 @@ fn probe_line(line: &[u8]) -> Probe {
     }
 }
 
-/// `rest` begins with the minor version.
+/// Probes the end of the line; `rest` begins with the minor version.
 fn probe_line_end(rest: &[u8], more: Probe) -> Probe {
     match rest {
         [] | [b'0' | b'1'] | [b'0' | b'1', b'\r'] => more,
@@ -50,18 +51,19 @@ fn probe_line_end(rest: &[u8], more: Probe) -> Probe {
     }
 }
 
-/// A byte of a token (RFC 9110 §5.6.2).
+/// Returns whether a byte may be in a token (RFC 9110 §5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A byte that servers take in a request target. Bytes above ASCII are no URI, yet careless clients
-/// send them.
+/// Returns whether servers accept a byte in a request target. Bytes above ASCII are invalid in a
+/// URI, but some clients send them.
 fn is_target_byte(byte: u8) -> bool {
     byte > b' ' && byte != 0x7f
 }
 
 const VERSION: [u8; 7] = *b"HTTP/1.";
 
-/// The longest registered method, `UPDATEREDIRECTREF`, has 17 bytes; a long first word is a text.
+/// Longest method: the longest registered one, `UPDATEREDIRECTREF`, has 17 bytes; a longer first
+/// word is text.
 const LONGEST_METHOD: usize = 32;

@@ -1,8 +1,8 @@
 //! The HTTP/2 probe: the start of the connection preface of a client with prior knowledge (RFC 9113
 //! §3.4).
 //!
-//! The preface was chosen so that it looks like an HTTP/1 request line of a version that does not
-//! exist; its first line without the line end is enough to tell the two apart.
+//! The preface looks like an HTTP/1 request line of a version that does not exist; its first line
+//! without the line end is enough to distinguish the two.
 
 use super::{Probe, opens_with};
 

@@ -1,8 +1,7 @@
-//! The probe for anyport's preface, a line that a person can type (DESIGN section 6).
+//! The probe for anyport's preface, a line that a person can type (docs/PROTOCOLS.md).
 //!
-//! `ANYPORT/1 ` is the preface. Another version of up to three digits counts too, so that a client
-//! of tomorrow is answered with an error line; taken as raw it would become a file that nobody
-//! wanted.
+//! `ANYPORT/1 ` is the preface. Another version of up to three digits counts too, so that a future
+//! client gets an error line; as raw input it would become an unwanted file.
 
 use super::{Probe, opens_with};
 

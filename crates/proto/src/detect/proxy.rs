@@ -43,7 +43,7 @@ fn probe_v1(prefix: &[u8]) -> Probe {
     }
 }
 
-/// Whether `line`, what stands between `PROXY ` and the line end, is one of the three forms.
+/// Returns whether `line`, the text between `PROXY ` and the line end, has one of the three forms.
 fn is_v1(line: &[u8]) -> bool {
     let Ok(line) = std::str::from_utf8(line) else { return false };
     match line.split_once(' ') {
@@ -57,7 +57,7 @@ fn is_v1(line: &[u8]) -> bool {
     }
 }
 
-/// Whether `text` is two addresses and two ports.
+/// Returns whether `text` is two addresses and two ports.
 fn are_endpoints<A: FromStr>(text: &str) -> bool {
     let mut words = text.split(' ');
     let mut address = || words.next().is_some_and(|word| word.parse::<A>().is_ok());
@@ -72,7 +72,7 @@ fn is_line_byte(byte: u8) -> bool {
     (b' '..0x7f).contains(&byte)
 }
 
-/// The longest v1 header, line end included.
+/// Size of the longest v1 header, line end included.
 pub(super) const MAX_HEADER: usize = 107;
 
 const V1_OPENING: &[u8] = b"PROXY ";

@@ -1,79 +1,78 @@
-//! Why a verdict was given, in words.
+//! The reason of a detection result, in words.
 //!
-//! A reason depends on the shortest prefix that decides and on nothing after it, so the two laws of
-//! detection hold for it too: another cut of the stream gives the same reason, and more bytes do
-//! not change it.
+//! A reason depends only on the shortest prefix that decides, so the two laws of detection hold for
+//! it too: it does not depend on the segmentation, and more bytes do not change it.
 
 use std::fmt;
 
-use super::{Allowed, Detection, PRECEDENCE, Probe, Verdict, detect_among};
+use super::{Allowed, DetectedProtocol, Detection, PRECEDENCE, Probe, detect_among};
 use crate::limits::Limits;
 
-/// A verdict and why it was given.
+/// A detection result with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// The protocol.
-    pub verdict: Verdict,
-    /// Why that one.
+    /// The detected protocol.
+    pub protocol: DetectedProtocol,
+    /// The reason.
     pub reason: Reason,
 }
 
-/// Why a verdict was given.
+/// The reason of a detection result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The opening of the protocol is there.
-    Opening(Verdict),
-    /// A frame header that a client may open with: its first byte.
+    /// The input begins with the opening of the protocol.
+    Opening(DetectedProtocol),
+    /// The input begins with a possible frame header; its first byte.
     Frame(u8),
-    /// A byte came that no protocol has there.
+    /// A byte rules out all remaining protocols.
     NoOpening {
-        /// Its place, from 0.
+        /// Offset of the byte.
         at: usize,
         /// The byte.
         byte: u8,
-        /// What the bytes before it could be.
+        /// The protocols that were possible before it.
         candidates: Candidates,
     },
-    /// A request line that did not end within its limit.
+    /// A request line exceeds its limit.
     LineTooLong {
-        /// Of [`Limits::request_line`].
+        /// The limit, [`Limits::request_line`].
         limit: usize,
     },
-    /// It could be more, which is not taken here; empty where nothing is looked at.
+    /// The input may be a protocol that is not accepted here. Empty without detection.
     Forced {
-        /// What it could be if everything were taken.
+        /// The protocols that it may be.
         candidates: Candidates,
     },
-    /// No more bytes were waited for.
+    /// The wait for more bytes ended.
     Ended {
-        /// What ended the wait.
+        /// What ended it.
         end: End,
-        /// Bytes that were there.
+        /// Number of bytes that arrived.
         bytes: usize,
-        /// What they could have become.
+        /// The protocols that were still possible.
         candidates: Candidates,
     },
 }
 
-/// What ends the wait for more bytes.
+/// The end of the wait for more bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
-    /// The time for it is over.
+    /// The detection deadline passed.
     Deadline,
-    /// The client ended its stream.
+    /// The client closed its sending direction.
     OfStream,
-    /// Another connection needs the place of this one.
+    /// The connection was evicted.
     NoPermit,
 }
 
-/// Protocols that a prefix could yet be.
+/// The protocols that a prefix may still be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Candidates(u8);
 
-/// Judges the first bytes of a connection, with the reason. `None` while undecided; never with an
-/// `end`, which makes raw what is undecided, except for an incomplete PROXY protocol header whose
+/// Classifies the first bytes of a connection, with the reason. Returns `None` while unclassified.
+/// With an `end`, unclassified input is raw, except for an incomplete PROXY protocol header whose
 /// rest may still arrive.
 pub fn decide(
     prefix: &[u8],
@@ -82,20 +81,20 @@ pub fn decide(
     end: Option<End>,
 ) -> Option<Decision> {
     let among = |prefix| detect_among(prefix, limits, allowed);
-    let verdict = match (among(prefix), end) {
-        (Detection::Known(verdict), _) => verdict,
+    let protocol = match (among(prefix), end) {
+        (Detection::Known(protocol), _) => protocol,
         (Detection::NeedMore { .. }, None) => return None,
         (Detection::NeedMore { .. }, Some(end)) => {
             let candidates = Candidates::of(prefix, limits, allowed);
             let reason = Reason::Ended { end, bytes: prefix.len(), candidates };
             let is_proxy = end != End::OfStream
-                && allowed.probes(Verdict::Proxy)
+                && allowed.probes(DetectedProtocol::Proxy)
                 && super::proxy::is_candidate(prefix);
-            let verdict = if is_proxy { Verdict::Proxy } else { Verdict::Raw };
-            return Some(Decision { verdict, reason });
+            let protocol = if is_proxy { DetectedProtocol::Proxy } else { DetectedProtocol::Raw };
+            return Some(Decision { protocol, reason });
         }
     };
-    // A known verdict stays known, so the byte that decided is found by halving.
+    // A known result stays, so bisection finds the byte that decided.
     let (mut shortest, mut longest) = (0, prefix.len());
     while shortest < longest {
         let middle = shortest.midpoint(longest);
@@ -105,17 +104,19 @@ pub fn decide(
         }
     }
     let decided = prefix.get(..longest).unwrap_or(prefix);
-    let reason = match (verdict, decided.split_last()) {
-        (Verdict::Raw, Some((byte, before))) => raw_reason(decided, *byte, before, limits, allowed),
+    let reason = match (protocol, decided.split_last()) {
+        (DetectedProtocol::Raw, Some((byte, before))) => {
+            raw_reason(decided, *byte, before, limits, allowed)
+        }
         // Decided before the first byte.
-        (Verdict::Raw, None) => Reason::Forced { candidates: Candidates::default() },
-        (Verdict::FrameCandidate, _) => Reason::Frame(*prefix.first().unwrap_or(&0)),
+        (DetectedProtocol::Raw, None) => Reason::Forced { candidates: Candidates::default() },
+        (DetectedProtocol::FrameCandidate, _) => Reason::Frame(*prefix.first().unwrap_or(&0)),
         (opening, _) => Reason::Opening(opening),
     };
-    Some(Decision { verdict, reason })
+    Some(Decision { protocol, reason })
 }
 
-/// Why `decided` is raw, the last byte of which, after those `before`, decided.
+/// Returns why `decided` is raw: its last byte decided, after those in `before`.
 fn raw_reason(
     decided: &[u8],
     byte: u8,
@@ -136,24 +137,24 @@ fn raw_reason(
 }
 
 impl Candidates {
-    /// The protocols whose probes do not say no.
+    /// Returns the protocols whose probes do not rule them out.
     fn of(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Self {
-        let possible = PRECEDENCE.iter().enumerate().filter(|(_, (verdict, probe))| {
-            allowed.probes(*verdict) && probe(prefix, limits) != Probe::No
+        let possible = PRECEDENCE.iter().enumerate().filter(|(_, (protocol, probe))| {
+            allowed.probes(*protocol) && probe(prefix, limits) != Probe::No
         });
         Self(possible.fold(0, |bits, (at, _)| bits | 1 << at))
     }
 
-    fn verdicts(self) -> impl Iterator<Item = Verdict> {
+    fn protocols(self) -> impl Iterator<Item = DetectedProtocol> {
         let all = PRECEDENCE.iter().enumerate();
-        all.filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, (verdict, _))| *verdict)
+        all.filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, (protocol, _))| *protocol)
     }
 }
 
-/// `an HTTP request line or a frame header`
+/// Writes `an HTTP request line or a frame header`.
 impl fmt::Display for Candidates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<&str> = self.verdicts().map(opening_words).collect();
+        let words: Vec<&str> = self.protocols().map(opening_words).collect();
         f.write_str(&words.join(" or "))
     }
 }
@@ -161,7 +162,7 @@ impl fmt::Display for Candidates {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Opening(verdict) => write!(f, "starts with {}", opening_words(verdict)),
+            Self::Opening(protocol) => write!(f, "starts with {}", opening_words(protocol)),
             Self::Frame(first) => {
                 let kind = match first & 0x0f {
                     1 => "text",
@@ -214,15 +215,15 @@ impl fmt::Display for End {
     }
 }
 
-const fn opening_words(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Tls => "a TLS ClientHello",
-        Verdict::Http2 => "the HTTP/2 preface",
-        Verdict::Http1 => "an HTTP request line",
-        Verdict::Preface => "anyport's preface",
-        Verdict::FrameCandidate => "a masked frame header",
-        Verdict::Proxy => "a PROXY protocol header",
-        Verdict::Raw => "raw bytes",
+const fn opening_words(protocol: DetectedProtocol) -> &'static str {
+    match protocol {
+        DetectedProtocol::Tls => "a TLS ClientHello",
+        DetectedProtocol::Http2 => "the HTTP/2 preface",
+        DetectedProtocol::Http1 => "an HTTP request line",
+        DetectedProtocol::Preface => "anyport's preface",
+        DetectedProtocol::FrameCandidate => "a masked frame header",
+        DetectedProtocol::Proxy => "a PROXY protocol header",
+        DetectedProtocol::Raw => "raw bytes",
     }
 }
 
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn each_verdict_has_a_reason_in_words() {
+    fn each_result_has_a_reason_in_words() {
         let table: &[(&[u8], &str)] = &[
             (b"\xff\xfe", "the first byte 0xff matches no enabled protocol"),
             (b"GET me a coffee", "0x61 after 7 bytes does not match an HTTP request line"),
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_tells_what_was_there_and_what_it_could_be() {
+    fn a_reason_has_the_received_bytes_and_the_candidates() {
         for (prefix, end, expected) in [
             (
                 &b"GET"[..],
@@ -286,41 +287,49 @@ mod tests {
             assert_eq!(decide(prefix, &Limits::default(), Allowed::ALL, None), None);
             assert_eq!(words(prefix, Allowed::ALL, Some(end)), expected);
         }
-        // What is known is not made raw by an end.
+        // An end does not change a known result.
         let known = decide(b"\x82\x85", &Limits::default(), Allowed::ALL, Some(End::Deadline));
-        assert_eq!(known.unwrap().verdict, Verdict::FrameCandidate);
+        assert_eq!(known.unwrap().protocol, DetectedProtocol::FrameCandidate);
     }
 
     #[test]
     fn an_incomplete_proxy_header_counts_at_the_deadline_from_its_protocol_on() {
-        let verdict = |prefix: &[u8], allowed, end| {
+        let protocol = |prefix: &[u8], allowed, end| {
             let decision = decide(prefix, &Limits::default(), allowed, Some(end));
-            decision.unwrap().verdict
+            decision.unwrap().protocol
         };
         for (prefix, expected) in [
-            (&b"PROXY"[..], Verdict::Raw),
-            (b"PROXY TCP4", Verdict::Raw),
-            (b"PROXY TCP4 ", Verdict::Proxy),
-            (b"PROXY TCP6 2001:db8::1 ::1 1 65535\r", Verdict::Proxy),
-            (b"PROXY UNKNOWN", Verdict::Proxy),
-            (b"PROXY wars", Verdict::Raw),
-            (b"\r\n\r\n", Verdict::Raw),
-            (b"\r\n\r\n\0\r\nQUIT", Verdict::Proxy),
+            (&b"PROXY"[..], DetectedProtocol::Raw),
+            (b"PROXY TCP4", DetectedProtocol::Raw),
+            (b"PROXY TCP4 ", DetectedProtocol::Proxy),
+            (b"PROXY TCP6 2001:db8::1 ::1 1 65535\r", DetectedProtocol::Proxy),
+            (b"PROXY UNKNOWN", DetectedProtocol::Proxy),
+            (b"PROXY wars", DetectedProtocol::Raw),
+            (b"\r\n\r\n", DetectedProtocol::Raw),
+            (b"\r\n\r\n\0\r\nQUIT", DetectedProtocol::Proxy),
         ] {
             for end in [End::Deadline, End::NoPermit] {
-                assert_eq!(verdict(prefix, Allowed::ALL, end), expected, "{prefix:?}");
+                assert_eq!(protocol(prefix, Allowed::ALL, end), expected, "{prefix:?}");
             }
-            // Nothing follows it.
-            assert_eq!(verdict(prefix, Allowed::ALL, End::OfStream), Verdict::Raw, "{prefix:?}");
+            // No bytes follow it.
+            assert_eq!(
+                protocol(prefix, Allowed::ALL, End::OfStream),
+                DetectedProtocol::Raw,
+                "{prefix:?}"
+            );
             let raw = Allowed::NONE.allow(ProtocolName::Raw);
             for allowed in [raw, Allowed::UNDETECTED] {
-                assert_eq!(verdict(prefix, allowed, End::Deadline), Verdict::Raw, "{prefix:?}");
+                assert_eq!(
+                    protocol(prefix, allowed, End::Deadline),
+                    DetectedProtocol::Raw,
+                    "{prefix:?}"
+                );
             }
         }
     }
 
     #[test]
-    fn what_is_not_taken_forces_the_verdict() {
+    fn protocols_that_are_not_accepted_force_the_result() {
         let raw = Allowed::NONE.allow(ProtocolName::Raw);
         let expected = "could be the HTTP/2 preface or an HTTP request line or a PROXY protocol \
                         header, which is not enabled";
@@ -333,7 +342,7 @@ mod tests {
         assert_eq!(words(b"GET / ", Allowed::UNDETECTED, None), "detection is disabled");
     }
 
-    /// What a driver does: asks after each piece, stops at the first decision.
+    /// Works like a driver: classifies after each piece, until there is a result.
     fn decide_pieces(pieces: &[&[u8]], allowed: Allowed) -> Decision {
         let limits = Limits { request_line: 24, ..Limits::default() };
         let mut prefix = Vec::new();
@@ -381,7 +390,7 @@ mod tests {
     proptest! {
         /// Laws 1 and 2 of detection, for the reason.
         #[test]
-        fn neither_cuts_nor_more_bytes_change_a_reason(
+        fn neither_segmentation_nor_more_bytes_change_a_reason(
             wire in prop_oneof![
                 "[A-Z]{1,4} [a-z/]{1,30} HTTP/1[.][012]\r?\n?".prop_map(String::into_bytes),
                 "(PRI|ANYPORT/)[ -~]{0,12}".prop_map(String::into_bytes),

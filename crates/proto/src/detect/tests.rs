@@ -7,9 +7,9 @@ fn limits() -> Limits {
     Limits::default()
 }
 
-fn known(prefix: &[u8]) -> Option<Verdict> {
+fn known(prefix: &[u8]) -> Option<DetectedProtocol> {
     match detect(prefix, &limits()) {
-        Detection::Known(verdict) => Some(verdict),
+        Detection::Known(protocol) => Some(protocol),
         Detection::NeedMore { at_least } => {
             assert!(at_least > prefix.len(), "{at_least} bytes asked for after {prefix:02x?}");
             None
@@ -17,68 +17,68 @@ fn known(prefix: &[u8]) -> Option<Verdict> {
     }
 }
 
-/// What a driver does: reads pieces, asks after each, stops at the first verdict.
-fn detect_pieces(pieces: &[&[u8]], limits: &Limits) -> Verdict {
+/// Works like a driver: classifies after each piece, until there is a result.
+fn detect_pieces(pieces: &[&[u8]], limits: &Limits) -> DetectedProtocol {
     let mut prefix = Vec::new();
     for piece in pieces {
         prefix.extend_from_slice(piece);
-        if let Detection::Known(verdict) = detect(&prefix, limits) {
-            return verdict;
+        if let Detection::Known(protocol) = detect(&prefix, limits) {
+            return protocol;
         }
     }
     detect_at_end(&prefix, limits)
 }
 
-/// The verdict, and the number of bytes after which it was known.
-fn decided_at(wire: &[u8]) -> (Verdict, usize) {
+/// Returns the result, and the number of bytes after which it was known.
+fn decided_at(wire: &[u8]) -> (DetectedProtocol, usize) {
     (0..=wire.len())
         .find_map(|length| Some((known(&wire[..length])?, length)))
         .unwrap_or_else(|| panic!("undecided after all of {wire:02x?}"))
 }
 
 #[test]
-fn each_protocol_is_found_at_the_earliest_byte() {
-    let table: &[(&[u8], Verdict, usize)] = &[
-        (&hex("16 03 01 02 00 01 00 01 fc 03 03"), Verdict::Tls, 10),
-        (&hex("16 03 03 00 80 01 00 00 7c 03 03"), Verdict::Tls, 10),
-        (&hex("16 03 01 02 00 02"), Verdict::Raw, 6),
-        (&hex("16 03 01 02 00 01 00 01 fc 02"), Verdict::Raw, 10),
-        (&hex("16 04"), Verdict::Raw, 2),
-        (&hex("15 03"), Verdict::Raw, 1),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Verdict::Http2, 14),
-        (b"PRI * HTTP/2.1", Verdict::Raw, 14),
-        (b"PRI * HTTP/1.1\r\n", Verdict::Http1, 16),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Verdict::Http1, 16),
-        (b"GET / HTTP/1.0\r\n", Verdict::Http1, 16),
-        (b"GET / HTTP/1.1\n", Verdict::Http1, 15),
-        (b"get * HTTP/1.1\r\n", Verdict::Http1, 16),
-        (b"M-SEARCH * HTTP/1.1\r\n", Verdict::Http1, 21),
-        (b"GET /\xc3\xa9 HTTP/1.1\r\n", Verdict::Http1, 18),
-        (b"ANYPORT/1 PUT name\n", Verdict::Preface, 10),
-        (b"ANYPORT/2 PUT name\n", Verdict::Preface, 10),
-        (b"ANYPORT/123 x", Verdict::Preface, 12),
-        (b"ANYPORT/1234 x", Verdict::Raw, 12),
-        (b"ANYPORT/ x", Verdict::Raw, 9),
-        (b"ANYPORT/1\n", Verdict::Raw, 10),
-        (b"ANYPORT / HTTP/1.1\r\n", Verdict::Http1, 20),
-        (b"anyport/1 PUT", Verdict::Raw, 8),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\nGET", Verdict::Proxy, 42),
-        (b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n", Verdict::Proxy, 36),
-        (b"PROXY UNKNOWN\r\n", Verdict::Proxy, 15),
-        (b"PROXY UNKNOWN ffff::1 ::1 1 2\r\n", Verdict::Proxy, 31),
-        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c", Verdict::Proxy, 12),
-        (b"PROXY UNKNOWN HTTP/1.1\r\n", Verdict::Http1, 24),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\n", Verdict::Raw, 41),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 65536\r\n", Verdict::Raw, 44),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n", Verdict::Raw, 38),
-        (b"PROXY TCP4 2001:db8::1 ::1 1 2\r\n", Verdict::Raw, 32),
-        (b"PROXY wars\n", Verdict::Raw, 11),
-        (&[b"PROXY UNKNOWN ", &[b'x'; 91][..], b"\r\n"].concat(), Verdict::Proxy, 107),
-        (&[b"PROXY UNKNOWN ", &[b'x'; 92][..], b"\r\n"].concat(), Verdict::Raw, 107),
-        (b"\r\n\r\n\r\n", Verdict::Raw, 5),
+fn each_protocol_is_detected_at_the_earliest_byte() {
+    let table: &[(&[u8], DetectedProtocol, usize)] = &[
+        (&hex("16 03 01 02 00 01 00 01 fc 03 03"), DetectedProtocol::Tls, 10),
+        (&hex("16 03 03 00 80 01 00 00 7c 03 03"), DetectedProtocol::Tls, 10),
+        (&hex("16 03 01 02 00 02"), DetectedProtocol::Raw, 6),
+        (&hex("16 03 01 02 00 01 00 01 fc 02"), DetectedProtocol::Raw, 10),
+        (&hex("16 04"), DetectedProtocol::Raw, 2),
+        (&hex("15 03"), DetectedProtocol::Raw, 1),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", DetectedProtocol::Http2, 14),
+        (b"PRI * HTTP/2.1", DetectedProtocol::Raw, 14),
+        (b"PRI * HTTP/1.1\r\n", DetectedProtocol::Http1, 16),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", DetectedProtocol::Http1, 16),
+        (b"GET / HTTP/1.0\r\n", DetectedProtocol::Http1, 16),
+        (b"GET / HTTP/1.1\n", DetectedProtocol::Http1, 15),
+        (b"get * HTTP/1.1\r\n", DetectedProtocol::Http1, 16),
+        (b"M-SEARCH * HTTP/1.1\r\n", DetectedProtocol::Http1, 21),
+        (b"GET /\xc3\xa9 HTTP/1.1\r\n", DetectedProtocol::Http1, 18),
+        (b"ANYPORT/1 PUT name\n", DetectedProtocol::Preface, 10),
+        (b"ANYPORT/2 PUT name\n", DetectedProtocol::Preface, 10),
+        (b"ANYPORT/123 x", DetectedProtocol::Preface, 12),
+        (b"ANYPORT/1234 x", DetectedProtocol::Raw, 12),
+        (b"ANYPORT/ x", DetectedProtocol::Raw, 9),
+        (b"ANYPORT/1\n", DetectedProtocol::Raw, 10),
+        (b"ANYPORT / HTTP/1.1\r\n", DetectedProtocol::Http1, 20),
+        (b"anyport/1 PUT", DetectedProtocol::Raw, 8),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\nGET", DetectedProtocol::Proxy, 42),
+        (b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n", DetectedProtocol::Proxy, 36),
+        (b"PROXY UNKNOWN\r\n", DetectedProtocol::Proxy, 15),
+        (b"PROXY UNKNOWN ffff::1 ::1 1 2\r\n", DetectedProtocol::Proxy, 31),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c", DetectedProtocol::Proxy, 12),
+        (b"PROXY UNKNOWN HTTP/1.1\r\n", DetectedProtocol::Http1, 24),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\n", DetectedProtocol::Raw, 41),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 65536\r\n", DetectedProtocol::Raw, 44),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n", DetectedProtocol::Raw, 38),
+        (b"PROXY TCP4 2001:db8::1 ::1 1 2\r\n", DetectedProtocol::Raw, 32),
+        (b"PROXY wars\n", DetectedProtocol::Raw, 11),
+        (&[b"PROXY UNKNOWN ", &[b'x'; 91][..], b"\r\n"].concat(), DetectedProtocol::Proxy, 107),
+        (&[b"PROXY UNKNOWN ", &[b'x'; 92][..], b"\r\n"].concat(), DetectedProtocol::Raw, 107),
+        (b"\r\n\r\n\r\n", DetectedProtocol::Raw, 5),
     ];
-    for (wire, verdict, length) in table {
-        assert_eq!(decided_at(wire), (*verdict, *length), "{:?}", wire.escape_ascii().to_string());
+    for (wire, protocol, length) in table {
+        assert_eq!(decided_at(wire), (*protocol, *length), "{:?}", wire.escape_ascii().to_string());
     }
 }
 
@@ -107,10 +107,13 @@ fn text_that_only_begins_like_a_request_is_raw_at_the_first_impossible_byte() {
     ];
     for (wire, length) in table {
         let shown = wire.escape_ascii().to_string();
-        assert_eq!(decided_at(wire), (Verdict::Raw, *length), "{shown:?}");
+        assert_eq!(decided_at(wire), (DetectedProtocol::Raw, *length), "{shown:?}");
     }
     assert_eq!(known(&[b'A'; 32]), None);
-    assert_eq!(known(&[&[b'A'; 32][..], b" / HTTP/1.1\r\n"].concat()), Some(Verdict::Http1));
+    assert_eq!(
+        known(&[&[b'A'; 32][..], b" / HTTP/1.1\r\n"].concat()),
+        Some(DetectedProtocol::Http1)
+    );
 }
 
 #[test]
@@ -121,49 +124,52 @@ fn request_line_may_fill_its_limit_exactly() {
     };
     let limit = limits().request_line;
     for end in ["\r\n", "\n"] {
-        assert_eq!(decided_at(&line(limit, end)), (Verdict::Http1, limit), "{end:?}");
-        assert_eq!(decided_at(&line(limit + 1, end)), (Verdict::Raw, limit), "{end:?}");
+        assert_eq!(decided_at(&line(limit, end)), (DetectedProtocol::Http1, limit), "{end:?}");
+        assert_eq!(decided_at(&line(limit + 1, end)), (DetectedProtocol::Raw, limit), "{end:?}");
     }
-    assert_eq!(decided_at(&[b"GET /", &vec![b'a'; limit][..]].concat()), (Verdict::Raw, limit));
+    assert_eq!(
+        decided_at(&[b"GET /", &vec![b'a'; limit][..]].concat()),
+        (DetectedProtocol::Raw, limit)
+    );
 }
 
 #[test]
 fn dt_1_only_a_masked_client_frame_is_a_candidate() {
-    let table: &[(&str, Verdict, usize)] = &[
-        ("81 85 37fa213d 7f9f4d5158", Verdict::FrameCandidate, 2),
-        ("01 80", Verdict::FrameCandidate, 2),
-        ("02 fd", Verdict::FrameCandidate, 2),
-        ("82 80", Verdict::FrameCandidate, 2),
-        ("89 89", Verdict::FrameCandidate, 2),
-        ("89 fd", Verdict::FrameCandidate, 2),
-        ("82 fe 01", Verdict::FrameCandidate, 3),
-        ("82 fe 00 7e", Verdict::FrameCandidate, 4),
-        ("82 ff 01", Verdict::FrameCandidate, 3),
-        ("82 ff 00 00 00 00 00 01", Verdict::FrameCandidate, 8),
-        ("82 ff 7f", Verdict::FrameCandidate, 3),
+    let table: &[(&str, DetectedProtocol, usize)] = &[
+        ("81 85 37fa213d 7f9f4d5158", DetectedProtocol::FrameCandidate, 2),
+        ("01 80", DetectedProtocol::FrameCandidate, 2),
+        ("02 fd", DetectedProtocol::FrameCandidate, 2),
+        ("82 80", DetectedProtocol::FrameCandidate, 2),
+        ("89 89", DetectedProtocol::FrameCandidate, 2),
+        ("89 fd", DetectedProtocol::FrameCandidate, 2),
+        ("82 fe 01", DetectedProtocol::FrameCandidate, 3),
+        ("82 fe 00 7e", DetectedProtocol::FrameCandidate, 4),
+        ("82 ff 01", DetectedProtocol::FrameCandidate, 3),
+        ("82 ff 00 00 00 00 00 01", DetectedProtocol::FrameCandidate, 8),
+        ("82 ff 7f", DetectedProtocol::FrameCandidate, 3),
         // The length is not in its shortest form.
-        ("82 fe 00 7d", Verdict::Raw, 4),
-        ("82 ff 00 00 00 00 00 00 ff ff", Verdict::Raw, 8),
+        ("82 fe 00 7d", DetectedProtocol::Raw, 4),
+        ("82 ff 00 00 00 00 00 00 ff ff", DetectedProtocol::Raw, 8),
         // The top bit of the length is set.
-        ("82 ff 80", Verdict::Raw, 3),
+        ("82 ff 80", DetectedProtocol::Raw, 3),
         // A ping of more than 125 bytes, or in fragments.
-        ("89 fe", Verdict::Raw, 2),
-        ("89 ff", Verdict::Raw, 2),
-        ("09 80", Verdict::Raw, 1),
+        ("89 fe", DetectedProtocol::Raw, 2),
+        ("89 ff", DetectedProtocol::Raw, 2),
+        ("09 80", DetectedProtocol::Raw, 1),
         // Not masked.
-        ("81 05", Verdict::Raw, 2),
+        ("81 05", DetectedProtocol::Raw, 2),
         // Continuation, pong, close, reserved opcodes, reserved bits.
-        ("80 80", Verdict::Raw, 1),
-        ("00 80", Verdict::Raw, 1),
-        ("8a 80", Verdict::Raw, 1),
-        ("88 80", Verdict::Raw, 1),
-        ("83 80", Verdict::Raw, 1),
-        ("c2 80", Verdict::Raw, 1),
-        ("a1 80", Verdict::Raw, 1),
-        ("92 80", Verdict::Raw, 1),
+        ("80 80", DetectedProtocol::Raw, 1),
+        ("00 80", DetectedProtocol::Raw, 1),
+        ("8a 80", DetectedProtocol::Raw, 1),
+        ("88 80", DetectedProtocol::Raw, 1),
+        ("83 80", DetectedProtocol::Raw, 1),
+        ("c2 80", DetectedProtocol::Raw, 1),
+        ("a1 80", DetectedProtocol::Raw, 1),
+        ("92 80", DetectedProtocol::Raw, 1),
     ];
-    for (wire, verdict, length) in table {
-        assert_eq!(decided_at(&hex(wire)), (*verdict, *length), "{wire}");
+    for (wire, protocol, length) in table {
+        assert_eq!(decided_at(&hex(wire)), (*protocol, *length), "{wire}");
     }
 }
 
@@ -218,20 +224,26 @@ fn dt_2_files_stay_raw() {
         ("SSH", b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()),
     ];
     for (name, wire) in files {
-        // A map of one short string is the known ambiguity: a candidate, raw for want of proof.
-        let expected =
-            if *name == "MessagePack map" { Verdict::FrameCandidate } else { Verdict::Raw };
+        // A map of one short string is the known ambiguity: a candidate, raw unless confirmed.
+        let expected = if *name == "MessagePack map" {
+            DetectedProtocol::FrameCandidate
+        } else {
+            DetectedProtocol::Raw
+        };
         assert_eq!(known(wire), Some(expected), "{name}");
     }
 }
 
 #[test]
 fn dt_2_shift_jis_text_is_a_candidate_and_nothing_more() {
-    assert_eq!(known(&hex("82 b1 82 f1 82 c9 82 bf 82 cd")), Some(Verdict::FrameCandidate));
+    assert_eq!(
+        known(&hex("82 b1 82 f1 82 c9 82 bf 82 cd")),
+        Some(DetectedProtocol::FrameCandidate)
+    );
 }
 
 #[test]
-fn what_is_undecided_when_the_stream_ends_is_raw() {
+fn unclassified_input_is_raw_at_the_end_of_the_stream() {
     let undecided: [&[u8]; 10] = [
         b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r",
         b"\r\n\r\n\0\r\nQUIT",
@@ -246,9 +258,9 @@ fn what_is_undecided_when_the_stream_ends_is_raw() {
     ];
     for prefix in undecided {
         assert_eq!(known(prefix), None, "{prefix:02x?}");
-        assert_eq!(detect_at_end(prefix, &limits()), Verdict::Raw, "{prefix:02x?}");
+        assert_eq!(detect_at_end(prefix, &limits()), DetectedProtocol::Raw, "{prefix:02x?}");
     }
-    assert_eq!(detect_at_end(b"\x81\x80", &limits()), Verdict::FrameCandidate);
+    assert_eq!(detect_at_end(b"\x81\x80", &limits()), DetectedProtocol::FrameCandidate);
 }
 
 #[test]
@@ -260,7 +272,7 @@ fn tls_asks_for_the_byte_that_decides_next() {
 }
 
 #[test]
-fn every_cut_of_a_known_opening_gives_the_same_verdict() {
+fn every_segmentation_of_an_opening_gives_the_same_result() {
     let wires: [&[u8]; 7] = [
         b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n",
         b"\r\n\r\n\0\r\nQUIT\n\x21",
@@ -272,18 +284,18 @@ fn every_cut_of_a_known_opening_gives_the_same_verdict() {
     ];
     for wire in wires {
         let whole = detect_at_end(wire, &limits());
-        assert_ne!(whole, Verdict::Raw);
+        assert_ne!(whole, DetectedProtocol::Raw);
         every_cut(wire, |pieces| assert_eq!(detect_pieces(pieces, &limits()), whole));
     }
 }
 
 #[test]
-fn verdict_is_shown_as_its_name() {
-    assert_eq!(format!("{:>6}", Verdict::Tls), "   tls");
-    assert_eq!(Verdict::FrameCandidate.to_string(), "frame-candidate");
+fn a_detected_protocol_is_shown_by_its_name() {
+    assert_eq!(format!("{:>6}", DetectedProtocol::Tls), "   tls");
+    assert_eq!(DetectedProtocol::FrameCandidate.to_string(), "frame-candidate");
 }
 
-/// Openings that keep several probes in doubt for long, and the noise of files.
+/// Generates openings that keep several probes undecided for long, and noise of files.
 fn prefix() -> impl Strategy<Value = Vec<u8>> {
     let opening = prop_oneof![
         Just(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
@@ -318,8 +330,7 @@ fn prefix() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(opening, tail)| [opening, tail].concat())
 }
 
-/// A limit that short lines reach, so that the border of the request line is crossed in the
-/// properties.
+/// A limit that short lines reach, so that the properties cross it.
 fn short_limits() -> Limits {
     Limits { request_line: 24, ..Limits::default() }
 }
@@ -327,7 +338,7 @@ fn short_limits() -> Limits {
 proptest! {
     /// Law 1.
     #[test]
-    fn cutting_never_changes_the_verdict(
+    fn segmentation_never_changes_the_result(
         wire in prefix(),
         places in prop::collection::vec(any::<usize>(), 0..6),
     ) {
@@ -341,15 +352,15 @@ proptest! {
 
     /// Law 2, and its other half: nothing is known before `at_least`.
     #[test]
-    fn a_verdict_once_known_stays(
+    fn a_known_result_stays(
         wire in prefix(),
         tail in prop::collection::vec(any::<u8>(), 0..40),
     ) {
         for limits in [limits(), short_limits()] {
             let longer = [wire.clone(), tail.clone()].concat();
             match detect(&wire, &limits) {
-                Detection::Known(verdict) => {
-                    prop_assert_eq!(detect(&longer, &limits), Detection::Known(verdict));
+                Detection::Known(protocol) => {
+                    prop_assert_eq!(detect(&longer, &limits), Detection::Known(protocol));
                 }
                 Detection::NeedMore { at_least } => {
                     prop_assert!(at_least > wire.len());

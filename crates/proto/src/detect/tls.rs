@@ -21,5 +21,5 @@ pub(super) fn probe(prefix: &[u8]) -> Probe {
     Probe::Yes
 }
 
-/// The bytes that are the same in each ClientHello since SSL 3.0, by position.
+/// The bytes that every ClientHello since SSL 3.0 has, by offset.
 const FIXED: [(usize, u8); 4] = [(0, 0x16), (1, 0x03), (5, 0x01), (9, 0x03)];

@@ -2,9 +2,9 @@
 //! 6455 §5.2).
 //!
 //! RSV 0; text, binary or ping; MASK set; the shortest form of the length. A continuation, pong or
-//! close opens nothing. Each byte is judged as it comes, so `89 50` of a PNG is refused at its
-//! second byte. A yes is no proof: Shift-JIS text begins `82 b1`. What is a candidate stays raw
-//! until proven (DESIGN section 5).
+//! close opens nothing. Each byte is checked when it arrives, so `89 50` of a PNG is ruled out at
+//! its second byte. A match is no confirmation: Shift-JIS text begins `82 b1`. A candidate stays
+//! raw until confirmed (docs/PROTOCOLS.md).
 
 use super::Probe;
 
@@ -27,7 +27,7 @@ pub(super) fn probe(prefix: &[u8]) -> Probe {
     }
 }
 
-/// Minimal means 126 or more.
+/// Probes a 16-bit length, which must be 126 or more.
 fn probe_length16(length: &[u8]) -> Probe {
     match length {
         [] => Probe::NeedMore { at_least: 3 },
@@ -37,7 +37,8 @@ fn probe_length16(length: &[u8]) -> Probe {
     }
 }
 
-/// Minimal means 65 536 or more: one of the upper six bytes is not zero. The top bit must be clear.
+/// Probes a 64-bit length, which must be 65 536 or more: one of the upper six bytes is not zero,
+/// and the top bit is clear.
 fn probe_length64(length: &[u8]) -> Probe {
     let upper = length.get(..6).unwrap_or(length);
     match upper.iter().position(|byte| *byte != 0) {

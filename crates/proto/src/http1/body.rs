@@ -1,9 +1,9 @@
-//! The content of a request: how it is framed, and where it ends (RFC 9112 §6, §7.1).
+//! The content of a request: its framing, and its end (RFC 9112 §6, §7.1).
 //!
-//! [`BodyReader`] takes bytes in any cut and lends the content in them back, piece by piece:
-//! nothing is copied, and no announced size allocates anything. Of a chunked content the framing is
-//! as strict as a head is: sizes are hexadecimal digits and nothing beside them, lines end in CR
-//! LF, trailers keep the rules and limits of fields and are dropped.
+//! [`BodyReader`] accepts bytes in any segmentation and lends the content in them back, piece by
+//! piece: nothing is copied, and no announced size allocates memory. The framing of chunked content
+//! is as strict as a head: sizes are only hexadecimal digits, lines end in CR LF, trailers have the
+//! rules and limits of fields and are dropped.
 //!
 //! ```text
 //!   Size ──► (Extension) ──► SizeEnd ──► Data ──► DataCr ──► DataLf ──► Size …
@@ -19,23 +19,23 @@ use super::head::RequestHead;
 use super::scan::{Pushed, Scan};
 use crate::limits::Limits;
 
-/// How a head says where its content ends.
+/// How a head announces the end of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// There is no content.
+    /// No content.
     None,
-    /// So many bytes, which may be none.
+    /// This many bytes, possibly none.
     Length(u64),
-    /// In chunks until one of no bytes, then trailers; or in frames.
+    /// Chunks until an empty one, then trailers; or HTTP/2 frames.
     Chunked,
 }
 
 impl Framing {
-    /// The framing of a request's content (RFC 9112 §6.3). That a head has both fields, or one of
-    /// them twice, has been refused with the head.
+    /// Returns the framing of a request's content (RFC 9112 §6.3). Both fields in one head, or one
+    /// of them repeated, was refused with the head.
     ///
     /// # Errors
-    /// A transfer coding other than `chunked` alone, or a length that no file can have.
+    /// A transfer coding other than `chunked` alone, or a length beyond [`MAX_LENGTH`].
     pub fn of(head: &RequestHead) -> Result<Self, BodyError> {
         let mut codings = head.fields.get_all(header::TRANSFER_ENCODING).iter();
         match (codings.next(), codings.next()) {
@@ -54,43 +54,43 @@ impl Framing {
         }
     }
 
-    /// The framing of a content whose end is told by frames (RFC 9113 §8.1.1): `ended` with the
-    /// head, or not. The length is that of the field, which framing holds it to.
+    /// Returns the framing of HTTP/2 content (RFC 9113 §8.1.1); `ended`: the stream ended with the
+    /// head. The framing layer enforces the length of the field.
     ///
     /// # Errors
-    /// A length that no file can have.
+    /// A length beyond [`MAX_LENGTH`].
     pub fn of_http2(head: &RequestHead, ended: bool) -> Result<Self, BodyError> {
         match head.content_length() {
             Some(length) if length > MAX_LENGTH => Err(BodyError::Length),
             Some(length) => Ok(Self::Length(length)),
-            // No content is content of no bytes, where there should be some.
+            // A method that should have content has empty content.
             None if ended => Ok(Self::Length(0)),
             None => Ok(Self::Chunked),
         }
     }
 
-    /// Whether not a byte of content follows the head.
+    /// Returns whether no byte of content follows the head.
     pub const fn is_empty(self) -> bool {
         matches!(self, Self::None | Self::Length(0))
     }
 }
 
-/// Finds the content of one request in the bytes behind its head.
+/// Finds the content of one request in the bytes after its head.
 #[derive(Debug)]
 pub struct BodyReader {
     state: State,
-    /// Of the chunk whose line is being read.
+    /// Size in the chunk line that is being read.
     size: u64,
     /// Bytes of extensions so far, in all chunks.
     extensions: usize,
 }
 
-/// What a reader made of the front of its input.
+/// The result of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'a> {
-    /// Content; empty only where the input is used up, or the content has ended.
+    /// Content; empty only if the input is used up, or the content has ended.
     pub content: &'a [u8],
-    /// How many bytes of the input belonged to it and to the framing before it.
+    /// Number of input bytes that were used, for content and framing.
     pub used: usize,
 }
 
@@ -100,26 +100,26 @@ enum State {
     Length { left: u64 },
     /// The digits of a chunk's size.
     Size { digits: u8 },
-    /// What follows a size, and is not looked at.
+    /// The extension after a size, which is ignored.
     Extension,
     /// The LF of a size's line.
     SizeEnd,
-    /// Content of a chunk; never none.
+    /// Content of a chunk, at least one byte.
     Data { left: u64 },
-    /// The CR behind it.
+    /// The CR after it.
     DataCr,
-    /// The LF behind it.
+    /// The LF after it.
     DataLf,
-    /// The fields behind the last chunk, up to the empty line.
+    /// The trailers, up to the empty line.
     Trailers(Scan),
-    /// All is here.
+    /// The content is complete.
     Done,
-    /// A violation is terminal: nobody knows any more where the next request begins.
+    /// A violation is terminal: the start of the next request is unknown.
     Failed(BodyError),
 }
 
 impl BodyReader {
-    /// A reader at the first byte behind the head.
+    /// Returns a reader at the first byte after the head.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::None => State::Done,
@@ -129,12 +129,12 @@ impl BodyReader {
         Self { state, size: 0, extensions: 0 }
     }
 
-    /// Whether all of the content, and what frames it, has been taken.
+    /// Returns whether the content and its framing are complete.
     pub const fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
-    /// Bytes still to come, if their number was announced with the head.
+    /// Returns how many bytes are missing, if the head announced their number.
     pub const fn left(&self) -> Option<u64> {
         match self.state {
             State::Length { left } => Some(left),
@@ -143,18 +143,18 @@ impl BodyReader {
         }
     }
 
-    /// So many of them came on another way than through [`Self::read`].
+    /// Records that `count` bytes of content arrived without [`Self::read`].
     pub fn pass(&mut self, count: u64) {
         if let State::Length { left } = self.state {
             self.state = length(left.saturating_sub(count));
         }
     }
 
-    /// The next content in `input`. Called again with what was not used, until that is nothing or
-    /// all is done.
+    /// Returns the next content in `input`. Call it again with the unused rest until that is empty
+    /// or the content is complete.
     ///
     /// # Errors
-    /// At the first byte that breaks a rule. An error is terminal: each later call repeats it.
+    /// The first byte that violates a rule. An error is terminal: each later call repeats it.
     pub fn read<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Result<Piece<'a>, BodyError> {
         let mut used = 0;
         while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
@@ -190,7 +190,7 @@ impl BodyReader {
         Ok(Piece { content: &[], used })
     }
 
-    /// One byte of the lines around a chunk.
+    /// Reads one byte of the lines around a chunk.
     fn line_byte(&mut self, byte: u8, limits: &Limits) -> Result<(), BodyError> {
         let next = match (&self.state, byte) {
             (State::Size { digits }, _) if byte.is_ascii_hexdigit() => {
@@ -224,7 +224,7 @@ impl BodyReader {
                 State::Size { digits: 0 }
             }
             (State::SizeEnd | State::DataLf, _) => return Err(BodyError::StrayCarriageReturn),
-            // Only the ends of chunks are left; all else is read in larger pieces.
+            // Only the ends of chunks are left; everything else is read in larger pieces.
             _ => return Err(BodyError::ChunkEnd),
         };
         self.state = next;
@@ -237,7 +237,7 @@ impl BodyReader {
     }
 }
 
-/// Why a content is refused.
+/// Why content is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
@@ -250,7 +250,7 @@ pub enum BodyError {
     /// A length beyond [`MAX_LENGTH`].
     #[error("Content-Length exceeds {MAX_LENGTH} (RFC 9110 §8.6)")]
     Length,
-    /// A chunk's line does not begin with hexadecimal digits, or something else than an extension
+    /// A chunk line does not begin with hexadecimal digits, or something else than an extension
     /// follows them.
     #[error("malformed chunk size (RFC 9112 §7.1)")]
     ChunkSize,
@@ -272,16 +272,16 @@ pub enum BodyError {
     /// A CR that no LF follows.
     #[error("carriage return without line feed in chunked framing (RFC 9112 §7.1)")]
     StrayCarriageReturn,
-    /// No line end where a chunk's content is over.
+    /// No line end after the content of a chunk.
     #[error("chunk is longer than its size (RFC 9112 §7.1)")]
     ChunkEnd,
-    /// The fields behind the last chunk.
+    /// A trailer violates a rule of fields.
     #[error("trailers: {0}")]
     Trailer(#[source] HeadError),
 }
 
 impl BodyError {
-    /// The status with which a server refuses the request.
+    /// Returns the status of the refusal.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
@@ -292,17 +292,17 @@ impl BodyError {
     }
 }
 
-/// The longest content: no file system counts further, and sums with it do not overflow.
+/// Maximum content length: the largest file size of Linux, and sums with it do not overflow.
 pub const MAX_LENGTH: u64 = i64::MAX as u64;
 
-/// Digits of the largest chunk size; leading zeros count, as nobody needs them.
+/// Digits of the largest chunk size; leading zeros count.
 const MAX_SIZE_DIGITS: u8 = 16;
 
 fn length(left: u64) -> State {
     if left == 0 { State::Done } else { State::Length { left } }
 }
 
-/// `gzip, chunked`, and not `chunked, chunked` (RFC 9112 §6.1).
+/// Returns whether the coding is like `gzip, chunked`, and not `chunked, chunked` (RFC 9112 §6.1).
 fn ends_in_chunked(coding: &[u8]) -> bool {
     let is_chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
     let mut codings = coding.rsplit(|byte| *byte == b',');
@@ -314,7 +314,7 @@ fn front(bytes: &[u8], most: u64) -> &[u8] {
     &bytes[..bytes.len().min(most)]
 }
 
-/// Trailers are held to the rules of fields, and dropped.
+/// Checks trailers against the rules of fields; they are then dropped.
 fn check_trailers(raw: Vec<u8>, limits: &Limits) -> Result<(), HeadError> {
     let mut slots = vec![httparse::EMPTY_HEADER; field_slots(&raw, limits)];
     match httparse::parse_headers(&raw, &mut slots) {
@@ -334,7 +334,7 @@ mod tests {
     use super::super::HeadReader;
     use super::*;
 
-    /// The content, how many bytes it took with its framing, and whether all of it was there.
+    /// Returns the content, the bytes it took with its framing, and whether it was complete.
     fn read_all(
         framing: Framing,
         pieces: &[&[u8]],
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn ht_2_a_head_says_how_its_content_is_framed() {
+    fn ht_2_a_head_determines_the_framing_of_its_content() {
         assert_eq!(framing(""), Ok(Framing::None));
         assert_eq!(framing("Content-Length: 0\r\n"), Ok(Framing::Length(0)));
         assert_eq!(framing("Content-Length: 17\r\n"), Ok(Framing::Length(17)));
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(framing(&more), Err(BodyError::Length));
     }
 
-    /// RFC 9112 §6.1: what another reader may understand in another way is no content here.
+    /// RFC 9112 §6.1: framing that another reader may interpret differently is refused.
     #[test]
     fn ht_2_a_coding_that_is_not_chunked_alone_is_refused() {
         for coding in [
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announced_length_takes_so_much_and_leaves_what_follows() {
+    fn content_has_its_announced_length_and_leaves_the_rest() {
         let limits = Limits::default();
         every_cut(b"helloGET /", |pieces| {
             let read = read_all(Framing::Length(5), pieces, &limits);
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_on_another_way_is_not_waited_for() {
+    fn content_received_elsewhere_is_not_waited_for() {
         let mut reader = BodyReader::new(Framing::Length(10));
         reader.pass(4);
         assert_eq!(reader.left(), Some(6));
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn ht_3_chunks_are_joined_in_every_cut() {
+    fn ht_3_chunks_are_joined_in_every_segmentation() {
         for (wire, content) in [
             ("0\r\n\r\n", ""),
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn ht_3_each_broken_rule_of_chunks_is_named() {
+    fn ht_3_each_violated_rule_of_chunks_is_named() {
         for (wire, error) in [
             ("\r\n", BodyError::ChunkSize),
             ("\n", BodyError::ChunkSize),
@@ -519,7 +519,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is written as chunks is read as it was, whatever the cuts of either side.
+        /// Written chunks are read unchanged, whatever the segmentation.
         #[test]
         fn io_1_chunks_written_are_chunks_read(
             length in 0_usize..2000,
@@ -542,7 +542,7 @@ mod tests {
         }
 
         #[test]
-        fn io_1_cuts_never_change_what_is_read(
+        fn io_1_segmentation_never_changes_the_result(
             wire in prop::collection::vec(
                 prop::sample::select(vec!["\r\n", "0", "3", "1f", ";a", "abc", "A: b", "\n", " "]),
                 0..20,

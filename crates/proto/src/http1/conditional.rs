@@ -1,5 +1,4 @@
-//! Conditional requests (RFC 9110 §13): whether what is asked is still wanted, given what is there
-//! now.
+//! Conditional requests (RFC 9110 §13).
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method};
@@ -7,28 +6,29 @@ use http::{HeaderMap, Method};
 use super::date;
 use super::head::RequestHead;
 
-/// What tells two states of a representation apart.
+/// The validators of a representation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validators<'a> {
-    /// A strong entity tag, with its quotes.
+    /// Strong entity tag, with its quotes.
     pub etag: &'a str,
-    /// When it was last changed, in seconds since the epoch.
+    /// Time of the last modification, in seconds since the epoch.
     pub modified: i64,
 }
 
-/// What the preconditions of a request come to.
+/// The result of the preconditions of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Do what is asked.
+pub enum Evaluation {
+    /// Perform the request.
     Proceed,
-    /// 304: the client has it already.
+    /// 304: the client has this representation.
     NotModified,
-    /// 412: what is there is not what the client thinks.
+    /// 412: the representation is not the one that the client expects.
     Failed,
 }
 
-/// Looks at the preconditions in the order of §13.2.2. `current` is none where nothing is there.
-pub fn evaluate(head: &RequestHead, current: Option<&Validators<'_>>) -> Verdict {
+/// Evaluates the preconditions in the order of §13.2.2. `current` is `None` if there is no
+/// representation.
+pub fn evaluate(head: &RequestHead, current: Option<&Validators<'_>>) -> Evaluation {
     let fields = &head.fields;
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     let changed_since = |name: HeaderName| {
@@ -37,26 +37,26 @@ pub fn evaluate(head: &RequestHead, current: Option<&Validators<'_>>) -> Verdict
     };
     if fields.contains_key(header::IF_MATCH) {
         if !lists(fields, header::IF_MATCH, current, Comparison::Strong) {
-            return Verdict::Failed;
+            return Evaluation::Failed;
         }
     } else if changed_since(header::IF_UNMODIFIED_SINCE) == Some(true) {
-        return Verdict::Failed;
+        return Evaluation::Failed;
     }
     if fields.contains_key(header::IF_NONE_MATCH) {
         return match lists(fields, header::IF_NONE_MATCH, current, Comparison::Weak) {
-            true if reads => Verdict::NotModified,
-            true => Verdict::Failed,
-            false => Verdict::Proceed,
+            true if reads => Evaluation::NotModified,
+            true => Evaluation::Failed,
+            false => Evaluation::Proceed,
         };
     }
     if reads && changed_since(header::IF_MODIFIED_SINCE) == Some(false) {
-        return Verdict::NotModified;
+        return Evaluation::NotModified;
     }
-    Verdict::Proceed
+    Evaluation::Proceed
 }
 
-/// Whether a `Range` field counts: there is no `If-Range`, or it names what is there `now`
-/// (§13.1.5).
+/// Returns whether a `Range` field applies: there is no `If-Range`, or it matches the
+/// representation `now` (§13.1.5).
 pub fn range_counts(head: &RequestHead, current: &Validators<'_>, now: i64) -> bool {
     let mut values = head.fields.get_all(header::IF_RANGE).iter();
     let value = match (values.next(), values.next()) {
@@ -67,21 +67,21 @@ pub fn range_counts(head: &RequestHead, current: &Validators<'_>, now: i64) -> b
     if value.starts_with(b"\"") || value.starts_with(b"W/") {
         return value == current.etag.as_bytes();
     }
-    // A date is a strong validator only where no second change can have had the same (§8.8.2.2).
+    // A date is a strong validator only if no second change can have the same one (§8.8.2.2).
     let date = std::str::from_utf8(value).ok().and_then(date::parse);
     date == Some(current.modified) && current.modified < now
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Comparison {
-    /// Both are strong and the same (§8.8.3.2).
+    /// Strong comparison: both tags are strong and equal (§8.8.3.2).
     Strong,
-    /// The same but for being weak.
+    /// Weak comparison: the tags are equal except for being weak.
     Weak,
 }
 
-/// Whether `*`, or one of the tags in all fields of that name, stands for what is there. A tag that
-/// is malformed ends its field.
+/// Returns whether the fields of that name have `*` or a matching tag. A malformed tag ends its
+/// field.
 fn lists(
     fields: &HeaderMap,
     name: HeaderName,
@@ -100,11 +100,11 @@ fn lists(
 
 struct Tag<'a> {
     is_weak: bool,
-    /// With its quotes.
+    /// The tag with its quotes.
     opaque: &'a [u8],
 }
 
-/// The entity tags of a comma-separated list; commas may stand inside of one.
+/// The entity tags of a comma-separated list; a tag may contain commas.
 struct Tags<'a>(&'a [u8]);
 
 impl<'a> Iterator for Tags<'a> {
@@ -123,7 +123,8 @@ impl<'a> Iterator for Tags<'a> {
     }
 }
 
-/// A date that is there once and can be read; what cannot be is ignored (§13.1.3, §13.1.4).
+/// Returns a date if the field is present once and valid; invalid ones are ignored (§13.1.3,
+/// §13.1.4).
 fn sole_date(fields: &HeaderMap, name: HeaderName) -> Option<i64> {
     let mut values = fields.get_all(name).iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
@@ -133,7 +134,7 @@ fn sole_date(fields: &HeaderMap, name: HeaderName) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::super::{HeadReader, Pushed};
-    use super::Verdict::{Failed, NotModified, Proceed};
+    use super::Evaluation::{Failed, NotModified, Proceed};
     use super::*;
     use crate::limits::Limits;
 
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn ht_8_nothing_matches_where_nothing_is() {
+    fn ht_8_nothing_matches_without_a_representation() {
         for (fields, expected) in [
             (field("If-Match", "*"), Failed),
             (field("If-Match", "\"a,b\""), Failed),
@@ -206,14 +207,14 @@ mod tests {
             let fields = field(name, value);
             assert_eq!(evaluate(&head("GET", &fields), Some(&CURRENT)), expected, "{fields}");
         }
-        // §13.1.3: of no meaning for other methods.
+        // §13.1.3: no effect for other methods.
         let since = field("If-Modified-Since", AFTER);
         assert_eq!(evaluate(&head("PUT", &since), Some(&CURRENT)), Proceed);
     }
 
     /// §13.2.2.
     #[test]
-    fn ht_8_each_field_has_its_turn() {
+    fn ht_8_fields_are_evaluated_in_order() {
         let unmodified = field("If-Unmodified-Since", BEFORE);
         let good = field("If-Match", "\"a,b\"") + &unmodified;
         assert_eq!(evaluate(&head("GET", &good), Some(&CURRENT)), Proceed);
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn ht_9_a_range_counts_for_what_it_was_meant_for() {
+    fn ht_9_a_range_applies_to_its_representation_only() {
         let now = CURRENT.modified + 1;
         let counts = |fields: &str, now| range_counts(&head("GET", fields), &CURRENT, now);
         assert!(counts("", now));

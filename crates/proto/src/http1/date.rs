@@ -2,13 +2,13 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`; none for a time that the form cannot express.
+/// Formats `Sun, 06 Nov 1994 08:49:37 GMT`; `None` for a time that the form cannot express.
 pub fn write(seconds: i64) -> Option<String> {
     let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds < YEAR_10_000)?;
     Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
-/// Reads any of the three forms that a recipient must take.
+/// Parses any of the three forms that a recipient must accept.
 pub fn parse(text: &str) -> Option<i64> {
     let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     i64::try_from(since.as_secs()).ok()
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_beyond_the_form_is_none() {
+    fn a_time_that_the_form_cannot_express_is_none() {
         assert_eq!(write(-1), None);
         assert_eq!(write(253_402_300_799).as_deref(), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
         assert_eq!(write(253_402_300_800), None);

@@ -1,4 +1,4 @@
-//! Errors of a head, and the response with which a server refuses it.
+//! Errors of a head, and the response that refuses it.
 
 use http::StatusCode;
 
@@ -29,7 +29,7 @@ pub enum HeadError {
     /// The status line is not `version SP status SP reason`.
     #[error("malformed status line (RFC 9112 §4)")]
     StatusLine,
-    /// A version of HTTP that is not spoken here.
+    /// A version of HTTP that is not supported.
     #[error("version of HTTP is neither 1.0 nor 1.1 (RFC 9110 §15.6.6)")]
     Version,
     /// The request target has none of the four forms, or one that does not fit the method.
@@ -38,7 +38,7 @@ pub enum HeadError {
     /// A field line without a name, or with white space before its colon.
     #[error("malformed field name (RFC 9112 §5.1)")]
     FieldName,
-    /// A field value with a byte that no value may hold.
+    /// A field value with a byte that is not allowed.
     #[error("malformed field value (RFC 9110 §5.5)")]
     FieldValue,
     /// An HTTP/1.1 request without Host.
@@ -56,7 +56,7 @@ pub enum HeadError {
     /// A Content-Length that is not one number.
     #[error("malformed Content-Length (RFC 9112 §6.3)")]
     ContentLength,
-    /// More than one Content-Length, be they equal.
+    /// More than one Content-Length, also if they are equal.
     #[error("more than one Content-Length (RFC 9112 §6.3)")]
     RepeatedContentLength,
     /// Both Content-Length and Transfer-Encoding.
@@ -86,7 +86,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// The status with which a server refuses the request.
+    /// Returns the status of the refusal.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -98,7 +98,7 @@ impl HeadError {
         }
     }
 
-    /// The whole response with which a server refuses the request: one line that names the rule.
+    /// Returns the complete refusal: one line that names the rule.
     pub fn response(&self) -> Vec<u8> {
         plain_response(self.status(), &[], &format!("{self}\n"), true)
     }

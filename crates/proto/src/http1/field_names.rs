@@ -1,4 +1,4 @@
-//! Names of fields that both ends use and the `http` crate does not have.
+//! Field names that client and server use and the `http` crate does not have.
 
 use http::HeaderName;
 

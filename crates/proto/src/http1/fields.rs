@@ -22,7 +22,7 @@ pub(super) fn collect(
     Ok(fields)
 }
 
-/// Refuses a head about whose content two readers could disagree (RFC 9112 §6.1, §6.3).
+/// Refuses a head whose content two readers could frame differently (RFC 9112 §6.1, §6.3).
 pub(super) fn check_content(fields: &HeaderMap, version: http::Version) -> Result<(), HeadError> {
     let encoded = fields.contains_key(header::TRANSFER_ENCODING);
     if encoded && version == http::Version::HTTP_10 {
@@ -40,14 +40,14 @@ pub(super) fn check_content(fields: &HeaderMap, version: http::Version) -> Resul
     }
 }
 
-/// Digits only: `u64::from_str` alone would take a plus sign.
+/// Parses digits only: `u64::from_str` would also accept a plus sign.
 pub(super) fn content_length(value: &HeaderValue) -> Option<u64> {
     let text = value.to_str().ok()?;
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// The comma-separated elements of all fields of that name, in order (RFC 9110 §5.6.1). Lazy, so
-/// linear.
+/// Returns the comma-separated elements of all fields of that name, in order (RFC 9110 §5.6.1).
+/// Lazy, so linear.
 pub(super) fn tokens(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     fields
         .get_all(name)

@@ -1,9 +1,9 @@
 //! The head of a request: request line and fields, under strict rules (RFC 9112 §2 to §6).
 //!
-//! [`HeadReader`] takes bytes in any cut and keeps at most [`Limits::head`] of them. It looks at
-//! each byte once, so a peer that sends its head in single bytes costs no more than one that sends
-//! it whole. What belongs to the head is told as `used`: the bytes behind it are frames or content,
-//! and stay with the caller.
+//! [`HeadReader`] accepts bytes in any segmentation and keeps at most [`Limits::head`] of them. It
+//! scans each byte once, so a peer that sends single bytes costs no more than one that sends the
+//! whole head. `used` is the length of the head: the bytes after it are frames or content, and stay
+//! with the caller.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
@@ -21,21 +21,21 @@ pub struct HeadReader {
 }
 
 impl HeadReader {
-    /// A reader at the first byte of a request.
+    /// Returns a reader at the first byte of a request.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether it stands between two heads.
+    /// Returns whether it is between two heads.
     pub const fn is_empty(&self) -> bool {
         self.scan.is_empty()
     }
 
-    /// Takes the next bytes of the stream.
+    /// Reads the next bytes of the stream.
     ///
     /// # Errors
-    /// At the first byte that breaks a rule, or, for rules that need the whole head, at its end. An
-    /// error is terminal: each later call repeats it.
+    /// The first byte that violates a rule or, for rules of the complete head, its end. An error is
+    /// terminal: each later call repeats it.
     pub fn push(
         &mut self,
         input: &[u8],
@@ -45,12 +45,12 @@ impl HeadReader {
     }
 }
 
-/// The head of a request that kept all the rules.
+/// A valid head of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     /// The method, as sent.
     pub method: Method,
-    /// The request target, as sent; [`RequestHead::path`] and [`RequestHead::query`] take it apart.
+    /// The request target, as sent; [`RequestHead::path`] and [`RequestHead::query`] split it.
     pub target: String,
     /// HTTP/1.0, HTTP/1.1 or HTTP/2.
     pub version: Version,
@@ -60,65 +60,64 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    /// The path of the target, percent-encoded as sent: what stands before `?`, without scheme and
-    /// host. `*` for the server as a whole, empty for the target of a CONNECT.
+    /// Returns the path of the target, percent-encoded as sent: the text before `?`, without scheme
+    /// and host. `*` for the server as a whole, empty for the target of a CONNECT.
     pub fn path(&self) -> &str {
         let path = self.target_parts().path_and_query.split('?').next().unwrap_or_default();
         if path.is_empty() && self.method != Method::CONNECT { "/" } else { path }
     }
 
-    /// The query of the target, without its `?`; none when there is no `?`.
+    /// Returns the query of the target, without its `?`; `None` without a `?`.
     pub fn query(&self) -> Option<&str> {
         self.target_parts().path_and_query.split_once('?').map(|(_, query)| query)
     }
 
-    /// Host and port that the request is for: those of an absolute target, else the Host field (RFC
-    /// 9112 §3.2.2). Empty when an HTTP/1.0 client named none.
+    /// Returns host and port that the request is for: those of an absolute target, else the Host
+    /// field (RFC 9112 §3.2.2). Empty if an HTTP/1.0 client named none.
     pub fn host(&self) -> &str {
         let named = self.fields.get(header::HOST).and_then(|value| value.to_str().ok());
         self.target_parts().authority.or(named).unwrap_or_default()
     }
 
-    /// Whether the client asks to speak WebSocket from here on (RFC 6455 §4.2.1). Says nothing
-    /// about the rest of the opening handshake, which [`crate::ws::handshake`] checks.
+    /// Returns whether the client requests an upgrade to WebSocket (RFC 6455 §4.2.1).
+    /// [`crate::ws::handshake`] checks the rest of the opening handshake.
     pub fn is_websocket_upgrade(&self) -> bool {
         self.has_token(header::UPGRADE, "websocket")
     }
 
-    /// The comma-separated elements of all fields of that name, in order, without empty ones (RFC
-    /// 9110 §5.6.1). Fields with bytes above ASCII are left out: no token has any.
+    /// Returns the comma-separated elements of all fields of that name, in order, without empty
+    /// ones (RFC 9110 §5.6.1). Fields with bytes above ASCII are omitted: they are not tokens.
     pub fn field_tokens(&self, name: HeaderName) -> impl Iterator<Item = &str> {
         fields::tokens(&self.fields, name)
     }
 
-    /// Whether the fields of that name list `token`, ignoring case.
+    /// Returns whether the fields of that name list `token`, ignoring case.
     pub fn has_token(&self, name: HeaderName, token: &str) -> bool {
         fields::has_token(&self.fields, name, token)
     }
 
-    /// The content codings other than `identity`, in the order in which they were applied (RFC 9110
-    /// §8.4).
+    /// Returns the content codings other than `identity`, in the order in which they were applied
+    /// (RFC 9110 §8.4).
     pub fn content_codings(&self) -> impl Iterator<Item = &str> {
         fields::tokens(&self.fields, header::CONTENT_ENCODING)
             .filter(|coding| !coding.eq_ignore_ascii_case("identity"))
     }
 
-    /// The announced content length; none when there is no such field.
+    /// Returns the announced content length; `None` without such a field.
     pub fn content_length(&self) -> Option<u64> {
         self.fields.get(header::CONTENT_LENGTH).and_then(fields::content_length)
     }
 
-    /// The bytes of the head exactly as they came, the empty line included; none where it came in
-    /// frames.
+    /// Returns the bytes of the head as received, empty line included; empty for HTTP/2.
     pub fn raw(&self) -> &[u8] {
         &self.raw
     }
 
-    /// The head of a request that came in frames of HTTP/2, whose pseudo-header fields are in `uri`
-    /// (RFC 9113 §8.3.1). It names its host by a Host field from then on.
+    /// Returns the head of an HTTP/2 request, whose pseudo-header fields are in `uri` (RFC 9113
+    /// §8.3.1). It gets a Host field.
     ///
     /// # Errors
-    /// As for a head that came as text, where framing has not checked the rule already; or two
+    /// As for a textual head, for rules that HTTP/2 framing has not checked; or two different
     /// hosts.
     pub fn from_http2(
         method: Method,
@@ -147,7 +146,7 @@ impl RequestHead {
             fields.insert(header::HOST, host);
         }
         check_target(&method, &target)?;
-        // A host is as due as it is in HTTP/1.1.
+        // A host is required as in HTTP/1.1.
         check_host(&fields, Version::HTTP_11)?;
         fields::check_content(&fields, Version::HTTP_2)?;
         Ok(Self { method, target, version: Version::HTTP_2, fields, raw: Vec::new() })
@@ -162,8 +161,7 @@ impl RequestHead {
         else {
             return Err(HeadError::RequestLine);
         };
-        // The scan found one head and nothing behind it; another opinion of the parser is a
-        // disagreement to refuse.
+        // The scan found one head and nothing after it; if the parser disagrees, refuse the head.
         if length != raw.len() {
             return Err(HeadError::RequestLine);
         }
@@ -191,7 +189,7 @@ struct TargetParts<'a> {
     path_and_query: &'a str,
 }
 
-/// Takes `http://host:port/path?query` apart; none for any other form.
+/// Splits `http://host:port/path?query`; `None` for any other form.
 fn split_absolute(target: &str) -> Option<TargetParts<'_>> {
     let (scheme, rest) = target.split_once("://")?;
     if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) {
@@ -201,7 +199,7 @@ fn split_absolute(target: &str) -> Option<TargetParts<'_>> {
     Some(TargetParts { authority: Some(authority), path_and_query })
 }
 
-/// The four forms of RFC 9112 §3.2. A fragment is for the client alone and never part of a target.
+/// Checks for the four forms of RFC 9112 §3.2. A fragment is never part of a target.
 fn check_target(method: &Method, target: &str) -> Result<(), HeadError> {
     let fits = if *method == Method::CONNECT {
         is_authority(target)
@@ -224,13 +222,13 @@ fn check_host(fields: &HeaderMap, version: Version) -> Result<(), HeadError> {
     }
 }
 
-/// Empty is allowed: so says a client whose target has no host.
+/// Returns whether a Host field is valid. It may be empty: the target then has no host.
 fn is_host(value: &HeaderValue) -> bool {
     value.is_empty() || value.to_str().is_ok_and(is_authority)
 }
 
-/// Host and optional port. User information in either place is a lure, and deprecated (RFC 9110
-/// §4.2.4).
+/// Returns whether the text is a host with an optional port. User information is deprecated, as it
+/// is used for deception (RFC 9110 §4.2.4).
 pub(crate) fn is_authority(text: &str) -> bool {
     !text.contains('@') && text.parse::<Authority>().is_ok()
 }
@@ -242,8 +240,8 @@ fn request_error(error: httparse::Error, raw: &[u8], limits: &Limits) -> HeadErr
     }
 }
 
-/// Whether the third and last word is `HTTP/d.d`. The parser only says that the version is none of
-/// its own.
+/// Returns whether the third and last word is `HTTP/d.d`. The parser only reports that the version
+/// is invalid.
 fn names_other_version(raw: &[u8]) -> bool {
     let line = raw.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ').skip(2);
@@ -281,7 +279,7 @@ mod tests {
         }
     }
 
-    /// The same in every cut.
+    /// Returns the error, which must be the same in every segmentation.
     fn error(wire: &str) -> HeadError {
         let whole = match push_all(&[wire.as_bytes()], &Limits::default()) {
             Err(error) => error,
@@ -294,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn io_3_bytes_behind_the_head_stay_with_the_caller_in_every_cut() {
+    fn io_3_bytes_after_the_head_stay_with_the_caller_in_every_segmentation() {
         let head = b"GET /a?b=c HTTP/1.1\r\nHost: example.com\r\nX: \t 1 \r\nx: 2\r\n\r\n";
         let wire = [&head[..], b"\x81\x80\x00\x00\x00\x00"].concat();
         every_cut(&wire, |pieces| {
@@ -308,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn h2_2_a_head_from_frames_keeps_the_rules_of_one_that_came_as_text() {
+    fn h2_2_a_head_of_http_2_has_the_rules_of_a_textual_one() {
         let limits = Limits { fields: 3, request_line: 64, ..Limits::default() };
         let head = |method: Method, uri: &str, fields: &[(HeaderName, &'static str)]| {
             let fields = fields.iter().map(|(n, v)| (n.clone(), HeaderValue::from_static(v)));
@@ -363,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn target_is_taken_apart() {
+    fn a_target_is_split() {
         let table = [
             ("GET /", "/", None, "field"),
             ("GET /a/b?c?d", "/a/b", Some("c?d"), "field"),
@@ -398,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn hs_9_malformed_heads_are_refused_by_rule_in_every_cut() {
+    fn hs_9_malformed_heads_are_refused_by_rule_in_every_segmentation() {
         let host = "GET / HTTP/1.1\r\nHost: a\r\n";
         let table = [
             ("GET / HTTP/1.1\n".to_owned(), HeadError::BareLineFeed),
@@ -463,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn what_strict_rules_still_allow() {
+    fn strict_rules_allow_valid_heads() {
         assert_eq!(read("GET / HTTP/1.0\r\n\r\n").host(), "");
         assert_eq!(read("GET / HTTP/1.1\r\nHost:\r\n\r\n").host(), "");
         for host in ["[::1]:8331", "localhost:8331", "a_b.example", "192.0.2.1"] {
@@ -557,7 +555,8 @@ mod tests {
         ));
     }
 
-    /// Bytes that come far: pieces of heads in any order, and noise between them.
+    /// Generates input that gets far in the parser: pieces of heads in any order, and noise between
+    /// them.
     fn head_like() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"GET / HTTP/1.1\r\n".to_vec()),
@@ -575,7 +574,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn io_1_cuts_never_change_the_answer_and_memory_is_bounded(
+        fn io_1_segmentation_never_changes_the_response_and_memory_is_bounded(
             wire in head_like(),
             places in prop::collection::vec(any::<usize>(), 0..6),
             cap in 0_usize..200,

@@ -27,13 +27,13 @@ pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> &'a str {
     best.map_or_else(|| offered.first().copied().unwrap_or_default(), |(.., offer)| offer)
 }
 
-/// The greatest weight of the ranges that match, and the place of the first that has it.
+/// Returns the greatest weight of the matching ranges, and the index of the first that has it.
 fn heaviest(ranges: &[(&str, u16)], matches: impl Fn(&str) -> bool) -> Option<(u16, usize)> {
     let matching = ranges.iter().enumerate().filter(|(_, (range, _))| matches(range));
     matching.map(|(at, (_, weight))| (*weight, at)).max_by_key(|(weight, at)| (*weight, !at))
 }
 
-/// Whether a language range is the tag `offer`, or one of its regions.
+/// Returns whether a language range is the tag `offer`, or one of its regions.
 fn is_of(range: &str, offer: &str) -> bool {
     let primary = range.split('-').next().unwrap_or_default();
     primary.eq_ignore_ascii_case(offer)

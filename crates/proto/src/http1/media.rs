@@ -1,14 +1,12 @@
-//! Which of a few media types a client would rather have (RFC 9110 §12.5.1), and what a file's name
-//! says of its own.
+//! Media types: those that a client prefers (RFC 9110 §12.5.1), and those of file names.
 
 use http::header;
 
 use super::head::RequestHead;
 use super::preference::weighted;
 
-/// The one of `offered` that `Accept` names with the highest weight, the earlier one of two alike.
-/// None where it names none of them: wildcards say that the client takes anything, not that it
-/// would rather have one of these.
+/// Returns the one of `offered` that `Accept` names with the highest weight, and the first of equal
+/// ones; `None` if it names none. Wildcards do not count: they accept a type without preferring it.
 pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> Option<&'a str> {
     let mut best: Option<(u16, &'a str)> = None;
     for (name, weight) in weighted(head, header::ACCEPT) {
@@ -22,19 +20,19 @@ pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> Option<&'a str>
     best.map(|(_, offer)| offer)
 }
 
-/// The media type of a file, by the ending of its name: those that browsers show, and those that
-/// people serve. A file's name is its sender's word, so nothing here makes a browser run what is in
-/// it.
+/// Returns the media type of a file by the ending of its name: types that browsers display and
+/// types that are often served. A file's sender chooses its name, so no type here makes a browser
+/// execute the content.
 pub fn of_name(name: &str) -> &'static str {
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
     let found = BY_ENDING.iter().find(|(endings, _)| endings.contains(&ending.as_str()));
     found.map_or(UNKNOWN, |(_, media)| media)
 }
 
-/// Bytes of which nothing is known.
+/// Media type of unknown content.
 pub const UNKNOWN: &str = "application/octet-stream";
 
-/// Endings in lower case, and what they stand for. Text is taken for UTF-8.
+/// Endings in lower case, and their types. Text is assumed to be UTF-8.
 const BY_ENDING: [(&[&str], &str); 30] = [
     (
         &["txt", "text", "log", "md", "conf", "ini", "toml", "yaml", "yml"],

@@ -1,9 +1,9 @@
-//! HTTP/1.1 without sockets (RFC 9112): heads and content read under strict rules, and short plain
-//! answers.
+//! HTTP/1.1 without sockets (RFC 9112): strict parsing of heads and content, and short plain
+//! responses.
 //!
-//! Framing is where smuggling lives: two readers that disagree on where a line or the content ends.
-//! So nothing lenient is taken, no bare line feed, no folded field, no second `Content-Length`;
-//! what is refused says by which rule.
+//! Request smuggling works by framing: two readers disagree on the end of a line or of the content.
+//! So parsing is never lenient: no bare line feed, no folded field, no second `Content-Length`. An
+//! error names the violated rule.
 //!
 //! ```text
 //!   bytes ──► HeadReader (a request) or ResponseHeadReader ──► Pushed::Done { head, used }
@@ -11,8 +11,7 @@
 //!   bytes ──► BodyReader, by the head's Framing ──► Piece { content, used }, until it is done
 //! ```
 //!
-//! The rest is what a server reads from fields: preconditions, ranges, dates, media types,
-//! languages.
+//! The other modules parse fields: preconditions, ranges, dates, media types, languages.
 
 pub mod body;
 pub mod conditional;

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_response_to_head_tells_the_length_and_sends_no_body() {
+    fn plain_response_to_head_has_the_length_and_no_body() {
         let wire = plain_response(StatusCode::OK, &[], "body", false);
         let Pushed::Done { head, used } = read(&wire).unwrap() else { panic!("no head") };
         assert_eq!((head.content_length(), used), (Some(4), wire.len()));

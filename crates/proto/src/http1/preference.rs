@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::head::RequestHead;
 
-/// The elements of the fields of that name with their weights in thousandths, in order.
+/// Returns the elements of the fields of that name with their weights in thousandths, in order.
 ///
 /// An element whose weight is malformed weighs nothing, so it selects nothing.
 pub(super) fn weighted(head: &RequestHead, name: HeaderName) -> impl Iterator<Item = (&str, u16)> {
@@ -15,10 +15,10 @@ pub(super) fn weighted(head: &RequestHead, name: HeaderName) -> impl Iterator<It
     })
 }
 
-/// The weight of an element without one.
+/// Weight of an element without one.
 pub(super) const FULL_WEIGHT: u16 = 1000;
 
-/// Parses `q=VALUE`; none where the parameter has another name.
+/// Parses `q=VALUE`; `None` for another parameter.
 fn weight(parameter: &str) -> Option<u16> {
     let (name, value) = parameter.split_once('=')?;
     name.eq_ignore_ascii_case("q").then(|| thousandths(value).unwrap_or(0))

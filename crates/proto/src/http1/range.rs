@@ -1,29 +1,29 @@
-//! Which bytes of a representation are asked for (RFC 9110 §14).
+//! Range requests (RFC 9110 §14).
 //!
-//! One range of bytes is served. A field of another unit, or one that is malformed, is as if it
-//! were not there, and for several ranges the whole representation is sent, both as §14.2 allows.
+//! One range of bytes is served. A field of another unit, or a malformed one, is ignored, and for
+//! several ranges the whole representation is sent, both as §14.2 allows.
 
 use super::head::RequestHead;
 use http::header;
 
-/// What a request asks of a representation.
+/// The range that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
-    /// All of it.
+    /// The whole representation.
     Whole,
     /// The bytes from `first` to `last`, both inclusive and within it.
     Part {
-        /// The bound of the first byte.
+        /// Offset of the first byte.
         first: u64,
-        /// The bound of the last one.
+        /// Offset of the last byte.
         last: u64,
     },
-    /// None of it has the asked places.
+    /// The representation has none of these bytes.
     Unsatisfiable,
 }
 
 impl Range {
-    /// What the `Range` field of a request asks of a representation of `size` bytes.
+    /// Returns the range that a request asks for, of a representation of `size` bytes.
     pub fn of(head: &RequestHead, size: u64) -> Self {
         let mut fields = head.fields.get_all(header::RANGE).iter();
         match (fields.next(), fields.next()) {
@@ -46,8 +46,7 @@ impl Range {
             (Bound::At(first), Bound::Empty) => within(first, u64::MAX, size),
             (Bound::At(first), Bound::At(last)) if first <= last => within(first, last, size),
             (Bound::Empty, Bound::At(0)) => Self::Unsatisfiable,
-            // Of a representation that is shorter, all of it; of an empty one there is no part to
-            // name.
+            // All of a shorter representation; an empty one has no range.
             (Bound::Empty, Bound::At(_)) if size == 0 => Self::Whole,
             (Bound::Empty, Bound::At(suffix)) => {
                 within(size.saturating_sub(suffix), u64::MAX, size)
@@ -60,11 +59,11 @@ impl Range {
 enum Bound {
     Empty,
     At(u64),
-    /// No number; a comma of a second range, too.
+    /// Not a number; also the comma of a second range.
     Malformed,
 }
 
-/// A bound beyond what can be counted is beyond every end.
+/// Parses one bound. A number that overflows is beyond every end.
 fn bound(text: &str) -> Bound {
     match text {
         "" => Bound::Empty,
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn ht_9_what_lies_beyond_cannot_be_satisfied() {
+    fn ht_9_a_range_beyond_the_end_cannot_be_satisfied() {
         for text in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999999-"] {
             assert_eq!(Range::parse(text, 10), Range::Unsatisfiable, "{text}");
         }
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn ht_9_what_is_malformed_or_not_served_is_the_whole() {
+    fn ht_9_malformed_and_unsupported_ranges_are_ignored() {
         for text in [
             "",
             "bytes",

@@ -1,8 +1,7 @@
-//! Responses: the head of one that a server sent us (RFC 9112 §4), and short plain ones that we
-//! send.
+//! Responses: the head that a client receives (RFC 9112 §4).
 //!
-//! The reader is the same machine as for requests, with the same rules on lines, fields and content
-//! length.
+//! The reader is the same state machine as for requests, with the same rules on lines, fields and
+//! content length.
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::{StatusCode, Version};
@@ -19,16 +18,16 @@ pub struct ResponseHeadReader {
 }
 
 impl ResponseHeadReader {
-    /// A reader at the first byte of a response.
+    /// Returns a reader at the first byte of a response.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes of the stream.
+    /// Reads the next bytes of the stream.
     ///
     /// # Errors
-    /// At the first byte that breaks a rule, or, for rules that need the whole head, at its end. An
-    /// error is terminal: each later call repeats it.
+    /// The first byte that violates a rule or, for rules of the complete head, its end. An error is
+    /// terminal: each later call repeats it.
     pub fn push(
         &mut self,
         input: &[u8],
@@ -38,10 +37,10 @@ impl ResponseHeadReader {
     }
 }
 
-/// The head of a response that kept all the rules.
+/// A valid head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// The status; the reason phrase means nothing and is left out.
+    /// The status. The reason phrase has no meaning and is dropped.
     pub status: StatusCode,
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
@@ -51,23 +50,23 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// The comma-separated elements of all fields of that name, in order, without empty ones (RFC
-    /// 9110 §5.6.1).
+    /// Returns the comma-separated elements of all fields of that name, in order, without empty
+    /// ones (RFC 9110 §5.6.1).
     pub fn field_tokens(&self, name: HeaderName) -> impl Iterator<Item = &str> {
         fields::tokens(&self.fields, name)
     }
 
-    /// Whether the fields of that name list `token`, ignoring case.
+    /// Returns whether the fields of that name list `token`, ignoring case.
     pub fn has_token(&self, name: HeaderName, token: &str) -> bool {
         fields::has_token(&self.fields, name, token)
     }
 
-    /// The announced content length; none when there is no such field.
+    /// Returns the announced content length; `None` without such a field.
     pub fn content_length(&self) -> Option<u64> {
         self.fields.get(header::CONTENT_LENGTH).and_then(fields::content_length)
     }
 
-    /// The bytes of the head exactly as they came, the empty line included.
+    /// Returns the bytes of the head as received, empty line included.
     pub fn raw(&self) -> &[u8] {
         &self.raw
     }
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn response_head_is_the_same_in_every_cut_and_leaves_what_follows() {
+    fn response_head_is_the_same_in_every_segmentation_and_leaves_the_rest() {
         let head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
         let wire = [&head[..], b"\x81\x00"].concat();
         every_cut(&wire, |pieces| {

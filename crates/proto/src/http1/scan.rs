@@ -1,9 +1,9 @@
 //! The incremental scan for the end of a head (RFC 9112 §2.1, §2.2).
 //!
-//! Each byte is looked at once, however the network cuts the stream; parsing happens once, when the
-//! head is whole. Whatever can be refused from the lines alone is refused at the byte that decides,
-//! and so every cut gives the same answer: bare line feeds, stray carriage returns, control bytes,
-//! folded fields, and all limits.
+//! Each byte is scanned once, in any segmentation; parsing happens once, when the head is complete.
+//! What the lines alone show to be invalid is refused at the byte that decides, so every
+//! segmentation gets the same error: bare line feeds, stray carriage returns, control bytes, folded
+//! fields, and all limits.
 
 use super::error::HeadError;
 use crate::limits::Limits;
@@ -30,22 +30,23 @@ pub(super) struct Scan {
     lines: usize,
     line_start: usize,
     after_carriage_return: bool,
-    /// A violation is terminal: nobody knows any more where the next head begins.
+    /// A violation is terminal: the start of the next head is unknown.
     failed: Option<HeadError>,
 }
 
 impl Scan {
-    /// For a block of fields without a start line: trailers.
+    /// Returns a scan for fields without a start line: trailers.
     pub(super) fn of_fields() -> Self {
         Self { lines: 1, ..Self::default() }
     }
 
-    /// Whether no byte of it has come.
+    /// Returns whether no byte has arrived.
     pub(super) const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Takes the bytes up to the end of the head, then has `parse` read all of it and starts anew.
+    /// Consumes bytes up to the end of the head; then calls `parse` with the whole head, and
+    /// resets.
     pub(super) fn push<H>(
         &mut self,
         input: &[u8],
@@ -70,7 +71,7 @@ impl Scan {
         pushed
     }
 
-    /// Bytes kept in memory.
+    /// Returns the number of bytes in memory.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.bytes.len()
@@ -94,7 +95,7 @@ impl Scan {
         Ok(None)
     }
 
-    /// Looks at the byte at position `at` of the head; true when it is the last one.
+    /// Scans the byte at offset `at` of the head; returns whether it is the last one.
     fn take(
         &mut self,
         at: usize,
@@ -125,7 +126,7 @@ impl Scan {
         Ok(false)
     }
 
-    /// True when the line that ends at `at` is the empty one behind the fields.
+    /// Returns whether the line that ends at `at` is the empty one after the fields.
     fn end_line(&mut self, at: usize) -> Result<bool, HeadError> {
         let empty = at == self.line_start + 1;
         if empty && self.lines == 0 {

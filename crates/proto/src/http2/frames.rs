@@ -1,40 +1,40 @@
-//! Follows the frames that a client sends (RFC 9113 §4.1), just far enough to tell when something
-//! has begun that must become whole: the preface, a head with its continuations, any frame but
-//! DATA, whose content may take its time.
+//! Follows the frames that a client sends (RFC 9113 §4.1), only to notice something that has begun
+//! and must be completed: the preface, a head with its continuations, any frame but DATA, whose
+//! content may be slow.
 //!
 //! ```text
 //!   Preface ──► Header ──► Payload ──► Header …      a head: HEADERS … END_HEADERS
 //! ```
 //!
-//! A library that reads whole frames knows of the others only that the stream is silent.
+//! A library that reads complete frames only notices that the stream is idle.
 
-/// Where a client stands in what it sends.
+/// The position of a client within its frames.
 #[derive(Debug, Clone)]
 pub struct Frames {
     state: State,
-    /// A head has begun whose end has not come.
+    /// A head has begun and not ended.
     in_head: bool,
-    /// Things that became whole.
+    /// Number of completed elements.
     finished: u64,
-    /// WINDOW_UPDATE frames that became whole.
+    /// Number of complete WINDOW_UPDATE frames.
     grants: u64,
 }
 
 #[derive(Debug, Clone)]
 enum State {
-    /// So many bytes of the preface are to come, then the first frame.
+    /// The rest of the preface, then the first frame.
     Preface { left: usize },
-    /// So many bytes of a header are here.
+    /// A frame header, of which some bytes arrived.
     Header { bytes: [u8; HEADER], filled: usize },
-    /// So many bytes of a payload are to come.
+    /// The rest of a payload.
     Payload { left: usize, kind: Kind },
 }
 
-/// What a frame is to us.
+/// The relevance of a frame here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Data,
-    /// HEADERS or CONTINUATION; the last one of a head or not.
+    /// HEADERS or CONTINUATION; whether it is the last one of a head.
     Head {
         ends: bool,
     },
@@ -43,12 +43,12 @@ enum Kind {
 }
 
 impl Frames {
-    /// Before the first byte of the preface.
+    /// Returns the state before the first byte of the preface.
     pub const fn new() -> Self {
         Self { state: State::Preface { left: PREFACE }, in_head: false, finished: 0, grants: 0 }
     }
 
-    /// Takes the next bytes of the stream.
+    /// Reads the next bytes of the stream.
     pub fn push(&mut self, mut bytes: &[u8]) {
         while let Some(first) = bytes.first() {
             match &mut self.state {
@@ -84,7 +84,7 @@ impl Frames {
         }
     }
 
-    /// Whether something has begun that must become whole.
+    /// Returns whether something has begun that must be completed.
     pub const fn is_unfinished(&self) -> bool {
         self.in_head
             || match &self.state {
@@ -94,7 +94,7 @@ impl Frames {
             }
     }
 
-    /// How much has become whole: what is unfinished has begun anew where this has changed.
+    /// Returns the number of completed elements: if it changed, the unfinished one is another.
     pub const fn finished(&self) -> u64 {
         self.finished
     }
@@ -145,19 +145,19 @@ impl State {
     const BETWEEN: Self = Self::Header { bytes: [0; HEADER], filled: 0 };
 }
 
-/// Bytes of the preface of a client (§3.4).
+/// Size of a client's preface (§3.4).
 const PREFACE: usize = 24;
 
-/// Bytes of a frame's header (§4.1).
+/// Size of a frame header (§4.1).
 const HEADER: usize = 9;
 
-/// Types of frames (§6.1, §6.2, §6.9, §6.10).
+/// Frame types (§6.1, §6.2, §6.9, §6.10).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
-/// The head ends with this frame (§6.2).
+/// Flag: the head ends with this frame (§6.2).
 const END_HEADERS: u8 = 4;
 
 #[cfg(test)]
@@ -173,13 +173,13 @@ mod tests {
         frame
     }
 
-    /// The preface and SETTINGS, then `frames`.
+    /// Returns the preface and SETTINGS, then `frames`.
     fn after_the_preface(frames: &[&[u8]]) -> Vec<u8> {
         let settings = frame(4, 0, 6);
         [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &frames.concat()].concat()
     }
 
-    /// Whether something is unfinished at the end; the same in every cut.
+    /// Returns whether something is unfinished at the end, in every segmentation.
     fn unfinished(wire: &[u8]) -> bool {
         let mut whole = Frames::new();
         whole.push(wire);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn h2_1_content_may_take_its_time_and_nothing_else() {
+    fn h2_1_only_content_may_be_slow() {
         let data = frame(DATA, 0, 100);
         assert!(!unfinished(&after_the_preface(&[&data[..50]])));
         assert!(unfinished(&after_the_preface(&[&data[..5]])));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn room_for_content_is_counted_when_its_frame_is_whole() {
+    fn a_window_update_counts_when_its_frame_is_complete() {
         let grant = frame(WINDOW_UPDATE, 0, 4);
         let mut frames = Frames::new();
         frames.push(&after_the_preface(&[&frame(DATA, 0, 4), &grant, &grant[..12]]));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_anew_is_told_apart() {
+    fn a_new_unfinished_element_is_distinguished() {
         let head = frame(HEADERS, END_HEADERS, 5);
         let mut frames = Frames::new();
         frames.push(&after_the_preface(&[&head, &head[..10]]));

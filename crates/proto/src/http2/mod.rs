@@ -1,5 +1,5 @@
-//! What of HTTP/2 (RFC 9113) is ours: to see when a client leaves something unfinished. All else is
-//! a library's business.
+//! The part of HTTP/2 (RFC 9113) that is implemented here: noticing what a client leaves
+//! unfinished. A library does everything else.
 
 mod frames;
 

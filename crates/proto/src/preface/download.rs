@@ -1,4 +1,4 @@
-//! The lines of downloads: what a receiver asks for, and what it is answered.
+//! The lines of downloads: requests of a receiver, and replies.
 
 use super::error::PrefaceError;
 use super::fields::{
@@ -13,9 +13,9 @@ use crate::transfer::offer::Token;
 use crate::transfer::percent;
 use crate::transfer::values;
 
-/// The line that asks for a file, line feed included.
+/// Returns the line that requests a file, line feed included.
 pub fn get_line(get: &Get) -> String {
-    // A path in a line is bytes anyway.
+    // The path of a line is bytes.
     let encoded = get.name_raw.clone().unwrap_or_else(|| percent::encode_name(&get.name));
     let mut line = LineWriter::new(&format!("GET {encoded}"));
     line.key("offset", Some(get.offset).filter(|offset| *offset > 0));
@@ -24,7 +24,7 @@ pub fn get_line(get: &Get) -> String {
     line.finish()
 }
 
-/// The line that asks which files are there, line feed included.
+/// Returns the line that requests a listing, line feed included.
 pub fn list_line(list: &List) -> String {
     let mut line = LineWriter::new("LIST");
     let encoded = list.path.as_deref().map(percent::encode_name);
@@ -73,7 +73,7 @@ pub(super) fn parse_list(arguments: &str) -> Result<List, PrefaceError> {
     let rest = if is_option { arguments } else { after };
     if !is_option {
         let (path, raw) = decode(LIST, "path", first)?;
-        // `photos/` is how a person writes a directory, and `/` the whole.
+        // A person writes `photos/` for a directory, and `/` for all files.
         let path = path.strip_suffix('/').unwrap_or(&path);
         list.path = Some(path.to_owned()).filter(|path| !path.is_empty());
         list.path_raw = raw.map(|raw| raw.strip_suffix('/').unwrap_or(&raw).to_owned());
@@ -166,7 +166,7 @@ pub(super) fn parse_list_end(fields: &Fields<'_>) -> Result<ListEnd, PrefaceErro
     })
 }
 
-/// The path of a request: its text and, where that is not all of it, the bytes as they came.
+/// Decodes the path of a request: its text and, if that does not represent it exactly, its bytes.
 fn decode(
     line: &'static str,
     key: &'static str,
@@ -194,7 +194,7 @@ fn parse_path(text: &str) -> Option<FilePath> {
     FilePath::parse_percent_encoded(text).ok()
 }
 
-/// Each word of a line, cut at its equals sign if it has one.
+/// Returns the words of a line, split at the equals sign if there is one.
 fn words(mut rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     std::iter::from_fn(move || {
         let (word, after) = split_word(rest);
@@ -207,7 +207,7 @@ fn words(mut rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     })
 }
 
-/// Reads the value of one key into its place.
+/// Parses the value of one key into its field.
 fn set<T>(
     place: &mut Option<T>,
     line: &'static str,
@@ -253,7 +253,7 @@ fn unknown(
 const RECURSIVE: &str = "recursive";
 const LEFT_OUT: &str = "left_out";
 
-/// What the lines are called in messages.
+/// Names of the lines in messages.
 const GET: &str = "GET line";
 const LIST: &str = "LIST line";
 const ENCODED: &str = "a percent-encoded path, a percent sign itself as %25";

@@ -1,170 +1,170 @@
-//! Why a line is not understood: which word of it, and what was expected there.
+//! Why a line is invalid: the word, and what was expected there.
 
 use super::{BLANKS, KNOWN_KEYS, VERSION};
 use crate::rooms::NameError;
 use crate::transfer::quoted;
 use crate::transfer::values;
 
-/// Why a line is not understood.
+/// Why a line is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrefaceError {
-    /// The line is no text.
+    /// The line is not UTF-8.
     #[error("the line is not UTF-8; write other bytes of a name as percent escapes")]
     NotUtf8,
-    /// The line begins with something else.
+    /// The line does not begin with the preface.
     #[error("expected a line that begins with {VERSION}, not {}", quoted(.found))]
     NotAPreface {
         /// The first word of the line.
         found: String,
     },
-    /// The line is of a version that is not spoken here.
+    /// The version is not supported.
     #[error("unsupported version {}; expected {VERSION}", quoted(.found))]
     WrongVersion {
         /// The first word of the line.
         found: String,
     },
-    /// The verb is missing or none that is known.
+    /// The verb is missing or unknown.
     #[error("unknown verb {} in the preface; expected one of {known}", quoted(.verb))]
     UnknownVerb {
-        /// The word as it came.
+        /// The word as received.
         verb: String,
-        /// The verbs that would have been understood.
+        /// The known verbs.
         known: &'static str,
     },
-    /// `PUT` does not say which name the file shall have.
+    /// `PUT` lacks the name of the file.
     #[error("PUT needs a name; expected {VERSION} PUT photo.jpg size=1024")]
     MissingName,
-    /// A key that is not known might matter to the sender, so it is not passed over.
+    /// The key is unknown. It might matter to the sender, so it is not ignored.
     #[error("unknown key {} in the preface; expected one of {KNOWN_KEYS}", quoted(.key))]
     UnknownKey {
-        /// The key as it came.
+        /// The key as received.
         key: String,
     },
-    /// A word that is no key, most often the second half of a name.
+    /// A word is not a key; most often it is the second half of a name.
     #[error(
         "unexpected word {} in the preface; write a space in a name as %20, or one of \
         the keys {KNOWN_KEYS}",
         quoted(.word)
     )]
     StrayWord {
-        /// The word as it came.
+        /// The word as received.
         word: String,
     },
-    /// `GET` does not say which file.
+    /// `GET` lacks the file.
     #[error("GET needs a name; expected {VERSION} GET photos/a.jpg")]
     NoNameToGet,
-    /// A word of a `GET` or `LIST` line that is none of its own.
+    /// A word of a `GET` or `LIST` line is unknown.
     #[error("unknown word {} in the {line}; expected one of {known}", quoted(.word))]
     UnknownWord {
-        /// Which line.
+        /// The name of the line.
         line: &'static str,
-        /// The word as it came.
+        /// The word as received.
         word: String,
-        /// The words that would have been understood.
+        /// The known words.
         known: &'static str,
     },
-    /// `JOIN` does not say which room.
+    /// `JOIN` lacks the room.
     #[error("JOIN needs a room; expected {VERSION} JOIN lobby as alice")]
     NoRoomToJoin,
-    /// `as` at the end of the line.
+    /// `as` at the end of the line lacks the nickname.
     #[error("a nickname is missing after as; expected {VERSION} JOIN lobby as alice")]
     NoNickname,
-    /// The room or the nickname has a bad name.
+    /// The name of the room, or the nickname, is invalid.
     #[error(transparent)]
     BadName(#[from] NameError),
-    /// `PIPE` or `TAKE` does not say which pipe.
+    /// `PIPE` or `TAKE` lacks the key.
     #[error(
         "the {line} needs a key; expected {VERSION} {} KEY",
         line.split(' ').next().unwrap_or_default()
     )]
     NoPipe {
-        /// Which line.
+        /// The name of the line.
         line: &'static str,
     },
-    /// Something follows `ECHO`.
+    /// There is a word after `ECHO`.
     #[error("unexpected word {} in the ECHO line; the data to echo \
         starts on the next line", quoted(.word))]
     StrayAfterEcho {
-        /// The word as it came.
+        /// The word as received.
         word: String,
     },
-    /// Something follows the digest.
+    /// There is a word after the digest.
     #[error("unexpected word {} in the END line; expected END, \
         or END and one digest", quoted(.word))]
     StrayAfterEnd {
-        /// The word as it came.
+        /// The word as received.
         word: String,
     },
-    /// A key is given twice.
+    /// A key is repeated.
     #[error("key {key} is given twice in the {line}")]
     DuplicateKey {
-        /// Which line.
+        /// The name of the line.
         line: &'static str,
         /// The key.
         key: &'static str,
     },
-    /// A key that needs a value has none.
+    /// A key lacks its value.
     #[error("key {key} in the {line} needs a value: {key}= and {expected}")]
     MissingValue {
-        /// Which line.
+        /// The name of the line.
         line: &'static str,
         /// The key.
         key: &'static str,
-        /// What the value would have to be.
+        /// The values that are valid.
         expected: &'static str,
     },
-    /// A key that must be there is not.
+    /// A required key is missing.
     #[error("key {key} is missing in the {line}; expected {expected}")]
     MissingKey {
-        /// Which line.
+        /// The name of the line.
         line: &'static str,
         /// The key.
         key: &'static str,
-        /// What its value would have to be.
+        /// The values that are valid.
         expected: &'static str,
     },
-    /// A key has a value that it cannot have.
+    /// A key has an invalid value.
     #[error("bad value {} for {key} in the {line}; expected {expected}", quoted(.value))]
     BadValue {
-        /// Which line.
+        /// The name of the line.
         line: &'static str,
         /// The key.
         key: &'static str,
-        /// The value as it came.
+        /// The value as received.
         value: String,
-        /// What it would have to be.
+        /// The values that are valid.
         expected: &'static str,
     },
-    /// The token cannot be read; what came instead may be a secret all the same.
+    /// The token cannot be parsed. Whatever is there may be a secret all the same.
     #[error("bad value for token in the preface; expected {}", values::TOKEN)]
     BadToken,
-    /// Something other than an end follows the content.
+    /// The line after the content is not `END`.
     #[error("expected END after the content, not {}", quoted(.found))]
     NotAnEnd {
         /// The first word of the line.
         found: String,
     },
-    /// The receiver answers with a word that is not known.
+    /// The reply is unknown.
     #[error("unknown reply {}; expected one of GO, RECEIPT, ERROR, FILE, ENTRY, LEFT-OUT, END, \
         JOINED, PIPED, CONTENT", quoted(.word))]
     UnknownReply {
-        /// The word as it came.
+        /// The word as received.
         word: String,
     },
-    /// The receiver refuses for a reason that this version does not know.
+    /// The refusal has an unknown code.
     #[error("refused with the unknown code {}: {}", quoted(.code), quoted(.message))]
     UnknownRefusal {
-        /// The code as it came.
+        /// The code as received.
         code: String,
-        /// What the receiver says of it.
+        /// The message of the receiver.
         message: String,
     },
 }
 
 impl PrefaceError {
-    /// What is told of it to whoever has shown no token where one is asked for: any word of `line`
-    /// may be one in the wrong place, so its place is named and not the word.
+    /// Returns the error for a client that has not sent a required token: any word of `line` may be
+    /// a misplaced token, so its position is named and not the word.
     pub fn without_words(&self, line: &[u8]) -> String {
         let Some(fault) = self.word() else { return self.to_string() };
         let is_fault = |word: &str| {
@@ -179,7 +179,8 @@ impl PrefaceError {
         }
     }
 
-    /// The word at fault, as it came or decoded; none where the message has none of the line's.
+    /// Returns the word at fault, as received or decoded; `None` if the message contains no word of
+    /// the line.
     fn word(&self) -> Option<&str> {
         match self {
             Self::NotAPreface { found: word }

@@ -1,4 +1,4 @@
-//! The words of a line, read and written.
+//! The words of a line: parser and writer.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use crate::transfer::offer::Token;
 use crate::transfer::percent;
 use crate::transfer::values;
 
-/// The keys of a reply. Those that nobody asks for are not looked at.
+/// The keys of a reply. Unused ones are ignored.
 pub(super) struct Fields<'a> {
     line: &'static str,
     /// Keys and values, in their order.
@@ -36,7 +36,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Returns `mtime` with `mtime_ns`, if that is there.
+    /// Returns `mtime` with `mtime_ns`, if present.
     pub(super) fn mtime(&self) -> Result<FileTime, PrefaceError> {
         let seconds = self.required("mtime", values::MTIME, parse_signed)?;
         let parse = file_time::parse_nanoseconds;
@@ -85,18 +85,18 @@ impl LineWriter {
         }
     }
 
-    /// Appends `mtime` and, where it is exact, `mtime_ns`.
+    /// Appends `mtime` and, if it is exact, `mtime_ns`.
     pub(super) fn mtime(&mut self, mtime: Option<FileTime>) {
         self.key("mtime", mtime.map(|mtime| mtime.seconds));
         self.key("mtime_ns", mtime.and_then(|mtime| mtime.nanoseconds));
     }
 
-    /// Appends what is percent-encoded already.
+    /// Appends a percent-encoded value.
     pub(super) fn raw(&mut self, key: &str, encoded: &str) {
         self.word(&format!("{key}={encoded}"));
     }
 
-    /// Appends the text of a path and, where that is not exactly the path, its bytes.
+    /// Appends the text of a path and, if that does not represent it exactly, its bytes.
     pub(super) fn path(&mut self, key: &str, raw_key: &str, path: &FilePath) {
         self.key(key, Some(path.text()));
         if let Some(raw) = path.raw() {
@@ -125,13 +125,13 @@ pub(super) fn as_text(line: &[u8]) -> Result<&str, PrefaceError> {
     std::str::from_utf8(line).map_err(|_| PrefaceError::NotUtf8)
 }
 
-/// The first word, and what follows the one blank behind it; empty at the end of the line.
+/// Returns the first word, and the text after the blank that follows; empty at the end of the line.
 pub(super) fn split_word(text: &str) -> (&str, &str) {
     let text = text.trim_start_matches(BLANKS);
     text.split_once(BLANKS).unwrap_or((text, ""))
 }
 
-/// The words of a line without `token=…`, and what that says.
+/// Returns the words of a line without `token=…`, and the token.
 pub(super) fn take_token(arguments: &str) -> Result<(String, Option<Token>), PrefaceError> {
     let (mut words, mut token) = (Vec::new(), None);
     for word in arguments.split(BLANKS) {
@@ -147,7 +147,7 @@ pub(super) fn take_token(arguments: &str) -> Result<(String, Option<Token>), Pre
     Ok((words.join(" "), token))
 }
 
-/// A line that asks for something, with a token at its end; line feed included.
+/// Returns a request line with a token at its end, line feed included.
 pub fn with_token(mut line: String, token: Option<&Token>) -> String {
     if let Some(token) = token {
         line.truncate(line.trim_end_matches('\n').len());
@@ -158,7 +158,7 @@ pub fn with_token(mut line: String, token: Option<&Token>) -> String {
     line
 }
 
-/// A message is one line, and a client prints it: no control character may pass.
+/// Returns a message on one line without control characters, because a client prints it.
 pub(super) fn on_one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
@@ -167,12 +167,12 @@ pub(super) fn parsed<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 
-/// Digits alone; `u64::from_str` would also take a plus sign.
+/// Parses digits only; `u64::from_str` would also accept a plus sign.
 pub(super) fn parse_decimal(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// Percent-encoded bytes, as they came.
+/// Returns percent-encoded bytes as received.
 pub(super) fn parse_raw(text: &str) -> Option<String> {
     percent::decode_bytes(text).is_ok().then(|| text.to_owned())
 }

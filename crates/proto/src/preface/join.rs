@@ -1,11 +1,11 @@
-//! The lines of rooms: who enters which one, and that it is in.
+//! The lines of rooms: joining one, and the confirmation.
 
 use super::error::PrefaceError;
 use super::fields::{Fields, LineWriter, bad_value, parse_decimal, parsed, split_word};
 use crate::rooms::{EventId, Join, NameError, Nickname, RoomName};
 use crate::transfer::percent;
 
-/// The line that enters a room, line feed included.
+/// Returns the line that joins a room, line feed included.
 pub fn join_line(join: &Join) -> String {
     let mut line = LineWriter::new("JOIN");
     line.word(&percent::encode_name(join.room.as_str()));
@@ -68,7 +68,7 @@ pub(super) fn parse_join(arguments: &str) -> Result<Join, PrefaceError> {
     }
 }
 
-/// What is said to whoever is in.
+/// Writes the confirmation for a member that joined.
 pub(super) fn write_joined(
     room: &RoomName,
     nick: &Nickname,
@@ -83,7 +83,7 @@ pub(super) fn write_joined(
     line.finish()
 }
 
-/// The room, the nickname, how many others are there, and the last event.
+/// Parses the room, the nickname, the number of other members, and the last event.
 pub(super) fn parse_joined(
     fields: &Fields<'_>,
 ) -> Result<(RoomName, Nickname, u64, Option<EventId>), PrefaceError> {
@@ -125,7 +125,7 @@ fn parse_history(text: &str) -> Option<u32> {
     u32::try_from(parse_decimal(text)?).ok()
 }
 
-/// What the line is called in messages.
+/// Name of the line in messages.
 const JOIN: &str = "JOIN line";
 
 const ID: &str = "an id such as k3f9c2-41";

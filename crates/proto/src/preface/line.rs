@@ -1,46 +1,45 @@
-//! Lines out of a stream: held only while they are incomplete, and never beyond a limit.
+//! Lines of a stream: buffered only while they are incomplete, and never beyond a limit.
 
 use std::borrow::Cow;
 
-/// Finds the end of a line in bytes that arrive in any cut, and holds no more than the line itself.
+/// Finds the end of a line in any segmentation, and buffers no more than the line.
 #[derive(Debug, Clone)]
 pub struct LineReader {
     held: Vec<u8>,
     limit: usize,
 }
 
-/// What became of the bytes given to [`LineReader::push`].
+/// The result of [`LineReader::push`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed<'a> {
     /// Bytes of the input that belong to the line, its line feed included; the rest is what follows
     /// it.
     pub used: usize,
-    /// The line without its line feed and a CR before it; none while it goes on. Borrowed unless it
-    /// came in pieces.
+    /// The line without its line feed and a CR before it; `None` if it is incomplete. Borrowed
+    /// unless it arrived in pieces.
     pub line: Option<Cow<'a, [u8]>>,
 }
 
-/// A line did not end in time.
+/// A line exceeds its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no line feed within {limit} bytes")]
 pub struct LineTooLong {
-    /// The most bytes a line may have, line feed included.
+    /// Maximum size of a line, line feed included.
     pub limit: usize,
 }
 
 impl LineReader {
-    /// A reader of lines of at most `limit` bytes, line feed included.
+    /// Returns a reader of lines of at most `limit` bytes, line feed included.
     pub fn new(limit: usize) -> Self {
         Self { held: Vec::new(), limit }
     }
 
-    /// Whether it stands between two lines.
+    /// Returns whether it is between two lines.
     pub const fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// Takes the next bytes. After a line the reader is ready for another; after an error it stays
-    /// one.
+    /// Reads the next bytes. After a line the reader is ready for another; an error is terminal.
     pub fn push<'a>(&mut self, input: &'a [u8]) -> Result<Pushed<'a>, LineTooLong> {
         let room = self.limit - self.held.len();
         let window = &input[..input.len().min(room)];
@@ -56,7 +55,7 @@ impl LineReader {
             return Ok(Pushed { used: at + 1, line: Some(line) });
         }
         self.held.extend_from_slice(window);
-        // A line feed would now be one byte too many, so there is nothing left to wait for.
+        // A line feed would now be one byte too many, so waiting is useless.
         if self.held.len() == self.limit {
             return Err(LineTooLong { limit: self.limit });
         }
@@ -75,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// Pushes all pieces; gives the lines and what is left of the pieces after the last one.
+    /// Pushes all pieces; returns the lines, and the bytes after the last one.
     fn lines_of(limit: usize, pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, LineTooLong> {
         let mut reader = LineReader::new(limit);
         let mut lines = Vec::new();
@@ -91,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_do_not_depend_on_how_the_network_cut_them() {
+    fn lines_do_not_depend_on_segmentation() {
         every_cut(b"one\r\ntw\ro\n\n\r\nrest", |pieces| {
             let lines = lines_of(5, pieces).unwrap();
             assert_eq!(lines, [&b"one"[..], b"tw\ro", b"", b""]);
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_line_is_left_to_the_caller() {
+    fn bytes_after_a_line_stay_with_the_caller() {
         let mut reader = LineReader::new(64);
         let pushed = reader.push(b"END\ncontent\n").unwrap();
         assert_eq!(pushed, Pushed { used: 4, line: Some(Cow::Borrowed(b"END")) });
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_too_long_stays_too_long_and_is_not_held() {
+    fn a_line_too_long_stays_too_long_and_is_not_buffered() {
         let mut reader = LineReader::new(4);
         assert!(reader.push(&[b'a'; 1 << 20]).is_err());
         assert!(reader.push(b"\n").is_err());
@@ -134,12 +133,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cut_gives_the_same_lines_or_the_same_refusal(
+        fn any_segmentation_gives_the_same_lines_or_the_same_refusal(
             wire in prop::collection::vec(prop::sample::select(b"\r\nab".to_vec()), 0..40),
             places in prop::collection::vec(any::<usize>(), 0..6),
             limit in 1..8usize,
         ) {
-            // The plain oracle: complete lines, and none of them, ended or not, beyond the limit.
+            // The oracle: complete lines, and no line, complete or not, beyond the limit.
             let mut lines: Vec<&[u8]> = wire.split(|byte| *byte == b'\n').collect();
             let unended = lines.pop().unwrap();
             let expected = if lines.iter().chain([&unended]).any(|line| line.len() >= limit) {

@@ -18,12 +18,11 @@
 //!   server    ANYPORT/1 TIME Local time … LF   ANYPORT/1 GREETING Welcome to anyport! LF
 //! ```
 //!
-//! Any request may have token=… behind its other words, where the server asks for one; once on a
-//! connection is enough.
+//! Any request may end with token=…, if the server requires one; once on a connection is enough.
 //!
 //! Strict where a sender's mistake would damage a file (an unknown key of a request is refused),
-//! lenient where a person types (runs of blanks, CR LF, names with bare UTF-8). A reply may have
-//! keys that are not known yet.
+//! lenient where a person types (several blanks, CR LF, names with bare UTF-8). A reply may have
+//! unknown keys.
 
 mod download;
 mod error;
@@ -63,50 +62,50 @@ const BLANKS: [char; 2] = [' ', '\t'];
 /// Start of every line but `END`, by which detection recognizes it.
 pub const PREFACE: &[u8] = b"ANYPORT/1 ";
 
-/// What a sender asks for by a line.
+/// A request line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// To take a file; the offer has a name.
+    /// Store a file; the offer has a name.
     Put(Offer),
-    /// To give a file.
+    /// Send a file.
     Get(Get),
-    /// To say which files are there.
+    /// List files.
     List(List),
-    /// To send back what comes.
+    /// Echo the input.
     Echo,
-    /// To enter a room.
+    /// Join a room.
     Join(Join),
-    /// To give what follows to whoever takes it.
+    /// Send the following content into a pipe.
     Give(Give),
-    /// To take it.
+    /// Receive from a pipe.
     Take(Take),
-    /// Something else; its arguments are not read.
+    /// Another request, whose arguments are not parsed.
     Other(Verb),
 }
 
-/// The requests that are known, and not read yet.
+/// The verb of a request without arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Say what time it is.
+    /// Send the time.
     Time,
-    /// Say a welcome.
+    /// Send a welcome.
     Greet,
-    /// Say which lines there are.
+    /// Send the list of request lines.
     Help,
 }
 
 spelled!(Verb, "verb":
     Time = "TIME", Greet = "GREET", Help = "HELP");
 
-/// Reads a request: a whole line, the preface included, without its line feed.
+/// Parses a request: a complete line, with its preface and without its line feed.
 pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
     parse_line(line).map(|(request, _)| request)
 }
 
-/// The same, and the token that the line carries.
+/// Parses a request, and the token in its line.
 pub fn parse_line(line: &[u8]) -> Result<(Request, Option<Token>), PrefaceError> {
     let (verb, arguments) = split_word(after_version(line)?);
-    // These are messages elsewhere, and have their token in them.
+    // Elsewhere these words are messages, which may contain a token.
     match verb {
         "PUT" | "GET" | "LIST" => {
             let request = parse_verb(verb, arguments)?;
@@ -144,7 +143,7 @@ fn parse_verb(verb: &str, arguments: &str) -> Result<Request, PrefaceError> {
     }
 }
 
-/// `TIME`, `GREET` and `HELP` are whole lines.
+/// Parses `TIME`, `GREET` or `HELP`, which have no arguments.
 fn parse_other(verb: Verb, arguments: &str) -> Result<Request, PrefaceError> {
     let line = match verb {
         Verb::Time => "TIME line",

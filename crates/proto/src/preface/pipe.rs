@@ -1,4 +1,4 @@
-//! The lines of pipes: who gives, who takes, and what went through.
+//! The lines of pipes: sender, receiver, and result.
 
 use super::error::PrefaceError;
 use super::fields::{Fields, LineWriter, bad_value, parse_decimal, parse_seconds, split_word};
@@ -7,7 +7,7 @@ use crate::transfer::percent;
 use crate::transfer::receipt::round_to_micros;
 use crate::transfer::values;
 
-/// The line before what is given, line feed included.
+/// Returns the line before the content of a sender, line feed included.
 pub fn give_line(give: &Give) -> String {
     let mut line = LineWriter::new("PIPE");
     line.word(&percent::encode_name(give.key.as_str()));
@@ -16,7 +16,7 @@ pub fn give_line(give: &Give) -> String {
     line.finish()
 }
 
-/// The line that asks for it, line feed included.
+/// Returns the line that requests the content of a pipe, line feed included.
 pub fn take_line(take: &Take) -> String {
     let mut line = LineWriter::new("TAKE");
     line.word(&percent::encode_name(take.key.as_str()));
@@ -74,7 +74,7 @@ pub(super) fn parse_piped(fields: &Fields<'_>) -> Result<Piped, PrefaceError> {
     })
 }
 
-/// What stands before the content where a head was wanted.
+/// Writes the line before the content, if it was requested.
 pub(super) fn write_content(size: Option<u64>) -> String {
     let mut line = LineWriter::new("CONTENT");
     line.key("size", size);
@@ -90,7 +90,7 @@ fn parse_key<'a>(
     arguments: &'a str,
 ) -> Result<(PipeKey, &'a str), PrefaceError> {
     let (word, rest) = split_word(arguments);
-    // Whoever forgets the key would else be told of a bad character in it.
+    // If the key is missing, the error should not be about a bad character in it.
     if word.is_empty() || word.contains('=') {
         return Err(PrefaceError::NoPipe { line });
     }
@@ -120,7 +120,7 @@ fn unknown(line: &'static str, word: &str, known: &'static str) -> PrefaceError 
     PrefaceError::UnknownWord { line, word: word.to_owned(), known }
 }
 
-/// What the lines are called in messages.
+/// Names of the lines in messages.
 const PIPE: &str = "PIPE line";
 const TAKE: &str = "TAKE line";
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_wrong_says_in_which_word() {
+    fn the_error_of_a_pipe_line_names_the_word() {
         for line in ["ANYPORT/1 PIPE", "ANYPORT/1 PIPE size=5"] {
             assert_eq!(refused(line), "the PIPE line needs a key; expected ANYPORT/1 PIPE KEY");
         }

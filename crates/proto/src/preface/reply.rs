@@ -1,4 +1,4 @@
-//! What a receiver says by a line.
+//! A reply line of a receiver or server.
 
 use super::VERSION;
 use super::download::{
@@ -21,46 +21,46 @@ use crate::transfer::refusal::{Refusal, RefusalCode};
 use crate::transfer::tcp_seen::TcpSeen;
 use crate::transfer::values;
 
-/// What a receiver says by a line.
+/// A reply line of a receiver or server.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Reply {
-    /// The sender may send, beginning at this byte of the content.
+    /// The sender may send, from this offset of the content on.
     Go {
-        /// Bytes that the receiver has already.
+        /// Number of bytes that the receiver has.
         offset: u64,
     },
-    /// The file is here, whole.
+    /// The file is stored.
     Receipt(Receipt),
-    /// The file is not taken, or not given.
+    /// The request is refused.
     Error(Refusal),
-    /// A file that was asked for; its content follows.
+    /// The requested file; its content follows.
     File(FileHead),
-    /// A line of a listing.
+    /// An entry of a listing.
     Entry(Entry),
-    /// The member is in the room; the lines of the room follow.
+    /// The client joined the room; the lines of the room follow.
     Joined {
-        /// Where it is.
+        /// The room.
         room: RoomName,
-        /// What it is called there, which may not be what it asked for.
+        /// Its nickname, which may differ from the requested one.
         nick: Nickname,
-        /// How many members are there, itself included.
+        /// Number of members, itself included.
         members: u64,
-        /// The last event before it came; none where nothing has happened yet.
+        /// The last event before it joined; `None` if there was none.
         last: Option<EventId>,
     },
-    /// What a listing left out.
+    /// Entries that a listing omitted.
     LeftOut(LeftOut),
-    /// All of a listing was sent.
+    /// The listing is complete.
     ListEnd(ListEnd),
-    /// All has gone through a pipe.
+    /// The pipe is complete.
     Piped(Piped),
     /// The content of a pipe follows.
     Content {
-        /// Bytes of it, if its sender has said.
+        /// Size in bytes, if its sender announced one.
         size: Option<u64>,
     },
-    /// The time where the server is, in words.
+    /// The server's time, in words.
     Time(String),
     /// A welcome.
     Greeting(String),
@@ -69,7 +69,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The reply as a line, line feed included.
+    /// Returns the reply as a line, line feed included.
     pub fn to_line(&self) -> String {
         match self {
             Self::Go { offset } => format!("{VERSION} GO offset={offset}\n"),
@@ -93,7 +93,7 @@ impl Reply {
         }
     }
 
-    /// Reads a reply: a whole line without its line feed.
+    /// Parses a reply: a complete line without its line feed.
     ///
     /// The line does not mark where a message ends: one that itself ends in `(hint: …)` reads as
     /// message and hint.
@@ -191,7 +191,7 @@ fn parse_refusal(rest: &str) -> Result<Refusal, PrefaceError> {
         let (code, message) = (word.to_owned(), text.to_owned());
         return Err(PrefaceError::UnknownRefusal { code, message });
     };
-    // From the end: a message may quote a peer, a hint is the server's own words.
+    // From the end: a message may quote a peer, a hint consists of the server's own words.
     let parts = text.strip_suffix(')').and_then(|text| text.rsplit_once(HINT_OPEN));
     Ok(match parts {
         Some((message, hint)) => Refusal::new(code, message).with_hint(hint),

@@ -1,4 +1,4 @@
-//! What a sender says by a line: the offer before the content, and the end behind it.
+//! The lines of an upload: the offer before the content, and the end after it.
 
 use super::error::PrefaceError;
 use super::fields::{
@@ -11,9 +11,9 @@ use crate::transfer::offer::{End, Offer, Token};
 use crate::transfer::percent;
 use crate::transfer::values;
 
-/// The line that offers a file, line feed included.
+/// Returns the line that offers a file, line feed included.
 ///
-/// A file without a name is offered as `-`, and the receiver makes one up; a file that is really
+/// A file without a name is offered as `-`, and the receiver generates one; a file that is really
 /// called `-` is written `%2D`.
 pub fn put_line(offer: &Offer) -> String {
     let name = match offer.name.as_deref() {
@@ -38,12 +38,12 @@ pub fn put_line(offer: &Offer) -> String {
     line.finish()
 }
 
-/// Reads what a sender says after the content: `END`, or `END` and a digest.
+/// Parses the line after the content: `END`, or `END` and a digest.
 pub fn parse_end(line: &[u8]) -> Result<End, PrefaceError> {
     let text = as_text(line)?;
     let (word, rest) = split_word(text);
     if word != "END" {
-        // The rest may be a line with a token, where its sender counted wrong.
+        // If its sender counted wrong, the rest may be a line with a token.
         return Err(PrefaceError::NotAnEnd { found: word.to_owned() });
     }
     let (digest, rest) = split_word(rest);
@@ -60,7 +60,7 @@ pub fn parse_end(line: &[u8]) -> Result<End, PrefaceError> {
     }
 }
 
-/// The line after the content, line feed included.
+/// Returns the line after the content, line feed included.
 pub fn end_line(digest: Option<&Digest>) -> String {
     match digest {
         Some(digest) => format!("END {digest}\n"),
@@ -70,7 +70,7 @@ pub fn end_line(digest: Option<&Digest>) -> String {
 
 pub(super) fn parse_put(arguments: &str) -> Result<Offer, PrefaceError> {
     let (name, mut rest) = split_word(arguments);
-    // Whoever forgets the name would else store a file called `size=5`.
+    // If the name is missing, the file should not be called `size=5`.
     let is_key = name.split_once('=').is_some_and(|(key, _)| VALUED_KEYS.contains(&key));
     if name.is_empty() || is_key {
         return Err(PrefaceError::MissingName);
@@ -138,7 +138,7 @@ fn read_key(
     }
 }
 
-/// Reads the value of one key into its place in the offer.
+/// Parses the value of one key into its field of the offer.
 fn set<T>(
     place: &mut Option<T>,
     key: &'static str,
@@ -156,12 +156,11 @@ fn set<T>(
     Ok(())
 }
 
-/// What stands for the name of a file that has none, as it does for standard input on a command
-/// line.
+/// Name of a file without one, as for standard input on a command line.
 const UNNAMED: &str = "-";
 const VALUED_KEYS: [&str; 9] =
     ["size", "digest", "mtime", "mtime_ns", "mode", "id", "exists", "token", "name_raw"];
 
-/// What a request is called in messages.
+/// Name of a request in messages.
 const PUT: &str = "preface";
 const NAME: &str = "percent-encoded UTF-8, a percent sign itself as %25";

@@ -1,4 +1,4 @@
-//! The lines as they are documented, and what must be true of any.
+//! The lines as documented, and properties of all lines.
 
 use proptest::prelude::*;
 
@@ -55,14 +55,14 @@ fn a_put_line_has_a_name_and_any_of_its_keys() {
 }
 
 #[test]
-fn what_a_person_types_is_taken_as_meant() {
+fn lines_typed_by_a_person_are_accepted() {
     let offer = Offer { name: Some("größe=1".to_owned()), size: Some(5), ..Offer::default() };
     assert_eq!(put("ANYPORT/1  PUT\tgröße=1   size=5 "), offer);
     assert_eq!(put("ANYPORT/1 PUT resume").name.as_deref(), Some("resume"));
 }
 
 #[test]
-fn a_join_line_names_the_room_and_what_is_asked() {
+fn a_join_line_has_a_room_and_options() {
     let line = "ANYPORT/1 JOIN größe  as %D0%B6 json self since=k3f9c2-41 history=10 ";
     let join = Join {
         room: "größe".parse().unwrap(),
@@ -73,14 +73,14 @@ fn a_join_line_names_the_room_and_what_is_asked() {
         history: Some(10),
     };
     assert_eq!(parse_request(line.as_bytes()), Ok(Request::Join(join)));
-    // The first word is the room, whatever it is.
+    // The first word is always the room.
     let plain = Join::new("json".parse().unwrap());
     assert_eq!(parse_request(b"ANYPORT/1 JOIN json"), Ok(Request::Join(plain)));
     assert_eq!(parse_request(b"ANYPORT/1 ECHO "), Ok(Request::Echo));
 }
 
 #[test]
-fn a_bad_join_line_is_told_which_word_is_wrong() {
+fn the_error_of_a_join_line_names_the_word() {
     for (line, message) in [
         ("ANYPORT/1 JOIN", "JOIN needs a room; expected ANYPORT/1 JOIN lobby as alice"),
         ("ANYPORT/1 JOIN -x", r#"the room "-x" must begin with a letter or digit"#),
@@ -128,7 +128,7 @@ fn a_bad_join_line_is_told_which_word_is_wrong() {
 }
 
 #[test]
-fn whoever_joins_is_told_where_it_is() {
+fn the_first_event_names_room_and_nickname() {
     let line = "ANYPORT/1 JOINED room=lobby as=%D0%B6 members=3 last=k3f9c2-41";
     let joined = Reply::Joined {
         room: "lobby".parse().unwrap(),
@@ -164,7 +164,7 @@ fn other_verbs_are_known_without_their_arguments() {
 }
 
 #[test]
-fn a_bad_request_is_told_which_word_is_wrong() {
+fn the_error_of_a_request_names_the_word() {
     for (line, message) in [
         ("HELLO PUT x", r#"expected a line that begins with ANYPORT/1, not "HELLO""#),
         ("", r#"expected a line that begins with ANYPORT/1, not """#),
@@ -236,7 +236,7 @@ fn a_bad_request_is_told_which_word_is_wrong() {
 }
 
 #[test]
-fn words_of_a_line_that_is_wrong_are_not_repeated_to_strangers() {
+fn words_of_an_invalid_line_are_not_repeated_to_strangers() {
     for (line, told) in [
         ("ANYPORT/1 s3cret", "word 2 of the line is invalid"),
         ("ANYPORT/1 TAKE  k s3cret", "word 4 of the line is invalid"),
@@ -255,7 +255,7 @@ fn words_of_a_line_that_is_wrong_are_not_repeated_to_strangers() {
         assert!(!said.contains("s3cret"), "{said}");
         assert_eq!(said, told, "{line}");
     }
-    // Nor to anybody else where the word itself says what it is.
+    // A misplaced token is not shown to others either, if the word itself reveals it.
     for line in ["ANYPORT/1 token=s3cret LIST", "ANYPORT/1 TAKE k Token=s3cret"] {
         let said = refused(line);
         assert!(said.contains("\"token=…\"") && !said.contains("s3cret"), "{said}");
@@ -263,7 +263,7 @@ fn words_of_a_line_that_is_wrong_are_not_repeated_to_strangers() {
 }
 
 #[test]
-fn a_token_is_told_to_nobody() {
+fn a_token_is_never_shown() {
     for line in ["ANYPORT/1 PUT x token=s3cret%zz", "ANYPORT/1 PUT x token="] {
         let message = "bad value for token in the preface; expected a non-empty text";
         assert_eq!(refused(line), message);
@@ -314,7 +314,7 @@ fn a_get_line_has_a_name_and_any_of_its_keys() {
         get_line(&full),
         "ANYPORT/1 GET a%20b%2Fgr%C3%B6%C3%9Fe offset=7 digest=none token=x%20y\n"
     );
-    // What is no path at all is for the one to refuse who looks for it.
+    // An invalid path is refused by the service.
     assert_eq!(get("ANYPORT/1 GET ../%2Fx").name, "..//x");
     let raw = get("ANYPORT/1 GET caf%E9");
     assert_eq!((raw.name.as_str(), raw.name_raw.as_deref()), ("caf\u{fffd}", Some("caf%E9")));
@@ -339,7 +339,7 @@ fn a_list_line_may_be_short() {
 }
 
 #[test]
-fn a_bad_question_is_told_which_word_is_wrong() {
+fn the_error_of_a_download_line_names_the_word() {
     for (line, message) in [
         ("ANYPORT/1 GET", "GET needs a name; expected ANYPORT/1 GET photos/a.jpg"),
         ("ANYPORT/1 GET offset=5", "GET needs a name; expected ANYPORT/1 GET photos/a.jpg"),
@@ -372,7 +372,7 @@ fn a_bad_question_is_told_which_word_is_wrong() {
 }
 
 #[test]
-fn answers_to_questions_are_lines_as_documented() {
+fn replies_to_downloads_are_lines_as_documented() {
     let name = FilePath::parse("a b/x").unwrap();
     let head = FileHead {
         name: name.clone(),
@@ -425,7 +425,7 @@ fn an_end_may_have_a_digest() {
 }
 
 #[test]
-fn a_bad_end_is_told_which_word_is_wrong() {
+fn the_error_of_an_end_line_names_the_word() {
     for (line, message) in [
         ("ENDE", r#"expected END after the content, not "ENDE""#),
         ("\0\0", r#"expected END after the content, not "\0\0""#),
@@ -514,7 +514,7 @@ fn keys_of_a_later_version_in_a_reply_are_ignored() {
 }
 
 #[test]
-fn a_bad_reply_is_told_which_word_is_wrong() {
+fn the_error_of_a_reply_names_the_word() {
     for (line, message) in [
         ("ANYPORT/2 GO", r#"unsupported version "ANYPORT/2"; expected ANYPORT/1"#),
         (
@@ -563,8 +563,8 @@ proptest! {
     }
 
     #[test]
-    fn a_question_survives_being_written_and_read(get in any_get(), list in any_list()) {
-        // A slash at the end of a directory is how a person writes it.
+    fn a_download_line_survives_being_written_and_read(get in any_get(), list in any_list()) {
+        // A person writes a directory with a slash at its end.
         prop_assume!(!list.path.as_ref().is_some_and(|path| path.ends_with('/')));
         for (line, request) in
             [
@@ -682,7 +682,7 @@ fn any_line_carries_a_token_and_none_shows_it() {
 }
 
 #[test]
-fn what_follows_content_that_was_counted_wrong_shows_no_token() {
+fn a_line_after_miscounted_content_shows_no_token() {
     let error = parse_end(b"ANYPORT/1 PUT x token=s3cret").unwrap_err();
     assert!(!error.to_string().contains("s3cret") && !format!("{error:?}").contains("s3cret"));
 }

@@ -1,9 +1,8 @@
-//! Which event it was: `k3f9c2-41` is the 41st of its room, counted by the server that started as
-//! `k3f9c2`.
+//! Event IDs: `k3f9c2-41` is the 41st event of its room, in the epoch `k3f9c2`.
 //!
-//! A client gives an id back to hear what came after it. The epoch tells the server whether its own
-//! count is meant: after a restart it counts from 1 again, and an old id must not pass for a new
-//! one.
+//! A client sends an ID to receive the events after it. The epoch shows whether the server's
+//! current count is meant: after a restart it counts from 1 again, and an old ID must not match a
+//! new event.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,40 +10,39 @@ use std::str::FromStr;
 use super::name::ALPHABET;
 use crate::transfer::quoted;
 
-/// Which event of which count.
+/// The ID of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId {
-    /// Which start of the room counted.
+    /// The epoch of the room.
     pub epoch: Epoch,
-    /// The how many-th event of the room, from 1.
+    /// Number of the event in the room, from 1.
     pub number: u64,
 }
 
-/// One start of a room: six letters and digits.
+/// The epoch of a room, new at each start: six letters and digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch([u8; LEN]);
 
-/// A text that is no id.
+/// Why a text is not an event ID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} is not an event id; expected one such as k3f9c2-41", quoted(.text))]
 pub struct BadEventId {
-    /// The text as it came.
+    /// The text as received.
     pub text: String,
 }
 
 impl EventId {
-    /// An id that no room has given: everything it keeps comes after it, and what came before is
-    /// lost.
+    /// An ID of no event: all stored events follow it, and earlier ones are lost.
     pub const UNKNOWN: Self = Self { epoch: Epoch(*b"------"), number: 0 };
 }
 
 impl Epoch {
-    /// A new one.
+    /// Returns an epoch of these random bytes.
     pub fn new(random: [u8; LEN]) -> Self {
         Self(random.map(|byte| ALPHABET[usize::from(byte) % ALPHABET.len()]))
     }
 
-    /// The epoch as text.
+    /// Returns the epoch as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("both ways to make one give ASCII")
     }
@@ -74,7 +72,7 @@ impl FromStr for EventId {
     fn from_str(text: &str) -> Result<Self, BadEventId> {
         let read = || {
             let (epoch, number) = text.split_once('-')?;
-            // Clients compare ids as texts, so there is one spelling of each.
+            // Clients compare IDs as text, so each has only one form.
             let plain = number.bytes().all(|byte| byte.is_ascii_digit())
                 && (number == "0" || !number.starts_with('0'));
             let number = plain.then(|| number.parse().ok())??;
@@ -105,7 +103,7 @@ pub(in crate::rooms) mod tests {
     }
 
     #[test]
-    fn an_id_has_one_spelling() {
+    fn an_id_has_one_form() {
         for text in [
             "",
             "41",

@@ -1,7 +1,7 @@
-//! How somebody enters a room: which one, as whom, and from which event on it wants to hear.
+//! Requests to join a room: its name, the nickname, and the first event to receive.
 //!
-//! Raw TCP says it by a preface line ([`crate::preface`]), all else by the path and the query of a
-//! URL: `/rooms/lobby?as=alice&self&since=k3f9c2-41&history=10&json`.
+//! Raw TCP has a preface line ([`crate::preface`]), other protocols the path and query of a URL:
+//! `/rooms/lobby?as=alice&self&since=k3f9c2-41&history=10&json`.
 
 use super::id::EventId;
 use super::name::{NameError, Nickname, RoomName};
@@ -9,75 +9,75 @@ use super::{BadEventId, ROOMS_PATH};
 use crate::transfer::percent;
 use crate::transfer::quoted;
 
-/// Asks to enter a room.
+/// A request to join a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
-    /// Which room.
+    /// The room.
     pub room: RoomName,
-    /// What the member wants to be called; a reader of an event stream that has none is a listener.
+    /// The requested nickname; the reader of an event stream without one is a listener.
     pub nick: Option<Nickname>,
-    /// Whether it is told JSON instead of plain text.
+    /// Whether it receives JSON instead of plain text.
     pub json: bool,
-    /// Whether it is told its own messages too.
+    /// Whether it receives its own messages too.
     pub own: bool,
-    /// It knows all events up to this one.
+    /// The last event that it has.
     pub since: Option<EventId>,
-    /// How many of the last events it wants at most; none is all that are kept.
+    /// Maximum number of earlier events to receive; `None` for all that are stored.
     pub history: Option<u32>,
 }
 
-/// Why a URL enters no room.
+/// Why a URL does not name a room.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
     /// The path is not that of a room.
     #[error("{} is not the path of a room; expected one such as {ROOMS_PATH}lobby", quoted(.path))]
     NotARoom {
-        /// The path as it came.
+        /// The path as received.
         path: String,
     },
-    /// Nothing follows `/rooms/`.
+    /// There is no name after `/rooms/`.
     #[error("{ROOMS_PATH} has no room name; expected a path such as {ROOMS_PATH}lobby")]
     NoRoom,
-    /// A percent sign without two hexadecimal digits, or bytes that are no UTF-8.
+    /// A percent sign lacks its two hexadecimal digits, or the text is not UTF-8.
     #[error("{} is not percent-encoded UTF-8", quoted(.text))]
     NotEncoded {
-        /// The part of the URL as it came.
+        /// The part of the URL as received.
         text: String,
     },
-    /// The room or the nickname has a bad name.
+    /// The name of the room, or the nickname, is invalid.
     #[error(transparent)]
     BadName(#[from] NameError),
-    /// The id in `since`.
+    /// The ID in `since` is invalid.
     #[error(transparent)]
     BadId(#[from] BadEventId),
-    /// The number in `history`.
+    /// The number in `history` is invalid.
     #[error("bad value {} for history; expected a number of events", quoted(.value))]
     BadHistory {
-        /// The value as it came.
+        /// The value as received.
         value: String,
     },
-    /// A key that is not known might matter to the sender, so it is not passed over.
+    /// A key is unknown. It might matter to the sender, so it is not ignored.
     #[error("unknown key {} in the query; expected one of {KNOWN}", quoted(.key))]
     UnknownKey {
-        /// The key as it came.
+        /// The key as received.
         key: String,
     },
-    /// A key that needs a value has none.
+    /// A key lacks its value.
     #[error("key {key} in the query needs a value: {key}=…")]
     MissingValue {
         /// The key.
         key: &'static str,
     },
-    /// A key that stands alone has a value.
+    /// A key has a value, but does not take one.
     #[error("key {key} in the query takes no value, but has {}", quoted(.value))]
     StrayValue {
         /// The key.
         key: &'static str,
-        /// The value as it came.
+        /// The value as received.
         value: String,
     },
-    /// A key is given twice.
+    /// A key is repeated.
     #[error("key {key} is given twice in the query")]
     DuplicateKey {
         /// The key.
@@ -86,12 +86,12 @@ pub enum TargetError {
 }
 
 impl Join {
-    /// Into `room`, with nothing asked for.
+    /// Returns a request for `room` with default options.
     pub fn new(room: RoomName) -> Self {
         Self { room, nick: None, json: false, own: false, since: None, history: None }
     }
 
-    /// Reads a path, and a query without its question mark.
+    /// Parses a path, and a query without its question mark.
     pub fn from_target(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
         let room = path.strip_prefix(ROOMS_PATH);
         let room = room.ok_or_else(|| TargetError::NotARoom { path: path.to_owned() })?;
@@ -99,7 +99,7 @@ impl Join {
             return Err(TargetError::NoRoom);
         }
         let mut join = Self::new(decoded(room)?.parse()?);
-        // Browsers leave a lone ampersand where a form had nothing.
+        // Browsers leave empty pairs for empty form fields.
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = match pair.split_once('=') {
                 Some((key, value)) => (decoded(key)?, decoded(value)?),
@@ -110,7 +110,7 @@ impl Join {
         Ok(join)
     }
 
-    /// Path and query of the URL that enters the room.
+    /// Returns path and query of the URL that joins the room.
     pub fn to_target(&self) -> String {
         let Self { room, nick, json, own, since, history } = self;
         let encoded = |nick: &Nickname| format!("as={}", percent::encode_name(nick.as_str()));
@@ -138,7 +138,7 @@ impl Join {
     }
 }
 
-/// Digits alone; `u32::from_str` would also take a plus sign.
+/// Parses digits only; `u32::from_str` would also accept a plus sign.
 fn parse_history(text: &str) -> Result<u32, TargetError> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let most = digits.then(|| text.parse().ok()).flatten();
@@ -161,7 +161,7 @@ fn set<T>(
     Ok(())
 }
 
-/// What makes queries in browsers writes `self=`, which says no more than `self`.
+/// Sets a flag: `self`, or `self=` as browsers write it.
 fn set_flag(place: &mut bool, key: &'static str, value: &str) -> Result<(), TargetError> {
     if *place {
         return Err(TargetError::DuplicateKey { key });
@@ -211,7 +211,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_url_names_the_room_and_what_is_asked() {
+    fn a_room_url_has_a_name_and_options() {
         let query = "as=%D0%B6&self&since=k3f9c2-41&history=10&json=&";
         let join = Join {
             room: "größe".parse().unwrap(),
@@ -228,7 +228,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_bad_url_is_told_what_is_wrong_with_it() {
+    fn the_error_of_a_room_url_names_its_fault() {
         for (path, query, message) in [
             (
                 "/room/a",

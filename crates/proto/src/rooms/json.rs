@@ -1,12 +1,10 @@
-//! Texts as JSON, appended to what is there: a message is written once for each kind of member, and
-//! copied nowhere.
+//! JSON texts, appended to a buffer: a message is encoded once for each form, and copied nowhere.
 
 use std::fmt::{Display, Write};
 
 use crate::visible::picture;
 
-/// Appends `text` in quotes, made visible: of what JSON must escape only two characters are left
-/// then.
+/// Appends `text` in quotes, made visible: after that JSON must escape only two characters.
 pub(super) fn push_string(into: &mut String, text: &str) {
     into.push('"');
     let mut plain = 0;
@@ -26,12 +24,12 @@ pub(super) fn push_string(into: &mut String, text: &str) {
     into.push('"');
 }
 
-/// Appends `"key":"value"` for a value that has neither quotes nor controls in it.
+/// Appends `"key":"value"` for a value without quotes and control characters.
 pub(super) fn push_plain(into: &mut String, key: &str, value: impl Display) {
     write!(into, "\"{key}\":\"{value}\"").expect("a String takes all");
 }
 
-/// Appends a list of values that have neither quotes nor controls in them.
+/// Appends a list of values without quotes and control characters.
 pub(super) fn push_list(into: &mut String, values: impl IntoIterator<Item = impl Display>) {
     into.push('[');
     for (at, value) in values.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What a member said, as the others are told.
+//! Messages of members.
 
 use std::fmt;
 use std::fmt::Write;
@@ -14,44 +14,44 @@ use crate::visible::push_visible;
 /// A message of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Which event it is.
+    /// ID of the event.
     pub id: EventId,
-    /// Who said it.
+    /// Nickname of its sender.
     pub from: Nickname,
-    /// What was said.
+    /// The text.
     pub text: String,
-    /// When, by the clock of the server; RFC 3339.
+    /// Time of the server's clock, RFC 3339.
     pub time: String,
-    /// What its sender knows it by.
+    /// The key that its sender gave it.
     pub key: Option<MessageKey>,
 }
 
-/// The same, borrowed: what a server has at hand when it tells a message.
+/// A borrowed [`Message`], for encoding without allocation.
 #[derive(Debug, Clone, Copy)]
 pub struct MessageView<'a> {
-    /// Which event it is.
+    /// ID of the event.
     pub id: EventId,
-    /// Who said it.
+    /// Nickname of its sender.
     pub from: &'a Nickname,
-    /// What was said.
+    /// The text.
     pub text: &'a str,
-    /// When.
+    /// Time, RFC 3339.
     pub time: &'a str,
-    /// What its sender knows it by.
+    /// The key that its sender gave it.
     pub key: Option<&'a MessageKey>,
 }
 
-/// What a client knows its own message by, to find it again in what the room tells.
+/// The key that a client gives its message, to recognize it among the events of the room.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageKey(String);
 
-/// A text that is no key.
+/// Why a text is not a message key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} is not a key; expected {EXPECTED}", quoted(.0))]
 pub struct BadKey(String);
 
 impl Message {
-    /// The message, borrowed.
+    /// Returns the message, borrowed.
     pub fn view(&self) -> MessageView<'_> {
         let Self { id, from, text, time, key } = self;
         MessageView { id: *id, from, text, time, key: key.as_ref() }
@@ -59,7 +59,7 @@ impl Message {
 }
 
 impl MessageView<'_> {
-    /// Appends the message as JSON. Nothing is allocated but in `into`.
+    /// Appends the message as JSON. Allocates only in `into`.
     pub fn push_json(&self, into: &mut String) {
         into.push_str("{\"message\":{");
         push_plain(into, "id", self.id);
@@ -84,7 +84,7 @@ impl MessageView<'_> {
 }
 
 impl MessageKey {
-    /// The key as text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -106,5 +106,5 @@ impl fmt::Display for MessageKey {
     }
 }
 
-/// What a key is, in the words of an error message.
+/// The form of a key, in the words of an error message.
 pub(super) const EXPECTED: &str = "1 to 64 of A-Z a-z 0-9 _ -";

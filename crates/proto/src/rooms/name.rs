@@ -1,8 +1,8 @@
-//! What rooms and their members are called.
+//! Names of rooms and nicknames of members.
 //!
-//! Both stand in lines between words (`alice: hello`, `* bob joined`), so neither has blanks,
-//! colons or anything that cannot be seen; and neither begins with a mark, so that no member's line
-//! looks like a notice.
+//! Both appear in lines between words (`alice: hello`, `* bob joined`), so neither has blanks,
+//! colons or invisible characters; and neither begins with a mark, so that no member's line looks
+//! like a notice.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,45 +14,45 @@ use crate::transfer::quoted;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomName(String);
 
-/// What a member is called in its room.
+/// The nickname of a member in its room.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Nickname(String);
 
-/// Why a text names no room, or no member.
+/// Why a text is not the name of a room, or not a nickname.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// There is none.
+    /// It is empty.
     #[error("the {what} is empty")]
     Empty {
-        /// What it should have named.
+        /// The kind of name.
         what: &'static str,
     },
     /// It has too many characters.
     #[error("the {what} {} is longer than {most} characters", quoted(.name))]
     TooLong {
-        /// What it should have named.
+        /// The kind of name.
         what: &'static str,
-        /// The name as it came.
+        /// The name as received.
         name: String,
-        /// How many characters it may have.
+        /// Maximum number of characters.
         most: usize,
     },
     /// It begins with a mark.
     #[error("the {what} {} must begin with a letter or digit", quoted(.name))]
     BadStart {
-        /// What it should have named.
+        /// The kind of name.
         what: &'static str,
-        /// The name as it came.
+        /// The name as received.
         name: String,
     },
-    /// A character that names do not have.
+    /// It has an invalid character.
     #[error("{character:?} is not allowed in the {what} {}; allowed are \
         letters, digits and - _ .", quoted(.name))]
     BadCharacter {
-        /// What it should have named.
+        /// The kind of name.
         what: &'static str,
-        /// The name as it came.
+        /// The name as received.
         name: String,
         /// The first such character.
         character: char,
@@ -60,7 +60,7 @@ pub enum NameError {
 }
 
 impl NameError {
-    /// The name as it came; none where there was none.
+    /// Returns the name as received; `None` if it is empty.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Empty { .. } => None,
@@ -72,20 +72,20 @@ impl NameError {
 }
 
 impl RoomName {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Nickname {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same with `-n` behind it, for whoever comes when the name is taken. A long name gives
-    /// way to the number.
+    /// Returns the name with `-n` at its end, for a member whose nickname is in use. A long name is
+    /// shortened.
     #[must_use]
     pub fn numbered(&self, n: u64) -> Self {
         let end = format!("-{n}");
@@ -93,7 +93,8 @@ impl Nickname {
         Self(kept.chain(end.chars()).collect())
     }
 
-    /// The name of somebody who gave none: `guest-` and a character for each of the random bytes.
+    /// Returns the name of a member without one: `guest-` and a character for each of the random
+    /// bytes.
     #[must_use]
     pub fn guest(random: [u8; 4]) -> Self {
         let characters =
@@ -130,12 +131,12 @@ impl fmt::Display for Nickname {
     }
 }
 
-/// Checks what is to be a name like that of a room.
+/// Checks a name by the rules of room names.
 pub(crate) fn check(what: &'static str, name: &str, most: usize) -> Result<String, NameError> {
     let bad = name.chars().find(|c| !is_letter_or_digit(*c) && !matches!(c, '-' | '_' | '.'));
     match name.chars().next() {
         None => Err(NameError::Empty { what }),
-        // A name of four bytes a character is not counted beyond what it may have.
+        // Characters of several bytes: count them up to the limit.
         Some(_) if name.chars().nth(most).is_some() => {
             Err(NameError::TooLong { what, name: name.to_owned(), most })
         }
@@ -151,14 +152,14 @@ pub(crate) fn check(what: &'static str, name: &str, most: usize) -> Result<Strin
     }
 }
 
-/// Unicode calls four fillers of Hangul letters, and shows nothing for them: two names would look
-/// the same.
+/// Returns whether a character is a letter or digit. Unicode has four invisible fillers of Hangul
+/// letters, with which two names would look the same.
 fn is_letter_or_digit(character: char) -> bool {
     character.is_alphanumeric()
         && !matches!(character, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
 }
 
-/// Letters and digits that are not taken for each other.
+/// Letters and digits that are not easily confused.
 pub(super) const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 #[cfg(test)]
@@ -184,7 +185,7 @@ pub(in crate::rooms) mod tests {
     }
 
     #[test]
-    fn a_bad_name_is_told_what_is_wrong_with_it() {
+    fn the_error_of_a_name_names_its_fault() {
         let refused = |name: &str| name.parse::<RoomName>().unwrap_err().to_string();
         assert_eq!(refused(""), "the room is empty");
         assert_eq!(refused("-a"), r#"the room "-a" must begin with a letter or digit"#);
@@ -205,7 +206,7 @@ pub(in crate::rooms) mod tests {
     }
 
     #[test]
-    fn what_breaks_a_line_or_cannot_be_seen_is_no_name() {
+    fn line_ends_and_invisible_characters_are_invalid_in_names() {
         for character in
             [':', '*', '!', '/', '\n', '\r', '\u{1b}', '\u{202e}', '\u{200b}', '\u{3164}']
         {
@@ -216,7 +217,7 @@ pub(in crate::rooms) mod tests {
     }
 
     #[test]
-    fn a_taken_name_gets_a_number_and_stays_a_name() {
+    fn a_name_in_use_gets_a_number_and_stays_valid() {
         let alice: Nickname = "alice".parse().unwrap();
         assert_eq!(alice.numbered(2).as_str(), "alice-2");
         let long: Nickname = "ж".repeat(32).parse().unwrap();

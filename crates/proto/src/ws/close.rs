@@ -1,10 +1,10 @@
-//! Close frames (RFC 6455 §5.5.1, §7.4): a code, a reason, and which codes may stand on the wire.
+//! Close frames (RFC 6455 §5.5.1, §7.4): a code, a reason, and the codes that may be sent.
 
 use super::Violation;
 
-/// A close code that may stand in a frame: 1000 to 1003, 1007 to 1014, 3000 to 4999.
+/// A close code that may be sent: 1000 to 1003, 1007 to 1014, 3000 to 4999.
 ///
-/// 1005, 1006 and 1015 say locally what no frame said; they cannot be built, so they can never be
+/// 1005, 1006 and 1015 are only for local use; they cannot be constructed, so they can never be
 /// sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseCode(u16);
@@ -12,24 +12,24 @@ pub struct CloseCode(u16);
 impl CloseCode {
     /// The purpose is fulfilled.
     pub const NORMAL: Self = Self(1000);
-    /// The peer goes away: a closed tab, a server that stops.
+    /// The peer goes away: a closed tab, a stopping server.
     pub const GOING_AWAY: Self = Self(1001);
-    /// The peer broke a rule of the protocol.
+    /// The peer violated the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// Text that is not UTF-8, or another mismatch of content and kind.
     pub const UNSUPPORTED: Self = Self(1003);
     /// Data that contradicts its type.
     pub const INVALID_DATA: Self = Self(1007);
-    /// Against our policy; the reason says which.
+    /// A local policy forbids it; the reason names it.
     pub const POLICY: Self = Self(1008);
-    /// A message longer than we take.
+    /// A message is too long.
     pub const TOO_BIG: Self = Self(1009);
-    /// Too much is going on; the same may work later.
+    /// The server is busy; the same may work later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
-    /// Our side broke: a full disk, a failing write.
+    /// An internal error, such as a full disk.
     pub const INTERNAL: Self = Self(1011);
 
-    /// A code as read from a frame or chosen by a program.
+    /// Checks a code that was read from a frame or chosen by a program.
     ///
     /// # Errors
     /// [`Violation::CloseCode`] for codes that are reserved, unassigned or never sent (§7.4.2).
@@ -40,7 +40,7 @@ impl CloseCode {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn value(self) -> u16 {
         self.0
     }
@@ -52,10 +52,10 @@ impl std::fmt::Display for CloseCode {
     }
 }
 
-/// Code and reason out of the payload of a Close frame. No payload at all is `(None, "")`.
+/// Decodes code and reason of a Close frame. Without payload returns `(None, "")`.
 ///
 /// # Errors
-/// One byte, a code that may not be sent, or a reason that is not UTF-8.
+/// One byte, a code that must not be sent, or a reason that is not UTF-8.
 pub(super) fn decode(payload: &[u8]) -> Result<(Option<CloseCode>, &str), Violation> {
     match payload {
         [] => Ok((None, "")),
@@ -68,7 +68,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<(Option<CloseCode>, &str), Violat
     }
 }
 
-/// The payload of a Close frame: at most 125 bytes, the reason cut on a character's border.
+/// Encodes the payload of a Close frame: at most 125 bytes, the reason cut at a character boundary.
 pub(super) fn encode(code: Option<CloseCode>, reason: &str) -> Vec<u8> {
     let Some(code) = code else { return Vec::new() };
     let mut payload = code.value().to_be_bytes().to_vec();
@@ -76,7 +76,7 @@ pub(super) fn encode(code: Option<CloseCode>, reason: &str) -> Vec<u8> {
     payload
 }
 
-/// The longest reason: 125 bytes of control payload less the code.
+/// Maximum size of a reason: 125 bytes of control payload minus the code.
 pub const MAX_REASON: usize = 123;
 
 #[cfg(test)]

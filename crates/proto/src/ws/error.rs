@@ -1,9 +1,9 @@
-//! What a peer can break, and with which close code it is told.
+//! Protocol violations, and their close codes.
 
 use super::{CloseCode, Opcode};
 
-/// A rule of RFC 6455 or 7692 that the peer broke. Terminal: after one, the stream cannot be
-/// understood any more.
+/// A rule of RFC 6455 or 7692 that the peer violated. Terminal: the rest of the stream cannot be
+/// interpreted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -37,27 +37,27 @@ pub enum Violation {
     /// A new message before the last one ended.
     #[error("a {0:?} frame inside a fragmented message")]
     MessageInsideMessage(Opcode),
-    /// One frame above the limit, decided from its header.
+    /// A frame above the limit, decided from its header.
     #[error("a frame of {announced} bytes exceeds the limit of {limit}")]
     FrameTooLong {
-        /// What the header says.
+        /// Length in the header.
         announced: u64,
-        /// What we take.
+        /// The limit.
         limit: u64,
     },
-    /// A message above the limit, summed over its fragments, decided from the header that oversteps
+    /// A message above the limit, summed over its fragments, decided from the header that exceeds
     /// it.
     #[error("a message of at least {announced} bytes exceeds the limit of {limit}")]
     MessageTooLong {
         /// The sum so far, this frame included.
         announced: u64,
-        /// What we take.
+        /// The limit.
         limit: u64,
     },
     /// A compressed message above the limit, counted as it is inflated.
     #[error("a compressed message inflates to more than the limit of {limit} bytes")]
     InflatedTooLong {
-        /// What we take.
+        /// The limit.
         limit: u64,
     },
     /// Compressed payload that cannot be inflated, or that ends inside a block.
@@ -66,10 +66,10 @@ pub enum Violation {
     /// Text that is not UTF-8.
     #[error("text is not valid UTF-8")]
     NotUtf8,
-    /// A Close frame with half a code.
+    /// A Close frame with one byte of payload.
     #[error("a Close frame has one byte of payload")]
     CloseOfOneByte,
-    /// A close code that may not stand in a frame.
+    /// A close code that must not be sent.
     #[error("close code {0} is not allowed")]
     CloseCode(u16),
     /// A close reason that is not UTF-8.
@@ -78,7 +78,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The close code to send before giving up (§7.4.1).
+    /// Returns the close code to send (§7.4.1).
     pub const fn close_code(&self) -> CloseCode {
         match self {
             Self::FrameTooLong { .. }
@@ -89,7 +89,7 @@ impl Violation {
         }
     }
 
-    /// Where the rule stands.
+    /// Returns the section of the rule.
     pub const fn section(&self) -> &'static str {
         match self {
             Self::ReservedBits(_)

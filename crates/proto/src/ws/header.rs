@@ -1,63 +1,62 @@
 //! WebSocket frame headers (RFC 6455 §5.2).
 //!
-//! A header is 2 to 14 bytes. [`decode`] looks at the start of the receive buffer and answers
-//! without consuming, so the caller may append and ask again. What can be refused is refused at the
-//! first byte that shows it: a control frame that is too long from its second byte, a length in a
-//! longer form than it needs as soon as it is read.
+//! A header is 2 to 14 bytes. [`decode`] parses the start of the receive buffer without consuming
+//! it, so the caller may append and call again. Violations are reported at the first byte that
+//! shows them: a control frame that is too long at its second byte, a length in a longer form than
+//! needed as soon as it is read.
 #![warn(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use super::{Opcode, Role, Violation};
 
-/// Bytes of the longest header: two, a 64-bit length, a mask key.
+/// Size of the longest header: two bytes, a 64-bit length, a mask key.
 pub const MAX_HEADER: usize = 14;
 
-/// A parser's three answers: this, not yet, or an error.
+/// The result of a parser: a value, or a request for more input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decoded<T> {
-    /// The value, and how many bytes of the input it took.
+    /// The value, and its size.
     Done {
         /// What was decoded.
         value: T,
         /// Bytes that belong to it.
         used: usize,
     },
-    /// The input is a good beginning.
+    /// The input is valid but incomplete.
     NeedMore {
-        /// Bytes that the input must have before asking again makes sense.
+        /// Minimum size of the input for the next call.
         at_least: usize,
     },
 }
 
-/// What a frame says of itself before its payload.
+/// A frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Whether this frame is the last of its message.
     pub fin: bool,
     /// RSV1: this frame begins a compressed message (RFC 7692 §7.2.3).
     pub compressed: bool,
-    /// What the frame is for.
+    /// The kind of frame.
     pub opcode: Opcode,
-    /// The mask key; `None` on a server's frames.
+    /// The mask key; `None` for frames of a server.
     pub key: Option<[u8; 4]>,
-    /// Payload bytes that follow, at most 2^63 - 1.
+    /// Size of the payload that follows, at most 2^63 - 1.
     pub length: u64,
 }
 
-/// What RSV1 means on a connection.
+/// The meaning of RSV1 on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rsv1 {
-    /// Nothing: it must be 0.
+    /// None: it must be 0.
     Reserved,
-    /// On the first frame of a data message, that the message is compressed: permessage-deflate was
-    /// agreed on.
+    /// The first frame of a compressed message has it: permessage-deflate was negotiated.
     Deflate,
 }
 
 /// Decodes the header of a frame that `receiver` receives.
 ///
 /// # Errors
-/// The rule that the sender broke. Control frames are checked here too, as their rules need nothing
-/// but the header.
+/// The rule that the sender violated. Control frames are checked here too, as their rules depend
+/// only on the header.
 pub fn decode(input: &[u8], receiver: Role, rsv1: Rsv1) -> Result<Decoded<Header>, Violation> {
     let [first, rest @ ..] = input else { return Ok(Decoded::NeedMore { at_least: 2 }) };
     let fin = first & 0x80 != 0;
@@ -125,7 +124,7 @@ pub fn decode(input: &[u8], receiver: Role, rsv1: Rsv1) -> Result<Decoded<Header
     Ok(Decoded::Done { value, used: used + 4 })
 }
 
-/// A header as bytes, ready to be sent; the length in its shortest form.
+/// An encoded header; its length is in the shortest form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
     bytes: [u8; MAX_HEADER],
@@ -140,7 +139,7 @@ impl std::ops::Deref for Encoded {
     }
 }
 
-/// Bytes that [`encode`] gives for a payload of `length` bytes.
+/// Returns the header size for a payload of `length` bytes.
 pub const fn encoded_len(length: u64, masked: bool) -> usize {
     let key = if masked { 4 } else { 0 };
     match length {
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn pd_4_rsv1_stands_on_the_first_frame_of_a_data_message_alone() {
+    fn pd_4_rsv1_is_only_on_the_first_frame_of_a_data_message() {
         let deflate = |wire| decode(&hex(wire), Role::Server, Rsv1::Deflate);
         for (wire, compressed) in
             [("c1 80 00000000", true), ("42 80 00000000", true), ("81 80 00000000", false)]

@@ -1,30 +1,29 @@
 //! Masking (RFC 6455 §5.3): payload XOR a key of four bytes that repeats.
 //!
-//! A [`Mask`] is the key together with how far it has come, so that payload may arrive in pieces of
-//! any length: after each piece the key is rotated, and the next piece begins with the right byte.
+//! A [`Mask`] is the key together with its phase, so that payload may arrive in pieces of any
+//! length: after each piece the key is rotated, and the next piece begins with the right byte.
 
-/// Where mask keys come from. A client must take them from a source that nobody can predict
-/// (§10.3).
+/// A source of mask keys. A client needs an unpredictable one (§10.3).
 pub trait KeySource: Send {
-    /// A fresh key for one frame.
+    /// Returns a fresh key for one frame.
     fn next_key(&mut self) -> [u8; 4];
 }
 
-/// A key and its phase.
+/// A mask key and its phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mask {
-    /// Rotated so that its first byte is the one that meets the next byte of payload.
+    /// Rotated, so that its first byte masks the next byte of payload.
     key: [u8; 4],
 }
 
 impl Mask {
-    /// The mask at the start of a frame.
+    /// Returns the mask at the start of a frame.
     pub const fn new(key: [u8; 4]) -> Self {
         Self { key }
     }
 
-    /// Masks or unmasks the next piece of the payload in place; touches nothing else.
-    // PERF: a plain loop over 32-byte blocks that the compiler turns into vector instructions.
+    /// Masks or unmasks the next piece of the payload in place.
+    // PERF: a plain loop over 32-byte blocks, which the compiler vectorizes.
     pub fn apply(&mut self, data: &mut [u8]) {
         let word = u32::from_ne_bytes(self.key);
         let (blocks, tail) = data.as_chunks_mut::<32>();
@@ -39,9 +38,9 @@ impl Mask {
         self.key.rotate_left(tail.len() % 4);
     }
 
-    /// Goes over `count` bytes of payload without looking at them.
+    /// Skips `count` bytes of payload.
     pub const fn skip(&mut self, count: u64) {
-        // Rotating by the remainder of a division by four: at most three.
+        // The remainder of a division by four: at most three.
         let [a, b, c, d] = self.key;
         self.key = match count % 4 {
             0 => [a, b, c, d],
@@ -56,7 +55,7 @@ impl Mask {
 mod tests {
     use super::*;
 
-    /// The oracle: §5.3 as it is written.
+    /// The oracle: §5.3 literally.
     fn naive(data: &mut [u8], key: [u8; 4], offset: usize) {
         for (i, byte) in data.iter_mut().enumerate() {
             *byte ^= key[(offset + i) % 4];
@@ -71,7 +70,7 @@ mod tests {
     }
 
     /// Miri is a thousand times slower: all lengths of a tail and up to two blocks, at fewer
-    /// places.
+    /// positions.
     const STEP: usize = if cfg!(miri) { 23 } else { 1 };
 
     #[test]
@@ -80,8 +79,7 @@ mod tests {
         let source = anyport_testkit::noise(longest + 64, 1);
         for key in [[0x12, 0x34, 0x56, 0x78], [0; 4], [0xff; 4], [0x80, 0, 0, 0x01]] {
             for length in 0..=longest {
-                // Starts that are not aligned, in one buffer, and the phase that they would have in
-                // a frame.
+                // Unaligned starts in one buffer, with the phase of a frame.
                 for start in (0..64).step_by(STEP) {
                     let mut fast = source.clone();
                     let mut slow = source.clone();
@@ -124,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn mk_3_phase_is_carried_over_any_cut() {
+    fn mk_3_the_phase_is_carried_over_any_segmentation() {
         let source = anyport_testkit::noise(1_000, 2);
         let mut whole = source.clone();
         Mask::new([1, 2, 3, 4]).apply(&mut whole);

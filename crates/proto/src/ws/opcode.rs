@@ -2,26 +2,26 @@
 
 use super::Violation;
 
-/// What a frame is for.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// Goes on with a message that an earlier frame began.
+    /// Continues a message that an earlier frame began.
     Continuation = 0x0,
     /// Begins a message of UTF-8 text.
     Text = 0x1,
     /// Begins a message of bytes.
     Binary = 0x2,
-    /// Begins the closing handshake, or answers it.
+    /// Begins the closing handshake, or completes it.
     Close = 0x8,
-    /// Asks for a pong with the same payload.
+    /// Requests a pong with the same payload.
     Ping = 0x9,
-    /// Answers a ping; unasked, it is ignored.
+    /// Answers a ping; an unsolicited one is ignored.
     Pong = 0xa,
 }
 
 impl Opcode {
-    /// The opcode in the low four bits of a frame's first byte.
+    /// Decodes the low four bits of a frame's first byte.
     ///
     /// # Errors
     /// [`Violation::ReservedOpcode`] for 3 to 7 and 11 to 15.
@@ -37,13 +37,13 @@ impl Opcode {
         })
     }
 
-    /// Whether frames with this opcode must be whole and short (§5.5).
+    /// Returns whether frames with this opcode must be unfragmented and short (§5.5).
     pub const fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
 }
 
-/// What a data message holds.
+/// The content of a data message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// UTF-8 text, checked as it arrives.
@@ -53,7 +53,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The opcode that begins a message of this kind.
+    /// Returns the opcode that begins a message of this kind.
     pub const fn opcode(self) -> Opcode {
         match self {
             Self::Text => Opcode::Text,

@@ -1,9 +1,9 @@
-//! The receiving half: bytes in any cut → events.
+//! The receiving half: bytes in any segmentation → events.
 //!
-//! Payload is unmasked in the caller's buffer and lent back; nothing is assembled, and a declared
-//! length allocates nothing. Compressed payload is lent out of the inflater's window instead, a
-//! piece at a time. Control frames are whole before they are told, in 125 bytes that the receiver
-//! keeps. One violation is terminal: from then on every call gives the same answer.
+//! Payload is unmasked in the caller's buffer and lent back; nothing is assembled, and an announced
+//! length allocates no memory. Compressed payload is lent from the inflater's window instead, a
+//! piece at a time. Control frames are delivered once complete, from the receiver's 125 bytes. A
+//! violation is terminal: every later call returns it.
 
 use super::deflate::{DeflateParameters, Inflated, Inflater, NotDeflate};
 use super::header::{self, Decoded, MAX_HEADER, Rsv1};
@@ -11,35 +11,35 @@ use super::utf8::{NotUtf8, Utf8};
 use super::{CloseCode, Header, Kind, Mask, Opcode, Role, Violation, close};
 use crate::limits::Limits;
 
-/// What the peer sent.
+/// An event of the peer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A piece of a data message, already unmasked, and checked if it is text.
+    /// A piece of a data message: unmasked, and validated if it is text.
     Data {
         /// Text or binary, the same for each piece of a message.
         kind: Kind,
-        /// This piece is the message's first.
+        /// Whether this piece is the message's first.
         start: bool,
         /// The payload; empty for an empty frame.
         data: &'a [u8],
-        /// This piece is the message's last.
+        /// Whether this piece is the message's last.
         end: bool,
     },
     /// To be answered by a pong with the same payload.
     Ping(&'a [u8]),
-    /// An answer to a ping of ours, or an unasked sign of life.
+    /// A reply to a ping, or an unsolicited pong.
     Pong(&'a [u8]),
-    /// The peer will send nothing more; to be answered, unless it is an answer.
+    /// The peer sends nothing more; to be answered, unless it is a reply itself.
     Close {
         /// `None`: the frame had no payload (locally 1005).
         code: Option<CloseCode>,
-        /// Empty if the peer gave none.
+        /// Empty if there is none.
         reason: &'a str,
     },
 }
 
-/// Reads frames as one end of the connection. Holds no payload, and no heap memory unless a
-/// compressed message came.
+/// Reads frames as one end of the connection. Buffers no payload, and allocates no memory before a
+/// compressed message.
 #[derive(Debug)]
 pub struct Receiver {
     role: Role,
@@ -48,7 +48,7 @@ pub struct Receiver {
     max_inflated: u64,
     deflate: Option<Box<Deflate>>,
     state: State,
-    /// The first bytes of a header that a read cut.
+    /// The first bytes of an incomplete header.
     partial: [u8; MAX_HEADER],
     partial_len: usize,
     message: Option<Message>,
@@ -58,15 +58,15 @@ pub struct Receiver {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// At the border of a frame or inside a header.
+    /// At a frame boundary or inside a header.
     Header,
     /// Inside a data frame.
     Payload { fin: bool, left: u64, mask: Option<Mask> },
     /// Inside a control frame.
     Control { opcode: Opcode, length: usize, filled: usize, mask: Option<Mask> },
-    /// The peer closed; what comes now is ignored (RFC 6455 §5.5.1).
+    /// The peer closed; further input is ignored (RFC 6455 §5.5.1).
     Closed,
-    /// The peer broke a rule.
+    /// The peer violated the protocol.
     Failed(Violation),
 }
 
@@ -74,7 +74,7 @@ enum State {
 struct Deflate {
     /// Whether messages may refer to earlier ones.
     takeover: bool,
-    /// Made at the first compressed message.
+    /// Created at the first compressed message.
     inflater: Option<Inflater>,
 }
 
@@ -88,17 +88,17 @@ impl std::fmt::Debug for Deflate {
 #[derive(Debug)]
 struct Message {
     kind: Kind,
-    /// Payload is compressed; so far it inflated to so many bytes.
+    /// Inflated size so far, if the payload is compressed.
     inflated: Option<u64>,
     /// Payload announced so far, this frame included.
     announced: u64,
-    /// Whether a piece of it has been told.
+    /// Whether a piece of it was delivered.
     told: bool,
     utf8: Utf8,
 }
 
 impl Receiver {
-    /// A receiver at the border before the first frame.
+    /// Returns a receiver before the first frame.
     pub const fn new(role: Role, limits: &Limits) -> Self {
         Self {
             role,
@@ -115,7 +115,7 @@ impl Receiver {
         }
     }
 
-    /// The same with another limit for one message, inflated if it comes compressed.
+    /// Returns the receiver with another limit for one message, inflated if it is compressed.
     #[must_use]
     pub const fn with_message_limit(mut self, limit: u64) -> Self {
         self.max_message = limit;
@@ -123,7 +123,7 @@ impl Receiver {
         self
     }
 
-    /// The same after permessage-deflate was agreed on.
+    /// Returns the receiver with permessage-deflate, after it was negotiated.
     #[must_use]
     pub fn with_deflate(mut self, agreed: &DeflateParameters) -> Self {
         let takeover = match self.role {
@@ -134,13 +134,13 @@ impl Receiver {
         self
     }
 
-    /// Takes bytes from the front of `input` and says how many it took and what they mean, one
-    /// event at most. Call again with the rest until there is no event: then all is taken. A few
-    /// compressed bytes may become many pieces, so there may be a further event although nothing is
-    /// left of `input`.
+    /// Reads from the front of `input`; returns the number of bytes used, and at most one event.
+    /// Call it again with the rest until there is no event: then all input is used. A few
+    /// compressed bytes may become many pieces, so there may be another event although `input` is
+    /// used up.
     ///
     /// # Errors
-    /// The first rule that the peer broke, and the same again on each further call.
+    /// The first violation of the peer; each later call repeats it.
     pub fn feed<'a>(
         &'a mut self,
         input: &'a mut [u8],
@@ -149,16 +149,15 @@ impl Receiver {
             Ok((used, told)) => Ok((used, told.map(|told| self.event(told, input)))),
             Err(violation) => {
                 self.state = State::Failed(violation);
-                // What was taken and not told stays untold, and takes no memory.
+                // Undelivered compressed bytes are dropped with their memory.
                 self.deflate = None;
                 Err(violation)
             }
         }
     }
 
-    /// Bytes of the current frame that need no check because they are binary: a reader that does
-    /// not want the payload may go over up to so many with [`Self::skip`] instead of handing them
-    /// in.
+    /// Returns how many bytes of the current frame need no validation because they are binary: a
+    /// reader that does not need them may skip up to this many with [`Self::skip`].
     pub const fn skippable(&self) -> u64 {
         match (&self.state, &self.message) {
             (
@@ -169,8 +168,8 @@ impl Receiver {
         }
     }
 
-    /// Goes over `count` bytes of binary payload unseen. No event tells of them, so a message may
-    /// end untold.
+    /// Skips `count` bytes of binary payload. They cause no event, so the end of a message may not
+    /// be reported.
     pub fn skip(&mut self, count: u64) {
         debug_assert!(count <= self.skippable(), "skipped past the frame");
         if let State::Payload { left, mask, fin } = &mut self.state {
@@ -187,30 +186,30 @@ impl Receiver {
         }
     }
 
-    /// Valid frame headers read so far.
+    /// Returns the number of valid frame headers so far.
     pub const fn headers(&self) -> u64 {
         self.headers
     }
 
-    /// Whether everything received so far is whole frames.
+    /// Returns whether the input so far is complete frames.
     pub const fn at_frame_border(&self) -> bool {
         matches!(self.state, State::Closed)
             || (matches!(self.state, State::Header) && self.partial_len == 0)
     }
 
-    /// Whether everything received so far is whole messages and control frames.
+    /// Returns whether the input so far is complete messages and control frames.
     pub const fn at_message_border(&self) -> bool {
         self.at_frame_border() && self.message.is_none()
     }
 
-    /// Whether the peer's Close has been read.
+    /// Returns whether the peer's Close was read.
     pub const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
     fn advance(&mut self, input: &mut [u8]) -> Result<(usize, Option<EventAt>), Violation> {
         let mut used = 0;
-        // What was taken comes before what follows it.
+        // Staged bytes precede the rest of the input.
         if let Some(told) = self.inflate()? {
             return Ok((0, Some(told)));
         }
@@ -266,8 +265,8 @@ impl Receiver {
         self.message.as_ref().is_some_and(|message| message.inflated.is_some())
     }
 
-    /// A header at the front of `input`, together with what earlier reads left of it. `used` counts
-    /// bytes of `input`.
+    /// Parses a header at the front of `input`, after the bytes kept from earlier reads. `used`
+    /// counts bytes of `input`.
     fn read_header(&mut self, input: &[u8]) -> Result<Decoded<Header>, Violation> {
         if self.partial_len == 0 {
             let decoded = header::decode(input, self.role, self.rsv1())?;
@@ -292,11 +291,11 @@ impl Receiver {
         Ok(Decoded::NeedMore { at_least: self.partial_len + 1 })
     }
 
-    /// Checks what a header alone can break in its place in the stream, and turns to its payload.
+    /// Checks a header in its context, and continues with its payload.
     fn enter_frame(&mut self, header: &Header) -> Result<(), Violation> {
         let mask = header.key.map(Mask::new);
         if header.opcode.is_control() {
-            // A control header passes `decode` only with a length of at most 125.
+            // `decode` accepts a control header only with a length of at most 125.
             let length = usize::try_from(header.length).unwrap_or(self.control.len());
             self.state = State::Control { opcode: header.opcode, length, filled: 0, mask };
             self.headers += 1;
@@ -338,8 +337,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// Unmasks and checks what `input` holds of the current frame: bytes taken, and (first, end) if
-    /// there is a piece.
+    /// Unmasks and validates the bytes of the current frame in `input`: returns the bytes used, and
+    /// (first, end) if there is a piece.
     fn read_payload(
         &mut self,
         input: &mut [u8],
@@ -357,7 +356,7 @@ impl Receiver {
         }
         let left = left - taken as u64;
         let end = fin && left == 0;
-        // `enter_frame` opened a message before it turned to payload.
+        // `enter_frame` opened a message before.
         let Some(message) = &mut self.message else { return Ok((taken, None)) };
         if message.kind == Kind::Text {
             message.utf8.push(piece).map_err(not_utf8)?;
@@ -370,7 +369,7 @@ impl Receiver {
         Ok((taken, Some((first, end))))
     }
 
-    /// The same for a compressed message: bytes taken, and what they inflate to.
+    /// Reads compressed payload: returns the bytes used, and the piece that they inflate to.
     fn read_compressed(
         &mut self,
         input: &[u8],
@@ -380,7 +379,7 @@ impl Receiver {
     ) -> Result<(usize, Option<EventAt>), Violation> {
         let mut used = 0;
         loop {
-            // `enter_frame` made one when the message began.
+            // `enter_frame` created one when the message began.
             let Some(inflater) = self.deflate.as_mut().and_then(|it| it.inflater.as_mut()) else {
                 return Ok((used, None));
             };
@@ -408,7 +407,7 @@ impl Receiver {
                 return Ok((used, Some(told)));
             }
             if left == 0 {
-                // A frame without a byte of the message is told as an empty one.
+                // A frame without a byte of the message is delivered as an empty one.
                 let first =
                     self.message.as_mut().is_some_and(|it| !std::mem::replace(&mut it.told, true));
                 return Ok((
@@ -419,7 +418,7 @@ impl Receiver {
         }
     }
 
-    /// The next piece of what was taken of a compressed message; `None` where that is all told.
+    /// Returns the next piece of a compressed message; `None` if all were delivered.
     fn inflate(&mut self) -> Result<Option<EventAt>, Violation> {
         let Some(inflater) = self.deflate.as_mut().and_then(|it| it.inflater.as_mut()) else {
             return Ok(None);
@@ -442,8 +441,8 @@ impl Receiver {
             if message.kind == Kind::Text && last {
                 message.utf8.finish().map_err(not_utf8)?;
             }
-            // An empty piece tells of work that gave nothing, so that the caller can bound what it
-            // does in one turn.
+            // An empty piece reports work without output, so that the caller can bound its work in
+            // one turn.
             if start < end || last || inflater.is_pending() {
                 let first = !std::mem::replace(&mut message.told, true);
                 return Ok(Some(EventAt::Inflated { start, end, first, last }));
@@ -470,7 +469,7 @@ impl Receiver {
         Ok(EventAt::Control { opcode, length })
     }
 
-    /// The kind of the current message, which ends if `end` says so.
+    /// Returns the kind of the current message, and ends it if `end` is set.
     fn leave_message(&mut self, end: bool) -> Kind {
         let kind = self.message.as_ref().map_or(Kind::Binary, |message| message.kind);
         if end {
@@ -479,7 +478,7 @@ impl Receiver {
         kind
     }
 
-    /// Lends out what `advance` found. Apart from it, so that no borrow of the event is held while
+    /// Returns the event that `advance` found; separate, so that no borrow of it is held while
     /// state changes.
     fn event<'a>(&'a mut self, told: EventAt, input: &'a [u8]) -> Event<'a> {
         match told {
@@ -498,7 +497,7 @@ impl Receiver {
                 match opcode {
                     Opcode::Ping => Event::Ping(payload),
                     Opcode::Pong => Event::Pong(payload),
-                    // `finish_control` has decoded it once, so it decodes again.
+                    // `finish_control` has decoded it before, so it decodes again.
                     _ => {
                         let (code, reason) = close::decode(payload).unwrap_or((None, ""));
                         Event::Close { code, reason }
@@ -518,7 +517,7 @@ enum EventAt {
         first: bool,
         end: bool,
     },
-    /// A part of the inflater's window.
+    /// A piece of the inflater's window.
     Inflated {
         start: usize,
         end: usize,
@@ -531,8 +530,8 @@ enum EventAt {
     },
 }
 
-/// What a message of `limit` bytes may take on the wire: what does not compress grows, and each
-/// flush adds a few bytes.
+/// Returns the maximum compressed size of a message of `limit` bytes: incompressible data grows,
+/// and each flush adds a few bytes.
 const fn longest_compressed(limit: u64) -> u64 {
     limit.saturating_mul(2).saturating_add(1024)
 }

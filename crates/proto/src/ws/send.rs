@@ -1,8 +1,8 @@
 //! The sending half: messages and control frames → bytes.
 //!
-//! A client's sender masks each frame with a fresh key; a server's does not mask. Bulk senders take
-//! only the header from here ([`Sender::begin`]) and put the payload behind it themselves, without
-//! a copy; such frames are never compressed.
+//! A client's sender masks each frame with a fresh key; a server's does not mask. Bulk senders use
+//! only the header ([`Sender::begin`]) and append the payload themselves, without a copy; such
+//! frames are never compressed.
 
 use super::deflate::{DeflateParameters, Deflater, SMALLEST_WINDOW};
 #[cfg(doc)]
@@ -10,7 +10,7 @@ use super::header::MAX_HEADER;
 use super::header::{self, Encoded, Header};
 use super::{CloseCode, KeySource, Kind, Mask, Opcode, close};
 
-/// Which part of its message a frame carries.
+/// The part of its message that a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fragment {
     /// The whole message.
@@ -23,7 +23,7 @@ pub enum Fragment {
     Last,
 }
 
-/// Nothing may follow a Close that we sent (RFC 6455 §5.5.1).
+/// Why a frame cannot be sent: a Close was sent before (RFC 6455 §5.5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a Close has been sent; nothing may follow it")]
 pub struct Closing;
@@ -46,19 +46,19 @@ impl std::fmt::Debug for Sender {
 }
 
 impl Sender {
-    /// A server's: frames are not masked.
+    /// Returns the sender of a server: frames are not masked.
     pub const fn server() -> Self {
         Self { keys: None, deflater: None, close_sent: false }
     }
 
-    /// A client's: each frame is masked with the next key of `keys`, which must be unpredictable
-    /// (§10.3).
+    /// Returns the sender of a client: each frame is masked with the next key of `keys`, which must
+    /// be unpredictable (§10.3).
     pub fn client(keys: impl KeySource + 'static) -> Self {
         Self { keys: Some(Box::new(keys)), deflater: None, close_sent: false }
     }
 
-    /// The same after permessage-deflate was agreed on: messages are compressed, unless the peer
-    /// asked for a window that we could not keep.
+    /// Returns the sender with permessage-deflate, after it was negotiated: messages are
+    /// compressed, unless the peer requires a window that zlib does not support.
     #[must_use]
     pub fn with_deflate(mut self, agreed: &DeflateParameters) -> Self {
         let (window_bits, no_takeover) = match self.keys {
@@ -70,21 +70,21 @@ impl Sender {
         self
     }
 
-    /// Whether [`Self::message`] compresses.
+    /// Returns whether [`Self::message`] compresses.
     pub const fn compresses(&self) -> bool {
         self.deflater.is_some()
     }
 
-    /// Whether our Close is on its way.
+    /// Returns whether a Close was sent.
     pub const fn close_sent(&self) -> bool {
         self.close_sent
     }
 
-    /// The header of a data frame with `length` bytes of payload, and the mask to apply to them if
-    /// there is one.
+    /// Returns the header of a data frame with `length` bytes of payload, and the mask to apply to
+    /// them if there is one.
     ///
     /// # Errors
-    /// [`Closing`] after our Close.
+    /// [`Closing`] after a Close.
     pub fn begin(
         &mut self,
         kind: Kind,
@@ -102,10 +102,10 @@ impl Sender {
         Ok(self.header(opcode, fin, false, length))
     }
 
-    /// Appends a whole message to `out`, compressed if that was agreed on.
+    /// Appends a complete message to `out`, compressed if that was negotiated.
     ///
     /// # Errors
-    /// [`Closing`] after our Close; `out` is as it was.
+    /// [`Closing`] after a Close; `out` is unchanged.
     pub fn message(
         &mut self,
         kind: Kind,
@@ -115,7 +115,7 @@ impl Sender {
         if self.close_sent {
             return Err(Closing);
         }
-        // An empty message takes less as it is.
+        // An empty message is shorter uncompressed.
         match self.deflater.take() {
             Some(mut deflater) if !payload.is_empty() => {
                 self.frame(kind.opcode(), true, deflater.message(payload), out);
@@ -130,12 +130,12 @@ impl Sender {
         Ok(())
     }
 
-    /// The same for a message that nobody needs any more: where it goes as it is, it is not copied,
-    /// so that a long one is held once. Room for [`MAX_HEADER`] more bytes in it saves a
+    /// Appends a complete message that the caller does not need any more: an uncompressed one is
+    /// not copied, so a long one is in memory once. Spare capacity of [`MAX_HEADER`] bytes saves a
     /// reallocation.
     ///
     /// # Errors
-    /// [`Closing`] after our Close; `out` is as it was.
+    /// [`Closing`] after a Close; `out` is unchanged.
     pub fn owned_message(
         &mut self,
         kind: Kind,
@@ -152,18 +152,17 @@ impl Sender {
         Ok(())
     }
 
-    /// Appends a ping; nothing after our Close. Payload beyond 125 bytes is cut off.
+    /// Appends a ping; nothing after a Close. Payload beyond 125 bytes is cut off.
     pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) {
         self.control(Opcode::Ping, payload, out);
     }
 
-    /// Appends the answer to a ping; nothing after our Close.
+    /// Appends the reply to a ping; nothing after a Close.
     pub fn pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
         self.control(Opcode::Pong, payload, out);
     }
 
-    /// Appends a Close, once: a second one is not sent. The reason is cut to 123 bytes on a
-    /// character's border.
+    /// Appends a Close, once. The reason is cut to 123 bytes at a character boundary.
     pub fn close(&mut self, code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
         self.control(Opcode::Close, &close::encode(code, reason), out);
         self.close_sent = true;

@@ -1,11 +1,11 @@
-//! UTF-8 checked as it arrives (RFC 6455 §8.1): the first wrong byte is found when it comes, not
-//! when the text ends.
+//! Incremental UTF-8 validation (RFC 6455 §8.1): an invalid byte is found when it arrives, not at
+//! the end of the text.
 
 /// The text is not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotUtf8;
 
-/// Carries at most three bytes of an unfinished character from piece to piece.
+/// Carries at most three bytes of an incomplete character to the next piece.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Utf8 {
     carry: [u8; 4],
@@ -13,12 +13,12 @@ pub(super) struct Utf8 {
 }
 
 impl Utf8 {
-    /// Checks the next piece.
+    /// Validates the next piece.
     pub(super) fn push(&mut self, mut piece: &[u8]) -> Result<(), NotUtf8> {
         while self.carried > 0 {
             let [next, rest @ ..] = piece else { return Ok(()) };
             piece = rest;
-            // At most three bytes are carried, so the fourth place is free.
+            // At most three bytes are carried, so the fourth element is free.
             let Some(place) = self.carry.get_mut(self.carried) else { return Err(NotUtf8) };
             *place = *next;
             self.carried += 1;
@@ -29,7 +29,7 @@ impl Utf8 {
             }
         }
         // simdutf8's fast check first; only text that fails it, or ends inside a character, is
-        // looked at twice.
+        // checked again.
         if simdutf8::basic::from_utf8(piece).is_ok() {
             return Ok(());
         }
@@ -45,7 +45,7 @@ impl Utf8 {
         }
     }
 
-    /// Checks that no character is unfinished, and is ready for the next text.
+    /// Checks that no character is incomplete, and resets for the next text.
     pub(super) fn finish(&mut self) -> Result<(), NotUtf8> {
         if std::mem::take(&mut self.carried) == 0 { Ok(()) } else { Err(NotUtf8) }
     }
@@ -63,14 +63,14 @@ mod tests {
     }
 
     #[test]
-    fn ut_1_good_text_passes_over_every_cut() {
+    fn ut_1_valid_text_passes_in_every_segmentation() {
         every_cut("aé€𝄞\u{fffe}\u{10ffff}z".as_bytes(), |pieces| {
             assert_eq!(check(pieces), Ok(()))
         });
     }
 
     #[test]
-    fn ut_3_bad_text_is_refused_over_every_cut() {
+    fn ut_3_invalid_text_is_refused_in_every_segmentation() {
         for bad in [
             "eda080", "c080", "c1bf", "e08080", "f0808080", "f4908080", "f5", "ff", "80", "61ce",
             "f09d84",

@@ -21,7 +21,7 @@ fn ct_1_a_pong_has_exactly_the_payload_of_its_ping() {
 }
 
 #[test]
-fn ct_3_a_pong_that_nobody_asked_for_changes_nothing() {
+fn ct_3_an_unsolicited_pong_changes_nothing() {
     let pong = control(Opcode::Pong, b"unasked");
     let wire = [
         pong.clone(),
@@ -49,7 +49,7 @@ fn cl_1_close_frames() {
 }
 
 #[test]
-fn cl_2_every_code_is_taken_or_refused_with_1002() {
+fn cl_2_every_code_is_accepted_or_refused_with_1002() {
     for code in 0..=u16::MAX {
         let wire = control(Opcode::Close, &code.to_be_bytes());
         let session = receive(server(), &[&wire]);
@@ -65,7 +65,7 @@ fn cl_2_every_code_is_taken_or_refused_with_1002() {
 
 /// What cannot be built cannot be sent; and no code at all is an empty Close.
 #[test]
-fn cl_3_codes_that_only_say_locally_what_happened_cannot_be_sent() {
+fn cl_3_local_codes_cannot_be_sent() {
     for code in [1005, 1006, 1015] {
         assert_eq!(CloseCode::from_wire(code), Err(Violation::CloseCode(code)));
     }
@@ -75,7 +75,7 @@ fn cl_3_codes_that_only_say_locally_what_happened_cannot_be_sent() {
 }
 
 #[test]
-fn cl_4_nothing_follows_our_close() {
+fn cl_4_nothing_follows_a_sent_close() {
     let mut sender = Sender::client(Keys(1));
     let mut wire = Vec::new();
     sender.close(Some(CloseCode::NORMAL), "", &mut wire);
@@ -90,7 +90,7 @@ fn cl_4_nothing_follows_our_close() {
 
 /// Also what would break a rule; and a second Close is no second end (CL-5).
 #[test]
-fn cl_4_and_5_what_follows_the_peers_close_is_ignored() {
+fn cl_4_and_5_input_after_the_peers_close_is_ignored() {
     let close = control(Opcode::Close, b"\x03\xe8");
     for after in [
         hex("ffffffff"),

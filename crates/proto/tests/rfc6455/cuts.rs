@@ -38,7 +38,7 @@ fn io_2_a_header_may_be_cut_at_any_two_of_its_positions() {
 }
 
 #[test]
-fn io_6_a_stream_that_ends_inside_a_frame_is_not_at_a_border() {
+fn io_6_a_stream_that_ends_inside_a_frame_is_not_at_a_boundary() {
     let wire =
         [frame(Kind::Binary, Fragment::First, b"ab"), frame(Kind::Binary, Fragment::Last, b"cd")]
             .concat();

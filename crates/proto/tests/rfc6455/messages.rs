@@ -37,7 +37,7 @@ fn fg_1_a_message_that_ended_is_not_continued() {
 }
 
 #[test]
-fn fg_2_control_frames_between_fragments_are_told_at_once() {
+fn fg_2_control_frames_between_fragments_are_delivered_immediately() {
     let wire = [
         frame(Kind::Text, Fragment::First, b"fra"),
         ping(b"?"),
@@ -51,7 +51,7 @@ fn fg_2_control_frames_between_fragments_are_told_at_once() {
 }
 
 #[test]
-fn fg_2_a_close_may_stand_between_fragments() {
+fn fg_2_a_close_may_come_between_fragments() {
     let start = frame(Kind::Binary, Fragment::First, b"half");
     let close = control(Opcode::Close, b"\x03\xe9");
     let session = receive(server(), &[&start, &close]);
@@ -61,7 +61,7 @@ fn fg_2_a_close_may_stand_between_fragments() {
 }
 
 #[test]
-fn fg_3_empty_fragments_are_fine() {
+fn fg_3_empty_fragments_are_valid() {
     tells(&frame(Kind::Binary, Fragment::Whole, b""), &[binary(b"")]);
     let wire = [
         frame(Kind::Binary, Fragment::First, b""),
@@ -95,7 +95,7 @@ fn fg_4_a_million_fragments_of_a_byte_are_one_message_and_leave_no_trace() {
 /// Each piece says of which kind its message is, continuations too; only the first says that it
 /// begins.
 #[test]
-fn fg_6_text_and_binary_are_told_apart_on_every_piece() {
+fn fg_6_every_piece_has_the_kind_of_its_message() {
     for kind in [Kind::Text, Kind::Binary] {
         let mut receiver = server();
         let mut starts = 0;

@@ -38,7 +38,7 @@ fn ut_2_invalid_text_is_refused_before_the_rest_arrives() {
 
 /// Autobahn 6.4: also where the rest of the character is in a frame that never comes.
 #[test]
-fn ut_2_an_impossible_byte_is_refused_though_its_character_is_unfinished() {
+fn ut_2_an_impossible_byte_is_refused_in_an_incomplete_character() {
     let first = frame(Kind::Text, Fragment::First, "κόσμε\u{f4}".as_bytes());
     let lead = frame(Kind::Text, Fragment::Middle, b"\xf4");
     let impossible = frame(Kind::Text, Fragment::Middle, b"\x90 and more");
@@ -49,7 +49,7 @@ fn ut_2_an_impossible_byte_is_refused_though_its_character_is_unfinished() {
 }
 
 #[test]
-fn ut_3_surrogates_overlong_forms_and_what_is_beyond_unicode_are_refused_with_1007() {
+fn ut_3_surrogates_overlong_forms_and_codes_beyond_unicode_are_refused_with_1007() {
     for bad in [
         "eda080",
         "edbfbf",

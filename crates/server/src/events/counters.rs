@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyport_proto::detect::{Decision, End, Reason, Verdict};
+use anyport_proto::detect::{Decision, DetectedProtocol, End, Reason};
 use anyport_proto::transfer::receipt::{Outcome, Receipt};
 use anyport_proto::transfer::units::format_bytes;
 
@@ -111,7 +111,7 @@ pub enum Dropped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Decided {
     /// The result for the first bytes.
-    As(Verdict),
+    As(DetectedProtocol),
     /// A candidate for bare frames that was confirmed.
     Frames,
 }
@@ -131,11 +131,11 @@ pub enum Class {
     /// The protocol is not accepted, or detection is disabled.
     Forced,
     /// A candidate for bare frames was confirmed.
-    Proof,
+    Confirmed,
     /// A candidate for bare frames was ruled out.
-    Refuted,
+    RuledOut,
     /// A candidate for bare frames ended before it was confirmed.
-    Unproven,
+    Unconfirmed,
 }
 
 /// How a connection without a byte ended.
@@ -274,14 +274,14 @@ impl Counters {
     }
 
     pub(crate) fn decided(&self, decision: &Decision) {
-        self.count(Decided::As(decision.verdict), Class::of(&decision.reason));
+        self.count(Decided::As(decision.protocol), Class::of(&decision.reason));
     }
 
     /// Counts a candidate for bare frames that was decided.
     pub(crate) fn settled(&self, class: Class) {
         let decided = match class {
-            Class::Proof => Decided::Frames,
-            _ => Decided::As(Verdict::Raw),
+            Class::Confirmed => Decided::Frames,
+            _ => Decided::As(DetectedProtocol::Raw),
         };
         self.count(decided, class);
     }
@@ -302,9 +302,9 @@ impl Class {
         Self::EndOfStream,
         Self::NoPermit,
         Self::Forced,
-        Self::Proof,
-        Self::Refuted,
-        Self::Unproven,
+        Self::Confirmed,
+        Self::RuledOut,
+        Self::Unconfirmed,
     ];
 
     const fn of(reason: &Reason) -> Self {
@@ -325,29 +325,29 @@ impl Class {
             Self::EndOfStream => "end-of-stream",
             Self::NoPermit => "no-place",
             Self::Forced => "forced",
-            Self::Proof => "proof",
-            Self::Refuted => "refuted",
-            Self::Unproven => "unproven",
+            Self::Confirmed => "proof",
+            Self::RuledOut => "refuted",
+            Self::Unconfirmed => "unproven",
         }
     }
 }
 
 impl Decided {
     const ALL: [Self; 8] = [
-        Self::As(Verdict::Tls),
-        Self::As(Verdict::Http2),
-        Self::As(Verdict::Http1),
-        Self::As(Verdict::Preface),
-        Self::As(Verdict::FrameCandidate),
+        Self::As(DetectedProtocol::Tls),
+        Self::As(DetectedProtocol::Http2),
+        Self::As(DetectedProtocol::Http1),
+        Self::As(DetectedProtocol::Preface),
+        Self::As(DetectedProtocol::FrameCandidate),
         Self::Frames,
-        Self::As(Verdict::Proxy),
-        Self::As(Verdict::Raw),
+        Self::As(DetectedProtocol::Proxy),
+        Self::As(DetectedProtocol::Raw),
     ];
 
     /// The name in summaries and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::As(verdict) => verdict.as_str(),
+            Self::As(protocol) => protocol.as_str(),
             Self::Frames => "frames",
         }
     }
@@ -453,24 +453,24 @@ mod tests {
         ] {
             counters.decided(&decide(prefix, &Limits::default(), allowed, end).unwrap());
         }
-        for class in [Class::Proof, Class::Refuted, Class::Unproven] {
+        for class in [Class::Confirmed, Class::RuledOut, Class::Unconfirmed] {
             counters.settled(class);
         }
         counters.silent(SilentEnd::GaveWay);
-        let raw = Decided::As(Verdict::Raw);
+        let raw = Decided::As(DetectedProtocol::Raw);
         let snapshot = counters.snapshot();
         assert_eq!(
             snapshot.decisions,
             [
-                (Decided::As(Verdict::Http1), Class::FirstBytes, 2),
-                (Decided::Frames, Class::Proof, 1),
+                (Decided::As(DetectedProtocol::Http1), Class::FirstBytes, 2),
+                (Decided::Frames, Class::Confirmed, 1),
                 (raw, Class::FirstBytes, 1),
                 (raw, Class::Deadline, 1),
                 (raw, Class::EndOfStream, 1),
                 (raw, Class::NoPermit, 1),
                 (raw, Class::Forced, 1),
-                (raw, Class::Refuted, 1),
-                (raw, Class::Unproven, 1),
+                (raw, Class::RuledOut, 1),
+                (raw, Class::Unconfirmed, 1),
             ]
         );
         let snapshot = Snapshot {

@@ -32,8 +32,8 @@ impl Server {
     }
 
     /// A session whose first input came at `at`.
-    fn session(&self, verdict: Verdict, input: &[u8], at: Instant) -> AnySession {
-        let mut session = AnySession::new(verdict, self.context.clone()).unwrap();
+    fn session(&self, protocol: DetectedProtocol, input: &[u8], at: Instant) -> AnySession {
+        let mut session = AnySession::new(protocol, self.context.clone()).unwrap();
         if !input.is_empty() {
             assert!(!bytes(&mut session, input, at).0);
         }
@@ -73,7 +73,7 @@ const FILES: &str = "Sec-WebSocket-Protocol: anyport.file.1\r\n";
 
 /// Something that must be whole in time: what comes before it, what of it comes, what the peer
 /// receives when it is late.
-fn unfinished() -> Vec<(Verdict, Vec<u8>, Vec<u8>, String)> {
+fn unfinished() -> Vec<(DetectedProtocol, Vec<u8>, Vec<u8>, String)> {
     let (offer, end) = (text(r#"{"offer":{"name":"y","size":5}}"#, 2), text(r#"{"end":{}}"#, 3));
     let content = frame(Kind::Binary, Fragment::Whole, b"hello", 4);
     let offered = [&greeting()[..], &offer, &content].concat();
@@ -81,14 +81,24 @@ fn unfinished() -> Vec<(Verdict, Vec<u8>, Vec<u8>, String)> {
     let message = format!("{MESSAGE}a text message was not complete within 10s");
     let files = upgrade("/", FILES);
     vec![
-        (Verdict::Preface, b"".to_vec(), b"ANYPORT/1 PUT y".to_vec(), line.clone()),
-        (Verdict::Preface, b"ANYPORT/1 PUT y size=5\nhello".to_vec(), b"END".to_vec(), line),
-        (Verdict::FrameCandidate, greeting(), offer[..12].to_vec(), message.clone()),
-        (Verdict::FrameCandidate, offered, end[..12].to_vec(), message.clone()),
-        (Verdict::Http1, files, offer[..12].to_vec(), message),
-        (Verdict::Http1, b"".to_vec(), b"PUT /y HTTP/1.1\r\nHo".to_vec(), STATUS.to_owned()),
+        (DetectedProtocol::Preface, b"".to_vec(), b"ANYPORT/1 PUT y".to_vec(), line.clone()),
         (
-            Verdict::Http1,
+            DetectedProtocol::Preface,
+            b"ANYPORT/1 PUT y size=5\nhello".to_vec(),
+            b"END".to_vec(),
+            line,
+        ),
+        (DetectedProtocol::FrameCandidate, greeting(), offer[..12].to_vec(), message.clone()),
+        (DetectedProtocol::FrameCandidate, offered, end[..12].to_vec(), message.clone()),
+        (DetectedProtocol::Http1, files, offer[..12].to_vec(), message),
+        (
+            DetectedProtocol::Http1,
+            b"".to_vec(),
+            b"PUT /y HTTP/1.1\r\nHo".to_vec(),
+            STATUS.to_owned(),
+        ),
+        (
+            DetectedProtocol::Http1,
             upgrade("/echo", ""),
             text("a message", 5)[..12].to_vec(),
             "a message was not complete within 11s".to_owned(),
@@ -103,10 +113,10 @@ fn limit(told: &str) -> Duration {
 
 #[test]
 fn what_trickles_is_late_at_its_deadline_and_not_before_over_every_protocol() {
-    for (verdict, before, begun, told) in unfinished() {
+    for (protocol, before, begun, told) in unfinished() {
         let server = Server::new();
         let start = Instant::now();
-        let mut session = server.session(verdict, &before, start);
+        let mut session = server.session(protocol, &before, start);
         let (begins, rest) = begun.split_at(begun.len() - 2);
         let due = start + limit(&told);
         for (piece, at) in [(begins, start), (&rest[..1], due - MOMENT)] {
@@ -120,10 +130,10 @@ fn what_trickles_is_late_at_its_deadline_and_not_before_over_every_protocol() {
 
 #[test]
 fn what_stops_is_late_at_its_deadline_over_every_protocol() {
-    for (verdict, before, begun, told) in unfinished() {
+    for (protocol, before, begun, told) in unfinished() {
         let server = Server::new();
         let start = Instant::now();
-        let mut session = server.session(verdict, &before, start);
+        let mut session = server.session(protocol, &before, start);
         bytes(&mut session, &begun, start);
         let (idle, limit) = (session.interest().idle, limit(&told));
         assert!(idle <= limit && idle > limit / 2, "{told}: {idle:?}");
@@ -139,22 +149,22 @@ fn a_silent_sender_reads_that_it_may_try_again_over_every_protocol() {
     let half = frame(Kind::Binary, Fragment::Whole, b"hello", 3);
     let request = b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello".to_vec();
     let idle = "no data for 60s (--idle-timeout)";
-    for (verdict, input, told) in [
-        (Verdict::Preface, b"ANYPORT/1 PUT y size=9\nhello".to_vec(), LINE),
-        (Verdict::Preface, b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec(), LINE),
-        (Verdict::Raw, b"hello".to_vec(), LINE),
-        (Verdict::FrameCandidate, [&greeting()[..], &offer, &half].concat(), MESSAGE),
+    for (protocol, input, told) in [
+        (DetectedProtocol::Preface, b"ANYPORT/1 PUT y size=9\nhello".to_vec(), LINE),
+        (DetectedProtocol::Preface, b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec(), LINE),
+        (DetectedProtocol::Raw, b"hello".to_vec(), LINE),
+        (DetectedProtocol::FrameCandidate, [&greeting()[..], &offer, &half].concat(), MESSAGE),
         // Between two files, too.
-        (Verdict::FrameCandidate, greeting(), MESSAGE),
-        (Verdict::Http1, [&upgrade("/", FILES)[..], &offer, &half].concat(), MESSAGE),
-        (Verdict::Http1, request, STATUS),
+        (DetectedProtocol::FrameCandidate, greeting(), MESSAGE),
+        (DetectedProtocol::Http1, [&upgrade("/", FILES)[..], &offer, &half].concat(), MESSAGE),
+        (DetectedProtocol::Http1, request, STATUS),
     ] {
         let server = Server::new();
-        let mut session = server.session(verdict, &input, Instant::now());
-        assert_eq!(session.interest().idle, server.context.config.timeouts.idle, "{verdict:?}");
+        let mut session = server.session(protocol, &input, Instant::now());
+        assert_eq!(session.interest().idle, server.context.config.timeouts.idle, "{protocol:?}");
         let (is_over, replies) = handle(&mut session, Event::Idle, Instant::now());
-        assert!(is_over, "{verdict:?}");
-        assert!(replies.contains(told) && replies.contains(idle), "{verdict:?}: {replies}");
+        assert!(is_over, "{protocol:?}");
+        assert!(replies.contains(told) && replies.contains(idle), "{protocol:?}: {replies}");
     }
 }
 
@@ -163,24 +173,24 @@ fn a_silent_sender_reads_that_it_may_try_again_over_every_protocol() {
 fn a_sender_between_two_files_reads_that_the_server_stops_over_every_protocol() {
     let put = b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec();
     let going_away = String::from_utf8_lossy(&1001_u16.to_be_bytes()).into_owned();
-    for (verdict, input, told) in [
-        (Verdict::Preface, put, "ANYPORT/1 ERROR busy the server is stopping"),
-        (Verdict::FrameCandidate, greeting(), &going_away),
-        (Verdict::Http1, b"PUT /y HTTP/1.1\r\nHo".to_vec(), "HTTP/1.1 503 "),
+    for (protocol, input, told) in [
+        (DetectedProtocol::Preface, put, "ANYPORT/1 ERROR busy the server is stopping"),
+        (DetectedProtocol::FrameCandidate, greeting(), &going_away),
+        (DetectedProtocol::Http1, b"PUT /y HTTP/1.1\r\nHo".to_vec(), "HTTP/1.1 503 "),
     ] {
         let server = Server::new();
-        let mut session = server.session(verdict, &input, Instant::now());
+        let mut session = server.session(protocol, &input, Instant::now());
         let (is_over, replies) = handle(&mut session, Event::Shutdown, Instant::now());
-        assert!(is_over, "{verdict:?}");
-        assert!(replies.contains(told), "{verdict:?}: {replies}");
+        assert!(is_over, "{protocol:?}");
+        assert!(replies.contains(told), "{protocol:?}: {replies}");
     }
     let server = Server::new();
-    for (verdict, input) in [
-        (Verdict::Preface, &b"ANYPORT/1 PUT y size=9\nhello"[..]),
-        (Verdict::Raw, b"hello"),
-        (Verdict::Http1, b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello"),
+    for (protocol, input) in [
+        (DetectedProtocol::Preface, &b"ANYPORT/1 PUT y size=9\nhello"[..]),
+        (DetectedProtocol::Raw, b"hello"),
+        (DetectedProtocol::Http1, b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello"),
     ] {
-        let mut session = server.session(verdict, input, Instant::now());
+        let mut session = server.session(protocol, input, Instant::now());
         assert_eq!(handle(&mut session, Event::Shutdown, Instant::now()), (false, String::new()));
     }
 }
@@ -190,7 +200,7 @@ fn a_sender_between_two_files_reads_that_the_server_stops_over_every_protocol() 
 fn a_silent_member_of_a_room_reads_that_it_may_join_again() {
     let input = upgrade("/rooms/r", "Sec-WebSocket-Protocol: anyport.chat.1\r\n");
     let server = Server::new();
-    let mut session = server.session(Verdict::Http1, &input, Instant::now());
+    let mut session = server.session(DetectedProtocol::Http1, &input, Instant::now());
     assert_eq!(session.interest().idle, server.context.config.timeouts.idle / 2);
     assert!(!handle(&mut session, Event::Idle, Instant::now()).0);
     let (is_over, replies) = handle(&mut session, Event::Idle, Instant::now());
@@ -202,7 +212,7 @@ fn a_silent_member_of_a_room_reads_that_it_may_join_again() {
 fn a_candidate_is_decided_after_the_detection_deadline_and_then_idles() {
     let server = Server::new();
     let input = frame(Kind::Binary, Fragment::Whole, b"one message", 1);
-    let mut session = server.session(Verdict::FrameCandidate, &input, Instant::now());
+    let mut session = server.session(DetectedProtocol::FrameCandidate, &input, Instant::now());
     assert_eq!(session.interest().idle, server.context.listener.detect_timeout);
     assert!(!handle(&mut session, Event::Idle, Instant::now()).0);
     assert!(matches!(session, AnySession::Ws(_)));
@@ -212,15 +222,15 @@ fn a_candidate_is_decided_after_the_detection_deadline_and_then_idles() {
 #[test]
 fn one_end_of_a_pipe_waits_for_the_other_until_an_instant() {
     let put = "PUT /pipe/k HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
-    for (verdict, input, told) in [
-        (Verdict::Preface, "ANYPORT/1 PIPE k\n", "ANYPORT/1 ERROR "),
-        (Verdict::Preface, "ANYPORT/1 TAKE k\n", "ANYPORT/1 ERROR "),
-        (Verdict::Http1, put, "HTTP/1.1 "),
-        (Verdict::Http1, "GET /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 "),
+    for (protocol, input, told) in [
+        (DetectedProtocol::Preface, "ANYPORT/1 PIPE k\n", "ANYPORT/1 ERROR "),
+        (DetectedProtocol::Preface, "ANYPORT/1 TAKE k\n", "ANYPORT/1 ERROR "),
+        (DetectedProtocol::Http1, put, "HTTP/1.1 "),
+        (DetectedProtocol::Http1, "GET /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 "),
     ] {
         let server = Server::new();
         let before = Instant::now();
-        let mut session = server.session(verdict, input.as_bytes(), before);
+        let mut session = server.session(protocol, input.as_bytes(), before);
         let wait = server.context.config.pipes.wait;
         let until = session.interest().wait.unwrap().until.unwrap();
         assert!(until >= before + wait && until <= Instant::now() + wait, "{input}");
@@ -237,8 +247,8 @@ fn a_sender_of_a_pipe_that_falls_silent_is_interrupted_after_the_idle_timeout() 
     for idle in [Duration::ZERO, Duration::from_secs(3600)] {
         let server = Server::with(|config| config.timeouts.idle = idle);
         let now = Instant::now();
-        let _receiver = server.session(Verdict::Preface, b"ANYPORT/1 TAKE k\n", now);
-        let mut sender = server.session(Verdict::Preface, b"ANYPORT/1 PIPE k\n", now);
+        let _receiver = server.session(DetectedProtocol::Preface, b"ANYPORT/1 TAKE k\n", now);
+        let mut sender = server.session(DetectedProtocol::Preface, b"ANYPORT/1 PIPE k\n", now);
         let (is_over, replies) = handle(&mut sender, Event::Idle, Instant::now());
         assert_eq!(is_over, idle.is_zero(), "{idle:?}");
         assert_eq!(replies.starts_with(LINE), is_over, "{idle:?}: {replies}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{self, Interest, Placement, Read, Session};
 use anyport_proto::preface::Reply;
-use anyport_proto::rooms::{Event, Join, Line, Said, SaidError};
+use anyport_proto::rooms::{Command, CommandError, Event, Join, Line};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::due::Due;
@@ -158,26 +158,26 @@ impl Lines {
         self.refuse(refusal, at, replies);
     }
 
-    fn exceeds(&self) -> SaidError {
-        SaidError::TooLong { most: self.context.config.limits.room_message }
+    fn exceeds(&self) -> CommandError {
+        CommandError::TooLong { most: self.context.config.limits.room_message }
     }
 
     fn whole(&mut self, line: &[u8], at: Instant, replies: &mut Vec<u8>) {
         let most = self.context.config.limits.room_message;
         let said = if self.join.json {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let text = std::str::from_utf8(line).map_err(|_| SaidError::NotUtf8);
+            let text = std::str::from_utf8(line).map_err(|_| CommandError::NotUtf8);
             match text {
                 Ok("") => Ok(Line::Nothing),
-                text => text.and_then(|text| Said::from_json(text, most)).map(Line::Said),
+                text => text.and_then(|text| Command::from_json(text, most)).map(Line::Command),
             }
         } else {
-            Said::from_line(line, most)
+            Command::from_line(line, most)
         };
         self.hear(said, at, replies);
     }
 
-    fn hear(&mut self, line: Result<Line, SaidError>, at: Instant, replies: &mut Vec<u8>) {
+    fn hear(&mut self, line: Result<Line, CommandError>, at: Instant, replies: &mut Vec<u8>) {
         match (line, &mut self.member) {
             (Ok(line), Some(member)) => member.handle(line, at, &mut |text| tell(text, replies)),
             (Err(error), _) => self.refuse(error.refusal(), at, replies),

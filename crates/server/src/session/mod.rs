@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{self, Event, Interest, Session};
 use anyport_proto::access::Token;
-use anyport_proto::detect::Verdict;
+use anyport_proto::detect::DetectedProtocol;
 use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -178,8 +178,8 @@ pub(crate) enum Detached {
 impl Successor {
     /// Returns what a connection becomes whose protocol was found. A session's first input is the
     /// prefix that it was found from.
-    pub(crate) fn of(verdict: Verdict, context: Context) -> Self {
-        AnySession::new(verdict, context).map_or(Self::Detached(Detached::Http2), Self::first)
+    pub(crate) fn of(protocol: DetectedProtocol, context: Context) -> Self {
+        AnySession::new(protocol, context).map_or(Self::Detached(Detached::Http2), Self::first)
     }
 
     /// Returns the first session of a connection.
@@ -198,39 +198,41 @@ pub(crate) type Next = copy::Next<Successor>;
 pub(crate) type Produced = copy::Produced<Successor>;
 
 impl AnySession {
-    /// The session for a verdict. Its first input is the prefix that the verdict was found from.
+    /// The session for a protocol. Its first input is the prefix that the protocol was found from.
     /// None for HTTP/2.
-    fn new(verdict: Verdict, context: Context) -> Option<Self> {
+    fn new(protocol: DetectedProtocol, context: Context) -> Option<Self> {
         let allowed = context.listener.allowed;
         let must_encrypt = context.must_encrypt();
         let needs_token = context.config.tokens.is_some();
-        Some(match verdict {
-            Verdict::Proxy => Self::refusing(refusing::Refusing::proxy(context)),
+        Some(match protocol {
+            DetectedProtocol::Proxy => Self::refusing(refusing::Refusing::proxy(context)),
             // A request is answered with where to go.
-            Verdict::Raw | Verdict::Preface if must_encrypt => {
+            DetectedProtocol::Raw | DetectedProtocol::Preface if must_encrypt => {
                 Self::refusing(refusing::Refusing::without_tls(context))
             }
-            Verdict::FrameCandidate if must_encrypt => {
+            DetectedProtocol::FrameCandidate if must_encrypt => {
                 Self::refusing(refusing::Refusing::frames_without_tls(context))
             }
-            Verdict::Raw if needs_token && allowed.raw => {
+            DetectedProtocol::Raw if needs_token && allowed.raw => {
                 Self::refusing(refusing::Refusing::without_token(context))
             }
-            Verdict::FrameCandidate if needs_token => {
+            DetectedProtocol::FrameCandidate if needs_token => {
                 Self::refusing(refusing::Refusing::frames_without_token(context))
             }
             // Where raw is not taken, what is no other protocol is a broken request, or nothing we
             // know.
-            Verdict::Raw if !allowed.raw && (allowed.http || allowed.ws) => {
+            DetectedProtocol::Raw if !allowed.raw && (allowed.http || allowed.ws) => {
                 Self::Http1(Box::new(http1::Http1::new(context)))
             }
-            Verdict::Raw if !allowed.raw => Self::refusing(refusing::Refusing::raw(context)),
-            Verdict::Raw => Self::Raw(Box::new(raw::Raw::plain(context))),
-            Verdict::FrameCandidate => Self::Raw(Box::new(raw::Raw::candidate(context))),
-            Verdict::Preface => Self::Preface(Box::new(preface::Preface::new(context))),
-            Verdict::Http1 => Self::Http1(Box::new(http1::Http1::new(context))),
-            Verdict::Tls => Self::refusing(refusing::Refusing::tls(context)),
-            Verdict::Http2 => return None,
+            DetectedProtocol::Raw if !allowed.raw => {
+                Self::refusing(refusing::Refusing::raw(context))
+            }
+            DetectedProtocol::Raw => Self::Raw(Box::new(raw::Raw::plain(context))),
+            DetectedProtocol::FrameCandidate => Self::Raw(Box::new(raw::Raw::candidate(context))),
+            DetectedProtocol::Preface => Self::Preface(Box::new(preface::Preface::new(context))),
+            DetectedProtocol::Http1 => Self::Http1(Box::new(http1::Http1::new(context))),
+            DetectedProtocol::Tls => Self::refusing(refusing::Refusing::tls(context)),
+            DetectedProtocol::Http2 => return None,
         })
     }
 

@@ -2,7 +2,7 @@
 //! section 5).
 //!
 //! A candidate is raw until proven. Up to `Limits::held_candidate` bytes are held in memory, then
-//! they go raw into the sink. At proof what was held or stored is decoded from its first byte, in
+//! they go raw into the sink. At confirmation what was held or stored is decoded from its first byte, in
 //! place.
 
 use std::time::Instant;
@@ -12,7 +12,7 @@ use anyport_proto::preface::Reply;
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_proto::ws::proof::{Evidence, Proof, Refutation, Standing};
+use anyport_proto::ws::candidate::{CandidateState, Confirmation, Contradiction, Evidence};
 
 use super::refusing::not_accepted;
 use super::ws::Ws;
@@ -28,7 +28,7 @@ pub(crate) struct Raw {
 }
 
 struct Candidate {
-    proof: Proof,
+    confirmation: Confirmation,
     /// Bytes that have not gone into the sink; all of them until the limit is reached, none
     /// afterwards.
     held: Vec<u8>,
@@ -44,9 +44,10 @@ impl Raw {
     }
 
     pub(super) fn candidate(context: Context) -> Self {
-        let proof = Proof::new(&context.config.limits, context.files.largest_possible());
+        let confirmation =
+            Confirmation::new(&context.config.limits, context.files.largest_possible());
         let share = context.buffer_share();
-        let candidate = Candidate { proof, held: Vec::new(), share, since: None };
+        let candidate = Candidate { confirmation, held: Vec::new(), share, since: None };
         Self { context, upload: None, candidate: Some(candidate) }
     }
 
@@ -70,12 +71,12 @@ impl Raw {
             return Ok(Next::Continue);
         };
         let since = *candidate.since.get_or_insert(at);
-        match candidate.proof.feed(bytes) {
-            Standing::Open => self.hold(bytes, since)?,
-            Standing::Proven(evidence) => {
+        match candidate.confirmation.feed(bytes) {
+            CandidateState::Open => self.hold(bytes, since)?,
+            CandidateState::Confirmed(evidence) => {
                 return Ok(self.become_frames(evidence, since, bytes.to_vec(), replies));
             }
-            Standing::Refuted(refutation) => {
+            CandidateState::RuledOut(refutation) => {
                 self.settled(&refutation);
                 self.settle_raw()?;
                 self.store(bytes, at)?;
@@ -86,12 +87,12 @@ impl Raw {
 
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
         if let Some(candidate) = &mut self.candidate {
-            let standing = candidate.proof.end_of_stream();
+            let standing = candidate.confirmation.end_of_stream();
             let since = candidate.since.unwrap_or_else(Instant::now);
-            if let Standing::Proven(evidence) = standing {
+            if let CandidateState::Confirmed(evidence) = standing {
                 return Ok(self.become_frames(evidence, since, Vec::new(), replies));
             }
-            if let Standing::Refuted(refutation) = standing {
+            if let CandidateState::RuledOut(refutation) = standing {
                 self.settled(&refutation);
             }
             self.settle_raw()?;
@@ -109,7 +110,7 @@ impl Raw {
 
     fn silence(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
         if let Some(candidate) = &mut self.candidate
-            && let Standing::Proven(evidence) = candidate.proof.silence()
+            && let CandidateState::Confirmed(evidence) = candidate.confirmation.idle()
         {
             let since = candidate.since.unwrap_or_else(Instant::now);
             return Ok(self.become_frames(evidence, since, Vec::new(), replies));
@@ -140,7 +141,7 @@ impl Raw {
         self.store(bytes, since)?;
         if !self.upload.as_ref().is_some_and(Upload::can_rewrite) {
             // What is gone cannot be decoded later, so it is raw.
-            self.context.events.counters.settled(Class::Unproven);
+            self.context.events.counters.settled(Class::Unconfirmed);
             let reason = "bare frames not confirmed, and the storage backend cannot rewrite";
             tracing::debug!(peer = %self.context.peer, protocol = "raw", reason, "decided");
             self.candidate = None;
@@ -148,11 +149,11 @@ impl Raw {
         Ok(())
     }
 
-    fn settled(&self, refutation: &Refutation) {
+    fn settled(&self, refutation: &Contradiction) {
         self.context.record.decided("raw", refutation.to_string());
         self.context.events.counters.settled(match refutation {
-            Refutation::Unfinished => Class::Unproven,
-            _ => Class::Refuted,
+            Contradiction::Unfinished => Class::Unconfirmed,
+            _ => Class::RuledOut,
         });
         let peer = self.context.peer;
         tracing::debug!(%peer, protocol = "raw", reason = %refutation, "decided");
@@ -197,7 +198,7 @@ impl Raw {
         rest: Vec<u8>,
         replies: &mut Vec<u8>,
     ) -> Next {
-        self.context.events.counters.settled(Class::Proof);
+        self.context.events.counters.settled(Class::Confirmed);
         let reason = evidence.as_str();
         self.context.record.decided("frames", reason.to_owned());
         tracing::debug!(peer = %self.context.peer, protocol = "frames", reason, "decided");
@@ -224,9 +225,11 @@ impl Session for Raw {
     type Successor = Successor;
 
     fn interest(&self) -> Interest {
-        let awaits_silence =
-            self.candidate.as_ref().is_some_and(|candidate| candidate.proof.awaits_silence());
-        let idle = if awaits_silence {
+        let needs_idle_timer = self
+            .candidate
+            .as_ref()
+            .is_some_and(|candidate| candidate.confirmation.needs_idle_timer());
+        let idle = if needs_idle_timer {
             self.context.listener.detect_timeout
         } else {
             self.context.config.timeouts.idle

@@ -9,7 +9,7 @@ use anyport_proto::detect::detect_at_end;
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_proto::ws::proof::{Proof, Standing};
+use anyport_proto::ws::candidate::{CandidateState, Confirmation};
 use anyport_proto::ws::{
     DeflateParameters, Event as FrameEvent, Fragment, KeySource, Kind, Receiver, Role, Sender,
 };
@@ -76,9 +76,9 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     config.fsync = crate::config::Fsync::None;
     config.limits.held_candidate = held_candidate;
     let seen = Arc::new(Seen::default());
-    let verdict = detect_at_end(&pieces.concat(), &config.limits);
+    let protocol = detect_at_end(&pieces.concat(), &config.limits);
     let context = context(config, &seen);
-    let mut session = AnySession::new(verdict, context).unwrap();
+    let mut session = AnySession::new(protocol, context).unwrap();
     let mut replies = Vec::new();
     let mut flow = copy::Next::Continue;
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
@@ -95,22 +95,22 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     Outcome { files, interrupted: *seen.interrupted.lock().unwrap() }
 }
 
-/// A session of a connection that began as `verdict` says, for a directory with one file `x`.
-fn beside_a_file(verdict: Verdict, scratch: &tempfile::TempDir) -> AnySession {
+/// A session of a connection that began as `protocol` says, for a directory with one file `x`.
+fn beside_a_file(protocol: DetectedProtocol, scratch: &tempfile::TempDir) -> AnySession {
     let path = scratch.path().join("x");
     std::fs::write(&path, b"hello").unwrap();
     let file = std::fs::File::open(path).unwrap();
     file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
     let config = Config::new(scratch.path());
     let context = context(config, &Arc::default());
-    AnySession::new(verdict, context).unwrap()
+    AnySession::new(protocol, context).unwrap()
 }
 
 /// What comes back for `pieces` and then FIN. Asked for what it sends after each piece, or, as when
 /// all came in one read, at the end.
-fn answers(verdict: Verdict, pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
+fn answers(protocol: DetectedProtocol, pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
-    let mut session = beside_a_file(verdict, &scratch);
+    let mut session = beside_a_file(protocol, &scratch);
     let (mut said, mut replies) = (Vec::new(), Vec::new());
     let mut flow = copy::Next::Continue;
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
@@ -162,7 +162,7 @@ fn drain(
 fn answers_do_not_depend_on_how_the_questions_were_cut() {
     let wire = b"ANYPORT/1 GET x digest=none\nANYPORT/1 LIST\nANYPORT/1 GET \
         none\nANYPORT/1 GET x offset=2\n";
-    let answers = |pieces: &[&[u8]], at_once| answers(Verdict::Preface, pieces, at_once);
+    let answers = |pieces: &[&[u8]], at_once| answers(DetectedProtocol::Preface, pieces, at_once);
     let expected = answers(&[wire], true);
     let text = String::from_utf8(expected.clone()).unwrap();
     let file = "ANYPORT/1 FILE name=x size=5 offset=0 mtime=1 mtime_ns=0 mode=";
@@ -191,7 +191,8 @@ fn ht_1_answers_do_not_depend_on_how_the_requests_were_cut() {
         2;e\r\nhe\r\n3\r\nllo\r\n0\r\nA: b\r\n\r\n\
         GET / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n\
         HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n";
-    let answers = |pieces: &[&[u8]], at_once| fixed(&answers(Verdict::Http1, pieces, at_once));
+    let answers =
+        |pieces: &[&[u8]], at_once| fixed(&answers(DetectedProtocol::Http1, pieces, at_once));
     let expected = answers(&[wire], true);
     for part in
         ["Content-Range: bytes 1-3/5\n", "\n\nellHTTP/1.1 405 ", "\n\nbackHTTP/1.1 201 Created"]
@@ -228,7 +229,7 @@ fn fixed(answers: &[u8]) -> String {
 #[test]
 fn bp_1_pipelined_requests_do_not_pile_up_answers() {
     let scratch = tempfile::tempdir().unwrap();
-    let mut session = beside_a_file(Verdict::Http1, &scratch);
+    let mut session = beside_a_file(DetectedProtocol::Http1, &scratch);
     let requests = 2000;
     let mut wire = b"GET /help HTTP/1.1\r\nHost: a\r\n\r\n".repeat(requests);
     let (mut replies, mut most, mut said) = (Vec::new(), 0, Vec::new());
@@ -261,12 +262,12 @@ fn read(directory: &Path, receipt: &Receipt) -> (Protocol, Vec<u8>) {
 
 /// What a connection that begins like a frame must come to, by the rule and not by the session.
 fn by_the_rule(wire: &[u8]) -> Outcome {
-    let mut proof = Proof::new(&Limits::default(), u64::MAX);
-    let standing = match proof.feed(wire) {
-        Standing::Open => proof.end_of_stream(),
+    let mut confirmation = Confirmation::new(&Limits::default(), u64::MAX);
+    let standing = match confirmation.feed(wire) {
+        CandidateState::Open => confirmation.end_of_stream(),
         decided => decided,
     };
-    if !matches!(standing, Standing::Proven(_)) {
+    if !matches!(standing, CandidateState::Confirmed(_)) {
         return Outcome { files: vec![(Protocol::Raw, wire.to_vec())], interrupted: 0 };
     }
     let mut receiver = Receiver::new(Role::Server, &Limits::default());
@@ -348,7 +349,7 @@ fn compressing(path: &str) -> AnySession {
     (config.deflate, config.sink) = (true, crate::config::SinkKind::Discard);
     let context = context(config, &Arc::default());
     let rooms = context.rooms.clone();
-    let mut session = AnySession::new(Verdict::Http1, context).unwrap();
+    let mut session = AnySession::new(DetectedProtocol::Http1, context).unwrap();
     let mut replies = Vec::new();
     let upgrade = format!(
         "GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -481,10 +482,10 @@ proptest! {
         places in prop::collection::vec(any::<usize>(), 0..6),
     ) {
         let wire = requests.concat();
-        let expected = fixed(&answers(Verdict::Http1, &[&wire], true));
+        let expected = fixed(&answers(DetectedProtocol::Http1, &[&wire], true));
         let pieces = cut_at(&wire, &places);
-        prop_assert_eq!(fixed(&answers(Verdict::Http1, &pieces, true)), expected.as_str());
-        prop_assert_eq!(fixed(&answers(Verdict::Http1, &pieces, false)), expected.as_str());
+        prop_assert_eq!(fixed(&answers(DetectedProtocol::Http1, &pieces, true)), expected.as_str());
+        prop_assert_eq!(fixed(&answers(DetectedProtocol::Http1, &pieces, false)), expected.as_str());
         let stored = expected.matches("HTTP/1.1 201 ").count();
         let puts = requests.iter().filter(|request| request.starts_with(b"PUT /y")).count();
         prop_assert!(stored <= puts, "{} of {}", stored, puts);
@@ -496,8 +497,8 @@ proptest! {
         wire in prop::collection::vec(any::<u8>(), 1..3000),
         places in prop::collection::vec(any::<usize>(), 0..8),
     ) {
-        let verdict = detect_at_end(&wire, &Limits::default());
-        prop_assume!(verdict == Verdict::Raw);
+        let protocol = detect_at_end(&wire, &Limits::default());
+        prop_assume!(protocol == DetectedProtocol::Raw);
         let expected = Outcome { files: vec![(Protocol::Raw, wire.clone())], interrupted: 0 };
         prop_assert_eq!(serve(&cut_at(&wire, &places), 1 << 20), expected);
     }
@@ -533,7 +534,7 @@ fn offering(context: &Context, over_messages: bool, id: usize) -> (AnySession, V
         let offer = format!(r#"{{"offer":{{"name":"x","size":9,"id":"{id}","resume":true}}}}"#);
         (session, frame(Kind::Text, Fragment::Whole, offer.as_bytes(), 1))
     } else {
-        let session = AnySession::new(Verdict::Preface, context).unwrap();
+        let session = AnySession::new(DetectedProtocol::Preface, context).unwrap();
         (session, format!("ANYPORT/1 PUT x size=9 id={id} resume\n").into_bytes())
     };
     let mut replies = Vec::new();

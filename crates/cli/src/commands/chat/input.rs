@@ -8,7 +8,7 @@ use anyhow::Context;
 use anyport_console::{lines_to_stdout, to_stderr};
 use anyport_net::waiting::Waiting;
 use anyport_proto::limits::Limits;
-use anyport_proto::rooms::{Event, HELP, Line, Said, SaidError};
+use anyport_proto::rooms::{Command, CommandError, Event, HELP, Line};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
@@ -35,7 +35,7 @@ pub(super) enum Input {
 /// How saying ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    Said,
+    Command,
     /// But for so many lines.
     NotAllSaid(usize),
     /// By Ctrl-C.
@@ -68,7 +68,7 @@ impl Input {
     }
 
     /// Reads on a thread of its own, until the end. What the room does not take yet waits there.
-    pub(super) fn start(self, said: Sender<Said>) -> Reading {
+    pub(super) fn start(self, said: Sender<Command>) -> Reading {
         let interrupted = Arc::new(AtomicBool::new(false));
         let was_interrupted = interrupted.clone();
         let skipped = Arc::new(AtomicUsize::new(0));
@@ -105,32 +105,32 @@ impl Reading {
         }
         match self.skipped.load(Ordering::Acquire) {
             _ if self.interrupted.load(Ordering::Acquire) => Ending::Interrupted,
-            0 => Ending::Said,
+            0 => Ending::Command,
             lines => Ending::NotAllSaid(lines),
         }
     }
 }
 
 /// Dropping the editor at the end tells its printer that there is no line any more.
-fn edit(mut editor: Lines, said: &Sender<Said>) -> Ending {
+fn edit(mut editor: Lines, said: &Sender<Command>) -> Ending {
     loop {
         let line = match editor.readline("> ") {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => return Ending::Interrupted,
             // Ctrl-D, or a terminal that is gone.
-            Err(_) => return Ending::Said,
+            Err(_) => return Ending::Command,
         };
         // Between two lines the terminal is nobody else's.
         let mut tell = |text: &str| {
             let _ = lines_to_stdout(text);
         };
         if !typed(line.as_bytes(), said, &mut tell) {
-            return Ending::Said;
+            return Ending::Command;
         }
     }
 }
 
-fn stream(commands: bool, said: &Sender<Said>, skipped: &AtomicUsize) {
+fn stream(commands: bool, said: &Sender<Command>, skipped: &AtomicUsize) {
     let mut input = BufReader::new(Waiting(io::stdin()));
     let most = Limits::default().room_message;
     // What is longer is passed over, and never held.
@@ -163,15 +163,15 @@ fn stream(commands: bool, said: &Sender<Said>, skipped: &AtomicUsize) {
 }
 
 /// A line of a person. False when nobody listens any more.
-fn typed(line: &[u8], said: &Sender<Said>, tell: &mut dyn FnMut(&str)) -> bool {
-    match Said::from_line(line, Limits::default().room_message) {
+fn typed(line: &[u8], said: &Sender<Command>, tell: &mut dyn FnMut(&str)) -> bool {
+    match Command::from_line(line, Limits::default().room_message) {
         Ok(Line::Nothing) => true,
         Ok(Line::Help) => {
             HELP.iter().for_each(|line| tell(line));
             tell("* press Ctrl-D to leave");
             true
         }
-        Ok(Line::Said(words)) => said.blocking_send(words).is_ok(),
+        Ok(Line::Command(words)) => said.blocking_send(words).is_ok(),
         Err(error) => {
             tell(&Event::Error(error.refusal()).to_text());
             true
@@ -180,11 +180,11 @@ fn typed(line: &[u8], said: &Sender<Said>, tell: &mut dyn FnMut(&str)) -> bool {
 }
 
 /// A line of a program: all of it is said, a slash at its front too.
-fn piped(line: &[u8], most: usize, said: &Sender<Said>, skipped: &AtomicUsize) -> bool {
+fn piped(line: &[u8], most: usize, said: &Sender<Command>, skipped: &AtomicUsize) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match Said::say(String::from_utf8_lossy(line).into_owned(), None, most) {
+    match Command::say(String::from_utf8_lossy(line).into_owned(), None, most) {
         Ok(words) => said.blocking_send(words).is_ok(),
-        Err(SaidError::Empty) => true,
+        Err(CommandError::Empty) => true,
         Err(error) => {
             skipped.fetch_add(1, Ordering::Release);
             to_stderr(&Event::Error(error.refusal()).to_text());

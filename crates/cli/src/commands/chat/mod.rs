@@ -38,7 +38,7 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
     match done {
         Ok(Left { refused: 0, unconfirmed: 0, .. }) => match ending {
             Ending::Interrupted => Ok(Exit::Interrupted),
-            Ending::Said => Ok(Exit::Done),
+            Ending::Command => Ok(Exit::Done),
             Ending::NotAllSaid(lines) => Err(anyhow::anyhow!("{lines} lines were not sent").into()),
         },
         Ok(Left { refused, unconfirmed: 0, .. }) => {

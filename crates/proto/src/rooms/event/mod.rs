@@ -1,4 +1,4 @@
-//! What a member is told: as plain text for people, as JSON for programs.
+//! Events of a room that are sent to a member: as plain text for people, as JSON for programs.
 
 use std::fmt::Write;
 
@@ -13,73 +13,73 @@ use crate::transfer::refusal::Refusal;
 use crate::transfer::values::TEXT;
 use crate::visible::push_visible;
 
-/// What a member is told.
+/// An event that is sent to a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// It is in the room now; comes first.
+    /// The member joined; always the first event.
     Joined(Joined),
-    /// Somebody said something.
+    /// A message of a member.
     Message(Message),
-    /// Somebody came.
+    /// A member joined.
     Join {
-        /// Which event it is.
+        /// ID of the event.
         id: EventId,
-        /// Who came.
+        /// Nickname of the member.
         nick: Nickname,
-        /// When, by the clock of the server; RFC 3339.
+        /// Time of the server's clock, RFC 3339.
         time: String,
     },
-    /// Somebody went.
+    /// A member left.
     Leave {
-        /// Which event it is.
+        /// ID of the event.
         id: EventId,
-        /// Who went.
+        /// Nickname of the member.
         nick: Nickname,
-        /// When, by the clock of the server; RFC 3339.
+        /// Time of the server's clock, RFC 3339.
         time: String,
     },
-    /// Events that it is not told, and never will be.
+    /// Events that the member missed.
     Lost {
-        /// How many, where that is known.
+        /// Their number, if known.
         count: Option<u64>,
     },
-    /// Who is there, for whoever asked.
+    /// The members of the room, on request.
     Members(Members),
-    /// What it said was not taken.
+    /// A message of the member was refused.
     Error(Refusal),
 }
 
-/// What a member is told when it is in.
+/// The first event of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
-    /// Where it is.
+    /// The room.
     pub room: RoomName,
-    /// What it is called there, which may not be what it asked for.
+    /// Its nickname, which may differ from the requested one.
     pub nick: Nickname,
-    /// Who else is there.
+    /// The other members.
     pub others: Members,
-    /// The last event before it came; none where nothing has happened yet.
+    /// The last event before it joined; `None` if there was none.
     pub last: Option<EventId>,
 }
 
-/// Who is in a room.
+/// The members of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Members {
-    /// Those with a nickname.
+    /// Nicknames.
     pub members: Vec<Nickname>,
-    /// How many only listen.
+    /// Number of listeners, which have no nickname.
     pub listeners: u64,
 }
 
 impl Event {
-    /// The event as JSON.
+    /// Returns the event as JSON.
     pub fn to_json(&self) -> String {
         let mut json = String::new();
         self.push_json(&mut json);
         json
     }
 
-    /// The event as plain text, one line without its end.
+    /// Returns the event as plain text, one line without its end.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         self.push_text(&mut text);
@@ -147,10 +147,10 @@ impl Event {
         }
     }
 
-    /// Reads an event. Keys that are not known yet are passed over.
+    /// Parses an event. Unknown keys are ignored.
     pub fn from_json(text: &str) -> Result<Self, MessageError> {
         let (kind, value) = parse_kind(text, &KINDS)?;
-        // The kind as it is spelled here: messages name it.
+        // The static text of the kind, for messages.
         let Some(known) = KINDS.into_iter().find(|known| *known == kind) else {
             return Err(MessageError::UnknownKind { kind, known: &KINDS });
         };
@@ -186,7 +186,7 @@ impl Event {
         }
     }
 
-    /// Which event of the room it is; none for what is told to one member alone.
+    /// Returns the ID of an event of the room; `None` for an event of one member.
     pub fn id(&self) -> Option<EventId> {
         match self {
             Self::Message(Message { id, .. }) | Self::Join { id, .. } | Self::Leave { id, .. } => {
@@ -260,7 +260,7 @@ fn read_members(object: &Object) -> Result<Members, MessageError> {
 
 const KINDS: [&str; 7] = ["joined", "message", "join", "leave", "lost", "members", "error"];
 
-// What the values must be, in the words of an error message.
+// The valid values, in the words of an error message.
 const ID: &str = "an id such as k3f9c2-41";
 const NICKNAME: &str = "a nickname";
 const TIME: &str = "a time";

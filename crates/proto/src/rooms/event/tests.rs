@@ -1,4 +1,4 @@
-//! Events as docs/rooms.md shows them, and what must be true of any.
+//! Events as in docs/rooms.md, and properties of all events.
 
 use proptest::prelude::*;
 
@@ -48,7 +48,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The event with each text as it is told.
+/// Returns the event with each text as it is sent.
 fn shown(event: Event) -> Event {
     let visible = |text: String| make_visible(&text).into_owned();
     match event {
@@ -113,7 +113,7 @@ fn documented() -> [(&'static str, &'static str); 14] {
 }
 
 #[test]
-fn events_are_spelled_as_documented() {
+fn events_are_encoded_as_documented() {
     for (json, text) in documented() {
         let event = Event::from_json(json).unwrap();
         assert_eq!(event.to_json(), json);
@@ -122,13 +122,13 @@ fn events_are_spelled_as_documented() {
 }
 
 #[test]
-fn keys_that_are_not_known_yet_are_passed_over() {
+fn unknown_keys_are_ignored() {
     let json = r#"{"lost":{"count":2,"why":"slow"}}"#;
     assert_eq!(Event::from_json(json), Ok(Event::Lost { count: Some(2) }));
 }
 
 #[test]
-fn a_bad_event_is_told_what_is_wrong_with_it() {
+fn the_error_of_an_event_names_its_fault() {
     for (json, message) in [
         (
             r#"{"said":{}}"#,
@@ -152,7 +152,7 @@ fn a_bad_event_is_told_what_is_wrong_with_it() {
 }
 
 #[test]
-fn a_message_cannot_pass_for_a_notice_or_for_somebody_else() {
+fn a_message_cannot_look_like_a_notice_or_another_member() {
     let message = |text: &str| Message {
         id: "k3f9c2-41".parse().unwrap(),
         from: "mallory".parse().unwrap(),
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_happens_is_one_line_of_its_own_kind(event in any_event()) {
+    fn every_event_is_one_line_of_its_own_kind(event in any_event()) {
         let text = event.to_text();
         prop_assert!(!text.contains(char::is_control), "{:?}", text);
         let marks = ['\u{2028}', '\u{2029}', '\u{202e}'];

@@ -6,7 +6,7 @@ use super::{LARGEST_WINDOW, TAIL};
 
 /// Compresses one message after the other.
 pub(in crate::ws) struct Deflater {
-    /// Made at the first message.
+    /// Created at the first message.
     stream: Option<Compress>,
     window_bits: u8,
     takeover: bool,
@@ -14,13 +14,14 @@ pub(in crate::ws) struct Deflater {
 }
 
 impl Deflater {
-    /// `window_bits`: 9 to 15; `None` is 15. `takeover`: a message may refer to earlier ones.
+    /// Returns a compressor. `window_bits`: 9 to 15; `None` is 15. `takeover`: a message may refer
+    /// to earlier ones.
     pub(in crate::ws) fn new(window_bits: Option<u8>, takeover: bool) -> Self {
         let window_bits = window_bits.unwrap_or(LARGEST_WINDOW);
         Self { stream: None, window_bits, takeover, compressed: Vec::new() }
     }
 
-    /// The payload of the frame that carries `message`, until the next call.
+    /// Returns the payload of the frame that carries `message`, valid until the next call.
     pub(in crate::ws) fn message(&mut self, message: &[u8]) -> &[u8] {
         let stream = self
             .stream
@@ -38,7 +39,7 @@ impl Deflater {
             let _ = stream.compress_vec(rest, out, FlushCompress::Sync);
             let taken = usize::try_from(stream.total_in() - before).unwrap_or(rest.len());
             rest = rest.get(taken..).unwrap_or_default();
-            // Room left over means that the flush is complete.
+            // Free space in the output means that the flush is complete.
             if rest.is_empty() && out.len() < out.capacity() {
                 break;
             }
@@ -46,20 +47,20 @@ impl Deflater {
         out.strip_suffix(&TAIL).unwrap_or(out)
     }
 
-    /// Gives back what a long message needed: the next one may be far.
+    /// Releases the memory of a long message.
     pub(in crate::ws) fn trim(&mut self) {
         self.compressed.clear();
         self.compressed.shrink_to(KEPT);
     }
 }
 
-/// Fast: the sender's core is what a transfer waits for.
+/// Fast: the CPU of the sender limits a transfer.
 const LEVEL: Compression = Compression::fast();
 
-/// Of the output that one message needed, so much is kept for the next.
+/// Maximum output buffer that is kept for the next message.
 const KEPT: usize = 64 * 1024;
 
-/// Room for output asked for at once. More than the six bytes of a flush marker, so that none is
-/// written twice.
+/// Free space in the output of each call. More than the six bytes of a flush marker, so that none
+/// is written twice.
 const LEAST_ROOM: usize = 64;
 const MOST_ROOM: usize = 64 * 1024;

@@ -11,17 +11,17 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{LARGEST_WINDOW, TAIL};
 
-/// The payload does not inflate, or ends inside a block.
+/// The payload cannot be inflated, or ends inside a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ws) struct NotDeflate;
 
-/// What [`Inflater::inflate`] gave: a piece of [`Inflater::window`], which may be empty. The work
-/// for one is bounded.
+/// The result of [`Inflater::inflate`]: a piece of [`Inflater::window`], which may be empty. The
+/// work for one is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ws) struct Inflated {
     pub(in crate::ws) start: usize,
     pub(in crate::ws) end: usize,
-    /// The message ended with it.
+    /// Whether the message ended with it.
     pub(in crate::ws) last: bool,
 }
 
@@ -29,10 +29,10 @@ pub(in crate::ws) struct Inflated {
 pub(in crate::ws) struct Inflater {
     stream: Decompress,
     takeover: bool,
-    /// What was inflated last, up to `at`. Its last 32 KiB are what the peer may refer to.
+    /// Inflated bytes, up to `at`. The peer may refer to the last 32 KiB.
     window: Box<[u8]>,
     at: usize,
-    /// Compressed bytes that were taken and not inflated yet.
+    /// Compressed bytes that were accepted and not inflated yet.
     staged: Vec<u8>,
     staged_from: usize,
     state: State,
@@ -40,16 +40,16 @@ pub(in crate::ws) struct Inflater {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// All that was staged is inflated.
+    /// All staged bytes are inflated.
     Hungry,
-    /// There is more to inflate, or the window was full before zlib had given everything.
+    /// There is more to inflate, or the window was full before zlib had returned everything.
     Pending,
-    /// The same, and nothing more comes for this message.
+    /// Like `Pending`, and no more bytes of this message follow.
     Ending,
 }
 
 impl Inflater {
-    /// `takeover`: a message may refer to what earlier ones said.
+    /// Returns an inflater. `takeover`: a message may refer to earlier ones.
     pub(in crate::ws) fn new(takeover: bool) -> Self {
         Self {
             stream: Decompress::new_with_window_bits(false, LARGEST_WINDOW),
@@ -73,17 +73,17 @@ impl Inflater {
         self.restart();
     }
 
-    /// Whether [`Self::inflate`] is to be called before more is staged.
+    /// Returns whether to call [`Self::inflate`] before staging more.
     pub(in crate::ws) fn is_pending(&self) -> bool {
         self.state != State::Hungry
     }
 
-    /// How many bytes can be staged now.
+    /// Returns how many bytes can be staged now.
     pub(in crate::ws) fn room(&self) -> usize {
         if self.is_pending() { 0 } else { STAGE }
     }
 
-    /// Takes the next compressed bytes, at most [`Self::room`], and lets `unmask` change them.
+    /// Stages the next compressed bytes, at most [`Self::room`], after `unmask` has changed them.
     pub(in crate::ws) fn stage(&mut self, bytes: &[u8], unmask: impl FnOnce(&mut [u8])) {
         debug_assert!(bytes.len() <= self.room(), "staged more than there is room for");
         self.staged.clear();
@@ -93,13 +93,13 @@ impl Inflater {
         self.state = State::Pending;
     }
 
-    /// No more bytes of this message come.
+    /// Ends the input of this message.
     pub(in crate::ws) fn end(&mut self) {
         self.staged.extend_from_slice(&BEHIND);
         self.state = State::Ending;
     }
 
-    /// Inflates what is staged, until the window is full or nothing is left.
+    /// Inflates staged bytes until the window is full or nothing is left.
     pub(in crate::ws) fn inflate(&mut self) -> Result<Inflated, NotDeflate> {
         if self.at == self.window.len() {
             self.window.copy_within(WINDOW - CONTEXT.., 0);
@@ -114,7 +114,7 @@ impl Inflater {
                 &mut self.window[self.at..],
                 FlushDecompress::None,
             );
-            // Both are at most the length of the slices that were lent.
+            // Both are at most the length of the slices that were passed in.
             self.staged_from += usize::try_from(self.stream.total_in() - taken).unwrap_or(0);
             self.at += usize::try_from(self.stream.total_out() - given).unwrap_or(0);
             let moved = self.stream.total_in() != taken || self.stream.total_out() != given;
@@ -123,8 +123,8 @@ impl Inflater {
             let Ok(status) = status else { return self.fault(start) };
             match (status, self.state) {
                 (Status::StreamEnd, State::Ending) if left <= BEHIND.len() => {
-                    // The probe's end; or a BFINAL block that stood at the payload's end, with its
-                    // own tail left away as of any other block, or with nothing left away.
+                    // The end of the probe; or a BFINAL block at the end of the payload, with its
+                    // tail omitted as for any other block, or complete.
                     if ![0, PROBE_LEN, BEHIND.len()].contains(&left) {
                         return self.fault(start);
                     }
@@ -139,11 +139,11 @@ impl Inflater {
                     self.restart();
                     return Ok(Inflated { start, end: self.at, last: false });
                 }
-                // There is input and room, and zlib takes neither. Never seen; here so that it
-                // could not spin.
+                // There is input and space, but zlib makes no progress. Never seen; prevents an
+                // endless loop.
                 _ if !moved && left > 0 && !full => return self.fault(start),
-                // Ending, and zlib took everything without seeing the probe: the payload ended
-                // inside a block.
+                // At the end, zlib consumed everything without reaching the probe: the payload
+                // ended inside a block.
                 (_, State::Ending) if left == 0 && !full => return self.fault(start),
                 (_, State::Pending) if left == 0 && !full => self.state = State::Hungry,
                 _ => {}
@@ -154,8 +154,8 @@ impl Inflater {
         }
     }
 
-    /// What came before a fault is told first, so that what is told does not depend on the cut. The
-    /// next call meets the fault again, as zlib stays in it.
+    /// Returns the bytes before a fault first, so that the result does not depend on the
+    /// segmentation. The next call reports the fault, as zlib stays in it.
     const fn fault(&self, start: usize) -> Result<Inflated, NotDeflate> {
         if self.at > start {
             return Ok(Inflated { start, end: self.at, last: false });
@@ -163,37 +163,37 @@ impl Inflater {
         Err(NotDeflate)
     }
 
-    /// The memory that pieces are lent out of.
+    /// Returns the memory that pieces are lent from.
     pub(in crate::ws) fn window(&self) -> &[u8] {
         &self.window
     }
 
-    /// A new stream for zlib that knows what came before.
+    /// Starts a new zlib stream with the earlier content as its dictionary.
     fn restart(&mut self) {
         self.stream.reset(false);
         let context = &self.window[self.at.saturating_sub(CONTEXT)..self.at];
         if !context.is_empty() {
-            // Refused only for a stream with a zlib header.
+            // Rejected only for a stream with a zlib header.
             let _ = self.stream.set_dictionary(context);
         }
     }
 }
 
-/// As far as DEFLATE looks back (RFC 1951 §2).
+/// Maximum distance of DEFLATE (RFC 1951 §2).
 const CONTEXT: usize = 32 * 1024;
 
-/// Context and room for as much again.
+/// The context, and as much new content.
 const WINDOW: usize = 2 * CONTEXT;
 
-/// Compressed bytes that are taken at once.
+/// Maximum number of staged bytes.
 const STAGE: usize = 4 * 1024;
 
-/// Blocks with BFINAL of one call, each of which copies the context: two bytes of payload cost as
-/// much as 32 KiB of content.
+/// Maximum blocks with BFINAL of one call, each of which copies the context: two bytes of payload
+/// cost as much as 32 KiB of content.
 const MOST_RESTARTS: usize = 3;
 
-/// Behind the payload: the tail that the peer left away, and the probe, an empty stored block with
-/// BFINAL.
+/// Appended to the payload: the tail that the peer omitted, and the probe, an empty stored block
+/// with BFINAL.
 const BEHIND: [u8; 9] = {
     let [a, b, c, d] = TAIL;
     [a, b, c, d, 0x01, 0x00, 0x00, 0xff, 0xff]

@@ -1,8 +1,8 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1).
 //!
-//! Whatever the caller puts into the request is checked, so that no host, path or field can add a
-//! line of its own. Whatever the server answers is checked before the first frame, so that no other
-//! protocol is mistaken for this one.
+//! All input of the caller is checked, so that no host, path or field can inject a line. The
+//! server's response is checked before the first frame, so that no other protocol is mistaken for
+//! WebSocket.
 
 use http::StatusCode;
 use http::header::{self, HeaderName};
@@ -15,7 +15,7 @@ use crate::http1::head::is_authority;
 use crate::http1::{ResponseHead, is_field};
 use crate::ws::DeflateParameters;
 
-/// Where a client connects to, and what it says beyond the handshake itself.
+/// The request of a client, beyond the handshake itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientTarget<'a> {
     /// Host, and port unless it is the default of the scheme.
@@ -30,10 +30,10 @@ pub struct ClientTarget<'a> {
     pub deflate: bool,
 }
 
-/// The head of an opening handshake. `key` must be a new one for each connection.
+/// Returns the head of an opening handshake. `key` must be new for each connection.
 ///
 /// # Errors
-/// When a part of `target` would break the request or contradict it.
+/// A part of `target` would break or contradict the request.
 pub fn request(target: &ClientTarget<'_>, key: &Key) -> Result<Vec<u8>, RequestError> {
     check_target(target)?;
     let mut text = format!(
@@ -55,21 +55,21 @@ pub fn request(target: &ClientTarget<'_>, key: &Key) -> Result<Vec<u8>, RequestE
     Ok(text.into_bytes())
 }
 
-/// What a server agreed to.
+/// The result of a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// One of the offered subprotocols, or none.
+    /// The selected subprotocol, if any.
     pub subprotocol: Option<String>,
-    /// How messages may be compressed, if at all.
+    /// Parameters of compression, if it was negotiated.
     pub deflate: Option<DeflateParameters>,
 }
 
-/// Checks the answer to [`request`] with the same `target` and `key`. Bytes behind the head are
+/// Checks the response to [`request`] with the same `target` and `key`. Bytes after the head are
 /// frames.
 ///
 /// # Errors
-/// When the answer is not that of a WebSocket server to this very request; the connection must then
-/// be closed.
+/// The response is not that of a WebSocket server to this request; the connection must then be
+/// closed.
 pub fn verify(
     head: &ResponseHead,
     key: &Key,
@@ -105,7 +105,7 @@ pub enum RequestError {
     /// Not `host` or `host:port`.
     #[error("host {host:?} is not a host with an optional port (RFC 9112 §3.2)")]
     Host {
-        /// What was given.
+        /// The given value.
         host: String,
     },
     /// Not an absolute path in visible ASCII without fragment.
@@ -113,44 +113,44 @@ pub enum RequestError {
         "path {path:?} does not begin with / or has bytes to be percent-encoded (RFC 9112 §3.2.1)"
     )]
     Path {
-        /// What was given.
+        /// The given value.
         path: String,
     },
     /// Not a token.
     #[error("subprotocol {name:?} is not a token (RFC 6455 §4.1)")]
     Subprotocol {
-        /// What was given.
+        /// The given value.
         name: String,
     },
-    /// Offered twice.
+    /// A subprotocol is repeated.
     #[error("subprotocol {name:?} is offered twice (RFC 6455 §4.1)")]
     RepeatedSubprotocol {
-        /// What was given.
+        /// The given value.
         name: String,
     },
-    /// Not a field: a name that is no token, or a value with control bytes. The value may be a
-    /// secret and is not told.
+    /// Not a field: an invalid name, or a value with control bytes. The value may be a secret and
+    /// is not shown.
     #[error("field {name:?} has a malformed name or value (RFC 9110 §5)")]
     Field {
-        /// The name that was given.
+        /// The given name.
         name: String,
     },
     /// A field that the handshake sets itself, or one that announces content.
     #[error("field {name:?} belongs to the handshake (RFC 6455 §4.1)")]
     ReservedField {
-        /// The name that was given.
+        /// The given name.
         name: String,
     },
 }
 
-/// Why the answer of a server is refused.
+/// Why the response of a server is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
     /// The server did not switch. The content of its response may say why; the caller reads it.
     #[error("server answered {status} instead of 101 (RFC 6455 §4.1)")]
     Status {
-        /// What was answered.
+        /// The received value.
         status: StatusCode,
     },
     /// `Upgrade` does not list `websocket`.
@@ -165,13 +165,13 @@ pub enum ResponseError {
     /// More than one `Sec-WebSocket-Accept`.
     #[error("response: more than one Sec-WebSocket-Accept (RFC 6455 §11.3.3)")]
     RepeatedAccept,
-    /// `Sec-WebSocket-Accept` answers another key: a cached answer, or no WebSocket server.
+    /// `Sec-WebSocket-Accept` belongs to another key: a cached response, or not a WebSocket server.
     #[error("response: Sec-WebSocket-Accept does not match the key (RFC 6455 §4.1)")]
     WrongAccept,
     /// An extension that was not offered.
     #[error("server uses an extension that was not offered (RFC 6455 §4.1)")]
     Extension,
-    /// More than the one extension that was offered.
+    /// More than the offered extension.
     #[error("server uses more extensions than were offered (RFC 6455 §4.1)")]
     RepeatedExtension,
     /// permessage-deflate with unknown, repeated or impossible parameters.
@@ -186,7 +186,7 @@ pub enum ResponseError {
     /// A subprotocol that was not offered.
     #[error("server chose subprotocol {name:?} that was not offered (RFC 6455 §4.1)")]
     ForeignSubprotocol {
-        /// What was answered.
+        /// The received value.
         name: String,
     },
 }
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn pd_1_what_our_client_offers_our_server_agrees_to_if_it_may() {
+    fn pd_1_the_servers_policy_decides_on_the_clients_offer() {
         let target = ClientTarget { deflate: true, ..TARGET };
         let head = read_request(&request(&target, &key()).unwrap()).unwrap();
         for deflate in [true, false] {
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn hs_6_other_status_is_told() {
+    fn hs_6_another_status_is_reported() {
         let head = read_response(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno\n");
         let error = verify(&head, &key(), &TARGET).unwrap_err();
         assert_eq!(error, ResponseError::Status { status: StatusCode::FORBIDDEN });
@@ -422,7 +422,7 @@ mod tests {
         assert_ne!(wires[0], wires[1]);
     }
 
-    /// Nothing is followed, so no credentials can go where they were not meant to go.
+    /// Redirects are not followed, so no credentials are sent to another server.
     #[test]
     fn hs_12_a_redirect_is_a_refusal_like_others() {
         for status in [301, 302, 303, 307, 308] {
@@ -452,7 +452,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is let through is one head with exactly the fields that were meant.
+        /// Accepted input gives one head with exactly the intended fields.
         #[test]
         fn hs_9_arbitrary_targets_give_one_whole_head_or_an_error(
             host in "[a-z:\\[\\]\\r\\n @]{0,8}",

@@ -1,15 +1,15 @@
-//! `Sec-WebSocket-Extensions` (RFC 6455 §9.1), and the one extension that is spoken:
-//! permessage-deflate (RFC 7692 §7.1).
+//! `Sec-WebSocket-Extensions` (RFC 6455 §9.1), and the one supported extension: permessage-deflate
+//! (RFC 7692 §7.1).
 //!
-//! What is not of the grammar fails the handshake, as §9.1 asks. What is of the grammar and not
-//! understood is an offer that a server passes over, and an answer that a client cannot take.
+//! A field with invalid grammar fails the handshake, as §9.1 requires. A valid but unknown offer is
+//! ignored by the server; as a response it is refused by the client.
 
 use http::header::{self, HeaderMap};
 
 use crate::ws::DeflateParameters;
 use crate::ws::deflate::SMALLEST_WINDOW;
 
-/// What a client offers: `client_max_window_bits` without a value says that it would take a smaller
+/// The offer of a client: `client_max_window_bits` without a value means that it accepts a smaller
 /// window (§7.1.2.2).
 pub(super) const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
@@ -26,12 +26,12 @@ pub(super) struct Extension<'a> {
     parameters: Vec<(&'a str, Option<&'a str>)>,
 }
 
-/// The elements of all such fields, in order. Linear in their length.
+/// Returns the elements of all such fields, in order. Linear in their length.
 pub(super) fn parse(fields: &HeaderMap) -> Result<Vec<Extension<'_>>, Malformed> {
     let mut extensions = Vec::new();
     for value in fields.get_all(header::SEC_WEBSOCKET_EXTENSIONS) {
         let value = value.to_str().map_err(|_| Malformed)?;
-        // No comma and no semicolon can stand inside a quoted value, as that must be a token once
+        // A quoted value contains no comma and no semicolon, because it must be a token once
         // unquoted.
         for element in value.split(',').map(trim) {
             // A list may have empty elements (RFC 9110 §5.6.1.2).
@@ -60,11 +60,11 @@ fn extension(element: &str) -> Result<Extension<'_>, Malformed> {
     Ok(Extension { name, parameters })
 }
 
-/// The first offer of `extensions` that this server can keep, and what it answers (RFC 7692 §5.1).
+/// Returns the parameters of the first acceptable offer (RFC 7692 §5.1).
 pub(super) fn choose(extensions: &[Extension<'_>]) -> Option<DeflateParameters> {
     extensions.iter().filter(|extension| extension.name == NAME).find_map(|extension| {
         let offer = Parameters::read(extension).ok()?;
-        // A window that zlib would silently make larger is declined, not promised.
+        // A window that zlib would silently make larger is declined.
         if offer.server_max_window_bits.is_some_and(|bits| bits < SMALLEST_WINDOW) {
             return None;
         }
@@ -72,8 +72,8 @@ pub(super) fn choose(extensions: &[Extension<'_>]) -> Option<DeflateParameters> 
             server_no_context_takeover: offer.server_no_context_takeover,
             client_no_context_takeover: offer.client_no_context_takeover,
             server_max_window_bits: offer.server_max_window_bits,
-            // Whatever the client keeps to can be inflated; one that knows only zlib is not asked
-            // for 8.
+            // Every window of a client can be inflated; 8 is not requested from a client that uses
+            // zlib.
             client_max_window_bits: offer
                 .client_max_window_bits
                 .flatten()
@@ -82,7 +82,7 @@ pub(super) fn choose(extensions: &[Extension<'_>]) -> Option<DeflateParameters> 
     })
 }
 
-/// What the server answers.
+/// Returns the response field of the server.
 pub(super) fn answer(agreed: &DeflateParameters) -> String {
     let mut text = NAME.to_owned();
     if agreed.server_no_context_takeover {
@@ -100,7 +100,7 @@ pub(super) fn answer(agreed: &DeflateParameters) -> String {
     text
 }
 
-/// What a server's answer to [`OFFER`] agrees on; `offered` is false where nothing was offered.
+/// Parses a server's response to [`OFFER`]; `offered` is false without an offer.
 pub(super) fn agreed(
     extensions: &[Extension<'_>],
     offered: bool,
@@ -125,25 +125,24 @@ pub(super) fn agreed(
     }))
 }
 
-/// Why an answer cannot be taken.
+/// Why a response is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disagreement {
     /// An extension that was not offered.
     NotOffered,
-    /// More than the one that was offered.
+    /// More than the offered extension.
     Many,
-    /// permessage-deflate with parameters that it does not have, or twice, or with values out of
-    /// range.
+    /// permessage-deflate with unknown, repeated or out-of-range parameters.
     Parameters,
 }
 
-/// Parameters as they stand in an offer or an answer.
+/// The parameters of an offer or a response.
 #[derive(Default)]
 struct Parameters {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
-    /// The inner `None`: without a value, which only an offer may have.
+    /// The inner `None` is a parameter without a value, which only an offer may have.
     client_max_window_bits: Option<Option<u8>>,
 }
 
@@ -179,7 +178,7 @@ impl Parameters {
     }
 }
 
-/// 8 to 15, without a leading zero.
+/// Parses 8 to 15, without a leading zero.
 fn window_bits(value: &str) -> Result<u8, Unknown> {
     (8..=15).find(|bits: &u8| bits.to_string() == value).ok_or(Unknown)
 }
@@ -188,7 +187,7 @@ fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// RFC 9110 §5.6.2.
+/// Returns whether the text is a token (RFC 9110 §5.6.2).
 fn is_token(text: &str) -> bool {
     let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_tchar)
@@ -209,7 +208,7 @@ mod tests {
         fields
     }
 
-    /// What the server answers to offers.
+    /// Returns the server's response to offers.
     fn chosen(values: &[&str]) -> Option<String> {
         choose(&parse(&fields(values)).unwrap()).map(|agreed| answer(&agreed))
     }
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn pd_1_offers_are_answered_with_what_can_be_kept() {
+    fn pd_1_an_acceptable_offer_is_selected() {
         for (offer, expected) in [
             ("permessage-deflate", "permessage-deflate"),
             ("permessage-deflate; client_max_window_bits", "permessage-deflate"),
@@ -240,7 +239,7 @@ mod tests {
         ] {
             assert_eq!(chosen(&[offer]).as_deref(), Some(expected), "{offer}");
         }
-        // The first that can be kept, over all fields.
+        // The first acceptable one, over all fields.
         let fallbacks = [
             "permessage-deflate; server_max_window_bits=8",
             "permessage-deflate; server_max_window_bits=12, permessage-deflate",
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn pd_1_offers_that_are_not_understood_are_declined() {
+    fn pd_1_unknown_offers_are_declined() {
         for parameters in [
             "server_no_context_takeover=1",
             "client_no_context_takeover=true",
@@ -279,13 +278,13 @@ mod tests {
     #[test]
     fn pd_3_a_window_of_256_bytes_is_declined_as_a_server() {
         assert_eq!(chosen(&["permessage-deflate; server_max_window_bits=8"]), None);
-        // As a client it is taken, and honoured by not compressing.
+        // The client accepts it, and complies by not compressing.
         let agreed = taken("permessage-deflate; client_max_window_bits=8").unwrap().unwrap();
         assert_eq!(agreed.client_max_window_bits, Some(8));
     }
 
     #[test]
-    fn hs_6_answers_are_taken_only_if_offered() {
+    fn hs_6_responses_are_accepted_only_if_offered() {
         let answer = "permessage-deflate; server_max_window_bits=8; client_max_window_bits=9";
         let expected = DeflateParameters {
             server_max_window_bits: Some(8),
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn pd_1_what_is_not_of_the_grammar_is_malformed() {
+    fn pd_1_invalid_grammar_is_malformed() {
         for value in [
             "permessage deflate",
             "permessage-deflate;",
@@ -331,8 +330,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is offered, the answer is one that a client of ours takes, or there is none;
-        /// and nothing panics.
+        /// For any offer, the response is one that the client accepts, or there is none; and
+        /// nothing panics.
         #[test]
         fn pd_2_no_offer_panics_and_each_answer_is_within_the_rules(
             values in prop::collection::vec("(permessage-deflate|[a-z]{1,3})(; \

@@ -1,7 +1,7 @@
-//! The key of an opening handshake and the answer to it (RFC 6455 §1.3, §4.2.2).
+//! The key of an opening handshake, and the response to it (RFC 6455 §1.3, §4.2.2).
 //!
-//! The key proves that the server speaks WebSocket and that no cache answers in its place; it is no
-//! secret.
+//! The key shows that the server supports WebSocket and that the response is not from a cache; it
+//! is no secret.
 
 use std::fmt;
 
@@ -10,31 +10,31 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use sha1::{Digest as _, Sha1};
 
-/// A `Sec-WebSocket-Key`: base64 of 16 bytes, kept as it stands on the wire, because the answer
-/// covers that text.
+/// A `Sec-WebSocket-Key`: base64 of 16 bytes, kept as sent, because the response depends on that
+/// text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(String);
 
 impl Key {
-    /// The key of a client. The bytes must be fresh and unpredictable for each connection (RFC 6455
-    /// §4.1).
+    /// Returns the key of a client. The bytes must be fresh and unpredictable for each connection
+    /// (RFC 6455 §4.1).
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(STANDARD.encode(bytes))
     }
 
-    /// Reads a field value; none unless it is base64 of exactly 16 bytes.
+    /// Parses a field value; `None` unless it is base64 of exactly 16 bytes.
     pub fn from_field(value: &[u8]) -> Option<Self> {
         let bytes = FORGIVING.decode(value).ok()?;
         let text = std::str::from_utf8(value).ok()?;
         (bytes.len() == 16).then(|| Self(text.to_owned()))
     }
 
-    /// The field value.
+    /// Returns the field value.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The `Sec-WebSocket-Accept` that answers this key.
+    /// Returns the `Sec-WebSocket-Accept` for this key.
     pub fn accept(&self) -> String {
         STANDARD.encode(Sha1::new().chain_update(&self.0).chain_update(GUID).finalize())
     }
@@ -46,8 +46,8 @@ impl fmt::Display for Key {
     }
 }
 
-/// Some clients draw 22 characters instead of 16 bytes, so that the last one has bits beyond them.
-/// Other servers take such a key, and no harm is in it.
+/// Some clients generate 22 characters instead of 16 bytes, so the last one has surplus bits. Other
+/// servers accept such a key, and it does no harm.
 const FORGIVING: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),

@@ -1,8 +1,8 @@
 //! The opening handshake of WebSocket, both sides (RFC 6455 §4).
 //!
-//! Heads go in and bytes come out: who owns the socket reads a head with [`crate::http1`], asks
-//! [`accept`] or [`verify`], and writes what it gets. The one extension is permessage-deflate, for
-//! those who ask for it.
+//! Heads in, bytes out: the owner of the socket reads a head with [`crate::http1`], calls
+//! [`accept`] or [`verify`], and writes the result. The one extension is permessage-deflate, if
+//! requested.
 //!
 //! ```text
 //!   client                                       server
@@ -23,5 +23,5 @@ pub use key::Key;
 pub use origin::{Origin, OriginError};
 pub use server::{Acceptance, OriginPolicy, Policy, Refusal, accept, check_origin};
 
-/// The only version of the protocol that is spoken (RFC 6455 §4.1).
+/// The only supported version of the protocol (RFC 6455 §4.1).
 const VERSION: &str = "13";

@@ -1,26 +1,25 @@
-//! A web page's origin: scheme, host and port (RFC 6454 §4), compared whole and never by a part of
-//! it.
+//! A web page's origin: scheme, host and port (RFC 6454 §4), always compared as a whole.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An origin as browsers write it, with the case of scheme and host and a default port made alike.
+/// An origin as browsers write it, with the case of scheme and host and a default port normalized.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
     scheme: String,
     host: String,
-    /// None where the scheme has no default and none is written.
+    /// `None` if the scheme has no default port and none is given.
     port: Option<u16>,
 }
 
-/// Why a text is no origin that can be allowed.
+/// Why a text is not an origin that can be allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
-    /// Sandboxed frames and local files of anybody say this.
+    /// `null`, which sandboxed frames and local files send.
     #[error("the origin null cannot be allowed: any page can have it")]
     Null,
-    /// Not of the form.
+    /// Not `scheme://host` or `scheme://host:port`.
     #[error("expected SCHEME://HOST or SCHEME://HOST:PORT and nothing after it, not {0:?}")]
     Malformed(String),
 }
@@ -40,8 +39,8 @@ fn parse(text: &str) -> Option<Origin> {
     let (scheme, authority) = text.split_once("://")?;
     let (host, port) = split_port(authority)?;
     let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-    // Browsers write names in ASCII (`xn--…`); what may not stand in a host begins a path, a user
-    // or a second origin.
+    // Browsers write names in ASCII (`xn--…`); any other character begins a path, a user or a
+    // second origin.
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
     if scheme.is_empty() || host.is_empty() {
         return None;
@@ -67,7 +66,7 @@ impl fmt::Display for Origin {
 
 /// Splits `host:port`; returns `None` if the text after the colon is not a port.
 pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    // An IPv6 address stands in brackets and has colons of its own.
+    // An IPv6 address is in brackets and contains colons.
     let name_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let Some(colon) = authority[name_end..].find(':').map(|at| name_end + at) else {
         return Some((authority, None));
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn hs_10_what_is_no_origin_cannot_be_allowed() {
+    fn hs_10_an_invalid_origin_cannot_be_allowed() {
         for text in [
             "",
             "example.com",

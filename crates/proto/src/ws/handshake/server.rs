@@ -1,7 +1,7 @@
 //! The server's side of the opening handshake (RFC 6455 §4.2).
 //!
-//! A refusal is an answer, too: a whole HTTP response with one line that names the rule, so that
-//! whoever writes a client reads why. An extension is answered only where the policy has one.
+//! A refusal is a complete HTTP response with one line that names the rule, for the author of the
+//! client. An extension is selected only if the policy has one.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -13,27 +13,27 @@ use super::origin::{Origin, split_port};
 use crate::http1::{RequestHead, plain_response};
 use crate::ws::DeflateParameters;
 
-/// What a server asks of an opening handshake beyond the RFC.
+/// Requirements of a server beyond the RFC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy<'a> {
-    /// The subprotocols spoken here, in order of preference.
+    /// Supported subprotocols, in order of preference.
     pub subprotocols: &'a [&'a str],
-    /// Which web pages may connect.
+    /// The web pages that may connect.
     pub origin: OriginPolicy<'a>,
-    /// Whether permessage-deflate is agreed to (RFC 7692).
+    /// Whether to accept permessage-deflate (RFC 7692).
     pub deflate: bool,
 }
 
-/// Which web pages may connect. Browsers send the cookies of a host with each handshake, whatever
-/// page starts it, and tell the page in `Origin` (RFC 6455 §10.2); programs send no Origin and are
-/// not concerned.
+/// The web pages that may connect. Browsers send the cookies of a host with each handshake,
+/// whatever page starts it, and name the page in `Origin` (RFC 6455 §10.2); other programs send no
+/// Origin and are not concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OriginPolicy<'a> {
     /// Pages of this host and port, and programs.
     #[default]
     SameHost,
-    /// The same, and pages of these origins; `null` is never one of them.
+    /// As `SameHost`, and pages of these origins; `null` is never one of them.
     SameHostOr(&'a [Origin]),
     /// Any page.
     Any,
@@ -44,17 +44,17 @@ pub enum OriginPolicy<'a> {
 pub struct Acceptance {
     /// The head to send; frames follow it.
     pub response: Vec<u8>,
-    /// The subprotocol that was agreed on, one of the policy's.
+    /// The selected subprotocol, one of the policy's.
     pub subprotocol: Option<String>,
-    /// How messages may be compressed, if at all.
+    /// Parameters of compression, if it was negotiated.
     pub deflate: Option<DeflateParameters>,
 }
 
-/// Answers an opening handshake. Bytes behind the head are the client's first frames: it need not
-/// wait for the answer.
+/// Checks an opening handshake, and returns the response. Bytes after the head are the client's
+/// first frames, which need not wait for the response.
 ///
 /// # Errors
-/// When the request is no opening handshake of RFC 6455, or the policy forbids it.
+/// The request is not an opening handshake of RFC 6455, or the policy forbids it.
 pub fn accept(head: &RequestHead, policy: &Policy<'_>) -> Result<Acceptance, Refusal> {
     check_upgrade(head)?;
     let key = sole_key(&head.fields)?;
@@ -74,13 +74,13 @@ pub enum Refusal {
     /// The method is not GET.
     #[error("method of a WebSocket handshake is GET, not {method} (RFC 6455 §4.1)")]
     Method {
-        /// What was sent.
+        /// The received value.
         method: Method,
     },
     /// The version of HTTP is not 1.1.
     #[error("WebSocket handshake needs HTTP/1.1, not {version:?} (RFC 6455 §4.1)")]
     HttpVersion {
-        /// What was sent.
+        /// The received value.
         version: Version,
     },
     /// `Upgrade` does not list `websocket`.
@@ -104,21 +104,21 @@ pub enum Refusal {
     /// `Sec-WebSocket-Extensions` does not follow its grammar.
     #[error("Sec-WebSocket-Extensions is malformed (RFC 6455 §9.1)")]
     Extensions,
-    /// The request announces content. What one reader takes for content, another takes for frames.
+    /// The request announces content, which another reader might interpret as frames.
     #[error("WebSocket handshake announces content (RFC 9110 §7.8)")]
     Content,
     /// A page of another host opened the connection.
     #[error("origin {origin} is neither this host, {host}, nor an allowed origin (RFC 6455 §10.2)")]
     ForeignOrigin {
-        /// What was sent; `null` where it is no text.
+        /// The received value; `null` if it is not text.
         origin: String,
-        /// Host and port that the request is for.
+        /// Host and port of the request.
         host: String,
     },
 }
 
 impl Refusal {
-    /// The status of the response.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -134,7 +134,7 @@ impl Refusal {
         }
     }
 
-    /// The whole response to send before closing.
+    /// Returns the complete response to send before closing.
     pub fn response(&self) -> Vec<u8> {
         let extra: &[(&str, &str)] = match self {
             Self::Method { .. } => &[("Allow", "GET")],
@@ -183,11 +183,11 @@ fn check_no_content(head: &RequestHead) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks that the page which sends a request, if one does, may do so. Not for handshakes alone: a
-/// page of any host can have a browser POST.
+/// Checks that the page that sends a request may do so. Not only for handshakes: a page of any host
+/// can make a browser POST.
 ///
 /// # Errors
-/// It is one of another host, and not allowed by `policy`.
+/// The page is of another host, and not allowed by `policy`.
 pub fn check_origin(head: &RequestHead, policy: OriginPolicy<'_>) -> Result<(), Refusal> {
     let allowed = match policy {
         OriginPolicy::Any => return Ok(()),
@@ -206,9 +206,8 @@ pub fn check_origin(head: &RequestHead, policy: OriginPolicy<'_>) -> Result<(), 
     Err(Refusal::ForeignOrigin { origin: origin.to_owned(), host: head.host().to_owned() })
 }
 
-/// Whether a page from `origin` came from `host`. A port that either leaves out is the default of
-/// the origin's scheme: what scheme the client spoke is not known here, where a proxy may have
-/// ended TLS.
+/// Returns whether a page from `origin` is of `host`. A missing port is the default of the origin's
+/// scheme: the scheme of the request is unknown here, because a proxy may have terminated TLS.
 fn is_same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default = match scheme {
@@ -222,7 +221,7 @@ fn is_same_host(origin: &str, host: &str) -> bool {
         && page.1.unwrap_or(default) == ours.1.unwrap_or(default)
 }
 
-/// Ours, so that nothing is ever answered that the server does not speak.
+/// Returns the server's own text, so that a response never contains an unsupported name.
 fn choose_subprotocol<'a>(head: &RequestHead, ours: &[&'a str]) -> Option<&'a str> {
     let offered = |name: &str| {
         head.field_tokens(header::SEC_WEBSOCKET_PROTOCOL).any(|element| element == name)
@@ -250,7 +249,7 @@ fn switching_protocols(
     text.into_bytes()
 }
 
-/// A field that may stand once.
+/// A field that must not be repeated.
 pub(super) enum Sole<'a> {
     None,
     One(&'a HeaderValue),
@@ -266,7 +265,7 @@ pub(super) fn sole(fields: &HeaderMap, name: HeaderName) -> Sole<'_> {
     }
 }
 
-/// RFC 9110 §15.5.22: a 426 names what to upgrade to, and RFC 6455 §4.4 the version.
+/// RFC 9110 §15.5.22: a 426 names the protocol to upgrade to, and RFC 6455 §4.4 the version.
 const UPGRADE_REQUIRED: [(&str, &str); 3] =
     [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", VERSION)];
 
@@ -298,7 +297,7 @@ mod tests {
         accept(&head("GET /chat HTTP/1.1", fields), policy)
     }
 
-    /// The good handshake with the field of that name replaced, or left out when `field` is only a
+    /// The valid handshake with the field of that name replaced, or removed if `field` is only a
     /// name.
     fn with(field: &str) -> Result<Acceptance, Refusal> {
         let (name, value) = field.split_once(':').unwrap_or((field, ""));
@@ -310,7 +309,7 @@ mod tests {
         answer(&fields, &Policy::default())
     }
 
-    /// The good handshake and more fields.
+    /// The valid handshake with more fields.
     fn and(more: &[&str], policy: &Policy<'_>) -> Result<Acceptance, Refusal> {
         answer(&[&GOOD[..], more].concat(), policy)
     }
@@ -438,8 +437,7 @@ mod tests {
         assert_eq!(chosen(&[]).subprotocol, None);
     }
 
-    /// ws CVE-2021-32640: a value made to be parsed slowly. A head of the longest size is looked
-    /// through once.
+    /// ws CVE-2021-32640: a value made to be parsed slowly. A head of maximum size is scanned once.
     #[test]
     fn hs_5_lists_as_long_as_a_head_are_read_and_answered_by_one_word() {
         let policy = Policy { subprotocols: &["anyport.1"], ..Policy::default() };
@@ -525,7 +523,7 @@ mod tests {
             ("http://example.com:80", true),
             ("HTTP://EXAMPLE.COM", true),
             ("https://app.example.com:8443", true),
-            // This host, as ever.
+            // The same host.
             ("http://server.example.com", true),
             ("http://example.com.evil.org", false),
             ("http://evil-example.com", false),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyport_proto::rooms::{Event, HELP, Join, Joined, Line, Nickname, Said};
+use anyport_proto::rooms::{Command, Event, HELP, Join, Joined, Line, Nickname};
 use anyport_proto::transfer::refusal::Refusal;
 
 use super::form::Form;
@@ -70,13 +70,13 @@ impl Member {
     pub(crate) fn handle(&mut self, line: Line, now: Instant, tell: &mut dyn FnMut(&str)) {
         match line {
             Line::Nothing => {}
-            Line::Said(Said::Say { text, key }) => {
+            Line::Command(Command::Say { text, key }) => {
                 self.rate.spend(now);
                 if let Some(nick) = &self.nick {
                     self.room.say(self.number, nick, text, key, self.shard);
                 }
             }
-            Line::Said(Said::Who) => {
+            Line::Command(Command::Who) => {
                 self.rate.spend(now);
                 tell(&self.form.text(&Event::Members(self.room.look().0)));
             }

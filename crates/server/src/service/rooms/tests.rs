@@ -1,7 +1,7 @@
 //! Rooms without sockets: the output of a thread is what its members receive.
 
+use anyport_proto::rooms::Command;
 use anyport_proto::rooms::Line;
-use anyport_proto::rooms::Said;
 
 use super::pending::Pending;
 use super::*;
@@ -25,7 +25,7 @@ fn enter(rooms: &Rooms, words: &str) -> (Entry, String) {
 }
 
 fn say(entry: &mut Entry, text: &str) {
-    let line = Line::Said(Said::Say { text: text.to_owned(), key: None });
+    let line = Line::Command(Command::Say { text: text.to_owned(), key: None });
     entry.member.handle(line, Instant::now(), &mut |told| panic!("{told}"));
 }
 

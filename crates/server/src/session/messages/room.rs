@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anyport_proto::rooms::{Event, Join, Line, Said, SaidError};
+use anyport_proto::rooms::{Command, CommandError, Event, Join, Line};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Kind};
 
@@ -21,7 +21,7 @@ pub(crate) struct MessageRoom {
     /// None until it has entered.
     member: Option<Member>,
     /// What came with the opening handshake in one read.
-    early: Vec<Result<Line, SaidError>>,
+    early: Vec<Result<Line, CommandError>>,
     /// A message that is not whole.
     text: Vec<u8>,
     share: Share,
@@ -142,11 +142,11 @@ impl MessageRoom {
         let most = self.context.config.limits.room_message;
         let line = if self.join.json {
             // The receiver has checked that it is UTF-8.
-            let text = std::str::from_utf8(text).map_err(|_| SaidError::NotUtf8);
-            text.and_then(|text| Said::from_json(text, most)).map(Line::Said)
+            let text = std::str::from_utf8(text).map_err(|_| CommandError::NotUtf8);
+            text.and_then(|text| Command::from_json(text, most)).map(Line::Command)
         } else {
             // Tools that send lines send their ends too.
-            Said::from_line(text.strip_suffix(b"\n").unwrap_or(text), most)
+            Command::from_line(text.strip_suffix(b"\n").unwrap_or(text), most)
         };
         if self.member.is_some() {
             self.hear(line, at, outlet);
@@ -155,7 +155,7 @@ impl MessageRoom {
         }
     }
 
-    fn hear(&mut self, line: Result<Line, SaidError>, now: Instant, outlet: &mut dyn Outlet) {
+    fn hear(&mut self, line: Result<Line, CommandError>, now: Instant, outlet: &mut dyn Outlet) {
         let Some(member) = &mut self.member else { return };
         // It spends the rate itself, unless there is nothing in it.
         if line != Ok(Line::Nothing) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyport_proto::http1::conditional::{self, Validators, Verdict};
+use anyport_proto::http1::conditional::{self, Evaluation, Validators};
 use anyport_proto::http1::field_names::MTIME_NS;
 use anyport_proto::http1::range::Range;
 use anyport_proto::http1::{RequestHead, date, media};
@@ -82,11 +82,11 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
         fields.iter().fold(answer, |answer, (name, value)| answer.with(name.clone(), value))
     };
     match conditional::evaluate(head, Some(&validators)) {
-        Verdict::Proceed => {}
-        Verdict::NotModified => {
+        Evaluation::Proceed => {}
+        Evaluation::NotModified => {
             return Opened::Answer(whole(StatusCode::NOT_MODIFIED, Length::None));
         }
-        Verdict::Failed => {
+        Evaluation::Failed => {
             let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
             let answer = Answer::refusal(refusal, asked.form);
             let answer = answer.with_status(StatusCode::PRECONDITION_FAILED);

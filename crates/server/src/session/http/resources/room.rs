@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::{Interest, Placement, Wait};
 use anyport_proto::http1::Framing;
 use anyport_proto::rooms::{
-    EventId, Join, Members, Nickname, RoomName, Said, SaidError, TargetError,
+    Command, CommandError, EventId, Join, Members, Nickname, RoomName, TargetError,
 };
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::HeaderName;
@@ -88,15 +88,15 @@ impl Posting {
         let Self { context, asked, room, nick, text } = self;
         let most = context.config.limits.room_message;
         // Tools that send lines send their ends too.
-        let text = String::from_utf8(std::mem::take(text)).map_err(|_| SaidError::NotUtf8);
+        let text = String::from_utf8(std::mem::take(text)).map_err(|_| CommandError::NotUtf8);
         let said = text.and_then(|mut text| {
             text.truncate(text.strip_suffix('\n').unwrap_or(&text).len());
-            Said::say(text, None, most)
+            Command::say(text, None, most)
         });
         let text = match said {
-            Ok(Said::Say { text, .. }) => text,
-            Ok(Said::Who) => String::new(),
-            Err(error @ SaidError::TooLong { .. }) => {
+            Ok(Command::Say { text, .. }) => text,
+            Ok(Command::Who) => String::new(),
+            Err(error @ CommandError::TooLong { .. }) => {
                 return refuse(context, asked, StatusCode::PAYLOAD_TOO_LARGE, error.refusal());
             }
             Err(error) => {
@@ -248,7 +248,7 @@ fn who(context: &Context, room: &RoomName) -> Answer {
 }
 
 fn too_long(context: &Context) -> Refusal {
-    SaidError::TooLong { most: context.config.limits.room_message }.refusal()
+    CommandError::TooLong { most: context.config.limits.room_message }.refusal()
 }
 
 /// A comment (WHATWG HTML §9.2.5): nothing to a client, and that it is accepted shows that there is

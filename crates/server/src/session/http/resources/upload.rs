@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Interest, Placement};
-use anyport_proto::http1::conditional::{self, Validators, Verdict};
+use anyport_proto::http1::conditional::{self, Evaluation, Validators};
 use anyport_proto::http1::field_names::{MTIME, MTIME_NS, REPR_DIGEST};
 use anyport_proto::http1::{Framing, RequestHead, date};
 use anyport_proto::one_line::COLUMNS;
@@ -59,7 +59,7 @@ fn begin(request: &Request<'_>) -> Result<Receiving, Answer> {
     let validators = present.as_ref().zip(tag.as_deref());
     let validators =
         validators.map(|(facts, etag)| Validators { etag, modified: facts.mtime.seconds });
-    if conditional::evaluate(head, validators.as_ref()) != Verdict::Proceed {
+    if conditional::evaluate(head, validators.as_ref()) != Evaluation::Proceed {
         let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
         return Err(refuse((StatusCode::PRECONDITION_FAILED, refusal)));
     }

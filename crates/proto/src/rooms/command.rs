@@ -1,4 +1,4 @@
-//! What a member says: a line of raw TCP and of a terminal, or JSON.
+//! Commands of a member: a line of raw TCP and of a terminal, or JSON.
 
 use super::json::{push_plain, push_string};
 use super::message::{EXPECTED as KEY, MessageKey};
@@ -7,102 +7,102 @@ use crate::transfer::quoted;
 use crate::transfer::refusal::{Refusal, RefusalCode};
 use crate::transfer::values::TEXT;
 
-/// What a member says.
+/// A command of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    /// A message for the others.
+pub enum Command {
+    /// Send a message to the others.
     Say {
-        /// As it came; it is made visible where it is told.
+        /// The text as received; it is made visible when it is sent.
         text: String,
-        /// What its sender will know it by.
+        /// The key that its sender gives it.
         key: Option<MessageKey>,
     },
-    /// It asks who is there.
+    /// List the members.
     Who,
 }
 
-/// What a line means, where slash commands are understood.
+/// The meaning of a line in which slash commands are allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
-    /// Nothing is said by an empty line.
+    /// An empty line.
     Nothing,
-    /// Something for the room.
-    Said(Said),
-    /// It asks what there is to type: [`HELP`].
+    /// A command for the room.
+    Command(Command),
+    /// A request for [`HELP`].
     Help,
 }
 
-/// Why nothing was said.
+/// Why a command is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SaidError {
-    /// A message without text.
+pub enum CommandError {
+    /// The message is empty.
     #[error("the message is empty")]
     Empty,
-    /// The text has more bytes than a message may have.
+    /// The message is too long.
     #[error("the message is longer than {most} bytes")]
     TooLong {
-        /// How many it may have.
+        /// Maximum size in bytes.
         most: usize,
     },
-    /// A slash and none of the words that are known behind it.
+    /// The slash command is unknown.
     #[error("unknown command {}; expected /who or /help", quoted(.command))]
     UnknownCommand {
-        /// The line as it came.
+        /// The line as received.
         command: String,
     },
-    /// A line that is no text.
+    /// The line is not UTF-8.
     #[error("the message is not UTF-8")]
     NotUtf8,
-    /// The JSON cannot be read.
+    /// The JSON is invalid.
     #[error(transparent)]
     Json(#[from] MessageError),
 }
 
-/// What there is to type, one notice a line.
+/// The lines that a member can type, one notice each.
 pub const HELP: [&str; 3] = [
     "* a line is sent to all members",
     "* /who  lists the members",
     "* //…   sends a line that starts with one slash",
 ];
 
-impl Said {
-    /// Reads a line without its line feed: a message of at most `most` bytes, or a command.
-    pub fn from_line(line: &[u8], most: usize) -> Result<Line, SaidError> {
+impl Command {
+    /// Parses a line without its line feed: a message of at most `most` bytes, or a command.
+    pub fn from_line(line: &[u8], most: usize) -> Result<Line, CommandError> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        // One slash of two is not said.
+        // The first of two slashes is not part of the message.
         if line.len() > most.saturating_add(1) {
-            return Err(SaidError::TooLong { most });
+            return Err(CommandError::TooLong { most });
         }
-        let line = std::str::from_utf8(line).map_err(|_| SaidError::NotUtf8)?;
+        let line = std::str::from_utf8(line).map_err(|_| CommandError::NotUtf8)?;
         let text = match line.strip_prefix('/') {
             None => line,
             Some(text) if text.starts_with('/') => text,
             Some(command) => {
                 return match command.trim_end() {
-                    "who" => Ok(Line::Said(Self::Who)),
+                    "who" => Ok(Line::Command(Self::Who)),
                     "help" => Ok(Line::Help),
-                    _ => Err(SaidError::UnknownCommand { command: line.to_owned() }),
+                    _ => Err(CommandError::UnknownCommand { command: line.to_owned() }),
                 };
             }
         };
         if text.is_empty() {
             return Ok(Line::Nothing);
         }
-        Self::say(text.to_owned(), None, most).map(Line::Said)
+        Self::say(text.to_owned(), None, most).map(Line::Command)
     }
 
-    /// A whole message without commands in it, as WebSocket and `POST` carry it.
-    pub fn say(text: String, key: Option<MessageKey>, most: usize) -> Result<Self, SaidError> {
+    /// Returns a complete message, as in WebSocket and `POST`, where slash commands are text.
+    pub fn say(text: String, key: Option<MessageKey>, most: usize) -> Result<Self, CommandError> {
         match text.len() {
-            0 => Err(SaidError::Empty),
-            length if length > most => Err(SaidError::TooLong { most }),
+            0 => Err(CommandError::Empty),
+            length if length > most => Err(CommandError::TooLong { most }),
             _ => Ok(Self::Say { text, key }),
         }
     }
 
-    /// Reads JSON; its text may have `most` bytes.
-    pub fn from_json(json: &str, most: usize) -> Result<Self, SaidError> {
+    /// Parses JSON, whose text may have `most` bytes.
+    pub fn from_json(json: &str, most: usize) -> Result<Self, CommandError> {
         let (kind, value) = parse_kind(json, &KINDS)?;
         match kind.as_str() {
             "say" => {
@@ -118,7 +118,7 @@ impl Said {
         }
     }
 
-    /// What was said, as JSON.
+    /// Returns the command as JSON.
     pub fn to_json(&self) -> String {
         let Self::Say { text, key } = self else { return "{\"who\":{}}".to_owned() };
         let mut json = "{\"say\":{\"text\":".to_owned();
@@ -132,8 +132,8 @@ impl Said {
     }
 }
 
-impl SaidError {
-    /// What its sender is told.
+impl CommandError {
+    /// Returns the refusal for its sender.
     pub fn refusal(&self) -> Refusal {
         let code = match self {
             Self::TooLong { .. } => RefusalCode::TooLarge,
@@ -159,36 +159,36 @@ mod tests {
     use super::*;
     use crate::rooms::make_visible;
 
-    fn say(text: &str) -> Said {
-        Said::Say { text: text.to_owned(), key: None }
+    fn say(text: &str) -> Command {
+        Command::Say { text: text.to_owned(), key: None }
     }
 
-    fn line(line: &str) -> Result<Line, SaidError> {
-        Said::from_line(line.as_bytes(), 8)
+    fn line(line: &str) -> Result<Line, CommandError> {
+        Command::from_line(line.as_bytes(), 8)
     }
 
     #[test]
-    fn a_line_is_said_unless_it_begins_with_a_slash() {
+    fn a_line_is_a_message_unless_it_begins_with_a_slash() {
         for (typed, meant) in [
-            ("hello", Line::Said(say("hello"))),
-            ("hello\r", Line::Said(say("hello"))),
-            (" ", Line::Said(say(" "))),
+            ("hello", Line::Command(say("hello"))),
+            ("hello\r", Line::Command(say("hello"))),
+            (" ", Line::Command(say(" "))),
             ("", Line::Nothing),
             ("\r", Line::Nothing),
-            ("/who", Line::Said(Said::Who)),
-            ("/who ", Line::Said(Said::Who)),
+            ("/who", Line::Command(Command::Who)),
+            ("/who ", Line::Command(Command::Who)),
             ("/help", Line::Help),
-            ("//who", Line::Said(say("/who"))),
-            ("//", Line::Said(say("/"))),
-            ("12345678", Line::Said(say("12345678"))),
-            ("//2345678", Line::Said(say("/2345678"))),
+            ("//who", Line::Command(say("/who"))),
+            ("//", Line::Command(say("/"))),
+            ("12345678", Line::Command(say("12345678"))),
+            ("//2345678", Line::Command(say("/2345678"))),
         ] {
             assert_eq!(line(typed), Ok(meant), "{typed:?}");
         }
     }
 
     #[test]
-    fn a_bad_line_is_told_what_is_wrong_with_it() {
+    fn the_error_of_a_command_names_its_fault() {
         for (typed, code, message) in [
             ("123456789", RefusalCode::TooLarge, "the message is longer than 8 bytes"),
             ("//23456789", RefusalCode::TooLarge, "the message is longer than 8 bytes"),
@@ -202,22 +202,22 @@ mod tests {
             let refusal = line(typed).unwrap_err().refusal();
             assert_eq!((refusal.code, refusal.message.as_str()), (code, message));
         }
-        assert_eq!(Said::from_line(b"\xff", 8), Err(SaidError::NotUtf8));
+        assert_eq!(Command::from_line(b"\xff", 8), Err(CommandError::NotUtf8));
     }
 
     #[test]
-    fn json_says_and_asks() {
+    fn commands_are_read_from_json() {
         let key = Some("7".parse().unwrap());
         let json = r#"{"say":{"text":"hello","key":"7"}}"#;
-        let said = Said::Say { text: "hello".to_owned(), key };
-        assert_eq!(Said::from_json(json, 5), Ok(said.clone()));
-        assert_eq!(said.to_json(), json);
-        assert_eq!(Said::from_json(r#"{"who":{}}"#, 5), Ok(Said::Who));
-        assert_eq!(Said::Who.to_json(), r#"{"who":{}}"#);
+        let command = Command::Say { text: "hello".to_owned(), key };
+        assert_eq!(Command::from_json(json, 5), Ok(command.clone()));
+        assert_eq!(command.to_json(), json);
+        assert_eq!(Command::from_json(r#"{"who":{}}"#, 5), Ok(Command::Who));
+        assert_eq!(Command::Who.to_json(), r#"{"who":{}}"#);
     }
 
     #[test]
-    fn bad_json_is_told_what_is_wrong_with_it() {
+    fn the_error_of_json_names_its_fault() {
         for (json, message) in [
             (r#"{"say":{"text":"123456"}}"#, "the message is longer than 5 bytes"),
             (r#"{"say":{"text":""}}"#, "the message is empty"),
@@ -230,24 +230,24 @@ mod tests {
             (r#"{"who":1}"#, r#""who" must hold a JSON object, not 1"#),
             ("hello", "message is not JSON: expected value at line 1 column 1"),
         ] {
-            assert_eq!(Said::from_json(json, 5).unwrap_err().to_string(), message, "{json}");
+            assert_eq!(Command::from_json(json, 5).unwrap_err().to_string(), message, "{json}");
         }
     }
 
     #[test]
     fn a_key_has_64_characters_at_most() {
-        let said = |length| {
+        let command = |length| {
             let key = "k".repeat(length);
-            Said::from_json(&format!(r#"{{"say":{{"text":"a","key":"{key}"}}}}"#), 5)
+            Command::from_json(&format!(r#"{{"say":{{"text":"a","key":"{key}"}}}}"#), 5)
         };
-        assert!(said(64).is_ok());
+        assert!(command(64).is_ok());
         assert!(matches!(
-            said(65),
-            Err(SaidError::Json(MessageError::BadValue { key: "key", .. }))
+            command(65),
+            Err(CommandError::Json(MessageError::BadValue { key: "key", .. }))
         ));
     }
 
-    /// What a client may write for a message of the longest text fits into what a server takes.
+    /// The longest message fits into the JSON that a server accepts.
     #[test]
     fn the_longest_message_fits_into_its_json_however_it_is_escaped() {
         let limits = crate::limits::Limits { room_message: 100, ..Default::default() };
@@ -255,19 +255,19 @@ mod tests {
         let text = "\\u0001".repeat(100);
         let json = format!(r#"{{ "say" : {{ "text" : "{text}" , "key" : "{key}" }} }}"#);
         assert!(json.len() <= limits.said_json());
-        assert!(Said::from_json(&json, 100).is_ok());
+        assert!(Command::from_json(&json, 100).is_ok());
     }
 
     proptest! {
         #[test]
-        fn what_is_said_is_read_as_it_was_made_visible(
+        fn a_command_is_read_as_it_was_made_visible(
             text in any::<String>().prop_filter("empty", |text| !text.is_empty()),
             key in prop::option::of("[A-Za-z0-9_-]{1,64}"),
         ) {
             let key: Option<MessageKey> = key.map(|key| key.parse().unwrap());
-            let json = Said::Say { text: text.clone(), key: key.clone() }.to_json();
-            let said = Said::Say { text: make_visible(&text).into_owned(), key };
-            prop_assert_eq!(Said::from_json(&json, usize::MAX), Ok(said));
+            let json = Command::Say { text: text.clone(), key: key.clone() }.to_json();
+            let command = Command::Say { text: make_visible(&text).into_owned(), key };
+            prop_assert_eq!(Command::from_json(&json, usize::MAX), Ok(command));
         }
     }
 }
