@@ -11,10 +11,10 @@ mod failure;
 mod print;
 pub mod values;
 
+pub use anyport_proto::one_line::reason;
 pub use choices::{Engine, Fsync, Sink};
 pub use exit::Exit;
 pub use failure::Failure;
 pub use print::{
-    json_to_stdout, lines_to_stdout, print_failure, reason, stdout, to_stderr, to_stdout,
-    write_stdout,
+    json_to_stdout, lines_to_stdout, print_failure, stdout, to_stderr, to_stdout, write_stdout,
 };

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use anyport_net::waiting::Waiting;
+use anyport_proto::one_line::reason;
 use anyport_proto::visible::{escape_json, make_visible};
 
 use crate::failure::Failure;
@@ -55,19 +56,4 @@ pub fn lines_to_stdout(lines: &str) -> io::Result<()> {
 /// nothing.
 pub fn json_to_stdout(event: &impl Display) -> io::Result<()> {
     write_stdout(&format!("{}\n", escape_json(&event.to_string())))
-}
-
-/// Returns an error and its causes in one line.
-pub fn reason(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors state their cause themselves.
-        if !line.ends_with(&cause_text) {
-            line.push_str(&format!(": {cause_text}"));
-        }
-        source = cause.source();
-    }
-    line
 }

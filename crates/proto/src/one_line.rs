@@ -1,5 +1,7 @@
 //! Lines that a person reads at a glance: never wider than a page, whatever names a peer chooses.
 
+use std::error::Error;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns of such a line on a terminal.
@@ -22,6 +24,22 @@ pub fn one_line(name: &str, what: &str, details: &[String], columns: usize) -> S
         }
     }
     end_of(name, columns.saturating_sub(used).max(SHORTEST_NAME)) + &rest
+}
+
+/// Returns an error and its causes in one line.
+pub fn reason(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let reason = cause.to_string();
+        // Some errors, such as those of h2, state their cause themselves.
+        if !line.ends_with(&reason) {
+            line.push_str(": ");
+            line.push_str(&reason);
+        }
+        source = cause.source();
+    }
+    line
 }
 
 /// Returns the end of `name`, after an ellipsis if it is shortened.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyport_proto::access::Token;
+use anyport_proto::one_line;
 use anyport_tls::ALPN_H2;
 use futures_util::task::AtomicWaker;
 use http::header::{self, HeaderValue};
@@ -220,7 +221,7 @@ fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Er
             .source()
             .and_then(|source| source.downcast_ref::<h2::Error>())
             .is_some_and(h2::Error::is_library);
-    let reason = chain(error);
+    let reason = one_line::reason(error);
     if is_violation {
         return Error::at(peer, ErrorKind::NoHttp(reason));
     }
@@ -231,21 +232,6 @@ fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Er
         io::Error::other(reason)
     };
     Error::at(peer, ErrorKind::Lost(Transferred::SentOverHttp(sent))).because(source)
-}
-
-/// Returns the text of an error and its causes: hyper's own texts omit them.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let reason = error.to_string();
-        // h2 states its cause itself.
-        if !text.ends_with(&reason) {
-            text.push_str(&format!(": {reason}"));
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Maximum number of concurrent requests. More are not faster: a few fill a link, and sixteen small

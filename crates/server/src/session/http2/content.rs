@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use anyport_proto::one_line;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 
-use super::chain;
 use super::watch::Watch;
 
 /// What was received of the content of a request.
@@ -32,7 +32,7 @@ pub(super) async fn next(incoming: &mut Incoming, idle: Duration, watch: &Watch)
             // A reset without an error is no end of the content (RFC 9113 §8.1).
             Ok(None) if incoming.is_end_stream() => return Received::End,
             Ok(None) => return Received::Broken("the stream was reset".to_owned()),
-            Ok(Some(Err(error))) => return Received::Broken(chain(&error)),
+            Ok(Some(Err(error))) => return Received::Broken(one_line::reason(&error)),
             // Trailers say nothing here, and an empty frame is no sign of life.
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(piece) if !piece.is_empty() => {

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use anyport_net::pace::Pace;
 use anyport_proto::http1::RequestHead;
+use anyport_proto::one_line;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -86,7 +87,7 @@ impl Connection {
     /// Records a failed connection, and reports a fault of the peer as a refusal.
     fn failed(&self, error: &hyper::Error) {
         let context = &self.context;
-        context.record.broken(&chain(error));
+        context.record.broken(&one_line::reason(error));
         let fault = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
         if let Some(fault) = fault.filter(|fault| fault.is_library()) {
             context.refused(PROTOCOL, format!("{fault} (RFC 9113 §5.4.1)"));
@@ -213,21 +214,6 @@ where
             }
         }));
     }
-}
-
-/// Returns an error with its causes, which hyper's text lacks.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let reason = error.to_string();
-        // h2 states its cause itself.
-        if !text.ends_with(&reason) {
-            text.push_str(&format!(": {reason}"));
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Bytes that one stream may have sent us and that were not taken yet. As much as a link of 10
