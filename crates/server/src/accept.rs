@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::{Config, ListenerConfig};
 use crate::connection;
-use crate::driving::Stages;
+use crate::driving::Drivers;
 use crate::events::{Record, Why};
 use crate::guard::Guard;
 use crate::health::{Probes, answer_probes};
@@ -28,9 +28,9 @@ pub(crate) struct Bound {
 }
 
 /// Accepts until draining.
-pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, stages: Stages) {
+pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, drivers: Drivers) {
     let mut exhausted = Exhausted::default();
-    let draining = stages.stop.draining.clone();
+    let draining = drivers.stop.draining.clone();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -73,17 +73,16 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, sta
                     stream_files,
                     peer,
                     link,
-                    stage: stages.stop.stage.clone(),
+                    stage: drivers.stop.stage.clone(),
                     is_encrypted: false,
                 };
                 let service = context.listener.service;
-                // A service that sends first needs no permit.
-                let unclassified = service.hears_first().then(|| unclassified.enter(peer.ip()));
+                let unclassified = service.limits_silence().then(|| unclassified.enter(peer.ip()));
                 let guard =
-                    Guard::new(permit, admitted, shared.events.running.open(), &stages.stop);
-                let to_its_end = stages.clone();
-                stages.stop.tasks.spawn(async move {
-                    connection::serve(stream, unclassified, context, to_its_end, guard).await;
+                    Guard::new(permit, admitted, shared.events.running.open(), &drivers.stop);
+                let own_drivers = drivers.clone();
+                drivers.stop.tasks.spawn(async move {
+                    connection::serve(stream, unclassified, context, own_drivers, guard).await;
                 });
             }
             Err(error) => answer_probes(&mut probes, exhausted.pause_after(&error)).await,

@@ -311,9 +311,9 @@ impl Service {
         }
     }
 
-    /// Whether it waits for what a client says, so that a crowd that says nothing has to be
-    /// bounded. Echo does not mind silence.
-    pub(crate) const fn hears_first(self) -> bool {
+    /// Whether silent connections count as unclassified, because the service needs input. Echo
+    /// connections may be silent, and the other services close without input.
+    pub(crate) const fn limits_silence(self) -> bool {
         matches!(self, Self::Any | Self::Greet | Self::Time)
     }
 

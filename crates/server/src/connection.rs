@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   accept ──► opening ──────────► driving ────────────────► lingering close
-//!              detection, TLS,     a session, on the runtime,
-//!              or a service that   a bulk thread or a reactor
+//!              detection, TLS,     a session: its first input, then
+//!              or a service that   the runtime, a bulk thread or a reactor
 //!              sends first           └──► the WebSocket library, HTTP/2: own the stream
 //! ```
 
@@ -14,7 +14,7 @@ use anyport_net::prefixed::Prefixed;
 use anyport_net::shared::Shared;
 use tokio::net::TcpStream;
 
-use crate::driving::{self, Stages};
+use crate::driving::{self, Drivers};
 use crate::guard::Guard;
 use crate::layers::Connection;
 use crate::opening::{self, Opened};
@@ -28,14 +28,13 @@ pub(crate) async fn serve(
     stream: TcpStream,
     permit: Option<Permit>,
     mut context: Context,
-    stages: Stages,
+    drivers: Drivers,
     mut guard: Guard,
 ) {
-    // Opening finds out what the client wants, under TLS too. A server that stops does not wait for
-    // a client that has not sent anything.
+    // A draining server does not wait for a client that has not sent anything.
     let opened = tokio::select! {
         biased;
-        () = stages.stop.draining.cancelled() => return,
+        () = drivers.stop.draining.cancelled() => return,
         opened = opening::open(stream, permit, &mut context, &mut guard) => opened,
     };
     let Some(Opened { wire, mut first, protocol }) = opened else { return };
@@ -50,16 +49,17 @@ pub(crate) async fn serve(
     match protocol {
         Successor::Session { session, .. } => {
             let connection = Connection::new(session, machine, &context, guard);
-            let driven = driving::run(stream, connection, first, &context, &stages);
+            let driven = driving::run(stream, connection, first, &context, &drivers);
             let Some((stream, connection, detached)) = Box::pin(driven).await else { return };
             let (machine, _guard) = connection.into_parts();
             let wire = tls::wire_of(Shared(stream.clone()), machine);
-            Box::pin(detach(stream, wire, Vec::new(), detached, context, &stages.stop)).await;
+            // An upgrade carries the input that was read ahead.
+            Box::pin(detach(stream, wire, Vec::new(), detached, context, &drivers.stop)).await;
         }
         Successor::Detached(detached) => {
             let prefix = first.map(|first| first.prefix).unwrap_or_default();
             let wire = tls::wire_of(Shared(stream.clone()), machine);
-            Box::pin(detach(stream, wire, prefix, detached, context, &stages.stop)).await;
+            Box::pin(detach(stream, wire, prefix, detached, context, &drivers.stop)).await;
             drop(guard);
         }
     }
@@ -87,14 +87,14 @@ async fn detach(
             }
         }
         Detached::Http2 => {
-            // A client that waits for others may be silent for long, and one that has left is not
-            // waited for.
+            // A client may be silent for long while it waits for other clients; keepalive detects
+            // one that has left.
             if let Err(error) = keepalive::watch(&stream, context.config.timeouts.idle) {
                 tracing::warn!(%error, "cannot set TCP keepalive");
             }
             http2::serve(Prefixed::new([prefix], wire), context, stop).await;
             if !stop.is_aborted() {
-                // So that the peer reads why it ended.
+                // So that the peer can read the final response.
                 driving::close(stream).await;
             }
         }

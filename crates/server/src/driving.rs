@@ -1,4 +1,5 @@
-//! A connection under its drivers: on the runtime first, then wherever its session belongs.
+//! Moves a connection between its drivers: the runtime first, then a bulk thread or a reactor
+//! thread.
 
 use std::io;
 use std::sync::Arc;
@@ -15,17 +16,17 @@ use crate::reactors::Reactors;
 use crate::session::{Context, Detached};
 use crate::shutdown::{STOPPED, Stop};
 
-/// The shared objects that a connection needs beside its session.
+/// The resources that the drivers of all connections share.
 #[derive(Clone)]
-pub(crate) struct Stages {
-    /// One permit a bulk transfer on a thread of its own.
-    pub(crate) lanes: Arc<Semaphore>,
+pub(crate) struct Drivers {
+    /// One permit for each bulk thread.
+    pub(crate) bulk_threads: Arc<Semaphore>,
     pub(crate) reactors: Reactors,
     pub(crate) stop: Stop,
 }
 
-/// Drives a connection until it has ended or is on a reactor. Returns it if something that is no
-/// session owns the stream from here on.
+/// Drives a connection until it has ended or is on a reactor thread. Returns it if a library owns
+/// the stream from then on.
 ///
 /// Cancel safe: no.
 pub(crate) async fn run(
@@ -33,18 +34,18 @@ pub(crate) async fn run(
     mut connection: Connection,
     first: Option<First>,
     context: &Context,
-    stages: &Stages,
+    drivers: &Drivers,
 ) -> Option<(Arc<TcpStream>, Connection, Detached)> {
     let small = SMALL_BUFFER.min(context.config.bulk_buffer);
     let (mut size, mut bulk_after) = (small, BULK_AFTER);
     let mut pumped = match first {
-        Some(first) => begin(&stream, &mut connection, first, context).await,
+        Some(first) => handle_first_input(&stream, &mut connection, first, context).await,
         None => Ok(None),
     };
     loop {
         if let Ok(None) = pumped {
             let mut buffer = connection.buffer(size);
-            pumped = on_runtime(&stream, &mut buffer, &mut connection, bulk_after, &stages.stop)
+            pumped = on_runtime(&stream, &mut buffer, &mut connection, bulk_after, &drivers.stop)
                 .await
                 .map(Some);
         }
@@ -56,12 +57,13 @@ pub(crate) async fn run(
             Ok(Some(Pumped::Became(detached))) => return Some((stream, connection, detached)),
             Ok(Some(Pumped::Interactive)) => {
                 let socket = alone(stream).and_then(TcpStream::into_std);
-                stages.reactors.add(socket, connection);
+                drivers.reactors.add(socket, connection);
                 return None;
             }
-            Ok(Some(Pumped::Bulk)) => match stages.lanes.clone().try_acquire_owned() {
+            Ok(Some(Pumped::Bulk)) => match drivers.bulk_threads.clone().try_acquire_owned() {
                 Ok(permit) => {
-                    let left = on_thread(stream, connection, context, permit, &stages.stop).await?;
+                    let left =
+                        on_thread(stream, connection, context, permit, &drivers.stop).await?;
                     let why;
                     (stream, connection, why) = left;
                     context.link.lead_to(&stream);
@@ -85,7 +87,7 @@ pub(crate) async fn run(
 
 /// Handles the input that was read before there was a session. Returns `None` if the session
 /// continues on the runtime.
-async fn begin(
+async fn handle_first_input(
     stream: &TcpStream,
     connection: &mut Connection,
     first: First,
@@ -93,14 +95,15 @@ async fn begin(
 ) -> io::Result<Option<Pumped<Detached>>> {
     let First { mut prefix, first_byte, ended } = first;
     let mut out = Vec::new();
-    let begin = || connection.begin(&mut prefix, first_byte, ended, &mut out);
-    let next = blocking::run(begin).await;
+    let handle = || connection.handle_first_input(&mut prefix, first_byte, ended, &mut out);
+    let next = blocking::run(handle).await;
     drop(prefix);
     if !out.is_empty() {
         // The answer to a prefix of a few KiB fits the socket's empty send buffer.
         write(stream, &out, context.config.timeouts.idle).await?;
     }
-    // A session that continues after the end has something to send first; it meets the end again.
+    // A session that continues after the end has something to send first; its driver reads the
+    // FIN again.
     Ok(match next {
         Next::Finish => Some(Pumped::Finished),
         Next::Become(detached) => Some(Pumped::Became(detached)),

@@ -55,7 +55,7 @@ use tokio::sync::Semaphore;
 use accept::Bound;
 use budget::Budget;
 use datagram::Datagrams;
-use driving::Stages;
+use driving::Drivers;
 use events::{Events, REPORT_EVERY};
 use health::{Health, Probes};
 use live::Live;
@@ -197,15 +197,15 @@ impl Server {
     async fn serve(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let stop = Stop::default();
         let shared = self.shared;
-        let stages = Stages {
+        let drivers = Drivers {
             reactors: self.reactors,
-            lanes: Arc::new(Semaphore::new(shared.config.now().bulk_threads)),
+            bulk_threads: Arc::new(Semaphore::new(shared.config.now().bulk_threads)),
             stop: stop.clone(),
         };
-        let reactors = stages.reactors.clone();
+        let reactors = drivers.reactors.clone();
         stop.tasks.spawn(reactors.room_listeners().run(stop.draining.clone()));
         for (listener, probes) in self.listeners {
-            stop.tasks.spawn(accept::run(listener, probes, shared.clone(), stages.clone()));
+            stop.tasks.spawn(accept::run(listener, probes, shared.clone(), drivers.clone()));
         }
         let ports: Arc<[u16]> = self.datagrams.iter().map(Datagrams::port).collect();
         for datagrams in self.datagrams {
@@ -225,7 +225,7 @@ impl Server {
             () = abort => {}
         }
         stop.abort();
-        drop((reactors, stages));
+        drop((reactors, drivers));
         if tokio::time::timeout(ABORT_TIME, stop.tasks.wait()).await.is_err() {
             tracing::error!(
                 connections = stop.tasks.len(),

@@ -50,9 +50,10 @@ impl Unclassified {
         Self { limit: AtomicUsize::new(limit), queues: Mutex::default() }
     }
 
-    /// Changes the limit. Connections beyond it are evicted as new ones arrive.
+    /// Changes the limit, and evicts the connections beyond it.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
+        self.lock().shrink_to(limit);
     }
 
     /// Returns a permit for a new connection of `peer`; at the limit, evicts another connection.
@@ -60,11 +61,7 @@ impl Unclassified {
         let address = counted_as(peer);
         let (evict, evicted) = oneshot::channel();
         let mut queues = self.lock();
-        if queues.silent.len() + queues.speaking.len() >= self.limit.load(Ordering::Relaxed)
-            && !queues.evict_silent()
-        {
-            queues.speaking.pop_first();
-        }
+        queues.shrink_to(self.limit.load(Ordering::Relaxed).saturating_sub(1));
         let id = queues.next;
         queues.next += 1;
         queues.add_silent(id, address, evict);
@@ -72,8 +69,8 @@ impl Unclassified {
         Permit { id, address, unclassified: self.clone(), evicted }
     }
 
-    /// Closes a silent connection, if there is one: another connection needs its other
-    /// resources.
+    /// Closes a silent connection, if there is one: at `--max-conns` another connection needs its
+    /// permit.
     pub(crate) fn evict_silent(&self) {
         self.lock().evict_silent();
     }
@@ -98,6 +95,15 @@ impl Queues {
             }
         }
         Some(evict)
+    }
+
+    /// Evicts connections until at most `limit` are left.
+    fn shrink_to(&mut self, limit: usize) {
+        while self.silent.len() + self.speaking.len() > limit {
+            if !self.evict_silent() {
+                self.speaking.pop_first();
+            }
+        }
     }
 
     /// Evicts the longest silent connection of the address that has the most of them.
@@ -179,6 +185,19 @@ mod tests {
         // An evicted connection does not return.
         permits[0].speaks();
         assert_eq!(unclassified.lock().speaking.len(), 1);
+    }
+
+    #[test]
+    fn a_lower_limit_evicts_the_connections_beyond_it() {
+        let unclassified = Arc::new(Unclassified::new(4));
+        let mut permits: Vec<Permit> = (0..4).map(|_| unclassified.enter(peer(1))).collect();
+        permits[0].speaks();
+        unclassified.set_limit(2);
+        assert_eq!(evicted(&mut permits), [false, true, true, false]);
+        permits.push(unclassified.enter(peer(1)));
+        assert_eq!(evicted(&mut permits), [false, true, true, true, false]);
+        unclassified.set_limit(1);
+        assert_eq!(evicted(&mut permits), [false, true, true, true, true]);
     }
 
     /// A finished TLS handshake is no input: a client that then sends nothing can be evicted.

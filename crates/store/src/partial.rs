@@ -1,4 +1,11 @@
 //! A partial file: the hidden file that content is written to until it is complete.
+//!
+//! ```text
+//!   Sink::finish ──► PartialFile::finish  size, time, fsync of the content
+//!                      └► Directory::publish  parents, fsync of the directory
+//!                           └► Directory::rename  a number, or overwrite, if the name exists
+//!                                └► Hidden::rename ──► disk::rename_no_replace  one system call
+//! ```
 
 use std::fs::File;
 use std::io;

@@ -33,6 +33,8 @@ use super::Gate;
 /// input, without waiting for it.
 ///
 /// # Where the drivers differ
+/// - Input that was read before there was a session, as for detection, reaches it in one `handle`
+///   before its first driver.
 /// - [`pump_cooperative`](super::pump_cooperative) delivers [`Event::Shutdown`] while it waits; the
 ///   thread of [`pump_blocking`](super::pump_blocking) cannot be woken, so a session there finds
 ///   out in its next call.

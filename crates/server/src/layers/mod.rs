@@ -75,7 +75,7 @@ impl Connection {
     }
 
     /// Handles the input that was read before there was a session: plaintext, also under TLS.
-    pub(crate) fn begin(
+    pub(crate) fn handle_first_input(
         &mut self,
         prefix: &mut [u8],
         at: Instant,

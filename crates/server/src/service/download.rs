@@ -62,13 +62,17 @@ impl Files {
     /// # Errors
     /// A name that no stored file can have, no such file, or an offset beyond its end. The refusal
     /// was reported.
-    pub(crate) fn send(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
-        self.try_send(source.clone(), get).inspect_err(|refusal| {
+    pub(crate) fn open_download(
+        self: &Arc<Self>,
+        source: Source,
+        get: &Get,
+    ) -> Result<Download, Refusal> {
+        self.try_open_download(source.clone(), get).inspect_err(|refusal| {
             self.refused(&source, refusal);
         })
     }
 
-    fn try_send(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
+    fn try_open_download(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
         let name = stored_path(&get.name, get.name_raw.as_deref())?;
         let opened = match self.try_find(source, name)? {
             Place::File(opened) => opened,
@@ -86,7 +90,7 @@ impl Files {
                 .with_hint("the file has changed or is a different one; start at offset 0"));
         }
         let until = facts.size;
-        Ok(opened.send(get.offset..until, get.digest.unwrap_or(self.digest)))
+        Ok(opened.into_download(get.offset..until, get.digest.unwrap_or(self.digest)))
     }
 
     /// Opens the requested file or directory.
@@ -142,9 +146,9 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Begins to send these bytes, which exist. The digest is that of the whole file, so only the
-    /// whole file, or its end, can have one.
-    pub(crate) fn send(self, bytes: Range<u64>, digest: Algorithm) -> Download {
+    /// Begins a download of `bytes`, which exist. The digest is that of the whole file, so only a
+    /// range to its end can have one.
+    pub(crate) fn into_download(self, bytes: Range<u64>, digest: Algorithm) -> Download {
         let Self { files, source, name, content, facts } = self;
         let now = Instant::now();
         let underway = files.events.running.begin(Transfer {

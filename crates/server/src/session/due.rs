@@ -1,9 +1,9 @@
-//! What a peer has begun must be whole in time: counted from its first byte, so that trickling does
-//! not help.
+//! The deadline of an incomplete request or message, counted from its first byte, so that a slow
+//! client cannot extend it.
 
 use std::time::{Duration, Instant};
 
-/// A time limit for something that is not always under way.
+/// A deadline that runs only while something is incomplete.
 #[derive(Debug, Clone)]
 pub(super) struct Due {
     within: Duration,
@@ -11,39 +11,39 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// Nothing has begun.
+    /// Returns a deadline that is not running.
     pub(super) const fn new(within: Duration) -> Self {
         Self { within, at: None }
     }
 
-    /// It is under way, since `now` unless it already was.
+    /// Starts the deadline at `now`, unless it is running.
     pub(super) fn begin(&mut self, now: Instant) {
-        // A limit beyond what the clock can tell is none.
+        // A deadline beyond the range of the clock is none.
         self.at = self.at.or_else(|| now.checked_add(self.within));
     }
 
-    /// It is whole, or given up.
+    /// Stops the deadline: the request or message is complete, or refused.
     pub(super) const fn end(&mut self) {
         self.at = None;
     }
 
-    /// Whether it is late at `now`.
+    /// Returns whether the deadline has passed at `now`.
     pub(super) fn is_late(&self, now: Instant) -> bool {
         self.at.is_some_and(|due| now >= due)
     }
 
-    /// The same for an idle event at `now`, as its timer may ring a moment early.
+    /// The same for an idle event at `now`, whose timer may fire a moment early.
     pub(super) fn is_late_when_idle(&self, now: Instant) -> bool {
         self.is_late(now + AT_ONCE)
     }
 
-    /// How long to wait for more bytes.
-    pub(super) fn patience(&self, idle: Duration) -> Duration {
+    /// Returns the idle timeout: `idle`, or the time to the deadline if that is shorter.
+    pub(super) fn idle_timeout(&self, idle: Duration) -> Duration {
         let left = |due: Instant| due.saturating_duration_since(Instant::now()).max(AT_ONCE);
         self.at.map_or(idle, |due| idle.min(left(due)))
     }
 
-    /// "a message was not complete within 60s"
+    /// Returns a reason such as "a message was not complete within 60s".
     pub(super) fn reason(&self, what: &str) -> String {
         format!("{what} was not complete within {:?}", self.within)
     }
@@ -62,13 +62,13 @@ mod tests {
         let start = Instant::now();
         let mut due = Due::new(10 * second);
         assert!(!due.is_late(start + 1000 * second));
-        assert_eq!(due.patience(idle), idle);
+        assert_eq!(due.idle_timeout(idle), idle);
         due.begin(start);
         due.begin(start + 9 * second);
         assert!(!due.is_late(start + 9 * second));
         assert!(due.is_late(start + 10 * second));
-        assert!(due.patience(idle) <= 10 * second);
-        assert_eq!(due.patience(second), second);
+        assert!(due.idle_timeout(idle) <= 10 * second);
+        assert_eq!(due.idle_timeout(second), second);
         due.end();
         due.begin(start + 20 * second);
         assert!(!due.is_late(start + 29 * second));
@@ -78,7 +78,7 @@ mod tests {
     fn one_that_is_late_is_not_waited_for() {
         let mut due = Due::new(Duration::ZERO);
         due.begin(Instant::now());
-        assert_eq!(due.patience(Duration::from_secs(60)), AT_ONCE);
+        assert_eq!(due.idle_timeout(Duration::from_secs(60)), AT_ONCE);
         let mut never = Due::new(Duration::MAX);
         never.begin(Instant::now());
         assert!(!never.is_late_when_idle(Instant::now()));

@@ -27,7 +27,7 @@ impl Session for Greet {
     type Successor = Successor;
 
     fn interest(&self) -> Interest {
-        Interest::input(self.due.patience(self.idle))
+        Interest::input(self.due.idle_timeout(self.idle))
     }
 
     fn handle(&mut self, event: Event<'_>, now: Instant, _: &mut Vec<u8>) -> Next {

@@ -62,7 +62,7 @@ pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context
     let Upgrade { head, rest, route, subprotocol, announced } = upgrade;
     let limits = &context.config.limits;
     let longest = match route {
-        Route::Upload { .. } => limits.library_message,
+        Route::Files { .. } => limits.library_message,
         Route::Echo | Route::Room(_) => usize::try_from(limits.echo_message).unwrap_or(usize::MAX),
     };
     let config = WebSocketConfig::default()
@@ -115,7 +115,7 @@ async fn receive(
     let idle = context.config.timeouts.idle;
     let assembled = match service {
         MessageService::Echo(_) | MessageService::Room(_) => Some(context.config.timeouts.message),
-        MessageService::Upload(_) => None,
+        MessageService::Files(_) => None,
     };
     // The handshake is no message.
     socket.get_mut().first = None;

@@ -198,7 +198,7 @@ impl Session for Lines {
     fn interest(&self) -> Interest {
         // Between two lines a person may think for any time; TCP keepalive finds out whether the
         // peer is still there.
-        let idle = self.due.patience(Duration::MAX);
+        let idle = self.due.idle_timeout(Duration::MAX);
         let (read, place) = (Read::WhileProducing, Placement::Reactor);
         Interest { read, wake: self.wake, place, ..Interest::input(idle) }
     }

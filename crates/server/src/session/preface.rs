@@ -333,7 +333,7 @@ impl Preface {
     /// A question that cannot be answered ends nothing: the next line may.
     fn get(&mut self, get: &Get, replies: &mut Vec<u8>) {
         let source = self.context.source(Protocol::Raw, Engine::Own);
-        let reply = match self.context.files.send(source, get) {
+        let reply = match self.context.files.open_download(source, get) {
             Ok(download) => {
                 let head = Reply::File(download.head().clone());
                 self.state = State::Sending(Sending::File(download));
@@ -485,7 +485,7 @@ impl Session for Preface {
         let is_between = matches!(self.state, State::Request) && self.waiting.is_empty();
         let place =
             if is_between || wait.is_some() { Placement::Runtime } else { Placement::Thread };
-        let idle = self.due.patience(self.context.config.timeouts.idle);
+        let idle = self.due.idle_timeout(self.context.config.timeouts.idle);
         Interest { read, produce, wait, may_block, place, ..Interest::input(idle) }
     }
 

@@ -6,9 +6,9 @@ use anyport_proto::transfer::file_path::PathError;
 /// A service, as a path names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// `/` and directories accept files without a name or with one of their own, `/NAME` and
-    /// `/files/NAME` a named one.
-    Upload {
+    /// Files: `/` and directories for uploads with a name in their offer or none, and for downloads;
+    /// `/NAME` and `/files/NAME` for an upload with this name.
+    Files {
         /// Percent-encoded, as it was received.
         path: Option<String>,
     },

@@ -1,5 +1,4 @@
-//! What a session sends of its own accord, one thing at a time: a file that was asked for, or a
-//! listing.
+//! A file or a listing that a session sends, piece by piece; the session encodes the pieces.
 
 use std::io;
 
@@ -10,19 +9,19 @@ use anyport_proto::transfer::refusal::Refusal;
 use crate::service::download::{Download, Next};
 use crate::service::listing::{Listed, Listing};
 
-/// A file or a listing on its way out.
+/// A file or a listing that is being sent.
 pub(super) enum Sending {
     File(Download),
-    /// Its end is said, and not yet written.
+    /// All pieces were returned; the last ones may not be written yet.
     Ended(Download),
     List(Listing),
 }
 
-/// What a session writes next. The protocol spells it.
+/// The next piece, which the session encodes.
 pub(super) enum Say {
-    /// So many bytes of the buffer; none where there is nothing to say yet.
+    /// So many bytes of the buffer; 0 where there is nothing to send yet.
     Content(usize),
-    /// Content that nobody needs to look at.
+    /// Content that the kernel can send from the file.
     Unseen(Piece),
     FileEnd(FileEnd),
     /// Entries, and what was left out between them.
@@ -32,10 +31,11 @@ pub(super) enum Say {
 }
 
 impl Sending {
-    /// The next thing to say; `None` when all was said and written.
+    /// Returns the next piece, and what remains to be sent after it; `None` when all pieces were
+    /// returned and written.
     ///
     /// # Errors
-    /// The file cannot be sent on: the connection must break.
+    /// The file cannot be read further: the connection must be interrupted.
     pub(super) fn next(self, buffer: &mut [u8]) -> io::Result<Option<(Say, Option<Self>)>> {
         match self {
             Self::File(mut download) => match download.next(buffer) {
@@ -73,14 +73,14 @@ impl Sending {
         }
     }
 
-    /// So many bytes of [`Say::Unseen`] are on their way.
+    /// Records that `count` bytes of [`Say::Unseen`] were sent.
     pub(super) fn sent(&mut self, count: u64) {
         if let Self::File(download) = self {
             download.sent(count);
         }
     }
 
-    /// The connection broke.
+    /// Records that the connection was lost.
     pub(super) fn broken(self, reason: &str) {
         match self {
             Self::File(download) | Self::Ended(download) => download.broken(reason),
@@ -89,6 +89,5 @@ impl Sending {
     }
 }
 
-/// Entries that are looked up and written together: some kilobytes, and one at the longest path
-/// takes about one.
+/// Number of entries in one piece: some kilobytes, at most one kilobyte each.
 const ENTRIES_AT_ONCE: usize = 64;

@@ -75,7 +75,7 @@ impl Session for TimeHttp {
     type Successor = Successor;
 
     fn interest(&self) -> Interest {
-        Interest::input(self.due.patience(self.context.config.timeouts.idle))
+        Interest::input(self.due.idle_timeout(self.context.config.timeouts.idle))
     }
 
     fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {

@@ -60,7 +60,7 @@ impl Ws {
 
     /// Bare frames, proven before anything went into a sink.
     pub(super) fn bare(context: Context, announced: bool) -> Self {
-        Self::new(context, Protocol::Frames, Route::Upload { path: None }, announced)
+        Self::new(context, Protocol::Frames, Route::Files { path: None }, announced)
     }
 
     /// Decodes frames that were stored raw before they were confirmed, in place.
@@ -70,20 +70,20 @@ impl Ws {
         since: Instant,
         replies: &mut Vec<u8>,
     ) -> Next {
-        if let MessageService::Upload(upload) = &mut self.service {
-            upload.resume(stored);
+        if let MessageService::Files(files) = &mut self.service {
+            files.resume(stored);
         }
         let mut buffer = vec![0; REWRITE_BUFFER];
         let mut next = Next::Continue;
         while matches!(next, Next::Continue)
-            && let MessageService::Upload(upload) = &mut self.service
+            && let MessageService::Files(files) = &mut self.service
         {
-            match upload.read_back(&mut buffer) {
+            match files.read_back(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => next = self.bytes(&mut buffer[..count], since, replies),
                 Err(refusal) => {
                     let mut outlet = Frames { sender: &mut self.sender, replies };
-                    upload.refuse(refusal, &mut outlet);
+                    files.refuse(refusal, &mut outlet);
                     next = Next::Finish;
                 }
             }
@@ -102,7 +102,7 @@ impl Ws {
             // A slash of two is not said, nor is a line end.
             Route::Room(_) => limits.room_message as u64 + 2,
             // A message may be all of a file, or an offer of one.
-            Route::Upload { .. } => context.config.max_size.max(limits.offer as u64),
+            Route::Files { .. } => context.config.max_size.max(limits.offer as u64),
         };
         let receiver =
             Receiver::new(Role::Server, limits).with_message_limit(limits.message.min(longest));
@@ -150,7 +150,7 @@ impl Ws {
     }
 
     const fn is_interactive(&self) -> bool {
-        self.service.is_conversation()
+        self.service.is_interactive()
     }
 
     /// Returns whether messages may be compressed, so that a few bytes are much work.
@@ -173,8 +173,8 @@ impl Ws {
         idle
     }
 
-    /// Whether an answer goes out, or something waits behind one.
-    fn is_sending(&self) -> bool {
+    /// Returns whether there is a reply to produce, or input that waits for the end of one.
+    fn wants_to_produce(&self) -> bool {
         if self.service.wait().is_some() {
             return false;
         }
@@ -184,8 +184,8 @@ impl Ws {
 
     fn sent(&mut self, count: u64) {
         self.frame_left = self.frame_left.saturating_sub(count);
-        if let MessageService::Upload(upload) = &mut self.service
-            && let Some(sending) = upload.sending()
+        if let MessageService::Files(files) = &mut self.service
+            && let Some(sending) = files.sending()
         {
             sending.sent(count);
         }
@@ -211,13 +211,13 @@ impl Ws {
         // The loop reads on only after it has written what the last step replied.
         self.service.replied();
         while !self.sender.close_sent() {
-            let sending = self.service.is_answering();
+            let answering = self.service.is_answering();
             if inflated >= INFLATED_AT_ONCE {
                 self.wake = Some(at);
             } else if !bytes.is_empty() {
                 self.wake = self.service.wake(at);
             }
-            if self.wake.is_some() || (sending && self.put_off.is_some()) {
+            if self.wake.is_some() || (answering && self.put_off.is_some()) {
                 self.waiting.extend_from_slice(bytes);
                 break;
             }
@@ -227,7 +227,7 @@ impl Ws {
                     // An upload has the time of a thread that may block.
                     if let Event::Data { data, .. } = &event
                         && self.inflates
-                        && self.service.is_conversation()
+                        && self.service.is_interactive()
                     {
                         let work = data.len() + WORK_OF_A_PIECE;
                         inflated += work;
@@ -236,7 +236,7 @@ impl Ws {
                     let mut outlet = Frames { sender: &mut self.sender, replies };
                     match event {
                         // The next question waits for the answer to this one.
-                        Event::Data { kind, data, end, .. } if sending => {
+                        Event::Data { kind, data, end, .. } if answering => {
                             self.put_off = Some((kind, data.to_vec(), end));
                         }
                         Event::Data { kind, data, end, .. } => {
@@ -244,7 +244,7 @@ impl Ws {
                         }
                         Event::Ping(payload) => self.sender.pong(payload, replies),
                         Event::Close { code, reason } => {
-                            if sending {
+                            if answering {
                                 self.service.broken("the receiver closed before the end");
                             }
                             self.service.closed(code, reason, &mut outlet);
@@ -282,16 +282,16 @@ impl Session for Ws {
     fn interest(&self) -> Interest {
         let idle = self.context.config.timeouts.idle;
         // An interactive connection gets a ping after half of the idle time.
-        let idle = self.service.patience(if self.is_interactive() { idle / 2 } else { idle });
+        let idle = self.service.idle_timeout(if self.is_interactive() { idle / 2 } else { idle });
         let (may_block, place) = match &self.service {
             // Between two files a thread would not notice that the server drains, and it is not
             // for waiting.
-            MessageService::Upload(upload)
-                if upload.is_waiting() || (upload.is_idle() && self.waiting.is_empty()) =>
+            MessageService::Files(files)
+                if files.is_waiting() || (files.is_idle() && self.waiting.is_empty()) =>
             {
-                (upload.may_block(), Placement::Runtime)
+                (files.may_block(), Placement::Runtime)
             }
-            MessageService::Upload(upload) => (upload.may_block(), Placement::Thread),
+            MessageService::Files(files) => (files.may_block(), Placement::Thread),
             // Compressing the answer to a long message takes tens of milliseconds, which would
             // delay all others of a reactor.
             MessageService::Echo(_) if self.inflates => (true, Placement::Runtime),
@@ -308,7 +308,7 @@ impl Session for Ws {
         let read = if reads { Read::WhileProducing } else { Read::Bytes };
         // Before it is known what is to be sent: the gate may open in between.
         let wait = self.service.wait();
-        let (produce, wake) = (wait.is_none() && self.is_sending(), self.wake);
+        let (produce, wake) = (wait.is_none() && self.wants_to_produce(), self.wake);
         Interest { read, produce, wake, wait, may_block, place, ..Interest::input(idle) }
     }
 
@@ -335,7 +335,7 @@ impl Session for Ws {
                 return self.bytes(&mut waiting, now, out);
             }
             // What was asked before is answered first; then the end is met again.
-            copy::Event::EndOfStream if self.is_sending() || self.wake.is_some() => {}
+            copy::Event::EndOfStream if self.wants_to_produce() || self.wake.is_some() => {}
             copy::Event::EndOfStream => {
                 let between_messages = self.receiver.at_message_border();
                 let mut outlet = Frames { sender: &mut self.sender, replies: out };
@@ -363,18 +363,18 @@ impl Session for Ws {
 
     /// Returns the next piece of an answer. Once it is complete, handles the input that waited.
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
-        if let Some(upload) = self.service.waiting() {
-            upload.retry(&mut Frames { sender: &mut self.sender, replies: out });
+        if let Some(files) = self.service.waiting() {
+            files.retry(&mut Frames { sender: &mut self.sender, replies: out });
             let closed = self.sender.close_sent();
             return Ok(Produced::Next(if closed { Next::Finish } else { Next::Continue }));
         }
-        let MessageService::Upload(upload) = &mut self.service else {
+        let MessageService::Files(files) = &mut self.service else {
             return Ok(Produced::Next(Next::Continue));
         };
-        let Some(sending) = upload.sending().take() else {
+        let Some(sending) = files.sending().take() else {
             if let Some((kind, data, end)) = self.put_off.take() {
                 let mut outlet = Frames { sender: &mut self.sender, replies: out };
-                upload.data(Piece { kind, data: &data, end, at: Instant::now() }, &mut outlet);
+                files.data(Piece { kind, data: &data, end, at: Instant::now() }, &mut outlet);
                 let closed = self.sender.close_sent();
                 return Ok(Produced::Next(if closed { Next::Finish } else { Next::Continue }));
             }
@@ -387,7 +387,7 @@ impl Session for Ws {
         let Some((say, rest)) = sending.next(&mut buffer[..room])? else {
             return Ok(Produced::Next(Next::Continue));
         };
-        *upload.sending() = rest;
+        *files.sending() = rest;
         let reply = match say {
             Say::Content(count) => {
                 self.begin_frame(count as u64, out);

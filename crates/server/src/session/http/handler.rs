@@ -79,8 +79,17 @@ pub(crate) fn refuse(
 ///   5  content   `handle()` with Content, Spliced or End; Idle after `idle` without content
 /// ```
 ///
-/// HTTP/1.1 runs these turns inside its session, HTTP/2 in the task of a stream. `place` and
-/// `gone_below` are for drivers that own a socket. The turns end with anything but
+/// HTTP/1.1 runs these turns inside its session, HTTP/2 in the task of a stream:
+///
+/// | field of [`Interest`] | HTTP/1.1 | HTTP/2 |
+/// |---|---|---|
+/// | `idle`, `wait`, `produce`, `may_block` | yes | yes |
+/// | `read` | spliced if it asks for that | bytes |
+/// | `place` | thread of the connection | a reactor has no buffer for `produce` |
+/// | `wake` | yes | no |
+/// | `wait.gone_below` | yes | no: a stream has no FIN to look for |
+///
+/// The turns end with anything but
 /// [`Next::Continue`]; a handler that is dropped before was sent [`Event::Lost`].
 pub(crate) trait Handler: Send {
     /// Returns what the driver must wait for.

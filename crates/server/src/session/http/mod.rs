@@ -1,5 +1,5 @@
-//! HTTP in any version: what is checked of a request, which resource it names, and how that serves
-//! it. `http1` and `http2` frame the content, and nothing here depends on which of them does.
+//! HTTP in any version: checks a request, finds its resource, and opens that. `http1` and `http2`
+//! frame the content; nothing here depends on the version.
 
 mod access;
 mod answer;
@@ -7,7 +7,7 @@ mod handler;
 mod request;
 mod resources;
 
-pub(super) use access::check;
+pub(super) use access::check as check_access;
 #[cfg(test)]
 pub(super) use answer::Form;
 pub(super) use answer::{Answer, Asked, Head, Length, seconds as now};

@@ -314,7 +314,7 @@ impl Session for Http1 {
     fn interest(&self) -> Interest {
         let idle = self.context.config.timeouts.idle;
         // The end of a head may create or open a file.
-        let head = Interest { may_block: true, ..Interest::input(self.due.patience(idle)) };
+        let head = Interest { may_block: true, ..Interest::input(self.due.idle_timeout(idle)) };
         let waits = !self.waiting.is_empty();
         let mut interest = match &self.state {
             State::Head => Interest { produce: waits, ..head },

@@ -13,7 +13,7 @@ use super::Http1;
 use super::write::{Exchange, dated};
 use crate::access::Means;
 use crate::events::Why;
-use crate::session::http::check;
+use crate::session::http::check_access;
 use crate::session::http::service;
 use crate::session::refusing::not_accepted;
 use crate::session::route::{Route, RouteError};
@@ -41,7 +41,7 @@ impl Http1 {
             return Next::Finish;
         }
         let mut exchange = Exchange::unread();
-        if let Err(answer) = check(&self.context, head, Means::WebSocket, &exchange.asked) {
+        if let Err(answer) = check_access(&self.context, head, Means::WebSocket, &exchange.asked) {
             exchange.answer(answer, replies);
             return Next::Finish;
         }
@@ -60,7 +60,7 @@ impl Http1 {
         };
         let config = &self.context.config;
         let subprotocols: &[&str] = match route {
-            Route::Upload { .. } => &[FILE_SUBPROTOCOL, PLAIN_SUBPROTOCOL],
+            Route::Files { .. } => &[FILE_SUBPROTOCOL, PLAIN_SUBPROTOCOL],
             Route::Room(_) => &[rooms::SUBPROTOCOL, PLAIN_SUBPROTOCOL],
             Route::Echo => &[PLAIN_SUBPROTOCOL],
         };

@@ -29,7 +29,8 @@ use super::watch::{Open, Watch};
 use crate::budget::{Budget, Share};
 
 tokio::task_local! {
-    /// The flow of the stream that a task serves.
+    /// The flow of the stream that a task serves. Task-local, because hyper passes no argument
+    /// from its executor, which starts the task, to the service that runs in it.
     pub(super) static FLOW: Arc<Flow>;
 }
 

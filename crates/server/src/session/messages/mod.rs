@@ -1,9 +1,9 @@
-//! What messages mean, whichever engine received them: the services of WebSocket, and the outlet of
-//! their answers.
+//! The services of WebSocket, which handle messages of either engine, and the outlet of their
+//! replies.
 
 mod echo;
+mod files;
 mod room;
-mod upload;
 
 use std::time::{Duration, Instant};
 
@@ -13,62 +13,64 @@ use anyport_proto::ws::close::MAX_REASON;
 use anyport_proto::ws::{CloseCode, Kind};
 
 use self::echo::MessageEcho;
+use self::files::MessageFiles;
 use self::room::MessageRoom;
-use self::upload::MessageUpload;
 use super::Context;
 use super::due::Due;
 use crate::service::files::Source;
 use crate::session::route::Route;
 
-/// What is done with messages, whichever engine receives them.
+/// The service that handles the messages of a connection.
 pub(super) enum MessageService {
-    Upload(Box<MessageUpload>),
+    Files(Box<MessageFiles>),
     Echo(Box<MessageEcho>),
     Room(Box<MessageRoom>),
 }
 
 impl MessageService {
-    /// The service of a route. `announced`: the client speaks the subprotocol of transfers.
+    /// Returns the service of a route. `announced`: the client agreed to the subprotocol of
+    /// transfers.
     pub(super) fn new(context: &Context, source: Source, route: Route, announced: bool) -> Self {
         match route {
-            Route::Upload { path } => {
-                Self::Upload(Box::new(MessageUpload::new(context, source, path, announced)))
+            Route::Files { path } => {
+                Self::Files(Box::new(MessageFiles::new(context, source, path, announced)))
             }
             Route::Echo => Self::Echo(Box::new(MessageEcho::new(context, source))),
             Route::Room(join) => Self::Room(Box::new(MessageRoom::new(context, source, join))),
         }
     }
 
-    /// A piece of a message.
+    /// Handles a piece of a message.
     pub(super) fn data(&mut self, piece: Piece<'_>, outlet: &mut dyn Outlet) {
         match self {
-            Self::Upload(upload) => upload.data(piece, outlet),
+            Self::Files(files) => files.data(piece, outlet),
             Self::Echo(echo) => echo.data(&piece, outlet),
             Self::Room(room) => room.data(&piece, outlet),
         }
     }
 
-    /// All bytes that were read at `at` have been taken.
+    /// Records that all bytes that were read at `at` were handled.
     pub(super) fn taken(&mut self, between_messages: bool, at: Instant) {
         match self {
-            // What streams may take its time; an offer tells itself when it begins.
-            Self::Upload(_) => {}
+            // Content has no deadline; an offer sets its own when it begins.
+            Self::Files(_) => {}
             Self::Echo(echo) => echo.taken(between_messages, at),
             Self::Room(room) => room.taken(between_messages, at),
         }
     }
 
-    /// How long to wait for more bytes.
-    pub(super) fn patience(&self, idle: Duration) -> Duration {
-        self.due().patience(idle)
+    /// Returns the idle timeout: `idle`, or the rest of an earlier deadline.
+    pub(super) fn idle_timeout(&self, idle: Duration) -> Duration {
+        self.due().idle_timeout(idle)
     }
 
-    /// Refuses what was begun and is late at `now`. False where nothing is.
+    /// Refuses an incomplete message whose deadline has passed at `now`; returns whether there is
+    /// one.
     pub(super) fn refuse_late(&mut self, now: Instant, outlet: &mut dyn Outlet) -> bool {
         let late = self.due().is_late(now);
         if late {
             match self {
-                Self::Upload(upload) => upload.late(outlet),
+                Self::Files(files) => files.late(outlet),
                 Self::Echo(echo) => echo.late(outlet),
                 Self::Room(room) => room.late(outlet),
             }
@@ -78,65 +80,66 @@ impl MessageService {
 
     const fn due(&self) -> &Due {
         match self {
-            Self::Upload(upload) => &upload.due,
+            Self::Files(files) => &files.due,
             Self::Echo(echo) => &echo.due,
             Self::Room(room) => &room.due,
         }
     }
 
-    /// What the outlet was given before has been written.
+    /// Records that all earlier replies were written.
     pub(super) fn replied(&mut self) {
         match self {
-            Self::Upload(_) | Self::Room(_) => {}
+            Self::Files(_) | Self::Room(_) => {}
             Self::Echo(echo) => echo.replied(),
         }
     }
 
-    /// Whether nothing runs that the server should wait for when it stops.
+    /// Returns whether no transfer runs that a stopping server should wait for.
     pub(super) const fn is_idle(&self) -> bool {
         match self {
-            Self::Upload(upload) => upload.is_idle(),
+            Self::Files(files) => files.is_idle(),
             Self::Echo(echo) => echo.is_idle(),
             Self::Room(_) => true,
         }
     }
 
-    /// Whether something goes out that was asked for, so that nothing is listened to.
+    /// Returns whether a file or a listing is being sent, so that no input is handled.
     pub(super) const fn is_sending(&self) -> bool {
         match self {
-            Self::Upload(upload) => upload.is_sending(),
+            Self::Files(files) => files.is_sending(),
             Self::Echo(_) | Self::Room(_) => false,
         }
     }
 
-    /// Whether a message that was received is not answered yet, so that no other one is handled.
+    /// Returns whether a received message has no complete reply yet, so that no other one is
+    /// handled.
     pub(super) const fn is_answering(&self) -> bool {
         match self {
-            Self::Upload(upload) => upload.is_sending() || upload.is_waiting(),
+            Self::Files(files) => files.is_sending() || files.is_waiting(),
             Self::Echo(_) | Self::Room(_) => false,
         }
     }
 
-    /// The upload, if its offer waits for another connection.
-    pub(super) fn waiting(&mut self) -> Option<&mut MessageUpload> {
+    /// Returns the service if its offer waits for another connection.
+    pub(super) fn waiting(&mut self) -> Option<&mut MessageFiles> {
         match self {
-            Self::Upload(upload) if upload.is_waiting() => Some(upload),
+            Self::Files(files) if files.is_waiting() => Some(files),
             _ => None,
         }
     }
 
-    /// What an offer waits for.
+    /// Returns the condition that an offer waits for.
     pub(super) fn wait(&self) -> Option<Wait> {
         match self {
-            Self::Upload(upload) => upload.wait(),
+            Self::Files(files) => files.wait(),
             Self::Echo(_) | Self::Room(_) => None,
         }
     }
 
-    /// Whether little is said and long is waited.
-    pub(super) const fn is_conversation(&self) -> bool {
+    /// Returns whether the service is interactive: few bytes, long waits.
+    pub(super) const fn is_interactive(&self) -> bool {
         match self {
-            Self::Upload(_) => false,
+            Self::Files(_) => false,
             Self::Echo(_) | Self::Room(_) => true,
         }
     }
@@ -146,7 +149,7 @@ impl MessageService {
     pub(super) fn wake(&self, now: Instant) -> Option<Instant> {
         match self {
             Self::Room(room) => room.wake(now),
-            Self::Upload(_) | Self::Echo(_) => None,
+            Self::Files(_) | Self::Echo(_) => None,
         }
     }
 
@@ -154,11 +157,11 @@ impl MessageService {
     pub(super) fn inflated(&mut self, work: usize, at: Instant) {
         match self {
             Self::Room(room) => room.inflated(work, at),
-            Self::Upload(_) | Self::Echo(_) => {}
+            Self::Files(_) | Self::Echo(_) => {}
         }
     }
 
-    /// The peer's Close.
+    /// Handles the peer's Close.
     pub(super) fn closed(
         &mut self,
         code: Option<CloseCode>,
@@ -166,33 +169,34 @@ impl MessageService {
         outlet: &mut dyn Outlet,
     ) {
         match self {
-            Self::Upload(upload) => upload.closed(code, reason, outlet),
+            Self::Files(files) => files.closed(code, reason, outlet),
             Self::Echo(_) | Self::Room(_) => outlet.close(code, ""),
         }
     }
 
-    /// The peer's FIN without a Close. `between_messages`: nothing is cut.
+    /// Handles the peer's FIN without a Close. `between_messages`: no message is incomplete.
     pub(super) fn end_of_stream(&mut self, between_messages: bool, outlet: &mut dyn Outlet) {
         match self {
-            Self::Upload(upload) => upload.end_of_stream(between_messages, outlet),
+            Self::Files(files) => files.end_of_stream(between_messages, outlet),
             Self::Echo(_) | Self::Room(_) => {}
         }
     }
 
-    /// Ends the session of a peer that sent nothing for too long: a client of this program reads
-    /// an error that it may try again after, every peer a Close.
+    /// Ends the session of an idle peer: an anyport client gets an error after which it may retry,
+    /// every peer a Close.
     pub(super) fn idle(&mut self, reason: &str, outlet: &mut dyn Outlet) {
         match self {
-            Self::Upload(upload) => upload.idle(reason, outlet),
+            Self::Files(files) => files.idle(reason, outlet),
             Self::Room(room) => room.idle(reason, outlet),
             Self::Echo(_) => outlet.close(Some(CloseCode::POLICY), reason),
         }
     }
 
-    /// The connection is given up for `reason`. False where no transfer ran that tells of it.
+    /// Records that the connection is lost for `reason`; returns whether a running transfer
+    /// reported it.
     pub(super) fn broken(&mut self, reason: &str) -> bool {
         match self {
-            Self::Upload(upload) => upload.broken(reason),
+            Self::Files(files) => files.broken(reason),
             Self::Echo(_) | Self::Room(_) => false,
         }
     }
@@ -203,21 +207,21 @@ pub(super) struct Piece<'a> {
     pub(super) kind: Kind,
     pub(super) data: &'a [u8],
     pub(super) end: bool,
-    /// When it was read.
+    /// The instant at which it was read.
     pub(super) at: Instant,
 }
 
-/// Where a service's answers go; the engine encodes them.
+/// The replies of a service; the engine encodes them.
 pub(super) trait Outlet {
     /// Sends a whole message.
     fn message(&mut self, kind: Kind, payload: &[u8]);
-    /// The same for a message that is not needed here any more.
+    /// Sends a whole message without copying it, where the engine can.
     fn owned_message(&mut self, kind: Kind, payload: Vec<u8>) {
         self.message(kind, &payload);
     }
     /// Begins the closing handshake, or answers the peer's.
     fn close(&mut self, code: Option<CloseCode>, reason: &str);
-    /// Closes, with the code that the refusal means.
+    /// Closes with the code of the refusal.
     fn refuse(&mut self, refusal: &Refusal) {
         let whole = refusal.hint.as_ref().map(|hint| format!("{}; {hint}", refusal.message));
         // A hint is no use without its end.
@@ -227,5 +231,5 @@ pub(super) trait Outlet {
     }
 }
 
-/// Why a message is refused that alone is not too long.
+/// The reason to refuse a message within the limit for one message.
 pub(super) const OUT_OF_MEMORY: &str = "memory limit for incomplete messages reached";

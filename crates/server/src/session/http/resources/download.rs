@@ -120,7 +120,7 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
     };
     let head = Head { status, fields, length: Length::Known(bytes.end - bytes.start) };
     // Without a digest the content is not read, so the kernel may send it.
-    let sending = Sending::File(opened.send(bytes, Algorithm::None));
+    let sending = Sending::File(opened.into_download(bytes, Algorithm::None));
     Opened::handler(Outbound::new(head, sending, None, idle))
 }
 

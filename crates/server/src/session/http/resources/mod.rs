@@ -145,16 +145,16 @@ mod tests {
 
     #[test]
     fn paths_name_services() {
-        assert_eq!(service("/", None), Ok(Route::Upload { path: None }));
+        assert_eq!(service("/", None), Ok(Route::Files { path: None }));
         assert_eq!(service("/echo", None), Ok(Route::Echo));
         let path = "my%20photo.jpg".to_owned();
-        assert_eq!(service("/files/my%20photo.jpg", None), Ok(Route::Upload { path: Some(path) }));
+        assert_eq!(service("/files/my%20photo.jpg", None), Ok(Route::Files { path: Some(path) }));
         let path = "a/b".to_owned();
-        assert_eq!(service("/a/b", None), Ok(Route::Upload { path: Some(path) }));
+        assert_eq!(service("/a/b", None), Ok(Route::Files { path: Some(path) }));
         let path = "metrics".to_owned();
-        assert_eq!(service("/metrics", None), Ok(Route::Upload { path: Some(path) }));
+        assert_eq!(service("/metrics", None), Ok(Route::Files { path: Some(path) }));
         for directory in ["/files", "/files/", "/a/b/", "/files/a/b/"] {
-            assert_eq!(service(directory, None), Ok(Route::Upload { path: None }), "{directory}");
+            assert_eq!(service(directory, None), Ok(Route::Files { path: None }), "{directory}");
         }
         assert!(matches!(service("/files/%2e%2e", None), Err(RouteError::BadName { .. })));
         let Ok(Route::Room(join)) = service("/rooms/lobby", Some("as=alice&self")) else {

@@ -23,11 +23,11 @@ pub(super) const fn methods(access: FileAccess) -> &'static str {
 /// Returns the upload service for `name`, percent-encoded as it was received.
 pub(super) fn service(name: &str, path: &str, _: Option<&str>) -> Result<Route, RouteError> {
     if name.is_empty() {
-        return Ok(Route::Upload { path: None });
+        return Ok(Route::Files { path: None });
     }
     let file = name.trim_end_matches('/');
     FilePath::from_percent_encoded(file)
         .map_err(|source| RouteError::BadName { path: path.to_owned(), source })?;
     // In a directory each file has a name of its own, relative to it.
-    Ok(Route::Upload { path: Some(file.to_owned()).filter(|_| !name.ends_with('/')) })
+    Ok(Route::Files { path: Some(file.to_owned()).filter(|_| !name.ends_with('/')) })
 }

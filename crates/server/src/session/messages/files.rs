@@ -1,6 +1,7 @@
-//! Files in messages (DESIGN section 6), on either engine; on the own one out of the server too.
+//! Uploads, downloads and listings in messages; downloads and listings on the built-in engine only
+//! (docs/transfer.md).
 //!
-//! Clients that announced themselves (subprotocol `anyport.file.1`, or bare frames opened with a
+//! Clients that agreed to the format (subprotocol `anyport.file.1`, or bare frames opened with a
 //! ping `anyport/1`) send offers and ends as text and content as binary, and get receipts as text,
 //! file after file. For every other client all payloads in order are the file, and a Close between
 //! messages is its end.
@@ -20,28 +21,28 @@ use crate::session::Context;
 use crate::session::due::Due;
 use crate::session::sending::Sending;
 
-pub(crate) struct MessageUpload {
+pub(crate) struct MessageFiles {
     context: Context,
     source: Source,
-    /// From the path; used up by the first file.
+    /// From the path of the handshake, for the first file.
     path: Option<String>,
     announced: bool,
     current: Option<Upload>,
-    /// An offer whose partial file the last connection of its sender has not let go of yet.
+    /// An offer whose partial file is still locked by the last connection of its sender.
     waiting: Option<Box<Waiting>>,
-    /// The running upload was offered, so only an `end` message is its end.
+    /// The running upload began with an offer, so only an `end` message ends it.
     offered: bool,
-    /// A text message of an announced client, collected up to `Limits::offer`.
+    /// The text message that is being received, up to `Limits::offer`.
     text: Vec<u8>,
-    /// When that must be whole.
+    /// Its deadline.
     pub(in crate::session) due: Due,
     /// Whether a message has begun and not ended.
     in_message: bool,
-    /// What was asked for and goes out; nothing else is listened to until it has.
+    /// The file or listing that is being sent; until its end no message is handled.
     sending: Option<Sending>,
 }
 
-impl MessageUpload {
+impl MessageFiles {
     pub(in crate::session) fn new(
         context: &Context,
         source: Source,
@@ -68,12 +69,13 @@ impl MessageUpload {
         self.current.as_ref().is_none_or(Upload::may_block)
     }
 
-    /// Goes on with an upload that was begun elsewhere.
+    /// Continues an upload that another session began.
     pub(in crate::session) fn resume(&mut self, upload: Upload) {
         self.current = Some(upload);
     }
 
-    /// The next bytes that the running upload stored raw; 0 at their end, or when it has ended.
+    /// Returns the next bytes that the running upload stored raw; 0 at their end, or when it has
+    /// ended.
     pub(in crate::session) fn read_back(&mut self, buffer: &mut [u8]) -> Result<usize, Refusal> {
         self.current.as_mut().map_or(Ok(0), |upload| upload.read_back(buffer))
     }
@@ -130,9 +132,9 @@ impl MessageUpload {
         }
     }
 
-    /// Interrupts what runs, and tells the peer that it may try again.
+    /// Interrupts the running transfer, and tells the peer that it may try again.
     pub(in crate::session) fn idle(&mut self, reason: &str, outlet: &mut dyn Outlet) {
-        // The other connection has not let go in time: this is the last attempt.
+        // The other connection kept its lock for too long: this is the last attempt.
         if self.is_waiting() {
             return self.retry(outlet);
         }
@@ -140,40 +142,40 @@ impl MessageUpload {
         self.refuse(Refusal::new(RefusalCode::Interrupted, reason), outlet);
     }
 
-    /// False where no transfer ran that tells of it.
+    /// Records that the connection is lost; returns whether a running transfer reported it.
     pub(in crate::session) fn broken(&mut self, reason: &str) -> bool {
         self.waiting = None;
         let sending = self.sending.take().map(|sending| sending.broken(reason));
         self.current.take().map(|upload| upload.interrupt(reason)).or(sending).is_some()
     }
 
-    /// Whether something goes out that was asked for.
+    /// Returns whether a file or a listing is being sent.
     pub(in crate::session) const fn is_sending(&self) -> bool {
         self.sending.is_some()
     }
 
-    /// What goes out, for the engine to send on; it is put back while it goes on.
+    /// Returns what is being sent; the session takes it and puts back what remains.
     pub(in crate::session) const fn sending(&mut self) -> &mut Option<Sending> {
         &mut self.sending
     }
 
-    /// Whether no file is on its way.
+    /// Returns whether no transfer runs.
     pub(in crate::session) const fn is_idle(&self) -> bool {
         let is_between = self.current.is_none() && !self.in_message && self.text.is_empty();
         is_between && self.sending.is_none() && self.waiting.is_none()
     }
 
-    /// Whether an offer waits for another connection to let go of its partial file.
+    /// Returns whether an offer waits for another connection to unlock its partial file.
     pub(in crate::session) const fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
 
-    /// What it waits for; `None` where [`Self::retry`] is to be called.
+    /// Returns the condition that it waits for; `None` where [`Self::retry`] is to be called.
     pub(in crate::session) fn wait(&self) -> Option<Wait> {
         self.waiting.as_ref().and_then(|waiting| waiting.wait())
     }
 
-    /// Tries again what waited.
+    /// Begins the upload that waited.
     pub(in crate::session) fn retry(&mut self, outlet: &mut dyn Outlet) {
         let Some(waiting) = self.waiting.take() else { return };
         let begun = self.context.files.retry(waiting);
@@ -182,7 +184,7 @@ impl MessageUpload {
         }
     }
 
-    /// Content that needs no further word: a Close or FIN is its end.
+    /// Finishes an upload whose end is a Close or FIN.
     fn finish(&mut self, upload: Upload, end: EndKind, outlet: &mut dyn Outlet) {
         match upload.finish(end, &End::default()) {
             Ok(receipt) => outlet.close(Some(CloseCode::NORMAL), &close_reason(&receipt)),
@@ -229,7 +231,7 @@ impl MessageUpload {
                 Err(Refusal::new(RefusalCode::BadRequest, message))
             }
             FileMessage::Offer(mut offer) => {
-                // What the path names wins: it is what the person typed.
+                // The path of the handshake wins: a person typed it.
                 if let (Some(name), name_raw) = self.path_name() {
                     (offer.name, offer.name_raw) = (Some(name), name_raw);
                 }
@@ -280,8 +282,8 @@ impl MessageUpload {
                 self.waiting = Some(waiting);
                 return Ok(());
             }
-            // The sender waits, so nothing of this file is on its way: the next one may fare
-            // better.
+            // The sender waits for this reply, so it has sent no content: the next file may be
+            // accepted.
             Err(refusal) if resume => {
                 let reply = FileReply::Error(refusal);
                 outlet.message(Kind::Text, reply.to_json().as_bytes());
@@ -303,10 +305,11 @@ impl MessageUpload {
         Ok(())
     }
 
-    /// A question that cannot be answered ends nothing: the next message may.
+    /// Begins a download. After a refusal the connection stays open for further requests.
     fn get(&mut self, get: &Get, outlet: &mut dyn Outlet) {
-        let opened =
-            self.can_send().and_then(|()| self.context.files.send(self.source.clone(), get));
+        let opened = self
+            .can_send()
+            .and_then(|()| self.context.files.open_download(self.source.clone(), get));
         let reply = match opened {
             Ok(download) => {
                 let head = FileReply::File(download.head().clone());
@@ -327,7 +330,8 @@ impl MessageUpload {
         }
     }
 
-    /// The library owns its stream, and knows no content that is not a whole message.
+    /// Checks that the engine can send files: the library owns its stream, and sends only whole
+    /// messages.
     fn can_send(&self) -> Result<(), Refusal> {
         if self.source.engine == Engine::Own {
             return Ok(());
@@ -338,13 +342,13 @@ impl MessageUpload {
         Err(self.out_of_place(refusal))
     }
 
-    /// An offer or end that trickles.
+    /// Refuses an offer or end that is incomplete at its deadline.
     pub(in crate::session) fn late(&mut self, outlet: &mut dyn Outlet) {
         let reason = self.due.reason("a text message");
         self.due.end();
         // The client may have been stopped, so it may try again.
         let refusal = self.out_of_place(Refusal::new(RefusalCode::Interrupted, reason.clone()));
-        // What came of a file that is about to end is worth keeping.
+        // The content before an incomplete `end` message is kept.
         self.broken(&reason);
         self.refuse(refusal, outlet);
     }
@@ -360,7 +364,7 @@ impl MessageUpload {
         outlet.refuse(&refusal);
     }
 
-    /// A refusal for something that no running upload will tell of.
+    /// Reports a refusal, unless a running upload reports it.
     fn out_of_place(&self, refusal: Refusal) -> Refusal {
         if self.current.is_none() {
             let protocol = self.source.protocol.as_str();
@@ -369,7 +373,7 @@ impl MessageUpload {
         refusal
     }
 
-    /// The name in the path of the handshake, for one file: its text, and how it came.
+    /// Takes the name in the path of the handshake: its text, and the path as received.
     fn path_name(&mut self) -> (Option<String>, Option<String>) {
         let raw = self.path.take();
         (raw.as_deref().and_then(|raw| file_path::decoded(raw).ok()), raw)
@@ -381,7 +385,7 @@ fn interrupt_closed(upload: Upload, place: &str, code: Option<CloseCode>, reason
     upload.interrupt(format!("the sender closed {place} ({code} {reason:?})"));
 }
 
-/// What a client that knows nothing of anyport can read in its close event: `whole 1017 blake3:…`.
+/// The receipt for clients without the subprotocol, in their close event: `whole 1017 blake3:…`.
 fn close_reason(receipt: &Receipt) -> String {
     let bytes = receipt.bytes;
     match &receipt.digest {
