@@ -3,8 +3,10 @@
 //! One range of bytes is served. A field of another unit, or a malformed one, is ignored, and for
 //! several ranges the whole representation is sent, both as §14.2 allows.
 
-use super::head::RequestHead;
 use http::header;
+use http_range_header::{RangeUnsatisfiableError, parse_range_header};
+
+use super::head::RequestHead;
 
 /// The range that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,47 +37,18 @@ impl Range {
     }
 
     fn parse(text: &str, size: u64) -> Self {
-        let Some((unit, set)) = text.split_once('=') else { return Self::Whole };
-        let Some((first, last)) = set.trim_matches([' ', '\t']).split_once('-') else {
-            return Self::Whole;
-        };
-        if !unit.eq_ignore_ascii_case("bytes") {
+        let text = text.trim_end_matches([' ', '\t']);
+        // Several ranges are not served, even if only one of them is not empty.
+        if text.contains(',') {
             return Self::Whole;
         }
-        match (bound(first), bound(last)) {
-            (Bound::At(first), Bound::Empty) => within(first, u64::MAX, size),
-            (Bound::At(first), Bound::At(last)) if first <= last => within(first, last, size),
-            (Bound::Empty, Bound::At(0)) => Self::Unsatisfiable,
-            // All of a shorter representation; an empty one has no range.
-            (Bound::Empty, Bound::At(_)) if size == 0 => Self::Whole,
-            (Bound::Empty, Bound::At(suffix)) => {
-                within(size.saturating_sub(suffix), u64::MAX, size)
-            }
+        let ranges = parse_range_header(text).and_then(|ranges| ranges.validate(size));
+        match ranges.as_deref() {
+            Ok([range]) => Self::Part { first: *range.start(), last: *range.end() },
+            Err(RangeUnsatisfiableError::Unsatisfiable) => Self::Unsatisfiable,
+            // Malformed, or a suffix of an empty representation, which has no range.
             _ => Self::Whole,
         }
-    }
-}
-
-enum Bound {
-    Empty,
-    At(u64),
-    /// Not a number; also the comma of a second range.
-    Malformed,
-}
-
-/// Parses one bound. A number that overflows is beyond every end.
-fn bound(text: &str) -> Bound {
-    match text {
-        "" => Bound::Empty,
-        _ if !text.bytes().all(|byte| byte.is_ascii_digit()) => Bound::Malformed,
-        _ => Bound::At(text.parse().unwrap_or(u64::MAX)),
-    }
-}
-
-fn within(first: u64, last: u64, size: u64) -> Range {
-    match size.checked_sub(1) {
-        Some(end) if first <= end => Range::Part { first, last: last.min(end) },
-        _ => Range::Unsatisfiable,
     }
 }
 
