@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyport_console::{Fsync, Sink, values};
+use anyport_console::{Fsync, SinkKind, choices, values};
 use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::digest::Algorithm;
 use clap::{Args, Subcommand};
@@ -84,7 +84,8 @@ pub struct Bench {
 
     /// Storage backend of the receivers in timed runs
     #[arg(long, value_name = "BACKEND", default_value = "discard", help_heading = "Receivers")]
-    pub(super) sink: Sink,
+    #[arg(value_parser = choices::sink())]
+    pub(super) sink: SinkKind,
 
     /// Directory for received files and the generated file
     ///
@@ -96,6 +97,7 @@ pub struct Bench {
     ///
     /// The time for it is part of the measured seconds.
     #[arg(long, value_name = "MODE", default_value = "none", help_heading = "Receivers")]
+    #[arg(value_parser = choices::fsync())]
     pub(super) fsync: Fsync,
 
     /// Buffer size of receivers, and of the senders of baselines
@@ -369,11 +371,11 @@ pub(crate) struct BareReceive {
     /// Unmask frames in place
     #[arg(long)]
     pub(super) frames: bool,
-    #[arg(long)]
-    pub(super) sink: Sink,
+    #[arg(long, value_parser = choices::sink())]
+    pub(super) sink: SinkKind,
     /// Directory to store a file in
     #[arg(long)]
     pub(super) directory: PathBuf,
-    #[arg(long)]
+    #[arg(long, value_parser = choices::fsync())]
     pub(super) fsync: Fsync,
 }

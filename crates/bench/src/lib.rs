@@ -35,7 +35,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use anyport_client::{Scheme, Target};
-use anyport_console::{Engine, Exit, Failure, Fsync, Sink, lines_to_stdout, to_stderr};
+use anyport_console::choices::HAS_LIBRARY;
+use anyport_console::{Exit, Failure, Fsync, SinkKind, lines_to_stdout, to_stderr};
 use anyport_proto::transfer::digest::Algorithm;
 
 use self::environment::Environment;
@@ -142,8 +143,8 @@ fn local_rows(flags: &Bench) -> Result<(Vec<Row>, Vec<Skipped>), Failure> {
     })?;
     let reason = match (flags.sink, flags.fsync) {
         _ if flags.parallel > 1 => Some("accepts one connection at a time"),
-        (Sink::Memory, _) => Some("keeps nothing in memory"),
-        (Sink::File, Fsync::File) => Some("does not fsync"),
+        (SinkKind::Memory, _) => Some("keeps nothing in memory"),
+        (SinkKind::File, Fsync::File) => Some("does not fsync"),
         _ => None,
     };
     if let Some(reason) = reason {
@@ -168,7 +169,7 @@ fn server_rows(flags: &Bench) -> Result<Vec<Row>, Failure> {
         })?;
         let clients: &[Client] = match target.scheme {
             Scheme::Tcp => &[Client::Preface],
-            Scheme::Ws if Engine::Library.is_built() => &[Client::Ws, Client::Library],
+            Scheme::Ws if HAS_LIBRARY => &[Client::Ws, Client::Library],
             Scheme::Ws => &[Client::Ws],
             Scheme::Frames => &[Client::Frames],
             other => {

@@ -1,6 +1,7 @@
 //! The rows of a bench: one table. A later transport joins by one line here.
 
-use anyport_console::{Engine, Sink};
+use anyport_console::choices::HAS_LIBRARY;
+use anyport_console::{Engine, SinkKind};
 
 use super::peers::Tool;
 
@@ -317,7 +318,7 @@ pub(super) const LAYERS: [Layer; 23] = [
 
 /// The rows of the table, but for those that would repeat another one with this sink, digest and
 /// size of frames.
-pub(super) fn rows(sink: Sink, hashed: bool, frame_size: usize) -> Vec<Row> {
+pub(super) fn rows(sink: SinkKind, hashed: bool, frame_size: usize) -> Vec<Row> {
     let line = |(id, name, kind, sender, receiver, yardstick, twist): Line| Row {
         id: id.to_owned(),
         name: name.to_owned(),
@@ -330,7 +331,7 @@ pub(super) fn rows(sink: Sink, hashed: bool, frame_size: usize) -> Vec<Row> {
     };
     let repeats = |row: &Row| match row.twist {
         Twist::None | Twist::Encrypted => false,
-        Twist::Stored => sink == Sink::File,
+        Twist::Stored => sink == SinkKind::File,
         Twist::Hashed => hashed,
     };
     let is_measured = |row: &Row| row.is_built() && !repeats(row);
@@ -401,7 +402,7 @@ impl Row {
     fn is_built(&self) -> bool {
         let sends = !matches!(self.sender, Sender::Anyport(Client::Library));
         let receives = !matches!(self.receiver, Receiver::Anyport(Engine::Library));
-        (sends && receives) || Engine::Library.is_built()
+        (sends && receives) || HAS_LIBRARY
     }
 
     /// Whether its bytes travel in frames.
@@ -442,7 +443,7 @@ mod tests {
     #[test]
     #[cfg(feature = "library-engine")]
     fn the_table_is_complete() {
-        let rows = rows(Sink::Discard, false, USUAL);
+        let rows = rows(SinkKind::Discard, false, USUAL);
         assert_eq!(rows.len(), TABLE.len() + SIZES.len() * SIZED.len());
         let known: HashSet<&str> = ids(&rows).into_iter().collect();
         assert_eq!(known.len(), rows.len(), "an id twice");
@@ -463,7 +464,7 @@ mod tests {
     #[test]
     #[cfg(feature = "library-engine")]
     fn rows_that_would_repeat_another_are_left_out() {
-        let stored = rows(Sink::File, true, 64 * 1024);
+        let stored = rows(SinkKind::File, true, 64 * 1024);
         assert!(stored.iter().all(|row| matches!(row.twist, Twist::None | Twist::Encrypted)));
         assert_eq!(stored.len(), TABLE.len() - 4 + SIZED.len());
         assert!(stored.iter().all(|row| row.frame_size.is_none_or(|size| size == 1024 * 1024)));
@@ -471,7 +472,7 @@ mod tests {
 
     #[test]
     fn frames_of_another_size_stand_beside_yardsticks_of_that_size() {
-        let rows = rows(Sink::Discard, false, USUAL);
+        let rows = rows(SinkKind::Discard, false, USUAL);
         let beside = |id: &str| {
             let row = rows.iter().find(|row| row.id == id).unwrap();
             (row.frame_size, row.yardstick.as_deref())
@@ -486,14 +487,14 @@ mod tests {
     #[test]
     #[cfg(not(feature = "library-engine"))]
     fn rows_of_an_engine_that_is_not_built_are_left_out() {
-        let rows = rows(Sink::Discard, false, USUAL);
+        let rows = rows(SinkKind::Discard, false, USUAL);
         assert!(rows.iter().all(|row| !row.id.contains("library")));
         assert!(rows.iter().any(|row| row.id == "ws-own-64k"));
     }
 
     #[test]
     fn chosen_rows_bring_what_they_are_compared_to() {
-        let all = rows(Sink::Discard, false, USUAL);
+        let all = rows(SinkKind::Discard, false, USUAL);
         let some = chosen(all.clone(), &["ws-own".to_owned()]).unwrap();
         assert_eq!(ids(&some), ["bare-ws", "raw-own", "ws-own"]);
         assert_eq!(chosen(all.clone(), &[]).unwrap().len(), all.len());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use anyport_client::Target;
-use anyport_console::{Fsync, Sink};
+use anyport_console::{Fsync, SinkKind};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use serde::Deserialize;
 
@@ -163,7 +163,7 @@ impl Track<'_> {
             .transpose()?;
 
         let stored_durably =
-            self.flags.fsync == Fsync::File && self.sink(row, purpose) == Sink::File;
+            self.flags.fsync == Fsync::File && self.sink(row, purpose) == SinkKind::File;
         let each: Vec<f64> = receipts
             .iter()
             .map(|receipt| {
@@ -230,9 +230,9 @@ impl Track<'_> {
     }
 
     /// Where bytes of this row rest.
-    fn sink(&self, row: &Row, purpose: Purpose) -> Sink {
+    fn sink(&self, row: &Row, purpose: Purpose) -> SinkKind {
         match (purpose, row.twist) {
-            (Purpose::Verify, _) | (_, Twist::Stored) => Sink::File,
+            (Purpose::Verify, _) | (_, Twist::Stored) => SinkKind::File,
             _ => self.flags.sink,
         }
     }
@@ -265,7 +265,7 @@ impl Track<'_> {
         deadline: Deadline,
     ) -> Result<Option<Ready>> {
         let sink = self.sink(row, purpose);
-        let fsync = if sink == Sink::File { self.flags.fsync } else { Fsync::None };
+        let fsync = if sink == SinkKind::File { self.flags.fsync } else { Fsync::None };
         let (stored, buffer) = (&self.work.stored, self.flags.buffer.to_string());
         let start = match &row.receiver {
             Receiver::Running { .. } => return Ok(None),
@@ -289,7 +289,7 @@ impl Track<'_> {
                 .arg(stored)
                 .args(frames.then_some("--frames")),
             Receiver::Tool(tool) => {
-                let keeps = sink == Sink::File && tool.tells() != Tells::BySender;
+                let keeps = sink == SinkKind::File && tool.tells() != Tells::BySender;
                 let store = keeps.then(|| stored.join(TOOL_FILE));
                 if tool.tells() != Tells::Events {
                     let port = free_port()?;

@@ -12,12 +12,31 @@ use anyport_client::{Place, Scheme, Target, TargetError};
 use anyport_console::{Exit, Failure, to_stderr};
 use anyport_net::resolve::{split_port, without_zone};
 use anyport_proto::access::{HostName, Named, Token, parse_list};
-use anyport_server::{Config, ListenerConfig, OnTimeout, Service, Tokens};
+use anyport_server::{Config, FileAccess, ListenerConfig, OnTimeout, Service, Tokens};
 use clap::Args;
+
+use crate::setting::Restart;
 
 /// Clients that may connect, and their requests.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
 pub(crate) struct Access {
+    /// Refuse uploads; never write to DIR
+    ///
+    /// DIR need not be writable. The server refuses uploads with 403 over HTTP and with the error
+    /// not-supported over the other protocols. Rooms, pipes and echo store nothing and are not
+    /// affected.
+    #[arg(long, conflicts_with = "upload_only", add = Restart::Always)]
+    pub(crate) read_only: bool,
+
+    /// Refuse downloads and listings; never replace a file
+    ///
+    /// If the name is taken, the server renames the upload, whatever the client or --on-exists
+    /// requests, and never reports the file as already stored. An interrupted upload is resumed
+    /// only for a client that sends an upload id, as anyport send does except over HTTP.
+    #[arg(long, add = Restart::Always)]
+    pub(crate) upload_only: bool,
+
     /// Require a token listed in FILE (see anyport token)
     ///
     /// Each line of FILE is TOKEN or NAME TOKEN (the file of a client has HOST TOKEN instead);
@@ -28,7 +47,7 @@ pub(crate) struct Access {
     /// health check /healthz needs none.
     ///
     /// Also allows addresses that other machines can reach. With --open, too, tokens are required.
-    #[arg(long, value_name = "FILE", help_heading = "Access")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
     /// Accept HTTP requests for the host name HOST; repeatable
@@ -37,39 +56,39 @@ pub(crate) struct Access {
     /// IP addresses, localhost, names below it and names without a dot are always accepted. Without
     /// this flag, only requests of clients on this machine are checked. With --token-file, the name
     /// is not checked: the token protects.
-    #[arg(long, value_name = "HOST", help_heading = "Access")]
+    #[arg(long, value_name = "HOST")]
     pub(crate) allow_host: Vec<HostName>,
 
     /// Expose Prometheus metrics at /metrics
     ///
     /// Every client that may connect can read them; with --token-file, they require a token.
-    #[arg(long, help_heading = "Access")]
+    #[arg(long)]
     pub(crate) metrics: bool,
-
-    /// Maximum number of new connections per second from one IP address
-    ///
-    /// Allows bursts of twice as many; the server closes further connections. For IPv6, the limit
-    /// applies to one /64 network. [default: 100; unlimited for loopback addresses unless given]
-    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_rate_per_ip: Option<u32>,
 }
 
 impl Access {
-    /// Reads the tokens, and puts all of it into `config`. To be asked again on a reload.
+    /// Reads the tokens too: a reload calls it again.
     ///
     /// # Errors
     /// The file cannot be read, is open to others, or is no list of tokens.
     pub(crate) fn configure(&self, config: &mut Config) -> Result<(), Failure> {
+        config.startup.file_access = self.file_access();
         config.tokens = match &self.token_file {
             Some(path) => Some(Tokens::new(read(path)?)),
             None => None,
         };
         config.allowed_hosts.clone_from(&self.allow_host);
         config.metrics = self.metrics;
-        config.max_rate_per_address = self.max_rate_per_ip.or(config.max_rate_per_address);
-        config.rate_counts_loopback = self.max_rate_per_ip.is_some();
         Ok(())
+    }
+
+    /// Returns which file operations clients may request.
+    pub(crate) const fn file_access(&self) -> FileAccess {
+        match (self.read_only, self.upload_only) {
+            (true, _) => FileAccess::ReadOnly,
+            (false, true) => FileAccess::UploadOnly,
+            (false, false) => FileAccess::ReadWrite,
+        }
     }
 
     /// Whether all that `service` listens on may be reached, and can be with a token where one is

@@ -48,7 +48,7 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
         let sockets = bind(&addresses, config.service).map_err(|error| {
             let hint = match &error {
                 ListenError::Bind { address, source } => {
-                    let by_port = flag == BIND && flags.bind.is_empty();
+                    let by_port = flag == BIND && flags.listening.bind.is_empty();
                     bind_hint(&flag, by_port, *address, source)
                 }
                 _ => None,
@@ -74,7 +74,7 @@ fn take_inherited(flags: &flags::Serve) -> Result<(Vec<SocketAddr>, Vec<Listener
     let take = |Inherited { service, address, socket, datagrams }| {
         let mut config = common(flags);
         config.service = service;
-        flags.access.check(&[address], flags.open, &config)?;
+        flags.access.check(&[address], flags.listening.open, &config)?;
         Ok((address, Listener { socket, datagrams, config }))
     };
     inherited::take()?.into_iter().map(take).collect()
@@ -94,7 +94,9 @@ pub(crate) fn check_bound(
     configs: &[ListenerConfig],
 ) -> Result<(), Failure> {
     let mut both = bound.iter().zip(configs);
-    both.try_for_each(|((address, _), config)| flags.access.check(&[*address], flags.open, config))
+    both.try_for_each(|((address, _), config)| {
+        flags.access.check(&[*address], flags.listening.open, config)
+    })
 }
 
 /// Every group, with the addresses that its names stand for.
@@ -103,14 +105,14 @@ fn resolved(
     inherited: &[SocketAddr],
 ) -> Result<Vec<(Group, Vec<SocketAddr>)>, Failure> {
     let mut resolved: Vec<(Group, Vec<SocketAddr>)> = Vec::new();
-    if let Some(port) = flags.port
-        && !flags.bind.is_empty()
-        && flags.bind.iter().all(|address| address_and_port(address).1.is_some())
+    if let Some(port) = flags.listening.port
+        && !flags.listening.bind.is_empty()
+        && flags.listening.bind.iter().all(|address| address_and_port(address).1.is_some())
     {
         let error = anyhow!("--port {port} has no effect: every --bind has a port of its own");
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
     }
-    flags.bind.iter().try_for_each(|address| check_written(address))?;
+    flags.listening.bind.iter().try_for_each(|address| check_written(address))?;
     for group in groups(flags, !inherited.is_empty()) {
         let ListenerConfig { allowed, tls, .. } = group.config;
         if tls == TlsMode::Off && allowed == Allowed::NONE.allow(ProtocolName::Tls) {
@@ -128,7 +130,7 @@ fn resolved(
             check_new(&new, inherited.iter().chain(earlier))?;
             addresses.extend(new);
         }
-        flags.access.check(&addresses, flags.open, &group.config)?;
+        flags.access.check(&addresses, flags.listening.open, &group.config)?;
         resolved.push((group, addresses));
     }
     Ok(resolved)
@@ -196,14 +198,8 @@ pub(crate) struct Group {
 /// What the flags set for every listener.
 pub(crate) fn common(flags: &flags::Serve) -> ListenerConfig {
     let mut common = ListenerConfig::default();
-    common.detect_timeout = flags.detect_timeout;
-    common.on_timeout = flags.on_timeout.into();
-    common.tls = flags.tls.tls.into();
-    common.allowed = match flags.only.as_slice() {
-        _ if flags.no_detect => Allowed::UNDETECTED,
-        [] => Allowed::ALL,
-        only => only.iter().fold(Allowed::NONE, |allowed, name| allowed.allow(*name)),
-    };
+    flags.detection.configure_listener(&mut common);
+    common.tls = flags.tls.tls;
     common
 }
 
@@ -211,14 +207,15 @@ pub(crate) fn common(flags: &flags::Serve) -> ListenerConfig {
 /// listeners.
 pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
     let common = common(flags);
-    let port = flags.port.unwrap_or_else(|| default_port(Service::Any));
-    let by_default = flags.listen.is_empty() && !are_some || flags.port.is_some();
-    let bind = match flags.bind.as_slice() {
+    let port = flags.listening.port.unwrap_or_else(|| default_port(Service::Any));
+    let by_default =
+        flags.listening.listen.is_empty() && !are_some || flags.listening.port.is_some();
+    let bind = match flags.listening.bind.as_slice() {
         [] if by_default => on_default_addresses(&port.to_string()),
         bind => bind.iter().flat_map(|address| with_port(address, port)).collect(),
     };
     let bind = Group { wanted: bind, flag: BIND.to_owned(), config: common.clone() };
-    let listen = flags.listen.iter().map(|listen| {
+    let listen = flags.listening.listen.iter().map(|listen| {
         let mut config = common.clone();
         config.allowed = listen.allowed.unwrap_or(config.allowed);
         config.detect_timeout = listen.detect_timeout.unwrap_or(config.detect_timeout);

@@ -11,6 +11,7 @@ mod listen;
 mod logging;
 mod output;
 mod reload;
+mod setting;
 mod settings;
 mod template;
 mod tips;

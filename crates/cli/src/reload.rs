@@ -1,18 +1,20 @@
-//! New settings for a server that runs: what its file and its environment say now, under the flags
-//! that it was started with.
+//! New settings for a running server: from its file and its environment, below the flags that it was
+//! started with.
 //!
-//! All is checked before anything is touched, so a file with a mistake changes nothing. What was
-//! read once, when the server started, is named and stays.
+//! All settings are checked before any is applied, so a file with a mistake changes nothing. The
+//! line about the reload names those that need a restart ([`Restart`]).
 
 use std::ffi::OsString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyport_console::Failure;
 use anyport_server::{Reload, Service};
+use clap::Arg;
 
 use crate::flags::{self, Command};
 use crate::layers::{self, Parsed, Setting};
 use crate::listen::{Group, Origins};
+use crate::setting::Restart;
 use crate::{daemon, listen, settings};
 
 /// Reads the settings again and has the server follow them.
@@ -59,7 +61,7 @@ impl Reloader {
         let mut config = settings::config(flags).map_err(|failure| line(&failure))?;
         listen::check(flags, inherited).map_err(|failure| line(&failure))?;
         let new = listen::groups(flags, !inherited.is_empty());
-        let (following, mut kept) = running.following(new);
+        let (following, elsewhere) = running.following(new);
         let listener = |(group, (_, service)): (&Option<usize>, &(_, Service))| {
             let common = || listen::common(flags);
             let mut config = group.map_or_else(common, |group| following[group].config.clone());
@@ -69,9 +71,9 @@ impl Reloader {
         let listeners: Vec<_> = groups.iter().zip(bound).map(listener).collect();
         listen::check_bound(flags, bound, &listeners).map_err(|failure| line(&failure))?;
         daemon::fit(&mut config);
-        kept.extend(self.server.replace(config, listeners));
+        self.server.replace(config, listeners);
         running.groups = following;
-        Ok(running.changed(parsed.settings, &kept))
+        Ok(running.changed(parsed.settings, &elsewhere))
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -80,21 +82,21 @@ impl Reloader {
 }
 
 impl Running {
-    /// The listeners that are there with what is set for them now, and the names of what would take
-    /// other ones.
+    /// Returns the present listeners with their new settings, and the flags that now name other
+    /// listeners.
     fn following(&self, new: Vec<Group>) -> (Vec<Group>, Vec<&'static str>) {
         let is_bind = |group: &Group| group.flag == listen::BIND;
         let is_there = |old: &&Group, new: &Group| {
             old.flag == new.flag && (is_bind(new) || old.wanted == new.wanted)
         };
-        let mut kept = Vec::new();
+        let mut elsewhere = Vec::new();
         for (name, binds) in [("bind", true), ("listen", false)] {
             let wanted = |groups: &[Group]| {
                 let of_kind = groups.iter().filter(|group| is_bind(group) == binds);
                 of_kind.map(|group| (group.flag.clone(), group.wanted.clone())).collect::<Vec<_>>()
             };
             if wanted(&self.groups) != wanted(&new) {
-                kept.push(name);
+                elsewhere.push(name);
             }
         }
         let (mut following, mut new) = (self.groups.clone(), new);
@@ -105,22 +107,24 @@ impl Running {
                 old.config = new.remove(at).config;
             }
         }
-        (following, kept)
+        (following, elsewhere)
     }
 
     /// What differs, in words; from now on it does not.
-    fn changed(&mut self, new: Vec<Setting>, kept: &[&str]) -> String {
+    fn changed(&mut self, new: Vec<Setting>, elsewhere: &[&str]) -> String {
         let program = layers::program();
         let arguments = layers::keys(&program, "serve");
-        let needs_restart = |setting: &Setting| {
-            let key = setting.key.as_str();
-            kept.contains(&key) || STAYS.contains(&key)
+        let needs_restart = |argument: &Arg, old: &Setting, new: &Setting| match argument.get() {
+            None => false,
+            Some(Restart::Always) => true,
+            Some(Restart::ToSetOrUnset) => old.values.is_empty() != new.values.is_empty(),
+            Some(Restart::ToListenElsewhere) => elsewhere.contains(&new.key.as_str()),
         };
         let (mut changed, mut waits) = (Vec::new(), Vec::new());
         for ((old, new), argument) in self.settings.iter_mut().zip(new).zip(arguments) {
             if old.values == new.values {
                 old.source = new.source;
-            } else if needs_restart(&new) {
+            } else if needs_restart(argument, old, &new) {
                 waits.push(new.key);
             } else {
                 let shown = match layers::is_secret(argument) {
@@ -163,26 +167,3 @@ fn in_one_line(lines: &[String]) -> String {
         [first, others @ ..] => format!("{first} (and {} more)", others.len()),
     }
 }
-
-/// Settings of the command itself that it looks at once.
-const STAYS: [&str; 8] =
-    ["control", "daemon", "json", "log-file", "log-format", "pid-file", "port", "verbose"];
-
-/// All settings that a running server does not follow. A quota follows, but for its coming and
-/// going, and of bind and listen what is set for the listeners that are there.
-pub(crate) const NEEDS_A_RESTART: [&str; 14] = [
-    "bind",
-    "bulk-threads",
-    "control",
-    "daemon",
-    "directory",
-    "json",
-    "listen",
-    "log-file",
-    "log-format",
-    "pid-file",
-    "port",
-    "reactor-threads",
-    "sink",
-    "verbose",
-];

@@ -1,15 +1,14 @@
-//! From flags to what a server is told. Nothing is begun here, so that `anyport config check` and a
-//! reload may ask too.
+//! Checks of settings, and their conversion to the configuration of a server. Nothing is started
+//! here, so `anyport config check` and a reload use it too.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::anyhow;
-use anyport_console::{Exit, Failure, to_stderr};
+use anyport_console::{Engine, Exit, Failure, to_stderr};
 use anyport_net::congestion::Congestion;
-use anyport_proto::transfer::receipt;
-use anyport_server::{Config, Fsync, SinkKind, SlowReader};
+use anyport_server::{Config, SinkKind};
 use rustix::fs::Access;
 use rustix::net::{AddressFamily, SocketType};
 
@@ -32,7 +31,7 @@ pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a server is told, apart from its listeners. Reads what flags name: a reload asks again.
+/// Returns the configuration of the server, without its listeners. Reads the files that flags name.
 ///
 /// # Errors
 /// Flags that do not go together.
@@ -44,96 +43,33 @@ pub(crate) fn config(flags: &flags::Serve) -> Result<Config, Failure> {
 
 fn without_identity(flags: &flags::Serve) -> Result<Config, Failure> {
     check_together(flags)?;
-    check_congestion(&flags.congestion)?;
-    let mut config = Config::new(&flags.directory);
-    config.file_access = flags.file_access();
-    config.sink = match flags.sink {
-        anyport_console::Sink::File => SinkKind::File,
-        anyport_console::Sink::Memory => SinkKind::Memory,
-        anyport_console::Sink::Discard => SinkKind::Discard,
-    };
-    config.fsync = match flags.fsync {
-        anyport_console::Fsync::File => Fsync::File,
-        anyport_console::Fsync::None => Fsync::None,
-    };
-    config.engine = match flags.engine {
-        anyport_console::Engine::Own => receipt::Engine::Own,
-        anyport_console::Engine::Library => receipt::Engine::Library,
-    };
-    config.deflate = flags.deflate;
-    config.allowed_origins.clone_from(&flags.allow_origin);
-    config.digest = flags.digest;
-    config.on_exists = flags.on_exists;
-    config.max_size = flags.max_size.unwrap_or(config.max_size);
-    config.quota = flags.quota;
-    config.max_entries = flags.max_entries;
-    config.max_partial = usize::try_from(flags.max_partial).unwrap_or(usize::MAX);
-    config.max_partial_bytes = flags.max_partial_bytes;
-    config.perms = flags.perms;
-    config.limit_rate = flags.limit_rate;
-    config.max_memory = flags.max_memory;
-    config.max_buffered = flags.max_buffered;
-    if let Some(greeting) = &flags.greeting {
-        config.greeting = greeting.clone();
-    }
-    config.keep_partial = flags.keep_partial;
-    config.max_connections = usize::try_from(flags.max_conns).unwrap_or(usize::MAX);
-    config.max_per_address = match flags.max_conns_per_ip {
-        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
-        None => config.max_per_address.min(config.max_connections),
-    };
-    config.counts_loopback = flags.max_conns_per_ip.is_some();
-    config.max_unclassified = match flags.max_unclassified {
-        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
-        None => config.max_unclassified.min(config.max_connections),
-    };
-    config.max_streams = flags.max_streams;
-    config.congestion = flags.congestion.clone();
-    config.bulk_threads = flags.bulk_threads.map_or(config.bulk_threads, usize::from);
-    config.bulk_buffer = flags.bulk_buffer;
-    config.reactor_threads = flags.reactor_threads.map_or(config.reactor_threads, usize::from);
-    config.rooms.rooms = usize::try_from(flags.max_rooms).unwrap_or(usize::MAX);
-    config.rooms.rate = Some(flags.room_rate).filter(|rate| *rate > 0);
-    config.rooms.history = usize::try_from(flags.room_history).unwrap_or(usize::MAX);
-    config.rooms.queue = flags.room_queue;
-    config.rooms.slow_reader = match flags.slow_reader {
-        flags::SlowReader::Drop => SlowReader::Drop,
-        flags::SlowReader::Close => SlowReader::Close,
-    };
-    config.pipes.pipes = usize::try_from(flags.max_pipes).unwrap_or(usize::MAX);
-    config.pipes.wait = flags.pipe_wait;
-    config.limits.room_message = flags.room_message;
-    config.timeouts.handshake = flags.handshake_timeout;
-    config.timeouts.message = flags.message_timeout;
-    config.timeouts.idle = flags.idle_timeout;
-    config.timeouts.drain = flags.drain_timeout;
-    flags.access.configure(&mut config)?;
-    Ok(config)
+    check_congestion(&flags.performance.congestion)?;
+    flags.configure()
 }
 
 /// Whether flags go together.
 fn check_together(flags: &flags::Serve) -> Result<(), Failure> {
-    if flags.keep_partial < flags.idle_timeout {
+    if flags.files.keep_partial < flags.limits.idle_timeout {
         // The part of a transfer that pauses would look like one that nobody comes back to.
         let error = anyhow!("--keep-partial must be at least --idle-timeout");
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
     }
-    if flags.deflate && flags.engine == anyport_console::Engine::Library {
+    if flags.websocket.deflate && flags.websocket.engine == Engine::Library {
         let error = anyhow!("--deflate is not supported by --engine library");
         return Err(
             Failure::new(Exit::Usage, error).with_hint("leave out --deflate or --engine library")
         );
     }
-    if flags.quota.is_some() && flags.sink != anyport_console::Sink::File {
-        let error = anyhow!("--quota needs --sink file, not {}", flags.sink.as_str());
+    if flags.files.quota.is_some() && flags.files.sink != SinkKind::File {
+        let error = anyhow!("--quota needs --sink file, not {}", flags.files.sink.as_str());
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
     }
-    if flags.limit_rate.is_some() && flags.engine == anyport_console::Engine::Library {
+    if flags.limits.limit_rate.is_some() && flags.websocket.engine == Engine::Library {
         let error = anyhow!("--limit-rate is not supported by --engine library");
         return Err(Failure::new(Exit::Usage, error)
             .with_hint("leave out --limit-rate or --engine library"));
     }
-    if flags.max_unclassified.is_some_and(|undecided| undecided > flags.max_conns) {
+    if flags.limits.max_unclassified.is_some_and(|count| count > flags.limits.max_conns) {
         let error = anyhow!("--max-unclassified must be at most --max-conns");
         return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
     }
@@ -154,15 +90,15 @@ fn check_congestion(congestion: &Congestion) -> Result<(), Failure> {
 /// Checks the served directory; one that `anyport serve` would create counts as good.
 fn check_directory(flags: &flags::Serve) -> Result<(), Failure> {
     let path = &flags.directory;
-    let writes = flags.sink == anyport_console::Sink::File && !flags.read_only;
+    let writes = flags.files.sink == SinkKind::File && !flags.access.read_only;
     let cannot = |error: io::Error| {
-        Err(Failure { exit: Exit::Usage, ..cannot_serve(path, flags.read_only, error) })
+        Err(Failure { exit: Exit::Usage, ..cannot_serve(path, flags.access.read_only, error) })
     };
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => cannot(io::ErrorKind::NotADirectory.into()),
         Ok(_) if !writes => Ok(()),
         Ok(_) => check_writable(path).or_else(cannot),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !flags.read_only => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !flags.access.read_only => {
             check_writable(above(path)).or_else(cannot)
         }
         Err(error) => cannot(error),
@@ -200,7 +136,7 @@ pub(crate) fn refuse_address(flags: &flags::Serve) -> Result<(), Failure> {
 pub(crate) fn create_directory(flags: &flags::Serve) -> Result<bool, Failure> {
     let path = &flags.directory;
     // A reader of a directory that does not exist has mistyped its name.
-    if flags.read_only {
+    if flags.access.read_only {
         return Ok(false);
     }
     match std::fs::create_dir(path) {
@@ -231,4 +167,53 @@ pub(crate) fn cannot_serve(path: &Path, read_only: bool, error: io::Error) -> Fa
     };
     let what = format!("cannot serve {}", path.display());
     Failure::from(anyhow::Error::new(error).context(what)).with_hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::Arg;
+
+    use super::*;
+    use crate::flags::Command;
+    use crate::layers;
+    use crate::setting::Restart;
+
+    /// The configuration of a server with these flags, if they are valid.
+    fn configured(flags: &[String]) -> Option<Config> {
+        let line = ["anyport", "serve"].map(str::to_owned).into_iter().chain(flags.iter().cloned());
+        let parsed = layers::parse(line.map(OsString::from).collect(), &|_| None).ok()?;
+        let Command::Serve(serve) = parsed.flags.command else { panic!() };
+        serve.configure().ok()
+    }
+
+    #[test]
+    fn defaults_of_flags_are_those_of_the_library() {
+        let without_flags = configured(&[]).unwrap();
+        assert_eq!(format!("{without_flags:?}"), format!("{:?}", Config::new(".")));
+    }
+
+    #[test]
+    fn settings_of_the_startup_need_a_restart() {
+        let program = layers::program();
+        let startup = configured(&[]).unwrap().startup;
+        let changes_startup = |argument: &&Arg| {
+            let possible = argument.get_possible_values();
+            let words = possible.iter().map(|value| value.get_name().to_owned());
+            let mut flags = words.chain(["7".to_owned()]).map(|value| match argument.get_long() {
+                Some(long) if argument.get_action().takes_values() => format!("--{long}={value}"),
+                Some(long) => format!("--{long}"),
+                None => value,
+            });
+            flags.any(|flag| configured(&[flag]).is_some_and(|config| config.startup != startup))
+        };
+        let arguments = layers::keys(&program, "serve");
+        let found: Vec<&Arg> = arguments.into_iter().filter(changes_startup).collect();
+        assert!(found.iter().all(|argument| argument.get() == Some(&Restart::Always)));
+        let found: Vec<String> = found.into_iter().map(layers::key).collect();
+        let names =
+            ["directory", "read-only", "upload-only", "sink", "reactor-threads", "bulk-threads"];
+        assert_eq!(found, names);
+    }
 }

@@ -8,19 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use anyport_client::{Encryption, Target};
 use anyport_console::{Exit, Failure, to_stderr};
+use anyport_server::TlsMode;
 use anyport_tls::client::{Client, Trust, TrustedBy};
 use anyport_tls::identity::{Identity, IdentityError, KEPT as KEPT_AS};
 use anyport_tls::server::Server;
 use rustix::fs::Access;
 
-use crate::flags::{ClientTls, ServerTls, Tls};
+use crate::flags::{ClientTls, ServerTls};
 
 /// TLS as a server is told to speak it; `None`: it is not.
 ///
 /// # Errors
 /// Files that are named and cannot be used.
 pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
-    if flags.tls == Tls::Off {
+    if flags.tls_key.is_some() && flags.tls_cert.is_none() {
+        return Err(without_chain("--tls-key", "--tls-cert"));
+    }
+    if flags.tls == TlsMode::Off {
         return match [&flags.tls_cert, &flags.tls_client_ca].into_iter().flatten().next() {
             None => Ok(None),
             Some(_) => Err(Failure::new(
@@ -42,6 +46,12 @@ pub(crate) fn server(flags: &ServerTls) -> Result<Option<Server>, Failure> {
     };
     let server = Server::new(&identity, flags.tls_client_ca.as_deref(), true);
     server.map(Some).map_err(|error| unusable(error, &named(flags)))
+}
+
+/// The failure for a private key whose certificate chain no layer names.
+fn without_chain(key: &str, chain: &str) -> Failure {
+    let failure = Failure::new(Exit::Usage, anyhow!("{key} needs {chain}"));
+    failure.with_hint(format!("name the certificate chain with {chain} FILE"))
 }
 
 /// It serves all the same: those who have met it before go by its fingerprint.
@@ -116,7 +126,7 @@ static FOR_THIS_RUN: OnceLock<Identity> = OnceLock::new();
 /// # Errors
 /// As [`server`].
 pub(crate) fn check(flags: &ServerTls) -> Result<(), Failure> {
-    if flags.tls == Tls::Off || flags.tls_cert.is_some() {
+    if flags.tls == TlsMode::Off || flags.tls_cert.is_some() || flags.tls_key.is_some() {
         return server(flags).map(drop);
     }
     let unusable = |error| unusable(error, &named(flags));
@@ -195,6 +205,9 @@ fn unusable(error: IdentityError, named: &Named<'_>) -> Failure {
 /// Named files that cannot be used, and flags that would protect nothing.
 pub(crate) fn client(flags: &ClientTls, targets: &[Target]) -> Result<Encryption, Failure> {
     check_effect(flags, targets)?;
+    if flags.key.is_some() && flags.cert.is_none() {
+        return Err(without_chain("--key", "--cert"));
+    }
     let named = [
         ("--cert", flags.cert.as_deref()),
         ("--key", flags.key.as_deref()),

@@ -1,69 +1,71 @@
-//! Values that several commands accept.
+//! Parsers of values that several commands accept.
 
-use clap::ValueEnum;
+use anyport_proto::transfer::receipt::Engine;
+use anyport_store::{Fsync, SinkKind};
+use clap::builder::TypedValueParser;
 
-/// Storage backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Sink {
-    /// Discard received bytes
-    Discard,
-    /// Keep files in memory until the receipt is sent
-    Memory,
-    /// Store files on disk
-    File,
+use crate::values::choice;
+
+/// Returns the parser of a storage backend.
+pub fn sink() -> impl TypedValueParser<Value = SinkKind> {
+    choice(
+        SinkKind::as_str,
+        &[
+            (SinkKind::Discard, "Discard received bytes"),
+            (SinkKind::Memory, "Keep files in memory until the receipt is sent"),
+            (SinkKind::File, "Store files on disk"),
+        ],
+    )
 }
 
-impl Sink {
-    /// Returns the value as on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Discard => "discard",
-            Self::Memory => "memory",
-            Self::File => "file",
+/// Returns the parser of what to fsync before sending the receipt.
+pub fn fsync() -> impl TypedValueParser<Value = Fsync> {
+    choice(
+        Fsync::as_str,
+        &[
+            (Fsync::File, "The file and its directory entry"),
+            (Fsync::None, "The receipt does not wait for the disk"),
+        ],
+    )
+}
+
+/// Whether this build has the WebSocket library.
+pub const HAS_LIBRARY: bool = cfg!(feature = "library-engine");
+
+/// Returns the parser of a WebSocket implementation. It refuses one that this build does not have.
+pub fn engine() -> impl TypedValueParser<Value = Engine> {
+    const LIBRARY: &str = if HAS_LIBRARY { "tokio-tungstenite, for comparison" } else { "" };
+    const ENGINES: [(Engine, &str); 2] =
+        [(Engine::Own, "The built-in implementation"), (Engine::Library, LIBRARY)];
+    choice(Engine::as_str, &ENGINES).try_map(|engine| match engine {
+        Engine::Library if !HAS_LIBRARY => {
+            Err("this build has no library engine (cargo feature library-engine)")
         }
-    }
+        engine => Ok(engine),
+    })
 }
 
-/// What to fsync before sending the receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Fsync {
-    /// The file and its directory entry
-    File,
-    /// The receipt does not wait for the disk
-    None,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Fsync {
-    /// Returns the value as on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::None => "none",
-        }
-    }
-}
-
-/// WebSocket implementation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// The built-in implementation
-    Own,
-    /// tokio-tungstenite, for comparison
-    #[value(hide = !Engine::Library.is_built())]
-    Library,
-}
-
-impl Engine {
-    /// Returns whether this build has the implementation.
-    pub const fn is_built(self) -> bool {
-        matches!(self, Self::Own) || cfg!(feature = "library-engine")
-    }
-
-    /// Returns the value as on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Own => "own",
-            Self::Library => "library",
+    #[test]
+    fn an_engine_that_is_not_built_is_refused_and_not_offered() {
+        let engine = clap::Arg::new("engine").long("engine").value_parser(engine());
+        let mut command = clap::Command::new("anyport").arg(engine);
+        let error = |value: &str| {
+            let parsed = command.clone().try_get_matches_from(["anyport", "--engine", value]);
+            parsed.err().map(|error| error.to_string())
+        };
+        assert_eq!(error("own"), None);
+        assert!(error("carrier-pigeon").unwrap().contains("possible values: own"));
+        let refused = error("library");
+        let help = command.render_help().to_string();
+        if cfg!(feature = "library-engine") {
+            assert_eq!((refused, help.contains("library")), (None, true));
+        } else {
+            assert!(refused.unwrap().contains("this build has no library engine"));
+            assert!(!help.contains("library"), "{help}");
         }
     }
 }

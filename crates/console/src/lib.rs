@@ -5,14 +5,15 @@
 
 #![forbid(unsafe_code)]
 
-mod choices;
+pub mod choices;
 mod exit;
 mod failure;
 mod print;
 pub mod values;
 
 pub use anyport_proto::one_line::reason;
-pub use choices::{Engine, Fsync, Sink};
+pub use anyport_proto::transfer::receipt::Engine;
+pub use anyport_store::{Fsync, SinkKind};
 pub use exit::Exit;
 pub use failure::Failure;
 pub use print::{

@@ -5,10 +5,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{EnumValueParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
-
-use crate::choices::Engine;
 
 /// Returns a parser of whole numbers within `range`.
 pub fn number<T>(
@@ -26,6 +24,31 @@ where
             .filter(|number| range.contains(number))
             .ok_or_else(|| format!("expected a number from {} to {}", range.start(), range.end()))
     }
+}
+
+/// A count of at least one.
+pub fn count(text: &str) -> Result<usize, String> {
+    number(1..=u32::MAX as usize)(text)
+}
+
+/// A count, or zero.
+pub fn count_or_zero(text: &str) -> Result<usize, String> {
+    number(0..=u32::MAX as usize)(text)
+}
+
+/// Returns a parser of one of `choices`, each with its help; `word` returns the name of one. A choice
+/// without help is not shown.
+pub fn choice<T: Copy + Send + Sync + 'static>(
+    word: fn(T) -> &'static str,
+    choices: &'static [(T, &'static str)],
+) -> impl TypedValueParser<Value = T> {
+    let shown = |(value, help): &(T, &'static str)| {
+        PossibleValue::new(word(*value)).help(*help).hide(help.is_empty())
+    };
+    PossibleValuesParser::new(choices.iter().map(shown)).try_map(move |text| {
+        let chosen = choices.iter().find(|(value, _)| word(*value) == text);
+        chosen.map(|(value, _)| *value).ok_or("unknown value")
+    })
 }
 
 /// Bytes: a number, or a number with kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers
@@ -150,14 +173,6 @@ pub fn wait(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Returns a parser of WebSocket implementations that refuses one that this build does not have.
-pub fn engine() -> impl TypedValueParser<Value = Engine> {
-    EnumValueParser::<Engine>::new().try_map(|engine| match engine.is_built() {
-        true => Ok(engine),
-        false => Err("this build has no library engine (cargo feature library-engine)"),
-    })
-}
-
 /// What a line of a token file begins with.
 pub fn user_name(text: &str) -> Result<String, String> {
     if anyport_proto::access::is_user_name(text) {
@@ -230,26 +245,6 @@ mod tests {
     fn a_size_is_written_as_it_is_read() {
         for text in ["1TiB", "64KiB", "1500MB", "1250kB", "999", "3GB", "18446744073709551615"] {
             assert_eq!(size_text(bytes(text).unwrap()), text);
-        }
-    }
-
-    #[test]
-    fn an_engine_that_is_not_built_is_refused_and_not_offered() {
-        let engine = clap::Arg::new("engine").long("engine").value_parser(engine());
-        let mut command = clap::Command::new("anyport").arg(engine);
-        let error = |value: &str| {
-            let parsed = command.clone().try_get_matches_from(["anyport", "--engine", value]);
-            parsed.err().map(|error| error.to_string())
-        };
-        assert_eq!(error("own"), None);
-        assert!(error("carrier-pigeon").unwrap().contains("possible values: own"));
-        let refused = error("library");
-        let help = command.render_help().to_string();
-        if cfg!(feature = "library-engine") {
-            assert_eq!((refused, help.contains("library")), (None, true));
-        } else {
-            assert!(refused.unwrap().contains("this build has no library engine"));
-            assert!(!help.contains("library"), "{help}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! How a server behaves. Plain data: flags never leak in here, and defaults stand beside their
-//! reasons.
+//! The settings of a server: plain data, with the reasons of the defaults. How a program reads them
+//! (flags, a file, the environment) is its own business.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,21 +13,18 @@ use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::Origin;
+pub use anyport_store::{Fsync, SinkKind};
 
 use crate::greeting::Greeting;
 use crate::tokens::Tokens;
 
-/// Everything a [`crate::Server`] can be told.
+/// The settings of a [`crate::Server`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The served directory.
-    pub directory: PathBuf,
-    /// Which file operations clients may request.
-    pub file_access: FileAccess,
-    /// Where received bytes rest.
-    pub sink: SinkKind,
-    /// What is on disk before a receipt is given.
+    /// Settings that [`crate::Reload::replace`] ignores. It applies all others.
+    pub startup: Startup,
+    /// What is on disk before a receipt is sent.
     pub fsync: Fsync,
     /// The digest of transfers that name none themselves.
     pub digest: Algorithm,
@@ -52,10 +49,6 @@ pub struct Config {
     pub deflate: bool,
     /// Congestion control of accepted sockets.
     pub congestion: Congestion,
-    /// Bulk transfers that have a thread of their own; past that number the async loop serves.
-    pub bulk_threads: usize,
-    /// Threads that all conversations share (echo, rooms).
-    pub reactor_threads: usize,
     /// Bytes of the bulk loop's buffer. About the size of L2, so that what was read is unmasked
     /// while it is hot.
     pub bulk_buffer: usize,
@@ -123,11 +116,8 @@ pub struct Config {
 impl Config {
     /// The defaults, for `directory`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            directory: directory.into(),
-            file_access: FileAccess::default(),
-            sink: SinkKind::default(),
+            startup: Startup::new(directory.into()),
             fsync: Fsync::default(),
             digest: Algorithm::default(),
             on_exists: None,
@@ -138,9 +128,6 @@ impl Config {
             engine: Engine::Own,
             deflate: false,
             congestion: Congestion::default(),
-            bulk_threads: 2 * cores,
-            // One keeps a core busy, and the clients, the disk and the kernel want some too.
-            reactor_threads: cores.div_ceil(4),
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
             max_streams: 128,
@@ -173,10 +160,39 @@ impl Config {
     }
 }
 
-impl Config {
-    /// Whether uploads become files in the served directory.
+/// Settings that a server uses once, when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Startup {
+    /// The served directory.
+    pub directory: PathBuf,
+    /// Which file operations clients may request. With uploads, the server checks the directory
+    /// and removes old partial files when it starts.
+    pub file_access: FileAccess,
+    /// The storage backend.
+    pub sink: SinkKind,
+    /// Bulk transfers that have a thread of their own; the async loop serves further ones.
+    pub bulk_threads: usize,
+    /// Reactor threads, shared by all interactive connections (echo, rooms).
+    pub reactor_threads: usize,
+}
+
+impl Startup {
+    fn new(directory: PathBuf) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            directory,
+            file_access: FileAccess::default(),
+            sink: SinkKind::default(),
+            bulk_threads: 2 * cores,
+            // One keeps a core busy, and the clients, the disk and the kernel want some too.
+            reactor_threads: cores.div_ceil(4),
+        }
+    }
+
+    /// Returns whether uploads become files in the served directory.
     pub(crate) const fn stores_files(&self) -> bool {
-        matches!(self.sink, SinkKind::File) && !matches!(self.file_access, FileAccess::ReadOnly)
+        matches!(self.sink, SinkKind::File) && self.file_access.may_write()
     }
 }
 
@@ -275,6 +291,16 @@ pub enum SlowReader {
     Close,
 }
 
+impl SlowReader {
+    /// Returns its name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Close => "close",
+        }
+    }
+}
+
 /// What the clients of a listener get.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -346,6 +372,16 @@ pub enum OnTimeout {
     Greet,
 }
 
+impl OnTimeout {
+    /// Returns its name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Greet => "greet",
+        }
+    }
+}
+
 /// Whether the clients of a listener speak TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TlsMode {
@@ -356,6 +392,17 @@ pub enum TlsMode {
     Required,
     /// None of them.
     Off,
+}
+
+impl TlsMode {
+    /// Returns its name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// Which file operations clients may request, whatever protocol they speak.
@@ -380,28 +427,6 @@ impl FileAccess {
     pub(crate) const fn may_read(self) -> bool {
         !matches!(self, Self::UploadOnly)
     }
-}
-
-/// Where received bytes rest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SinkKind {
-    /// A file in the served directory.
-    #[default]
-    File,
-    /// Memory, until the receipt is given: for measuring.
-    Memory,
-    /// Nowhere: for measuring.
-    Discard,
-}
-
-/// What is on disk before a receipt is given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Fsync {
-    /// The file and its directory entry.
-    #[default]
-    File,
-    /// Nothing is waited for.
-    None,
 }
 
 /// How long a peer may take.

@@ -33,7 +33,7 @@ mod unclassified;
 
 pub use config::{
     Config, FileAccess, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service,
-    SinkKind, SlowReader, Timeouts, TlsMode,
+    SinkKind, SlowReader, Startup, Timeouts, TlsMode,
 };
 pub use events::{
     Answered, Class, Counters, Decided, Direction, Dropped, Interrupted, Observer, Refused, Sent,
@@ -199,7 +199,7 @@ impl Server {
         let shared = self.shared;
         let drivers = Drivers {
             reactors: self.reactors,
-            bulk_threads: Arc::new(Semaphore::new(shared.config.now().bulk_threads)),
+            bulk_threads: Arc::new(Semaphore::new(shared.config.now().startup.bulk_threads)),
             stop: stop.clone(),
         };
         let reactors = drivers.reactors.clone();

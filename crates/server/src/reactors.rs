@@ -38,7 +38,7 @@ impl Reactors {
     pub(crate) fn start(live: Arc<Live<Config>>, health: &mut Health) -> io::Result<Self> {
         let config = live.now();
         let times = times(&config.timeouts);
-        let plain = config.reactor_threads.max(1);
+        let plain = config.startup.reactor_threads.max(1);
         let threads = plain + usize::from(config.deflate);
         let rooms = Arc::new(Rooms::new(config.rooms.clone(), threads));
         let mut start = |number: usize| {

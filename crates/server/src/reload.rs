@@ -1,19 +1,17 @@
-//! New settings for a server that runs.
+//! New settings for a running server.
 //!
-//! A connection keeps the settings that it began with; those that come later get the new ones. What
-//! connections share (places, budgets, rooms, pipes) stays where it is, with everybody in it, and
-//! has new limits at once. A few settings are about what is made once, when the server starts:
-//! these stay as they are, and are named.
+//! A connection keeps the settings that it began with; later ones get the new settings. State that
+//! connections share (permits, budgets, rooms, pipes) is kept, and has new limits immediately.
 //!
-//! All that a connection is given is replaced in one step: one that is accepted meanwhile has all
-//! of the old or all of the new. Where TLS is required now and tokens are asked for no more, nobody
-//! comes in who shows neither.
+//! All settings of a connection are replaced in one step: one that is accepted meanwhile has all
+//! old or all new ones. So if a reload requires TLS and no tokens any longer, no client connects
+//! with neither.
 
 use std::sync::{Arc, PoisonError, Weak};
 
 use anyport_net::reactor::LiveTimes;
 
-use crate::config::{Config, FileAccess, ListenerConfig};
+use crate::config::{Config, ListenerConfig};
 use crate::live::Live;
 use crate::reactors::times;
 use crate::shared::Shared;
@@ -32,16 +30,13 @@ pub(crate) struct Replaceable {
 }
 
 impl Reload {
-    /// What connections are served by that come from now on; `listeners`: what is set for one
-    /// listener alone, in the order in which the server was given them. Gives the settings that
-    /// differ and need a restart, by the names that `anyport serve` has for them; they stay as they
-    /// are, and so does what a listener serves.
-    pub fn replace(
-        &self,
-        mut config: Config,
-        listeners: impl IntoIterator<Item = ListenerConfig>,
-    ) -> Vec<&'static str> {
-        let Some(server) = self.0.upgrade() else { return Vec::new() };
+    /// Replaces the settings of later connections, and the limits of shared state. `listeners` are
+    /// the settings of each listener, in the order in which [`crate::Server::new`] got them.
+    ///
+    /// [`Config::startup`], whether there is a [`Config::quota`], and the service of a listener
+    /// cannot change: the server keeps its own.
+    pub fn replace(&self, mut config: Config, listeners: impl IntoIterator<Item = ListenerConfig>) {
+        let Some(server) = self.0.upgrade() else { return };
         let _writing = server.shared.together.0.write().unwrap_or_else(PoisonError::into_inner);
         let Shared {
             config: live,
@@ -55,7 +50,7 @@ impl Reload {
             pipes,
             ..
         } = &server.shared;
-        let kept = keep_what_needs_a_restart(&live.now(), &mut config);
+        keep_what_needs_a_restart(&live.now(), &mut config);
         files.replace(files.now().with(&config));
         buffered.set_limit(config.max_buffered);
         per_address.set_limits(&config);
@@ -70,7 +65,6 @@ impl Reload {
             config.service = live.now().service;
             live.replace(config);
         }
-        kept
     }
 }
 
@@ -84,78 +78,12 @@ impl Replaceable {
     }
 }
 
-/// Gives `new` what cannot change from `old`, and the names of what would have. Each field stands
-/// here, so that for a new one somebody has to say which kind it is.
-fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str> {
-    let Config {
-        directory,
-        file_access,
-        sink,
-        quota,
-        bulk_threads,
-        reactor_threads,
-        fsync: _,
-        digest: _,
-        on_exists: _,
-        allowed_origins: _,
-        tokens: _,
-        allowed_hosts: _,
-        metrics: _,
-        engine: _,
-        deflate: _,
-        congestion: _,
-        bulk_buffer: _,
-        max_connections: _,
-        max_per_address: _,
-        max_streams: _,
-        max_stream_files: _,
-        counts_loopback: _,
-        max_rate_per_address: _,
-        rate_counts_loopback: _,
-        max_unclassified: _,
-        max_size: _,
-        max_memory: _,
-        limit_rate: _,
-        max_buffered: _,
-        greeting: _,
-        tls: _,
-        keep_partial: _,
-        max_entries: _,
-        max_partial: _,
-        max_partial_bytes: _,
-        perms: _,
-        rooms: _,
-        pipes: _,
-        limits: _,
-        timeouts: _,
-    } = new;
-    let mut kept = Vec::new();
-    keep("directory", &old.directory, directory, &mut kept);
-    // The directory is checked, and its old partial files are removed, when the server starts.
-    let flag = match (old.file_access, &*file_access) {
-        (FileAccess::ReadOnly, _) | (_, FileAccess::ReadOnly) => "read-only",
-        _ => "upload-only",
-    };
-    keep(flag, &old.file_access, file_access, &mut kept);
-    keep("sink", &old.sink, sink, &mut kept);
-    // Without one nothing has been counted, and with one all that comes in has a claim.
-    if quota.is_some() != old.quota.is_some() {
-        keep("quota", &old.quota, quota, &mut kept);
-    }
-    keep("bulk-threads", &old.bulk_threads, bulk_threads, &mut kept);
-    keep("reactor-threads", &old.reactor_threads, reactor_threads, &mut kept);
-    kept
-}
-
-fn keep<T: Clone + PartialEq>(
-    name: &'static str,
-    old: &T,
-    new: &mut T,
-    kept: &mut Vec<&'static str>,
-) {
-    if old != new {
-        new.clone_from(old);
-        kept.push(name);
+/// Keeps what a running server cannot change: its startup settings, and whether there is a quota.
+/// Without a quota the stored files were not counted, and with one each upload has reserved space.
+fn keep_what_needs_a_restart(old: &Config, new: &mut Config) {
+    new.startup.clone_from(&old.startup);
+    if new.quota.is_some() != old.quota.is_some() {
+        new.quota = old.quota;
     }
 }
 
@@ -202,20 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_restart_is_named_and_stays() {
+    fn what_needs_a_restart_stays() {
         let old = Config::new("/served");
         let mut new = Config::new("/elsewhere");
-        new.bulk_threads = old.bulk_threads + 1;
-        new.quota = Some(1);
-        new.max_connections = 1;
-        let named = keep_what_needs_a_restart(&old, &mut new);
-        assert_eq!(named, ["directory", "quota", "bulk-threads"]);
-        assert_eq!((new.directory.to_str(), new.quota), (Some("/served"), None));
-        assert_eq!(new.max_connections, 1);
+        new.startup.bulk_threads = old.startup.bulk_threads + 1;
+        (new.quota, new.max_connections) = (Some(1), 1);
+        keep_what_needs_a_restart(&old, &mut new);
+        assert_eq!((&new.startup, new.quota, new.max_connections), (&old.startup, None, 1));
         // The number of a quota may change.
         let old = Config { quota: Some(2), ..Config::new("/served") };
         let mut new = Config { quota: Some(3), ..Config::new("/served") };
-        assert!(keep_what_needs_a_restart(&old, &mut new).is_empty());
+        keep_what_needs_a_restart(&old, &mut new);
         assert_eq!(new.quota, Some(3));
     }
 }

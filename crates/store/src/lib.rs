@@ -35,7 +35,7 @@ pub use memory::{Memory, Reserve};
 pub use names::not_distinguished;
 pub use partial::PartialFile;
 pub use quota::{Full, StoreError};
-pub use sink::{Sink, Stored};
+pub use sink::{Fsync, Sink, SinkKind, Stored};
 pub use store::Store;
 pub use target::{Impossible, Target};
 pub use usage::{Excess, Usage};

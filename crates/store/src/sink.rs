@@ -30,6 +30,49 @@ pub enum Sink {
     Discard,
 }
 
+/// A storage backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SinkKind {
+    /// A file in the served directory.
+    #[default]
+    File,
+    /// Memory, until the receipt is sent, for benchmarks.
+    Memory,
+    /// Nothing is stored, for benchmarks.
+    Discard,
+}
+
+impl SinkKind {
+    /// Returns its name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Memory => "memory",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+/// What is on disk before a receipt is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// The file and its directory entry.
+    #[default]
+    File,
+    /// The receipt does not wait for the disk.
+    None,
+}
+
+impl Fsync {
+    /// Returns its name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::None => "none",
+        }
+    }
+}
+
 /// The result of [`Sink::finish`].
 #[derive(Debug, Default)]
 pub struct Stored {

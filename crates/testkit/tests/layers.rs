@@ -17,7 +17,7 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("server", &["net", "proto", "store", "tls"]),
     ("client", &["net", "proto", "store", "tls"]),
     ("fuzz-laws", &["proto"]),
-    ("console", &["client", "net", "proto"]),
+    ("console", &["client", "net", "proto", "store"]),
     ("bench", &["client", "console", "net", "proto"]),
     ("cli", &["bench", "client", "console", "net", "proto", "server", "store", "tls"]),
 ];
@@ -49,7 +49,7 @@ const MODULES: [(&str, &str); 10] = [
         "aside target keys proxy bottleneck error stream content connect attempts walk channel \
          http send download chat cat",
     ),
-    ("console", "choices exit values failure print"),
+    ("console", "values choices exit failure print"),
     (
         "bench",
         "child cpu flags stats bare environment peers websocket work echo idle rooms rows \
@@ -57,8 +57,8 @@ const MODULES: [(&str, &str); 10] = [
     ),
     (
         "cli",
-        "access layers logging output template daemon tips flags listen trust settings reload \
-         commands",
+        "setting access logging output template daemon flags layers tips listen trust settings \
+         reload commands",
     ),
 ];
 

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use anyport_console::{Fsync, Sink, to_stdout};
+use anyport_console::{Fsync, SinkKind, to_stdout};
 use serde_json::json;
 
 use super::frames::{MAX_HEADER, header_len, read_header, unmask};
@@ -39,9 +39,9 @@ pub(crate) fn receive(flags: &BareReceive) -> Result<()> {
 fn take(mut socket: TcpStream, flags: &BareReceive, number: u64) -> Result<serde_json::Value> {
     let name = format!("bare-{number}.bin");
     let mut rest = match flags.sink {
-        Sink::Discard => Rest::Nowhere,
-        Sink::Memory => Rest::Memory(Vec::new()),
-        Sink::File => Rest::File(File::create_new(flags.directory.join(&name))?),
+        SinkKind::Discard => Rest::Nowhere,
+        SinkKind::Memory => Rest::Memory(Vec::new()),
+        SinkKind::File => Rest::File(File::create_new(flags.directory.join(&name))?),
     };
     // Touched before the first byte comes, as the product's buffers are.
     let mut buffer = vec![1; flags.buffer];

@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn every_tool_has_rows_of_its_own_and_yardsticks_that_exist() {
-        let table = super::super::rows::rows(anyport_console::Sink::Discard, false, 256 * 1024);
+        let table = super::super::rows::rows(anyport_console::SinkKind::Discard, false, 256 * 1024);
         let mut ids = HashSet::new();
         for known in &KNOWN {
             let rows = tool(known.which).rows();

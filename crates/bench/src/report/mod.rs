@@ -303,7 +303,7 @@ mod tests {
     use clap::{Args, FromArgMatches};
 
     use super::*;
-    use anyport_console::Sink;
+    use anyport_console::SinkKind;
 
     fn environment() -> Environment {
         Environment {
@@ -332,7 +332,7 @@ mod tests {
     /// All rows of the table: each twice as slow as the first one, but for `ws → own`, which is
     /// broken after it was timed.
     fn report() -> Report {
-        let measured: Vec<Measured> = rows::rows(Sink::Discard, false, 256 * 1024)
+        let measured: Vec<Measured> = rows::rows(SinkKind::Discard, false, 256 * 1024)
             .into_iter()
             .enumerate()
             .map(|(index, row)| {
@@ -393,7 +393,7 @@ mod tests {
         let (svg, html) = (svg(&report()), html(&report()));
         let tree = roxmltree::Document::parse(&svg).unwrap();
         let texts: Vec<&str> = tree.descendants().filter_map(|node| node.text()).collect();
-        for row in rows::rows(Sink::Discard, false, 256 * 1024) {
+        for row in rows::rows(SinkKind::Discard, false, 256 * 1024) {
             assert!(texts.contains(&row.name.as_str()), "{}", row.name);
             assert!(html.contains(&row.name), "{}", row.name);
         }

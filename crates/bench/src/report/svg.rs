@@ -329,7 +329,7 @@ fn wrapped(text: &str, most: usize) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::rows;
-    use anyport_console::Sink;
+    use anyport_console::SinkKind;
 
     #[test]
     fn text_is_escaped_and_what_xml_cannot_hold_is_left_out() {
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_row_has_a_colour_by_day_and_by_night() {
-        for row in rows::rows(Sink::Discard, false, 256 * 1024) {
+        for row in rows::rows(SinkKind::Discard, false, 256 * 1024) {
             let class = format!(".{}", row.kind.as_str());
             assert_eq!(STYLE.matches(&class).count(), 2, "{class}");
         }

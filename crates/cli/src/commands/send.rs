@@ -7,15 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyport_client::{
-    Blame, Engine, Error, ErrorKind, Found, Links, Observer, Options, Place, Scheme, Sent, Source,
-    Target, send,
+    Blame, Engine, Error, ErrorKind, Found, Observer, Options, Place, Scheme, Sent, Source, Target,
+    send,
 };
 use anyport_console::{Exit, Failure, json_to_stdout, reason, to_stderr, to_stdout, write_stdout};
 use anyport_net::dial::DialError;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::offer::OnExists;
-use anyport_proto::transfer::receipt::{Outcome, Receipt};
+use anyport_proto::transfer::receipt::{self, Outcome, Receipt};
 use anyport_proto::transfer::units::{format_bytes, format_rate, format_resumed};
 use anyport_proto::visible::make_visible;
 use indicatif::ProgressBar;
@@ -120,10 +120,7 @@ fn after_interrupt(flags: &flags::Send, target: &Target) -> &'static str {
 
 /// Everything that the files and directories stand for.
 fn found(flags: &flags::Send) -> Result<Found, Failure> {
-    let links = match flags.links {
-        flags::Links::Skip => Links::Skip,
-        flags::Links::Follow => Links::Follow,
-    };
+    let links = flags.links;
     let mut all = Found::default();
     for file in &flags.files {
         all.add(file, links);
@@ -293,13 +290,13 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     if flags.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
         return usage("standard input (-) is given more than once", "leave out the second -");
     }
-    if flags.engine == anyport_console::Engine::Library && target.scheme != Scheme::Ws {
+    if flags.engine == receipt::Engine::Library && target.scheme != Scheme::Ws {
         return usage("--engine library supports ws:// and wss:// only", "use ws://HOST:PORT/");
     }
     if flags.deflate && target.scheme != Scheme::Ws {
         return usage("--deflate is supported over ws:// and wss:// only", "use ws://HOST:PORT/");
     }
-    if flags.deflate && flags.engine == anyport_console::Engine::Library {
+    if flags.deflate && flags.engine == receipt::Engine::Library {
         return usage(
             "--deflate is not supported by --engine library",
             "leave out --deflate or --engine library",
@@ -324,7 +321,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     options.plain = flags.plain;
     options.engine = match flags.engine {
         #[cfg(feature = "library-engine")]
-        anyport_console::Engine::Library => Engine::Library,
+        receipt::Engine::Library => Engine::Library,
         _ => Engine::Own,
     };
     options.frame_size = flags.frame_size;

@@ -49,7 +49,7 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
         .enable_all()
         // One for each bulk transfer, and those for the disk: a runtime without a thread to spare
         // stops.
-        .max_blocking_threads(blocking::threads(config.bulk_threads))
+        .max_blocking_threads(blocking::threads(config.startup.bulk_threads))
         .build()
         .context("cannot start the runtime")?;
     let (printer, printed) = Printer::start(flags.json, parsed.flags.verbose > 0);
@@ -85,7 +85,7 @@ async fn serve(
     let tls = config.tls.clone();
     let fingerprint = tls.as_ref().map(anyport_tls::server::Server::fingerprint);
     let server = Server::new(config, listeners, printer)
-        .map_err(|error| settings::cannot_serve(&flags.directory, flags.read_only, error))?;
+        .map_err(|error| settings::cannot_serve(&flags.directory, flags.access.read_only, error))?;
     let addresses = server.addresses().context("cannot read the listening addresses")?;
     let listening: Vec<_> = addresses.into_iter().zip(configs).collect();
     let reloader = Reloader::new(server.reload_handle(), flags, parsed, origins);
@@ -129,7 +129,7 @@ fn announce(
     tls: Option<&anyport_tls::server::Server>,
 ) -> Result<(), Failure> {
     warn_of_clear_text(tokens, listening);
-    if flags.open && listening.iter().all(|(address, _)| is_loopback(address)) {
+    if flags.listening.open && listening.iter().all(|(address, _)| is_loopback(address)) {
         to_stderr("warning: --open has no effect: all addresses are loopback");
         to_stderr("hint: add --bind 0.0.0.0");
     }
@@ -147,7 +147,7 @@ fn announce(
     let version = env!("CARGO_PKG_VERSION");
     match files.clone().next() {
         Some(_) => {
-            let what = match flags.file_access() {
+            let what = match flags.access.file_access() {
                 FileAccess::ReadWrite => "accepts and serves files in",
                 FileAccess::ReadOnly => "serves (read-only) the files in",
                 FileAccess::UploadOnly => "accepts uploads only, into",
@@ -169,7 +169,7 @@ fn announce(
         to_stderr(&format!("  TLS{ports} certificate {fingerprint}"));
     }
     let client_certificate = flags.tls.tls_client_ca.is_some();
-    let (tokens_needed, access) = (tokens.is_some(), flags.file_access());
+    let (tokens_needed, access) = (tokens.is_some(), flags.access.file_access());
     let banner = Banner { listening, access, tokens: tokens_needed, tls, client_certificate };
     let lines = banner.lines();
     if !lines.is_empty() {
@@ -204,7 +204,7 @@ fn announce(
         _ if files.all(|(address, _)| is_loopback(address)) => {
             to_stderr("OPEN: every client that reaches these addresses is served");
         }
-        _ => to_stderr(match flags.file_access() {
+        _ => to_stderr(match flags.access.file_access() {
             FileAccess::ReadWrite => {
                 "OPEN: every client that reaches these addresses may upload, list and download"
             }

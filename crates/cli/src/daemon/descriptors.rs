@@ -17,7 +17,7 @@ pub(crate) fn fit(config: &mut Config) {
         Err(_) => limit.current,
     };
     let Some(limit) = limit else { return };
-    let bears = Bears::with(limit, config.bulk_threads, config.max_connections);
+    let bears = Bears::with(limit, config.startup.bulk_threads, config.max_connections);
     config.max_stream_files = bears.stream_files;
     let most = bears.connections;
     if config.max_connections > most {

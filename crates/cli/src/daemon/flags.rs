@@ -8,6 +8,7 @@ use clap::Args;
 use rustix::fs::Access;
 
 use super::log_file::standard_stream;
+use crate::setting::Restart;
 
 /// Flags of a server that runs in the background.
 #[derive(Debug, Clone, Default, Args)]
@@ -16,26 +17,26 @@ pub(crate) struct Background {
     ///
     /// This command exits once the server accepts connections, or with the error that prevented
     /// that.
-    #[arg(long, help_heading = "Daemon")]
+    #[arg(long, help_heading = "Daemon", add = Restart::Always)]
     pub(crate) daemon: bool,
 
     /// Write the process id to FILE, locked while the server runs
     ///
     /// A second server with the same FILE does not start.
-    #[arg(long, value_name = "FILE", help_heading = "Daemon")]
+    #[arg(long, value_name = "FILE", help_heading = "Daemon", add = Restart::Always)]
     pub(crate) pid_file: Option<PathBuf>,
 
     /// Write all output to FILE instead of stdout and stderr
     ///
     /// The server reopens FILE on SIGUSR1, and if it was renamed or removed (log rotation).
-    #[arg(long, value_name = "FILE", help_heading = "Logging")]
+    #[arg(long, value_name = "FILE", help_heading = "Logging", add = Restart::Always)]
     pub(crate) log_file: Option<PathBuf>,
 
     /// Unix socket for status, reload and stop; none disables it
     ///
     /// [default: PORT.sock in $RUNTIME_DIRECTORY if that is set, else in the first of these that is
     /// usable: $XDG_RUNTIME_DIR/anyport, /run/user/UID/anyport, /run/anyport, /tmp/anyport-UID]
-    #[arg(long, value_name = "SOCKET", help_heading = "Daemon")]
+    #[arg(long, value_name = "SOCKET", help_heading = "Daemon", add = Restart::Always)]
     pub(crate) control: Option<PathBuf>,
 }
 

@@ -38,7 +38,7 @@ impl ServerHandle {
         orders: mpsc::Sender<Order>,
         listening: Vec<Value>,
     ) -> Self {
-        let served = &overview.config().directory;
+        let served = &overview.config().startup.directory;
         let directory = std::path::absolute(served).unwrap_or_else(|_| served.clone());
         Self {
             overview,

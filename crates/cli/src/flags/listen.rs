@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyport_console::values;
 use anyport_proto::detect::{Allowed, ProtocolName};
 use anyport_server::{OnTimeout, Service, TlsMode};
-use clap::ValueEnum;
+
+use super::serve::ON_TIMEOUT;
+use super::tls::TLS_MODE;
 
 /// A parsed `--listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +59,11 @@ impl FromStr for Listen {
                     let parsed = parsed.map_err(|error| format!("{key}={value}: {error}"))?;
                     detect_timeout.replace(parsed).is_some()
                 }
-                "tls" => tls.replace(tls_mode(value)?).is_some(),
-                "on-timeout" => on_timeout.replace(wait_or_greet(value)?).is_some(),
+                "tls" => tls.replace(one_of(key, value, TlsMode::as_str, &TLS_MODE)?).is_some(),
+                "on-timeout" => {
+                    let parsed = one_of(key, value, OnTimeout::as_str, &ON_TIMEOUT)?;
+                    on_timeout.replace(parsed).is_some()
+                }
                 _ => return Err(format!("unknown key {key:?}; expected one of {KEYS}")),
             };
             if again {
@@ -94,19 +99,19 @@ fn on_or_off(word: &str) -> Result<bool, String> {
     }
 }
 
-fn tls_mode(word: &str) -> Result<TlsMode, String> {
-    match super::Tls::from_str(word, false) {
-        Ok(mode) => Ok(mode.into()),
-        Err(_) => Err(format!("tls: expected optional, required or off, not {word:?}")),
-    }
-}
-
-fn wait_or_greet(word: &str) -> Result<OnTimeout, String> {
-    match word {
-        "wait" => Ok(OnTimeout::Wait),
-        "greet" => Ok(OnTimeout::Greet),
-        other => Err(format!("on-timeout: expected wait or greet, not {other:?}")),
-    }
+/// Parses the value of a key that is one of several words.
+fn one_of<T: Copy>(
+    key: &str,
+    word: &str,
+    as_str: fn(T) -> &'static str,
+    all: &[(T, &str)],
+) -> Result<T, String> {
+    let found = all.iter().find(|(value, _)| as_str(*value) == word).map(|(value, _)| *value);
+    found.ok_or_else(|| {
+        let words: Vec<_> = all.iter().map(|(value, _)| as_str(*value)).collect();
+        let (last, others) = words.split_last().map_or(("", &[][..]), |(last, rest)| (*last, rest));
+        format!("{key}: expected {} or {last}, not {word:?}", others.join(", "))
+    })
 }
 
 const KEYS: &str = "only, detect, detect-timeout, on-timeout, tls";

@@ -15,15 +15,16 @@ mod transfer;
 pub(crate) use config::{Completions, Config, ConfigCommand, Man, Show};
 pub(crate) use connect::Connect;
 pub(crate) use resolve::Resolve;
-pub(crate) use serve::{Serve, SlowReader};
+pub(crate) use serve::Serve;
 pub(crate) use talk::{Cat, Chat};
-pub(crate) use tls::{ClientTls, ServerTls, Tls};
+pub(crate) use tls::{ClientTls, ServerTls};
 pub(crate) use token::Token;
-pub(crate) use transfer::{Connection, Get, Links, Ls, Send};
+pub(crate) use transfer::{Connection, Get, Ls, Send};
 
 use clap::{Command as Program, CommandFactory, Parser, Subcommand};
 
 use crate::daemon;
+use crate::setting::Restart;
 
 /// Transfer files over one port, with any client: nc, curl, a browser
 ///
@@ -41,6 +42,7 @@ pub(crate) struct Anyport {
     /// The variable ANYPORT_LOG, if set, overrides it with one of the levels error, warn (the
     /// default without -v), info, debug and trace.
     #[arg(short, long, global = true, display_order = 998, action = clap::ArgAction::Count)]
+    #[arg(add = Restart::Always)]
     pub(crate) verbose: u8,
 
     #[command(subcommand)]

@@ -2,37 +2,28 @@
 
 use std::path::PathBuf;
 
+use anyport_console::values;
 use anyport_server::TlsMode;
 use anyport_tls::Fingerprint;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 /// Whether clients use TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Tls {
-    /// Accept connections with and without TLS on the same port
-    Optional,
-    /// Require TLS: redirect plain HTTP to https, and refuse other clients with an error
-    Required,
-    /// Disable TLS
-    Off,
-}
-
-impl From<Tls> for TlsMode {
-    fn from(tls: Tls) -> Self {
-        match tls {
-            Tls::Optional => Self::Optional,
-            Tls::Required => Self::Required,
-            Tls::Off => Self::Off,
-        }
-    }
-}
+pub(super) const TLS_MODE: [(TlsMode, &str); 3] = [
+    (TlsMode::Optional, "Accept connections with and without TLS on the same port"),
+    (
+        TlsMode::Required,
+        "Require TLS: redirect plain HTTP to https, and refuse other clients with an error",
+    ),
+    (TlsMode::Off, "Disable TLS"),
+];
 
 /// TLS of a server.
 #[derive(Debug, Args)]
 pub(crate) struct ServerTls {
     /// Accept, require or disable TLS, for every protocol
     #[arg(long, value_name = "MODE", default_value = "optional", help_heading = "TLS")]
-    pub(crate) tls: Tls,
+    #[arg(value_parser = values::choice(TlsMode::as_str, &TLS_MODE))]
+    pub(crate) tls: TlsMode,
 
     /// Certificate chain [default: generated, self-signed]
     ///
@@ -44,7 +35,7 @@ pub(crate) struct ServerTls {
     /// Private key [default: in the --tls-cert file]
     ///
     /// FILE is PEM; other users must not be able to read it.
-    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
     pub(crate) tls_key: Option<PathBuf>,
 
     /// Require client certificates signed by a CA in FILE (PEM)
@@ -99,6 +90,6 @@ pub(crate) struct ClientTls {
     /// Private key of --cert [default: in the --cert file]
     ///
     /// FILE is PEM; other users must not be able to read it.
-    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
     pub(crate) key: Option<PathBuf>,
 }

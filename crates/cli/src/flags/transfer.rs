@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyport_console::{Engine, values};
+use anyport_client::Links;
+use anyport_console::{Engine, choices, values};
 use anyport_net::congestion::Congestion;
 use anyport_proto::pipe::PipeKey;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::Connect;
 use crate::access::Credential;
@@ -107,6 +108,7 @@ pub(crate) struct Send {
 
     /// What to do with symbolic links in a directory
     #[arg(long, value_name = "POLICY", default_value = "skip", help_heading = "Files")]
+    #[arg(value_parser = values::choice(Links::as_str, &LINKS))]
     pub(crate) links: Links,
 
     /// Give up after COUNT failed reconnects in a row
@@ -125,7 +127,7 @@ pub(crate) struct Send {
     /// WebSocket implementation
     #[cfg_attr(feature = "library-engine", doc = " (library: ws:// only)")]
     #[arg(long, value_name = "ENGINE", default_value = "own", help_heading = "WebSocket")]
-    #[arg(value_parser = values::engine())]
+    #[arg(value_parser = choices::engine())]
     pub(crate) engine: Engine,
 
     /// Payload size of one WebSocket frame
@@ -320,10 +322,7 @@ pub(crate) struct Connection {
 }
 
 /// Treatment of symbolic links in a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Links {
-    /// Leave them out
-    Skip,
-    /// Send the file or directory that they point to
-    Follow,
-}
+const LINKS: [(Links, &str); 2] = [
+    (Links::Skip, "Leave them out"),
+    (Links::Follow, "Send the file or directory that they point to"),
+];

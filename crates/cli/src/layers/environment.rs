@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction};
 
 use super::flag::{Layered, env_names, is_switch};
-use super::{Assigned, Given, Source, Variables};
+use super::{Given, Source, Variables};
 
 /// A variable that is empty says nothing: that is how a shell or a unit file takes one back.
 pub(super) fn given(
@@ -29,10 +29,10 @@ pub(super) fn given(
         if name == "ANYPORT_PORT" && value.to_string_lossy().starts_with("tcp://") {
             continue;
         }
-        match assigned(argument, value) {
-            Ok(assigned) => {
+        match values(argument, value) {
+            Ok(values) => {
                 let id = argument.get_id().to_string();
-                all.push(Given { id, assigned, source: Source::Environment(name) });
+                all.push(Given { id, values, source: Source::Environment(name) });
             }
             Err(expected) => mistakes.push(format!("{name}: expected {expected}")),
         }
@@ -79,24 +79,23 @@ fn is_alike(one: &str, other: &str) -> bool {
 /// Variables of ours that set no flag.
 const OTHERS: [&str; 3] = ["ANYPORT_LOG", "ANYPORT_TOKEN", "ANYPORT_DETACHED"];
 
-fn assigned(argument: &Arg, value: OsString) -> Result<Assigned, &'static str> {
+fn values(argument: &Arg, value: OsString) -> Result<Vec<OsString>, &'static str> {
     let text = value.to_str();
     if is_switch(argument) {
         return match text.map(str::to_ascii_lowercase).as_deref() {
-            Some("true" | "1" | "yes" | "on") => Ok(Assigned::Switch(true)),
-            Some("false" | "0" | "no" | "off") => Ok(Assigned::Switch(false)),
+            Some("true" | "1" | "yes" | "on") => Ok(vec!["true".into()]),
+            Some("false" | "0" | "no" | "off") => Ok(vec!["false".into()]),
             _ => Err("true or false"),
         };
     }
     match (argument.get_action(), text) {
-        (ArgAction::Count, text) => {
-            let times = text.and_then(|text| text.parse().ok());
-            times.map(Assigned::Times).ok_or("a number from 0 to 255")
+        (ArgAction::Count, text) if text.is_none_or(|text| text.parse::<u8>().is_err()) => {
+            Err("a number from 0 to 255")
         }
         // Addresses and origins hold no blanks, and some hold commas.
         (ArgAction::Append, Some(text)) if argument.get_value_delimiter().is_none() => {
-            Ok(Assigned::Values(text.split_whitespace().map(OsString::from).collect()))
+            Ok(text.split_whitespace().map(OsString::from).collect())
         }
-        _ => Ok(Assigned::Values(vec![value])),
+        _ => Ok(vec![value]),
     }
 }

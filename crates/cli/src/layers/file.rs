@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::flag::{Layered, is_secret, is_switch, key};
-use super::{Assigned, Given, Position, Source};
+use super::{Given, Position, Source};
 
 /// Reads it; whatever is wrong goes to `mistakes`, all of it at once.
 pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<String>) -> Vec<Given> {
@@ -37,7 +37,7 @@ pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<Strin
         let at = place(path, &text, word.span().start);
         let word = word.get_ref().as_ref();
         match entry(word, value, layered) {
-            Ok((argument, assigned)) => {
+            Ok((argument, values)) => {
                 let id = argument.get_id().to_string();
                 match all.iter().find(|(_, given)| given.id == id) {
                     Some((first, Given { source: Source::File(Position { line, .. }), .. })) => {
@@ -46,7 +46,7 @@ pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<Strin
                     }
                     _ => {
                         let at = place(path, &text, value.span().start);
-                        all.push((word, Given { id, assigned, source: Source::File(at) }));
+                        all.push((word, Given { id, values, source: Source::File(at) }));
                     }
                 }
             }
@@ -60,15 +60,15 @@ fn entry<'a>(
     word: &str,
     value: &Spanned<DeValue<'_>>,
     layered: &Layered<'a>,
-) -> Result<(&'a Arg, Assigned), String> {
+) -> Result<(&'a Arg, Vec<OsString>), String> {
     let Some(argument) = layered.by_key(word) else { return Err(unknown(word, value, layered)) };
     if !layered.is_key(argument) {
         return Err(format!(
             "{word} cannot be set in the file itself; use --{word} or the environment"
         ));
     }
-    let assigned = assigned(argument, value.get_ref());
-    assigned.map(|assigned| (argument, assigned)).map_err(|expected| {
+    let values = values(argument, value.get_ref());
+    values.map(|values| (argument, values)).map_err(|expected| {
         let found = match is_secret(argument) {
             true => String::new(),
             false => format!(", not {}", described(value.get_ref())),
@@ -77,27 +77,23 @@ fn entry<'a>(
     })
 }
 
-fn assigned(argument: &Arg, value: &DeValue<'_>) -> Result<Assigned, &'static str> {
+fn values(argument: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>, &'static str> {
     if is_switch(argument) {
-        return value.as_bool().map(Assigned::Switch).ok_or("true or false");
+        return value.as_bool().map(|on| vec![on.to_string().into()]).ok_or("true or false");
     }
-    match (argument.get_action(), value) {
-        (ArgAction::Count, DeValue::Integer(times)) => {
-            times.as_str().parse().map(Assigned::Times).map_err(|_| "a number from 0 to 255")
+    let (expected, values) = match (argument.get_action(), value) {
+        (ArgAction::Count, value) => {
+            let times = one(value).filter(|_| matches!(value, DeValue::Integer(_)));
+            let fits = |times: &OsString| times.to_str().is_some_and(|t| t.parse::<u8>().is_ok());
+            ("a number from 0 to 255", times.filter(fits).map(|times| vec![times]))
         }
-        (ArgAction::Count, _) => Err("a number from 0 to 255"),
         (ArgAction::Append, DeValue::Array(values)) => {
-            let values = values.iter().map(|value| one(value.get_ref()));
-            let values: Option<Vec<_>> = values.collect();
-            values.map(Assigned::Values).ok_or("a list of strings")
+            ("a list of strings", values.iter().map(|value| one(value.get_ref())).collect())
         }
-        (ArgAction::Append, value) => {
-            one(value).map(|value| Assigned::Values(vec![value])).ok_or("a list of strings")
-        }
-        (_, value) => {
-            one(value).map(|value| Assigned::Values(vec![value])).ok_or("a string or a number")
-        }
-    }
+        (ArgAction::Append, value) => ("a list of strings", one(value).map(|one| vec![one])),
+        (_, value) => ("a string or a number", one(value).map(|one| vec![one])),
+    };
+    values.ok_or(expected)
 }
 
 /// A value as it would be typed.

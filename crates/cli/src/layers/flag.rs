@@ -1,17 +1,18 @@
-//! Which flags have layers, and what they are called there.
+//! Flags that have layers, and their names there.
 
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command};
 
-use super::{Assigned, Given, Source, gist};
+use super::{Given, Source, gist};
+use crate::flags::help::value_name;
 
-/// What a higher layer says something of.
+/// A flag that a higher layer sets.
 #[derive(Debug)]
 pub(super) struct Above<'a> {
     pub(super) argument: &'a Arg,
-    /// A switch that is off has nothing against any other flag.
+    /// A switch that is off conflicts with no other flag.
     pub(super) in_effect: bool,
 }
 
@@ -64,18 +65,16 @@ impl<'a> Layered<'a> {
         self.command?.get_arguments().find(|argument| argument.get_long() == Some(&long))
     }
 
-    /// What is wrong with a value, by the parser of its flag.
+    /// Returns the mistake in a value, by the parser of its flag.
     pub(super) fn mistake(&self, program: &Command, given: &Given) -> Option<String> {
         let (command, argument) = (self.command?, self.argument(&given.id)?);
+        if !argument.get_action().takes_values() {
+            return None;
+        }
         let mut line: Vec<OsString> = vec![program.get_name().into(), command.get_name().into()];
-        line.extend(as_typed(argument, &given.assigned));
+        line.extend(given.values.iter().flat_map(|value| as_typed(argument, value)));
         let error = program.clone().try_get_matches_from(line).err()?;
-        let about_others = [
-            ErrorKind::MissingRequiredArgument,
-            ErrorKind::ArgumentConflict,
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
-        ];
-        if about_others.contains(&error.kind()) {
+        if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
             return None;
         }
         let why = match is_secret(argument) {
@@ -88,64 +87,77 @@ impl<'a> Layered<'a> {
         })
     }
 
-    /// Whether a higher layer speaks of it, or wants something that cannot be together with it.
-    pub(super) fn is_overruled(&self, argument: &Arg, assigned: &[Above<'_>]) -> bool {
-        let Some(command) = self.command else { return true };
-        let conflict = |one: &Arg, other: &Arg| {
-            !one.is_global_set()
-                && command
-                    .get_arg_conflicts_with(one)
-                    .iter()
-                    .any(|arg| arg.get_id() == other.get_id())
-        };
-        assigned.iter().any(|above| {
-            let Above { argument: above, in_effect } = above;
-            let conflicts = conflict(above, argument) || conflict(argument, above);
-            above.get_id() == argument.get_id() || (*in_effect && conflicts)
+    /// Returns the first conflict between values of one layer.
+    pub(super) fn conflict(&self, layer: &[Given]) -> Option<String> {
+        let mut pairs = layer
+            .iter()
+            .enumerate()
+            .flat_map(|(number, one)| layer.iter().skip(number + 1).map(move |other| (one, other)));
+        pairs.find_map(|(given, other)| {
+            let (one, two) = (self.above(given)?, self.above(other)?);
+            let conflicts = one.in_effect && two.in_effect;
+            let conflicts = conflicts && self.is_conflict(one.argument, two.argument);
+            let (one, two) = (key(one.argument), shown(two.argument));
+            conflicts.then(|| {
+                format!(
+                    "the argument '--{one}' cannot be used with '{two}' (--{one} from {}, --{} \
+                    from {})",
+                    given.source,
+                    other.id.replace('_', "-"),
+                    other.source
+                )
+            })
         })
     }
 
-    /// The command line, with what lower layers add to it.
-    pub(super) fn with_lower(&self, arguments: &[OsString], lower: &[Given]) -> Vec<OsString> {
-        let lower =
-            lower.iter().filter_map(|given| Some((self.argument(&given.id)?, &given.assigned)));
-        let (positionals, flags): (Vec<_>, Vec<_>) =
-            lower.partition(|(argument, _)| argument.is_positional());
-        let end = arguments.iter().position(|argument| argument == "--");
-        let (before, after) = arguments.split_at(end.unwrap_or(arguments.len()));
-        let mut all = before.to_vec();
-        all.extend(flags.iter().flat_map(|(argument, assigned)| as_typed(argument, assigned)));
-        all.extend_from_slice(after);
-        if end.is_none() && !positionals.is_empty() {
-            all.push("--".into());
+    fn is_conflict(&self, one: &Arg, other: &Arg) -> bool {
+        let names = |one: &Arg, other: &Arg| {
+            let conflicts = self.command.filter(|_| !one.is_global_set());
+            let conflicts = conflicts.map(|command| command.get_arg_conflicts_with(one));
+            conflicts.into_iter().flatten().any(|arg| arg.get_id() == other.get_id())
+        };
+        names(one, other) || names(other, one)
+    }
+
+    pub(super) fn above(&self, given: &Given) -> Option<Above<'a>> {
+        let argument = self.argument(&given.id)?;
+        let in_effect = !is_switch(argument) || given.values == ["true"];
+        Some(Above { argument, in_effect })
+    }
+
+    /// Whether a higher layer sets the flag, or one that conflicts with it.
+    pub(super) fn is_overruled(&self, argument: &Arg, above: &[Above<'_>]) -> bool {
+        above.iter().any(|Above { argument: above, in_effect }| {
+            above.get_id() == argument.get_id() || (*in_effect && self.is_conflict(above, argument))
+        })
+    }
+
+    /// Makes the value of a lower layer the default of its flag.
+    pub(super) fn apply(&self, program: Command, given: &Given) -> Command {
+        let apply = |arg: Arg| arg.default_values(given.values.clone()).required(false);
+        let of_command = self.command.filter(|command| {
+            command.get_arguments().any(|argument| argument.get_id() == given.id.as_str())
+        });
+        match of_command {
+            Some(command) => program
+                .mut_subcommand(command.get_name(), |command| command.mut_arg(&given.id, apply)),
+            None => program.mut_arg(&given.id, apply),
         }
-        all.extend(positionals.iter().flat_map(|(_, assigned)| match assigned {
-            Assigned::Values(values) => values.clone(),
-            Assigned::Switch(_) | Assigned::Times(_) => Vec::new(),
-        }));
-        all
     }
 }
 
-/// How it would be typed.
-fn as_typed(argument: &Arg, assigned: &Assigned) -> Vec<OsString> {
-    let long = argument.get_long().map(|long| format!("--{long}"));
-    match (assigned, long) {
-        (Assigned::Switch(on), Some(long)) => on.then(|| long.into()).into_iter().collect(),
-        (Assigned::Times(times), Some(long)) => vec![long.into(); usize::from(*times)],
-        (Assigned::Values(values), Some(long)) => {
-            let joined = values.iter().map(|value| {
-                let mut joined = OsString::from(format!("{long}="));
-                joined.push(value);
-                joined
-            });
-            joined.collect()
-        }
-        (Assigned::Values(values), None) => {
-            std::iter::once("--".into()).chain(values.iter().cloned()).collect()
-        }
-        (Assigned::Switch(_) | Assigned::Times(_), None) => Vec::new(),
+/// Returns a value as it would be typed.
+fn as_typed(argument: &Arg, value: &OsString) -> [OsString; 2] {
+    match argument.get_long() {
+        Some(long) => [format!("--{long}").into(), value.clone()],
+        None => ["--".into(), value.clone()],
     }
+}
+
+/// Returns a flag as clap shows it: `--only <PROTOCOL>`.
+fn shown(argument: &Arg) -> String {
+    let value = value_name(argument).map(|name| format!(" <{name}>")).unwrap_or_default();
+    format!("--{}{value}", key(argument))
 }
 
 /// The name of a setting: that of its flag, without the dashes before it.

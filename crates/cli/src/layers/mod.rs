@@ -1,14 +1,13 @@
 //! Settings come in layers: defaults, then a file, then the environment, then the command line.
 //!
 //! ```text
-//!   anyport.toml ──► entries ─┐
-//!   ANYPORT_…    ─────────────┴► what no higher layer says, as flags ─┐
-//!   command line ─────────────────────────────────────────────────────┴► the one parser of flags
+//!   anyport.toml ──► values ─┐
+//!   ANYPORT_…    ──► values ─┴► the highest layer's value of a flag is its default ─┐
+//!   command line ───────────────────────────────────────────────────────────────────┴► one parser
 //! ```
 //!
-//! Keys and variables are not listed anywhere: they are read off the flags, so that none can be
-//! forgotten. What a lower layer says is given to the parser as if it had been typed, so that there
-//! is one meaning and one error text.
+//! Keys and variables are derived from the flags, so there is no list of them to keep in sync. Each
+//! value of a layer is parsed by the parser of its flag, so there is one meaning and one error text.
 
 mod environment;
 mod file;
@@ -30,21 +29,21 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use crate::flags::{self, Anyport};
 use flag::{Above, Layered, with_opposites};
 
-/// What was asked for, in all layers together.
+/// The flags of all layers together.
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) flags: Anyport,
     /// Every setting of the command, where it has layers.
     pub(crate) settings: Vec<Setting>,
-    /// So that it can be asked again.
+    /// The command line, for a reload.
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// A setting as it is in the end.
+/// The effective value of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) key: String,
-    /// As they would be written on a command line; none where it is not set.
+    /// As on a command line; empty where it is not set.
     pub(crate) values: Vec<OsString>,
     pub(crate) source: Source,
 }
@@ -66,33 +65,26 @@ pub(crate) struct Position {
     pub(crate) column: usize,
 }
 
-/// What a lower layer says of one flag.
+/// The value of a flag in a lower layer.
 #[derive(Debug, Clone)]
 struct Given {
     id: String,
-    assigned: Assigned,
+    /// As on a command line; `true` or `false` for a switch, a number for a flag that counts.
+    values: Vec<OsString>,
     source: Source,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Assigned {
-    Switch(bool),
-    /// How often a flag that counts was given.
-    Times(u8),
-    Values(Vec<OsString>),
-}
-
-/// Why nothing can be done.
+/// The error of [`parse`].
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// The command line; or it asks for help.
+    /// Of the command line, or a request for help.
     Usage(clap::Error),
-    /// Lower layers: all that is wrong with them.
+    /// All mistakes of the lower layers.
     Mistakes(Vec<String>),
 }
 
 impl Refusal {
-    /// For people, a line each.
+    /// Returns a line for each mistake.
     pub(crate) fn lines(&self) -> Vec<String> {
         match self {
             Self::Usage(error) => vec![gist(error)],
@@ -101,20 +93,20 @@ impl Refusal {
     }
 }
 
-/// Asks for a variable of the environment.
+/// Returns a variable of the environment.
 pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The program's own environment.
+/// Returns a variable of the environment of this process.
 pub(crate) fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// The program with all its flags, as it is parsed.
+/// Returns the program with all its flags, as it is parsed.
 pub(crate) fn program() -> Command {
     with_opposites(flags::program())
 }
 
-/// Puts the layers together.
+/// Merges the layers.
 ///
 /// # Errors
 /// A request for help counts as one.
@@ -140,31 +132,28 @@ pub(crate) fn parse(arguments: Vec<OsString>, variables: Variables<'_>) -> Resul
         return Err(Refusal::Mistakes(mistakes));
     }
     let typed = layered.arguments().filter(|argument| is_typed(matches, &layered, argument));
-    let mut assigned: Vec<Above<'_>> =
+    let mut above: Vec<Above<'_>> =
         typed.map(|argument| Above { argument, in_effect: is_said(matches, argument) }).collect();
-    let mut lower = Vec::new();
-    for layer in [in_environment, in_file] {
-        let fits = |given: &Given| {
-            layered
-                .argument(&given.id)
-                .filter(|argument| !layered.is_overruled(argument, &assigned))
-        };
-        let new: Vec<Given> = layer.into_iter().filter(|given| fits(given).is_some()).collect();
-        assigned.extend(new.iter().filter_map(|given| {
-            let argument = layered.argument(&given.id)?;
-            Some(Above { argument, in_effect: given.assigned != Assigned::Switch(false) })
-        }));
-        lower.extend(new);
+    let mut lower: Vec<Given> = Vec::new();
+    for mut layer in [in_environment, in_file] {
+        layer.retain(|given| {
+            let argument = layered.argument(&given.id);
+            argument.is_some_and(|argument| !layered.is_overruled(argument, &above))
+        });
+        if let Some(conflict) = layered.conflict(&layer) {
+            return Err(Refusal::Mistakes(vec![conflict]));
+        }
+        above.extend(layer.iter().filter_map(|given| layered.above(given)));
+        lower.extend(layer);
     }
-    let all = layered.with_lower(&arguments, &lower);
-    let matches = program.clone().try_get_matches_from(all);
-    let matches = matches.map_err(|error| unfit(error, &layered, &lower))?;
+    let merged = lower.iter().fold(program.clone(), |program, given| layered.apply(program, given));
+    let matches = merged.try_get_matches_from(&arguments).map_err(Refusal::Usage)?;
     let settings = settings(&matches, &layered, &lower);
     let flags = Anyport::from_arg_matches(&matches).map_err(Refusal::Usage)?;
     Ok(Parsed { flags, settings, arguments })
 }
 
-/// What the command line says by itself. That something is missing may be mended by a lower layer.
+/// Parses the command line alone. A lower layer may set a required flag that it lacks.
 fn typed(program: &Command, arguments: &[OsString]) -> Result<ArgMatches, Refusal> {
     match program.clone().try_get_matches_from(arguments) {
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
@@ -176,16 +165,16 @@ fn typed(program: &Command, arguments: &[OsString]) -> Result<ArgMatches, Refusa
     }
 }
 
-/// Whether the command line says something of it, itself or by its opposite.
+/// Whether the command line sets a flag, by itself or by its opposite.
 fn is_typed(matches: &ArgMatches, layered: &Layered<'_>, argument: &Arg) -> bool {
     let opposite = layered.opposite(argument);
     is_said(matches, argument) || opposite.is_some_and(|opposite| is_said(matches, opposite))
 }
 
 fn is_said(matches: &ArgMatches, argument: &Arg) -> bool {
-    // What clap asks the environment for by itself comes from above the file, too.
-    let assigned = [ValueSource::CommandLine, ValueSource::EnvVariable];
-    matches.value_source(argument.get_id().as_str()).is_some_and(|from| assigned.contains(&from))
+    // Variables that clap reads by itself override the file, too.
+    let said = [ValueSource::CommandLine, ValueSource::EnvVariable];
+    matches.value_source(argument.get_id().as_str()).is_some_and(|from| said.contains(&from))
 }
 
 fn file_to_read(
@@ -198,24 +187,7 @@ fn file_to_read(
         return Some(path.clone());
     }
     let given = in_environment.iter().find(|given| given.id == argument.get_id().as_str())?;
-    match &given.assigned {
-        Assigned::Values(values) => values.first().map(PathBuf::from),
-        _ => None,
-    }
-}
-
-/// Flags that do not go together, with where those stand that nobody typed.
-fn unfit(error: clap::Error, layered: &Layered<'_>, lower: &[Given]) -> Refusal {
-    let gist = gist(&error);
-    let place = |given: &Given| {
-        let flag = format!("--{}", layered.argument(&given.id)?.get_long()?);
-        gist.contains(&flag).then(|| format!("{flag} from {}", given.source))
-    };
-    let places: Vec<_> = lower.iter().filter_map(place).collect();
-    if places.is_empty() {
-        return Refusal::Usage(error);
-    }
-    Refusal::Mistakes(vec![format!("{gist} ({})", places.join(", "))])
+    given.values.first().map(PathBuf::from)
 }
 
 fn settings(matches: &ArgMatches, layered: &Layered<'_>, lower: &[Given]) -> Vec<Setting> {
@@ -235,7 +207,7 @@ fn settings(matches: &ArgMatches, layered: &Layered<'_>, lower: &[Given]) -> Vec
     layered.arguments().filter(|argument| layered.is_key(argument)).map(setting).collect()
 }
 
-/// What clap says against something, in one line and without advice.
+/// Returns an error of clap in one line and without advice.
 fn gist(error: &clap::Error) -> String {
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();

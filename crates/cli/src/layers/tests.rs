@@ -56,7 +56,7 @@ fn each_layer_beats_those_below_it() {
     let file = "max-conns = 2";
     let variable = [("ANYPORT_MAX_CONNS", "3")];
     let max_conns = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
-        serve(arguments, file, variables).max_conns
+        serve(arguments, file, variables).limits.max_conns
     };
     assert_eq!(max_conns(&[], "", &[]), 1024);
     assert_eq!(max_conns(&[], file, &[]), 2);
@@ -127,7 +127,7 @@ fn both_names_of_an_option_in_one_layer_are_an_error_that_names_both() {
 #[test]
 fn a_switch_can_be_taken_back_above() {
     let open = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
-        serve(arguments, file, variables).open
+        serve(arguments, file, variables).listening.open
     };
     assert!(open(&[], "open = true", &[]));
     assert!(!open(&[], "open = true", &[("ANYPORT_OPEN", "off")]));
@@ -135,8 +135,8 @@ fn a_switch_can_be_taken_back_above() {
     assert!(open(&["--open"], "open = false", &[("ANYPORT_OPEN", "no")]));
     assert!(open(&["--no-open", "--open"], "", &[]));
     // The opposite of what begins with no.
-    assert!(serve(&[], "no-detect = true", &[]).no_detect);
-    assert!(!serve(&["--detect"], "no-detect = true", &[]).no_detect);
+    assert!(serve(&[], "no-detect = true", &[]).detection.no_detect);
+    assert!(!serve(&["--detect"], "no-detect = true", &[]).detection.no_detect);
     // And one that counts.
     let verbose = |arguments: &[&str], file| {
         layers(&[&["serve"], arguments].concat(), file, &[]).unwrap().flags.verbose
@@ -148,7 +148,7 @@ fn a_switch_can_be_taken_back_above() {
 #[test]
 fn a_list_is_replaced_and_not_continued() {
     let only = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
-        let names = serve(arguments, file, variables).only;
+        let names = serve(arguments, file, variables).detection.only;
         names.iter().map(|name| format!("{name:?}").to_lowercase()).collect::<Vec<_>>()
     };
     assert_eq!(only(&[], r#"only = ["raw", "http"]"#, &[]), ["raw", "http"]);
@@ -157,23 +157,26 @@ fn a_list_is_replaced_and_not_continued() {
     assert_eq!(only(&["--only", "tls"], r#"only = ["raw"]"#, &[]), ["tls"]);
     assert!(only(&[], "only = []", &[]).is_empty());
     let addresses = [("ANYPORT_BIND", "127.0.0.1:1  [::1]:2")];
-    assert_eq!(serve(&[], "", &addresses).bind, ["127.0.0.1:1", "[::1]:2"]);
+    assert_eq!(serve(&[], "", &addresses).listening.bind, ["127.0.0.1:1", "[::1]:2"]);
     let listen = [("ANYPORT_LISTEN", "any://127.0.0.1:1?only=raw,http echo://127.0.0.1:2")];
-    assert_eq!(serve(&[], "", &listen).listen.len(), 2);
+    assert_eq!(serve(&[], "", &listen).listening.listen.len(), 2);
 }
 
 #[test]
 fn what_cannot_be_together_with_what_is_said_above_is_left_out() {
     let both = serve(&["--no-detect"], r#"only = ["raw"]"#, &[]);
-    assert!(both.no_detect && both.only.is_empty());
+    assert!(both.detection.no_detect && both.detection.only.is_empty());
     let both = serve(&[], "no-detect = true", &[("ANYPORT_ONLY", "raw")]);
-    assert!(!both.no_detect && both.only.len() == 1);
+    assert!(!both.detection.no_detect && both.detection.only.len() == 1);
     // What is switched off has nothing against others.
     for (typed, variables) in [(&["--detect"][..], &[][..]), (&[], &[("ANYPORT_NO_DETECT", "no")])]
     {
         let file = "no-detect = true\nonly = [\"raw\"]";
         let one = serve(typed, file, variables);
-        assert!(!one.no_detect && one.only.len() == 1, "{typed:?} {variables:?}");
+        assert!(
+            !one.detection.no_detect && one.detection.only.len() == 1,
+            "{typed:?} {variables:?}"
+        );
     }
     let line = ["ls", "tls://localhost/", "--no-insecure"];
     let pin = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
@@ -343,9 +346,9 @@ fn a_secret_is_in_no_message() {
     let secret = Arg::new("token").long("token").hide_env_values(true).value_parser(parser);
     let program = Command::new("anyport").subcommand(Command::new("serve").arg(secret));
     let layered = Layered::of(&program, "serve");
-    let assigned = Assigned::Values(vec!["sesame".into()]);
+    let values = vec!["sesame".into()];
     let source = Source::Environment("ANYPORT_TOKEN".to_owned());
-    let given = Given { id: "token".to_owned(), assigned, source };
+    let given = Given { id: "token".to_owned(), values, source };
     let mistake = layered.mistake(&program, &given);
     assert_eq!(mistake.as_deref(), Some("ANYPORT_TOKEN: invalid value"));
 }

@@ -245,7 +245,7 @@ impl Preface {
                 let reply = match verb {
                     Verb::Time => Reply::Time(now_line()),
                     Verb::Greet => Reply::Greeting(self.context.config.greeting.to_string()),
-                    Verb::Help => Reply::Help(help::lines(self.context.config.file_access)),
+                    Verb::Help => Reply::Help(help::lines(self.context.config.startup.file_access)),
                 };
                 replies.extend_from_slice(reply.to_line().as_bytes());
             }

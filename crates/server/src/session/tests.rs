@@ -346,7 +346,7 @@ fn dt_1_seven_headers_and_a_broken_eighth_are_raw() {
 fn compressing(path: &str) -> AnySession {
     let scratch = tempfile::tempdir().unwrap();
     let mut config = Config::new(scratch.path());
-    (config.deflate, config.sink) = (true, crate::config::SinkKind::Discard);
+    (config.deflate, config.startup.sink) = (true, crate::config::SinkKind::Discard);
     let context = context(config, &Arc::default());
     let rooms = context.rooms.clone();
     let mut session = AnySession::new(DetectedProtocol::Http1, context).unwrap();

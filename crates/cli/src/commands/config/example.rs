@@ -6,7 +6,8 @@ use anyhow::Context;
 use anyport_console::{Exit, Failure, write_stdout};
 use clap::{Arg, ArgAction};
 
-use crate::{layers, reload};
+use crate::layers;
+use crate::setting::Restart;
 
 pub(super) fn run() -> Result<Exit, Failure> {
     write_stdout(&example()).context("cannot write to stdout")?;
@@ -55,7 +56,7 @@ fn entry(argument: &Arg) -> String {
             fill("# -", &format!("{}: {meaning}", value.get_name()), &mut text);
         }
     }
-    if reload::NEEDS_A_RESTART.contains(&key.as_str()) {
+    if matches!(argument.get(), Some(Restart::Always | Restart::ToListenElsewhere)) {
         text.push_str("# A change needs a restart of the server.\n");
     }
     let default: Vec<_> =

@@ -95,8 +95,8 @@ impl Source {
 
 impl Files {
     pub(crate) fn open(config: &Config, events: Arc<Events>) -> io::Result<Self> {
-        let store = Arc::new(Store::open(&config.directory, settings(config))?);
-        if config.stores_files() {
+        let store = Arc::new(Store::open(&config.startup.directory, settings(config))?);
+        if config.startup.stores_files() {
             // The operator who starts the server learns that it cannot write, not its first client.
             for lack in store.now().probe()? {
                 tracing::warn!("the file system of the served directory has {lack}");
@@ -110,9 +110,9 @@ impl Files {
             store,
             memory: Arc::new(Budget::new(config.max_memory)),
             writers: Arc::default(),
-            access: config.file_access,
+            access: config.startup.file_access,
             taking_over: Arc::new(Semaphore::new(waiting::TAKING_OVER)),
-            sink: config.sink,
+            sink: config.startup.sink,
             digest: config.digest,
             max_size: config.max_size,
             on_exists: config.on_exists,
@@ -418,14 +418,14 @@ const ALLOW_OVERWRITING: &str =
 /// # Errors
 /// The directory cannot be opened.
 pub(crate) fn quota_excess(config: &Config) -> io::Result<Option<String>> {
-    let store = Store::inspect(&config.directory, settings(config))?;
+    let store = Store::inspect(&config.startup.directory, settings(config))?;
     Ok(store.excess().map(excess_text))
 }
 
 /// The store's settings.
 fn settings(config: &Config) -> Settings {
     Settings {
-        stores_files: config.stores_files(),
+        stores_files: config.startup.stores_files(),
         fsync: config.fsync == Fsync::File,
         keep_partial: config.keep_partial,
         max_partial: config.max_partial,

@@ -79,7 +79,7 @@ pub(crate) fn open(
     }
     if head.method == Method::OPTIONS {
         let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
-        let allow = (resource.methods)(context.config.file_access);
+        let allow = (resource.methods)(context.config.startup.file_access);
         return Opened::Answer(answer.with(header::ALLOW, allow));
     }
     (resource.open)(&Request { context, head, framing, rest, asked })
@@ -92,7 +92,7 @@ fn check(
     resource: &Resource,
     asked: &Asked,
 ) -> Result<(), Answer> {
-    let (method, allow) = (&head.method, (resource.methods)(context.config.file_access));
+    let (method, allow) = (&head.method, (resource.methods)(context.config.startup.file_access));
     // What the access to files refuses is answered with 403 and that reason by the service.
     let known_here = (resource.methods)(FileAccess::ReadWrite);
     let refuse = |status, code, reason: String| {

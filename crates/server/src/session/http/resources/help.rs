@@ -12,7 +12,7 @@ use crate::session::http::handler::{Opened, Request};
 pub(super) fn open(request: &Request<'_>) -> Opened {
     let head = request.head;
     let language = language::preferred(head, &LANGUAGES);
-    let text = text(head.host(), language, request.context.config.file_access);
+    let text = text(head.host(), language, request.context.config.startup.file_access);
     let answer = Answer::fresh(text).with(header::CONTENT_LANGUAGE, language);
     Opened::Answer(answer.with(header::VARY, header::ACCEPT_LANGUAGE.as_str()))
 }
