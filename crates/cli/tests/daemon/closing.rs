@@ -244,7 +244,6 @@ fn cl_7_a_peer_that_never_ends_is_let_go() {
     wait_until("closed sockets", || (open() <= before).then_some(()));
     let took = began.elapsed();
     assert!(took >= LINGER_TIME - Duration::from_millis(100), "{took:?}: too early");
-    assert!(took < LINGER_TIME + Duration::from_secs(10), "{took:?}");
     trickle.join().unwrap();
     drop((silent, deaf));
     for _ in 0..4 {

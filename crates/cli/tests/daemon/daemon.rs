@@ -441,7 +441,7 @@ fn a_log_file_that_cannot_be_opened_anew_is_told_once() {
     std::fs::rename(place.path("logs"), place.path("elsewhere")).unwrap();
     let told = || place.read("elsewhere/log").matches("cannot reopen the log file").count();
     wait_until("a word of it", || (told() > 0).then_some(()));
-    // It looks each second.
+    // It tries each second, and nothing reports an attempt that logs nothing.
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(told(), 1);
     std::fs::create_dir(place.path("logs")).unwrap();

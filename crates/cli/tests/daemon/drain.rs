@@ -85,7 +85,6 @@ fn a_hundred_transfers_and_a_hundred_rooms_end_in_order() {
     assert_eq!(server.wait().code(), Some(0));
     let took = stopped.elapsed();
     assert!(took >= grace, "{took:?}: they had {grace:?}");
-    assert!(took < grace + Duration::from_secs(20), "{took:?}");
     let published = server.published();
     assert_eq!(published.len(), 50, "{published:?}");
     drop(still);
@@ -192,6 +191,8 @@ fn who_waits_for_a_pipe_on_a_thread_of_its_own_is_told_at_once() {
 fn datagrams_end_with_the_listener() {
     let mut server = Server::start_listening(&["any://127.0.0.1:0", "echo://127.0.0.1:0"], &[]);
     let mut held = half(&server, "held");
+    // A connection that has sent nothing when the server stops is closed.
+    server.growing_part();
     let echo = server.addresses()[1];
     let mut talking = TcpStream::connect(echo).unwrap();
     talking.write_all(b"x\n").unwrap();
@@ -275,7 +276,7 @@ fn who_waits_for_more_of_a_pipe_costs_nothing_while_draining() {
     server.says("stopping");
     // Not how fast it is, but how much it does: a loop that spins takes a processor.
     let before = server.processor_time();
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(1)); // CPU time: load of the machine does not count
     let busy = server.processor_time() - before;
     assert!(busy < Duration::from_millis(250), "{busy:?} of a second");
     giver.write_all(b"rest").unwrap();

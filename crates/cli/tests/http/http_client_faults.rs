@@ -4,7 +4,6 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,10 +20,10 @@ use anyport_testkit::harness::{
 /// The path of a request, and the connection that it came over.
 type Stored = Arc<Mutex<Vec<(usize, String)>>>;
 
-/// A server that takes every file over HTTP/2 under TLS, but refuses the first stream that it sees:
-/// nothing was done with it, so it may come again (RFC 9113 §8.7). The others are answered a while
-/// after that.
-fn refusing_one_stream() -> (SocketAddr, Stored) {
+/// Starts a server that accepts files over HTTP/2 under TLS. When `count` streams are open on its
+/// first connection, it refuses the first one, which may be retried because nothing was done with
+/// it (RFC 9113 §8.7), and then answers the others.
+fn refusing_one_stream(count: usize) -> (SocketAddr, Stored) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let mut config = rustls::ServerConfig::builder()
@@ -40,30 +39,34 @@ fn refusing_one_stream() -> (SocketAddr, Stored) {
     let tell = stored.clone();
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let seen = Arc::new(AtomicUsize::new(0));
         for number in 0.. {
             let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, seen, tell) = (acceptor.clone(), seen.clone(), tell.clone());
+            let (acceptor, tell) = (acceptor.clone(), tell.clone());
             tokio::spawn(async move {
                 let stream = acceptor.accept(stream).await.unwrap();
                 let mut connection = h2::server::handshake(stream).await.unwrap();
-                while let Some(Ok((request, mut respond))) = connection.accept().await {
-                    if seen.fetch_add(1, Ordering::Relaxed) == 0 {
-                        respond.send_reset(h2::Reason::REFUSED_STREAM);
-                        continue;
-                    }
-                    let tell = tell.clone();
-                    tokio::spawn(async move {
-                        let (head, mut content) = request.into_parts();
-                        while let Some(Ok(piece)) = content.data().await {
-                            let _ = content.flow_control().release_capacity(piece.len());
+                let mut open = Vec::new();
+                while let Some(Ok(stream)) = connection.accept().await {
+                    open.push(stream);
+                    if number == 0 {
+                        if open.len() < count {
+                            continue;
                         }
-                        tell.lock().unwrap().push((number, head.uri.path().to_owned()));
-                        tokio::time::sleep(Duration::from_millis(300)).await;
-                        let created = http::Response::builder().status(201).body(()).unwrap();
-                        let _: h2::SendStream<Bytes> =
-                            respond.send_response(created, true).unwrap();
-                    });
+                        open.remove(0).1.send_reset(h2::Reason::REFUSED_STREAM);
+                    }
+                    for (request, mut respond) in open.drain(..) {
+                        let tell = tell.clone();
+                        tokio::spawn(async move {
+                            let (head, mut content) = request.into_parts();
+                            while let Some(Ok(piece)) = content.data().await {
+                                let _ = content.flow_control().release_capacity(piece.len());
+                            }
+                            tell.lock().unwrap().push((number, head.uri.path().to_owned()));
+                            let created = http::Response::builder().status(201).body(()).unwrap();
+                            let _: h2::SendStream<Bytes> =
+                                respond.send_response(created, true).unwrap();
+                        });
+                    }
                 }
             });
         }
@@ -77,9 +80,9 @@ fn refusing_one_stream() -> (SocketAddr, Stored) {
 
 #[test]
 fn a_stream_that_is_refused_takes_no_other_with_it() {
-    let (address, stored) = refusing_one_stream();
-    let directory = tempfile::tempdir().unwrap();
     let names = ["a", "b", "c", "d"];
+    let (address, stored) = refusing_one_stream(names.len());
+    let directory = tempfile::tempdir().unwrap();
     for (number, name) in names.iter().enumerate() {
         std::fs::write(directory.path().join(name), noise(1000, number as u64)).unwrap();
     }
@@ -146,6 +149,7 @@ fn a_pause_of_the_source_is_no_silence_of_the_server() {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"one, ").unwrap();
+        // Longer than the client waits for an early response.
         std::thread::sleep(Duration::from_millis(2500));
         // A client that has given up has closed it.
         let _ = stdin.write_all(b"two");

@@ -261,6 +261,7 @@ fn ht_8_a_tag_changes_with_the_file() {
     let mut tags = Vec::new();
     for content in ["hello", "jello", "hello"] {
         std::fs::write(&path, content).unwrap();
+        // More than a tick of the kernel, so that the next file has another time.
         std::thread::sleep(Duration::from_millis(20));
         tags.push(field(&get(&server, "/x", ""), "ETag").to_owned());
     }

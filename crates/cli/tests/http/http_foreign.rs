@@ -6,12 +6,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use anyport_testkit::noise;
 use tempfile::TempDir;
 
 use anyport_testkit::harness::http::{respond, scripted_server};
+use anyport_testkit::harness::wire::wait_until_read;
 use anyport_testkit::harness::{
     Outcome, Running, Sample, anyport, anyport_command, assert_same_bytes, peer, wait_until,
 };
@@ -406,20 +406,19 @@ fn a_server_that_says_nothing_is_given_up() {
     });
     let url = format!("http://{address}/x");
     let sample = Sample::sparse("x", 64 * 1024 * 1024);
-    let began = Instant::now();
     let patience = ["--timeout", "300ms", "--retry", "0"];
     let told = anyport(&[&["send"], &patience[..], &[sample.path(), &url]].concat()).exits(6);
     told.says("neither accepted data nor replied for too long (--timeout)");
     let told = anyport(&[&["get", &url, "-o", "-"], &patience[..]].concat()).exits(6);
     told.says("no data from the server for too long (--timeout)");
-    assert!(began.elapsed() < anyport_testkit::harness::DEADLINE, "{:?}", began.elapsed());
 }
 
 #[test]
 fn what_is_no_http_is_told_and_not_tried_again() {
     let (address, _) = scripted_server(|_, stream| {
         let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n");
-        std::thread::sleep(Duration::from_millis(100));
+        // Closing with unread bytes resets the connection, and the client might read nothing.
+        wait_until_read(stream);
         false
     });
     let sample = Sample::new("x", b"content");

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyport_testkit::noise;
 
+use anyport_testkit::harness::wire::wait_until_read;
 use anyport_testkit::harness::{
     Outcome, Running, Server, anyport, anyport_command, anyport_with_input, peer, python_with,
     wait_until,
@@ -57,6 +58,7 @@ fn the_end_of_the_input_is_told_and_the_answer_awaited() {
     let (url, server) = serve(|mut stream| {
         let mut question = String::new();
         stream.read_to_string(&mut question).unwrap();
+        // A client that does not wait would have exited by then.
         std::thread::sleep(Duration::from_millis(200));
         stream.write_all(b"a late answer").unwrap();
         question
@@ -130,6 +132,7 @@ fn after_the_servers_fin_the_rest_of_the_input_is_sent() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     child.stdout.take().unwrap().read_exact(&mut [0; 3]).unwrap();
+    // A client that ends with the server's FIN would have exited by then.
     std::thread::sleep(Duration::from_millis(100));
     stdin.write_all(&noise(LARGE, 4)).unwrap();
     drop(stdin);
@@ -196,7 +199,8 @@ fn a_reset_is_a_break_and_what_came_before_is_written() {
         stream.write_all(b"before").unwrap();
         let mut heard = [0; 5];
         stream.read_exact(&mut heard).unwrap();
-        std::thread::sleep(Duration::from_millis(100));
+        // A reset discards what the peer has not read.
+        wait_until_read(&stream);
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     });
     let outcome = anyport_with_input(&["cat", "--no-shutdown", &url], b"hello").exits(6);

@@ -525,7 +525,7 @@ fn who_is_not_heard_for_a_while_is_not_taken_for_dead() {
 /// A person who reads along says nothing for hours; a WebSocket is asked whether it is there.
 #[test]
 fn the_silent_stay_as_long_as_they_are_there() {
-    let server = Server::start(&["--idle-timeout", "400ms"]);
+    let server = Server::start(&["--idle-timeout", "1s"]);
     let mut silent = join(&server, "r as silent");
     let mut dead = websocket(server.port(), "/rooms/r?as=dead&history=0");
     hears(&mut silent, &["* dead joined"]);
@@ -535,6 +535,8 @@ fn the_silent_stay_as_long_as_they_are_there() {
     let mut told = [read_line(&mut silent), read_line(&mut silent)];
     told.sort();
     assert_eq!(told, ["* dead left", "* python joined"]);
+    let mut watch = websocket(server.port(), "/rooms/r?as=watch&history=0");
+    hears(&mut silent, &["* watch joined"]);
     let mut last = None;
     for _ in 0..20 {
         match read_frame(&mut dead) {
@@ -547,7 +549,14 @@ fn the_silent_stay_as_long_as_they_are_there() {
         }
     }
     assert_eq!(last, Some(1008));
-    std::thread::sleep(Duration::from_millis(1500));
+    // Each member is pinged once in an idle timeout, and this one answers.
+    let mut pinged = 0;
+    while pinged < 3 {
+        if let (PING, payload) = read_frame(&mut watch) {
+            watch.write_all(&frame(PONG, &payload)).unwrap();
+            pinged += 1;
+        }
+    }
     say(&mut silent, "still here");
     python.hears("silent: still here");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyport_testkit::{hex, noise};
 use serde_json::Value;
 
-use anyport_testkit::harness::wire::{BINARY, CONTINUATION, PING, PONG, TEXT};
+use anyport_testkit::harness::wire::{BINARY, CONTINUATION, PING, PONG, TEXT, wait_until_read};
 use anyport_testkit::harness::wire::{
     close_frame, connect, fragment, frame, masked, masked_header, read_close,
 };
@@ -36,8 +36,7 @@ fn deliver(server: &Server, bytes: &[u8], cut: Cut) -> String {
         Cut::InTwo(at) => {
             let (first, rest) = bytes.split_at(at.min(bytes.len()));
             stream.write_all(first).unwrap();
-            // The pause is what is tested: much shorter than the detection time.
-            std::thread::sleep(Duration::from_millis(20));
+            wait_until_read(&stream);
             rest
         }
     };

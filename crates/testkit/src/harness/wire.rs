@@ -1,9 +1,9 @@
 //! TCP connections and WebSocket frames (RFC 6455) of a peer that shares no code with the workspace.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 
-use super::waiting::DEADLINE;
+use super::waiting::{DEADLINE, wait_until};
 
 /// The sample key of RFC 6455 §1.3.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -49,6 +49,27 @@ pub fn reset(stream: TcpStream) {
     let mut byte = [0];
     assert_eq!(stream.peek(&mut byte).unwrap(), 1);
     drop(stream);
+}
+
+/// Waits until the peer, a process of this machine, has read everything that was written to an IPv4
+/// connection: its receive queue (`rx_queue` of `/proc/net/tcp`) is empty.
+pub fn wait_until_read(stream: &TcpStream) {
+    let [ours, theirs] = [stream.local_addr(), stream.peer_addr()].map(|address| {
+        let SocketAddr::V4(address) = address.unwrap() else { panic!("no IPv4: {stream:?}") };
+        kernel_notation(address)
+    });
+    let addresses = format!(" {theirs} {ours} ");
+    wait_until("a peer that reads everything", || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let socket = sockets.lines().find(|line| line.contains(&addresses))?;
+        let queues = socket.split_whitespace().nth(4).unwrap();
+        queues.ends_with(":00000000").then_some(())
+    });
+}
+
+/// Returns an address as `/proc/net/tcp` writes it.
+fn kernel_notation(address: SocketAddrV4) -> String {
+    format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
 }
 
 /// Sends `bytes`, shuts down writing, and reads to the end.
