@@ -62,12 +62,12 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
             .try_for_each(|target| get_into(target, &mut stdout(), &options, &mut tell).map(drop)),
         Output::Special(path) => targets.iter().try_for_each(|target| {
             let opened = open_special(path, options.connect.connect_timeout);
-            let mut file = opened.map_err(|source| local("open", path, source))?;
+            let mut file = opened.map_err(|source| Error::local("open", path, source))?;
             get_into(target, &mut file, &options, &mut tell)?;
             // A block device has a cache; a FIFO and a terminal have nothing to sync.
             anyport_store::disk::sync(&file)
                 .map(drop)
-                .map_err(|source| local("finish", path, source))
+                .map_err(|source| Error::local("finish", path, source))
         }),
         Output::At(into) => each(flags, &targets, into, &options, &mut tell),
     };
@@ -192,10 +192,6 @@ enum Output {
     /// A FIFO or a device, which is written to and never replaced.
     Special(PathBuf),
     At(Destination),
-}
-
-fn local(what: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::from(ErrorKind::Local(what, path.to_owned())).because(source)
 }
 
 /// The failure that `error` is; with `--json` it is an event on stdout too.

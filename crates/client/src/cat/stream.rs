@@ -232,10 +232,7 @@ impl Connection {
                             // Why we go (RFC 6455 §7.1.7).
                             let (code, reason) = (violation.close_code(), violation.to_string());
                             sender.close(Some(code), &reason, &mut self.writer.out);
-                            end = Some(Err(Error::at(
-                                self.peer,
-                                ErrorKind::TalkViolation(violation),
-                            )));
+                            end = Some(Err(Error::violation(self.peer, violation, true)));
                             0
                         }
                     };

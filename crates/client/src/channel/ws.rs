@@ -333,8 +333,7 @@ impl WsChannel {
                 Ok((used, Some(event))) => (used, event),
                 Err(violation) => {
                     self.fail(violation);
-                    let peer = self.peer;
-                    return Err(Unheard::Told(Error::at(peer, ErrorKind::Violation(violation))));
+                    return Err(Unheard::Told(Error::violation(self.peer, violation, false)));
                 }
             };
             match event {

@@ -99,7 +99,7 @@ impl Wire {
                 Err(violation) => {
                     // Why we go (RFC 6455 §7.1.7).
                     sender.close(Some(violation.close_code()), &violation.to_string(), out);
-                    return Err(Error::at(peer, ErrorKind::TalkViolation(violation)));
+                    return Err(Error::violation(peer, violation, true));
                 }
             };
             match frame {

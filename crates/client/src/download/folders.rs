@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyport_store::check_name;
 
 use super::Destination;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::target::Place;
 
 /// The directories of one download.
@@ -36,10 +36,8 @@ impl Folders {
         for path in unchecked.iter().rev() {
             check_name(path)?;
         }
-        std::fs::create_dir_all(path).map_err(|source| {
-            let (what, path) = ("create the directory", path.to_owned());
-            Error::from(ErrorKind::Local(what, path)).because(source)
-        })?;
+        std::fs::create_dir_all(path)
+            .map_err(|error| Error::local("create the directory", path, error))?;
         self.checked.extend(unchecked.into_iter().map(Path::to_owned));
         Ok(())
     }

@@ -143,7 +143,7 @@ impl Messages {
             let (used, event) = match receiver.feed(unread) {
                 Ok((_, None)) => (length, None),
                 Ok((used, event)) => (used, event),
-                Err(violation) => return Err(Error::at(peer, ErrorKind::Violation(violation))),
+                Err(violation) => return Err(Error::violation(peer, violation, false)),
             };
             self.start += used;
             match event {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyport_proto::pipe::{PipeKey, Take};
 use anyport_proto::preface::{Reply, take_line, with_token};
 use anyport_proto::transfer::offer::OnExists;
-use anyport_store::{LocalFile, check_replaceable};
+use anyport_store::{LocalError, LocalFile, check_replaceable};
 
 use super::not_written;
 use crate::connect::ConnectOptions;
@@ -43,7 +43,7 @@ pub fn take(
 ) -> Result<Taken, Error> {
     // Looked at before, as what comes through a pipe comes once.
     if on_exists == OnExists::Error && path.symlink_metadata().is_ok() {
-        return Err(Error::from(ErrorKind::Exists(path.to_owned())));
+        return Err(LocalError::Exists(path.to_owned()).into());
     }
     if on_exists == OnExists::Overwrite {
         check_replaceable(path)?;

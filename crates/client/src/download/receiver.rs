@@ -12,7 +12,7 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_store::disk::limited_mode;
-use anyport_store::{LocalFile, VersionKey, hashing, set_modified};
+use anyport_store::{LocalError, LocalFile, VersionKey, hashing, set_modified};
 
 use super::file::{Facts, Sink};
 use super::folders::Folders;
@@ -138,10 +138,7 @@ impl Receiver<'_> {
             Ok(_) => true,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             // A name that this file system cannot have, or below a file: not after all content.
-            Err(source) => {
-                let path = target.to_owned();
-                return Err(Error::from(ErrorKind::Local("store", path)).because(source));
-            }
+            Err(error) => return Err(Error::local("store", target, error)),
         };
         if !exists || self.options.on_exists == OnExists::Rename {
             return Ok(None);
@@ -164,7 +161,7 @@ impl Receiver<'_> {
             }
         }
         match self.options.on_exists {
-            OnExists::Error => Err(Error::from(ErrorKind::Exists(target.to_owned()))),
+            OnExists::Error => Err(LocalError::Exists(target.to_owned()).into()),
             OnExists::Overwrite => Ok(anyport_store::check_replaceable(target).map(|()| None)?),
             OnExists::Rename => Ok(None),
         }

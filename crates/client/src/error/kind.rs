@@ -13,6 +13,7 @@ use anyport_proto::transfer::file_path::PathError;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode, Retry};
 use anyport_proto::ws::Violation;
 use anyport_proto::ws::handshake::ResponseError;
+use anyport_store::LocalError;
 use anyport_tls::TlsError;
 use http::StatusCode;
 
@@ -103,10 +104,13 @@ pub enum ErrorKind {
     Handshake(ResponseError, String),
     /// The response to the handshake is not HTTP.
     NotHttp,
-    /// The server broke a rule of RFC 6455 in a transfer.
-    Violation(Violation),
-    /// The server broke a rule of RFC 6455 in an interactive connection.
-    TalkViolation(Violation),
+    /// The server broke a rule of RFC 6455.
+    Violation {
+        /// The rule.
+        rule: Violation,
+        /// Whether the connection was interactive, and not one for transfers.
+        interactive: bool,
+    },
     /// The library engine gave up.
     Library,
     /// The server refused.
@@ -188,16 +192,8 @@ pub enum ErrorKind {
         /// The digest of what was sent.
         theirs: Digest,
     },
-    /// Another file has this path.
-    Exists(PathBuf),
-    /// Something that is no regular file has the path.
-    NotReplaced(PathBuf, &'static str),
-    /// The file system does not distinguish the path from this other name, which is escaped.
-    StoredAs(PathBuf, String),
-    /// Another process is receiving the file of this path.
-    Busy(PathBuf),
-    /// The local file system refused an operation on a path.
-    Local(&'static str, PathBuf),
+    /// A file cannot be stored at a local path.
+    Local(LocalError),
     /// The output accepts no more, after what the client tried to do.
     Output(&'static str),
     /// The input cannot be read.
@@ -319,7 +315,9 @@ impl ErrorKind {
             }
             Self::Handshake(..) => (REFUSED, None),
             Self::NotHttp | Self::NoFiles => (REFUSED, hint(ANYPORT_HINT)),
-            Self::TalkViolation(_) | Self::Event | Self::LongEvent(_) => (REFUSED, None),
+            Self::Violation { interactive: true, .. } | Self::Event | Self::LongEvent(_) => {
+                (REFUSED, None)
+            }
             Self::Refused(refusal) => (Consequence::of(refusal.code), hint_of(refusal)),
             Self::Closed(code, reason) => {
                 let frames = "frames:// cannot carry a token: use ws:// or tcp:// with \
@@ -376,20 +374,20 @@ impl ErrorKind {
                      again",
                 ),
             ),
-            Self::Exists(_) => (
+            Self::Local(LocalError::Exists(_)) => (
                 FILE,
                 hint("use --on-exists overwrite to replace it, or --on-exists rename to keep both"),
             ),
-            Self::NotReplaced(..) => {
+            Self::Local(LocalError::NotReplaced(..)) => {
                 (LOCAL, hint("only regular files are replaced; give another name with -o"))
             }
-            Self::StoredAs(..) => (
+            Self::Local(LocalError::StoredAs(..)) => (
                 FILE,
                 hint("receive it into another directory, or use --on-exists rename to keep both"),
             ),
-            Self::Busy(_) => (FILE, None),
             // A full disk concerns every file that is stored there.
-            Self::Local(..) => (if cause.is_some_and(is_of_disk) { LOCAL } else { FILE }, None),
+            Self::Local(LocalError::Io(_, _, error)) if is_of_disk(error) => (LOCAL, None),
+            Self::Local(LocalError::Io(..) | LocalError::Busy(_)) => (FILE, None),
             Self::NoRoom | Self::NoJoin => (
                 REFUSED,
                 hint("check that this is an anyport server; for other servers use anyport cat"),
@@ -412,7 +410,7 @@ impl ErrorKind {
             }
             Self::Runtime
             | Self::Request
-            | Self::Violation(_)
+            | Self::Violation { interactive: false, .. }
             | Self::Library
             | Self::BadPath { .. }
             | Self::TooMany(_)

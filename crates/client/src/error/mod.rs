@@ -13,10 +13,12 @@ pub use kind::{ErrorKind, LIST_HINT, RESUME_HINT, Transferred};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyport_net::dial::DialError;
 use anyport_proto::rooms;
 use anyport_proto::transfer::refusal::RefusalCode;
+use anyport_proto::ws::Violation;
 use anyport_store::LocalError;
 use anyport_tls::TlsError;
 
@@ -97,6 +99,16 @@ impl Error {
         self
     }
 
+    /// Returns the error of an operation on a local path.
+    pub fn local(what: &'static str, path: &Path, cause: io::Error) -> Self {
+        LocalError::Io(what, path.to_owned(), cause).into()
+    }
+
+    /// Returns the error of a `peer` that broke a rule of WebSocket.
+    pub(crate) fn violation(peer: SocketAddr, rule: Violation, interactive: bool) -> Self {
+        Self::at(peer, ErrorKind::Violation { rule, interactive })
+    }
+
     /// Returns the error of an output that the client could not write to.
     pub fn output(what: &'static str, cause: io::Error) -> Self {
         Self::from(ErrorKind::Output(what)).because(cause)
@@ -139,7 +151,10 @@ impl Error {
 
     /// Returns the error of the operating system that caused it.
     fn io(&self) -> Option<&io::Error> {
-        self.0.cause.as_deref()?.downcast_ref()
+        match &self.0.kind {
+            ErrorKind::Local(LocalError::Io(_, _, error)) => Some(error),
+            _ => self.0.cause.as_deref()?.downcast_ref(),
+        }
     }
 }
 
@@ -168,6 +183,7 @@ impl std::error::Error for Error {
             ErrorKind::Target(error) => error.source(),
             ErrorKind::RoomTarget(error) => error.source(),
             ErrorKind::ProxyUrl(error) => error.source(),
+            ErrorKind::Local(error) => error.source(),
             ErrorKind::Open => self.0.cause.as_deref()?.source(),
             ErrorKind::Proxy { reason, .. } => Some(&**reason),
             ErrorKind::Name(_, reason) => Some(reason),
@@ -209,15 +225,7 @@ impl From<ProxyUrlError> for Error {
 
 impl From<LocalError> for Error {
     fn from(error: LocalError) -> Self {
-        match error {
-            LocalError::Busy(path) => ErrorKind::Busy(path).into(),
-            LocalError::Exists(path) => ErrorKind::Exists(path).into(),
-            LocalError::NotReplaced(path, what) => ErrorKind::NotReplaced(path, what).into(),
-            LocalError::StoredAs(path, other) => ErrorKind::StoredAs(path, other).into(),
-            LocalError::Io(what, path, source) => {
-                Self::from(ErrorKind::Local(what, path)).because(source)
-            }
-        }
+        ErrorKind::Local(error).into()
     }
 }
 

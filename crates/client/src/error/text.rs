@@ -63,7 +63,7 @@ impl ErrorKind {
                 format!("WebSocket handshake with {peer} failed: {}", declined(answer, body))
             }
             Self::NotHttp => format!("{peer} does not speak HTTP"),
-            Self::Violation(rule) | Self::TalkViolation(rule) => {
+            Self::Violation { rule, .. } => {
                 format!("{peer} violated the WebSocket protocol: {rule} ({})", rule.section())
             }
             Self::Library => format!("the WebSocket library lost the connection to {peer}"),
@@ -116,18 +116,7 @@ impl ErrorKind {
             Self::ReceivedDiffers { name, ours, theirs } => {
                 format!("digest of {name} differs: received {ours}, the server sent {theirs}")
             }
-            Self::Exists(path) => {
-                format!("cannot store {}: a different file exists there", path.display())
-            }
-            Self::NotReplaced(path, what) => {
-                format!("cannot replace {}: it is {what}", path.display())
-            }
-            Self::StoredAs(path, other) => format!(
-                "{} exists as {other}: the file system does not distinguish these names",
-                path.display()
-            ),
-            Self::Busy(path) => format!("another process is receiving {}", path.display()),
-            Self::Local(what, path) => format!("cannot {what} {}", path.display()),
+            Self::Local(error) => error.to_string(),
             Self::Output(what) => format!("cannot {what}"),
             Self::Input => "cannot read the input".to_owned(),
             Self::NoRooms(scheme) => format!("rooms are not supported over {scheme}://"),
