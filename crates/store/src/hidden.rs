@@ -32,7 +32,7 @@ impl Hidden {
     pub(crate) fn create(directory: &Arc<File>, mode: Option<u32>) -> io::Result<Self> {
         let name = names::random()?;
         // Exclusive: the file is never shared, and a prepared link is not followed.
-        let file = open(directory, &name, OFlags::EXCL, mode)?;
+        let file = create(directory, &name, mode)?;
         // It may fail: no other connection opens a file of this name.
         disk::lock(&file);
         Ok(Self::new(directory, file, Some(name), 0))
@@ -46,21 +46,17 @@ impl Hidden {
         descriptor(&file).exists().then(|| Self::new(directory, file, None, 0))
     }
 
-    /// Opens or creates the file `name`, with permissions no wider than for `mode`. With `owned`
-    /// one that another user can have prepared is an error.
+    /// Opens or creates the file `name`, with permissions no wider than for `mode`. One that another
+    /// user can have prepared is an error.
     pub(crate) fn open(
         directory: &Arc<File>,
         name: String,
         mode: Option<u32>,
-        owned: bool,
     ) -> io::Result<(Self, Lock)> {
         let mut attempts = 1..OPEN_ATTEMPTS;
         let (file, lock) = loop {
-            let file = if owned {
-                open_owned(directory, &name, mode)?
-            } else {
-                open(directory, &name, OFlags::empty(), mode)?
-            };
+            let flags = OFlags::RDWR | OFlags::CREATE;
+            let file = disk::open_owned_at(directory, &name, flags, permissions(mode))?;
             let lock = disk::lock(&file);
             // Its last writer may have published or removed it before the lock.
             let is_ours = lock != Lock::Acquired || is_named(directory, &name, &file)?;
@@ -169,7 +165,7 @@ impl Hidden {
 
     /// Copies the file, its time and its permissions to a new file, which is then durable.
     fn copy(&self, name: &str) -> io::Result<File> {
-        let mut copy = open(&self.directory, name, OFlags::EXCL, Some(0o600))?;
+        let mut copy = create(&self.directory, name, Some(0o600))?;
         let copied = (|| {
             (&*self.file).rewind()?;
             io::copy(&mut &*self.file, &mut copy)?;
@@ -217,19 +213,9 @@ pub(crate) fn is_named(directory: &File, name: &str, file: &File) -> io::Result<
     Ok(named.is_ok_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)))
 }
 
-fn open(directory: &File, name: &str, how: OFlags, mode: Option<u32>) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
+fn create(directory: &File, name: &str, mode: Option<u32>) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(directory, name, flags, permissions(mode))?.into())
-}
-
-fn open_owned(directory: &File, name: &str, mode: Option<u32>) -> io::Result<File> {
-    // A file that this process creates is its own, whatever owner the file system shows.
-    match open(directory, name, OFlags::EXCL, mode) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        created => return created,
-    }
-    let opened = open(directory, name, OFlags::NONBLOCK | OFlags::NOCTTY, mode);
-    disk::check_owned(opened, disk::is_writable_by_others(directory.metadata()))
 }
 
 fn permissions(mode: Option<u32>) -> Mode {

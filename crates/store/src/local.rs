@@ -70,7 +70,7 @@ impl LocalFile {
         let folder = open_folder(target)?;
         remove_other_versions(&folder, key);
         let path = folder_of(target).join(key.partial_name());
-        let (hidden, lock) = match Hidden::open(&folder, key.partial_name(), mode, true) {
+        let (hidden, lock) = match Hidden::open(&folder, key.partial_name(), mode) {
             Ok(opened) => opened,
             // Content of another user is not resumed, and no reason not to receive the file.
             Err(error) if path.symlink_metadata().is_ok() => {

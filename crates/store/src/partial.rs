@@ -56,7 +56,8 @@ impl Directory {
     }
 
     /// Opens the partial file of `key`: with `resume` with the content of an earlier attempt,
-    /// otherwise empty. Returns `None` while another connection writes to it.
+    /// otherwise empty. Returns `None` while another connection writes to it. One that another user
+    /// can have prepared is not used: no attempt resumes the file that is created instead.
     ///
     /// # Errors
     /// The kernel's error.
@@ -67,7 +68,14 @@ impl Directory {
         mode: Option<u32>,
     ) -> io::Result<Option<PartialFile>> {
         let name = key.partial_name();
-        let (mut hidden, lock) = Hidden::open(self.shared_handle(), name.clone(), mode, false)?;
+        let (mut hidden, lock) = match Hidden::open(self.shared_handle(), name.clone(), mode) {
+            Ok(opened) => opened,
+            Err(error) if self.has_partial(key) => {
+                tracing::warn!(part = name, %error, "partial file not used");
+                return self.create_partial(mode).map(Some);
+            }
+            Err(error) => return Err(error),
+        };
         match lock {
             Lock::Acquired => {}
             Lock::Held => return Ok(None),
@@ -309,6 +317,7 @@ impl Drop for PartialFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
@@ -393,6 +402,29 @@ mod tests {
         }
         directory(scratch.path());
         assert_eq!(names(scratch.path()), [".anyport-0123.part", "old.part"]);
+    }
+
+    #[test]
+    fn a_partial_file_that_another_user_can_have_prepared_is_not_used() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = directory(scratch.path());
+        let offer = Offer { size: Some(9), id: Some("id".to_owned()), ..Offer::default() };
+        let key = TransferKey::of(&offer, &name("x"), Algorithm::Blake3).unwrap();
+        let open = || directory.open_partial(&key, true, None).unwrap().unwrap();
+        let mut sink = open();
+        sink.write(b"half").unwrap();
+        let part = scratch.path().join(sink.keep(OWNER).unwrap());
+        // A second name, as another user can give it to a file in a shared directory.
+        let elsewhere = scratch.path().join("elsewhere");
+        std::fs::hard_link(&part, &elsewhere).unwrap();
+        assert_eq!(open().keep(OWNER).as_deref(), part.file_name().and_then(|name| name.to_str()));
+        std::fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        let mut fresh = open();
+        assert!(fresh.length() == 0 && !fresh.can_be_resumed());
+        fresh.write(b"content").unwrap();
+        assert_eq!(std::fs::read(&elsewhere).unwrap(), b"half");
+        std::fs::remove_file(&elsewhere).unwrap();
+        assert_eq!(open().length(), 4);
     }
 
     #[test]

@@ -12,9 +12,10 @@ use std::io::{self, Read, Write};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::{Checkpoint, UNIT};
 use anyport_proto::transfer::offer::Offer;
-use rustix::fs::{AtFlags, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use serde_json::{Value, json};
 
+use crate::disk;
 use crate::key::{TransferKey, boot_id};
 
 /// A state file, which need not exist.
@@ -42,14 +43,12 @@ impl StateFile {
 
     /// Returns the checkpoints of a partial file of `length` bytes, as far as they can be read.
     pub(crate) fn read(&self, directory: &File, length: u64) -> Vec<Checkpoint> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(file) = openat(directory, self.name.as_str(), flags, Mode::empty()) else {
-            return Vec::new();
-        };
+        let opened = disk::open_owned_at(directory, &self.name, OFlags::RDONLY, Mode::empty());
+        let Ok(file) = opened else { return Vec::new() };
         // A longer file has more lines than there can be checkpoints.
         let most = LONGEST_LINE * (2 + length / UNIT);
         let mut text = String::new();
-        if File::from(file).take(most).read_to_string(&mut text).is_err() {
+        if file.take(most).read_to_string(&mut text).is_err() {
             return Vec::new();
         }
         // After another boot it is unknown which bytes before a checkpoint reached the disk.
@@ -76,14 +75,9 @@ impl StateFile {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                let flags = OFlags::WRONLY
-                    | OFlags::CREATE
-                    | OFlags::APPEND
-                    | OFlags::NOFOLLOW
-                    | OFlags::CLOEXEC;
-                let file =
-                    openat(directory, self.name.as_str(), flags, Mode::from_raw_mode(0o600))?;
-                let file = File::from(file);
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND;
+                let mode = Mode::from_raw_mode(0o600);
+                let file = disk::open_owned_at(directory, &self.name, flags, mode)?;
                 // A crash may have cut the last line.
                 text = match file.metadata()?.len() {
                     0 => format!("{}\n", self.header),

@@ -17,7 +17,7 @@ mod publish;
 
 pub use lock::{Lock, lock};
 pub use names::{NameComparison, stored_as};
-pub(crate) use owned::{check_owned, is_writable_by_others};
+pub(crate) use owned::open_owned_at;
 pub use owned::{is_shared, open_owned};
 pub use probe::{Lack, probe};
 pub use publish::{At, Way, rename_no_replace, sync};

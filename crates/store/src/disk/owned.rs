@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 /// Opens `path` with `options`, if no other user can have prepared it: links are not followed, and
 /// in a directory where others may write, the file must belong to this user or to root and have one
@@ -19,11 +20,34 @@ pub fn open_owned(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     check_owned(opened, is_shared(path))
 }
 
+/// Opens `name` in `directory` the same way; `flags` may create it.
+///
+/// # Errors
+/// As [`open_owned`].
+pub(crate) fn open_owned_at(
+    directory: &File,
+    name: &str,
+    flags: OFlags,
+    mode: Mode,
+) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // A file that this process creates is its own, whatever owner the file system shows.
+    if flags.contains(OFlags::CREATE) {
+        match openat(directory, name, flags | OFlags::EXCL, mode) {
+            Err(Errno::EXIST) => {}
+            created => return Ok(created?.into()),
+        }
+    }
+    let opened = openat(directory, name, flags | OFlags::NONBLOCK | OFlags::NOCTTY, mode);
+    let opened = opened.map(File::from).map_err(io::Error::from);
+    check_owned(opened, is_writable_by_others(directory.metadata()))
+}
+
 /// Returns a file that was opened with `NOFOLLOW` and `NONBLOCK`, if it is safe in a directory that
 /// is `shared` with other users; later operations on it wait.
-pub(crate) fn check_owned(opened: io::Result<File>, shared: bool) -> io::Result<File> {
+fn check_owned(opened: io::Result<File>, shared: bool) -> io::Result<File> {
     let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+        Some(code) if code == Errno::LOOP.raw_os_error() => {
             io::Error::other("it is a symbolic link")
         }
         _ => error,
@@ -52,7 +76,7 @@ pub fn is_shared(path: &Path) -> bool {
 }
 
 /// Whether other users may create files in a directory.
-pub(crate) fn is_writable_by_others(directory: io::Result<Metadata>) -> bool {
+fn is_writable_by_others(directory: io::Result<Metadata>) -> bool {
     // Without metadata the directory is not trusted.
     directory.map_or(true, |metadata| metadata.mode() & 0o022 != 0)
 }
