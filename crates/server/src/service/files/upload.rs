@@ -267,30 +267,46 @@ impl Upload {
         let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
         // Without the time between the last byte and the end that the sender announced.
         let durable_seconds = seconds + ended.elapsed();
-        let path = stored.path;
-        let durable = path.is_some() && stored.is_durable;
-        let receipt = Receipt {
-            protocol: self.source.protocol,
-            engine: self.source.engine,
-            peer: self.source.peer,
-            bytes: self.bytes,
-            resumed: self.resumed,
+        let durable = stored.path.is_some() && stored.is_durable;
+        Ok(self.report(Receipt {
             seconds: in_microseconds(seconds),
             durable_seconds: durable.then(|| in_microseconds(durable_seconds)),
             hashing_seconds: self.spent.told(self.spent.hashing),
             storing_seconds: self.spent.told(self.spent.storing),
-            digest,
-            end: kind,
-            confirmed: is_confirmed(kind, self.source.engine),
-            name: path.as_ref().and_then(|path| self.asked_instead_of(path)),
-            path_raw: path.as_ref().and_then(FilePath::raw),
-            path: path.as_ref().map(FilePath::text),
             congestion,
             tcp,
-        };
+            ..self.receipt(stored.path.as_ref(), digest, kind)
+        }))
+    }
+
+    /// Returns the receipt of a file that is stored as `path`, without times and socket statistics.
+    fn receipt(&self, path: Option<&FilePath>, digest: Option<Digest>, end: EndKind) -> Receipt {
+        let Source { protocol, engine, peer, .. } = self.source;
+        Receipt {
+            protocol,
+            engine,
+            peer,
+            bytes: self.bytes,
+            resumed: self.resumed,
+            seconds: 0.0,
+            durable_seconds: None,
+            hashing_seconds: None,
+            storing_seconds: None,
+            digest,
+            end,
+            confirmed: is_confirmed(end, engine),
+            name: path.and_then(|path| self.asked_instead_of(path)),
+            path_raw: path.and_then(FilePath::raw),
+            path: path.map(FilePath::text),
+            congestion: None,
+            tcp: TcpSeen::default(),
+        }
+    }
+
+    fn report(&self, receipt: Receipt) -> Receipt {
         self.source.record.file();
         self.files.events.received(&receipt);
-        Ok(receipt)
+        receipt
     }
 
     /// Returns the requested name, if it is not `stored`.
@@ -310,28 +326,10 @@ impl Upload {
     /// Returns the receipt of a file that was stored already, or of a directory.
     fn finish_here(&mut self, kind: EndKind, digest: Option<Digest>) -> Receipt {
         self.sink = None;
-        let receipt = Receipt {
-            protocol: self.source.protocol,
-            engine: self.source.engine,
-            peer: self.source.peer,
-            bytes: self.offer.size.unwrap_or_default(),
-            resumed: self.offer.size.unwrap_or_default(),
-            seconds: 0.0,
-            durable_seconds: None,
-            hashing_seconds: None,
-            storing_seconds: None,
-            digest,
-            end: if self.here == Some(Here::Directory) { kind } else { EndKind::AlreadyHere },
-            confirmed: true,
-            name: self.path.as_ref().and_then(|path| self.asked_instead_of(path)),
-            path_raw: self.path.as_ref().and_then(FilePath::raw),
-            path: self.path.as_ref().map(FilePath::text),
-            congestion: None,
-            tcp: TcpSeen::default(),
-        };
-        self.source.record.file();
-        self.files.events.received(&receipt);
-        receipt
+        let bytes = self.offer.size.unwrap_or_default();
+        let end = if self.here == Some(Here::Directory) { kind } else { EndKind::AlreadyHere };
+        let receipt = self.receipt(self.path.as_ref(), digest, end);
+        self.report(Receipt { bytes, resumed: bytes, confirmed: true, ..receipt })
     }
 
     /// Ends an incomplete upload: nothing is published, and the partial file is kept.
