@@ -73,7 +73,11 @@ fn h2_9_a_reset_without_an_error_is_no_end_of_the_content() {
         server.names().iter().any(|name| name.ends_with(".part")).then_some(())
     });
     wire.send(RST_STREAM, 0, 1, &0_u32.to_be_bytes());
-    assert_eq!(server.next_interrupted()["name"], "part");
+    let interrupted = server.next_interrupted();
+    assert_eq!(interrupted["name"], "part");
+    // No upload can continue it, as it has no length, and it is kept all the same.
+    let part = server.dir().join(interrupted["part"].as_str().unwrap());
+    assert_eq!(std::fs::read(part).unwrap(), b"hello");
     assert!(server.published().is_empty());
 }
 

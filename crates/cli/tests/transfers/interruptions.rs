@@ -140,6 +140,36 @@ fn a_fin_before_the_end_line_is_an_interruption() {
     }
 }
 
+/// The sender of a stream may not be able to send it twice, so an operator can read what arrived.
+#[test]
+fn content_that_no_upload_can_continue_is_kept() {
+    let chunk = b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7\r\ncontent";
+    let ping = [frame(PING, b"anyport/1"), frame(BINARY, b"content")].concat();
+    let message = [frame(BINARY, b"content"), close_frame(1001, "")].concat();
+    let wires: [(&str, &str, &[u8]); 5] = [
+        ("raw", "", b"content"),
+        ("raw", "", b"ANYPORT/1 PUT x size=9\ncontent"),
+        ("http", "", chunk),
+        ("frames", "", &ping),
+        ("ws", "/x", &message),
+    ];
+    for (protocol, path, wire) in wires {
+        let server = Server::start(&["--idle-timeout", "1s"]);
+        let mut stream =
+            if path.is_empty() { connect(server.port()) } else { websocket(server.port(), path) };
+        stream.write_all(wire).unwrap();
+        if protocol != "raw" {
+            // The end of raw content is the end of the file.
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+        let event = server.next_interrupted();
+        assert_eq!(event["protocol"], protocol, "{event}");
+        let part = server.dir().join(event["part"].as_str().unwrap());
+        assert_eq!(std::fs::read(part).unwrap(), b"content", "{event}");
+        assert_eq!(server.published(), Vec::<String>::new());
+    }
+}
+
 /// After a handshake; bare frames that are cut before their proof are raw.
 #[test]
 fn io_6_a_fin_inside_a_frame_or_message_is_an_interruption() {
