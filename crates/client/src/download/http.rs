@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_proto::http1::date;
-use anyport_proto::http1::field_names::MTIME_NS;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::{FileEnd, ListEnd};
+use anyport_proto::transfer::fields::time_of;
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::file_time::{self, FileTime, GRANULARITY};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
@@ -270,7 +269,7 @@ impl HttpWire {
         let facts = Facts {
             name: name.clone(),
             size,
-            mtime: modified.and_then(date::parse).map(|seconds| modified_at(seconds, fields)),
+            mtime: time_of(fields),
             mode: None,
             tag: strong.or(modified).map(str::to_owned),
         };
@@ -365,18 +364,6 @@ fn in_content(error: Error) -> Error {
         Transferred::SentOverHttp(bytes) => Transferred::Received(bytes),
         other => other,
     })
-}
-
-/// Returns the modification time of a response. An anyport server adds nanoseconds; the whole
-/// second of another server is exact if it was over at the time of the response (RFC 9110
-/// §8.8.2.2).
-fn modified_at(seconds: i64, fields: &HeaderMap) -> FileTime {
-    let nanoseconds = text(fields, MTIME_NS).and_then(file_time::parse_nanoseconds);
-    let step = GRANULARITY.as_secs().cast_signed();
-    let is_over = text(fields, header::DATE)
-        .and_then(date::parse)
-        .is_some_and(|now| now.saturating_sub(seconds) >= step);
-    FileTime { seconds, nanoseconds: nanoseconds.or_else(|| is_over.then_some(0)) }
 }
 
 fn text(fields: &HeaderMap, name: header::HeaderName) -> Option<&str> {

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::tcp_info::TcpInfo;
-use anyport_proto::http1::field_names::{MTIME, MTIME_NS, REPR_DIGEST};
 use anyport_proto::limits::MAX_PASSED_OVER;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::digest_field;
+use anyport_proto::transfer::fields::of_offer;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Receipt;
 use bytes::Bytes;
@@ -230,15 +229,11 @@ impl Fields<'_> {
         let Self { content, options, sha256 } = self;
         let fields = request.headers_mut();
         fields.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(size) = content.size() {
-            fields.insert(header::CONTENT_LENGTH, size.into());
-        }
         // An anyport server recognizes a file by time and size.
         let mtime = content.offer().mtime.filter(|_| options.times);
-        if let Some(mtime) = mtime {
-            fields.insert(MTIME, mtime.seconds.into());
-            if let Some(nanoseconds) = mtime.nanoseconds {
-                fields.insert(MTIME_NS, nanoseconds.into());
+        for (name, value) in of_offer(content.size(), mtime, sha256.as_ref()) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                fields.insert(name, value);
             }
         }
         // It then accepts the same file twice, but no other of its name. A file that it cannot
@@ -246,10 +241,6 @@ impl Fields<'_> {
         let is_known_again = mtime.is_some() && content.size().is_some();
         if options.on_exists == Some(OnExists::Error) && !is_known_again {
             fields.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
-        }
-        let digest = sha256.as_ref().and_then(digest_field::value);
-        if let Some(digest) = digest.and_then(|digest| HeaderValue::try_from(digest).ok()) {
-            fields.insert(REPR_DIGEST, digest);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{BLANKS, KNOWN_KEYS, VERSION};
 use crate::rooms::NameError;
+use crate::transfer::codec::kind::TOKEN;
 use crate::transfer::quoted;
-use crate::transfer::values;
 
 /// Why a line is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,7 +137,7 @@ pub enum PrefaceError {
         expected: &'static str,
     },
     /// The token cannot be parsed. Whatever is there may be a secret all the same.
-    #[error("bad value for token in the preface; expected {}", values::TOKEN)]
+    #[error("bad value for token in the preface; expected {TOKEN}")]
     BadToken,
     /// The line after the content is not `END`.
     #[error("expected END after the content, not {}", quoted(.found))]

@@ -1,26 +1,53 @@
-//! The words of a line: parser and writer.
+//! The words of a line, read and written: the line codec of the transfer model.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use super::error::PrefaceError;
 use super::{BLANKS, VERSION};
-use crate::transfer::file_path::FilePath;
-use crate::transfer::file_time::{self, FileTime};
+use crate::transfer::codec::kind::Kind;
+use crate::transfer::codec::{Reader, Record, Writer};
 use crate::transfer::offer::Token;
 use crate::transfer::percent;
-use crate::transfer::values;
 
-/// The keys of a reply. Unused ones are ignored.
+/// The keys of a line, in their order; a word without an equals sign has no value.
 pub(super) struct Fields<'a> {
     line: &'static str,
-    /// Keys and values, in their order.
-    pairs: Vec<(&'a str, &'a str)>,
+    words: Vec<(&'a str, Option<Cow<'a, str>>)>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(line: &'static str, text: &'a str) -> Self {
-        let pairs = text.split(BLANKS).filter_map(|word| word.split_once('=')).collect();
-        Self { line, pairs }
+    /// Splits a reply, whose unknown keys are ignored.
+    pub(super) fn of_reply(line: &'static str, text: &'a str) -> Self {
+        let mut words: Vec<_> = split(text).collect();
+        words.retain(|(_, value)| value.is_some());
+        Self { line, words }
+    }
+
+    /// Splits a request. Each word must be one of `flags`, or one of `keys` with a value; `unknown`
+    /// is the error of any other.
+    pub(super) fn of_request(
+        line: &'static str,
+        text: &'a str,
+        (keys, flags): (&[&'static str], &[&'static str]),
+        unknown: impl Fn(&str, Option<&str>) -> PrefaceError,
+    ) -> Result<Self, PrefaceError> {
+        let words: Vec<_> = split(text).collect();
+        for (at, (key, value)) in words.iter().enumerate() {
+            let flags = flags.iter().filter(|_| value.is_none());
+            let Some(key) = keys.iter().chain(flags).find(|known| *known == key) else {
+                return Err(unknown(key, value.as_deref()));
+            };
+            if words[..at].iter().any(|(before, _)| before == key) {
+                return Err(PrefaceError::DuplicateKey { line, key });
+            }
+        }
+        Ok(Self { line, words })
+    }
+
+    /// Sets a key that the grammar writes without its name.
+    pub(super) fn set(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
+        self.words.push((key, Some(value.into())));
     }
 
     pub(super) fn required<T>(
@@ -29,19 +56,8 @@ impl<'a> Fields<'a> {
         expected: &'static str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<T, PrefaceError> {
-        self.optional(key, expected, read)?.ok_or(PrefaceError::MissingKey {
-            line: self.line,
-            key,
-            expected,
-        })
-    }
-
-    /// Returns `mtime` with `mtime_ns`, if present.
-    pub(super) fn mtime(&self) -> Result<FileTime, PrefaceError> {
-        let seconds = self.required("mtime", values::MTIME, parse_signed)?;
-        let parse = file_time::parse_nanoseconds;
-        let nanoseconds = self.optional("mtime_ns", values::MTIME_NS, parse)?;
-        Ok(FileTime { seconds, nanoseconds })
+        let missing = PrefaceError::MissingKey { line: self.line, key, expected };
+        self.optional(key, expected, read)?.ok_or(missing)
     }
 
     pub(super) fn optional<T>(
@@ -50,64 +66,114 @@ impl<'a> Fields<'a> {
         expected: &'static str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, PrefaceError> {
-        let pairs = self.pairs.iter().filter(|(found, _)| *found == key);
-        let mut values = pairs.map(|(_, value)| *value);
-        let Some(value) = values.next() else { return Ok(None) };
+        let line = self.line;
+        let mut values = self.words.iter().filter(|(found, _)| *found == key);
+        let Some((_, value)) = values.next() else { return Ok(None) };
         if values.next().is_some() {
-            return Err(PrefaceError::DuplicateKey { line: self.line, key });
+            return Err(PrefaceError::DuplicateKey { line, key });
         }
+        let Some(value) = value else {
+            return Err(PrefaceError::MissingValue { line, key, expected });
+        };
         match read(value) {
             Some(value) => Ok(Some(value)),
-            None => Err(bad_value(self.line, key, value, expected)),
+            None => Err(bad_value(line, key, value, expected)),
         }
     }
 }
 
+impl Reader for Fields<'_> {
+    type Error = PrefaceError;
+
+    fn optional_value<K: Kind>(&self, key: &'static str) -> Result<Option<K::Value>, PrefaceError> {
+        self.optional(key, K::EXPECTED_IN_LINE, K::from_word).map_err(|error| match error {
+            PrefaceError::BadValue { .. } if K::IS_SECRET => PrefaceError::BadToken,
+            other => other,
+        })
+    }
+
+    fn required_value<K: Kind>(&self, key: &'static str) -> Result<K::Value, PrefaceError> {
+        let (line, expected) = (self.line, K::EXPECTED_IN_LINE);
+        let missing = PrefaceError::MissingKey { line, key, expected };
+        self.optional_value::<K>(key)?.ok_or(missing)
+    }
+
+    fn flag(&self, key: &'static str) -> Result<bool, PrefaceError> {
+        Ok(self.words.iter().any(|(found, _)| *found == key))
+    }
+}
+
 /// Writes the words of a line.
-pub(super) struct LineWriter(String);
+pub(super) struct LineWriter {
+    line: String,
+    /// Keys that this line has in another form, or not at all.
+    without: &'static [&'static str],
+}
 
 impl LineWriter {
     pub(super) fn new(first: &str) -> Self {
-        Self(format!("{VERSION} {first}"))
+        Self { line: format!("{VERSION} {first}"), without: &[] }
+    }
+
+    /// Returns the line of `record`, without some of its keys; line feed included.
+    pub(super) fn record(
+        first: &str,
+        record: &impl Record,
+        without: &'static [&'static str],
+    ) -> String {
+        let mut line = Self { without, ..Self::new(first) };
+        record.write(&mut line);
+        line.finish()
     }
 
     pub(super) fn word(&mut self, word: &str) {
-        self.0.push(' ');
-        self.0.push_str(word);
+        self.line.push(' ');
+        self.line.push_str(word);
     }
 
     pub(super) fn key(&mut self, key: &str, value: Option<impl ToString>) {
         if let Some(value) = value {
-            let value = value.to_string();
-            for text in [" ", key, "=", &percent::encode_value(&value)] {
-                self.0.push_str(text);
-            }
+            self.raw(key, &percent::encode_value(&value.to_string()));
         }
     }
 
-    /// Appends `mtime` and, if it is exact, `mtime_ns`.
-    pub(super) fn mtime(&mut self, mtime: Option<FileTime>) {
-        self.key("mtime", mtime.map(|mtime| mtime.seconds));
-        self.key("mtime_ns", mtime.and_then(|mtime| mtime.nanoseconds));
-    }
-
-    /// Appends a percent-encoded value.
-    pub(super) fn raw(&mut self, key: &str, encoded: &str) {
-        self.word(&format!("{key}={encoded}"));
-    }
-
-    /// Appends the text of a path and, if that does not represent it exactly, its bytes.
-    pub(super) fn path(&mut self, key: &str, raw_key: &str, path: &FilePath) {
-        self.key(key, Some(path.text()));
-        if let Some(raw) = path.raw() {
-            self.raw(raw_key, &raw);
+    /// Appends what is percent-encoded already.
+    fn raw(&mut self, key: &str, encoded: &str) {
+        for text in [" ", key, "=", encoded] {
+            self.line.push_str(text);
         }
     }
 
     pub(super) fn finish(mut self) -> String {
-        self.0.push('\n');
-        self.0
+        self.line.push('\n');
+        self.line
     }
+}
+
+impl Writer for LineWriter {
+    fn value<K: Kind>(&mut self, key: &'static str, value: &K::Value) {
+        if !self.without.contains(&key) {
+            self.raw(key, &K::scalar(value).word());
+        }
+    }
+
+    fn flag(&mut self, key: &'static str) {
+        self.word(key);
+    }
+
+    fn null(&mut self, _: &'static str) {}
+
+    fn group<R: Record>(&mut self, _: &'static str, record: &R) {
+        record.write(self);
+    }
+}
+
+/// Splits a line into words, and each word at its equals sign.
+fn split(text: &str) -> impl Iterator<Item = (&str, Option<Cow<'_, str>>)> {
+    text.split(BLANKS).filter(|word| !word.is_empty()).map(|word| match word.split_once('=') {
+        Some((key, value)) => (key, Some(value.into())),
+        None => (word, None),
+    })
 }
 
 pub(super) fn after_version(line: &[u8]) -> Result<&str, PrefaceError> {
@@ -142,7 +208,7 @@ pub(super) fn take_token(arguments: &str) -> Result<(String, Option<Token>), Pre
         if token.is_some() {
             return Err(PrefaceError::DuplicateKey { line: "preface", key: "token" });
         }
-        token = Some(parse_token(value).ok_or(PrefaceError::BadToken)?);
+        token = Some(Token::from_word(value).ok_or(PrefaceError::BadToken)?);
     }
     Ok((words.join(" "), token))
 }
@@ -165,28 +231,6 @@ pub(super) fn on_one_line(text: &str) -> String {
 
 pub(super) fn parsed<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
-}
-
-/// Parses digits only; `u64::from_str` would also accept a plus sign.
-pub(super) fn parse_decimal(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-/// Returns percent-encoded bytes as received.
-pub(super) fn parse_raw(text: &str) -> Option<String> {
-    percent::decode_bytes(text).is_ok().then(|| text.to_owned())
-}
-
-pub(super) fn parse_signed(text: &str) -> Option<i64> {
-    (!text.starts_with('+')).then(|| text.parse().ok())?
-}
-
-pub(super) fn parse_seconds(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && seconds.is_sign_positive())
-}
-
-pub(super) fn parse_token(text: &str) -> Option<Token> {
-    percent::decode(text).ok().filter(|token| !token.is_empty()).map(Token::new)
 }
 
 pub(super) fn bad_value(

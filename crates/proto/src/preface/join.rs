@@ -1,8 +1,9 @@
 //! The lines of rooms: joining one, and the confirmation.
 
 use super::error::PrefaceError;
-use super::fields::{Fields, LineWriter, bad_value, parse_decimal, parsed, split_word};
+use super::fields::{Fields, LineWriter, bad_value, parsed, split_word};
 use crate::rooms::{EventId, Join, NameError, Nickname, RoomName};
+use crate::transfer::codec::kind::parse_decimal;
 use crate::transfer::percent;
 
 /// Returns the line that joins a room, line feed included.

@@ -1,11 +1,11 @@
 //! The lines of pipes: sender, receiver, and result.
 
 use super::error::PrefaceError;
-use super::fields::{Fields, LineWriter, bad_value, parse_decimal, parse_seconds, split_word};
+use super::fields::{Fields, LineWriter, bad_value, split_word};
 use crate::pipe::{Give, PipeKey, Piped, RECEIVERS, Take, parse_receivers};
+use crate::transfer::codec::Reader;
+use crate::transfer::codec::kind::{Bytes, Seconds, parse_decimal, round_to_micros};
 use crate::transfer::percent;
-use crate::transfer::receipt::round_to_micros;
-use crate::transfer::values;
 
 /// Returns the line before the content of a sender, line feed included.
 pub fn give_line(give: &Give) -> String {
@@ -27,18 +27,17 @@ pub fn take_line(take: &Take) -> String {
 }
 
 pub(super) fn parse_give(arguments: &str) -> Result<Give, PrefaceError> {
-    let (key, mut rest) = parse_key(PIPE, arguments)?;
-    let (mut size, mut receivers) = (None, None);
-    loop {
-        let (word, after) = split_word(rest);
-        rest = after;
-        match word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value))) {
-            ("", None) => return Ok(Give { key, size, receivers: receivers.unwrap_or(1) }),
-            ("size", value) => set(&mut size, "size", value, values::BYTES, parse_decimal)?,
-            ("n", value) => set(&mut receivers, "n", value, RECEIVERS, parse_receivers)?,
-            _ => return Err(unknown(PIPE, word, "size=, n=")),
-        }
-    }
+    let (key, rest) = parse_key(PIPE, arguments)?;
+    let unknown = |key: &str, value: Option<&str>| {
+        let word = value.map_or_else(|| key.to_owned(), |value| format!("{key}={value}"));
+        unknown(PIPE, &word, "size=, n=")
+    };
+    let fields = Fields::of_request(PIPE, rest, (&["size", "n"], &[]), unknown)?;
+    Ok(Give {
+        key,
+        size: fields.optional_value::<Bytes>("size")?,
+        receivers: fields.optional("n", RECEIVERS, parse_receivers)?.unwrap_or(1),
+    })
 }
 
 pub(super) fn parse_take(arguments: &str) -> Result<Take, PrefaceError> {
@@ -67,8 +66,8 @@ pub(super) fn write_piped(piped: &Piped) -> String {
 pub(super) fn parse_piped(fields: &Fields<'_>) -> Result<Piped, PrefaceError> {
     let count = |text: &str| usize::try_from(parse_decimal(text)?).ok();
     Ok(Piped {
-        bytes: fields.required("bytes", values::BYTES, parse_decimal)?,
-        seconds: fields.required("seconds", "a number of seconds", parse_seconds)?,
+        bytes: fields.required_value::<Bytes>("bytes")?,
+        seconds: fields.required_value::<Seconds>("seconds")?,
         receivers: fields.required("receivers", "a number of receivers", count)?,
         gone: fields.optional("gone", "a number of receivers", count)?.unwrap_or(0),
     })
@@ -82,7 +81,7 @@ pub(super) fn write_content(size: Option<u64>) -> String {
 }
 
 pub(super) fn parse_content(fields: &Fields<'_>) -> Result<Option<u64>, PrefaceError> {
-    fields.optional("size", values::BYTES, parse_decimal)
+    fields.optional_value::<Bytes>("size")
 }
 
 fn parse_key<'a>(
@@ -98,22 +97,6 @@ fn parse_key<'a>(
         .map_err(|_| bad_value(line, "key", word, "percent-encoded UTF-8"))?
         .parse::<PipeKey>()?;
     Ok((key, rest))
-}
-
-fn set<T>(
-    place: &mut Option<T>,
-    key: &'static str,
-    value: Option<&str>,
-    expected: &'static str,
-    read: impl Fn(&str) -> Option<T>,
-) -> Result<(), PrefaceError> {
-    if place.is_some() {
-        return Err(PrefaceError::DuplicateKey { line: PIPE, key });
-    }
-    let missing = PrefaceError::MissingValue { line: PIPE, key, expected };
-    let value = value.ok_or(missing)?;
-    *place = Some(read(value).ok_or_else(|| bad_value(PIPE, key, value, expected))?);
-    Ok(())
 }
 
 fn unknown(line: &'static str, word: &str, known: &'static str) -> PrefaceError {

@@ -2,10 +2,10 @@
 
 use super::json::{push_plain, push_string};
 use super::message::{EXPECTED as KEY, MessageKey};
-use crate::transfer::json::{MessageError, Object, as_parsed, as_text, parse_kind};
+use crate::transfer::codec::json::{MessageError, Object, as_parsed, as_text, parse_kind};
+use crate::transfer::codec::kind::{Kind, Text};
 use crate::transfer::quoted;
 use crate::transfer::refusal::{Refusal, RefusalCode};
-use crate::transfer::values::TEXT;
 
 /// A command of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Command {
             "say" => {
                 let object = Object::new("say", value)?;
                 let key = object.optional("key", KEY, as_parsed)?;
-                Self::say(object.required("text", TEXT, as_text)?, key, most)
+                Self::say(object.required("text", Text::EXPECTED, as_text)?, key, most)
             }
             "who" => {
                 Object::new("who", value)?;

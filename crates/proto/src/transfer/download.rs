@@ -1,115 +1,127 @@
-//! What a receiver asks for, and what it is answered: files and listings that leave the served
-//! directory.
+//! Downloads and listings: requests, and the answers to them.
 //!
 //! ```text
 //!   receiver  get photos/a.jpg from byte K                            list photos
 //!   server    file: name, size, mtime …   N - K bytes   end: digest   entries …   end: how many
 //! ```
 //!
-//! The words are the same on every protocol: [`crate::preface`] has the lines, [`super::messages`]
-//! the JSON messages. Names in requests are as they came; names in answers are [`FilePath`]s, so
-//! that no server can lead its client elsewhere. A listing says what it left out: how many entries,
-//! and which ones to a client that asks for that.
+//! Names in requests are as they were received; names in answers are [`FilePath`]s, so that no
+//! server can lead its client elsewhere. A listing says how many entries it left out, and which
+//! ones to a client that asks for that.
 
-use serde::{Serialize, Serializer};
-use serde_json::Value;
-
+use super::codec::kind::{Bytes, Entries, Kind, Mode, Raw, Requested, Scalar, Text, words};
+use super::codec::{Filled, Flag, Name, Optional, OrZero, Required, Time, record};
 use super::digest::{Algorithm, Digest};
 use super::file_name::escaped;
-use super::file_path::{FilePath, serialize_name};
+use super::file_path::FilePath;
 use super::file_time::FileTime;
-use super::json::{MessageError, Object, as_parsed, as_raw, as_text};
-use super::offer::{Token, read_mtime, read_token, serialize_token};
+use super::offer::Token;
 use super::percent;
-use super::values::{ALGORITHM, BYTES, DIGEST, MODE, MTIME, RAW, TEXT, parse_mode};
 use super::words::spelled;
 
-/// Asks for a file.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+/// The request for a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Get {
-    /// The path as it came, percent escapes decoded.
+    /// The path as it was received, percent escapes decoded.
     pub name: String,
     /// Its bytes, percent-encoded, where `name` is not exactly that.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name_raw: Option<String>,
-    /// The first byte that is wanted.
-    #[serde(skip_serializing_if = "is_zero")]
+    /// The first requested byte.
     pub offset: u64,
-    /// What the sender is to hash the whole file with.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The algorithm of the digest that the sender computes of the whole file.
     pub digest: Option<Algorithm>,
-    /// What allows the receiver to receive.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_token")]
+    /// Admits the receiver.
     pub token: Option<Token>,
 }
 
-/// Asks which files are there.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+record!(Get {
+    name: Required<Requested>,
+    name_raw: Optional<Raw>,
+    offset: OrZero<Bytes>,
+    digest: Optional<Algorithm>,
+    token: Optional<Token>,
+});
+
+/// The request for a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct List {
-    /// A directory, or one file; as it came, percent escapes decoded. None is the whole served
-    /// directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// A directory, or one file, as it was received, percent escapes decoded; `None` for the whole
+    /// served directory.
     pub path: Option<String>,
     /// Its bytes, percent-encoded, where `path` is not exactly that.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub path_raw: Option<String>,
-    /// Whether what is in directories is listed too.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// Whether the content of directories is listed too.
     pub recursive: bool,
     /// Whether entries that are left out are named, and not only counted.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub left_out: bool,
-    /// What allows the receiver to look.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_token")]
+    /// Admits the client.
     pub token: Option<Token>,
 }
 
-/// What is said of a file before its content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+record!(List {
+    path: Filled<Text>,
+    path_raw: Filled<Raw>,
+    recursive: Flag,
+    left_out: Flag,
+    token: Optional<Token>,
+});
+
+/// The head of a file that is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileHead {
-    /// Where it is stored.
-    #[serde(flatten, serialize_with = "serialize_name")]
+    /// Its path in the served directory.
     pub name: FilePath,
-    /// Bytes of the whole file.
+    /// Size of the whole file, in bytes.
     pub size: u64,
     /// The first byte that follows; at most `size`.
     pub offset: u64,
     /// When it was last modified.
-    #[serde(flatten)]
     pub mtime: FileTime,
-    /// Permission bits; written in octal.
-    #[serde(serialize_with = "serialize_octal")]
+    /// Permission bits.
     pub mode: u32,
 }
 
-/// What is said after the content of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+record!(FileHead {
+    name: Name,
+    size: Required<Bytes>,
+    offset: Required<Bytes>,
+    mtime: Time,
+    mode: Required<Mode>,
+});
+
+/// The end of the content of a file that is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileEnd {
-    /// Bytes of the whole file.
+    /// Size of the whole file, in bytes.
     pub bytes: u64,
-    /// Of the whole file, whatever byte was asked for first.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Digest of the whole file, whatever the offset.
     pub digest: Option<Digest>,
 }
 
-/// One line of a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+record!(FileEnd { bytes: Required<Bytes>, digest: Optional<Digest> });
+
+/// An entry of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it is, from the served directory on.
-    #[serde(flatten, serialize_with = "serialize_name")]
+    /// Its path in the served directory.
     pub name: FilePath,
-    /// What it is.
+    /// Its type.
     pub kind: EntryKind,
-    /// Bytes of a file; none for a directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Size of a file, in bytes; `None` for a directory.
     pub size: Option<u64>,
     /// When it was last modified.
-    #[serde(flatten)]
     pub mtime: FileTime,
-    /// Permission bits; written in octal.
-    #[serde(serialize_with = "serialize_octal")]
+    /// Permission bits.
     pub mode: u32,
 }
+
+record!(Entry {
+    name: Name,
+    kind: Required<EntryKind>,
+    size: Optional<Bytes>,
+    mtime: Time,
+    mode: Required<Mode>,
+});
 
 /// What can be listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,15 +133,18 @@ pub enum EntryKind {
 }
 
 spelled!(EntryKind, "kind": File = "file", Directory = "directory");
+words!(EntryKind = "file or directory");
 
-/// An entry that a listing left out, as it cannot be asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// An entry that a listing left out, as it cannot be requested.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Its path from the served directory on, percent-encoded: it may be no [`FilePath`].
+    /// Its path in the served directory, percent-encoded: it may not be a [`FilePath`].
     pub name_raw: String,
     /// Why.
     pub reason: LeftOutReason,
 }
+
+record!(LeftOut { name_raw: Required<Raw>, reason: Required<LeftOutReason> });
 
 impl LeftOut {
     /// Describes the entry at `path`.
@@ -166,6 +181,21 @@ pub enum LeftOutReason {
 spelled!(LeftOutReason, "reason": Name = "name", Depth = "depth", Unreadable = "unreadable",
     Special = "special", Link = "link", Other = "other");
 
+impl Kind for LeftOutReason {
+    type Value = Self;
+
+    const EXPECTED: &'static str = "a word";
+
+    fn scalar(value: &Self) -> Scalar<'_> {
+        Scalar::Text(value.as_str().into())
+    }
+
+    /// Reads the reasons of later versions too.
+    fn from_word(word: &str) -> Option<Self> {
+        Some(word.parse().unwrap_or(Self::Other))
+    }
+}
+
 impl LeftOutReason {
     /// The reason in words.
     pub const fn words(self) -> &'static str {
@@ -180,18 +210,22 @@ impl LeftOutReason {
     }
 }
 
-/// What is said after all entries of a listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+/// The end of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ListEnd {
     /// How many entries it had.
     pub entries: u64,
     /// How many it left out, beside symbolic links; servers of earlier versions do not say so.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<u64>,
     /// How many symbolic links it left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub links: Option<u64>,
 }
+
+record!(ListEnd {
+    entries: Required<Entries>,
+    left_out: Optional<Entries>,
+    links: Optional<Entries>,
+});
 
 impl ListEnd {
     /// Counts an entry that is left out.
@@ -213,124 +247,6 @@ impl ListEnd {
         (!words.is_empty()).then(|| words.join(", "))
     }
 }
-
-pub(super) fn read_get(object: &Object) -> Result<Get, MessageError> {
-    Ok(Get {
-        name: object.required("name", PATH, as_text)?,
-        name_raw: object.optional("name_raw", RAW, as_raw)?,
-        offset: object.optional("offset", BYTES, Value::as_u64)?.unwrap_or(0),
-        digest: object.optional("digest", ALGORITHM, as_parsed)?,
-        token: read_token(object)?,
-    })
-}
-
-pub(super) fn read_list(object: &Object) -> Result<List, MessageError> {
-    Ok(List {
-        path: object.optional("path", TEXT, as_text)?.filter(|path| !path.is_empty()),
-        path_raw: object.optional("path_raw", RAW, as_raw)?.filter(|path| !path.is_empty()),
-        recursive: object.optional("recursive", BOOLEAN, Value::as_bool)?.unwrap_or(false),
-        left_out: object.optional("left_out", BOOLEAN, Value::as_bool)?.unwrap_or(false),
-        token: read_token(object)?,
-    })
-}
-
-pub(super) fn read_file(object: &Object) -> Result<FileHead, MessageError> {
-    Ok(FileHead {
-        name: read_path(object)?,
-        size: object.required("size", BYTES, Value::as_u64)?,
-        offset: object.required("offset", BYTES, Value::as_u64)?,
-        mtime: required_mtime(object)?,
-        mode: object.required("mode", MODE, as_mode)?,
-    })
-}
-
-pub(super) fn read_file_end(object: &Object) -> Result<FileEnd, MessageError> {
-    Ok(FileEnd {
-        bytes: object.required("bytes", BYTES, Value::as_u64)?,
-        digest: object.optional("digest", DIGEST, as_parsed)?,
-    })
-}
-
-pub(super) fn read_entries(value: Value) -> Result<Vec<Entry>, MessageError> {
-    let Value::Array(entries) = value else {
-        return Err(MessageError::NotAList { kind: "entries" });
-    };
-    entries.into_iter().map(|entry| read_entry(&Object::new("entries", entry)?)).collect()
-}
-
-pub(super) fn read_entry(object: &Object) -> Result<Entry, MessageError> {
-    Ok(Entry {
-        name: read_path(object)?,
-        kind: object.required("kind", KIND, as_parsed)?,
-        size: object.optional("size", BYTES, Value::as_u64)?,
-        mtime: required_mtime(object)?,
-        mode: object.required("mode", MODE, as_mode)?,
-    })
-}
-
-fn required_mtime(object: &Object) -> Result<FileTime, MessageError> {
-    let seconds = object.required("mtime", MTIME, Value::as_i64)?;
-    Ok(read_mtime(object)?.unwrap_or_else(|| FileTime::seconds(seconds)))
-}
-
-pub(super) fn read_left_out(value: Value) -> Result<Vec<LeftOut>, MessageError> {
-    let Value::Array(entries) = value else {
-        return Err(MessageError::NotAList { kind: "left_out" });
-    };
-    entries.into_iter().map(|entry| read_one_left_out(&Object::new("left_out", entry)?)).collect()
-}
-
-pub(super) fn read_one_left_out(object: &Object) -> Result<LeftOut, MessageError> {
-    let reason = object.required("reason", REASON, as_text)?;
-    Ok(LeftOut {
-        name_raw: object.required("name_raw", RAW, as_raw)?,
-        reason: reason.parse().unwrap_or(LeftOutReason::Other),
-    })
-}
-
-/// None where the object ends something else than a listing.
-pub(super) fn read_list_end(object: &Object) -> Result<Option<ListEnd>, MessageError> {
-    let count = |key| object.optional(key, ENTRIES, Value::as_u64);
-    let end =
-        |entries| Ok(ListEnd { entries, left_out: count("left_out")?, links: count("links")? });
-    count("entries")?.map(end).transpose()
-}
-
-fn read_path(object: &Object) -> Result<FilePath, MessageError> {
-    match object.optional("name_raw", PATH, as_raw_path)? {
-        Some(path) => Ok(path),
-        None => object.required("name", PATH, as_path),
-    }
-}
-
-fn as_path(value: &Value) -> Option<FilePath> {
-    FilePath::parse(value.as_str()?).ok()
-}
-
-fn as_raw_path(value: &Value) -> Option<FilePath> {
-    FilePath::parse_percent_encoded(value.as_str()?).ok()
-}
-
-fn as_mode(value: &Value) -> Option<u32> {
-    parse_mode(value.as_str()?)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
-fn serialize_octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{mode:o}"))
-}
-
-// What the values must be, in the words of an error message.
-pub(crate) const PATH: &str = "a path below the served directory, such as photos/a.jpg";
-pub(crate) const KIND: &str = "file or directory";
-pub(crate) const ENTRIES: &str = "a number of entries";
-pub(crate) const REASON: &str = "a word";
-const BOOLEAN: &str = "true or false";
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -226,20 +226,6 @@ impl Serialize for FilePath {
     }
 }
 
-/// Serializes a path as the keys `name` and, where that is not exactly the path, `name_raw`.
-///
-/// # Errors
-/// What `serializer` says.
-pub fn serialize_name<S: Serializer>(path: &FilePath, serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Name {
-        name: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name_raw: Option<String>,
-    }
-    Name { name: path.text(), name_raw: path.raw() }.serialize(serializer)
-}
-
 impl fmt::Display for FilePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&escaped(&self.0))

@@ -2,20 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
-
 /// The modification time of a file: whole seconds, and nanoseconds where the time can be trusted.
 ///
 /// On the wire these are the keys `mtime` and `mtime_ns`. The owner of a file leaves the
 /// nanoseconds out while the file is so young that another change could still get the same time;
 /// the other side then compares by digest. git calls such files racily clean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileTime {
     /// Seconds since the epoch.
-    #[serde(rename = "mtime")]
     pub seconds: i64,
     /// Nanoseconds of that second, 0 to 999 999 999.
-    #[serde(rename = "mtime_ns", skip_serializing_if = "Option::is_none")]
     pub nanoseconds: Option<u32>,
 }
 

@@ -11,8 +11,10 @@ use std::io::Read;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::download::{Entry, LeftOut, ListEnd, read_entry, read_list_end, read_one_left_out};
-use super::json::{MessageError, Object};
+use super::codec::json::{MessageError, Object};
+use super::codec::kind::Entries;
+use super::codec::{Reader, Record};
+use super::download::{Entry, LeftOut, ListEnd};
 
 /// A part of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,19 +62,23 @@ impl<'de> Visitor<'de> for Whole<'_> {
                     map.next_value_seed(Parts {
                         kind: "entries",
                         read: &mut |object| {
-                            read_entry(object).map(|entry| (self.each)(Listed::Entry(entry)))
+                            Entry::read(object).map(|entry| (self.each)(Listed::Entry(entry)))
                         },
                     })?;
                 }
                 "left_out" => map.next_value_seed(Parts {
                     kind: "left_out",
                     read: &mut |object| {
-                        read_one_left_out(object).map(|one| (self.each)(Listed::LeftOut(one)))
+                        LeftOut::read(object).map(|one| (self.each)(Listed::LeftOut(one)))
                     },
                 })?,
                 "end" => {
                     let value: Option<Value> = map.next_value()?;
-                    let read = |value| read_list_end(&Object::new("end", value)?);
+                    let read = |value| {
+                        let object = Object::new("end", value)?;
+                        let entries = object.optional_value::<Entries>("entries")?;
+                        entries.map(|_| ListEnd::read(&object)).transpose()
+                    };
                     end = value.map(read).transpose().map_err(A::Error::custom)?.flatten();
                 }
                 _ => {

@@ -8,12 +8,13 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::download::{self, Entry, FileEnd, FileHead, Get, LeftOut, List, ListEnd};
-use super::json::{MessageError, Object, parse_kind};
-use super::offer::{self, End, Offer};
+use super::codec::json::{MessageError, Object, parse_kind};
+use super::codec::kind::{Bytes, Entries};
+use super::codec::{Reader, Record};
+use super::download::{Entry, FileEnd, FileHead, Get, LeftOut, List, ListEnd};
+use super::offer::{End, Offer};
 use super::receipt::Receipt;
 use super::refusal::Refusal;
-use super::values::BYTES;
 use crate::visible::escape_json;
 
 /// Name of the subprotocol in the opening handshake.
@@ -44,10 +45,10 @@ impl FileMessage {
         let known = &["offer", "end", "get", "list"];
         let (kind, value) = parse_kind(text, known)?;
         match kind.as_str() {
-            "offer" => Ok(Self::Offer(offer::read_offer(&Object::new("offer", value)?)?)),
-            "end" => Ok(Self::End(offer::read_end(&Object::new("end", value)?)?)),
-            "get" => Ok(Self::Get(download::read_get(&Object::new("get", value)?)?)),
-            "list" => Ok(Self::List(download::read_list(&Object::new("list", value)?)?)),
+            "offer" => read_object("offer", value).map(Self::Offer),
+            "end" => read_object("end", value).map(Self::End),
+            "get" => read_object("get", value).map(Self::Get),
+            "list" => read_object("list", value).map(Self::List),
             _ => Err(MessageError::UnknownKind { kind, known }),
         }
     }
@@ -101,23 +102,31 @@ impl FileReply {
                 .map_err(|error| MessageError::BadReceipt { reason: error.to_string() }),
             "go" => {
                 let object = Object::new("go", value)?;
-                let offset = object.required("offset", BYTES, Value::as_u64)?;
-                Ok(Self::Go { offset })
+                Ok(Self::Go { offset: object.required_value::<Bytes>("offset")? })
             }
-            "error" => Ok(Self::Error(Refusal::read(&Object::new("error", value)?)?)),
-            "file" => Ok(Self::File(download::read_file(&Object::new("file", value)?)?)),
-            "entries" => download::read_entries(value).map(Self::Entries),
-            "left_out" => download::read_left_out(value).map(Self::LeftOut),
+            "error" => read_object("error", value).map(Self::Error),
+            "file" => read_object("file", value).map(Self::File),
+            "entries" => read_list("entries", value).map(Self::Entries),
+            "left_out" => read_list("left_out", value).map(Self::LeftOut),
             "end" => {
                 let object = Object::new("end", value)?;
-                match download::read_list_end(&object)? {
-                    Some(end) => Ok(Self::ListEnd(end)),
-                    None => download::read_file_end(&object).map(Self::FileEnd),
+                match object.optional_value::<Entries>("entries")? {
+                    Some(_) => ListEnd::read(&object).map(Self::ListEnd),
+                    None => FileEnd::read(&object).map(Self::FileEnd),
                 }
             }
             _ => Err(MessageError::UnknownKind { kind, known }),
         }
     }
+}
+
+fn read_object<R: Record>(kind: &'static str, value: Value) -> Result<R, MessageError> {
+    R::read(&Object::new(kind, value)?)
+}
+
+fn read_list<R: Record>(kind: &'static str, value: Value) -> Result<Vec<R>, MessageError> {
+    let Value::Array(values) = value else { return Err(MessageError::NotAList { kind }) };
+    values.into_iter().map(|value| read_object(kind, value)).collect()
 }
 
 #[cfg(test)]

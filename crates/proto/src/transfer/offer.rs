@@ -2,79 +2,78 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
-use serde_json::Value;
-
+use super::codec::kind::{Bytes, Id, Kind, Mode, Raw, Scalar, TOKEN, Text, words};
+use super::codec::{Flag, Optional, OptionalTime, record};
 use super::digest::{Algorithm, Digest};
-use super::file_time::{self, FileTime};
-use super::json::{MessageError, Object, as_parsed, as_raw, as_text};
-use super::values::{
-    ALGORITHM, BYTES, DIGEST, EXISTS, ID, MODE, MTIME, MTIME_NS, RAW, TEXT, TOKEN, is_id,
-    parse_mode,
-};
+use super::file_time::FileTime;
+use super::percent;
 use super::words::spelled;
 
-/// What a sender says of a file before its content. Nothing of it is trusted; the name is not yet a
-/// safe one.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+/// The description of a file before its content. The receiver trusts none of it; the name is not
+/// yet a safe one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Offer {
-    /// The name asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The requested name.
     pub name: Option<String>,
     /// Its bytes, percent-encoded, where `name` is not exactly that.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name_raw: Option<String>,
-    /// Bytes of the whole content.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Size of the whole content, in bytes.
     pub size: Option<u64>,
-    /// What the receiver is to hash with.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The algorithm of the digest that the receiver computes.
     pub digest: Option<Algorithm>,
     /// When the file was last modified.
-    #[serde(flatten)]
     pub mtime: Option<FileTime>,
-    /// Permission bits; written in octal.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_mode")]
+    /// Permission bits.
     pub mode: Option<u32>,
-    /// What makes it the same file after a break: 1 to 64 of `[A-Za-z0-9_-]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Identifies the transfer after an interruption: 1 to 64 of `[A-Za-z0-9_-]`.
     pub id: Option<String>,
-    /// Whether the sender waits to be told from where to go on.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// Whether the sender waits for the offset from which it may resume.
     pub resume: bool,
-    /// What is to happen if another file has the name; the receiver decides whether it does so.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What happens if another file has the name; the receiver decides whether it does so.
     pub exists: Option<OnExists>,
-    /// What allows the sender to send.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_token")]
+    /// Admits the sender.
     pub token: Option<Token>,
 }
+
+record!(Offer {
+    name: Optional<Text>,
+    name_raw: Optional<Raw>,
+    size: Optional<Bytes>,
+    digest: Optional<Algorithm>,
+    mtime: OptionalTime,
+    mode: Optional<Mode>,
+    id: Optional<Id>,
+    resume: Flag,
+    exists: Optional<OnExists>,
+    token: Optional<Token>,
+});
 
 /// What happens if another file has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OnExists {
     /// The file is refused.
     Error,
-    /// The file takes the other one's place.
+    /// The file replaces the other one.
     Overwrite,
     /// The file gets the next free name made from its own.
     Rename,
 }
 
 spelled!(OnExists, "policy": Error = "error", Overwrite = "overwrite", Rename = "rename");
+words!(OnExists = "error, overwrite or rename");
 
-/// A secret of the sender: shown neither by `Debug` nor in any error.
+/// A secret of the sender, which neither `Debug` nor an error shows.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// The fewest bytes: what nobody guesses, even if it was thought up and not drawn.
+    /// Minimum length in bytes, which resists guessing even if a person chose the token.
     pub const SHORTEST: usize = 16;
 
-    /// The most: a key of 1024 bits in Base64 and more.
+    /// Maximum length in bytes, enough for a key of 1024 bits in Base64.
     pub const LONGEST: usize = 256;
 
-    /// A token that a server asks for: what stands in a line and a field as it is.
+    /// Parses a token that a server can require, which lines and fields carry unchanged.
     ///
     /// # Errors
     /// It is too short or too long, or has blanks or bytes that are not visible ASCII.
@@ -88,25 +87,44 @@ impl Token {
         Ok(Self::new(text))
     }
 
-    /// Keeps `secret` from being printed by accident.
+    /// Wraps `secret`, so that it is not printed by accident.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// The secret itself.
+    /// Returns the secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// Why a text is no token. The text may be a secret all the same, and is not shown.
+impl Kind for Token {
+    type Value = Self;
+
+    const EXPECTED: &'static str = TOKEN;
+    const IS_SECRET: bool = true;
+
+    fn scalar(value: &Self) -> Scalar<'_> {
+        Scalar::Text(value.expose().into())
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        percent::decode(word).ok().filter(|token| !token.is_empty()).map(Self::new)
+    }
+
+    fn from_json(value: &serde_json::Value) -> Option<Self> {
+        value.as_str().filter(|token| !token.is_empty()).map(Self::new)
+    }
+}
+
+/// The reason why a text is not a token. The text may still be a secret, and is not shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// Blanks, controls, or beyond ASCII.
+    /// It has blanks, control characters, or characters beyond ASCII.
     #[error("a token is visible ASCII")]
     NotVisible,
-    /// Guessed too easily, or no token at all.
+    /// Too short to resist guessing, or too long.
     #[error("a token has 16 to 256 bytes, not {0}")]
     Length(usize),
 }
@@ -118,8 +136,7 @@ impl fmt::Debug for Token {
 }
 
 impl PartialEq for Token {
-    /// Takes the same time wherever two tokens differ, so that a peer cannot guess one byte by
-    /// byte.
+    /// Compares in constant time, so that a peer cannot guess a token byte by byte.
     fn eq(&self, other: &Self) -> bool {
         // The comparison of `blake3::Hash` is constant-time.
         blake3::hash(self.0.as_bytes()) == blake3::hash(other.0.as_bytes())
@@ -128,73 +145,23 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
-/// What a sender says after the content.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+/// The end of the content of an offer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct End {
-    /// Bytes of the whole content.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Size of the whole content, in bytes.
     pub bytes: Option<u64>,
-    /// Of the whole content, a resumed beginning included.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Digest of the whole content, with that of earlier attempts.
     pub digest: Option<Digest>,
 }
 
-pub(super) fn read_offer(object: &Object) -> Result<Offer, MessageError> {
-    let parsed_mode = |value: &Value| value.as_str().and_then(parse_mode);
-    let id = |value: &Value| value.as_str().filter(|id| is_id(id)).map(str::to_owned);
-    Ok(Offer {
-        name: object.optional("name", TEXT, as_text)?,
-        name_raw: object.optional("name_raw", RAW, as_raw)?,
-        size: object.optional("size", BYTES, Value::as_u64)?,
-        digest: object.optional("digest", ALGORITHM, as_parsed)?,
-        mtime: read_mtime(object)?,
-        mode: object.optional("mode", MODE, parsed_mode)?,
-        id: object.optional("id", ID, id)?,
-        resume: object.optional("resume", "true or false", Value::as_bool)?.unwrap_or(false),
-        exists: object.optional("exists", EXISTS, as_parsed)?,
-        token: read_token(object)?,
-    })
-}
-
-/// Reads `mtime` and `mtime_ns`. Nanoseconds without seconds are ignored, as an unknown key is.
-pub(super) fn read_mtime(object: &Object) -> Result<Option<FileTime>, MessageError> {
-    let parsed = |value: &Value| file_time::nanoseconds(value.as_u64()?);
-    let nanoseconds = object.optional("mtime_ns", MTIME_NS, parsed)?;
-    let seconds = object.optional("mtime", MTIME, Value::as_i64)?;
-    Ok(seconds.map(|seconds| FileTime { seconds, nanoseconds }))
-}
-
-pub(super) fn read_end(object: &Object) -> Result<End, MessageError> {
-    Ok(End {
-        bytes: object.optional("bytes", BYTES, Value::as_u64)?,
-        digest: object.optional("digest", DIGEST, as_parsed)?,
-    })
-}
-
-/// Reads `token`. An invalid value may still be a secret, so the error does not show it.
-pub(super) fn read_token(object: &Object) -> Result<Option<Token>, MessageError> {
-    let token = |value: &Value| value.as_str().filter(|token| !token.is_empty()).map(Token::new);
-    let token = object.optional("token", TOKEN, token);
-    token.map_err(|_| MessageError::BadToken { kind: object.kind })
-}
-
-fn serialize_mode<S: Serializer>(mode: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
-    mode.map(|mode| format!("{mode:o}")).serialize(serializer)
-}
-
-pub(super) fn serialize_token<S: Serializer>(
-    token: &Option<Token>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    token.as_ref().map(Token::expose).serialize(serializer)
-}
+record!(End { bytes: Optional<Bytes>, digest: Optional<Digest> });
 
 #[cfg(test)]
 pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::transfer::values::MAX_MODE;
+    use crate::transfer::codec::kind::MAX_MODE;
 
     /// Offers that can be written in every form: with a name, and every value as it must be.
     pub(crate) fn any_time() -> impl Strategy<Value = FileTime> {
@@ -227,6 +194,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_id_has_1_to_64_plain_characters() {
+        let is_id = |id: &str| Id::from_word(id).is_some();
         assert!(is_id("a") && is_id(&"_".repeat(64)));
         for id in ["", "a b", "ä", "a/b", &"a".repeat(65)] {
             assert!(!is_id(id), "{id}");
@@ -235,10 +203,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_mode_is_octal_and_has_permission_bits_only() {
-        assert_eq!(parse_mode("0644"), Some(0o644));
-        assert_eq!(parse_mode("7777"), Some(0o7777));
+        assert_eq!(Mode::from_word("0644"), Some(0o644));
+        assert_eq!(Mode::from_word("7777"), Some(0o7777));
         for text in ["", "+644", "0o644", "8", "100644", "77777777777777"] {
-            assert_eq!(parse_mode(text), None, "{text}");
+            assert_eq!(Mode::from_word(text), None, "{text}");
         }
     }
 

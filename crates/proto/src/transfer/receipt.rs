@@ -1,14 +1,15 @@
-//! The receiver's answer after a file has arrived: what came, how fast, where it rests.
+//! The receiver's acknowledgement of a file: bytes, digest, times and stored path.
 //!
-//! A receipt is a number that people compare, so it says how it was come by: which protocol and
-//! engine, what ended the file, whether the sender confirmed that it was whole. The same facts are
-//! a JSON object, a line of raw TCP ([`crate::preface::Reply`]), and a line of the log
-//! ([`Receipt::human_line`]).
+//! A receipt is a number that people compare, so it has the conditions of its measurement: protocol
+//! and implementation, what ended the file, whether the sender confirmed that it was complete.
+//! [`Receipt::human_line`] is its line in a log.
 
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::codec::kind::{Boolean, Bytes, Count, Raw, Seconds, Text, round_to_micros, words};
+use super::codec::{Group, Nullable, Optional, OrZero, Required, record};
 use super::digest::Digest;
 use super::file_path::FilePath;
 use super::tcp_seen::TcpSeen;
@@ -17,47 +18,73 @@ use super::words::{quoted, spelled};
 use crate::one_line::one_line;
 use crate::visible::make_visible;
 
-/// What the receiver says of one file that it took whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Object", from = "Object")]
+/// The receiver's acknowledgement of a file that it has received completely.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Receipt {
-    /// What the sender spoke.
+    /// The sender's protocol.
     pub protocol: Protocol,
-    /// Which implementation received it.
+    /// The implementation that received it.
     pub engine: Engine,
-    /// Where it came from.
+    /// The sender's address.
     pub peer: SocketAddr,
-    /// Bytes of content.
+    /// Size of the content, in bytes.
     pub bytes: u64,
-    /// How many of them were here from an earlier attempt, and did not travel again.
+    /// Bytes of an earlier attempt, which were not sent again.
+    #[serde(default)]
     pub resumed: u64,
     /// From the first to the last byte of content.
+    #[serde(deserialize_with = "micros")]
     pub seconds: f64,
-    /// From the first byte until it was safe on the storage; none when the sink keeps nothing.
+    /// From the first byte until the content was durable; `None` where nothing is stored.
+    #[serde(default, deserialize_with = "optional_micros")]
     pub durable_seconds: Option<f64>,
-    /// How much of [`Receipt::seconds`] went into hashing; none where it was not looked at.
+    /// The part of [`Receipt::seconds`] that was spent on hashing; `None` where it was too short.
+    #[serde(default, deserialize_with = "optional_micros")]
     pub hashing_seconds: Option<f64>,
-    /// How much of it went into handing the bytes to the storage.
+    /// The part that was spent on storing.
+    #[serde(default, deserialize_with = "optional_micros")]
     pub storing_seconds: Option<f64>,
-    /// Of the whole content; none when nothing was hashed.
+    /// Digest of the whole content; `None` if none was computed.
     pub digest: Option<Digest>,
     /// What ended the file.
     pub end: EndKind,
-    /// Whether the sender said that this is the whole file; a killed one looks like a finished one
-    /// otherwise.
+    /// Whether the sender confirmed that this is the whole file; otherwise it may have been killed.
     pub confirmed: bool,
-    /// The name that the sender asked for, only when it is not the one that was stored.
+    /// The requested name, if the file was stored under another one.
     pub name: Option<String>,
-    /// Where it was stored; none when the sink keeps no file.
+    /// The path of the stored file; `None` where no file is stored.
     pub path: Option<String>,
     /// Its bytes, percent-encoded, where `path` is not exactly that.
     pub path_raw: Option<String>,
-    /// The congestion control that the receiving socket uses; the sender's own decides how fast it
-    /// may send.
+    /// The congestion control of the receiving socket; the sender's own limits the sender.
     pub congestion: Option<String>,
-    /// What the receiver's TCP knew of the connection when the file ended.
+    /// TCP statistics of the receiver when the file ended.
+    #[serde(default)]
     pub tcp: TcpSeen,
 }
+
+// JSON is read by serde, whose errors clients show.
+record!(Receipt {
+    protocol: Required<Protocol>,
+    engine: Required<Engine>,
+    peer: Required<SocketAddr>,
+    bytes: Required<Bytes>,
+    resumed: OrZero<Bytes>,
+    seconds: Required<Seconds>,
+    durable_seconds: Nullable<Seconds>,
+    hashing_seconds: Optional<Seconds>,
+    storing_seconds: Optional<Seconds>,
+    [rate: Nullable<Count> = whole_rate]
+    digest: Nullable<Digest>,
+    end: Required<EndKind>,
+    [outcome: Required<Outcome> = Receipt::outcome]
+    confirmed: Required<Boolean>,
+    name: Optional<Text>,
+    path: Nullable<Text>,
+    path_raw: Optional<Raw>,
+    congestion: Optional<Text>,
+    tcp: Group<TcpSeen>,
+});
 
 impl Receipt {
     /// Bytes per second of [`Receipt::seconds`], of those that travelled; none when no time passed
@@ -169,6 +196,7 @@ pub enum Protocol {
 
 spelled!(Protocol, "protocol":
     Raw = "raw", Ws = "ws", Frames = "frames", Http = "http", Http2 = "http2");
+words!(Protocol = "raw, ws, frames or http");
 
 /// Which implementation of a protocol received a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,6 +208,7 @@ pub enum Engine {
 }
 
 spelled!(Engine, "engine": Own = "own", Library = "library");
+words!(Engine = "own or library");
 
 /// What ended a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -196,6 +225,7 @@ pub enum EndKind {
 
 spelled!(EndKind, "end":
     Size = "size", Close = "close", Fin = "fin", AlreadyHere = "already-here");
+words!(EndKind = "size, close, fin or already-here");
 
 /// What became of a file, for people and in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -210,6 +240,7 @@ pub enum Outcome {
 
 spelled!(Outcome, "outcome":
     Stored = "stored", SameTime = "same-time", SameDigest = "same-digest");
+words!(Outcome = "a word");
 
 impl Outcome {
     /// The outcome in words.
@@ -233,113 +264,18 @@ impl Receipt {
     }
 }
 
-/// Seconds as they are written: whole microseconds, and 0 for what was not measured (JSON has no
-/// infinity).
-pub(crate) fn round_to_micros(seconds: f64) -> f64 {
-    if seconds.is_finite() && seconds > 0.0 { (seconds * MICROS).round() / MICROS } else { 0.0 }
-}
-
-/// The rate as it is written: whole bytes per second.
-pub(crate) fn whole_rate(receipt: &Receipt) -> Option<u64> {
+/// Returns the rate in whole bytes per second.
+fn whole_rate(receipt: &Receipt) -> Option<u64> {
     receipt.rate().map(|rate| rate.round() as u64)
 }
 
-const MICROS: f64 = 1e6;
-
-/// The receipt as a JSON object: the keys in this order, the rate written and never read.
-#[derive(Serialize, Deserialize)]
-struct Object {
-    protocol: Protocol,
-    engine: Engine,
-    peer: SocketAddr,
-    bytes: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    resumed: u64,
-    seconds: f64,
-    durable_seconds: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    hashing_seconds: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    storing_seconds: Option<f64>,
-    #[serde(skip_deserializing)]
-    rate: Option<u64>,
-    digest: Option<Digest>,
-    end: EndKind,
-    #[serde(skip_deserializing)]
-    outcome: Option<Outcome>,
-    confirmed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    path: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    path_raw: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    congestion: Option<String>,
-    #[serde(default, skip_serializing_if = "TcpSeen::is_empty")]
-    tcp: TcpSeen,
+fn micros<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    // serde_json may miss the nearest number by one unit in the last place.
+    f64::deserialize(deserializer).map(round_to_micros)
 }
 
-// serde asks by reference.
-#[expect(clippy::trivially_copy_pass_by_ref)]
-const fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-impl From<Receipt> for Object {
-    fn from(receipt: Receipt) -> Self {
-        let (rate, outcome) = (whole_rate(&receipt), Some(receipt.outcome()));
-        let Receipt { protocol, engine, peer, bytes, resumed, digest, end, .. } = receipt;
-        let Receipt { confirmed, name, path, path_raw, congestion, tcp, .. } = receipt;
-        Self {
-            protocol,
-            engine,
-            peer,
-            bytes,
-            resumed,
-            seconds: round_to_micros(receipt.seconds),
-            durable_seconds: receipt.durable_seconds.map(round_to_micros),
-            hashing_seconds: receipt.hashing_seconds.map(round_to_micros),
-            storing_seconds: receipt.storing_seconds.map(round_to_micros),
-            rate,
-            digest,
-            end,
-            outcome,
-            confirmed,
-            name,
-            path,
-            path_raw,
-            congestion,
-            tcp,
-        }
-    }
-}
-
-impl From<Object> for Receipt {
-    fn from(object: Object) -> Self {
-        let Object { protocol, engine, peer, bytes, resumed, digest, end, .. } = object;
-        let Object { confirmed, name, path, path_raw, congestion, tcp, .. } = object;
-        Self {
-            protocol,
-            engine,
-            peer,
-            bytes,
-            resumed,
-            // Also on reading: serde_json may miss the nearest number by one unit in the last
-            // place.
-            seconds: round_to_micros(object.seconds),
-            durable_seconds: object.durable_seconds.map(round_to_micros),
-            hashing_seconds: object.hashing_seconds.map(round_to_micros),
-            storing_seconds: object.storing_seconds.map(round_to_micros),
-            digest,
-            end,
-            confirmed,
-            name,
-            path,
-            path_raw,
-            congestion,
-            tcp,
-        }
-    }
+fn optional_micros<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.map(round_to_micros))
 }
 
 #[cfg(test)]

@@ -1,50 +1,42 @@
-//! Why a receiver does not take a file: a code for programs, a message for people.
+//! Refusals: a code for programs, a message for people.
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 
-use super::json::{MessageError, Object, as_parsed, as_text};
-use super::values::TEXT;
+use super::codec::kind::{Text, words};
+use super::codec::{Optional, Required, record};
 use super::words::spelled;
 use crate::visible::make_visible;
 use crate::ws::CloseCode;
 
-/// A receiver's answer when it does not take a file, or no longer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+/// The answer to a request that is refused, or no longer served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// What a program decides by.
+    /// The reason for programs.
     pub code: RefusalCode,
-    /// What happened, on which object.
+    /// The reason for people, with the object.
     pub message: String,
     /// What the sender can do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-impl Refusal {
-    pub(crate) fn read(object: &Object) -> Result<Self, MessageError> {
-        Ok(Self {
-            code: object.required("code", "a refusal code of this version", as_parsed)?,
-            message: object.required("message", TEXT, as_text)?,
-            hint: object.optional("hint", TEXT, as_text)?,
-        })
-    }
+record!(Refusal { code: Required<RefusalCode>, message: Required<Text>, hint: Optional<Text> });
 
-    /// A refusal without a hint. Whatever a peer chose of the message is made visible.
+impl Refusal {
+    /// Returns a refusal without a hint. Control characters of `message` are made visible.
     pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
         let message = make_visible(&message.into()).into_owned();
         Self { code, message, hint: None }
     }
 
-    /// The same with advice for the sender.
+    /// Adds advice for the sender.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 }
 
-/// The kinds of refusal; on the wire in lower case with hyphens.
+/// The codes of refusals; on the wire in lower case with hyphens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefusalCode {
     /// The offer, the preface or the end cannot be understood.
@@ -90,6 +82,7 @@ spelled!(RefusalCode, "refusal code":
     Unauthorized = "unauthorized",
     Busy = "busy",
 );
+words!(RefusalCode = "a refusal code of this version");
 
 /// What a refusal means on every protocol and at both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,6 +246,7 @@ impl RefusalCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::messages::FileReply;
 
     /// A client that reads the status alone must act as one that reads the code.
     #[test]
@@ -292,6 +286,7 @@ mod tests {
         let refusal = Refusal::new(RefusalCode::Busy, "try \"later\"");
         let json = serde_json::to_string(&refusal).unwrap();
         assert_eq!(json, r#"{"code":"busy","message":"try \"later\""}"#);
-        assert_eq!(serde_json::from_str::<Refusal>(&json).unwrap(), refusal);
+        let reply = format!("{{\"error\":{json}}}");
+        assert_eq!(FileReply::from_json(&reply), Ok(FileReply::Error(refusal)));
     }
 }

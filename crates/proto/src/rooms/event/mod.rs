@@ -8,9 +8,10 @@ use super::id::EventId;
 use super::json::{push_list, push_plain, push_string};
 use super::message::{EXPECTED as KEY, Message};
 use super::name::{Nickname, RoomName};
-use crate::transfer::json::{MessageError, Object, as_parsed, as_text, parse_kind};
+use crate::transfer::codec::Record;
+use crate::transfer::codec::json::{MessageError, Object, as_parsed, as_text, parse_kind};
+use crate::transfer::codec::kind::{Kind, Text};
 use crate::transfer::refusal::Refusal;
-use crate::transfer::values::TEXT;
 use crate::visible::push_visible;
 
 /// An event that is sent to a member.
@@ -165,7 +166,7 @@ impl Event {
             "message" => Ok(Self::Message(Message {
                 id: object.required("id", ID, as_parsed)?,
                 from: object.required("from", NICKNAME, as_parsed)?,
-                text: object.required("text", TEXT, as_text)?,
+                text: object.required("text", Text::EXPECTED, as_text)?,
                 time: object.required("time", TIME, as_text)?,
                 key: object.optional("key", KEY, as_parsed)?,
             })),

@@ -3,11 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use anyport_proto::http1::conditional::{self, Evaluation, Validators};
-use anyport_proto::http1::field_names::MTIME_NS;
 use anyport_proto::http1::range::Range;
-use anyport_proto::http1::{RequestHead, date, media};
+use anyport_proto::http1::{RequestHead, media};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::List;
+use anyport_proto::transfer::fields::of_time;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -69,14 +69,7 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
     let validators = Validators { etag: &tag, modified: facts.mtime.seconds };
     let mut fields =
         vec![(header::ETAG, tag.clone()), (header::CACHE_CONTROL, REVALIDATE.to_owned())];
-    // RFC 9110 §8.8.2.1: never in the future.
-    let seconds = facts.mtime.seconds;
-    if let Some(date) = date::write(seconds).filter(|_| seconds <= now) {
-        fields.push((header::LAST_MODIFIED, date));
-    }
-    if let Some(nanoseconds) = facts.mtime.announced(SystemTime::now()).nanoseconds {
-        fields.push((MTIME_NS, nanoseconds.to_string()));
-    }
+    fields.extend(of_time(facts.mtime, SystemTime::now()));
     let whole = |status, length| {
         let answer = Answer::head(status, length);
         fields.iter().fold(answer, |answer, (name, value)| answer.with(name.clone(), value))

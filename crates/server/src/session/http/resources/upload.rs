@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Interest, Placement};
 use anyport_proto::http1::conditional::{self, Evaluation, Validators};
-use anyport_proto::http1::field_names::{MTIME, MTIME_NS, REPR_DIGEST};
-use anyport_proto::http1::{Framing, RequestHead, date};
+use anyport_proto::http1::field_names::REPR_DIGEST;
+use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::one_line::COLUMNS;
 use anyport_proto::transfer::digest::Algorithm;
-use anyport_proto::transfer::digest_field;
+use anyport_proto::transfer::fields;
 use anyport_proto::transfer::file_path::{self, FilePath};
-use anyport_proto::transfer::file_time::{self, FileTime};
 use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::offer::{End, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
@@ -49,7 +48,7 @@ fn begin(request: &Request<'_>) -> Result<Receiving, Answer> {
     let Request { context, head, framing, rest, asked } = *request;
     let refuse = |(status, refusal)| request.refuse(status, refusal);
     let mut offer = offered(head, framing, rest).map_err(refuse)?;
-    let sha256 = digest_field::sha256_of(head).map_err(|error| refuse(bad(error.to_string())))?;
+    let sha256 = fields::offered_digest(head).map_err(|error| refuse(bad(error.to_string())))?;
     if sha256.is_some() {
         offer.digest = Some(Algorithm::Sha256);
     }
@@ -182,7 +181,8 @@ fn offered(head: &RequestHead, framing: Framing, asked: &str) -> Result<Offer, N
     let name_raw = name(asked, size)?;
     // The text is shown; the bytes of the path are stored.
     let name = name_raw.as_deref().and_then(|name| file_path::decoded(name).ok());
-    Ok(Offer { name, name_raw, size, mtime: mtime(head)?, ..Offer::default() })
+    let mtime = fields::offered_time(&head.fields).map_err(|error| bad(error.to_string()))?;
+    Ok(Offer { name, name_raw, size, mtime, ..Offer::default() })
 }
 
 /// Returns the name in a path as it was received, `None` if the server chooses one. A slash at the
@@ -207,31 +207,11 @@ fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, NoOffer> {
     }
 }
 
-/// `X-Anyport-Mtime: 1763723109`, as `stat -c %Y` prints it, with `X-Anyport-Mtime-Ns` beside it,
-/// or a `Last-Modified` date.
-fn mtime(head: &RequestHead) -> Result<Option<FileTime>, NoOffer> {
-    let nanoseconds = match head.fields.get(&MTIME_NS) {
-        None => None,
-        Some(value) => match value.to_str().ok().and_then(file_time::parse_nanoseconds) {
-            None => return Err(bad(format!("{MTIME_NS} is not a number from 0 to 999999999"))),
-            some => some,
-        },
-    };
-    for (name, read) in MTIME_FIELDS {
-        let Some(value) = head.fields.get(&name) else { continue };
-        return match value.to_str().ok().and_then(read) {
-            Some(seconds) => Ok(Some(FileTime { seconds, nanoseconds })),
-            None => Err(bad(format!("{name} is not a valid modification time"))),
-        };
-    }
-    Ok(None)
-}
-
 fn answer_receipt(receipt: Receipt, replaces: bool, form: Form) -> Answer {
     let was_here = replaces || receipt.end == EndKind::AlreadyHere;
     let status = if was_here { StatusCode::OK } else { StatusCode::CREATED };
     let path = receipt.stored();
-    let digest = receipt.digest.as_ref().and_then(digest_field::value);
+    let digest = receipt.digest.as_ref().and_then(fields::digest_value);
     let mut answer = match form {
         Form::Json => Answer::json(status, FileReply::Receipt(receipt).to_json()),
         Form::Text | Form::Html => Answer::text(status, format!("{}\n", receipt.summary(COLUMNS))),
@@ -253,10 +233,5 @@ fn answer_refusal(refusal: Refusal, must_be_new: bool, form: Form) -> Answer {
 
 /// The media types of forms, which `curl -d` and `-F` send too.
 const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
-
-type ReadTime = fn(&str) -> Option<i64>;
-
-const MTIME_FIELDS: [(HeaderName, ReadTime); 2] =
-    [(MTIME, |text| text.parse().ok()), (header::LAST_MODIFIED, date::parse)];
 
 const AS_IT_IS: &str = "send the file unchanged: curl -T FILE http://HOST:PORT/";

@@ -1,12 +1,15 @@
-//! Reading of JSON messages key by key, so that an error names the key; a derived reader would not.
+//! JSON: records as objects, and messages, which are objects with one key.
 //!
-//! Unknown keys are ignored, so that a later version can add some; an unknown message is an error.
+//! Records are read key by key, so that an error names the key; a derived reader would not. Unknown
+//! keys are ignored, so that a later version can add some; an unknown message is an error.
 
+use serde::Serializer;
+use serde::ser::SerializeMap;
 use serde_json::{Map, Value};
 
-use super::percent;
-use super::values::TOKEN;
-use super::words::quoted;
+use super::kind::{Boolean, Kind, TOKEN};
+use super::{Reader, Record, Writer};
+use crate::transfer::words::quoted;
 
 /// Error of a text message of `anyport.file.1` or `anyport.chat.1`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +102,7 @@ pub(crate) fn parse_kind(
 
 /// The object of a message, and the key of the message.
 pub(crate) struct Object {
-    pub(super) kind: &'static str,
+    kind: &'static str,
     entries: Map<String, Value>,
 }
 
@@ -148,11 +151,6 @@ pub(crate) fn as_text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// Returns percent-encoded bytes, still encoded.
-pub(super) fn as_raw(value: &Value) -> Option<String> {
-    value.as_str().filter(|text| percent::decode_bytes(text).is_ok()).map(str::to_owned)
-}
-
 pub(crate) fn as_parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
     value.as_str()?.parse().ok()
 }
@@ -163,5 +161,68 @@ fn in_words(value: &Value) -> String {
         Value::Array(_) => "[…]".to_owned(),
         Value::Object(_) => "{…}".to_owned(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+impl Reader for Object {
+    type Error = MessageError;
+
+    fn optional_value<K: Kind>(&self, key: &'static str) -> Result<Option<K::Value>, MessageError> {
+        self.optional(key, K::EXPECTED, K::from_json).map_err(|error| match error {
+            MessageError::BadValue { kind, .. } if K::IS_SECRET => MessageError::BadToken { kind },
+            other => other,
+        })
+    }
+
+    fn required_value<K: Kind>(&self, key: &'static str) -> Result<K::Value, MessageError> {
+        let missing = MessageError::MissingKey { kind: self.kind, key, expected: K::EXPECTED };
+        self.optional_value::<K>(key)?.ok_or(missing)
+    }
+
+    fn flag(&self, key: &'static str) -> Result<bool, MessageError> {
+        Ok(self.optional_value::<Boolean>(key)?.unwrap_or(false))
+    }
+}
+
+/// Serializes a record as an object.
+pub(crate) fn serialize<R: Record, S: Serializer>(
+    record: &R,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut keys = ObjectWriter { map: serializer.serialize_map(None)?, result: Ok(()) };
+    record.write(&mut keys);
+    keys.result?;
+    keys.map.end()
+}
+
+struct ObjectWriter<M: SerializeMap> {
+    map: M,
+    /// The first error.
+    result: Result<(), M::Error>,
+}
+
+impl<M: SerializeMap> ObjectWriter<M> {
+    fn entry(&mut self, key: &str, value: &impl serde::Serialize) {
+        if self.result.is_ok() {
+            self.result = self.map.serialize_entry(key, value);
+        }
+    }
+}
+
+impl<M: SerializeMap> Writer for ObjectWriter<M> {
+    fn value<K: Kind>(&mut self, key: &'static str, value: &K::Value) {
+        self.entry(key, &K::scalar(value));
+    }
+
+    fn flag(&mut self, key: &'static str) {
+        self.entry(key, &true);
+    }
+
+    fn null(&mut self, key: &'static str) {
+        self.entry(key, &());
+    }
+
+    fn group<R: Record>(&mut self, key: &'static str, record: &R) {
+        self.entry(key, record);
     }
 }
