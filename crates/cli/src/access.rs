@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use anyport_client::{Place, Scheme, Target, TargetError};
+use anyport_client::{Scheme, Scope, Target, TargetError};
 use anyport_console::{Exit, Failure, to_stderr};
 use anyport_net::resolve::{split_port, without_zone};
 use anyport_proto::access::{HostName, Named, Token, parse_list};
@@ -292,9 +292,9 @@ fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
 }
 
 /// What the path of `target` names.
-pub(crate) fn place(target: &Target) -> Result<Place, Failure> {
+pub(crate) fn scope(target: &Target) -> Result<Scope, Failure> {
     target
-        .place()
+        .scope()
         .map_err(|error| Failure { hint: error.hint(), ..Failure::new(Exit::Usage, error) })
 }
 

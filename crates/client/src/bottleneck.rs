@@ -63,21 +63,21 @@ impl fmt::Display for Bottleneck {
     }
 }
 
-/// What is known of one transfer.
+/// Measurements of one transfer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts {
+pub(crate) struct Measurements {
     /// From the first byte to the receipt.
     pub(crate) elapsed: Duration,
     pub(crate) reading: Duration,
-    /// Whether a rate was kept to.
+    /// Whether the rate was limited (`--limit-rate`).
     pub(crate) limited: bool,
     /// Before the first byte, and after the receipt.
     pub(crate) tcp: (TcpInfo, TcpInfo),
 }
 
-impl Facts {
-    /// What most of the time went into, and which share of it; `None` of a transfer that was not
-    /// slow, or where the kernel does not say.
+impl Measurements {
+    /// Returns what took most of the time, and its share; `None` for a transfer that was not slow,
+    /// or without statistics of the kernel.
     pub(crate) fn bottleneck(&self, receipt: &Receipt) -> Option<(Bottleneck, f64)> {
         if self.elapsed < WORTH_ASKING {
             return None;
@@ -148,8 +148,8 @@ mod tests {
         after.rwnd_limited_us = Some(7 + window * 1_000_000);
         after.sndbuf_limited_us = Some(7 + buffer * 1_000_000);
         let (elapsed, reading) = (Duration::from_secs(10), Duration::from_secs(reading));
-        let facts = Facts { elapsed, reading, limited: false, tcp: (before, after) };
-        facts.bottleneck(&receipt(hashing, storing)).map(|(what, _)| what)
+        let measured = Measurements { elapsed, reading, limited: false, tcp: (before, after) };
+        measured.bottleneck(&receipt(hashing, storing)).map(|(what, _)| what)
     }
 
     #[test]
@@ -166,10 +166,14 @@ mod tests {
     #[test]
     fn a_fast_transfer_has_none_and_so_has_one_of_which_nothing_is_known() {
         let tcp = (TcpInfo::default(), TcpInfo::default());
-        let facts =
-            Facts { elapsed: Duration::from_secs(9), reading: Duration::ZERO, limited: false, tcp };
-        assert_eq!(facts.bottleneck(&receipt(1.0, 1.0)), None);
-        let facts = Facts { elapsed: Duration::from_millis(999), ..facts };
-        assert_eq!(facts.bottleneck(&receipt(1.0, 1.0)), None);
+        let measured = Measurements {
+            elapsed: Duration::from_secs(9),
+            reading: Duration::ZERO,
+            limited: false,
+            tcp,
+        };
+        assert_eq!(measured.bottleneck(&receipt(1.0, 1.0)), None);
+        let measured = Measurements { elapsed: Duration::from_millis(999), ..measured };
+        assert_eq!(measured.bottleneck(&receipt(1.0, 1.0)), None);
     }
 }

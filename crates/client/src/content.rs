@@ -427,7 +427,7 @@ impl Content {
         }
     }
 
-    /// Sends what is next over `stream` without looking at it, if nobody asked for a digest: at
+    /// Sends what is next over `stream` without looking at it, if no digest was requested: at
     /// most `count` bytes, 0 at the end. `None`: it must be read after all.
     pub(crate) fn send_unseen(
         &mut self,

@@ -21,7 +21,7 @@ mod walk;
 
 pub use bottleneck::Bottleneck;
 pub use cat::{CatOptions, cat};
-pub use chat::{ChatOptions, Left, Told, chat, room};
+pub use chat::{ChatEvent, ChatOptions, Left, chat, room};
 pub use connect::ConnectOptions;
 pub use content::{OpenError, Source};
 pub use download::pipe::{Taken, take, take_into};
@@ -31,5 +31,5 @@ pub use proxy::{Proxies, Proxy, ProxyError, ProxyUrlError, ProxyVariables};
 pub use send::pipe::give;
 pub use send::{Engine, Observer, Options, Sent, send};
 pub use stream::Encryption;
-pub use target::{DEFAULT_PORT, Place, Scheme, Target, TargetError};
+pub use target::{DEFAULT_PORT, Scheme, Scope, Target, TargetError};
 pub use walk::{Found, Links};

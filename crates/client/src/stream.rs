@@ -60,7 +60,7 @@ struct Tls {
     read: usize,
     wire: Vec<u8>,
     out: Vec<u8>,
-    /// What went wrong while nobody was reading.
+    /// An error that occurred between reads.
     error: Option<TlsError>,
 }
 
@@ -317,7 +317,7 @@ impl Outbox {
         self.stream.shutdown().await
     }
 
-    /// Nobody takes it.
+    /// It is not accepted.
     pub(crate) fn give_up(&mut self) {
         self.out.clear();
         self.unflushed = false;

@@ -87,23 +87,23 @@ pub struct Target {
     pub port: u16,
     /// The path, beginning with `/`, percent-encoded as written; with the query, if there is one.
     pub path: String,
-    /// What is shown to be let in. Never a part of the URL, which everybody may see.
+    /// The token for this server. Never a part of the URL, which others can see.
     pub token: Option<Token>,
 }
 
-/// What the path of a target is about.
+/// The remote files that the path of a target names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// Everything, each under its own name.
+pub enum Scope {
+    /// All, each with its own name.
     Top,
-    /// What is, or goes, below this directory.
+    /// Those below this directory.
     Directory(FilePath),
     /// One file.
     File(FilePath),
 }
 
-impl Place {
-    /// The path; none at the top.
+impl Scope {
+    /// Returns the path; `None` at the top.
     pub const fn path(&self) -> Option<&FilePath> {
         match self {
             Self::Top => None,
@@ -111,12 +111,12 @@ impl Place {
         }
     }
 
-    /// Whether it stands for what is below it.
+    /// Returns whether it names the files below it.
     pub const fn is_directory(&self) -> bool {
         matches!(self, Self::Top | Self::Directory(_))
     }
 
-    /// The path there of what is called `own` here, without the slash of a directory.
+    /// Returns the remote path of the local name `own`, without the slash of a directory.
     pub fn name(&self, own: Option<&OsStr>) -> Option<Vec<u8>> {
         let own = own.map(OsStr::as_encoded_bytes);
         let own = own.map(|own| own.strip_suffix(b"/").unwrap_or(own));
@@ -340,7 +340,7 @@ impl Target {
     ///
     /// # Errors
     /// [`TargetError::BadName`], or [`TargetError::InPath`]: only HTTP has queries for files.
-    pub fn place(&self) -> Result<Place, TargetError> {
+    pub fn scope(&self) -> Result<Scope, TargetError> {
         if self.scheme != Scheme::Http && self.path.contains('?') {
             return Err(TargetError::InPath('?'));
         }
@@ -348,12 +348,12 @@ impl Target {
         let below = if path == "/files" { Some("") } else { path.strip_prefix("/files/") };
         let name = below.or_else(|| path.strip_prefix('/')).unwrap_or(path);
         if name.is_empty() {
-            return Ok(Place::Top);
+            return Ok(Scope::Top);
         }
         let directory = name.strip_suffix('/');
         match FilePath::parse_percent_encoded(directory.unwrap_or(name)) {
-            Ok(path) if directory.is_some() => Ok(Place::Directory(path)),
-            Ok(path) => Ok(Place::File(path)),
+            Ok(path) if directory.is_some() => Ok(Scope::Directory(path)),
+            Ok(path) => Ok(Scope::File(path)),
             Err(error) => {
                 Err(TargetError::BadName { path: path.to_owned(), reason: error.to_string() })
             }
@@ -389,17 +389,17 @@ mod tests {
             (Scheme::Http, "example.org", 9000)
         );
         assert_eq!(full.path, "/files/a%20b.txt?x=1");
-        assert_eq!(full.place(), Ok(Place::File(FilePath::parse("a b.txt").unwrap())));
+        assert_eq!(full.scope(), Ok(Scope::File(FilePath::parse("a b.txt").unwrap())));
         assert_eq!(target("tcp://localhost").to_string(), "tcp://localhost:8331/");
         assert_eq!(target("frames://[::1]:8332/").authority(), "[::1]:8332");
         assert_eq!(target("tcp://[::1]").host, "::1");
         assert_eq!(
-            target("tcp://h/x.bin").place().unwrap().name(None).as_deref(),
+            target("tcp://h/x.bin").scope().unwrap().name(None).as_deref(),
             Some(&b"x.bin"[..])
         );
         let own = Some(OsStr::new("z"));
-        assert_eq!(target("h/x/y/").place().unwrap().name(own).as_deref(), Some(&b"x/y/z"[..]));
-        assert_eq!(target("anyport://h").place(), Ok(Place::Top));
+        assert_eq!(target("h/x/y/").scope().unwrap().name(own).as_deref(), Some(&b"x/y/z"[..]));
+        assert_eq!(target("anyport://h").scope(), Ok(Scope::Top));
         assert_eq!(target("localhost:8331"), target("tcp://localhost"));
         assert_eq!(target("ws://h:1?q").path, "/?q");
         assert_eq!(target("h/x?y=a://b").path, "/x?y=a://b");
@@ -488,13 +488,13 @@ mod tests {
             assert_eq!(url.parse::<Target>().unwrap_err().to_string(), message);
         }
         for scheme in ["tcp", "ws", "frames", "tls"] {
-            let query = target(&format!("{scheme}://h/x?y")).place();
+            let query = target(&format!("{scheme}://h/x?y")).scope();
             assert_eq!(query, Err(TargetError::InPath('?')), "{scheme}");
             let fragment = format!("{scheme}://h/x#y").parse::<Target>();
             assert_eq!(fragment, Err(TargetError::InPath('#')), "{scheme}");
         }
-        assert!(target("tcp://h/..").place().is_err());
-        assert!(target("tcp://h/a//b").place().is_err());
+        assert!(target("tcp://h/..").scope().is_err());
+        assert!(target("tcp://h/a//b").scope().is_err());
         assert_eq!(target("TCP://h").scheme, Scheme::Tcp);
     }
 
@@ -515,12 +515,12 @@ mod tests {
             ("http://h/files", None, true),
             ("http://h/a?x=y", Some("a"), false),
         ] {
-            let place = target(url).place().unwrap();
-            assert_eq!(place.path().map(FilePath::text).as_deref(), expected, "{url}");
-            assert_eq!(place.is_directory(), is_directory, "{url}");
+            let scope = target(url).scope().unwrap();
+            assert_eq!(scope.path().map(FilePath::text).as_deref(), expected, "{url}");
+            assert_eq!(scope.is_directory(), is_directory, "{url}");
         }
         for url in ["tcp://h/../x", "tcp://h//etc/passwd", "tcp://h/%2e%2e/x", "tcp://h/a//b"] {
-            assert!(target(url).place().is_err(), "{url}");
+            assert!(target(url).scope().is_err(), "{url}");
         }
     }
 }

@@ -223,7 +223,7 @@ fn targets(flags: &flags::Get) -> Result<Vec<Target>, Failure> {
             false => "use a URL such as tcp://HOST:PORT/NAME".to_owned(),
         };
         let target = flags.connection.credential.target(url, &hint)?;
-        access::place(&target)?;
+        access::scope(&target)?;
         Ok(target)
     };
     flags.urls.iter().map(parse).collect()
@@ -233,7 +233,7 @@ fn output(flags: &flags::Get, targets: &[Target]) -> Result<Output, Failure> {
     let usage = |message: &str, hint: &str| {
         Err(Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint))
     };
-    let is_directory = |target: &Target| target.place().is_ok_and(|place| place.is_directory());
+    let is_directory = |target: &Target| target.scope().is_ok_and(|scope| scope.is_directory());
     let Some(path) = &flags.output else {
         return Ok(Output::At(Destination::Directory(PathBuf::new())));
     };

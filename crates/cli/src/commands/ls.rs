@@ -18,7 +18,7 @@ use crate::{access, flags};
 pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
     let hint = "use a URL such as tcp://HOST:PORT/DIRECTORY/";
     let target = flags.connection.credential.target(&flags.url, hint)?;
-    access::place(&target)?;
+    access::scope(&target)?;
     let mut options = GetOptions::default();
     options.connect = super::receiving(&flags.connection, slice::from_ref(&target))?;
     let mut out = io::BufWriter::new(stdout());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 
 use anyhow::Context;
-use anyport_client::{Error, ErrorKind, Place, Scheme, Source, Target, give, take, take_into};
+use anyport_client::{Error, ErrorKind, Scheme, Scope, Source, Target, give, take, take_into};
 use anyport_console::{Exit, Failure, json_to_stdout, stdout, to_stderr, to_stdout};
 use anyport_proto::pipe::{Give, PipeKey};
 use anyport_proto::transfer::units::format_bytes;
@@ -121,7 +121,7 @@ fn target(url: &str, credential: &Credential) -> Result<Target, Failure> {
         let tcp = Target { scheme: Scheme::Tcp, path: "/".to_owned(), ..target };
         return Err(usage(&error, &format!("use {tcp}")));
     }
-    if target.place() != Ok(Place::Top) {
+    if target.scope() != Ok(Scope::Top) {
         return Err(usage("with --pipe the target is HOST:PORT, without a path", "HOST:PORT"));
     }
     Ok(target)

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyport_client::{
-    Blame, Engine, Error, ErrorKind, Found, Observer, Options, Place, Scheme, Sent, Source, Target,
+    Blame, Engine, Error, ErrorKind, Found, Observer, Options, Scheme, Scope, Sent, Source, Target,
     send,
 };
 use anyport_console::{Exit, Failure, json_to_stdout, reason, to_stderr, to_stdout, write_stdout};
@@ -188,10 +188,10 @@ fn is_below(name: &OsStr) -> bool {
 }
 
 fn check_names(flags: &flags::Send, target: &Target, sources: &[Source]) -> Result<(), Failure> {
-    let place = access::place(target)?;
+    let scope = access::scope(target)?;
     let is_one = |source: &Source| !source.name().is_some_and(is_below);
     let one = flags.files.len() == 1 && sources.iter().all(is_one);
-    if matches!(place, Place::File(_)) && !one {
+    if matches!(scope, Scope::File(_)) && !one {
         let error = match flags.files.as_slice() {
             [only] => {
                 anyhow::anyhow!("{} is a directory, but the URL names a file", only.display())
@@ -281,7 +281,7 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     if flags.plain && target.scheme != Scheme::Tcp {
         return usage("--plain is supported over tcp:// only", "leave out --plain");
     }
-    if flags.plain && target.place().is_ok_and(|place| place != Place::Top) {
+    if flags.plain && target.scope().is_ok_and(|scope| scope != Scope::Top) {
         return usage("--plain sends no name, but the target has one", "use tcp://HOST:PORT/");
     }
     if flags.plain && flags.files.iter().any(|file| is_empty(file)) {

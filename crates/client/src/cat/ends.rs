@@ -19,7 +19,7 @@ pub(super) enum Cut {
 /// Pieces of the input. After an error there are none.
 pub(super) type Pieces = Receiver<Result<Vec<u8>, Error>>;
 
-/// Reads until the end, or until nobody takes the pieces any more.
+/// Reads until the end, or until the receiver of the pieces is dropped.
 pub(super) fn read(input: impl Read + Send + 'static, cut: Cut) -> Pieces {
     let (sender, receiver) = channel(PIECES);
     std::thread::spawn(move || match cut {
@@ -85,7 +85,7 @@ impl Output {
         let thread = std::thread::spawn(move || {
             while let Some(piece) = queue.blocking_recv() {
                 output.write_all(&piece).map_err(not_written)?;
-                // Whoever reads it shall have it now: the next may take long.
+                // The reader gets it now: the next piece may take long.
                 output.flush().map_err(not_written)?;
             }
             Ok(())

@@ -111,7 +111,7 @@ impl Transport for LibraryChannel {
                 Ok(Written::UntilAnswered(text)) => Ok(text.clone()),
                 Ok(Written::UntilClosed { code, reason }) => {
                     let (code, reason) = (*code, reason.clone());
-                    Err(Unheard::Told(Error::at(peer, ErrorKind::Closed(code, reason))))
+                    Err(NoReply::Reported(Error::at(peer, ErrorKind::Closed(code, reason))))
                 }
                 _ => patiently(timeout, answer(socket, peer)).await,
             };
@@ -125,9 +125,9 @@ impl Transport for LibraryChannel {
                         Err(Error::at(peer, ErrorKind::NoReceipt(cut(text.as_bytes()))))
                     }
                 },
-                (Err(Unheard::Told(error)), _) => Err(error),
-                (Err(Unheard::Library(_)), Err(Stopped::Library(error)))
-                | (Err(Unheard::Library(error)), _) => Err(gave_up(peer, content.bytes(), error)),
+                (Err(NoReply::Reported(error)), _) => Err(error),
+                (Err(NoReply::Library(_)), Err(Stopped::Library(error)))
+                | (Err(NoReply::Library(error)), _) => Err(gave_up(peer, content.bytes(), error)),
             }
         })
     }
@@ -179,8 +179,8 @@ impl From<tungstenite::Error> for Stopped {
     }
 }
 
-enum Unheard {
-    Told(Error),
+enum NoReply {
+    Reported(Error),
     Library(tungstenite::Error),
 }
 
@@ -264,9 +264,9 @@ fn closed(frame: Option<CloseFrame>) -> (u16, String) {
 /// Waits for at most `patience`.
 async fn patiently<T>(
     patience: Duration,
-    wait: impl Future<Output = Result<T, Unheard>>,
-) -> Result<T, Unheard> {
-    let late = |_| Unheard::Library(tungstenite::Error::Io(io::ErrorKind::TimedOut.into()));
+    wait: impl Future<Output = Result<T, NoReply>>,
+) -> Result<T, NoReply> {
+    let late = |_| NoReply::Library(tungstenite::Error::Io(io::ErrorKind::TimedOut.into()));
     tokio::time::timeout(patience, wait).await.map_err(late)?
 }
 
@@ -288,17 +288,17 @@ fn read_message(content: &mut Content, frame_size: usize) -> Result<Vec<u8>, Err
 async fn answer(
     socket: &mut WebSocketStream<AsyncStream>,
     peer: SocketAddr,
-) -> Result<String, Unheard> {
+) -> Result<String, NoReply> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
             Some(Ok(Message::Close(frame))) => {
                 let (code, reason) = closed(frame);
-                return Err(Unheard::Told(Error::at(peer, ErrorKind::Closed(code, reason))));
+                return Err(NoReply::Reported(Error::at(peer, ErrorKind::Closed(code, reason))));
             }
             Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(Unheard::Library(error)),
-            None => return Err(Unheard::Library(tungstenite::Error::ConnectionClosed)),
+            Some(Err(error)) => return Err(NoReply::Library(error)),
+            None => return Err(NoReply::Library(tungstenite::Error::ConnectionClosed)),
         }
     }
 }

@@ -126,11 +126,11 @@ impl Transport for WsChannel {
                 Err(Error::at(peer, ErrorKind::Early { sent: content.bytes(), answer }))
             }
             (Ok(text), _) => self.understand(&text),
-            (Err(Unheard::Broken(_)), Err(Stopped::Broken(source)))
-            | (Err(Unheard::Broken(source)), _) => {
+            (Err(NoReply::Broken(_)), Err(Stopped::Broken(source)))
+            | (Err(NoReply::Broken(source)), _) => {
                 Err(Error::lost(peer, Transferred::Sent(content.bytes()), source))
             }
-            (Err(Unheard::Told(error)), _) => Err(error),
+            (Err(NoReply::Reported(error)), _) => Err(error),
         }
     }
 
@@ -161,8 +161,8 @@ impl Transport for WsChannel {
         while self.inbox.closed.is_none() {
             match self.hear() {
                 Ok(()) => {}
-                Err(Unheard::Broken(source)) => return Err(broken(source)),
-                Err(Unheard::Told(error)) => return Err(error),
+                Err(NoReply::Broken(source)) => return Err(broken(source)),
+                Err(NoReply::Reported(error)) => return Err(error),
             }
         }
         self.await_fin();
@@ -202,8 +202,10 @@ impl WsChannel {
         // A server that closed may have sent its reason.
         let text = match (self.answer(), written) {
             (Ok(text), _) => text,
-            (Err(Unheard::Told(error)), _) | (_, Err(Stopped::Local(error))) => return Err(error),
-            (_, Err(Stopped::Broken(source))) | (Err(Unheard::Broken(source)), _) => {
+            (Err(NoReply::Reported(error)), _) | (_, Err(Stopped::Local(error))) => {
+                return Err(error);
+            }
+            (_, Err(Stopped::Broken(source))) | (Err(NoReply::Broken(source)), _) => {
                 return Err(broken(source));
             }
         };
@@ -275,7 +277,7 @@ impl WsChannel {
     }
 
     /// Returns the server's next text message.
-    fn answer(&mut self) -> Result<String, Unheard> {
+    fn answer(&mut self) -> Result<String, NoReply> {
         loop {
             if let Some(text) = self.inbox.texts.pop_front() {
                 // The receiver has checked that it is UTF-8.
@@ -283,10 +285,13 @@ impl WsChannel {
             }
             if let Some((code, reason)) = self.inbox.closed.take() {
                 let code = code.map_or(NO_CODE, CloseCode::value);
-                return Err(Unheard::Told(Error::at(self.peer, ErrorKind::Closed(code, reason))));
+                return Err(NoReply::Reported(Error::at(
+                    self.peer,
+                    ErrorKind::Closed(code, reason),
+                )));
             }
             self.hear()?;
-            self.flush().map_err(Unheard::Broken)?;
+            self.flush().map_err(NoReply::Broken)?;
         }
     }
 
@@ -310,18 +315,18 @@ impl WsChannel {
     }
 
     /// Reads input and sorts it into the inbox.
-    fn hear(&mut self) -> Result<(), Unheard> {
+    fn hear(&mut self) -> Result<(), NoReply> {
         let mut piece = [0; 4096];
         let mut early = std::mem::take(&mut self.early);
         let mut bytes = if early.is_empty() {
             let count = loop {
                 match self.stream.read(&mut piece) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    read => break read.map_err(Unheard::Broken)?,
+                    read => break read.map_err(NoReply::Broken)?,
                 }
             };
             if count == 0 {
-                return Err(Unheard::Broken(ended()));
+                return Err(NoReply::Broken(ended()));
             }
             &mut piece[..count]
         } else {
@@ -333,7 +338,7 @@ impl WsChannel {
                 Ok((used, Some(event))) => (used, event),
                 Err(violation) => {
                     self.fail(violation);
-                    return Err(Unheard::Told(Error::violation(self.peer, violation, false)));
+                    return Err(NoReply::Reported(Error::violation(self.peer, violation, false)));
                 }
             };
             match event {
@@ -478,8 +483,8 @@ impl Framer {
 }
 
 /// Why there is no reply.
-enum Unheard {
-    Told(Error),
+enum NoReply {
+    Reported(Error),
     Broken(io::Error),
 }
 

@@ -65,27 +65,27 @@ impl Default for ChatOptions {
     }
 }
 
-/// What happens.
+/// An event of a chat.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Told<'a> {
+pub enum ChatEvent<'a> {
     /// An event of the room, or of this member alone.
     Event(&'a Event),
-    /// What we said is in the room.
+    /// A message of the user is in the room.
     Own(&'a Message),
-    /// The connection broke; another is tried after this time.
+    /// The connection was lost; the next attempt follows after this time.
     Retrying(&'a Error, Duration),
-    /// In again; so many messages are said again, as nobody knows whether they were taken.
+    /// Reconnected; this number of unconfirmed messages is sent again.
     Back(usize),
 }
 
-/// What is left when somebody has left.
+/// The result of a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Left {
     /// Messages that the room refused.
     pub refused: usize,
-    /// Messages of which nobody knows whether they were taken.
+    /// Messages that the room has not confirmed.
     pub unconfirmed: usize,
 }
 
@@ -109,7 +109,7 @@ pub fn room(target: &Target, options: &ChatOptions) -> Result<Join, Error> {
     Ok(join)
 }
 
-/// Chats until `said` ends and all of it is confirmed. `tell` is told what happens.
+/// Chats until `said` ends and all of it is confirmed. `tell` receives the events.
 ///
 /// # Errors
 /// The room cannot be entered, or not again; or `tell` failed.
@@ -117,7 +117,7 @@ pub fn chat(
     target: &Target,
     options: &ChatOptions,
     said: Receiver<Command>,
-    tell: &mut dyn FnMut(Told<'_>) -> io::Result<()>,
+    tell: &mut dyn FnMut(ChatEvent<'_>) -> io::Result<()>,
 ) -> Result<Left, Error> {
     let join = room(target, options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -147,7 +147,7 @@ struct Chat<'a> {
     refused: usize,
     /// It is in again, and that is still to be told.
     was_back: bool,
-    tell: &'a mut dyn FnMut(Told<'_>) -> io::Result<()>,
+    tell: &'a mut dyn FnMut(ChatEvent<'_>) -> io::Result<()>,
 }
 
 /// How a connection ended without an error.
@@ -201,7 +201,7 @@ impl Chat<'_> {
             }
             let tell = &mut self.tell;
             attempts.again_after(error, consequence, &mut |error, delay| {
-                tell(Told::Retrying(error, delay)).map_err(not_printed)
+                tell(ChatEvent::Retrying(error, delay)).map_err(not_printed)
             })?;
         }
     }
@@ -254,7 +254,7 @@ impl Chat<'_> {
                     connection.wire.say(&said, &mut connection.stream.writer.out);
                 }
                 if std::mem::replace(&mut self.was_back, false) {
-                    (self.tell)(Told::Back(again)).map_err(not_printed)?;
+                    (self.tell)(ChatEvent::Back(again)).map_err(not_printed)?;
                 }
             }
             if self.ended && self.conversation.unconfirmed() == 0 && self.conversation.is_here() {
@@ -332,11 +332,11 @@ impl Chat<'_> {
                 return Err(Error::at(connection.peer, ErrorKind::Refused(refusal.clone())));
             }
             let output = match self.conversation.hear(event) {
-                Heard::News(event) => (self.tell)(Told::Event(&event)),
-                Heard::Own(message) => (self.tell)(Told::Own(&message)),
+                Heard::News(event) => (self.tell)(ChatEvent::Event(&event)),
+                Heard::Own(message) => (self.tell)(ChatEvent::Own(&message)),
                 Heard::Refused(event) => {
                     self.refused += 1;
-                    (self.tell)(Told::Event(&event))
+                    (self.tell)(ChatEvent::Event(&event))
                 }
                 Heard::Back => {
                     self.was_back = true;

@@ -1,4 +1,5 @@
-//! What every transport of a download shares: the facts of a file, and the sink of its content.
+//! What every transport of a download shares: the description of a remote file, and the sink of its
+//! content.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -9,9 +10,9 @@ use anyport_proto::transfer::file_time::FileTime;
 
 use crate::error::Error;
 
-/// The facts of a remote file. An anyport server sends all of them, other servers some.
+/// The description of a remote file. An anyport server sends all of it, other servers a part.
 #[derive(Debug, Clone)]
-pub(super) struct Facts {
+pub(super) struct RemoteFile {
     pub(super) name: FilePath,
     pub(super) size: Option<u64>,
     pub(super) mtime: Option<FileTime>,
@@ -20,8 +21,8 @@ pub(super) struct Facts {
     pub(super) tag: Option<String>,
 }
 
-impl Facts {
-    /// Returns facts that are only a name.
+impl RemoteFile {
+    /// Returns the description of a file of which only the name is known.
     pub(super) const fn named(name: FilePath) -> Self {
         Self { name, size: None, mtime: None, mode: None, tag: None }
     }
@@ -37,7 +38,7 @@ impl Facts {
     }
 }
 
-impl From<Entry> for Facts {
+impl From<Entry> for RemoteFile {
     fn from(entry: Entry) -> Self {
         let Entry { name, size, mtime, mode, .. } = entry;
         let size = Some(size.unwrap_or_default());
@@ -45,7 +46,7 @@ impl From<Entry> for Facts {
     }
 }
 
-impl From<FileHead> for Facts {
+impl From<FileHead> for RemoteFile {
     fn from(head: FileHead) -> Self {
         let FileHead { name, size, mtime, mode, .. } = head;
         Self { name, size: Some(size), mtime: Some(mtime), mode: Some(mode), tag: None }
@@ -57,7 +58,7 @@ pub(super) trait Sink {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Error>;
 
     /// Returns the file, and the offset in it, that the kernel may write the next bytes to.
-    fn place(&self) -> Option<(&Arc<File>, u64)> {
+    fn splice_target(&self) -> Option<(&Arc<File>, u64)> {
         None
     }
 

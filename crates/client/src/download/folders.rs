@@ -7,7 +7,7 @@ use anyport_store::check_name;
 
 use super::Destination;
 use crate::error::Error;
-use crate::target::Place;
+use crate::target::Scope;
 
 /// The directories of one download.
 pub(super) struct Folders {
@@ -18,7 +18,7 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    pub(super) fn new(asked: &Place, into: &Destination) -> Self {
+    pub(super) fn new(asked: &Scope, into: &Destination) -> Self {
         let root = match into {
             Destination::File(path) if !asked.is_directory() => {
                 path.parent().map_or_else(PathBuf::new, Path::to_owned)

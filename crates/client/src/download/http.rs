@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::GetOptions;
-use super::file::{Facts, Sink};
+use super::file::{RemoteFile, Sink};
 use super::transport::{Each, Transport};
 use crate::connect::ConnectOptions;
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
@@ -26,7 +26,7 @@ use crate::http::Tasks;
 use crate::http::answer::Answer;
 use crate::http::connection::Connection;
 use crate::http::request::{path_of, request};
-use crate::target::{Place, Target};
+use crate::target::{Scope, Target};
 
 /// One request after the other, over another connection when a server accepts no more over this
 /// one.
@@ -41,7 +41,7 @@ pub(super) struct HttpWire {
 
 /// A file whose content has begun.
 struct Answered {
-    facts: Facts,
+    remote: RemoteFile,
     offset: u64,
     /// `None` if no content is missing.
     content: Option<Incoming>,
@@ -56,31 +56,36 @@ pub(super) struct Rest<'a> {
 
 impl Transport for HttpWire {
     /// The content has begun then, and [`Self::get`] continues there.
-    fn look(&mut self, name: &FilePath) -> Result<Option<Facts>, Error> {
+    fn look(&mut self, name: &FilePath) -> Result<Option<RemoteFile>, Error> {
         let path = self.target.path.clone();
         let response = self.ask(&path, None, None)?;
         let answered = self.answered(response, name, 0)?;
-        let facts = answered.facts.clone();
+        let remote = answered.remote.clone();
         self.answer = Some(answered);
-        Ok(Some(facts))
+        Ok(Some(remote))
     }
 
-    fn get(&mut self, asked: &Facts, offset: u64, _: Algorithm) -> Result<(Facts, u64), Error> {
+    fn get(
+        &mut self,
+        asked: &RemoteFile,
+        offset: u64,
+        _: Algorithm,
+    ) -> Result<(RemoteFile, u64), Error> {
         let name = &asked.name;
         if let Some(answer) = &self.answer
-            && answer.facts.name == *name
+            && answer.remote.name == *name
             && answer.offset == offset
         {
-            return Ok((answer.facts.clone(), offset));
+            return Ok((answer.remote.clone(), offset));
         }
         // There is no range behind the last byte.
         if offset > 0 && asked.size == Some(offset) {
             self.drop_answer();
-            self.answer = Some(Answered { facts: asked.clone(), offset, content: None });
+            self.answer = Some(Answered { remote: asked.clone(), offset, content: None });
             return Ok((asked.clone(), offset));
         }
-        let path = match self.target.place()? {
-            Place::File(file) if file == *name => self.target.path.clone(),
+        let path = match self.target.scope()? {
+            Scope::File(file) if file == *name => self.target.path.clone(),
             _ => path_of(name),
         };
         let of_listing = asked.mtime.and_then(|mtime| date::write(mtime.seconds));
@@ -89,9 +94,9 @@ impl Transport for HttpWire {
         let rest = tag.filter(|_| offset > 0).map(|tag| Rest { offset, tag });
         let response = self.ask(&path, rest, None)?;
         let answered = self.answered(response, name, offset)?;
-        let (facts, offset) = (answered.facts.clone(), answered.offset);
+        let (remote, offset) = (answered.remote.clone(), answered.offset);
         self.answer = Some(answered);
-        Ok((facts, offset))
+        Ok((remote, offset))
     }
 
     fn content(
@@ -125,12 +130,12 @@ impl Transport for HttpWire {
 
     fn list(
         &mut self,
-        place: &Place,
+        scope: &Scope,
         recursive: bool,
         _: bool,
         each: Each<'_>,
     ) -> Result<ListEnd, Error> {
-        self.list_all(place, recursive, each)
+        self.list_all(scope, recursive, each)
     }
 
     fn is_http(&self) -> bool {
@@ -266,14 +271,14 @@ impl HttpWire {
         };
         let modified = text(fields, header::LAST_MODIFIED);
         let strong = text(fields, header::ETAG).filter(|tag| tag.starts_with('"'));
-        let facts = Facts {
+        let remote = RemoteFile {
             name: name.clone(),
             size,
             mtime: time_of(fields),
             mode: None,
             tag: strong.or(modified).map(str::to_owned),
         };
-        Ok(Answered { facts, offset, content: Some(response.into_body()) })
+        Ok(Answered { remote, offset, content: Some(response.into_body()) })
     }
 
     /// Returns why there is no file: a directory, a redirect or a refusal.
@@ -308,8 +313,8 @@ impl HttpWire {
         let origin = |target: &Target| {
             (target.scheme, target.encrypted, target.authority().to_ascii_lowercase())
         };
-        match (self.target.place(), own.place()) {
-            (Ok(Place::File(asked)), Ok(Place::Directory(there))) => {
+        match (self.target.scope(), own.scope()) {
+            (Ok(Scope::File(asked)), Ok(Scope::Directory(there))) => {
                 origin(&self.target) == origin(&own) && asked == there
             }
             _ => false,

@@ -52,7 +52,7 @@ impl Dialogue for Lines {
     fn piece(&mut self, left: u64, most: usize, sink: &mut dyn Sink) -> Result<u64, Error> {
         let left = left.min(most as u64);
         if self.start == self.end {
-            let splice = sink.place().zip(NonZeroU64::new(left));
+            let splice = sink.splice_target().zip(NonZeroU64::new(left));
             let splice = splice.map(|((file, at), limit)| Splice { file: file.clone(), at, limit });
             (self.start, self.end) = (0, 0);
             match self.read(splice.as_ref())? {

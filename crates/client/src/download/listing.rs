@@ -21,21 +21,21 @@ use super::http::{HttpWire, Reading};
 use super::transport::Each;
 use crate::error::{Error, ErrorKind};
 use crate::http::request::listing_of;
-use crate::target::Place;
+use crate::target::Scope;
 
 impl HttpWire {
     /// Lists all entries of a place, a directory before its content.
     pub(super) fn list_all(
         &mut self,
-        place: &Place,
+        scope: &Scope,
         recursive: bool,
         each: Each<'_>,
     ) -> Result<ListEnd, Error> {
         let mut end = ListEnd::default();
-        let directory = match place {
-            Place::Top => None,
-            Place::Directory(path) => Some(path.clone()),
-            Place::File(path) => match self.entry(path)? {
+        let directory = match scope {
+            Scope::Top => None,
+            Scope::Directory(path) => Some(path.clone()),
+            Scope::File(path) => match self.entry(path)? {
                 Some(entry) if entry.kind == EntryKind::File => {
                     end.entries = 1;
                     return each(Listed::Entry(entry)).map(|()| end);
@@ -44,7 +44,7 @@ impl HttpWire {
                 Some(_) | None => Some(path.clone()),
             },
         };
-        let first = listing_of(&self.target, place.path().filter(|_| !place.is_directory()));
+        let first = listing_of(&self.target, scope.path().filter(|_| !scope.is_directory()));
         let (peer, mut told, mut entries, mut held) = (self.peer(), 0, 0, 0);
         let mut each = |listed: Listed| {
             told += 1;
@@ -92,11 +92,11 @@ impl HttpWire {
     /// would start a download, or receive from a pipe.
     fn entry(&mut self, path: &FilePath) -> Result<Option<Entry>, Error> {
         let parent = path.parent();
-        let place = parent
+        let scope = parent
             .as_ref()
             .map_or_else(|| "/files/".to_owned(), |parent| listing_of(&self.target, Some(parent)));
         let (mut found, mut end) = (None, ListEnd::default());
-        self.listing(&place, parent.as_ref(), &mut end, &mut |listed| {
+        self.listing(&scope, parent.as_ref(), &mut end, &mut |listed| {
             if let Listed::Entry(entry) = listed
                 && entry.name == *path
             {

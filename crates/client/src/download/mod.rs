@@ -45,8 +45,8 @@ use anyport_proto::transfer::refusal::Retry;
 use crate::attempts::Attempts;
 use crate::connect::ConnectOptions;
 use crate::error::{Blame, Consequence, Error, ErrorKind};
-use crate::target::{Place, Target};
-use file::Facts;
+use crate::target::{Scope, Target};
+use file::RemoteFile;
 use folders::Folders;
 use receiver::{Count, Receiver};
 use wire::{MOST_LISTED_BYTES, Wire};
@@ -206,14 +206,14 @@ pub fn get(
     received: &mut Received,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<u64, Error> {
-    let place = target.place()?;
+    let scope = target.scope()?;
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
     let mut so_far = SoFar::new(received);
     loop {
-        let done = attempt(target, &place, into, options, &mut attempts, &mut so_far, tell);
+        let done = attempt(target, &scope, into, options, &mut attempts, &mut so_far, tell);
         let Err(error) = done else { return so_far.outcome() };
         let Err(error) = attempts.again(error, &mut retrying(tell)) else { continue };
-        let is_one = place.is_directory() && error.consequence().one_file;
+        let is_one = scope.is_directory() && error.consequence().one_file;
         let Some(file) = so_far.current.take().filter(|_| is_one) else { return Err(error) };
         so_far.fail(file, &error, tell);
         attempts.reset();
@@ -297,7 +297,7 @@ impl<'a> SoFar<'a> {
 /// Asks what there is, and receives what is not here yet.
 fn attempt(
     target: &Target,
-    asked: &Place,
+    asked: &Scope,
     into: &Destination,
     options: &GetOptions,
     attempts: &mut Attempts,
@@ -380,8 +380,8 @@ pub fn get_into(
     options: &GetOptions,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Got, Error> {
-    let place = target.place()?;
-    let Place::File(name) = place else {
+    let scope = target.scope()?;
+    let Scope::File(name) = scope else {
         return Err(Error::from(ErrorKind::Directory(target.path.clone())));
     };
     let mut attempts = Attempts::new(options.retries, options.retry_max_time);
@@ -425,9 +425,9 @@ pub fn list(
     options: &GetOptions,
     each: &mut dyn FnMut(Listed) -> Result<(), Error>,
 ) -> Result<ListEnd, Error> {
-    let place = target.place()?;
+    let scope = target.scope()?;
     let mut wire = Wire::open(target, options)?;
-    let end = wire.list(target, options, &place, recursive, each)?;
+    let end = wire.list(target, options, &scope, recursive, each)?;
     wire.close();
     Ok(end)
 }
@@ -435,7 +435,7 @@ pub fn list(
 /// What is to be received.
 #[derive(Default)]
 struct Listing {
-    files: Vec<Facts>,
+    files: Vec<RemoteFile>,
     directories: Vec<FilePath>,
     left_out: Vec<LeftOut>,
     end: ListEnd,
@@ -446,7 +446,7 @@ fn files(
     wire: &mut Wire,
     target: &Target,
     options: &GetOptions,
-    asked: &Place,
+    asked: &Scope,
 ) -> Result<Listing, Error> {
     let mut listing = Listing::default();
     if let Some(file) = wire.look(asked)? {
@@ -455,7 +455,7 @@ fn files(
     }
     let (peer, mut held) = (wire.peer, 0);
     let end = wire.list(target, options, asked, asked.is_directory(), &mut |listed| {
-        held += size_of::<Facts>();
+        held += size_of::<RemoteFile>();
         held += match &listed {
             Listed::Entry(entry) => entry.name.as_bytes().len(),
             Listed::LeftOut(left_out) => left_out.name_raw.len(),
@@ -487,7 +487,7 @@ fn files(
     })?;
     listing.end = end;
     // A file may be asked for with a slash.
-    if let Place::Directory(path) = asked
+    if let Scope::Directory(path) = asked
         && !listing.files.iter().any(|file| file.name == *path)
     {
         listing.directories.push(path.clone());
@@ -501,7 +501,7 @@ fn files(
 }
 
 /// Where a file goes: a directory's content keeps the directory's name before it.
-fn destination(asked: &Place, into: &Destination, name: &FilePath) -> PathBuf {
+fn destination(asked: &Scope, into: &Destination, name: &FilePath) -> PathBuf {
     let directory = match into {
         Destination::File(path) if !asked.is_directory() => return path.clone(),
         Destination::File(path) | Destination::Directory(path) => path,
@@ -515,7 +515,7 @@ fn destination(asked: &Place, into: &Destination, name: &FilePath) -> PathBuf {
 
 /// Whether what is here is what the server hashed. A server that names no digest was asked for
 /// none.
-fn agree(head: &Facts, ours: Option<Digest>, end: &FileEnd) -> Result<(), Error> {
+fn agree(head: &RemoteFile, ours: Option<Digest>, end: &FileEnd) -> Result<(), Error> {
     match (ours, end.digest) {
         (Some(ours), Some(theirs)) if ours != theirs => {
             Err(ErrorKind::ReceivedDiffers { name: head.name.to_string(), ours, theirs }.into())
@@ -528,8 +528,8 @@ fn agree(head: &Facts, ours: Option<Digest>, end: &FileEnd) -> Result<(), Error>
 mod tests {
     use super::*;
 
-    fn asked(url: &str) -> Place {
-        url.parse::<Target>().unwrap().place().unwrap()
+    fn asked(url: &str) -> Scope {
+        url.parse::<Target>().unwrap().scope().unwrap()
     }
 
     fn path(text: &str) -> FilePath {

@@ -1,4 +1,4 @@
-//! Takes what somebody gives through a pipe of the server (docs/pipe.md).
+//! Receives content through a pipe of the server (docs/pipe.md).
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;

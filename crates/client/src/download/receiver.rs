@@ -14,7 +14,7 @@ use anyport_proto::transfer::receipt::Outcome;
 use anyport_store::disk::limited_mode;
 use anyport_store::{LocalError, LocalFile, VersionKey, hashing, set_modified};
 
-use super::file::{Facts, Sink};
+use super::file::{RemoteFile, Sink};
 use super::folders::Folders;
 use super::wire::Wire;
 use super::{GetOptions, Got, Progress, Received, agree};
@@ -55,7 +55,7 @@ impl Receiver<'_> {
     /// Receives one file; returns where it is.
     pub(super) fn receive(
         &mut self,
-        file: &Facts,
+        file: &RemoteFile,
         target: &Path,
         received: &Received,
         count: &mut Count<'_>,
@@ -71,7 +71,7 @@ impl Receiver<'_> {
         if let Some(folder) = target.parent() {
             self.folders.create(folder)?;
         }
-        let Facts { name, size, mtime, tag, .. } = file;
+        let RemoteFile { name, size, mtime, tag, .. } = file;
         let key = VersionKey::new(self.host, name, target, *size, *mtime, tag.as_deref());
         let mut local = LocalFile::open(&key, target, *size, file.mode)?;
         let started = Instant::now();
@@ -132,7 +132,7 @@ impl Receiver<'_> {
     }
 
     /// The file, if it is at its place already.
-    fn already_here(&mut self, file: &Facts, target: &Path) -> Result<Option<Got>, Error> {
+    fn already_here(&mut self, file: &RemoteFile, target: &Path) -> Result<Option<Got>, Error> {
         // A link that leads nowhere is something too.
         let exists = match std::fs::symlink_metadata(target) {
             Ok(_) => true,
@@ -169,7 +169,7 @@ impl Receiver<'_> {
 
     /// Returns whether a file of the same size is to be compared by digest. What differs in time is
     /// probably another file: one that may be replaced is then received without that round trip.
-    fn is_worth_comparing(&self, file: &Facts, ours: FileTime) -> bool {
+    fn is_worth_comparing(&self, file: &RemoteFile, ours: FileTime) -> bool {
         let may_equal = file.mtime.is_some_and(|theirs| theirs.may_equal(ours));
         self.options.on_exists == OnExists::Error || self.options.checksum || may_equal
     }
@@ -177,7 +177,7 @@ impl Receiver<'_> {
     /// The digest of the server's file, if `ours` has the same.
     fn same_digest(
         &mut self,
-        file: &Facts,
+        file: &RemoteFile,
         size: u64,
         ours: &File,
     ) -> Result<Option<Digest>, Error> {
@@ -192,7 +192,7 @@ impl Receiver<'_> {
         Ok(self.wire.digest(file, size, algorithm)?.filter(|theirs| *theirs == ours))
     }
 
-    fn present(&self, file: &Facts, target: &Path, size: u64, digest: Option<Digest>) -> Got {
+    fn present(&self, file: &RemoteFile, target: &Path, size: u64, digest: Option<Digest>) -> Got {
         let outcome = if digest.is_some() { Outcome::SameDigest } else { Outcome::SameTime };
         Got {
             peer: self.wire.peer,
@@ -228,7 +228,7 @@ impl Sink for Incoming<'_, '_> {
         Ok(())
     }
 
-    fn place(&self) -> Option<(&Arc<File>, u64)> {
+    fn splice_target(&self) -> Option<(&Arc<File>, u64)> {
         let seen = self.hasher.as_ref().is_some_and(Hasher::wants_content);
         (!seen).then(|| self.local.splice_target())
     }

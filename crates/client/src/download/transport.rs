@@ -7,19 +7,23 @@ use anyport_proto::transfer::download::{FileEnd, FileHead, Get, List, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::listing::Listed;
 
-use super::file::{Facts, MOST_ENTRIES, Sink};
+use super::file::{MOST_ENTRIES, RemoteFile, Sink};
 use crate::error::{Error, ErrorKind};
-use crate::target::Place;
+use crate::target::Scope;
 
 /// Receives the entries of a listing, one by one.
 pub(super) type Each<'a> = &'a mut dyn FnMut(Listed) -> Result<(), Error>;
 
 /// A transport of downloads: a connection over which one request follows the other.
 pub(super) trait Transport {
-    /// Requests a file from `offset` on. Returns its facts, and where its content begins: over
-    /// HTTP that may be 0, as a server need not know ranges.
-    fn get(&mut self, asked: &Facts, offset: u64, digest: Algorithm)
-    -> Result<(Facts, u64), Error>;
+    /// Requests a file from `offset` on. Returns its description, and where its content begins:
+    /// over HTTP that may be 0, as a server need not know ranges.
+    fn get(
+        &mut self,
+        asked: &RemoteFile,
+        offset: u64,
+        digest: Algorithm,
+    ) -> Result<(RemoteFile, u64), Error>;
 
     /// Passes a piece of content to `sink`, at most `left` bytes and about `most`. Returns its
     /// length; `None` at the end of the content.
@@ -36,14 +40,14 @@ pub(super) trait Transport {
     /// Lists the entries of a place. `left_out`: name the entries that are left out too.
     fn list(
         &mut self,
-        place: &Place,
+        scope: &Scope,
         recursive: bool,
         left_out: bool,
         each: Each<'_>,
     ) -> Result<ListEnd, Error>;
 
-    /// Returns the facts of a file if a request for it is worth a listing.
-    fn look(&mut self, _name: &FilePath) -> Result<Option<Facts>, Error> {
+    /// Returns the description of a file if a request for it is worth a listing.
+    fn look(&mut self, _name: &FilePath) -> Result<Option<RemoteFile>, Error> {
         Ok(None)
     }
 
@@ -85,10 +89,10 @@ pub(super) trait Dialogue {
 impl<D: Dialogue> Transport for D {
     fn get(
         &mut self,
-        asked: &Facts,
+        asked: &RemoteFile,
         offset: u64,
         digest: Algorithm,
-    ) -> Result<(Facts, u64), Error> {
+    ) -> Result<(RemoteFile, u64), Error> {
         let (name, name_raw) = (asked.name.text(), asked.name.raw());
         let get = Get { name, name_raw, offset, digest: Some(digest), token: None };
         self.ask(&Ask::Get(&get))?;
@@ -111,12 +115,12 @@ impl<D: Dialogue> Transport for D {
 
     fn list(
         &mut self,
-        place: &Place,
+        scope: &Scope,
         recursive: bool,
         left_out: bool,
         each: Each<'_>,
     ) -> Result<ListEnd, Error> {
-        let (peer, path) = (self.peer(), place.path());
+        let (peer, path) = (self.peer(), scope.path());
         let path_raw = path.and_then(FilePath::raw);
         let path = path.map(FilePath::text);
         self.ask(&Ask::List(&List { path, path_raw, recursive, left_out, token: None }))?;

@@ -9,7 +9,7 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::refusal::RefusalCode;
 
 use super::GetOptions;
-use super::file::{Facts, Sink};
+use super::file::{RemoteFile, Sink};
 use super::http::HttpWire;
 use super::lines::Lines;
 use super::messages::Messages;
@@ -17,7 +17,7 @@ use super::transport::{Each, Transport};
 use crate::channel::ws::Parts;
 use crate::connect::{Connection, connect};
 use crate::error::{Error, ErrorKind, Transferred};
-use crate::target::{Place, Scheme, Target};
+use crate::target::{Scheme, Scope, Target};
 
 /// An open connection; one request after the other.
 pub(super) struct Wire {
@@ -52,32 +52,32 @@ impl Wire {
         Ok(Self { peer, transport, pace })
     }
 
-    /// Requests a file from `offset` on, and its digest. Returns its facts and where its content
-    /// begins, which over HTTP may be 0.
+    /// Requests a file from `offset` on, and its digest. Returns its description and where its
+    /// content begins, which over HTTP may be 0.
     pub(super) fn get(
         &mut self,
-        asked: &Facts,
+        asked: &RemoteFile,
         offset: u64,
         digest: Algorithm,
-    ) -> Result<(Facts, u64), Error> {
+    ) -> Result<(RemoteFile, u64), Error> {
         let peer = self.peer;
-        let unexpected = |facts: &Facts, offset| {
-            let size = facts.size.map_or_else(String::new, |size| format!(" of {size}"));
-            let answer = format!("{} from byte {offset}{size}", facts.name);
+        let unexpected = |remote: &RemoteFile, offset| {
+            let size = remote.size.map_or_else(String::new, |size| format!(" of {size}"));
+            let answer = format!("{} from byte {offset}{size}", remote.name);
             Error::at(peer, ErrorKind::Answer(answer))
         };
-        let (facts, begins) = self.transport.get(asked, offset, digest)?;
+        let (remote, begins) = self.transport.get(asked, offset, digest)?;
         let anew = begins == 0 && self.transport.is_http();
-        let is_asked = facts.name == asked.name && (begins == offset || anew);
-        if !is_asked || facts.size.is_some_and(|size| begins > size) {
-            return Err(unexpected(&facts, begins));
+        let is_asked = remote.name == asked.name && (begins == offset || anew);
+        if !is_asked || remote.size.is_some_and(|size| begins > size) {
+            return Err(unexpected(&remote, begins));
         }
-        Ok((facts, begins))
+        Ok((remote, begins))
     }
 
-    /// Returns the facts of a target that names one file, unless its listing has them.
-    pub(super) fn look(&mut self, asked: &Place) -> Result<Option<Facts>, Error> {
-        let Place::File(name) = asked else { return Ok(None) };
+    /// Returns the description of a target that names one file, unless its listing has them.
+    pub(super) fn look(&mut self, asked: &Scope) -> Result<Option<RemoteFile>, Error> {
+        let Scope::File(name) = asked else { return Ok(None) };
         self.transport.look(name)
     }
 
@@ -119,7 +119,7 @@ impl Wire {
     /// or the server names none.
     pub(super) fn digest(
         &mut self,
-        file: &Facts,
+        file: &RemoteFile,
         size: u64,
         algorithm: Algorithm,
     ) -> Result<Option<Digest>, Error> {
@@ -140,17 +140,17 @@ impl Wire {
         &mut self,
         target: &Target,
         options: &GetOptions,
-        place: &Place,
+        scope: &Scope,
         recursive: bool,
         each: Each<'_>,
     ) -> Result<ListEnd, Error> {
-        match self.transport.list(place, recursive, true, each) {
+        match self.transport.list(scope, recursive, true, each) {
             // A server of an earlier version does not know `left_out`, and closes the connection.
             Err(error)
                 if error.is_refused(RefusalCode::BadRequest) && !self.transport.is_http() =>
             {
                 *self = Self::open(target, options)?;
-                self.transport.list(place, recursive, false, each)
+                self.transport.list(scope, recursive, false, each)
             }
             listed => listed,
         }

@@ -7,13 +7,13 @@ use anyport_proto::transfer::download::FileEnd;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 
-use super::file::{Facts, Sink};
+use super::file::{RemoteFile, Sink};
 use super::not_written;
 use super::wire::Wire;
 use super::{GetOptions, Progress, files};
 use crate::attempts::Attempts;
 use crate::error::{Error, ErrorKind};
-use crate::target::{Place, Target};
+use crate::target::{Scope, Target};
 
 pub(super) struct Written<'a> {
     pub(super) out: &'a mut dyn Write,
@@ -21,7 +21,7 @@ pub(super) struct Written<'a> {
     pub(super) hasher: Hasher,
     pub(super) bytes: u64,
     /// What the first connection was promised.
-    pub(super) head: Option<Facts>,
+    pub(super) head: Option<RemoteFile>,
 }
 
 impl Written<'_> {
@@ -35,17 +35,17 @@ impl Written<'_> {
         started: Instant,
         attempts: &mut Attempts,
         tell: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<(Wire, Facts, FileEnd, f64), Error> {
+    ) -> Result<(Wire, RemoteFile, FileEnd, f64), Error> {
         attempts.repeatable = true;
         let mut wire = Wire::open(target, options)?;
         attempts.connected();
         let offset = self.bytes;
         let changed = || Error::from(ErrorKind::ChangedThere(name.to_string()));
         let asked = match &self.head {
-            None => Facts::named(name.clone()),
+            None => RemoteFile::named(name.clone()),
             Some(first) => {
-                let place = Place::File(name.clone());
-                let listing = files(&mut wire, target, options, &place)?;
+                let scope = Scope::File(name.clone());
+                let listing = files(&mut wire, target, options, &scope)?;
                 let found = listing.files.into_iter().find(|now| now.agrees(first));
                 found.ok_or_else(changed)?
             }

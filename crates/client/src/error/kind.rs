@@ -229,7 +229,7 @@ pub enum Transferred {
     SentOverHttp(u64),
     /// Content bytes of the current file.
     Received(u64),
-    /// Messages, which nobody counts.
+    /// Messages, which are not counted.
     Talk,
 }
 

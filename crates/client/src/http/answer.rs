@@ -70,7 +70,7 @@ impl Answer {
                 Judged::Stored(Some(Box::new(receipt)))
             }
             (status, Some(_)) if status.is_success() && !self.is_whole => Judged::Cut,
-            // A receipt that nobody can read is no proof; JSON of another kind is another server's.
+            // An invalid receipt proves nothing; other JSON is that of a third-party server.
             (status, Some(_)) if status.is_success() && self.is_of_ours() => {
                 Judged::Unclear(self.said())
             }
@@ -84,7 +84,7 @@ impl Answer {
 
     /// Where it sends us, as far as that is worth telling. What is shown is visible ASCII.
     pub(crate) fn location(&self) -> String {
-        let location = self.fields.get(header::LOCATION).and_then(|place| place.to_str().ok());
+        let location = self.fields.get(header::LOCATION).and_then(|value| value.to_str().ok());
         location.unwrap_or("(none)").chars().take(LONGEST_PLACE).collect()
     }
 
@@ -141,7 +141,7 @@ const fn hint_for(status: StatusCode) -> Option<&'static str> {
     }
 }
 
-/// Characters of a place that are told: more than a path may have.
+/// Maximum number of characters of a location in an error: more than a path may have.
 const LONGEST_PLACE: usize = 2048;
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ pub(crate) struct Pieces {
     /// Bytes that are still to come, where that is known.
     left: Option<u64>,
     moved: Arc<Moved>,
-    /// Dropped at the other end, nobody wants the rest any more.
+    /// Dropped at the other end if the rest is not needed.
     wanted: oneshot::Receiver<()>,
     ended: bool,
 }
@@ -123,8 +123,8 @@ pub(crate) fn streamed(content: Content, moved: Arc<Moved>) -> (Outgoing, Reader
 }
 
 impl Reader {
-    /// Reads until the end, or until nobody takes what is read. To be called where waiting harms
-    /// nobody. Gives the content back, and whether its end was reached.
+    /// Reads until the end, or until the other end is dropped. Blocks. Returns the content, and
+    /// whether its end was reached.
     pub(crate) fn read(self) -> (Content, Result<bool, Error>) {
         let Self { mut content, pieces, moved, mut wanted } = self;
         let runtime = Handle::current();
@@ -311,7 +311,7 @@ mod tests {
         }
         // It shrank; what was promised does not come.
         assert_eq!(taken(5 * piece, usize::MAX).await, (3 * piece, false));
-        // Nobody wants the rest.
+        // The rest is not needed.
         assert_eq!(taken(3 * piece, 2).await, (2 * piece, false));
         assert_eq!(taken(3 * piece, 0).await, (0, false));
     }

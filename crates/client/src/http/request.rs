@@ -10,7 +10,7 @@ use http::{Method, Request, Uri, Version};
 
 use super::content::Outgoing;
 use crate::error::{Error, ErrorKind};
-use crate::target::{Place, Target};
+use crate::target::{Scope, Target};
 
 /// The path that a file called `name` is sent to; `None` is one without a name, from standard
 /// input.
@@ -19,9 +19,9 @@ use crate::target::{Place, Target};
 /// give it a meaning. The name goes behind a directory. Only where that would be one of our
 /// server's own paths, `/help` or `/pipe/x`, it goes below `/files/`, where our server has all
 /// files: a file that is called so must not become a gift to a pipe.
-pub(crate) fn path_to(target: &Target, place: &Place, name: Option<&OsStr>) -> Destination {
+pub(crate) fn path_to(target: &Target, scope: &Scope, name: Option<&OsStr>) -> Destination {
     let (path, query) = split(&target.path);
-    let Some(name) = name.filter(|_| place.is_directory()) else {
+    let Some(name) = name.filter(|_| scope.is_directory()) else {
         return Destination { path: target.path.clone(), is_moved: false };
     };
     let path = if path == "/files" { "/files/" } else { path };
@@ -113,8 +113,7 @@ pub(crate) fn request(
     Ok(request)
 }
 
-/// The host as servers compare it with their own name: without the port that everybody means (RFC
-/// 9110 §4.2.3).
+/// The host as servers compare it with their own name: without the default port (RFC 9110 §4.2.3).
 fn authority(target: &Target) -> String {
     let usual = if target.encrypted { ":443" } else { ":80" };
     let authority = target.authority();
@@ -150,8 +149,8 @@ mod tests {
 
     fn to(url: &str, name: Option<&str>) -> String {
         let target: Target = url.parse().unwrap();
-        let place = target.place().unwrap();
-        path_to(&target, &place, name.map(OsStr::new)).path
+        let scope = target.scope().unwrap();
+        path_to(&target, &scope, name.map(OsStr::new)).path
     }
 
     #[test]

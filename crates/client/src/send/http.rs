@@ -21,7 +21,7 @@ use crate::http::Tasks;
 use crate::http::connection::Connection;
 use crate::http::content::Moved;
 use crate::http::request::path_to;
-use crate::target::{Place, Target};
+use crate::target::{Scope, Target};
 
 /// Sends `sources`, as [`crate::send()`] says. Files that were under way when the connection was
 /// lost start again.
@@ -32,11 +32,11 @@ pub(super) fn send(
     observer: &dyn Observer,
 ) -> Result<(), Error> {
     can_be_said(options)?;
-    let (place, mut failed) = (target.place()?, Failed::default());
-    let items = items(sources, &place, options, observer, &mut failed)?;
+    let (scope, mut failed) = (target.scope()?, Failed::default());
+    let items = items(sources, &scope, options, observer, &mut failed)?;
     let mut sending = Sending {
         runtime: Tasks::start().map_err(no_runtime)?,
-        place,
+        scope,
         target: Arc::new(target.clone()),
         options: Arc::new(options.clone()),
         observer,
@@ -69,7 +69,7 @@ fn can_be_said(options: &Options) -> Result<(), Error> {
 struct Sending<'a> {
     runtime: Tasks,
     target: Arc<Target>,
-    place: Place,
+    scope: Scope,
     options: Arc<Options>,
     observer: &'a dyn Observer,
     items: Vec<Item<'a>>,
@@ -215,7 +215,7 @@ impl Sending<'_> {
         self.observer.begins(&source);
         let moved = Moved::new();
         underway.moved.insert(index, moved.clone());
-        let path = path_to(&self.target, &self.place, source.name());
+        let path = path_to(&self.target, &self.scope, source.name());
         let (target, options) = (self.target.clone(), self.options.clone());
         let (connection, hashed) = (connection.clone(), self.hashed.get(&index).cloned());
         let upload = Upload { connection, target, options, source, hashed, path, moved };

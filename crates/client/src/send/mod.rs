@@ -23,7 +23,7 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 use self::channel::Channel;
 use self::offered::{Changed, Item, items};
 use crate::attempts::Attempts;
-use crate::bottleneck::{Bottleneck, Facts};
+use crate::bottleneck::{Bottleneck, Measurements};
 use crate::connect::ConnectOptions;
 use crate::content::{Content, Source};
 use crate::error::{Blame, Error, ErrorKind};
@@ -157,9 +157,9 @@ pub fn send(
     if target.scheme == Scheme::Http {
         return http::send(sources, target, options, observer);
     }
-    let place = target.place()?;
+    let scope = target.scope()?;
     let mut failed = Failed::default();
-    let items = items(sources, &place, options, observer, &mut failed)?;
+    let items = items(sources, &scope, options, observer, &mut failed)?;
     let mut connection = Connection {
         target,
         options,
@@ -316,8 +316,8 @@ impl Connection<'_> {
         let receipt = open.transport().put(&offer, &mut content, &progress)?;
         let (elapsed, tcp) = (began.elapsed(), (before, open.tcp()));
         let limited = options.limit_rate.is_some();
-        let facts = Facts { elapsed, reading: content.reading(), limited, tcp };
-        let bottleneck = receipt.as_ref().and_then(|receipt| facts.bottleneck(receipt));
+        let measured = Measurements { elapsed, reading: content.reading(), limited, tcp };
+        let bottleneck = receipt.as_ref().and_then(|receipt| measured.bottleneck(receipt));
         let (bytes, digest) = match &receipt {
             // Nothing was read.
             Some(receipt) if receipt.outcome() == Outcome::SameTime => {

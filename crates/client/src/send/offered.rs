@@ -10,7 +10,7 @@ use anyport_proto::transfer::receipt::{EndKind, Receipt};
 use super::{Failed, Observer, Options, Sent};
 use crate::content::Source;
 use crate::error::{Blame, Error, ErrorKind};
-use crate::target::Place;
+use crate::target::Scope;
 
 /// A file and the name that it is offered under.
 #[derive(Debug)]
@@ -46,14 +46,14 @@ impl Item<'_> {
 /// Two files would be stored under one name, or the name of a single one cannot be stored.
 pub(super) fn items<'a>(
     sources: &'a [Source],
-    place: &Place,
+    scope: &Scope,
     options: &Options,
     observer: &dyn Observer,
     failed: &mut Failed,
 ) -> Result<Vec<Item<'a>>, Error> {
     let mut items: Vec<Item<'a>> = Vec::with_capacity(sources.len());
     for source in sources {
-        let path = place.name(source.name()).filter(|_| !options.plain);
+        let path = scope.name(source.name()).filter(|_| !options.plain);
         match path.map(|path| FilePath::exact(&path)).transpose() {
             Ok(path) => items.push(Item { source, path }),
             Err(error) => {

@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{timeout, timeout_at};
 
 use super::{Options, Sent, check};
-use crate::bottleneck::Facts;
+use crate::bottleneck::Measurements;
 use crate::content::{Content, Identity, Source};
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::http::answer::{Answer, Judged};
@@ -327,10 +327,11 @@ impl Settled {
         }
         let sent = told(connection, bytes, digest, receipt, |tcp, receipt| {
             let limited = options.limit_rate.is_some();
-            let facts = Facts { elapsed: began.elapsed(), reading, limited, tcp: (before, tcp) };
+            let measured =
+                Measurements { elapsed: began.elapsed(), reading, limited, tcp: (before, tcp) };
             // With other files on the same connection the cause of a wait is unknown.
             let alone = connection.version() == Version::HTTP_11;
-            receipt.filter(|_| alone).and_then(|receipt| facts.bottleneck(receipt))
+            receipt.filter(|_| alone).and_then(|receipt| measured.bottleneck(receipt))
         });
         Ok(Sent { grown, ..sent })
     }

@@ -91,7 +91,7 @@ impl Hasher {
     ) -> Self {
         let mut resumed = Self::with_unit(algorithm, unit);
         for checkpoint in checkpoints {
-            // The last unit stays open: nobody knows yet whether it is the root.
+            // The last unit stays open: it may be the root.
             // What does not fit is of an attempt that began earlier, or was cut.
             if checkpoint.bytes < length {
                 resumed.go_to(checkpoint);

@@ -75,21 +75,21 @@ impl Files {
     fn try_open_download(self: &Arc<Self>, source: Source, get: &Get) -> Result<Download, Refusal> {
         let name = stored_path(&get.name, get.name_raw.as_deref())?;
         let opened = match self.try_find(source, name)? {
-            Place::File(opened) => opened,
-            Place::Directory(name) => {
+            Located::File(opened) => opened,
+            Located::Directory(name) => {
                 let message = format!("{name} is a directory");
                 let hint = format!("list it with LIST {}", name.percent_encoded());
                 return Err(Refusal::new(RefusalCode::NotFound, message).with_hint(hint));
             }
         };
-        let Opened { name, facts, .. } = &opened;
-        if get.offset > facts.size {
-            let (offset, size) = (get.offset, facts.size);
+        let Opened { name, attributes, .. } = &opened;
+        if get.offset > attributes.size {
+            let (offset, size) = (get.offset, attributes.size);
             let message = format!("offset {offset} exceeds the size of {name}, {size} bytes");
             return Err(Refusal::new(RefusalCode::BadRequest, message)
                 .with_hint("the file has changed or is a different one; start at offset 0"));
         }
-        let until = facts.size;
+        let until = attributes.size;
         Ok(opened.into_download(get.offset..until, get.digest.unwrap_or(self.digest)))
     }
 
@@ -97,7 +97,11 @@ impl Files {
     ///
     /// # Errors
     /// There is nothing that can be sent. The refusal was reported.
-    pub(crate) fn find(self: &Arc<Self>, source: Source, path: FilePath) -> Result<Place, Refusal> {
+    pub(crate) fn find(
+        self: &Arc<Self>,
+        source: Source,
+        path: FilePath,
+    ) -> Result<Located, Refusal> {
         self.try_find(source.clone(), path).inspect_err(|refusal| {
             self.refused(&source, refusal);
         })
@@ -107,20 +111,20 @@ impl Files {
     pub(crate) fn look_at(&self, path: &FilePath) -> Option<Attributes> {
         self.check_may_read().ok()?;
         match self.store.now().look_at(path) {
-            Ok(Kind::File(facts)) => Some(facts),
+            Ok(Kind::File(attributes)) => Some(attributes),
             _ => None,
         }
     }
 
-    fn try_find(self: &Arc<Self>, source: Source, name: FilePath) -> Result<Place, Refusal> {
+    fn try_find(self: &Arc<Self>, source: Source, name: FilePath) -> Result<Located, Refusal> {
         self.check_may_read()?;
         self.check_directory()?;
         match self.store.now().open(&name) {
             Ok(Found::File(content)) => {
-                let facts = content.attributes;
-                Ok(Place::File(Opened { files: self.clone(), source, name, content, facts }))
+                let attributes = content.attributes;
+                Ok(Located::File(Opened { files: self.clone(), source, name, content, attributes }))
             }
-            Ok(Found::Directory) => Ok(Place::Directory(name)),
+            Ok(Found::Directory) => Ok(Located::Directory(name)),
             Ok(Found::Other) => {
                 let message = format!("{name} is not a regular file");
                 Err(Refusal::new(RefusalCode::NotFound, message))
@@ -130,8 +134,8 @@ impl Files {
     }
 }
 
-/// A file or a directory at a path.
-pub(crate) enum Place {
+/// The file or the directory at a path.
+pub(crate) enum Located {
     File(Opened),
     Directory(FilePath),
 }
@@ -142,21 +146,21 @@ pub(crate) struct Opened {
     source: Source,
     pub(crate) name: FilePath,
     content: Content,
-    pub(crate) facts: Attributes,
+    pub(crate) attributes: Attributes,
 }
 
 impl Opened {
     /// Begins a download of `bytes`, which exist. The digest is that of the whole file, so only a
     /// range to its end can have one.
     pub(crate) fn into_download(self, bytes: Range<u64>, digest: Algorithm) -> Download {
-        let Self { files, source, name, content, facts } = self;
+        let Self { files, source, name, content, attributes } = self;
         let now = Instant::now();
         let underway = files.events.running.begin(Transfer {
             direction: Direction::Out,
             protocol: source.protocol,
             peer: source.peer,
             name: Some(name.to_string()),
-            size: Some(facts.size),
+            size: Some(attributes.size),
             bytes: bytes.start,
             elapsed: Duration::ZERO,
         });
@@ -166,10 +170,10 @@ impl Opened {
             source,
             head: FileHead {
                 name,
-                size: facts.size,
+                size: attributes.size,
                 offset: bytes.start,
-                mtime: facts.mtime.announced(SystemTime::now()),
-                mode: facts.mode,
+                mtime: attributes.mtime.announced(SystemTime::now()),
+                mode: attributes.mode,
             },
             content,
             position: bytes.start,

@@ -42,29 +42,29 @@ use crate::service::time::now_line;
 pub(crate) struct Preface {
     context: Context,
     line: LineReader,
-    /// When a line that has begun must be whole.
+    /// The deadline of a line that has begun.
     due: Due,
-    state: State,
-    /// What came behind a question that is being answered: the rest of one read at most.
+    phase: Phase,
+    /// Input after a request that is being answered; at most the rest of one read.
     waiting: Vec<u8>,
-    /// It has shown a token, or needs none.
+    /// The client has sent a valid token, or needs none.
     admitted: bool,
 }
 
-enum State {
+enum Phase {
     /// Between files, or inside a preface line.
     Request,
     /// Content until its announced size, or until FIN.
     Content(Upload),
-    /// An offer whose partial file the last connection of its sender still holds.
+    /// An offer whose partial file is still locked by its sender's last connection.
     Waiting(Box<Waiting>),
-    /// All content is here; its `END` line is not.
+    /// All content was received; its `END` line was not.
     End(Upload),
-    /// Refused, but its content is on its way and short; then comes its `END` line.
+    /// Refused, but its content is short and being sent: it and its `END` line are discarded.
     PassedOver { left: u64 },
-    /// An answer goes out.
+    /// A response is being sent.
     Sending(Sending),
-    /// Refused; what still comes is drained by the lingering close.
+    /// Refused; the lingering close discards further input.
     Refused,
 }
 
@@ -73,44 +73,44 @@ impl Preface {
         let line = LineReader::new(context.config.limits.preface_line);
         let due = Due::new(context.config.timeouts.handshake);
         let admitted = context.config.tokens.is_none();
-        Self { context, line, due, state: State::Request, waiting: Vec::new(), admitted }
+        Self { context, line, due, phase: Phase::Request, waiting: Vec::new(), admitted }
     }
 
-    /// Whether it stands between two files; the peer, who may be about to send another, is told.
+    /// Returns whether it is between two files, and refuses the next one.
     fn stop(&self, replies: &mut Vec<u8>) -> bool {
         let between =
-            matches!(self.state, State::Request) && self.line.is_empty() && self.waiting.is_empty();
+            matches!(self.phase, Phase::Request) && self.line.is_empty() && self.waiting.is_empty();
         if between {
             let refusal = super::stopping();
             replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
         }
-        between || matches!(self.state, State::Refused)
+        between || matches!(self.phase, Phase::Refused)
     }
 
     fn put(&mut self, count: u64, at: Instant) {
-        match std::mem::replace(&mut self.state, State::Refused) {
-            State::Content(mut upload) => {
+        match std::mem::replace(&mut self.phase, Phase::Refused) {
+            Phase::Content(mut upload) => {
                 upload.put(count, at);
                 let whole = upload.left() == Some(0);
-                self.state = if whole { State::End(upload) } else { State::Content(upload) };
+                self.phase = if whole { Phase::End(upload) } else { Phase::Content(upload) };
             }
-            state => self.state = state,
+            phase => self.phase = phase,
         }
     }
 
     fn broken(&mut self, reason: &str) {
-        match std::mem::replace(&mut self.state, State::Refused) {
-            State::Content(upload) | State::End(upload) => upload.interrupt(reason),
-            State::Sending(sending) => sending.broken(reason),
-            State::Request | State::Waiting(_) | State::PassedOver { .. } | State::Refused => {}
+        match std::mem::replace(&mut self.phase, Phase::Refused) {
+            Phase::Content(upload) | Phase::End(upload) => upload.interrupt(reason),
+            Phase::Sending(sending) => sending.broken(reason),
+            Phase::Request | Phase::Waiting(_) | Phase::PassedOver { .. } | Phase::Refused => {}
         }
     }
 
     /// Whether an answer goes out, or something waits behind one.
     fn is_sending(&self) -> bool {
-        match &self.state {
-            State::Sending(_) => true,
-            State::Waiting(waiting) => waiting.wait().is_none(),
+        match &self.phase {
+            Phase::Sending(_) => true,
+            Phase::Waiting(waiting) => waiting.wait().is_none(),
             _ => !self.waiting.is_empty(),
         }
     }
@@ -122,10 +122,10 @@ impl Preface {
         replies: &mut Vec<u8>,
     ) -> io::Result<Produced> {
         let Some((say, rest)) = sending.next(buffer)? else {
-            self.state = State::Request;
+            self.phase = Phase::Request;
             return Ok(Produced::Next(Next::Continue));
         };
-        self.state = rest.map_or(State::Request, State::Sending);
+        self.phase = rest.map_or(Phase::Request, Phase::Sending);
         let mut line = |reply: Reply| replies.extend_from_slice(reply.to_line().as_bytes());
         match say {
             Say::Content(count) => return Ok(Produced::Bytes(count)),
@@ -150,8 +150,8 @@ impl Preface {
         replies: &mut Vec<u8>,
     ) -> Result<Next, Refusal> {
         loop {
-            match std::mem::replace(&mut self.state, State::Refused) {
-                State::Content(mut upload) => {
+            match std::mem::replace(&mut self.phase, Phase::Refused) {
+                Phase::Content(mut upload) => {
                     let wanted = upload
                         .left()
                         .map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
@@ -161,13 +161,13 @@ impl Preface {
                         return Err(upload.abandon(refusal));
                     }
                     if upload.left() != Some(0) {
-                        self.state = State::Content(upload);
+                        self.phase = Phase::Content(upload);
                         return Ok(Next::Continue);
                     }
-                    self.state = State::End(upload);
+                    self.phase = Phase::End(upload);
                 }
-                State::Request => {
-                    self.state = State::Request;
+                Phase::Request => {
+                    self.phase = Phase::Request;
                     let Some(line) = self.take_line(&mut bytes, at)? else {
                         return Ok(Next::Continue);
                     };
@@ -175,18 +175,18 @@ impl Preface {
                         return Ok(Successor::session(session, bytes.to_vec()));
                     }
                 }
-                State::End(upload) => {
-                    self.state = State::End(upload);
+                Phase::End(upload) => {
+                    self.phase = Phase::End(upload);
                     let Some(line) = self.take_line(&mut bytes, at)? else {
                         return Ok(Next::Continue);
                     };
                     self.end(&line, replies)?;
                 }
-                State::PassedOver { left } => {
+                Phase::PassedOver { left } => {
                     let passed = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                     bytes = &bytes[passed..];
                     let left = left - passed as u64;
-                    self.state = State::PassedOver { left };
+                    self.phase = Phase::PassedOver { left };
                     if left > 0 {
                         return Ok(Next::Continue);
                     }
@@ -194,14 +194,14 @@ impl Preface {
                     if self.take_line(&mut bytes, at)?.is_none() {
                         return Ok(Next::Continue);
                     }
-                    self.state = State::Request;
+                    self.phase = Phase::Request;
                 }
-                state @ (State::Sending(_) | State::Waiting(_)) => {
-                    self.state = state;
+                phase @ (Phase::Sending(_) | Phase::Waiting(_)) => {
+                    self.phase = phase;
                     self.waiting.extend_from_slice(bytes);
                     return Ok(Next::Continue);
                 }
-                State::Refused => return Ok(Next::Finish),
+                Phase::Refused => return Ok(Next::Finish),
             }
         }
     }
@@ -283,19 +283,19 @@ impl Preface {
         size: Option<u64>,
         replies: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        self.state = State::Refused;
+        self.phase = Phase::Refused;
         let upload = match begun {
             Ok(Begun::Upload(upload)) => *upload,
             Ok(Begun::Waiting(waiting)) => {
-                self.state = State::Waiting(waiting);
+                self.phase = Phase::Waiting(waiting);
                 return Ok(());
             }
             Err(refusal) => {
                 // The sender waits, or what it sends can be passed over: the next file may fare
                 // better.
-                self.state = match size {
-                    _ if resume => State::Request,
-                    Some(left) if left <= MAX_PASSED_OVER => State::PassedOver { left },
+                self.phase = match size {
+                    _ if resume => Phase::Request,
+                    Some(left) if left <= MAX_PASSED_OVER => Phase::PassedOver { left },
                     _ => return Err(refusal),
                 };
                 replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
@@ -305,14 +305,14 @@ impl Preface {
         if resume && upload.is_here() {
             let receipt = upload.finish(EndKind::AlreadyHere, &End::default())?;
             replies.extend_from_slice(Reply::Receipt(receipt).to_line().as_bytes());
-            self.state = State::Request;
+            self.phase = Phase::Request;
             return Ok(());
         }
         if resume {
             let go = Reply::Go { offset: upload.offset() };
             replies.extend_from_slice(go.to_line().as_bytes());
         }
-        self.state = State::Content(upload);
+        self.phase = Phase::Content(upload);
         Ok(())
     }
 
@@ -323,7 +323,7 @@ impl Preface {
             return Ok(());
         }
         self.context.admit("raw", token).map_err(|denied| {
-            self.state = State::Refused;
+            self.phase = Phase::Refused;
             denied.refusal(Means::Line)
         })?;
         self.admitted = true;
@@ -336,7 +336,7 @@ impl Preface {
         let reply = match self.context.files.open_download(source, get) {
             Ok(download) => {
                 let head = Reply::File(download.head().clone());
-                self.state = State::Sending(Sending::File(download));
+                self.phase = Phase::Sending(Sending::File(download));
                 head
             }
             Err(refusal) => Reply::Error(refusal),
@@ -346,13 +346,13 @@ impl Preface {
 
     fn list(&mut self, list: &List, replies: &mut Vec<u8>) {
         match self.context.list(self.context.source(Protocol::Raw, Engine::Own), list) {
-            Ok(listing) => self.state = State::Sending(Sending::List(listing)),
+            Ok(listing) => self.phase = Phase::Sending(Sending::List(listing)),
             Err(refusal) => replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes()),
         }
     }
 
     fn end(&mut self, line: &[u8], replies: &mut Vec<u8>) -> Result<(), Refusal> {
-        let State::End(upload) = std::mem::replace(&mut self.state, State::Request) else {
+        let Phase::End(upload) = std::mem::replace(&mut self.phase, Phase::Request) else {
             return Ok(());
         };
         let end = match preface::parse_end(line) {
@@ -379,12 +379,12 @@ impl Preface {
         if self.is_sending() {
             return Ok(Next::Continue);
         }
-        match std::mem::replace(&mut self.state, State::Refused) {
-            State::Content(upload) if upload.left().is_none() => {
+        match std::mem::replace(&mut self.phase, Phase::Refused) {
+            Phase::Content(upload) if upload.left().is_none() => {
                 let receipt = upload.finish(EndKind::Fin, &End::default())?;
                 replies.extend_from_slice(Reply::Receipt(receipt).to_line().as_bytes());
             }
-            State::Content(upload) | State::End(upload) => {
+            Phase::Content(upload) | Phase::End(upload) => {
                 let reason = match upload.left() {
                     Some(left) if left > 0 => early_end(left),
                     _ => "the stream ended before its END line".to_owned(),
@@ -392,22 +392,22 @@ impl Preface {
                 upload.interrupt(reason.clone());
                 return Err(Refusal::new(RefusalCode::Interrupted, reason));
             }
-            State::Request if self.line.is_empty() => {}
-            State::Request => {
+            Phase::Request if self.line.is_empty() => {}
+            Phase::Request => {
                 let refusal =
                     Refusal::new(RefusalCode::BadRequest, "the stream ended inside a line");
                 return Err(self.refuse_line(refusal));
             }
-            State::PassedOver { .. } | State::Waiting(_) | State::Sending(_) | State::Refused => {}
+            Phase::PassedOver { .. } | Phase::Waiting(_) | Phase::Sending(_) | Phase::Refused => {}
         }
         Ok(Next::Finish)
     }
 
     fn silence(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
         // The other connection has not let go in time: this is the last attempt.
-        match std::mem::replace(&mut self.state, State::Refused) {
-            State::Waiting(waiting) => return self.retry(waiting, replies),
-            state => self.state = state,
+        match std::mem::replace(&mut self.phase, Phase::Refused) {
+            Phase::Waiting(waiting) => return self.retry(waiting, replies),
+            phase => self.phase = phase,
         }
         let reason = idle_reason(self.context.config.timeouts.idle);
         let refusal = Refusal::new(RefusalCode::Interrupted, reason.clone());
@@ -420,8 +420,8 @@ impl Preface {
     fn late(&mut self) -> Refusal {
         let refusal = Refusal::new(RefusalCode::Interrupted, self.due.reason("a line"));
         self.due.end();
-        match std::mem::replace(&mut self.state, State::Refused) {
-            State::Content(upload) | State::End(upload) => {
+        match std::mem::replace(&mut self.phase, Phase::Refused) {
+            Phase::Content(upload) | Phase::End(upload) => {
                 upload.interrupt(&refusal.message);
                 refusal
             }
@@ -435,13 +435,13 @@ impl Preface {
             Ok(pushed) => pushed,
             Err(error) => {
                 let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string());
-                return Err(match std::mem::replace(&mut self.state, State::Refused) {
-                    State::Content(upload) | State::End(upload) => upload.abandon(refusal),
-                    State::Request
-                    | State::Waiting(_)
-                    | State::PassedOver { .. }
-                    | State::Sending(_)
-                    | State::Refused => self.refuse_line(refusal),
+                return Err(match std::mem::replace(&mut self.phase, Phase::Refused) {
+                    Phase::Content(upload) | Phase::End(upload) => upload.abandon(refusal),
+                    Phase::Request
+                    | Phase::Waiting(_)
+                    | Phase::PassedOver { .. }
+                    | Phase::Sending(_)
+                    | Phase::Refused => self.refuse_line(refusal),
                 });
             }
         };
@@ -457,7 +457,7 @@ impl Preface {
 
     /// No transfer began, so no upload tells of this.
     fn refuse_line(&mut self, refusal: Refusal) -> Refusal {
-        self.state = State::Refused;
+        self.phase = Phase::Refused;
         self.context.refused("raw", &refusal.message);
         refusal
     }
@@ -467,22 +467,22 @@ impl Session for Preface {
     type Successor = Successor;
 
     fn interest(&self) -> Interest {
-        let (read, may_block) = match &self.state {
-            State::Content(upload) => (upload.splice().into(), upload.may_block()),
-            State::End(upload) => (Read::Bytes, upload.may_block()),
-            State::Refused => (Read::Bytes, false),
+        let (read, may_block) = match &self.phase {
+            Phase::Content(upload) => (upload.splice().into(), upload.may_block()),
+            Phase::End(upload) => (Read::Bytes, upload.may_block()),
+            Phase::Refused => (Read::Bytes, false),
             // The end of a request line begins a file, or opens one.
             _ => (Read::Bytes, true),
         };
         // Before it is known what is to be sent: the gate may open in between.
-        let wait = match &self.state {
-            State::Waiting(waiting) => waiting.wait(),
+        let wait = match &self.phase {
+            Phase::Waiting(waiting) => waiting.wait(),
             _ => None,
         };
         let produce = wait.is_none() && self.is_sending();
         // Between two files a thread would not notice that the server drains, and it is not for
         // waiting.
-        let is_between = matches!(self.state, State::Request) && self.waiting.is_empty();
+        let is_between = matches!(self.phase, Phase::Request) && self.waiting.is_empty();
         let place =
             if is_between || wait.is_some() { Placement::Runtime } else { Placement::Thread };
         let idle = self.due.idle_timeout(self.context.config.timeouts.idle);
@@ -499,7 +499,7 @@ impl Session for Preface {
                 Ok(Next::Continue)
             }
             Event::Sent(count) => {
-                if let State::Sending(sending) = &mut self.state {
+                if let Phase::Sending(sending) = &mut self.phase {
                     sending.sent(count);
                 }
                 Ok(Next::Continue)
@@ -521,17 +521,17 @@ impl Session for Preface {
 
     /// Returns the next piece of an answer. Once it is complete, handles the input that waited.
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
-        match std::mem::replace(&mut self.state, State::Refused) {
-            State::Sending(sending) => self.send(sending, buffer, out),
-            State::Waiting(waiting) => {
+        match std::mem::replace(&mut self.phase, Phase::Refused) {
+            Phase::Sending(sending) => self.send(sending, buffer, out),
+            Phase::Waiting(waiting) => {
                 let next = self.retry(waiting, out).unwrap_or_else(|refusal| {
                     out.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
                     Next::Finish
                 });
                 Ok(Produced::Next(next))
             }
-            state => {
-                self.state = state;
+            phase => {
+                self.phase = phase;
                 let mut waiting = std::mem::take(&mut self.waiting);
                 // Read long ago, but the peer could not be late while nothing was read.
                 Ok(Produced::Next(self.handle(Event::Bytes(&mut waiting), Instant::now(), out)))

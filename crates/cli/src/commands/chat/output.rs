@@ -2,7 +2,7 @@
 
 use std::io;
 
-use anyport_client::Told;
+use anyport_client::ChatEvent;
 use anyport_console::{json_to_stdout, reason, to_stderr, to_stdout, write_stdout};
 use anyport_proto::rooms::{Event, Message, make_visible};
 
@@ -23,25 +23,25 @@ impl Output {
         Self { json, printer, colours }
     }
 
-    pub(super) fn tell(&mut self, told: Told<'_>) -> io::Result<()> {
+    pub(super) fn tell(&mut self, told: ChatEvent<'_>) -> io::Result<()> {
         match told {
-            Told::Event(event) if self.json => json_to_stdout(&event.to_json()),
-            Told::Own(message) if self.json => {
+            ChatEvent::Event(event) if self.json => json_to_stdout(&event.to_json()),
+            ChatEvent::Own(message) if self.json => {
                 json_to_stdout(&Event::Message(message.clone()).to_json())
             }
-            Told::Event(event @ Event::Message(message)) => {
+            ChatEvent::Event(event @ Event::Message(message)) => {
                 let line = if self.colours { coloured(message) } else { event.to_text() };
                 self.message(line)
             }
-            Told::Event(event) => self.notice(&event.to_text()),
+            ChatEvent::Event(event) => self.notice(&event.to_text()),
             // Its sender has it on the screen.
-            Told::Own(_) => Ok(()),
-            Told::Retrying(error, delay) => {
+            ChatEvent::Own(_) => Ok(()),
+            ChatEvent::Retrying(error, delay) => {
                 let reason = reason(error);
                 self.notice(&format!("* {}; retrying in {delay:?}", make_visible(&reason)))
             }
-            Told::Back(0) => self.notice("* reconnected"),
-            Told::Back(count) => {
+            ChatEvent::Back(0) => self.notice("* reconnected"),
+            ChatEvent::Back(count) => {
                 self.notice(&format!("* reconnected; sending {count} unconfirmed messages again"))
             }
             _ => Ok(()),

@@ -20,17 +20,17 @@ use crate::session::http::answer::{Answer, Asked, Form, Head, Length, seconds};
 use crate::session::http::handler::{Opened, Request};
 
 use super::representation::{PRECONDITION_FAILED, etag, runs_in_a_browser};
-use crate::service::download::{Opened as OpenedFile, Place};
+use crate::service::download::{Located, Opened as OpenedFile};
 use crate::session::Context;
 use crate::session::sending::Sending;
 
 /// Sends the file or the listing at the path of a request.
 pub(super) fn open(request: &Request<'_>) -> Opened {
-    let Request { context, head, rest: place, asked, .. } = *request;
-    if place.is_empty() {
+    let Request { context, head, rest: path_text, asked, .. } = *request;
+    if path_text.is_empty() {
         return list(context, None, asked);
     }
-    let name = place.strip_suffix('/').unwrap_or(place);
+    let name = path_text.strip_suffix('/').unwrap_or(path_text);
     let path = match FilePath::parse_percent_encoded(name) {
         Ok(path) => path,
         Err(error) => {
@@ -40,16 +40,16 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
     };
     let source = context.source(asked.protocol, Engine::Own);
     match context.files.find(source, path.clone()) {
-        Ok(Place::File(opened)) if name == place => {
+        Ok(Located::File(opened)) if name == path_text => {
             file(head, opened, asked, context.config.timeouts.idle)
         }
-        Ok(Place::File(_)) => {
+        Ok(Located::File(_)) => {
             let refusal = Refusal::new(RefusalCode::NotFound, format!("{path} is a file"))
                 .with_hint("leave out the slash at the end");
             Opened::Answer(request.refuse(StatusCode::NOT_FOUND, refusal))
         }
-        Ok(Place::Directory(path)) if name != place => list(context, Some(path), asked),
-        Ok(Place::Directory(path)) => {
+        Ok(Located::Directory(path)) if name != path_text => list(context, Some(path), asked),
+        Ok(Located::Directory(path)) => {
             let to = format!("/files/{}/", path.percent_encoded());
             let answer = Answer::text(StatusCode::FOUND, format!("{path} is a directory: {to}\n"));
             Opened::Answer(answer.with(header::LOCATION, to))
@@ -64,12 +64,12 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
 }
 
 fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -> Opened {
-    let (facts, now) = (opened.facts, seconds());
-    let tag = etag(&facts);
-    let validators = Validators { etag: &tag, modified: facts.mtime.seconds };
+    let (attributes, now) = (opened.attributes, seconds());
+    let tag = etag(&attributes);
+    let validators = Validators { etag: &tag, modified: attributes.mtime.seconds };
     let mut fields =
         vec![(header::ETAG, tag.clone()), (header::CACHE_CONTROL, REVALIDATE.to_owned())];
-    fields.extend(of_time(facts.mtime, SystemTime::now()));
+    fields.extend(of_time(attributes.mtime, SystemTime::now()));
     let whole = |status, length| {
         let answer = Answer::head(status, length);
         fields.iter().fold(answer, |answer, (name, value)| answer.with(name.clone(), value))
@@ -92,7 +92,7 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
     if runs_in_a_browser(media) {
         fields.push((header::CONTENT_SECURITY_POLICY, SANDBOX.to_owned()));
     }
-    let size = facts.size;
+    let size = attributes.size;
     if head.method == Method::HEAD {
         let head = Head { status: StatusCode::OK, fields, length: Length::Known(size) };
         return Opened::Answer(head.into());

@@ -103,7 +103,7 @@ static RESOURCES: &[Resource] = &[
     },
     Resource {
         path: "/pipe/",
-        // A head alone would take content that is meant for somebody else.
+        // HEAD would consume content that is meant for another receiver.
         methods: |_| "GET, PUT, POST, OPTIONS",
         open: pipe::open,
         is_shared: true,

@@ -4,8 +4,8 @@ use anyport_store::Attributes;
 
 /// Returns the entity tag of a file, which differs for each state of it: a file that is stored
 /// again is another inode, and one that is changed in place has another time.
-pub(super) fn etag(facts: &Attributes) -> String {
-    let Attributes { size, mtime, inode, .. } = facts;
+pub(super) fn etag(attributes: &Attributes) -> String {
+    let Attributes { size, mtime, inode, .. } = attributes;
     let (seconds, nanoseconds) = (mtime.seconds, mtime.nanoseconds.unwrap_or(0));
     format!("\"{inode:x}-{size:x}-{seconds:x}.{nanoseconds:x}\"")
 }

@@ -56,8 +56,8 @@ fn begin(request: &Request<'_>) -> Result<Receiving, Answer> {
     let present = path.and_then(Result::ok).and_then(|path| context.files.look_at(&path));
     let tag = present.as_ref().map(etag);
     let validators = present.as_ref().zip(tag.as_deref());
-    let validators =
-        validators.map(|(facts, etag)| Validators { etag, modified: facts.mtime.seconds });
+    let validators = validators
+        .map(|(attributes, etag)| Validators { etag, modified: attributes.mtime.seconds });
     if conditional::evaluate(head, validators.as_ref()) != Evaluation::Proceed {
         let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
         return Err(refuse((StatusCode::PRECONDITION_FAILED, refusal)));
