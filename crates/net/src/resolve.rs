@@ -245,15 +245,15 @@ fn within<T: Send + 'static>(
     timeout: Duration,
     work: impl FnOnce() -> Result<T, ResolveError> + Send + 'static,
 ) -> Result<T, ResolveError> {
-    let (tell, told) = sync_channel(1);
+    let (sender, receiver) = sync_channel(1);
     std::thread::Builder::new()
         .name("resolver".to_owned())
         .spawn(move || {
             // The caller may have stopped waiting.
-            let _ = tell.send(work());
+            let _ = sender.send(work());
         })
         .map_err(ResolveError::Failed)?;
-    told.recv_timeout(timeout).unwrap_or_else(|error| match error {
+    receiver.recv_timeout(timeout).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(ResolveError::Late(timeout)),
         RecvTimeoutError::Disconnected => Err(ResolveError::Failed(io::Error::other(
             "internal error: no result from the resolver thread",

@@ -115,16 +115,16 @@ async fn hypers(wire: &[u8]) -> Read {
     let (mut client, server) = tokio::io::duplex(1 << 20);
     client.write_all(wire).await.unwrap();
     client.shutdown().await.unwrap();
-    let told = seen.clone();
+    let reported = seen.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let told = told.clone();
+        let reported = reported.clone();
         async move {
             let (method, target) = (request.method().to_string(), request.uri().to_string());
             let read = match request.into_body().collect().await {
                 Ok(whole) => Read::Taken { method, target, content: whole.to_bytes().to_vec() },
                 Err(_) => Read::Refused("content"),
             };
-            told.lock().unwrap().get_or_insert(read);
+            reported.lock().unwrap().get_or_insert(read);
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }
     });

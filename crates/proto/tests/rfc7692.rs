@@ -320,7 +320,7 @@ proptest! {
         }
     }
 
-    /// Whatever bytes come as compressed payload: the same is told, whatever the cut, and nothing
+    /// For any compressed payload: the result does not depend on the segmentation, and nothing
     /// panics.
     #[test]
     fn io_1_compressed_garbage_gives_the_same_error_in_every_segmentation(

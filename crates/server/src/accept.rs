@@ -1,4 +1,5 @@
-//! The accept loop: awaits nothing but accept and a permit, so that no client can hold up another.
+//! The accept loop, which waits only for accept and for a permit, so that no client can delay
+//! another.
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,7 +41,7 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
         match accepted {
             Ok((stream, peer)) => {
                 shared.events.counters.accepted();
-                // Before anything else is done for it, so that those of others notice nothing.
+                // Before anything else, so that a flood from one address affects no other client.
                 let Some(admitted) = admit(peer, &shared) else { continue };
                 if shared.permits.are_all_out() {
                     // Many silent connections must not keep this one waiting.
@@ -132,29 +133,29 @@ fn prepare(stream: &TcpStream, config: &Config) {
 /// The back-off of an accept loop when the system has no more file descriptors or memory.
 #[derive(Debug, Default)]
 struct Exhausted {
-    told: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 impl Exhausted {
-    /// Out of descriptors or memory: waiting is all that helps. Anything else was the one
-    /// connection's own trouble.
+    /// Pauses if the system has no file descriptors or memory left. Other errors concern only one
+    /// connection.
     async fn pause_after(&mut self, error: &io::Error) {
         let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         if !exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
             tracing::debug!(%error, "connection closed before it was accepted");
             return;
         }
-        // It may last, and a line for each attempt would fill the disk too.
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
+        // The shortage may last, and a line for each attempt would fill the disk too.
+        if self.reported_at.is_none_or(|reported_at| reported_at.elapsed() >= REPORT_EVERY) {
+            self.reported_at = Some(Instant::now());
             tracing::error!(%error, "cannot accept connections; waiting for open ones to end");
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Between two attempts: connections that end are noticed soon, and a processor is not kept busy by
-/// asking.
+/// Pause between two attempts: short enough to notice closed connections, long enough to save CPU
+/// time.
 const PAUSE: Duration = Duration::from_millis(200);
 
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const REPORT_EVERY: Duration = Duration::from_secs(5);

@@ -1,9 +1,9 @@
-//! What counts as one client.
+//! Client addresses, as limits count them.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Returns the address that `peer` counts as: its IPv4 address, also on a socket of both families,
-/// or its IPv6 /64, since a client that has one address there has all of them.
+/// or its IPv6 /64, because a client with one address there can use all of them.
 pub(crate) fn counted_as(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {

@@ -1,4 +1,4 @@
-//! A total that all peers share (memory, rooms, keys of pipes), with a fair share for each address.
+//! A shared total (memory, rooms, keys of pipes), with a fair share for each address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,15 +9,15 @@ use anyport_store::Reserve;
 
 use crate::address::counted_as;
 
-/// A total with a limit. One address, or IPv6 /64, may hold at most [`LARGEST_SHARE`] times of what
-/// is then still free: three quarters while it is alone, three sevenths each of two, and so on. So
-/// however much some addresses take, another one still gets something, and nothing is reserved for
-/// addresses that want nothing.
+/// A total with a limit. One address, or IPv6 /64, may hold at most [`LARGEST_SHARE`] times the
+/// amount that is then still free: three quarters if it is alone, three sevenths each of two, and
+/// so on. So another address always gets something, and nothing is reserved for addresses that need
+/// nothing.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: AtomicU64,
-    /// What each holder may have even if its address has its share: clients behind one proxy or NAT
-    /// are one address.
+    /// Amount for each holder even if its address has used up its share: clients behind one proxy
+    /// or NAT have one address.
     allowance: u64,
     held: Mutex<Held>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Budget {
 #[derive(Debug, Default)]
 struct Held {
     total: u64,
-    /// Without entries for addresses that hold nothing, so holders bound it.
+    /// Only addresses that hold something have an entry, so the number of holders bounds the table.
     by_address: HashMap<IpAddr, u64>,
 }
 
@@ -34,7 +34,7 @@ impl Budget {
         Self { limit: AtomicU64::new(limit), allowance: 0, held: Mutex::default() }
     }
 
-    /// One in which each holder may have `allowance` while any is free.
+    /// Returns a budget in which each holder may have `allowance` while any is free.
     pub(crate) fn with_allowance(self, allowance: u64) -> Self {
         Self { allowance, ..self }
     }
@@ -43,17 +43,17 @@ impl Budget {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Sets the limit from now on. What is held already stays so.
+    /// Changes the limit. Amounts that are held remain.
     pub(crate) fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Returns whether all of it is held.
+    /// Returns whether nothing is free.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.lock().total >= self.limit()
     }
 
-    /// A holder on behalf of a peer, which holds nothing yet.
+    /// Returns an empty share for a peer.
     pub(crate) fn share(self: &Arc<Self>, peer: IpAddr) -> Share {
         Share { budget: self.clone(), address: counted_as(peer), held: 0 }
     }
@@ -63,7 +63,7 @@ impl Budget {
     }
 }
 
-/// What one holder has of a budget; returned when dropped.
+/// The amount that one holder has of a budget; dropping it returns the amount.
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Arc<Budget>,
@@ -72,14 +72,14 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Takes `count` more; false, and nothing taken, if the budget or the fair share of the address
-    /// is exhausted.
+    /// Acquires `count` more. Returns `false`, and acquires nothing, if the budget or the fair
+    /// share of the address is exhausted.
     pub(crate) fn grow(&mut self, count: usize) -> bool {
         self.grow_within(count, self.budget.limit())
     }
 
-    /// The same for what can be done without: only half of the budget is for that, and the rest for
-    /// those who cannot.
+    /// Acquires `count` more for an optional purpose, for which only half of the budget may be
+    /// used.
     pub(crate) fn grow_if_plenty(&mut self, count: usize) -> bool {
         self.grow_within(count, self.budget.limit() / 2)
     }
@@ -92,7 +92,7 @@ impl Share {
         let mut held = self.budget.lock();
         let Some(free) = limit.checked_sub(held.total.saturating_add(count)) else { return false };
         let own = held.by_address.entry(self.address).or_default();
-        // One more than is free afterwards, so that a small total can be used up.
+        // Counts one more than will be free, so that a small total can be used up.
         let share = LARGEST_SHARE.saturating_mul(free.saturating_add(1));
         let is_allowed = self.held.saturating_add(count) <= self.budget.allowance;
         let fits = own.saturating_add(count) <= share || is_allowed;
@@ -106,12 +106,12 @@ impl Share {
         fits
     }
 
-    /// Returns all of it.
+    /// Returns the whole amount.
     pub(crate) fn clear(&mut self) {
         self.shrink_to(0);
     }
 
-    /// Returns what it has beyond `count`.
+    /// Returns the amount beyond `count`.
     pub(crate) fn shrink_to(&mut self, count: usize) {
         let surplus = self.held.saturating_sub(count as u64);
         if surplus == 0 {
@@ -128,7 +128,7 @@ impl Share {
         }
     }
 
-    /// The limit of the budget that it is a share of.
+    /// Returns the limit of the budget.
     pub(crate) fn limit(&self) -> u64 {
         self.budget.limit()
     }
@@ -154,16 +154,15 @@ impl Drop for Share {
     }
 }
 
-/// Most that one address may hold, in multiples of what is free. A larger number gives a lone
-/// address more, and leaves less for others; with 3 twenty addresses that take all they can leave a
-/// sixtieth.
+/// Maximum that one address may hold, in multiples of what is free. A larger number gives a single
+/// address more, and others less; with 3, twenty greedy addresses leave a sixtieth.
 const LARGEST_SHARE: u64 = 3;
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 
-    /// Addresses of the documentation's network.
+    /// Returns an address of a documentation network.
     pub(crate) const fn peer(number: u8) -> IpAddr {
         IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, number))
     }
@@ -205,7 +204,7 @@ pub(crate) mod tests {
         assert!(hoarder.grow(750) && !hoarder.grow(1));
         let mut small = budget.share(peer(1));
         assert!(small.grow(50) && !small.grow(1));
-        // Of what there is: 200 more.
+        // Of what is free: 200 more.
         let mut others: Vec<_> = (0..5).map(|_| budget.share(peer(1))).collect();
         assert_eq!(others.iter_mut().map(|other| other.grow(50)).filter(|grown| *grown).count(), 4);
     }

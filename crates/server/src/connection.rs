@@ -1,4 +1,4 @@
-//! The life of one connection. The only file that knows the order of the stages:
+//! The life of one connection. Only this file knows the order of the stages:
 //!
 //! ```text
 //!   accept ──► opening ──────────► driving ────────────────► lingering close
@@ -44,7 +44,7 @@ pub(crate) async fn serve(
     }
     let stream = Arc::new(stream);
     context.link.lead_to(&stream);
-    // Boxed, as serving takes far more memory than waiting for the first bytes, which most
+    // Boxed, because serving needs far more memory than waiting for the first bytes, which most
     // connections of a flood do.
     match protocol {
         Successor::Session { session, .. } => {
@@ -65,7 +65,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// Lets a library own the stream, until the connection has ended.
+/// Lets a library own the stream until the connection has ended.
 async fn detach(
     stream: Arc<TcpStream>,
     wire: SharedWire,

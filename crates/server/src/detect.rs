@@ -1,4 +1,4 @@
-//! Reads the first bytes of a connection until the protocol is known (DESIGN section 5).
+//! Reads the first bytes of a connection until the protocol is known (docs/PROTOCOLS.md).
 
 use std::future::poll_fn;
 use std::io;
@@ -29,15 +29,15 @@ pub(crate) struct Detected {
     pub(crate) first: First,
 }
 
-/// The bytes that were read before there was a session: its first input.
+/// The bytes that were read before the session, which are its first input.
 pub(crate) struct First {
     pub(crate) prefix: Vec<u8>,
     pub(crate) first_byte: Instant,
-    /// The stream ended with the prefix.
+    /// Whether the stream ended after the prefix.
     pub(crate) ended: bool,
 }
 
-/// Reads at most `max_prefix` bytes, and finds one of the `allowed` protocols in them.
+/// Reads at most `max_prefix` bytes, and detects one of the `allowed` protocols.
 ///
 /// Cancel safe: no; input that was read is lost with the future.
 ///
@@ -54,8 +54,8 @@ pub(crate) async fn read(
     let limits = &config.limits;
     let idle = config.timeouts.idle;
     let greets = on_timeout == OnTimeout::Greet && detect_timeout < idle;
-    let patience = if greets { detect_timeout } else { idle };
-    let First { mut prefix, first_byte, .. } = match first_bytes(stream, permit, patience).await? {
+    let limit = if greets { detect_timeout } else { idle };
+    let First { mut prefix, first_byte, .. } = match first_bytes(stream, permit, limit).await? {
         Ok(first) => first,
         Err(SilentEnd::Idle) if greets => return Ok(Beginning::ToGreet),
         Err(end) => return Ok(Beginning::Silent(end)),
@@ -94,17 +94,17 @@ pub(crate) async fn read(
 pub(crate) async fn first_bytes(
     stream: &mut (impl AsyncRead + Unpin),
     permit: &mut Permit,
-    patience: Duration,
+    limit: Duration,
 ) -> io::Result<Result<First, SilentEnd>> {
     let mut prefix = Vec::new();
-    // A client without a byte is no transfer and no error: a port scan, a health check, a browser's
-    // spare connection.
+    // A client that sends no byte is no transfer and no error: a port scan, a health check, a
+    // browser's spare connection.
     let first = tokio::select! {
         biased;
         // Input that arrived just before the deadline counts.
         read = read_when_there(stream, &mut prefix) => read?,
-        () = permit.evicted() => return Ok(Err(SilentEnd::GaveWay)),
-        () = tokio::time::sleep(patience) => return Ok(Err(SilentEnd::Idle)),
+        () = permit.evicted() => return Ok(Err(SilentEnd::Evicted)),
+        () = tokio::time::sleep(limit) => return Ok(Err(SilentEnd::Idle)),
     };
     if first == 0 {
         return Ok(Err(SilentEnd::Closed));

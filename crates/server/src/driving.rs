@@ -99,7 +99,7 @@ async fn handle_first_input(
     let next = blocking::run(handle).await;
     drop(prefix);
     if !out.is_empty() {
-        // The answer to a prefix of a few KiB fits the socket's empty send buffer.
+        // The reply to a prefix of a few KiB fits into the socket's empty send buffer.
         write(stream, &out, context.config.timeouts.idle).await?;
     }
     // A session that continues after the end has something to send first; its driver reads the
@@ -195,9 +195,9 @@ pub(crate) async fn close(stream: Arc<TcpStream>) {
     }
 }
 
-/// Bytes that a transfer must have moved before it gets a thread of its own: below, the change of
-/// threads costs more than it saves.
+/// Bytes that a transfer must have moved before it gets a thread: below, changing threads costs
+/// more than it saves.
 const BULK_AFTER: u64 = 512 * 1024;
 
-/// The buffer of a connection that is no bulk transfer yet.
+/// Buffer size of a connection that is not a bulk transfer yet.
 const SMALL_BUFFER: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! The welcome of a server: one line, checked once.
+//! The welcome of a server: one line, validated once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,17 +7,17 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Greeting(String);
 
-/// Why a text is no greeting.
+/// Why a text is not a valid greeting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GreetingError {
-    /// There is nothing in it.
+    /// The text is empty.
     #[error("the greeting is empty")]
     Empty,
-    /// A line end, or another character that no terminal shows.
+    /// The text has a line end or another control character.
     #[error("the greeting has a line end or another control character")]
     Control,
-    /// It is longer than a line should be.
+    /// The text is too long; its size in bytes.
     #[error("the greeting has {0} bytes, more than {MAX_GREETING}")]
     TooLong(usize),
 }
@@ -51,8 +51,8 @@ impl fmt::Display for Greeting {
     }
 }
 
-/// Bytes of a greeting. Who asks for it by a line of 16 bytes, again and again, must not make us
-/// hold much more.
+/// Maximum size of a greeting. A client that requests it repeatedly with a line of 16 bytes must
+/// not make the server buffer much more.
 const MAX_GREETING: usize = 256;
 
 #[cfg(test)]

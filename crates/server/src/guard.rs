@@ -1,4 +1,4 @@
-//! What a connection holds until it ends, wherever it is.
+//! The permits and registrations of a connection.
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -7,13 +7,13 @@ use crate::per_address::Admitted;
 use crate::permits::Permit;
 use crate::shutdown::Stop;
 
-/// The permits and the registrations of one connection, given back when it is dropped.
+/// The permits and registrations of one connection; dropping it returns them.
 #[derive(Debug)]
 pub(crate) struct Guard {
     _permit: Permit,
     _admitted: Admitted,
     open: Open,
-    /// A server that stops waits for it.
+    /// A stopping server waits for it.
     _running: TaskTrackerToken,
 }
 
@@ -22,7 +22,7 @@ impl Guard {
         Self { _permit: permit, _admitted: admitted, open, _running: stop.tasks.token() }
     }
 
-    /// What the connection speaks is known now.
+    /// Records the protocol of the connection.
     pub(crate) fn speaks(&mut self, what: &'static str) {
         self.open.speaks(what);
     }

@@ -90,7 +90,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(50);
 
     #[tokio::test]
-    async fn a_loop_that_answers_turns_and_one_that_hangs_or_is_gone_does_not() {
+    async fn a_loop_that_hangs_or_has_ended_is_reported() {
         let mut health = Health::default();
         let mut probes = health.watch_accept_loop("192.0.2.1:1".to_owned());
         let long = Duration::from_secs(20);

@@ -69,18 +69,18 @@ use shared::Shared;
 use shutdown::Stop;
 use unclassified::Unclassified;
 
-/// A listening socket, and what is set for the connections that it accepts.
+/// A listening socket and its settings.
 #[derive(Debug)]
 pub struct Listener {
-    /// Bound and listening.
+    /// The socket, bound and listening.
     pub socket: TcpListener,
-    /// Bound to the same address, where [`Service::takes_datagrams`].
+    /// Datagram socket of the same address, if [`Service::takes_datagrams`].
     pub datagrams: Option<UdpSocket>,
-    /// What is set for it alone.
+    /// Settings of this listener.
     pub config: ListenerConfig,
 }
 
-/// With everything at its default.
+/// Returns a listener with default settings.
 impl From<TcpListener> for Listener {
     fn from(socket: TcpListener) -> Self {
         Self { socket, datagrams: None, config: ListenerConfig::default() }
@@ -99,12 +99,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes over `listeners`, so that whoever starts a server knows its ports before it runs. Must
-    /// be called within a multi-thread tokio runtime.
+    /// Takes ownership of `listeners`, so that the caller knows the ports before the server runs.
+    /// Must be called within a multi-thread tokio runtime.
     ///
     /// # Errors
-    /// The directory cannot be opened, a listener cannot be given to the runtime, or this build does
-    /// not have the WebSocket implementation ([`io::ErrorKind::Unsupported`]).
+    /// The directory cannot be opened, a listener cannot be registered with the runtime, or this
+    /// build lacks the WebSocket implementation ([`io::ErrorKind::Unsupported`]).
     pub fn new(
         config: Config,
         listeners: Vec<Listener>,
@@ -153,33 +153,35 @@ impl Server {
         Ok(Self { shared, replaceable, reactors, listeners, datagrams, health })
     }
 
-    /// The addresses it listens on, in the order of its listeners.
+    /// Returns its addresses, in the order of its listeners.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The error of the system.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(|(listener, _)| listener.socket.local_addr()).collect()
     }
 
-    /// What it counts, also while it runs and after it has ended.
+    /// Returns its counters, which remain valid while it runs and after it has ended.
     pub fn counters(&self) -> Arc<Counters> {
         self.shared.events.counters.clone()
     }
 
-    /// What it says of itself, also while it runs and after it has ended.
+    /// Returns a handle to its status, which remains valid while it runs and after it has ended.
     pub fn overview(&self) -> Overview {
         let Shared { config, events, rooms, files, .. } = self.shared.clone();
         Overview { config, events, rooms, files, health: self.health.clone() }
     }
 
-    /// Replaces its settings, also while it runs.
+    /// Returns a handle that replaces its settings, also while it runs.
     pub fn reload_handle(&self) -> Reload {
         Reload(Arc::downgrade(&self.replaceable))
     }
 
-    /// Serves until `drain` is ready; then takes nothing new and lets running transfers finish,
-    /// until `abort` is ready or [`Timeouts::drain`] has passed; then gives up the rest. Nothing
-    /// half is published by that.
+    /// Serves until `drain` completes; then accepts nothing new and lets running transfers finish,
+    /// until `abort` completes or [`Timeouts::drain`] has passed; then aborts the rest. No
+    /// incomplete file is published.
+    ///
+    /// Cancel safe: no; running transfers are aborted without their reports.
     pub async fn run(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let events = self.shared.events.clone();
         let mut serving = std::pin::pin!(self.serve(drain, abort));
@@ -235,8 +237,8 @@ impl Server {
     }
 }
 
-/// Why a server of `config` would refuse all uploads for what is stored already (`quota`,
-/// `max_entries`). Changes nothing.
+/// Returns why a server with `config` would refuse all uploads because of the files that are stored
+/// already (`quota`, `max_entries`). Changes nothing.
 ///
 /// # Errors
 /// The directory cannot be opened.
@@ -260,15 +262,15 @@ async fn sweep(files: Arc<Live<Files>>, config: Arc<Live<Config>>) {
     }
 }
 
-/// How often the oldest partial file is looked at, at the most and at the least.
+/// Minimum and maximum interval of checks of the oldest partial file.
 const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
-/// How often the directory is read for partial files of other processes.
+/// Interval of searches for partial files of other processes.
 const LOOK_PERIOD: Duration = Duration::from_secs(600);
 
 /// Bytes of unfinished input for each connection in any case: a message of a room, or the names of
 /// a small directory.
 const SMALL_BUFFER: u64 = 64 * 1024;
 
-/// What aborted connections get to put their parts away.
+/// Time for aborted connections to keep their partial files.
 const ABORT_TIME: Duration = Duration::from_secs(5);

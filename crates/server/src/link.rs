@@ -9,27 +9,27 @@ use anyport_net::congestion;
 use anyport_net::tcp_info::{Delivery, TcpInfo};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
-/// Leads to the socket of a connection, for as long as that is open; a link alone does not keep it
-/// open, as its last owner's close must be the end that the peer sees.
+/// A weak link to the socket of a connection. It does not keep the socket open, because the peer
+/// must see the close of its last owner.
 #[derive(Clone)]
 pub(crate) struct Link(Arc<Mutex<Inner>>);
 
 struct Inner {
     socket: Weak<Socket>,
-    /// The connection ends in a reset.
+    /// Whether the connection ends in a reset.
     resets: bool,
 }
 
 type Socket = dyn AsFd + Send + Sync;
 
 impl Link {
-    /// Leads nowhere yet.
+    /// Returns a link without a socket.
     pub(crate) fn new() -> Self {
         let socket = Weak::<std::net::TcpStream>::new();
         Self(Arc::new(Mutex::new(Inner { socket, resets: false })))
     }
 
-    /// From now on leads to `socket`.
+    /// Links `socket`.
     pub(crate) fn lead_to(&self, socket: &Arc<impl AsFd + Send + Sync + 'static>) {
         let socket: Weak<Socket> = Arc::downgrade(socket) as Weak<Socket>;
         self.state().socket = socket;
@@ -39,7 +39,7 @@ impl Link {
     pub(crate) fn shut(&self) {
         let socket = self.state().socket.upgrade();
         if let Some(socket) = socket {
-            // Already gone is fine: that is what we want.
+            // An error means that it is closed already.
             let _ = rustix::net::shutdown(&*socket, rustix::net::Shutdown::Both);
         }
     }
@@ -63,7 +63,7 @@ impl Link {
         self.linger(Some(Duration::ZERO));
     }
 
-    /// All that goes out is with the kernel, and FIN may follow it.
+    /// Records that all output is with the kernel, so that FIN may follow.
     pub(crate) fn ends_in_order(&self) {
         if !self.resets() {
             self.linger(None);
@@ -73,7 +73,7 @@ impl Link {
     fn linger(&self, linger: Option<Duration>) {
         let socket = self.state().socket.upgrade();
         if let Some(socket) = socket {
-            // One that is gone already was no orderly end either.
+            // An error means that the connection is closed already.
             let _ = rustix::net::sockopt::set_socket_linger(&*socket, linger);
         }
     }
@@ -99,8 +99,8 @@ impl Link {
         Delivery::of(&*socket).ok()
     }
 
-    /// The name of its congestion control, and what TCP knows. Nothing where there is no socket, or
-    /// not TCP's.
+    /// Returns the name of its congestion control, and its TCP statistics; empty without a TCP
+    /// socket.
     pub(crate) fn seen(&self) -> (Option<String>, TcpSeen) {
         let socket = self.state().socket.upgrade();
         let Some(socket) = socket else { return Default::default() };

@@ -1,4 +1,4 @@
-//! A value that is replaced while others use it: they keep what they have, and who asks next gets
+//! A value that can be replaced while others use it: they keep the old one, and later callers get
 //! the new one.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,7 +11,7 @@ impl<T> Live<T> {
         Self(RwLock::new(value.into()))
     }
 
-    /// What it is now.
+    /// Returns the current value.
     pub(crate) fn now(&self) -> Arc<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -31,7 +31,7 @@ use crate::unclassified::Permit;
 /// A connection whose protocol is known.
 pub(crate) struct Opened {
     pub(crate) wire: Wire,
-    /// Input that was read to find it.
+    /// Input that was read to detect it.
     pub(crate) first: Option<First>,
     pub(crate) protocol: Successor,
 }
@@ -53,7 +53,7 @@ pub(crate) async fn open(
     }
 }
 
-/// Opens a connection whose protocol must be found.
+/// Opens a connection whose protocol must be detected.
 async fn classify(
     stream: TcpStream,
     mut permit: Permit,
@@ -94,17 +94,17 @@ async fn classify(
     tracing::debug!(%peer, %protocol, %reason, prefix, ?encryption, ?elapsed, "detected");
     context.record.decided(protocol.as_str(), reason.to_string());
     context.record.is_under(encryption);
-    // Beginning a session may ask the file system how much is free.
+    // Creating a session may ask the file system for its free space.
     let protocol = blocking::run(|| Successor::of(protocol, context.clone())).await;
     Some(Opened { wire, first: Some(detected.first), protocol })
 }
 
-/// Finds the protocol of a connection, and within TLS once more.
+/// Detects the protocol of a connection, within TLS a second time.
 ///
 /// Cancel safe: no; input that was read is lost with the future.
 ///
 /// # Errors
-/// What reading or writing the socket returned. A failed TLS handshake has been reported.
+/// The error of reading or writing the socket. A failed TLS handshake has been reported.
 async fn detect(
     mut stream: TcpStream,
     context: &mut Context,
@@ -136,7 +136,7 @@ async fn detect(
     let inside =
         Allowed { tls: false, ..if outside.is_only_tls() { Allowed::ALL } else { outside } };
     if outside.is_only_tls() {
-        // The sessions ask the listener again.
+        // The sessions check the listener again.
         let listener = ListenerConfig { allowed: inside, ..(*listener).clone() };
         context.listener = Arc::new(listener);
     }
@@ -162,8 +162,8 @@ async fn serve_one(
         return Some(Opened { wire, first: None, protocol });
     }
     let first = match begin(&mut wire, permit, service, context).await {
-        Ok(Begun::Spoke(first)) => first,
-        Ok(Begun::Told) => {
+        Ok(Begun::Input(first)) => first,
+        Ok(Begun::Sent) => {
             tls::close(wire).await;
             return None;
         }
@@ -190,9 +190,9 @@ async fn serve_one(
 /// The state of a connection before its session.
 enum Begun {
     /// The peer sent input.
-    Spoke(First),
+    Input(First),
     /// The service sent everything, and waits for no input.
-    Told,
+    Sent,
     /// The peer sent nothing.
     Silent(SilentEnd),
 }
@@ -209,19 +209,19 @@ async fn begin(
     let idle = context.config.timeouts.idle;
     match service {
         Service::Rfc868 => {
-            return say(wire, &time::rfc868(), context).await.map(|()| Begun::Told);
+            return say(wire, &time::rfc868(), context).await.map(|()| Begun::Sent);
         }
         Service::Daytime => {
-            return say(wire, time::daytime().as_bytes(), context).await.map(|()| Begun::Told);
+            return say(wire, time::daytime().as_bytes(), context).await.map(|()| Begun::Sent);
         }
         Service::Greet => {
             say(wire, format!("{}\n", context.config.greeting).as_bytes(), context).await?;
         }
         Service::Any | Service::Echo | Service::Time => {}
     }
-    let Some(mut permit) = permit else { return Ok(Begun::Told) };
+    let Some(mut permit) = permit else { return Ok(Begun::Sent) };
     match detect::first_bytes(wire, &mut permit, idle).await? {
-        Ok(first) => Ok(Begun::Spoke(first)),
+        Ok(first) => Ok(Begun::Input(first)),
         Err(end) => Ok(Begun::Silent(end)),
     }
 }

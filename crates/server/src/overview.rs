@@ -1,4 +1,4 @@
-//! What a server says of itself while it runs.
+//! The status of a running server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::live::Live;
 use crate::service::files::Files;
 use crate::service::rooms::Rooms;
 
-/// Asked at any time, from anywhere; also after the server has ended.
+/// A handle to the status of a server, which remains valid after it has ended.
 #[derive(Debug, Clone)]
 pub struct Overview {
     pub(crate) config: Arc<Live<Config>>,
@@ -21,38 +21,40 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// The settings in force: those of connections that come now.
+    /// Returns the current settings, which apply to new connections.
     pub fn config(&self) -> Arc<Config> {
         self.config.now()
     }
 
-    /// What has been counted since the start.
+    /// Returns the counters since the start.
     pub fn counted(&self) -> Snapshot {
         self.events.counters.snapshot()
     }
 
-    /// Open connections by what they speak; only those that are not 0.
+    /// Returns the open connections by protocol; without zeros.
     pub fn connections(&self) -> Vec<(&'static str, usize)> {
         self.events.running.connections()
     }
 
-    /// How many files are on their way, and the `most` that began first.
+    /// Returns the number of running transfers, and the `most` oldest.
     pub fn transfers(&self, most: usize) -> (usize, Vec<Transfer>) {
         self.events.running.transfers(most)
     }
 
-    /// Rooms that somebody is in, or has just left.
+    /// Returns the number of rooms that have members or had some a short time ago.
     pub fn rooms(&self) -> usize {
         self.rooms.count()
     }
 
-    /// Why the served directory cannot be used now: removed, not mounted, unreadable.
+    /// Returns why the served directory cannot be used: removed, not mounted, unreadable.
     pub fn storage_error(&self) -> Option<String> {
         self.files.now().check_directory().err().map(|refusal| refusal.message)
     }
 
-    /// Asks each part that must turn for others to be served, and gives the first that does not
-    /// answer within `limit`. Not while draining: those that accept have ended then.
+    /// Probes the accept loops and reactor threads, and returns the name of the first that does not
+    /// answer within `limit`. Not while draining: the accept loops have ended then.
+    ///
+    /// Cancel safe: yes.
     pub async fn unresponsive(&self, limit: Duration) -> Option<String> {
         self.health.unresponsive(limit).await
     }

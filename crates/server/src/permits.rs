@@ -1,4 +1,4 @@
-//! Permits to be a connection: so many and no more, of a number that may change while they are out.
+//! Permits for connections, whose number can change while some are in use.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,13 +8,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub(crate) struct Permits {
     semaphore: Arc<Semaphore>,
-    /// How many there are, once all that are owed have come back.
+    /// The number of permits, once all owed ones have been returned.
     total: Mutex<usize>,
-    /// Permits that are out and have been abolished: those that come back next.
+    /// Permits in use that are removed when they are returned.
     owed: AtomicUsize,
 }
 
-/// Given back when dropped.
+/// A permit; dropping it returns it.
 #[derive(Debug)]
 pub(crate) struct Permit {
     permits: Arc<Permits>,
@@ -32,17 +32,17 @@ impl Permits {
         self.semaphore.available_permits() == 0
     }
 
-    /// Waits for one, first come, first served.
+    /// Waits for a permit, in order of arrival.
     ///
-    /// Cancel safe: yes, but for the place in the queue.
+    /// Cancel safe: yes, except for the position in the queue.
     pub(crate) async fn acquire(self: &Arc<Self>) -> Permit {
-        // The semaphore is never closed, and an error would be nobody's to wait for.
+        // The semaphore is never closed, so this does not fail.
         let held = self.semaphore.clone().acquire_owned().await.ok();
         Permit { permits: self.clone(), held }
     }
 
-    /// From now on there are so many. Of those that are out nobody is robbed: where they are more,
-    /// nobody gets one until enough have come back.
+    /// Changes the number of permits. Permits in use remain; while there are more than `total`,
+    /// none is granted until enough were returned.
     pub(crate) fn resize(&self, total: usize) {
         let total = total.min(Semaphore::MAX_PERMITS);
         let mut before = self.total.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,11 +54,11 @@ impl Permits {
             self.semaphore.add_permits(more.saturating_sub(owed));
         } else {
             let fewer = *before - total;
-            // Announced first, so that one that comes back meanwhile is not handed out again.
+            // Recorded first, so that a permit that is returned meanwhile is not granted again.
             self.owed.fetch_add(fewer, Ordering::AcqRel);
             let forgotten = self.semaphore.forget_permits(fewer);
             (0..forgotten).for_each(|_| {
-                // Another came back meanwhile, and was abolished in the place of this one.
+                // Another permit was returned meanwhile and removed instead.
                 if !self.is_owed() {
                     self.semaphore.add_permits(1);
                 }
@@ -67,7 +67,7 @@ impl Permits {
         *before = total;
     }
 
-    /// Whether a permit that comes back is abolished.
+    /// Returns whether a returned permit is to be removed.
     fn is_owed(&self) -> bool {
         let take = |owed: usize| owed.checked_sub(1);
         self.owed.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()

@@ -16,12 +16,12 @@ use crate::live::Live;
 use crate::reactors::times;
 use crate::shared::Shared;
 
-/// Replaces the settings of a server, before it runs and while it does. Once it has ended there is
-/// nothing to replace.
+/// A handle that replaces the settings of a server, before and while it runs. It has no effect
+/// after the server has ended.
 #[derive(Debug, Clone)]
 pub struct Reload(pub(crate) Weak<Replaceable>);
 
-/// All of a server that can be replaced.
+/// The replaceable parts of a server.
 #[derive(Debug)]
 pub(crate) struct Replaceable {
     pub(crate) shared: Shared,
@@ -97,7 +97,7 @@ mod tests {
     use crate::Server;
     use crate::events::Quiet;
 
-    /// Settings of one number, and a listener's of the same.
+    /// Returns settings in which every number is derived from `number`.
     fn numbered(number: u64) -> (Config, ListenerConfig) {
         let mut config = Config::new(std::env::temp_dir());
         config.max_size = number;

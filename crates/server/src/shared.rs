@@ -1,4 +1,4 @@
-//! What all connections of a server share.
+//! The state that all connections of a server share.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub(crate) together: Arc<Together>,
 }
 
-/// The settings of one connection that is accepted; all of them were set together.
+/// The settings of one accepted connection, which were all set together.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) config: Arc<Config>,
@@ -40,7 +40,7 @@ pub(crate) struct Settings {
     pub(crate) listener: Arc<ListenerConfig>,
 }
 
-/// Held for reading while settings that belong together are read, and for writing while they are
+/// A lock, held for reading while related settings are read, and for writing while they are
 /// replaced.
 #[derive(Debug, Default)]
 pub(crate) struct Together(pub(crate) RwLock<()>);

@@ -1,4 +1,4 @@
-//! Stopping: take nothing new, let transfers finish for a grace period, then abort what is left.
+//! Stopping: accept nothing new, let transfers finish for a grace period, then abort the rest.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Every running connection, and the two stages of stopping them.
+/// All running connections, and the two stages of stopping them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop {
-    /// Nothing new is taken.
+    /// Cancelled when nothing new is accepted any more.
     pub(crate) draining: CancellationToken,
-    /// What still runs is given up.
+    /// Cancelled when the remaining transfers are aborted.
     pub(crate) aborted: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) stage: Stage,
-    lanes: Arc<Lanes>,
+    bulk_threads: Arc<BulkSockets>,
 }
 
-/// How far the server has stopped, for callers that ask at each event: a token takes a lock.
+/// The stage of stopping, for callers that check it at each event: a token takes a lock.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stage(Arc<AtomicU8>);
 
@@ -38,9 +38,9 @@ impl Stage {
     }
 }
 
-/// Sockets of transfers on threads of their own, which no token reaches.
+/// Sockets of bulk threads, which no token reaches.
 #[derive(Debug, Default)]
-struct Lanes {
+struct BulkSockets {
     next: AtomicU64,
     sockets: Mutex<HashMap<u64, Arc<TcpStream>>>,
 }
@@ -54,34 +54,34 @@ impl Stop {
         self.stage.is_aborted()
     }
 
-    /// Nothing new is taken from now on.
+    /// Begins to drain: nothing new is accepted.
     pub(crate) fn drain(&self) {
         self.stage.reach(DRAINING);
         self.draining.cancel();
     }
 
-    /// Registers a lane's socket until the guard is dropped.
+    /// Registers the socket of a bulk thread until the guard is dropped.
     pub(crate) fn register(&self, socket: Arc<TcpStream>) -> Registered {
-        let id = self.lanes.next.fetch_add(1, Ordering::Relaxed);
-        self.lanes.sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
-        // An abort that ran before the insertion did not see this socket.
+        let id = self.bulk_threads.next.fetch_add(1, Ordering::Relaxed);
+        self.bulk_threads.sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
+        // An abort before the insertion did not see this socket.
         if self.is_aborted() {
-            self.shut_lanes();
+            self.shut_bulk_sockets();
         }
-        Registered { id, lanes: self.lanes.clone() }
+        Registered { id, bulk_threads: self.bulk_threads.clone() }
     }
 
-    /// Gives up what still runs.
+    /// Aborts the remaining transfers.
     pub(crate) fn abort(&self) {
         self.stage.reach(ABORTED);
         self.aborted.cancel();
-        self.shut_lanes();
+        self.shut_bulk_sockets();
     }
 
-    fn shut_lanes(&self) {
-        let sockets = self.lanes.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+    fn shut_bulk_sockets(&self) {
+        let sockets = self.bulk_threads.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         for socket in sockets.values() {
-            // Already gone is fine: that is what we want.
+            // An error means that it is closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
@@ -90,18 +90,18 @@ impl Stop {
 const DRAINING: u8 = 1;
 const ABORTED: u8 = 2;
 
-/// A lane's place in the registry.
+/// The registration of a bulk thread's socket.
 #[derive(Debug)]
 pub(crate) struct Registered {
     id: u64,
-    lanes: Arc<Lanes>,
+    bulk_threads: Arc<BulkSockets>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.lanes.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.bulk_threads.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
-/// Why a connection ended that an abort interrupted.
+/// The reason of a connection that an abort interrupted.
 pub(crate) const STOPPED: &str = "the server stopped";

@@ -1,5 +1,4 @@
-//! The tokens of a server, as something that they can be compared with and that does not give them
-//! away.
+//! The tokens of a server, in a form that can be compared and does not reveal them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,20 +8,19 @@ use anyport_proto::access::{Named, Token};
 /// The owner of a token.
 pub(crate) type User = Arc<str>;
 
-/// Tokens, and who has them. Only keyed hashes are kept.
+/// Tokens and their owners. Only keyed hashes are stored.
 #[derive(Clone)]
 pub struct Tokens {
-    /// Drawn anew for each process, so that what is kept is good for nothing elsewhere.
+    /// Random for each process, so that the hashes are useless elsewhere.
     key: [u8; 32],
     users: Arc<[(blake3::Hash, User)]>,
 }
 
 impl Tokens {
-    /// Whoever shows one of these comes in.
+    /// Returns tokens, each of which admits its owner.
     ///
     /// # Panics
-    /// Never where the system has a random source; without one there is no key, and no server to
-    /// speak of.
+    /// The system has no random source.
     pub fn new(list: Vec<Named>) -> Self {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the system has a random source");
@@ -30,18 +28,18 @@ impl Tokens {
         Self { key, users: list.into_iter().map(keyed).collect() }
     }
 
-    /// How many there are.
+    /// Returns the number of tokens.
     pub fn len(&self) -> usize {
         self.users.len()
     }
 
-    /// Whether nobody comes in.
+    /// Returns whether there is no token, so that no client is admitted.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
-    /// Who has the token. Each is compared, and each comparison takes the same time wherever it
-    /// fails (`blake3::Hash`).
+    /// Returns the owner of a token. All are compared, and each comparison takes constant time
+    /// (`blake3::Hash`).
     pub(crate) fn owner(&self, shown: &Token) -> Option<User> {
         let shown = hash(&self.key, shown);
         let mut owner = None;

@@ -33,7 +33,7 @@ fn detect_pieces(pieces: &[&[u8]], limits: &Limits) -> DetectedProtocol {
 fn decided_at(wire: &[u8]) -> (DetectedProtocol, usize) {
     (0..=wire.len())
         .find_map(|length| Some((known(&wire[..length])?, length)))
-        .unwrap_or_else(|| panic!("undecided after all of {wire:02x?}"))
+        .unwrap_or_else(|| panic!("open after all of {wire:02x?}"))
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn dt_2_shift_jis_text_is_a_candidate_and_nothing_more() {
 
 #[test]
 fn unclassified_input_is_raw_at_the_end_of_the_stream() {
-    let undecided: [&[u8]; 10] = [
+    let open: [&[u8]; 10] = [
         b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r",
         b"\r\n\r\n\0\r\nQUIT",
         b"",
@@ -256,7 +256,7 @@ fn unclassified_input_is_raw_at_the_end_of_the_stream() {
         b"\x16\x03\x01",
         b"hello",
     ];
-    for prefix in undecided {
+    for prefix in open {
         assert_eq!(known(prefix), None, "{prefix:02x?}");
         assert_eq!(detect_at_end(prefix, &limits()), DetectedProtocol::Raw, "{prefix:02x?}");
     }
@@ -295,7 +295,7 @@ fn a_detected_protocol_is_shown_by_its_name() {
     assert_eq!(DetectedProtocol::FrameCandidate.to_string(), "frame-candidate");
 }
 
-/// Generates openings that keep several probes undecided for long, and noise of files.
+/// Generates openings that keep several probes open for long, and noise of files.
 fn prefix() -> impl Strategy<Value = Vec<u8>> {
     let opening = prop_oneof![
         Just(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
@@ -366,8 +366,8 @@ proptest! {
                     prop_assert!(at_least > wire.len());
                     let too_short = &longer[..longer.len().min(at_least - 1)];
                     let detection = detect(too_short, &limits);
-                let undecided = matches!(detection, Detection::NeedMore { .. });
-                    prop_assert!(undecided);
+                let open = matches!(detection, Detection::NeedMore { .. });
+                    prop_assert!(open);
                 }
             }
         }

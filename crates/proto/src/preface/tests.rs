@@ -237,7 +237,7 @@ fn the_error_of_a_request_names_the_word() {
 
 #[test]
 fn words_of_an_invalid_line_are_not_repeated_to_strangers() {
-    for (line, told) in [
+    for (line, reported) in [
         ("ANYPORT/1 s3cret", "word 2 of the line is invalid"),
         ("ANYPORT/1 TAKE  k s3cret", "word 4 of the line is invalid"),
         ("ANYPORT/1 PUT x s3cret", "word 4 of the line is invalid"),
@@ -253,7 +253,7 @@ fn words_of_an_invalid_line_are_not_repeated_to_strangers() {
         let error = parse_request(line.as_bytes()).unwrap_err();
         let said = error.without_words(line.as_bytes());
         assert!(!said.contains("s3cret"), "{said}");
-        assert_eq!(said, told, "{line}");
+        assert_eq!(said, reported, "{line}");
     }
     // A misplaced token is not shown to others either, if the word itself reveals it.
     for line in ["ANYPORT/1 token=s3cret LIST", "ANYPORT/1 TAKE k Token=s3cret"] {

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_algorithm_is_told_the_three_choices() {
+    fn an_unknown_algorithm_is_an_error_with_the_three_choices() {
         let message = "unknown digest algorithm \"md5\"; expected one of blake3, sha256, none";
         assert_eq!("md5".parse::<Algorithm>().unwrap_err().to_string(), message);
         let error = serde_json::from_str::<Algorithm>("\"md5\"").unwrap_err();

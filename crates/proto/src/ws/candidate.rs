@@ -98,10 +98,10 @@ impl Confirmation {
             }
             // Binary payload confirms nothing and needs no check; only its end matters, and `feed`
             // reports it. So all but one byte of it is skipped.
-            let unseen = self.receiver.skippable().saturating_sub(1);
-            let unseen = usize::try_from(unseen).unwrap_or(usize::MAX).min(bytes.len());
-            self.receiver.skip(unseen as u64);
-            bytes = &bytes[unseen..];
+            let skipped = self.receiver.skippable().saturating_sub(1);
+            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(bytes.len());
+            self.receiver.skip(skipped as u64);
+            bytes = &bytes[skipped..];
 
             let piece = &mut scratch[..bytes.len().min(SCRATCH)];
             piece.copy_from_slice(&bytes[..piece.len()]);

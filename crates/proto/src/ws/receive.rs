@@ -93,7 +93,7 @@ struct Message {
     /// Payload announced so far, this frame included.
     announced: u64,
     /// Whether a piece of it was delivered.
-    told: bool,
+    delivered: bool,
     utf8: Utf8,
 }
 
@@ -146,7 +146,7 @@ impl Receiver {
         input: &'a mut [u8],
     ) -> Result<(usize, Option<Event<'a>>), Violation> {
         match self.advance(input) {
-            Ok((used, told)) => Ok((used, told.map(|told| self.event(told, input)))),
+            Ok((used, event)) => Ok((used, event.map(|event| self.event(event, input)))),
             Err(violation) => {
                 self.state = State::Failed(violation);
                 // Undelivered compressed bytes are dropped with their memory.
@@ -210,8 +210,8 @@ impl Receiver {
     fn advance(&mut self, input: &mut [u8]) -> Result<(usize, Option<EventAt>), Violation> {
         let mut used = 0;
         // Staged bytes precede the rest of the input.
-        if let Some(told) = self.inflate()? {
-            return Ok((0, Some(told)));
+        if let Some(event) = self.inflate()? {
+            return Ok((0, Some(event)));
         }
         if matches!(self.state, State::Header) {
             match self.read_header(input)? {
@@ -223,18 +223,18 @@ impl Receiver {
             }
         }
         let (_, rest) = input.split_at_mut(used);
-        let told = match self.state {
+        let event = match self.state {
             State::Header => None,
             State::Payload { fin, left, mask } if self.is_compressed() => {
-                let (taken, told) = self.read_compressed(rest, fin, left, mask)?;
+                let (taken, event) = self.read_compressed(rest, fin, left, mask)?;
                 used += taken;
-                told
+                event
             }
             State::Payload { fin, left, mask } => {
-                let (taken, told) = self.read_payload(rest, fin, left, mask)?;
+                let (taken, event) = self.read_payload(rest, fin, left, mask)?;
                 let start = used;
                 used += taken;
-                told.map(|(first, end)| EventAt::Data { start, taken, first, end })
+                event.map(|(first, end)| EventAt::Data { start, taken, first, end })
             }
             State::Control { opcode, length, filled, mask } => {
                 let taken = rest.len().min(length - filled);
@@ -254,7 +254,7 @@ impl Receiver {
             }
             State::Failed(violation) => return Err(violation),
         };
-        Ok((used, told))
+        Ok((used, event))
     }
 
     const fn rsv1(&self) -> Rsv1 {
@@ -316,7 +316,7 @@ impl Receiver {
             kind,
             inflated: header.compressed.then_some(0),
             announced: 0,
-            told: false,
+            delivered: false,
             utf8: Utf8::default(),
         });
         message.announced = message.announced.saturating_add(header.length);
@@ -364,7 +364,7 @@ impl Receiver {
                 message.utf8.finish().map_err(not_utf8)?;
             }
         }
-        let first = !std::mem::replace(&mut message.told, true);
+        let first = !std::mem::replace(&mut message.delivered, true);
         self.state = if left == 0 { State::Header } else { State::Payload { fin, left, mask } };
         Ok((taken, Some((first, end))))
     }
@@ -403,13 +403,15 @@ impl Receiver {
                 inflater.end();
             }
             self.state = if left == 0 { State::Header } else { State::Payload { fin, left, mask } };
-            if let Some(told) = self.inflate()? {
-                return Ok((used, Some(told)));
+            if let Some(event) = self.inflate()? {
+                return Ok((used, Some(event)));
             }
             if left == 0 {
                 // A frame without a byte of the message is delivered as an empty one.
-                let first =
-                    self.message.as_mut().is_some_and(|it| !std::mem::replace(&mut it.told, true));
+                let first = self
+                    .message
+                    .as_mut()
+                    .is_some_and(|it| !std::mem::replace(&mut it.delivered, true));
                 return Ok((
                     used,
                     Some(EventAt::Inflated { start: 0, end: 0, first, last: false }),
@@ -444,7 +446,7 @@ impl Receiver {
             // An empty piece reports work without output, so that the caller can bound its work in
             // one turn.
             if start < end || last || inflater.is_pending() {
-                let first = !std::mem::replace(&mut message.told, true);
+                let first = !std::mem::replace(&mut message.delivered, true);
                 return Ok(Some(EventAt::Inflated { start, end, first, last }));
             }
         }
@@ -480,8 +482,8 @@ impl Receiver {
 
     /// Returns the event that `advance` found; separate, so that no borrow of it is held while
     /// state changes.
-    fn event<'a>(&'a mut self, told: EventAt, input: &'a [u8]) -> Event<'a> {
-        match told {
+    fn event<'a>(&'a mut self, event: EventAt, input: &'a [u8]) -> Event<'a> {
+        match event {
             EventAt::Data { start, taken, first, end } => {
                 let kind = self.leave_message(end);
                 Event::Data { kind, start: first, data: &input[start..start + taken], end }

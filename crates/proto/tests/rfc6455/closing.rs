@@ -54,8 +54,8 @@ fn cl_2_every_code_is_accepted_or_refused_with_1002() {
         let wire = control(Opcode::Close, &code.to_be_bytes());
         let session = receive(server(), &[&wire]);
         if matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-            let told = CloseCode::from_wire(code).unwrap();
-            assert_eq!(session.seen, [Seen::Close(Some(told), String::new())], "{code}");
+            let reported = CloseCode::from_wire(code).unwrap();
+            assert_eq!(session.seen, [Seen::Close(Some(reported), String::new())], "{code}");
         } else {
             assert_eq!(session.violation, Some(Violation::CloseCode(code)));
         }
@@ -114,11 +114,13 @@ fn cl_9_any_reason_is_cut_on_a_character_to_123_bytes() {
                 Sender::server().close(Some(CloseCode::NORMAL), &reason, &mut wire);
                 let client = Receiver::new(Role::Client, &Limits::default());
                 let session = receive(client, &[&wire]);
-                let [Seen::Close(Some(CloseCode::NORMAL), told)] = &session.seen[..] else {
+                let [Seen::Close(Some(CloseCode::NORMAL), reported)] = &session.seen[..] else {
                     panic!("{session:?}")
                 };
-                assert!(reason.starts_with(told));
-                assert!(told.len() <= 123 && (told == &reason || told.len() + width > 123));
+                assert!(reason.starts_with(reported));
+                assert!(
+                    reported.len() <= 123 && (reported == &reason || reported.len() + width > 123)
+                );
             }
         }
     }

@@ -128,7 +128,7 @@ fn fr_8_the_longest_lengths_of_fragments_add_up_without_overflow() {
     }
 }
 
-/// Nothing is assembled: what is told lies in the buffer that was handed in.
+/// Nothing is assembled: what is reported lies in the buffer that was handed in.
 #[test]
 fn fr_9_payload_is_lent_out_of_the_callers_own_buffer() {
     let mut receiver = server();

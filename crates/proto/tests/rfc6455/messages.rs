@@ -106,8 +106,10 @@ fn fg_6_every_piece_has_the_kind_of_its_message() {
             for byte in &mut wire {
                 let (_, event) = receiver.feed(std::slice::from_mut(byte)).unwrap();
                 if let Some(event) = event {
-                    let Event::Data { kind: told, start, .. } = event else { panic!("{event:?}") };
-                    assert_eq!(told, kind);
+                    let Event::Data { kind: reported, start, .. } = event else {
+                        panic!("{event:?}")
+                    };
+                    assert_eq!(reported, kind);
                     starts += u32::from(start);
                 }
             }

@@ -10,7 +10,7 @@ use crate::events::Why;
 /// Why a client is denied access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// It showed no token, or nothing that could be one.
+    /// The client sent no valid token.
     Missing,
     /// The token is unknown.
     Wrong,

@@ -61,7 +61,7 @@ pub(super) const MOST: u32 = 10;
 
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Addresses that are remembered.
+/// Maximum number of addresses in the table.
 const MOST_ADDRESSES: usize = 4096;
 
 #[cfg(test)]
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_in_a_minute_hold_nobody_off() {
+    fn a_few_wrong_tokens_in_a_minute_are_permitted() {
         let (mut failures, began) = (Failures::default(), Instant::now());
         for number in 0..10 * MOST {
             let at = began + Duration::from_secs(u64::from(number) * 10);

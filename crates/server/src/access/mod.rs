@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Access {
-    /// Lets `peer` in if it shows one of `tokens`, or if there are none.
+    /// Admits `peer` if it sent one of `tokens`, or if there are none.
     pub(crate) fn admit(
         &self,
         tokens: Option<&Tokens>,
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_guesses_is_held_off_and_nobody_else() {
+    fn only_the_guessing_address_is_refused() {
         let tokens = Tokens::new(parse_list("alice 0123456789abcdef").unwrap());
         let right = Token::new("0123456789abcdef");
         let access = Access::default();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_everybody_comes_in_and_is_nobody() {
+    fn without_tokens_every_client_is_admitted_without_a_user() {
         let access = Access::default();
         let peer = "192.0.2.1".parse().unwrap();
         assert_eq!(access.admit(None, peer, None), Ok(None));

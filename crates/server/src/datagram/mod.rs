@@ -1,13 +1,12 @@
-//! Echo and time over UDP (RFC 862, 867, 868): one task a socket, an answer to each datagram,
-//! nothing kept between.
+//! Echo and time over UDP (RFC 862, 867, 868): one task a socket, a reply to each datagram, no
+//! state.
 //!
-//! Whoever sends a datagram may write any source on it, so what comes back must be no weapon:
-//! - an answer is never longer than what asked for it, so that nobody gains by asking in another's
-//!   name;
-//! - nothing goes to a port where an answer would be answered in turn (CVE-1999-0103): our own ones
-//!   and those of the small services of the Internet; nor to an address that is not one machine's;
-//! - of one address a bounded number is answered each second, which is what is left of a dance with
-//!   a service elsewhere.
+//! The source of a datagram can be forged, so replies must be useless for an attack:
+//! - a reply is never longer than its request, so there is no amplification;
+//! - no reply goes to a port that would reply again (CVE-1999-0103): the server's own and those of
+//!   other small services; nor to a broadcast or multicast address;
+//! - the number of replies to one address in a second is bounded, which limits a loop with another
+//!   service.
 
 mod rate;
 
@@ -25,7 +24,7 @@ use crate::config::Service;
 use crate::events::{Counters, Dropped};
 use crate::service::time;
 
-/// A socket, and what it answers.
+/// A socket and its service.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     socket: UdpSocket,
@@ -36,7 +35,7 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     /// # Errors
-    /// The socket cannot be given to the runtime.
+    /// The socket cannot be registered with the runtime.
     pub(crate) fn new(
         socket: std::net::UdpSocket,
         service: Service,
@@ -51,7 +50,7 @@ impl Datagrams {
         self.port
     }
 
-    /// Answers until draining. `ours` are the ports of all sockets like this one.
+    /// Replies until draining. `ours` are the ports of all datagram sockets of the server.
     pub(crate) async fn run(self, ours: Arc<[u16]>, draining: CancellationToken) {
         let mut buffer = vec![0; LONGEST + 1];
         let mut rate = Rate::new(Instant::now());
@@ -92,7 +91,7 @@ impl Datagrams {
         }
     }
 
-    /// At once or not at all: a queue for those who flood us would be theirs to fill.
+    /// Sends immediately or not at all: a flood would fill a queue.
     fn send(&self, reply: &[u8], peer: SocketAddr) -> Result<(), Dropped> {
         match self.socket.try_send_to(reply, peer) {
             Ok(count) => {
@@ -107,7 +106,7 @@ impl Datagrams {
     }
 }
 
-/// The answer to a datagram, if it gets one.
+/// Returns the reply to a datagram, if it gets one.
 fn answer<'a>(
     service: Service,
     datagram: &'a [u8],
@@ -129,21 +128,21 @@ fn answer<'a>(
     if reply.len() > datagram.len() { Err(Dropped::TooShort) } else { Ok(reply) }
 }
 
-/// Whether an address is one machine's.
+/// Returns whether an address belongs to one host.
 fn is_one(address: IpAddr) -> bool {
     let address = address.to_canonical();
     let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
     !address.is_unspecified() && !address.is_multicast() && !is_broadcast
 }
 
-/// Where an answer would be answered: echo, daytime, quote of the day, character generator, time.
+/// Ports that reply: echo, daytime, quote of the day, character generator, time.
 const ANSWERING: [u16; 5] = [7, 13, 17, 19, 37];
 
-/// Bytes of the longest datagram: what IPv4 leaves of 65,535 (RFC 768, RFC 791 §3.1). IPv6 has room
-/// for 20 more, which are not taken.
+/// Size of the longest datagram over IPv4 (RFC 768, RFC 791 §3.1). IPv6 permits 20 more bytes,
+/// which are dropped.
 const LONGEST: usize = 65_507;
 
-/// What a socket gets that cannot receive, for want of memory most likely.
+/// Pause after a receive error, most likely lack of memory.
 const PAUSE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

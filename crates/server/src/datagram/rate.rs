@@ -1,15 +1,15 @@
-//! How many datagrams of one address are answered in a second.
+//! The limit on replies to one address in a second.
 //!
-//! Two services on other ports than the well-known ones can still be set on each other by a forged
-//! datagram, and each further one joins the dance: this bounds what it costs. The table never
-//! grows; addresses that share a row share its count, and which do is drawn anew by each server, so
-//! that nobody can choose whose row to fill.
+//! A forged datagram can still make two services on unusual ports reply to each other, and each
+//! further datagram adds to the loop: this bounds its cost. The table never grows. Addresses that
+//! hash to the same row share its count; the hash is keyed for each process, so nobody can choose
+//! whose row to fill.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// The count of one socket.
+/// The reply counts of one socket.
 #[derive(Debug)]
 pub(super) struct Rate {
     hasher: RandomState,
@@ -22,7 +22,7 @@ impl Rate {
         Self { hasher: RandomState::new(), since: now, rows: vec![0; ROWS].into() }
     }
 
-    /// Whether a datagram of `peer` is still within its second.
+    /// Returns whether another datagram of `peer` gets a reply within the current second.
     pub(super) fn admits(&mut self, peer: IpAddr, now: Instant) -> bool {
         if now.saturating_duration_since(self.since) >= SECOND {
             self.since = now;
@@ -34,7 +34,7 @@ impl Rate {
     }
 }
 
-/// Answers to one address in a second: a person, a test or a monitor wants fewer.
+/// Maximum number of replies to one address in a second; a person, a test or a monitor needs fewer.
 const MOST: u32 = 1000;
 
 const ROWS: usize = 1024;

@@ -147,7 +147,7 @@ pub enum SilentEnd {
     /// The idle timeout.
     Idle,
     /// It was evicted for another connection.
-    GaveWay,
+    Evicted,
 }
 
 impl Counters {
@@ -372,14 +372,14 @@ impl Dropped {
 
 impl SilentEnd {
     /// In the order of their discriminants.
-    const ALL: [Self; 3] = [Self::Closed, Self::Idle, Self::GaveWay];
+    const ALL: [Self; 3] = [Self::Closed, Self::Idle, Self::Evicted];
 
     /// The name in summaries and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Idle => "idle",
-            Self::GaveWay => "gave-way",
+            Self::Evicted => "gave-way",
         }
     }
 }
@@ -456,7 +456,7 @@ mod tests {
         for class in [Class::Confirmed, Class::RuledOut, Class::Unconfirmed] {
             counters.settled(class);
         }
-        counters.silent(SilentEnd::GaveWay);
+        counters.silent(SilentEnd::Evicted);
         let raw = Decided::As(DetectedProtocol::Raw);
         let snapshot = counters.snapshot();
         assert_eq!(

@@ -106,8 +106,8 @@ impl Running {
 
     /// Counts a connection that is not classified yet.
     pub(crate) fn open(self: &Arc<Self>) -> Open {
-        self.lock().count(UNDECIDED);
-        Open { running: self.clone(), speaks: UNDECIDED }
+        self.lock().count(UNCLASSIFIED);
+        Open { running: self.clone(), speaks: UNCLASSIFIED }
     }
 
     /// Returns the number of running transfers, and the `most` oldest.
@@ -175,14 +175,14 @@ impl Drop for Open {
     }
 }
 
-const UNDECIDED: &str = "undecided";
+const UNCLASSIFIED: &str = "undecided";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_runs_is_listed_by_age_until_it_ends() {
+    fn running_transfers_are_listed_by_age_until_they_end() {
         let running = Arc::<Running>::default();
         let begin = |name: &str| {
             running.begin(Transfer {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn open_connections_are_counted_by_what_they_speak() {
+    fn open_connections_are_counted_by_protocol() {
         let running = Arc::<Running>::default();
         let (mut one, other) = (running.open(), running.open());
         one.speaks("raw");

@@ -27,7 +27,7 @@ use tls::Tls;
 pub(crate) struct Connection {
     tls: Option<Box<Tls>>,
     bytes: Tally,
-    /// What it may move each second, both ways together.
+    /// The rate limit of the connection, for both directions together.
     pace: Option<Box<Pace>>,
     stage: Stage,
     /// The session has been notified that the server stops.
@@ -60,12 +60,12 @@ impl Connection {
         self.session.inflates()
     }
 
-    /// Returns what outlives the session where a library takes over the stream.
+    /// Returns what remains when a library takes over the stream.
     pub(crate) fn into_parts(self) -> (Option<ServerMachine>, Guard) {
         (self.tls.map(|tls| tls.into_machine()), self.guard)
     }
 
-    /// A driver's buffer: at a low rate a small one, so that bytes go evenly.
+    /// Allocates a driver's buffer: small at a low rate, so that the rate is even.
     pub(crate) fn buffer(&self, wanted: usize) -> Vec<u8> {
         vec![0; wanted.min(self.most_at_once())]
     }
@@ -99,21 +99,21 @@ impl Connection {
         next
     }
 
-    /// Takes its place on a reactor thread: `enter` is called unless the server stops, and then the
-    /// end of the stream is handled if that has arrived already.
+    /// Begins on a reactor thread: calls `enter` unless the server stops, and then handles the end
+    /// of the stream if it has arrived.
     pub(crate) fn arrive(
         &mut self,
         out: &mut Vec<u8>,
         enter: impl FnOnce(&mut AnySession, &mut Vec<u8>) -> Next<Detached>,
     ) -> Next<Detached> {
         let next = self.say(out, |connection, out| {
-            // It may have been on its way here when all others were notified.
+            // All others may have been notified before it arrived here.
             if connection.stage.is_draining() {
                 return connection.plain(Event::Shutdown, Instant::now(), out);
             }
             connection.counted(out, |connection, out| enter(&mut connection.session, out))
         });
-        // Input that a limit holds back is handled first, and the end of the stream behind it.
+        // Delayed input is handled first, then the end of the stream.
         let has_ended = self.tls.as_ref().is_some_and(|tls| tls.ending);
         if !matches!(next, Next::Continue) || self.is_delayed() || !has_ended {
             return next;
@@ -134,7 +134,7 @@ impl Connection {
         });
     }
 
-    /// Counts what `append` adds.
+    /// Counts the bytes that `append` adds.
     fn counted(
         &mut self,
         out: &mut Vec<u8>,
@@ -146,7 +146,7 @@ impl Connection {
         next
     }
 
-    /// Encrypts what `append` adds.
+    /// Encrypts the bytes that `append` adds.
     fn say(
         &mut self,
         out: &mut Vec<u8>,
@@ -158,7 +158,7 @@ impl Connection {
         next
     }
 
-    /// Ends the session of a lost connection. May wait for the disk, as what it buffered becomes a
+    /// Ends the session of a lost connection. May block, because buffered content goes into a
     /// partial file.
     pub(crate) fn broken(&mut self, error: &io::Error) {
         let reason = if self.stage.is_aborted() {
@@ -171,7 +171,7 @@ impl Connection {
     }
 
     fn lose(&mut self, reason: &str) {
-        // Nothing is sent any more.
+        // Output is discarded.
         self.session.handle(Event::Lost(reason), Instant::now(), &mut Vec::new());
     }
 
@@ -195,7 +195,7 @@ impl Connection {
         self.session.handle(Event::Shutdown, now, out)
     }
 
-    /// What the session and the layers inside TLS wait for.
+    /// Returns the interest of the session and the layers inside TLS.
     fn plain_interest(&self) -> Interest {
         let mut interest = self.session.interest();
         if let Some(pace) = &self.pace {
@@ -244,7 +244,8 @@ impl Connection {
             Event::EndOfStream | Event::Idle | Event::Shutdown | Event::Timer | Event::Lost(_) => {}
         }
         let stops = self.stage.is_draining();
-        // A thread of its own does not notice the stop: what it reads after it begins nothing.
+        // A bulk thread does not notice the shutdown: input that it reads afterwards must not begin
+        // a transfer.
         let is_news = stops && !self.is_notified && !matches!(event, Event::Lost(_));
         self.counted(out, |connection, out| {
             if is_news && let next @ (Next::Finish | Next::Become(_)) = connection.notify(now, out)
@@ -275,8 +276,8 @@ impl Connection {
         } else {
             self.session.produce(buffer, out)?
         };
-        // The answer to a stop would go before the content, so the session is notified only where
-        // there is none.
+        // A reply to the shutdown would precede the content, so the session is notified only if
+        // there is no content.
         if stops && matches!(produced, Produced::Next(Next::Continue) | Produced::Bytes(0)) {
             produced = Produced::Next(self.notify(Instant::now(), out));
         }
@@ -328,7 +329,7 @@ impl Session for Connection {
 mod tests {
     use super::*;
 
-    /// Each idle connection of a reactor takes one; its session and its TLS state are boxed.
+    /// An idle connection of a reactor needs one of these; session and TLS state are boxed.
     #[test]
     fn a_connection_takes_few_bytes_beside_its_session() {
         assert!(size_of::<AnySession>() <= 16, "{}", size_of::<AnySession>());

@@ -1,4 +1,4 @@
-//! TLS as a layer of a connection: opens the ciphertext of each event, seals what goes out.
+//! TLS as a layer of a connection: decrypts input and encrypts output.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -15,16 +15,16 @@ use crate::session::{AT_ONCE, Detached};
 pub(super) struct Tls {
     machine: ServerMachine,
     link: Link,
-    /// Input, decrypted. Empty between two events.
+    /// Decrypted input. Empty between two events.
     plain: Vec<u8>,
-    /// Output, before it is encrypted. Empty between two events.
+    /// Output before encryption. Empty between two events.
     said: Vec<u8>,
-    /// Bytes of a file that are encrypted, for which the session has no [`Event::Sent`] yet.
+    /// Encrypted bytes of a file for which the session has not received [`Event::Sent`] yet.
     unsent: u64,
-    /// The peer sent close_notify, and the session is not done yet.
+    /// Whether close_notify arrived and the session has not finished yet.
     pub(super) ending: bool,
-    /// Bytes have arrived that hold nothing for the session: when it has waited long enough for
-    /// some that do.
+    /// When the session's idle timeout expires, although ciphertext without plaintext arrived
+    /// meanwhile.
     silent_at: Option<Instant>,
 }
 
@@ -50,11 +50,10 @@ impl Tls {
         self.machine.is_ended()
     }
 
-    /// Changes what the session waits for to what the connection waits for.
+    /// Changes the session's interest to that of the connection.
     pub(super) fn adapt(&self, interest: &mut Interest) {
-        // Each read begins the wait of a driver anew, and may bring no plaintext: a part of a
-        // record, a record without content, a new key (RFC 8446 §4.6.3). To a session that is
-        // silence.
+        // Each read restarts the timeout of a driver, but may bring no plaintext: a part of a
+        // record, an empty record, a new key (RFC 8446 §4.6.3). For the session that is idle time.
         if let Some(at) = self.silent_at {
             let left = at.saturating_duration_since(Instant::now()).max(AT_ONCE);
             interest.idle = interest.idle.min(left);
@@ -81,7 +80,7 @@ impl Tls {
         out: &mut Vec<u8>,
     ) -> Next<Detached> {
         self.settle(connection);
-        // The event ends this wait, and what the session does then begins another one.
+        // The event ends this wait; the next one begins after the session's call.
         if matches!(event, Event::Idle) {
             self.silent_at = None;
         }
@@ -91,7 +90,7 @@ impl Tls {
                 let next = connection.plain(event, now, &mut self.said);
                 self.end(connection, next, now)
             }
-            // The rest may have been cut off (RFC 8446 §6.1).
+            // Data may be missing (RFC 8446 §6.1).
             Event::EndOfStream if !self.machine.is_ended() => {
                 connection.broken(&io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED));
                 Next::Finish
@@ -131,9 +130,9 @@ impl Tls {
         self.end(connection, next, now)
     }
 
-    /// Delivers the end of the stream after close_notify; not before input that a limit holds back,
-    /// for which a timer event comes. The session's own wake-up counts here: that of a rate limit
-    /// may have passed when the driver asks for it.
+    /// Delivers the end of the stream after close_notify; not before delayed input, for which a
+    /// timer event follows. The session's own wake-up time counts here: that of a rate limit may
+    /// have passed when the driver asks for it.
     fn end(
         &mut self,
         connection: &mut Connection,
@@ -143,7 +142,7 @@ impl Tls {
         if !matches!(next, Next::Continue) || !self.machine.is_ended() {
             return next;
         }
-        // One on a reactor has all its output in a queue.
+        // On a reactor all output is in a queue.
         self.ending = !connection.is_interactive();
         if connection.is_delayed() {
             return Next::Continue;
@@ -160,7 +159,7 @@ impl Tls {
     ) -> io::Result<Produced<Detached>> {
         self.settle(connection);
         if self.ending && !connection.plain_interest().produce && !connection.is_delayed() {
-            // It had something to send before it could end: now it meets the end again.
+            // It had output to send before it could end: the end is repeated now.
             let next = connection.plain(Event::EndOfStream, Instant::now(), &mut self.said);
             return Ok(Produced::Next(self.seal_said(connection, next, out)));
         }
@@ -205,7 +204,7 @@ impl Tls {
         sealed.map(|()| out).map_err(|error: TlsError| error.into())
     }
 
-    /// Encrypts what the session appended; where it finishes, sends close_notify too.
+    /// Encrypts the session's output; after its end, sends close_notify too.
     fn seal_said(
         &mut self,
         connection: &mut Connection,
@@ -229,7 +228,7 @@ impl Tls {
         next
     }
 
-    /// Delivers [`Event::Sent`] for bytes that were encrypted before: they have been written by
+    /// Delivers [`Event::Sent`] for bytes that were encrypted before, which have been written by
     /// now.
     fn settle(&mut self, connection: &mut Connection) {
         match std::mem::take(&mut self.unsent) {
@@ -241,14 +240,15 @@ impl Tls {
     }
 }
 
-/// Reads as much of a piece of a file as the buffer takes; a file that became shorter is an error.
+/// Reads as much of a piece of a file as fits into the buffer; a file that became shorter is an
+/// error.
 fn read(piece: &Piece, buffer: &mut [u8]) -> io::Result<usize> {
     let count = usize::try_from(piece.count).unwrap_or(usize::MAX).min(buffer.len());
     piece.file.read_exact_at(&mut buffer[..count], piece.at)?;
     Ok(count)
 }
 
-/// Larger buffers are freed between two events, so that an idle connection holds little.
+/// A larger buffer is released between two events, so that an idle connection needs little memory.
 const KEPT: usize = 1024;
 
 /// Maximum size of a record with close_notify: header, explicit nonce of TLS 1.2, alert, tag.

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::live::Live;
 use rate::Rates;
 
-/// The count of a server.
+/// The connection counts of a server.
 #[derive(Debug)]
 pub(crate) struct PerAddress {
     limits: Live<Limits>,
@@ -50,7 +50,7 @@ struct Counts {
     rates: Rates,
 }
 
-/// A connection that was let in, until it is dropped.
+/// An admitted connection, counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     /// `None` where the connection is not counted.
@@ -82,7 +82,7 @@ impl PerAddress {
         self.limits.replace(limits);
     }
 
-    /// Lets a connection from `peer` in, if its address has not too many.
+    /// Admits a connection from `peer` if its address is within its limits.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, Excess> {
         let address = counted_as(peer);
         let limits = self.limits.now();
@@ -191,7 +191,7 @@ mod tests {
     fn who_connects_too_fast_is_refused_without_taking_a_place() {
         let counts = counting(1000, true, Some(5));
         let refused = (0..50).filter_map(|_| counts.admit(ip("192.0.2.1")).err()).count();
-        // Some time passes meanwhile, and each fifth of a second lets another one in.
+        // Time passes meanwhile, and each fifth of a second admits another one.
         assert!(refused > 20, "{refused}");
         assert!(counts.lock().open.is_empty());
         let too_fast = (0..50).find_map(|_| counts.admit(ip("192.0.2.1")).err()).unwrap();

@@ -48,7 +48,8 @@ impl Rates {
 /// A browser or a script opens many connections in a burst, then none for a while.
 const BURST_SECONDS: u32 = 2;
 
-/// Addresses that are remembered: those that connected in the last two seconds.
+/// Maximum number of addresses in the table, which has those that connected in the last two
+/// seconds.
 const MOST_ADDRESSES: usize = 4096;
 
 #[cfg(test)]

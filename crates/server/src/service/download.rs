@@ -40,7 +40,7 @@ pub(crate) struct Download {
     began: Instant,
     last: Instant,
     end: Option<FileEnd>,
-    told: bool,
+    reported: bool,
     /// Its entry in the list of running transfers.
     underway: Underway,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Download {
 /// The next output of a download.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// This many bytes of the buffer; none where only some content was hashed.
+    /// This many bytes of the buffer; 0 if only some content was hashed.
     Bytes(usize),
     /// Content for the kernel to send; the session calls [`Download::sent`].
     Unseen(Piece),
@@ -183,7 +183,7 @@ impl Opened {
             began: now,
             last: now,
             end: None,
-            told: false,
+            reported: false,
         }
     }
 }
@@ -260,7 +260,7 @@ impl Download {
         self.end.get_or_insert_with(|| FileEnd { bytes, digest: hasher.finish() }).clone()
     }
 
-    /// Checks the file again after its content. Returns `false` where it has grown, and some of the
+    /// Checks the file again after its content. Returns `false` if it has grown, and some of the
     /// sent content was compared with the current one.
     ///
     /// # Errors
@@ -297,7 +297,7 @@ impl Download {
     }
 
     fn tell(&mut self, broken: Option<String>) {
-        if std::mem::replace(&mut self.told, true) {
+        if std::mem::replace(&mut self.reported, true) {
             return;
         }
         if broken.is_none() {

@@ -1,18 +1,18 @@
-//! Gives back each message as it came.
+//! The echo service: returns each message unchanged.
 
 use anyport_proto::ws::header::MAX_HEADER;
 
 use crate::budget::Share;
 
-/// Collects one message at a time. The session's receiver bounds its length before a byte of it is
-/// kept, and the server's budget bounds what all of them keep together.
+/// Collects one message at a time. The session's receiver limits its length beforehand, and the
+/// server's budget limits all of them together.
 #[derive(Debug)]
 pub(crate) struct Echo {
     message: Vec<u8>,
     share: Share,
 }
 
-/// All connections together hold as much as they may.
+/// The budget of all connections is exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OutOfMemory;
 
@@ -21,27 +21,27 @@ impl Echo {
         Self { message: Vec::new(), share }
     }
 
-    /// Whether no message has begun.
+    /// Returns whether no message has begun.
     pub(crate) const fn is_idle(&self) -> bool {
         self.message.is_empty()
     }
 
-    /// All that was given back is on the wire, so only an unfinished message takes room.
+    /// Records that all replies were written, so that only an unfinished message needs memory.
     pub(crate) fn replied(&mut self) {
         self.share.shrink_to(self.message.len());
     }
 
-    /// Takes a piece; at the end of the message, gives the message back. It counts against the
-    /// budget until [`Self::replied`], as a peer that does not read leaves it in memory.
+    /// Accepts a piece; at the end of the message, returns the message. It counts against the
+    /// budget until [`Self::replied`], because a peer that does not read leaves it in memory.
     ///
     /// # Errors
-    /// The budget has no room for the piece; the message is given up.
+    /// The budget has no room for the piece; the message is dropped.
     pub(crate) fn data(&mut self, piece: &[u8], end: bool) -> Result<Option<Vec<u8>>, OutOfMemory> {
         if !self.share.grow(piece.len()) {
             self.message = Vec::new();
             return Err(OutOfMemory);
         }
-        // With room for a header, so that the engine can send it from where it is.
+        // With room for a header, so that it can be sent without a copy.
         self.message.reserve(piece.len() + MAX_HEADER);
         self.message.extend_from_slice(piece);
         if !end {
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(one.data(b"12345", false), Ok(None));
         assert_eq!(two.data(b"123456", false), Err(OutOfMemory));
         assert_eq!(one.data(b"678", true), Ok(Some(b"12345678".to_vec())));
-        // Given back and not yet written, it is still held.
+        // Returned and not yet written, it still counts.
         assert_eq!(two.data(b"123", false), Err(OutOfMemory));
         one.replied();
         assert_eq!(two.data(b"12345678", true), Ok(Some(b"12345678".to_vec())));

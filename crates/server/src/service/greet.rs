@@ -1,4 +1,4 @@
-//! What peers answer to a greeting, line by line, told to the observer.
+//! Lines that peers send after a greeting, reported to the observer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use anyport_proto::visible::make_visible;
 
 use crate::events::{Answered, Events};
 
-/// The answers of one peer.
+/// The lines of one peer.
 pub(crate) struct Answers {
     events: Arc<Events>,
     peer: SocketAddr,
-    /// What has come of the line that is coming.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// More of it came than is kept.
+    /// Whether its rest was discarded.
     cut: bool,
-    /// Lines that were whole.
+    /// Number of complete lines.
     lines: usize,
 }
 
@@ -24,12 +24,12 @@ impl Answers {
         Self { events, peer, line: Vec::new(), cut: false, lines: 0 }
     }
 
-    /// Whether a line has begun and is not whole.
+    /// Returns whether a line has begun and is incomplete.
     pub(crate) const fn is_in_line(&self) -> bool {
         !self.line.is_empty()
     }
 
-    /// Takes the next bytes; whether more are wanted.
+    /// Reads the next bytes; returns whether more are wanted.
     pub(crate) fn data(&mut self, bytes: &[u8]) -> bool {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ends) = match piece {
@@ -50,11 +50,11 @@ impl Answers {
         true
     }
 
-    /// No more comes: the last line may lack its end.
+    /// Ends the input: the last line may lack its line end.
     pub(crate) fn end(&mut self) {
         let text = String::from_utf8_lossy(&self.line);
         let text = match std::mem::take(&mut self.cut) {
-            // The cut may have halved a character.
+            // The cut may have split a character.
             true => {
                 format!("{}…", make_visible(text.trim_end_matches(char::REPLACEMENT_CHARACTER)))
             }
@@ -67,10 +67,10 @@ impl Answers {
     }
 }
 
-/// Bytes that are kept of a line. More than a person types; the rest is passed over.
+/// Maximum size of a line, more than a person types; the rest is discarded.
 const MAX_LINE: usize = 1024;
 
-/// Lines that are taken of a peer. A visitor signs the book and does not fill it.
+/// Maximum number of lines of a peer.
 const MAX_LINES: usize = 16;
 
 #[cfg(test)]
@@ -94,8 +94,8 @@ mod tests {
         }
     }
 
-    /// What is told of these pieces, and whether more was wanted after each.
-    fn told(pieces: &[&[u8]]) -> (Vec<String>, Vec<bool>) {
+    /// Returns the reported lines, and whether more were wanted after each piece.
+    fn reported(pieces: &[&[u8]]) -> (Vec<String>, Vec<bool>) {
         let book = Arc::new(Book::default());
         let mut answers = Answers::new(Events::new(book.clone()), "[::1]:1".parse().unwrap());
         let wanted = pieces.iter().map(|piece| answers.data(piece)).collect();
@@ -104,31 +104,31 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_told_whole_and_the_last_one_without_its_end() {
-        let (lines, wanted) = told(&[b"he", b"llo\r\n\nyou", b" there\nbye"]);
+    fn complete_lines_and_the_last_incomplete_one_are_reported() {
+        let (lines, wanted) = reported(&[b"he", b"llo\r\n\nyou", b" there\nbye"]);
         assert_eq!(lines, ["hello", "you there", "bye"]);
         assert_eq!(wanted, [true; 3]);
     }
 
     #[test]
     fn nothing_in_an_answer_steers_a_terminal() {
-        assert_eq!(told(&[b"\x1b[31mred\rgreen\xff\n"]).0, ["␛[31mred␍green�"]);
+        assert_eq!(reported(&[b"\x1b[31mred\rgreen\xff\n"]).0, ["␛[31mred␍green�"]);
     }
 
     #[test]
     fn a_line_is_cut_and_keeps_no_more_than_its_limit() {
         let fits = [&b"x".repeat(MAX_LINE)[..], b"\nnext\n"].concat();
-        assert_eq!(told(&[&fits]).0, ["x".repeat(MAX_LINE), "next".to_owned()]);
+        assert_eq!(reported(&[&fits]).0, ["x".repeat(MAX_LINE), "next".to_owned()]);
         let long = [&b"x".repeat(MAX_LINE - 1)[..], "üü".as_bytes(), b"\nnext\n"].concat();
         let expected = ["x".repeat(MAX_LINE - 1) + "…", "next".to_owned()];
-        assert_eq!(told(&[&long]).0, expected);
+        assert_eq!(reported(&[&long]).0, expected);
         let bytes: Vec<&[u8]> = long.chunks(1).collect();
-        assert_eq!(told(&bytes).0, expected);
+        assert_eq!(reported(&bytes).0, expected);
     }
 
     #[test]
     fn lines_are_counted_empty_ones_too() {
-        let (lines, wanted) = told(&[&b"\n".repeat(MAX_LINES - 2), b"one\n", b"two\nthree\n"]);
+        let (lines, wanted) = reported(&[&b"\n".repeat(MAX_LINES - 2), b"one\n", b"two\nthree\n"]);
         assert_eq!(lines, ["one", "two"]);
         assert_eq!(wanted, [true, true, false]);
     }

@@ -1,5 +1,5 @@
-//! What is done with the data. A service knows no protocol: sessions hand it content and take its
-//! answers.
+//! Services, which are independent of protocols: sessions pass them content and encode their
+//! replies.
 
 pub(crate) mod download;
 pub(crate) mod echo;

@@ -1,19 +1,18 @@
-//! What time it is: in a line for people, and as the two old services of the Internet tell it (RFC
-//! 867, RFC 868).
+//! The local time: as a line for people, and in the formats of RFC 867 and RFC 868.
 
 use jiff::{Timestamp, Zoned};
 
-/// "Local time is: 2026-11-21 12:05:09 +01:00", without a line end.
+/// Returns "Local time is: 2026-11-21 12:05:09 +01:00", without a line end.
 pub(crate) fn now_line() -> String {
     line_of(&Zoned::now())
 }
 
-/// The time in words (RFC 867): one line of ASCII, its line end included.
+/// Returns the time in words (RFC 867): one line of ASCII, its line end included.
 pub(crate) fn daytime() -> String {
     daytime_of(&Zoned::now())
 }
 
-/// Seconds since 1900 began in UTC, as four bytes (RFC 868).
+/// Returns the seconds since 1900 in UTC, as four bytes (RFC 868).
 pub(crate) fn rfc868() -> [u8; 4] {
     rfc868_of(Timestamp::now())
 }
@@ -22,14 +21,14 @@ fn line_of(now: &Zoned) -> String {
     now.strftime("Local time is: %Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
-/// As the RFC recommends it, but with an offset: the short names of zones mean several each.
+/// Formats as the RFC recommends, but with an offset, because short names of zones are ambiguous.
 fn daytime_of(now: &Zoned) -> String {
     now.strftime("%A, %B %-d, %Y %H:%M:%S %:z\r\n").to_string()
 }
 
-/// 32 bits count to 2036-02-07 06:28:15 UTC. Then they begin again at 0, as those of NTP do (RFC
-/// 5905 §6): a reader who takes them for the time that is nearest to what it believes is right on
-/// both sides of that moment.
+/// Returns 32 bits, which last until 2036-02-07 06:28:15 UTC. Then they wrap to 0, as those of NTP
+/// do (RFC 5905 §6): a reader that chooses the time nearest to its own is right before and after
+/// that moment.
 fn rfc868_of(now: Timestamp) -> [u8; 4] {
     let seconds = (now.as_second() + SECONDS_FROM_1900_TO_1970).rem_euclid(1 << 32);
     (seconds as u32).to_be_bytes()
@@ -49,7 +48,7 @@ mod tests {
     #[test]
     fn rfc_868_counts_from_1900_and_again_from_2036() {
         for (time, count) in [
-            // The examples of the RFC.
+            // Examples of the RFC.
             ("1970-01-01T00:00:00Z", 2_208_988_800_u32),
             ("1976-01-01T00:00:00Z", 2_398_291_200),
             ("1983-05-01T00:00:00Z", 2_629_584_000),
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_offset_is_told_also_where_it_is_negative_or_none() {
+    fn the_time_has_its_offset_also_if_negative_or_zero() {
         for (time, line) in [
             ("2026-07-01T12:00:00+02:00[Europe/Berlin]", "2026-07-01 12:00:00 +02:00"),
             ("2026-07-01T12:00:00-02:30[America/St_Johns]", "2026-07-01 12:00:00 -02:30"),

@@ -1,5 +1,4 @@
-//! Time limits of sessions. The tests hand in the instants, so none of them sleeps
-//! (docs/faults.md).
+//! Time limits of sessions. The tests pass instants, so none of them sleeps (docs/faults.md).
 
 use std::time::Instant;
 
@@ -31,7 +30,7 @@ impl Server {
         Self { context: context(config, &Arc::default()), _scratch: scratch }
     }
 
-    /// A session whose first input came at `at`.
+    /// Returns a session whose first input arrived at `at`.
     fn session(&self, protocol: DetectedProtocol, input: &[u8], at: Instant) -> AnySession {
         let mut session = AnySession::new(protocol, self.context.clone()).unwrap();
         if !input.is_empty() {
@@ -52,7 +51,7 @@ fn handle(session: &mut AnySession, event: Event<'_>, at: Instant) -> (bool, Str
     (matches!(next, copy::Next::Finish), String::from_utf8_lossy(&out).into_owned())
 }
 
-/// What begins bare frames of this program.
+/// Returns the ping with which bare frames of this program begin.
 fn greeting() -> Vec<u8> {
     let mut greeting = Vec::new();
     Sender::client(Keys(1)).ping(b"anyport/1", &mut greeting);
@@ -71,8 +70,7 @@ fn upgrade(path: &str, fields: &str) -> Vec<u8> {
 
 const FILES: &str = "Sec-WebSocket-Protocol: anyport.file.1\r\n";
 
-/// Something that must be whole in time: what comes before it, what of it comes, what the peer
-/// receives when it is late.
+/// Returns unfinished input: the input before it, its beginning, and the reply when it is late.
 fn unfinished() -> Vec<(DetectedProtocol, Vec<u8>, Vec<u8>, String)> {
     let (offer, end) = (text(r#"{"offer":{"name":"y","size":5}}"#, 2), text(r#"{"end":{}}"#, 3));
     let content = frame(Kind::Binary, Fragment::Whole, b"hello", 4);
@@ -106,40 +104,40 @@ fn unfinished() -> Vec<(DetectedProtocol, Vec<u8>, Vec<u8>, String)> {
     ]
 }
 
-/// The limit that `told` names; 10 s in the answers of HTTP, which name it behind the head.
-fn limit(told: &str) -> Duration {
-    Duration::from_secs(if told.ends_with("11s") { 11 } else { 10 })
+/// Returns the limit that the reply names; in HTTP, where it is in the body, 10 s.
+fn limit(reply: &str) -> Duration {
+    Duration::from_secs(if reply.ends_with("11s") { 11 } else { 10 })
 }
 
 #[test]
-fn what_trickles_is_late_at_its_deadline_and_not_before_over_every_protocol() {
-    for (protocol, before, begun, told) in unfinished() {
+fn slow_input_is_late_at_its_deadline_and_not_before_over_every_protocol() {
+    for (protocol, before, begun, reply) in unfinished() {
         let server = Server::new();
         let start = Instant::now();
         let mut session = server.session(protocol, &before, start);
         let (begins, rest) = begun.split_at(begun.len() - 2);
-        let due = start + limit(&told);
+        let due = start + limit(&reply);
         for (piece, at) in [(begins, start), (&rest[..1], due - MOMENT)] {
-            assert_eq!(bytes(&mut session, piece, at), (false, String::new()), "{told}");
+            assert_eq!(bytes(&mut session, piece, at), (false, String::new()), "{reply}");
         }
         let (is_over, replies) = bytes(&mut session, &rest[1..], due);
-        assert!(is_over, "{told}");
-        assert!(replies.contains(&told), "{told}: {replies}");
+        assert!(is_over, "{reply}");
+        assert!(replies.contains(&reply), "{reply}: {replies}");
     }
 }
 
 #[test]
 fn what_stops_is_late_at_its_deadline_over_every_protocol() {
-    for (protocol, before, begun, told) in unfinished() {
+    for (protocol, before, begun, reply) in unfinished() {
         let server = Server::new();
         let start = Instant::now();
         let mut session = server.session(protocol, &before, start);
         bytes(&mut session, &begun, start);
-        let (idle, limit) = (session.interest().idle, limit(&told));
-        assert!(idle <= limit && idle > limit / 2, "{told}: {idle:?}");
+        let (idle, limit) = (session.interest().idle, limit(&reply));
+        assert!(idle <= limit && idle > limit / 2, "{reply}: {idle:?}");
         let (is_over, replies) = handle(&mut session, Event::Idle, start + limit);
-        assert!(is_over, "{told}");
-        assert!(replies.contains(&told), "{told}: {replies}");
+        assert!(is_over, "{reply}");
+        assert!(replies.contains(&reply), "{reply}: {replies}");
     }
 }
 
@@ -149,12 +147,12 @@ fn a_silent_sender_reads_that_it_may_try_again_over_every_protocol() {
     let half = frame(Kind::Binary, Fragment::Whole, b"hello", 3);
     let request = b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello".to_vec();
     let idle = "no data for 60s (--idle-timeout)";
-    for (protocol, input, told) in [
+    for (protocol, input, reply) in [
         (DetectedProtocol::Preface, b"ANYPORT/1 PUT y size=9\nhello".to_vec(), LINE),
         (DetectedProtocol::Preface, b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec(), LINE),
         (DetectedProtocol::Raw, b"hello".to_vec(), LINE),
         (DetectedProtocol::FrameCandidate, [&greeting()[..], &offer, &half].concat(), MESSAGE),
-        // Between two files, too.
+        // Also between two files.
         (DetectedProtocol::FrameCandidate, greeting(), MESSAGE),
         (DetectedProtocol::Http1, [&upgrade("/", FILES)[..], &offer, &half].concat(), MESSAGE),
         (DetectedProtocol::Http1, request, STATUS),
@@ -164,16 +162,16 @@ fn a_silent_sender_reads_that_it_may_try_again_over_every_protocol() {
         assert_eq!(session.interest().idle, server.context.config.timeouts.idle, "{protocol:?}");
         let (is_over, replies) = handle(&mut session, Event::Idle, Instant::now());
         assert!(is_over, "{protocol:?}");
-        assert!(replies.contains(told) && replies.contains(idle), "{protocol:?}: {replies}");
+        assert!(replies.contains(reply) && replies.contains(idle), "{protocol:?}: {replies}");
     }
 }
 
-/// What runs finishes when the server drains; what does not reads that it may come again.
+/// A draining server lets running transfers finish; other clients are reply to try again.
 #[test]
 fn a_sender_between_two_files_reads_that_the_server_stops_over_every_protocol() {
     let put = b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec();
     let going_away = String::from_utf8_lossy(&1001_u16.to_be_bytes()).into_owned();
-    for (protocol, input, told) in [
+    for (protocol, input, reply) in [
         (DetectedProtocol::Preface, put, "ANYPORT/1 ERROR busy the server is stopping"),
         (DetectedProtocol::FrameCandidate, greeting(), &going_away),
         (DetectedProtocol::Http1, b"PUT /y HTTP/1.1\r\nHo".to_vec(), "HTTP/1.1 503 "),
@@ -182,7 +180,7 @@ fn a_sender_between_two_files_reads_that_the_server_stops_over_every_protocol() 
         let mut session = server.session(protocol, &input, Instant::now());
         let (is_over, replies) = handle(&mut session, Event::Shutdown, Instant::now());
         assert!(is_over, "{protocol:?}");
-        assert!(replies.contains(told), "{protocol:?}: {replies}");
+        assert!(replies.contains(reply), "{protocol:?}: {replies}");
     }
     let server = Server::new();
     for (protocol, input) in [
@@ -195,7 +193,7 @@ fn a_sender_between_two_files_reads_that_the_server_stops_over_every_protocol() 
     }
 }
 
-/// A member of a room is asked for a pong first.
+/// A member of a room gets a ping first.
 #[test]
 fn a_silent_member_of_a_room_reads_that_it_may_join_again() {
     let input = upgrade("/rooms/r", "Sec-WebSocket-Protocol: anyport.chat.1\r\n");
@@ -222,7 +220,7 @@ fn a_candidate_is_decided_after_the_detection_deadline_and_then_idles() {
 #[test]
 fn one_end_of_a_pipe_waits_for_the_other_until_an_instant() {
     let put = "PUT /pipe/k HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
-    for (protocol, input, told) in [
+    for (protocol, input, reply) in [
         (DetectedProtocol::Preface, "ANYPORT/1 PIPE k\n", "ANYPORT/1 ERROR "),
         (DetectedProtocol::Preface, "ANYPORT/1 TAKE k\n", "ANYPORT/1 ERROR "),
         (DetectedProtocol::Http1, put, "HTTP/1.1 "),
@@ -234,14 +232,14 @@ fn one_end_of_a_pipe_waits_for_the_other_until_an_instant() {
         let wait = server.context.config.pipes.wait;
         let until = session.interest().wait.unwrap().until.unwrap();
         assert!(until >= before + wait && until <= Instant::now() + wait, "{input}");
-        // A loop that waited until then delivers silence.
+        // A driver that waited until then delivers an idle event.
         let (_, replies) = handle(&mut session, Event::Idle, Instant::now());
-        assert!(replies.starts_with(told), "{input}: {replies}");
+        assert!(replies.starts_with(reply), "{input}: {replies}");
         assert!(session.interest().wait.is_none(), "{input}");
     }
 }
 
-/// From the sender's last byte, or since the receiver took the last one.
+/// Counted from the sender's last byte, or from the receiver's last read.
 #[test]
 fn a_sender_of_a_pipe_that_falls_silent_is_interrupted_after_the_idle_timeout() {
     for idle in [Duration::ZERO, Duration::from_secs(3600)] {

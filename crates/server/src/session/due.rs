@@ -49,7 +49,7 @@ impl Due {
     }
 }
 
-/// The shortest wait that a socket option can express.
+/// Minimum timeout of a socket option.
 pub(crate) const AT_ONCE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! A room as server-sent events (WHATWG HTML §9.2), for EventSource and curl (docs/rooms.md).
-//! Nothing is said this way: what comes is not looked at, and its end ends the stream.
+//! A room as server-sent events (WHATWG HTML §9.2), for EventSource and curl (docs/rooms.md). Input
+//! is ignored, and its end ends the stream.
 
 use std::time::Instant;
 
@@ -16,9 +16,9 @@ use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Subscription};
 pub(crate) struct Events {
     context: Context,
     join: Join,
-    /// Of the answer, written.
+    /// The encoded head of the response.
     head: Vec<u8>,
-    /// Held, so that the room counts it.
+    /// Keeps the room's count of members.
     member: Option<Member>,
 }
 
@@ -27,7 +27,7 @@ impl Events {
         Self { context, join, head, member: None }
     }
 
-    /// Subscribes to the room, and answers.
+    /// Subscribes to the room, and responds.
     pub(super) fn enter(
         &mut self,
         rooms: &Rooms,
@@ -58,7 +58,7 @@ impl Events {
         replies.extend(plain_response(status, &retry, &line, true));
     }
 
-    /// The server stops. Who has not been let in yet is told.
+    /// Handles a shutdown. A client that has not joined yet gets a refusal.
     fn stop(&self, replies: &mut Vec<u8>) {
         if self.member.is_none() {
             self.refuse(&stopping(), replies);
@@ -70,7 +70,7 @@ impl Session for Events {
     type Successor = Successor;
 
     fn interest(&self) -> Interest {
-        // Often enough that no proxy takes the connection for dead.
+        // Often enough that no proxy considers the connection dead.
         let idle = self.context.config.timeouts.idle / 2;
         let (read, place) = (Read::WhileProducing, Placement::Reactor);
         Interest { read, place, ..Interest::input(idle) }
@@ -79,7 +79,7 @@ impl Session for Events {
     fn handle(&mut self, event: Event<'_>, _: Instant, out: &mut Vec<u8>) -> Next {
         match event {
             Event::EndOfStream => return Next::Finish,
-            // A comment: nothing to the client, and to TCP a question whether it is there.
+            // A comment, which the client ignores and TCP must deliver.
             Event::Idle => out.extend_from_slice(HEARTBEAT),
             Event::Shutdown => {
                 self.stop(out);

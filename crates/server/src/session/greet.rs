@@ -1,4 +1,4 @@
-//! Takes what a peer answers to the greeting, which has gone out before; answers nothing more.
+//! Receives the lines that a peer sends after the greeting; sends nothing more.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::service::greet::Answers;
 pub(crate) struct Greet {
     answers: Answers,
     idle: Duration,
-    /// When a line that has begun must be whole.
+    /// Time limit of a line that has begun.
     due: Due,
 }
 
@@ -37,7 +37,7 @@ impl Session for Greet {
                 if !self.answers.is_in_line() {
                     self.due.end();
                 } else if bytes.contains(&b'\n') {
-                    // Another line than the one that was under way.
+                    // Another line than the one that was in progress.
                     self.due.end();
                     self.due.begin(now);
                 } else {
@@ -45,7 +45,7 @@ impl Session for Greet {
                 }
                 if wanted { Next::Continue } else { Next::Finish }
             }
-            // A line that is late is reported as far as it came.
+            // The beginning of a late line is reported.
             Event::Bytes(_)
             | Event::EndOfStream
             | Event::Idle

@@ -1,17 +1,15 @@
-//! WebSocket on tokio-tungstenite: the same services behind another engine, for comparison and as a
-//! second opinion.
+//! WebSocket with tokio-tungstenite: the same services with another implementation, for comparison.
 //!
-//! The library assembles each message before it hands it over, so messages have a limit here
+//! The library assembles each message first, so messages have a limit here
 //! (`Limits::library_message`), and it answers a Close by itself, so its clients get no close
-//! reason. It does not say whether a stream without a Close ended inside a frame, so that is an
-//! interruption here, always; and as it drops a message that a Close cuts, the end of a file by
-//! Close is never confirmed here.
+//! reason. It does not report whether a stream without a Close ended inside a frame, so such an end
+//! is always an interruption here; and because it drops a message that a Close interrupts, the end
+//! of a file by Close is never confirmed here.
 //!
-//! Nor does it say whether a message has begun: the time of `Timeouts::message` runs here from the
-//! first byte after the last frame that it handed over, so a ping between two fragments starts it
-//! anew.
+//! Nor does it report that a message has begun: the time of `Timeouts::message` counts from the
+//! first byte after the last frame that it delivered, so a ping between two fragments restarts it.
 //!
-//! It owns its stream, so this session cannot be a step of the bulk loop and has a loop of its own.
+//! It owns its stream, so this session has a loop of its own instead of a driver.
 
 use std::io;
 use std::pin::Pin;
@@ -42,7 +40,7 @@ use crate::events::Tally;
 use crate::session::route::Route;
 use crate::tls::SharedWire;
 
-/// A checked upgrade, which the library answers.
+/// A validated upgrade request, which the library answers.
 pub(crate) struct Upgrade {
     /// The request head, unchanged.
     pub(crate) head: Vec<u8>,
@@ -54,10 +52,10 @@ pub(crate) struct Upgrade {
     pub(crate) announced: bool,
 }
 
-/// Serves one connection, from the request head on, until it is closed. What broke it has been
-/// told.
+/// Serves one connection, from the request head on, until it is closed. An interruption has been
+/// reported.
 ///
-/// Cancel safe: no; dropped in the middle, a running transfer is interrupted.
+/// Cancel safe: no; a running transfer is interrupted.
 pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context) {
     let Upgrade { head, rest, route, subprotocol, announced } = upgrade;
     let limits = &context.config.limits;
@@ -69,7 +67,7 @@ pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context
         .read_buffer_size(context.config.bulk_buffer)
         .max_message_size(Some(longest))
         .max_frame_size(Some(longest));
-    // Two pieces, as the library refuses a head that frames follow in the same read.
+    // Two pieces, because the library refuses a head that frames follow in the same read.
     let tally = Tally::new(context.record.clone());
     let mut stream = Stamped::new(Prefixed::new([head, rest], stream), tally);
     #[expect(
@@ -86,7 +84,7 @@ pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context
             receive(&mut socket, service, &context).await;
             None
         }
-        // We took the head, so the library reads it in another way than we do.
+        // The built-in parser accepted the head, so the two parsers disagree.
         Ok(Err(error)) => Some(error.to_string()),
         Err(late) => Some(late.to_string()),
     };
@@ -117,20 +115,20 @@ async fn receive(
         MessageService::Echo(_) | MessageService::Room(_) => Some(context.config.timeouts.message),
         MessageService::Files(_) => None,
     };
-    // The handshake is no message.
+    // The handshake is not a message.
     socket.get_mut().first = None;
     let mut outbox = Outbox::default();
     let mut peer_closed = false;
-    // A peer that waited for this end was not silent.
+    // A peer that waited for this reply was not idle.
     let mut since = Instant::now();
     loop {
-        let patience = socket.get_ref().patience(assembled, idle, since);
-        let Ok(next) = timeout(patience, socket.next()).await else {
+        let wait = socket.get_ref().timeout_for_message(assembled, idle, since);
+        let Ok(next) = timeout(wait, socket.next()).await else {
             let stamped = socket.get_ref();
             let late = assembled.filter(|limit| stamped.is_unfinished_for(*limit));
             let reason = match late {
                 Some(limit) => format!("a message was not complete within {limit:?}"),
-                // A long message on a slow path is not silence.
+                // A long message over a slow network is not idle time.
                 None if stamped.last.max(since).elapsed() < idle => continue,
                 None => idle_reason(idle),
             };
@@ -157,9 +155,9 @@ async fn receive(
                 if peer_closed {
                     return;
                 }
-                let told = blocking::run(|| service.broken(&error.to_string())).await;
+                let reported = blocking::run(|| service.broken(&error.to_string())).await;
                 if let Some(code) = violation(&error) {
-                    if !told {
+                    if !reported {
                         context.refused("ws", error.to_string());
                     }
                     outbox.close(Some(code), &error.to_string());
@@ -169,8 +167,7 @@ async fn receive(
             }
             None => return,
         }
-        // The library answers their Close by itself, in the next read; after it nothing may be
-        // sent.
+        // The library answers the peer's Close in the next read; after that nothing may be sent.
         if peer_closed {
             outbox = Outbox::default();
             continue;
@@ -206,13 +203,13 @@ fn take(
             service.closed(code, reason, outbox);
             return;
         }
-        // The library has answered pings itself.
+        // The library has answered pings.
         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return,
     };
     service.data(Piece { kind, data: &data, end: true, at }, outbox);
 }
 
-/// The close code for an error that is the peer's fault; `None` for a broken connection.
+/// Returns the close code for a violation of the peer; `None` for a lost connection.
 const fn violation(error: &Error) -> Option<CloseCode> {
     match error {
         Error::Capacity(_) => Some(CloseCode::TOO_BIG),
@@ -225,7 +222,7 @@ const fn violation(error: &Error) -> Option<CloseCode> {
     }
 }
 
-/// What a step wants to be sent.
+/// Output of a service.
 #[derive(Default)]
 struct Outbox {
     messages: Vec<Message>,
@@ -265,11 +262,10 @@ impl Outbox {
     }
 }
 
-/// Notes how many bytes went and when they came, as the library tells of a message only when it is
-/// whole.
+/// Records how many bytes arrived and when, because the library delivers only complete messages.
 struct Stamped<S> {
     inner: S,
-    /// The first read since it was last asked for.
+    /// The first read since it was last queried.
     first: Option<Instant>,
     last: Instant,
     tally: Tally,
@@ -280,9 +276,14 @@ impl<S> Stamped<S> {
         Self { inner, first: None, last: Instant::now(), tally }
     }
 
-    /// How long to wait for a message. Bytes may begin one while it is waited for, so the wait is
-    /// as long as `assembled` at most: one that is late is found out before twice that time.
-    fn patience(&self, assembled: Option<Duration>, idle: Duration, since: Instant) -> Duration {
+    /// Returns how long to wait for a message. A message may begin during the wait, so it lasts at
+    /// most `assembled`: a late one is detected before twice that time.
+    fn timeout_for_message(
+        &self,
+        assembled: Option<Duration>,
+        idle: Duration,
+        since: Instant,
+    ) -> Duration {
         let Some(limit) = assembled else {
             return idle.saturating_sub(self.last.max(since).elapsed()).max(AT_ONCE);
         };
@@ -290,16 +291,16 @@ impl<S> Stamped<S> {
         left.clamp(AT_ONCE, idle.max(AT_ONCE))
     }
 
-    /// Whether bytes began to come that long ago and no message has ended since.
+    /// Returns whether bytes began to arrive that long ago and no message has ended since.
     fn is_unfinished_for(&self, limit: Duration) -> bool {
         self.first.is_some_and(|first| first.elapsed() >= limit)
     }
 
-    /// When the bytes of the message that was just handed over began to come.
+    /// Returns when the bytes of the last delivered message began to arrive.
     const fn first_read_since_last_asked(&mut self) -> Instant {
         match self.first.take() {
             Some(first) => first,
-            // It came in the same read as the message before it.
+            // It arrived in the same read as the message before it.
             None => self.last,
         }
     }
@@ -364,10 +365,10 @@ mod tests {
         let (idle, second, now) = (Duration::from_secs(60), Duration::from_secs(1), Instant::now());
         let Some(before) = now.checked_sub(50 * second) else { return };
         stamped.last = now;
-        assert!(stamped.patience(None, idle, before) > 59 * second);
+        assert!(stamped.timeout_for_message(None, idle, before) > 59 * second);
         stamped.last = before;
-        assert!(stamped.patience(None, idle, before) <= 10 * second);
-        // Until its last message was answered it had to wait.
-        assert!(stamped.patience(None, idle, now) > 59 * second);
+        assert!(stamped.timeout_for_message(None, idle, before) <= 10 * second);
+        // It had to wait for the reply to its last message.
+        assert!(stamped.timeout_for_message(None, idle, now) > 59 * second);
     }
 }

@@ -1,4 +1,4 @@
-//! A room over raw TCP: a line for each message, so that `nc` joins (docs/rooms.md).
+//! A room over raw TCP: one line for each message, so that `nc` can join (docs/rooms.md).
 
 use std::time::{Duration, Instant};
 
@@ -16,24 +16,24 @@ use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Subscription, g
 pub(crate) struct Lines {
     context: Context,
     join: Join,
-    /// None until it has entered.
+    /// `None` until it has joined.
     member: Option<Member>,
-    /// A line that is not whole; before it has entered, what came behind its request in one read.
+    /// An incomplete line; before it has joined, input that followed its request in one read.
     line: Vec<u8>,
     share: Share,
-    /// Input that was read and waits until `wake`, since its member exceeded its rate.
+    /// Input that waits until `wake`, because the member exceeded its rate limit.
     waiting: Vec<u8>,
-    /// Set whenever input waits, and only then.
+    /// Set if and only if input waits.
     wake: Option<Instant>,
-    /// When a line that has begun must be whole, as it is kept until then.
+    /// Time limit of an incomplete line, which is buffered.
     due: Due,
-    /// The line is too long, and its sender has been told: its rest is passed over.
+    /// The line is too long, which was reported to its sender: its rest is discarded.
     too_long: bool,
 }
 
 impl Lines {
     pub(super) fn new(context: Context, mut join: Join) -> Self {
-        // Whoever types JOIN wants to speak, and needs a name for that.
+        // A client that sends JOIN wants to send messages, which needs a nickname.
         join.nick.get_or_insert_with(guest);
         let share = context.buffer_share();
         let (line, waiting) = (Vec::new(), Vec::new());
@@ -85,7 +85,7 @@ impl Lines {
         replies.push(b'\n');
     }
 
-    /// A line that trickles.
+    /// Handles an incomplete line whose time limit has passed.
     fn late(&mut self, at: Instant, replies: &mut Vec<u8>) -> Next {
         let reason = self.due.reason("a line");
         self.due.end();
@@ -94,8 +94,8 @@ impl Lines {
         Next::Finish
     }
 
-    /// Handles what waits, and `bytes` behind it. Input beyond the rate waits: the rest of one read
-    /// at most, since nothing is read until then.
+    /// Handles the waiting input, then `bytes`. Input beyond the rate limit waits: at most the rest
+    /// of one read, because nothing is read until then.
     fn bytes(&mut self, bytes: &[u8], at: Instant, replies: &mut Vec<u8>) {
         self.wake = None;
         if self.waiting.is_empty() {
@@ -128,7 +128,7 @@ impl Lines {
             }
             if self.line.len() + piece.len() > most {
                 self.line.clear();
-                self.hear(Err(self.exceeds()), at, replies);
+                self.handle(Err(self.exceeds()), at, replies);
             } else if self.line.is_empty() {
                 self.whole(piece, at, replies);
             } else {
@@ -174,10 +174,10 @@ impl Lines {
         } else {
             Command::from_line(line, most)
         };
-        self.hear(said, at, replies);
+        self.handle(said, at, replies);
     }
 
-    fn hear(&mut self, line: Result<Line, CommandError>, at: Instant, replies: &mut Vec<u8>) {
+    fn handle(&mut self, line: Result<Line, CommandError>, at: Instant, replies: &mut Vec<u8>) {
         match (line, &mut self.member) {
             (Ok(line), Some(member)) => member.handle(line, at, &mut |text| tell(text, replies)),
             (Err(error), _) => self.refuse(error.refusal(), at, replies),
@@ -205,7 +205,7 @@ impl Session for Lines {
 
     fn handle(&mut self, event: copy::Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next {
         match event {
-            // It has not entered the room yet.
+            // It has not joined the room yet.
             copy::Event::Bytes(bytes) if self.member.is_none() => {
                 self.line.extend_from_slice(bytes)
             }

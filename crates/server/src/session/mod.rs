@@ -1,6 +1,5 @@
-//! The protocols that a connection can speak: sessions of `anyport_net::copy`, synchronous and
-//! without a socket, so that the same session runs on the runtime, on a thread of its own and on a
-//! reactor.
+//! The protocols of connections: sessions of `anyport_net::copy`, synchronous and without a socket,
+//! so that the same session runs on the runtime, on a bulk thread and on a reactor.
 //!
 //! ```text
 //!   Raw ──proof of frames──► Ws          Http1 ──upgrade──► Ws
@@ -60,40 +59,40 @@ use crate::service::pipe::Pipes;
 use crate::service::rooms::{Listeners, Rooms, Subscription};
 use crate::shutdown::Stage;
 
-/// What every session of a server shares, and whom it talks to.
+/// The shared state of a server, and the peer of one session.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) config: Arc<Config>,
-    /// What is set for the listener that accepted it.
+    /// Settings of the listener that accepted the connection.
     pub(crate) listener: Arc<ListenerConfig>,
     pub(crate) files: Arc<Files>,
-    /// What unfinished messages and candidates may hold, all connections together.
+    /// Budget of memory for unfinished messages and candidates of all connections.
     pub(crate) buffered: Arc<Budget>,
     pub(crate) events: Arc<Events>,
     pub(crate) access: Arc<Access>,
-    /// What is said of the connection at its end.
+    /// Record for the access log.
     pub(crate) record: Arc<Record>,
     pub(crate) rooms: Arc<Rooms>,
-    /// Where streams listen that share a connection.
+    /// Room listeners that share a connection.
     pub(crate) room_listeners: Arc<Listeners>,
     pub(crate) pipes: Arc<Pipes>,
-    /// For files of HTTP/2 streams beside the first of their connection.
+    /// Budget of files for HTTP/2 streams beside the first of their connection.
     pub(crate) stream_files: Arc<Budget>,
     pub(crate) peer: SocketAddr,
     pub(crate) link: Link,
-    /// Whether the server stops.
+    /// Stage of stopping.
     pub(crate) stage: Stage,
-    /// Nobody on the way can read it.
+    /// Whether the connection has TLS.
     pub(crate) is_encrypted: bool,
 }
 
 impl Context {
-    /// TLS, where this listener speaks it.
+    /// Returns the TLS settings, if this listener has TLS.
     pub(crate) fn tls(&self) -> Option<&anyport_tls::server::Server> {
         self.config.tls.as_ref().filter(|_| self.listener.tls != TlsMode::Off)
     }
 
-    /// Whether the client must come again with TLS.
+    /// Returns whether the client must use TLS.
     pub(crate) fn must_encrypt(&self) -> bool {
         self.listener.tls == TlsMode::Required && !self.is_encrypted
     }
@@ -108,7 +107,7 @@ impl Context {
         }
     }
 
-    /// Lets a peer in that showed `token`, or says why not; that has been told then.
+    /// Admits a peer that sent `token`, or returns why not, after reporting it.
     pub(crate) fn admit(
         &self,
         protocol: &'static str,
@@ -137,7 +136,7 @@ impl Context {
         self.files.list(source, list, self.config.limits.listed_names, self.buffer_share())
     }
 
-    /// A share of the memory for unfinished input, which counts for the peer's address.
+    /// Returns a share of the memory for unfinished input, which counts for the peer's address.
     fn buffer_share(&self) -> Share {
         self.buffered.share(self.peer.ip())
     }
@@ -158,17 +157,17 @@ pub(crate) enum AnySession {
     Time(Box<time_http::TimeHttp>),
 }
 
-/// What a connection becomes when its session ends but the connection does not.
+/// The successor of a session whose connection continues.
 pub(crate) enum Successor {
     /// Another session, which handles `rest` first: input that was read already.
     Session { session: AnySession, rest: Vec<u8> },
-    /// No session.
+    /// Not a session.
     Detached(Detached),
 }
 
-/// What owns the stream of a connection in place of a session.
+/// The owner of a stream that is not a session.
 pub(crate) enum Detached {
-    /// The WebSocket library, behind a checked request.
+    /// The WebSocket library, after a validated request.
     #[cfg(feature = "library-engine")]
     Library(library::Upgrade),
     /// HTTP/2, whose streams are tasks.
@@ -176,8 +175,8 @@ pub(crate) enum Detached {
 }
 
 impl Successor {
-    /// Returns what a connection becomes whose protocol was found. A session's first input is the
-    /// prefix that it was found from.
+    /// Returns the successor for a detected protocol. The first input of a session is the prefix
+    /// that was read for detection.
     pub(crate) fn of(protocol: DetectedProtocol, context: Context) -> Self {
         AnySession::new(protocol, context).map_or(Self::Detached(Detached::Http2), Self::first)
     }
@@ -192,21 +191,21 @@ impl Successor {
     }
 }
 
-/// What follows a call of one of the sessions.
+/// The result of a call of a session.
 pub(crate) type Next = copy::Next<Successor>;
-/// What one of the sessions produces.
+/// The output of a session.
 pub(crate) type Produced = copy::Produced<Successor>;
 
 impl AnySession {
-    /// The session for a protocol. Its first input is the prefix that the protocol was found from.
-    /// None for HTTP/2.
+    /// Returns the session for a protocol; `None` for HTTP/2. Its first input is the prefix that
+    /// was read for detection.
     fn new(protocol: DetectedProtocol, context: Context) -> Option<Self> {
         let allowed = context.listener.allowed;
         let must_encrypt = context.must_encrypt();
         let needs_token = context.config.tokens.is_some();
         Some(match protocol {
             DetectedProtocol::Proxy => Self::refusing(refusing::Refusing::proxy(context)),
-            // A request is answered with where to go.
+            // An HTTP request is redirected instead.
             DetectedProtocol::Raw | DetectedProtocol::Preface if must_encrypt => {
                 Self::refusing(refusing::Refusing::without_tls(context))
             }
@@ -219,8 +218,7 @@ impl AnySession {
             DetectedProtocol::FrameCandidate if needs_token => {
                 Self::refusing(refusing::Refusing::frames_without_token(context))
             }
-            // Where raw is not taken, what is no other protocol is a broken request, or nothing we
-            // know.
+            // If raw is not accepted, any other input is a malformed request, or unknown.
             DetectedProtocol::Raw if !allowed.raw && (allowed.http || allowed.ws) => {
                 Self::Http1(Box::new(http1::Http1::new(context)))
             }
@@ -245,7 +243,7 @@ impl AnySession {
         matches!(self, Self::Ws(session) if session.inflates())
     }
 
-    /// The connection is on its reactor thread: a session for a room enters it.
+    /// Begins on a reactor thread: a session for a room joins it.
     pub(crate) fn enter(
         &mut self,
         rooms: &Rooms,
@@ -300,7 +298,7 @@ impl AnySession {
         }
     }
 
-    /// Replaces this session by what `next` says, and gives it the rest of the input; with `ended`
+    /// Replaces this session by its successor, and passes it the rest of the input; with `ended`
     /// also the end of the stream.
     fn follow(
         &mut self,
@@ -342,7 +340,7 @@ impl Session for AnySession {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> copy::Next<Detached> {
-        // A rate limit alone, which is not the session's.
+        // The timer of the connection's rate limit is not the session's.
         if matches!(event, Event::Timer) && self.interest().wake.is_none() {
             return copy::Next::Continue;
         }
@@ -370,12 +368,12 @@ fn stopping() -> Refusal {
     Refusal::new(RefusalCode::Busy, "the server is stopping")
 }
 
-/// A stream that ended `left` bytes before the announced size.
+/// Returns the reason for a stream that ended `left` bytes before the announced size.
 fn early_end(left: u64) -> String {
     format!("the stream ended {left} bytes before the announced size")
 }
 
-/// The idle timeout, as peers and operators read it.
+/// Returns the idle timeout as a reason for peers and operators.
 fn idle_reason(idle: Duration) -> String {
     format!("no data for {idle:?} (--idle-timeout)")
 }

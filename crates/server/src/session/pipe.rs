@@ -41,7 +41,7 @@ impl Pipe {
     }
 
     pub(super) fn take(context: Context, receiver: PipeReceiver, head: bool) -> Self {
-        // FIN would look like the end, also if this process dies.
+        // FIN would mean the end of the content, also if this process dies.
         context.link.resets_until_the_end();
         Self { context, state: State::Taking(receiver, head) }
     }
@@ -61,7 +61,7 @@ impl Pipe {
     fn broken(&mut self, reason: &str) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Giving(sender, _) => sender.broken(reason),
-            // FIN would look like the end.
+            // FIN would mean the end of the content.
             State::Taking(..) => self.context.link.reset_at_end(),
             State::Over => {}
         }
@@ -73,7 +73,7 @@ impl Pipe {
             return;
         }
         let most = left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        // Input behind an announced size is no content.
+        // Input beyond an announced size is not content.
         let content = &bytes[..bytes.len().min(most)];
         sender.write(content);
         sender.pass_on();
@@ -141,7 +141,7 @@ impl Session for Pipe {
                 };
                 Interest { produce, wait, place, ..Interest::input(idle) }
             }
-            // An abort shuts the socket of a thread, and to a receiver that looks like the end: it
+            // An abort shuts the socket of a thread, which to a receiver would mean the end: so it
             // gets no thread.
             State::Taking(receiver, _) => {
                 let wait = receiver.waits_for();

@@ -1,9 +1,8 @@
-//! Raw bytes until half-close are the file; also those that may yet prove to be bare frames (DESIGN
-//! section 5).
+//! Raw bytes: the file until FIN, or a candidate for bare frames (docs/PROTOCOLS.md).
 //!
-//! A candidate is raw until proven. Up to `Limits::held_candidate` bytes are held in memory, then
-//! they go raw into the sink. At confirmation what was held or stored is decoded from its first byte, in
-//! place.
+//! A candidate is raw until confirmed. Up to `Limits::held_candidate` bytes are buffered in memory;
+//! beyond that they go raw into the sink. Once confirmed, buffered or stored bytes are decoded from
+//! the first one on, in place.
 
 use std::time::Instant;
 
@@ -29,10 +28,9 @@ pub(crate) struct Raw {
 
 struct Candidate {
     confirmation: Confirmation,
-    /// Bytes that have not gone into the sink; all of them until the limit is reached, none
-    /// afterwards.
+    /// Bytes that are not in the sink yet; all of them until the limit is reached, none afterwards.
     held: Vec<u8>,
-    /// What they take of the server's budget.
+    /// Their share of the server's budget.
     share: Share,
     /// When the first of them was read.
     since: Option<Instant>,
@@ -51,14 +49,14 @@ impl Raw {
         Self { context, upload: None, candidate: Some(candidate) }
     }
 
-    /// Whether no byte has come.
+    /// Returns whether no byte has arrived.
     fn is_idle(&self) -> bool {
         let holds = |candidate: &Candidate| !candidate.held.is_empty();
         self.upload.is_none() && !self.candidate.as_ref().is_some_and(holds)
     }
 
     fn broken(&mut self, reason: &str) {
-        // What a candidate held is raw until proven, and a broken raw transfer keeps what came.
+        // An unconfirmed candidate is raw, and an interrupted raw transfer keeps its content.
         let _ = self.settle_raw();
         if let Some(upload) = self.upload.take() {
             upload.interrupt(reason);
@@ -97,7 +95,7 @@ impl Raw {
             }
             self.settle_raw()?;
         }
-        // No byte, no file: a port scan, a health check.
+        // Without a byte there is no file: a port scan, a health check.
         if let Some(upload) = self.upload.take() {
             let reply = match upload.finish(EndKind::Fin, &End::default()) {
                 Ok(receipt) => Reply::Receipt(receipt),
@@ -123,7 +121,7 @@ impl Raw {
         Ok(Next::Finish)
     }
 
-    /// Holds an unproven candidate's bytes in memory, or stores them raw when they are too many.
+    /// Buffers an unconfirmed candidate's bytes, or stores them raw if they are too many.
     fn hold(&mut self, bytes: &[u8], since: Instant) -> Result<(), Refusal> {
         let limit = self.context.config.limits.held_candidate;
         let Some(candidate) = &mut self.candidate else { return Ok(()) };
@@ -140,7 +138,7 @@ impl Raw {
         self.store(&held, since)?;
         self.store(bytes, since)?;
         if !self.upload.as_ref().is_some_and(Upload::can_rewrite) {
-            // What is gone cannot be decoded later, so it is raw.
+            // Bytes that cannot be read back cannot be decoded later, so they are raw.
             self.context.events.counters.settled(Class::Unconfirmed);
             let reason = "bare frames not confirmed, and the storage backend cannot rewrite";
             tracing::debug!(peer = %self.context.peer, protocol = "raw", reason, "decided");
@@ -159,7 +157,7 @@ impl Raw {
         tracing::debug!(%peer, protocol = "raw", reason = %refutation, "decided");
     }
 
-    /// The candidate is raw: stores what was held.
+    /// Stores the buffered bytes of a candidate that is raw.
     fn settle_raw(&mut self) -> Result<(), Refusal> {
         let Some(candidate) = self.candidate.take() else { return Ok(()) };
         if !self.context.listener.allowed.raw {
@@ -189,8 +187,8 @@ impl Raw {
         upload.write(bytes, at)
     }
 
-    /// Confirmed: decodes what was held or stored, from the first byte on, in place. `rest` follows
-    /// it.
+    /// Decodes a confirmed candidate's buffered or stored bytes, from the first one on, in place.
+    /// `rest` follows them.
     fn become_frames(
         &mut self,
         evidence: Evidence,
@@ -236,7 +234,7 @@ impl Session for Raw {
         };
         // Before the first byte there is no upload, and beginning one creates a file.
         let may_block = self.upload.as_ref().is_none_or(Upload::may_block);
-        // A candidate is read, as it may prove to be frames.
+        // A candidate is read, because it may be confirmed.
         let upload = self.upload.as_ref().filter(|_| self.candidate.is_none());
         let read = upload.and_then(Upload::splice).into();
         Interest { read, may_block, place: Placement::Thread, ..Interest::input(idle) }

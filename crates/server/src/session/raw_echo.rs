@@ -1,10 +1,8 @@
-//! Gives back what comes, byte by byte (RFC 862): no detection, no limit on the whole, nothing
-//! kept.
+//! The echo service over raw TCP (RFC 862): no detection, no size limit, no state.
 //!
-//! The loops write the replies to one read before the next, so a peer that does not read is not
-//! read either: it holds one buffer's worth, and is given up when it has taken nothing for the idle
-//! time. One that says nothing may stay: the kernel finds out whether it is still there
-//! (`net::keepalive`).
+//! The drivers write the replies to one read before the next, so a peer that does not read is not
+//! read from: it costs one buffer, and is disconnected after the idle timeout without progress. An
+//! idle peer may stay: keepalive detects one that is gone (`net::keepalive`).
 
 use std::time::{Duration, Instant};
 

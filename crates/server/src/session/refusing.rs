@@ -1,5 +1,5 @@
-//! Protocols that are recognised and not served here: told so in their own language, rather than
-//! stored as a file.
+//! Detected protocols that are not served here: refused in their own language, instead of stored as
+//! a file.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -13,21 +13,20 @@ use anyport_proto::ws::{CloseCode, Sender};
 use super::{Context, Next, Successor};
 use crate::access::{Denied, Means};
 
-/// Answers once and ends.
+/// Responds once and ends.
 pub(crate) struct Refusing {
     context: Context,
     protocol: &'static str,
     reason: Cow<'static, str>,
     answer: Cow<'static, [u8]>,
-    /// A token would have let it in.
+    /// Whether a token would admit it.
     needs_token: bool,
 }
 
-/// Why a client without TLS is refused, for the operator.
+/// The reason for refusing a client without TLS, for the operator.
 pub(super) const TLS_REQUIRED: &str = "no TLS, but TLS is required (--tls required)";
 
-/// Why a listener with `--only` refuses every other protocol; the answer to the client says the
-/// same.
+/// Returns why a listener with `--only` refuses every other protocol.
 pub(super) fn not_accepted(allowed: Allowed) -> String {
     let names: Vec<_> = allowed.names().collect();
     let are = if names.len() == 1 { "is" } else { "are" };
@@ -38,13 +37,13 @@ pub(super) fn not_accepted(allowed: Allowed) -> String {
     format!("only {allowed} {are} accepted (--only); use {scheme}://HOST:PORT/")
 }
 
-/// The same as an answer to a client whose protocol is not known.
+/// Returns the same reason as a line for a client of an unknown protocol.
 pub(super) fn not_accepted_line(allowed: Allowed) -> String {
     Reply::Error(Refusal::new(RefusalCode::NotSupported, not_accepted(allowed))).to_line()
 }
 
 impl Refusing {
-    /// A line, for whoever looks at what came back.
+    /// Refuses with a line of text.
     pub(crate) fn raw(context: Context) -> Self {
         let allowed = context.listener.allowed;
         let reason = Cow::Owned(not_accepted(allowed));
@@ -52,8 +51,8 @@ impl Refusing {
         Self { context, protocol: "raw", reason, answer, needs_token: false }
     }
 
-    /// A PROXY protocol header, which a proxy sends in front of its client's input. That input may
-    /// hold credentials, so none of it may become a file.
+    /// Refuses a PROXY protocol header, which a proxy sends before its client's input. That input
+    /// may contain credentials, so none of it may be stored.
     pub(crate) const fn proxy(context: Context) -> Self {
         Self {
             context,
@@ -70,8 +69,8 @@ impl Refusing {
         }
     }
 
-    /// A fatal alert, `handshake_failure` (RFC 8446 §6): what a TLS client understands before any
-    /// handshake.
+    /// Refuses with a fatal alert, `handshake_failure` (RFC 8446 §6), which a TLS client
+    /// understands before any handshake.
     pub(crate) const fn tls(context: Context) -> Self {
         Self {
             context,
@@ -82,7 +81,7 @@ impl Refusing {
         }
     }
 
-    /// A line, where a client says in plain text what it should say under TLS.
+    /// Refuses a client without TLS with a line of text.
     pub(crate) const fn without_tls(context: Context) -> Self {
         Self {
             context,
@@ -96,7 +95,7 @@ impl Refusing {
         }
     }
 
-    /// A Close with 1008 (RFC 6455 §5.5.1).
+    /// Refuses with a Close with 1008 (RFC 6455 §5.5.1).
     pub(crate) const fn frames_without_tls(context: Context) -> Self {
         Self {
             context,
@@ -107,15 +106,15 @@ impl Refusing {
         }
     }
 
-    /// Bytes that nothing stands before, where a token is asked for.
+    /// Refuses raw bytes where a token is required.
     pub(crate) fn without_token(context: Context) -> Self {
         let line = Reply::Error(Denied::Missing.refusal(Means::None)).to_line();
         let answer = Cow::Owned(line.into_bytes());
         Self { context, protocol: "raw", reason: Cow::Borrowed(""), answer, needs_token: true }
     }
 
-    /// Frames that no handshake stands before, there too: an unmasked Close with 1008 (RFC 6455
-    /// §5.5.1, §7.4.1). What is no frame after all finds the reason in it.
+    /// Refuses bare frames where a token is required, with an unmasked Close with 1008 (RFC 6455
+    /// §5.5.1, §7.4.1), whose reason a raw client can read too.
     pub(crate) fn frames_without_token(context: Context) -> Self {
         let reason = "a token is required: ANYPORT/1 PUT NAME token=TOKEN, or ws:// with a token";
         let mut answer = Vec::new();

@@ -1,9 +1,9 @@
-//! The services of WebSocket, as a path names them.
+//! The services of WebSocket, by path.
 
 use anyport_proto::rooms::{Join, TargetError};
 use anyport_proto::transfer::file_path::PathError;
 
-/// A service, as a path names it.
+/// The service that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     /// Files: `/` and directories for uploads with a name in their offer or none, and for downloads;
@@ -14,7 +14,7 @@ pub(crate) enum Route {
     },
     /// `/echo`.
     Echo,
-    /// `/rooms/NAME`, and the member in the query.
+    /// `/rooms/NAME`, with the options of the query.
     Room(Join),
 }
 

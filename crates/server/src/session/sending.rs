@@ -24,7 +24,7 @@ pub(super) enum Say {
     /// Content that the kernel can send from the file.
     Unseen(Piece),
     FileEnd(FileEnd),
-    /// Entries, and what was left out between them.
+    /// Entries, and the omissions between them.
     Listed(Vec<Entry>, Vec<LeftOut>),
     ListEnd(ListEnd),
     Refusal(Refusal),

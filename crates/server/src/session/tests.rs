@@ -1,5 +1,4 @@
-//! Sessions without sockets: whatever the cuts and the limits, the same bytes are stored (DESIGN
-//! section 5).
+//! Sessions without sockets: the same bytes are stored for every segmentation and every limit.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -20,7 +19,7 @@ use super::*;
 use crate::events::{Interrupted, Observer, Refused};
 use crate::session::route::Route;
 
-/// What became of a connection.
+/// The result of a connection.
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
     /// Protocol and content of each published file.
@@ -44,7 +43,7 @@ impl Observer for Arc<Seen> {
     fn refused(&self, _: &Refused) {}
 }
 
-/// What the session of a connection needs.
+/// Returns the context of a session.
 pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
     let events = Events::new(seen.clone());
     let files = Files::open(&config, events.clone());
@@ -95,7 +94,7 @@ fn serve(pieces: &[&[u8]], held_candidate: usize) -> Outcome {
     Outcome { files, interrupted: *seen.interrupted.lock().unwrap() }
 }
 
-/// A session of a connection that began as `protocol` says, for a directory with one file `x`.
+/// Returns a session of `protocol`, for a directory with one file `x`.
 fn beside_a_file(protocol: DetectedProtocol, scratch: &tempfile::TempDir) -> AnySession {
     let path = scratch.path().join("x");
     std::fs::write(&path, b"hello").unwrap();
@@ -106,8 +105,8 @@ fn beside_a_file(protocol: DetectedProtocol, scratch: &tempfile::TempDir) -> Any
     AnySession::new(protocol, context).unwrap()
 }
 
-/// What comes back for `pieces` and then FIN. Asked for what it sends after each piece, or, as when
-/// all came in one read, at the end.
+/// Returns the output for `pieces` and then FIN. `at_once`: produces content only at the end, as
+/// after one read; otherwise after each piece.
 fn answers(protocol: DetectedProtocol, pieces: &[&[u8]], at_once: bool) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
     let mut session = beside_a_file(protocol, &scratch);
@@ -131,7 +130,7 @@ fn answers(protocol: DetectedProtocol, pieces: &[&[u8]], at_once: bool) -> Vec<u
     said
 }
 
-/// Writes as the loops do: what was replied, then what goes out beside.
+/// Writes like a driver: replies first, then produced content.
 fn drain(
     session: &mut AnySession,
     replies: &mut Vec<u8>,
@@ -180,8 +179,8 @@ fn answers_do_not_depend_on_how_the_questions_were_cut() {
     });
 }
 
-/// Requests of every kind behind one another: a file, a refusal with content that is passed over,
-/// an echo in chunks, an upload in chunks, a listing.
+/// Pipelined requests of every kind: a file, a refusal whose content is discarded, an echo in
+/// chunks, an upload in chunks, a listing.
 #[test]
 fn ht_1_answers_do_not_depend_on_how_the_requests_were_cut() {
     let wire = b"GET /x HTTP/1.1\r\nHost: a\r\nRange: bytes=1-3\r\n\r\n\
@@ -207,14 +206,14 @@ fn ht_1_answers_do_not_depend_on_how_the_requests_were_cut() {
         "{expected}"
     );
     every_cut(wire, |pieces| {
-        // An echo is told before the rest of it has come, so only its bytes are looked at.
+        // The chunks of an echo depend on the reads, so only its bytes are compared.
         let at_once = answers(pieces, true);
         assert_eq!(at_once, expected, "{pieces:?}");
         assert_eq!(answers(pieces, false), expected, "{pieces:?}");
     });
 }
 
-/// Answers without what is another one each time.
+/// Returns responses without their variable parts.
 fn fixed(answers: &[u8]) -> String {
     let lengths = ["Content-Length: 1", "Content-Length: 7"];
     let changing = [&["Date: ", "ETag: ", "{\"name\":\"y"], &lengths[..]].concat();
@@ -225,7 +224,7 @@ fn fixed(answers: &[u8]) -> String {
     text.lines().filter(is_fixed).collect::<Vec<_>>().join("\n")
 }
 
-/// Small questions with larger answers: those wait that came behind more than is written at once.
+/// Small requests with large responses: further requests wait.
 #[test]
 fn bp_1_pipelined_requests_do_not_pile_up_answers() {
     let scratch = tempfile::tempdir().unwrap();
@@ -260,7 +259,7 @@ fn read(directory: &Path, receipt: &Receipt) -> (Protocol, Vec<u8>) {
     (receipt.protocol, content)
 }
 
-/// What a connection that begins like a frame must come to, by the rule and not by the session.
+/// Returns the expected result of a connection that begins like a frame, without using the session.
 fn by_the_rule(wire: &[u8]) -> Outcome {
     let mut confirmation = Confirmation::new(&Limits::default(), u64::MAX);
     let standing = match confirmation.feed(wire) {
@@ -342,7 +341,7 @@ fn dt_1_seven_headers_and_a_broken_eighth_are_raw() {
     }
 }
 
-/// A session at `path` that agreed on compression.
+/// Returns a session at `path` with compression.
 fn compressing(path: &str) -> AnySession {
     let scratch = tempfile::tempdir().unwrap();
     let mut config = Config::new(scratch.path());
@@ -362,12 +361,12 @@ fn compressing(path: &str) -> AnySession {
     session
 }
 
-/// Counted in turns, not in time: each leaves the others on its thread their turn.
+/// Counted in turns, not in time: after each one, other connections of the thread get their turn.
 #[test]
 fn a_turn_inflates_a_bounded_part_of_a_message() {
     const ZEROS: usize = 8 * 1024 * 1024;
     let mut session = compressing("/echo");
-    // Not among the rooms, which it would delay.
+    // Not on the thread of other rooms, which it would delay.
     let interest = session.interest();
     assert!(interest.place == Placement::Runtime && interest.may_block);
     let (mut replies, mut bomb) = (Vec::new(), Vec::new());
@@ -384,14 +383,13 @@ fn a_turn_inflates_a_bounded_part_of_a_message() {
         turns += 1;
     }
     assert!((60..=90).contains(&turns), "{turns} turns of 128 KiB for 8 MiB");
-    // A turn that ends with the message asks for another one, which has nothing to do.
+    // A turn that ends with the message requests another one, which has nothing to do.
     let answered = replies.len();
     session.handle(Event::Timer, Instant::now(), &mut replies);
     assert_eq!((session.interest().wake, replies.len()), (None, answered));
 }
 
-/// A member may be on one thread with a thousand others, so little of its work may be done for few
-/// bytes.
+/// One thread may serve a thousand members, so a few bytes may cause only little work.
 #[test]
 fn the_work_of_inflating_counts_against_the_rate_of_a_member() {
     let text = |content: &[u8]| {
@@ -414,7 +412,7 @@ fn the_work_of_inflating_counts_against_the_rate_of_a_member() {
         let now = Instant::now();
         let mut flow = session.handle(Event::Bytes(&mut wire), now, &mut replies);
         let mut turns = 1;
-        // Until the burst of a second is spent.
+        // Until the burst of one second is used up.
         while session.interest().wake.is_some_and(|at| at <= now) {
             assert!(matches!(flow, copy::Next::Continue), "{what}");
             flow = session.handle(Event::Timer, now, &mut replies);
@@ -423,7 +421,7 @@ fn the_work_of_inflating_counts_against_the_rate_of_a_member() {
         assert!(session.interest().wake.is_some(), "{what} took {turns} turns, and nothing waits");
         assert!((5..turns_without_limit).contains(&turns), "{what}: {turns} turns");
     }
-    // Messages as people and programs write them cost one each.
+    // Usual messages count as one each.
     let (mut session, mut replies) = (compressing("/rooms/r"), Vec::new());
     let now = Instant::now();
     let mut wire = text(&[b'a'; 2000]).repeat(100);
@@ -461,8 +459,7 @@ fn any_wire() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// DT-1: a candidate comes to what the rule says, whatever the cuts and however much of it is
-    /// held in memory.
+    /// DT-1: a candidate has the result of the rule, for every segmentation and every memory limit.
     #[test]
     fn dt_1_candidates_come_to_what_the_rule_says(
         wire in any_wire(),
@@ -474,24 +471,25 @@ proptest! {
         prop_assert_eq!(outcome, expected);
     }
 
-    /// Whatever requests follow each other, whole or broken: cuts change neither the answers nor
-    /// what is stored, and nothing that was refused is stored.
+    /// For any sequence of valid and malformed requests: segmentation changes neither the responses
+    /// nor the stored files, and refused content is not stored.
     #[test]
-    fn io_1_cuts_change_nothing_of_what_requests_come_to(
+    fn io_1_segmentation_changes_neither_responses_nor_stored_files(
         requests in prop::collection::vec(prop::sample::select(REQUESTS.to_vec()), 1..6),
         places in prop::collection::vec(any::<usize>(), 0..6),
     ) {
         let wire = requests.concat();
-        let expected = fixed(&answers(DetectedProtocol::Http1, &[&wire], true));
+        let http1 = DetectedProtocol::Http1;
+        let expected = fixed(&answers(http1, &[&wire], true));
         let pieces = cut_at(&wire, &places);
-        prop_assert_eq!(fixed(&answers(DetectedProtocol::Http1, &pieces, true)), expected.as_str());
-        prop_assert_eq!(fixed(&answers(DetectedProtocol::Http1, &pieces, false)), expected.as_str());
+        prop_assert_eq!(fixed(&answers(http1, &pieces, true)), expected.as_str());
+        prop_assert_eq!(fixed(&answers(http1, &pieces, false)), expected.as_str());
         let stored = expected.matches("HTTP/1.1 201 ").count();
         let puts = requests.iter().filter(|request| request.starts_with(b"PUT /y")).count();
         prop_assert!(stored <= puts, "{} of {}", stored, puts);
     }
 
-    /// Bytes that begin like nothing else are stored as they came.
+    /// Bytes that match no protocol are stored unchanged.
     #[test]
     fn dt_4_raw_bytes_are_stored_as_they_came(
         wire in prop::collection::vec(any::<u8>(), 1..3000),
@@ -504,7 +502,7 @@ proptest! {
     }
 }
 
-/// Requests that are taken, refused, broken, and no requests.
+/// Requests that are accepted, refused, malformed, and other input.
 const REQUESTS: [&[u8]; 16] = [
     b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /x HTTP/1.1\r\nHost: a\r\nRange: bytes=1-2\r\n\r\n",
@@ -524,7 +522,7 @@ const REQUESTS: [&[u8]; 16] = [
     b"PUT /y6 HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\nhello",
 ];
 
-/// A connection of a sender that offers `id` to resume, over lines or over messages.
+/// Returns a connection of a sender that offers `id` to resume, over lines or over messages.
 fn offering(context: &Context, over_messages: bool, id: usize) -> (AnySession, Vec<u8>) {
     // Each connection has its own.
     let context = Context { link: Link::new(), ..context.clone() };
@@ -543,7 +541,7 @@ fn offering(context: &Context, over_messages: bool, id: usize) -> (AnySession, V
     (session, replies)
 }
 
-/// The owner lets go as late as the test wants, and the session returns meanwhile.
+/// The owner releases the file when the test wants it, and the session returns meanwhile.
 #[test]
 fn a_sender_that_is_back_waits_without_a_thread_until_its_last_connection_lets_go() {
     for over_messages in [false, true] {
@@ -574,8 +572,7 @@ fn a_sender_that_is_back_waits_without_a_thread_until_its_last_connection_lets_g
     }
 }
 
-/// Each of them waits to the end of its time, so the number of those that do is bounded. All try
-/// again then.
+/// Each of them waits until its timeout, so their number is bounded. All retry then.
 #[test]
 fn an_owner_that_never_lets_go_makes_others_busy_in_the_end() {
     let scratch = tempfile::tempdir().unwrap();
@@ -590,7 +587,7 @@ fn an_owner_that_never_lets_go_makes_others_busy_in_the_end() {
     let (mut beyond, replies) = offering(&context, false, 64);
     let replies = String::from_utf8(replies).unwrap();
     assert!(replies.starts_with("ANYPORT/1 ERROR busy too many senders wait"), "{replies}");
-    // It takes the next line.
+    // It accepts the next line.
     let mut replies = Vec::new();
     let mut line = b"ANYPORT/1 GREET\n".to_vec();
     beyond.handle(Event::Bytes(&mut line), Instant::now(), &mut replies);
@@ -606,7 +603,7 @@ fn an_owner_that_never_lets_go_makes_others_busy_in_the_end() {
         let Interest { wait, produce, .. } = session.interest();
         assert!(wait.is_none() && !produce);
     }
-    // Their places are free again.
+    // Their permits are free again.
     drop(owners);
     let (_owner, _) = offering(&context, false, 1);
     assert!(offering(&context, false, 1).0.interest().wait.is_some());

@@ -1,4 +1,4 @@
-//! The local time over HTTP/1.1, at any path: one answer, then the connection closes.
+//! The local time over HTTP/1.1, at any path: one response, then the connection closes.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::service::time::now_line;
 pub(crate) struct TimeHttp {
     context: Context,
     reader: HeadReader,
-    /// When the head must be whole.
+    /// Time limit of the head.
     due: Due,
 }
 
@@ -48,7 +48,7 @@ impl TimeHttp {
         };
         tracing::info!(peer = %self.context.peer, service = "time", "time sent");
         let line = format!("{}\n", now_line());
-        // RFC 9111 §5.2.2.5: the next question has another answer.
+        // RFC 9111 §5.2.2.5: the next response differs.
         let extra = [("Cache-Control", "no-store")];
         replies.extend(plain_response(StatusCode::OK, &extra, &line, with_body));
         Next::Finish
@@ -89,7 +89,7 @@ impl Session for TimeHttp {
                 self.refused("the stream ended inside a request head".to_owned());
                 Next::Finish
             }
-            // Nothing runs before a head is complete.
+            // Nothing is in progress before a head is complete.
             Event::Shutdown => {
                 let line = "the server is stopping\n";
                 out.extend(plain_response(StatusCode::SERVICE_UNAVAILABLE, &[], line, true));

@@ -1,7 +1,7 @@
-//! WebSocket on the project's own engine: with an opening handshake, or as bare frames without one.
+//! WebSocket with the built-in implementation: after an opening handshake, or as bare frames.
 //!
-//! This file drives the machine of `anyport_proto::ws`; what messages mean is in
-//! [`super::messages`], which the library engine uses too.
+//! This file drives the state machine of `anyport_proto::ws`; the meaning of messages is in
+//! [`super::messages`], which the library implementation uses too.
 
 use std::io;
 use std::time::Instant;
@@ -26,23 +26,23 @@ pub(crate) struct Ws {
     sender: Sender,
     protocol: Protocol,
     service: MessageService,
-    /// Payload of a frame of ours whose header is out.
+    /// Remaining payload of an outgoing frame whose header was written.
     frame_left: u64,
-    /// The first piece of a message that came while an answer goes out, and what came behind it,
-    /// masked as it came: all of one read at most.
+    /// The first piece of a message that arrived while a response is sent, and the input after it,
+    /// still masked: at most that of one read.
     put_off: Option<(Kind, Vec<u8>, bool)>,
     waiting: Vec<u8>,
-    /// When the waiting input is handled, or the rest of a message inflated; none where neither is
-    /// due to a limit.
+    /// When the waiting input is handled, or the rest of a message inflated; `None` if no limit
+    /// delays them.
     wake: Option<Instant>,
-    /// Messages may be compressed.
+    /// Whether messages may be compressed.
     inflates: bool,
-    /// A ping of ours is out, and nothing came since.
+    /// Whether a ping was sent, and no input arrived since.
     pinged: bool,
 }
 
 impl Ws {
-    /// After an opening handshake.
+    /// Returns a session after an opening handshake.
     pub(super) fn handshaken(
         context: Context,
         route: Route,
@@ -58,7 +58,7 @@ impl Ws {
         ws
     }
 
-    /// Bare frames, proven before anything went into a sink.
+    /// Returns a session of bare frames that were confirmed before anything was stored.
     pub(super) fn bare(context: Context, announced: bool) -> Self {
         Self::new(context, Protocol::Frames, Route::Files { path: None }, announced)
     }
@@ -99,7 +99,7 @@ impl Ws {
         let longest = match route {
             Route::Echo => limits.echo_message,
             Route::Room(_) if announced => limits.said_json() as u64,
-            // A slash of two is not said, nor is a line end.
+            // The first slash of two is not part of the message, nor is a line end.
             Route::Room(_) => limits.room_message as u64 + 2,
             // A message may be all of a file, or an offer of one.
             Route::Files { .. } => context.config.max_size.max(limits.offer as u64),
@@ -144,7 +144,7 @@ impl Ws {
         (subscription, if closed { Next::Finish } else { Next::Continue })
     }
 
-    /// A member speaks also while it reads slowly.
+    /// Returns whether it is in a room, whose members may send while they read slowly.
     const fn is_in_a_room(&self) -> bool {
         matches!(self.service, MessageService::Room(_))
     }
@@ -162,7 +162,7 @@ impl Ws {
         self.service.broken(reason);
     }
 
-    /// Says goodbye if nothing runs.
+    /// Sends a Close if nothing is in progress.
     fn stop(&mut self, replies: &mut Vec<u8>) -> bool {
         let idle = self.service.is_idle()
             && self.receiver.at_message_border()
@@ -191,8 +191,8 @@ impl Ws {
         }
     }
 
-    /// Content is never compressed: most of it is already, and the kernel could not send it by
-    /// itself.
+    /// Begins a frame of content. It is never compressed: most content is already, and sendfile
+    /// could not send it.
     fn begin_frame(&mut self, length: u64, replies: &mut Vec<u8>) {
         if length > 0
             && let Ok((header, _)) = self.sender.begin(Kind::Binary, Fragment::Whole, length)
@@ -202,13 +202,13 @@ impl Ws {
         }
     }
 
-    /// Handles `bytes` up to a limit: the rate of a room, what one turn inflates, or an answer that
-    /// is to go out first. The rest waits: that of one read at most, since nothing is read until
+    /// Handles `bytes` up to a limit: the rate of a room, the work of one turn, or a response that
+    /// must be sent first. The rest waits: at most that of one read, because nothing is read until
     /// then.
     fn bytes(&mut self, mut bytes: &mut [u8], at: Instant, replies: &mut Vec<u8>) -> Next {
         self.wake = None;
         let mut inflated = 0;
-        // The loop reads on only after it has written what the last step replied.
+        // The driver reads only after it has written the replies of the last call.
         self.service.replied();
         while !self.sender.close_sent() {
             let answering = self.service.is_answering();
@@ -224,7 +224,7 @@ impl Ws {
             let used = match self.receiver.feed(bytes) {
                 Ok((_, None)) => break,
                 Ok((used, Some(event))) => {
-                    // An upload has the time of a thread that may block.
+                    // An upload runs on a thread that may block.
                     if let Event::Data { data, .. } = &event
                         && self.inflates
                         && self.service.is_interactive()
@@ -295,10 +295,10 @@ impl Session for Ws {
             // Compressing the answer to a long message takes tens of milliseconds, which would
             // delay all others of a reactor.
             MessageService::Echo(_) if self.inflates => (true, Placement::Runtime),
-            // A member of a room needs a place on a reactor thread, and its messages are short.
+            // A member of a room must be on a reactor thread, and its messages are short.
             MessageService::Echo(_) | MessageService::Room(_) => (false, Placement::Reactor),
         };
-        // Between two frames of an answer, until a message arrives: a ping is answered, a Close
+        // Between two frames of a response, until a message arrives: pings are answered, a Close
         // ends it.
         let reads_while_sending = self.service.is_sending()
             && self.frame_left == 0
@@ -306,7 +306,7 @@ impl Session for Ws {
             && self.waiting.is_empty();
         let reads = self.is_in_a_room() || reads_while_sending;
         let read = if reads { Read::WhileProducing } else { Read::Bytes };
-        // Before it is known what is to be sent: the gate may open in between.
+        // Before deciding what to produce: the gate may open in between.
         let wait = self.service.wait();
         let (produce, wake) = (wait.is_none() && self.wants_to_produce(), self.wake);
         Interest { read, produce, wake, wait, may_block, place, ..Interest::input(idle) }
@@ -350,7 +350,7 @@ impl Session for Ws {
                 let reason = idle_reason(self.context.config.timeouts.idle);
                 let mut outlet = Frames { sender: &mut self.sender, replies: out };
                 self.service.idle(&reason, &mut outlet);
-                // An offer that waited in vain ends nothing.
+                // An offer that waited too long does not end the connection.
                 return if self.sender.close_sent() { Next::Finish } else { Next::Continue };
             }
             copy::Event::Sent(count) => self.sent(count),
@@ -379,7 +379,7 @@ impl Session for Ws {
                 return Ok(Produced::Next(if closed { Next::Finish } else { Next::Continue }));
             }
             let mut waiting = std::mem::take(&mut self.waiting);
-            // Read long ago, but the peer could not be late while nothing was read.
+            // It was read earlier, but the peer cannot be late while nothing is read.
             let input = copy::Event::Bytes(&mut waiting);
             return Ok(Produced::Next(self.handle(input, Instant::now(), out)));
         };
@@ -412,13 +412,13 @@ impl Session for Ws {
             Say::ListEnd(end) => FileReply::ListEnd(end),
             Say::Refusal(refusal) => FileReply::Error(refusal),
         };
-        // After our Close nothing is sent, and nothing was asked for.
+        // After a Close this fails, and nothing was requested.
         let _ = self.sender.message(Kind::Text, reply.to_json().as_bytes(), out);
         Ok(Produced::Next(Next::Continue))
     }
 }
 
-/// The outlet of the own engine: frames appended to the replies.
+/// The outlet of the built-in implementation: appends frames to the replies.
 struct Frames<'a> {
     sender: &'a mut Sender,
     replies: &'a mut Vec<u8>,
@@ -426,7 +426,7 @@ struct Frames<'a> {
 
 impl Outlet for Frames<'_> {
     fn message(&mut self, kind: Kind, payload: &[u8]) {
-        // After our Close nothing may follow, and what a service still had to say is void.
+        // After a Close this fails, and the message is dropped.
         let _ = self.sender.message(kind, payload, self.replies);
     }
 
@@ -439,17 +439,18 @@ impl Outlet for Frames<'_> {
     }
 }
 
-/// Work that an interactive connection with compression does before others of its thread have their
-/// turn, in inflated bytes: about a tenth of a millisecond. A read of 64 KiB can inflate to 64 MiB.
+/// Work that an interactive connection with compression does before other connections of its thread
+/// get their turn, in inflated bytes: about a tenth of a millisecond. A read of 64 KiB can inflate
+/// to 64 MiB.
 const INFLATED_AT_ONCE: usize = 128 * 1024;
 
-/// What a piece of a message costs beside its bytes: zlib begins anew with up to 32 KiB of context,
-/// also for an empty message.
+/// Cost of a piece of a message beside its bytes: zlib restarts with up to 32 KiB of context, also
+/// for an empty message.
 const WORK_OF_A_PIECE: usize = 8 * 1024;
 
-/// What a stored candidate is decoded with: a piece at a time, in place.
+/// Buffer size for decoding a stored candidate in place, a piece at a time.
 const REWRITE_BUFFER: usize = 64 * 1024;
 
-/// Payload of a frame of a file: what a client that assembles messages takes without being asked,
-/// and much more than a header costs.
+/// Payload of a frame of a file: a size that clients which assemble messages accept by default, and
+/// much more than a header costs.
 const CONTENT_FRAME: usize = 256 * 1024;

@@ -1,4 +1,4 @@
-//! TLS in front of everything else: the handshake, and then the same sessions over plain text.
+//! TLS: the handshake, before the same sessions over plaintext.
 //!
 //! ```text
 //!   ClientHello ──► handshake, with a deadline ──► Wire: detection again, HTTP/2, library
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A session under TLS is the same as without: [`crate::layers`] decrypts its input and encrypts
-//! its output, so the drivers know nothing of it.
+//! its output, so the drivers are not involved.
 
 mod wire;
 
@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use crate::detect::First;
 use crate::unclassified::Permit;
 
-/// Shakes hands with a client whose ClientHello has begun. All of it must be complete within the
+/// Performs the handshake with a client whose ClientHello has begun. It must be complete within the
 /// time `allowed`, counted from the first byte.
 ///
 /// Cancel safe: no; the connection must then be closed.
@@ -62,7 +62,7 @@ pub(crate) async fn accept(
             Ok(MaybeTls::Tls(Box::new(Stream::new(parts))))
         }
         Err(error) => {
-            // So that the client reads the alert, though it has sent more already.
+            // The client can read the alert, even if it has sent more already.
             linger::close(&mut stream).await;
             Err(error)
         }

@@ -1,4 +1,4 @@
-//! A connection before its session: plain, or under TLS.
+//! A connection before its session, with or without TLS.
 
 use std::io;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct WireParts {
 }
 
 impl WireParts {
-    /// Nothing may wait to be written.
+    /// Splits a wire, which must have no unwritten output.
     pub(crate) fn of(wire: Wire) -> Self {
         match wire {
             MaybeTls::Plain(stream) => Self { stream, machine: None, plain: Vec::new() },
@@ -51,7 +51,7 @@ pub(crate) fn wire_of<Io: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// `TLS 1.3 TLS13_AES_128_GCM_SHA256`; nothing where nothing is encrypted.
+/// Returns `TLS 1.3 TLS13_AES_128_GCM_SHA256`; `None` without TLS.
 pub(crate) fn encryption(wire: &Wire) -> Option<String> {
     let (version, suite) = wire.machine()?.agreed()?;
     Some(format!("{version} {:?}", suite.suite()))
@@ -63,12 +63,12 @@ pub(crate) fn encryption(wire: &Wire) -> Option<String> {
 ///
 /// # Errors
 /// The error of writing, or `TimedOut`.
-pub(crate) async fn write(wire: &mut Wire, bytes: &[u8], patience: Duration) -> io::Result<()> {
+pub(crate) async fn write(wire: &mut Wire, bytes: &[u8], idle_timeout: Duration) -> io::Result<()> {
     let write = async {
         wire.write_all(bytes).await?;
         wire.flush().await
     };
-    timeout(patience, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    timeout(idle_timeout, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// Closes a connection so that the peer can read the final response.

@@ -60,13 +60,13 @@ impl Verifier {
         if self.known.contains(&Known::Certificate(got)) {
             return Ok(Outcome::Known);
         }
-        let vouched = match &self.authorities.verifier {
+        let signed = match &self.authorities.verifier {
             Some(authorities) => authorities
                 .verify_server_cert(certificate, chain, name, ocsp, now)
                 .map_err(|error| Untrusted::of(error, got)),
             None => Err(Untrusted::UnknownAuthority { got }),
         };
-        let Err(refused) = vouched else {
+        let Err(refused) = signed else {
             return Ok(Outcome::Authority { new: !self.known.contains(&Known::Authority) });
         };
         let may_sign = certificate::may_sign(certificate);

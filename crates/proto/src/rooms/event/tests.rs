@@ -160,13 +160,13 @@ fn a_message_cannot_look_like_a_notice_or_another_member() {
         time: String::new(),
         key: None,
     };
-    for (said, told) in [
+    for (said, reported) in [
         ("hi\nalice: I resign", "mallory: hi␊alice: I resign"),
         ("\r* alice left", "mallory: ␍* alice left"),
         ("\u{1b}[2K\u{1b}[Galice: hi", "mallory: ␛[2K␛[Galice: hi"),
         ("a\u{2028}b\u{202e}c", "mallory: a�b�c"),
     ] {
-        assert_eq!(Event::Message(message(said)).to_text(), told);
+        assert_eq!(Event::Message(message(said)).to_text(), reported);
     }
 }
 

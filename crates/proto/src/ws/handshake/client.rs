@@ -185,7 +185,7 @@ pub enum ResponseError {
     RepeatedSubprotocol,
     /// A subprotocol that was not offered.
     #[error("server chose subprotocol {name:?} that was not offered (RFC 6455 §4.1)")]
-    ForeignSubprotocol {
+    UnofferedSubprotocol {
         /// The received value.
         name: String,
     },
@@ -248,7 +248,7 @@ fn agreed_subprotocol(
             Some(ours) => Ok(Some((*ours).to_owned())),
             None => {
                 let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
-                Err(ResponseError::ForeignSubprotocol { name })
+                Err(ResponseError::UnofferedSubprotocol { name })
             }
         },
     }
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(with(&[]).unwrap().subprotocol, None);
         for name in ["c", "A", "a, b", ""] {
             let field = format!("Sec-WebSocket-Protocol: {name}");
-            let expected = Err(ResponseError::ForeignSubprotocol { name: name.to_owned() });
+            let expected = Err(ResponseError::UnofferedSubprotocol { name: name.to_owned() });
             assert_eq!(with(&[&field]), expected);
         }
         let twice = with(&["Sec-WebSocket-Protocol: a", "Sec-WebSocket-Protocol: a"]);

@@ -109,7 +109,7 @@ pub enum Refusal {
     Content,
     /// A page of another host opened the connection.
     #[error("origin {origin} is neither this host, {host}, nor an allowed origin (RFC 6455 §10.2)")]
-    ForeignOrigin {
+    CrossOrigin {
         /// The received value; `null` if it is not text.
         origin: String,
         /// Host and port of the request.
@@ -123,7 +123,7 @@ impl Refusal {
         match self {
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoUpgrade | Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
-            Self::ForeignOrigin { .. } => StatusCode::FORBIDDEN,
+            Self::CrossOrigin { .. } => StatusCode::FORBIDDEN,
             Self::HttpVersion { .. }
             | Self::NoConnectionUpgrade
             | Self::MissingKey
@@ -203,7 +203,7 @@ pub fn check_origin(head: &RequestHead, policy: OriginPolicy<'_>) -> Result<(), 
     if is_same_host(origin, head.host()) || is_allowed() {
         return Ok(());
     }
-    Err(Refusal::ForeignOrigin { origin: origin.to_owned(), host: head.host().to_owned() })
+    Err(Refusal::CrossOrigin { origin: origin.to_owned(), host: head.host().to_owned() })
 }
 
 /// Returns whether a page from `origin` is of `host`. A missing port is the default of the origin's

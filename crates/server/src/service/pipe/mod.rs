@@ -123,7 +123,7 @@ impl Pipes {
         rendezvous.sender = Some(pipe.clone());
         rendezvous.begin_if_all_are_there();
         let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
-        Ok(PipeSender { pipes, key, pipe, gathered: Vec::new(), wait, until, heard: None })
+        Ok(PipeSender { pipes, key, pipe, gathered: Vec::new(), wait, until, last_content: None })
     }
 
     /// Registers a receiver, which waits for a sender and for the other receivers. Where its

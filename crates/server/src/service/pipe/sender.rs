@@ -22,7 +22,7 @@ pub(crate) struct PipeSender {
     pub(super) wait: Duration,
     pub(super) until: Option<Instant>,
     /// When the last content arrived.
-    pub(super) heard: Option<Instant>,
+    pub(super) last_content: Option<Instant>,
 }
 
 /// What follows after a time without content from a sender.
@@ -67,7 +67,12 @@ impl PipeSender {
             let progress = self.pipe.lock();
             (progress.begun?, progress.resumed_at)
         };
-        Some(begun.max(resumed_at.unwrap_or(begun)).max(self.heard.unwrap_or(begun)).elapsed())
+        Some(
+            begun
+                .max(resumed_at.unwrap_or(begun))
+                .max(self.last_content.unwrap_or(begun))
+                .elapsed(),
+        )
     }
 
     /// Decides what follows after a time without content, or after a wait: the pipe continues
@@ -97,7 +102,7 @@ impl PipeSender {
     /// Accepts a piece, which [`Self::pass_on`] sends.
     pub(crate) fn write(&mut self, piece: &[u8]) {
         self.gathered.extend_from_slice(piece);
-        self.heard = Some(Instant::now());
+        self.last_content = Some(Instant::now());
     }
 
     /// Sends the accepted pieces to the receivers.

@@ -37,7 +37,7 @@ fn drain(receiver: &PipeReceiver) -> (Vec<u8>, Output) {
 }
 
 #[test]
-fn it_begins_when_all_are_there_and_each_gets_all() {
+fn a_pipe_begins_when_all_are_connected_and_each_receives_all() {
     let pipes = pipes();
     let first = take(&pipes, "a").unwrap();
     let mut sender = give(&pipes, "a", 2).unwrap();
@@ -69,7 +69,7 @@ fn it_begins_when_all_are_there_and_each_gets_all() {
 }
 
 #[test]
-fn bp_the_fullest_queue_holds_the_giver_until_half_of_it_is_gone() {
+fn bp_the_fullest_queue_stops_the_sender_until_half_of_it_is_read() {
     let pipes = pipes();
     let mut sender = give(&pipes, "a", 2).unwrap();
     let (fast, slow) = (take(&pipes, "a").unwrap(), take(&pipes, "a").unwrap());
@@ -95,7 +95,7 @@ fn bp_the_fullest_queue_holds_the_giver_until_half_of_it_is_gone() {
 }
 
 #[test]
-fn crumbs_of_one_read_are_one_piece() {
+fn the_pieces_of_one_read_become_one() {
     let pipes = pipes();
     let mut sender = give(&pipes, "a", 1).unwrap();
     let receiver = take(&pipes, "a").unwrap();
@@ -124,39 +124,39 @@ fn a_buffer_holds_pieces_as_well_as_bytes() {
 
 /// Applies only where the session of the receiver cannot check it.
 #[test]
-fn a_taker_that_takes_nothing_for_too_long_is_left_behind() {
-    const PATIENCE: Duration = Duration::from_millis(50);
+fn a_receiver_that_reads_nothing_for_too_long_is_removed() {
+    const TIMEOUT: Duration = Duration::from_millis(50);
     let pipes = pipes();
     let key = "a".parse().unwrap();
     let mut sender = give(&pipes, "a", 3).unwrap();
-    let seen = pipes.take(peer(1), &key, Some(PATIENCE)).unwrap();
-    let blocked = pipes.take(peer(1), &key, Some(PATIENCE)).unwrap();
-    let unseen = pipes.take(peer(1), &key, None).unwrap();
+    let reading = pipes.take(peer(1), &key, Some(TIMEOUT)).unwrap();
+    let blocked = pipes.take(peer(1), &key, Some(TIMEOUT)).unwrap();
+    let unchecked = pipes.take(peer(1), &key, None).unwrap();
     push(&mut sender, &[1; BUFFER]);
     let until = sender.waits_for().unwrap().until.unwrap();
-    drain(&seen);
+    drain(&reading);
     std::thread::sleep(until.saturating_duration_since(Instant::now()));
     assert!(sender.remove_slow_receivers() && !sender.remove_slow_receivers());
     assert!(matches!(blocked.next(&mut [0; 9]), Output::Broken(_)));
     drop(blocked);
     // No other receiver can be overdue.
     assert_eq!(sender.waits_for().unwrap().until, None);
-    assert_eq!(drain(&unseen), (vec![1; BUFFER], Output::Nothing));
+    assert_eq!(drain(&unchecked), (vec![1; BUFFER], Output::Nothing));
     assert!(sender.pipe.lock().resumed_at >= Some(until), "its silence is counted from here");
     // A receiver may also fail to read the end.
     sender.end();
     let until = sender.waits_for().unwrap().until.unwrap();
-    unseen.finish();
+    unchecked.finish();
     std::thread::sleep(until.saturating_duration_since(Instant::now()));
     assert!(sender.remove_slow_receivers());
     let piped = sender.outcome().unwrap().unwrap();
     assert_eq!((piped.receivers, piped.gone), (1, 2));
-    drop(seen);
+    drop(reading);
     assert_eq!(sender.outcome().unwrap().unwrap(), piped);
 }
 
 #[test]
-fn a_giver_that_breaks_off_breaks_every_taker() {
+fn an_interrupted_sender_interrupts_every_receiver() {
     let pipes = pipes();
     let mut sender = give(&pipes, "a", 1).unwrap();
     let receiver = take(&pipes, "a").unwrap();
@@ -173,7 +173,7 @@ fn a_giver_that_breaks_off_breaks_every_taker() {
 }
 
 #[test]
-fn a_taker_that_goes_away_is_told_and_the_last_one_ends_it() {
+fn a_receiver_that_leaves_is_counted_and_the_last_one_ends_the_pipe() {
     let pipes = pipes();
     let mut sender = give(&pipes, "a", 2).unwrap();
     let (stays, goes) = (take(&pipes, "a").unwrap(), take(&pipes, "a").unwrap());
@@ -193,7 +193,7 @@ fn a_taker_that_goes_away_is_told_and_the_last_one_ends_it() {
 }
 
 #[test]
-fn a_key_has_one_giver_and_a_taker_too_many_waits_for_the_next() {
+fn a_key_has_one_sender_and_a_surplus_receiver_waits_for_the_next() {
     let pipes = pipes();
     let sender = give(&pipes, "a", 1).unwrap();
     let refusal = give(&pipes, "a", 1).unwrap_err();
@@ -209,7 +209,7 @@ fn a_key_has_one_giver_and_a_taker_too_many_waits_for_the_next() {
 }
 
 #[test]
-fn pipes_and_those_who_wait_for_one_are_bounded_and_freed() {
+fn pipes_and_waiting_clients_are_bounded_and_freed() {
     let pipes = pipes();
     let (sender, receiver) = (give(&pipes, "a", 1).unwrap(), take(&pipes, "b").unwrap());
     assert_eq!(give(&pipes, "c", 1).unwrap_err().code, RefusalCode::Busy);
@@ -222,7 +222,7 @@ fn pipes_and_those_who_wait_for_one_are_bounded_and_freed() {
 }
 
 #[test]
-fn who_waited_in_vain_is_told_for_what() {
+fn the_reason_of_a_pipe_that_never_began_names_the_missing_side() {
     let pipes = pipes();
     let sender = give(&pipes, "a", 1).unwrap();
     assert_eq!(sender.never_began().to_string(), "no receiver connected to this pipe within 60s");
@@ -240,7 +240,7 @@ fn who_waited_in_vain_is_told_for_what() {
 }
 
 #[test]
-fn one_address_cannot_take_all_keys() {
+fn one_address_cannot_use_all_keys() {
     let pipes = Arc::new(Pipes::new(PipeLimits { pipes: 100, ..PipeLimits::default() }));
     let take = |address: u8, key: usize| {
         pipes.take(peer(address), &format!("k{key}").parse().unwrap(), None)

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_after_an_event_is_told_and_what_is_missing_is_counted() {
+    fn events_after_an_id_are_sent_and_missing_ones_counted() {
         let history = history(5, usize::MAX, 10);
         for (since, lost, expected) in [
             (10, None, &[][..]),

@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    async fn told(listener: &Listener) -> String {
+    async fn next_text(listener: &Listener) -> String {
         let bytes = listener.next().await.unwrap();
         String::from_utf8(bytes.to_vec()).unwrap()
     }
@@ -227,21 +227,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tasks_are_told_what_is_said_and_leave_when_they_are_dropped() {
+    async fn tasks_receive_messages_and_leave_when_they_are_dropped() {
         let listeners = listeners(RoomLimits::default());
         let draining = CancellationToken::new();
         let running = tokio::spawn(listeners.clone().run(draining.clone()));
         let (one, two) = (listen(&listeners), listen(&listeners));
         post(&listeners, "hello");
-        let first = told(&one).await;
+        let first = next_text(&one).await;
         assert!(first.ends_with("data: bob: hello\n\n"), "{first:?}");
-        assert!(told(&two).await.ends_with("data: bob: hello\n\n"));
+        assert!(next_text(&two).await.ends_with("data: bob: hello\n\n"));
         let lobby: RoomName = "lobby".parse().unwrap();
         assert_eq!(listeners.rooms.look(&lobby).unwrap().0.listeners, 2);
         drop(one);
         assert_eq!(listeners.rooms.look(&lobby).unwrap().0.listeners, 1);
         post(&listeners, "again");
-        assert!(told(&two).await.ends_with("data: bob: again\n\n"));
+        assert!(next_text(&two).await.ends_with("data: bob: again\n\n"));
         draining.cancel();
         running.await.unwrap();
     }
@@ -252,10 +252,10 @@ mod tests {
             let Subscribers { groups, mailboxes } = &mut *listeners.lock();
             groups.deliver(mailboxes);
         };
-        let desk_that = |slow_reader| {
+        let with_policy = |slow_reader| {
             listeners(RoomLimits { queue: 1000, slow_reader, ..RoomLimits::default() })
         };
-        let listeners = desk_that(SlowReader::Drop);
+        let listeners = with_policy(SlowReader::Drop);
         let slow = listen(&listeners);
         for _ in 0..20 {
             post(&listeners, &"x".repeat(300));
@@ -264,23 +264,23 @@ mod tests {
         assert!(listeners.lock().mailboxes.queued(slow.key) <= 1000);
         let (mut events, mut lost) = (0, String::new());
         while lost.is_empty() {
-            let told = told(&slow).await;
-            events += told.matches("data: bob: ").count();
-            if told.contains(" lost") {
-                lost = told;
+            let text = next_text(&slow).await;
+            events += text.matches("data: bob: ").count();
+            if text.contains(" lost") {
+                lost = text;
             }
         }
         assert!(lost.contains(&format!("{} events", 20 - events)), "{events} heard: {lost}");
 
-        let listeners = desk_that(SlowReader::Close);
+        let listeners = with_policy(SlowReader::Close);
         let slow = listen(&listeners);
         for _ in 0..20 {
             post(&listeners, &"x".repeat(300));
             deliver(&listeners);
         }
         let mut last = String::new();
-        while let Some(told) = slow.next().await {
-            last = String::from_utf8(told.to_vec()).unwrap();
+        while let Some(text) = slow.next().await {
+            last = String::from_utf8(text.to_vec()).unwrap();
         }
         assert!(last.contains("you read too slowly"), "{last}");
     }

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_nobody_waits() {
+    fn without_a_rate_no_member_waits() {
         let (now, mut rate) = (Instant::now(), Rate::new(None));
         (0..1_000_000).for_each(|_| rate.spend(now));
         assert_eq!(rate.wake(now), None);

@@ -26,7 +26,7 @@ fn enter(rooms: &Rooms, words: &str) -> (Entry, String) {
 
 fn say(entry: &mut Entry, text: &str) {
     let line = Line::Command(Command::Say { text: text.to_owned(), key: None });
-    entry.member.handle(line, Instant::now(), &mut |told| panic!("{told}"));
+    entry.member.handle(line, Instant::now(), &mut |output| panic!("{output}"));
 }
 
 /// Returns all pending lines of a thread.
@@ -40,20 +40,20 @@ fn due(rooms: &Rooms, shard: usize) -> String {
 }
 
 #[test]
-fn nicknames_are_told_apart_and_free_again() {
+fn nicknames_are_unique_and_can_be_reused() {
     let rooms = rooms(RoomLimits::default());
-    let (one, told) = enter(&rooms, "as=bob");
-    assert_eq!(told, "* you are bob in lobby; here: no other members\n");
-    let (two, told) = enter(&rooms, "as=bob&history=0");
-    assert_eq!(told, "* you are bob-2 in lobby; here: bob\n");
-    let (_three, told) = enter(&rooms, "as=bob&history=0");
-    assert_eq!(told, "* you are bob-3 in lobby; here: bob, bob-2\n");
+    let (one, output) = enter(&rooms, "as=bob");
+    assert_eq!(output, "* you are bob in lobby; here: no other members\n");
+    let (two, output) = enter(&rooms, "as=bob&history=0");
+    assert_eq!(output, "* you are bob-2 in lobby; here: bob\n");
+    let (_three, output) = enter(&rooms, "as=bob&history=0");
+    assert_eq!(output, "* you are bob-3 in lobby; here: bob, bob-2\n");
     drop((one, two));
     assert_eq!(enter(&rooms, "as=bob&history=0").1, "* you are bob in lobby; here: bob-3\n");
 }
 
 #[test]
-fn all_threads_are_told_the_same_in_the_same_order() {
+fn all_threads_receive_the_same_events_in_the_same_order() {
     let rooms = rooms(RoomLimits::default());
     let (mut alice, _) = enter(&rooms, "as=alice");
     let mut out = Vec::new();
@@ -70,7 +70,7 @@ fn all_threads_are_told_the_same_in_the_same_order() {
 }
 
 #[test]
-fn who_comes_back_is_told_what_happened_meanwhile_and_what_is_gone() {
+fn a_returning_member_receives_missed_events_and_the_number_of_lost_ones() {
     let rooms = rooms(RoomLimits { history: 3, ..RoomLimits::default() });
     let (mut alice, _) = enter(&rooms, "as=alice");
     say(&mut alice, "one");
@@ -81,23 +81,23 @@ fn who_comes_back_is_told_what_happened_meanwhile_and_what_is_gone() {
     assert_eq!(enter(&rooms, &since).1, "alice: two\nalice: three\n");
     say(&mut alice, "four");
     say(&mut alice, "five");
-    let told = enter(&rooms, &since).1;
-    assert_eq!(told, "* 1 event lost\nalice: three\nalice: four\nalice: five\n");
-    let told = enter(&rooms, "since=zzzzzz-2").1;
-    assert_eq!(told, "* events lost\nalice: three\nalice: four\nalice: five\n");
+    let output = enter(&rooms, &since).1;
+    assert_eq!(output, "* 1 event lost\nalice: three\nalice: four\nalice: five\n");
+    let output = enter(&rooms, "since=zzzzzz-2").1;
+    assert_eq!(output, "* events lost\nalice: three\nalice: four\nalice: five\n");
 }
 
 #[test]
-fn a_crowd_is_not_told_who_joins_and_leaves() {
+fn large_rooms_have_no_notices_of_joins_and_leaves() {
     let rooms = rooms(RoomLimits { notices: 2, ..RoomLimits::default() });
     let (alice, _) = enter(&rooms, "as=alice");
     let (bob, _) = enter(&rooms, "as=bob");
     assert_eq!(due(&rooms, 0), "* alice joined\n* bob joined\n");
-    let (carol, told) = enter(&rooms, "as=carol&history=0");
-    assert_eq!(told, "* you are carol in lobby; here: alice, bob\n");
+    let (carol, output) = enter(&rooms, "as=carol&history=0");
+    assert_eq!(output, "* you are carol in lobby; here: alice, bob\n");
     // A listener causes no notice.
-    let (listener, told) = enter(&rooms, "history=0");
-    assert_eq!((told.as_str(), due(&rooms, 0).as_str()), ("", ""));
+    let (listener, output) = enter(&rooms, "history=0");
+    assert_eq!((output.as_str(), due(&rooms, 0).as_str()), ("", ""));
     drop(listener);
     drop((alice, bob, carol));
     let all = rooms.look(&"lobby".parse().unwrap()).unwrap();
@@ -105,7 +105,7 @@ fn a_crowd_is_not_told_who_joins_and_leaves() {
 }
 
 #[test]
-fn rooms_are_bounded_and_empty_ones_give_way_in_time() {
+fn rooms_are_bounded_and_empty_ones_expire() {
     let rooms = rooms(RoomLimits { rooms: 2, ..RoomLimits::default() });
     let post = |name: &str| rooms.post(peer(1), &name.parse().unwrap(), None, "hi".to_owned());
     post("one").unwrap();
@@ -119,7 +119,7 @@ fn rooms_are_bounded_and_empty_ones_give_way_in_time() {
 }
 
 #[test]
-fn what_is_posted_too_often_is_refused() {
+fn messages_beyond_the_rate_of_a_room_are_refused() {
     let rooms = Rooms::new(RoomLimits { rate: Some(5), ..RoomLimits::default() }, 1);
     let post = || rooms.post(peer(1), &"lobby".parse().unwrap(), None, "hi".to_owned());
     (0..5).for_each(|_| {

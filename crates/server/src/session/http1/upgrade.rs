@@ -72,7 +72,7 @@ impl Http1 {
                 Ok(acceptance) => acceptance,
                 Err(refusal) => {
                     let why = match &refusal {
-                        Refusal::ForeignOrigin { .. } => Why::Origin,
+                        Refusal::CrossOrigin { .. } => Why::Origin,
                         _ => Why::Request,
                     };
                     let reason = refusal.to_string();

@@ -1,5 +1,5 @@
-//! The echo service behind messages: each must be whole within `Timeouts::message`, as it is kept
-//! until then.
+//! The echo service with messages: each must be complete within `Timeouts::message`, because it is
+//! buffered until then.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ pub(crate) struct MessageEcho {
     source: Source,
     echo: Echo,
     pub(in crate::session) due: Due,
-    /// A message ended in the bytes at hand.
+    /// Whether a message ended in the current bytes.
     answered: bool,
 }
 
@@ -40,8 +40,7 @@ impl MessageEcho {
             self.due.end();
             self.answered = true;
         }
-        // What came whole in one read goes back from where it is: no more of it is held than of
-        // that read.
+        // A message in one read is returned from the read buffer, without another copy.
         if piece.end && self.echo.is_idle() {
             return outlet.message(piece.kind, piece.data);
         }
@@ -52,20 +51,19 @@ impl MessageEcho {
         }
     }
 
-    /// What was answered before is on the wire.
+    /// Records that earlier replies were written.
     pub(in crate::session) fn replied(&mut self) {
         self.echo.replied();
     }
 
-    /// All bytes that were read at `at` have been taken.
+    /// Records that all bytes that were read at `at` were handled.
     pub(in crate::session) fn taken(&mut self, between_messages: bool, at: Instant) {
         let answered = std::mem::take(&mut self.answered);
         if between_messages {
             self.due.end();
         } else if !answered {
-            // A message that began behind the end of another one counts from the next read: until
-            // the answer to that one is taken nothing is read, and the peer could not help being
-            // late.
+            // The time of a message after the end of another one counts from the next read: nothing
+            // is read until the reply is written, which the peer could not influence.
             self.due.begin(at);
         }
     }

@@ -346,7 +346,7 @@ impl MessageFiles {
     pub(in crate::session) fn late(&mut self, outlet: &mut dyn Outlet) {
         let reason = self.due.reason("a text message");
         self.due.end();
-        // The client may have been stopped, so it may try again.
+        // The client may have been suspended, so it may retry.
         let refusal = self.out_of_place(Refusal::new(RefusalCode::Interrupted, reason.clone()));
         // The content before an incomplete `end` message is kept.
         self.broken(&reason);

@@ -144,8 +144,7 @@ impl MessageService {
         }
     }
 
-    /// Returns the instant before which no further message is handled, as its member exceeded the
-    /// rate of a room.
+    /// Returns when the next message is handled, if its member exceeded the rate limit of a room.
     pub(super) fn wake(&self, now: Instant) -> Option<Instant> {
         match self {
             Self::Room(room) => room.wake(now),
@@ -213,18 +212,18 @@ pub(super) struct Piece<'a> {
 
 /// The replies of a service; the engine encodes them.
 pub(super) trait Outlet {
-    /// Sends a whole message.
+    /// Sends a complete message.
     fn message(&mut self, kind: Kind, payload: &[u8]);
     /// Sends a whole message without copying it, where the engine can.
     fn owned_message(&mut self, kind: Kind, payload: Vec<u8>) {
         self.message(kind, &payload);
     }
-    /// Begins the closing handshake, or answers the peer's.
+    /// Begins or completes the closing handshake.
     fn close(&mut self, code: Option<CloseCode>, reason: &str);
     /// Closes with the code of the refusal.
     fn refuse(&mut self, refusal: &Refusal) {
         let whole = refusal.hint.as_ref().map(|hint| format!("{}; {hint}", refusal.message));
-        // A hint is no use without its end.
+        // A truncated hint is useless.
         let reason = whole.filter(|whole| whole.len() <= MAX_REASON);
         let reason = reason.unwrap_or_else(|| refusal.message.clone());
         self.close(Some(refusal.code.meaning().close), &reason);

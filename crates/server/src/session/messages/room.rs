@@ -1,5 +1,5 @@
-//! A room behind messages: plain text, or JSON of `anyport.chat.1`. Each message must be whole
-//! within `Timeouts::message`, as it is kept until then.
+//! A room with messages: plain text, or JSON of `anyport.chat.1`. Each message must be complete
+//! within `Timeouts::message`, because it is buffered until then.
 
 use std::time::Instant;
 
@@ -18,21 +18,21 @@ pub(crate) struct MessageRoom {
     context: Context,
     source: Source,
     join: Join,
-    /// None until it has entered.
+    /// `None` until it has joined.
     member: Option<Member>,
-    /// What came with the opening handshake in one read.
+    /// Messages that arrived in the same read as the opening handshake.
     early: Vec<Result<Line, CommandError>>,
-    /// A message that is not whole.
+    /// An incomplete message.
     text: Vec<u8>,
     share: Share,
-    /// Work of inflating that no message has paid for, in bytes.
+    /// Work of inflating that was not charged to a message yet, in bytes.
     inflated: usize,
     pub(in crate::session) due: Due,
 }
 
 impl MessageRoom {
     pub(in crate::session) fn new(context: &Context, source: Source, mut join: Join) -> Self {
-        // Whoever opens a WebSocket may speak, and needs a name for that.
+        // A WebSocket client may send messages, which needs a nickname.
         join.nick.get_or_insert_with(guest);
         Self {
             context: context.clone(),
@@ -72,7 +72,7 @@ impl MessageRoom {
     /// Handles the input that arrived before it joined.
     pub(in crate::session) fn catch_up(&mut self, outlet: &mut dyn Outlet) {
         for line in std::mem::take(&mut self.early) {
-            self.hear(line, Instant::now(), outlet);
+            self.handle(line, Instant::now(), outlet);
         }
     }
 
@@ -80,7 +80,7 @@ impl MessageRoom {
         self.member.as_ref().and_then(|member| member.wake(now))
     }
 
-    /// Counts the work of inflating against the rate of the member, beyond what a message may have.
+    /// Charges inflating against the rate limit of the member, beyond what a message includes.
     pub(in crate::session) fn inflated(&mut self, work: usize, at: Instant) {
         self.inflated += work;
         let Some(member) = &mut self.member else { return };
@@ -110,7 +110,7 @@ impl MessageRoom {
         }
     }
 
-    /// All bytes that were read at `at` have been taken.
+    /// Records that all bytes that were read at `at` were handled.
     pub(in crate::session) fn taken(&mut self, between_messages: bool, at: Instant) {
         if between_messages {
             self.due.end();
@@ -127,8 +127,8 @@ impl MessageRoom {
         self.context.refused(protocol, reason);
     }
 
-    /// Ends the membership of a peer that was silent or late. A client of the JSON form reads that
-    /// it may join again.
+    /// Ends the membership of an idle or late peer. A client of the JSON form is told that it may
+    /// join again.
     pub(in crate::session) fn idle(&self, reason: &str, outlet: &mut dyn Outlet) {
         let refusal = Refusal::new(RefusalCode::Interrupted, reason);
         if self.join.json {
@@ -141,23 +141,23 @@ impl MessageRoom {
     fn whole(&mut self, text: &[u8], at: Instant, outlet: &mut dyn Outlet) {
         let most = self.context.config.limits.room_message;
         let line = if self.join.json {
-            // The receiver has checked that it is UTF-8.
+            // The receiver has validated UTF-8.
             let text = std::str::from_utf8(text).map_err(|_| CommandError::NotUtf8);
             text.and_then(|text| Command::from_json(text, most)).map(Line::Command)
         } else {
-            // Tools that send lines send their ends too.
+            // Tools that send lines include the line end.
             Command::from_line(text.strip_suffix(b"\n").unwrap_or(text), most)
         };
         if self.member.is_some() {
-            self.hear(line, at, outlet);
+            self.handle(line, at, outlet);
         } else {
             self.early.push(line);
         }
     }
 
-    fn hear(&mut self, line: Result<Line, CommandError>, now: Instant, outlet: &mut dyn Outlet) {
+    fn handle(&mut self, line: Result<Line, CommandError>, now: Instant, outlet: &mut dyn Outlet) {
         let Some(member) = &mut self.member else { return };
-        // It spends the rate itself, unless there is nothing in it.
+        // The rate limit is charged by `handle`, except for an empty line.
         if line != Ok(Line::Nothing) {
             self.inflated = self.inflated.saturating_sub(INFLATED_FOR_A_MESSAGE);
         }
@@ -169,7 +169,7 @@ impl MessageRoom {
     }
 }
 
-/// Work of inflating that counts as one message of the rate, in bytes: a page of text, in one
+/// Work of inflating that counts as one message of the rate limit, in bytes: a page of text in one
 /// piece. A long message counts as several, so that a member with compression costs at most 1.6
 /// MB/s of inflating and parsing.
 const INFLATED_FOR_A_MESSAGE: usize = 16 * 1024;
