@@ -2,8 +2,6 @@
 
 use std::str::FromStr;
 
-use super::DetectedProtocol;
-
 /// The protocols that a listener accepts, written as `raw,http,ws,frames,tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
@@ -50,22 +48,6 @@ impl Allowed {
     #[must_use]
     pub fn is_only_tls(self) -> bool {
         self == Self::NONE.allow(ProtocolName::Tls)
-    }
-
-    /// Returns whether to run the probe of `protocol`.
-    pub(super) const fn probes(self, protocol: DetectedProtocol) -> bool {
-        self.detect
-            && match protocol {
-                DetectedProtocol::Tls => self.tls,
-                DetectedProtocol::Http2 => self.http,
-                // An opening handshake is an HTTP request; the session refuses what is not
-                // accepted.
-                DetectedProtocol::Http1 => self.http || self.ws,
-                DetectedProtocol::Preface | DetectedProtocol::Raw => self.raw,
-                DetectedProtocol::FrameCandidate => self.frames,
-                // Where all input is raw bytes, such a header is content.
-                DetectedProtocol::Proxy => self.http || self.ws || self.frames || self.tls,
-            }
     }
 }
 

@@ -14,7 +14,7 @@
 //! ```
 
 pub use allowed::{Allowed, ProtocolName, UnknownProtocol};
-pub use reason::{Candidates, Decision, End, Reason, decide};
+pub use reason::{Candidates, Reason};
 
 use std::fmt;
 
@@ -50,6 +50,17 @@ pub enum DetectedProtocol {
 }
 
 impl DetectedProtocol {
+    /// All protocols, in the order of their precedence.
+    pub const ALL: [Self; 7] = [
+        Self::Tls,
+        Self::Http2,
+        Self::Http1,
+        Self::Preface,
+        Self::FrameCandidate,
+        Self::Proxy,
+        Self::Raw,
+    ];
+
     /// Returns the name in log fields and counters.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -60,6 +71,19 @@ impl DetectedProtocol {
             Self::FrameCandidate => "frame-candidate",
             Self::Proxy => "proxy",
             Self::Raw => "raw",
+        }
+    }
+
+    /// Returns what such input begins with, in words.
+    const fn opening(self) -> &'static str {
+        match self {
+            Self::Tls => "a TLS ClientHello",
+            Self::Http2 => "the HTTP/2 preface",
+            Self::Http1 => "an HTTP request line",
+            Self::Preface => "anyport's preface",
+            Self::FrameCandidate => "a masked frame header",
+            Self::Proxy => "a PROXY protocol header",
+            Self::Raw => "raw bytes",
         }
     }
 }
@@ -82,6 +106,81 @@ pub enum Detection {
     },
 }
 
+/// A detection result with its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// The detected protocol.
+    pub protocol: DetectedProtocol,
+    /// The reason.
+    pub reason: Reason,
+}
+
+/// The end of the wait for more bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// The detection deadline passed.
+    Deadline,
+    /// The client closed its sending direction.
+    OfStream,
+    /// The connection was evicted.
+    NoPermit,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deadline => "detection timeout",
+            Self::OfStream => "end of stream",
+            Self::NoPermit => "evicted (too many unclassified connections)",
+        })
+    }
+}
+
+/// Classifies the first bytes of a connection, with the reason. Returns `None` while unclassified.
+/// With an `end`, unclassified input is raw, except for an incomplete PROXY protocol header whose
+/// rest may still arrive.
+pub fn decide(
+    prefix: &[u8],
+    limits: &Limits,
+    allowed: Allowed,
+    end: Option<End>,
+) -> Option<Decision> {
+    let among = |prefix| detect_among(prefix, limits, allowed);
+    let protocol = match (among(prefix), end) {
+        (Detection::Known(protocol), _) => protocol,
+        (Detection::NeedMore { .. }, None) => return None,
+        (Detection::NeedMore { .. }, Some(end)) => {
+            let candidates = Candidates::of(prefix, limits, allowed);
+            let reason = Reason::Ended { end, bytes: prefix.len(), candidates };
+            let is_proxy =
+                end != End::OfStream && PROXY.is_probed(allowed) && proxy::is_candidate(prefix);
+            let protocol = if is_proxy { DetectedProtocol::Proxy } else { DetectedProtocol::Raw };
+            return Some(Decision { protocol, reason });
+        }
+    };
+    // A known result stays, so bisection finds the byte that decided.
+    let (mut shortest, mut longest) = (0, prefix.len());
+    while shortest < longest {
+        let middle = shortest.midpoint(longest);
+        match among(prefix.get(..middle).unwrap_or(prefix)) {
+            Detection::Known(_) => longest = middle,
+            Detection::NeedMore { .. } => shortest = middle + 1,
+        }
+    }
+    let decided = prefix.get(..longest).unwrap_or(prefix);
+    let reason = match (protocol, decided.split_last()) {
+        (DetectedProtocol::Raw, Some((byte, before))) => {
+            reason::raw_reason(decided, *byte, before, limits, allowed)
+        }
+        // Decided before the first byte.
+        (DetectedProtocol::Raw, None) => Reason::Forced { candidates: Candidates::default() },
+        (DetectedProtocol::FrameCandidate, _) => Reason::Frame(*prefix.first().unwrap_or(&0)),
+        (opening, _) => Reason::Opening(opening),
+    };
+    Some(Decision { protocol, reason })
+}
+
 /// Classifies the first bytes of a connection. Call it again with a longer prefix, always from the
 /// first byte.
 pub fn detect(prefix: &[u8], limits: &Limits) -> Detection {
@@ -92,11 +191,9 @@ pub fn detect(prefix: &[u8], limits: &Limits) -> Detection {
 /// even if raw is not accepted: the caller decides what follows.
 pub fn detect_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Detection {
     let mut pending: Option<usize> = None;
-    for (protocol, probe) in
-        PRECEDENCE.into_iter().filter(|(protocol, _)| allowed.probes(*protocol))
-    {
-        match (probe(prefix, limits), pending) {
-            (Probe::Yes, None) => return Detection::Known(protocol),
+    for row in PRECEDENCE.into_iter().filter(|row| row.is_probed(allowed)) {
+        match ((row.probe)(prefix, limits), pending) {
+            (Probe::Yes, None) => return Detection::Known(row.protocol),
             // A probe of higher precedence is still undecided, so this result cannot count yet.
             (Probe::Yes, Some(_)) => break,
             (Probe::NeedMore { at_least }, None) => pending = Some(at_least),
@@ -151,18 +248,59 @@ fn opens_with(prefix: &[u8], opening: &[u8]) -> Probe {
     }
 }
 
-type ProbeFn = fn(&[u8], &Limits) -> Probe;
+/// How one protocol is detected.
+#[derive(Clone, Copy)]
+struct Row {
+    protocol: DetectedProtocol,
+    /// Whether a listener with these protocols accepts it.
+    is_accepted: fn(Allowed) -> bool,
+    probe: fn(&[u8], &Limits) -> Probe,
+}
+
+impl Row {
+    fn is_probed(self, allowed: Allowed) -> bool {
+        allowed.detect && (self.is_accepted)(allowed)
+    }
+}
 
 /// Highest precedence first. At most one probe confirms a prefix; the order only determines which
 /// one runs first.
-const PRECEDENCE: [(DetectedProtocol, ProbeFn); 6] = [
-    (DetectedProtocol::Tls, |prefix, _| tls::probe(prefix)),
-    (DetectedProtocol::Http2, |prefix, _| http2::probe(prefix)),
-    (DetectedProtocol::Http1, |prefix, limits| http1::probe(prefix, limits.request_line)),
-    (DetectedProtocol::Preface, |prefix, _| preface::probe(prefix)),
-    (DetectedProtocol::FrameCandidate, |prefix, _| ws_frame::probe(prefix)),
-    (DetectedProtocol::Proxy, |prefix, _| proxy::probe(prefix)),
+const PRECEDENCE: [Row; 6] = [
+    Row {
+        protocol: DetectedProtocol::Tls,
+        is_accepted: |allowed| allowed.tls,
+        probe: |prefix, _| tls::probe(prefix),
+    },
+    Row {
+        protocol: DetectedProtocol::Http2,
+        is_accepted: |allowed| allowed.http,
+        probe: |prefix, _| http2::probe(prefix),
+    },
+    Row {
+        protocol: DetectedProtocol::Http1,
+        // An opening handshake is an HTTP request; the session refuses what is not accepted.
+        is_accepted: |allowed| allowed.http || allowed.ws,
+        probe: |prefix, limits| http1::probe(prefix, limits.request_line),
+    },
+    Row {
+        protocol: DetectedProtocol::Preface,
+        is_accepted: |allowed| allowed.raw,
+        probe: |prefix, _| preface::probe(prefix),
+    },
+    Row {
+        protocol: DetectedProtocol::FrameCandidate,
+        is_accepted: |allowed| allowed.frames,
+        probe: |prefix, _| ws_frame::probe(prefix),
+    },
+    PROXY,
 ];
+
+const PROXY: Row = Row {
+    protocol: DetectedProtocol::Proxy,
+    // Where all input is raw bytes, such a header is content.
+    is_accepted: |allowed| allowed.http || allowed.ws || allowed.frames || allowed.tls,
+    probe: |prefix, _| proxy::probe(prefix),
+};
 
 #[cfg(test)]
 mod tests;

@@ -5,17 +5,8 @@
 
 use std::fmt;
 
-use super::{Allowed, DetectedProtocol, Detection, PRECEDENCE, Probe, detect_among};
+use super::{Allowed, DetectedProtocol, End, PRECEDENCE, Probe};
 use crate::limits::Limits;
-
-/// A detection result with its reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
-    /// The detected protocol.
-    pub protocol: DetectedProtocol,
-    /// The reason.
-    pub reason: Reason,
-}
 
 /// The reason of a detection result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,69 +46,12 @@ pub enum Reason {
     },
 }
 
-/// The end of the wait for more bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum End {
-    /// The detection deadline passed.
-    Deadline,
-    /// The client closed its sending direction.
-    OfStream,
-    /// The connection was evicted.
-    NoPermit,
-}
-
 /// The protocols that a prefix may still be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Candidates(u8);
 
-/// Classifies the first bytes of a connection, with the reason. Returns `None` while unclassified.
-/// With an `end`, unclassified input is raw, except for an incomplete PROXY protocol header whose
-/// rest may still arrive.
-pub fn decide(
-    prefix: &[u8],
-    limits: &Limits,
-    allowed: Allowed,
-    end: Option<End>,
-) -> Option<Decision> {
-    let among = |prefix| detect_among(prefix, limits, allowed);
-    let protocol = match (among(prefix), end) {
-        (Detection::Known(protocol), _) => protocol,
-        (Detection::NeedMore { .. }, None) => return None,
-        (Detection::NeedMore { .. }, Some(end)) => {
-            let candidates = Candidates::of(prefix, limits, allowed);
-            let reason = Reason::Ended { end, bytes: prefix.len(), candidates };
-            let is_proxy = end != End::OfStream
-                && allowed.probes(DetectedProtocol::Proxy)
-                && super::proxy::is_candidate(prefix);
-            let protocol = if is_proxy { DetectedProtocol::Proxy } else { DetectedProtocol::Raw };
-            return Some(Decision { protocol, reason });
-        }
-    };
-    // A known result stays, so bisection finds the byte that decided.
-    let (mut shortest, mut longest) = (0, prefix.len());
-    while shortest < longest {
-        let middle = shortest.midpoint(longest);
-        match among(prefix.get(..middle).unwrap_or(prefix)) {
-            Detection::Known(_) => longest = middle,
-            Detection::NeedMore { .. } => shortest = middle + 1,
-        }
-    }
-    let decided = prefix.get(..longest).unwrap_or(prefix);
-    let reason = match (protocol, decided.split_last()) {
-        (DetectedProtocol::Raw, Some((byte, before))) => {
-            raw_reason(decided, *byte, before, limits, allowed)
-        }
-        // Decided before the first byte.
-        (DetectedProtocol::Raw, None) => Reason::Forced { candidates: Candidates::default() },
-        (DetectedProtocol::FrameCandidate, _) => Reason::Frame(*prefix.first().unwrap_or(&0)),
-        (opening, _) => Reason::Opening(opening),
-    };
-    Some(Decision { protocol, reason })
-}
-
 /// Returns why `decided` is raw: its last byte decided, after those in `before`.
-fn raw_reason(
+pub(super) fn raw_reason(
     decided: &[u8],
     byte: u8,
     before: &[u8],
@@ -138,23 +72,24 @@ fn raw_reason(
 
 impl Candidates {
     /// Returns the protocols whose probes do not rule them out.
-    fn of(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Self {
-        let possible = PRECEDENCE.iter().enumerate().filter(|(_, (protocol, probe))| {
-            allowed.probes(*protocol) && probe(prefix, limits) != Probe::No
-        });
+    pub(super) fn of(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Self {
+        let possible = PRECEDENCE
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.is_probed(allowed) && (row.probe)(prefix, limits) != Probe::No);
         Self(possible.fold(0, |bits, (at, _)| bits | 1 << at))
     }
 
     fn protocols(self) -> impl Iterator<Item = DetectedProtocol> {
         let all = PRECEDENCE.iter().enumerate();
-        all.filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, (protocol, _))| *protocol)
+        all.filter(move |(at, _)| self.0 & 1 << at != 0).map(|(_, row)| row.protocol)
     }
 }
 
 /// Writes `an HTTP request line or a frame header`.
 impl fmt::Display for Candidates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<&str> = self.protocols().map(opening_words).collect();
+        let words: Vec<&str> = self.protocols().map(DetectedProtocol::opening).collect();
         f.write_str(&words.join(" or "))
     }
 }
@@ -162,7 +97,7 @@ impl fmt::Display for Candidates {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Opening(protocol) => write!(f, "starts with {}", opening_words(protocol)),
+            Self::Opening(protocol) => write!(f, "starts with {}", protocol.opening()),
             Self::Frame(first) => {
                 let kind = match first & 0x0f {
                     1 => "text",
@@ -205,34 +140,12 @@ impl fmt::Display for Bytes {
     }
 }
 
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Deadline => "detection timeout",
-            Self::OfStream => "end of stream",
-            Self::NoPermit => "evicted (too many unclassified connections)",
-        })
-    }
-}
-
-const fn opening_words(protocol: DetectedProtocol) -> &'static str {
-    match protocol {
-        DetectedProtocol::Tls => "a TLS ClientHello",
-        DetectedProtocol::Http2 => "the HTTP/2 preface",
-        DetectedProtocol::Http1 => "an HTTP request line",
-        DetectedProtocol::Preface => "anyport's preface",
-        DetectedProtocol::FrameCandidate => "a masked frame header",
-        DetectedProtocol::Proxy => "a PROXY protocol header",
-        DetectedProtocol::Raw => "raw bytes",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use anyport_testkit::{every_cut, hex};
     use proptest::prelude::*;
 
-    use super::super::ProtocolName;
+    use super::super::{Decision, ProtocolName, decide};
     use super::*;
 
     fn words(prefix: &[u8], allowed: Allowed, end: Option<End>) -> String {

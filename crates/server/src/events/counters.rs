@@ -333,16 +333,18 @@ impl Class {
 }
 
 impl Decided {
-    const ALL: [Self; 8] = [
-        Self::As(DetectedProtocol::Tls),
-        Self::As(DetectedProtocol::Http2),
-        Self::As(DetectedProtocol::Http1),
-        Self::As(DetectedProtocol::Preface),
-        Self::As(DetectedProtocol::FrameCandidate),
-        Self::Frames,
-        Self::As(DetectedProtocol::Proxy),
-        Self::As(DetectedProtocol::Raw),
-    ];
+    /// As in [`DetectedProtocol::ALL`], with confirmed frames before raw.
+    const ALL: [Self; DetectedProtocol::ALL.len() + 1] = {
+        let last = DetectedProtocol::ALL.len() - 1;
+        let mut all = [Self::Frames; DetectedProtocol::ALL.len() + 1];
+        let mut at = 0;
+        while at < last {
+            all[at] = Self::As(DetectedProtocol::ALL[at]);
+            at += 1;
+        }
+        all[last + 1] = Self::As(DetectedProtocol::ALL[last]);
+        all
+    };
 
     /// The name in summaries and metrics.
     pub const fn as_str(self) -> &'static str {
