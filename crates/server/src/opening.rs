@@ -158,7 +158,7 @@ async fn serve_one(
     context.record.speaks(service.as_str());
     if service == Service::Echo {
         let echo = RawEcho::new(context.config.timeouts.idle);
-        let protocol = Successor::first(AnySession::Echo(Box::new(echo)));
+        let protocol = Successor::first(AnySession::of(echo));
         return Some(Opened { wire, first: None, protocol });
     }
     let first = match begin(&mut wire, permit, service, context).await {
@@ -181,8 +181,8 @@ async fn serve_one(
         }
     };
     let session = match service {
-        Service::Time => AnySession::Time(Box::new(TimeHttp::new(context.clone()))),
-        _ => AnySession::Greet(Box::new(Greet::new(context))),
+        Service::Time => AnySession::of(TimeHttp::new(context.clone())),
+        _ => AnySession::of(Greet::new(context)),
     };
     Some(Opened { wire, first: Some(first), protocol: Successor::first(session) })
 }

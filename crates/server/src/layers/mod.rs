@@ -56,7 +56,7 @@ impl Connection {
     }
 
     /// Returns whether its messages may be compressed.
-    pub(crate) const fn inflates(&self) -> bool {
+    pub(crate) fn inflates(&self) -> bool {
         self.session.inflates()
     }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::tests::{Keys, context, frame};
 use super::*;
+use crate::events::{Class, Decided};
 use anyport_proto::ws::{Fragment, Kind, Sender};
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -213,7 +214,8 @@ fn a_candidate_is_decided_after_the_detection_deadline_and_then_idles() {
     let mut session = server.session(DetectedProtocol::FrameCandidate, &input, Instant::now());
     assert_eq!(session.interest().idle, server.context.listener.detect_timeout);
     assert!(!handle(&mut session, Event::Idle, Instant::now()).0);
-    assert!(matches!(session, AnySession::Ws(_)));
+    let decisions = server.context.events.counters.snapshot().decisions;
+    assert!(decisions.contains(&(Decided::Frames, Class::Confirmed, 1)), "{decisions:?}");
     assert_eq!(session.interest().idle, server.context.config.timeouts.idle);
 }
 

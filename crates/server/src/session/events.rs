@@ -10,7 +10,7 @@ use anyport_proto::transfer::refusal::Refusal;
 use http::StatusCode;
 
 use super::http::HEARTBEAT;
-use super::{Context, Next, Successor, stopping};
+use super::{Context, Next, ServerSession, Successor, stopping};
 use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Subscription};
 
 pub(crate) struct Events {
@@ -27,8 +27,24 @@ impl Events {
         Self { context, join, head, member: None }
     }
 
-    /// Subscribes to the room, and responds.
-    pub(super) fn enter(
+    fn refuse(&self, refusal: &Refusal, replies: &mut Vec<u8>) {
+        self.context.refused("http", &refusal.message);
+        let line = format!("{}\n", refusal.message);
+        let retry = [("Retry-After", "10")];
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        replies.extend(plain_response(status, &retry, &line, true));
+    }
+
+    /// Handles a shutdown. A client that has not joined yet gets a refusal.
+    fn stop(&self, replies: &mut Vec<u8>) {
+        if self.member.is_none() {
+            self.refuse(&stopping(), replies);
+        }
+    }
+}
+
+impl ServerSession for Events {
+    fn enter(
         &mut self,
         rooms: &Rooms,
         shard: usize,
@@ -47,21 +63,6 @@ impl Events {
                 self.refuse(&refusal, replies);
                 (None, Next::Finish)
             }
-        }
-    }
-
-    fn refuse(&self, refusal: &Refusal, replies: &mut Vec<u8>) {
-        self.context.refused("http", &refusal.message);
-        let line = format!("{}\n", refusal.message);
-        let retry = [("Retry-After", "10")];
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        replies.extend(plain_response(status, &retry, &line, true));
-    }
-
-    /// Handles a shutdown. A client that has not joined yet gets a refusal.
-    fn stop(&self, replies: &mut Vec<u8>) {
-        if self.member.is_none() {
-            self.refuse(&stopping(), replies);
         }
     }
 }

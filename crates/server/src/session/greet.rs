@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::{Event, Interest, Session};
 
 use super::due::Due;
-use super::{Context, Next, Successor};
+use super::{Context, Next, ServerSession, Successor};
 use crate::service::greet::Answers;
 
 pub(crate) struct Greet {
@@ -22,6 +22,8 @@ impl Greet {
         Self { answers, idle: timeouts.idle, due: Due::new(timeouts.message) }
     }
 }
+
+impl ServerSession for Greet {}
 
 impl Session for Greet {
     type Successor = Successor;

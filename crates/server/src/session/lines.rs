@@ -9,7 +9,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use super::due::Due;
 use super::messages::OUT_OF_MEMORY;
-use super::{Context, Next, Successor};
+use super::{Context, Next, ServerSession, Successor};
 use crate::budget::Share;
 use crate::service::rooms::{Carrier, Entry, Form, Member, Rooms, Subscription, guest};
 
@@ -39,40 +39,6 @@ impl Lines {
         let (line, waiting) = (Vec::new(), Vec::new());
         let due = Due::new(context.config.timeouts.message);
         Self { context, join, member: None, line, share, waiting, due, too_long: false, wake: None }
-    }
-
-    /// Subscribes to the room, and handles input that arrived before.
-    pub(super) fn enter(
-        &mut self,
-        rooms: &Rooms,
-        shard: usize,
-        replies: &mut Vec<u8>,
-    ) -> (Option<Subscription>, Next) {
-        let form = Form::new(Carrier::Line, self.join.json);
-        let welcome = |joined: Option<&anyport_proto::rooms::Joined>, out: &mut Vec<u8>| {
-            let Some(joined) = joined else { return };
-            let reply = Reply::Joined {
-                room: joined.room.clone(),
-                nick: joined.nick.clone(),
-                members: joined.others.members.len() as u64 + 1,
-                last: joined.last,
-            };
-            out.extend_from_slice(reply.to_line().as_bytes());
-        };
-        let peer = self.context.peer.ip();
-        match rooms.enter(peer, &self.join, form, shard, replies, welcome) {
-            Ok(Entry { member, subscription }) => {
-                self.member = Some(member);
-                let early = std::mem::take(&mut self.line);
-                self.bytes(&early, Instant::now(), replies);
-                (Some(subscription), Next::Continue)
-            }
-            Err(refusal) => {
-                self.context.refused("raw", &refusal.message);
-                replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
-                (None, Next::Finish)
-            }
-        }
     }
 
     fn say_goodbye(&self, replies: &mut Vec<u8>) {
@@ -188,6 +154,41 @@ impl Lines {
     fn refuse(&mut self, refusal: Refusal, at: Instant, replies: &mut Vec<u8>) {
         if let Some(member) = &mut self.member {
             member.refuse(refusal, at, &mut |text| tell(text, replies));
+        }
+    }
+}
+
+impl ServerSession for Lines {
+    fn enter(
+        &mut self,
+        rooms: &Rooms,
+        shard: usize,
+        replies: &mut Vec<u8>,
+    ) -> (Option<Subscription>, Next) {
+        let form = Form::new(Carrier::Line, self.join.json);
+        let welcome = |joined: Option<&anyport_proto::rooms::Joined>, out: &mut Vec<u8>| {
+            let Some(joined) = joined else { return };
+            let reply = Reply::Joined {
+                room: joined.room.clone(),
+                nick: joined.nick.clone(),
+                members: joined.others.members.len() as u64 + 1,
+                last: joined.last,
+            };
+            out.extend_from_slice(reply.to_line().as_bytes());
+        };
+        let peer = self.context.peer.ip();
+        match rooms.enter(peer, &self.join, form, shard, replies, welcome) {
+            Ok(Entry { member, subscription }) => {
+                self.member = Some(member);
+                let early = std::mem::take(&mut self.line);
+                self.bytes(&early, Instant::now(), replies);
+                (Some(subscription), Next::Continue)
+            }
+            Err(refusal) => {
+                self.context.refused("raw", &refusal.message);
+                replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
+                (None, Next::Finish)
+            }
         }
     }
 }

@@ -142,20 +142,27 @@ impl Context {
     }
 }
 
-/// The session of a connection.
-pub(crate) enum AnySession {
-    Raw(Box<raw::Raw>),
-    Preface(Box<preface::Preface>),
-    Http1(Box<http1::Http1>),
-    Ws(Box<ws::Ws>),
-    Lines(Box<lines::Lines>),
-    Events(Box<events::Events>),
-    Refusing(Box<refusing::Refusing>),
-    Pipe(Box<pipe::Pipe>),
-    Echo(Box<raw_echo::RawEcho>),
-    Greet(Box<greet::Greet>),
-    Time(Box<time_http::TimeHttp>),
+/// A session of this server, and what only some of them have.
+pub(crate) trait ServerSession: Session<Successor = Successor> + Send {
+    /// Returns whether messages may be compressed.
+    fn inflates(&self) -> bool {
+        false
+    }
+
+    /// Enters its room, if it has one: the connection is on its reactor thread.
+    fn enter(
+        &mut self,
+        rooms: &Rooms,
+        shard: usize,
+        out: &mut Vec<u8>,
+    ) -> (Option<Subscription>, Next) {
+        let _ = (rooms, shard, out);
+        (None, Next::Continue)
+    }
 }
+
+/// The session of a connection.
+pub(crate) struct AnySession(Box<dyn ServerSession>);
 
 /// The successor of a session whose connection continues.
 pub(crate) enum Successor {
@@ -204,43 +211,42 @@ impl AnySession {
         let must_encrypt = context.must_encrypt();
         let needs_token = context.config.tokens.is_some();
         Some(match protocol {
-            DetectedProtocol::Proxy => Self::refusing(refusing::Refusing::proxy(context)),
+            DetectedProtocol::Proxy => Self::of(refusing::Refusing::proxy(context)),
             // An HTTP request is redirected instead.
             DetectedProtocol::Raw | DetectedProtocol::Preface if must_encrypt => {
-                Self::refusing(refusing::Refusing::without_tls(context))
+                Self::of(refusing::Refusing::without_tls(context))
             }
             DetectedProtocol::FrameCandidate if must_encrypt => {
-                Self::refusing(refusing::Refusing::frames_without_tls(context))
+                Self::of(refusing::Refusing::frames_without_tls(context))
             }
             DetectedProtocol::Raw if needs_token && allowed.raw => {
-                Self::refusing(refusing::Refusing::without_token(context))
+                Self::of(refusing::Refusing::without_token(context))
             }
             DetectedProtocol::FrameCandidate if needs_token => {
-                Self::refusing(refusing::Refusing::frames_without_token(context))
+                Self::of(refusing::Refusing::frames_without_token(context))
             }
             // If raw is not accepted, any other input is a malformed request, or unknown.
             DetectedProtocol::Raw if !allowed.raw && (allowed.http || allowed.ws) => {
-                Self::Http1(Box::new(http1::Http1::new(context)))
+                Self::of(http1::Http1::new(context))
             }
-            DetectedProtocol::Raw if !allowed.raw => {
-                Self::refusing(refusing::Refusing::raw(context))
-            }
-            DetectedProtocol::Raw => Self::Raw(Box::new(raw::Raw::plain(context))),
-            DetectedProtocol::FrameCandidate => Self::Raw(Box::new(raw::Raw::candidate(context))),
-            DetectedProtocol::Preface => Self::Preface(Box::new(preface::Preface::new(context))),
-            DetectedProtocol::Http1 => Self::Http1(Box::new(http1::Http1::new(context))),
-            DetectedProtocol::Tls => Self::refusing(refusing::Refusing::tls(context)),
+            DetectedProtocol::Raw if !allowed.raw => Self::of(refusing::Refusing::raw(context)),
+            DetectedProtocol::Raw => Self::of(raw::Raw::plain(context)),
+            DetectedProtocol::FrameCandidate => Self::of(raw::Raw::candidate(context)),
+            DetectedProtocol::Preface => Self::of(preface::Preface::new(context)),
+            DetectedProtocol::Http1 => Self::of(http1::Http1::new(context)),
+            DetectedProtocol::Tls => Self::of(refusing::Refusing::tls(context)),
             DetectedProtocol::Http2 => return None,
         })
     }
 
-    fn refusing(session: refusing::Refusing) -> Self {
-        Self::Refusing(Box::new(session))
+    /// Boxes a session.
+    pub(crate) fn of(session: impl ServerSession + 'static) -> Self {
+        Self(Box::new(session))
     }
 
     /// Returns whether messages may be compressed.
-    pub(crate) const fn inflates(&self) -> bool {
-        matches!(self, Self::Ws(session) if session.inflates())
+    pub(crate) fn inflates(&self) -> bool {
+        self.0.inflates()
     }
 
     /// Begins on a reactor thread: a session for a room joins it.
@@ -250,52 +256,8 @@ impl AnySession {
         shard: usize,
         out: &mut Vec<u8>,
     ) -> (Option<Subscription>, copy::Next<Detached>) {
-        let (subscription, next) = match self {
-            Self::Ws(session) => session.enter(rooms, shard, out),
-            Self::Lines(session) => session.enter(rooms, shard, out),
-            Self::Events(session) => session.enter(rooms, shard, out),
-            Self::Raw(_)
-            | Self::Preface(_)
-            | Self::Http1(_)
-            | Self::Refusing(_)
-            | Self::Pipe(_)
-            | Self::Echo(_)
-            | Self::Greet(_)
-            | Self::Time(_) => (None, Next::Continue),
-        };
+        let (subscription, next) = self.0.enter(rooms, shard, out);
         (subscription, self.follow(next, false, Instant::now(), out))
-    }
-
-    fn get(&self) -> &(dyn Session<Successor = Successor> + Send) {
-        match self {
-            Self::Raw(session) => &**session,
-            Self::Preface(session) => &**session,
-            Self::Http1(session) => &**session,
-            Self::Ws(session) => &**session,
-            Self::Lines(session) => &**session,
-            Self::Events(session) => &**session,
-            Self::Refusing(session) => &**session,
-            Self::Pipe(session) => &**session,
-            Self::Echo(session) => &**session,
-            Self::Greet(session) => &**session,
-            Self::Time(session) => &**session,
-        }
-    }
-
-    fn get_mut(&mut self) -> &mut (dyn Session<Successor = Successor> + Send) {
-        match self {
-            Self::Raw(session) => &mut **session,
-            Self::Preface(session) => &mut **session,
-            Self::Http1(session) => &mut **session,
-            Self::Ws(session) => &mut **session,
-            Self::Lines(session) => &mut **session,
-            Self::Events(session) => &mut **session,
-            Self::Refusing(session) => &mut **session,
-            Self::Pipe(session) => &mut **session,
-            Self::Echo(session) => &mut **session,
-            Self::Greet(session) => &mut **session,
-            Self::Time(session) => &mut **session,
-        }
     }
 
     /// Replaces this session by its successor, and passes it the rest of the input; with `ended`
@@ -331,7 +293,7 @@ impl Session for AnySession {
     type Successor = Detached;
 
     fn interest(&self) -> Interest {
-        self.get().interest()
+        self.0.interest()
     }
 
     fn handle(
@@ -345,7 +307,7 @@ impl Session for AnySession {
             return copy::Next::Continue;
         }
         let ended = matches!(event, Event::EndOfStream);
-        let next = self.get_mut().handle(event, now, out);
+        let next = self.0.handle(event, now, out);
         self.follow(next, ended, now, out)
     }
 
@@ -354,7 +316,7 @@ impl Session for AnySession {
         buffer: &mut [u8],
         out: &mut Vec<u8>,
     ) -> io::Result<copy::Produced<Detached>> {
-        Ok(match self.get_mut().produce(buffer, out)? {
+        Ok(match self.0.produce(buffer, out)? {
             Produced::Bytes(count) => copy::Produced::Bytes(count),
             Produced::File(piece) => copy::Produced::File(piece),
             Produced::Next(next) => {

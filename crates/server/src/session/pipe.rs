@@ -14,7 +14,7 @@ use anyport_net::copy::{Event, Interest, Placement, Session, Wait};
 use anyport_proto::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
-use super::{Context, Next, Produced, Successor, early_end, idle_reason, stopping};
+use super::{Context, Next, Produced, ServerSession, Successor, early_end, idle_reason, stopping};
 use crate::service::pipe::{Idle, Output, PipeReceiver, PipeSender};
 
 pub(crate) struct Pipe {
@@ -122,6 +122,8 @@ impl Pipe {
         replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
     }
 }
+
+impl ServerSession for Pipe {}
 
 impl Session for Pipe {
     type Successor = Successor;

@@ -34,7 +34,9 @@ use super::lines::Lines;
 use super::pipe::Pipe;
 use super::raw_echo::RawEcho;
 use super::sending::{Say, Sending};
-use super::{AnySession, Context, Next, Produced, Successor, early_end, idle_reason};
+use super::{
+    AnySession, Context, Next, Produced, ServerSession, Successor, early_end, idle_reason,
+};
 use crate::access::Means;
 use crate::service::files::{Begun, Upload, Waiting};
 use crate::service::time::now_line;
@@ -223,23 +225,23 @@ impl Preface {
             Ok(Request::List(list)) => self.list(&list, replies),
             Ok(Request::Echo) => {
                 let echo = RawEcho::new(self.context.config.timeouts.idle);
-                return Ok(Some(AnySession::Echo(Box::new(echo))));
+                return Ok(Some(AnySession::of(echo)));
             }
             Ok(Request::Join(join)) => {
                 let lines = Lines::new(self.context.clone(), join);
-                return Ok(Some(AnySession::Lines(Box::new(lines))));
+                return Ok(Some(AnySession::of(lines)));
             }
             Ok(Request::Give(give)) => {
                 let sender = self.context.pipes.give(self.context.peer.ip(), &give, None);
                 let sender = sender.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::give(self.context.clone(), sender, give.size);
-                return Ok(Some(AnySession::Pipe(Box::new(pipe))));
+                return Ok(Some(AnySession::of(pipe)));
             }
             Ok(Request::Take(take)) => {
                 let receiver = self.context.pipes.take(self.context.peer.ip(), &take.key, None);
                 let receiver = receiver.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::take(self.context.clone(), receiver, take.head);
-                return Ok(Some(AnySession::Pipe(Box::new(pipe))));
+                return Ok(Some(AnySession::of(pipe)));
             }
             Ok(Request::Other(verb)) => {
                 let reply = match verb {
@@ -462,6 +464,8 @@ impl Preface {
         refusal
     }
 }
+
+impl ServerSession for Preface {}
 
 impl Session for Preface {
     type Successor = Successor;

@@ -15,7 +15,7 @@ use anyport_proto::ws::candidate::{CandidateState, Confirmation, Contradiction, 
 
 use super::refusing::not_accepted;
 use super::ws::Ws;
-use super::{AnySession, Context, Next, Successor, idle_reason};
+use super::{AnySession, Context, Next, ServerSession, Successor, idle_reason};
 use crate::budget::Share;
 use crate::events::Class;
 use crate::service::files::Upload;
@@ -213,11 +213,13 @@ impl Raw {
             None => ws.handle(Event::Bytes(&mut held), since, replies),
         };
         match next {
-            Next::Continue => Successor::session(AnySession::Ws(Box::new(ws)), rest),
+            Next::Continue => Successor::session(AnySession::of(ws), rest),
             next => next,
         }
     }
 }
+
+impl ServerSession for Raw {}
 
 impl Session for Raw {
     type Successor = Successor;

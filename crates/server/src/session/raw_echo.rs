@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Event, Interest, Placement, Session};
 
-use super::{Next, Successor};
+use super::{Next, ServerSession, Successor};
 
 pub(crate) struct RawEcho {
     idle: Duration,
@@ -19,6 +19,8 @@ impl RawEcho {
         Self { idle }
     }
 }
+
+impl ServerSession for RawEcho {}
 
 impl Session for RawEcho {
     type Successor = Successor;

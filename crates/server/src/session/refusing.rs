@@ -10,7 +10,7 @@ use anyport_proto::preface::Reply;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Sender};
 
-use super::{Context, Next, Successor};
+use super::{Context, Next, ServerSession, Successor};
 use crate::access::{Denied, Means};
 
 /// Responds once and ends.
@@ -123,6 +123,8 @@ impl Refusing {
         Self { context, protocol: "frames", reason, answer, needs_token: true }
     }
 }
+
+impl ServerSession for Refusing {}
 
 impl Session for Refusing {
     type Successor = Successor;

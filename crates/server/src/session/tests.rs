@@ -528,7 +528,7 @@ fn offering(context: &Context, over_messages: bool, id: usize) -> (AnySession, V
     let context = Context { link: Link::new(), ..context.clone() };
     let (mut session, mut wire) = if over_messages {
         let route = Route::Files { path: None };
-        let session = AnySession::Ws(Box::new(ws::Ws::handshaken(context, route, true, None)));
+        let session = AnySession::of(ws::Ws::handshaken(context, route, true, None));
         let offer = format!(r#"{{"offer":{{"name":"x","size":9,"id":"{id}","resume":true}}}}"#);
         (session, frame(Kind::Text, Fragment::Whole, offer.as_bytes(), 1))
     } else {

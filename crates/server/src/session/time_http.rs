@@ -7,7 +7,7 @@ use anyport_proto::http1::{HeadReader, Pushed, RequestHead, plain_response};
 use http::{Method, StatusCode};
 
 use super::due::Due;
-use super::{Context, Next, Successor};
+use super::{Context, Next, ServerSession, Successor};
 use crate::service::time::now_line;
 
 pub(crate) struct TimeHttp {
@@ -70,6 +70,8 @@ impl TimeHttp {
         self.context.refused("http", reason);
     }
 }
+
+impl ServerSession for TimeHttp {}
 
 impl Session for TimeHttp {
     type Successor = Successor;

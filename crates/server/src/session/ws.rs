@@ -15,7 +15,7 @@ use anyport_proto::ws::{
 
 use super::messages::{MessageService, Outlet, Piece};
 use super::sending::Say;
-use super::{AT_ONCE, Context, Next, Produced, Successor, idle_reason};
+use super::{AT_ONCE, Context, Next, Produced, ServerSession, Successor, idle_reason};
 use crate::service::files::Upload;
 use crate::service::rooms::{Rooms, Subscription};
 use crate::session::route::Route;
@@ -126,24 +126,6 @@ impl Ws {
         }
     }
 
-    /// Joins the room, if it is for one.
-    pub(super) fn enter(
-        &mut self,
-        rooms: &Rooms,
-        shard: usize,
-        replies: &mut Vec<u8>,
-    ) -> (Option<Subscription>, Next) {
-        let MessageService::Room(room) = &mut self.service else { return (None, Next::Continue) };
-        let subscription = room.enter(rooms, shard, replies);
-        let mut outlet = Frames { sender: &mut self.sender, replies };
-        match &subscription {
-            Some(_) => room.catch_up(&mut outlet),
-            None => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), "too many rooms"),
-        }
-        let closed = self.sender.close_sent();
-        (subscription, if closed { Next::Finish } else { Next::Continue })
-    }
-
     /// Returns whether it is in a room, whose members may send while they read slowly.
     const fn is_in_a_room(&self) -> bool {
         matches!(self.service, MessageService::Room(_))
@@ -151,11 +133,6 @@ impl Ws {
 
     const fn is_interactive(&self) -> bool {
         self.service.is_interactive()
-    }
-
-    /// Returns whether messages may be compressed, so that a few bytes are much work.
-    pub(super) const fn inflates(&self) -> bool {
-        self.inflates
     }
 
     fn broken(&mut self, reason: &str) {
@@ -273,6 +250,29 @@ impl Ws {
         if !self.service.broken(&reason) {
             self.context.refused(self.protocol.as_str(), reason);
         }
+    }
+}
+
+impl ServerSession for Ws {
+    fn inflates(&self) -> bool {
+        self.inflates
+    }
+
+    fn enter(
+        &mut self,
+        rooms: &Rooms,
+        shard: usize,
+        replies: &mut Vec<u8>,
+    ) -> (Option<Subscription>, Next) {
+        let MessageService::Room(room) = &mut self.service else { return (None, Next::Continue) };
+        let subscription = room.enter(rooms, shard, replies);
+        let mut outlet = Frames { sender: &mut self.sender, replies };
+        match &subscription {
+            Some(_) => room.catch_up(&mut outlet),
+            None => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), "too many rooms"),
+        }
+        let closed = self.sender.close_sent();
+        (subscription, if closed { Next::Finish } else { Next::Continue })
     }
 }
 

@@ -30,7 +30,7 @@ use super::due::Due;
 use super::events::Events;
 use super::http::{Answer, Event as RequestEvent, Expectation, Opened, events, open, to_https};
 use super::refusing::{not_accepted, not_accepted_line};
-use super::{AnySession, Context, Next, Produced, Successor, idle_reason};
+use super::{AnySession, Context, Next, Produced, ServerSession, Successor, idle_reason};
 use crate::events::Timed;
 
 pub(crate) struct Http1 {
@@ -122,7 +122,7 @@ impl Http1 {
                     if let Some(events) = self.request(&head, timed, !rest.is_empty(), at, replies)
                     {
                         // Input behind it is ignored: the stream ends with the connection.
-                        let events = AnySession::Events(Box::new(events));
+                        let events = AnySession::of(events);
                         return Successor::session(events, Vec::new());
                     }
                 }
@@ -307,6 +307,8 @@ impl Http1 {
         self.context.refused("http", reason);
     }
 }
+
+impl ServerSession for Http1 {}
 
 impl Session for Http1 {
     type Successor = Successor;

@@ -92,6 +92,6 @@ impl Http1 {
         }
         replies.extend_from_slice(&response);
         let ws = Ws::handshaken(self.context.clone(), route, announced, deflate.as_ref());
-        Successor::session(AnySession::Ws(Box::new(ws)), rest.to_vec())
+        Successor::session(AnySession::of(ws), rest.to_vec())
     }
 }
